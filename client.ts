@@ -34,12 +34,13 @@ import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address_rules.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
-import { connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
+import { type ConnectBounds, connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
 import {
   closeAfterResponse,
   closeOn,
   Connection,
   DEFAULT_TIMEOUT,
+  explainRefusal,
 } from "./net/client_connection.ts";
 import {
   checkClientOptions,
@@ -50,7 +51,7 @@ import {
 } from "./net/client_options.ts";
 import { keepTimers } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
-import { checkSslHost, connectTls, sslHostOf } from "./net/tls/client_handshake.ts";
+import { connectorOverTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
 
 export { type ClientOptions, Connection, type RequestOptions, type SSLClientOptions };
@@ -60,7 +61,7 @@ export {
   type ClientSslctx,
   type Sslctx,
 } from "./net/tls/context.ts";
-export { publicKey256 } from "./net/tls/public_key.ts";
+export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address_rules.ts";
 export type { Bodies, BodyIn, BodyOut } from "./base/body/bodies.ts";
@@ -74,6 +75,34 @@ export type { Method } from "./base/wire/preamble.ts";
 export type { ContentRange, Range } from "./base/wire/range.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+
+/**
+ * What makes the sockets of a client: the classes of clients differ in nothing else.
+ *
+ * @internal
+ */
+export interface Connector {
+  /** The port that is left out of `host`. */
+  readonly defaultPort: number;
+  /** The names of the options that only such a client has. */
+  readonly moreOptions: readonly string[];
+  /** Connects a socket to the client's address. */
+  connect(address: Address, bounds: ConnectBounds): Promise<ConnectedSocket>;
+}
+
+/**
+ * A socket, and what is known of its peer beyond a certificate.
+ *
+ * @internal
+ */
+export interface ConnectedSocket extends Socket {
+  /** Aborts once the peer is no longer trusted, which ends its connection. */
+  trust?: AbortSignal;
+  /** Why the peer may refuse this client, and what to do then. */
+  refusalHint?: string;
+}
+
+const PLAIN: Connector = { defaultPort: 80, moreOptions: [], connect: connectSocket };
 
 /**
  * A client of one server: its address, and how to connect to it. It holds no connection itself, and opens any
@@ -118,6 +147,7 @@ export class Client {
   readonly timeout: number | null;
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
+  readonly #connector: Connector;
   readonly #baseHeaders: HeaderDict | null;
 
   /**
@@ -129,36 +159,38 @@ export class Client {
    * @throws {TypeError} if the address or an option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    */
-  constructor(address: Address, options: ClientOptions = {}) {
+  constructor(address: Address, options?: ClientOptions);
+  /**
+   * Makes a client whose sockets are made by the given connector.
+   *
+   * @internal
+   */
+  constructor(address: Address, options: ClientOptions, connector: Connector);
+  constructor(address: Address, options: ClientOptions = {}, connector: Connector = PLAIN) {
+    this.#connector = connector;
     this.address = checkClientAddress(address);
-    this.options = Object.freeze(hideSecretsOf(checkClientOptions(options, this.knownOptions)));
+    const known = [...CLIENT_OPTIONS, ...connector.moreOptions];
+    this.options = Object.freeze(hideSecretsOf(checkClientOptions(options, known)));
     const { host, timeout, bodies } = this.options;
-    this.host = host === undefined ? hostOf(this.address, this.defaultPort) : host;
+    this.host = host === undefined ? hostOf(this.address, connector.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
     this.bodies = bodies ?? defaultBodies;
     this.#baseHeaders = makeBaseHeaders(this.host, this.options);
   }
 
-  /** The port that is left out of `host`. */
-  protected get defaultPort(): number {
-    return 80;
-  }
-
-  /** The names of the options. */
-  protected get knownOptions(): readonly string[] {
-    return CLIENT_OPTIONS;
-  }
-
   /**
-   * Connects a socket to the address. Needs `--allow-net`.
+   * Connects a socket to the address; {@linkcode Client.prototype.connect} makes its connections of it. Needs
+   * `--allow-net`.
    *
    * @param options A signal that aborts this attempt, like the client's.
    * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds; other errors of
    * connecting.
+   * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` says why.
    */
   async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, requestSignal(options));
-    return await connectSocket(this.address, { timeout: this.timeout, signal: joined.signal });
+    const bounds = { timeout: this.timeout, signal: joined.signal };
+    return await this.#connector.connect(this.address, bounds);
   }
 
   /**
@@ -174,10 +206,21 @@ export class Client {
   async connect(bodies: Bodies = this.bodies, options?: RequestOptions): Promise<Connection> {
     checkBodies(bodies);
     const { signal, onConnect } = this.options;
-    const connection = await this.#connect(bodies, options);
+    // The timer that bounds connecting goes on to bound the waits of the connection.
+    const releaseTimers = keepTimers();
+    let socket: ConnectedSocket, connection;
+    try {
+      socket = await this.createSocket(options);
+      connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
+    } finally {
+      releaseTimers();
+    }
+    const { trust, refusalHint } = socket;
     if (signal !== undefined) closeOn(connection, signal);
+    if (trust !== undefined) closeOn(connection, trust);
+    if (refusalHint !== undefined) explainRefusal(connection, refusalHint);
     if (onConnect === undefined) return connection;
-    using joined = new JoinedSignal(signal, requestSignal(options));
+    using joined = new JoinedSignal(signal, requestSignal(options), trust);
     try {
       if (await untilAborted(onConnect(connection), joined.signal) !== true) {
         throw new ConnectionClosedError("onConnect did not return true");
@@ -188,17 +231,6 @@ export class Client {
       throw error;
     }
     return connection;
-  }
-
-  /** Makes a connection; the timer that bounds connecting goes on to bound its waits. */
-  async #connect(bodies: Bodies, options: RequestOptions | undefined): Promise<Connection> {
-    const releaseTimers = keepTimers();
-    try {
-      const socket = await this.createSocket(options);
-      return new Connection(socket, this.#baseHeaders, bodies, this.timeout);
-    } finally {
-      releaseTimers();
-    }
   }
 
   /**
@@ -292,23 +324,35 @@ export class SSLClient extends Client {
   constructor(
     sslctx: ClientSslctx | ClientSslconfig,
     address: Address,
+    options?: SSLClientOptions,
+  );
+  /**
+   * Makes a client whose sockets are made by the given connector.
+   *
+   * @internal
+   */
+  constructor(
+    sslctx: ClientSslctx | ClientSslconfig,
+    address: Address,
+    options: SSLClientOptions,
+    connector: Omit<Connector, "defaultPort">,
+  );
+  constructor(
+    sslctx: ClientSslctx | ClientSslconfig,
+    address: Address,
     options: SSLClientOptions = {},
+    connector?: Omit<Connector, "defaultPort">,
   ) {
-    super(address, options);
-    const { sslHost } = this.options;
-    this.sslctx = asClientSslctx(sslctx);
-    this.sslHost = sslHost === undefined ? sslHostOf(this.address) : sslHost;
-    checkSslHost(this.sslHost, this.sslctx);
-  }
-
-  /** The port that is left out of `host`. */
-  protected override get defaultPort(): number {
-    return 443;
-  }
-
-  /** The names of the options. */
-  protected override get knownOptions(): readonly string[] {
-    return [...CLIENT_OPTIONS, "sslHost"];
+    const context = asClientSslctx(sslctx);
+    const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
+    const { moreOptions = [], connect = connectorOverTls(context, name) } = connector ?? {};
+    super(address, options, {
+      defaultPort: 443,
+      moreOptions: ["sslHost", ...moreOptions],
+      connect,
+    });
+    this.sslctx = context;
+    this.sslHost = name;
   }
 
   /** The options of a client, and those for TLS. */
@@ -319,19 +363,5 @@ export class SSLClient extends Client {
     const { address, host, sslHost, timeout, options: given, sslctx } = this;
     const fields = { address, host, sslHost, timeout, options: given, sslctx };
     return inspectFields(this.constructor.name, fields, inspect, options);
-  }
-
-  /**
-   * Connects an encrypted socket to the address, and verifies the server.
-   *
-   * @param options A signal that aborts this attempt, like the client's.
-   * @throws {TlsError} if the handshake fails; its `code` says why.
-   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds; other errors of
-   * connecting.
-   */
-  override async createSocket(options?: RequestOptions): Promise<Socket> {
-    using joined = new JoinedSignal(this.options.signal, requestSignal(options));
-    const bounds = { timeout: this.timeout, signal: joined.signal };
-    return await connectTls(this.address, this.sslctx, this.sslHost, bounds);
   }
 }

@@ -33,7 +33,12 @@ import { ServerConnection, type ServerContext } from "./net/server_connection.ts
 import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
 import { standardLogger } from "./net/standard_logger.ts";
 import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts";
-import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
+import {
+  asServerSslctx,
+  ContextInForce,
+  type ServerSslconfig,
+  type ServerSslctx,
+} from "./net/tls/context.ts";
 import { TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/app/message.ts";
@@ -42,7 +47,7 @@ export type * from "./base/app/app_types.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/standard_logger.ts";
-export { publicKey256 } from "./net/tls/public_key.ts";
+export { publicKey256 } from "./net/tls/certificate.ts";
 export {
   buildServerSslctx,
   type ServerSslconfig,
@@ -285,7 +290,7 @@ export class Server implements AsyncDisposable {
  * ```
  */
 export class SSLServer extends Server {
-  readonly #listener: TlsListener;
+  readonly #context: ContextInForce;
 
   /**
    * Makes a server, and begins to bind its address; the files are read before.
@@ -304,18 +309,14 @@ export class SSLServer extends Server {
     app: App,
     options: ServerOptions = {},
   ) {
-    const checked = asServerSslctx(sslctx);
-    let listener!: TlsListener;
-    super(address, app, options, (address, side) => {
-      listener = new TlsListener(address, side, checked);
-      return listener;
-    });
-    this.#listener = listener;
+    const context = new ContextInForce(asServerSslctx(sslctx));
+    super(address, app, options, (address, side) => new TlsListener(address, side, context));
+    this.#context = context;
   }
 
   /** The context in force: which clients the server trusts, its identity, and the policy. */
   get sslctx(): ServerSslctx {
-    return this.#listener.sslctx;
+    return this.#context.sslctx;
   }
 
   /**
@@ -350,6 +351,6 @@ export class SSLServer extends Server {
    * ```
    */
   setSslctx(sslctx: ServerSslctx | ServerSslconfig): void {
-    this.#listener.setSslctx(asServerSslctx(sslctx));
+    this.#context.replace(asServerSslctx(sslctx));
   }
 }

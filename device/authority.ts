@@ -4,11 +4,15 @@
  * @module
  */
 
-import { type Certificate, fingerprint256, parseCertificate } from "../net/tls/certificate.ts";
+import {
+  type Certificate,
+  fingerprint256,
+  formatPem,
+  parseCertificate,
+} from "../net/tls/certificate.ts";
 import { DerReader, TAG } from "../net/tls/der.ts";
-import { formatPem } from "../net/tls/files.ts";
+import { publicKeyOf, verifySignature } from "../net/tls/keys.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
-import { publicKeyOf, verifySignature } from "../net/tls/signature.ts";
 import { deviceId } from "./device_id.ts";
 
 /** Certificates that `createDevicePki` makes have about 500; a longer one is suspicious. */
@@ -86,7 +90,7 @@ export async function readAuthorityText(pem: string): Promise<Authority> {
 export function hasSigned(authority: string, der: Uint8Array): boolean {
   const { X509Certificate } = loadBuiltin("node:crypto");
   const key = publicKeyOf(parseCertificate(new X509Certificate(authority).raw));
-  return key !== null && verifySignature(parseCertificate(der), key) === "yes";
+  return key !== null && verifySignature(parseCertificate(der), key);
 }
 
 function bad(problem: string): RangeError {
@@ -146,9 +150,11 @@ function problemOf(certificate: Certificate): string | null {
   if (!links.hasKeyUsage || !links.maySignCertificates) {
     return "its keyUsage doesn't say keyCertSign";
   }
-  if (links.hasMoreRules) return "it has constraints on names or an unknown critical extension";
+  if (links.uncheckedRules !== null) {
+    return "it has constraints on names or an unknown critical extension";
+  }
   if (links.issuer.toHex() !== links.subject.toHex()) return "another authority has issued it";
   const key = publicKeyOf(certificate);
-  const isSigned = key !== null && verifySignature(certificate, key) === "yes";
+  const isSigned = key !== null && verifySignature(certificate, key);
   return isSigned ? null : "it is not signed with its own key";
 }

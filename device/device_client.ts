@@ -4,15 +4,12 @@
  * @module
  */
 
-import type { Bodies } from "../base/body/bodies.ts";
 import { checkNumber } from "../base/checks.ts";
 import { DeguError, quote, TlsError, typeName } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
-import { type ClientOptions, type Connection, type RequestOptions, SSLClient } from "../client.ts";
+import { type ClientOptions, type ConnectedSocket, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
-import { closeOn, explainRefusal } from "../net/client_connection.ts";
-import { JoinedSignal } from "../net/connect.ts";
-import { requestSignal } from "../net/request_signal.ts";
+import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
 import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import type { TlsSocket } from "../net/tls/socket.ts";
@@ -54,7 +51,7 @@ export function splitOptions(
   options: DeviceClientOptions,
 ): { addresses: readonly Address[] | null; others: OtherOptions } {
   if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options: need an object; got ${typeName(options)}`);
+    throw new TypeError(`options: must be an object; got ${typeName(options)}`);
   }
   const { addresses, ...others } = options;
   if ("sslHost" in others) {
@@ -88,17 +85,10 @@ interface Trusted {
   readonly life: AbortSignal;
 }
 
-/** A client of one peer. */
+/** A client of one peer. Its connections end when the peer is forgotten or the device is closed. */
 export class DeviceClient extends SSLClient {
   /** The options that were given. */
   declare readonly options: Readonly<OtherOptions>;
-  readonly #parts: ClientParts;
-  readonly #id: string;
-  readonly #addresses: readonly Address[] | null;
-  #last: Address | null = null;
-  /** What `connect()` has read for the socket that it requests. */
-  readonly #read = new WeakMap<RequestOptions, Trusted>();
-  #context: { readonly made: string; readonly sslctx: ClientSslctx };
 
   /** Created by a device, for a peer that was just read. */
   constructor(
@@ -111,28 +101,49 @@ export class DeviceClient extends SSLClient {
     if (connectTimeout !== undefined) checkConnectTimeout(connectTimeout);
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
-    const context = makeContext(parts, peer);
-    super(context.sslctx, first, { ...options, sslHost: null });
+    const connector = new PeerConnector(parts, peer, addresses, connectTimeout);
+    super(connector.sslctx, first, { ...options, sslHost: null }, {
+      moreOptions: ["connectTimeout"],
+      connect: (_first, bounds) => connector.connect(bounds),
+    });
+  }
+}
+
+/** Connects to a peer, wherever it is now. */
+class PeerConnector {
+  readonly #parts: ClientParts;
+  readonly #id: string;
+  readonly #addresses: readonly Address[] | null;
+  readonly #timeout: number | undefined;
+  #last: Address | null = null;
+  #context: { readonly made: string; readonly sslctx: ClientSslctx };
+
+  constructor(
+    parts: ClientParts,
+    peer: Peer,
+    addresses: readonly Address[] | null,
+    timeout: number | undefined,
+  ) {
     this.#parts = parts;
     this.#id = peer.id;
     this.#addresses = addresses;
-    this.#context = context;
+    this.#timeout = timeout;
+    this.#context = makeContext(parts, peer);
   }
 
-  /** The names of the options. */
-  protected override get knownOptions(): readonly string[] {
-    return [...super.knownOptions, "connectTimeout"];
+  get sslctx(): ClientSslctx {
+    return this.#context.sslctx;
   }
 
   /** Connects to the first address whose server is that peer. */
-  override async createSocket(options?: RequestOptions): Promise<TlsSocket> {
-    const read = options === undefined ? undefined : this.#read.get(options);
-    const { peer, life } = read ?? await this.#look();
+  async connect(bounds: ConnectBounds): Promise<ConnectedSocket> {
+    const { peer, life } = await this.#look();
     const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
-    const timeout = this.options.connectTimeout ?? this.timeout;
+    const timeout = this.#timeout ?? bounds.timeout;
     const { sslctx } = this.#context = this.#contextFor(peer);
-    using joined = new JoinedSignal(this.options.signal, requestSignal(options), life);
+    using joined = new JoinedSignal(bounds.signal, life);
+    const { signal } = joined;
     const attempt = async (address: Address, signal: AbortSignal) => {
       const socket = await connectTls(address, sslctx, null, { timeout, signal });
       if (hasSigned(peer.certificate, socket.peerCertificate!.raw)) return { address, socket };
@@ -143,28 +154,17 @@ export class DeviceClient extends SSLClient {
       );
     };
     const discard = ({ socket }: { socket: TlsSocket }) => socket.close();
-    const bounds = { discard, signal: joined.signal };
     try {
-      const { address, socket } = await raceAddresses(this.#inOrder(addresses), attempt, bounds);
+      const { address, socket } = await raceAddresses(this.#inOrder(addresses), attempt, {
+        discard,
+        signal,
+      });
       this.#last = address;
-      return socket;
+      return Object.assign(socket, { trust: life, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
-      const allFailed = error instanceof AggregateError && !bounds.signal?.aborted;
-      if (!allFailed) throw error;
+      if (!(error instanceof AggregateError) || signal?.aborted) throw error;
       throw mostTelling(error, { name: peer.name, addresses, stored: this.#addresses === null });
     }
-  }
-
-  /** Makes a connection, which ends when the peer is forgotten or the device is closed. */
-  override async connect(bodies?: Bodies, options?: RequestOptions): Promise<Connection> {
-    const read = await this.#look();
-    using joined = new JoinedSignal(requestSignal(options), read.life);
-    const own = { ...options, signal: joined.signal! };
-    this.#read.set(own, read);
-    const connection = await super.connect(bodies, own);
-    closeOn(connection, read.life);
-    explainRefusal(connection, forgottenHint(read.peer.name));
-    return connection;
   }
 
   /** The peer as it is on disk now, and its signal. */

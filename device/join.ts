@@ -6,7 +6,7 @@
 
 import { copyOptions } from "../base/checks.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
-import type { Connection } from "../client.ts";
+import type { Client, Connection } from "../client.ts";
 import { JoinedSignal } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { raceAddresses } from "./address_race.ts";
@@ -15,7 +15,7 @@ import { addressFinder } from "./invitation.ts";
 import { decodeLine, type InvitationLine, needsScope } from "./invitation_line.ts";
 import { JoinFailure } from "./join_failure.ts";
 import { linkLocalScopes } from "./own_addresses.ts";
-import { ask, PairingClient } from "./pairing_client.ts";
+import { ask, makePairingClient } from "./pairing_client.ts";
 import {
   type Answer,
   decodeAnswer,
@@ -133,8 +133,8 @@ class Joiner {
     return peer;
   }
 
-  #client(address: Address, identity: { cert: string; key: string } | null): PairingClient {
-    return new PairingClient(address, this.#authority.certificate, identity, this.#signal);
+  #client(address: Address, identity: { cert: string; key: string } | null): Client {
+    return makePairingClient(address, this.#authority.certificate, identity, this.#signal);
   }
 
   /** Finds the device, and sends it the secret and this device's authority. */

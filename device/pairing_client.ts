@@ -4,11 +4,10 @@
  * @module
  */
 
-import type { Socket } from "../base/app/app.ts";
 import { TlsError } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
-import { Client, type Connection, type RequestOptions } from "../client.ts";
-import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
+import { Client, type Connection, type Connector } from "../client.ts";
+import type { ConnectBounds } from "../net/connect.ts";
 import { pause } from "../base/pause.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
 import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
@@ -27,52 +26,46 @@ const MAX_TRIES = 10;
 const FIRST_PAUSE_MILLISECONDS = 50;
 const LONGEST_PAUSE_MILLISECONDS = 600;
 
-/** A client of an invitation's port. */
-export class PairingClient extends Client {
-  readonly #authority: string;
-  readonly #sslctx: ClientSslctx;
-
-  /**
-   * Creates a client for an address.
-   *
-   * @param authority The authority in the line, as PEM text; no other is trusted.
-   * @param identity The certificate and key to present, as PEM text, or `null` for none.
-   * @param signal Closes its connections.
-   */
-  constructor(
-    address: Address,
-    authority: string,
-    identity: { readonly cert: string; readonly key: string } | null,
-    signal: AbortSignal,
-  ) {
-    super(address, { host: null, timeout: WAIT_SECONDS, signal });
-    this.#authority = authority;
-    this.#sslctx = buildClientSslctx({ ca: authority, checkHostname: false, ...identity });
-  }
-
-  /** Connects to the device that made the line, and to no other. */
-  override async createSocket(options?: RequestOptions): Promise<Socket> {
-    using joined = new JoinedSignal(this.options.signal, options?.signal);
-    const bounds = { timeout: this.timeout, signal: joined.signal };
-    const socket = await this.#connectTls(bounds);
-    if (hasSigned(this.#authority, socket.peerCertificate!.raw)) return socket;
+/**
+ * Makes a client of an invitation's port.
+ *
+ * @param authority The authority in the line, as PEM text; no other is trusted.
+ * @param identity The certificate and key to present, as PEM text, or `null` for none.
+ * @param signal Closes its connections.
+ */
+export function makePairingClient(
+  address: Address,
+  authority: string,
+  identity: { readonly cert: string; readonly key: string } | null,
+  signal: AbortSignal,
+): Client {
+  const sslctx = buildClientSslctx({ ca: authority, checkHostname: false, ...identity });
+  const connect: Connector["connect"] = async (address, bounds) => {
+    const socket = await connectWithTries(address, sslctx, bounds);
+    if (hasSigned(authority, socket.peerCertificate!.raw)) return socket;
     socket.close();
     throw new TlsError(
       "UNTRUSTED",
       "the authority of the line has not signed the certificate directly",
     );
-  }
+  };
+  const options = { host: null, timeout: WAIT_SECONDS, signal };
+  return new Client(address, options, { defaultPort: 443, moreOptions: [], connect });
+}
 
-  /** Does the handshake; a new one if it is cut. */
-  async #connectTls(bounds: ConnectBounds): Promise<TlsSocket> {
-    for (let tries = 1;; tries++) {
-      try {
-        return await connectTls(this.address, this.#sslctx, null, bounds, PAIRING_PROTOCOL);
-      } catch (error) {
-        if (!isCut(error) || tries === MAX_TRIES) throw error;
-      }
-      await pauseBeforeTry(tries, bounds.signal);
+/** Connects, and does the handshake; a new one if it is cut. */
+async function connectWithTries(
+  address: Address,
+  sslctx: ClientSslctx,
+  bounds: ConnectBounds,
+): Promise<TlsSocket> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await connectTls(address, sslctx, null, bounds, PAIRING_PROTOCOL);
+    } catch (error) {
+      if (!isCut(error) || tries === MAX_TRIES) throw error;
     }
+    await pauseBeforeTry(tries, bounds.signal);
   }
 }
 

@@ -9,7 +9,7 @@ import { ConnectionClosedError } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { Session } from "../base/app/session.ts";
 import type { Logger } from "../net/standard_logger.ts";
-import { buildServerSslctx, type ServerSslconfig, type ServerSslctx } from "../net/tls/context.ts";
+import { buildServerSslctx, ContextInForce, type ServerSslconfig } from "../net/tls/context.ts";
 import { TlsListener } from "../net/tls/listener.ts";
 import { Server } from "../server.ts";
 import { limitReading } from "./bounded_socket.ts";
@@ -49,7 +49,9 @@ interface Entry {
 /** The servers of an invitation, one for each of its addresses. */
 export class PairingPort {
   readonly #identity: Identity;
-  readonly #servers: { readonly server: Server; readonly listener: TlsListener }[] = [];
+  /** Accepts every client until the first one is known. */
+  readonly #context: ContextInForce;
+  readonly #servers: Server[] = [];
   readonly #visits = new Map<Session, Entry>();
   /** Those that have not sent the secret or the value yet, the oldest first. */
   readonly #waiting = new Set<Session>();
@@ -63,6 +65,7 @@ export class PairingPort {
    */
   constructor(identity: Identity, answer: Answering, logger: Logger) {
     this.#identity = identity;
+    this.#context = new ContextInForce(this.#build({ allowUnauthenticatedClients: true }));
     this.#logger = logger;
     this.#app = {
       onConnect: (session, socket) => this.#welcome({ session, socket }),
@@ -76,24 +79,22 @@ export class PairingPort {
    * @returns The address with its port.
    */
   async open(address: Address): Promise<Address> {
-    const sslctx = this.#contextOf({ allowUnauthenticatedClients: true });
-    let listener!: TlsListener;
     const options = {
       maxConnections: Infinity,
       timeout: HANDSHAKE_SECONDS,
       logger: this.#logger,
     };
     const server = new Server(address, this.#app, options, (checked, side) => {
-      listener = new TlsListener(checked, side, sslctx, PAIRING_PROTOCOL);
+      const listener = new TlsListener(checked, side, this.#context, PAIRING_PROTOCOL);
       return limitReading(listener, MAX_MESSAGE_BYTES);
     });
     server.serveForever().catch(() => {});
-    this.#servers.push({ server, listener });
+    this.#servers.push(server);
     await server.ready;
     return server.address;
   }
 
-  #contextOf(trust: Pick<ServerSslconfig, "ca" | "allowUnauthenticatedClients">): ServerSslctx {
+  #build(trust: Pick<ServerSslconfig, "ca" | "allowUnauthenticatedClients">) {
     return buildServerSslctx({ ...this.#identity(), ...trust });
   }
 
@@ -144,8 +145,7 @@ export class PairingPort {
    * @throws {RangeError} if the authority can't be used; then nothing has changed.
    */
   trustOnly(authority: string, except: Session): void {
-    const sslctx = this.#contextOf({ ca: authority });
-    for (const { listener } of this.#servers) listener.setSslctx(sslctx);
+    this.#context.replace(this.#build({ ca: authority }));
     for (const session of [...this.#visits.keys()]) {
       if (session !== except) session.close(new ConnectionClosedError("another device was first"));
     }
@@ -153,6 +153,6 @@ export class PairingPort {
 
   /** Closes all connections and frees the addresses. */
   async close(): Promise<void> {
-    await Promise.allSettled(this.#servers.map(({ server }) => server[Symbol.asyncDispose]()));
+    await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
   }
 }

@@ -11,7 +11,7 @@ import { typeName } from "../base/errors.ts";
 import { PlainListener, type PortSharing } from "../net/listener.ts";
 import { LEVELS, type ServerOptions } from "../net/server_options.ts";
 import type { Logger } from "../net/standard_logger.ts";
-import { buildServerSslctx, type ServerSslconfig } from "../net/tls/context.ts";
+import { buildServerSslctx, ContextInForce, type ServerSslconfig } from "../net/tls/context.ts";
 import { EVERY_CLIENT_IS_ACCEPTED, TlsListener } from "../net/tls/listener.ts";
 import { Server } from "../server.ts";
 import { loadModuleExport, type ModuleExport } from "../worker/module_export.ts";
@@ -80,7 +80,8 @@ export class PoolServer {
   #service: Service | null = null;
   #app: App | null = null;
   #onExchange: ServerOptions["onExchange"];
-  #sslconfig: ServerSslconfig | null = null;
+  /** What the server trusts; `null` for a plain one. */
+  #context: ContextInForce | null = null;
   #listener: TlsListener | null = null;
   #server: Server | null = null;
 
@@ -101,7 +102,9 @@ export class PoolServer {
   async #execute(command: Command): Promise<void> {
     if (command.type === "load") {
       this.#service = command.service;
-      this.#sslconfig = command.sslconfig;
+      if (command.sslconfig !== null) {
+        this.#context = new ContextInForce(buildServerSslctx(command.sslconfig));
+      }
       const { app, onExchange } = command.service;
       this.#app = await makeApp(app);
       if (onExchange !== null) this.#onExchange = await loadOnExchange(onExchange);
@@ -111,8 +114,7 @@ export class PoolServer {
     } else if (command.type === "ping") {
       this.#report({ type: "pong" });
     } else if (command.type === "setSslctx") {
-      this.#sslconfig = command.sslconfig;
-      this.#listener?.setSslctx(buildServerSslctx(command.sslconfig));
+      this.#context!.replace(buildServerSslctx(command.sslconfig));
       this.#report({ type: "sslctxSet", id: command.id });
     } else if (command.type === "shutdown") {
       await this.#server?.shutdown();
@@ -126,9 +128,8 @@ export class PoolServer {
     const logger = this.#makeLogger(levels);
     const given = { ...options, logger, onExchange: this.#onExchange };
     const server = new Server(address, this.#app!, given, (address, side) => {
-      if (this.#sslconfig === null) return new PlainListener(address, side.logger, sharing);
-      const sslctx = buildServerSslctx(this.#sslconfig);
-      this.#listener = new TlsListener(address, side, sslctx, null, sharing);
+      if (this.#context === null) return new PlainListener(address, side.logger, sharing);
+      this.#listener = new TlsListener(address, side, this.#context, null, sharing);
       return this.#listener;
     });
     this.#server = server;

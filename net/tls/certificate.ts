@@ -7,6 +7,7 @@
 
 import { formatIPAddress } from "../../base/address_rules.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
+import { checkString } from "../../base/checks.ts";
 import {
   decodeString,
   decodeTime,
@@ -78,8 +79,8 @@ export interface CertificateLinks {
   readonly maySignCertificates: boolean;
   /** Whether it has the extension that says what its key is for. */
   readonly hasKeyUsage: boolean;
-  /** Whether it has rules that are not checked here: for names below it, or others that are critical. */
-  readonly hasMoreRules: boolean;
+  /** The extension with rules that are not checked here: for names below it, or others that are critical. */
+  readonly uncheckedRules: string | null;
   /** The part that is signed, in DER. */
   readonly signed: Uint8Array;
   /** The object identifier of the signature's algorithm. */
@@ -181,8 +182,9 @@ export function parseCertificate(der: Uint8Array): Certificate {
       pathLength: constraints.pathLength,
       maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
       hasKeyUsage: keyUsage !== undefined,
-      hasMoreRules: extensions.has(EXTENSION.nameConstraints) ||
-        critical.some((type) => !KNOWN_EXTENSIONS.includes(type)),
+      uncheckedRules: extensions.has(EXTENSION.nameConstraints)
+        ? "nameConstraints"
+        : critical.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
       signed,
       algorithm: formatObjectIdentifier(algorithm),
       // The first byte is the count of unused bits.
@@ -234,6 +236,53 @@ export function fingerprint256(der: Uint8Array): string {
   const { createHash } = loadBuiltin("node:crypto");
   const digest = createHash("sha256").update(der).digest("hex");
   return digest.toUpperCase().replaceAll(/(..)(?!$)/g, "$1:");
+}
+
+/**
+ * Computes the SHA-256 of the public key of a certificate, `AB:CD:…`, of its SubjectPublicKeyInfo (RFC 5280
+ * §4.1.2.7), to compare with the `publicKey256` of a peer or of its authority.
+ *
+ * @param pem The text of a PEM file; if it has several certificates, the first one is used.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it holds no certificate.
+ *
+ * @example Know a client by its authority
+ * ```ts
+ * import { publicKey256, SSLClient, SSLServer } from "@degu/degu";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * const known = publicKey256(await Deno.readTextFile(pki.serverSslconfig.caFile!));
+ * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], (_request, session) => {
+ *   const isKnown = session.peerCertificate?.authority?.publicKey256 === known;
+ *   return [200, "OK", { known: `${isKnown}` }, null];
+ * });
+ * server.serveForever();
+ * await server.ready;
+ * const client = new SSLClient(pki.clientSslconfig, server.address);
+ * assertEquals((await client.request("GET", "/")).headers["known"], "true");
+ * ```
+ */
+export function publicKey256(pem: string): string {
+  checkString("pem", pem);
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  let der;
+  try {
+    der = new X509Certificate(pem).raw;
+  } catch {
+    throw new RangeError(
+      'pem: must be a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
+    );
+  }
+  return fingerprint256(parseCertificate(der).publicKey);
+}
+
+/** PEM text of a certificate: the TLS library gets what was checked, and nothing else from the file. */
+export function formatPem(der: Uint8Array): string {
+  const base64 = btoa(Array.from(der, (byte) => String.fromCharCode(byte)).join(""));
+  const lines = base64.match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
 
 /** Why a certificate can't be used at this time; `null` if it can. */

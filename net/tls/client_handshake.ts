@@ -12,6 +12,7 @@ import { quote, TlsError } from "../../base/errors.ts";
 import {
   type Address,
   canonicalDnsName,
+  canonicalIPAddress,
   isUnixAddress,
   withoutPrefix,
   withoutZone,
@@ -20,34 +21,30 @@ import type { PeerCertificate } from "../../base/app/session.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
 import type { Authorities } from "./authority.ts";
-import { describeCertificate } from "./certificate.ts";
+import { type Certificate, type CertificateName, describeCertificate } from "./certificate.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
-import { makeDuplex } from "./deno_stream.ts";
-import { skipDescriptions } from "./descriptions.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { hostAddress, nameProblem } from "./names.ts";
-import { findVoucher, verifyPeer } from "./peer.ts";
+import { findIssuingAuthority, skipDescriptions, verifyPeer } from "./peer.ts";
 import { checkNegotiated, checkProtocol } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
-import { makeNetStream, type RawStream } from "./raw_stream.ts";
-
-/** The name that a server's certificate is checked against; `null` if the address has none. */
-export function sslHostOf(address: Address): string | null {
-  if (isUnixAddress(address)) return null;
-  const host = withoutPrefix(address[0]);
-  return hostAddress(host) === null ? host : withoutZone(host);
-}
+import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 
 /**
- * Checks the name that a server's certificate is checked against.
+ * The name that a server's certificate is checked against: the one that is given, else that of the address.
  *
+ * @returns `null` if neither has one.
  * @throws {TypeError} if it is neither a string nor `null`.
  * @throws {RangeError} if it is neither a DNS name nor an IP address, or is missing but needed.
  */
-export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void {
+export function findSslHost(
+  given: string | null | undefined,
+  address: Address,
+  { checkHostname }: ClientSslctx,
+): string | null {
+  const sslHost = given === undefined ? hostIn(address) : given;
   if (sslHost === null) {
-    if (!sslctx.checkHostname) return;
+    if (!checkHostname) return null;
     throw new RangeError(
       "sslHost: must be the name to check the server's certificate against, as the address has none; " +
         "got null: give one, or checkHostname: false in the sslconfig",
@@ -57,6 +54,19 @@ export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void
   if (hostAddress(sslHost) === null && canonicalDnsName(sslHost) === null) {
     throw new RangeError(`sslHost: must be a DNS name or an IP address; got ${quote(sslHost)}`);
   }
+  return sslHost;
+}
+
+function hostIn(address: Address): string | null {
+  if (isUnixAddress(address)) return null;
+  const host = withoutPrefix(address[0]);
+  return hostAddress(host) === null ? host : withoutZone(host);
+}
+
+/** What connects the clients that use a context to a checked address. */
+export function connectorOverTls(sslctx: ClientSslctx, sslHost: string | null) {
+  return (address: Address, bounds: ConnectBounds): Promise<TlsSocket> =>
+    connectTls(address, sslctx, sslHost, bounds);
 }
 
 /**
@@ -71,18 +81,18 @@ export async function connectTls(
   bounds: ConnectBounds,
   protocol: string | null = null,
 ): Promise<TlsSocket> {
-  const below = await connectStream(address, bounds);
+  const rawStream = await connectStream(address, bounds);
   const who = addressText(address);
   try {
     return await bounded(`the TLS handshake with ${who}`, bounds, async () => {
       try {
-        return await handshake(below, sslctx, sslHost, protocol);
+        return await handshake(rawStream, sslctx, sslHost, protocol);
       } catch (error) {
         throw handshakeError(who, error);
       }
     });
   } catch (error) {
-    below.close();
+    rawStream.close();
     throw error;
   }
 }
@@ -108,19 +118,19 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<R
 }
 
 async function handshake(
-  below: RawStream,
+  rawStream: RawStream,
   sslctx: ClientSslctx,
   sslHost: string | null,
   protocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
-  const socket = startTls(below.stream, secureContext, sslHost, protocol);
+  const socket = startTls(rawStream.stream, secureContext, sslHost, protocol);
   const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
   socket.once("secureConnect", () => {
     try {
       checkProtocol(socket, protocol);
       const host = sslctx.checkHostname ? sslHost : null;
-      resolve(new TlsSocket(socket, below, verifyServer(socket, authorities, host)));
+      resolve(new TlsSocket(socket, rawStream, verifyServer(socket, authorities, host)));
     } catch (error) {
       reject(error);
     }
@@ -171,6 +181,39 @@ function verifyServer(
   const { chain, leaf } = verifyPeer("server", socket);
   const problem = host === null ? null : nameProblem(leaf.certificate, host);
   if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
-  const authority = authorities === null ? null : findVoucher("server", authorities, chain);
+  const authority = authorities === null
+    ? null
+    : findIssuingAuthority("server", authorities, chain);
   return describeCertificate(leaf.certificate, leaf, authority);
+}
+
+/** The IP address of a host in the form in which it is compared, without its zone; `null` for a name. */
+export function hostAddress(host: string): string | null {
+  return canonicalIPAddress(withoutZone(host));
+}
+
+/**
+ * Why a certificate is not for this host, by its subjectAltName only, never by its subject (RFC 9525); `null` if it
+ * is.
+ */
+export function nameProblem({ names }: Certificate, host: string): string | null {
+  if (names === null) return "has no subjectAltName, and its subject does not count";
+  const address = hostAddress(host);
+  const name = address === null ? canonicalDnsName(host) : null;
+  const matches = address !== null
+    ? names.some(({ type, value }) => type === "IP Address" && value === address)
+    : name !== null && names.some((each) => matchesDnsName(each, name));
+  if (matches) return null;
+  const listed = names.map(({ type, value }) => `${type}:${value}`).join(", ");
+  return `is not for ${quote(host)}; its names are ${quote(listed)}`;
+}
+
+/** A wildcard matches exactly one label, and at least two must follow it (RFC 9525 §6.3). */
+function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
+  if (type !== "DNS") return false;
+  const presented = value.toLowerCase();
+  if (!presented.startsWith("*.")) return presented === name;
+  const parent = presented.slice(2);
+  const dot = name.indexOf(".");
+  return parent.includes(".") && dot > 0 && name.slice(dot + 1) === parent;
 }

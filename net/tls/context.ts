@@ -1,31 +1,81 @@
 /**
- * The contexts of TLS: what an end trusts, and its identity, checked once and used for every connection.
+ * The configuration of TLS: what an end trusts, and its identity, checked once and used for every connection.
+ *
+ * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} are all of it; below them are the checks of the
+ * options, and then how the identity and the authorities are read. No message shows what is in a file or a text.
  *
  * @module
  */
 
+import type { KeyObject } from "node:crypto";
 import type { SecureContext } from "node:tls";
+import { checkBoolean, checkString, copyOptions, wrongType } from "../../base/checks.ts";
+import { quote } from "../../base/errors.ts";
 import { checkDenoVersion } from "../deno_version.ts";
 import { Authorities } from "./authority.ts";
 import {
-  authoritySources,
-  checkClientConfig,
-  checkServerConfig,
-  type ClientSslconfig,
-  identitySources,
-  type ServerSslconfig,
-} from "./config.ts";
-import {
-  type PemCertificate,
-  readAuthorities,
-  readIdentity,
-  type TlsIdentity,
-  type WithWarnings,
-} from "./files.ts";
+  type Certificate,
+  fingerprint256,
+  formatPem,
+  parseCertificate,
+  type PURPOSE,
+  usageProblem,
+  validityProblem,
+} from "./certificate.ts";
+import { isUsableKey, signatureProblem, USABLE_KEYS } from "./keys.ts";
 import { loadBuiltin } from "./modules.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
 
-export type { ClientSslconfig, ServerSslconfig } from "./config.ts";
+/** What a client trusts, and its identity: plain JSON, every path absolute. */
+export interface ClientSslconfig {
+  /**
+   * Whether the server's certificate must be for the host that is connected to. It can be `false` only
+   * together with `ca`, `caFile` or `caPath`.
+   *
+   * @default {true}
+   */
+  checkHostname?: boolean | undefined;
+  /** Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. */
+  ca?: string | readonly string[] | undefined;
+  /** PEM file with the only authorities whose servers are trusted. */
+  caFile?: string | undefined;
+  /**
+   * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or are those that OpenSSL
+   * makes from hashes. Without `ca`, `caFile` and `caPath` the default trust store of Deno is used.
+   */
+  caPath?: string | undefined;
+  /** Instead of `certFile`, together with `key`: PEM text. */
+  cert?: string | undefined;
+  /** PEM file with the client's certificate, followed by those that lead to its authority. */
+  certFile?: string | undefined;
+  /** Instead of `keyFile`, together with `cert`: PEM text. */
+  key?: string | undefined;
+  /** PEM file with the private key of that certificate. */
+  keyFile?: string | undefined;
+}
+
+/** Which clients a server trusts, and its identity: plain JSON, every path absolute. */
+export interface ServerSslconfig {
+  /** Instead of `certFile`, together with `key`: PEM text. */
+  cert?: string | undefined;
+  /** PEM file with the server's certificate, followed by those that lead to its authority. */
+  certFile?: string | undefined;
+  /** Instead of `keyFile`, together with `cert`: PEM text. */
+  key?: string | undefined;
+  /** PEM file with the private key of that certificate. */
+  keyFile?: string | undefined;
+  /**
+   * Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. `[]`
+   * is for a server that accepts no client yet.
+   */
+  ca?: string | readonly string[] | undefined;
+  /** PEM file with the only authorities whose clients are accepted. */
+  caFile?: string | undefined;
+  /** Directory of such files, like {@linkcode ClientSslconfig.caPath}. */
+  caPath?: string | undefined;
+  /** Instead of the authorities: accepts every client, without a certificate. */
+  allowUnauthenticatedClients?: true | undefined;
+}
 
 /** The policy of both ends, and warnings about the configuration. */
 export interface Sslctx {
@@ -56,18 +106,16 @@ export interface ServerSslctx extends Sslctx {
   readonly verify: boolean;
 }
 
-/** The input of the TLS library to make a server. */
+/** The input of the TLS library to make a server, and which clients it accepts. */
 export interface ServerMaterial {
   /** The options of `tls.createServer`. */
-  readonly options: TlsIdentity & typeof LIBRARY_OPTIONS & {
+  readonly options: Identity & typeof LIBRARY_OPTIONS & {
     readonly ca?: readonly string[];
     readonly requestCert: boolean;
     readonly rejectUnauthorized: true;
   };
   /** The authorities whose clients are accepted; none if every client is, or none yet. */
   readonly authorities: Authorities;
-  /** Whether the key of one of them has this SHA-256, as in `PeerAuthority.publicKey256`. */
-  trusts(publicKey256: string): boolean;
 }
 
 /** The input of the TLS library to make a client, and what the client trusts. */
@@ -77,11 +125,79 @@ export interface ClientMaterial {
   readonly authorities: Authorities | null;
 }
 
-const NOBODY = "ca: no authority is trusted yet, so no client is accepted";
-
 /** Keys are kept outside the contexts, so printing or copying a context can't expose them. */
 const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
+
+/**
+ * Reads and checks the files, or the PEM text, of a server's *sslconfig*. Needs `--allow-read` of the files.
+ *
+ * With `ca`, `caFile` or `caPath` only clients of those authorities are accepted;
+ * `allowUnauthenticatedClients: true` is the only alternative. Giving both, or neither, is an error.
+ * With `ca: []` no client is accepted yet, and there is a warning.
+ *
+ * @param sslconfig The identity of the server, and which clients are accepted.
+ * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
+ * together.
+ * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
+ * belong together, or the key is encrypted; unless exactly one of the two choices was made.
+ * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has signed itself with
+ * P-521 and SHA-256: what can't be checked is not trusted.
+ * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
+ * @throws {DeguError} if Deno is older than 2.9.6.
+ *
+ * @example Accept the clients of one authority
+ * ```ts
+ * import { buildServerSslctx } from "@degu/degu/server";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * assertEquals(buildServerSslctx(pki.serverSslconfig).verify, true);
+ * assertEquals(buildServerSslctx(pki.anonymousServerSslconfig).verify, false);
+ * ```
+ */
+export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
+  checkDenoVersion();
+  const config = checkConfig(sslconfig, SERVER_OPTIONS);
+  const own = identityOptions(config);
+  for (const name of own) {
+    if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
+  }
+  const allow: unknown = config.allowUnauthenticatedClients;
+  if (allow !== undefined && typeof allow !== "boolean") {
+    throw wrongType("allowUnauthenticatedClients", "true", allow);
+  }
+  if (allow === false) {
+    throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
+  }
+  // There is no default: strangers are accepted only if that is said, and nothing else.
+  const verify = namesAuthorities(config);
+  if (verify === (allow === true)) {
+    throw new RangeError(
+      "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, " +
+        `or allowUnauthenticatedClients: true; got ${verify ? "both" : "neither"}`,
+    );
+  }
+  const warnings: string[] = [];
+  const identity = readIdentity(config, own, "serverAuth", warnings);
+  const trusted = verify ? readAuthorities(config, warnings) : [];
+  if (verify && trusted.length === 0) {
+    warnings.push("ca: no authority is trusted yet, so no client is accepted");
+  }
+  const sslctx = Object.freeze({ ...describePolicy(warnings), verify });
+  serverMaterials.set(sslctx, {
+    options: {
+      ...LIBRARY_OPTIONS,
+      ...identity,
+      ...(verify ? { ca: trusted.map(formatPem) } : {}),
+      requestCert: verify,
+      rejectUnauthorized: true,
+    },
+    authorities: new Authorities(trusted),
+  });
+  return sslctx;
+}
 
 /**
  * Reads and checks the files, or the PEM text, of a client's *sslconfig*. Needs `--allow-read` of the files.
@@ -94,6 +210,8 @@ const serverMaterials = new WeakMap<object, ServerMaterial>();
  * together.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
  * belong together, or the key is encrypted; if `checkHostname` is `false` without an authority.
+ * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has signed itself with
+ * P-521 and SHA-256: what can't be checked is not trusted.
  * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
  * @throws {DeguError} if Deno is older than 2.9.6.
  *
@@ -112,79 +230,50 @@ const serverMaterials = new WeakMap<object, ServerMaterial>();
  */
 export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
   checkDenoVersion();
-  const config = checkClientConfig(sslconfig);
-  const { checkHostname = true } = config;
-  const own = identitySources(config);
-  const identity = own === null ? null : readIdentity(own, "clientAuth");
-  const sources = authoritySources(config);
-  const authorities = sources === null ? null : readAuthorities(sources);
-  const { createSecureContext } = loadBuiltin("node:tls");
-  const secureContext = createSecureContext({
+  const config = checkConfig(sslconfig, CLIENT_OPTIONS);
+  const { checkHostname = true, ca } = config;
+  checkBoolean("checkHostname", checkHostname);
+  if (Array.isArray(ca) && ca.length === 0) {
+    throw new RangeError("ca: must have an authority or be left out, for a client; got none");
+  }
+  const isPrivate = namesAuthorities(config);
+  if (!checkHostname && !isPrivate) {
+    throw new RangeError(
+      "checkHostname: must be true without ca, caFile or caPath; got false: the default trust store " +
+        "vouches for every server in the world, and only the name tells them apart",
+    );
+  }
+  const own = identityOptions(config);
+  const given = own.filter((name) => config[name] !== undefined).length;
+  if (given === 1) {
+    throw new RangeError(`${own.join(", ")}: must both be given or both be left out; got one`);
+  }
+  const warnings: string[] = [];
+  const identity = given === 0 ? {} : readIdentity(config, own, "clientAuth", warnings);
+  const trusted = isPrivate ? readAuthorities(config, warnings) : null;
+  const secureContext = loadBuiltin("node:tls").createSecureContext({
     ...LIBRARY_OPTIONS,
-    ...identity?.value,
-    ...(authorities === null ? {} : { ca: authorities.value.map(({ pem }) => pem) }),
+    ...identity,
+    // These alone are trusted; without them, the default trust store.
+    ...(trusted === null ? {} : { ca: trusted.map(formatPem) }),
   });
   const sslctx = Object.freeze({
-    ...makeSslctx(identity, authorities),
+    ...describePolicy(warnings),
     verify: true as const,
     checkHostname,
   });
-  clientMaterials.set(sslctx, {
-    secureContext,
-    authorities: authorities === null ? null : makeAuthorities(authorities.value),
-  });
+  const authorities = trusted === null ? null : new Authorities(trusted);
+  clientMaterials.set(sslctx, { secureContext, authorities });
   return sslctx;
 }
 
-/**
- * Reads and checks the files, or the PEM text, of a server's *sslconfig*. Needs `--allow-read` of the files.
- *
- * With `ca`, `caFile` or `caPath` only clients of those authorities are accepted;
- * `allowUnauthenticatedClients: true` is the only alternative. Giving both, or neither, is an error.
- * With `ca: []` no client is accepted yet, and there is a warning.
- *
- * @param sslconfig The identity of the server, and which clients are accepted.
- * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
- * together.
- * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
- * belong together, or the key is encrypted; unless exactly one of the two choices was made.
- * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
- * @throws {DeguError} if Deno is older than 2.9.6.
- *
- * @example Accept the clients of one authority
- * ```ts
- * import { buildServerSslctx } from "@degu/degu/server";
- * import { TempPKI } from "@degu/degu/misc";
- * import { assertEquals } from "@std/assert";
- *
- * await using pki = await TempPKI.create();
- * assertEquals(buildServerSslctx(pki.serverSslconfig).verify, true);
- * assertEquals(buildServerSslctx(pki.anonymousServerSslconfig).verify, false);
- * ```
- */
-export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
-  checkDenoVersion();
-  const config = checkServerConfig(sslconfig);
-  // Checked above: a server's configuration has them.
-  const identity = readIdentity(identitySources(config)!, "serverAuth");
-  const sources = authoritySources(config);
-  const verify = sources !== null;
-  const authorities = verify ? readAuthorities(sources) : null;
-  const nobody = sources?.length === 0 ? { value: null, warnings: [NOBODY] } : null;
-  const sslctx = Object.freeze({ ...makeSslctx(identity, authorities, nobody), verify });
-  const trusted = makeAuthorities(authorities?.value ?? []);
-  serverMaterials.set(sslctx, {
-    options: {
-      ...LIBRARY_OPTIONS,
-      ...identity.value,
-      ...(authorities === null ? {} : { ca: authorities.value.map(({ pem }) => pem) }),
-      requestCert: verify,
-      rejectUnauthorized: true,
-    },
-    authorities: trusted,
-    trusts: (publicKey256) => trusted.trusts(publicKey256),
-  });
-  return sslctx;
+function describePolicy(warnings: string[]): Sslctx {
+  return {
+    minVersion: MIN_VERSION,
+    maxVersion: MAX_VERSION,
+    ciphers: CIPHERS,
+    warnings: Object.freeze(warnings),
+  };
 }
 
 /** The context itself, or one for the config. For clients. */
@@ -199,35 +288,328 @@ export function asServerSslctx(value: ServerSslctx | ServerSslconfig): ServerSsl
     : buildServerSslctx(value as ServerSslconfig);
 }
 
-/**
- * A configuration in text that makes the same context again, without any file. It has the private key.
- */
-export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
-  const { cert, key, ca } = serverMaterialOf(sslctx).options;
-  const trust = sslctx.verify ? { ca } : { allowUnauthenticatedClients: true };
-  // It was made above, of strings alone.
-  return { cert, key, ...trust } as ServerSslconfig;
-}
-
 /** What belongs to a client's context. */
 export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
   return clientMaterials.get(sslctx)!;
 }
 
-/** What belongs to a server's context. */
-export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
-  return serverMaterials.get(sslctx)!;
+/**
+ * A configuration in text that makes the same context again, without any file. It has the private key.
+ */
+export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
+  const { cert, key, ca } = serverMaterials.get(sslctx)!.options;
+  const trust = sslctx.verify ? { ca } : { allowUnauthenticatedClients: true };
+  // It was made above, of strings alone.
+  return { cert, key, ...trust } as ServerSslconfig;
 }
 
-function makeAuthorities(certificates: readonly PemCertificate[]): Authorities {
-  return new Authorities(certificates.map(({ certificate }) => certificate.raw));
+/** The context of a server that runs, which its listeners share; replacing it takes effect at once. */
+export class ContextInForce {
+  #sslctx: ServerSslctx;
+  readonly #openedListeners: (() => void)[] = [];
+
+  /** Begins with a context. */
+  constructor(sslctx: ServerSslctx) {
+    this.#sslctx = sslctx;
+  }
+
+  /** The context itself. */
+  get sslctx(): ServerSslctx {
+    return this.#sslctx;
+  }
+
+  /** What belongs to it. */
+  get material(): ServerMaterial {
+    return serverMaterials.get(this.#sslctx)!;
+  }
+
+  /** Replaces it. */
+  replace(sslctx: ServerSslctx): void {
+    const opened = this.#sslctx.verify && !sslctx.verify;
+    this.#sslctx = sslctx;
+    if (opened) { for (const listener of this.#openedListeners) listener(); }
+  }
+
+  /** Calls a function whenever every client is accepted from then on, and was not before. */
+  onOpened(listener: () => void): void {
+    this.#openedListeners.push(listener);
+  }
 }
 
-function makeSslctx(...read: readonly (WithWarnings<unknown> | null)[]): Sslctx {
-  return {
-    minVersion: MIN_VERSION,
-    maxVersion: MAX_VERSION,
-    ciphers: CIPHERS,
-    warnings: Object.freeze(read.flatMap((each) => each?.warnings ?? [])),
-  };
+// ───────────────────────── the options
+
+type Config = ClientSslconfig | ServerSslconfig;
+type IdentityOptions = readonly ["cert", "key"] | readonly ["certFile", "keyFile"];
+
+const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
+const IDENTITY_OPTIONS = ["cert", "certFile", "key", "keyFile"];
+const CLIENT_OPTIONS = ["checkHostname", ...TRUST_OPTIONS, ...IDENTITY_OPTIONS];
+const SERVER_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthenticatedClients"];
+const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
+const PEM_BEGIN = "-----BEGIN ";
+
+/** Checks each option by itself, and returns a copy, so that what was checked is what counts. */
+function checkConfig<C extends Config>(given: C, known: readonly string[]): C {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw wrongType("sslconfig", "an object or an sslctx", given);
+  }
+  const config = copyOptions(given, known, "sslconfig");
+  if (Array.isArray(config.ca)) config.ca = Array.from(config.ca);
+  for (const [name, value] of Object.entries(config)) {
+    if (value === undefined) continue;
+    if (/(?:File|Path)$/.test(name)) checkPath(name, value);
+    else if (name === "ca") checkAuthorityTexts(value);
+    else if (/^(?:cert|key)$/.test(name) && typeof value !== "string") {
+      throw wrongType(name, "a string, PEM text", value);
+    }
+  }
+  const { ca, caFile, caPath, cert, certFile, key, keyFile } = config;
+  // Text and file could belong to two identities.
+  checkNotBoth({ ca }, { caFile, caPath });
+  checkNotBoth({ cert, key }, { certFile, keyFile });
+  return config;
+}
+
+function checkPath(name: string, value: unknown): void {
+  checkString(name, value);
+  if (ABSOLUTE_PATH.test(value) && !value.includes("\0")) return;
+  // The value given as a path may be a key.
+  const got = value.includes(PEM_BEGIN)
+    ? `PEM text, which belongs in ${name.replace(/(?:File|Path)$/, "")}`
+    : name === "keyFile"
+    ? "other text, not shown because it may be a key"
+    : quote(value);
+  throw new RangeError(`${name}: must be an absolute path; got ${got}`);
+}
+
+function checkAuthorityTexts(ca: unknown): void {
+  if (typeof ca === "string") return;
+  if (!Array.isArray(ca)) throw wrongType("ca", "a string or an array of strings, PEM text", ca);
+  // Not forEach(), which skips the gaps of an array.
+  for (const text of ca) {
+    if (typeof text !== "string") throw wrongType("ca", "an array of strings, PEM texts", text);
+  }
+}
+
+function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unknown>): void {
+  const text = Object.keys(texts).find((name) => texts[name] !== undefined);
+  const file = Object.keys(files).find((name) => files[name] !== undefined);
+  if (text === undefined || file === undefined) return;
+  throw new TypeError(
+    `${text}, ${file}: must be text or files; got both: give ${
+      Object.keys(texts).join(" and ")
+    }, or ${Object.keys(files).join(" and ")}`,
+  );
+}
+
+function namesAuthorities({ ca, caFile, caPath }: Config): boolean {
+  return ca !== undefined || caFile !== undefined || caPath !== undefined;
+}
+
+/** The pair of options that names the identity. */
+function identityOptions({ cert, key }: Config): IdentityOptions {
+  return cert !== undefined || key !== undefined ? ["cert", "key"] : ["certFile", "keyFile"];
+}
+
+// ───────────────────────── what they name
+
+/** A certificate, followed by those that lead to its authority, and its private key, as PEM text. */
+interface Identity {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** PEM text that was read or given. */
+interface PemText {
+  /** The option that names it. */
+  readonly option: string;
+  /** What messages call it. */
+  readonly name: string;
+  readonly text: string;
+}
+
+const KEY_BLOCK = /-----BEGIN ((?:RSA |EC |)PRIVATE KEY)-----[^-]+-----END \1-----/g;
+const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED/;
+const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g;
+const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
+/** The files that a directory of authorities is made of; OpenSSL names them by hash and number. */
+const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
+/** The TLS library stops after this many signatures; authorities with another name cost none. */
+const MAX_NAMESAKES = 100;
+
+/** Reads a certificate with its chain, and the private key, which must belong to it. */
+function readIdentity(
+  config: Config,
+  [certOption, keyOption]: IdentityOptions,
+  purpose: keyof typeof PURPOSE,
+  warnings: string[],
+): Identity {
+  const source = readPem(certOption, config[certOption]!);
+  const chain = readCertificates(source);
+  const keySource = readPem(keyOption, config[keyOption]!);
+  const { key, keyObject } = readKey(keySource);
+  const [leaf] = chain;
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  if (!new X509Certificate(leaf!.raw).checkPrivateKey(keyObject)) {
+    throw new RangeError(
+      `${keyOption}: the key in ${keySource.name} does not belong to the first certificate in ` +
+        source.name,
+    );
+  }
+  const usage = usageProblem(leaf!, purpose);
+  if (usage !== null) {
+    warnings.push(`${certOption}: the certificate ${usage}; peers will refuse it`);
+  }
+  for (const [index, certificate] of chain.entries()) {
+    const problem = validityProblem(certificate, Date.now()) ?? signatureProblem(certificate);
+    if (problem !== null) warnings.push(`${certOption}: ${nameOf(certificate, index)}, ${problem}`);
+  }
+  return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key };
+}
+
+/** Reads the authorities to trust, in DER: all of those that the options name together. */
+function readAuthorities({ ca, caFile, caPath }: Config, warnings: string[]): Uint8Array[] {
+  const sources = typeof ca === "string"
+    ? [readPem("ca", ca)]
+    : ca !== undefined
+    ? ca.map((text, index) => ({ option: "ca", name: `text ${index + 1}`, text }))
+    : [
+      ...(caFile === undefined ? [] : [readPem("caFile", caFile)]),
+      ...(caPath === undefined ? [] : readDirectory("caPath", caPath)),
+    ];
+  const authorities = new Map<string, Certificate>();
+  for (const source of sources) {
+    for (const [index, certificate] of readCertificates(source).entries()) {
+      const fingerprint = fingerprint256(certificate.raw);
+      if (authorities.has(fingerprint)) continue;
+      const where = `${source.option}: ${nameOf(certificate, index, ` in ${source.name}`)}, `;
+      const problem = authorityProblem(certificate);
+      if (problem !== null) throw new RangeError(where + problem);
+      authorities.set(fingerprint, certificate);
+      const validity = validityProblem(certificate, Date.now());
+      if (validity !== null) warnings.push(where + validity);
+    }
+  }
+  const byName = Map.groupBy(authorities.values(), ({ links }) => links.subject.toHex());
+  for (const { length, 0: first } of byName.values()) {
+    if (length <= MAX_NAMESAKES) continue;
+    warnings.push(
+      `${length} authorities have the name ${
+        quote(first!.subject)
+      }, of which the TLS library tries ` +
+        `the first ${MAX_NAMESAKES}: give each its own name`,
+    );
+  }
+  return Array.from(authorities.values(), ({ raw }) => raw);
+}
+
+function nameOf({ subject }: Certificate, index: number, where = ""): string {
+  return `certificate ${index + 1}${where}, of ${quote(subject)}`;
+}
+
+/**
+ * Why a certificate can't be trusted to sign others; `null` if it can. Version 1 has no extensions; version 3 must
+ * have CA:TRUE (RFC 5280 §4.2.1.9), and may say what its key is for (§4.2.1.3).
+ */
+function authorityProblem(certificate: Certificate): string | null {
+  const { version, isAuthority, links } = certificate;
+  if (!isAuthority && version !== 1) {
+    return "is not the certificate of an authority: its basicConstraints don't say CA:TRUE";
+  }
+  if (!links.maySignCertificates) {
+    return "may not sign certificates: it has a keyUsage without keyCertSign";
+  }
+  if (links.uncheckedRules !== null) {
+    return `has an extension that is not checked here, ${links.uncheckedRules}: make an authority without`;
+  }
+  const isSelfSigned = links.subject.toHex() === links.issuer.toHex();
+  const problem = isSelfSigned ? signatureProblem(certificate) : null;
+  return problem === null ? null : `${problem}, and what it signs, too`;
+}
+
+function readPem(option: string, value: string): PemText {
+  if (!option.endsWith("File")) return { option, name: "the text", text: value };
+  return { option, name: quote(value), text: attempt(option, () => Deno.readTextFileSync(value)) };
+}
+
+function readDirectory(option: string, path: string): PemText[] {
+  const names = attempt(option, () => Array.from(Deno.readDirSync(path), ({ name }) => name));
+  const separator = /[\\/]$/.test(path) ? "" : "/";
+  const files = names.filter((name) => AUTHORITY_FILE.test(name)).sort()
+    .map((name) => `${path}${separator}${name}`)
+    .filter((file) => attempt(option, () => Deno.statSync(file)).isFile);
+  if (files.length === 0) {
+    throw new RangeError(
+      `${option}: ${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
+    );
+  }
+  return files.map((file) => ({
+    option,
+    name: quote(file),
+    text: attempt(option, () => Deno.readTextFileSync(file)),
+  }));
+}
+
+/** Adds the option to an error of the file system, and keeps its class. */
+function attempt<T>(option: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Error) error.message = `${option}: ${error.message}`;
+    throw error;
+  }
+}
+
+/** All certificates in a text, which must have at least one. */
+function readCertificates({ option, name, text }: PemText): Certificate[] {
+  const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
+  const begun = [...text.matchAll(CERTIFICATE_BEGIN)].length;
+  if (begun === 0) {
+    throw new RangeError(
+      `${option}: ${name} holds no certificate in PEM form, which begins with ` +
+        '"-----BEGIN CERTIFICATE-----"',
+    );
+  }
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  return Array.from({ length: begun }, (_, index) => {
+    try {
+      const der = Uint8Array.from(atob(blocks[index]![1]!), (each) => each.charCodeAt(0));
+      // Two parsers must agree that it is a certificate.
+      new X509Certificate(der);
+      return parseCertificate(der);
+    } catch {
+      throw new RangeError(
+        `${option}: certificate ${index + 1} in ${name} can't be read; ` +
+          "is it truncated, or in another format?",
+      );
+    }
+  });
+}
+
+function readKey({ option, name, text }: PemText): { key: string; keyObject: KeyObject } {
+  if (ENCRYPTED_KEY.test(text)) {
+    throw new RangeError(
+      `${option}: the key in ${name} is encrypted; decrypt it with "openssl pkey", and restrict who ` +
+        "can read it",
+    );
+  }
+  const blocks = text.match(KEY_BLOCK) ?? [];
+  if (blocks.length !== 1) {
+    throw new RangeError(
+      `${option}: must have one private key in PEM form in ${name}; got ${blocks.length}`,
+    );
+  }
+  const key = `${blocks[0]}\n`;
+  const { createPrivateKey } = loadBuiltin("node:crypto");
+  let keyObject;
+  try {
+    keyObject = createPrivateKey(key);
+  } catch {
+    // The library's own error may show what it could not parse.
+    throw new RangeError(`${option}: the private key in ${name} can't be read`);
+  }
+  if (isUsableKey(keyObject)) return { key, keyObject };
+  throw new RangeError(
+    `${option}: the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
+  );
 }

@@ -1,10 +1,12 @@
 /**
- * Which keys are good enough, for both ends and for authorities.
+ * Which keys are good enough, for both ends and for authorities, and what they have signed.
  *
  * @module
  */
 
 import type { KeyObject } from "node:crypto";
+import type { Certificate } from "./certificate.ts";
+import { loadBuiltin } from "./modules.ts";
 
 /** Keys that the TLS library can use, and that are strong enough (RFC 9325 §4.5). */
 const MIN_RSA_BITS = 2048;
@@ -37,4 +39,69 @@ export function isUsableKey(
     default:
       return false;
   }
+}
+
+/** The key of a certificate; `null` if it can't be used. */
+export function publicKeyOf({ publicKey }: Certificate): KeyObject | null {
+  const { createPublicKey } = loadBuiltin("node:crypto");
+  try {
+    const key = createPublicKey({ key: publicKey as Buffer, format: "der", type: "spki" });
+    return isUsableKey(key) ? key : null;
+  } catch {
+    return null;
+  }
+}
+
+/** An algorithm by which certificates are signed. */
+interface Algorithm {
+  /** The type of the keys, as `node:crypto` calls it. */
+  readonly keyType: "ec" | "ed25519" | "rsa";
+  /** The hashes that it may use. */
+  readonly hashes: readonly (string | null)[];
+  readonly isPss?: true;
+}
+
+const ECDSA_SHA256 = "1.2.840.10045.4.3.2";
+
+/** By object identifier; the TLS library accepts nothing older than SHA-2. */
+const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
+  [ECDSA_SHA256]: { keyType: "ec", hashes: ["sha256"] },
+  "1.2.840.10045.4.3.3": { keyType: "ec", hashes: ["sha384"] },
+  "1.2.840.10045.4.3.4": { keyType: "ec", hashes: ["sha512"] },
+  // The hash is in parameters that are not looked at: only one of them can be right.
+  "1.2.840.113549.1.1.10": { keyType: "rsa", hashes: ["sha256", "sha384", "sha512"], isPss: true },
+  "1.2.840.113549.1.1.11": { keyType: "rsa", hashes: ["sha256"] },
+  "1.2.840.113549.1.1.12": { keyType: "rsa", hashes: ["sha384"] },
+  "1.2.840.113549.1.1.13": { keyType: "rsa", hashes: ["sha512"] },
+  "1.3.101.112": { keyType: "ed25519", hashes: [null] },
+};
+
+/** A signature of P-384 has at most 104 bytes, one of P-521 seldom fewer than 136. */
+const MAX_P384_SIGNATURE_BYTES = 104;
+
+/**
+ * Why nobody can be told to have signed a certificate; `null` if that is not so. `node:crypto` takes no hash that is
+ * shorter than half of a number of the curve, so it can't verify a signature with P-521 and SHA-256.
+ */
+export function signatureProblem({ links: { algorithm, signature } }: Certificate): string | null {
+  return algorithm === ECDSA_SHA256 && signature.length > MAX_P384_SIGNATURE_BYTES
+    ? "is signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512"
+    : null;
+}
+
+/** Whether a certificate was signed with a key. */
+export function verifySignature({ links }: Certificate, key: KeyObject): boolean {
+  const algorithm = ALGORITHMS[links.algorithm];
+  if (algorithm === undefined || algorithm.keyType !== key.asymmetricKeyType) return false;
+  const { constants, verify } = loadBuiltin("node:crypto");
+  const padding = constants.RSA_PKCS1_PSS_PADDING;
+  const saltLength = constants.RSA_PSS_SALTLEN_DIGEST;
+  const how = algorithm.isPss === true ? { key, padding, saltLength } : key;
+  return algorithm.hashes.some((hash) => {
+    try {
+      return verify(hash, links.signed, how, links.signature);
+    } catch {
+      return false;
+    }
+  });
 }

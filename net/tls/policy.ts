@@ -63,5 +63,5 @@ export function checkProtocol(socket: TLSSocket, protocol: string | null): void 
   const { alpnProtocol: negotiated } = socket;
   if (protocol === null || negotiated === protocol) return;
   const got = negotiated ? quote(negotiated) : "none";
-  throw new TlsError("POLICY", `need the protocol ${protocol} by ALPN; got ${got}`);
+  throw new TlsError("POLICY", `the protocol by ALPN must be ${protocol}; got ${got}`);
 }

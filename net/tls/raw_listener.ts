@@ -10,39 +10,36 @@ import { boundAddress, type Endpoint, endpointOf, peerAddress } from "../address
 import { duplicateDescriptor } from "../held_socket.ts";
 import { type Interval, startInterval } from "../deadline.ts";
 import { type ListenerLog, NOT_SHARED, PlainListener, type PortSharing } from "../listener.ts";
-import { makeDuplex } from "./deno_stream.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { makeNetStream, type RawStream } from "./raw_stream.ts";
-import { WaitingConnections } from "./waiting_connections.ts";
+import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 
 /** A connection before its handshake. */
 export interface RawConnection {
   /** The stream for the handshake. */
-  readonly below: RawStream;
+  readonly rawStream: RawStream;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
 }
 
-/** Accepts connections. */
+/** Hands over each connection as it arrives; one of `node:net` may arrive before the start. */
 export interface RawListener {
   /** Resolves once bound, or closed; rejects if it can't be bound. */
   readonly ready: Promise<void>;
   /** The address it is bound to; final once ready. */
   readonly address: Address;
-  /** Waits for the next connection; for one caller at a time. Rejects once closed, and never before. */
-  accept(): Promise<RawConnection>;
+  /** Accepts connections from now on, and keeps the process alive; nothing happens at another call. */
+  start(): void;
   /** Duplicates the file descriptor of the socket, for {@linkcode HeldSocket}; `null` if it can't. */
   duplicate(): number | null;
   /** Frees the address. */
   close(): void;
+  /** Resolves once the address is free. */
+  ended(): Promise<void>;
 }
 
-/**
- * Connections that may wait until they are accepted; `node:net` accepts them from the kernel at once, so this
- * replaces the kernel's queue, and keeps a flood from using up all file descriptors.
- */
-const MAX_QUEUED = 64;
+/** What takes the connections of a listener. */
+type Receive = (connection: RawConnection) => void;
 
 /** `node:net` stops listening when it runs out of file descriptors, without an event. */
 const LISTEN_AGAIN_MILLISECONDS = 1000;
@@ -56,12 +53,13 @@ const BACKLOG = 511;
 export function listenRaw(
   address: Address,
   log: ListenerLog,
+  receive: Receive,
   sharing: PortSharing = NOT_SHARED,
 ): RawListener {
   const endpoint = endpointOf(address);
   return isForNode(endpoint)
-    ? new NodeListener(address, endpoint, log, sharing)
-    : new DenoListener(address, log, sharing);
+    ? new NodeListener(address, endpoint, log, receive, sharing)
+    : new DenoListener(address, log, receive, sharing);
 }
 
 /** Whether `node:net` can listen there, which shares a port without a flag. */
@@ -74,9 +72,12 @@ class DenoListener implements RawListener {
   readonly ready: Promise<void>;
   readonly #asked: Address;
   readonly #plain: PlainListener | null = null;
+  readonly #receive: Receive;
+  #accepting: Promise<void> | null = null;
 
-  constructor(address: Address, log: ListenerLog, sharing: PortSharing) {
+  constructor(address: Address, log: ListenerLog, receive: Receive, sharing: PortSharing) {
     this.#asked = address;
+    this.#receive = receive;
     try {
       this.#plain = new PlainListener(address, log, sharing);
       this.ready = this.#plain.ready;
@@ -89,9 +90,17 @@ class DenoListener implements RawListener {
     return this.#plain?.address ?? this.#asked;
   }
 
-  async accept(): Promise<RawConnection> {
-    const conn = await this.#plain!.acceptConn();
-    return { below: makeDuplex(conn), address: peerAddress(this.address, conn.remoteAddr) };
+  start(): void {
+    this.#accepting ??= this.#acceptAll();
+  }
+
+  async #acceptAll(): Promise<void> {
+    for (;;) {
+      const conn = await this.#plain!.acceptConn().catch(() => null);
+      if (conn === null) return;
+      const address = peerAddress(this.address, conn.remoteAddr);
+      this.#receive({ rawStream: makeDuplex(conn), address });
+    }
   }
 
   duplicate(): null {
@@ -100,6 +109,11 @@ class DenoListener implements RawListener {
 
   close(): void {
     this.#plain?.close();
+  }
+
+  async ended(): Promise<void> {
+    // The system keeps the address until a pending accept() has ended.
+    await this.#accepting;
   }
 }
 
@@ -110,20 +124,29 @@ type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
 class NodeListener implements RawListener {
   readonly ready: Promise<void>;
   address: Address;
-  readonly #log: ListenerLog;
   readonly #server: NetServer;
   readonly #bound = Promise.withResolvers<void>();
-  readonly #queue = new WaitingConnections<RawConnection>(MAX_QUEUED);
   #again: Interval | undefined;
 
-  constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog, sharing: PortSharing) {
+  constructor(
+    address: Address,
+    endpoint: TcpEndpoint,
+    log: ListenerLog,
+    receive: Receive,
+    sharing: PortSharing,
+  ) {
     this.address = address;
-    this.#log = log;
     this.ready = this.#bound.promise;
     this.#server = loadBuiltin("node:net").createServer(
       // Nothing is consumed before the handshake, so no byte is lost.
       { pauseOnConnect: true, noDelay: true },
-      (socket) => this.#receive(socket),
+      (socket) => {
+        // The peer may have left already, and an unhandled error would end the process.
+        socket.on("error", () => {});
+        const connection = this.#describe(socket);
+        if (connection === null) socket.destroy();
+        else receive(connection);
+      },
     );
     this.#server.on("error", (error) => {
       if (this.#server.listening) log.warn(`accepting connections fails: ${error.message}`);
@@ -134,7 +157,7 @@ class NodeListener implements RawListener {
       this.#again = startInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
       this.#bound.resolve();
     });
-    // As with Deno's own listeners, only a pending accept() keeps the process alive.
+    // As with Deno's own listeners, only accepting keeps the process alive.
     this.#server.unref();
     try {
       this.#listen(endpoint, sharing);
@@ -169,13 +192,8 @@ class NodeListener implements RawListener {
     return boundAddress(asked, { transport: "tcp", hostname: address, port });
   }
 
-  async accept(): Promise<RawConnection> {
+  start(): void {
     this.#server.ref();
-    try {
-      return await this.#queue.next();
-    } finally {
-      this.#server.unref();
-    }
   }
 
   duplicate(): number | null {
@@ -187,28 +205,18 @@ class NodeListener implements RawListener {
     this.#server.close();
     // If it was not bound yet, it never will be, and nothing must wait for that.
     this.#bound.resolve();
-    for (const { below } of this.#queue.close()) below.close();
   }
 
-  #receive(socket: NetSocket): void {
-    // The peer may have left already, and an unhandled error would end the process.
-    socket.on("error", () => {});
-    const connection = this.#describe(socket);
-    if (connection === null) return void socket.destroy();
-    socket.once("close", () => this.#queue.delete(connection));
-    // Into the stream's own buffer, up to its limit: so it is known who has sent something.
-    socket.read(0);
-    const goes = this.#queue.push(connection);
-    if (goes === null) return;
-    goes.below.close();
-    this.#log.debug("a connection was closed: too many wait for a handshake");
-  }
+  async ended(): Promise<void> {}
 
   /** `null` for a peer that is gone already, whose address is no longer known. */
   #describe(socket: NetSocket): RawConnection | null {
     const { remoteAddress: hostname, remotePort: port } = socket;
     if (hostname === undefined || port === undefined) return null;
-    return { below: makeNetStream(socket), address: peerAddress(this.address, { hostname, port }) };
+    return {
+      rawStream: makeNetStream(socket),
+      address: peerAddress(this.address, { hostname, port }),
+    };
   }
 }
 

@@ -7,6 +7,8 @@
 import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
+import { writeAll } from "../../base/body/byte_io.ts";
+import { loadBuiltin } from "./modules.ts";
 
 /** The stream under a TLS connection, with back-pressure on what the peer sends. */
 export interface RawStream {
@@ -15,7 +17,7 @@ export interface RawStream {
   /** The connection of Deno in it, if there is one. */
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
   /** True once the peer has sent a byte. */
-  readonly heard: boolean;
+  readonly hasReceived: boolean;
   /** Stops reading, so the peer must wait. */
   hold(): void;
   /** Resumes reading. */
@@ -37,6 +39,10 @@ interface Handle {
   onread?: (this: Handle, piece: unknown) => void;
 }
 
+/** The buffers of what is read from a connection of Deno. */
+const BUFFER_BYTES = 65536;
+/** A buffer with less room left is replaced; the pieces cut from it keep it alive. */
+const MIN_ROOM = 16384;
 /** Smaller pieces are left to the garbage collector, for which they are cheap. */
 const FREE_BYTES = 4096;
 
@@ -52,7 +58,7 @@ export function makeNetStream(stream: NetSocket): RawStream {
   return {
     stream,
     conn: null,
-    get heard() {
+    get hasReceived() {
       return stream.bytesRead > 0;
     },
     hold: () => void handle()?.readStop(),
@@ -75,6 +81,71 @@ function freeReads(handle: Handle | null | undefined): void {
 }
 
 /**
+ * Wraps a connection of Deno, which it owns from then on: for the addresses that `node:net` can't reach, those with
+ * an IPv6 scope and names that the kernel chooses. It is slower than a socket of `node:net`.
+ */
+export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
+  const { Duplex } = loadBuiltin("node:stream");
+  let room = new Uint8Array(0);
+  let hasReceived = false;
+  let reuses = false;
+  let held: PromiseWithResolvers<void> | null = null;
+  const read = async (): Promise<Uint8Array | null> => {
+    while (held !== null) await held.promise;
+    if (reuses && stream.readableLength === 0) room = new Uint8Array(room.buffer);
+    if (room.length < MIN_ROOM) room = new Uint8Array(BUFFER_BYTES);
+    const count = await conn.read(room);
+    if (count === null) return null;
+    hasReceived = true;
+    const piece = room.subarray(0, count);
+    room = room.subarray(count);
+    return piece;
+  };
+  const release = () => {
+    held?.resolve();
+    held = null;
+  };
+  const stream = new Duplex({
+    allowHalfOpen: false,
+    highWaterMark: BUFFER_BYTES,
+    read(): void {
+      read().then((piece) => this.push(piece), (error) => this.destroy(error));
+    },
+    write(bytes: Uint8Array<ArrayBuffer>, _encoding, callback): void {
+      writeAll(conn, bytes).then(() => {
+        if (reuses) freeMemory(bytes);
+        callback();
+      }, callback);
+    },
+    final(callback): void {
+      conn.closeWrite().then(() => callback(), () => callback());
+    },
+    destroy(error, callback): void {
+      release();
+      try {
+        conn.close();
+      } catch {
+        // It was already closed.
+      }
+      callback(error);
+    },
+  });
+  // The user of the stream listens too; this is for the time before and after.
+  stream.on("error", () => {});
+  return {
+    stream,
+    conn,
+    get hasReceived() {
+      return hasReceived;
+    },
+    hold: () => held ??= Promise.withResolvers(),
+    release,
+    reuseMemory: () => void (reuses = true),
+    close: () => void stream.destroy(),
+  };
+}
+
+/**
  * Frees the memory of a piece that nobody needs any more, if it is all of a buffer. The garbage collector
  * would do so much later, and fresh memory for every piece costs half of the time of a large transfer.
  */
@@ -87,7 +158,7 @@ export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
  * side keep writing after the other has ended. Only for use after the handshake: before that, an end is a
  * failure.
  */
-export function tieLives(socket: TLSSocket, stream: Duplex): void {
+export function destroyTogether(socket: TLSSocket, stream: Duplex): void {
   socket.allowHalfOpen = true;
   stream.allowHalfOpen = true;
   stream.on("error", (error) => socket.destroy(error));

@@ -8,7 +8,7 @@ import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { connectionError } from "./errors.ts";
-import { freeMemory, type RawStream, tieLives } from "./raw_stream.ts";
+import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
 
 /** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
 const HOLD_BYTES = 131072;
@@ -39,7 +39,7 @@ export class TlsSocket implements Socket {
   /** The address of the peer; undefined for Unix sockets and abstract names of `node:net`. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
-  readonly #below: RawStream;
+  readonly #rawStream: RawStream;
   /** The pieces that arrived; the bytes of the first one before `#taken` were consumed. */
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
   #taken = 0;
@@ -57,24 +57,24 @@ export class TlsSocket implements Socket {
    * meanwhile come next in the same turn, and Deno's `node:tls` never reports the end of a connection whose
    * bytes were not read.
    *
-   * @param below The stream below it, which is also taken over.
+   * @param rawStream The stream below it, which is also taken over.
    * @param peerCertificate The verified certificate of the peer, or `null`.
    */
   constructor(
     socket: TLSSocket,
-    below: RawStream,
+    rawStream: RawStream,
     peerCertificate: PeerCertificate | null,
   ) {
     this.#socket = socket;
-    this.#below = below;
+    this.#rawStream = rawStream;
     this.peerCertificate = peerCertificate;
     this.protocol = socket.getProtocol() ?? "";
     this.cipher = socket.getCipher().name;
-    const { conn } = below;
+    const { conn } = rawStream;
     this.localAddr = conn?.localAddr ?? netAddress(socket.localAddress, socket.localPort);
     this.remoteAddr = conn?.remoteAddr ?? netAddress(socket.remoteAddress, socket.remotePort);
-    tieLives(socket, below.stream);
-    below.reuseMemory();
+    destroyTogether(socket, rawStream.stream);
+    rawStream.reuseMemory();
     socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
     socket.on("end", () => this.#end());
     socket.on("error", (error) => this.#fail(connectionError(error)));
@@ -133,7 +133,7 @@ export class TlsSocket implements Socket {
     if (this.#buffered <= HOLD_BYTES) return;
     if (!this.#held) {
       this.#held = true;
-      this.#below.hold();
+      this.#rawStream.hold();
     } else if (this.#buffered > MAX_BYTES) {
       this.#fail(new Deno.errors.ConnectionAborted("the peer can't be held back"));
       this.close();
@@ -158,7 +158,7 @@ export class TlsSocket implements Socket {
     }
     if (this.#held && this.#buffered < RELEASE_BYTES) {
       this.#held = false;
-      this.#below.release();
+      this.#rawStream.release();
     }
     return filled;
   }

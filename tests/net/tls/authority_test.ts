@@ -1,12 +1,29 @@
 /** Which authority signed for a peer, with certificates of the openssl program. */
-import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "@degu/degu/base";
+import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
-import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { Authorities } from "@degu/internal/net/tls/authority.ts";
 import { createAuthority } from "@degu/internal/pki/certificates.ts";
-import { findAuthority } from "@degu/internal/net/tls/authority.ts";
+import {
+  assertAuthority,
+  meet,
+  publicKey256Of,
+  readDer,
+  readDers,
+  readPem,
+  type Shown,
+  textsOf,
+} from "@degu/testing/tls_authorities.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {
   type Issued,
@@ -15,17 +32,17 @@ import {
   timeFromNow,
   unlessMissing,
 } from "@degu/testing/tls_openssl.ts";
-import {
-  assertAuthority,
-  meet,
-  publicKey256Of,
-  readDers,
-  readPem,
-  type Shown,
-  textsOf,
-} from "@degu/testing/tls_authorities.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
+
+/** The trusted certificate that vouched for a chain. */
+function find(
+  chain: readonly Uint8Array[],
+  trusted: readonly Uint8Array[],
+  purpose?: "clientAuth" | "serverAuth",
+) {
+  return new Authorities(trusted).find(chain, purpose);
+}
 
 Deno.test({
   name: "both ends report the authority that signed for the other, with a stable public key",
@@ -134,7 +151,6 @@ Deno.test({
       ["ECDSA P-256 with SHA-512", KEY.p256, ["-md", "sha512"]],
       ["ECDSA P-384 with SHA-256", KEY.p384, []],
       ["ECDSA P-384 with SHA-384", KEY.p384, ["-md", "sha384"]],
-      ["ECDSA P-521 with SHA-256", p521, []],
       ["ECDSA P-521 with SHA-512", p521, ["-md", "sha512"]],
       ["Ed25519", KEY.ed25519, ["-md", "null"]],
       ["RSA", KEY.rsa2048, []],
@@ -146,7 +162,11 @@ Deno.test({
     const server = { own: await pki.server("server", { issuer: serverAuthority }) };
     for (const [index, [name, key, signing]] of kinds.entries()) {
       await t.step(name, async () => {
-        const issuer = await pki.authority(`issuer${index}`, { key });
+        // What signs for others with P-521 has signed itself with SHA-512, too.
+        const issuer = await pki.authority(`issuer${index}`, {
+          key,
+          signing: key === p521 ? signing : [],
+        });
         const own = await pki.client(`client${index}`, { issuer, signing });
         const clientAuthorities = [serverAuthority, issuer];
         const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
@@ -158,17 +178,55 @@ Deno.test({
 });
 
 Deno.test({
-  name: "no authority is reported if rules that only the TLS library knows decide",
+  name: "P-521 with SHA-256 can't be verified: its authority is refused, and who has only that",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const key = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
+    const serverAuthority = await pki.authority("server_authority");
+    const own = await pki.server("server", { issuer: serverAuthority });
+    const advice =
+      "signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512";
+    await t.step("as an authority", async () => {
+      const refused = await pki.authority("refused", { key });
+      assertThrows(
+        () => buildServerSslctx({ ...own, caFile: refused.certFile }),
+        RangeError,
+        advice,
+      );
+      assertThrows(() => buildClientSslctx({ caFile: refused.certFile }), RangeError, advice);
+    });
+    const authority = await pki.authority("authority", { key, signing: ["-md", "sha512"] });
+    await t.step("as a client's signature", async () => {
+      const client = await pki.client("client", { issuer: authority, signing: ["-md", "sha256"] });
+      const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
+      assertStringIncludes(buildClientSslctx(clientSslconfig).warnings.join(), advice);
+      await using endpoint = await startTls(
+        { serverSslconfig: { ...own, caFile: authority.certFile }, clientSslconfig },
+        () => [204, "No Content", {}, null],
+      );
+      await assertRejects(() => endpoint.client.request("GET", "/"));
+      const [line] = await endpoint.logger.waitFor("info");
+      assertStringIncludes(line!, `UNTRUSTED: the client's certificate is ${advice}`);
+    });
+  },
+});
+
+Deno.test({
+  name: "an authority with rules that are not checked is refused, and no path leads over one",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
     const one = await pki.authority("one");
     const two = await pki.authority("two");
+    const own = await pki.server("server", { issuer: one });
     const rules = [
-      ["names", "nameConstraints=critical,permitted;DNS:example.com"],
-      ["a_critical_extension", "1.2.3.4=critical,ASN1:NULL"],
+      ["nameConstraints", "nameConstraints=critical,permitted;DNS:example.com"],
+      ["nameConstraints", "nameConstraints=permitted;DNS:example.com"],
+      ["1.2.3.4", "1.2.3.4=critical,ASN1:NULL"],
     ] as const;
-    for (const [name, rule] of rules) {
+    for (const [index, [extension, rule]] of rules.entries()) {
+      const name = `ruled${index}`;
       const ruled = { extensions: [rule], commonName: name };
       const between = await pki.authority(name, { issuer: one, ...ruled });
       const keyOf = between;
@@ -176,21 +234,30 @@ Deno.test({
       const free = await pki.authority(`${name}3`, { issuer: two, commonName: name, keyOf });
       const root = await pki.authority(`${name}_root`, { extensions: [rule] });
       const leaf = await pki.client(`${name}_leaf`, { issuer: between });
-      const ofRoot = await pki.client(`${name}_root_leaf`, { issuer: root });
       const rows: readonly [string, readonly Issued[], readonly Issued[], Issued | null][] = [
-        ["there is but one way", [leaf, between], [one], one],
+        ["the only way", [leaf, between], [one], null],
         ["two ways to two authorities", [leaf, between, crossed], [one, two], null],
         ["one of the ways has none", [leaf, between, free], [one, two], two],
-        ["an authority has one", [ofRoot], [one, root], root],
       ];
       for (const [which, chain, trusted, expected] of rows) {
-        await t.step(`${name}: ${which}`, async () => {
-          const found = findAuthority(await readDers(chain), await readDers(trusted));
+        await t.step(`${rule}: ${which}`, async () => {
+          const found = find(await readDers(chain), await readDers(trusted));
           if (expected === null) assertEquals(found, null);
           else await assertAuthority(found, expected);
         });
       }
+      await t.step(`${rule}: an authority`, () => {
+        const message = `has an extension that is not checked here, ${extension}: `;
+        for (const caFile of [root.certFile, between.certFile]) {
+          assertThrows(() => buildServerSslctx({ ...own, caFile }), RangeError, message);
+          assertThrows(() => buildClientSslctx({ caFile }), RangeError, message);
+        }
+      });
     }
+    await t.step("an unknown extension that isn't critical has no effect", async () => {
+      const free = await pki.authority("free", { extensions: ["1.2.3.4=ASN1:NULL"] });
+      buildServerSslctx({ ...own, caFile: free.certFile });
+    });
   },
 });
 
@@ -218,7 +285,7 @@ Deno.test({
     const trusted = await readDers(authorities);
     for (const [at, index] of clients.entries()) {
       const chain = await readDers([issued[at]!]);
-      await assertAuthority(findAuthority(chain, trusted), authorities[index]!);
+      await assertAuthority(find(chain, trusted), authorities[index]!);
     }
     const own = await textsOf(await pki.server("server", { issuer: authorities[0]! }));
     const texts = await Promise.all(authorities.map((each) => readPem(each)));
@@ -236,5 +303,132 @@ Deno.test({
     const client = new SSLClient(clientSslconfig, endpoint.server.address, { timeout: 10 });
     assertEquals((await client.request("GET", "/")).status, 204);
     await assertAuthority(seen[0]?.authority, authorities[99]!);
+  },
+});
+
+Deno.test({
+  name: "no authority is found if no path is valid",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const root = await pki.authority("root");
+    const namesake = await pki.authority("namesake", { commonName: "root" });
+    const leaf = await pki.client("leaf", { issuer: root });
+    const make = async (name: string, extensions: readonly string[], options = {}) => {
+      const between = await pki.authority(name, { issuer: root, extensions, ...options });
+      return [await pki.client(`below_${name}`, { issuer: between }), between];
+    };
+    const shortPath = await pki.authority("short_path", { issuer: root, pathLength: 0 });
+    const tooLong = await pki.authority("too_long", { issuer: shortPath });
+    const key1 = await pki.authority("circle1");
+    const circle2 = await pki.authority("circle2", { issuer: key1 });
+    const circle = { issuer: circle2, commonName: "circle1", keyOf: key1 };
+    const circle1 = await pki.authority("circle1_by_2", circle);
+    const rows: readonly [string, readonly Issued[], readonly Issued[], Issued | null][] = [
+      ["signed by it", [leaf], [root], root],
+      ["signed by a namesake", [leaf], [namesake], null],
+      ["nobody is trusted", [leaf], [], null],
+      ["nothing was shown", [], [root], null],
+      ["itself", [leaf], [leaf], null],
+      ["an intermediate is missing", (await make("a", [])).slice(0, 1), [root], null],
+      ["an intermediate", await make("b", ["keyUsage=keyCertSign"]), [root], root],
+      ["it may not sign certificates", await make("c", ["keyUsage=cRLSign"]), [root], null],
+      ["it is for servers", await make("d", ["extendedKeyUsage=serverAuth"]), [root], null],
+      ["it is for both", await make("e", ["extendedKeyUsage=serverAuth,clientAuth"]), [root], root],
+      ["it has expired", await make("f", [], { to: timeFromNow(-1) }), [root], null],
+      ["it is not valid yet", await make("g", [], { from: timeFromNow(1) }), [root], null],
+      [
+        "a circle",
+        [
+          await pki.client("below_circle", { issuer: circle1 }),
+          circle1,
+          circle2,
+        ],
+        [root],
+        null,
+      ],
+      ["a leaf in between", [await pki.client("below_leaf", { issuer: leaf }), leaf], [root], null],
+      [
+        "as many as may be",
+        [
+          await pki.client("below_short", { issuer: shortPath }),
+          shortPath,
+        ],
+        [root],
+        root,
+      ],
+      [
+        "one too many",
+        [
+          await pki.client("below_long", { issuer: tooLong }),
+          tooLong,
+          shortPath,
+        ],
+        [root],
+        null,
+      ],
+    ];
+    for (const [name, chain, trusted, expected] of rows) {
+      await t.step(name, async () => {
+        const found = find(await readDers(chain), await readDers(trusted), "clientAuth");
+        if (expected === null) assertEquals(found, null);
+        else await assertAuthority(found, expected);
+      });
+    }
+    await t.step("unreadable certificates are skipped", async () => {
+      const [below, between] = await readDers(await make("h", []));
+      const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.slice(0, -1)];
+      const found = find([below!, ...junk, between!], [await readDer(root)]);
+      await assertAuthority(found, root);
+    });
+  },
+});
+
+Deno.test({
+  name: "an authority that remains after others were skipped is not mistaken for the signer",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const victim = await pki.authority("victim", {
+      key: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+    });
+    const attacker = await pki.authority("attacker");
+    // The TLS library goes over it all the same: it does not look at keyUsage.
+    const between = await pki.authority("between", {
+      issuer: attacker,
+      commonName: "victim",
+      extensions: ["keyUsage=critical,digitalSignature"],
+    });
+    const leaf = await pki.client("leaf", { issuer: between, commonName: "x" });
+    const trusted = await readDers([victim, attacker]);
+    await t.step("by its keyUsage", async () => {
+      assertEquals(find(await readDers([leaf, between]), trusted), null);
+    });
+    await t.step("as one too many", async () => {
+      const signing = await pki.authority("signing", { issuer: attacker, commonName: "victim" });
+      const own = await pki.client("own", { issuer: signing, commonName: "x" });
+      const [first, issuer] = await readDers([own, signing]);
+      const junk = await readDers(
+        new Array(40).fill(await pki.client("junk", { issuer: attacker })),
+      );
+      assertEquals(find([first!, ...junk, issuer!], trusted), null);
+      await assertAuthority(find([first!, issuer!], trusted), attacker);
+    });
+    await t.step("by the rules of another certificate of its key", async () => {
+      const names = "nameConstraints=critical,permitted;DNS:guest.example";
+      const ruled = await pki.authority("ruled", {
+        issuer: attacker,
+        commonName: "guest",
+        extensions: [names],
+      });
+      const other = await pki.authority("other", {
+        issuer: victim,
+        commonName: "guest",
+        keyOf: ruled,
+        extensions: ["keyUsage=critical,digitalSignature"],
+      });
+      const guest = await pki.client("guest_leaf", { issuer: ruled });
+      assertEquals(find(await readDers([guest, ruled, other]), trusted), null);
+    });
   },
 });

@@ -1,9 +1,16 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import * as fc from "fast-check";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { SSLClient } from "@degu/degu/client";
+import { publicKey256, SSLClient, SSLServer } from "@degu/degu";
 import { canonicalDnsName } from "@degu/internal/base/address_rules.ts";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
   type Certificate,
   describeCertificate,
@@ -13,9 +20,12 @@ import {
   usageProblem,
   validityProblem,
 } from "@degu/internal/net/tls/certificate.ts";
-import { hostAddress, nameProblem } from "@degu/internal/net/tls/names.ts";
+import { hostAddress, nameProblem } from "@degu/internal/net/tls/client_handshake.ts";
+import { createAuthority, createLeaf } from "@degu/internal/pki/certificates.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
+import { derOf, publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
 import { KEY, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import * as fc from "fast-check";
 
 const needsOpenssl = await unlessMissing("openssl");
 
@@ -179,7 +189,7 @@ const leaf: Certificate = {
     pathLength: null,
     maySignCertificates: true,
     hasKeyUsage: true,
-    hasMoreRules: false,
+    uncheckedRules: null,
     signed: new Uint8Array(),
     algorithm: "1.3.101.112",
     signature: new Uint8Array(),
@@ -306,4 +316,111 @@ Deno.test("a host is either an IP address, a DNS name or neither, never both", (
   }));
   fc.assert(fc.property(fc.ipV6(), (host) => assert(hostAddress(host) !== null, host)));
   fc.assert(fc.property(fc.domain(), (host) => assert(canonicalDnsName(host) !== null, host)));
+});
+
+const authority = await createAuthority({ commonName: "authority" }, 10);
+
+/** A new certificate in DER, of at least this many bytes. */
+async function issue(bytes = 0): Promise<Uint8Array> {
+  const alternativeNames = Array.from(
+    { length: Math.ceil(bytes / 40) },
+    (_, index) => ({ type: "dns" as const, value: `${"a".repeat(50)}${index}.example` }),
+  );
+  const subject = { commonName: "peer" };
+  const profile = { subject, usages: ["serverAuth" as const], alternativeNames, days: 1 };
+  return derOf((await createLeaf(authority, profile)).certificate);
+}
+
+Deno.test("a known certificate is not parsed again, and different bytes are a different certificate", async () => {
+  const der = await issue();
+  const known = readCertificate(der);
+  assertStrictEquals(readCertificate(Uint8Array.from(der)), known);
+  assertEquals(known.certificate256, fingerprint256(der));
+  assertEquals(known.publicKey256, fingerprint256(known.certificate.publicKey));
+  assert(readCertificate(await issue()) !== known);
+  // The last byte belongs to the signature, so it can still be parsed.
+  const other = Uint8Array.from(der);
+  other[der.length - 1]! ^= 1;
+  assert(readCertificate(other) !== known);
+});
+
+Deno.test("the parsed array may change afterwards, and so may a description", async () => {
+  const der = await issue();
+  const original = Uint8Array.from(der);
+  const known = readCertificate(der);
+  der.fill(0);
+  const described = describeCertificate(known.certificate, known, null);
+  described.raw.fill(0);
+  described.validFrom.setTime(0);
+  described.subjectAltNames.push("DNS:other");
+  const again = readCertificate(original);
+  assertStrictEquals(again, known);
+  const { raw, validFrom, subjectAltNames } = describeCertificate(again.certificate, again, null);
+  assertEquals([raw, subjectAltNames.includes("DNS:other")], [original, false]);
+  assertEquals(validFrom.getTime() > 0, true);
+});
+
+Deno.test("large certificates and invalid ones are not cached", async () => {
+  const large = await issue(4000);
+  assert(readCertificate(large) !== readCertificate(large));
+  for (let count = 0; count < 2; count++) {
+    assertThrows(() => readCertificate(Uint8Array.of(1, 2)), RangeError);
+  }
+});
+
+Deno.test("a thousand certificates are cached, and the oldest is dropped first", async () => {
+  const first = await issue();
+  const known = readCertificate(first);
+  const other = await issue();
+  const last = other.length - 1;
+  // With another signature each; the parser doesn't look at it.
+  for (let count = 0; count < 999; count++) {
+    new DataView(other.buffer, other.byteOffset).setUint16(last - 1, count);
+    readCertificate(other);
+  }
+  assertStrictEquals(readCertificate(first), known);
+  new DataView(other.buffer, other.byteOffset).setUint16(last - 1, 999);
+  readCertificate(other);
+  assert(readCertificate(first) !== known);
+});
+
+Deno.test("publicKey256 of a file equals what a session reports for the client and its authority", async () => {
+  await using pki = await TempPKI.create();
+  const read = (path: string | undefined) => Deno.readTextFile(path!);
+  const clientPem = await read(pki.clientSslconfig.certFile);
+  const authorityPem = await read(pki.serverSslconfig.caFile);
+  await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], (_request, session) => {
+    const { publicKey256: own = "", authority } = session.peerCertificate ?? {};
+    return [200, "OK", { own, authority: authority?.publicKey256 ?? "" }, null];
+  });
+  server.serveForever();
+  await server.ready;
+  const client = new SSLClient(pki.clientSslconfig, server.address);
+  const { headers } = await client.request("GET", "/");
+  assertEquals({ ...headers }, {
+    own: publicKey256(clientPem),
+    authority: publicKey256(authorityPem),
+  });
+  assertNotEquals(headers["own"], headers["authority"]);
+  assertMatch(String(headers["own"]), /^[0-9A-F]{2}(:[0-9A-F]{2}){31}$/);
+  assertEquals(publicKey256(clientPem), publicKey256OfNode(clientPem));
+  assertEquals(publicKey256(clientPem + authorityPem), publicKey256(clientPem));
+});
+
+Deno.test("publicKey256 refuses an invalid certificate, and shows nothing of it", async () => {
+  await using pki = await TempPKI.create();
+  const key = await Deno.readTextFile(pki.serverSslconfig.keyFile!);
+  for (const value of [undefined, null, 1, {}, new Uint8Array(1), [key]]) {
+    assertThrows(() => publicKey256(value as unknown as string), TypeError, "pem: must");
+  }
+  for (
+    const text of ["", "text", key, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
+  ) {
+    const { message } = assertThrows(
+      () => publicKey256(text),
+      RangeError,
+      "pem: must be a certificate",
+    );
+    assertEquals(message.split("\n").length, 1);
+  }
 });

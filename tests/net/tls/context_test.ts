@@ -8,21 +8,24 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
+import { getCiphers, type TLSSocket } from "node:tls";
+import { TlsError } from "@degu/degu/base";
 import {
   buildClientSslctx,
   type ClientSslconfig,
   type ClientSslctx,
   SSLClient,
 } from "@degu/degu/client";
-import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/server";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tls/policy.ts";
+import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { KEY, OpensslPki, timeFromNow, unlessMissing } from "@degu/testing/tls_openssl.ts";
-import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
 
-const CIPHERS = [
+const EXPECTED_CIPHERS = [
   "ECDHE-ECDSA-AES128-GCM-SHA256",
   "ECDHE-ECDSA-AES256-GCM-SHA384",
   "ECDHE-ECDSA-CHACHA20-POLY1305",
@@ -40,7 +43,7 @@ Deno.test("an sslctx shows the policy, frozen, and nothing of the files", async 
   const server = buildServerSslctx(pki.serverSslconfig);
   for (const sslctx of [client, server]) {
     assertEquals([sslctx.minVersion, sslctx.maxVersion], ["TLSv1.2", "TLSv1.3"]);
-    assertEquals(sslctx.ciphers.toSorted(), CIPHERS);
+    assertEquals(sslctx.ciphers.toSorted(), EXPECTED_CIPHERS);
     assertEquals(sslctx.warnings, []);
     assert([sslctx, sslctx.ciphers, sslctx.warnings].every(Object.isFrozen));
     const shown = [
@@ -221,4 +224,40 @@ Deno.test({
       assertEquals((await sslclient.request("GET", "/")).status, 204);
     }
   },
+});
+
+/** What a handshake has led to; no library of today leads to most of it. */
+function negotiated(version: string | null, name: string | undefined): TLSSocket {
+  return { getProtocol: () => version, getCipher: () => ({ name }) } as unknown as TLSSocket;
+}
+
+Deno.test("every suite has forward secrecy and authenticated encryption (RFC 9325 §4.2)", () => {
+  for (const name of CIPHERS) {
+    assert(/^(TLS_|ECDHE-(ECDSA|RSA)-)/.test(name), name);
+    assert(/(GCM[-_]SHA(256|384)|CHACHA20[-_]POLY1305(_SHA256)?)$/.test(name), name);
+  }
+  assertEquals(new Set(CIPHERS).size, CIPHERS.length);
+});
+
+Deno.test("the policy is passed to the library, consists of suites it knows, and can't be changed", () => {
+  assertEquals(LIBRARY_OPTIONS.ciphers.split(":"), [...CIPHERS]);
+  const { minVersion, maxVersion } = LIBRARY_OPTIONS;
+  assertEquals([minVersion, maxVersion], ["TLSv1.2", "TLSv1.3"]);
+  const known = getCiphers();
+  for (const name of CIPHERS) assert(known.includes(name.toLowerCase()), name);
+  assert(Object.isFrozen(CIPHERS) && Object.isFrozen(LIBRARY_OPTIONS));
+});
+
+Deno.test("anything outside the policy is refused, whatever the library accepts", () => {
+  for (const version of ["TLSv1.2", "TLSv1.3"]) {
+    for (const name of CIPHERS) checkNegotiated(negotiated(version, name));
+    for (const name of ["AES256-SHA", "ECDHE-RSA-AES128-SHA", "NULL", "", undefined, "TLS_"]) {
+      const error = assertThrows(() => checkNegotiated(negotiated(version, name)), TlsError);
+      assertEquals(error.code, "POLICY");
+    }
+  }
+  for (const version of ["TLSv1.1", "TLSv1", "SSLv3", "TLSv1.4", "", null, "unknown"]) {
+    const refused = () => checkNegotiated(negotiated(version, CIPHERS[0]));
+    assertEquals(assertThrows(refused, TlsError).code, "POLICY");
+  }
 });

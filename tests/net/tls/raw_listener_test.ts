@@ -1,94 +1,148 @@
-/** The listener under a TLS server: bound or closed, whichever comes first. */
-import { assertEquals, assertRejects } from "@std/assert";
+/** The listener under a TLS server, which hands over connections as streams that node:tls can work on. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Address } from "@degu/degu/base";
-import { listenRaw } from "@degu/internal/net/tls/raw_listener.ts";
+import { writeAll } from "@degu/internal/base/body/byte_io.ts";
+import type { PortSharing } from "@degu/internal/net/port_sharing.ts";
+import {
+  listenRaw,
+  type RawConnection,
+  type RawListener,
+} from "@degu/internal/net/tls/raw_listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { dial, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
-Deno.test("a listener that is closed before it is bound is never bound, and leaves nothing behind", async () => {
-  const log = new RecordingLogger();
-  const listener = listenRaw(["127.0.0.1", 0], log);
-  listener.close();
-  await within(listener.ready, "nobody waits for what never comes");
-  assertEquals(listener.address, ["127.0.0.1", 0]);
-  await within(assertRejects(() => listener.accept()), "accept() after close()");
-  // By the time another one is bound the first would be too: its timer would be left.
-  const another = listenRaw(["127.0.0.1", 0], log);
-  await within(another.ready, "another listener is bound");
-  assertEquals(listener.address, ["127.0.0.1", 0]);
-  another.close();
-  listener.close();
-  another.close();
-  assertEquals(log.lines, []);
-});
+/** A listener, and what has arrived at it. */
+class Listening implements Disposable {
+  readonly log = new RecordingLogger();
+  readonly raw: RawListener;
+  readonly #arrived: RawConnection[] = [];
+  #wake = () => {};
 
-Deno.test("closing a listener rejects a pending accept, and frees its address", async () => {
-  await using dir = await tempDir();
-  const addresses: Address[] = [["127.0.0.1", 0], `${dir.path}/socket`];
-  for (const address of addresses) {
-    const listener = listenRaw(address, new RecordingLogger());
-    await within(listener.ready, "the listener is bound");
-    const bound = listener.address;
-    const accepting = assertRejects(() => listener.accept());
-    listener.close();
-    await within(accepting, "accept() ends");
-    const again = listenRaw(bound, new RecordingLogger());
-    await within(again.ready, "the address is free");
-    assertEquals(again.address, bound);
-    again.close();
+  constructor(address: Address, sharing?: PortSharing) {
+    this.raw = listenRaw(address, this.log, (connection) => {
+      this.#arrived.push(connection);
+      this.#wake();
+    }, sharing);
+  }
+
+  static async start(address: Address, sharing?: PortSharing): Promise<Listening> {
+    const listening = new Listening(address, sharing);
+    await within(listening.raw.ready, "the listener is bound");
+    listening.raw.start();
+    listening.raw.start();
+    return listening;
+  }
+
+  async next(): Promise<RawConnection> {
+    if (this.#arrived.length === 0) {
+      await within(new Promise<void>((resolve) => this.#wake = resolve), "a connection arrives");
+    }
+    return this.#arrived.shift()!;
+  }
+
+  [Symbol.dispose](): void {
+    this.raw.close();
+    for (const { rawStream } of this.#arrived) rawStream.close();
+  }
+}
+
+/** An address for each of the two ways to listen. */
+async function* addresses(): AsyncGenerator<Address> {
+  yield ["127.0.0.1", 0];
+  await using directory = await tempDir();
+  yield `${directory.path}/socket`;
+}
+
+Deno.test("the address is final once ready resolves, and connections arrive there", async () => {
+  for await (const asked of addresses()) {
+    using listening = await Listening.start(asked);
+    const { address } = listening.raw;
+    using peer = await RawPeer.connect(address);
+    const arrived = await listening.next();
+    if (typeof asked === "string") {
+      assertEquals([address, arrived.address], [asked, null]);
+    } else {
+      assert(Number(address[1]) > 0);
+      assertEquals(arrived.address?.[0], "127.0.0.1");
+    }
+    // Nothing that the peer sends at once gets lost.
+    await peer.send("hello");
+    let received = "";
+    for await (const bytes of arrived.rawStream.stream) {
+      received += new TextDecoder().decode(bytes);
+      if (received.length === 5) break;
+    }
+    assertEquals(received, "hello");
+    arrived.rawStream.close();
+    assertEquals(listening.log.lines, []);
   }
 });
 
-Deno.test("closing the listener closes a waiting connection, and a 65th one closes the oldest", async () => {
-  const log = new RecordingLogger();
-  const listener = listenRaw(["127.0.0.1", 0], log);
-  await within(listener.ready, "the listener is bound");
-  const [hostname, port] = listener.address as [string, number];
-  const connections: Deno.Conn[] = [];
-  for (let i = 0; i < 65; i++) connections.push(await Deno.connect({ hostname, port }));
-  const ended = connections.map(async (conn) => {
-    using _ = conn;
-    return await conn.read(new Uint8Array(1)).catch(() => null);
-  });
-  assertEquals(await within(ended[0]!, "the oldest is closed"), null);
-  const refusals = await log.waitFor("debug");
-  assertEquals(refusals, ["a connection was closed: too many wait for a handshake"]);
-  const { below, address } = await within(listener.accept(), "the others wait");
-  assertEquals(address?.[0], "127.0.0.1");
-  below.close();
-  listener.close();
-  const ends = await within(Promise.all(ended), "all are closed");
-  assertEquals(ends.every((end) => end === null), true);
-  assertEquals(log.at("debug").length, 1, "what is closed with the listener is not logged");
+Deno.test("listening rejects if the address is in use, and closing frees it", async () => {
+  for await (const asked of addresses()) {
+    const listening = await Listening.start(asked);
+    const { address } = listening.raw;
+    using second = new Listening(address);
+    await assertRejects(() => second.raw.ready, Deno.errors.AddrInUse);
+    listening[Symbol.dispose]();
+    await within(listening.raw.ended(), "it ends");
+    using again = await Listening.start(address);
+    assertEquals(again.raw.address, address);
+  }
+});
+
+Deno.test("a listener that is closed before it is bound is never bound, and leaves nothing behind", async () => {
+  using listening = new Listening(["127.0.0.1", 0]);
+  listening.raw.close();
+  await within(listening.raw.ready, "nobody waits for what never comes");
+  assertEquals(listening.raw.address, ["127.0.0.1", 0]);
+  // By the time another one is bound the first would be too: its timer would be left.
+  using another = await Listening.start(["127.0.0.1", 0]);
+  assertEquals(listening.raw.address, ["127.0.0.1", 0]);
+  assertEquals([...listening.log.lines, ...another.log.lines], []);
 });
 
 Deno.test("listeners share a port only if all of them request it", async () => {
-  const log = new RecordingLogger();
   const shared = { reusePort: true, fd: null };
-  const first = listenRaw(["127.0.0.1", 0], log, shared);
-  await first.ready;
-  const second = listenRaw(first.address, log, shared);
-  await second.ready;
-  assertEquals(second.address, first.address);
-  const alone = listenRaw(first.address, log);
-  await assertRejects(() => alone.ready, Deno.errors.AddrInUse);
-  for (const listener of [first, second, alone]) listener.close();
+  using first = await Listening.start(["127.0.0.1", 0], shared);
+  using second = await Listening.start(first.raw.address, shared);
+  assertEquals(second.raw.address, first.raw.address);
+  using alone = new Listening(first.raw.address);
+  await assertRejects(() => alone.raw.ready, Deno.errors.AddrInUse);
 });
 
 Deno.test("a listener takes over the socket of another, with its pending connections", async () => {
-  const log = new RecordingLogger();
-  const first = listenRaw(["127.0.0.1", 0], log);
-  await first.ready;
-  const fd = first.duplicate();
-  first.close();
-  const [hostname, port] = first.address as readonly [string, number];
+  const first = await Listening.start(["127.0.0.1", 0]);
+  const { address } = first.raw;
+  const fd = first.raw.duplicate();
+  first[Symbol.dispose]();
+  const [hostname, port] = address as readonly [string, number];
   using client = await Deno.connect({ hostname, port });
-  const second = listenRaw(first.address, log, { reusePort: false, fd });
-  await second.ready;
-  assertEquals(second.address, first.address);
-  const { address, below } = await second.accept();
-  assertEquals(address, [hostname, (client.localAddr as Deno.NetAddr).port]);
-  below.close();
-  second.close();
+  using second = await Listening.start(address, { reusePort: false, fd });
+  assertEquals(second.raw.address, address);
+  const arrived = await second.next();
+  assertEquals(arrived.address, [hostname, (client.localAddr as Deno.NetAddr).port]);
+  arrived.rawStream.close();
+});
+
+Deno.test("of a connection that waits only the beginning is read, and nothing of it is lost", async () => {
+  for await (const asked of addresses()) {
+    using listening = await Listening.start(asked);
+    using conn = await dial(listening.raw.address);
+    const size = 8 << 20;
+    const sent = writeAll(conn, new Uint8Array(size)).then(() => conn.closeWrite());
+    const { rawStream } = await listening.next();
+    rawStream.stream.read(0); // as the listener of TLS does
+    const limit = 65_536;
+    while (rawStream.stream.readableLength < limit) await turnOfEventLoop();
+    for (let turn = 0; turn < 20; turn++) await turnOfEventLoop();
+    assert(rawStream.stream.readableLength < 2 * limit, `${rawStream.stream.readableLength} bytes`);
+    assert(rawStream.hasReceived);
+    let received = 0;
+    for await (const bytes of rawStream.stream) received += bytes.length;
+    await within(sent, "all is sent");
+    assertEquals(received, size);
+    rawStream.close();
+  }
 });

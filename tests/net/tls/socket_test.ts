@@ -1,15 +1,16 @@
 /** A TLS socket: its ends, its backpressure, and whether it keeps the process alive. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import * as net from "node:net";
-import * as tls from "node:tls";
-import { type Address, ConnectionClosedError, ProtocolError } from "@degu/degu/base";
-import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { type Address, BodyIter, ConnectionClosedError, ProtocolError } from "@degu/degu/base";
+import { TempPKI } from "@degu/degu/misc";
 import type { Request } from "@degu/degu/server";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import * as net from "node:net";
+import * as tls from "node:tls";
 
 Deno.test("a client that closes its write side after its request is still answered", async () => {
   await using pki = await TempPKI.create();
@@ -206,3 +207,135 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
   );
   assertEquals(await within(running, "the process ends by itself"), "connected\n");
 });
+
+const app = () => [204, "No Content", {}, null] as const;
+const request = latin1("GET / HTTP/1.1\r\n\r\n");
+
+Deno.test("a closed TLS socket refuses every operation, and can be closed again", async () => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, app);
+  const socket = await endpoint.client.createSocket();
+  const reading = assertRejects(
+    () => socket.read(new Uint8Array(1)),
+    Deno.errors.Interrupted,
+    "the socket was closed",
+  );
+  socket.close();
+  await within(reading, "the read that waited");
+  socket.close();
+  const uses = [
+    () => socket.read(new Uint8Array(1)),
+    () => socket.read(new Uint8Array(0)),
+    () => socket.write(request),
+    () => socket.write(new Uint8Array(0)),
+    () => socket.closeWrite!(),
+  ];
+  for (const use of uses) {
+    await within(assertRejects(use, Deno.errors.BadResource, "the socket is closed"), "a use");
+  }
+});
+
+Deno.test("a TLS socket allows one read at a time, and a read of zero bytes never waits", async () => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, app);
+  const socket = await endpoint.client.createSocket();
+  assertEquals(await within(socket.read(new Uint8Array(0)), "a read of no bytes"), 0);
+  const into = new Uint8Array(4);
+  const first = socket.read(into);
+  await assertRejects(
+    () => socket.read(new Uint8Array(1)),
+    Deno.errors.Busy,
+    "a read is in progress",
+  );
+  assertEquals(await socket.write(new Uint8Array(0)), 0);
+  assertEquals(await socket.write(request), request.length);
+  assertEquals(await within(first, "the answer"), 4);
+  assertEquals(new TextDecoder().decode(into), "HTTP");
+  socket.close();
+});
+
+Deno.test("a TLS socket returns what has arrived before the end, and then the end, repeatedly", async () => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
+  const socket = await endpoint.client.createSocket();
+  await socket.write(request);
+  const pieces: number[] = [];
+  const into = new Uint8Array(7);
+  for (;;) {
+    const count = await within(socket.read(into), "the answer and its end");
+    if (count === null) break;
+    pieces.push(count);
+  }
+  const length = pieces.reduce((sum, count) => sum + count, 0);
+  assertEquals(length, "HTTP/1.1 204 No Content\r\n\r\n".length);
+  assertEquals(pieces.every((count) => count > 0 && count <= 7), true);
+  for (let i = 0; i < 2; i++) {
+    assertEquals(await within(socket.read(into), "the end once more"), null);
+  }
+  socket.close();
+});
+
+const BYTES = 67_108_864;
+
+/** Where a server listens, and the most bytes that may wait for the collector while more than twice as many pass. */
+const addresses: readonly (readonly [string, Address, number | null])[] = [
+  ["over a socket of node:net", ["127.0.0.1", 0], 12_000_000],
+  // The library copies what it sends there, and leaves that to the collector: how much depends on its pace.
+  ["over a connection of Deno", ["::1", 0, 0, 1], null],
+];
+
+/** A sink that looks at what arrives, and remembers the most memory outside of the heap. */
+class Watch {
+  most = 0;
+  received = 0;
+  #next = 0;
+  readonly #before = Deno.memoryUsage().external;
+
+  write(bytes: Uint8Array): Promise<void> {
+    // Each byte of the pattern is that of its position.
+    assertEquals(bytes[0], this.#next);
+    this.received += bytes.length;
+    this.#next = this.received % 251;
+    this.most = Math.max(this.most, Deno.memoryUsage().external - this.#before);
+    return Promise.resolve();
+  }
+}
+
+/** The pattern that {@linkcode Watch} expects. */
+function* pattern(): Generator<Uint8Array> {
+  for (let sent = 0; sent < BYTES; sent += 1_048_576) {
+    const piece = new Uint8Array(1_048_576);
+    for (let i = 0; i < piece.length; i++) piece[i] = (sent + i) % 251;
+    yield piece;
+  }
+}
+
+for (const [how, address, mostKept] of addresses) {
+  const ignore = address[0] === "::1" && !hasIPv6;
+  Deno.test({
+    name: `what arrives over TLS is unchanged and does not fill the memory, ${how}`,
+    ignore,
+    async fn() {
+      await using pki = await TempPKI.create();
+      const pieces = [...pattern()];
+      const up = new Watch();
+      const app = async (request: Request) => {
+        if (request.body !== null) {
+          await request.body.writeTo(up);
+          return [204, "No Content", {}, null] as const;
+        }
+        return [200, "OK", {}, new BodyIter(pieces, BYTES)] as const;
+      };
+      await using endpoint = await startTls(pki, app, {}, address);
+      using conn = await endpoint.client.connect();
+      const down = new Watch();
+      const response = await conn.get("/");
+      await response.body!.writeTo(down);
+      await conn.put("/", {}, new BodyIter(pieces, BYTES));
+      for (const [name, { most, received }] of Object.entries({ down, up })) {
+        assertEquals(received, BYTES);
+        assert(mostKept === null || most < mostKept, `${name}: ${most} bytes were kept`);
+      }
+    },
+  });
+}

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import { type ServerSslconfig, SSLServer } from "@degu/degu/server";
-import { verifiedClients } from "@degu/internal/net/tls/verified_clients.ts";
+import { verifiedClients } from "@degu/internal/net/tls/server_handshake.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { converse, type Issued, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
@@ -172,7 +172,7 @@ Deno.test({
 });
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
-  const keysOf = (name: string) => [...verifiedClients.vouchersOf(name)];
+  const keysOf = (name: string) => [...verifiedClients.authoritiesOf(name)];
   const used = "the first, which is used again";
   verifiedClients.add(used, "its authority");
   verifiedClients.add("the second", "another authority");

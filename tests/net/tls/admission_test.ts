@@ -1,13 +1,17 @@
-/** Pending handshakes: they occupy no slot, the oldest is closed first, and none delays another. */
+/** Who gets a handshake: it occupies no slot, the oldest gives way first, and none delays another. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
-import { PendingHandshakes } from "@degu/internal/net/tls/pending_handshakes.ts";
+import { type App, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
-import type { App } from "@degu/degu/server";
+import { Admission, type Arrival } from "@degu/internal/net/tls/admission.ts";
+import type { Accepted } from "@degu/internal/net/listener.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import process from "node:process";
+import fc from "fast-check";
 
 const MAX_PENDING = 64;
 const noContent: App = () => [204, "No Content", {}, null];
@@ -221,15 +225,227 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
   }
 });
 
+Deno.test("65 connections to a server that doesn't serve yet: the oldest is closed, the others with the server", async () => {
+  await using pki = await TempPKI.create();
+  const logger = new RecordingLogger();
+  const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], noContent, { logger });
+  await server.ready;
+  const peers: RawPeer[] = [];
+  for (let i = 0; i < 65; i++) peers.push(await RawPeer.connect(server.address));
+  await peers[0]!.assertClosedSilently("the oldest");
+  const lines = await logger.waitFor("debug");
+  assertEquals(lines, ["a connection was closed: too many wait for a handshake"]);
+  server.close();
+  for (const peer of peers.slice(1)) await peer.assertClosedSilently("each of the others");
+  for (const peer of peers) peer.close();
+  assertEquals(logger.at("debug").length, 1, "what is closed with the server is not logged");
+});
+
+/** A connection without a socket. */
+class Stranger implements Arrival {
+  readonly name: string;
+  readonly rawStream: { hasReceived: boolean; close(): void };
+  isClosed = false;
+
+  constructor(id: number, hasReceived = false) {
+    this.name = `${id}`;
+    this.rawStream = { hasReceived, close: () => void (this.isClosed = true) };
+  }
+}
+
+function strangers(count: number, hasReceived = false): Stranger[] {
+  return Array.from({ length: count }, (_, id) => new Stranger(id, hasReceived));
+}
+
+/** Admits strangers; their handshakes go on until they are finished here, by name. */
+class Desk {
+  readonly log = new RecordingLogger();
+  readonly begun: string[] = [];
+  readonly admission: Admission<Stranger>;
+  readonly #handshakes = new Map<string, PromiseWithResolvers<Accepted>>();
+
+  constructor(timeout: number | null = null) {
+    this.admission = new Admission<Stranger>({ timeout, logger: this.log }, ({ name }) => {
+      this.begun.push(name);
+      const handshake = Promise.withResolvers<Accepted>();
+      this.#handshakes.set(name, handshake);
+      return handshake.promise;
+    });
+  }
+
+  /** Ends a handshake in success; returns whether the connection is closed. */
+  finish(name: string): { isClosed: boolean } {
+    const state = { isClosed: false };
+    const socket = { close: () => void (state.isClosed = true) };
+    this.#handshakes.get(name)!.resolve({ name, socket } as unknown as Accepted);
+    return state;
+  }
+
+  /** Begins the handshakes, and waits for one that is never finished. */
+  begin(): Promise<Error> {
+    return assertRejects(() => this.admission.accept(), Deno.errors.Interrupted);
+  }
+
+  /** After how many milliseconds the handshake of one has failed for its time. */
+  async timeOf(stranger: Stranger): Promise<number> {
+    const begun = performance.now();
+    this.admission.push(stranger);
+    const line = `${stranger.name}: the handshake failed: the TLS handshake took over ${TIMEOUT} s`;
+    while (!this.log.at("info").includes(line)) await turnOfEventLoop();
+    assert(stranger.isClosed);
+    return performance.now() - begun;
+  }
+}
+
+const TIMEOUT = 0.2;
+
+/** Well before any timer. */
+async function soon(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await null;
+}
+
+Deno.test("connections that have sent something get their handshake first, in the order of their arrival", async () => {
+  const all = fc.array(fc.boolean(), { maxLength: 8 });
+  await fc.assert(fc.asyncProperty(all, async (flags) => {
+    const desk = new Desk();
+    const arrivals = flags.map((hasReceived, id) => new Stranger(id, hasReceived));
+    for (const each of arrivals) desk.admission.push(each);
+    assertEquals(desk.begun, [], "none begins before the server serves");
+    const serving = desk.begin();
+    const having = (wanted: boolean) =>
+      arrivals.filter(({ rawStream }) => rawStream.hasReceived === wanted).map(({ name }) => name);
+    assertEquals(desk.begun, [...having(true), ...having(false)]);
+    desk.admission.close();
+    await serving;
+    await desk.admission.ended();
+  }));
+});
+
+Deno.test("one connection too many closes the oldest silent one", () => {
+  const desk = new Desk();
+  const all = strangers(67);
+  all[0]!.rawStream.hasReceived = true;
+  for (const each of all.slice(0, 65)) desk.admission.push(each);
+  assertEquals(closedOf(all), [1]);
+  all[2]!.rawStream.hasReceived = true;
+  desk.admission.push(all[65]!);
+  assertEquals(closedOf(all), [1, 3]);
+  desk.admission.delete(all[10]!);
+  desk.admission.delete(all[10]!);
+  desk.admission.push(all[66]!);
+  assertEquals(closedOf(all), [1, 3], "one that has ended made room");
+  assertEquals(desk.log.at("debug").length, 2);
+});
+
+function closedOf(all: readonly Stranger[]): number[] {
+  return all.flatMap(({ isClosed }, index) => isClosed ? [index] : []);
+}
+
+Deno.test("if none is silent any older one is closed, never the new one", () => {
+  const gone = new Set<number>();
+  for (let round = 0; round < 200; round++) {
+    const desk = new Desk();
+    const all = strangers(65, true);
+    for (const each of all) desk.admission.push(each);
+    for (const index of closedOf(all)) gone.add(index);
+  }
+  assert(!gone.has(64) && gone.size > 20, `${[...gone]}`);
+});
+
 Deno.test("a finished handshake makes room at once", async () => {
-  const pending = new PendingHandshakes(null);
-  const handshakes = Array.from({ length: MAX_PENDING }, () => pending.add(() => false));
-  let hasRoom = false;
-  const waiting = pending.makeRoom().then(() => hasRoom = true);
-  pending.delete(handshakes[5]!);
-  // Well before the time is over after which one gives way: no timer has run.
-  for (let turn = 0; turn < 10; turn++) await null;
-  assert(hasRoom);
-  await waiting;
-  assertEquals(handshakes.filter(({ isCut }) => isCut), []);
+  const desk = new Desk();
+  const serving = desk.admission.accept();
+  for (const each of strangers(MAX_PENDING + 1)) desk.admission.push(each);
+  assertEquals(desk.begun.length, MAX_PENDING);
+  desk.finish("5");
+  await serving;
+  await soon();
+  assertEquals(desk.begun.length, MAX_PENDING + 1);
+  assertEquals(desk.log.lines, []);
+  desk.admission.close();
+  await desk.admission.ended();
+});
+
+Deno.test("64 with a finished handshake wait, in their order; one more is closed, and the rest with the listener", async () => {
+  const desk = new Desk();
+  const first = desk.admission.accept();
+  const results = [];
+  for (let id = 0; id < 67; id++) {
+    desk.admission.push(new Stranger(id));
+    results.push(desk.finish(`${id}`));
+    await soon();
+  }
+  assertEquals((await first).name, "0");
+  assertEquals(results.map(({ isClosed }) => isClosed).indexOf(true), 65);
+  assertEquals(desk.log.at("info"), [
+    "65: too many wait for a slot",
+    "66: too many wait for a slot",
+  ]);
+  assertEquals((await desk.admission.accept()).name, "1");
+  assertEquals((await desk.admission.accept()).name, "2");
+  desk.admission.close();
+  assertEquals(results.filter(({ isClosed }) => !isClosed).length, 3);
+  await assertRejects(() => desk.admission.accept(), Deno.errors.BadResource);
+  const late = new Stranger(99);
+  desk.admission.push(late);
+  assert(late.isClosed, "nothing is added once closed");
+});
+
+Deno.test("each handshake may take the whole time, whenever others began or ended", async () => {
+  // A connection keeps the process alive, and here is none.
+  const keepAlive = setTimeout(() => {}, 10_000);
+  const desk = new Desk(TIMEOUT);
+  const serving = desk.admission.accept();
+  desk.admission.push(new Stranger(0));
+  const oldest = desk.timeOf(new Stranger(1));
+  desk.finish("0");
+  await serving;
+  await new Promise((resolve) => setTimeout(resolve, TIMEOUT * 500));
+  const newer = desk.timeOf(new Stranger(2));
+  assertInTime(await oldest);
+  assertInTime(await newer);
+  // No timer is left, as the sanitizers of the test check, and the next one starts another.
+  assertInTime(await desk.timeOf(new Stranger(3)));
+  clearTimeout(keepAlive);
+});
+
+function assertInTime(milliseconds: number): void {
+  assert(milliseconds >= TIMEOUT * 1000 - 1, `only ${milliseconds} ms`);
+  assert(milliseconds < TIMEOUT * 1000 + 1000, `${milliseconds} ms`);
+}
+
+Deno.test("once a listener is closed no timer is left, and what succeeds too late is closed", async () => {
+  // The second one is longer than a timer can wait.
+  for (const timeout of [3600, 2 ** 31, null]) {
+    const desk = new Desk(timeout);
+    const serving = desk.begin();
+    const all = strangers(MAX_PENDING + 1);
+    for (const each of all) desk.admission.push(each);
+    desk.admission.close();
+    await serving;
+    await desk.admission.ended();
+    assertEquals(closedOf(all).length, MAX_PENDING + 1);
+    assertEquals(desk.log.at("info"), []);
+    assertMatch(desk.log.at("debug")[0]!, /^0: .*the server closed the connection$/);
+    const late = desk.finish("7");
+    await soon();
+    assert(late.isClosed);
+  }
+});
+
+Deno.test("a time-out that is over before its timer is started is kept, without a warning of the platform", async () => {
+  const warnings: Error[] = [];
+  const listen = (warning: Error) => void warnings.push(warning);
+  process.on("warning", listen);
+  const keepAlive = setTimeout(() => {}, 10_000);
+  const desk = new Desk(1e-9);
+  const serving = desk.begin();
+  desk.admission.push(new Stranger(0));
+  await desk.admission.ended();
+  assertMatch(desk.log.at("info")[0]!, /took over 1e-9 s$/);
+  clearTimeout(keepAlive);
+  desk.admission.close();
+  await serving;
+  process.off("warning", listen);
+  assertEquals(warnings, []);
 });

@@ -6,11 +6,10 @@ import {
   assertNotEquals,
   assertRejects,
 } from "@std/assert";
-import * as fc from "fast-check";
 import { join } from "@std/path";
 import { type Address, DeguError, EmptyPreambleError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { TempPKI } from "@degu/degu/misc";
 import { createDevicePki } from "@degu/degu/pki";
 import { type App, SSLServer } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -19,7 +18,8 @@ import { listenAgain } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { hasProgram } from "@degu/testing/tls_openssl.ts";
+import { hasProgram, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import * as fc from "fast-check";
 
 const noContent: App = () => [204, "No Content", {}, null];
 
@@ -320,5 +320,33 @@ Deno.test({
       `CN=TempPKI client ${address} ${scoped}\n`.repeat(2);
     const expected = lines("fe80::2", true) + lines("fe80::2%left", false);
     assertEquals(text.decode(stdout), expected, text.decode(stderr));
+  },
+});
+
+Deno.test({
+  name: "both ends accept a chain of authorities that have signed each other, and are trusted",
+  ...await unlessMissing("openssl"),
+  async fn() {
+    await using openssl = await OpensslPki.create();
+    await using pki = await TempPKI.create();
+    const [a, b] = [await openssl.authority("a"), await openssl.authority("b")];
+    const aByB = await openssl.authority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
+    const bByA = await openssl.authority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
+    const both = await openssl.join("both.pem", aByB.certFile, bByA.certFile);
+    const client = await openssl.client("client", { issuer: a });
+    const server = await openssl.server("server", { issuer: b });
+    const sent = await openssl.join("client_sent.pem", client.certFile, aByB.certFile);
+    const shown = await openssl.join("server_sent.pem", server.certFile, bByA.certFile);
+    const trust = {
+      serverSslconfig: { certFile: shown, keyFile: server.keyFile, caFile: both },
+      clientSslconfig: {
+        ...pki.clientSslconfig,
+        caFile: both,
+        certFile: sent,
+        keyFile: client.keyFile,
+      },
+    };
+    await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
+    assertEquals((await endpoint.client.request("GET", "/")).status, 204);
   },
 });

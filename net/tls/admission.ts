@@ -1,0 +1,243 @@
+/**
+ * Who gets a handshake, and who gives way: strangers who connect and say nothing must keep nobody out.
+ *
+ * A connection goes through three stages, each with a limit of its own. It *waits*, because `node:net` accepts
+ * whatever connects: this replaces the kernel's queue, and keeps a flood from using up all file descriptors. Its
+ * handshake is *in progress*. It is *done*, and waits for a slot of the server. Silent connections give way
+ * first, because in TLS the client sends first.
+ *
+ * @module
+ */
+
+import { DeguError, TlsError } from "../../base/errors.ts";
+import { MAX_INTERVAL } from "../deadline.ts";
+import type { Accepted, ListenerSide } from "../listener.ts";
+import type { RawStream } from "./raw_stream.ts";
+
+/** How many may wait for a handshake. */
+const MAX_WAITING = 64;
+/** How many handshakes may be in progress: strangers use no slot, and no more memory and descriptors than this. */
+const MAX_IN_PROGRESS = 64;
+/** How many clients with a finished handshake may wait behind the one that waits for a slot. */
+const MAX_DONE = 64;
+/**
+ * No handshake is closed for a newer one before this time, and the newer one waits: strangers who reconnect at
+ * once leave enough time for a handshake, and use a limited part of the processor.
+ */
+const LEAST_MILLISECONDS = 250;
+
+/** A connection before its handshake. */
+export interface Arrival {
+  /** The name of the peer in logs. */
+  readonly name: string;
+  /** The stream for the handshake. */
+  readonly rawStream: Pick<RawStream, "hasReceived" | "close">;
+}
+
+/** A handshake in progress. */
+class Handshake {
+  /** When it began, in milliseconds. */
+  readonly since: number = performance.now();
+  readonly rawStream: Arrival["rawStream"];
+  /** True once it was ended for a reason that is no fault of the peer. */
+  isEvicted = false;
+  // An AbortController with its listeners would take much longer than this.
+  readonly #end = Promise.withResolvers<never>();
+
+  constructor({ rawStream }: Arrival) {
+    this.rawStream = rawStream;
+    // The caller of `race` handles it.
+    this.#end.promise.catch(() => {});
+  }
+
+  /** Waits for the handshake, but only until it must end. A result that comes too late is closed. */
+  async race(attempt: Promise<Accepted>): Promise<Accepted> {
+    try {
+      return await Promise.race([this.#end.promise, attempt]);
+    } catch (error) {
+      attempt.then(({ socket }) => socket.close()).catch(() => {});
+      throw error;
+    }
+  }
+
+  evict(reason: string): void {
+    this.isEvicted = true;
+    this.#end.reject(new DeguError(reason));
+  }
+
+  expire(seconds: number): void {
+    this.#end.reject(new Deno.errors.TimedOut(`the TLS handshake took over ${seconds} s`));
+  }
+}
+
+/** The connections of a listener, from their arrival until a server takes them. */
+export class Admission<T extends Arrival> {
+  readonly #timeout: number | null;
+  readonly #logger: ListenerSide["logger"];
+  readonly #handshake: (arrival: T) => Promise<Accepted>;
+  /** Each of the three has the oldest first. */
+  readonly #waiting: T[] = [];
+  readonly #inProgress = new Set<Handshake>();
+  readonly #done: Accepted[] = [];
+  readonly #running = new Set<Promise<void>>();
+  #begun = false;
+  #closed = false;
+  #taker: PromiseWithResolvers<Accepted> | null = null;
+  #expiry: ReturnType<typeof setTimeout> | undefined;
+  #room: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * Makes an empty one.
+   *
+   * @param side Seconds that a handshake may take, or `null`, and what to report to.
+   * @param handshake Does the handshake of a connection.
+   */
+  constructor(
+    { timeout, logger }: ListenerSide,
+    handshake: (arrival: T) => Promise<Accepted>,
+  ) {
+    this.#timeout = timeout;
+    this.#logger = logger;
+    this.#handshake = handshake;
+  }
+
+  /**
+   * Adds a connection. If too many wait, the oldest silent one is closed for it; if none is silent, a random
+   * one: peers that reconnect at once can't know which, so they keep nobody out.
+   */
+  push(arrival: T): void {
+    if (this.#closed) return arrival.rawStream.close();
+    if (this.#waiting.length >= MAX_WAITING) {
+      const silent = this.#waiting.findIndex(isSilent);
+      const evicted = silent < 0 ? Math.floor(Math.random() * MAX_WAITING) : silent;
+      this.#waiting.splice(evicted, 1)[0]!.rawStream.close();
+      this.#logger.debug("a connection was closed: too many wait for a handshake");
+    }
+    this.#waiting.push(arrival);
+    this.#begin();
+  }
+
+  /** Removes a connection that has ended; nothing happens if it doesn't wait for its handshake. */
+  delete(arrival: T): void {
+    const index = this.#waiting.indexOf(arrival);
+    if (index >= 0) this.#waiting.splice(index, 1);
+  }
+
+  /**
+   * Waits for the next connection whose handshake is done; for one caller at a time. The first call begins the
+   * handshakes. Rejects once closed, and never before.
+   */
+  accept(): Promise<Accepted> {
+    this.#begun = true;
+    this.#begin();
+    const next = this.#done.shift();
+    if (next !== undefined) return Promise.resolve(next);
+    if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
+    this.#taker = Promise.withResolvers();
+    return this.#taker.promise;
+  }
+
+  /** Closes all connections that were not accepted yet. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#expiry);
+    clearTimeout(this.#room);
+    this.#taker?.reject(new Deno.errors.Interrupted("the listener was closed"));
+    this.#taker = null;
+    for (const { rawStream } of this.#waiting.splice(0)) rawStream.close();
+    for (const handshake of this.#inProgress) handshake.evict("the server closed the connection");
+    for (const { socket } of this.#done.splice(0)) socket.close();
+  }
+
+  /** Resolves once all handshakes have ended. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  /** Begins as many handshakes as there is room for, first of those whose peer has sent something. */
+  #begin(): void {
+    while (this.#begun && !this.#closed && this.#waiting.length > 0 && this.#makeRoom()) {
+      const index = Math.max(0, this.#waiting.findIndex((each) => !isSilent(each)));
+      const [arrival] = this.#waiting.splice(index, 1);
+      const running = this.#run(arrival!).finally(() => this.#running.delete(running));
+      this.#running.add(running);
+    }
+  }
+
+  /** Closes the oldest handshake, preferably one whose peer sent nothing, if it had enough time. */
+  #makeRoom(): boolean {
+    if (this.#inProgress.size < MAX_IN_PROGRESS) return true;
+    const [oldest] = this.#inProgress;
+    const next = this.#inProgress.values().find(isSilent) ?? oldest!;
+    const left = next.since + LEAST_MILLISECONDS - performance.now();
+    if (left > 0) {
+      this.#room ??= setTimeout(() => {
+        this.#room = undefined;
+        this.#begin();
+      }, left);
+      return false;
+    }
+    this.#inProgress.delete(next);
+    next.evict(`it was closed for a newer one, with ${MAX_IN_PROGRESS} in progress`);
+    return true;
+  }
+
+  /** Does a handshake. Never rejects. */
+  async #run(arrival: T): Promise<void> {
+    const handshake = new Handshake(arrival);
+    this.#inProgress.add(handshake);
+    if (this.#expiry === undefined) this.#expectExpiry(handshake);
+    try {
+      this.#finish(arrival, await handshake.race(this.#handshake(arrival)));
+    } catch (error) {
+      arrival.rawStream.close();
+      const code = error instanceof TlsError ? `${error.code}: ` : "";
+      const why = error instanceof Error ? code + error.message : String(error);
+      // Of those that were closed to make room there can be hundreds a second.
+      const level = handshake.isEvicted ? "debug" : "info";
+      this.#logger[level](`${arrival.name}: the handshake failed: ${why}`);
+    } finally {
+      this.#inProgress.delete(handshake);
+      this.#begin();
+    }
+  }
+
+  #finish({ name }: T, accepted: Accepted): void {
+    if (this.#taker !== null) {
+      this.#taker.resolve(accepted);
+      this.#taker = null;
+    } else if (!this.#closed && this.#done.length < MAX_DONE) {
+      this.#done.push(accepted);
+    } else {
+      accepted.socket.close();
+      if (!this.#closed) this.#logger.info(`${name}: too many wait for a slot`);
+    }
+  }
+
+  /**
+   * One timer for all of them, for the oldest one. It is left alone when that ends, because starting and
+   * stopping one for each handshake takes longer. A connection keeps the process alive, not this.
+   */
+  #expectExpiry({ since }: Handshake): void {
+    if (this.#timeout === null) return;
+    const left = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
+    this.#expiry = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_INTERVAL));
+    // Where `node:` modules are loaded the types are those of Node, whose timers are objects.
+    Deno.unrefTimer(this.#expiry as unknown as number);
+  }
+
+  #expire(seconds: number): void {
+    this.#expiry = undefined;
+    for (const handshake of this.#inProgress) {
+      if (performance.now() - handshake.since < seconds * 1000) {
+        return this.#expectExpiry(handshake);
+      }
+      this.#inProgress.delete(handshake);
+      handshake.expire(seconds);
+    }
+  }
+}
+
+function isSilent({ rawStream }: { readonly rawStream: Arrival["rawStream"] }): boolean {
+  return !rawStream.hasReceived;
+}
