@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { writeAll } from "@degu/internal/base/body/byte_io.ts";
-import type { PortSharing } from "@degu/internal/net/port_sharing.ts";
+import type { PortSharing } from "@degu/internal/net/listener.ts";
 import {
   listenRaw,
   type RawConnection,
