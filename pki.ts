@@ -28,4 +28,4 @@
  * @module
  */
 
-export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./pki/device_pki.ts";
+export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";

@@ -13,7 +13,7 @@ import type { Client } from "../client.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
 import { LEVELS } from "../net/server_options.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
-import { CERTIFICATE_LIFE } from "../pki/device_pki.ts";
+import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
 import type { ServerOptions } from "../server.ts";
 import {
   type ClientParts,
@@ -22,14 +22,14 @@ import {
   splitOptions,
 } from "./device_client.ts";
 import { devicePaths, prepareDirectory } from "./device_directory.ts";
-import { checkDeviceName } from "./device_name.ts";
+import { checkDeviceName } from "../identity/names.ts";
 import { DeviceServer, type ServerParts } from "./device_server.ts";
 import { DirectoryWatch } from "./directory_watch.ts";
-import { DeviceIdentity } from "./identity.ts";
-import { type Invitation, type InviteOptions, openInvitation } from "./invitation.ts";
+import { DeviceIdentity } from "../identity/device_identity.ts";
+import { type Invitation, type InviteOptions, openInvitation } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
 import type { Peer } from "./peer.ts";
-import { PeerLives } from "./peer_lives.ts";
+import { PeerLives } from "./trust_signals.ts";
 import { PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 

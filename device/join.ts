@@ -6,27 +6,34 @@
 
 import { copyOptions } from "../base/checks.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
-import type { Client, Connection } from "../client.ts";
-import { JoinedSignal } from "../net/connect.ts";
+import { Client, type Connection, type Connector } from "../client.ts";
+import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { raceAddresses } from "./address_race.ts";
-import { type Authority, readAuthority } from "./authority.ts";
-import { addressFinder } from "./invitation.ts";
+import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";
+import { addressFinder } from "./invite.ts";
 import { decodeLine, type InvitationLine, needsScope } from "./invitation_line.ts";
-import { JoinFailure } from "./join_failure.ts";
-import { linkLocalScopes } from "./own_addresses.ts";
-import { ask, makePairingClient } from "./pairing_client.ts";
+import { linkLocalScopes, scopeOfConnection, withScope } from "./pairing_addresses.ts";
 import {
   type Answer,
   decodeAnswer,
   encodeIntroduction,
   encodeValue,
+  MAX_MESSAGE_BYTES,
+  PAIRING_PROTOCOL,
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
-import type { DeviceParts } from "./parts.ts";
+import type { DeviceParts } from "./device_services.ts";
 import type { Peer } from "./peer.ts";
-import { scopeOfConnection, withScope } from "./received_addresses.ts";
+import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
+import { parseCertificate } from "../net/tls/certificate.ts";
+import { isUnreachable, systemCode } from "../net/thrown.ts";
+import { isDeviceName } from "../identity/names.ts";
+import { pause } from "../base/pause.ts";
+import { connectTls } from "../net/tls/client_handshake.ts";
+import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
+import type { TlsSocket } from "../net/tls/socket.ts";
 
 /** Options of joining. */
 export interface JoinOptions {
@@ -200,4 +207,200 @@ function findScopes(isOptional: boolean): number[] {
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
   if (isOptional && Deno.permissions.querySync(permission).state !== "granted") return [];
   return linkLocalScopes();
+}
+
+/** Creates the errors of one attempt to join. */
+export class JoinFailure {
+  /** The name of the other device; empty while it is unknown. */
+  name: string;
+  readonly #id: string;
+  readonly #signal: AbortSignal;
+
+  /**
+   * Creates the errors for the device with this authority.
+   *
+   * @param signal Its reason takes precedence over the error that aborting it has caused.
+   */
+  constructor({ der, id }: Authority, signal: AbortSignal) {
+    this.name = nameOf(der);
+    this.#id = id;
+    this.#signal = signal;
+  }
+
+  get #who(): string {
+    return this.name === "" ? `the device ${this.#id}` : `${this.name} (${this.#id})`;
+  }
+
+  /** Runs a step; if it fails, the line may have been used by another device, and the error says so. */
+  async turnedAway<T>(step: () => Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      throw this.#explain(error);
+    }
+  }
+
+  #explain(cause: unknown): unknown {
+    const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
+    const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
+    if (denied !== undefined) return denied;
+    if (errors.some(isAgainstTheRules)) return this.badAnswer(cause);
+    return new DeguError(this.#say(errors), { cause });
+  }
+
+  #say(errors: readonly unknown[]): string {
+    if (errors.some(isCut)) return this.#overloaded();
+    return errors.every(isSilent) ? this.#unreachable() : this.#notOpen();
+  }
+
+  /** A port that is crowded by strangers is more likely than one that another program now uses. */
+  #overloaded(): string {
+    return `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
+      "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
+      this.#notOpen();
+  }
+
+  /** An invitation that has ended can look like this, too. */
+  #unreachable(): string {
+    return `${this.#who} can't be reached at an address of the line: check that the two are on the same ` +
+      `network; if they are, ${this.#notOpen()}`;
+  }
+
+  #notOpen(): string {
+    return "this line is not open any more: it has expired, was closed, or another device has used it; " +
+      `check the peers of ${this.#who}, and forget any that you don't recognize`;
+  }
+
+  /** The error for a response that rejects what this device sent. */
+  refused(): DeguError {
+    return new DeguError(
+      `${this.#who} has refused what this device sent; its log says why`,
+    );
+  }
+
+  /** The error for a response that breaks the protocol. */
+  badAnswer(cause: unknown): DeguError {
+    const what = cause instanceof Error ? `: ${cause.message}` : "";
+    return new DeguError(`the answer of ${this.#who} is not valid${what}`, { cause });
+  }
+
+  /** The error if the other device may or may not have stored this one. */
+  lostAnswer(cause: unknown): unknown {
+    if (this.#signal.aborted) return this.#signal.reason;
+    return new DeguError(
+      `the last answer of ${this.#who} did not arrive: the invitation has ended, or that device has stored ` +
+        "this one, which has not stored it; join again with a new invitation",
+      { cause },
+    );
+  }
+}
+
+/** True if nobody can have refused this device; a refused connection may be an invitation that has ended. */
+function isSilent(error: unknown): boolean {
+  // A link-local address that was tried at an interface without such addresses.
+  return isUnreachable(error) || systemCode(error) === "EINVAL";
+}
+
+/** True if the device of the line has answered, but not by the protocol. */
+function isAgainstTheRules(error: unknown): boolean {
+  if (error instanceof EmptyPreambleError) return false;
+  return error instanceof ProtocolError || error instanceof RangeError;
+}
+
+/** The name that the device had when its authority was made; empty if that can't be read. */
+function nameOf(der: Uint8Array): string {
+  const [, name = ""] = /^O=(.*)$/m.exec(parseCertificate(der).subject) ?? [];
+  return isDeviceName(name) ? name : "";
+}
+
+/** Seconds for connecting, the handshake and each wait: the other side may have to wait for its disk. */
+const WAIT_SECONDS = 20;
+/**
+ * How often a handshake that the other side cuts is tried: strangers who crowd the port can have it cut,
+ * and then the next one has a good chance.
+ */
+const MAX_TRIES = 10;
+/** The wait before the second try; it doubles, up to the longest. All waits together take 4 s at most. */
+const FIRST_PAUSE_MILLISECONDS = 50;
+const LONGEST_PAUSE_MILLISECONDS = 600;
+
+/**
+ * Makes a client of an invitation's port.
+ *
+ * @param authority The authority in the line, as PEM text; no other is trusted.
+ * @param identity The certificate and key to present, as PEM text, or `null` for none.
+ * @param signal Closes its connections.
+ */
+export function makePairingClient(
+  address: Address,
+  authority: string,
+  identity: { readonly cert: string; readonly key: string } | null,
+  signal: AbortSignal,
+): Client {
+  const sslctx = buildClientSslctx({ ca: authority, checkHostname: false, ...identity });
+  const connect: Connector["connect"] = async (address, bounds) => {
+    const socket = await connectWithTries(address, sslctx, bounds);
+    if (hasSigned(authority, socket.peerCertificate!.raw)) return socket;
+    socket.close();
+    throw new TlsError(
+      "UNTRUSTED",
+      "the authority of the line has not signed the certificate directly",
+    );
+  };
+  const options = { host: null, timeout: WAIT_SECONDS, signal };
+  return new Client(address, options, { defaultPort: 443, moreOptions: [], connect });
+}
+
+/** Connects, and does the handshake; a new one if it is cut. */
+async function connectWithTries(
+  address: Address,
+  sslctx: ClientSslctx,
+  bounds: ConnectBounds,
+): Promise<TlsSocket> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await connectTls(address, sslctx, null, bounds, PAIRING_PROTOCOL);
+    } catch (error) {
+      if (!isCut(error) || tries === MAX_TRIES) throw error;
+    }
+    await pauseBeforeTry(tries, bounds.signal);
+  }
+}
+
+/** Waits before the next try, half of it random, so that clients that were cut at the same time spread out. */
+async function pauseBeforeTry(tries: number, signal: AbortSignal | undefined): Promise<void> {
+  const most = Math.min(FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1), LONGEST_PAUSE_MILLISECONDS);
+  await pause(most * (0.5 + Math.random() / 2), signal);
+  signal?.throwIfAborted();
+}
+
+/** True if the other side, or somebody in between, has closed the connection during its handshake. */
+export function isCut(error: unknown): boolean {
+  return error instanceof TlsError && error.code === "CLOSED";
+}
+
+/** A response. */
+export interface Answered {
+  readonly status: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Sends a request and reads the whole response.
+ *
+ * @throws {RangeError} if the response is too long.
+ */
+export async function ask(
+  connection: Connection,
+  uri: string,
+  message: Uint8Array,
+): Promise<Answered> {
+  const { status, headers, body } = await connection.post(uri, {}, message);
+  if (body === null) return { status, bytes: new Uint8Array(0) };
+  const length = headers["content-length"];
+  if (typeof length === "number" && length <= MAX_MESSAGE_BYTES) {
+    return { status, bytes: await body.bytes() };
+  }
+  throw new RangeError(`its answer must have a length of at most ${MAX_MESSAGE_BYTES} bytes`);
 }

@@ -1,7 +1,7 @@
 /** Bytes as text, with exactly one text for each value. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { decodeBase64Url, encodeBase64Url } from "@degu/internal/device/base64url.ts";
+import { decodeBase64Url, encodeBase64Url } from "@degu/internal/device/invitation_line.ts";
 
 Deno.test("encodeBase64Url writes RFC 4648 §5 without padding", () => {
   const rows: [bytes: number[], text: string][] = [

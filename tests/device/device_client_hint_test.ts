@@ -3,7 +3,7 @@ import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } fr
 import { EmptyPreambleError, formatAddress, TlsError } from "@degu/degu/base";
 import { SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { readAuthorityText } from "@degu/internal/device/authority.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import { storeOf } from "@degu/testing/device_pairs.ts";
 

@@ -14,7 +14,7 @@ import { Server, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { authorityOf, storeOf } from "@degu/testing/device_pairs.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { readAuthorityText } from "@degu/internal/device/authority.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 
 Deno.test("a client of a peer is found by name, id or peer object, and works like any client", async () => {

@@ -1,7 +1,7 @@
 /** The ids of devices. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
-import { deviceId, isDeviceId } from "@degu/internal/device/device_id.ts";
+import { deviceId, isDeviceId } from "@degu/internal/identity/names.ts";
 import { createHash, X509Certificate } from "node:crypto";
 import { join } from "@std/path";
 import { TestDevices } from "@degu/testing/device_pairs.ts";

@@ -1,8 +1,7 @@
 /** Received names, and ids. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { deviceId, isDeviceId } from "@degu/internal/device/device_id.ts";
-import { freeName, isDeviceName } from "@degu/internal/device/device_name.ts";
+import { deviceId, freeName, isDeviceId, isDeviceName } from "@degu/internal/identity/names.ts";
 
 Deno.test("deviceId writes base32 as RFC 4648 §10 does, in lower case without padding", () => {
   const rows = ["", "f", "fo", "foo", "foob", "fooba", "foobar"];

@@ -3,7 +3,7 @@ import { assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
 import { Device } from "@degu/degu/device";
-import { openDevicePki } from "@degu/internal/pki/device_pki.ts";
+import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { authorityOf, record } from "@degu/testing/device_pairs.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";

@@ -15,10 +15,10 @@ import { storeOf } from "@degu/testing/device_pairs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import type { HostAddress } from "@degu/internal/base/address_rules.ts";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { Inviter } from "@degu/internal/device/inviter.ts";
+import { Inviter } from "@degu/internal/device/invite.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
-import type { DeviceParts } from "@degu/internal/device/parts.ts";
+import type { DeviceParts } from "@degu/internal/device/device_services.ts";
 import type { Invitation, Peer } from "@degu/degu/device";
 
 /** Takes the first step as a device would, and returns the value of the answer. */

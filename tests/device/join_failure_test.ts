@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { JoinFailure } from "@degu/internal/device/join_failure.ts";
+import { JoinFailure } from "@degu/internal/device/join.ts";
 import { makeDevices } from "@degu/testing/pairing.ts";
 import { answerOf, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
 

@@ -1,7 +1,7 @@
 /** Warnings that a peer causes: all are counted, few are logged. */
 import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { LimitedWarning } from "@degu/internal/device/limited_warning.ts";
+import { LimitedWarning } from "@degu/internal/device/invite.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
 function setUp() {

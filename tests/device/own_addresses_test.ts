@@ -6,7 +6,7 @@ import {
   ownAddresses,
   scopeOfOwn,
   withoutWildcards,
-} from "@degu/internal/device/own_addresses.ts";
+} from "@degu/internal/device/pairing_addresses.ts";
 
 const of = (name: string, address: string, scopeid: number | null = null): Interface => ({
   name,

@@ -1,7 +1,7 @@
 /** The file format of a peer. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
-import { readAuthorityText } from "@degu/internal/device/authority.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import {
   formatPeer,
   idOfFileName,
@@ -9,7 +9,7 @@ import {
   MAX_PEER_FILE_BYTES,
   parsePeer,
   peerFileName,
-} from "@degu/internal/device/peer_file.ts";
+} from "@degu/internal/device/peer.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 
 const PAIRED_AT = new Date("2026-01-02T03:04:05.678Z");

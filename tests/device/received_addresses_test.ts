@@ -7,7 +7,7 @@ import {
   readAddresses,
   scopeOfConnection,
   withScope,
-} from "@degu/internal/device/received_addresses.ts";
+} from "@degu/internal/device/pairing_addresses.ts";
 
 const INTERFACES = [
   { family: "IPv4", name: "eth0", address: "192.168.1.7", scopeid: null },

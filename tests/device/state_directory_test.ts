@@ -2,7 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { namesOf, record, setUpPeers } from "@degu/testing/device_pairs.ts";
-import { StateDirectory } from "@degu/internal/device/state_directory.ts";
+import { StateDirectory } from "@degu/internal/device/device_directory.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 

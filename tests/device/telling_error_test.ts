@@ -1,7 +1,7 @@
 /** Which of several errors is thrown. */
 import { assertEquals, assertMatch, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
-import { forgottenHint, mostTelling, type Sought } from "@degu/internal/device/telling_error.ts";
+import { forgottenHint, mostTelling, type Sought } from "@degu/internal/device/device_client.ts";
 
 const sought: Sought = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
 

@@ -2,7 +2,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { quote } from "@degu/internal/base/errors.ts";
-import { parseAlternativeName } from "@degu/internal/pki/alternative_names.ts";
+import { parseAlternativeName } from "@degu/internal/identity/certificates.ts";
 
 Deno.test("a DNS name is converted to lower case", () => {
   fc.assert(fc.property(fc.domain(), (name) => {

@@ -6,7 +6,7 @@ import {
   createLeaf,
   type LeafProfile,
   renewLeaf,
-} from "@degu/internal/pki/certificates.ts";
+} from "@degu/internal/identity/certificates.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
 import { assertNear, covers, derOf } from "@degu/testing/certificates.ts";
 

@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import { createPrivateKey } from "node:crypto";
 import { dirname, join } from "@std/path";
-import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/pki/certificates.ts";
+import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
 import { createDevicePki } from "@degu/degu/pki";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";

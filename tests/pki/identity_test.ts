@@ -1,7 +1,7 @@
 /** Validity periods, and the messages about them. */
 import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { describeValidity, isValid } from "@degu/internal/pki/identity.ts";
+import { describeValidity, isValid } from "@degu/internal/identity/identity_files.ts";
 
 const FROM = Date.UTC(2030, 0, 1);
 const TO = Date.UTC(2030, 0, 2);

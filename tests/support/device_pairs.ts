@@ -8,7 +8,7 @@
 import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
-import { type Authority, readAuthorityText } from "@degu/internal/device/authority.ts";
+import { type Authority, readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { tempDir } from "./directories.ts";

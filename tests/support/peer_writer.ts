@@ -6,7 +6,7 @@
  * @module
  */
 
-import { readAuthorityText } from "@degu/internal/device/authority.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 

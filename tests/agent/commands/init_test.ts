@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { defaultName } from "@degu/internal/agent/commands/init.ts";
-import { isDeviceName } from "@degu/internal/device/device_name.ts";
+import { isDeviceName } from "@degu/internal/identity/names.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { entries } from "@degu/testing/directories.ts";
 

@@ -7,7 +7,7 @@
 import { dirname } from "node:path";
 import type { Logger } from "../net/standard_logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { type CertificateLife, openDevicePki } from "../pki/device_pki.ts";
+import { type CertificateLife, openDevicePki } from "./device_pki.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 
 /** A device's certificate and its key, as PEM text. */

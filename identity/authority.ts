@@ -13,7 +13,7 @@ import {
 import { DerReader, TAG } from "../net/tls/der.ts";
 import { publicKeyOf, verifySignature } from "../net/tls/keys.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
-import { deviceId } from "./device_id.ts";
+import { deviceId } from "./names.ts";
 
 /** Certificates that `createDevicePki` makes have about 500; a longer one is suspicious. */
 export const MAX_AUTHORITY_BYTES = 2048;

@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from "../net/standard_logger.ts";
-import type { Authority } from "./authority.ts";
+import type { Authority } from "../identity/authority.ts";
 import type { PeerStore } from "./peer_store.ts";
 
 /** What pairing needs from the device. */
