@@ -147,7 +147,7 @@ export const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  *
  * @example Pair a camera with a viewer
  * ```ts
- * import { createDevicePki } from "@degu/degu/pki";
+ * import { createDevicePki } from "@degu/degu/device";
  * import { assert, assertEquals } from "@std/assert";
  * import { X509Certificate } from "node:crypto";
  *

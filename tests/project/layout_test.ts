@@ -122,7 +122,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: await filesUnder("web", ".ts"), mayImport: [...connected, "apps/", "web/"] },
     { paths: ["mod.ts"], mayImport: [...connected, "base.ts", "apps/", "web/"] },
     {
-      paths: ["pki.ts", ...await filesUnder("identity", ".ts")],
+      paths: await filesUnder("identity", ".ts"),
       mayImport: ["base/", "disk/", "net/", "identity/", "node:", "npm:@peculiar/x509"],
     },
     {

@@ -4,7 +4,7 @@ import { DeguError, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { renewByTimer } from "@degu/internal/examples/renewal.ts";
 import { type CertificateLife, openDevicePki } from "@degu/internal/identity/device_pki.ts";
-import type { DevicePki } from "@degu/degu/pki";
+import type { DevicePki } from "@degu/degu/device";
 import type { App } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";

@@ -1,7 +1,7 @@
 /** The files of an identity: missing, mismatched, or open to others. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { dirname, join } from "@std/path";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 
 const onPosix = Deno.build.os !== "windows";

@@ -10,7 +10,7 @@ import {
 import { createPrivateKey } from "node:crypto";
 import { dirname, join } from "@std/path";
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -122,7 +122,7 @@ Deno.test("createDevicePki returns a valid certificate that it may not renew, wi
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
     const { validTo, warnings } = await createDevicePki(${JSON.stringify(dir.path)}, "camera-1")
       .catch((error) => ({ validTo: null, warnings: [error.name, error.message] }));
     console.log(JSON.stringify({ validTo, warnings }));`;
@@ -189,7 +189,7 @@ Deno.test("createDevicePki with renew: false writes nothing, whether or not it m
   await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
   await plantTemporary(dirname(device.certFile), "cert.pem.0123456789abcdef", 2);
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
     const result = await createDevicePki(${JSON.stringify(dir.path)}, "camera-1", { renew: false })
       .catch((error) => ({ error: error.name + ": " + error.message }));
     console.log(JSON.stringify(result));`;
@@ -281,7 +281,7 @@ async function loadOnReadOnlyMount(
   options: { renew?: boolean },
 ): Promise<{ validTo: string; warnings: string[] }> {
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
     const call = ${JSON.stringify([dir, "camera-1", options])};
     const { validTo, warnings } = await createDevicePki(...call);
     console.log(JSON.stringify({ validTo, warnings }));`;

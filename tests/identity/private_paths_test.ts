@@ -7,7 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "@std/path";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { giveLinkAway, makeLinks } from "@degu/testing/special_files.ts";
@@ -207,7 +207,7 @@ Deno.test({
 /** A program that loads an identity, or says why not. */
 function loadingScript(dir: string): string {
   return `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
     try {
       await createDevicePki(${JSON.stringify(dir)}, "camera-1");
       console.log("loaded as " + Deno.uid());

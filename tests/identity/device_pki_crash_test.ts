@@ -1,7 +1,7 @@
 /** What a crash of createDevicePki leaves behind. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { dirname, join } from "@std/path";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
@@ -36,7 +36,7 @@ Deno.test("createDevicePki ignores what a crash left behind if it may not write"
   await createDevicePki(dir.path, "camera-1");
   await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
     console.log((await createDevicePki(${JSON.stringify(dir.path)}, "camera-1")).warnings.length);`;
   assertStrictEquals(await runScript(script, readOnly(dir.path), {}), "0\n");
   assertEquals(await entries(dir.path), [".camera-1.0123456789abcdef", "camera-1"]);
@@ -45,7 +45,7 @@ Deno.test("createDevicePki ignores what a crash left behind if it may not write"
 Deno.test("a process that is killed midway leaves nothing permanent, and no incomplete identity", async () => {
   await using dir = await tempDir();
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
     for (let i = 0;; i++) {
       console.log(i);
       await Promise.all(["a", "b", "c"].map((letter) =>

@@ -9,7 +9,7 @@ import {
 import * as fc from "fast-check";
 import { createPrivateKey } from "node:crypto";
 import { basename, dirname, join } from "@std/path";
-import { createDevicePki, type DevicePki } from "@degu/degu/pki";
+import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import {
   assertNear,
   covers,
@@ -128,7 +128,7 @@ Deno.test("concurrent calls of createDevicePki return the same identity", async 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
   await using dir = await tempDir();
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
     const { certFile, caFile, keyFile } = await createDevicePki(${JSON.stringify(dir.path)}, "hub");
     const texts = await Promise.all([certFile, caFile, keyFile].map((path) => Deno.readTextFile(path)));
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join()));

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
 import * as fc from "fast-check";
 import { basename, dirname, join } from "@std/path";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import { readCertificate } from "@degu/testing/certificates.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 
