@@ -11,12 +11,11 @@ import { type ClientOptions, type ConnectedSocket, SSLClient } from "../client.t
 import { checkClientAddress } from "../net/addresses.ts";
 import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
-import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import type { TlsSocket } from "../net/tls/socket.ts";
 import { raceAddresses } from "./address_race.ts";
 import { hasSigned } from "../identity/authority.ts";
-import type { DeviceParts } from "./device_services.ts";
-import type { PeerLives } from "./trust_signals.ts";
+import type { DeviceServices } from "./device_services.ts";
+import type { Trusted } from "./trust_signals.ts";
 import type { Peer } from "./peer.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
 import { addressText } from "../base/address.ts";
@@ -36,11 +35,6 @@ export interface DeviceClientOptions extends ClientOptions {
    * @default {timeout}
    */
   connectTimeout?: number | undefined;
-}
-
-/** What a client needs from its device. */
-export interface ClientParts extends DeviceParts {
-  readonly lives: PeerLives;
 }
 
 /** All options but the addresses. */
@@ -79,12 +73,6 @@ function noAddress({ name }: Peer): DeguError {
   );
 }
 
-/** A peer as it was read, and the signal that is aborted when it is forgotten. */
-interface Trusted {
-  readonly peer: Peer;
-  readonly life: AbortSignal;
-}
-
 /** A client of one peer. Its connections end when the peer is forgotten or the device is closed. */
 export class DeviceClient extends SSLClient {
   /** The options that were given. */
@@ -92,7 +80,7 @@ export class DeviceClient extends SSLClient {
 
   /** Created by a device, for a peer that was just read. */
   constructor(
-    parts: ClientParts,
+    services: DeviceServices,
     peer: Peer,
     addresses: readonly Address[] | null,
     options: OtherOptions,
@@ -101,8 +89,8 @@ export class DeviceClient extends SSLClient {
     if (connectTimeout !== undefined) checkConnectTimeout(connectTimeout);
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
-    const connector = new PeerConnector(parts, peer, addresses, connectTimeout);
-    super(connector.sslctx, first, { ...options, sslHost: null }, {
+    const connector = new PeerConnector(services, peer.id, addresses, connectTimeout);
+    super(services.identity.clientContext(peer), first, { ...options, sslHost: null }, {
       moreOptions: ["connectTimeout"],
       connect: (_first, bounds) => connector.connect(bounds),
     });
@@ -111,38 +99,32 @@ export class DeviceClient extends SSLClient {
 
 /** Connects to a peer, wherever it is now. */
 class PeerConnector {
-  readonly #parts: ClientParts;
+  readonly #services: DeviceServices;
   readonly #id: string;
   readonly #addresses: readonly Address[] | null;
   readonly #timeout: number | undefined;
   #last: Address | null = null;
-  #context: { readonly made: string; readonly sslctx: ClientSslctx };
 
   constructor(
-    parts: ClientParts,
-    peer: Peer,
+    services: DeviceServices,
+    id: string,
     addresses: readonly Address[] | null,
     timeout: number | undefined,
   ) {
-    this.#parts = parts;
-    this.#id = peer.id;
+    this.#services = services;
+    this.#id = id;
     this.#addresses = addresses;
     this.#timeout = timeout;
-    this.#context = makeContext(parts, peer);
-  }
-
-  get sslctx(): ClientSslctx {
-    return this.#context.sslctx;
   }
 
   /** Connects to the first address whose server is that peer. */
   async connect(bounds: ConnectBounds): Promise<ConnectedSocket> {
-    const { peer, life } = await this.#look();
+    const { peer, signal: trust } = await this.#readPeer();
     const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
     const timeout = this.#timeout ?? bounds.timeout;
-    const { sslctx } = this.#context = this.#contextFor(peer);
-    using joined = new JoinedSignal(bounds.signal, life);
+    const sslctx = this.#services.identity.clientContext(peer);
+    using joined = new JoinedSignal(bounds.signal, trust);
     const { signal } = joined;
     const attempt = async (address: Address, signal: AbortSignal) => {
       const socket = await connectTls(address, sslctx, null, { timeout, signal });
@@ -160,30 +142,26 @@ class PeerConnector {
         signal,
       });
       this.#last = address;
-      return Object.assign(socket, { trust: life, refusalHint: forgottenHint(peer.name) });
+      return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
       if (!(error instanceof AggregateError) || signal?.aborted) throw error;
-      throw mostTelling(error, { name: peer.name, addresses, stored: this.#addresses === null });
+      throw mostInformative(error, {
+        name: peer.name,
+        addresses,
+        stored: this.#addresses === null,
+      });
     }
   }
 
-  /** The peer as it is on disk now, and its signal. */
-  async #look(): Promise<Trusted> {
-    const { peers, lives, closing } = this.#parts;
+  /** The peer as it is on disk now. */
+  async #readPeer(): Promise<Trusted> {
+    const { peers, trust, closing } = this.#services;
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
-    const peer = peers.current.find(({ id }) => id === this.#id);
-    if (peer === undefined) {
-      throw new DeguError(`the peer with the id ${this.#id} was forgotten; pair the two again`);
-    }
-    return { peer, life: lives.signalOf(peer.id) };
-  }
-
-  /** Creating a context takes longer than a handshake, and contexts seldom change. */
-  #contextFor(peer: Peer): { readonly made: string; readonly sslctx: ClientSslctx } {
-    const made = madeOf(this.#parts, peer);
-    return this.#context.made === made ? this.#context : makeContext(this.#parts, peer);
+    const trusted = trust.find(this.#id);
+    if (trusted !== null) return trusted;
+    throw new DeguError(`the peer with the id ${this.#id} was forgotten; pair the two again`);
   }
 
   /** The address that worked last is tried first. */
@@ -198,21 +176,8 @@ function sameAddress(a: Address, b: Address | null): boolean {
   return b !== null && String(a) === String(b);
 }
 
-function makeContext(parts: ClientParts, peer: Peer) {
-  const sslctx = buildClientSslctx({
-    ca: peer.certificate,
-    ...parts.sslconfig(),
-    checkHostname: false,
-  });
-  return { made: madeOf(parts, peer), sslctx };
-}
-
-function madeOf(parts: ClientParts, peer: Peer): string {
-  return peer.certificate + parts.sslconfig().cert;
-}
-
 /** The most useful first: what the peer says, before what others cause. */
-const TELLING: readonly TlsErrorCode[] = [
+const TLS_CODES: readonly TlsErrorCode[] = [
   "REFUSED_BY_PEER",
   "EXPIRED",
   "NOT_YET_VALID",
@@ -227,7 +192,7 @@ const TELLING: readonly TlsErrorCode[] = [
 ];
 
 /** The order of system errors: connecting is not permitted, nobody listens, nobody answers. */
-const TELLING_CLASSES: readonly (abstract new () => Error)[] = [
+const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.NotCapable,
   Deno.errors.PermissionDenied,
   Deno.errors.ConnectionRefused,
@@ -252,7 +217,7 @@ export function forgottenHint(name: string): string {
  * The most useful of several errors (the first of equal ones), with all of them as its `cause`. Its message also
  * says what to do.
  */
-export function mostTelling(cause: AggregateError, sought: Sought): Error {
+export function mostInformative(cause: AggregateError, sought: Sought): Error {
   const { errors } = cause;
   const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
   const best = first instanceof Error ? first : new Error(String(first));
@@ -288,7 +253,7 @@ function unreachableHint({ name, addresses, stored }: Sought): string {
 }
 
 function rank(error: unknown): number {
-  if (error instanceof TlsError) return TELLING.indexOf(error.code);
-  const index = TELLING_CLASSES.findIndex((each) => error instanceof each);
-  return TELLING.length + (index < 0 ? TELLING_CLASSES.length : index);
+  if (error instanceof TlsError) return TLS_CODES.indexOf(error.code);
+  const index = SYSTEM_ERRORS.findIndex((each) => error instanceof each);
+  return TLS_CODES.length + (index < 0 ? SYSTEM_ERRORS.length : index);
 }

@@ -36,10 +36,10 @@ export interface DevicePaths {
 export function devicePaths(dir: string | URL): DevicePaths {
   const path = dir instanceof URL ? pathOf(dir) : dir;
   if (typeof path !== "string") {
-    throw new TypeError(`dir: need a path or a file URL; got ${typeName(dir)}`);
+    throw new TypeError(`dir: must be a path or a file URL; got ${typeName(dir)}`);
   }
   if (!isAbsolute(path) || path.includes("\0")) {
-    throw new RangeError(`dir: need an absolute path; got ${quote(path)}`);
+    throw new RangeError(`dir: must be an absolute path; got ${quote(path)}`);
   }
   const root = normalize(join(path, "."));
   return {
@@ -52,7 +52,7 @@ export function devicePaths(dir: string | URL): DevicePaths {
 
 function pathOf(url: URL): string {
   if (url.protocol !== "file:") {
-    throw new RangeError(`dir: need a file URL; got ${quote(url.href)}`);
+    throw new RangeError(`dir: must be a file URL; got ${quote(url.href)}`);
   }
   return fileURLToPath(url);
 }

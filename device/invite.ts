@@ -1,29 +1,33 @@
 /**
- * Invitations.
+ * The end of a pairing that invites: the invitation, what it answers, and its port, which strangers can connect to, but
+ * can't keep busy.
  *
  * @module
  */
 
-import { ConnectionClosedError, DeguError, typeName } from "../base/errors.ts";
-import { copyOptions } from "../base/checks.ts";
+import type { AppFunction, Socket } from "../base/app/app.ts";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
+import { checkNumber, copyOptions } from "../base/checks.ts";
+import { ConnectionClosedError, DeguError } from "../base/errors.ts";
+import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";
+import type { DeviceIdentity } from "../identity/device_identity.ts";
+import type { Logger } from "../net/standard_logger.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import { ContextInForce } from "../net/tls/context.ts";
+import { TlsListener } from "../net/tls/listener.ts";
+import { Server } from "../server.ts";
+import type { DeviceServices } from "./device_services.ts";
 import { encodeLine, lineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
 import {
-  addressesToSend,
+  addressFinder,
   checkListen,
-  checkServing,
-  isWildcard,
   ownAddresses,
   scopeOfConnection,
   withoutWildcards,
   withScope,
 } from "./pairing_addresses.ts";
-import type { DeviceParts } from "./device_services.ts";
-import type { Peer } from "./peer.ts";
-import type { Request, ResponseTuple } from "../base/app/message.ts";
-import type { PeerCertificate, Session } from "../base/app/session.ts";
-import { plainMessageOf } from "../net/thrown.ts";
-import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";
 import {
   type Answer,
   decodeIntroduction,
@@ -38,12 +42,7 @@ import {
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
-import type { App, AppFunction, Socket } from "../base/app/app.ts";
-import type { Logger } from "../net/standard_logger.ts";
-import { buildServerSslctx, ContextInForce, type ServerSslconfig } from "../net/tls/context.ts";
-import { TlsListener } from "../net/tls/listener.ts";
-import { Server } from "../server.ts";
-import type { Listener } from "../net/listener.ts";
+import type { Peer } from "./peer.ts";
 
 /** Options of an invitation. */
 export interface InviteOptions {
@@ -127,22 +126,22 @@ export class Invitation implements AsyncDisposable {
 
 /** Opens an invitation: what `Device.invite()` does. */
 export async function openInvitation(
-  parts: DeviceParts,
+  services: DeviceServices,
   options: InviteOptions = {},
 ): Promise<Invitation> {
   const { listen, serving, seconds = DEFAULT_SECONDS, peerName } = copyOptions(options, OPTIONS);
   checkSeconds(seconds);
   const waiting = listen === undefined ? null : checkListen(listen);
-  const findAddresses = addressFinder(parts, serving);
-  if (peerName !== undefined) await parts.peers.checkFree(peerName);
-  const inviter = new Inviter(parts, { peerName, findAddresses });
+  const findAddresses = addressFinder(services, serving);
+  if (peerName !== undefined) await services.peers.checkFree(peerName);
+  const inviter = new Inviter(services, peerName, findAddresses);
   try {
-    parts.closing.throwIfAborted();
+    services.closing.throwIfAborted();
     const bound = waiting === null ? await openOwn(inviter) : await openAll(inviter, waiting);
-    parts.closing.throwIfAborted();
-    const expires = endLater(parts, inviter, seconds);
+    services.closing.throwIfAborted();
+    const expires = endLater(services, inviter, seconds);
     const line = encodeLine({
-      authority: parts.authority.der,
+      authority: services.identity.authority.der,
       addresses: lineAddresses(bound),
       secret: inviter.secret,
       expires,
@@ -154,42 +153,8 @@ export async function openInvitation(
   }
 }
 
-/**
- * Returns a function that finds the addresses to send: those given, or those at which servers of the device
- * listen when it is called.
- *
- * @throws {TypeError} or `RangeError` if `serving` is not valid.
- * @throws {Deno.errors.NotCapable} if `serving` has a wildcard, and `--allow-sys=networkInterfaces` is
- * missing.
- */
-export function addressFinder(
-  { peers, logger }: DeviceParts,
-  serving: readonly Address[] | undefined,
-): () => Promise<HostAddress[]> {
-  if (serving !== undefined) {
-    const given = checkServing(serving);
-    addressesToSend(given);
-    return () => Promise.resolve(addressesToSend(given));
-  }
-  return async () => {
-    const addresses = await peers.servingAddresses();
-    try {
-      return addressesToSend(addresses);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotCapable)) throw error;
-      logger.warn(
-        "pairing: a server listens on a wildcard address, which can't be resolved without " +
-          "--allow-sys=networkInterfaces, so it was not sent: set `serving` to its addresses",
-      );
-      return addressesToSend(addresses.filter((address) => !isWildcard(address)));
-    }
-  };
-}
-
 function checkSeconds(seconds: number): void {
-  if (typeof seconds !== "number") {
-    throw new TypeError(`seconds: must be a number; got ${typeName(seconds)}`);
-  }
+  checkNumber("seconds", seconds);
   if (seconds >= 1 && seconds <= MAX_SECONDS) return;
   throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
 }
@@ -219,7 +184,7 @@ function lineAddresses(bound: readonly Address[]): HostAddress[] {
 }
 
 /** Ends the invitation when its time is over, by a timer and not by the clock, or the device is closed. */
-function endLater({ closing }: DeviceParts, inviter: Inviter, seconds: number): Date {
+function endLater({ closing }: DeviceServices, inviter: Inviter, seconds: number): Date {
   const expires = new Date(Date.now() + seconds * 1000);
   const expire = () => {
     const message = `the invitation expired at ${expires.toISOString()}`;
@@ -238,14 +203,6 @@ function endLater({ closing }: DeviceParts, inviter: Inviter, seconds: number): 
 
 /** How long the joiner may keep its connection open after the last answer. */
 const LAST_MILLISECONDS = 2000;
-
-/** Options of an inviter. */
-export interface InviterOptions {
-  /** What the user calls the other device. */
-  readonly peerName: string | undefined;
-  /** Returns the addresses of this device that the answer carries. */
-  readonly findAddresses: () => Promise<Answer["addresses"]>;
-}
 
 /** The device that sent the right secret. */
 interface Joiner {
@@ -271,8 +228,9 @@ export class Inviter {
   readonly secret: Uint8Array = makeRandom();
   /** The paired device. Awaiting it is optional: a rejection is never unhandled. */
   readonly paired: Promise<Peer>;
-  readonly #parts: DeviceParts;
-  readonly #options: InviterOptions;
+  readonly #services: DeviceServices;
+  readonly #peerName: string | undefined;
+  readonly #findAddresses: () => Promise<HostAddress[]>;
   readonly #port: PairingPort;
   readonly #wrong: LimitedWarning;
   readonly #late: LimitedWarning;
@@ -281,12 +239,22 @@ export class Inviter {
   #stage: Stage = "open";
   #ending: Promise<void> | null = null;
 
-  /** Creates an inviter that listens nowhere yet. */
-  constructor(parts: DeviceParts, options: InviterOptions) {
-    this.#parts = parts;
-    this.#options = options;
+  /**
+   * Creates an inviter that listens nowhere yet.
+   *
+   * @param peerName What the user calls the other device.
+   * @param findAddresses Returns the addresses of this device that the answer carries.
+   */
+  constructor(
+    services: DeviceServices,
+    peerName: string | undefined,
+    findAddresses: () => Promise<HostAddress[]>,
+  ) {
+    this.#services = services;
+    this.#peerName = peerName;
+    this.#findAddresses = findAddresses;
     const warning = (format: (last: string, count: number) => string) =>
-      new LimitedWarning(parts.logger, (last, count) => `invitation: ${format(last, count)}`);
+      new LimitedWarning(services.logger, (last, count) => `invitation: ${format(last, count)}`);
     this.#wrong = warning((who, count) =>
       `wrong secret from ${who}; ${count} wrong so far; it stays open`
     );
@@ -298,9 +266,9 @@ export class Inviter {
       `the right secret, but refused: ${what}; ${count} refused so far; it stays open`
     );
     this.#port = new PairingPort(
-      () => parts.sslconfig(),
+      services.identity,
       (request, visit) => this.#answer(request, visit),
-      parts.logger,
+      services.logger,
     );
     this.paired = this.#outcome.promise;
     this.paired.catch(() => {});
@@ -323,13 +291,11 @@ export class Inviter {
 
   #end(settle: () => void): Promise<void> {
     // Not at once: closing the port ends sessions, and that may call this again.
-    this.#ending ??= Promise.resolve().then(() => this.#free()).finally(settle);
+    this.#ending ??= Promise.resolve().then(async () => {
+      for (const each of [this.#wrong, this.#late, this.#refused]) each.stop();
+      await this.#port.close();
+    }).finally(settle);
     return this.#ending;
-  }
-
-  async #free(): Promise<void> {
-    for (const each of [this.#wrong, this.#late, this.#refused]) each.stop();
-    await this.#port.close();
   }
 
   async #answer(request: Request, visit: Visit): Promise<ResponseTuple> {
@@ -370,14 +336,14 @@ export class Inviter {
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const introduction = decodeIntroduction(bytes);
     const authority = await readAuthority(introduction.authority);
-    if (authority.id === this.#parts.id) {
+    if (authority.id === this.#services.identity.authority.id) {
       throw new RangeError(
         "it sent the authority of this device: it is this device, or a copy of it",
       );
     }
-    const addresses = await this.#options.findAddresses();
-    const answer = { value: makeRandom(), name: this.#parts.name, addresses };
-    this.#port.trustOnly(authority.certificate, session);
+    const addresses = await this.#findAddresses();
+    const answer = { value: makeRandom(), name: this.#services.name, addresses };
+    this.#port.trustOnly(authority, session);
     return { authority, introduction, answer };
   }
 
@@ -399,12 +365,12 @@ export class Inviter {
 
   async #write(joiner: Joiner, { session, socket }: Visit): Promise<ResponseTuple> {
     const { authority, introduction: { name: receivedName, addresses } } = joiner;
-    const { peers, logger } = this.#parts;
+    const { peers, logger } = this.#services;
     try {
       const peer = await peers.record({
         authority,
         receivedName,
-        peerName: this.#options.peerName,
+        peerName: this.#peerName,
         addresses: withScope(addresses, () => scopeOfConnection(session.address, socket)),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
@@ -453,19 +419,10 @@ const MAX_WAITING = 64;
 const HANDSHAKE_SECONDS = 5;
 
 /** A connection to the port. */
-export interface Visit {
+interface Visit {
   readonly session: Session;
   readonly socket: Socket;
 }
-
-/** Answers a request to the port. */
-export type Answering = (
-  request: Parameters<AppFunction>[0],
-  visit: Visit,
-) => ReturnType<AppFunction>;
-
-/** Who this device is, as PEM text. */
-export type Identity = () => { cert: string; key: string };
 
 /** A connection and its time limit. */
 interface Entry {
@@ -474,15 +431,15 @@ interface Entry {
 }
 
 /** The servers of an invitation, one for each of its addresses. */
-export class PairingPort {
-  readonly #identity: Identity;
+class PairingPort {
+  readonly #identity: DeviceIdentity;
   /** Accepts every client until the first one is known. */
   readonly #context: ContextInForce;
   readonly #servers: Server[] = [];
   readonly #visits = new Map<Session, Entry>();
   /** Those that have not sent the secret or the value yet, the oldest first. */
   readonly #waiting = new Set<Session>();
-  readonly #app: App;
+  readonly #answer: (request: Request, visit: Visit) => ReturnType<AppFunction>;
   readonly #logger: Logger;
 
   /**
@@ -490,14 +447,15 @@ export class PairingPort {
    *
    * @param answer Answers the requests.
    */
-  constructor(identity: Identity, answer: Answering, logger: Logger) {
+  constructor(
+    identity: DeviceIdentity,
+    answer: (request: Request, visit: Visit) => ReturnType<AppFunction>,
+    logger: Logger,
+  ) {
     this.#identity = identity;
-    this.#context = new ContextInForce(this.#build({ allowUnauthenticatedClients: true }));
+    this.#context = new ContextInForce(identity.serverContext(null));
+    this.#answer = answer;
     this.#logger = logger;
-    this.#app = {
-      onConnect: (session, socket) => this.#welcome({ session, socket }),
-      handle: (request, session) => answer(request, this.#visitOf(session)),
-    };
   }
 
   /**
@@ -506,14 +464,21 @@ export class PairingPort {
    * @returns The address with its port.
    */
   async open(address: Address): Promise<Address> {
+    const app = {
+      onConnect: (session: Session, socket: Socket) => this.#welcome({ session, socket }),
+      handle: (request: Request, session: Session) => {
+        const entry = this.#visits.get(session);
+        if (entry === undefined) throw new ConnectionClosedError();
+        return this.#answer(request, entry.visit);
+      },
+    };
     const options = {
       maxConnections: Infinity,
       timeout: HANDSHAKE_SECONDS,
       logger: this.#logger,
     };
-    const server = new Server(address, this.#app, options, (checked, side) => {
-      const listener = new TlsListener(checked, side, this.#context, PAIRING_PROTOCOL);
-      return limitReading(listener, MAX_MESSAGE_BYTES);
+    const server = new Server(address, app, options, (checked, side) => {
+      return new TlsListener(checked, side, this.#context, PAIRING_PROTOCOL);
     });
     server.serveForever().catch(() => {});
     this.#servers.push(server);
@@ -521,18 +486,9 @@ export class PairingPort {
     return server.address;
   }
 
-  #build(trust: Pick<ServerSslconfig, "ca" | "allowUnauthenticatedClients">) {
-    return buildServerSslctx({ ...this.#identity(), ...trust });
-  }
-
-  #visitOf(session: Session): Visit {
-    const entry = this.#visits.get(session);
-    if (entry === undefined) throw new ConnectionClosedError();
-    return entry.visit;
-  }
-
   #welcome(visit: Visit): true {
-    const { session } = visit;
+    const { session, socket } = visit;
+    limitReading(socket, MAX_MESSAGE_BYTES);
     this.#visits.set(session, { visit });
     this.#waiting.add(session);
     session.store.set("visit", { [Symbol.dispose]: () => this.#forget(session) });
@@ -571,8 +527,8 @@ export class PairingPort {
    *
    * @throws {RangeError} if the authority can't be used; then nothing has changed.
    */
-  trustOnly(authority: string, except: Session): void {
-    this.#context.replace(this.#build({ ca: authority }));
+  trustOnly(authority: Authority, except: Session): void {
+    this.#context.replace(this.#identity.serverContext([authority]));
     for (const session of [...this.#visits.keys()]) {
       if (session !== except) session.close(new ConnectionClosedError("another device was first"));
     }
@@ -630,71 +586,15 @@ export class LimitedWarning {
   }
 }
 
-/** Wraps a listener: a connection fails once its peer has sent more than `most` bytes. */
-export function limitReading(listener: Listener, most: number): Listener {
-  return {
-    ready: listener.ready,
-    get address() {
-      return listener.address;
-    },
-    async accept() {
-      const accepted = await listener.accept();
-      return { ...accepted, socket: new BoundedSocket(accepted.socket, most) };
-    },
-    close: () => listener.close(),
-    ended: () => listener.ended(),
-  };
-}
-
-/** Fails to read more than `most` bytes; everything else is passed on. */
-class BoundedSocket implements Socket {
-  readonly #socket: Socket;
-  readonly #most: number;
-  #left: number;
-
-  constructor(socket: Socket, most: number) {
-    this.#socket = socket;
-    this.#most = most;
-    this.#left = most;
-  }
-
-  async read(into: Uint8Array): Promise<number | null> {
+/** Makes a connection fail once its peer has sent more than so many bytes. */
+function limitReading(socket: Socket, most: number): void {
+  const read = socket.read.bind(socket);
+  let left = most;
+  socket.read = async (into) => {
     // One byte above the limit, to distinguish a peer that exceeds it from one that reaches it.
-    const count = await this.#socket.read(into.subarray(0, this.#left + 1));
-    this.#left -= count ?? 0;
-    if (this.#left >= 0) return count;
-    throw new DeguError(`the peer sent more than ${this.#most} bytes`);
-  }
-
-  write(bytes: Uint8Array): Promise<number> {
-    return this.#socket.write(bytes);
-  }
-
-  close(): void {
-    this.#socket.close();
-  }
-
-  async closeWrite(): Promise<void> {
-    await this.#socket.closeWrite?.();
-  }
-
-  get peerCertificate(): PeerCertificate | null {
-    return this.#socket.peerCertificate ?? null;
-  }
-
-  get protocol(): string {
-    return this.#socket.protocol ?? "";
-  }
-
-  get cipher(): string {
-    return this.#socket.cipher ?? "";
-  }
-
-  get localAddr(): unknown {
-    return this.#socket.localAddr;
-  }
-
-  get remoteAddr(): unknown {
-    return this.#socket.remoteAddr;
-  }
+    const count = await read(into.subarray(0, left + 1));
+    left -= count ?? 0;
+    if (left >= 0) return count;
+    throw new DeguError(`the peer sent more than ${most} bytes`);
+  };
 }

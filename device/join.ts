@@ -1,19 +1,31 @@
 /**
- * Joining a device that has invited this one.
+ * The end of a pairing that joins.
  *
  * @module
  */
 
-import { copyOptions } from "../base/checks.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
+import { copyOptions } from "../base/checks.ts";
+import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
+import { pause } from "../base/pause.ts";
 import { Client, type Connection, type Connector } from "../client.ts";
-import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
-import { checkSignal } from "../net/request_signal.ts";
-import { raceAddresses } from "./address_race.ts";
 import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";
-import { addressFinder } from "./invite.ts";
+import { isDeviceName } from "../identity/names.ts";
+import { JoinedSignal } from "../net/connect.ts";
+import { checkSignal } from "../net/request_signal.ts";
+import { parseCertificate } from "../net/tls/certificate.ts";
+import { connectTls } from "../net/tls/client_handshake.ts";
+import { type ClientSslctx, clientSslctxOf } from "../net/tls/context.ts";
+import { isUnreachable, systemCode } from "../net/thrown.ts";
+import { raceAddresses } from "./address_race.ts";
+import type { DeviceServices } from "./device_services.ts";
 import { decodeLine, type InvitationLine, needsScope } from "./invitation_line.ts";
-import { linkLocalScopes, scopeOfConnection, withScope } from "./pairing_addresses.ts";
+import {
+  addressFinder,
+  linkLocalScopes,
+  scopeOfConnection,
+  withScope,
+} from "./pairing_addresses.ts";
 import {
   type Answer,
   decodeAnswer,
@@ -24,16 +36,7 @@ import {
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
-import type { DeviceParts } from "./device_services.ts";
 import type { Peer } from "./peer.ts";
-import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
-import { parseCertificate } from "../net/tls/certificate.ts";
-import { isUnreachable, systemCode } from "../net/thrown.ts";
-import { isDeviceName } from "../identity/names.ts";
-import { pause } from "../base/pause.ts";
-import { connectTls } from "../net/tls/client_handshake.ts";
-import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
-import type { TlsSocket } from "../net/tls/socket.ts";
 
 /** Options of joining. */
 export interface JoinOptions {
@@ -53,33 +56,44 @@ const OPTIONS = ["peerName", "serving", "signal"];
 /** Limits all of it, in seconds, whatever the other side does. */
 const WHOLE_SECONDS = 60;
 
+/** Seconds for connecting, the handshake and each wait: the other side may have to wait for its disk. */
+const WAIT_SECONDS = 20;
+/**
+ * How often a handshake that the other side cuts is tried: strangers who crowd the port can have it cut,
+ * and then the next one has a good chance.
+ */
+const MAX_TRIES = 10;
+/** The wait before the second try; it doubles, up to the longest. All waits together take 4 s at most. */
+const FIRST_PAUSE_MILLISECONDS = 50;
+const LONGEST_PAUSE_MILLISECONDS = 600;
+
 /** Pairs with the device that a line is from: what `Device.join()` does. */
 export async function joinDevice(
-  parts: DeviceParts,
+  services: DeviceServices,
   line: string,
   options: JoinOptions = {},
 ): Promise<Peer> {
   const { peerName, serving, signal } = copyOptions(options, OPTIONS);
   checkSignal(signal);
-  const findAddresses = addressFinder(parts, serving);
+  const findAddresses = addressFinder(services, serving);
   const invitation = decodeLine(line);
   const authority = await readAuthority(invitation.authority);
-  if (authority.id === parts.id) {
+  if (authority.id === services.identity.authority.id) {
     throw new RangeError(
       "line: it is from this device itself, or from a copy of its directory: a device can't be paired " +
         "with itself, and each device needs a directory of its own",
     );
   }
-  if (peerName !== undefined) await parts.peers.checkFree(peerName, authority.id);
+  if (peerName !== undefined) await services.peers.checkFree(peerName, authority.id);
   const addresses = await findAddresses();
   const timeLimit = new AbortController();
   const timer = setTimeout(
     () => timeLimit.abort(new Deno.errors.TimedOut(`joining took over ${WHOLE_SECONDS} s`)),
     WHOLE_SECONDS * 1000,
   );
-  using joined = new JoinedSignal(signal, parts.closing, timeLimit.signal);
+  using joined = new JoinedSignal(signal, services.closing, timeLimit.signal);
   try {
-    const joiner = new Joiner(parts, invitation, authority, addresses, joined.signal!);
+    const joiner = new Joiner(services, invitation, authority, addresses, joined.signal!);
     return await joiner.join(peerName);
   } finally {
     clearTimeout(timer);
@@ -95,7 +109,7 @@ interface FirstStep {
 
 /** One attempt to join. */
 class Joiner {
-  readonly #parts: DeviceParts;
+  readonly #services: DeviceServices;
   readonly #invitation: InvitationLine;
   readonly #authority: Authority;
   readonly #addresses: readonly HostAddress[];
@@ -103,13 +117,13 @@ class Joiner {
   readonly #failure: JoinFailure;
 
   constructor(
-    parts: DeviceParts,
+    services: DeviceServices,
     invitation: InvitationLine,
     authority: Authority,
     addresses: readonly HostAddress[],
     signal: AbortSignal,
   ) {
-    this.#parts = parts;
+    this.#services = services;
     this.#invitation = invitation;
     this.#authority = authority;
     this.#addresses = addresses;
@@ -118,16 +132,16 @@ class Joiner {
   }
 
   async join(peerName: string | undefined): Promise<Peer> {
-    const known = await this.#parts.peers.read(this.#authority.id);
+    const known = await this.#services.peers.read(this.#authority.id);
     if (known !== null) this.#failure.name = known.name;
     const { answer, address } = await this.#takeFirstStep();
     const { name } = answer;
     this.#failure.name = name;
     using connection = await this.#failure.turnedAway(() => {
-      return this.#client(address, this.#parts.sslconfig()).connect();
+      return this.#connect(address, this.#services.identity.clientContext(this.#authority));
     });
     await this.#takeSecondStep(connection, answer.value);
-    const peer = await this.#parts.peers.record({
+    const peer = await this.#services.peers.record({
       authority: this.#authority,
       receivedName: name,
       peerName,
@@ -136,23 +150,47 @@ class Joiner {
         () => scopeOfConnection(address, connection.sock),
       ),
     });
-    this.#parts.logger.info(`join: paired with ${peer.name} (${peer.id})`);
+    this.#services.logger.info(`join: paired with ${peer.name} (${peer.id})`);
     return peer;
   }
 
-  #client(address: Address, identity: { cert: string; key: string } | null): Client {
-    return makePairingClient(address, this.#authority.certificate, identity, this.#signal);
+  /** Connects to the device that made the line, and to no other. */
+  #connect(address: Address, sslctx: ClientSslctx, signal?: AbortSignal): Promise<Connection> {
+    const { certificate } = this.#authority;
+    const connect: Connector["connect"] = async (address, bounds) => {
+      for (let tries = 1;; tries++) {
+        try {
+          const socket = await connectTls(address, sslctx, null, bounds, PAIRING_PROTOCOL);
+          if (hasSigned(certificate, socket.peerCertificate!.raw)) return socket;
+          socket.close();
+          throw new TlsError(
+            "UNTRUSTED",
+            "the authority of the line has not signed the certificate directly",
+          );
+        } catch (error) {
+          if (!isCut(error) || tries === MAX_TRIES) throw error;
+        }
+        await pauseBeforeTry(tries, bounds.signal);
+      }
+    };
+    const connector = { defaultPort: 443, moreOptions: [], connect };
+    const options = { host: null, timeout: WAIT_SECONDS, signal: this.#signal };
+    return new Client(address, options, connector).connect(
+      undefined,
+      signal === undefined ? {} : { signal },
+    );
   }
 
   /** Finds the device, and sends it the secret and this device's authority. */
   async #takeFirstStep(): Promise<FirstStep> {
     const { addresses, secret } = this.#invitation;
+    const nameless = clientSslctxOf(null, this.#authority.certificate);
     const found = await this.#failure.turnedAway(() =>
       raceAddresses(
         withOwnScopes(addresses),
         async (address, signal) => ({
           address,
-          connection: await this.#client(address, null).connect(undefined, { signal }),
+          connection: await this.#connect(address, nameless, signal),
         }),
         { discard: ({ connection }) => connection.close(), signal: this.#signal },
       )
@@ -160,8 +198,8 @@ class Joiner {
     using connection = found.connection;
     const introduction = encodeIntroduction({
       secret,
-      authority: this.#parts.authority.der,
-      name: this.#parts.name,
+      authority: this.#services.identity.authority.der,
+      name: this.#services.name,
       addresses: this.#addresses,
     });
     const { status, bytes } = await this.#failure.turnedAway(() =>
@@ -314,60 +352,6 @@ function nameOf(der: Uint8Array): string {
   return isDeviceName(name) ? name : "";
 }
 
-/** Seconds for connecting, the handshake and each wait: the other side may have to wait for its disk. */
-const WAIT_SECONDS = 20;
-/**
- * How often a handshake that the other side cuts is tried: strangers who crowd the port can have it cut,
- * and then the next one has a good chance.
- */
-const MAX_TRIES = 10;
-/** The wait before the second try; it doubles, up to the longest. All waits together take 4 s at most. */
-const FIRST_PAUSE_MILLISECONDS = 50;
-const LONGEST_PAUSE_MILLISECONDS = 600;
-
-/**
- * Makes a client of an invitation's port.
- *
- * @param authority The authority in the line, as PEM text; no other is trusted.
- * @param identity The certificate and key to present, as PEM text, or `null` for none.
- * @param signal Closes its connections.
- */
-export function makePairingClient(
-  address: Address,
-  authority: string,
-  identity: { readonly cert: string; readonly key: string } | null,
-  signal: AbortSignal,
-): Client {
-  const sslctx = buildClientSslctx({ ca: authority, checkHostname: false, ...identity });
-  const connect: Connector["connect"] = async (address, bounds) => {
-    const socket = await connectWithTries(address, sslctx, bounds);
-    if (hasSigned(authority, socket.peerCertificate!.raw)) return socket;
-    socket.close();
-    throw new TlsError(
-      "UNTRUSTED",
-      "the authority of the line has not signed the certificate directly",
-    );
-  };
-  const options = { host: null, timeout: WAIT_SECONDS, signal };
-  return new Client(address, options, { defaultPort: 443, moreOptions: [], connect });
-}
-
-/** Connects, and does the handshake; a new one if it is cut. */
-async function connectWithTries(
-  address: Address,
-  sslctx: ClientSslctx,
-  bounds: ConnectBounds,
-): Promise<TlsSocket> {
-  for (let tries = 1;; tries++) {
-    try {
-      return await connectTls(address, sslctx, null, bounds, PAIRING_PROTOCOL);
-    } catch (error) {
-      if (!isCut(error) || tries === MAX_TRIES) throw error;
-    }
-    await pauseBeforeTry(tries, bounds.signal);
-  }
-}
-
 /** Waits before the next try, half of it random, so that clients that were cut at the same time spread out. */
 async function pauseBeforeTry(tries: number, signal: AbortSignal | undefined): Promise<void> {
   const most = Math.min(FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1), LONGEST_PAUSE_MILLISECONDS);
@@ -376,14 +360,8 @@ async function pauseBeforeTry(tries: number, signal: AbortSignal | undefined): P
 }
 
 /** True if the other side, or somebody in between, has closed the connection during its handshake. */
-export function isCut(error: unknown): boolean {
+function isCut(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
-}
-
-/** A response. */
-export interface Answered {
-  readonly status: number;
-  readonly bytes: Uint8Array;
 }
 
 /**
@@ -391,11 +369,11 @@ export interface Answered {
  *
  * @throws {RangeError} if the response is too long.
  */
-export async function ask(
+async function ask(
   connection: Connection,
   uri: string,
   message: Uint8Array,
-): Promise<Answered> {
+): Promise<{ readonly status: number; readonly bytes: Uint8Array }> {
   const { status, headers, body } = await connection.post(uri, {}, message);
   if (body === null) return { status, bytes: new Uint8Array(0) };
   const length = headers["content-length"];

@@ -21,6 +21,7 @@ import type { Socket } from "../base/app/app.ts";
 import { addressText, formatAddress } from "../base/address.ts";
 import { wrongType } from "../base/checks.ts";
 import { checkClientAddress, checkServerAddress, withoutMapping } from "../net/addresses.ts";
+import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
 /**
@@ -66,6 +67,38 @@ export function checkServing(serving: readonly Address[]): readonly Address[] {
   throw new RangeError(
     `serving: must be at most ${MAX_ADDRESSES} addresses; got ${checked.length}`,
   );
+}
+
+/**
+ * Returns a function that finds the addresses to send: those given, or those at which servers of the device
+ * listen when it is called.
+ *
+ * @throws {TypeError} or `RangeError` if `serving` is not valid.
+ * @throws {Deno.errors.NotCapable} if `serving` has a wildcard, and `--allow-sys=networkInterfaces` is
+ * missing.
+ */
+export function addressFinder(
+  { serving: records, logger }: DeviceServices,
+  serving: readonly Address[] | undefined,
+): () => Promise<HostAddress[]> {
+  if (serving !== undefined) {
+    const given = checkServing(serving);
+    addressesToSend(given);
+    return () => Promise.resolve(addressesToSend(given));
+  }
+  return async () => {
+    const addresses = await records.addresses();
+    try {
+      return addressesToSend(addresses);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      logger.warn(
+        "pairing: a server listens on a wildcard address, which can't be resolved without " +
+          "--allow-sys=networkInterfaces, so it was not sent: set `serving` to its addresses",
+      );
+      return addressesToSend(addresses.filter((address) => !isWildcard(address)));
+    }
+  };
 }
 
 /**

@@ -19,7 +19,6 @@ import {
   type Peer,
   peerFileName,
 } from "./peer.ts";
-import type { ServingRecords } from "./serving_records.ts";
 import { StateDirectory } from "./device_directory.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
@@ -44,7 +43,6 @@ export class PeerStore {
   readonly #files: StateDirectory;
   readonly #reader: PeerReader;
   readonly #ownId: string;
-  readonly #serving: ServingRecords;
   readonly #logger: Logger;
   readonly #listeners = new Set<PeersListener>();
   #current: readonly Peer[] = [];
@@ -58,11 +56,10 @@ export class PeerStore {
    *
    * @param ownId The id of the device, which can't be its own peer.
    */
-  constructor(dir: string, ownId: string, serving: ServingRecords, logger: Logger) {
+  constructor(dir: string, ownId: string, logger: Logger) {
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
     this.#reader = new PeerReader(this.#files, logger);
     this.#ownId = ownId;
-    this.#serving = serving;
     this.#logger = logger;
   }
 
@@ -143,7 +140,7 @@ export class PeerStore {
   /** The peer with this id, or else with this name, as it is on disk now; `null` if there is none. */
   async find(nameOrId: string): Promise<Peer | null> {
     if (typeof nameOrId !== "string") {
-      throw new TypeError(`peer: need a name or an id; got ${typeName(nameOrId)}`);
+      throw new TypeError(`peer: must be a name or an id; got ${typeName(nameOrId)}`);
     }
     if (isDeviceId(nameOrId)) return await this.read(nameOrId);
     const peers = await this.list();
@@ -159,7 +156,7 @@ export class PeerStore {
   async idOf(peer: Peer | string): Promise<string | null> {
     if (typeof peer === "string") return (await this.find(peer))?.id ?? null;
     if (typeof peer?.id !== "string") {
-      throw new TypeError(`peer: need a peer, a name or an id; got ${typeName(peer)}`);
+      throw new TypeError(`peer: must be a peer, a name or an id; got ${typeName(peer)}`);
     }
     return isDeviceId(peer.id) ? (await this.read(peer.id))?.id ?? null : null;
   }
@@ -228,11 +225,6 @@ export class PeerStore {
       await this.#write(renamed);
       return renamed;
     });
-  }
-
-  /** The addresses of this device's servers, in all processes. */
-  servingAddresses(): Promise<Address[]> {
-    return this.#serving.addresses();
   }
 
   /** A file that can't be used can still be removed by its id. */

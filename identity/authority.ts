@@ -4,6 +4,7 @@
  * @module
  */
 
+import { readCertificate } from "../net/tls/authority.ts";
 import {
   type Certificate,
   fingerprint256,
@@ -89,8 +90,8 @@ export async function readAuthorityText(pem: string): Promise<Authority> {
  */
 export function hasSigned(authority: string, der: Uint8Array): boolean {
   const { X509Certificate } = loadBuiltin("node:crypto");
-  const key = publicKeyOf(parseCertificate(new X509Certificate(authority).raw));
-  return key !== null && verifySignature(parseCertificate(der), key);
+  const { key } = readCertificate(new X509Certificate(authority).raw);
+  return key !== null && verifySignature(readCertificate(der).certificate, key);
 }
 
 function bad(problem: string): RangeError {

@@ -4,48 +4,56 @@
  * @module
  */
 
-import { dirname } from "node:path";
 import type { Logger } from "../net/standard_logger.ts";
+import {
+  type CheckedIdentity,
+  checkIdentity,
+  type ClientSslctx,
+  clientSslctxOf,
+  type ServerSslctx,
+  serverSslctxOf,
+} from "../net/tls/context.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { type CertificateLife, openDevicePki } from "./device_pki.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
+import { type CertificateLife, openDevicePki } from "./device_pki.ts";
 
-/** A device's certificate and its key, as PEM text. */
-export interface CertificateAndKey {
+/** What was read of an identity. */
+interface Loaded {
+  readonly authority: Authority;
   readonly cert: string;
   readonly key: string;
 }
 
-/** What was read of an identity. */
-interface Loaded extends CertificateAndKey {
-  readonly authority: Authority;
-  readonly dir: string;
+/** A peer, or an authority: its certificate is PEM text. */
+interface HasCertificate {
+  readonly certificate: string;
 }
 
-/** The identity of a device. */
+/** The identity of a device: its authority, and contexts of TLS with its certificate as it is now. */
 export class DeviceIdentity {
   /** The device's own authority, which does not change. */
   readonly authority: Authority;
-  /** The directory that it is in. */
-  readonly dir: string;
   readonly #load: () => Promise<Loaded>;
   readonly #logger: Logger;
   readonly #listeners = new Set<() => void>();
-  readonly #said: Set<string>;
-  #current: CertificateAndKey;
+  readonly #logged: Set<string>;
+  #loaded: Loaded;
+  #checked: CheckedIdentity;
+  /** Creating a context takes longer than a handshake, and a peer is the same object until its file changes. */
+  #clientContexts = new WeakMap<HasCertificate, ClientSslctx>();
 
   private constructor(
     loaded: Loaded,
     load: () => Promise<Loaded>,
     logger: Logger,
-    said: Set<string>,
+    logged: Set<string>,
   ) {
     this.authority = loaded.authority;
-    this.dir = loaded.dir;
-    this.#current = loaded;
+    this.#loaded = loaded;
+    this.#checked = checkIdentity(loaded.cert, loaded.key);
     this.#load = load;
     this.#logger = logger;
-    this.#said = said;
+    this.#logged = logged;
   }
 
   /** Loads an identity, or creates it if there is none. */
@@ -55,14 +63,35 @@ export class DeviceIdentity {
     life: CertificateLife,
     logger: Logger,
   ): Promise<DeviceIdentity> {
-    const said = new Set<string>();
-    const load = async () => await loadIdentity(dir, name, life, logger, said);
-    return new DeviceIdentity(await load(), load, logger, said);
+    const logged = new Set<string>();
+    const load = async () => {
+      const { caFile, certFile, keyFile, warnings } = await openDevicePki(dir, name, {}, life);
+      for (const warning of warnings) {
+        if (!logged.has(warning)) logger.warn(warning);
+        logged.add(warning);
+      }
+      return {
+        authority: await readAuthorityText(await Deno.readTextFile(caFile)),
+        cert: await Deno.readTextFile(certFile),
+        key: await Deno.readTextFile(keyFile),
+      };
+    };
+    return new DeviceIdentity(await load(), load, logger, logged);
   }
 
-  /** The certificate and the key as they are now. */
-  get current(): CertificateAndKey {
-    return { cert: this.#current.cert, key: this.#current.key };
+  /** A server's context: for clients of these, or for every client with `null`. */
+  serverContext(trusted: readonly HasCertificate[] | null): ServerSslctx {
+    return serverSslctxOf(this.#checked, trusted?.map(({ certificate }) => certificate) ?? null);
+  }
+
+  /** A client's context, for every server of one authority. */
+  clientContext(trusted: HasCertificate): ClientSslctx {
+    let context = this.#clientContexts.get(trusted);
+    if (context === undefined) {
+      context = clientSslctxOf(this.#checked, trusted.certificate);
+      this.#clientContexts.set(trusted, context);
+    }
+    return context;
   }
 
   /** Calls a function after each renewal, until the returned function is called. */
@@ -78,33 +107,15 @@ export class DeviceIdentity {
       if (loaded.authority.id !== this.authority.id) {
         throw new Error("the identity was replaced; open the device again");
       }
-      if (loaded.cert === this.#current.cert && loaded.key === this.#current.key) return;
-      this.#current = loaded;
+      if (loaded.cert === this.#loaded.cert && loaded.key === this.#loaded.key) return;
+      this.#checked = checkIdentity(loaded.cert, loaded.key);
+      this.#loaded = loaded;
+      this.#clientContexts = new WeakMap();
       for (const listener of [...this.#listeners]) listener();
     } catch (error) {
       const message = `the identity of the device can't be looked at: ${plainMessageOf(error)}`;
-      if (!this.#said.has(message)) this.#logger.error(message);
-      this.#said.add(message);
+      if (!this.#logged.has(message)) this.#logger.error(message);
+      this.#logged.add(message);
     }
   }
-}
-
-async function loadIdentity(
-  dir: string,
-  name: string,
-  life: CertificateLife,
-  logger: Logger,
-  said: Set<string>,
-): Promise<Loaded> {
-  const { caFile, certFile, keyFile, warnings } = await openDevicePki(dir, name, {}, life);
-  for (const warning of warnings) {
-    if (!said.has(warning)) logger.warn(warning);
-    said.add(warning);
-  }
-  return {
-    authority: await readAuthorityText(await Deno.readTextFile(caFile)),
-    cert: await Deno.readTextFile(certFile),
-    key: await Deno.readTextFile(keyFile),
-    dir: dirname(certFile),
-  };
 }

@@ -24,11 +24,11 @@ export function isDeviceName(text: string): boolean {
  */
 export function checkDeviceName(option: string, name: string): string {
   if (typeof name !== "string") {
-    throw new TypeError(`${option}: need a string; got ${typeName(name)}`);
+    throw new TypeError(`${option}: must be a string; got ${typeName(name)}`);
   }
   if (isDeviceName(name)) return name;
   throw new RangeError(
-    `${option}: need 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
+    `${option}: must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
       `and not an id of a device; got ${quote(name)}`,
   );
 }

@@ -1,10 +1,13 @@
 /** What happens to the sessions of a peer that is forgotten. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isStillAdmitted } from "@degu/internal/base/app/session.ts";
+import { bodies } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
 import type { Session } from "@degu/degu/server";
-import { record, storeOf } from "@degu/testing/device_pairs.ts";
+import { record } from "@degu/testing/device_pairs.ts";
 import { inAnotherProcess } from "@degu/testing/device_programs.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
 import { REFUSED, setUp, tellName } from "@degu/testing/device_serving.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
@@ -171,6 +174,85 @@ Deno.test("forget ends a session whose onConnect is pending", async () => {
   }
 });
 
+Deno.test("a peer that is forgotten and paired again at once loses what the old trust had let in", async () => {
+  const entered = Promise.withResolvers<Session>();
+  const released = Promise.withResolvers<void>();
+  const sessions: Session[] = [];
+  let isSlow = false;
+  await using setup = await setUp({
+    onConnect: async (session) => {
+      if (!isSlow) return true;
+      entered.resolve(session);
+      await released.promise;
+      return true;
+    },
+    handle: (request, session, api) => {
+      sessions.push(session);
+      return tellName(request, session, api);
+    },
+  });
+  const { camera, viewer, server } = setup;
+  using conn = await (await viewer.client("camera")).connect();
+  await conn.get("/");
+  isSlow = true;
+  const asking = setup.ask();
+  const waiting = await within(entered.promise, "the peer is welcomed");
+  isSlow = false;
+  await camera.forget("viewer");
+  await record(camera, viewer);
+  for (const session of [sessions[0]!, waiting]) {
+    assertMatch(String(session.signal.reason), /forgotten/);
+    assertEquals(await isStillAdmitted(session), false);
+  }
+  released.resolve();
+  assertEquals(await asking, REFUSED);
+  await conn.get("/").then(() => assert(false), () => {});
+  assertEquals(await setup.ask(), "viewer");
+  assertEquals(server.sessions.has(waiting), false);
+});
+
+Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if it is paired again at once", async () => {
+  await using dir = await tempDir();
+  await using setup = await setUp(new FilesApp(dir.path, { write: true }));
+  const { camera, viewer } = setup;
+  const forgetting = [
+    () => camera.forget("viewer").then(() => record(camera, viewer)),
+    // As another process does it, and before this one can have seen it.
+    () => Promise.resolve(Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`)),
+  ];
+  for (const forget of forgetting) {
+    const client = await viewer.client("camera");
+    const half = new Uint8Array(100_000);
+    async function* source() {
+      yield half;
+      await forget();
+      yield half;
+    }
+    const body = new bodies.BodyIter(source(), 2 * half.length);
+    await client.request("PUT", "/file", {}, body).then(
+      ({ status }) => assert(status >= 400, `${status}`),
+      () => {},
+    );
+    assertEquals((await entries(dir.path)).filter((name) => name === "file"), []);
+  }
+});
+
+Deno.test("a check that finds a peer forgotten ends everything of that peer at once", async () => {
+  const sessions: Session[] = [];
+  await using setup = await setUp((_request, session) => {
+    sessions.push(session);
+    return [204, "No Content", {}, null];
+  });
+  const { camera, viewer } = setup;
+  const client = await viewer.client("camera");
+  using one = await client.connect();
+  using two = await client.connect();
+  for (const conn of [one, two]) await conn.get("/");
+  Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+  assertEquals(await isStillAdmitted(sessions[0]!), false);
+  assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
+});
+
 Deno.test("an app can check during a request whether its peer is still paired", async () => {
   const started = Promise.withResolvers<Session>();
   const answers: boolean[] = [];
@@ -205,7 +287,7 @@ Deno.test("shutdown lets a request finish, and forget still ends it", async () =
   const asking = setup.ask();
   const signal = await within(started.promise, "the request is there");
   const ended = setup.server.shutdown();
-  assertEquals(await (await storeOf(setup.camera.dir)).servingAddresses(), []);
+  assertEquals(await setup.camera.serving(), []);
   assertEquals(signal.aborted, false);
   await setup.camera.forget("viewer");
   await within(ended, "the server is shut down");

@@ -141,5 +141,5 @@ Deno.test("ready rejects if an address is in use, and leaves nothing behind", as
   await using second = camera.listen(first.address, tellName);
   const results = await Promise.allSettled([second.ready, second.serveForever()]);
   assertEquals(results.map(({ status }) => status), ["rejected", "rejected"]);
-  assertEquals(await (await storeOf(camera.dir)).servingAddresses(), [first.address]);
+  assertEquals(await camera.serving(), [first.address]);
 });

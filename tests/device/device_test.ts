@@ -151,7 +151,7 @@ Deno.test({
     const device = await devices.open("camera");
     const fifo = join(device.dir, "serving", "0123456789abcdef");
     if (!await makeFifo(fifo)) return;
-    const reading = (await storeOf(device.dir)).servingAddresses();
+    const reading = device.serving();
     assertEquals(await within(reading, "the records are read"), []);
     assertEquals((await Deno.lstat(fifo)).isFifo, true);
     await devices.open("viewer");

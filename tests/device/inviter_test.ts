@@ -18,7 +18,10 @@ import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { Inviter } from "@degu/internal/device/invite.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
-import type { DeviceParts } from "@degu/internal/device/device_services.ts";
+import type { DeviceServices } from "@degu/internal/device/device_services.ts";
+import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
+import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
+import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
 import type { Invitation, Peer } from "@degu/degu/device";
 
 /** Takes the first step as a device would, and returns the value of the answer. */
@@ -186,12 +189,9 @@ Deno.test("a second device with the right secret is refused, with a warning to t
   const { camera, viewer, other } = devices;
   const asked = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<[]>();
-  const inviter = new Inviter(await partsOf(camera), {
-    peerName: undefined,
-    findAddresses: () => {
-      asked.resolve();
-      return gate.promise;
-    },
+  const inviter = new Inviter(await servicesOf(camera), undefined, () => {
+    asked.resolve();
+    return gate.promise;
   });
   const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
   const secret = base64url(inviter.secret);
@@ -212,13 +212,21 @@ Deno.test("a second device with the right secret is refused, with a warning to t
   await inviter.close(new Error("enough"));
 });
 
-/** The parts of a device, as pairing gets them. */
-async function partsOf(
-  { dir, id, name, authority, identity, logger }: PairingDevice,
-): Promise<DeviceParts> {
-  const peers = await storeOf(dir);
-  const closing = new AbortController().signal;
-  return { name, id, authority, sslconfig: () => identity, peers, logger, closing };
+/** What pairing gets of a device. */
+async function servicesOf(
+  { dir, name, logger }: PairingDevice,
+  peers?: PeerStore,
+): Promise<DeviceServices> {
+  const store = peers ?? await storeOf(dir);
+  return {
+    name,
+    identity: await DeviceIdentity.open(`${dir}/identity`, name, CERTIFICATE_LIFE, logger),
+    peers: store,
+    trust: new TrustSignals(store),
+    serving: new ServingRecords(dir),
+    logger,
+    closing: new AbortController().signal,
+  };
 }
 
 Deno.test("a joiner that leaves after the first step leaves nothing behind, and the invitation expires in time", async () => {
@@ -291,11 +299,9 @@ Deno.test("closing an invitation while its pairing is being stored completes the
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const { dir, id, logger } = camera;
-  const peers = new SlowStore(dir, id, new ServingRecords(dir), logger);
-  const inviter = new Inviter({ ...await partsOf(camera), peers }, {
-    peerName: undefined,
-    findAddresses: () => Promise.resolve([]),
-  });
+  const peers = new SlowStore(dir, id, logger);
+  const services = await servicesOf(camera, peers);
+  const inviter = new Inviter(services, undefined, () => Promise.resolve([]));
   const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
   const line = encodeLine({
     authority: camera.authority.der,

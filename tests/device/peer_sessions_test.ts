@@ -35,7 +35,7 @@ Deno.test("peerOf throws a TypeError for a session of another server", async () 
   await (await clientWith(camera, tls.address, cert, key)).request("GET", "/");
   assertEquals(sessions.length, 2);
   for (const session of sessions) assertThrows(() => peerOf(session), TypeError, "another server");
-  assertThrows(() => peerOf({} as Session), TypeError, "need a session");
+  assertThrows(() => peerOf({} as Session), TypeError, "must be a session");
 });
 
 Deno.test("malicious paired peer: a certificate with another peer's name is still its own", async () => {

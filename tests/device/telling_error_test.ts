@@ -1,7 +1,11 @@
 /** Which of several errors is thrown. */
 import { assertEquals, assertMatch, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
-import { forgottenHint, mostTelling, type Sought } from "@degu/internal/device/device_client.ts";
+import {
+  forgottenHint,
+  mostInformative,
+  type Sought,
+} from "@degu/internal/device/device_client.ts";
 
 const sought: Sought = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
 
@@ -25,13 +29,13 @@ Deno.test("the most informative error is thrown, with its class and all others a
   ];
   for (const [errors, best] of rows) {
     const cause = new AggregateError(errors);
-    const error = mostTelling(cause, sought);
+    const error = mostInformative(cause, sought);
     assertStringIncludes(error.message, best.message);
     assertStrictEquals(error.constructor, best.constructor);
     assertEquals((error as { code?: unknown }).code, (best as { code?: unknown }).code);
     assertStrictEquals(error.cause, cause);
   }
-  const { message } = mostTelling(new AggregateError(["text"]), sought);
+  const { message } = mostInformative(new AggregateError(["text"]), sought);
   assertStringIncludes(message, 'text; "camera" doesn\'t serve at its stored address [::1]:80');
 });
 
@@ -45,12 +49,12 @@ Deno.test("the error also says what to do, unless that is obvious", () => {
     [new Deno.errors.PermissionDenied("no"), null],
   ];
   for (const [error, hint] of rows) {
-    const { message } = mostTelling(new AggregateError([error]), sought);
+    const { message } = mostInformative(new AggregateError([error]), sought);
     if (hint === null) assertEquals(message, error.message);
     else assertMatch(message, hint);
   }
   const given = { ...sought, addresses: [["a", 1], ["b", 2]], stored: false } as const;
-  const { message } = mostTelling(new AggregateError([new Error("x"), new Error("y")]), given);
+  const { message } = mostInformative(new AggregateError([new Error("x"), new Error("y")]), given);
   assertStringIncludes(message, "at the given addresses a:1, b:2: start its server, pass other");
   assertStringIncludes(forgottenHint("rover"), '"rover"');
 });
