@@ -16,7 +16,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
     "LengthEncoderStream ProtocolError Range Response TlsError api bodies buildUri formatAddress " +
-    "makeOutputFromInput parseAddress",
+    "makeOutputFromInput parseAddress printable",
   ],
   client: [client, "Client Connection Response SSLClient buildClientSslctx publicKey256"],
   server: [server, "Request SSLServer Server Session buildServerSslctx publicKey256"],

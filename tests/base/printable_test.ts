@@ -1,6 +1,6 @@
 /** Names that peers choose, in messages. */
 import { assert, assertEquals } from "@std/assert";
-import { printable, printableError, printableJson } from "@degu/internal/files/printable.ts";
+import { printable, printableError, printableJson } from "@degu/internal/base/printable.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";

@@ -1,19 +1,36 @@
 /**
- * Paths in messages.
+ * Text that somebody else has chosen, in messages and logs.
  *
  * @module
  */
+
+import { checkString } from "./checks.ts";
 
 /** Characters that are invisible in a log, end its line, or change the order of what follows. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**
- * Makes a message safe for a log: peers that may write choose the names in it.
+ * Makes text safe to print on one line of a terminal or of a log: names of files, of devices, of anything that a peer has
+ * chosen, and messages that they are in. Control characters (ends of lines, escape sequences), characters that are
+ * invisible or change the order of what follows, and halves of surrogate pairs become visible; all others stay.
  *
- * @returns The message with each such character replaced by its code point in hexadecimal digits.
+ * @param text The text.
+ * @returns The text, with each such character as its code point in hexadecimal digits: `\u{1b}`. It is for people:
+ * a text that has contained `\u{1b}` before looks the same.
+ * @throws {TypeError} if it is not a string.
+ *
+ * @example A name that would clear the screen
+ * ```ts
+ * import { printable } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(printable("Zoë's photos/1.jpg"), "Zoë's photos/1.jpg");
+ * assertEquals(printable("1.jpg\n\x1b[2J\u202egpj"), "1.jpg\\u{a}\\u{1b}[2J\\u{202e}gpj");
+ * ```
  */
-export function printable(message: string): string {
-  return message.replaceAll(
+export function printable(text: string): string {
+  checkString("text", text);
+  return text.replaceAll(
     UNSEEN,
     (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
   );
