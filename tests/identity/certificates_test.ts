@@ -1,14 +1,24 @@
-/** Certificates as they are created, before they are written to files. */
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+/** Certificates as they are created, before they are written to files, and the names that they can be issued for. */
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import {
   createAuthority,
   createLeaf,
   type LeafProfile,
+  parseAlternativeName,
   renewLeaf,
 } from "@degu/internal/identity/certificates.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
 import { assertNear, covers, derOf } from "@degu/testing/certificates.ts";
+import fc from "fast-check";
+import { quote } from "@degu/internal/base/errors.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
@@ -78,4 +88,39 @@ Deno.test("serials are random positive numbers of 16 bytes", async () => {
   const serials = pairs.map(({ certificate }) => new X509Certificate(certificate).serialNumber);
   for (const serial of serials) assertMatch(serial, /^[4-7][0-9A-F]{31}$/);
   assertEquals(new Set(serials).size, 20);
+});
+
+Deno.test("a DNS name is converted to lower case", () => {
+  fc.assert(fc.property(fc.domain(), (name) => {
+    for (const given of [name, name.toUpperCase()]) {
+      assertEquals(parseAlternativeName("name", given), { type: "dns", value: name.toLowerCase() });
+    }
+  }));
+  const label = "a".repeat(63);
+  for (const name of ["localhost", "camera-1.local", "1a", "a.1b", label, `${label}.b`]) {
+    assertEquals(parseAlternativeName("name", name), { type: "dns", value: name });
+  }
+});
+
+Deno.test("an IP address is converted to its canonical form", () => {
+  const cases = {
+    "192.168.7.2": "192.168.7.2",
+    "FE80::1": "fe80::1",
+    "0:0:0:0:0:0:0:1": "::1",
+    "::ffff:1.2.3.4": "::ffff:102:304",
+  };
+  for (const [given, value] of Object.entries(cases)) {
+    assertEquals(parseAlternativeName("name", given), { type: "ip", value });
+  }
+});
+
+Deno.test("a name that a certificate can't contain is a RangeError that quotes it", () => {
+  const long = [...new Array(4).fill("a".repeat(63))].join(".");
+  const wrong = ["", ".", "a.", ".a", "a..b", "*.a", "a_b", "-a", "a-", "a b", "a/b", "a:1", "ä"];
+  const numbers = ["1.2.3", "256.1.1.1", "a.1", "1", "0x7f.1", "[::1]", "fe80::1%eth0", "::g"];
+  // The Kelvin sign becomes a k in lower case.
+  for (const text of [...wrong, ...numbers, long, "a".repeat(64), "\u212a", "a\0", "a\n", "a,b"]) {
+    const { message } = assertThrows(() => parseAlternativeName("name", text), RangeError);
+    assertStringIncludes(message, quote(text));
+  }
 });

@@ -1,7 +1,7 @@
-/** What happens to the sessions of a peer that is forgotten. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+/** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { isStillAdmitted } from "@degu/internal/base/app/session.ts";
-import { bodies } from "@degu/degu/base";
+import { bodies, DeguError } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import type { Session } from "@degu/degu/server";
@@ -11,6 +11,7 @@ import { entries, tempDir } from "@degu/testing/directories.ts";
 import { REFUSED, setUp, tellName } from "@degu/testing/device_serving.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+import { assertWorks, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 
 Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
   const signals: AbortSignal[] = [];
@@ -223,11 +224,11 @@ Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if
   for (const forget of forgetting) {
     const client = await viewer.client("camera");
     const half = new Uint8Array(100_000);
-    async function* source() {
+    const source = async function* () {
       yield half;
       await forget();
       yield half;
-    }
+    };
     const body = new bodies.BodyIter(source(), 2 * half.length);
     await client.request("PUT", "/file", {}, body).then(
       ({ status }) => assert(status >= 400, `${status}`),
@@ -302,3 +303,42 @@ function copyDirectory(from: string, to: string): void {
     else Deno.copyFileSync(source, target);
   }
 }
+
+Deno.test("forget closes the connections to the peer, and no new ones are made", async () => {
+  await using setup = await setUpClient();
+  const { viewer, camera } = setup;
+  const client = await viewer.client("camera");
+  using conn = await client.connect();
+  await conn.get("/");
+  await viewer.forget("camera");
+  await assertRejects(() => conn.get("/"), Error, "closed");
+  await assertRejects(() => client.connect(), DeguError, "forgotten");
+  await assertRejects(() => viewer.client("camera"), RangeError);
+  await record(viewer, camera, { addresses: [setup.server.address] });
+  await assertWorks(client);
+});
+
+Deno.test("forget in another process closes connections, and pending requests reject", async () => {
+  await using setup = await setUpClient();
+  const { viewer, camera } = setup;
+  const never = Promise.withResolvers<never>();
+  await using slow = camera.listen(LOOPBACK, () => never.promise);
+  slow.serveForever();
+  await slow.ready;
+  const client = await viewer.client("camera", { addresses: [slow.address] });
+  using conn = await client.connect();
+  const asking = assertRejects(() => conn.get("/"), Error, "forgotten");
+  await inAnotherProcess(viewer.dir, `await device.forget("camera");`);
+  await within(asking, "the request ends", 20);
+});
+
+Deno.test("forget aborts a pending connection attempt", async () => {
+  await using setup = await setUpClient();
+  const { viewer } = setup;
+  const mute = setup.mute();
+  const client = await viewer.client("camera", { addresses: [mute.address] });
+  const connecting = assertRejects(() => client.connect(), Error, "forgotten");
+  while (mute.conns.length === 0) await viewer.peers();
+  await viewer.forget("camera");
+  await connecting;
+});

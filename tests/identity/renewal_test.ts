@@ -1,8 +1,9 @@
-/** A device's identity over time: renewals, wrong clocks, read-only disks, crashes. */
+/** A device's identity over time: renewals, wrong clocks, read-only disks, crashes; and of an open device. */
 import {
   assert,
   assertEquals,
   assertMatch,
+  assertNotEquals,
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
@@ -10,11 +11,15 @@ import {
 import { createPrivateKey } from "node:crypto";
 import { dirname, join } from "@std/path";
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
-import { createDevicePki } from "@degu/degu/device";
+import { createDevicePki, Device } from "@degu/degu/device";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
+import { FakeTime } from "@std/testing/time";
+import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
+import { authorityOf, record } from "@degu/testing/device_pairs.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
@@ -345,3 +350,39 @@ async function replaceIdentity(home: string, days: number): Promise<void> {
   await Deno.writeTextFile(join(home, "cert.pem"), leaf.certificate);
   await Deno.writeTextFile(join(home, "key.pem"), leaf.privateKey);
 }
+
+const HOUR = 60 * 60 * 1000;
+
+const app = () => [204, "No Content", {}, null] as const;
+
+Deno.test("a certificate is renewed while the device is open, by itself or by another process", async () => {
+  await using dir = await tempDir();
+  const logger = new RecordingLogger();
+  // The device looks every hour. No other timer is needed here: nothing is late.
+  using time = new FakeTime();
+  await using camera = await Device.open(join(dir.path, "camera"), { name: "camera", logger });
+  await using viewer = await Device.open(join(dir.path, "viewer"), { name: "viewer" });
+  await record(camera, viewer);
+  await using server = camera.listen(["127.0.0.1", 0], app);
+  server.serveForever();
+  await server.ready;
+  await record(viewer, camera, { addresses: [server.address] });
+  const client = await viewer.client("camera");
+  const seen = async () => {
+    using conn = await client.connect();
+    return conn.sock.peerCertificate!;
+  };
+  const before = await seen();
+  const renewal = { days: 365, renewalDays: 400 };
+  await openDevicePki(join(camera.dir, "identity"), "camera", {}, renewal);
+  let after = before;
+  assertEquals((await seen()).fingerprint256, before.fingerprint256);
+  time.tick(HOUR);
+  for (let tries = 0; tries < 500 && after.fingerprint256 === before.fingerprint256; tries++) {
+    after = await seen();
+  }
+  assertNotEquals(after.fingerprint256, before.fingerprint256);
+  assertEquals(after.publicKey256, before.publicKey256);
+  assertEquals(after.authority!.raw, (await authorityOf(camera.dir)).der);
+  assertEquals(logger.at("error"), []);
+});

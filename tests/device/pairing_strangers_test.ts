@@ -11,6 +11,9 @@ import {
 } from "@degu/testing/pairing.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import type { Invitation } from "@degu/degu/device";
+import { FakeTime } from "@std/testing/time";
+import { LimitedWarning } from "@degu/internal/device/invite.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 
 const WRONG = base64url(new Uint8Array(16));
 
@@ -274,4 +277,86 @@ Deno.test("the certificate of another peer is refused until that peer itself pai
     await stranger.answer(204);
   });
   assertEquals((await camera.peers()).map(({ id }) => id), [known.id]);
+});
+
+Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const body = JSON.stringify(introductionOf(invitation.line, viewer));
+  const requestOfSize = (size: number) => {
+    const head = `POST /secret HTTP/1.1\r\ncontent-length: 00000\r\n\r\n`;
+    const length = size - head.length;
+    return head.replace("00000", String(length)) + body.padEnd(length);
+  };
+  for (const size of [16_385, 17_000, 40_000]) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.write(requestOfSize(size));
+    assertEquals(await stranger.end(), "", `${size}`);
+  }
+  using filling = await Stranger.connect(addressOf(invitation));
+  filling.write(`POST /secret HTTP/1.1\r\n${"x-a: b\r\n".padStart(9_000, "y")}`.repeat(2));
+  assertEquals(await filling.end(), "");
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.write(requestOfSize(16_384));
+  await stranger.answer(200);
+});
+
+function setUp() {
+  const time = new FakeTime();
+  const logger = new RecordingLogger();
+  const warning = new LimitedWarning(logger, (last, count) => `${last} ${count}`);
+  return {
+    time,
+    warning,
+    logged: () => logger.at("warn"),
+    [Symbol.dispose]: () => {
+      warning.stop();
+      time.restore();
+    },
+  };
+}
+
+Deno.test("the first event is logged at once, those of the next second together", () => {
+  using setup = setUp();
+  const { time, warning, logged } = setup;
+  warning.add("a");
+  assertEquals(logged(), ["a 1"]);
+  for (const last of ["b", "c", "d"]) warning.add(last);
+  time.tick(999);
+  assertEquals(logged(), ["a 1"]);
+  time.tick(1);
+  assertEquals(logged(), ["a 1", "d 4"]);
+});
+
+Deno.test("a quiet second is not logged, and the event after it is logged at once", () => {
+  using setup = setUp();
+  const { time, warning, logged } = setup;
+  warning.add("a");
+  time.tick(5000);
+  assertEquals(logged(), ["a 1"]);
+  warning.add("b");
+  assertEquals(logged(), ["a 1", "b 2"]);
+});
+
+Deno.test("a flood is logged once a second", () => {
+  using setup = setUp();
+  const { time, warning, logged } = setup;
+  for (let i = 0; i < 100; i++) {
+    warning.add("x");
+    time.tick(100);
+  }
+  const texts = logged();
+  assertEquals([texts.length, texts.at(0), texts.at(-1)], [11, "x 1", "x 100"]);
+});
+
+Deno.test("nothing is logged after stop, whether pending or added later", () => {
+  using setup = setUp();
+  const { time, warning, logged } = setup;
+  warning.add("a");
+  warning.add("b");
+  warning.stop();
+  warning.add("c");
+  time.tick(5000);
+  assertEquals(logged(), ["a 1"]);
 });

@@ -1,10 +1,97 @@
-/** The names of devices, and the DNS names that are made from them. */
-import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
-import * as fc from "fast-check";
+/** The names and the ids of devices, and the DNS names that are made from names. */
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import fc from "fast-check";
+import { deviceId, freeName, isDeviceId, isDeviceName } from "@degu/internal/identity/names.ts";
+import { createHash, X509Certificate } from "node:crypto";
 import { basename, dirname, join } from "@std/path";
+import { TestDevices } from "@degu/testing/device_pairs.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
 import { createDevicePki } from "@degu/degu/device";
 import { readCertificate } from "@degu/testing/certificates.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+
+Deno.test("deviceId writes base32 as RFC 4648 §10 does, in lower case without padding", () => {
+  const rows = ["", "f", "fo", "foo", "foob", "fooba", "foobar"];
+  const expected = ["", "my", "mzxq", "mzxw6", "mzxw6yq", "mzxw6ytb", "mzxw6ytboi"];
+  assertEquals(rows.map((text) => deviceId(new TextEncoder().encode(text))), expected);
+});
+
+Deno.test("every SHA-256 has a valid id, which is not a valid name", () => {
+  fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (sha256) => {
+    const id = deviceId(sha256);
+    assert(isDeviceId(id));
+    assert(!isDeviceName(id) && !isDeviceName(id.toUpperCase()));
+  }));
+});
+
+Deno.test("a name that is taken gets a number, and remains a valid name", () => {
+  const rows: [name: string, taken: string[], free: string][] = [
+    ["cam", [], "cam"],
+    ["cam", ["cam"], "cam-2"],
+    ["Cam", ["cam", "cam-2"], "Cam-3"],
+    ["a".repeat(63), ["a".repeat(63)], `${"a".repeat(61)}-2`],
+    ["cam-2", ["cam-2"], "cam-2-2"],
+  ];
+  for (const [name, taken, free] of rows) assertEquals(freeName(name, new Set(taken)), free);
+  const names = fc.stringMatching(/^[a-c][a-c-]{0,62}$/);
+  fc.assert(fc.property(names, fc.array(names), (name, others) => {
+    const taken = new Set([name, ...others].map((each) => each.toLowerCase()));
+    const free = freeName(name, taken);
+    assert(isDeviceName(free) && !taken.has(free.toLowerCase()));
+  }));
+});
+
+Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {
+  await using devices = await TestDevices.create();
+  const device = await devices.open("camera");
+  const [home = ""] = await entries(join(device.dir, "identity"));
+  const pem = await Deno.readTextFile(join(device.dir, "identity", home, "ca.pem"));
+  const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
+  const bits = Array.from(
+    createHash("sha256").update(key).digest(),
+    (byte: number) => byte.toString(2).padStart(8, "0"),
+  ).join("") + "0000";
+  const digits = bits.match(/.{5}/g)!.map((five) =>
+    "abcdefghijklmnopqrstuvwxyz234567"[parseInt(five, 2)]
+  );
+  assertEquals(device.id, digits.join(""));
+});
+
+Deno.test("deviceId encodes 256 bits as 52 characters, and every bit counts", () => {
+  assertEquals(deviceId(new Uint8Array(32)), "a".repeat(52));
+  assertEquals(deviceId(new Uint8Array(32).fill(255)), `${"7".repeat(51)}q`);
+  const hash = fc.uint8Array({ minLength: 32, maxLength: 32 });
+  fc.assert(fc.property(hash, fc.nat(255), (bytes, bit) => {
+    const id = deviceId(bytes);
+    assert(isDeviceId(id), id);
+    const changed = bytes.slice();
+    changed[bit >> 3]! ^= 1 << (bit & 7);
+    assertNotEquals(deviceId(changed), id);
+  }));
+});
+
+Deno.test("isDeviceId is true only for texts that deviceId returns", () => {
+  const id = deviceId(new Uint8Array(32).fill(0b01011010));
+  assertEquals(isDeviceId(id), true);
+  const others = [
+    "",
+    id.slice(0, -1),
+    `${id}a`,
+    id.toUpperCase(),
+    `${id}\n`,
+    ` ${id}`,
+    id.replace(/.$/, "b"), // its last four bits are not 0
+    id.replace(/^./, "1"),
+    id.replace(/^./, "8"),
+  ];
+  for (const text of others) assertEquals(isDeviceId(text), false, JSON.stringify(text));
+});
 
 Deno.test("createDevicePki accepts any device name, and finds its identity again", async (t) => {
   await using dir = await tempDir();
