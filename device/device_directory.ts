@@ -16,7 +16,7 @@ const NAME_FILE = "device.json";
 const VERSION = 1;
 
 /** The paths of a device's state in its directory. */
-export interface DevicePaths {
+interface DevicePaths {
   /** The directory itself. */
   readonly dir: string;
   /** The identity. */

@@ -12,7 +12,7 @@ import { type Interval, startInterval } from "../net/deadline.ts";
 const POLL_MILLISECONDS = 400;
 
 /** Processes a change; resolves to false if it must be called again, and never rejects. */
-export type OnChange = () => Promise<boolean>;
+type OnChange = () => Promise<boolean>;
 
 /** The state of a directory. */
 interface State {

@@ -232,7 +232,7 @@ export type Interface = Pick<
 >;
 
 /** Lists the interfaces; needs `--allow-sys=networkInterfaces`. */
-export type FindInterfaces = () => readonly Interface[];
+type FindInterfaces = () => readonly Interface[];
 
 /** The kinds of addresses, the most useful to a peer first. */
 const KINDS: readonly ((own: Interface) => boolean)[] = [
@@ -288,7 +288,7 @@ export function withoutWildcards(
 }
 
 /** True for `0.0.0.0` and `::`. */
-export function isWildcard(address: Address): boolean {
+function isWildcard(address: Address): boolean {
   if (isUnixAddress(address)) return false;
   const canonical = canonicalIPAddress(withoutZone(address[0]));
   return canonical === "0.0.0.0" || canonical === "::";

@@ -36,7 +36,7 @@ export interface Pairing {
 }
 
 /** Called with the current peers after a change. */
-export type PeersListener = (peers: readonly Peer[]) => void;
+type PeersListener = (peers: readonly Peer[]) => void;
 
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
@@ -272,7 +272,7 @@ function checkNotTaken(option: string, name: string, peers: readonly Peer[], id?
 }
 
 /** Reads the files of peers. */
-export class PeerReader {
+class PeerReader {
   readonly #files: StateDirectory;
   readonly #logger: Logger;
   readonly #user: number | null = Deno.uid();

@@ -22,7 +22,7 @@ export interface PemPair {
 }
 
 /** What a certificate's key may be used for (RFC 5280 §4.2.1.12). */
-export type CertificateUsage = "serverAuth" | "clientAuth";
+type CertificateUsage = "serverAuth" | "clientAuth";
 
 /** A certificate's subject, with the attributes that are used here. */
 export interface Subject {

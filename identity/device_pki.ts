@@ -20,10 +20,10 @@ import {
 import {
   checkFiles,
   describeValidity,
-  type DeviceIdentity,
   type IdentityFiles,
   identityFiles,
   isValid,
+  type LoadedIdentity,
   loadIdentity,
   removeLeftBehind,
   replaceCertificate,
@@ -92,46 +92,29 @@ export const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  *
  * They are kept in `<dir>/<name>`, which has mode 0700; its files have mode 0600. The directory appears
  * complete or not at all, even if the power fails or several processes call this at once: one of them makes
- * the identity, and all return it. What a call leaves behind that is cut by a crash is removed by one that
- * comes an hour later or more.
+ * the identity, and all return it. What a crash left behind an hour ago or more is removed.
  *
- * A certificate that has expired, or will within 30 days, is replaced when it is loaded, by one for
- * the same key; that is what the private key of the authority is kept for. So is one that is not
- * valid yet, since it was made while the clock was ahead. If a new one can't be written, one that
+ * A certificate that has expired, or will within 30 days, is replaced when it is loaded, by one for the same key. So is
+ * one that is not valid yet, since it was made while the clock was ahead. If a new one can't be written, one that
  * is still valid is returned, with a warning. A process that runs for months must call this again before
  * `validTo` and use the new certificate: a server with `setSslctx`, a client as a new one. The authority
- * lives for 20 years and is never replaced; in its last 30 days there is a warning. The clock must be right
- * when an identity is made, and a peer's clock must be off by less than a day.
+ * lives for 20 years and is never replaced.
  *
- * With `renew: false` nothing is ever written: nothing is made, renewed or removed.
+ * Two devices are paired by giving each the text of the other's `caFile`, over a channel that both trust. From then on
+ * each presents its own `certFile` and `keyFile`, and trusts the peer's authority alone. Since that has issued
+ * one certificate, a client loses nothing by `checkHostname: false`; it may as well check the name
+ * with `sslHost`, the `name` of the peer's result.
  *
  * Everything must belong to the user of this process or to root, and no other user may be able to
  * change it: the directory, its files, and the directories and links that lead to it, as far as the
- * program has `--allow-read` of those. A directory above may be shared by all (`/tmp`) if its sticky
- * bit keeps others from replacing what is not theirs. On Windows none of this is checked.
- *
- * Two devices are paired by giving each the text of the other's `caFile`, over a channel that both
- * trust (a QR code, a cable, a comparison of fingerprints by their owner). From then on each
- * presents its own `certFile` and `keyFile`, and trusts the peer's authority alone, whichever of the
- * two is the server:
- *
- * - the server's *sslconfig* is `{ certFile, keyFile, caFile: peerCaFile }`,
- * - the client's is `{ certFile, keyFile, caFile: peerCaFile, checkHostname: false }`.
- *
- * Since the peer's authority has issued the peer's certificate and no other, a client loses nothing
- * by `checkHostname: false`; it may as well check the name with `sslHost: "<name of the peer>"`, the
- * `name` of the peer's result, which the certificate is issued for, whatever the peer's address is.
- *
- * Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` if
+ * program has `--allow-read` of those. A directory above may be shared by all (`/tmp`) if it is sticky. On Windows none of
+ * this is checked. Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` if
  * nothing needs to be made or renewed, and never with `renew: false`.
  *
  * @param dir Absolute path of a directory, made if absent (with mode 0700).
  * @param name Name of the device; another name is another identity. A DNS name in lower case of at
  * most 64 characters, such as `camera-1` or `camera-1.local`, is used as it is. From every other one,
- * such as `Anna's camera`, a DNS name is derived for the directory and the certificate: its letters and
- * digits of ASCII, and 16 digits of its SHA-256, which keep names apart that differ in something else
- * (`anna-s-camera-ca91…`). The same text in other code points, by Unicode's Normalization Form C, is
- * the same name.
+ * such as `Anna's camera`, a DNS name is derived for the directory and the certificate: `anna-s-camera-ca91…`.
  * @param options Whether anything may be written.
  * @returns Where the files are.
  * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong type.
@@ -148,8 +131,7 @@ export const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * @example Pair a camera with a viewer
  * ```ts
  * import { createDevicePki } from "@degu/degu/device";
- * import { assert, assertEquals } from "@std/assert";
- * import { X509Certificate } from "node:crypto";
+ * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir(); // on a device: a permanent directory of its own
  * const camera = await createDevicePki(dir, "camera-1");
@@ -160,18 +142,8 @@ export const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * const serverSslconfig = { certFile, keyFile, caFile: viewer.caFile };
  *
  * // At the viewer, once the text of the camera's caFile is in a file there:
- * const clientSslconfig = {
- *   certFile: viewer.certFile,
- *   keyFile: viewer.keyFile,
- *   caFile: camera.caFile,
- *   checkHostname: false,
- * };
- *
- * const read = async (path: string) => new X509Certificate(await Deno.readTextFile(path));
- * const trustedByServer = await read(serverSslconfig.caFile);
- * const trustedByClient = await read(clientSslconfig.caFile);
- * assert((await read(clientSslconfig.certFile)).verify(trustedByServer.publicKey));
- * assert((await read(serverSslconfig.certFile)).verify(trustedByClient.publicKey));
+ * const identity = { certFile: viewer.certFile, keyFile: viewer.keyFile };
+ * const clientSslconfig = { ...identity, caFile: camera.caFile, checkHostname: false };
  *
  * assertEquals(await createDevicePki(dir, "camera-1"), camera); // made once
  * await Deno.remove(dir, { recursive: true });
@@ -270,7 +242,7 @@ async function makeIdentity(
 
 /** An identity, and the warnings about it. */
 interface Loaded {
-  readonly identity: DeviceIdentity;
+  readonly identity: LoadedIdentity;
   readonly warnings: string[];
 }
 
@@ -286,7 +258,12 @@ async function loadCurrentIdentity(
   if (!renew) return keep(files, loaded, "is not renewed, as renew is false");
   let failure: unknown = null;
   try {
-    await renewCertificate(files, loaded, leafProfile(name, life));
+    // The key stays, so certificate and key match at every moment, for every process.
+    const { authority, certificate } = loaded;
+    await replaceCertificate(
+      files,
+      await renewLeaf(authority, certificate, leafProfile(name, life)),
+    );
   } catch (error) {
     failure = error;
   }
@@ -299,7 +276,7 @@ async function loadCurrentIdentity(
 /** Uses a certificate that was not renewed: it is fine as long as it is valid. */
 function keep(
   { certFile }: IdentityFiles,
-  identity: DeviceIdentity,
+  identity: LoadedIdentity,
   why: string,
   options?: ErrorOptions,
 ): Loaded {
@@ -316,7 +293,7 @@ function keep(
 
 /** A certificate that is not valid yet was made while the clock was ahead. */
 function isDue(
-  { certificateValidity, authorityValidity }: DeviceIdentity,
+  { certificateValidity, authorityValidity }: LoadedIdentity,
   { renewalDays }: CertificateLife,
 ): boolean {
   const { from, to } = certificateValidity;
@@ -326,22 +303,13 @@ function isDue(
 /** An authority can't be renewed: its peers would have to trust another one. */
 function authorityWarnings(
   { caFile }: IdentityFiles,
-  { authorityValidity }: DeviceIdentity,
+  { authorityValidity }: LoadedIdentity,
 ): string[] {
   if (authorityValidity.to >= Date.now() + AUTHORITY_WARNING_DAYS * DAY) return [];
   return [
     `The authority in ${caFile} ${describeValidity(authorityValidity)}, and can't be renewed: if ` +
     "the clock is right, remove the directory that it is in before then and pair the device again",
   ];
-}
-
-/** The key stays, so certificate and key match at every moment, for every process. */
-async function renewCertificate(
-  files: IdentityFiles,
-  { authority, certificate }: DeviceIdentity,
-  profile: LeafProfile,
-): Promise<void> {
-  await replaceCertificate(files, await renewLeaf(authority, certificate, profile));
 }
 
 /** A common name has at most this many characters (RFC 5280 appendix A.1, ub-common-name). */
@@ -370,7 +338,7 @@ const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
  * @throws {RangeError} if it is empty, begins or ends with white space, or has a control character,
  * a line break or half of a surrogate pair.
  */
-export async function deriveDnsName(name: string): Promise<string> {
+async function deriveDnsName(name: string): Promise<string> {
   checkName(name);
   if (name.length <= MAX_NAME_LENGTH && isHostName(name)) return name;
   const text = new TextEncoder().encode(name.normalize("NFC"));

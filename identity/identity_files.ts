@@ -27,11 +27,10 @@ export interface IdentityFiles {
 }
 
 /** What the files of a new identity hold, as PEM text. */
-export type IdentityTexts = Readonly<Record<keyof IdentityFiles, string>>;
+type IdentityTexts = Readonly<Record<keyof IdentityFiles, string>>;
 
 /** What to do about an identity that can't be used. */
-export const START_OVER =
-  "restore the directory from a backup, or remove it and pair the device again";
+const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
 
 const NAMES: IdentityTexts = {
   caFile: "ca.pem",
@@ -171,7 +170,7 @@ function isOld({ mtime }: Deno.FileInfo): boolean {
 }
 
 /** How long something is valid. */
-export interface Validity {
+interface Validity {
   /** When that begins, in milliseconds since the epoch. */
   readonly from: number;
   /** When it ends, in milliseconds since the epoch. */
@@ -179,7 +178,7 @@ export interface Validity {
 }
 
 /** The parts of an identity that are needed to renew its certificate. */
-export interface DeviceIdentity {
+export interface LoadedIdentity {
   /** The authority, with its key. */
   readonly authority: PemPair;
   /** How long the authority is valid; it is now. */
@@ -206,7 +205,7 @@ export function describeValidity({ from, to }: Validity): string {
  *
  * @throws {Deno.errors.InvalidData} if they don't, or can't be parsed, or the authority is not valid.
  */
-export async function loadIdentity(files: IdentityFiles, name: string): Promise<DeviceIdentity> {
+export async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedIdentity> {
   const { createPrivateKey, X509Certificate } = await import("node:crypto");
   const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
   const caKey = await parseFile(files.caKeyFile, (pem) => createPrivateKey(pem));
