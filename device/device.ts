@@ -4,30 +4,30 @@
  * @module
  */
 
-import type { App } from "../base/app/app.ts";
-import { ConnectionClosedError, DeguError } from "../base/errors.ts";
-import { copyOptions } from "../base/checks.ts";
-import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Address } from "../base/address_rules.ts";
+import type { App } from "../base/app/app.ts";
+import { copyOptions } from "../base/checks.ts";
+import { ConnectionClosedError, DeguError } from "../base/errors.ts";
+import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Client } from "../client.ts";
+import { DeviceIdentity } from "../identity/device_identity.ts";
+import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
+import { checkDeviceName } from "../identity/names.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
 import { LEVELS } from "../net/server_options.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
-import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
 import type { ServerOptions } from "../server.ts";
 import { DeviceClient, type DeviceClientOptions, splitOptions } from "./device_client.ts";
 import { devicePaths, prepareDirectory } from "./device_directory.ts";
-import { checkDeviceName } from "../identity/names.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DirectoryWatch } from "./directory_watch.ts";
-import { DeviceIdentity } from "../identity/device_identity.ts";
 import { type Invitation, type InviteOptions, openInvitation } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
 import type { Peer } from "./peer.ts";
-import { TrustSignals } from "./trust_signals.ts";
 import { PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
+import { TrustSignals } from "./trust_signals.ts";
 
 /** Options of {@linkcode Device.open}. */
 export interface DeviceOptions {

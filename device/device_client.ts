@@ -4,21 +4,21 @@
  * @module
  */
 
+import { addressText } from "../base/address.ts";
+import type { Address } from "../base/address_rules.ts";
 import { checkNumber } from "../base/checks.ts";
 import { DeguError, quote, TlsError, type TlsErrorCode, typeName } from "../base/errors.ts";
-import type { Address } from "../base/address_rules.ts";
 import { type ClientOptions, type ConnectedSocket, SSLClient } from "../client.ts";
+import { hasSigned } from "../identity/authority.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
 import type { TlsSocket } from "../net/tls/socket.ts";
 import { raceAddresses } from "./address_race.ts";
-import { hasSigned } from "../identity/authority.ts";
 import type { DeviceServices } from "./device_services.ts";
-import type { Trusted } from "./trust_signals.ts";
-import type { Peer } from "./peer.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
-import { addressText } from "../base/address.ts";
+import type { Peer } from "./peer.ts";
+import type { Trusted } from "./trust_signals.ts";
 
 /** The options of a client of a peer. */
 export interface DeviceClientOptions extends ClientOptions {

@@ -7,10 +7,10 @@
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { quote, typeName } from "../base/errors.ts";
-import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
-import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
-import { isDeviceName, nameKey } from "../identity/names.ts";
 import { replacePrivateFile } from "../disk/files.ts";
+import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
+import { isDeviceName, nameKey } from "../identity/names.ts";
+import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 
 const NAME_FILE = "device.json";
 const VERSION = 1;

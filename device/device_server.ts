@@ -4,10 +4,10 @@
  * @module
  */
 
+import type { Address } from "../base/address_rules.ts";
 import { type App, type AppObject, readApp } from "../base/app/app.ts";
 import { nameUser, Session, tieToTrust } from "../base/app/session.ts";
 import { typeName } from "../base/errors.ts";
-import type { Address } from "../base/address_rules.ts";
 import { hasSigned } from "../identity/authority.ts";
 import { deviceId } from "../identity/names.ts";
 import { type ServerOptions, SSLServer } from "../server.ts";

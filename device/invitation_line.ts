@@ -27,8 +27,8 @@ import {
   withoutZone,
 } from "../base/address_rules.ts";
 import { typeName } from "../base/errors.ts";
-import { loadBuiltin } from "../net/tls/modules.ts";
 import { MAX_AUTHORITY_BYTES } from "../identity/authority.ts";
+import { loadBuiltin } from "../net/tls/modules.ts";
 
 /** The content of a line. */
 export interface InvitationLine {

@@ -5,10 +5,10 @@
  * @module
  */
 
+import type { Address, HostAddress } from "../base/address_rules.ts";
 import type { AppFunction, Socket } from "../base/app/app.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import type { Address, HostAddress } from "../base/address_rules.ts";
 import { checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";

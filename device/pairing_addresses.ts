@@ -4,6 +4,7 @@
  * @module
  */
 
+import { addressText, formatAddress } from "../base/address.ts";
 import {
   type Address,
   canonicalDnsName,
@@ -18,7 +19,6 @@ import {
   zoneOf,
 } from "../base/address_rules.ts";
 import type { Socket } from "../base/app/app.ts";
-import { addressText, formatAddress } from "../base/address.ts";
 import { wrongType } from "../base/checks.ts";
 import { checkClientAddress, checkServerAddress, withoutMapping } from "../net/addresses.ts";
 import type { DeviceServices } from "./device_services.ts";

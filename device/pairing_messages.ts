@@ -5,9 +5,9 @@
  */
 
 import type { HostAddress } from "../base/address_rules.ts";
+import { isDeviceName } from "../identity/names.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
 import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
-import { isDeviceName } from "../identity/names.ts";
 import { readAddresses } from "./pairing_addresses.ts";
 
 /** The protocol's ALPN name (RFC 7301), so that no other protocol is mistaken for it. */

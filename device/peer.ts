@@ -4,11 +4,11 @@
  * @module
  */
 
-import { type Address, isUnixAddress } from "../base/address_rules.ts";
 import { formatAddress, parseAddress } from "../base/address.ts";
-import { checkClientAddress } from "../net/addresses.ts";
+import { type Address, isUnixAddress } from "../base/address_rules.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";
 import { isDeviceId, isDeviceName } from "../identity/names.ts";
+import { checkClientAddress } from "../net/addresses.ts";
 
 /** A device that this one is paired with, as it was last read. */
 export interface Peer {

@@ -5,11 +5,14 @@
  */
 
 import { join } from "node:path";
-import { DeguError, quote, typeName } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
-import type { Logger } from "../net/standard_logger.ts";
+import { DeguError, quote, typeName } from "../base/errors.ts";
 import type { Authority } from "../identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
+import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
+import type { Logger } from "../net/standard_logger.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import { StateDirectory } from "./device_directory.ts";
 import {
   formatPeer,
   idOfFileName,
@@ -19,9 +22,6 @@ import {
   type Peer,
   peerFileName,
 } from "./peer.ts";
-import { StateDirectory } from "./device_directory.ts";
-import { plainMessageOf } from "../net/thrown.ts";
-import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 
 /** The result of a pairing. */
 export interface Pairing {

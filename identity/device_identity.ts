@@ -5,6 +5,7 @@
  */
 
 import type { Logger } from "../net/standard_logger.ts";
+import { plainMessageOf } from "../net/thrown.ts";
 import {
   type CheckedIdentity,
   checkIdentity,
@@ -13,7 +14,6 @@ import {
   type ServerSslctx,
   serverSslctxOf,
 } from "../net/tls/context.ts";
-import { plainMessageOf } from "../net/thrown.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { type CertificateLife, openDevicePki } from "./device_pki.ts";
 

@@ -15,8 +15,8 @@ import {
   removeIfPresent,
   syncDirectory,
 } from "../disk/names.ts";
-import { type PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 import type { PemPair } from "./certificates.ts";
+import { type PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** The files of an identity, in its directory. */
 export interface IdentityFiles {

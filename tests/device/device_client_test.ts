@@ -12,16 +12,16 @@ import { createFetch, ProxyApp } from "@degu/degu";
 import { DeguError, EmptyPreambleError, formatAddress, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { Server, SSLServer } from "@degu/degu/server";
-import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { authorityOf, storeOf } from "@degu/testing/device_pairs.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { readAuthorityText } from "@degu/internal/identity/authority.ts";
-import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import {
   forgottenHint,
   mostInformative,
   type Sought,
 } from "@degu/internal/device/device_client.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
+import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
+import { authorityOf, storeOf } from "@degu/testing/device_pairs.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
 
 Deno.test("a client of a peer is found by name, id or peer object, and works like any client", async () => {
   await using setup = await setUpClient();

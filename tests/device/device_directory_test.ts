@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { Device } from "@degu/degu/device";
+import { StateDirectory } from "@degu/internal/device/device_directory.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
-import { StateDirectory } from "@degu/internal/device/device_directory.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
 const onPosix = Deno.build.os !== "windows";

@@ -1,8 +1,12 @@
 /** The server of a device accepts only its peers, and knows which; also after a theft, and on a shared machine. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { X509Certificate } from "node:crypto";
+import { TlsError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
 import { peerOf } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { assertWorks, hello, setUpClient } from "@degu/testing/device_clients.ts";
 import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
@@ -15,12 +19,8 @@ import {
   setUp,
   tellName,
 } from "@degu/testing/device_serving.ts";
-import { RecordingLogger } from "@degu/testing/serving.ts";
-import { X509Certificate } from "node:crypto";
-import { Client } from "@degu/degu/client";
-import { TlsError } from "@degu/degu/base";
-import { assertWorks, hello, setUpClient } from "@degu/testing/device_clients.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 
 Deno.test("a peer is accepted, and peerOf returns it", async () => {
   await using setup = await setUp((_request, session) => {

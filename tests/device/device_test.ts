@@ -16,13 +16,13 @@ import {
   EmptyPreambleError,
 } from "@degu/degu/base";
 import { Device, peerOf } from "@degu/degu/device";
+import type { App } from "@degu/degu/server";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { inAnotherProcess } from "@degu/testing/device_programs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
-import type { App } from "@degu/degu/server";
-import { inAnotherProcess } from "@degu/testing/device_programs.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 
 const onPosix = Deno.build.os !== "windows";

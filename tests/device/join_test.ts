@@ -1,7 +1,10 @@
 /** Joining a device by the line of its invitation: errors, attacks by whoever made the line, what is revealed to whom. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
+import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { JoinFailure } from "@degu/internal/device/join.ts";
+import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import {
   addressOf,
@@ -13,12 +16,9 @@ import {
   PairingDevice,
   Stranger,
 } from "@degu/testing/pairing.ts";
+import { answerOf, DONE, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import type { TLSSocket } from "node:tls";
-import { JoinFailure } from "@degu/internal/device/join.ts";
-import { answerOf, DONE, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
-import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 
 Deno.test("a line that was broken by white space still pairs", async () => {
   await using devices = await makeDevices("camera", "viewer");

@@ -1,5 +1,17 @@
 /** Attacks by somebody who has the line of an invitation. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Invitation, Peer } from "@degu/degu/device";
+import type { HostAddress } from "@degu/internal/base/address_rules.ts";
+import type { DeviceServices } from "@degu/internal/device/device_services.ts";
+import { encodeLine } from "@degu/internal/device/invitation_line.ts";
+import { Inviter } from "@degu/internal/device/invite.ts";
+import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
+import { ServingRecords } from "@degu/internal/device/serving_records.ts";
+import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
+import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
+import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
+import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { storeOf } from "@degu/testing/device_pairs.ts";
 import {
   addressOf,
   base64url,
@@ -10,19 +22,7 @@ import {
   Stranger,
   type StrangerOptions,
 } from "@degu/testing/pairing.ts";
-import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { storeOf } from "@degu/testing/device_pairs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import type { HostAddress } from "@degu/internal/base/address_rules.ts";
-import { encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { Inviter } from "@degu/internal/device/invite.ts";
-import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
-import { ServingRecords } from "@degu/internal/device/serving_records.ts";
-import type { DeviceServices } from "@degu/internal/device/device_services.ts";
-import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
-import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
-import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
-import type { Invitation, Peer } from "@degu/degu/device";
 
 /** Takes the first step as a device would, and returns the value of the answer. */
 async function firstStep(invitation: Invitation, device: PairingDevice): Promise<unknown> {

@@ -1,6 +1,15 @@
 /** What two devices send each other to be paired: the line, and the messages. */
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { createHash } from "node:crypto";
+import {
+  decodeBase64Url,
+  decodeLine,
+  encodeBase64Url,
+  encodeLine,
+  type InvitationLine,
+  isWholeLine,
+} from "@degu/internal/device/invitation_line.ts";
 import {
   decodeAnswer,
   decodeIntroduction,
@@ -12,15 +21,6 @@ import {
   isSameSecret,
   makeRandom,
 } from "@degu/internal/device/pairing_messages.ts";
-import { createHash } from "node:crypto";
-import {
-  decodeBase64Url,
-  decodeLine,
-  encodeBase64Url,
-  encodeLine,
-  type InvitationLine,
-  isWholeLine,
-} from "@degu/internal/device/invitation_line.ts";
 
 const random = fc.uint8Array({ minLength: 16, maxLength: 16 });
 const host = fc.oneof(fc.ipV4(), fc.constantFrom("::1", "fe80::1", "2001:db8::7", "camera.local"))

@@ -1,5 +1,8 @@
 /** Attacks from the network on the port of an invitation, without its line. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import type { Invitation } from "@degu/degu/device";
+import { LimitedWarning } from "@degu/internal/device/invite.ts";
 import {
   addressOf,
   base64url,
@@ -10,9 +13,6 @@ import {
   Stranger,
 } from "@degu/testing/pairing.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import type { Invitation } from "@degu/degu/device";
-import { FakeTime } from "@std/testing/time";
-import { LimitedWarning } from "@degu/internal/device/invite.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
 const WRONG = base64url(new Uint8Array(16));

@@ -9,9 +9,6 @@ import {
 import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import type { Peer } from "@degu/degu/device";
-import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
-import { entries } from "@degu/testing/directories.ts";
-import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import {
   formatPeer,
   idOfFileName,
@@ -20,7 +17,10 @@ import {
   parsePeer,
   peerFileName,
 } from "@degu/internal/device/peer.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
+import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
+import { entries } from "@degu/testing/directories.ts";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");

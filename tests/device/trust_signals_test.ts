@@ -1,17 +1,17 @@
 /** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { isStillAdmitted } from "@degu/internal/base/app/session.ts";
 import { bodies, DeguError } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import type { Session } from "@degu/degu/server";
+import { isStillAdmitted } from "@degu/internal/base/app/session.ts";
+import { assertWorks, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import { record } from "@degu/testing/device_pairs.ts";
 import { inAnotherProcess } from "@degu/testing/device_programs.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
 import { REFUSED, setUp, tellName } from "@degu/testing/device_serving.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
-import { assertWorks, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 
 Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
   const signals: AbortSignal[] = [];

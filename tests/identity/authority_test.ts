@@ -1,9 +1,9 @@
 /** The certificates that devices exchange. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
+import { publicKey256 } from "@degu/degu/server";
 import { hasSigned, readAuthority, readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { createAuthority } from "@degu/internal/identity/certificates.ts";
-import { publicKey256 } from "@degu/degu/server";
 import { type Deviation, EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 
 const { authority, signsCertificates } = EXTENSIONS;

@@ -7,7 +7,9 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import fc from "fast-check";
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import { quote } from "@degu/internal/base/errors.ts";
 import {
   createAuthority,
   createLeaf,
@@ -17,8 +19,6 @@ import {
 } from "@degu/internal/identity/certificates.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
 import { assertNear, covers, derOf } from "@degu/testing/certificates.ts";
-import fc from "fast-check";
-import { quote } from "@degu/internal/base/errors.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 

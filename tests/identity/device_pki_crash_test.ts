@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { dirname, join } from "@std/path";
 import { createDevicePki } from "@degu/degu/device";
+import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
 
 Deno.test("createDevicePki removes only what a crash left behind", async () => {
   await using dir = await tempDir();

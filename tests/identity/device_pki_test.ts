@@ -7,10 +7,12 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
+import { basename, dirname, join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
 import * as fc from "fast-check";
 import { createPrivateKey } from "node:crypto";
-import { basename, dirname, join } from "@std/path";
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
+import { describeValidity, isValid } from "@degu/internal/identity/identity_files.ts";
 import {
   assertNear,
   covers,
@@ -20,8 +22,6 @@ import {
 } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { isInstalled, openssl, runScript } from "@degu/testing/processes.ts";
-import { FakeTime } from "@std/testing/time";
-import { describeValidity, isValid } from "@degu/internal/identity/identity_files.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 

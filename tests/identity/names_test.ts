@@ -7,14 +7,14 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import fc from "fast-check";
-import { deviceId, freeName, isDeviceId, isDeviceName } from "@degu/internal/identity/names.ts";
-import { createHash, X509Certificate } from "node:crypto";
 import { basename, dirname, join } from "@std/path";
+import fc from "fast-check";
+import { createHash, X509Certificate } from "node:crypto";
+import { createDevicePki } from "@degu/degu/device";
+import { deviceId, freeName, isDeviceId, isDeviceName } from "@degu/internal/identity/names.ts";
+import { readCertificate } from "@degu/testing/certificates.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { createDevicePki } from "@degu/degu/device";
-import { readCertificate } from "@degu/testing/certificates.ts";
 
 Deno.test("deviceId writes base32 as RFC 4648 §10 does, in lower case without padding", () => {
   const rows = ["", "f", "fo", "foo", "foob", "fooba", "foobar"];

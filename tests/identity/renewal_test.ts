@@ -8,17 +8,17 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { createPrivateKey } from "node:crypto";
 import { dirname, join } from "@std/path";
-import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
+import { FakeTime } from "@std/testing/time";
+import { createPrivateKey } from "node:crypto";
 import { createDevicePki, Device } from "@degu/degu/device";
+import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
+import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
+import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
+import { authorityOf, record } from "@degu/testing/device_pairs.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
-import { FakeTime } from "@std/testing/time";
-import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
-import { authorityOf, record } from "@degu/testing/device_pairs.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
