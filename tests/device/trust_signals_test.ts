@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { bodies, DeguError } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
-import type { Session } from "@degu/degu/server";
+import type { AppFunction, Session } from "@degu/degu/server";
 import { isStillAdmitted } from "@degu/internal/base/app/session.ts";
 import { assertWorks, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import { record } from "@degu/testing/device_pairs.ts";
@@ -189,7 +189,7 @@ Deno.test("a peer that is forgotten and paired again at once loses what the old 
     },
     handle: (request, session, api) => {
       sessions.push(session);
-      return tellName(request, session, api);
+      return (tellName as AppFunction)(request, session, api);
     },
   });
   const { camera, viewer, server } = setup;
