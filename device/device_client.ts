@@ -59,12 +59,6 @@ export function splitOptions(
   throw new RangeError("addresses: must be at least one; got none");
 }
 
-function checkConnectTimeout(seconds: unknown): void {
-  checkNumber("connectTimeout", seconds);
-  if (seconds > 0 && seconds < Infinity) return;
-  throw new RangeError(`connectTimeout: must be a number of seconds above 0; got ${seconds}`);
-}
-
 /** The error if no address of a peer is known. */
 function noAddress({ name }: Peer): DeguError {
   return new DeguError(
@@ -86,7 +80,14 @@ export class DeviceClient extends SSLClient {
     options: OtherOptions,
   ) {
     const { connectTimeout } = options;
-    if (connectTimeout !== undefined) checkConnectTimeout(connectTimeout);
+    if (connectTimeout !== undefined) {
+      checkNumber("connectTimeout", connectTimeout);
+      if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
+        throw new RangeError(
+          `connectTimeout: must be a number of seconds above 0; got ${connectTimeout}`,
+        );
+      }
+    }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
     const connector = new PeerConnector(services, peer.id, addresses, connectTimeout);
@@ -166,14 +167,9 @@ class PeerConnector {
 
   /** The address that worked last is tried first. */
   #inOrder(addresses: readonly Address[]): readonly Address[] {
-    const last = addresses.find((address) => sameAddress(address, this.#last));
-    if (last === undefined) return addresses;
-    return [last, ...addresses.filter((address) => address !== last)];
+    const last = String(this.#last);
+    return addresses.toSorted((a, b) => Number(String(b) === last) - Number(String(a) === last));
   }
-}
-
-function sameAddress(a: Address, b: Address | null): boolean {
-  return b !== null && String(a) === String(b);
 }
 
 /** The most useful first: what the peer says, before what others cause. */

@@ -73,8 +73,10 @@ export async function prepareDirectory(
   const { dir, peers, serving } = paths;
   const known = await readName(dir);
   checkName(dir, known, name);
-  if (known === null && await hasEntries(dir)) await checkPrivate(dir);
-  else await makePrivate(dir);
+  // Other things in it may be meant for other users, so its mode is not changed.
+  if (known === null && await hasEntries(dir)) {
+    await new PrivatePaths().check(dir, USABLE_BY_OTHERS);
+  } else await makePrivate(dir);
   const files = new StateDirectory(dir, join(dir, "lock"));
   const settled = await files.exclusively(async () => {
     const known = await readName(dir);
@@ -125,11 +127,6 @@ function parseName(text: string): string | null {
   } catch {
     return null;
   }
-}
-
-/** Other things in a device's directory may be meant for other users, so its mode is not changed. */
-async function checkPrivate(path: string): Promise<void> {
-  await new PrivatePaths().check(path, USABLE_BY_OTHERS);
 }
 
 async function hasEntries(path: string): Promise<boolean> {

@@ -130,14 +130,19 @@ export async function openInvitation(
   options: InviteOptions = {},
 ): Promise<Invitation> {
   const { listen, serving, seconds = DEFAULT_SECONDS, peerName } = copyOptions(options, OPTIONS);
-  checkSeconds(seconds);
+  checkNumber("seconds", seconds);
+  if (!(seconds >= 1 && seconds <= MAX_SECONDS)) {
+    throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
+  }
   const waiting = listen === undefined ? null : checkListen(listen);
   const findAddresses = addressFinder(services, serving);
   if (peerName !== undefined) await services.peers.checkFree(peerName);
   const inviter = new Inviter(services, peerName, findAddresses);
   try {
     services.closing.throwIfAborted();
-    const bound = waiting === null ? await openOwn(inviter) : await openAll(inviter, waiting);
+    const bound = waiting === null
+      ? await openOwn(inviter)
+      : withoutWildcards(await Promise.all(waiting.map((address) => inviter.open(address))));
     services.closing.throwIfAborted();
     const expires = endLater(services, inviter, seconds);
     const line = encodeLine({
@@ -151,16 +156,6 @@ export async function openInvitation(
     await inviter.close(error);
     throw error;
   }
-}
-
-function checkSeconds(seconds: number): void {
-  checkNumber("seconds", seconds);
-  if (seconds >= 1 && seconds <= MAX_SECONDS) return;
-  throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
-}
-
-async function openAll(inviter: Inviter, addresses: readonly Address[]): Promise<Address[]> {
-  return withoutWildcards(await Promise.all(addresses.map((address) => inviter.open(address))));
 }
 
 /** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */

@@ -165,7 +165,12 @@ export async function openDevicePki(
   const parent = normalize(dir);
   const home = join(parent, dnsName);
   if (!await exists(home)) {
-    if (!renew) throw noIdentity(home);
+    if (!renew) {
+      throw new Deno.errors.NotFound(
+        `There is no identity in ${home}, and with renew: false none is made: call createDevicePki ` +
+          "without it once, in a program that may write there, or look whether dir and name are right",
+      );
+    }
     await makeIdentity(parent, dnsName, life, paths);
   }
   await paths.check(parent, WRITABLE_BY_OTHERS);
@@ -195,13 +200,6 @@ function checkArguments(dir: string, name: string, options: DevicePkiOptions): b
     throw new RangeError(`dir: must be an absolute path; got ${quote(dir)}`);
   }
   return renew;
-}
-
-function noIdentity(home: string): Error {
-  return new Deno.errors.NotFound(
-    `There is no identity in ${home}, and with renew: false none is made: call createDevicePki ` +
-      "without it once, in a program that may write there, or look whether dir and name are right",
-  );
 }
 
 function leafProfile(name: string, { days }: CertificateLife): LeafProfile {
