@@ -21,6 +21,7 @@ import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
+import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");
@@ -324,4 +325,11 @@ Deno.test({
     assertEquals(await camera.peers(), []);
     assertEquals(await camera.peer(one!.id), null);
   },
+});
+
+/** Few, so that the suite stays fast. */
+const KILLS = 25;
+
+Deno.test("if the writer is killed the peers are those before the change or those after it", async () => {
+  await killPeerWriters(KILLS);
 });
