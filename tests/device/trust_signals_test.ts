@@ -3,8 +3,13 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { bodies, DeguError } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
-import type { AppFunction, Session } from "@degu/degu/server";
-import { isStillAdmitted } from "@degu/internal/base/app/session.ts";
+import type { AppFunction } from "@degu/degu/server";
+import {
+  disposeStore,
+  isStillAdmitted,
+  Session,
+  tieToTrust,
+} from "@degu/internal/base/app/session.ts";
 import { assertWorks, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import { record } from "@degu/testing/device_pairs.ts";
 import { inAnotherProcess } from "@degu/testing/device_programs.ts";
@@ -252,6 +257,27 @@ Deno.test("a check that finds a peer forgotten ends everything of that peer at o
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
   assertEquals(await isStillAdmitted(sessions[0]!), false);
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
+});
+
+Deno.test("a session that is tied to trust is closed when that ends, until it is over itself", async () => {
+  const table: [withdraw: "before" | "during" | "after", closed: boolean][] = [
+    ["before", true],
+    ["during", true],
+    ["after", false],
+  ];
+  for (const [withdraw, closed] of table) {
+    const session = new Session("test", null, 10);
+    const controller = new AbortController();
+    const reason = new Error("forgotten");
+    if (withdraw === "before") controller.abort(reason);
+    tieToTrust(session, { signal: controller.signal, confirm: () => Promise.resolve(true) });
+    if (withdraw === "during") controller.abort(reason);
+    disposeStore(session, () => {});
+    if (withdraw === "after") controller.abort(reason);
+    assertEquals(session.signal.aborted, closed, withdraw);
+    if (closed) assertEquals(session.signal.reason, reason);
+    assertEquals(await isStillAdmitted(session), true);
+  }
 });
 
 Deno.test("an app can check during a request whether its peer is still paired", async () => {
