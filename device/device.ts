@@ -79,10 +79,10 @@ export class Device implements AsyncDisposable {
   readonly #services: DeviceServices;
   readonly #closing: AbortController;
   readonly #watch: DirectoryWatch;
-  readonly #checking: Interval;
+  readonly #renewalChecks: Interval;
   readonly #servers = new Set<DeviceServer>();
   readonly #invitations = new Set<Invitation>();
-  #checkRenewal: Promise<void> = Promise.resolve();
+  #lastCheck: Promise<void> = Promise.resolve();
   #disposed: Promise<void> | null = null;
 
   private constructor(dir: string, services: DeviceServices, closing: AbortController) {
@@ -93,9 +93,7 @@ export class Device implements AsyncDisposable {
     this.#services = services;
     this.#closing = closing;
     this.#watch = new DirectoryWatch(peers.path, () => peers.tryRefresh());
-    this.#checking = startInterval(() => {
-      this.#checkRenewal = this.#checkRenewal.then(() => identity.refresh());
-    }, RENEWAL_CHECK_MILLISECONDS);
+    this.#renewalChecks = startInterval(() => this.#checkRenewal(), RENEWAL_CHECK_MILLISECONDS);
   }
 
   /**
@@ -286,7 +284,7 @@ export class Device implements AsyncDisposable {
   async #dispose(): Promise<void> {
     const reason = new ConnectionClosedError("the device was closed");
     const unwatched = this.#watch[Symbol.asyncDispose]();
-    clearInterval(this.#checking);
+    clearInterval(this.#renewalChecks);
     this.#closing.abort(reason);
     this.#services.trust.end(reason);
     await Promise.all([
@@ -294,8 +292,12 @@ export class Device implements AsyncDisposable {
       ...Array.from(this.#servers, (server) => server[Symbol.asyncDispose]()),
       ...Array.from(this.#invitations, (invitation) => invitation.close()),
     ]);
-    await this.#checkRenewal;
+    await this.#lastCheck;
     await this.#services.peers.settled();
+  }
+
+  #checkRenewal(): void {
+    this.#lastCheck = this.#lastCheck.then(() => this.#services.identity.refresh());
   }
 
   #checkOpen(): void {
