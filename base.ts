@@ -49,4 +49,5 @@ export { ContentRange, Range } from "./base/wire/range.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address_rules.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
 export { type Api, api, type Socket } from "./base/app/app.ts";
+export { printable } from "./base/printable.ts";
 export { buildUri } from "./base/wire/uri.ts";

@@ -1,6 +1,10 @@
 /**
  * Devices that trust each other: an identity, pairing, and servers and clients for paired devices only.
  *
+ * {@linkcode Device} is a device with all of that: it makes an {@linkcode Invitation}, joins another one's, knows each
+ * {@linkcode Peer}, and opens a {@linkcode DeviceServer} for them, whose app asks {@linkcode peerOf}.
+ * {@linkcode createDevicePki} makes the identity alone. The other names are what these refer to.
+ *
  * @example
  * ```ts
  * import { Device, peerOf } from "@degu/degu/device";
@@ -29,11 +33,11 @@
 
 export { Device, type DeviceOptions } from "./device/device.ts";
 export type { DeviceClientOptions } from "./device/device_client.ts";
-export { DeviceServer } from "./device/device_server.ts";
-export { Invitation, type InviteOptions } from "./device/invitation.ts";
+export { DeviceServer, peerOf } from "./device/device_server.ts";
+export { Invitation, type InviteOptions } from "./device/invite.ts";
 export type { JoinOptions } from "./device/join.ts";
 export type { Peer } from "./device/peer.ts";
-export { peerOf } from "./device/peer_sessions.ts";
+export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";
 export type * from "./base/app/app_types.ts";
 export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
 export type {

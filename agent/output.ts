@@ -4,7 +4,7 @@
  * @module
  */
 
-import { printable, printableJson } from "../files/printable.ts";
+import { printable, printableJson } from "../base/printable.ts";
 import { OutputClosed } from "./failure.ts";
 
 /** Where to print: what `Deno` has of it. */

@@ -5,7 +5,7 @@
  */
 
 import stringWidth from "npm:string-width@^8.1.0";
-import { printable } from "../files/printable.ts";
+import { printable } from "../base.ts";
 import { columnsOfTerminal, formatBytes, formatDuration, writeText } from "./output.ts";
 
 /** How far all transfers of a command are. */

@@ -10,7 +10,7 @@ import type { Address } from "../base/address_rules.ts";
 const STAGGER_MILLISECONDS = 250;
 
 /** How a race is aborted, and how late results are discarded. */
-export interface RaceOptions<T> {
+interface RaceOptions<T> {
   /** Closes the result of an attempt that succeeded too late. */
   readonly discard: (loser: T) => void;
   /** Aborts the race with its reason. */
@@ -35,85 +35,49 @@ export async function raceAddresses<T>(
   { discard, signal }: RaceOptions<T>,
 ): Promise<T> {
   signal?.throwIfAborted();
-  const race = new Race(addresses, attempt, discard);
-  const abort = () => race.abort(signal!.reason);
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const controller = new AbortController();
+  const waiting = [...addresses.entries()];
+  const errors: unknown[] = [];
+  let running = 0;
+  let isOver = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** At once, so that nothing succeeds unseen in between. */
+  const end = (reason: unknown) => {
+    isOver = true;
+    clearTimeout(timer);
+    controller.abort(reason);
+  };
+  const startNext = () => {
+    clearTimeout(timer);
+    const next = waiting.shift();
+    if (waiting.length > 0) timer = setTimeout(startNext, STAGGER_MILLISECONDS);
+    if (next !== undefined) run(...next);
+    else if (running === 0) reject(new AggregateError(errors, "could not connect to any address"));
+  };
+  const run = async (index: number, address: Address) => {
+    running++;
+    try {
+      const made = await attempt(address, controller.signal);
+      if (isOver) return discard(made);
+      end(new DOMException("another address was faster", "AbortError"));
+      resolve(made);
+    } catch (error) {
+      errors[index] = error;
+      running--;
+      if (!isOver) startNext();
+    }
+  };
+  const abort = () => {
+    end(signal!.reason);
+    reject(signal!.reason);
+  };
   signal?.addEventListener("abort", abort);
   try {
-    race.startNext();
-    return await race.result;
+    startNext();
+    return await promise;
   } finally {
     signal?.removeEventListener("abort", abort);
-  }
-}
-
-class Race<T> {
-  readonly result: Promise<T>;
-  readonly #addresses: readonly Address[];
-  readonly #attempt: (address: Address, signal: AbortSignal) => Promise<T>;
-  readonly #discard: (loser: T) => void;
-  readonly #outcome = Promise.withResolvers<T>();
-  readonly #controller = new AbortController();
-  readonly #errors: unknown[] = [];
-  #started = 0;
-  #failed = 0;
-  #isOver = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(
-    addresses: readonly Address[],
-    attempt: (address: Address, signal: AbortSignal) => Promise<T>,
-    discard: (loser: T) => void,
-  ) {
-    this.#addresses = [...addresses];
-    this.#attempt = attempt;
-    this.#discard = discard;
-    this.result = this.#outcome.promise;
-  }
-
-  abort(reason: unknown): void {
-    if (this.#isOver) return;
-    this.#end(reason);
-    this.#outcome.reject(reason);
-  }
-
-  startNext(): void {
-    clearTimeout(this.#timer);
-    const index = this.#started;
-    const address = this.#addresses[index];
-    if (address === undefined) {
-      if (this.#failed === this.#addresses.length) this.#fail();
-      return;
-    }
-    this.#started++;
-    if (this.#started < this.#addresses.length) {
-      this.#timer = setTimeout(() => this.startNext(), STAGGER_MILLISECONDS);
-    }
-    this.#run(address, index);
-  }
-
-  async #run(address: Address, index: number): Promise<void> {
-    let made: T;
-    try {
-      made = await this.#attempt(address, this.#controller.signal);
-    } catch (error) {
-      if (this.#isOver) return;
-      this.#errors[index] = error;
-      this.#failed++;
-      return this.startNext();
-    }
-    if (this.#isOver) return this.#discard(made);
-    this.#end(new DOMException("another address was faster", "AbortError"));
-    this.#outcome.resolve(made);
-  }
-
-  #fail(): void {
-    this.#isOver = true;
-    this.#outcome.reject(new AggregateError(this.#errors, "could not connect to any address"));
-  }
-
-  #end(reason: unknown): void {
-    this.#isOver = true;
-    clearTimeout(this.#timer);
-    this.#controller.abort(reason);
   }
 }

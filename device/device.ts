@@ -4,34 +4,30 @@
  * @module
  */
 
-import type { App } from "../base/app/app.ts";
-import { ConnectionClosedError, DeguError } from "../base/errors.ts";
-import { copyOptions } from "../base/checks.ts";
-import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Address } from "../base/address_rules.ts";
+import type { App } from "../base/app/app.ts";
+import { copyOptions } from "../base/checks.ts";
+import { ConnectionClosedError, DeguError } from "../base/errors.ts";
+import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Client } from "../client.ts";
+import { DeviceIdentity } from "../identity/device_identity.ts";
+import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
+import { checkDeviceName } from "../identity/names.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
 import { LEVELS } from "../net/server_options.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
-import { CERTIFICATE_LIFE } from "../pki/device_pki.ts";
 import type { ServerOptions } from "../server.ts";
-import {
-  type ClientParts,
-  DeviceClient,
-  type DeviceClientOptions,
-  splitOptions,
-} from "./device_client.ts";
+import { DeviceClient, type DeviceClientOptions, splitOptions } from "./device_client.ts";
 import { devicePaths, prepareDirectory } from "./device_directory.ts";
-import { checkDeviceName } from "./device_name.ts";
-import { DeviceServer, type ServerParts } from "./device_server.ts";
+import { DeviceServer } from "./device_server.ts";
+import type { DeviceServices } from "./device_services.ts";
 import { DirectoryWatch } from "./directory_watch.ts";
-import { DeviceIdentity } from "./identity.ts";
-import { type Invitation, type InviteOptions, openInvitation } from "./invitation.ts";
+import { type Invitation, type InviteOptions, openInvitation } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
 import type { Peer } from "./peer.ts";
-import { PeerLives } from "./peer_lives.ts";
 import { PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
+import { TrustSignals } from "./trust_signals.ts";
 
 /** Options of {@linkcode Device.open}. */
 export interface DeviceOptions {
@@ -49,10 +45,7 @@ export interface DeviceOptions {
 }
 
 /** How often to check whether a certificate is due for renewal: soon enough, even after a long sleep. */
-const LOOK_MILLISECONDS = 60 * 60 * 1000;
-
-/** The parts of a device. */
-type Parts = ServerParts & ClientParts;
+const RENEWAL_CHECK_MILLISECONDS = 60 * 60 * 1000;
 
 /**
  * A device: its identity, the peers that it is paired with, servers for them and clients of them. Its state
@@ -83,25 +76,24 @@ export class Device implements AsyncDisposable {
   readonly dir: string;
   /** SHA-256 of its authority's public key, in base32 (RFC 4648 §6) of lower case: 52 characters. */
   readonly id: string;
-  readonly #parts: Parts;
+  readonly #services: DeviceServices;
   readonly #closing: AbortController;
   readonly #watch: DirectoryWatch;
-  readonly #looking: Interval;
+  readonly #renewalChecks: Interval;
   readonly #servers = new Set<DeviceServer>();
   readonly #invitations = new Set<Invitation>();
-  #look: Promise<void> = Promise.resolve();
+  #lastCheck: Promise<void> = Promise.resolve();
   #disposed: Promise<void> | null = null;
 
-  private constructor(dir: string, parts: Parts, closing: AbortController) {
+  private constructor(dir: string, services: DeviceServices, closing: AbortController) {
+    const { name, identity, peers } = services;
     this.dir = dir;
-    this.name = parts.name;
-    this.id = parts.id;
-    this.#parts = parts;
+    this.name = name;
+    this.id = identity.authority.id;
+    this.#services = services;
     this.#closing = closing;
-    this.#watch = new DirectoryWatch(parts.peers.path, () => parts.peers.tryRefresh());
-    this.#looking = startInterval(() => {
-      this.#look = this.#look.then(() => parts.identity.refresh());
-    }, LOOK_MILLISECONDS);
+    this.#watch = new DirectoryWatch(peers.path, () => peers.tryRefresh());
+    this.#renewalChecks = startInterval(() => this.#checkRenewal(), RENEWAL_CHECK_MILLISECONDS);
   }
 
   /**
@@ -125,29 +117,24 @@ export class Device implements AsyncDisposable {
     const paths = devicePaths(dir);
     const settled = await prepareDirectory(paths, name);
     const identity = await DeviceIdentity.open(paths.identity, settled, CERTIFICATE_LIFE, logger);
-    const { authority } = identity;
-    const serving = new ServingRecords(paths.dir);
-    const peers = new PeerStore(paths.dir, authority.id, serving, logger);
+    const peers = new PeerStore(paths.dir, identity.authority.id, logger);
     await peers.refresh();
     const closing = new AbortController();
-    const parts: Parts = {
+    const services: DeviceServices = {
       name: settled,
-      id: authority.id,
-      authority,
-      sslconfig: () => identity.current,
+      identity,
       peers,
+      trust: new TrustSignals(peers),
+      serving: new ServingRecords(paths.dir),
       logger,
       closing: closing.signal,
-      identity,
-      serving,
-      lives: new PeerLives(peers),
     };
-    return new Device(paths.dir, parts, closing);
+    return new Device(paths.dir, services, closing);
   }
 
   /** The peers, by name, as they are on disk now. */
   async peers(): Promise<Peer[]> {
-    return await this.#parts.peers.list();
+    return await this.#services.peers.list();
   }
 
   /**
@@ -157,12 +144,12 @@ export class Device implements AsyncDisposable {
    * @throws {TypeError} if it is not a string.
    */
   async peer(nameOrId: string): Promise<Peer | null> {
-    return await this.#parts.peers.find(nameOrId);
+    return await this.#services.peers.find(nameOrId);
   }
 
   /** The current addresses of this device's servers, in all processes; wildcards are returned unchanged. */
   async serving(): Promise<Address[]> {
-    return await this.#parts.peers.servingAddresses();
+    return await this.#services.serving.addresses();
   }
 
   /**
@@ -174,7 +161,7 @@ export class Device implements AsyncDisposable {
    * @throws {TypeError} if it is none of these.
    */
   async forget(peer: Peer | string): Promise<boolean> {
-    return await this.#parts.peers.forget(peer);
+    return await this.#services.peers.forget(peer);
   }
 
   /**
@@ -187,7 +174,7 @@ export class Device implements AsyncDisposable {
    * @throws {RangeError} if the peer is unknown, or the name is taken or not valid.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
-    return await this.#parts.peers.rename(peer, name);
+    return await this.#services.peers.rename(peer, name);
   }
 
   /**
@@ -218,7 +205,7 @@ export class Device implements AsyncDisposable {
    */
   async invite(options: InviteOptions = {}): Promise<Invitation> {
     this.#checkOpen();
-    const invitation = await openInvitation(this.#parts, options);
+    const invitation = await openInvitation(this.#services, options);
     const remove = () => this.#invitations.delete(invitation);
     invitation.paired.then(remove, remove);
     this.#invitations.add(invitation);
@@ -241,7 +228,7 @@ export class Device implements AsyncDisposable {
    */
   async join(line: string, options: JoinOptions = {}): Promise<Peer> {
     this.#checkOpen();
-    return await joinDevice(this.#parts, line, options);
+    return await joinDevice(this.#services, line, options);
   }
 
   /**
@@ -256,9 +243,9 @@ export class Device implements AsyncDisposable {
    */
   listen(address: Address, app: App, options: ServerOptions = {}): DeviceServer {
     this.#checkOpen();
-    const server = new DeviceServer(this.#parts, address, app, options);
+    const server = new DeviceServer(this.#services, address, app, options);
     this.#servers.add(server);
-    server.left.then(() => this.#servers.delete(server));
+    server.stopped.then(() => this.#servers.delete(server));
     return server;
   }
 
@@ -280,12 +267,12 @@ export class Device implements AsyncDisposable {
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();
     const { addresses, others } = splitOptions(options);
-    const { peers } = this.#parts;
+    const { peers } = this.#services;
     const id = await peers.idOf(peer);
     await peers.refresh();
     const known = peers.current.find((each) => each.id === id);
     if (known === undefined) throw unknownPeer(peer);
-    return new DeviceClient(this.#parts, known, addresses, others);
+    return new DeviceClient(this.#services, known, addresses, others);
   }
 
   /** Closes its servers, its invitations and the connections of its clients. */
@@ -297,16 +284,20 @@ export class Device implements AsyncDisposable {
   async #dispose(): Promise<void> {
     const reason = new ConnectionClosedError("the device was closed");
     const unwatched = this.#watch[Symbol.asyncDispose]();
-    clearInterval(this.#looking);
+    clearInterval(this.#renewalChecks);
     this.#closing.abort(reason);
-    this.#parts.lives.end(reason);
+    this.#services.trust.end(reason);
     await Promise.all([
       unwatched,
       ...Array.from(this.#servers, (server) => server[Symbol.asyncDispose]()),
       ...Array.from(this.#invitations, (invitation) => invitation.close()),
     ]);
-    await this.#look;
-    await this.#parts.peers.settled();
+    await this.#lastCheck;
+    await this.#services.peers.settled();
+  }
+
+  #checkRenewal(): void {
+    this.#lastCheck = this.#lastCheck.then(() => this.#services.identity.refresh());
   }
 
   #checkOpen(): void {

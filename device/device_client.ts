@@ -4,22 +4,21 @@
  * @module
  */
 
-import { checkNumber } from "../base/checks.ts";
-import { DeguError, quote, TlsError, typeName } from "../base/errors.ts";
+import { addressText } from "../base/address.ts";
 import type { Address } from "../base/address_rules.ts";
+import { checkNumber } from "../base/checks.ts";
+import { DeguError, quote, TlsError, type TlsErrorCode, typeName } from "../base/errors.ts";
 import { type ClientOptions, type ConnectedSocket, SSLClient } from "../client.ts";
+import { hasSigned } from "../identity/authority.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
-import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import type { TlsSocket } from "../net/tls/socket.ts";
 import { raceAddresses } from "./address_race.ts";
-import { hasSigned } from "./authority.ts";
-import type { DeviceParts } from "./parts.ts";
-import type { PeerLives } from "./peer_lives.ts";
+import type { DeviceServices } from "./device_services.ts";
+import { checkAddresses } from "./pairing_addresses.ts";
 import type { Peer } from "./peer.ts";
-import { checkAddresses } from "./received_addresses.ts";
-import { forgottenHint, mostTelling } from "./telling_error.ts";
+import type { Trusted } from "./trust_signals.ts";
 
 /** The options of a client of a peer. */
 export interface DeviceClientOptions extends ClientOptions {
@@ -36,11 +35,6 @@ export interface DeviceClientOptions extends ClientOptions {
    * @default {timeout}
    */
   connectTimeout?: number | undefined;
-}
-
-/** What a client needs from its device. */
-export interface ClientParts extends DeviceParts {
-  readonly lives: PeerLives;
 }
 
 /** All options but the addresses. */
@@ -65,24 +59,12 @@ export function splitOptions(
   throw new RangeError("addresses: must be at least one; got none");
 }
 
-function checkConnectTimeout(seconds: unknown): void {
-  checkNumber("connectTimeout", seconds);
-  if (seconds > 0 && seconds < Infinity) return;
-  throw new RangeError(`connectTimeout: must be a number of seconds above 0; got ${seconds}`);
-}
-
 /** The error if no address of a peer is known. */
 function noAddress({ name }: Peer): DeguError {
   return new DeguError(
     `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
       "again while it serves",
   );
-}
-
-/** A peer as it was read, and the signal that is aborted when it is forgotten. */
-interface Trusted {
-  readonly peer: Peer;
-  readonly life: AbortSignal;
 }
 
 /** A client of one peer. Its connections end when the peer is forgotten or the device is closed. */
@@ -92,17 +74,24 @@ export class DeviceClient extends SSLClient {
 
   /** Created by a device, for a peer that was just read. */
   constructor(
-    parts: ClientParts,
+    services: DeviceServices,
     peer: Peer,
     addresses: readonly Address[] | null,
     options: OtherOptions,
   ) {
     const { connectTimeout } = options;
-    if (connectTimeout !== undefined) checkConnectTimeout(connectTimeout);
+    if (connectTimeout !== undefined) {
+      checkNumber("connectTimeout", connectTimeout);
+      if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
+        throw new RangeError(
+          `connectTimeout: must be a number of seconds above 0; got ${connectTimeout}`,
+        );
+      }
+    }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
-    const connector = new PeerConnector(parts, peer, addresses, connectTimeout);
-    super(connector.sslctx, first, { ...options, sslHost: null }, {
+    const connector = new PeerConnector(services, peer.id, addresses, connectTimeout);
+    super(services.identity.clientContext(peer), first, { ...options, sslHost: null }, {
       moreOptions: ["connectTimeout"],
       connect: (_first, bounds) => connector.connect(bounds),
     });
@@ -111,38 +100,32 @@ export class DeviceClient extends SSLClient {
 
 /** Connects to a peer, wherever it is now. */
 class PeerConnector {
-  readonly #parts: ClientParts;
+  readonly #services: DeviceServices;
   readonly #id: string;
   readonly #addresses: readonly Address[] | null;
   readonly #timeout: number | undefined;
   #last: Address | null = null;
-  #context: { readonly made: string; readonly sslctx: ClientSslctx };
 
   constructor(
-    parts: ClientParts,
-    peer: Peer,
+    services: DeviceServices,
+    id: string,
     addresses: readonly Address[] | null,
     timeout: number | undefined,
   ) {
-    this.#parts = parts;
-    this.#id = peer.id;
+    this.#services = services;
+    this.#id = id;
     this.#addresses = addresses;
     this.#timeout = timeout;
-    this.#context = makeContext(parts, peer);
-  }
-
-  get sslctx(): ClientSslctx {
-    return this.#context.sslctx;
   }
 
   /** Connects to the first address whose server is that peer. */
   async connect(bounds: ConnectBounds): Promise<ConnectedSocket> {
-    const { peer, life } = await this.#look();
+    const { peer, signal: trust } = await this.#readPeer();
     const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
     const timeout = this.#timeout ?? bounds.timeout;
-    const { sslctx } = this.#context = this.#contextFor(peer);
-    using joined = new JoinedSignal(bounds.signal, life);
+    const sslctx = this.#services.identity.clientContext(peer);
+    using joined = new JoinedSignal(bounds.signal, trust);
     const { signal } = joined;
     const attempt = async (address: Address, signal: AbortSignal) => {
       const socket = await connectTls(address, sslctx, null, { timeout, signal });
@@ -160,53 +143,113 @@ class PeerConnector {
         signal,
       });
       this.#last = address;
-      return Object.assign(socket, { trust: life, refusalHint: forgottenHint(peer.name) });
+      return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
       if (!(error instanceof AggregateError) || signal?.aborted) throw error;
-      throw mostTelling(error, { name: peer.name, addresses, stored: this.#addresses === null });
+      throw mostInformative(error, {
+        name: peer.name,
+        addresses,
+        stored: this.#addresses === null,
+      });
     }
   }
 
-  /** The peer as it is on disk now, and its signal. */
-  async #look(): Promise<Trusted> {
-    const { peers, lives, closing } = this.#parts;
+  /** The peer as it is on disk now. */
+  async #readPeer(): Promise<Trusted> {
+    const { peers, trust, closing } = this.#services;
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
-    const peer = peers.current.find(({ id }) => id === this.#id);
-    if (peer === undefined) {
-      throw new DeguError(`the peer with the id ${this.#id} was forgotten; pair the two again`);
-    }
-    return { peer, life: lives.signalOf(peer.id) };
-  }
-
-  /** Creating a context takes longer than a handshake, and contexts seldom change. */
-  #contextFor(peer: Peer): { readonly made: string; readonly sslctx: ClientSslctx } {
-    const made = madeOf(this.#parts, peer);
-    return this.#context.made === made ? this.#context : makeContext(this.#parts, peer);
+    const trusted = trust.find(this.#id);
+    if (trusted !== null) return trusted;
+    throw new DeguError(`the peer with the id ${this.#id} was forgotten; pair the two again`);
   }
 
   /** The address that worked last is tried first. */
   #inOrder(addresses: readonly Address[]): readonly Address[] {
-    const last = addresses.find((address) => sameAddress(address, this.#last));
-    if (last === undefined) return addresses;
-    return [last, ...addresses.filter((address) => address !== last)];
+    const last = String(this.#last);
+    return addresses.toSorted((a, b) => Number(String(b) === last) - Number(String(a) === last));
   }
 }
 
-function sameAddress(a: Address, b: Address | null): boolean {
-  return b !== null && String(a) === String(b);
+/** The most useful first: what the peer says, before what others cause. */
+const TLS_CODES: readonly TlsErrorCode[] = [
+  "REFUSED_BY_PEER",
+  "EXPIRED",
+  "NOT_YET_VALID",
+  "WRONG_PURPOSE",
+  "WEAK",
+  "POLICY",
+  "WRONG_NAME",
+  "NO_CERTIFICATE",
+  "UNTRUSTED",
+  "NOT_TLS",
+  "CLOSED",
+];
+
+/** The order of system errors: connecting is not permitted, nobody listens, nobody answers. */
+const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
+  Deno.errors.NotCapable,
+  Deno.errors.PermissionDenied,
+  Deno.errors.ConnectionRefused,
+  Deno.errors.ConnectionReset,
+  Deno.errors.TimedOut,
+];
+
+/** The peer that was tried, and where. */
+export interface Sought {
+  readonly name: string;
+  readonly addresses: readonly Address[];
+  /** Whether the addresses are the stored ones. */
+  readonly stored: boolean;
 }
 
-function makeContext(parts: ClientParts, peer: Peer) {
-  const sslctx = buildClientSslctx({
-    ca: peer.certificate,
-    ...parts.sslconfig(),
-    checkHostname: false,
-  });
-  return { made: madeOf(parts, peer), sslctx };
+/** The likely cause if a peer refuses this device, and what to do. */
+export function forgottenHint(name: string): string {
+  return `${quote(name)} has probably forgotten this device: pair the two again`;
 }
 
-function madeOf(parts: ClientParts, peer: Peer): string {
-  return peer.certificate + parts.sslconfig().cert;
+/**
+ * The most useful of several errors (the first of equal ones), with all of them as its `cause`. Its message also
+ * says what to do.
+ */
+export function mostInformative(cause: AggregateError, sought: Sought): Error {
+  const { errors } = cause;
+  const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
+  const best = first instanceof Error ? first : new Error(String(first));
+  const more = errors.length - 1;
+  const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
+  const message = best.message + others + hintFor(best, sought);
+  if (best instanceof TlsError) return new TlsError(best.code, message, { cause });
+  const Class = Object.values(Deno.errors).find((each) => best.constructor === each) ?? Error;
+  return Object.assign(
+    new Class(message, { cause }),
+    "code" in best ? { code: best.code } : {},
+  );
+}
+
+/** What to do, unless the error already says so. */
+function hintFor(error: Error, sought: Sought): string {
+  if (error instanceof TlsError) {
+    return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(sought.name)}` : "";
+  }
+  const isOwn = error instanceof Deno.errors.NotCapable ||
+    error instanceof Deno.errors.PermissionDenied;
+  return isOwn ? "" : `; ${unreachableHint(sought)}`;
+}
+
+function unreachableHint({ name, addresses, stored }: Sought): string {
+  const noun = addresses.length === 1 ? "address" : "addresses";
+  const where = `${stored ? "its stored" : "the given"} ${noun} ${
+    addresses.map(addressText).join(", ")
+  }`;
+  const other = stored ? "pass the option addresses" : "pass other addresses";
+  const hint = `start its server, ${other}, or pair the two again while it serves`;
+  return `${quote(name)} doesn't serve at ${where}: ${hint}`;
+}
+
+function rank(error: unknown): number {
+  if (error instanceof TlsError) return TLS_CODES.indexOf(error.code);
+  const index = SYSTEM_ERRORS.findIndex((each) => error instanceof each);
+  return TLS_CODES.length + (index < 0 ? SYSTEM_ERRORS.length : index);
 }

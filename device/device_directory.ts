@@ -7,16 +7,16 @@
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { quote, typeName } from "../base/errors.ts";
-import { ifPresent } from "../disk/names.ts";
-import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../pki/private_paths.ts";
-import { isDeviceName, nameKey } from "./device_name.ts";
-import { StateDirectory } from "./state_directory.ts";
+import { replacePrivateFile } from "../disk/files.ts";
+import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
+import { isDeviceName, nameKey } from "../identity/names.ts";
+import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 
 const NAME_FILE = "device.json";
 const VERSION = 1;
 
 /** The paths of a device's state in its directory. */
-export interface DevicePaths {
+interface DevicePaths {
   /** The directory itself. */
   readonly dir: string;
   /** The identity. */
@@ -36,10 +36,10 @@ export interface DevicePaths {
 export function devicePaths(dir: string | URL): DevicePaths {
   const path = dir instanceof URL ? pathOf(dir) : dir;
   if (typeof path !== "string") {
-    throw new TypeError(`dir: need a path or a file URL; got ${typeName(dir)}`);
+    throw new TypeError(`dir: must be a path or a file URL; got ${typeName(dir)}`);
   }
   if (!isAbsolute(path) || path.includes("\0")) {
-    throw new RangeError(`dir: need an absolute path; got ${quote(path)}`);
+    throw new RangeError(`dir: must be an absolute path; got ${quote(path)}`);
   }
   const root = normalize(join(path, "."));
   return {
@@ -52,7 +52,7 @@ export function devicePaths(dir: string | URL): DevicePaths {
 
 function pathOf(url: URL): string {
   if (url.protocol !== "file:") {
-    throw new RangeError(`dir: need a file URL; got ${quote(url.href)}`);
+    throw new RangeError(`dir: must be a file URL; got ${quote(url.href)}`);
   }
   return fileURLToPath(url);
 }
@@ -73,8 +73,10 @@ export async function prepareDirectory(
   const { dir, peers, serving } = paths;
   const known = await readName(dir);
   checkName(dir, known, name);
-  if (known === null && await hasEntries(dir)) await checkPrivate(dir);
-  else await makePrivate(dir);
+  // Other things in it may be meant for other users, so its mode is not changed.
+  if (known === null && await hasEntries(dir)) {
+    await new PrivatePaths().check(dir, USABLE_BY_OTHERS);
+  } else await makePrivate(dir);
   const files = new StateDirectory(dir, join(dir, "lock"));
   const settled = await files.exclusively(async () => {
     const known = await readName(dir);
@@ -127,11 +129,6 @@ function parseName(text: string): string | null {
   }
 }
 
-/** Other things in a device's directory may be meant for other users, so its mode is not changed. */
-async function checkPrivate(path: string): Promise<void> {
-  await new PrivatePaths().check(path, USABLE_BY_OTHERS);
-}
-
 async function hasEntries(path: string): Promise<boolean> {
   try {
     for await (const _entry of Deno.readDir(path)) return true;
@@ -149,4 +146,89 @@ async function makePrivate(path: string): Promise<void> {
   await paths.check(path, WRITABLE_BY_OTHERS);
   const { mode } = await Deno.stat(path);
   if (((mode ?? 0) & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
+}
+
+/** Nobody needs longer for a few small files; a stopped process must not block all others. */
+const LOCK_SECONDS = 10;
+const RETRY_MILLISECONDS = 10;
+/** The names of files that are still incomplete. */
+const TEMPORARY = /^\.[0-9a-f]{16}$/;
+
+/** A directory of small files that several processes use. */
+export class StateDirectory {
+  /** Its path. */
+  readonly path: string;
+  readonly #lockFile: string;
+  #last: Promise<unknown> = Promise.resolve();
+
+  /**
+   * Opens an existing directory.
+   *
+   * @param lockFile The path of the file that writers lock, outside of it.
+   */
+  constructor(path: string, lockFile: string) {
+    this.path = path;
+    this.#lockFile = lockFile;
+  }
+
+  /**
+   * Runs a function while nobody else, in this process or another, changes the directory.
+   *
+   * @throws {Deno.errors.TimedOut} if another process doesn't finish its change.
+   */
+  exclusively<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(() => this.#locked(change));
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #locked<T>(change: () => Promise<T>): Promise<T> {
+    using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
+    const end = performance.now() + LOCK_SECONDS * 1000;
+    while (!await file.tryLock(true)) {
+      if (performance.now() > end) {
+        throw new Deno.errors.TimedOut(
+          `${this.#lockFile} has been locked for over ${LOCK_SECONDS} s: another process that uses ` +
+            "this device is stopped or hangs; end it",
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+    }
+    return await change();
+  }
+
+  /** The names of the files, without incomplete ones; none if the directory is gone. */
+  async names(): Promise<string[]> {
+    const names: string[] = [];
+    try {
+      for await (const { name } of Deno.readDir(this.path)) {
+        if (!TEMPORARY.test(name)) names.push(name);
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    return names.sort();
+  }
+
+  /** Replaces a file; it is on the disk when this resolves. Only inside {@linkcode exclusively}. */
+  async write(name: string, text: string): Promise<void> {
+    await this.#removeLeftBehind();
+    const temporary = join(this.path, `.${randomSuffix()}`);
+    await replacePrivateFile(join(this.path, name), text, temporary);
+    await syncDirectory(this.path);
+  }
+
+  /** Removes a file durably; resolves to false if there is none. Only inside {@linkcode exclusively}. */
+  async remove(name: string): Promise<boolean> {
+    const removed = await ifPresent(Deno.remove(join(this.path, name)).then(() => true));
+    if (removed !== null) await syncDirectory(this.path);
+    return removed !== null;
+  }
+
+  /** Nobody else is writing now, so these are left from an interrupted writer. */
+  async #removeLeftBehind(): Promise<void> {
+    for await (const { name } of Deno.readDir(this.path)) {
+      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
+    }
+  }
 }

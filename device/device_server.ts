@@ -4,24 +4,17 @@
  * @module
  */
 
-import { guardSession, type Session } from "../base/app/session.ts";
-import { type App, type AppObject, type OnConnect, readApp, type Socket } from "../base/app/app.ts";
-import { ConnectionClosedError } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
+import { type App, type AppObject, readApp } from "../base/app/app.ts";
+import { nameUser, Session, tieToTrust } from "../base/app/session.ts";
+import { typeName } from "../base/errors.ts";
+import { hasSigned } from "../identity/authority.ts";
+import { deviceId } from "../identity/names.ts";
 import { type ServerOptions, SSLServer } from "../server.ts";
-import { hasSigned } from "./authority.ts";
-import type { DeviceIdentity } from "./identity.ts";
-import type { DeviceParts } from "./parts.ts";
-import type { PeerLives } from "./peer_lives.ts";
-import { idOfSession, rememberPeer } from "./peer_sessions.ts";
-import type { ServingRecord, ServingRecords } from "./serving_records.ts";
-
-/** What a server needs from its device. */
-export interface ServerParts extends DeviceParts {
-  readonly identity: DeviceIdentity;
-  readonly serving: ServingRecords;
-  readonly lives: PeerLives;
-}
+import type { DeviceServices } from "./device_services.ts";
+import type { Peer } from "./peer.ts";
+import type { PeerStore } from "./peer_store.ts";
+import type { ServingRecord } from "./serving_records.ts";
 
 /**
  * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates one.
@@ -49,12 +42,12 @@ export interface ServerParts extends DeviceParts {
  * ```
  */
 export class DeviceServer extends SSLServer {
-  readonly #parts: ServerParts;
+  readonly #services: DeviceServices;
   readonly #unsubscribe: readonly (() => void)[];
   readonly #prepared: Promise<void>;
+  readonly #stopping = Promise.withResolvers<void>();
   #record: ServingRecord | null = null;
-  #left: Promise<void> | null = null;
-  readonly #gone = Promise.withResolvers<void>();
+  #unregistered: Promise<void> | null = null;
   #served: Promise<void> | null = null;
 
   /**
@@ -62,13 +55,11 @@ export class DeviceServer extends SSLServer {
    *
    * @internal
    */
-  constructor(parts: ServerParts, address: Address, app: App, options: ServerOptions) {
-    super(contextOf(parts), address, forPeers(parts, app), withLogger(options, parts));
-    this.#parts = parts;
-    this.#unsubscribe = [
-      parts.peers.onChange(() => this.#follow()),
-      parts.identity.onRenewal(() => this.#follow()),
-    ];
+  constructor(services: DeviceServices, address: Address, app: App, options: ServerOptions) {
+    super(contextOf(services), address, forPeers(services, app), withLogger(options, services));
+    this.#services = services;
+    const follow = () => super.setSslctx(contextOf(services));
+    this.#unsubscribe = [services.peers.onChange(follow), services.identity.onRenewal(follow)];
     this.#prepared = this.#prepare();
     // serveForever() and `ready` report it.
     this.#prepared.catch(() => {});
@@ -94,33 +85,29 @@ export class DeviceServer extends SSLServer {
     try {
       await super.ready;
       // Earlier changes by other processes apply from the first connection on.
-      await this.#parts.peers.refresh();
-      await this.#goOnRecord();
+      await this.#services.peers.refresh();
+      await this.#publishAddress();
     } catch (error) {
       super.close();
-      await this.#leave();
+      await this.#unregister();
       throw error;
     }
   }
 
-  async #goOnRecord(): Promise<void> {
-    if (this.#left !== null) return;
+  async #publishAddress(): Promise<void> {
+    if (this.#unregistered !== null) return;
     try {
-      this.#record = await this.#parts.serving.add(this.address);
-      if (this.#left !== null) await this.#takeRecord();
+      this.#record = await this.#services.serving.add(this.address);
+      if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
-      this.#parts.logger.warn(`the address of a server can't be recorded: ${error}`);
+      this.#services.logger.warn(`the address of a server can't be recorded: ${error}`);
     }
   }
 
-  /** Trusts the current peers, and ends the sessions of all others. */
-  #follow(): void {
-    const known = new Set(this.#parts.peers.current.map(({ id }) => id));
-    for (const session of this.sessions) {
-      if (known.has(idOfSession(session) ?? "")) continue;
-      session.close(new ConnectionClosedError("the peer was forgotten"));
-    }
-    super.setSslctx(contextOf(this.#parts));
+  async #withdrawAddress(): Promise<void> {
+    const record = this.#record;
+    this.#record = null;
+    await record?.remove();
   }
 
   /**
@@ -128,37 +115,29 @@ export class DeviceServer extends SSLServer {
    * {@linkcode DeviceServer.prototype.shutdown}; then the address is free.
    */
   override serveForever(): Promise<void> {
-    this.#served ??= this.#serveAndLeave();
+    this.#served ??= super.serveForever().finally(() => this.#unregister());
     return this.#served;
-  }
-
-  async #serveAndLeave(): Promise<void> {
-    try {
-      await super.serveForever();
-    } finally {
-      await this.#leave();
-    }
   }
 
   /** Closes the listener and every connection at once. */
   override close(): void {
     super.close();
-    this.#leave();
+    this.#unregister();
   }
 
   /** As for every server; the recorded address is removed first. */
   override async shutdown(): Promise<void> {
-    const record = this.#takeRecord();
+    const withdrawn = this.#withdrawAddress();
     await super.shutdown();
-    await record;
-    await this.#leave();
+    await withdrawn;
+    await this.#unregister();
   }
 
   /** Closes the server: {@linkcode DeviceServer.prototype.close}. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
     await this.#prepared.catch(() => {});
-    await this.#leave();
+    await this.#unregister();
   }
 
   /**
@@ -166,71 +145,85 @@ export class DeviceServer extends SSLServer {
    *
    * @internal
    */
-  get left(): Promise<void> {
-    return this.#gone.promise;
+  get stopped(): Promise<void> {
+    return this.#stopping.promise;
   }
 
-  /** Unregisters the server. */
-  #leave(): Promise<void> {
-    this.#left ??= (async () => {
+  /** It follows no changes any more, and is at no address. */
+  #unregister(): Promise<void> {
+    this.#unregistered ??= (async () => {
       for (const unsubscribe of this.#unsubscribe) unsubscribe();
-      await this.#takeRecord();
-      this.#gone.resolve();
+      await this.#withdrawAddress();
+      this.#stopping.resolve();
     })();
-    return this.#left;
-  }
-
-  async #takeRecord(): Promise<void> {
-    const record = this.#record;
-    this.#record = null;
-    await record?.remove();
+    return this.#unregistered;
   }
 }
 
 /** Adds the device's logger if the options have none; the server checks invalid options. */
-function withLogger(options: ServerOptions, { logger }: DeviceParts): ServerOptions {
+function withLogger(options: ServerOptions, { logger }: DeviceServices): ServerOptions {
   return options?.logger === undefined && typeof options === "object" && options !== null
     ? { ...options, logger }
     : options;
 }
 
-function contextOf({ peers, sslconfig }: DeviceParts) {
-  return { ca: peers.current.map(({ certificate }) => certificate), ...sslconfig() };
+function contextOf({ identity, peers }: DeviceServices) {
+  return identity.serverContext(peers.current);
 }
 
 /** Wraps an app so that it serves only peers. */
-function forPeers(parts: ServerParts, app: App): AppObject {
+function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject {
   const { handle, onConnect } = readApp(app, "app");
   return {
     handle,
-    onConnect: (session, sock) => admit(parts, onConnect, session, sock),
+    async onConnect(session, sock) {
+      const trusted = trust.find(idOfSession(session));
+      if (trusted === null) return false;
+      if (!hasSigned(trusted.peer.certificate, session.peerCertificate!.raw)) {
+        logger.info(`${session}: the peer's authority has not signed its certificate directly`);
+        return false;
+      }
+      sessions.set(session, { peers, peer: trusted.peer });
+      nameUser(session, () => peerOf(session).name);
+      tieToTrust(session, trusted);
+      if (onConnect !== null && await onConnect(session, sock) !== true) return false;
+      // Another process may have forgotten it meanwhile.
+      return await trusted.confirm();
+    },
   };
 }
 
-async function admit(
-  { peers, logger, lives }: ServerParts,
-  onConnect: OnConnect | null,
-  session: Session,
-  sock: Socket,
-): Promise<boolean> {
-  const id = idOfSession(session);
-  const peer = peers.current.find((each) => each.id === id);
-  if (peer === undefined) return false;
-  if (!hasSigned(peer.certificate, session.peerCertificate!.raw)) {
-    logger.info(`${session}: the peer's authority has not signed its certificate directly`);
-    return false;
+/** The peer of each session, as it was when it connected. */
+const sessions = new WeakMap<Session, { readonly peers: PeerStore; readonly peer: Peer }>();
+
+/** The id of the device whose authority has vouched for the peer of a session; `null` without one. */
+function idOfSession({ peerCertificate }: Session): string | null {
+  const authority = peerCertificate?.authority ?? null;
+  if (authority === null) return null;
+  return deviceId(Uint8Array.fromHex(authority.publicKey256.replaceAll(":", "")));
+}
+
+/**
+ * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has signed its
+ * certificate, never by a name in it. It is as it was last read, even after it was forgotten.
+ *
+ * @param session A session of a device's server.
+ * @throws {TypeError} if the session belongs to another server.
+ *
+ * @example An app that knows who asks
+ * ```ts
+ * import { type App, peerOf } from "@degu/degu/device";
+ *
+ * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
+ * ```
+ */
+export function peerOf(session: Session): Peer {
+  if (!(session instanceof Session)) {
+    throw new TypeError(`session: must be a session; got ${typeName(session)}`);
   }
-  rememberPeer(session, peers, peer);
-  const isAdmitted = async () => await peers.read(peer.id) !== null;
-  guardSession(session, isAdmitted);
-  // It is not yet one of the server's sessions, and the app may take time.
-  const life = lives.signalOf(peer.id);
-  const end = () => session.close(life.reason);
-  life.addEventListener("abort", end);
-  try {
-    if (onConnect !== null && await onConnect(session, sock) !== true) return false;
-    return await isAdmitted();
-  } finally {
-    life.removeEventListener("abort", end);
+  const known = sessions.get(session);
+  if (known === undefined) {
+    throw new TypeError("session: must be one of a DeviceServer; this one is of another server");
   }
+  return known.peers.current.find(({ id }) => id === known.peer.id) ?? known.peer;
 }

@@ -12,14 +12,14 @@ import { type Interval, startInterval } from "../net/deadline.ts";
 const POLL_MILLISECONDS = 400;
 
 /** Processes a change; resolves to false if it must be called again, and never rejects. */
-export type OnChange = () => Promise<boolean>;
+type OnChange = () => Promise<boolean>;
 
 /** The state of a directory. */
-interface Look {
+interface State {
   /** Identifies the directory: another one may have replaced it. */
   readonly identity: string;
   /** Differs after a change. */
-  readonly state: string;
+  readonly times: string;
 }
 
 /** A watch of the system. */
@@ -33,12 +33,12 @@ interface Watch {
 export class DirectoryWatch implements AsyncDisposable {
   readonly #dir: string;
   readonly #onChange: OnChange;
-  readonly #polling: Interval;
+  readonly #interval: Interval;
   #current: Watch | null = null;
   /** The next check calls the function in any case. */
   #isDue = true;
-  #last: Look;
-  #looking: Promise<void> | null = null;
+  #last: State;
+  #polling: Promise<void> | null = null;
   #isOver = false;
   readonly #running = new Set<Promise<void>>();
 
@@ -52,8 +52,10 @@ export class DirectoryWatch implements AsyncDisposable {
   constructor(dir: string, onChange: OnChange) {
     this.#dir = dir;
     this.#onChange = onChange;
-    this.#polling = startInterval(() => this.#poll(), POLL_MILLISECONDS);
-    this.#last = lookAtSync(dir);
+    this.#interval = startInterval(() => {
+      this.#polling ??= this.#poll().finally(() => this.#polling = null);
+    }, POLL_MILLISECONDS);
+    this.#last = stateOfSync(dir);
     this.#watch();
   }
 
@@ -74,20 +76,16 @@ export class DirectoryWatch implements AsyncDisposable {
     task.then(() => this.#running.delete(task));
   }
 
-  #poll(): void {
-    this.#looking ??= this.#look().finally(() => this.#looking = null);
-  }
-
-  async #look(): Promise<void> {
-    const { identity, state } = this.#last;
-    const now = await lookAt(this.#dir);
+  async #poll(): Promise<void> {
+    const { identity, times } = this.#last;
+    const now = await stateOf(this.#dir);
     if (this.#isOver) return;
     this.#last = now;
     if (now.identity !== identity) {
       this.#closeWatcher();
       this.#watch();
     }
-    const hasChanged = now.identity !== identity || now.state !== state;
+    const hasChanged = now.identity !== identity || now.times !== times;
     if (!hasChanged && !this.#isDue && this.#current?.isProven) return;
     // Another change may happen before the clock of the file system advances.
     this.#isDue = hasChanged;
@@ -131,11 +129,11 @@ export class DirectoryWatch implements AsyncDisposable {
   /** Ends it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOver = true;
-    clearInterval(this.#polling);
+    clearInterval(this.#interval);
     // Its end is being awaited.
     this.#current?.watcher.ref?.();
     this.#closeWatcher();
-    await Promise.all([this.#looking, ...this.#running]);
+    await Promise.all([this.#polling, ...this.#running]);
   }
 
   #closeWatcher(): void {
@@ -145,27 +143,27 @@ export class DirectoryWatch implements AsyncDisposable {
   }
 }
 
-const GONE: Look = { identity: "", state: "" };
+const GONE: State = { identity: "", times: "" };
 
-async function lookAt(dir: string): Promise<Look> {
+async function stateOf(dir: string): Promise<State> {
   try {
-    return lookOf(await Deno.stat(dir));
+    return stateFrom(await Deno.stat(dir));
   } catch {
     return GONE;
   }
 }
 
-function lookAtSync(dir: string): Look {
+function stateOfSync(dir: string): State {
   try {
-    return lookOf(Deno.statSync(dir));
+    return stateFrom(Deno.statSync(dir));
   } catch {
     return GONE;
   }
 }
 
 /** Restoring a directory can set `mtime`, but not `ctime`. */
-function lookOf({ dev, ino, mtime, ctime }: Deno.FileInfo): Look {
-  return { identity: `${dev}:${ino}`, state: `${mtime?.getTime()}:${ctime?.getTime()}` };
+function stateFrom({ dev, ino, mtime, ctime }: Deno.FileInfo): State {
+  return { identity: `${dev}:${ino}`, times: `${mtime?.getTime()}:${ctime?.getTime()}` };
 }
 
 /** Methods of a watcher that the types don't have; both affect the most recent wait. */

@@ -18,17 +18,17 @@
  */
 
 import {
+  type Address,
   canonicalIPAddress,
   formatIPAddress,
+  type HostAddress,
   isIPv4,
   isLinkLocal,
   withoutZone,
 } from "../base/address_rules.ts";
 import { typeName } from "../base/errors.ts";
-import type { Address, HostAddress } from "../base/address_rules.ts";
+import { MAX_AUTHORITY_BYTES } from "../identity/authority.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
-import { MAX_AUTHORITY_BYTES } from "./authority.ts";
-import { decodeBase64Url, encodeBase64Url } from "./base64url.ts";
 
 /** The content of a line. */
 export interface InvitationLine {
@@ -211,4 +211,20 @@ export function lineAddress(address: Address): HostAddress {
 /** True for a link-local address, which can't be connected to without a scope. */
 export function needsScope([host]: HostAddress): boolean {
   return isLinkLocal(host);
+}
+
+/** Writes bytes in the URL-safe alphabet, without padding. */
+export function encodeBase64Url(bytes: Uint8Array): string {
+  return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
+}
+
+/** Reads what {@linkcode encodeBase64Url} writes; `null` for anything else. */
+export function decodeBase64Url(text: string): Uint8Array | null {
+  try {
+    const bytes = Uint8Array.fromBase64(text, { alphabet: "base64url" });
+    // The decoder also accepts white space, padding and unused bits: several texts for the same bytes.
+    return encodeBase64Url(bytes) === text ? bytes : null;
+  } catch {
+    return null;
+  }
 }

@@ -5,11 +5,10 @@
  */
 
 import type { HostAddress } from "../base/address_rules.ts";
+import { isDeviceName } from "../identity/names.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
-import { decodeBase64Url, encodeBase64Url } from "./base64url.ts";
-import { isDeviceName } from "./device_name.ts";
-import { SECRET_BYTES } from "./invitation_line.ts";
-import { readAddresses } from "./received_addresses.ts";
+import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
+import { readAddresses } from "./pairing_addresses.ts";
 
 /** The protocol's ALPN name (RFC 7301), so that no other protocol is mistaken for it. */
 export const PAIRING_PROTOCOL = "degu-pair/1";

@@ -5,17 +5,23 @@
  */
 
 import { join } from "node:path";
-import { DeguError, quote, typeName } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
+import { DeguError, quote, typeName } from "../base/errors.ts";
+import type { Authority } from "../identity/authority.ts";
+import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
+import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 import type { Logger } from "../net/standard_logger.ts";
-import type { Authority } from "./authority.ts";
-import { isDeviceId } from "./device_id.ts";
-import { checkDeviceName, freeName, nameKey } from "./device_name.ts";
-import { formatPeer, makePeer, peerFileName } from "./peer_file.ts";
-import type { Peer } from "./peer.ts";
-import { PeerReader } from "./peer_reader.ts";
-import type { ServingRecords } from "./serving_records.ts";
-import { StateDirectory } from "./state_directory.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import { StateDirectory } from "./device_directory.ts";
+import {
+  formatPeer,
+  idOfFileName,
+  makePeer,
+  MAX_PEER_FILE_BYTES,
+  parsePeer,
+  type Peer,
+  peerFileName,
+} from "./peer.ts";
 
 /** The result of a pairing. */
 export interface Pairing {
@@ -30,14 +36,13 @@ export interface Pairing {
 }
 
 /** Called with the current peers after a change. */
-export type PeersListener = (peers: readonly Peer[]) => void;
+type PeersListener = (peers: readonly Peer[]) => void;
 
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
   readonly #reader: PeerReader;
   readonly #ownId: string;
-  readonly #serving: ServingRecords;
   readonly #logger: Logger;
   readonly #listeners = new Set<PeersListener>();
   #current: readonly Peer[] = [];
@@ -51,11 +56,10 @@ export class PeerStore {
    *
    * @param ownId The id of the device, which can't be its own peer.
    */
-  constructor(dir: string, ownId: string, serving: ServingRecords, logger: Logger) {
+  constructor(dir: string, ownId: string, logger: Logger) {
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
     this.#reader = new PeerReader(this.#files, logger);
     this.#ownId = ownId;
-    this.#serving = serving;
     this.#logger = logger;
   }
 
@@ -136,7 +140,7 @@ export class PeerStore {
   /** The peer with this id, or else with this name, as it is on disk now; `null` if there is none. */
   async find(nameOrId: string): Promise<Peer | null> {
     if (typeof nameOrId !== "string") {
-      throw new TypeError(`peer: need a name or an id; got ${typeName(nameOrId)}`);
+      throw new TypeError(`peer: must be a name or an id; got ${typeName(nameOrId)}`);
     }
     if (isDeviceId(nameOrId)) return await this.read(nameOrId);
     const peers = await this.list();
@@ -152,7 +156,7 @@ export class PeerStore {
   async idOf(peer: Peer | string): Promise<string | null> {
     if (typeof peer === "string") return (await this.find(peer))?.id ?? null;
     if (typeof peer?.id !== "string") {
-      throw new TypeError(`peer: need a peer, a name or an id; got ${typeName(peer)}`);
+      throw new TypeError(`peer: must be a peer, a name or an id; got ${typeName(peer)}`);
     }
     return isDeviceId(peer.id) ? (await this.read(peer.id))?.id ?? null : null;
   }
@@ -223,11 +227,6 @@ export class PeerStore {
     });
   }
 
-  /** The addresses of this device's servers, in all processes. */
-  servingAddresses(): Promise<Address[]> {
-    return this.#serving.addresses();
-  }
-
   /** A file that can't be used can still be removed by its id. */
   async #idOfFile(peer: Peer | string): Promise<string | null> {
     if (typeof peer === "string") return isDeviceId(peer) ? peer : await this.idOf(peer);
@@ -270,4 +269,108 @@ function checkNotTaken(option: string, name: string, peers: readonly Peer[], id?
   throw new RangeError(
     `${option}: the name ${quote(name)} is taken, by the peer with the id ${holder.id}`,
   );
+}
+
+/** Reads the files of peers. */
+class PeerReader {
+  readonly #files: StateDirectory;
+  readonly #logger: Logger;
+  readonly #user: number | null = Deno.uid();
+  /** What was last read, by file name: it seldom changes. */
+  readonly #read = new Map<string, { readonly text: string; readonly peer: Peer }>();
+  /** The problems that were logged, by file name, so that each is logged once. */
+  readonly #reported = new Map<string, string>();
+
+  /** Reads the files of a directory, and logs those that are not a peer's. */
+  constructor(files: StateDirectory, logger: Logger) {
+    this.#files = files;
+    this.#logger = logger;
+  }
+
+  /** Reads all of them, by name. */
+  async readAll(): Promise<Peer[]> {
+    const names = await this.#files.names();
+    for (const name of this.#reported.keys()) {
+      if (!names.includes(name)) this.#reported.delete(name);
+    }
+    const peers: Peer[] = [];
+    for (const name of names) {
+      const peer = await this.#readFile(name, idOfFileName(name));
+      if (peer !== null) peers.push(peer);
+    }
+    return peers.sort((a, b) => compare(nameKey(a.name), nameKey(b.name)) || compare(a.id, b.id));
+  }
+
+  /** Reads the file of a peer; `null` if there is none that can be used. */
+  read(id: string): Promise<Peer | null> {
+    return this.#readFile(peerFileName(id), id);
+  }
+
+  async #readFile(name: string, id: string | null): Promise<Peer | null> {
+    try {
+      if (id === null) throw new RangeError("its name is not that of a peer's file");
+      const text = await this.#readText(name);
+      const last = this.#read.get(name);
+      if (last?.text === text) return last.peer;
+      const peer = await parsePeer(id, text);
+      this.#read.set(name, { text, peer });
+      this.#reported.delete(name);
+      return peer;
+    } catch (error) {
+      this.#read.delete(name);
+      if (error instanceof Deno.errors.NotFound) return null;
+      const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];
+      if (!isOfFile.some((each) => error instanceof each)) throw error;
+      this.#report(name, error instanceof Deno.errors.PermissionDenied ? UNREADABLE : error);
+      return null;
+    }
+  }
+
+  async #readText(name: string): Promise<string> {
+    const path = join(this.#files.path, name);
+    const { isFile } = await Deno.lstat(path);
+    if (!isFile) throw new RangeError("it is not a regular file");
+    using file = await Deno.open(path);
+    const { isFile: isStillFile, uid, mode, size } = await file.stat();
+    if (!isStillFile) throw new RangeError("it is not a regular file");
+    if (this.#user !== null && uid !== this.#user && uid !== 0) {
+      throw new RangeError("it belongs to another user");
+    }
+    if (this.#user !== null && ((mode ?? 0) & WRITABLE_BY_OTHERS) !== 0) {
+      throw new RangeError("other users can write it");
+    }
+    if (size > MAX_PEER_FILE_BYTES) {
+      throw new RangeError(`it has more than ${MAX_PEER_FILE_BYTES} bytes`);
+    }
+    return await readUpTo(file, MAX_PEER_FILE_BYTES);
+  }
+
+  #report(name: string, error: unknown): void {
+    const problem = plainMessageOf(error);
+    if (this.#reported.get(name) === problem) return;
+    this.#reported.set(name, problem);
+    this.#logger.warn(`the file ${quote(name)} among the peers is not used: ${problem}`);
+  }
+}
+
+const UNREADABLE = "it can't be read";
+
+/** The file may have grown since its size was checked. */
+async function readUpTo(file: Deno.FsFile, most: number): Promise<string> {
+  const bytes = new Uint8Array(most);
+  let length = 0;
+  while (length < most) {
+    const count = await file.read(bytes.subarray(length));
+    if (count === null) break;
+    length += count;
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
+  } catch {
+    throw new RangeError("it is not UTF-8");
+  }
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

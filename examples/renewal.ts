@@ -1,7 +1,7 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid examples/renewal.ts
 
 import { type App, SSLClient, SSLServer } from "@degu/degu";
-import { createDevicePki, type DevicePki } from "@degu/degu/pki";
+import { createDevicePki, type DevicePki } from "@degu/degu/device";
 
 /** A certificate is due for 30 days before it expires: twice a day is often enough. */
 const TWICE_A_DAY = 12 * 60 * 60 * 1000;

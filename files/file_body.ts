@@ -12,7 +12,7 @@ import { BodyError } from "../base/errors.ts";
 import { isStill } from "./file_digest.ts";
 import { isOverwritten } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";
-import { printable } from "./printable.ts";
+import { printable } from "../base/printable.ts";
 
 /** Up to this many bytes are read at once, and sent in one write with the preamble. */
 const SMALL_BYTES = 32768;

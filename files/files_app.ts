@@ -27,7 +27,7 @@ import { NOTHING } from "./destination.ts";
 import { type FileEvent, makeReport, type Report } from "./file_event.ts";
 import { readTarget } from "./file_name.ts";
 import { isForDirectory, isWhole, put, putDirectory, readReplaceable, remove } from "./put.ts";
-import { printableError } from "./printable.ts";
+import { printableError } from "../base/printable.ts";
 import { notFound, overloadOf, Refusal, refusalOf } from "./refusal.ts";
 import { answerOffset, putRest } from "./resume.ts";
 import { Sweeper } from "./sweeper.ts";

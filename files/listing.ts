@@ -14,7 +14,7 @@ import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
-import { printable } from "./printable.ts";
+import { printable } from "../base/printable.ts";
 import { isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */

@@ -7,7 +7,7 @@
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { BundleError } from "./bundle.ts";
-import { printable } from "./printable.ts";
+import { printable } from "../base/printable.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 const REASONS = {

@@ -6,9 +6,14 @@
 
 import { join } from "node:path";
 import { checkArray, checkBoolean, checkString, copyOptions } from "../base/checks.ts";
-import { type AlternativeName, parseAlternativeName } from "../pki/alternative_names.ts";
+import {
+  type AlternativeName,
+  createAuthority,
+  createLeaf,
+  parseAlternativeName,
+  type PemPair,
+} from "../identity/certificates.ts";
 import { randomSuffix } from "../disk/names.ts";
-import { createAuthority, createLeaf, type PemPair } from "../pki/certificates.ts";
 
 /** Options of {@linkcode TempPKI.create}. */
 export interface TempPKIOptions {

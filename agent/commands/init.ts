@@ -6,7 +6,7 @@
 
 import type { Command } from "npm:commander@^15.1.0";
 import { Device } from "../../device.ts";
-import { isDeviceName, MAX_NAME_LENGTH } from "../../device/device_name.ts";
+import { isDeviceName, MAX_NAME_LENGTH } from "../../identity/names.ts";
 import { addExamples, optionMessage, type Run } from "../commands.ts";
 import { type Context, loggerOf } from "../context.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";

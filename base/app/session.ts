@@ -207,12 +207,13 @@ export class Session {
 }
 
 /**
- * Disposes of what an app stored for a session that has ended: connections, files, locks. For
- * servers. A second call does nothing.
+ * Disposes of what an app stored for a session that has ended: connections, files, locks; and trust no longer ends it.
+ * For servers. A second call does nothing.
  *
  * @param report Called with each failure; later, if a dispose method returned a promise that rejects.
  */
 export function disposeStore(session: Session, report: (error: unknown) => void): void {
+  releases.get(session)?.();
   if (session.store.size === 0) return;
   const values = [...session.store.values()].reverse();
   session.store.clear();
@@ -225,6 +226,29 @@ export function disposeStore(session: Session, report: (error: unknown) => void)
       report(error);
     }
   }
+}
+
+/** Whether the peer of a session is trusted. */
+export interface SessionTrust {
+  /** Aborted, with the reason, once it is not trusted any more. */
+  readonly signal: AbortSignal;
+  /** Checks the current state, not a cached one. If it rejects, the peer is not trusted. */
+  confirm(): Promise<boolean>;
+}
+
+const releases = new WeakMap<Session, () => void>();
+
+/**
+ * Ties a session to the trust in its peer: it is closed when that ends, also while `onConnect` runs, and
+ * {@linkcode isStillAdmitted} asks it. For servers whose trust can change.
+ */
+export function tieToTrust(session: Session, trust: SessionTrust): void {
+  const { signal } = trust;
+  const close = () => session.close(signal.reason);
+  signal.addEventListener("abort", close);
+  releases.set(session, () => signal.removeEventListener("abort", close));
+  guardSession(session, () => trust.confirm());
+  if (signal.aborted) close();
 }
 
 const guards = new WeakMap<Session, () => Promise<boolean>>();

@@ -280,8 +280,7 @@ export function publicKey256(pem: string): string {
 
 /** PEM text of a certificate: the TLS library gets what was checked, and nothing else from the file. */
 export function formatPem(der: Uint8Array): string {
-  const base64 = btoa(Array.from(der, (byte) => String.fromCharCode(byte)).join(""));
-  const lines = base64.match(/.{1,64}/g) ?? [];
+  const lines = der.toBase64().match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
 

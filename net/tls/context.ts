@@ -12,12 +12,11 @@ import type { SecureContext } from "node:tls";
 import { checkBoolean, checkString, copyOptions, wrongType } from "../../base/checks.ts";
 import { quote } from "../../base/errors.ts";
 import { checkDenoVersion } from "../deno_version.ts";
-import { Authorities } from "./authority.ts";
+import { Authorities, readCertificate } from "./authority.ts";
 import {
   type Certificate,
   fingerprint256,
   formatPem,
-  parseCertificate,
   type PURPOSE,
   usageProblem,
   validityProblem,
@@ -181,7 +180,17 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   }
   const warnings: string[] = [];
   const identity = readIdentity(config, own, "serverAuth", warnings);
-  const trusted = verify ? readAuthorities(config, warnings) : [];
+  return makeServerSslctx(identity, verify ? config : null, warnings);
+}
+
+/** With no configuration of authorities, every client is accepted. */
+function makeServerSslctx(
+  identity: Identity,
+  trust: Config | null,
+  warnings: string[],
+): ServerSslctx {
+  const verify = trust !== null;
+  const trusted = verify ? readAuthorities(trust, warnings) : [];
   if (verify && trusted.length === 0) {
     warnings.push("ca: no authority is trusted yet, so no client is accepted");
   }
@@ -249,8 +258,17 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
     throw new RangeError(`${own.join(", ")}: must both be given or both be left out; got one`);
   }
   const warnings: string[] = [];
-  const identity = given === 0 ? {} : readIdentity(config, own, "clientAuth", warnings);
+  const identity = given === 0 ? null : readIdentity(config, own, "clientAuth", warnings);
   const trusted = isPrivate ? readAuthorities(config, warnings) : null;
+  return makeClientSslctx(identity, trusted, checkHostname, warnings);
+}
+
+function makeClientSslctx(
+  identity: Identity | null,
+  trusted: readonly Uint8Array[] | null,
+  checkHostname: boolean,
+  warnings: string[],
+): ClientSslctx {
   const secureContext = loadBuiltin("node:tls").createSecureContext({
     ...LIBRARY_OPTIONS,
     ...identity,
@@ -265,6 +283,43 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
   const authorities = trusted === null ? null : new Authorities(trusted);
   clientMaterials.set(sslctx, { secureContext, authorities });
   return sslctx;
+}
+
+/** An identity that was read and checked, for any number of contexts, and the warnings about it. */
+export interface CheckedIdentity {
+  readonly identity: Identity;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Reads an identity once, for {@linkcode serverSslctxOf} and {@linkcode clientSslctxOf}: whose trust changes often makes
+ * many contexts.
+ *
+ * @param cert The certificate, which is good for both ends, as PEM text.
+ * @param key Its key, as PEM text.
+ * @throws what {@linkcode buildServerSslctx} does.
+ */
+export function checkIdentity(cert: string, key: string): CheckedIdentity {
+  checkDenoVersion();
+  const warnings: string[] = [];
+  const config = { cert, key };
+  const identity = readIdentity(config, identityOptions(config), "serverAuth", warnings);
+  return { identity, warnings };
+}
+
+/** A server's context: for clients of these authorities, in PEM text, or for every client with `null`. */
+export function serverSslctxOf(
+  { identity, warnings }: CheckedIdentity,
+  ca: readonly string[] | null,
+): ServerSslctx {
+  return makeServerSslctx(identity, ca === null ? null : { ca }, [...warnings]);
+}
+
+/** A client's context, for every server of one authority, in PEM text; without an identity it shows none. */
+export function clientSslctxOf(own: CheckedIdentity | null, ca: string): ClientSslctx {
+  const warnings = [...own?.warnings ?? []];
+  const trusted = readAuthorities({ ca }, warnings);
+  return makeClientSslctx(own?.identity ?? null, trusted, false, warnings);
 }
 
 function describePolicy(warnings: string[]): Sslctx {
@@ -573,10 +628,10 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
   const { X509Certificate } = loadBuiltin("node:crypto");
   return Array.from({ length: begun }, (_, index) => {
     try {
-      const der = Uint8Array.from(atob(blocks[index]![1]!), (each) => each.charCodeAt(0));
+      const der = Uint8Array.fromBase64(blocks[index]![1]!);
       // Two parsers must agree that it is a certificate.
       new X509Certificate(der);
-      return parseCertificate(der);
+      return readCertificate(der).certificate;
     } catch {
       throw new RangeError(
         `${option}: certificate ${index + 1} in ${name} can't be read; ` +

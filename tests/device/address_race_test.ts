@@ -62,6 +62,31 @@ Deno.test("a race aborts the losers, and discards their results", async () => {
   assertEquals(discarded, [1]);
 });
 
+Deno.test("of two attempts that succeed at the same moment, or when the race is aborted, no result is lost", async () => {
+  for (const isAborted of [false, true]) {
+    const discarded: number[] = [];
+    const both = Promise.withResolvers<void>();
+    const controller = new AbortController();
+    const racing = raceAddresses(addresses.slice(0, 2), async (address) => {
+      if (portOf(address) === 1) await both.promise;
+      else both.resolve();
+      await both.promise;
+      return portOf(address);
+    }, { discard: (loser) => discarded.push(loser), signal: controller.signal });
+    if (isAborted) {
+      const failing = assertRejects(() => racing);
+      both.resolve();
+      controller.abort(new Error("enough"));
+      await failing;
+      assertEquals(discarded, [1]);
+    } else {
+      const won = await racing;
+      await Promise.resolve();
+      assertEquals([won, ...discarded].toSorted(), [1, 2]);
+    }
+  }
+});
+
 Deno.test("a race that fails everywhere rejects with all errors in the order of the addresses", async () => {
   const error = await assertRejects(
     () =>

@@ -1,4 +1,4 @@
-/** The client of a peer: which server it accepts, at which address. */
+/** The client of a peer: which server it accepts, at which address, and what its errors say. */
 import {
   assert,
   assertEquals,
@@ -6,16 +6,22 @@ import {
   assertMatch,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
 } from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
-import { DeguError, TlsError } from "@degu/degu/base";
+import { DeguError, EmptyPreambleError, formatAddress, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { Server, SSLServer } from "@degu/degu/server";
+import {
+  forgottenHint,
+  mostInformative,
+  type Sought,
+} from "@degu/internal/device/device_client.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import { authorityOf, storeOf } from "@degu/testing/device_pairs.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { readAuthorityText } from "@degu/internal/device/authority.ts";
-import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 
 Deno.test("a client of a peer is found by name, id or peer object, and works like any client", async () => {
   await using setup = await setUpClient();
@@ -194,4 +200,149 @@ Deno.test("connectTimeout bounds connecting and the handshake, and timeout all o
   }
   const text = { addresses, connectTimeout: "1" as never };
   await assertRejects(() => viewer.client("camera", text), TypeError, "connectTimeout");
+});
+
+Deno.test("if nobody listens at a stored address, the error says so, and what to do", async () => {
+  await using setup = await setUpClient();
+  const [one, two] = [await setup.dead(), await setup.dead()];
+  await setup.at([one, two]);
+  const client = await setup.viewer.client("camera");
+  const error = await assertRejects(
+    () => client.request("GET", "/"),
+    Deno.errors.ConnectionRefused,
+  );
+  const { message } = error;
+  for (const address of [one, two]) assert(message.includes(formatAddress(address)), message);
+  assertMatch(message, /"camera" doesn't serve at its stored addresses/);
+  assertMatch(message, /start its server, pass the option addresses, or pair the two again/);
+  assertInstanceOf(error.cause, AggregateError);
+  assertEquals(error.cause.errors.length, 2);
+});
+
+Deno.test("if nobody listens at a given address, the error says so without mentioning the entry", async () => {
+  await using setup = await setUpClient();
+  const address = await setup.dead();
+  const client = await setup.viewer.client("camera", { addresses: [address] });
+  const { message } = await assertRejects(
+    () => client.connect(),
+    Deno.errors.ConnectionRefused,
+  );
+  const where = `"camera" doesn't serve at the given address ${formatAddress(address)}`;
+  assert(message.includes(where), message);
+  assert(!message.includes("stored"), message);
+});
+
+Deno.test("if nobody answers in time, the error says so in the same way", async () => {
+  await using setup = await setUpClient();
+  const addresses = [setup.mute().address];
+  const client = await setup.viewer.client("camera", { addresses, timeout: 0.2 });
+  const error = await assertRejects(() => client.connect(), Deno.errors.TimedOut);
+  assertMatch(error.message, /"camera" doesn't serve at the given address/);
+});
+
+Deno.test("every way to connect reports that the peer has forgotten this device", async () => {
+  await using setup = await setUpClient();
+  const { camera, viewer } = setup;
+  const client = await viewer.client("camera");
+  await assertWorks(client);
+  await camera.forget("viewer");
+  for (
+    const ask of [
+      () => client.request("GET", "/"),
+      async () => {
+        using connection = await client.connect();
+        return await connection.get("/");
+      },
+    ]
+  ) {
+    const error = await assertRejects(ask, EmptyPreambleError);
+    assertMatch(error.message, /"camera" has probably forgotten this device: pair the two again/);
+  }
+});
+
+Deno.test("a peer that refuses with an alert is reported to have forgotten this device", async () => {
+  await using setup = await setUpClient();
+  const { viewer } = setup;
+  const [camera, stranger] = [await makeAuthority(), await makeAuthority()];
+  const leaf = await makeLeaf(camera);
+  // What a device in another language may do: it refuses in the handshake.
+  await using server = new SSLServer(
+    { ca: stranger.pem, cert: leaf.pem, key: leaf.keyPem },
+    LOOPBACK,
+    hello,
+  );
+  server.serveForever();
+  await server.ready;
+  const authority = await readAuthorityText(camera.pem);
+  const store = await storeOf(viewer.dir);
+  await store.record({ authority, receivedName: "rover", addresses: [server.address] });
+  const client = await viewer.client("rover");
+  const error = await client.request("GET", "/").then(() => null, (error) => error);
+  assert(error instanceof EmptyPreambleError || error instanceof TlsError, String(error));
+  if (error instanceof TlsError) assertEquals(error.code, "REFUSED_BY_PEER");
+  assertMatch(error.message, /"rover" has probably forgotten this device/);
+});
+
+Deno.test("a connection that ends after a response is not reported as forgotten", async () => {
+  await using setup = await setUpClient();
+  const client = await setup.viewer.client("camera");
+  using connection = await client.connect();
+  const response = await connection.get("/");
+  await response.body?.bytes();
+  setup.server.close();
+  const error = await connection.get("/").then(() => null, (error) => error);
+  assertInstanceOf(error, Error);
+  assert(!error.message.includes("forgotten"), error.message);
+});
+
+const sought: Sought = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
+
+Deno.test("the most informative error is thrown, with its class and all others attached", () => {
+  const refused = new Deno.errors.ConnectionRefused("refused");
+  const stranger = new TlsError("UNTRUSTED", "a stranger");
+  const alert = new TlsError("REFUSED_BY_PEER", "an alert");
+  const expired = new TlsError("EXPIRED", "too old");
+  const timedOut = new Deno.errors.TimedOut("too long");
+  const unreachable = Object.assign(new Error("no route"), { code: "EHOSTUNREACH" });
+  const denied = new Deno.errors.NotCapable("no --allow-net");
+  const rows: [errors: Error[], best: Error][] = [
+    [[refused], refused],
+    [[timedOut, refused], refused],
+    [[unreachable, timedOut], timedOut],
+    [[unreachable], unreachable],
+    [[refused, stranger, timedOut], stranger],
+    [[stranger, expired], expired],
+    [[expired, alert], alert],
+    [[refused, denied], denied],
+  ];
+  for (const [errors, best] of rows) {
+    const cause = new AggregateError(errors);
+    const error = mostInformative(cause, sought);
+    assertStringIncludes(error.message, best.message);
+    assertStrictEquals(error.constructor, best.constructor);
+    assertEquals((error as { code?: unknown }).code, (best as { code?: unknown }).code);
+    assertStrictEquals(error.cause, cause);
+  }
+  const { message } = mostInformative(new AggregateError(["text"]), sought);
+  assertStringIncludes(message, 'text; "camera" doesn\'t serve at its stored address [::1]:80');
+});
+
+Deno.test("the error also says what to do, unless that is obvious", () => {
+  const rows: [error: Error, hint: RegExp | null][] = [
+    [new Deno.errors.ConnectionRefused("refused"), /at its stored address \[::1\]:80: start its/],
+    [Object.assign(new Error("no route"), { code: "EHOSTUNREACH" }), /doesn't serve at/],
+    [new TlsError("REFUSED_BY_PEER", "an alert"), /; "camera" has probably forgotten this device/],
+    [new TlsError("UNTRUSTED", "a stranger"), null],
+    [new Deno.errors.NotCapable("no --allow-net"), null],
+    [new Deno.errors.PermissionDenied("no"), null],
+  ];
+  for (const [error, hint] of rows) {
+    const { message } = mostInformative(new AggregateError([error]), sought);
+    if (hint === null) assertEquals(message, error.message);
+    else assertMatch(message, hint);
+  }
+  const given = { ...sought, addresses: [["a", 1], ["b", 2]], stored: false } as const;
+  const { message } = mostInformative(new AggregateError([new Error("x"), new Error("y")]), given);
+  assertStringIncludes(message, "at the given addresses a:1, b:2: start its server, pass other");
+  assertStringIncludes(forgottenHint("rover"), '"rover"');
 });

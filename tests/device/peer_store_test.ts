@@ -1,10 +1,27 @@
-/** The peers of a device: storing, finding, renaming and forgetting them. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+/** The peers of a device: storing, finding, renaming and forgetting them, their files, and which of those are trusted. */
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import type { Peer } from "@degu/degu/device";
+import {
+  formatPeer,
+  idOfFileName,
+  makePeer,
+  MAX_PEER_FILE_BYTES,
+  parsePeer,
+  peerFileName,
+} from "@degu/internal/device/peer.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
+import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
+import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");
@@ -153,4 +170,166 @@ Deno.test("a directory whose peers are gone trusts nobody", async () => {
   await Deno.remove(join(camera.dir, "peers"), { recursive: true });
   assertEquals(await camera.peers(), []);
   assertEquals(await camera.peer(one!.id), null);
+});
+
+const PAIRED_AT = new Date("2026-01-02T03:04:05.678Z");
+
+async function newAuthority() {
+  return await readAuthorityText((await makeAuthority()).pem);
+}
+
+Deno.test("parsePeer reads what formatPeer writes", async () => {
+  const authority = await newAuthority();
+  const table: Address[][] = [
+    [],
+    [["127.0.0.1", 80]],
+    [["camera.local", 7443], ["::1", 1], ["fe80::1", 65535, 0, 3], "/run/a.socket"],
+  ];
+  for (const addresses of table) {
+    const peer = makePeer(authority, "camera", addresses, PAIRED_AT);
+    const text = formatPeer(peer);
+    assertEquals(await parsePeer(authority.id, text), peer);
+    assertEquals(formatPeer(await parsePeer(authority.id, text)), text);
+    assertEquals(text.length < MAX_PEER_FILE_BYTES, true);
+  }
+});
+
+Deno.test("parsePeer rejects the file of another peer", async () => {
+  const [one, two] = [await newAuthority(), await newAuthority()];
+  const text = formatPeer(makePeer(one, "camera", [], PAIRED_AT));
+  await assertRejects(() => parsePeer(two.id, text), RangeError, "another device");
+});
+
+Deno.test("parsePeer rejects a text that is cut anywhere", async () => {
+  const authority = await newAuthority();
+  const text = formatPeer(makePeer(authority, "camera", [["127.0.0.1", 80]], PAIRED_AT)).trimEnd();
+  for (let length = 0; length < text.length; length++) {
+    await assertRejects(() => parsePeer(authority.id, text.slice(0, length)), RangeError);
+  }
+});
+
+Deno.test("an error never quotes the file", async () => {
+  const authority = await newAuthority();
+  const text = "-----BEGIN PRIVATE KEY-----";
+  const { message } = await assertRejects(() => parsePeer(authority.id, text), RangeError);
+  assertEquals(message.includes("BEGIN"), false, message);
+});
+
+Deno.test("makePeer removes flow information, and rejects an address that a client can't use", async () => {
+  const authority = await newAuthority();
+  const make = (address: Address) => makePeer(authority, "camera", [address], PAIRED_AT);
+  assertEquals(make(["fe80::1", 80, 7, 3]).addresses, [["fe80::1", 80, 0, 3]]);
+  assertThrows(() => make(["127.0.0.1", 0]), RangeError);
+  assertThrows(() => make(7 as unknown as Address), TypeError);
+});
+
+Deno.test("only the name of a peer's file yields an id", async () => {
+  const { id } = await newAuthority();
+  assertEquals(idOfFileName(peerFileName(id)), id);
+  const others = ["", ".json", id, `${id}.JSON`, `${id}.json.json`, `.${id}.json`, `a${id}.json`];
+  for (const name of [...others, "notes.txt", `${id.toUpperCase()}.json`]) {
+    assertEquals(idOfFileName(name), null, name);
+  }
+});
+
+const onPosix = Deno.build.os !== "windows";
+
+Deno.test("an incomplete or foreign file is reported by its name, skipped, and never trusted", async (t) => {
+  await using setup = await setUpPeers("one", "two");
+  const { camera, others: [one, two], fileOf, logger } = setup;
+  await record(camera, one!);
+  await record(camera, two!);
+  const path = fileOf(two!);
+  const original = await Deno.readTextFile(path);
+  const fields = JSON.parse(original);
+  // At once: the device watches.
+  const put = async (text: string) => {
+    await Deno.writeTextFile(join(camera.dir, "new"), text, { mode: 0o600 });
+    await Deno.rename(join(camera.dir, "new"), path);
+  };
+  const changed = (change: Record<string, unknown>) => JSON.stringify({ ...fields, ...change });
+  const { pem } = await makeAuthority();
+  const rows: [name: string, text: string][] = [
+    ["empty", ""],
+    ["cut", original.slice(0, -10)],
+    ["no JSON", "-----BEGIN PRIVATE KEY-----"],
+    ["a list", "[]"],
+    ["null", "null"],
+    ["a field more", changed({ more: 1 })],
+    ["a field less", JSON.stringify({ ...fields, name: undefined })],
+    ["another version", changed({ version: 2 })],
+    ["no name", changed({ name: "a b" })],
+    ["no time", changed({ pairedAt: "yesterday" })],
+    ["another authority", changed({ certificate: pem })],
+    ["no certificate", changed({ certificate: "" })],
+    ["a certificate of another type", changed({ certificate: 1 })],
+    ["addresses that are none", changed({ addresses: ["camera"] })],
+    ["an address with port 0", changed({ addresses: ["127.0.0.1:0"] })],
+    ["no list of addresses", changed({ addresses: "127.0.0.1:1" })],
+    ["too long", original + " ".repeat(16384)],
+  ];
+  for (const [name, text] of rows) {
+    await t.step(name, async () => {
+      await put(original);
+      assertEquals(namesOf(await camera.peers()), ["one", "two"]);
+      logger.lines.length = 0;
+      await put(text);
+      assertEquals(namesOf(await camera.peers()), ["one"]);
+      assertEquals(await camera.peer(two!.id), null);
+      assertEquals(await camera.peer("two"), null);
+      const [line = "", ...more] = logger.at("warn");
+      assertStringIncludes(line, `${two!.id}.json`);
+      assertEquals(line.includes(camera.dir) || line.includes("BEGIN"), false, line);
+      assertEquals(more, []);
+    });
+  }
+  await t.step("a file of another name", async () => {
+    logger.lines.length = 0;
+    await Deno.rename(path, join(camera.dir, "peers", "two.json"));
+    await Deno.writeTextFile(join(camera.dir, "peers", "notes.txt"), "mine");
+    assertEquals(namesOf(await camera.peers()), ["one"]);
+    assertEquals(logger.at("warn").length, 2);
+    await camera.peers();
+    assertEquals(logger.at("warn").length, 2); // once
+  });
+  await t.step("a copy under another id", async () => {
+    await Deno.copyFile(fileOf(one!), path);
+    assertEquals(namesOf(await camera.peers()), ["one"]);
+  });
+  await t.step("a damaged entry can be forgotten by its id, and written again", async () => {
+    assertEquals(await camera.forget(two!.id), true);
+    await record(camera, two!);
+    assertEquals(namesOf(await camera.peers()), ["one", "two"]);
+  });
+});
+
+Deno.test({
+  name: "a link, a directory, or a file that others could write is not trusted",
+  ignore: !onPosix,
+  async fn() {
+    await using setup = await setUpPeers("one");
+    const { camera, others: [one], fileOf } = setup;
+    await record(camera, one!);
+    const path = fileOf(one!);
+    await Deno.chmod(path, 0o622);
+    assertEquals(await camera.peers(), []);
+    await Deno.chmod(path, 0o600);
+    assertEquals(namesOf(await camera.peers()), ["one"]);
+    await Deno.rename(path, `${camera.dir}/elsewhere`);
+    await Deno.mkdir(path);
+    assertEquals(await camera.peers(), []);
+    await Deno.remove(path);
+    await new Deno.Command("python3", {
+      args: ["-c", "import os, sys; os.symlink(*sys.argv[1:])", `${camera.dir}/elsewhere`, path],
+    }).output();
+    assertEquals(await camera.peers(), []);
+    assertEquals(await camera.peer(one!.id), null);
+  },
+});
+
+/** Few, so that the suite stays fast. */
+const KILLS = 25;
+
+Deno.test("if the writer is killed the peers are those before the change or those after it", async () => {
+  await killPeerWriters(KILLS);
 });

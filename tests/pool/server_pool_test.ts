@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { threadId } from "node:worker_threads";
 import { Client, SSLClient } from "@degu/degu/client";
 import { ServerPool } from "@degu/degu/pool";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import { Server } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import {

@@ -122,25 +122,27 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: await filesUnder("web", ".ts"), mayImport: [...connected, "apps/", "web/"] },
     { paths: ["mod.ts"], mayImport: [...connected, "base.ts", "apps/", "web/"] },
     {
-      paths: await part("pki"),
-      mayImport: ["base/", "disk/", "net/", "pki/", "node:", "npm:@peculiar/x509"],
+      paths: await filesUnder("identity", ".ts"),
+      mayImport: ["base/", "disk/", "net/", "identity/", "node:", "npm:@peculiar/x509"],
     },
-    { paths: await part("device"), mayImport: [...connected, "disk/", "pki/", "device/", "node:"] },
+    {
+      paths: await part("device"),
+      mayImport: [...connected, "disk/", "identity/", "device/", "node:"],
+    },
     { paths: await part("otel"), mayImport: [...connected, "otel/", "npm:@opentelemetry/api"] },
     { paths: await filesUnder("worker", ".ts"), mayImport: ["base/", "worker/"] },
     { paths: await part("pool"), mayImport: [...connected, "worker/", "pool/", "node:"] },
     {
       paths: await part("misc"),
-      mayImport: [...connected, "disk/", "pki/", "worker/", "misc/", "node:"],
+      mayImport: [...connected, "disk/", "identity/", "worker/", "misc/", "node:"],
     },
     {
       paths: await part("agent"),
       mayImport: [
         ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts"],
-        ...["base/address_rules.ts", "base/pause.ts"],
+        ...["base/address_rules.ts", "base/pause.ts", "base/printable.ts"],
         ...["net/standard_logger.ts", "net/thrown.ts"],
-        ...["device/device_name.ts", "device/invitation_line.ts"],
-        "files/printable.ts",
+        ...["identity/names.ts", "device/invitation_line.ts"],
         ...[
           "agent/",
           "node:",

@@ -20,7 +20,7 @@ import {
   type SSLClientOptions,
 } from "@degu/degu/client";
 import { TempPKI, type TempPKIOptions, TempServer } from "@degu/degu/misc";
-import { createDevicePki, type DevicePkiOptions } from "@degu/degu/pki";
+import { createDevicePki, type DevicePkiOptions } from "@degu/degu/device";
 import { type PoolOptions, ServerPool } from "@degu/degu/pool";
 import {
   buildServerSslctx,

@@ -8,7 +8,7 @@ import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/degu/misc";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runCases } from "@degu/testing/permission_cases.ts";
 
@@ -24,7 +24,6 @@ const ENTRIES = [
   "server",
   "files",
   "misc",
-  "pki",
   "device",
   "otel",
   "pool",
@@ -299,20 +298,20 @@ await using pki = await TempPKI.create();`,
     {
       name: "createDevicePki that makes keys",
       permissions: [`read=${keys}`, `write=${keys}`, "sys=uid"],
-      script: `import { createDevicePki } from "./pki.ts";
+      script: `import { createDevicePki } from "./device.ts";
 const name = "camera-" + crypto.randomUUID();
 await createDevicePki(${JSON.stringify(keys)}, name);`,
     },
     {
       name: "createDevicePki that finds keys",
       permissions: [`read=${keys}`, "sys=uid"],
-      script: `import { createDevicePki } from "./pki.ts";
+      script: `import { createDevicePki } from "./device.ts";
 await createDevicePki(${JSON.stringify(keys)}, "viewer");`,
     },
     {
       name: "createDevicePki with renew: false",
       permissions: [`read=${keys}`, "sys=uid"],
-      script: `import { createDevicePki } from "./pki.ts";
+      script: `import { createDevicePki } from "./device.ts";
 await createDevicePki(${JSON.stringify(keys)}, "viewer", { renew: false });`,
     },
     {

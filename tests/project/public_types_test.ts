@@ -3,9 +3,9 @@ import { assertEquals } from "@std/assert";
 import type { AssertTrue, IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";
 import * as client from "@degu/degu/client";
+import * as device from "@degu/degu/device";
 import * as files from "@degu/degu/files";
 import * as misc from "@degu/degu/misc";
-import * as pki from "@degu/degu/pki";
 import * as pool from "@degu/degu/pool";
 import * as server from "@degu/degu/server";
 import * as all from "@degu/degu";
@@ -16,7 +16,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
     "LengthEncoderStream ProtocolError Range Response TlsError api bodies buildUri formatAddress " +
-    "makeOutputFromInput parseAddress",
+    "makeOutputFromInput parseAddress printable",
   ],
   client: [client, "Client Connection Response SSLClient buildClientSslctx publicKey256"],
   server: [server, "Request SSLServer Server Session buildServerSslctx publicKey256"],
@@ -25,7 +25,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     "FilesApp TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory " +
     "listTree makeDirectory remoteDigest retry unescapeName upload uploadTree",
   ],
-  pki: [pki, "createDevicePki"],
+  device: [device, "Device DeviceServer Invitation createDevicePki peerOf"],
   pool: [pool, "ServerPool"],
   misc: [
     misc,
@@ -180,8 +180,8 @@ export type OfPool = [
 export type OfTools = [
   AssertTrue<
     IsExact<
-      typeof pki.createDevicePki,
-      (dir: string, name: string, options?: pki.DevicePkiOptions) => Promise<pki.DevicePki>
+      typeof device.createDevicePki,
+      (dir: string, name: string, options?: device.DevicePkiOptions) => Promise<device.DevicePki>
     >
   >,
   AssertTrue<

@@ -8,9 +8,8 @@
 import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
-import { type Authority, readAuthorityText } from "@degu/internal/device/authority.ts";
+import { type Authority, readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
-import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { tempDir } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";
 
@@ -26,7 +25,7 @@ export async function authorityOf(dir: string): Promise<Authority> {
 /** The peers of a device as another process sees and changes them. */
 export async function storeOf(dir: string): Promise<PeerStore> {
   const { id } = await authorityOf(dir);
-  return new PeerStore(dir, id, new ServingRecords(dir), new RecordingLogger());
+  return new PeerStore(dir, id, new RecordingLogger());
 }
 
 /** Writes one device down at another. */

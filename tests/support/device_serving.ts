@@ -8,7 +8,7 @@ import { assert } from "@std/assert";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { type Device, peerOf } from "@degu/degu/device";
-import { readAuthorityText } from "@degu/internal/device/authority.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import type { App } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
 import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";

@@ -14,7 +14,7 @@ import {
   type JoinOptions,
   type Peer,
 } from "@degu/degu/device";
-import { type Authority, readAuthorityText } from "@degu/internal/device/authority.ts";
+import { type Authority, readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { decodeLine, encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { entries, tempDir } from "./directories.ts";
 import { within } from "./raw_peer.ts";

@@ -6,9 +6,8 @@
  * @module
  */
 
-import { readAuthorityText } from "@degu/internal/device/authority.ts";
+import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
-import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 
 /** What is true of two peers after so many changes: the name of the one, and the port of the other. */
 export function stateAfter(changes: number): { name: string; port: number | null } {
@@ -19,7 +18,7 @@ export function stateAfter(changes: number): { name: string; port: number | null
 if (import.meta.main) {
   const [dir = "", ownId = "", last = "", ...certificates] = Deno.args;
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
-  const store = new PeerStore(dir, ownId, new ServingRecords(dir), logger);
+  const store = new PeerStore(dir, ownId, logger);
   const [one, two] = await Promise.all(certificates.map(readAuthorityText));
   for (let changes = Number(last) + 1;; changes++) {
     const { name, port } = stateAfter(changes);

@@ -8,7 +8,7 @@ import { assert } from "@std/assert";
 import * as tls from "node:tls";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import type {
   App,
   AppFunction,

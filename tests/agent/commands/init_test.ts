@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { defaultName } from "@degu/internal/agent/commands/init.ts";
-import { isDeviceName } from "@degu/internal/device/device_name.ts";
+import { isDeviceName } from "@degu/internal/identity/names.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { entries } from "@degu/testing/directories.ts";
 
@@ -40,7 +40,7 @@ Deno.test("an invalid name is a usage error, and leaves nothing behind", async (
   for (const name of ["", "a b", "-x", "x".repeat(64), "naïve"]) {
     const { code, stderr } = await homes.run("one", ["init", `--name=${name}`]);
     assertEquals(code, 2, name);
-    assertMatch(stderr, /--name: need 1 to 63 letters/);
+    assertMatch(stderr, /--name: must be 1 to 63 letters/);
   }
   assertEquals(await entries(homes.path), []);
 });

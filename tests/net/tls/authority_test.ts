@@ -13,7 +13,7 @@ import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { Authorities } from "@degu/internal/net/tls/authority.ts";
-import { createAuthority } from "@degu/internal/pki/certificates.ts";
+import { createAuthority } from "@degu/internal/identity/certificates.ts";
 import {
   assertAuthority,
   meet,

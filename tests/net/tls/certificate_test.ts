@@ -21,7 +21,7 @@ import {
   validityProblem,
 } from "@degu/internal/net/tls/certificate.ts";
 import { hostAddress, nameProblem } from "@degu/internal/net/tls/client_handshake.ts";
-import { createAuthority, createLeaf } from "@degu/internal/pki/certificates.ts";
+import { createAuthority, createLeaf } from "@degu/internal/identity/certificates.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
 import { KEY, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";

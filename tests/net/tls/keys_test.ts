@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { parseCertificate } from "@degu/internal/net/tls/certificate.ts";
 import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
-import { createAuthority, createLeaf } from "@degu/internal/pki/certificates.ts";
+import { createAuthority, createLeaf } from "@degu/internal/identity/certificates.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 
 const ec = (namedCurve: string) => () => generateKeyPairSync("ec", { namedCurve });

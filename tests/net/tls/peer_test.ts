@@ -12,7 +12,7 @@ import {
   presentedChain,
   skipDescriptions,
 } from "@degu/internal/net/tls/peer.ts";
-import { createAuthority, createLeaf } from "@degu/internal/pki/certificates.ts";
+import { createAuthority, createLeaf } from "@degu/internal/identity/certificates.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";

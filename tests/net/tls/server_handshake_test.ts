@@ -10,7 +10,7 @@ import { join } from "@std/path";
 import { type Address, DeguError, EmptyPreambleError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
-import { createDevicePki } from "@degu/degu/pki";
+import { createDevicePki } from "@degu/degu/device";
 import { type App, SSLServer } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";

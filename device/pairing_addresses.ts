@@ -1,0 +1,336 @@
+/**
+ * The addresses that two devices exchange: where each can be reached once they are paired.
+ *
+ * @module
+ */
+
+import { addressText, formatAddress } from "../base/address.ts";
+import {
+  type Address,
+  canonicalDnsName,
+  canonicalIPAddress,
+  type HostAddress,
+  isIPv4LinkLocal,
+  isIPv6,
+  isLinkLocal,
+  isLoopback,
+  isUnixAddress,
+  withoutZone,
+  zoneOf,
+} from "../base/address_rules.ts";
+import type { Socket } from "../base/app/app.ts";
+import { wrongType } from "../base/checks.ts";
+import { checkClientAddress, checkServerAddress, withoutMapping } from "../net/addresses.ts";
+import type { DeviceServices } from "./device_services.ts";
+import { MAX_ADDRESSES } from "./invitation_line.ts";
+
+/**
+ * Checks the addresses of an option, and copies them. Its name takes the place of `address` in errors:
+ * `listen[0][1]: must be …`.
+ *
+ * @throws {TypeError} if they are not an array of addresses.
+ * @throws {RangeError} if a part of one is not allowed.
+ */
+export function checkAddresses(
+  label: string,
+  addresses: readonly Address[],
+  check: (address: Address) => Address,
+): readonly Address[] {
+  if (!Array.isArray(addresses)) throw wrongType(label, "an array of addresses", addresses);
+  return addresses.map((address, i) => {
+    try {
+      return check(address);
+    } catch (error) {
+      const { message } = error as Error;
+      const Class = error instanceof TypeError ? TypeError : RangeError;
+      throw new Class(message.replace(/^address/, `${label}[${i}]`));
+    }
+  });
+}
+
+/**
+ * Checks the `serving` option: where a device can be reached.
+ *
+ * @throws {TypeError} if it is not an array of addresses.
+ * @throws {RangeError} if it has more than 6, or one that can't be reached from another machine.
+ */
+export function checkServing(serving: readonly Address[]): readonly Address[] {
+  const checked = checkAddresses("serving", serving, (address) => {
+    const checked = checkClientAddress(address);
+    if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
+    throw new RangeError(
+      "address: must be an IP address or a DNS name with a port, at which another machine can reach this " +
+        `one; got ${addressText(checked)}`,
+    );
+  });
+  if (checked.length <= MAX_ADDRESSES) return checked;
+  throw new RangeError(
+    `serving: must be at most ${MAX_ADDRESSES} addresses; got ${checked.length}`,
+  );
+}
+
+/**
+ * Returns a function that finds the addresses to send: those given, or those at which servers of the device
+ * listen when it is called.
+ *
+ * @throws {TypeError} or `RangeError` if `serving` is not valid.
+ * @throws {Deno.errors.NotCapable} if `serving` has a wildcard, and `--allow-sys=networkInterfaces` is
+ * missing.
+ */
+export function addressFinder(
+  { serving: records, logger }: DeviceServices,
+  serving: readonly Address[] | undefined,
+): () => Promise<HostAddress[]> {
+  if (serving !== undefined) {
+    const given = checkServing(serving);
+    addressesToSend(given);
+    return () => Promise.resolve(addressesToSend(given));
+  }
+  return async () => {
+    const addresses = await records.addresses();
+    try {
+      return addressesToSend(addresses);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      logger.warn(
+        "pairing: a server listens on a wildcard address, which can't be resolved without " +
+          "--allow-sys=networkInterfaces, so it was not sent: set `serving` to its addresses",
+      );
+      return addressesToSend(addresses.filter((address) => !isWildcard(address)));
+    }
+  };
+}
+
+/**
+ * Checks the `listen` option: where an invitation listens.
+ *
+ * @throws {TypeError} if it is not an array of addresses.
+ * @throws {RangeError} if it has no address, more than 6, or one that is not an IP address.
+ */
+export function checkListen(listen: readonly Address[]): readonly Address[] {
+  const checked = checkAddresses("listen", listen, (address) => {
+    const checked = checkServerAddress(address);
+    if (!isUnixAddress(checked)) return checked;
+    throw new RangeError("address: must be an IP address with a port; got a Unix socket");
+  });
+  if (checked.length > 0 && checked.length <= MAX_ADDRESSES) return checked;
+  throw new RangeError(
+    `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${checked.length}; omit it for every ` +
+      "address of this machine",
+  );
+}
+
+/**
+ * The addresses as they are sent: only those that another machine can use, link-local ones without their
+ * scope, which has a meaning on this machine only. Needs `--allow-sys=networkInterfaces` for wildcards.
+ */
+export function addressesToSend(
+  addresses: readonly Address[],
+  findInterfaces?: FindInterfaces,
+): HostAddress[] {
+  const sent = new Map<string, HostAddress>();
+  for (const address of withoutWildcards(addresses, findInterfaces)) {
+    const host = hostAsSent(address);
+    if (host === null || !isHost(host) || sent.size === MAX_ADDRESSES) continue;
+    const port = Number(address[1]);
+    sent.set(`${host} ${port}`, [host, port]);
+  }
+  return [...sent.values()];
+}
+
+/**
+ * Reads the addresses that another device sent.
+ *
+ * @throws {RangeError} unless it is a list of at most 6 IP addresses or DNS names, each with a port.
+ */
+export function readAddresses(value: unknown): HostAddress[] {
+  if (!Array.isArray(value)) throw new RangeError("its addresses are not a list");
+  if (value.length > MAX_ADDRESSES) {
+    throw new RangeError(`it has ${value.length} addresses; at most ${MAX_ADDRESSES} are allowed`);
+  }
+  return value.map((item) => {
+    const [host, port] = Array.isArray(item) && item.length === 2 ? item : [];
+    const isPort = Number.isInteger(port) && port >= 1 && port <= 65535;
+    if (typeof host === "string" && isPort && isHost(host)) return [host, port];
+    throw new RangeError("one of its addresses is not an IP address or a DNS name with a port");
+  });
+}
+
+/** The host of an address in the one form that is sent; `null` for a Unix socket. */
+function hostAsSent(address: Address): string | null {
+  if (isUnixAddress(address)) return null;
+  const [host] = address;
+  return canonicalIPAddress(withoutZone(host)) ?? host;
+}
+
+/** True for a DNS name, or the canonical form of an IP address that is neither multicast nor a wildcard. */
+function isHost(host: string): boolean {
+  const canonical = canonicalIPAddress(host);
+  if (canonical === null) return !host.endsWith(".") && canBeStored(host);
+  const isMulticast = /^(?:22[4-9]|23\d|24\d|25\d)\.|^ff[0-9a-f]{2}:/.test(host);
+  return canonical === host && !isMulticast && !isWildcard([host, 0]);
+}
+
+/** True for a DNS name that has a text form, in which addresses are stored. */
+function canBeStored(name: string): boolean {
+  if (canonicalDnsName(name) === null) return false;
+  try {
+    formatAddress([name, 1]);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Adds the scope of the interface that the pairing used to link-local addresses. If that is unknown, they
+ * can't be used and are left out.
+ */
+export function withScope(
+  addresses: readonly HostAddress[],
+  findScope: () => number | null,
+): Address[] {
+  if (!addresses.some(([host]) => isLinkLocal(host))) return [...addresses];
+  const scope = findScope();
+  return addresses.flatMap(([host, port]): Address[] => {
+    if (!isLinkLocal(host)) return [[host, port]];
+    return scope === null ? [] : [[host, port, 0, scope]];
+  });
+}
+
+/**
+ * The number of the interface that a connection uses; `null` if that can't be found. Needs
+ * `--allow-sys=networkInterfaces` unless the address has a scope.
+ *
+ * @param address The remote address of the connection.
+ */
+export function scopeOfConnection(
+  address: Address | null,
+  { localAddr }: Socket,
+  findInterfaces: FindInterfaces = Deno.networkInterfaces,
+): number | null {
+  if (address !== null && !isUnixAddress(address)) {
+    const [host, , , scope = 0] = address;
+    const zone = zoneOf(host);
+    if (scope !== 0) return scope;
+    if (zone !== null && /^[1-9]\d*$/.test(zone)) return Number(zone);
+  }
+  const { hostname } = (localAddr ?? {}) as Partial<Deno.NetAddr>;
+  if (hostname === undefined) return null;
+  try {
+    return scopeOfOwn(hostname, findInterfaces());
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return null;
+    throw error;
+  }
+}
+
+/** The fields of an interface that are used here. */
+export type Interface = Pick<
+  Deno.NetworkInterfaceInfo,
+  "family" | "name" | "address" | "scopeid"
+>;
+
+/** Lists the interfaces; needs `--allow-sys=networkInterfaces`. */
+type FindInterfaces = () => readonly Interface[];
+
+/** The kinds of addresses, the most useful to a peer first. */
+const KINDS: readonly ((own: Interface) => boolean)[] = [
+  ({ family, address }) => family === "IPv4" && !isIPv4LinkLocal(address),
+  ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
+  ({ family }) => family === "IPv6",
+  () => true,
+];
+
+/**
+ * The addresses of this machine that a peer can use, with the port 0: the loopback ones only if there are no
+ * others. The most useful are first, and one of each interface is before the second of any, so that the
+ * first few are a good choice. Needs `--allow-sys=networkInterfaces`.
+ */
+export function ownAddresses(
+  interfaces: readonly Interface[] = Deno.networkInterfaces(),
+): Address[] {
+  const outward = interfaces.filter(({ address }) => !isLoopback(address));
+  const usable = outward.length > 0 ? outward : interfaces;
+  const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap(rankWithin);
+  ranked.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
+  return ranked.map(({ own }) => addressOf(own));
+}
+
+/** Ranks the addresses of one interface: the first of each kind by its use, then the second of each. */
+function rankWithin(
+  addresses: readonly Interface[],
+): { own: Interface; kind: number; rank: number }[] {
+  const byKind = Map.groupBy(addresses, kindOf);
+  const sorted = addresses.map((own) => {
+    const kind = kindOf(own);
+    return { own, kind, nth: byKind.get(kind)!.indexOf(own) };
+  }).sort((a, b) => a.nth - b.nth || a.kind - b.kind);
+  return sorted.map(({ own, kind }, rank) => ({ own, kind, rank }));
+}
+
+/**
+ * Replaces wildcards, `0.0.0.0` and `::`, with the addresses of this machine and the same port. Needs
+ * `--allow-sys=networkInterfaces` if there is a wildcard.
+ */
+export function withoutWildcards(
+  addresses: readonly Address[],
+  findInterfaces: FindInterfaces = Deno.networkInterfaces,
+): Address[] {
+  return addresses.flatMap((address) => {
+    if (!isWildcard(address)) return [address];
+    const [host, port] = address as Exclude<Address, string | Uint8Array>;
+    const all = ownAddresses(findInterfaces()) as Exclude<Address, string | Uint8Array>[];
+    // `::` accepts IPv4, too.
+    const reached = all.filter(([own]) => isIPv6(host) || !isIPv6(own));
+    return reached.map(([own, , ...scope]) => [own, port, ...scope] as unknown as Address);
+  });
+}
+
+/** True for `0.0.0.0` and `::`. */
+function isWildcard(address: Address): boolean {
+  if (isUnixAddress(address)) return false;
+  const canonical = canonicalIPAddress(withoutZone(address[0]));
+  return canonical === "0.0.0.0" || canonical === "::";
+}
+
+/**
+ * The numbers of the interfaces with a link-local IPv6 address, on which link-local peers can be. Needs
+ * `--allow-sys=networkInterfaces`.
+ */
+export function linkLocalScopes(
+  interfaces: readonly Interface[] = Deno.networkInterfaces(),
+): number[] {
+  const scopes = interfaces.flatMap(({ address, scopeid }) =>
+    isLinkLocal(address) && scopeid ? [scopeid] : []
+  );
+  return [...new Set(scopes)];
+}
+
+/**
+ * The number of the interface with this address; `null` if no interface has it, several have it, or the
+ * interface has no link-local address. Needs `--allow-sys=networkInterfaces`.
+ *
+ * @param host The local IP address of a connection.
+ */
+export function scopeOfOwn(
+  host: string,
+  interfaces: readonly Interface[] = Deno.networkInterfaces(),
+): number | null {
+  const wanted = canonicalIPAddress(withoutZone(withoutMapping(host)));
+  const names = interfaces
+    .filter(({ address }) => canonicalIPAddress(address) === wanted)
+    .map(({ name }) => name);
+  const [name, ...others] = new Set(names);
+  if (name === undefined || others.length > 0) return null;
+  const [scope = null] = linkLocalScopes(interfaces.filter((each) => each.name === name));
+  return scope;
+}
+
+function kindOf(own: Interface): number {
+  return KINDS.findIndex((isOfKind) => isOfKind(own));
+}
+
+function addressOf({ address, scopeid }: Interface): Address {
+  return isLinkLocal(address) ? [address, 0, 0, scopeid ?? 0] : [address, 0];
+}

@@ -1,0 +1,76 @@
+/**
+ * Whether a peer is trusted: the one place that answers.
+ *
+ * The files of the peers say who is trusted. {@linkcode PeerStore} reads them whenever they may have changed, and
+ * here that becomes one signal for each peer, which is aborted as soon as its file is found gone: by `forget` in this
+ * process at once, by another process within a second. Everything that may only go on while the peer is trusted (a
+ * session, also while its `onConnect` runs, a connection attempt, a connection) listens to it, and closes itself.
+ *
+ * A signal is late by the time that it takes to notice another process. So whoever is about to let a peer in, or to take a
+ * step that can't be undone, asks {@linkcode Trusted.confirm}, which reads the file. A peer that is paired again has
+ * another signal: what the old one has ended stays ended.
+ *
+ * @module
+ */
+
+import type { SessionTrust } from "../base/app/session.ts";
+import { ConnectionClosedError, quote } from "../base/errors.ts";
+import type { Peer } from "./peer.ts";
+import type { PeerStore } from "./peer_store.ts";
+
+/** A peer that was trusted when it was last read. */
+export interface Trusted extends SessionTrust {
+  /** The peer as it was then. */
+  readonly peer: Peer;
+}
+
+/** The signals of the peers of a device. */
+export class TrustSignals {
+  readonly #peers: PeerStore;
+  readonly #controllers = new Map<string, AbortController>();
+  readonly #stop: () => void;
+  #isOver = false;
+
+  /** Follows a store. */
+  constructor(peers: PeerStore) {
+    this.#peers = peers;
+    this.#stop = peers.onChange(() => this.#endForgotten());
+  }
+
+  /** The peer with this id, if it was trusted when the peers were last read; `null` otherwise. */
+  find(id: string | null): Trusted | null {
+    const peer = this.#peers.current.find((each) => each.id === id);
+    if (peer === undefined || this.#isOver) return null;
+    let controller = this.#controllers.get(peer.id);
+    if (controller === undefined) {
+      this.#controllers.set(peer.id, controller = new AbortController());
+    }
+    const { signal } = controller;
+    return { peer, signal, confirm: () => this.#confirm(peer.id, signal) };
+  }
+
+  /** Reads the peer's own file. */
+  async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
+    const isStored = await this.#peers.read(id) !== null;
+    // Everything else that depends on it is to end, too, and not only when the watch has seen it.
+    if (!isStored) await this.#peers.tryRefresh();
+    return isStored && !signal.aborted;
+  }
+
+  #endForgotten(): void {
+    const known = new Set(this.#peers.current.map(({ id }) => id));
+    for (const [id, controller] of this.#controllers) {
+      if (known.has(id)) continue;
+      this.#controllers.delete(id);
+      controller.abort(new ConnectionClosedError(`the peer ${quote(id)} was forgotten`));
+    }
+  }
+
+  /** Aborts all signals: from then on no peer is trusted. */
+  end(reason: unknown): void {
+    this.#isOver = true;
+    this.#stop();
+    for (const controller of this.#controllers.values()) controller.abort(reason);
+    this.#controllers.clear();
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * The authority of a device: the only kind of certificate that two devices exchange.
+ *
+ * @module
+ */
+
+import { readCertificate } from "../net/tls/authority.ts";
+import {
+  type Certificate,
+  fingerprint256,
+  formatPem,
+  parseCertificate,
+} from "../net/tls/certificate.ts";
+import { DerReader, TAG } from "../net/tls/der.ts";
+import { publicKeyOf, verifySignature } from "../net/tls/keys.ts";
+import { loadBuiltin } from "../net/tls/modules.ts";
+import { deviceId } from "./names.ts";
+
+/** Certificates that `createDevicePki` makes have about 500; a longer one is suspicious. */
+export const MAX_AUTHORITY_BYTES = 2048;
+
+/** The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). */
+const P256_KEY_BEGIN = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
+const P256_KEY_BYTES = 91;
+/** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
+const ECDSA_SHA256 = "300a06082a8648ce3d040302";
+
+/** The authority of a device. */
+export interface Authority {
+  /** Its certificate, as PEM text. */
+  readonly certificate: string;
+  /** The same in DER. */
+  readonly der: Uint8Array;
+  /** SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
+  readonly publicKey256: string;
+  /** The id of the device. */
+  readonly id: string;
+}
+
+/**
+ * Reads the certificate of a device's authority, in DER.
+ *
+ * Whatever it accepts becomes a root of trust, so there is one form, that of `createDevicePki`: version
+ * 3, a key on P-256 with both coordinates, signed with that key (ECDSA with SHA-256), CA:TRUE and
+ * keyCertSign, no name constraints and no unknown critical extension.
+ *
+ * @throws {RangeError} if it is anything else; the message quotes nothing of it.
+ */
+// deno-lint-ignore require-await -- so that it rejects
+export async function readAuthority(der: Uint8Array): Promise<Authority> {
+  if (der.length > MAX_AUTHORITY_BYTES) {
+    throw bad(`it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`);
+  }
+  const certificate = parse(der);
+  const problem = problemOf(certificate);
+  if (problem !== null) throw bad(problem);
+  const { raw, publicKey } = certificate;
+  const { createHash } = loadBuiltin("node:crypto");
+  return Object.freeze({
+    certificate: formatPem(raw),
+    der: raw,
+    publicKey256: fingerprint256(publicKey),
+    id: deviceId(createHash("sha256").update(publicKey).digest()),
+  });
+}
+
+/**
+ * Reads the certificate of a device's authority from PEM text, as {@linkcode readAuthority} does.
+ *
+ * @throws {RangeError} if it is anything else.
+ */
+export async function readAuthorityText(pem: string): Promise<Authority> {
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  let der;
+  try {
+    der = new X509Certificate(pem).raw;
+  } catch {
+    throw bad("it is not a certificate in PEM form");
+  }
+  const authority = await readAuthority(der);
+  if (authority.certificate === pem) return authority;
+  throw bad("its PEM text is not in canonical form");
+}
+
+/**
+ * Reports whether an authority has signed a certificate directly, with no other in between.
+ *
+ * @param authority Its certificate, as PEM text that {@linkcode readAuthorityText} has accepted.
+ * @param der The certificate to check.
+ */
+export function hasSigned(authority: string, der: Uint8Array): boolean {
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  const { key } = readCertificate(new X509Certificate(authority).raw);
+  return key !== null && verifySignature(readCertificate(der).certificate, key);
+}
+
+function bad(problem: string): RangeError {
+  return new RangeError(`Not the certificate of a device's authority: ${problem}`);
+}
+
+function parse(der: Uint8Array): Certificate {
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  try {
+    checkForm(der);
+    // Two parsers must agree that it is a certificate.
+    new X509Certificate(der);
+    return parseCertificate(der);
+  } catch {
+    throw bad("it can't be read as one certificate in DER");
+  }
+}
+
+/** Checks that nothing comes before, after or in between, and that both algorithm fields are equal. */
+function checkForm(der: Uint8Array): void {
+  const outside = new DerReader(der);
+  const whole = outside.enter(TAG.sequence);
+  const signed = whole.takeWhole(TAG.sequence);
+  const body = new DerReader(signed).enter(TAG.sequence);
+  const outerBytes = whole.takeWhole(TAG.sequence);
+  const outer = outerBytes.toHex();
+  const signature = whole.take(TAG.bitString);
+  // The unsigned parts could have other encodings: with unused bits, or longer lengths.
+  const length = encodedLength(
+    signed.length + outerBytes.length + encodedLength(signature.length),
+  );
+  if (signature[0] !== 0 || der.length !== length) throw new RangeError("not DER");
+  body.take(0xa0);
+  body.take(TAG.integer);
+  const inner = body.takeWhole(TAG.sequence).toHex();
+  for (let i = 0; i < 4; i++) body.take(TAG.sequence);
+  body.take(0xa3);
+  const isWhole = outside.done && whole.done && body.done;
+  if (!isWhole || inner !== ECDSA_SHA256 || outer !== ECDSA_SHA256) {
+    throw new RangeError("the certificate has another form");
+  }
+}
+
+/** The length of a DER element with its header, given the length of its content, which is below 64 KiB. */
+function encodedLength(contentLength: number): number {
+  const lengthBytes = contentLength < 0x80 ? 1 : contentLength < 0x100 ? 2 : 3;
+  return 1 + lengthBytes + contentLength;
+}
+
+function problemOf(certificate: Certificate): string | null {
+  const { version, publicKey, isAuthority, links } = certificate;
+  if (version !== 3) return `it must have version 3; got ${version}`;
+  if (publicKey.length !== P256_KEY_BYTES || !publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
+    return "its key is not on P-256 with both coordinates";
+  }
+  if (!isAuthority) return "its basicConstraints don't say CA:TRUE";
+  if (!links.hasKeyUsage || !links.maySignCertificates) {
+    return "its keyUsage doesn't say keyCertSign";
+  }
+  if (links.uncheckedRules !== null) {
+    return "it has constraints on names or an unknown critical extension";
+  }
+  if (links.issuer.toHex() !== links.subject.toHex()) return "another authority has issued it";
+  const key = publicKeyOf(certificate);
+  const isSigned = key !== null && verifySignature(certificate, key);
+  return isSigned ? null : "it is not signed with its own key";
+}

@@ -1,0 +1,121 @@
+/**
+ * The identity of an open device: loaded, and renewed as long as it is open.
+ *
+ * @module
+ */
+
+import type { Logger } from "../net/standard_logger.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import {
+  type CheckedIdentity,
+  checkIdentity,
+  type ClientSslctx,
+  clientSslctxOf,
+  type ServerSslctx,
+  serverSslctxOf,
+} from "../net/tls/context.ts";
+import { type Authority, readAuthorityText } from "./authority.ts";
+import { type CertificateLife, openDevicePki } from "./device_pki.ts";
+
+/** What was read of an identity. */
+interface Loaded {
+  readonly authority: Authority;
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** A peer, or an authority: its certificate is PEM text. */
+interface HasCertificate {
+  readonly certificate: string;
+}
+
+/** The identity of a device: its authority, and contexts of TLS with its certificate as it is now. */
+export class DeviceIdentity {
+  /** The device's own authority, which does not change. */
+  readonly authority: Authority;
+  readonly #load: () => Promise<Loaded>;
+  readonly #logger: Logger;
+  readonly #listeners = new Set<() => void>();
+  readonly #logged: Set<string>;
+  #loaded: Loaded;
+  #checked: CheckedIdentity;
+  /** Creating a context takes longer than a handshake, and a peer is the same object until its file changes. */
+  #clientContexts = new WeakMap<HasCertificate, ClientSslctx>();
+
+  private constructor(
+    loaded: Loaded,
+    load: () => Promise<Loaded>,
+    logger: Logger,
+    logged: Set<string>,
+  ) {
+    this.authority = loaded.authority;
+    this.#loaded = loaded;
+    this.#checked = checkIdentity(loaded.cert, loaded.key);
+    this.#load = load;
+    this.#logger = logger;
+    this.#logged = logged;
+  }
+
+  /** Loads an identity, or creates it if there is none. */
+  static async open(
+    dir: string,
+    name: string,
+    life: CertificateLife,
+    logger: Logger,
+  ): Promise<DeviceIdentity> {
+    const logged = new Set<string>();
+    const load = async () => {
+      const { caFile, certFile, keyFile, warnings } = await openDevicePki(dir, name, {}, life);
+      for (const warning of warnings) {
+        if (!logged.has(warning)) logger.warn(warning);
+        logged.add(warning);
+      }
+      return {
+        authority: await readAuthorityText(await Deno.readTextFile(caFile)),
+        cert: await Deno.readTextFile(certFile),
+        key: await Deno.readTextFile(keyFile),
+      };
+    };
+    return new DeviceIdentity(await load(), load, logger, logged);
+  }
+
+  /** A server's context: for clients of these, or for every client with `null`. */
+  serverContext(trusted: readonly HasCertificate[] | null): ServerSslctx {
+    return serverSslctxOf(this.#checked, trusted?.map(({ certificate }) => certificate) ?? null);
+  }
+
+  /** A client's context, for every server of one authority. */
+  clientContext(trusted: HasCertificate): ClientSslctx {
+    let context = this.#clientContexts.get(trusted);
+    if (context === undefined) {
+      context = clientSslctxOf(this.#checked, trusted.certificate);
+      this.#clientContexts.set(trusted, context);
+    }
+    return context;
+  }
+
+  /** Calls a function after each renewal, until the returned function is called. */
+  onRenewal(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Renews the certificate if that is due, and loads one that another process has renewed. Never rejects. */
+  async refresh(): Promise<void> {
+    try {
+      const loaded = await this.#load();
+      if (loaded.authority.id !== this.authority.id) {
+        throw new Error("the identity was replaced; open the device again");
+      }
+      if (loaded.cert === this.#loaded.cert && loaded.key === this.#loaded.key) return;
+      this.#checked = checkIdentity(loaded.cert, loaded.key);
+      this.#loaded = loaded;
+      this.#clientContexts = new WeakMap();
+      for (const listener of [...this.#listeners]) listener();
+    } catch (error) {
+      const message = `the identity of the device can't be looked at: ${plainMessageOf(error)}`;
+      if (!this.#logged.has(message)) this.#logger.error(message);
+      this.#logged.add(message);
+    }
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * Names and ids: of devices and peers, of a device's certificate, and what identifies a device.
+ *
+ * @module
+ */
+
+import { quote, typeName } from "../base/errors.ts";
+import { isHostName } from "./certificates.ts";
+
+/** The most characters in a name: the limit of a DNS label. */
+export const MAX_NAME_LENGTH = 63;
+const NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
+
+/** Reports whether a text is a valid name of a device. */
+export function isDeviceName(text: string): boolean {
+  return NAME.test(text) && !isDeviceId(text.toLowerCase());
+}
+
+/**
+ * Checks the name of a device.
+ *
+ * @param option The name of the option in errors.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it is not valid.
+ */
+export function checkDeviceName(option: string, name: string): string {
+  if (typeof name !== "string") {
+    throw new TypeError(`${option}: must be a string; got ${typeName(name)}`);
+  }
+  if (isDeviceName(name)) return name;
+  throw new RangeError(
+    `${option}: must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
+      `and not an id of a device; got ${quote(name)}`,
+  );
+}
+
+/** The form in which names are compared. */
+export function nameKey(name: string): string {
+  return name.toLowerCase();
+}
+
+/** A name that is not taken: the given one, or with `-2`, `-3` and so on, shortened to fit. */
+export function freeName(name: string, taken: ReadonlySet<string>): string {
+  let free = name;
+  for (let number = 2; taken.has(nameKey(free)); number++) {
+    const suffix = `-${number}`;
+    free = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
+  }
+  return free;
+}
+
+/** RFC 4648 §6, in lower case. */
+const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
+/** 256 bits are 51 characters and one bit: the last character has only two possible values. */
+const ID = /^[a-z2-7]{51}[aq]$/;
+
+/** Reports whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
+export function isDeviceId(text: string): boolean {
+  return ID.test(text);
+}
+
+/** The id of the device whose authority's key has this SHA-256, given as 32 bytes. */
+export function deviceId(sha256: Uint8Array): string {
+  let text = "";
+  let bits = 0;
+  let value = 0;
+  for (const byte of sha256) {
+    value = value << 8 | byte;
+    bits += 8;
+    while (bits >= 5) {
+      bits -= 5;
+      text += ALPHABET[value >> bits & 31];
+      value &= (1 << bits) - 1;
+    }
+  }
+  return bits === 0 ? text : text + ALPHABET[value << 5 - bits & 31];
+}
+
+/** A common name has at most this many characters (RFC 5280 appendix A.1, ub-common-name). */
+const MAX_COMMON_NAME_LENGTH = 64;
+
+/** The suffix of a derived name: 64 bits, so two device names don't collide by chance. */
+const DIGEST_DIGITS = 16;
+
+/** A label of a DNS name has at most 63 characters (RFC 1035 §2.3.4). */
+const MAX_READABLE_LENGTH = 63 - DIGEST_DIGITS - 1;
+
+/** The prefix of a name without ASCII letters and digits. */
+const NOT_READABLE = "device";
+
+const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
+
+/**
+ * Derives the name of a device's directory and certificate: always a DNS name in lower case, of at
+ * most 64 characters, and the same for all time.
+ *
+ * A name that already is such a DNS name is used as it is. Every other one becomes the letters and
+ * digits that it has or is composed of, with hyphens between, and 16 hexadecimal digits of its SHA-256
+ * (of the UTF-8 of its Normalization Form C), which keep names apart that look alike without what was
+ * left out: `"Anna's camera"` becomes `"anna-s-camera-ca91…"`.
+ *
+ * @throws {RangeError} if it is empty, begins or ends with white space, or has a control character,
+ * a line break or half of a surrogate pair.
+ */
+export async function deriveDnsName(name: string): Promise<string> {
+  checkGivenName(name);
+  if (name.length <= MAX_COMMON_NAME_LENGTH && isHostName(name)) return name;
+  const text = new TextEncoder().encode(name.normalize("NFC"));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text)).toHex();
+  return `${readablePart(name)}-${digest.slice(0, DIGEST_DIGITS)}`;
+}
+
+/** What keeps control characters out also finds the line that was read with its end, from a file. */
+function checkGivenName(name: string): void {
+  const rule = name.trim() === ""
+    ? "must not be empty"
+    : name.trim() !== name
+    ? "must not begin or end with white space"
+    : LINE_BREAK_OR_CONTROL.test(name)
+    ? "must not have a control character or a line break"
+    : name.isWellFormed()
+    ? null
+    : "must not have half of a surrogate pair";
+  if (rule !== null) throw new RangeError(`name: ${rule}; got ${quote(name)}`);
+}
+
+/** Only for people who look into the directory or at a certificate. */
+function readablePart(name: string): string {
+  const letters = name.normalize("NFKD").replaceAll(/\p{M}+/gu, "").toLowerCase();
+  const words = letters.match(/[0-9a-z]+/g) ?? [NOT_READABLE];
+  return words.join("-").slice(0, MAX_READABLE_LENGTH).replace(/-$/, "");
+}

@@ -1,0 +1,248 @@
+/** The addresses that two devices exchange, and those of this machine. */
+import { assertEquals, assertThrows } from "@std/assert";
+import type { Address } from "@degu/degu/base";
+import {
+  addressesToSend,
+  checkListen,
+  checkServing,
+  type Interface,
+  linkLocalScopes,
+  ownAddresses,
+  readAddresses,
+  scopeOfConnection,
+  scopeOfOwn,
+  withoutWildcards,
+  withScope,
+} from "@degu/internal/device/pairing_addresses.ts";
+
+const INTERFACES = [
+  { family: "IPv4", name: "eth0", address: "192.168.1.7", scopeid: null },
+  { family: "IPv6", name: "eth0", address: "fe80::7", scopeid: 2 },
+] as const;
+const interfaces = () => INTERFACES;
+const never = () => {
+  throw new Error("asked");
+};
+const unchecked = <T>(value: unknown): T => value as T;
+
+Deno.test("addresses of another device may be IP addresses or DNS names, each with a port", () => {
+  const allowed = [
+    [],
+    [["192.0.2.1", 1], ["2001:db8::1", 65535], ["fe80::1", 80], ["127.0.0.1", 80], ["::1", 80]],
+    [["camera.local", 80], ["a", 1], ["my_camera-1.example.com", 443], ["10.0.0.1", 80]],
+    Array(6).fill(["10.0.0.1", 80]),
+  ];
+  for (const addresses of allowed) assertEquals(readAddresses(addresses) as unknown, addresses);
+});
+
+Deno.test("all other addresses from another device are refused", () => {
+  const list: unknown[] = [null, {}, "10.0.0.1:80", 7, { length: 1, 0: ["10.0.0.1", 80] }];
+  for (const value of list) assertThrows(() => readAddresses(value), RangeError, "not a list");
+  assertThrows(() => readAddresses(Array(7).fill(["10.0.0.1", 80])), RangeError, "7 addresses");
+  const ports = [0, -1, 65536, 1.5, "80", null, NaN, Infinity, [80]];
+  const hosts = [
+    ..."/run/a.socket,\0name,unix:/run/a.socket,unix:@name,@name,,.,..,a..b,a b,a/b,a:1,a%,%".split(
+      ",",
+    ),
+    ..."0.0.0.0,::,0:0::0,224.0.0.1,239.255.255.255,255.255.255.255,ff02::1,1.2.3,1.2.3.4.5".split(
+      ",",
+    ),
+    ..."01.2.3.4,1.2.3.04,0x7f.1,127.1,[::1],::1%1,fe80::1%eth0,FE80::1,2001:db8:0::1,a.".split(
+      ",",
+    ),
+    ..."http://a,user@a,a#b,a?b,unix,é.example,\u212a.local,a\nb".split(","),
+    "a".repeat(64),
+    "a.".repeat(127) + "a",
+    null,
+    7,
+    ["10.0.0.1"],
+  ];
+  const items: unknown[] = [
+    ...ports.map((port) => ["10.0.0.1", port]),
+    ...hosts.map((host) => [host, 80]),
+    ["10.0.0.1"],
+    ["10.0.0.1", 80, 0, 0],
+    ["fe80::1", 80, 0, 3],
+    "10.0.0.1:80",
+    { host: "10.0.0.1", port: 80 },
+    null,
+    [],
+  ];
+  for (const item of items) {
+    assertThrows(() => readAddresses([item]), RangeError, "IP address", Deno.inspect(item));
+  }
+});
+
+Deno.test("link-local addresses get the interface of the pairing, and are left out without one", () => {
+  assertEquals(withScope([["fe80::1", 80], ["10.0.0.1", 80]], () => 3), [
+    ["fe80::1", 80, 0, 3],
+    ["10.0.0.1", 80],
+  ]);
+  assertEquals(withScope([["fe80::1", 80], ["10.0.0.1", 80]], () => null), [["10.0.0.1", 80]]);
+  assertEquals(withScope([["169.254.1.1", 80], ["a", 80]], never), [["169.254.1.1", 80], [
+    "a",
+    80,
+  ]]);
+});
+
+Deno.test("the interface of a connection is that of its remote address, or of its local one", () => {
+  const socket = (hostname?: string) => ({
+    localAddr: hostname && { transport: "tcp", hostname, port: 1 },
+    read: never,
+    write: never,
+    close: never,
+  });
+  assertEquals(scopeOfConnection(["fe80::9", 1, 0, 5], socket(), never), 5);
+  assertEquals(scopeOfConnection(["fe80::9%4", 1], socket(), never), 4);
+  assertEquals(scopeOfConnection(["192.168.1.9", 1], socket("192.168.1.7"), interfaces), 2);
+  assertEquals(scopeOfConnection(["::1", 1], socket("::ffff:192.168.1.7"), interfaces), 2);
+  assertEquals(scopeOfConnection(null, socket("127.0.0.1"), interfaces), null);
+  assertEquals(scopeOfConnection(null, socket(), never), null);
+  const denied = () => {
+    throw new Deno.errors.NotCapable("no");
+  };
+  assertEquals(scopeOfConnection(null, socket("192.168.1.7"), denied), null);
+});
+
+Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no duplicates", () => {
+  const own: Address[] = [
+    ["fe80::7", 80, 0, 2],
+    ["fe80::7%eth0", 80],
+    ["0.0.0.0", 7443],
+    ["192.168.1.7", 7443],
+    "/run/a.socket",
+    new Uint8Array([0, 97]),
+    ["unix", 80],
+    ["camera.local", 80],
+  ];
+  const sent = addressesToSend(own, interfaces);
+  assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ["camera.local", 80]]);
+  assertEquals(readAddresses(sent), sent);
+  const many = [1, 2, 3, 4, 5, 6, 7].map((port): Address => ["10.0.0.1", port]);
+  assertEquals(addressesToSend(many, never).length, 6);
+});
+
+Deno.test("serving accepts up to six addresses that another machine can reach", () => {
+  const given: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2], ["::", 80]];
+  assertEquals(checkServing(given), given);
+  assertEquals(checkServing([]), []);
+  const table: [unknown, new () => Error][] = [
+    ["10.0.0.1:80", TypeError],
+    [["10.0.0.1:80"], RangeError],
+    [[["10.0.0.1"]], TypeError],
+    [[["10.0.0.1", 0]], RangeError],
+    [[["224.0.0.1", 80]], RangeError],
+    [[["a.", 80]], RangeError],
+    [[["unix", 80]], RangeError],
+    [["/run/a.socket"], RangeError],
+    [[new Uint8Array([0, 97])], RangeError],
+    [Array(7).fill(["10.0.0.1", 80]), RangeError],
+  ];
+  for (const [value, error] of table) {
+    assertThrows(() => checkServing(unchecked(value)), error, undefined, Deno.inspect(value));
+  }
+});
+
+Deno.test("listen accepts one to six IP addresses", () => {
+  const given: Address[] = [["10.0.0.1", 0], ["::", 80]];
+  assertEquals(checkListen(given), given);
+  const table: [unknown, new () => Error][] = [
+    [null, TypeError],
+    [[], RangeError],
+    [[["a.local", 80]], RangeError],
+    [["/run/a.socket"], RangeError],
+    [[new Uint8Array(0)], RangeError],
+    [Array(7).fill(["10.0.0.1", 0]), RangeError],
+  ];
+  for (const [value, error] of table) {
+    assertThrows(() => checkListen(unchecked(value)), error, undefined, Deno.inspect(value));
+  }
+});
+
+const of = (name: string, address: string, scopeid: number | null = null): Interface => ({
+  name,
+  address,
+  scopeid,
+  family: address.includes(":") ? "IPv6" : "IPv4",
+});
+
+const LOOPBACK = [of("lo", "127.0.0.1"), of("lo", "::1", 0)];
+const HOME = [
+  ...LOOPBACK,
+  of("eth0", "169.254.3.4"),
+  of("eth0", "fe80::1", 2),
+  of("eth0", "2001:db8::1", 0),
+  of("eth0", "192.168.1.7"),
+  of("eth0", "192.168.1.8"),
+  of("eth0", "2001:db8::2", 0),
+];
+
+Deno.test("own addresses list the most useful first, and loopback ones never with others", () => {
+  assertEquals(ownAddresses(HOME), [
+    ["192.168.1.7", 0],
+    ["2001:db8::1", 0],
+    ["fe80::1", 0, 0, 2],
+    ["169.254.3.4", 0],
+    ["192.168.1.8", 0],
+    ["2001:db8::2", 0],
+  ]);
+});
+
+Deno.test("own addresses list one per interface before a second of any", () => {
+  const bridges = [1, 2, 3].map((i) => of(`br${i}`, `172.17.${i}.1`));
+  const cable = of("eth1", "fe80::2", 9);
+  assertEquals(ownAddresses([...HOME, ...bridges, cable]).slice(0, 6), [
+    ["192.168.1.7", 0],
+    ["172.17.1.1", 0],
+    ["172.17.2.1", 0],
+    ["172.17.3.1", 0],
+    ["fe80::2", 0, 0, 9],
+    ["2001:db8::1", 0],
+  ]);
+});
+
+Deno.test("own addresses are the loopback ones if there are no others", () => {
+  assertEquals(ownAddresses(LOOPBACK), [["127.0.0.1", 0], ["::1", 0]]);
+  assertEquals(ownAddresses([]), []);
+});
+
+Deno.test("a wildcard is replaced by the addresses of this machine, with its port", () => {
+  const rest: Address[] = [["10.0.0.1", 5], "/run/a.socket"];
+  assertEquals(withoutWildcards([["0.0.0.0", 7443], ...rest], () => HOME), [
+    ["192.168.1.7", 7443],
+    ["169.254.3.4", 7443],
+    ["192.168.1.8", 7443],
+    ...rest,
+  ]);
+  for (const wildcard of [["::", 1], ["0::0", 1], ["::", 1, 0, 0]] as const) {
+    assertEquals(
+      withoutWildcards([wildcard as Address], () => HOME),
+      ownAddresses(HOME).map(([host, , ...scope]) => [host, 1, ...scope] as unknown as Address),
+    );
+  }
+});
+
+Deno.test("the interfaces are read only if there is a wildcard", () => {
+  const given: Address[] = [["127.0.0.1", 0], ["::1", 0], "/run/a.socket", new Uint8Array(0)];
+  const ask = () => {
+    throw new Error("asked");
+  };
+  assertEquals(withoutWildcards(given, ask), given);
+});
+
+Deno.test("the interface of a connection is found by its local address", () => {
+  assertEquals(scopeOfOwn("192.168.1.8", HOME), 2);
+  assertEquals(scopeOfOwn("::ffff:192.168.1.8", HOME), 2);
+  assertEquals(scopeOfOwn("fe80::1%eth0", HOME), 2);
+  assertEquals(scopeOfOwn("127.0.0.1", HOME), null); // lo has no link-local address
+  assertEquals(scopeOfOwn("192.168.1.9", HOME), null);
+  assertEquals(scopeOfOwn("192.168.1.7", [...HOME, of("eth1", "192.168.1.7")]), null);
+  assertEquals(linkLocalScopes([...HOME, of("eth1", "fe80::1", 9), of("eth1", "fe80::2", 9)]), [
+    2,
+    9,
+  ]);
+});
+
+Deno.test("this machine has an address", () => {
+  assertEquals(ownAddresses().length > 0, true);
+});

@@ -1,0 +1,341 @@
+/** Attacks by somebody who has the line of an invitation. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Invitation, Peer } from "@degu/degu/device";
+import type { HostAddress } from "@degu/internal/base/address_rules.ts";
+import type { DeviceServices } from "@degu/internal/device/device_services.ts";
+import { encodeLine } from "@degu/internal/device/invitation_line.ts";
+import { Inviter } from "@degu/internal/device/invite.ts";
+import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
+import { ServingRecords } from "@degu/internal/device/serving_records.ts";
+import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
+import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
+import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
+import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { storeOf } from "@degu/testing/device_pairs.ts";
+import {
+  addressOf,
+  base64url,
+  introductionOf,
+  makeDevices,
+  pair,
+  type PairingDevice,
+  Stranger,
+  type StrangerOptions,
+} from "@degu/testing/pairing.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+
+/** Takes the first step as a device would, and returns the value of the answer. */
+async function firstStep(invitation: Invitation, device: PairingDevice): Promise<unknown> {
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.post("/secret", introductionOf(invitation.line, device));
+  return (await stranger.answer(200))["value"];
+}
+
+/** Takes the first step, and sends the value with the device's certificate; the answer is not read. */
+async function lastStep(invitation: Invitation, device: PairingDevice): Promise<Stranger> {
+  const value = await firstStep(invitation, device);
+  const stranger = await Stranger.connect(addressOf(invitation), device);
+  stranger.post("/value", { value });
+  return stranger;
+}
+
+/** Sends a value, and resolves to whether it was taken. */
+async function isTaken(
+  invitation: Invitation,
+  value: unknown,
+  options: StrangerOptions,
+): Promise<boolean> {
+  try {
+    using stranger = await Stranger.connect(addressOf(invitation), options);
+    stranger.post("/value", { value });
+    await stranger.answer(204);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("a joiner with a hostile name or addresses is refused, and nothing is stored", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const right = introductionOf(invitation.line, viewer);
+  const address = ["10.0.0.1", 80];
+  const table: Record<string, unknown>[] = [
+    ...["", "-a", "a b", "a/b", "../a", "a\nb", "é", "a".repeat(64), viewer.id].map((name) => ({
+      name,
+    })),
+    ...[null, 7, ["viewer"], { toString: "viewer" }].map((name) => ({ name })),
+    { addresses: "10.0.0.1:80" },
+    { addresses: Array(7).fill(address) },
+    { addresses: [address, "/run/a.socket"] },
+    { addresses: [["/run/a.socket", 80]] },
+    { addresses: [["\0name", 80]] },
+    { addresses: [["0.0.0.0", 80]] },
+    { addresses: [["10.0.0.1", 0]] },
+    { addresses: [["10.0.0.1", 80, 0, 0]] },
+    { addresses: [["fe80::1%lo", 80]] },
+  ];
+  for (const hostile of table) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.post("/secret", { ...right, ...hostile });
+    await stranger.answer(403);
+  }
+  assertEquals(await camera.written(), []);
+  // At most one a second is logged.
+  assert(camera.logger.at("warn")[0]!.includes("1 refused so far"));
+  assert(camera.logger.at("warn").length < table.length);
+  await Promise.all([viewer.join(invitation.line), invitation.paired]);
+});
+
+Deno.test("an authority that is not a device's is refused before any other check", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const right = introductionOf(invitation.line, viewer);
+  const { authority, signsCertificates, noAuthority, nameConstraints, unknown } = EXTENSIONS;
+  const basic = [authority(), signsCertificates()];
+  const foreign = await makeAuthority();
+  const deviations = await Promise.all([
+    makeAuthority({ extensions: [noAuthority(), signsCertificates()] }),
+    makeAuthority({ extensions: [authority()] }),
+    makeAuthority({ extensions: [...basic, nameConstraints(false)] }),
+    makeAuthority({ extensions: [...basic, unknown(true)] }),
+    makeAuthority({ extensions: [...basic, unknown(false, 2048)] }),
+    makeAuthority({ issuer: foreign }),
+    makeAuthority({ algorithm: { name: "ECDSA", namedCurve: "P-384" } }),
+  ]);
+  const texts = [
+    ...deviations.map(({ der }) => base64url(der)),
+    base64url(camera.authority.der),
+    base64url(new Uint8Array(300)),
+    viewer.authority.certificate,
+    "",
+    "=",
+    null,
+  ];
+  for (const authority of texts) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.post("/secret", { ...right, authority });
+    await stranger.answer(403);
+  }
+  assertEquals(await camera.written(), []);
+  await Promise.all([viewer.join(invitation.line), invitation.paired]);
+});
+
+Deno.test("the inviter's own authority is refused, with a warning", async () => {
+  await using devices = await makeDevices("camera");
+  const { camera } = devices;
+  await using invitation = await camera.invite();
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.post("/secret", introductionOf(invitation.line, camera));
+  await stranger.answer(403);
+  assert(camera.logger.at("warn")[0]!.includes("a copy of it"), camera.logger.at("warn")[0]);
+});
+
+Deno.test("the value is valid only for its authority, and only once", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  await using invitation = await camera.invite();
+  const value = await firstStep(invitation, viewer);
+  const wrong = base64url(new Uint8Array(16));
+  const secret = introductionOf(invitation.line, viewer)["secret"];
+  const mine = { identity: viewer.identity };
+  for (const each of [wrong, secret, null, [value], "", `${value}A`]) {
+    assertEquals(await isTaken(invitation, each, mine), false, String(each));
+  }
+  for (const identity of [other.identity, camera.identity]) {
+    assertEquals(await isTaken(invitation, value, { identity }), false);
+  }
+  assertEquals(await isTaken(invitation, value, {}), false);
+  assertEquals(await camera.written(), []);
+  // Of many at once one is taken.
+  const connected = Array.from({ length: 8 }, () => Stranger.connect(addressOf(invitation), mine));
+  const strangers = await Promise.all(connected);
+  for (const stranger of strangers) stranger.post("/value", { value });
+  const answers = await Promise.allSettled(strangers.map((stranger) => stranger.answer(204)));
+  for (const stranger of strangers) stranger[Symbol.dispose]();
+  assertEquals(answers.filter(({ status }) => status === "fulfilled").length, 1);
+  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+  assertEquals((await camera.peers()).length, 1);
+});
+
+Deno.test("the second step requires a certificate that the authority has signed directly", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const root = await makeAuthority();
+  const between = await makeAuthority({ issuer: root });
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.post("/secret", {
+    ...introductionOf(invitation.line, viewer),
+    authority: base64url(root.der),
+  });
+  const { value } = await stranger.answer(200);
+  const leaf = async (issuer: typeof root) => {
+    const { pem, keyPem } = await makeLeaf(issuer);
+    return { cert: pem, key: keyPem };
+  };
+  const below = await leaf(between);
+  const chain = { cert: below.cert + between.pem, key: below.key };
+  assertEquals(await isTaken(invitation, value, { identity: chain }), false);
+  assertEquals(await camera.written(), []);
+  assertEquals(await isTaken(invitation, value, { identity: await leaf(root) }), true);
+  await within(invitation.paired, "it is paired");
+});
+
+Deno.test("a second device with the right secret is refused, with a warning to the user", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  const asked = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<[]>();
+  const inviter = new Inviter(await servicesOf(camera), undefined, () => {
+    asked.resolve();
+    return gate.promise;
+  });
+  const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
+  const secret = base64url(inviter.secret);
+  const introduce = async (device: PairingDevice) => {
+    const stranger = await Stranger.connect([host, port]);
+    const { name, authority } = device;
+    const der = base64url(authority.der);
+    stranger.post("/secret", { secret, authority: der, name, addresses: [] });
+    return stranger;
+  };
+  using first = await introduce(viewer);
+  await within(asked.promise, "the first one is being answered");
+  using second = await introduce(other);
+  assertEquals(await second.end(), "");
+  gate.resolve([]);
+  await first.answer(200);
+  assert(camera.logger.at("warn")[0]!.includes("somebody else may have seen the line"));
+  await inviter.close(new Error("enough"));
+});
+
+/** What pairing gets of a device. */
+async function servicesOf(
+  { dir, name, logger }: PairingDevice,
+  peers?: PeerStore,
+): Promise<DeviceServices> {
+  const store = peers ?? await storeOf(dir);
+  return {
+    name,
+    identity: await DeviceIdentity.open(`${dir}/identity`, name, CERTIFICATE_LIFE, logger),
+    peers: store,
+    trust: new TrustSignals(store),
+    serving: new ServingRecords(dir),
+    logger,
+    closing: new AbortController().signal,
+  };
+}
+
+Deno.test("a joiner that leaves after the first step leaves nothing behind, and the invitation expires in time", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  await using invitation = await camera.invite({ seconds: 1 });
+  await firstStep(invitation, viewer);
+  await assertRejects(() => other.join(invitation.line));
+  await assertRejects(() => within(invitation.paired, "it expires"), Deno.errors.TimedOut);
+  assertEquals([await camera.written(), await other.written()], [[], []]);
+});
+
+Deno.test("if the last answer is lost the inviter keeps an entry, which joining again renews", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  {
+    await using invitation = await camera.invite();
+    using stranger = await lastStep(invitation, viewer);
+    stranger.socket.end();
+    assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+  }
+  assertEquals(await viewer.written(), []);
+  const [first] = await camera.peers();
+  const { atInviter } = await pair(camera, viewer);
+  assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
+  assert(atInviter.pairedAt > first!.pairedAt);
+});
+
+Deno.test("a joiner that keeps its last connection open delays the inviter by two seconds", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  using stranger = await lastStep(invitation, viewer);
+  await stranger.answer(204);
+  const begin = performance.now();
+  // The entry is there before the answer.
+  assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
+  await within(invitation.paired, "the inviter ends it", 20);
+  assert(performance.now() - begin > 1500);
+  assertEquals(await stranger.end(), "HTTP/1.1 204 No Content\r\n\r\n");
+});
+
+Deno.test("an inviter that can't write sends no answer, and has no entry", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  // A name that is given was free when the invitation was made, and is not when it is used.
+  await using invitation = await camera.invite({ peerName: "other" });
+  await pair(camera, other);
+  const joining = viewer.join(invitation.line);
+  const [lost, failed] = await Promise.allSettled([joining, invitation.paired]);
+  assert(failed!.status === "rejected" && failed.reason instanceof RangeError);
+  assert(lost!.status === "rejected" && lost.reason.message.includes("last answer"));
+  assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
+  assertEquals(await viewer.written(), []);
+});
+
+/** Peers whose next entry is stored when a test wants it. */
+class SlowStore extends PeerStore {
+  readonly asked = Promise.withResolvers<void>();
+  readonly gate = Promise.withResolvers<void>();
+
+  override async record(pairing: Pairing): Promise<Peer> {
+    this.asked.resolve();
+    await this.gate.promise;
+    return await super.record(pairing);
+  }
+}
+
+Deno.test("closing an invitation while its pairing is being stored completes the pairing", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const { dir, id, logger } = camera;
+  const peers = new SlowStore(dir, id, logger);
+  const services = await servicesOf(camera, peers);
+  const inviter = new Inviter(services, undefined, () => Promise.resolve([]));
+  const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
+  const line = encodeLine({
+    authority: camera.authority.der,
+    addresses: [[host, port]],
+    secret: inviter.secret,
+    expires: new Date(Date.now() + 60_000),
+  });
+  const joining = viewer.join(line);
+  await within(peers.asked.promise, "the pairing is being stored");
+  const closing = inviter.close(new Error("closed too late"));
+  peers.gate.resolve();
+  assertEquals((await joining).id, camera.id);
+  assertEquals((await inviter.paired).id, viewer.id);
+  await closing;
+  assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
+});
+
+Deno.test("closing an invitation at any moment leaves an entry only if it has resolved", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  for (let round = 0; round < 10; round++) {
+    await using invitation = await camera.invite();
+    using stranger = await lastStep(invitation, viewer);
+    if (round % 2 === 0) await stranger.answer(204);
+    const closing = invitation.close();
+    stranger.socket.end();
+    const outcome = await within(
+      invitation.paired.then(() => "paired", () => "not paired"),
+      "it is over",
+    );
+    await closing;
+    const ids = (await camera.peers()).map(({ id }) => id);
+    assertEquals(ids, outcome === "paired" ? [viewer.id] : [], `round ${round}`);
+    if (round % 2 === 0) assertEquals(outcome, "paired");
+    await camera.device.forget(viewer.id);
+  }
+});

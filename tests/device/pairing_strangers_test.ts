@@ -1,0 +1,362 @@
+/** Attacks from the network on the port of an invitation, without its line. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import type { Invitation } from "@degu/degu/device";
+import { LimitedWarning } from "@degu/internal/device/invite.ts";
+import {
+  addressOf,
+  base64url,
+  introductionOf,
+  makeDevices,
+  type PairingDevice,
+  requestOf,
+  Stranger,
+} from "@degu/testing/pairing.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+
+const WRONG = base64url(new Uint8Array(16));
+
+/** Asserts that an invitation is as good as on its first moment. */
+async function assertStillOpen(
+  invitation: Invitation,
+  camera: PairingDevice,
+  viewer: PairingDevice,
+): Promise<void> {
+  assertEquals(await camera.written(), []);
+  const [, peer] = await within(
+    Promise.all([viewer.join(invitation.line), invitation.paired]),
+    "the two are paired",
+    20,
+  );
+  assertEquals(peer.id, viewer.id);
+}
+
+Deno.test("a wrong secret closes its connection without a response, and the invitation stays open", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  await using invitation = await camera.invite();
+  const right = introductionOf(invitation.line, other);
+  const secret = String(right["secret"]);
+  const table: [uri: string, body: unknown][] = [
+    ["/secret", { ...right, secret: WRONG }],
+    ["/secret", { ...right, secret: secret.slice(0, -1) }],
+    ["/secret", { ...right, secret: `${secret}AA` }],
+    ["/secret", { ...right, secret: "" }],
+    ["/secret", { ...right, secret: null }],
+    ["/secret", { ...right, secret: [secret] }],
+    ["/secret", { secret }],
+    ["/secret", { ...right, more: 1 }],
+    ["/secret", "null"],
+    ["/secret", "[]"],
+    ["/secret", ""],
+    ["/secret", "{"],
+    ["/secret", "\xff\xfe"],
+    ["/secret", "[".repeat(15_000)],
+    ["/value", { value: WRONG }],
+    ["/value", { value: secret }],
+    ["/", right],
+    ["/secret/", right],
+    ["/secret?", right],
+  ];
+  for (const [uri, body] of table) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.post(uri, body);
+    assertEquals(await stranger.end(), "", `${uri} ${JSON.stringify(body)}`);
+  }
+  for (const method of ["GET", "PUT", "HEAD", "DELETE"]) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.write(`${method} /secret HTTP/1.1\r\n\r\n`);
+    assertEquals(await stranger.end(), "", method);
+  }
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("a request without a length is refused, even with the right secret", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const body = JSON.stringify(introductionOf(invitation.line, viewer));
+  using stranger = await Stranger.connect(addressOf(invitation));
+  const chunk = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+  stranger.write(`POST /secret HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunk}`);
+  assertEquals(await stranger.end(), "");
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("a flood of wrong secrets is counted, with at most one warning a second", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  await using invitation = await camera.invite();
+  const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
+  const begin = performance.now();
+  let sent = 0;
+  while (performance.now() - begin < 1500) {
+    await Promise.all(Array.from({ length: 8 }, async () => {
+      using stranger = await Stranger.connect(addressOf(invitation));
+      stranger.post("/secret", wrong);
+      await stranger.end();
+      sent++;
+    }));
+  }
+  const seconds = (performance.now() - begin) / 1000;
+  const warnings = camera.logger.at("warn");
+  assert(sent > 8, `${sent} in ${seconds} s`);
+  assert(warnings.length >= 1 && warnings.length <= seconds + 1, warnings.join("\n"));
+  assert(warnings[0]!.includes("1 wrong so far"), warnings[0]);
+  const [, counted = "0"] = /; (\d+) wrong/.exec(warnings.at(-1)!) ?? [];
+  assert(Number(counted) > 8 && Number(counted) <= sent, warnings.at(-1));
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("a connection that sends no secret is closed two seconds after its handshake", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const request = requestOf("/secret", introductionOf(invitation.line, viewer));
+  const waits = ["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    const begin = performance.now();
+    if (text !== "") stranger.write(text);
+    assertEquals(await stranger.end(20), "");
+    const took = performance.now() - begin;
+    assert(took > 1500, `${took} ms`);
+  });
+  // One that sends a byte now and then is not let wait any longer.
+  waits.push((async () => {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    let at = 0;
+    const trickle = setInterval(() => stranger.write(request.slice(at, ++at)), 100);
+    assertEquals(await stranger.end(20), "");
+    clearInterval(trickle);
+  })());
+  await Promise.all(waits);
+  const ended = camera.logger.at("debug").filter((line) => line.includes("took too long"));
+  assertEquals(ended.length, 4);
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("strangers who only connect block nobody: the oldest is closed first", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const strangers: Stranger[] = [];
+  try {
+    for (let i = 0; i < 64; i++) strangers.push(await Stranger.connect(addressOf(invitation)));
+    const peer = viewer.join(invitation.line);
+    assertEquals(await strangers[0]!.end(), "");
+    const gone = camera.logger.at("debug").filter((line) => line.includes("a newer connection"));
+    assert(gone.length >= 1, Deno.inspect(camera.logger.lines));
+    await within(Promise.all([peer, invitation.paired]), "the two are paired", 20);
+  } finally {
+    for (const stranger of strangers) stranger[Symbol.dispose]();
+  }
+});
+
+Deno.test("silent connections without a handshake block nobody", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const [hostname, port] = addressOf(invitation);
+  const silent: Deno.Conn[] = [];
+  try {
+    for (let i = 0; i < 100; i++) silent.push(await Deno.connect({ hostname, port }));
+    await assertStillOpen(invitation, camera, viewer);
+  } finally {
+    for (const conn of silent) conn.close();
+  }
+});
+
+Deno.test("150 silent connections that reconnect at once block nobody, and don't fill the log", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera } = devices;
+  for (const joiner of [devices.viewer, devices.other]) {
+    await using invitation = await camera.invite();
+    const [hostname, port] = addressOf(invitation);
+    const current = new Set<Deno.Conn>();
+    let over = false;
+    let closed = 0;
+    const strangers = Array.from({ length: 150 }, async () => {
+      while (!over) {
+        try {
+          using conn = await Deno.connect({ hostname, port });
+          current.add(conn);
+          if (!over) await conn.read(new Uint8Array(1)).catch(() => null);
+          current.delete(conn);
+          closed++;
+        } catch {
+          // Too many at a time; another turn of the event loop will do.
+          await new Promise((resolve) => setTimeout(resolve));
+        }
+      }
+    });
+    while (closed < 300) await new Promise((resolve) => setTimeout(resolve));
+    try {
+      const paired = Promise.all([joiner.join(invitation.line), invitation.paired]);
+      const [atJoiner, atCamera] = await within(paired, "the two are paired", 20);
+      assertEquals([atJoiner.id, atCamera.id], [camera.id, joiner.id]);
+    } finally {
+      over = true;
+      for (const conn of current) conn.close();
+      await Promise.all(strangers);
+    }
+  }
+  const lines = camera.logger.at("info");
+  assert(lines.length < 20, `${lines.length} lines: ${lines.slice(0, 3).join("\n")}`);
+});
+
+Deno.test("both ends must offer degu-pair/1 by ALPN", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  for (const protocols of [[], ["h2"], ["degu-pair/2", "http/1.1"]]) {
+    const outcome = await Stranger.connect(addressOf(invitation), { protocols })
+      .then(async (stranger) => {
+        stranger.post("/secret", introductionOf(invitation.line, viewer));
+        return await stranger.end();
+      }, () => "");
+    assertEquals(outcome, "", protocols.join());
+  }
+  assertEquals(camera.logger.at("info").filter((line) => line.includes("POLICY")).length, 1);
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("the first right secret closes all other connections and refuses clients without a certificate", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0], ["127.0.0.2", 0]] });
+  const address = addressOf(invitation);
+  using early = await Stranger.connect(address);
+  using half = await Stranger.connect(address);
+  half.write("POST /secret HTTP/1.1\r\n");
+  using joiner = await Stranger.connect(address);
+  joiner.post("/secret", introductionOf(invitation.line, viewer));
+  const { value } = await joiner.answer(200);
+  assertEquals([await early.end(), await half.end()], ["", ""]);
+  assertEquals(camera.logger.at("debug").filter((line) => line.includes("was first")).length, 2);
+
+  /** What one with this identity gets to hear that sends the value. */
+  const tryWith = async (identity?: { cert: string; key: string }) => {
+    try {
+      using stranger = await Stranger.connect(address, { ...identity && { identity } });
+      stranger.post("/value", { value });
+      return await stranger.end();
+    } catch {
+      return "";
+    }
+  };
+  assertEquals(await tryWith(), "");
+  assertEquals(await tryWith(other.identity), "");
+  assertEquals(await tryWith(camera.identity), "");
+  // The first connection has no certificate, so it is not the second step either.
+  joiner.post("/value", { value });
+  await joiner.end();
+  assertEquals(await camera.written(), []);
+
+  using second = await Stranger.connect(address, { identity: viewer.identity });
+  second.post("/value", { value });
+  await second.answer(204);
+  second[Symbol.dispose]();
+  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+});
+
+Deno.test("the certificate of another peer is refused until that peer itself pairs again", async () => {
+  await using devices = await makeDevices("camera", "viewer", "known");
+  const { camera, viewer, known } = devices;
+  {
+    await using invitation = await camera.invite();
+    await Promise.all([known.join(invitation.line), invitation.paired]);
+  }
+  await using invitation = await camera.invite();
+  using joiner = await Stranger.connect(addressOf(invitation));
+  joiner.post("/secret", introductionOf(invitation.line, viewer));
+  const { value } = await joiner.answer(200);
+  await assertRejects(async () => {
+    using stranger = await Stranger.connect(addressOf(invitation), { identity: known.identity });
+    stranger.post("/value", { value });
+    await stranger.answer(204);
+  });
+  assertEquals((await camera.peers()).map(({ id }) => id), [known.id]);
+});
+
+Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const body = JSON.stringify(introductionOf(invitation.line, viewer));
+  const requestOfSize = (size: number) => {
+    const head = `POST /secret HTTP/1.1\r\ncontent-length: 00000\r\n\r\n`;
+    const length = size - head.length;
+    return head.replace("00000", String(length)) + body.padEnd(length);
+  };
+  for (const size of [16_385, 17_000, 40_000]) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.write(requestOfSize(size));
+    assertEquals(await stranger.end(), "", `${size}`);
+  }
+  using filling = await Stranger.connect(addressOf(invitation));
+  filling.write(`POST /secret HTTP/1.1\r\n${"x-a: b\r\n".padStart(9_000, "y")}`.repeat(2));
+  assertEquals(await filling.end(), "");
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.write(requestOfSize(16_384));
+  await stranger.answer(200);
+});
+
+function setUp() {
+  const time = new FakeTime();
+  const logger = new RecordingLogger();
+  const warning = new LimitedWarning(logger, (last, count) => `${last} ${count}`);
+  return {
+    time,
+    warning,
+    logged: () => logger.at("warn"),
+    [Symbol.dispose]: () => {
+      warning.stop();
+      time.restore();
+    },
+  };
+}
+
+Deno.test("the first event is logged at once, those of the next second together", () => {
+  using setup = setUp();
+  const { time, warning, logged } = setup;
+  warning.add("a");
+  assertEquals(logged(), ["a 1"]);
+  for (const last of ["b", "c", "d"]) warning.add(last);
+  time.tick(999);
+  assertEquals(logged(), ["a 1"]);
+  time.tick(1);
+  assertEquals(logged(), ["a 1", "d 4"]);
+});
+
+Deno.test("a quiet second is not logged, and the event after it is logged at once", () => {
+  using setup = setUp();
+  const { time, warning, logged } = setup;
+  warning.add("a");
+  time.tick(5000);
+  assertEquals(logged(), ["a 1"]);
+  warning.add("b");
+  assertEquals(logged(), ["a 1", "b 2"]);
+});
+
+Deno.test("a flood is logged once a second", () => {
+  using setup = setUp();
+  const { time, warning, logged } = setup;
+  for (let i = 0; i < 100; i++) {
+    warning.add("x");
+    time.tick(100);
+  }
+  const texts = logged();
+  assertEquals([texts.length, texts.at(0), texts.at(-1)], [11, "x 1", "x 100"]);
+});
+
+Deno.test("nothing is logged after stop, whether pending or added later", () => {
+  using setup = setUp();
+  const { time, warning, logged } = setup;
+  warning.add("a");
+  warning.add("b");
+  warning.stop();
+  warning.add("c");
+  time.tick(5000);
+  assertEquals(logged(), ["a 1"]);
+});

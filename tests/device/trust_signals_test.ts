@@ -1,0 +1,370 @@
+/** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { bodies, DeguError } from "@degu/degu/base";
+import { peerOf } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
+import type { AppFunction } from "@degu/degu/server";
+import {
+  disposeStore,
+  isStillAdmitted,
+  Session,
+  tieToTrust,
+} from "@degu/internal/base/app/session.ts";
+import { assertWorks, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
+import { record } from "@degu/testing/device_pairs.ts";
+import { inAnotherProcess } from "@degu/testing/device_programs.ts";
+import { REFUSED, setUp, tellName } from "@degu/testing/device_serving.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+
+Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
+  const signals: AbortSignal[] = [];
+  await using setup = await setUp((_request, session) => {
+    signals.push(session.signal);
+    return [200, "OK", { name: peerOf(session).name }, null];
+  });
+  const { devices, camera, viewer, server } = setup;
+  const other = await devices.open("other");
+  await record(camera, other);
+  await record(other, camera, { addresses: [server.address] });
+  using conn = await (await viewer.client("camera")).connect();
+  using kept = await (await other.client("camera")).connect();
+  await conn.get("/");
+  await kept.get("/");
+  assertEquals(server.sessions.size, 2);
+  assertEquals(await camera.forget("viewer"), true);
+  assertEquals(signals.map(({ aborted }) => aborted), [true, false]);
+  assertMatch(String(signals[0]!.reason), /forgotten/);
+  assertEquals(server.sessions.size, 1);
+  await conn.get("/").then(() => assert(false), () => {});
+  assertEquals(await setup.ask(), REFUSED);
+  assertEquals((await kept.get("/")).headers["name"], "other");
+  // Paired again it is let in again.
+  await record(camera, viewer);
+  assertEquals(await setup.ask(), "viewer");
+});
+
+Deno.test("forget in another process ends sessions and connections within a second", async () => {
+  await using setup = await setUp();
+  const { camera, viewer, server } = setup;
+  const attempts: number[] = [];
+  // A machine that is busy with other things may be late for once.
+  while (attempts.length < 3 && !attempts.some((milliseconds) => milliseconds < 1000)) {
+    using conn = await (await viewer.client("camera")).connect();
+    await conn.get("/");
+    const [session] = server.sessions;
+    const ended = Promise.withResolvers<number>();
+    session!.signal.addEventListener("abort", () => ended.resolve(Date.now()));
+    const at = await inAnotherProcess(
+      camera.dir,
+      `await device.forget("viewer"); console.log(Date.now());`,
+    );
+    attempts.push(await within(ended.promise, "the session ends", 20) - Number(at));
+    assertEquals(server.sessions.size, 0);
+    assertEquals(await setup.ask(), REFUSED);
+    await record(camera, viewer);
+  }
+  assert(Math.min(...attempts) < 1000, `it took ${attempts} ms`);
+});
+
+Deno.test("forget takes effect as soon as the peers can be read again", async () => {
+  const signals: AbortSignal[] = [];
+  await using setup = await setUp((_request, session) => {
+    signals.push(session.signal);
+    return [204, "No Content", {}, null];
+  });
+  const { camera, viewer, logger } = setup;
+  using conn = await (await viewer.client("camera")).connect();
+  await conn.get("/");
+  const ended = Promise.withResolvers<void>();
+  signals[0]!.addEventListener("abort", () => ended.resolve());
+  const { readDir } = Deno;
+  Deno.readDir = () => {
+    throw new Error("Too many open files (os error 24)");
+  };
+  try {
+    Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+    assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
+    assertEquals(signals[0]!.aborted, false);
+  } finally {
+    Deno.readDir = readDir;
+  }
+  await within(ended.promise, "the session ends", 20);
+  assertEquals(logger.at("error").length, 1);
+});
+
+Deno.test("forget takes effect in a directory that was restored from a copy", async () => {
+  await using setup = await setUp();
+  const { camera, viewer, server, devices } = setup;
+  using conn = await (await viewer.client("camera")).connect();
+  await conn.get("/");
+  const [session] = server.sessions;
+  const ended = Promise.withResolvers<void>();
+  session!.signal.addEventListener("abort", () => ended.resolve());
+  const copy = devices.path("copy");
+  copyDirectory(camera.dir, copy);
+  Deno.renameSync(camera.dir, devices.path("away"));
+  Deno.renameSync(copy, camera.dir);
+  Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+  await within(ended.promise, "the session ends", 20);
+  assertEquals(await setup.ask(), REFUSED);
+});
+
+Deno.test("a peer that is slow in its handshake is not accepted after it was forgotten", async () => {
+  const asked: Session[] = [];
+  await using setup = await setUp({
+    onConnect: (session) => asked.push(session) > 0,
+    handle: tellName as never,
+  });
+  const { camera, viewer, server } = setup;
+  await using relay = new HandshakeRelay(server.address);
+  const asking = [setup.ask(viewer, relay.address), setup.ask(viewer, relay.address)];
+  await relay.waitForHeld(2);
+  await camera.forget("viewer");
+  relay.release();
+  assertEquals(await Promise.all(asking), [REFUSED, REFUSED]);
+  assertEquals(asked, []);
+});
+
+Deno.test("the file of a peer is checked after its handshake and onConnect", async () => {
+  const entered = Promise.withResolvers<Session>();
+  const released = Promise.withResolvers<void>();
+  const names: string[] = [];
+  await using setup = await setUp({
+    onConnect: async (session) => {
+      names.push(peerOf(session).name);
+      entered.resolve(session);
+      await released.promise;
+      return true;
+    },
+    handle: tellName as never,
+  });
+  const { camera, viewer } = setup;
+  const asking = setup.ask();
+  const session = await within(entered.promise, "the peer is welcomed");
+  // As another process does it, and before this one can have seen it.
+  Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+  released.resolve();
+  assertEquals(await asking, REFUSED);
+  assertEquals(names, ["viewer"]);
+  assertEquals(setup.server.sessions.size, 0);
+  assertEquals(await isStillAdmitted(session), false);
+  assertEquals(peerOf(session).name, "viewer");
+});
+
+Deno.test("forget ends a session whose onConnect is pending", async () => {
+  const entered = Promise.withResolvers<Session>();
+  const released = Promise.withResolvers<void>();
+  await using setup = await setUp({
+    onConnect: async (session) => {
+      entered.resolve(session);
+      await released.promise;
+      return true;
+    },
+    handle: tellName as never,
+  });
+  const { camera, viewer } = setup;
+  const asking = setup.ask();
+  const { signal } = await within(entered.promise, "the peer is welcomed");
+  const ended = Promise.withResolvers<void>();
+  signal.addEventListener("abort", () => ended.resolve());
+  try {
+    // As another process does it.
+    Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+    await within(ended.promise, "the session ends");
+    assertMatch(String(signal.reason), /forgotten/);
+    assertEquals(await within(asking, "the connection is closed"), REFUSED);
+  } finally {
+    released.resolve();
+  }
+});
+
+Deno.test("a peer that is forgotten and paired again at once loses what the old trust had let in", async () => {
+  const entered = Promise.withResolvers<Session>();
+  const released = Promise.withResolvers<void>();
+  const sessions: Session[] = [];
+  let isSlow = false;
+  await using setup = await setUp({
+    onConnect: async (session) => {
+      if (!isSlow) return true;
+      entered.resolve(session);
+      await released.promise;
+      return true;
+    },
+    handle: (request, session, api) => {
+      sessions.push(session);
+      return (tellName as AppFunction)(request, session, api);
+    },
+  });
+  const { camera, viewer, server } = setup;
+  using conn = await (await viewer.client("camera")).connect();
+  await conn.get("/");
+  isSlow = true;
+  const asking = setup.ask();
+  const waiting = await within(entered.promise, "the peer is welcomed");
+  isSlow = false;
+  await camera.forget("viewer");
+  await record(camera, viewer);
+  for (const session of [sessions[0]!, waiting]) {
+    assertMatch(String(session.signal.reason), /forgotten/);
+    assertEquals(await isStillAdmitted(session), false);
+  }
+  released.resolve();
+  assertEquals(await asking, REFUSED);
+  await conn.get("/").then(() => assert(false), () => {});
+  assertEquals(await setup.ask(), "viewer");
+  assertEquals(server.sessions.has(waiting), false);
+});
+
+Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if it is paired again at once", async () => {
+  await using dir = await tempDir();
+  await using setup = await setUp(new FilesApp(dir.path, { write: true }));
+  const { camera, viewer } = setup;
+  const forgetting = [
+    () => camera.forget("viewer").then(() => record(camera, viewer)),
+    // As another process does it, and before this one can have seen it.
+    () => Promise.resolve(Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`)),
+  ];
+  for (const forget of forgetting) {
+    const client = await viewer.client("camera");
+    const half = new Uint8Array(100_000);
+    const source = async function* () {
+      yield half;
+      await forget();
+      yield half;
+    };
+    const body = new bodies.BodyIter(source(), 2 * half.length);
+    await client.request("PUT", "/file", {}, body).then(
+      ({ status }) => assert(status >= 400, `${status}`),
+      () => {},
+    );
+    assertEquals((await entries(dir.path)).filter((name) => name === "file"), []);
+  }
+});
+
+Deno.test("a check that finds a peer forgotten ends everything of that peer at once", async () => {
+  const sessions: Session[] = [];
+  await using setup = await setUp((_request, session) => {
+    sessions.push(session);
+    return [204, "No Content", {}, null];
+  });
+  const { camera, viewer } = setup;
+  const client = await viewer.client("camera");
+  using one = await client.connect();
+  using two = await client.connect();
+  for (const conn of [one, two]) await conn.get("/");
+  Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+  assertEquals(await isStillAdmitted(sessions[0]!), false);
+  assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
+});
+
+Deno.test("a session that is tied to trust is closed when that ends, until it is over itself", async () => {
+  const table: [withdraw: "before" | "during" | "after", closed: boolean][] = [
+    ["before", true],
+    ["during", true],
+    ["after", false],
+  ];
+  for (const [withdraw, closed] of table) {
+    const session = new Session("test", null, 10);
+    const controller = new AbortController();
+    const reason = new Error("forgotten");
+    if (withdraw === "before") controller.abort(reason);
+    tieToTrust(session, { signal: controller.signal, confirm: () => Promise.resolve(true) });
+    if (withdraw === "during") controller.abort(reason);
+    disposeStore(session, () => {});
+    if (withdraw === "after") controller.abort(reason);
+    assertEquals(session.signal.aborted, closed, withdraw);
+    if (closed) assertEquals(session.signal.reason, reason);
+    assertEquals(await isStillAdmitted(session), true);
+  }
+});
+
+Deno.test("an app can check during a request whether its peer is still paired", async () => {
+  const started = Promise.withResolvers<Session>();
+  const answers: boolean[] = [];
+  const forgotten = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  await using setup = await setUp(async (_request, session) => {
+    answers.push(await isStillAdmitted(session));
+    started.resolve(session);
+    await forgotten.promise;
+    answers.push(await isStillAdmitted(session));
+    asked.resolve();
+    return [204, "No Content", {}, null];
+  });
+  const asking = setup.ask();
+  await within(started.promise, "the request is there");
+  Deno.removeSync(`${setup.camera.dir}/peers/${setup.viewer.id}.json`);
+  forgotten.resolve();
+  await within(asked.promise, "the app has asked twice");
+  assertEquals(answers, [true, false]);
+  await asking;
+});
+
+Deno.test("shutdown lets a request finish, and forget still ends it", async () => {
+  const started = Promise.withResolvers<AbortSignal>();
+  await using setup = await setUp(async (_request, session) => {
+    started.resolve(session.signal);
+    const gone = Promise.withResolvers<void>();
+    session.signal.addEventListener("abort", () => gone.resolve());
+    await gone.promise;
+    return [204, "No Content", {}, null];
+  });
+  const asking = setup.ask();
+  const signal = await within(started.promise, "the request is there");
+  const ended = setup.server.shutdown();
+  assertEquals(await setup.camera.serving(), []);
+  assertEquals(signal.aborted, false);
+  await setup.camera.forget("viewer");
+  await within(ended, "the server is shut down");
+  assertEquals(await asking, REFUSED);
+});
+
+function copyDirectory(from: string, to: string): void {
+  Deno.mkdirSync(to, { mode: 0o700 });
+  for (const { name, isDirectory } of Deno.readDirSync(from)) {
+    const [source, target] = [`${from}/${name}`, `${to}/${name}`];
+    if (isDirectory) copyDirectory(source, target);
+    else Deno.copyFileSync(source, target);
+  }
+}
+
+Deno.test("forget closes the connections to the peer, and no new ones are made", async () => {
+  await using setup = await setUpClient();
+  const { viewer, camera } = setup;
+  const client = await viewer.client("camera");
+  using conn = await client.connect();
+  await conn.get("/");
+  await viewer.forget("camera");
+  await assertRejects(() => conn.get("/"), Error, "closed");
+  await assertRejects(() => client.connect(), DeguError, "forgotten");
+  await assertRejects(() => viewer.client("camera"), RangeError);
+  await record(viewer, camera, { addresses: [setup.server.address] });
+  await assertWorks(client);
+});
+
+Deno.test("forget in another process closes connections, and pending requests reject", async () => {
+  await using setup = await setUpClient();
+  const { viewer, camera } = setup;
+  const never = Promise.withResolvers<never>();
+  await using slow = camera.listen(LOOPBACK, () => never.promise);
+  slow.serveForever();
+  await slow.ready;
+  const client = await viewer.client("camera", { addresses: [slow.address] });
+  using conn = await client.connect();
+  const asking = assertRejects(() => conn.get("/"), Error, "forgotten");
+  await inAnotherProcess(viewer.dir, `await device.forget("camera");`);
+  await within(asking, "the request ends", 20);
+});
+
+Deno.test("forget aborts a pending connection attempt", async () => {
+  await using setup = await setUpClient();
+  const { viewer } = setup;
+  const mute = setup.mute();
+  const client = await viewer.client("camera", { addresses: [mute.address] });
+  const connecting = assertRejects(() => client.connect(), Error, "forgotten");
+  while (mute.conns.length === 0) await viewer.peers();
+  await viewer.forget("camera");
+  await connecting;
+});

@@ -1,0 +1,142 @@
+/** The certificates that devices exchange. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { publicKey256 } from "@degu/degu/server";
+import { hasSigned, readAuthority, readAuthorityText } from "@degu/internal/identity/authority.ts";
+import { createAuthority } from "@degu/internal/identity/certificates.ts";
+import { type Deviation, EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+
+const { authority, signsCertificates } = EXTENSIONS;
+
+Deno.test("readAuthority accepts the authority of a device", async () => {
+  const { certificate } = await createAuthority({ commonName: "a", organization: "o" }, 1);
+  const read = await readAuthorityText(certificate);
+  assertEquals(read.certificate, certificate);
+  assertEquals(read.publicKey256, publicKey256(certificate));
+  assertEquals(await readAuthority(read.der), read);
+});
+
+Deno.test("readAuthority rejects everything else", async (t) => {
+  const issuer = await makeAuthority();
+  const rows: [name: string, deviation: Deviation, problem: RegExp | null][] = [
+    ["as a device's", {}, null],
+    [
+      "a key that signs handshakes, too",
+      { extensions: [authority(), EXTENSIONS.signsAlsoHandshakes()] },
+      null,
+    ],
+    [
+      "an unknown extension that is not critical",
+      { extensions: [authority(), signsCertificates(), EXTENSIONS.unknown(false)] },
+      null,
+    ],
+    ["P-384", { algorithm: { name: "ECDSA", namedCurve: "P-384" } }, /P-256/],
+    [
+      "RSA",
+      {
+        algorithm: {
+          name: "RSASSA-PKCS1-v1_5",
+          modulusLength: 2048,
+          publicExponent: new Uint8Array([1, 0, 1]),
+          hash: "SHA-256",
+        },
+      },
+      /DER/,
+    ],
+    ["SHA-384", { hash: "SHA-384" }, /DER/],
+    ["no authority", { extensions: [EXTENSIONS.noAuthority(), signsCertificates()] }, /CA:TRUE/],
+    ["no basicConstraints", { extensions: [signsCertificates()] }, /CA:TRUE/],
+    ["no keyUsage", { extensions: [authority()] }, /keyCertSign/],
+    [
+      "no keyCertSign",
+      { extensions: [authority(), EXTENSIONS.signsHandshakes()] },
+      /keyCertSign/,
+    ],
+    [
+      "an unknown critical extension",
+      { extensions: [authority(), signsCertificates(), EXTENSIONS.unknown(true)] },
+      /critical/,
+    ],
+    [
+      "constraints on names",
+      { extensions: [authority(), signsCertificates(), EXTENSIONS.nameConstraints(false)] },
+      /constraints/,
+    ],
+    ["no extension", { extensions: [] }, /CA:TRUE/],
+    ["signed by another", { issuer }, /another authority/],
+    [
+      "signed by another of the same name",
+      { issuer, name: issuer.certificate.subject.slice("CN=".length) },
+      /own key/,
+    ],
+    [
+      "more than 2 KiB",
+      { extensions: [authority(), signsCertificates(), EXTENSIONS.unknown(false, 2048)] },
+      /2048/,
+    ],
+  ];
+  for (const [name, deviation, problem] of rows) {
+    await t.step(name, async () => {
+      const { der, pem } = await makeAuthority(deviation);
+      if (problem === null) {
+        assertEquals((await readAuthority(der)).certificate, pem);
+        return;
+      }
+      for (const read of [() => readAuthority(der), () => readAuthorityText(pem)]) {
+        const error = await assertRejects(read, RangeError, "Not the certificate");
+        assert(problem.test(error.message), error.message);
+      }
+    });
+  }
+});
+
+Deno.test("readAuthority rejects a certificate with a flipped bit, or one that is cut or extended", async () => {
+  const { der } = await makeAuthority();
+  for (let bit = 0; bit < der.length * 8; bit++) {
+    const changed = Uint8Array.from(der);
+    changed[bit >> 3]! ^= 1 << (bit & 7);
+    await assertRejects(() => readAuthority(changed), RangeError, "Not", `bit ${bit}`);
+  }
+  for (let length = 0; length < der.length; length += 7) {
+    await assertRejects(() => readAuthority(der.subarray(0, length)), RangeError);
+  }
+  await assertRejects(() => readAuthority(Uint8Array.of(...der, 0)), RangeError);
+  await assertRejects(() => readAuthority(Uint8Array.of(...der, ...der)), RangeError);
+});
+
+Deno.test("readAuthority rejects a certificate with a length in non-minimal form", async () => {
+  const { der } = await makeAuthority();
+  assertEquals([...der.subarray(0, 2)], [0x30, 0x82]);
+  const longer = Uint8Array.of(0x30, 0x83, 0, ...der.subarray(2));
+  await assertRejects(() => readAuthority(longer), RangeError, "DER");
+  // What is signed, the algorithm in 12 bytes, and then the signature: 03, its length, 00, and itself.
+  const at = 4 + 4 + (der[6]! << 8 | der[7]!) + 12;
+  assertEquals([der[at], der[at + 1]], [0x03, der.length - at - 2]);
+  const inner = [...der.subarray(4, at + 1), 0x81, ...der.subarray(at + 1)];
+  const rewritten = Uint8Array.of(0x30, 0x82, inner.length >> 8, inner.length & 0xff, ...inner);
+  await assertRejects(() => readAuthority(rewritten), RangeError, "DER");
+});
+
+Deno.test("readAuthority rejects random bytes", async () => {
+  await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 2100 }), async (der) => {
+    await assertRejects(() => readAuthority(der), RangeError);
+  }));
+});
+
+Deno.test("readAuthorityText accepts only the canonical text", async () => {
+  const { pem, der } = await makeAuthority();
+  assertEquals((await readAuthorityText(pem)).der, der);
+  for (const text of ["", pem.trimEnd(), `${pem}${pem}`, `a\n${pem}`, pem.replace("\n", "\r\n")]) {
+    await assertRejects(() => readAuthorityText(text), RangeError, "Not the certificate");
+  }
+});
+
+Deno.test("hasSigned reports whether a key has directly signed a certificate", async () => {
+  const [one, two] = [await makeAuthority(), await makeAuthority()];
+  const leaf = await makeLeaf(one);
+  const between = await makeAuthority({ issuer: one });
+  const below = await makeLeaf(between);
+  assertEquals(hasSigned(one.pem, leaf.der), true);
+  assertEquals(hasSigned(two.pem, leaf.der), false);
+  assertEquals(hasSigned(one.pem, below.der), false);
+});

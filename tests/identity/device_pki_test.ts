@@ -1,0 +1,424 @@
+/** A device's identity in files: created once, loaded from then on; missing, mismatched, or open to others. */
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { basename, dirname, join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
+import * as fc from "fast-check";
+import { createPrivateKey } from "node:crypto";
+import { createDevicePki, type DevicePki } from "@degu/degu/device";
+import { describeValidity, isValid } from "@degu/internal/identity/identity_files.ts";
+import {
+  assertNear,
+  covers,
+  exchangeOverTls,
+  keyPair,
+  readCertificate,
+} from "@degu/testing/certificates.ts";
+import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { isInstalled, openssl, runScript } from "@degu/testing/processes.ts";
+import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
+
+const DAY = 24 * 60 * 60 * 1000;
+
+const onPosix = Deno.build.os !== "windows";
+
+const hasOpenssl = await isInstalled("openssl");
+
+if (!hasOpenssl) console.warn("The openssl program is missing: its tests are skipped");
+
+Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1.local");
+  const [ca, cert] = [await readCertificate(device.caFile), await readCertificate(device.certFile)];
+  assertStrictEquals(ca.ca, true);
+  assertStrictEquals(cert.ca, false);
+  assertStrictEquals(cert.verify(ca.publicKey), true);
+  assertStrictEquals(cert.subject, "CN=camera-1.local");
+  assertStringIncludes(ca.subject, "O=camera-1.local");
+  assert(covers(cert, "camera-1.local"));
+  assertNear(Date.parse(ca.validTo), Date.now() + 20 * 365 * DAY);
+  assertNear(device.validTo.getTime(), Date.now() + 365 * DAY);
+  const key = createPrivateKey(await Deno.readTextFile(device.keyFile));
+  assertStrictEquals(cert.checkPrivateKey(key), true);
+});
+
+Deno.test({
+  name: "openssl accepts a device's certificate for both roles",
+  ignore: !hasOpenssl,
+  async fn() {
+    await using dir = await tempDir();
+    const { caFile, certFile } = await createDevicePki(dir.path, "camera-1");
+    for (const purpose of ["sslserver", "sslclient"]) {
+      const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
+      const { success } = await openssl("verify", ...options, "-CAfile", caFile, certFile);
+      assertStrictEquals(success, true, purpose);
+    }
+  },
+});
+
+Deno.test("createDevicePki loads an existing identity and changes nothing", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  const before = await snapshot(dirname(device.caFile));
+  assertEquals(await createDevicePki(`${dir.path}/./x/../`, "camera-1"), device);
+  assertEquals(await snapshot(dirname(device.caFile)), before);
+  assert(Object.isFrozen(device));
+  assertEquals(structuredClone(device), device);
+});
+
+Deno.test({
+  name: "createDevicePki makes directories of mode 0700 and files of mode 0600",
+  ignore: !onPosix,
+  async fn() {
+    await using dir = await tempDir();
+    const parent = join(dir.path, "var", "pki");
+    const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
+    assertEquals(await entries(parent), ["camera-1"]);
+    for (const path of [parent, home]) assertStrictEquals(await mode(path), 0o700);
+    const names = await entries(home);
+    assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
+    for (const name of names) assertStrictEquals(await mode(join(home, name)), 0o600, name);
+  },
+});
+
+Deno.test("createDevicePki: devices that trust each other connect in both directions", async (t) => {
+  await using dir = await tempDir();
+  const [camera, viewer, stranger] = await Promise.all(
+    ["camera-1", "viewer-1", "stranger"].map((name) => createDevicePki(dir.path, name)),
+  ) as [DevicePki, DevicePki, DevicePki];
+  const cases: [server: DevicePki, client: DevicePki, trusts: DevicePki, boolean][] = [
+    [camera, viewer, viewer, true],
+    [viewer, camera, camera, true],
+    [camera, stranger, viewer, false],
+    [camera, viewer, camera, false],
+  ];
+  for (const [index, [server, client, trusted, accepted]] of cases.entries()) {
+    await t.step(`case ${index}: ${accepted ? "accepted" : "refused"}`, async () => {
+      const serverName = basename(dirname(server.caFile));
+      const exchange = exchangeOverTls(
+        { ...keyPair(server), caFile: trusted.caFile },
+        { ...keyPair(client), caFile: server.caFile, checkHostname: true },
+        serverName,
+      );
+      if (accepted) assertStrictEquals(await exchange, "hello");
+      else await assertRejects(() => exchange, Error);
+    });
+  }
+});
+
+Deno.test("concurrent calls of createDevicePki return the same identity", async () => {
+  await using dir = await tempDir();
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 2, max: 6 }), async (calls) => {
+      const parent = join(dir.path, String(run++));
+      const results = await Promise.all(
+        Array.from({ length: calls }, () => createDevicePki(parent, "camera-1")),
+      );
+      for (const result of results) assertEquals(result, results[0]);
+      assertEquals(await entries(parent), ["camera-1"]);
+      assertEquals(await createDevicePki(parent, "camera-1"), results[0]);
+    }),
+    { numRuns: 8 },
+  );
+});
+
+Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
+  await using dir = await tempDir();
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    const { certFile, caFile, keyFile } = await createDevicePki(${JSON.stringify(dir.path)}, "hub");
+    const texts = await Promise.all([certFile, caFile, keyFile].map((path) => Deno.readTextFile(path)));
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join()));
+    console.log(new Uint8Array(digest).toHex());`;
+  const permissions = [
+    `--allow-read=${dir.path}`,
+    `--allow-write=${dir.path}`,
+    "--allow-sys=uid",
+  ];
+  const digests = await Promise.all([1, 2, 3].map(() => runScript(script, permissions, {})));
+  assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
+  assertStrictEquals(new Set(digests).size, 1);
+  assertEquals(await entries(dir.path), ["hub"]);
+});
+
+Deno.test("createDevicePki rejects a relative directory, an invalid name, and unknown options", async (t) => {
+  await using dir = await tempDir();
+  const invalid: [dir: string, name: string, message: string][] = [
+    ["", "camera-1", "dir: must be an absolute path"],
+    [".", "camera-1", "dir: must be an absolute path"],
+    ["pki", "camera-1", "dir: must be an absolute path"],
+    ["./pki", "camera-1", "dir: must be an absolute path"],
+    [`${dir.path}/a\0b`, "camera-1", "dir: must be an absolute path"],
+    [dir.path, "", "name: must not be empty"],
+    [dir.path, "\u3000 ", "name: must not be empty"],
+    [dir.path, "camera-1\n", "white space"], // a line of a file, as it was read
+    [dir.path, " camera-1", "white space"],
+    [dir.path, "\ufeffcamera-1", "white space"],
+    [dir.path, "a\0b", "control character"],
+    [dir.path, "a\u2028b", "line break"],
+    [dir.path, "a\x1b[31mb", "control character"],
+    [dir.path, "a\ud800b", "surrogate"],
+  ];
+  for (const [path, name, message] of invalid) {
+    await t.step(JSON.stringify([path.replace(dir.path, "dir"), name]), async () => {
+      await assertRejects(
+        () => createDevicePki(path, name),
+        RangeError,
+        message,
+      );
+    });
+  }
+  const wrong: unknown[][] = [
+    [dir.path, 1],
+    [null, "camera-1"],
+    [dir.path],
+    [dir.path, "camera-1", { renewal: false }],
+    [dir.path, "camera-1", { renew: "no" }],
+    [dir.path, "camera-1", { renew: null }],
+    [dir.path, "camera-1", null],
+    [dir.path, "camera-1", false],
+  ];
+  for (const [index, values] of wrong.entries()) {
+    await t.step(`wrong types ${index}`, async () => {
+      // What a program in JavaScript may do.
+      const call = createDevicePki as unknown as (...values: unknown[]) => Promise<DevicePki>;
+      await assertRejects(() => call(...values), TypeError);
+    });
+  }
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("createDevicePki rejects an identity with a missing file and makes no other", async (t) => {
+  await using dir = await tempDir();
+  for (const [index, file] of ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"].entries()) {
+    await t.step(file, async () => {
+      const name = `camera-${index}a`;
+      const home = dirname((await createDevicePki(dir.path, name)).caFile);
+      await Deno.remove(join(home, file));
+      const before = await snapshot(home);
+      await assertRejects(
+        () => createDevicePki(dir.path, name),
+        Deno.errors.NotFound,
+        `Missing ${join(home, file)}: restore the directory from a backup`,
+      );
+      assertEquals(await snapshot(home), before);
+    });
+  }
+});
+
+Deno.test("createDevicePki rejects files that don't belong together, without quoting them", async (t) => {
+  await using dir = await tempDir();
+  const other = dirname((await createDevicePki(dir.path, "other")).caFile);
+  const cases: [file: string, content: string | null, message: string][] = [
+    ["ca.pem", null, "ca_key.pem does not belong to"],
+    ["ca_key.pem", null, "ca_key.pem does not belong to"],
+    ["cert.pem", null, "key.pem does not belong to"],
+    ["key.pem", null, "key.pem does not belong to"],
+    ["ca.pem", "", "Cannot parse"],
+    [
+      "cert.pem",
+      "-----BEGIN CERTIFICATE-----\nc2VjcmV0\n-----END CERTIFICATE-----\n",
+      "Cannot parse",
+    ],
+    [
+      "key.pem",
+      "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n",
+      "Cannot parse",
+    ],
+  ];
+  for (const [index, [file, content, message]] of cases.entries()) {
+    await t.step(
+      `${file} ${content === null ? "of another device" : "that is damaged"}`,
+      async () => {
+        const name = `camera-${index}a`;
+        const home = dirname((await createDevicePki(dir.path, name)).caFile);
+        const text = content ?? await Deno.readTextFile(join(other, file));
+        await Deno.writeTextFile(join(home, file), text);
+        const error = await assertRejects(
+          () => createDevicePki(dir.path, name),
+          Deno.errors.InvalidData,
+          message,
+        );
+        assert(!/BEGIN|c2VjcmV0|secret/.test(Deno.inspect(error)));
+      },
+    );
+  }
+  await t.step("the authority of another device, with its key", async () => {
+    const home = dirname((await createDevicePki(dir.path, "camera-b")).caFile);
+    for (const file of ["ca.pem", "ca_key.pem"]) {
+      await Deno.writeTextFile(join(home, file), await Deno.readTextFile(join(other, file)));
+    }
+    await assertRejects(
+      () => createDevicePki(dir.path, "camera-b"),
+      Deno.errors.InvalidData,
+      "cert.pem does not belong to",
+    );
+  });
+  await t.step("the whole identity of another device", async () => {
+    await Deno.rename(other, join(dir.path, "renamed"));
+    await assertRejects(
+      () => createDevicePki(dir.path, "renamed"),
+      Deno.errors.InvalidData,
+      "is not for renamed",
+    );
+  });
+});
+
+Deno.test({
+  name: "createDevicePki rejects permissions that admit other users, and says what to do",
+  ignore: !onPosix,
+  async fn(t) {
+    const cases: [path: string, mode: number, accepted: boolean][] = [
+      [".", 0o755, true],
+      [".", 0o770, false],
+      [".", 0o702, false],
+      ["camera-1", 0o750, true],
+      ["camera-1", 0o720, false],
+      ["camera-1/ca.pem", 0o644, true],
+      ["camera-1/ca.pem", 0o620, false],
+      ["camera-1/cert.pem", 0o602, false],
+      ["camera-1/key.pem", 0o400, true],
+      ["camera-1/key.pem", 0o640, false],
+      ["camera-1/key.pem", 0o604, false],
+      ["camera-1/ca_key.pem", 0o640, false],
+    ];
+    for (const [path, bits, accepted] of cases) {
+      await t.step(`${path} ${bits.toString(8)}: ${accepted}`, async () => {
+        await using dir = await tempDir();
+        await createDevicePki(dir.path, "camera-1");
+        await Deno.chmod(join(dir.path, path), bits);
+        const load = () => createDevicePki(dir.path, "camera-1");
+        if (accepted) {
+          await load();
+        } else {
+          const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
+          assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
+        }
+      });
+    }
+    await t.step("writes no key into a directory that others can write", async () => {
+      await using dir = await tempDir();
+      await Deno.chmod(dir.path, 0o777);
+      await assertRejects(
+        () => createDevicePki(dir.path, "camera-1"),
+        Deno.errors.PermissionDenied,
+        "is open to other users (mode 777)",
+      );
+      assertEquals(await entries(dir.path), []);
+    });
+    await t.step("advises not to use a shared directory", async () => {
+      await using dir = await tempDir();
+      await Deno.chmod(dir.path, 0o1777);
+      const error = await assertRejects(
+        () => createDevicePki(dir.path, "camera-1"),
+        Deno.errors.PermissionDenied,
+        "use a directory of its own",
+      );
+      assert(!error.message.includes("chmod"), error.message);
+      assertEquals(await entries(dir.path), []);
+      await createDevicePki(join(dir.path, "own"), "camera-1");
+    });
+  },
+});
+
+const FROM = Date.UTC(2030, 0, 1);
+const TO = Date.UTC(2030, 0, 2);
+
+const moments: readonly (readonly [now: number, valid: boolean, said: string])[] = [
+  [FROM - 1, false, "is not valid before 2030-01-01T00:00:00.000Z"],
+  [FROM, true, "expires on 2030-01-02T00:00:00.000Z"],
+  [TO - 1, true, "expires on 2030-01-02T00:00:00.000Z"],
+  [TO, false, "has expired on 2030-01-02T00:00:00.000Z"],
+  [TO + 1, false, "has expired on 2030-01-02T00:00:00.000Z"],
+];
+
+for (const [now, valid, said] of moments) {
+  Deno.test(`at ${new Date(now).toISOString()} it ${said}`, () => {
+    using _time = new FakeTime(now);
+    const validity = { from: FROM, to: TO };
+    assertEquals([isValid(validity), describeValidity(validity)], [valid, said]);
+  });
+}
+
+Deno.test("createDevicePki removes only what a crash left behind", async () => {
+  await using dir = await tempDir();
+  const home = dirname((await createDevicePki(dir.path, "camera-1")).caFile);
+  const rows: [dir: string, name: string, hours: number, removed: boolean][] = [
+    [dir.path, ".camera-1.0123456789abcdef", 1.1, true],
+    [dir.path, ".camera-1.87e73d586fd5183", 2, true],
+    [dir.path, ".camera-1.fedcba9876543210", -2, true], // the clock was ahead
+    [dir.path, ".camera-1.abcdef0123456789", 0.9, false],
+    [dir.path, ".camera-2.0123456789abcdef", 2, false],
+    [dir.path, ".camera-1.local.0123456789abcdef", 2, false],
+    [dir.path, ".camera-1.20261120163000", 2, false],
+    [dir.path, ".camera-1.backup", 2, false],
+    [dir.path, "camera-1.0123456789abcdef", 2, false],
+    [home, "cert.pem.0123456789abcdef", 1.1, true],
+    [home, "cert.pem.abcdef0123456789", 0.9, false],
+    [home, "cert.pem.20261120", 2, false],
+    [home, "key.pem.0123456789abcdef", 2, false],
+  ];
+  for (const [parent, name, hours] of rows) await plantTemporary(parent, name, hours);
+  const { warnings } = await createDevicePki(dir.path, "camera-1");
+  assertEquals(warnings, []);
+  const left = [...await entries(dir.path), ...await entries(home)];
+  for (const [, name, , removed] of rows) assertStrictEquals(left.includes(name), !removed, name);
+});
+
+Deno.test("createDevicePki ignores what a crash left behind if it may not write", async () => {
+  await using dir = await tempDir();
+  await createDevicePki(dir.path, "camera-1");
+  await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    console.log((await createDevicePki(${JSON.stringify(dir.path)}, "camera-1")).warnings.length);`;
+  assertStrictEquals(await runScript(script, readOnly(dir.path), {}), "0\n");
+  assertEquals(await entries(dir.path), [".camera-1.0123456789abcdef", "camera-1"]);
+});
+
+Deno.test("a process that is killed midway leaves nothing permanent, and no incomplete identity", async () => {
+  await using dir = await tempDir();
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    for (let i = 0;; i++) {
+      console.log(i);
+      await Promise.all(["a", "b", "c"].map((letter) =>
+        createDevicePki(${JSON.stringify(dir.path)}, "camera-" + i + letter)));
+    }`;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--no-prompt",
+      "--quiet",
+      "-A",
+      `data:text/javascript,${encodeURIComponent(script)}`,
+    ],
+    stdout: "piped",
+  }).spawn();
+  let started = -1;
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    started = Math.max(started, ...text.trim().split("\n").map(Number));
+    if (started < 3) continue;
+    child.kill("SIGKILL");
+    break;
+  }
+  await child.status;
+  assert(started >= 3);
+
+  const left = (await entries(dir.path)).filter((name) => name.startsWith("."));
+  const old = new Date(Date.now() - 2 * 60 * 60 * 1000);
+  for (const name of left) await Deno.utime(join(dir.path, name), old, old);
+  const names = [];
+  for (let i = 0; i <= started; i++) {
+    names.push(...["a", "b", "c"].map((each) => `camera-${i}${each}`));
+  }
+  for (const name of names) await createDevicePki(dir.path, name);
+  assertEquals(await entries(dir.path), names.toSorted());
+});

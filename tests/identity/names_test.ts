@@ -1,0 +1,180 @@
+/** The names and the ids of devices, and the DNS names that are made from names. */
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import { basename, dirname, join } from "@std/path";
+import fc from "fast-check";
+import { createHash, X509Certificate } from "node:crypto";
+import { createDevicePki } from "@degu/degu/device";
+import { deviceId, freeName, isDeviceId, isDeviceName } from "@degu/internal/identity/names.ts";
+import { readCertificate } from "@degu/testing/certificates.ts";
+import { TestDevices } from "@degu/testing/device_pairs.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+
+Deno.test("deviceId writes base32 as RFC 4648 §10 does, in lower case without padding", () => {
+  const rows = ["", "f", "fo", "foo", "foob", "fooba", "foobar"];
+  const expected = ["", "my", "mzxq", "mzxw6", "mzxw6yq", "mzxw6ytb", "mzxw6ytboi"];
+  assertEquals(rows.map((text) => deviceId(new TextEncoder().encode(text))), expected);
+});
+
+Deno.test("every SHA-256 has a valid id, which is not a valid name", () => {
+  fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (sha256) => {
+    const id = deviceId(sha256);
+    assert(isDeviceId(id));
+    assert(!isDeviceName(id) && !isDeviceName(id.toUpperCase()));
+  }));
+});
+
+Deno.test("a name that is taken gets a number, and remains a valid name", () => {
+  const rows: [name: string, taken: string[], free: string][] = [
+    ["cam", [], "cam"],
+    ["cam", ["cam"], "cam-2"],
+    ["Cam", ["cam", "cam-2"], "Cam-3"],
+    ["a".repeat(63), ["a".repeat(63)], `${"a".repeat(61)}-2`],
+    ["cam-2", ["cam-2"], "cam-2-2"],
+  ];
+  for (const [name, taken, free] of rows) assertEquals(freeName(name, new Set(taken)), free);
+  const names = fc.stringMatching(/^[a-c][a-c-]{0,62}$/);
+  fc.assert(fc.property(names, fc.array(names), (name, others) => {
+    const taken = new Set([name, ...others].map((each) => each.toLowerCase()));
+    const free = freeName(name, taken);
+    assert(isDeviceName(free) && !taken.has(free.toLowerCase()));
+  }));
+});
+
+Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {
+  await using devices = await TestDevices.create();
+  const device = await devices.open("camera");
+  const [home = ""] = await entries(join(device.dir, "identity"));
+  const pem = await Deno.readTextFile(join(device.dir, "identity", home, "ca.pem"));
+  const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
+  const bits = Array.from(
+    createHash("sha256").update(key).digest(),
+    (byte: number) => byte.toString(2).padStart(8, "0"),
+  ).join("") + "0000";
+  const digits = bits.match(/.{5}/g)!.map((five) =>
+    "abcdefghijklmnopqrstuvwxyz234567"[parseInt(five, 2)]
+  );
+  assertEquals(device.id, digits.join(""));
+});
+
+Deno.test("deviceId encodes 256 bits as 52 characters, and every bit counts", () => {
+  assertEquals(deviceId(new Uint8Array(32)), "a".repeat(52));
+  assertEquals(deviceId(new Uint8Array(32).fill(255)), `${"7".repeat(51)}q`);
+  const hash = fc.uint8Array({ minLength: 32, maxLength: 32 });
+  fc.assert(fc.property(hash, fc.nat(255), (bytes, bit) => {
+    const id = deviceId(bytes);
+    assert(isDeviceId(id), id);
+    const changed = bytes.slice();
+    changed[bit >> 3]! ^= 1 << (bit & 7);
+    assertNotEquals(deviceId(changed), id);
+  }));
+});
+
+Deno.test("isDeviceId is true only for texts that deviceId returns", () => {
+  const id = deviceId(new Uint8Array(32).fill(0b01011010));
+  assertEquals(isDeviceId(id), true);
+  const others = [
+    "",
+    id.slice(0, -1),
+    `${id}a`,
+    id.toUpperCase(),
+    `${id}\n`,
+    ` ${id}`,
+    id.replace(/.$/, "b"), // its last four bits are not 0
+    id.replace(/^./, "1"),
+    id.replace(/^./, "8"),
+  ];
+  for (const text of others) assertEquals(isDeviceId(text), false, JSON.stringify(text));
+});
+
+Deno.test("createDevicePki accepts any device name, and finds its identity again", async (t) => {
+  await using dir = await tempDir();
+  const longest = `${"a".repeat(62)}.b`;
+  const rows: [name: string, dnsName: string | RegExp][] = [
+    ["camera-1", "camera-1"],
+    ["camera-1.local", "camera-1.local"],
+    [longest, longest],
+    ["Camera-1", /^camera-1-[0-9a-f]{16}$/],
+    ["camera_1", /^camera-1-[0-9a-f]{16}$/],
+    ["Anna's camera", /^anna-s-camera-[0-9a-f]{16}$/],
+    ["KÜCHE", /^kuche-[0-9a-f]{16}$/],
+    ["\u212a.local", /^k-local-[0-9a-f]{16}$/],
+    ["名前", /^device-[0-9a-f]{16}$/],
+    ["📷", /^device-[0-9a-f]{16}$/],
+    ["127.0.0.1", /^127-0-0-1-[0-9a-f]{16}$/],
+    ["x".repeat(300), /^x{46}-[0-9a-f]{16}$/],
+    [`${"x".repeat(45)} y`, /^x{45}-[0-9a-f]{16}$/],
+    [`${longest}b`, /^a{46}-[0-9a-f]{16}$/],
+    [".", /^device-[0-9a-f]{16}$/],
+    ["..", /^device-[0-9a-f]{16}$/],
+    ["../../camera-1", /^camera-1-[0-9a-f]{16}$/],
+    ["/etc/passwd", /^etc-passwd-[0-9a-f]{16}$/],
+    ["C:\\camera", /^c-camera-[0-9a-f]{16}$/],
+    ["*.local", /^local-[0-9a-f]{16}$/],
+    ["camera-1.", /^camera-1-[0-9a-f]{16}$/],
+  ];
+  const made = new Set<string>();
+  for (const [name, expected] of rows) {
+    await t.step(`${name.slice(0, 30)} (${name.length})`, async () => {
+      const device = await createDevicePki(dir.path, name);
+      if (typeof expected === "string") assertStrictEquals(device.name, expected);
+      else assertMatch(device.name, expected);
+      assertStrictEquals(device.certFile, join(dir.path, device.name, "cert.pem"));
+      const cert = await readCertificate(device.certFile);
+      assertStrictEquals(cert.subject, `CN=${device.name}`);
+      assertStrictEquals(cert.subjectAltName, `DNS:${device.name}`);
+      assertEquals(await createDevicePki(dir.path, name, { renew: false }), device);
+      // What was derived stands for itself.
+      assertEquals(await createDevicePki(dir.path, device.name, { renew: false }), device);
+      made.add(device.name);
+    });
+  }
+  assertStrictEquals(made.size, rows.length);
+  assertEquals(await entries(dir.path), [...made].sort());
+});
+
+Deno.test("createDevicePki always derives the same name", async (t) => {
+  await using dir = await tempDir();
+  // SHA-256 of what stands here in UTF-8, from another program.
+  const rows: [name: string, dnsName: string][] = [
+    ["Anna's camera", "anna-s-camera-ca91bfd7af397728"],
+    ["KÜCHE", "kuche-867294d0bc78cabc"],
+    ["KU\u0308CHE", "kuche-867294d0bc78cabc"],
+    ["名前", "device-7ec26292414bccef"],
+    ["../../camera-1", "camera-1-d9597a6328d2f812"],
+  ];
+  for (const [name, expected] of rows) {
+    await t.step(expected, async () => {
+      assertStrictEquals((await createDevicePki(dir.path, name)).name, expected);
+    });
+  }
+  assertStrictEquals((await entries(dir.path)).length, 4);
+});
+
+Deno.test("createDevicePki derives a distinct DNS name from any text", async () => {
+  await using dir = await tempDir();
+  const seen = new Map<string, string>();
+  const text = fc.oneof(
+    fc.string({ unit: "binary", minLength: 1, maxLength: 80 }),
+    fc.string({ unit: fc.constantFrom("a", "A", "-", ".", "_", "/", " ", "\u212a", "ä", "9") }),
+  );
+  await fc.assert(fc.asyncProperty(text, async (name) => {
+    // Nothing is made; the message says what the name is.
+    const error = await assertRejects(() => createDevicePki(dir.path, name, { renew: false }));
+    if (error instanceof RangeError) return;
+    assert(error instanceof Deno.errors.NotFound, String(error));
+    const [, dnsName = ""] = error.message.match(/There is no identity in (.*), and with/) ?? [];
+    assertStrictEquals(dirname(dnsName), dir.path);
+    assertMatch(basename(dnsName), /^(?=.{1,64}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/);
+    const normal = name.normalize("NFC");
+    assertStrictEquals(seen.get(dnsName) ?? normal, normal);
+    seen.set(dnsName, normal);
+  }));
+  assertEquals(await entries(dir.path), []);
+});

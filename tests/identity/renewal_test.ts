@@ -1,0 +1,388 @@
+/** A device's identity over time: renewals, wrong clocks, read-only disks, crashes; and of an open device. */
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { dirname, join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
+import { createPrivateKey } from "node:crypto";
+import { createDevicePki, Device } from "@degu/degu/device";
+import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
+import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
+import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
+import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
+import { authorityOf, record } from "@degu/testing/device_pairs.ts";
+import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+
+const DAY = 24 * 60 * 60 * 1000;
+
+Deno.test("createDevicePki renews a certificate that expires within 30 days, for the same key", async (t) => {
+  const cases: [days: number, renewed: boolean][] = [[-1, true], [0, true], [29, true], [
+    31,
+    false,
+  ]];
+  for (const [days, renewed] of cases) {
+    await t.step(`${days} days left: ${renewed ? "renewed" : "kept"}`, async () => {
+      await using dir = await tempDir();
+      const { caFile, certFile, keyFile } = await createDevicePki(dir.path, "camera-1");
+      await reissue({ caFile, certFile }, days);
+      const before = await snapshot(dirname(certFile));
+      const results = await Promise.all([1, 2, 3].map(() => createDevicePki(dir.path, "camera-1")));
+
+      const expected = Date.now() + (renewed ? 365 : days) * DAY;
+      for (const { validTo } of results) assertNear(validTo.getTime(), expected);
+      const after = await snapshot(dirname(certFile));
+      assertStrictEquals(after["cert.pem"] === before["cert.pem"], !renewed);
+      assertEquals({ ...after, "cert.pem": "" }, { ...before, "cert.pem": "" });
+      const cert = await readCertificate(certFile);
+      assertStrictEquals(cert.verify((await readCertificate(caFile)).publicKey), true);
+      assertStrictEquals(
+        cert.checkPrivateKey(createPrivateKey(await Deno.readTextFile(keyFile))),
+        true,
+      );
+      assert(covers(cert, "camera-1"));
+    });
+  }
+});
+
+Deno.test("createDevicePki keeps a certificate that expires with its authority", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  await replaceIdentity(dirname(device.caFile), 10);
+  const first = await createDevicePki(dir.path, "camera-1");
+  assertNear(first.validTo.getTime(), Date.now() + 10 * DAY);
+  const before = await snapshot(dirname(device.caFile));
+  assertEquals(await createDevicePki(dir.path, "camera-1"), first);
+  assertEquals(await snapshot(dirname(device.caFile)), before);
+});
+
+Deno.test("createDevicePki warns of an authority that expires within 30 days", async (t) => {
+  const cases: [days: number, warned: boolean][] = [[31, false], [29, true], [1, true]];
+  for (const [days, warned] of cases) {
+    await t.step(`${days} days left: ${warned}`, async () => {
+      await using dir = await tempDir();
+      const { caFile } = await createDevicePki(dir.path, "camera-1");
+      await replaceIdentity(dirname(caFile), days);
+      for (const renew of [true, true, false]) {
+        const { warnings } = await createDevicePki(dir.path, "camera-1", { renew });
+        assertStrictEquals(warnings.length, warned ? 1 : 0, String(warnings));
+        if (!warned) continue;
+        const date = new Date(Date.now() + days * DAY).toISOString().slice(0, 10);
+        assertStringIncludes(warnings[0] ?? "", `The authority in ${caFile} expires on ${date}T`);
+        assertStringIncludes(warnings[0] ?? "", "pair the device again");
+      }
+    });
+  }
+});
+
+Deno.test("createDevicePki rejects an authority that has expired", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  await replaceIdentity(dirname(device.caFile), -0.5);
+  await assertRejects(
+    () => createDevicePki(dir.path, "camera-1"),
+    Deno.errors.InvalidData,
+    "ca.pem has expired on",
+  );
+});
+
+Deno.test("createDevicePki renews a certificate that was made while the clock was ahead", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  await whileClockIsAhead(3, () => reissue(device, 365));
+  const before = await snapshot(dirname(device.certFile));
+  assert(Date.parse((await readCertificate(device.certFile)).validFrom) > Date.now() + DAY);
+
+  const { validTo, warnings } = await createDevicePki(dir.path, "camera-1");
+  assertNear(validTo.getTime(), Date.now() + 365 * DAY);
+  assertEquals(warnings, []);
+  const cert = await readCertificate(device.certFile);
+  assertNear(Date.parse(cert.validFrom), Date.now() - DAY);
+  const after = await snapshot(dirname(device.certFile));
+  assertEquals({ ...after, "cert.pem": "" }, { ...before, "cert.pem": "" });
+});
+
+Deno.test("createDevicePki rejects an authority that is not valid yet", async () => {
+  await using dir = await tempDir();
+  const { caFile } = await whileClockIsAhead(3, () => createDevicePki(dir.path, "camera-1"));
+  const before = await snapshot(dirname(caFile));
+  const error = await assertRejects(
+    () => createDevicePki(dir.path, "camera-1"),
+    Deno.errors.InvalidData,
+    `The authority in ${caFile} is not valid before`,
+  );
+  assertMatch(error.message, /correct the clock.*pair the device again/);
+  assertEquals(await snapshot(dirname(caFile)), before);
+  await whileClockIsAhead(3, () => createDevicePki(dir.path, "camera-1"));
+});
+
+Deno.test("createDevicePki returns a valid certificate that it may not renew, with a warning", async (t) => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    const { validTo, warnings } = await createDevicePki(${JSON.stringify(dir.path)}, "camera-1")
+      .catch((error) => ({ validTo: null, warnings: [error.name, error.message] }));
+    console.log(JSON.stringify({ validTo, warnings }));`;
+  const load = async () => JSON.parse(await runScript(script, readOnly(dir.path), {}));
+
+  await t.step("31 days left: not due", async () => {
+    await reissue(device, 31);
+    assertEquals((await load()).warnings, []);
+  });
+  await t.step("29 days left: a warning", async () => {
+    await reissue(device, 29);
+    const before = await snapshot(dirname(device.certFile));
+    const { validTo, warnings } = await load();
+    assertNear(Date.parse(validTo), Date.now() + 29 * DAY);
+    assertStrictEquals(warnings.length, 1);
+    assertStringIncludes(
+      warnings[0],
+      `The certificate in ${device.certFile} expires on ${validTo}`,
+    );
+    assertStringIncludes(warnings[0], "could not be renewed: Requires write access");
+    assertEquals(await snapshot(dirname(device.certFile)), before);
+  });
+  await t.step("expired: an error", async () => {
+    await reissue(device, -0.5);
+    const { validTo, warnings: [name, message] } = await load();
+    assertStrictEquals(validTo, null);
+    assertStrictEquals(name, "InvalidData");
+    assertMatch(message, /cert\.pem has expired on .* could not be renewed: Requires write access/);
+  });
+  await t.step("not valid yet: an error", async () => {
+    await whileClockIsAhead(3, () => reissue(device, 365));
+    const { warnings: [name, message] } = await load();
+    assertStrictEquals(name, "InvalidData");
+    assertMatch(
+      message,
+      /cert\.pem is not valid before .* could not be renewed: Requires write access/,
+    );
+  });
+});
+
+Deno.test({
+  name: "createDevicePki returns a valid certificate on a read-only file system, with a warning",
+  ignore: !await canMount(),
+  async fn() {
+    await using dir = await tempDir();
+    const device = await createDevicePki(dir.path, "camera-1");
+    await reissue(device, 29);
+    await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
+    const { validTo, warnings } = await loadOnReadOnlyMount(dir.path, {});
+    assertNear(Date.parse(validTo), Date.now() + 29 * DAY);
+    assertStrictEquals(warnings.length, 2);
+    for (const warning of warnings) assertStringIncludes(warning, "Read-only file system");
+
+    const unrenewed = await loadOnReadOnlyMount(dir.path, { renew: false });
+    assertNear(Date.parse(unrenewed.validTo), Date.now() + 29 * DAY);
+    assertStrictEquals(unrenewed.warnings.length, 1);
+    assertStringIncludes(unrenewed.warnings[0] ?? "", "is not renewed, as renew is false");
+  },
+});
+
+Deno.test("createDevicePki with renew: false writes nothing, whether or not it may", async (t) => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
+  await plantTemporary(dirname(device.certFile), "cert.pem.0123456789abcdef", 2);
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    const result = await createDevicePki(${JSON.stringify(dir.path)}, "camera-1", { renew: false })
+      .catch((error) => ({ error: error.name + ": " + error.message }));
+    console.log(JSON.stringify(result));`;
+  const load = async (permissions: string[]) =>
+    JSON.parse(await runScript(script, [...readOnly(dir.path), ...permissions], {}));
+  const steps: [name: string, make: () => Promise<void>, days: number, outcome: RegExp][] = [
+    ["31 days left: not due", () => reissue(device, 31), 31, /^$/],
+    [
+      "29 days left: a warning",
+      () => reissue(device, 29),
+      29,
+      /cert\.pem expires on .* not renewed/,
+    ],
+    ["expired: an error", () => reissue(device, -0.5), 0, /^InvalidData: .*pem has expired on /],
+    [
+      "not valid yet: an error",
+      () => whileClockIsAhead(3, () => reissue(device, 365)),
+      0,
+      /^InvalidData: .*pem is not valid before .* correct the clock/,
+    ],
+  ];
+  for (const [name, make, days, outcome] of steps) {
+    await t.step(name, async () => {
+      await make();
+      const before = [await stamps(dir.path), await stamps(dirname(device.certFile))];
+      for (const permissions of [[], [`--allow-write=${dir.path}`]]) {
+        const { validTo, warnings = [], error = warnings.join("\n") } = await load(permissions);
+        assertMatch(error, outcome);
+        if (days > 0) assertNear(Date.parse(validTo), Date.now() + days * DAY);
+        const after = [await stamps(dir.path), await stamps(dirname(device.certFile))];
+        assertEquals(after, before);
+      }
+    });
+  }
+});
+
+Deno.test("createDevicePki with renew: false rejects if there is no identity, and makes none", async (t) => {
+  await using dir = await tempDir();
+  await createDevicePki(dir.path, "camera-1");
+  const rows: [dir: string, name: string][] = [
+    [dir.path, "camera-2"],
+    [dir.path, "Camera-1"],
+    [join(dir.path, "no", "such"), "camera-1"],
+  ];
+  for (const [path, name] of rows) {
+    await t.step(`${path.slice(dir.path.length)} ${name}`, async () => {
+      const error = await assertRejects(
+        () => createDevicePki(path, name, { renew: false }),
+        Deno.errors.NotFound,
+        `There is no identity in ${path}`,
+      );
+      assertStringIncludes(error.message, "call createDevicePki without it once");
+      assertEquals(await entries(dir.path), ["camera-1"]);
+    });
+  }
+});
+
+/** Runs a program in a namespace of its own, in which a directory can't be written. */
+async function runOnReadOnlyMount(dir: string, ...program: readonly string[]) {
+  const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
+  const { success, stdout, stderr } = await new Deno.Command("unshare", {
+    args: ["-rm", "sh", "-c", mount, dir, ...program],
+  }).output();
+  const [said, problem] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { success, stdout: said!, stderr: problem! };
+}
+
+/** Tells whether this user can make a directory read-only, in namespaces of its own. */
+async function canMount(): Promise<boolean> {
+  if (Deno.build.os !== "linux") return false;
+  // A directory of its own: one below which something else is mounted can't be mounted again.
+  await using dir = await tempDir();
+  let problem;
+  try {
+    const { success, stderr } = await runOnReadOnlyMount(dir.path, "true");
+    if (success) return true;
+    problem = stderr.trim();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    problem = "there is no unshare";
+  }
+  console.warn(`This user can't mount anything: a test is skipped (${problem})`);
+  return false;
+}
+
+/** Loads an identity in a process whose file system can't be written there, with leave to write. */
+async function loadOnReadOnlyMount(
+  dir: string,
+  options: { renew?: boolean },
+): Promise<{ validTo: string; warnings: string[] }> {
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    const call = ${JSON.stringify([dir, "camera-1", options])};
+    const { validTo, warnings } = await createDevicePki(...call);
+    console.log(JSON.stringify({ validTo, warnings }));`;
+  const module = `data:text/javascript,${encodeURIComponent(script)}`;
+  const permissions = [...readOnly(dir), `--allow-write=${dir}`];
+  const program = [Deno.execPath(), "run", "--no-prompt", "--quiet", ...permissions, module];
+  const { success, stdout, stderr } = await runOnReadOnlyMount(dir, ...program);
+  assert(success, stderr);
+  return JSON.parse(stdout);
+}
+
+/** What shows that something in a directory was written: its times, its size, which file it is. */
+async function stamps(dir: string): Promise<unknown[]> {
+  const paths = [dir, ...(await entries(dir)).map((name) => join(dir, name))];
+  return await Promise.all(paths.map(async (path) => {
+    const { mtime, ctime, size, ino } = await Deno.lstat(path);
+    return [path, mtime, ctime, size, ino];
+  }));
+}
+
+/** Does something while the clock is so many days ahead; one can't set the real one here. */
+async function whileClockIsAhead<T>(days: number, action: () => Promise<T>): Promise<T> {
+  const now = Date.now;
+  Date.now = () => now() + days * DAY;
+  try {
+    return await action();
+  } finally {
+    Date.now = now;
+  }
+}
+
+/** Gives a device's key a certificate that has this many days left. */
+async function reissue(
+  { caFile, certFile }: { caFile: string; certFile: string },
+  days: number,
+): Promise<void> {
+  const authority = {
+    certificate: await Deno.readTextFile(caFile),
+    privateKey: await Deno.readTextFile(join(dirname(caFile), "ca_key.pem")),
+  };
+  const certificate = await renewLeaf(authority, await Deno.readTextFile(certFile), {
+    subject: { commonName: "camera-1" },
+    usages: ["serverAuth", "clientAuth"],
+    alternativeNames: [{ type: "dns", value: "camera-1" }],
+    days,
+  });
+  await Deno.writeTextFile(certFile, certificate);
+}
+
+/** Gives a device an authority that has this many days left, and a certificate with half of them. */
+async function replaceIdentity(home: string, days: number): Promise<void> {
+  const authority = await createAuthority({ commonName: "Device CA" }, days);
+  const leaf = await createLeaf(authority, {
+    subject: { commonName: "camera-1" },
+    usages: ["serverAuth", "clientAuth"],
+    alternativeNames: [{ type: "dns", value: "camera-1" }],
+    days: days / 2,
+  });
+  await Deno.writeTextFile(join(home, "ca.pem"), authority.certificate);
+  await Deno.writeTextFile(join(home, "ca_key.pem"), authority.privateKey);
+  await Deno.writeTextFile(join(home, "cert.pem"), leaf.certificate);
+  await Deno.writeTextFile(join(home, "key.pem"), leaf.privateKey);
+}
+
+const HOUR = 60 * 60 * 1000;
+
+const app = () => [204, "No Content", {}, null] as const;
+
+Deno.test("a certificate is renewed while the device is open, by itself or by another process", async () => {
+  await using dir = await tempDir();
+  const logger = new RecordingLogger();
+  // The device looks every hour. No other timer is needed here: nothing is late.
+  using time = new FakeTime();
+  await using camera = await Device.open(join(dir.path, "camera"), { name: "camera", logger });
+  await using viewer = await Device.open(join(dir.path, "viewer"), { name: "viewer" });
+  await record(camera, viewer);
+  await using server = camera.listen(["127.0.0.1", 0], app);
+  server.serveForever();
+  await server.ready;
+  await record(viewer, camera, { addresses: [server.address] });
+  const client = await viewer.client("camera");
+  const seen = async () => {
+    using conn = await client.connect();
+    return conn.sock.peerCertificate!;
+  };
+  const before = await seen();
+  const renewal = { days: 365, renewalDays: 400 };
+  await openDevicePki(join(camera.dir, "identity"), "camera", {}, renewal);
+  let after = before;
+  assertEquals((await seen()).fingerprint256, before.fingerprint256);
+  time.tick(HOUR);
+  for (let tries = 0; tries < 500 && after.fingerprint256 === before.fingerprint256; tries++) {
+    after = await seen();
+  }
+  assertNotEquals(after.fingerprint256, before.fingerprint256);
+  assertEquals(after.publicKey256, before.publicKey256);
+  assertEquals(after.authority!.raw, (await authorityOf(camera.dir)).der);
+  assertEquals(logger.at("error"), []);
+});
