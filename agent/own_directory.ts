@@ -8,7 +8,7 @@ import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";
 import { FAILED, Failure } from "./failure.ts";
 
-/** Why the directory of the device is left out. */
+/** Why the directory of the device is skipped. */
 export const OWN_DIRECTORY = "the directory of this device, with its keys";
 
 /** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
@@ -36,11 +36,11 @@ export class OwnDirectory {
    * Makes a filter that leaves this directory out of a tree, whatever its spelling there.
    *
    * @param root The path of the tree on this device, where nothing need be.
-   * @param tell Called with the path when it is left out.
+   * @param onSkipped Called with the path when it is skipped.
    */
   async filter(
     root: string,
-    tell: (path: readonly string[]) => void,
+    onSkipped: (path: readonly string[]) => void,
   ): Promise<(entry: TreeEntry) => boolean> {
     const real = await realPath(root);
     const names = isIn(this.#path, real) ? relative(real, this.#path).split(sep) : [];
@@ -48,7 +48,7 @@ export class OwnDirectory {
       // The other end may have a file of this name, which would take its place.
       const isCandidate = kind === "directory" || path.length === names.length;
       if (!isCandidate || !this.#isAt(join(real, ...path))) return true;
-      tell(path);
+      onSkipped(path);
       return false;
     };
   }

@@ -118,7 +118,7 @@ export class PeerConnections implements Disposable {
   async #retry<T>(attempt: (moved: Moved) => Promise<T>): Promise<T> {
     const onRetry = (retry: Retry) => this.#noteRetry(retry);
     const options = { retries: this.#retries, signal: this.#signal, onRetry };
-    const heard = (moved: Moved) =>
+    const watched = (moved: Moved) =>
       attempt((progress) => {
         this.#watchSilence();
         moved(progress);
@@ -126,7 +126,7 @@ export class PeerConnections implements Disposable {
     this.#calls++;
     this.#watchSilence();
     try {
-      return await retry(heard, options);
+      return await retry(watched, options);
     } finally {
       this.#calls--;
       this.#watchSilence();

@@ -286,9 +286,9 @@ export class Transfers implements Disposable {
               // It was copied when the connection broke off, too late to be told.
               const bytes = sizes.get(key) ?? 0;
               const result = { bytes, total: bytes, resumedFrom: 0, sha256: null };
-              this.#tell(job, { type: "copied", path: event.path, ...result });
+              this.#report(job, { type: "copied", path: event.path, ...result });
             } else if (isNew) {
-              this.#tell(job, event);
+              this.#report(job, event);
             }
             // Of a tree that is up to date there may be a hundred thousand of them.
             if (event.type === "unchanged") return;
@@ -299,14 +299,14 @@ export class Transfers implements Disposable {
         };
         return job.copy(client, { ...options, filter, signal, onEvent });
       });
-      for (const failure of failures) this.#tellFailure(job, failure);
+      for (const failure of failures) this.#reportFailure(job, failure);
       if (deletionsKept === "empty") {
         if (hasEntries) this.fail(job.sourceName([]), KEPT.empty);
       } else if (deletionsKept !== null) {
         this.warn(KEPT[deletionsKept]);
       }
     } catch (error) {
-      for (const failure of failures) this.#tellFailure(job, failure);
+      for (const failure of failures) this.#reportFailure(job, failure);
       this.#checkInterrupted();
       if (!endsAll(error) && !(error instanceof TransferError)) throw error;
       const [from, to] = [job.sourceName([]), job.targetName([])];
@@ -314,14 +314,14 @@ export class Transfers implements Disposable {
     }
   }
 
-  #tellFailure(job: TreeJob, { path, error, at }: TreeEvent & { readonly type: "failed" }): void {
+  #reportFailure(job: TreeJob, { path, error, at }: TreeEvent & { readonly type: "failed" }): void {
     const [from, to] = [job.sourceName(path), job.targetName(path)];
     if (at === "source") this.fail(from, explainTransfer(error, this.#direction), { from, to });
     else this.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
   }
 
   /** Counts and prints something that has happened in a tree. */
-  #tell(job: TreeJob, event: TreeOutcome): void {
+  #report(job: TreeJob, event: TreeOutcome): void {
     const { type, path } = event;
     const isUnlisted = !job.listsUnchanged || !this.#context.output.json;
     if (type === "unchanged") this.#unchanged++;

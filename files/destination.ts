@@ -27,10 +27,10 @@ import { Refusal } from "./refusal.ts";
 import {
   isReserved,
   isReservedName,
-  lookAt,
   makeReserved,
   prefixOf,
   reservedPath,
+  statOrNull,
 } from "./reserved.ts";
 import { isHeld, isUnfinishedName, newPath } from "./unfinished.ts";
 
@@ -92,14 +92,14 @@ export function findParent(
 ): Parent {
   if (names.some(isReservedName)) throw reservedName();
   if (Deno.realPathSync(root) !== root) throw new Refusal(403, `${root} now leads somewhere else`);
-  let directory = lookAt(root)!;
+  let directory = statOrNull(root)!;
   const missing: string[] = [];
   let obstacle: string | null = null;
   let path = root;
   for (const name of names) {
     if (missing.length === 0 && isReserved(path, name)) throw reservedName();
     path = prefixOf(path) + name;
-    const state = missing.length > 0 ? null : lookAt(path);
+    const state = missing.length > 0 ? null : statOrNull(path);
     if (state?.isDirectory()) {
       directory = state;
       continue;
@@ -111,8 +111,8 @@ export function findParent(
     }
     missing.push(path);
   }
-  const reserved = missing.length > 0 ? null : lookAt(reservedPath(path));
-  const unfinished = lookAt(reservedPath(root));
+  const reserved = missing.length > 0 ? null : statOrNull(reservedPath(path));
+  const unfinished = statOrNull(reservedPath(root));
   return { path, missing, obstacle, directory, reserved, unfinished };
 }
 
@@ -126,7 +126,7 @@ function findIn(parent: Parent, name: string): Destination {
   if (isReservedName(name)) throw reservedName();
   const path = prefixOf(parent.path) + name;
   const isNew = parent.missing.length > 0 || parent.names?.has(fold(name)) === false;
-  const existing = isNew ? null : lookAt(path);
+  const existing = isNew ? null : statOrNull(path);
   if (existing !== null && parent.reserved !== null && isSameFile(existing, parent.reserved)) {
     throw reservedName();
   }
@@ -405,7 +405,7 @@ function findLeftovers(path: string): Leftovers {
   let isElseEmpty = true;
   for (const name of readdirSync(path)) {
     const at = prefixOf(path) + name;
-    const state = isReservedName(name) ? lookAt(at) : null;
+    const state = isReservedName(name) ? statOrNull(at) : null;
     if (state?.isFile()) {
       files.push(at);
     } else if (state?.isDirectory()) {
@@ -464,7 +464,7 @@ export async function clearWay(
     const at = pathOf(entry);
     if (entry.kind === "directory") findLeftovers(at);
     // A link to a file is listed as that file.
-    else if (entry.kind === "other" || !lookAt(at)?.isFile()) {
+    else if (entry.kind === "other" || !statOrNull(at)?.isFile()) {
       throw new Refusal(409, `${at} can't be removed by a peer`);
     }
   }

@@ -15,7 +15,7 @@ import { isName, MAX_DEPTH } from "./file_name.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
 import { printable } from "../base/printable.ts";
-import { isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
+import { isReservedName, prefixOf, reservedPath, statOrNull } from "./reserved.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
 const AT_A_TIME = 128;
@@ -47,7 +47,7 @@ export async function listBelow(
     const path = resolved.real;
     // Only to check that it can be read and searched: a body that is never sent must not leave it open.
     for await (const _entry of Deno.readDir(path)) break;
-    lookAt(reservedPath(path));
+    statOrNull(reservedPath(path));
     return new ChunkedBodyIter(chunksOf(isTree ? treeTexts(root, path) : listTexts(root, path)));
   } catch (error) {
     if (isAbsence(error)) return null;
@@ -56,7 +56,7 @@ export async function listBelow(
 }
 
 async function* listTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
-  for await (const entries of readEntries(root, { path, state: lookAt(path) }, new Turns())) {
+  for await (const entries of readEntries(root, { path, state: statOrNull(path) }, new Turns())) {
     yield entries.map(({ link: _link, ...entry }) => formatEntry({ name: entry.name }, entry));
   }
 }
@@ -98,7 +98,7 @@ export async function* readTree(
   path: string,
   turns: Turns,
 ): AsyncGenerator<ListedEntry[], void, void> {
-  const first: WaitingDirectory = { names: [], path, state: lookAt(path), above: null };
+  const first: WaitingDirectory = { names: [], path, state: statOrNull(path), above: null };
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
@@ -123,7 +123,7 @@ export async function* readTree(
 }
 
 function isGone(error: unknown, path: string): boolean {
-  return (error as { code?: unknown }).code === "ENOENT" && lookAt(path) === null;
+  return (error as { code?: unknown }).code === "ENOENT" && statOrNull(path) === null;
 }
 
 /** A directory as it was when it was named. */
@@ -145,13 +145,13 @@ interface WaitingDirectory extends NamedDirectory {
  */
 function checkAbove(gone: WaitingDirectory): void {
   let { above } = gone;
-  while (above!.above !== null && lookAt(above!.path) === null) above = above!.above;
+  while (above!.above !== null && statOrNull(above!.path) === null) above = above!.above;
   checkSame(above!);
 }
 
 /** Checks that a directory is the one that was named. */
 function checkSame({ path, state }: NamedDirectory): void {
-  const now = lookAt(path);
+  const now = statOrNull(path);
   if (now === null || state === null || !isSameFile(now, state)) throw replaced(path);
 }
 
@@ -170,9 +170,9 @@ async function* readEntries(
   let names: string[] = [];
   const isTooDeep = path !== root &&
     path.slice(prefixOf(root).length).split("/").length >= MAX_DEPTH;
-  const lookAtAll = () => {
+  const describeAll = () => {
     checkPath(path);
-    const directory = { root, path, reserved: lookAt(reservedPath(path)), doubtful, isTooDeep };
+    const directory = { root, path, reserved: statOrNull(reservedPath(path)), doubtful, isTooDeep };
     const entries: Found[] = [];
     for (const name of names) {
       const entry = describe(directory, name);
@@ -186,10 +186,10 @@ async function* readEntries(
   for await (const { name } of Deno.readDir(path)) {
     names.push(name);
     if (names.length < AT_A_TIME) continue;
-    yield lookAtAll();
+    yield describeAll();
     if (turns.isOver) await turns.next(root);
   }
-  yield lookAtAll();
+  yield describeAll();
   if (turns.isOver) await turns.next(root);
 }
 
@@ -207,7 +207,7 @@ interface ReadDirectory {
   /** Its path, without links. */
   readonly path: string;
   /** The reserved directory in it. */
-  readonly reserved: ReturnType<typeof lookAt>;
+  readonly reserved: ReturnType<typeof statOrNull>;
   /** The names so far that are not UTF-8, or look so. */
   readonly doubtful: Set<string>;
   /** Whether paths in it are too long to be asked for. */
@@ -253,7 +253,7 @@ function describeAt(
   if (reserved !== null && isSameFile(info, reserved)) return null;
   checkReadable(path);
   // A directory that may not be searched can't tell what is in it.
-  lookAt(reservedPath(path));
+  statOrNull(reservedPath(path));
   return { name, kind: "directory", size: 0, modified: timeOf(info), state: info };
 }
 

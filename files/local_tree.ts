@@ -86,7 +86,7 @@ export async function readLocalTree(
       continue;
     }
     const bytes = directory.bytes + Buffer.byteLength(name) + 1;
-    const info = lookAt(path + name);
+    const info = statOrReason(path + name);
     if (info === null || info === "too long") {
       // It has vanished, unless no path leads to it.
       if (info !== null || name.includes(NOT_UTF8)) add("other", null, "name");
@@ -136,14 +136,14 @@ interface OpenDirectory {
  */
 function checkOpen(open: readonly OpenDirectory[]): void {
   for (const { path, info } of open.toReversed()) {
-    if (lookAt(path) !== null) return checkSame(path, info);
+    if (statOrReason(path) !== null) return checkSame(path, info);
   }
   checkSame(open[0]!.path, open[0]!.info);
 }
 
 /** Checks that a directory is the one that was listed. */
 function checkSame(path: string, { dev, ino }: Deno.FileInfo): void {
-  const now = lookAt(path);
+  const now = statOrReason(path);
   if (now !== null && typeof now !== "string" && now.dev === dev && now.ino === ino) return;
   throw new TransferError(
     "CHANGED",
@@ -152,7 +152,7 @@ function checkSame(path: string, { dev, ino }: Deno.FileInfo): void {
 }
 
 /** The metadata of what has a path; `null` if nothing has. */
-function lookAt(path: string): Deno.FileInfo | "too long" | "unreadable" | null {
+function statOrReason(path: string): Deno.FileInfo | "too long" | "unreadable" | null {
   try {
     return Deno.lstatSync(path);
   } catch (error) {
@@ -527,7 +527,7 @@ export class LocalTarget {
    */
   #giveName({ node, obstacle }: Copy, part: string, isNew = false, isUsual = false): void {
     const path = this.pathOf(node);
-    const info = isNew ? null : lookAt(path);
+    const info = isNew ? null : statOrReason(path);
     if (typeof info === "string") {
       throw new Deno.errors.PermissionDenied(`${path} can't be looked at`);
     }
@@ -550,7 +550,7 @@ export class LocalTarget {
   /** What has the path of a node now: as the target would list it; `null` if nothing has. */
   look(node: TreeNode): TreeNode | null {
     const path = this.pathOf(node);
-    const info = lookAt(path);
+    const info = statOrReason(path);
     if (info === null) return null;
     if (typeof info === "string") {
       return new TreeNode(null, node.name, "other", 0, 0, "unreadable");
@@ -774,7 +774,7 @@ function checkParts(directory: string): void {
 function removeParts(directory: string): void {
   for (const name of reservedIn(directory)) {
     const path = `${directory}/${name}`;
-    const info = lookAt(path);
+    const info = statOrReason(path);
     if (info === null || typeof info === "string") continue;
     if (info.isDirectory && !isPartName(name)) {
       for (const { name } of Deno.readDirSync(path)) {

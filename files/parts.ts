@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import type { Session } from "../base/app/session.ts";
 import { Refusal } from "./refusal.ts";
-import { lookAt } from "./reserved.ts";
+import { statOrNull } from "./reserved.ts";
 import { inUse, type Listed, listUnfinished, pathOf, removeUnlocked } from "./unfinished.ts";
 
 /** The number of parts that clients of one authority may have. */
@@ -52,7 +52,7 @@ function sha256(text: string): string {
 
 /** Bytes of a part; 0 if there is none. */
 export function partSize({ path }: PartName): number {
-  const state = lookAt(path);
+  const state = statOrNull(path);
   return state?.isFile() ? Number(state.size) : 0;
 }
 

@@ -53,9 +53,9 @@ export function isReservedName(name: string): boolean {
  */
 export function isReserved(directory: string, name: string): boolean {
   if (isReservedName(name)) return true;
-  const reserved = lookAt(reservedPath(directory));
+  const reserved = statOrNull(reservedPath(directory));
   if (reserved === null) return false;
-  const named = lookAt(prefixOf(directory) + name);
+  const named = statOrNull(prefixOf(directory) + name);
   return named !== null && isSameFile(named, reserved);
 }
 
@@ -66,7 +66,7 @@ export function isReserved(directory: string, name: string): boolean {
  */
 export function makeReserved(root: string): void {
   const path = reservedPath(root);
-  let state = lookAt(path);
+  let state = statOrNull(path);
   if (state === null) {
     try {
       mkdirSync(path, { mode: 0o700 });
@@ -91,6 +91,6 @@ function closeToOthers(path: string): void {
 }
 
 /** The metadata of a path, without following links; `null` if nothing is there. */
-export function lookAt(path: string): BigIntStats | null {
+export function statOrNull(path: string): BigIntStats | null {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
 }

@@ -9,7 +9,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { lockFile } from "../disk/files.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
-import { lookAt, makeReserved, prefixOf, reservedPath } from "./reserved.ts";
+import { makeReserved, prefixOf, reservedPath, statOrNull } from "./reserved.ts";
 
 const MODE_BITS = 0o7777n;
 /** The pattern of the names of unfinished files; nothing else is ever removed. */
@@ -60,12 +60,12 @@ export class Unfinished implements AsyncDisposable {
   static async openPart(path: string, root: string): Promise<Unfinished> {
     const { newMode } = await probe(root);
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const old = lookAt(path);
+      const old = statOrNull(path);
       // A killed process has left a second name of a served file.
       if (old !== null && (!old.isFile() || old.nlink > 1n)) removeIfThere(path);
       const file = await Unfinished.#open(
         path,
-        lookAt(path) === null ? "wx+" : "r+",
+        statOrNull(path) === null ? "wx+" : "r+",
         0o600,
         newMode,
       );
@@ -97,7 +97,7 @@ export class Unfinished implements AsyncDisposable {
     } catch {
       // It no longer has a name.
     }
-    const now = lookAt(this.path);
+    const now = statOrNull(this.path);
     if (now !== null && isSameFile(now, this.state)) return true;
     this.isKept = true;
     return false;
@@ -168,11 +168,11 @@ export function removeIfThere(path: string): void {
  * @returns False if one is.
  */
 export function removeUnlocked(path: string): boolean {
-  const before = lookAt(path);
+  const before = statOrNull(path);
   const file = openIfPossible(path);
   try {
     if (file !== null && !isLockable(file)) return false;
-    const now = lookAt(path);
+    const now = statOrNull(path);
     // A file that another process has just put there is in use.
     if (before !== null && now !== null && !isSameFile(before, now)) return false;
     removeIfThere(path);
@@ -226,14 +226,14 @@ export interface Listed {
 }
 
 /** The unfinished files whose names have this prefix. */
-export function listUnfinished(root: string, beginning: string): Listed[] {
-  const directory = lookAt(reservedPath(root));
+export function listUnfinished(root: string, prefix: string): Listed[] {
+  const directory = statOrNull(reservedPath(root));
   if (!directory?.isDirectory()) return [];
   const listed: Listed[] = [];
   for (const name of readdirSync(reservedPath(root))) {
-    if (!name.startsWith(beginning) || !NAME.test(name)) continue;
+    if (!name.startsWith(prefix) || !NAME.test(name)) continue;
     const path = pathOf(root, name);
-    const state = lookAt(path);
+    const state = statOrNull(path);
     if (!state?.isFile()) continue;
     const size = Number(state.size);
     listed.push({ path, size, modified: Number(state.mtimeMs), isIdle: !inUse.has(path) });

@@ -3,12 +3,12 @@ import { assertEquals, assertThrows } from "@std/assert";
 import {
   isPartName,
   isReserved,
-  lookAt,
   makeReserved,
   PART_SUFFIX,
   prefixOf,
   RESERVED,
   reservedPath,
+  statOrNull,
 } from "@degu/internal/files/reserved.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
@@ -20,7 +20,7 @@ Deno.test("the reserved directory is made once, and is private", async () => {
   await using dir = await tempDir();
   assertEquals(reservedPath("/"), `/${RESERVED}`);
   assertEquals([prefixOf("/"), prefixOf("/a")], ["/", "/a/"]);
-  assertEquals(lookAt(reservedPath(dir.path)), null);
+  assertEquals(statOrNull(reservedPath(dir.path)), null);
   assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
   for (let time = 0; time < 2; time++) {
     makeReserved(dir.path);
