@@ -1,53 +1,66 @@
 /** What is printed, and how sizes, times and the width of the terminal are. */
 import { assert, assertEquals } from "@std/assert";
-import { columnsOfTerminal, formatBytes, formatDuration } from "@degu/internal/agent/output.ts";
+import { columnsOf, formatBytes, formatDuration, Output } from "@degu/internal/agent/output.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
-import { screenOf } from "@degu/testing/screen.ts";
-import { hasTerminals, runOnTerminal } from "@degu/testing/terminals.ts";
+import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import fc from "fast-check";
 
-/** What an output prints in a process of its own, without any permission. */
-async function print(options: string, calls: string): Promise<[stdout: string, stderr: string]> {
-  const script = `import { Output } from "./agent/output.ts";
-const output = new Output(${options});
-${calls}`;
-  const child = await spawnScript(script, ["--no-check"]);
-  const { stdout, stderr } = await child.output();
-  return [new TextDecoder().decode(stdout), new TextDecoder().decode(stderr)];
+/** What an output prints. */
+function print(
+  options: { json: boolean; quiet: boolean },
+  calls: (output: Output) => void,
+): [stdout: string, stderr: string] {
+  const texts: [string, string] = ["", ""];
+  const streamOf = (i: 0 | 1) => ({
+    // A pipe may take less than it is given.
+    writeSync: (bytes: Uint8Array) => {
+      const taken = bytes.subarray(0, 7);
+      texts[i] += fromLatin1(taken);
+      return taken.length;
+    },
+    isTerminal: () => false,
+  });
+  const { stdin, noColor, consoleSize } = Deno;
+  const streams = { stdin, stdout: streamOf(0), stderr: streamOf(1), noColor, consoleSize };
+  calls(new Output({ ...options, streams }));
+  return texts;
 }
 
-const CALLS = String.raw`output.result("text", { a: 1 });
-output.result(["two", "lines"], { b: 2 });
-output.note("note");
-output.warn("warn");
-output.error("error");`;
+function printAll(output: Output): void {
+  output.result("text", { a: 1 });
+  output.result(["two", "lines"], { b: 2 });
+  output.note("note");
+  output.warn("warn");
+  output.error("error");
+}
 
-Deno.test("results go to stdout and messages to stderr, without colors if there is no terminal", async () => {
-  assertEquals(await print("{ json: false, quiet: false }", CALLS), [
+Deno.test("results go to stdout and messages to stderr, without colors if there is no terminal", () => {
+  assertEquals(print({ json: false, quiet: false }, printAll), [
     "text\ntwo\nlines\n",
     "note\ndegu: warning: warn\ndegu: error: error\n",
   ]);
 });
 
-Deno.test("with json a result is one object per line", async () => {
-  const [stdout] = await print("{ json: true, quiet: false }", CALLS);
+Deno.test("with json a result is one object per line", () => {
+  const [stdout] = print({ json: true, quiet: false }, printAll);
   assertEquals(stdout, '{"a":1}\n{"b":2}\n');
 });
 
-Deno.test("quiet omits only notes", async () => {
-  const [, stderr] = await print("{ json: false, quiet: true }", CALLS);
+Deno.test("quiet omits only notes", () => {
+  const [, stderr] = print({ json: false, quiet: true }, printAll);
   assertEquals(stderr, "degu: warning: warn\ndegu: error: error\n");
 });
 
-Deno.test("control and format characters are escaped, so that they don't affect a terminal", async () => {
-  const calls = String
-    .raw`output.result("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
-output.warn("a\rb\x07");`;
-  assertEquals(await print("{ json: false, quiet: false }", calls), [
+Deno.test("control and format characters are escaped, so that they don't affect a terminal", () => {
+  const calls = (output: Output) => {
+    output.result("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
+    output.warn("a\rb\x07");
+  };
+  assertEquals(print({ json: false, quiet: false }, calls), [
     "a\\u{1b}[31m\\u{a}b\\u{202e}c\n",
     "degu: warning: a\\u{d}b\\u{7}\n",
   ]);
-  const [stdout] = await print("{ json: true, quiet: false }", calls);
+  const [stdout] = print({ json: true, quiet: false }, calls);
   assertEquals(stdout, '{"name":"a\\u001b\\u202e\\udb40\\udc01\\u009b"}\n');
   assertEquals(JSON.parse(stdout).name, "a\x1b\u202e\u{e0001}\u009b");
 });
@@ -104,26 +117,14 @@ Deno.test("durations have minutes and seconds, and hours if there are any", () =
   for (const [seconds, text] of cases) assertEquals(formatDuration(seconds), text);
 });
 
-const SCRIPT = `
-  import { columnsOfTerminal } from "./agent/output.ts";
-  console.log(\`columns \${columnsOfTerminal()}\`);
-`;
-const isThere = await hasTerminals();
-
-Deno.test({
-  name: isThere
-    ? "a terminal says how wide it is, or 80 is taken"
-    : "the width of a terminal: left out, as python3 is not installed",
-  ignore: !isThere,
-  fn: async () => {
-    for (const [columns, expected] of [[37, 37], [0, 80]] as const) {
-      const command = [Deno.execPath(), "eval", "--no-check", SCRIPT];
-      const { shown } = await runOnTerminal({ command, columns });
-      assertEquals(screenOf(shown), [`columns ${expected}`]);
-    }
-  },
-});
-
-Deno.test("without a terminal it is a number all the same", () => {
-  assertEquals(columnsOfTerminal() > 0, true);
+Deno.test("a terminal says how wide it is, or 80 is taken", () => {
+  const rows = [[37, 37], [0, 80]] as const;
+  for (const [columns, expected] of rows) {
+    assertEquals(columnsOf({ consoleSize: () => ({ columns, rows: 24 }) }), expected);
+  }
+  const consoleSize = () => {
+    throw new Error("no terminal");
+  };
+  assertEquals(columnsOf({ consoleSize }), 80);
+  assertEquals(columnsOf(Deno) > 0, true);
 });

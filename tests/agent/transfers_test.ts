@@ -1,14 +1,8 @@
 /** Transfers that are interrupted: by the network, by a signal, by the other end. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { formatAddress } from "@degu/degu/base";
-import {
-  AgentFiles,
-  makeTreeAt,
-  objectsOf,
-  settled,
-  treeOf,
-  untilFile,
-} from "@degu/testing/agent_files.ts";
+import { AgentFiles, makeTreeAt, objectsOf, treeOf, untilFile } from "@degu/testing/agent_files.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -23,7 +17,8 @@ async function setUp() {
   await Deno.writeFile(`${files.share}/large`, content);
   await Deno.writeFile(`${files.here}/large`, content);
   await Deno.mkdir(`${files.here}/to`);
-  await settled(`${files.share}/large`);
+  // A file gets an entity tag, without which nothing is resumed, after seconds only.
+  const clock = setClockAhead();
   const get = ["get", "--json", "camera:large", `${files.here}/to`];
   const put = ["put", "--json", `${files.here}/large`, "camera:"];
   return {
@@ -39,7 +34,10 @@ async function setUp() {
       }
     },
     isWhole: async (path: string) => isSame(await Deno.readFile(path), content),
-    [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      clock[Symbol.dispose]();
+      await files[Symbol.asyncDispose]();
+    },
   };
 }
 
@@ -47,7 +45,6 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
-// One set-up: a file gets an entity tag, without which nothing is resumed, after seconds only.
 Deno.test("interruptions", async (t) => {
   await using test = await setUp();
   await t.step(
@@ -58,7 +55,7 @@ Deno.test("interruptions", async (t) => {
         await using relay = new CuttingRelay(test.files.address);
         relay.cutAfter(CUT);
         const address = formatAddress(relay.address);
-        await using agent = test.files.spawn(...args, "--address", address);
+        await using agent = test.files.start([...args, "--address", address]);
         await agent.message("trying again in 1 s (1 of 3)");
         relay.cutAfter(Infinity);
         const end = await agent.ended();
@@ -80,7 +77,8 @@ Deno.test("interruptions", async (t) => {
         {
           await using relay = new CuttingRelay(test.files.address);
           relay.stallAfter(CUT);
-          await using agent = test.files.spawn(...args, "--address", formatAddress(relay.address));
+          const address = formatAddress(relay.address);
+          await using agent = test.files.start([...args, "--address", address]);
           await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
           agent.kill("SIGINT");
           const { code, stderr } = await agent.ended();
@@ -99,7 +97,7 @@ Deno.test("interruptions", async (t) => {
     await test.clear();
     const { files } = test;
     await files.kill();
-    await using agent = files.spawn("get", "camera:large", `${files.here}/to`);
+    await using agent = files.start(["get", "camera:large", `${files.here}/to`]);
     await agent.message("trying again in 1 s (1 of 3)");
     await agent.message("trying again in 2 s (2 of 3)");
     await files.serve();

@@ -66,7 +66,7 @@ const OF_NETWORK: AgentCases = {
   "join --serving ADDRESS": async ({ homes }) => {
     await homes.init("guest");
     const args = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
-    const invite = homes.spawn("camera", args, ["--allow-net=127.0.0.1"]);
+    const invite = homes.start("camera", args);
     return {
       args: ["--home", homes.at("guest"), "join", "-", "--serving", "127.0.0.1:2"],
       values: { HOME: homes.at("guest"), INVITER: "127.0.0.1" },

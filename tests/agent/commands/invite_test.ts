@@ -1,12 +1,11 @@
 /** degu invite: the line, the QR code, the countdown, and how it ends. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { fromFileUrl } from "@std/path";
 import { countdownText, qrLines, startCountdown } from "@degu/internal/agent/commands/invite.ts";
 import { Output } from "@degu/internal/agent/output.ts";
-import { agentCommand, AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
+import { agentCommand, AgentHomes } from "@degu/testing/agents.ts";
 import { screenOf } from "@degu/testing/screen.ts";
 import { hasShell, runShell } from "@degu/testing/shells.ts";
-import { hasTerminals, runOnTerminal } from "@degu/testing/terminals.ts";
+import { hasTerminals, runOnTerminal, type TerminalOptions } from "@degu/testing/terminals.ts";
 import { encode } from "npm:uqr@^0.1.3";
 
 const hasBash = await hasShell("bash");
@@ -17,7 +16,7 @@ const NET = ["--allow-net=127.0.0.1"];
 Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -", async () => {
   await using homes = await AgentHomes.create();
   const [camera, viewer] = await homes.init("camera", "viewer");
-  const invite = homes.spawn("camera", INVITE, NET);
+  const invite = homes.start("camera", INVITE);
   const line = await invite.line("degu:");
   const joined = await homes.run("viewer", ["join", line, "--serving", "127.0.0.1:2"]);
   assertEquals([joined.code, joined.stdout], [0, `paired with camera ${camera}\n`]);
@@ -30,10 +29,10 @@ Deno.test("invite prints only the line on stdout, then who joined, and mentions 
 Deno.test("with --json the line and the peer are one object each", async () => {
   await using homes = await AgentHomes.create();
   const [, viewer] = await homes.init("camera", "viewer");
-  const invite = homes.spawn("camera", [...INVITE, "--json", "--quiet", "--as", "tv"], NET);
+  const invite = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
   const { line, expires } = JSON.parse(await invite.line());
   assertMatch(expires, /^\d{4}-/);
-  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], NET, line);
+  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
   const { code, stdout, stderr } = await invite.ended();
   assertEquals([code, stderr], [0, ""]);
   assertEquals(JSON.parse(stdout.split("\n")[1]!), { name: "tv", id: viewer });
@@ -64,7 +63,7 @@ Deno.test("an invitation that nobody uses expires in time, and says what to do",
 Deno.test("an interrupted invitation is closed", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
-  const invite = homes.spawn("camera", INVITE, NET);
+  const invite = homes.start("camera", INVITE);
   const line = await invite.line("degu:");
   await invite.message("degu join");
   invite.kill("SIGINT");
@@ -112,32 +111,21 @@ Deno.test({
   },
 });
 
-const isThere = await hasTerminals();
-const PTY = fromFileUrl(new URL("../../support/programs/pseudo_terminal.py", import.meta.url));
-const FLAG = "--allow-net=127.0.0.1";
-const INVITE_FOR = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1", "--seconds"];
+const TERMINAL = { columns: 80, rows: 24 };
+const INVITE_FOR = [...INVITE, "--seconds"];
 
-/** Defines a test that needs a terminal. */
+/** Defines a test of a device. */
 function test(name: string, fn: (homes: AgentHomes) => Promise<void>): void {
-  Deno.test({
-    name: isThere ? name : `${name}: left out, as python3 is not installed`,
-    ignore: !isThere,
-    fn: async () => {
-      await using homes = await AgentHomes.create();
-      await homes.init("camera");
-      await fn(homes);
-    },
+  Deno.test(name, async () => {
+    await using homes = await AgentHomes.create();
+    await homes.init("camera");
+    await fn(homes);
   });
 }
 
-/** The command of a device. */
-function commandOf(homes: AgentHomes, args: readonly string[]): string[] {
-  const flags = homes.flags("camera", FLAG);
-  return agentCommand(["--home", homes.at("camera"), ...args], flags);
-}
-
 test("an invitation counts down, and clears the line; its error is red", async (homes) => {
-  const { code, shown } = await runOnTerminal({ command: commandOf(homes, [...INVITE_FOR, "2"]) });
+  const invite = [...INVITE_FOR, "2"];
+  const { code, stdout: shown } = await homes.run("camera", invite, { terminal: TERMINAL });
   assertEquals(code, 1);
   for (const left of ["0:02", "0:01"]) {
     assertStringIncludes(shown, `\r\x1b[Kwaiting for the other device: ${left} left`);
@@ -147,83 +135,104 @@ test("an invitation counts down, and clears the line; its error is red", async (
 
 test("who has joined has a line without the countdown", async (homes) => {
   const [viewer] = await homes.init("viewer");
-  await using invite = spawnAgent(["--home", homes.at("camera"), ...INVITE_FOR, "60"], {
-    flags: homes.flags("camera", FLAG),
-    through: ["python3", PTY, "2000"],
-  });
-  const line = await invite.line("degu:");
-  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], [FLAG], line);
+  const terminal = { columns: 2000, rows: 24 };
+  const invite = homes.start("camera", [...INVITE_FOR, "60"], { terminal });
+  const line = (await invite.line("degu:")).trim();
+  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
   const { stdout } = await invite.ended();
   assertEquals(screenOf(stdout).at(-1), `paired with viewer ${viewer}`);
 });
 
 test("a line that is pasted in pieces is asked for only when no more comes", async (homes) => {
   await homes.init("viewer");
-  const invite = homes.spawn("camera", [...INVITE_FOR, "60"], [FLAG]);
-  const line = (await invite.line("degu:")).match(/.{1,79}/g)!.join("\n");
-  const viewer = ["--home", homes.at("viewer"), "join", "-", "--serving", "127.0.0.1:2"];
-  const { code, shown } = await runOnTerminal({
-    command: agentCommand(viewer, homes.flags("viewer", FLAG)),
-    steps: [["paste the line", `${line}\n`]],
-  });
+  const invite = homes.start("camera", [...INVITE_FOR, "60"]);
+  const line = (await invite.line("degu:")).match(/.{1,79}/g)!;
+  const join = ["join", "-", "--serving", "127.0.0.1:2"];
+  const viewer = homes.start("viewer", join, { terminal: TERMINAL, stdin: null });
+  await viewer.line("paste the line");
+  for (const piece of line) viewer.feed(`${piece}\n`);
+  const { code, stdout: shown } = await viewer.ended();
   assertEquals(code, 0, shown);
   assert(!shown.includes("incomplete"), shown);
   assertEquals((await invite.ended()).code, 0);
 });
 
-test("in a narrow terminal the countdown does not wrap", async (homes) => {
-  const { shown } = await runOnTerminal({
-    command: commandOf(homes, [...INVITE_FOR, "60"]),
-    columns: 30,
-    steps: [["left", "\x03"]],
-  });
-  // deno-lint-ignore no-control-regex -- what erases the line is part of it
-  const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
-  assertEquals([line.length, line.endsWith("left")], [29, true], shown);
-});
-
 test("with NO_COLOR there is none, and with --quiet no countdown", async (homes) => {
-  const { shown } = await runOnTerminal({
-    command: commandOf(homes, [...INVITE_FOR, "1", "--quiet"]),
-    env: { NO_COLOR: "1" },
+  const invite = [...INVITE_FOR, "1", "--quiet"];
+  const { stdout: shown } = await homes.run("camera", invite, {
+    terminal: TERMINAL,
+    noColor: true,
   });
   assertStringIncludes(shown, "degu: error: nobody has joined");
   assert(!shown.includes("waiting") && !shown.includes("\x1b"), shown);
 });
 
 test("a QR code is drawn where the terminal is large enough", async (homes) => {
-  const command = commandOf(homes, [...INVITE_FOR, "60", "--qr"]);
-  const draw = (rows: number, columns: number) =>
-    runOnTerminal({ command, rows, columns, steps: [["waiting for", "\x03"]] });
+  const draw = async (rows: number, columns: number) => {
+    const invite = homes.start("camera", [...INVITE_FOR, "60", "--qr"], {
+      terminal: { rows, columns },
+    });
+    await invite.line("on the other device");
+    invite.kill("SIGINT");
+    const { code, stdout } = await invite.ended();
+    assertEquals(code, 130);
+    return stdout;
+  };
   const large = await draw(80, 160);
-  const rows = large.shown.split("\r\n").filter((line) => /^[█▀▄ ]{60,}$/.test(line));
-  assert(rows.length > 30, large.shown);
+  const rows = large.split("\r\n").filter((line) => /^[█▀▄ ]{60,}$/.test(line));
+  assert(rows.length > 30, large);
   assertEquals(new Set(rows.map((row) => row.length)).size, 1);
   const [columns, lines] = [rows[0]!.length, rows.length + 1];
-  const fitting = await draw(lines, columns);
-  assertStringIncludes(fitting.shown, "█▀");
+  assertStringIncludes(await draw(lines, columns), "█▀");
   for (const small of [[lines - 1, columns], [lines, columns - 1]] as const) {
-    const { shown } = await draw(...small);
+    const shown = await draw(...small);
     assertStringIncludes(shown, `needs a terminal of ${columns} columns and ${lines} rows`);
     assert(!shown.includes("█"));
   }
 });
 
-test("an interrupt by the keyboard ends it with 130", async (homes) => {
-  const { code, shown } = await runOnTerminal({
-    command: commandOf(homes, [...INVITE_FOR, "60"]),
-    steps: [["waiting for", "\x03"]],
-  });
-  assertEquals(code, 130, shown);
-});
+const isThere = await hasTerminals();
 
-test("join asks for the line on a terminal, where it can be interrupted", async (homes) => {
-  const { code, shown } = await runOnTerminal({
-    command: commandOf(homes, ["join", "-", "--serving", "127.0.0.1:2"]),
-    steps: [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]],
+/** Runs a command on a real terminal. */
+function testTerminal(
+  name: string,
+  args: readonly string[],
+  options: Omit<TerminalOptions, "command">,
+  check: (shown: string) => void,
+): void {
+  Deno.test({
+    name: isThere ? name : `${name}: left out, as python3 is not installed`,
+    ignore: !isThere,
+    fn: async () => {
+      await using homes = await AgentHomes.create();
+      await homes.init("camera");
+      const all = ["--home", homes.at("camera"), ...args];
+      const command = agentCommand(all, homes.flags("camera", ...NET));
+      const { code, shown } = await runOnTerminal({ ...options, command });
+      assertEquals(code, 130, shown);
+      check(shown);
+    },
   });
-  assertEquals(code, 130, shown);
-});
+}
+
+testTerminal(
+  "in a narrow terminal the countdown does not wrap, and an interrupt by the keyboard ends it with 130",
+  [...INVITE_FOR, "60", "--qr"],
+  { columns: 30, steps: [["left", "\x03"]] },
+  (shown) => {
+    // deno-lint-ignore no-control-regex -- what erases the line is part of it
+    const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
+    assertEquals([line.length, line.endsWith("left")], [29, true], shown);
+    assertStringIncludes(shown, "this one has 30 and 24");
+  },
+);
+
+testTerminal(
+  "join asks for the line on a terminal, where it can be interrupted",
+  ["join", "-", "--serving", "127.0.0.1:2"],
+  { steps: [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] },
+  () => {},
+);
 
 Deno.test("a countdown shows the remaining minutes and seconds", () => {
   const rows = [

@@ -9,13 +9,12 @@ import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/network_namesp
 
 const why = await networkObstacle();
 
-const NET = ["--allow-net=127.0.0.1"];
 const SERVING = ["--serving", "127.0.0.1:2"];
 
 /** An invitation of a device, and its line. */
 async function invite(homes: AgentHomes, name: string) {
   const args = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
-  const agent = homes.spawn(name, args, NET);
+  const agent = homes.start(name, args);
   return { agent, line: await agent.line("degu:") };
 }
 
@@ -24,7 +23,7 @@ Deno.test("a line may arrive on stdin in pieces, and a second device is refused"
   await homes.init("camera", "viewer", "other");
   const { agent, line } = await invite(homes, "camera");
   const wrapped = line.replaceAll(/(.{60})/g, "$1\n  ");
-  await homes.must("viewer", ["join", "-", ...SERVING, "--as", "door"], NET, wrapped);
+  await homes.must("viewer", ["join", "-", ...SERVING, "--as", "door"], wrapped);
   assertEquals((await agent.ended()).code, 0);
   assertEquals(JSON.parse(await homes.must("viewer", ["peers", "--json"])).name, "door");
   const late = await homes.run("other", ["join", line, ...SERVING]);
@@ -52,17 +51,14 @@ Deno.test("text that is not a line and an incomplete line cause different errors
   ] as const;
   for (const [text, expected] of rows) {
     for (const [argument, stdin] of [[text, ""], ["-", `${text}\n\n`]] as const) {
-      const { code, stderr } = await homes.runAlone(
-        "viewer",
-        ["join", argument, ...SERVING],
-        NET,
+      const { code, stderr } = await homes.run("viewer", ["join", argument, ...SERVING], {
         stdin,
-      );
+      });
       assertEquals(code, 2);
       assertStringIncludes(stderr, expected);
     }
   }
-  const empty = await homes.runAlone("viewer", ["join", "-", ...SERVING], NET);
+  const empty = await homes.run("viewer", ["join", "-", ...SERVING]);
   assertEquals(empty.code, 2);
   assertStringIncludes(empty.stderr, "stdin is empty");
 });
@@ -84,7 +80,7 @@ Deno.test({
       line,
       ...SERVING,
     ], {
-      flags: homes.flags("viewer", ...NET),
+      flags: homes.flags("viewer", "--allow-net=127.0.0.1"),
       through: THROUGH_NAMESPACE,
     });
     assertEquals(code, 1, stderr);
@@ -105,14 +101,20 @@ Deno.test("pairing a device again keeps its name", async () => {
 Deno.test("waiting for the rest of the line can be interrupted", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("viewer");
-  const joining = homes.spawn("viewer", ["join", "-", ...SERVING], NET, null);
+  const joining = homes.start("viewer", ["join", "-", ...SERVING], { stdin: null });
   joining.feed("degu:AAAA\n");
   await joining.message("the line is incomplete");
   joining.kill("SIGINT");
   assertEquals((await joining.ended()).code, 130);
 });
 
-const OUTPUT = new Output({ json: false, quiet: true });
+/** An output whose stdin this is. */
+function outputWith(readable: ReadableStream<Uint8Array>): Output {
+  const { stdout, stderr, noColor, consoleSize } = Deno;
+  const stdin = { readable, isTerminal: () => false };
+  const streams = { stdin, stdout, stderr, noColor, consoleSize };
+  return new Output({ json: false, quiet: true, streams });
+}
 const NEVER = new AbortController().signal;
 
 /** An input that gives pieces, and then ends or waits. */
@@ -146,7 +148,7 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
     [["hello\n"], false, "hello"],
   ];
   for (const [pieces, ends, expected] of rows) {
-    assertEquals(await readLine(OUTPUT, NEVER, input(pieces, ends)), expected);
+    assertEquals(await readLine(outputWith(input(pieces, ends)), NEVER), expected);
   }
 });
 
@@ -159,7 +161,7 @@ Deno.test("an empty or endless line is refused", async () => {
   ];
   for (const [pieces, ends, expected] of rows) {
     const error = await assertRejects(
-      () => readLine(OUTPUT, NEVER, input(pieces, ends)),
+      () => readLine(outputWith(input(pieces, ends)), NEVER),
       Failure,
       expected,
     );
@@ -172,7 +174,7 @@ Deno.test("a signal aborts reading a line, and cancels the input", async () => {
   const reason = new Error("interrupted");
   let cancelled = false;
   const waiting = new ReadableStream<Uint8Array>({ cancel: () => void (cancelled = true) });
-  const reading = readLine(OUTPUT, controller.signal, waiting);
+  const reading = readLine(outputWith(waiting), controller.signal);
   controller.abort(reason);
   const error = await assertRejects(() => reading);
   assertEquals([error, cancelled], [reason, true]);

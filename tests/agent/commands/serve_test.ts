@@ -67,9 +67,7 @@ Deno.test("actions of peers are logged with printable names, and pending transfe
   const size = 64 * 1024 * 1024;
   const name = "a\u202eb c";
   await Deno.writeFile(`${share}/${name}`, new Uint8Array(size));
-  const { agent, address } = await homes.serve("camera", ["--share", share], [
-    `--allow-read=${share}`,
-  ]);
+  const { agent, address } = await homes.serve("camera", ["--share", share]);
   await homes.pair("camera", "viewer", address);
   await using viewer = await Device.open(homes.at("viewer"));
   const client = await viewer.client("camera");
@@ -106,9 +104,9 @@ Deno.test("a second signal ends it while a peer does not read on", async () => {
   const share = homes.at("share");
   await Deno.mkdir(share);
   await Deno.writeFile(`${share}/large`, new Uint8Array(64 * 1024 * 1024));
-  const { agent, address } = await homes.serve("camera", ["--share", share], [
-    `--allow-read=${share}`,
-  ]);
+  const args = ["serve", "--listen", "127.0.0.1:0", "--json", "--share", share];
+  const agent = homes.spawn("camera", args, ["--allow-net=127.0.0.1:0", `--allow-read=${share}`]);
+  const [address] = JSON.parse(await agent.line()).addresses;
   await homes.pair("camera", "viewer", address);
   await using viewer = await Device.open(homes.at("viewer"));
   using connection = await (await viewer.client("camera")).connect();
