@@ -4,7 +4,7 @@
  * @module
  */
 
-import { cable, Machine, pair, slowDown } from "./agent_lab.ts";
+import { acquaint, cable, Machine, slowDown } from "./agent_lab.ts";
 import type { RunningAgent } from "./agents.ts";
 
 /** The size of each file in bytes. */
@@ -31,7 +31,7 @@ export class SlowCable {
       Machine.make("camera", dir),
       Machine.make("viewer", dir),
     ]);
-    await cable(camera, viewer, ["fe80::1/64", "fe80::2/64"]);
+    await cable(camera, viewer, ["fd00::1/64", "fd00::2/64"]);
     for (const path of [`${camera.dir}/share`, `${camera.dir}/inbox`, `${viewer.dir}/files`]) {
       await Deno.mkdir(path);
     }
@@ -57,7 +57,7 @@ export class SlowCable {
 
   /** Pairs the two, and makes the cable slow. */
   async pair(rate = RATE): Promise<void> {
-    await pair(this.camera, this.viewer);
+    await acquaint(this.camera, this.viewer, "fd00::1");
     await slowDown(this.camera, "to-viewer", rate);
     await slowDown(this.viewer, "to-camera", rate);
   }

@@ -6,6 +6,9 @@
  */
 
 import { type AgentEnd, type RunningAgent, spawnAgent } from "./agents.ts";
+import { type Address, parseAddress } from "@degu/degu/base";
+import { Device } from "@degu/degu/device";
+import { record } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { THROUGH_NAMESPACE } from "./network_namespace.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
@@ -51,6 +54,7 @@ export async function runInLab(program: string): Promise<string> {
     "--allow-read",
     "--allow-env",
     `--allow-write=${dir.path}`,
+    "--allow-sys=uid",
     ...importMapFlags(),
   ];
   const options = { flags, args: [dir.path], through: THROUGH_LAB, patience: PATIENCE };
@@ -88,10 +92,10 @@ export class Machine {
     this.dir = dir;
   }
 
-  /** Makes the namespace and the directory, and the device with `degu init`. */
+  /** Makes the namespace and the directory, and the device. */
   static async make(name: string, parent: string): Promise<Machine> {
     const machine = await Machine.makeEmpty(name, parent);
-    await machine.succeed(["init", "--name", name]);
+    await using _device = await Device.open(`${machine.dir}/home`, { name });
     return machine;
   }
 
@@ -175,6 +179,15 @@ export async function cable(
 async function addAddress(machine: Machine, device: string, address: string): Promise<void> {
   const lax = address.includes(":") ? ["nodad"] : [];
   await machine.ip("address", "add", address, "dev", device, ...lax);
+}
+
+/** Writes two machines down as paired, without any command; the second one knows where the first one serves. */
+export async function acquaint(serving: Machine, other: Machine, ip: string): Promise<void> {
+  await using one = await Device.open(`${serving.dir}/home`);
+  await using two = await Device.open(`${other.dir}/home`);
+  const address: Address = parseAddress(ip.includes(":") ? `[${ip}]:7443` : `${ip}:7443`);
+  await record(one, two);
+  await record(two, one, { addresses: [address] });
 }
 
 /** Pairs two machines: one invites, the other one joins. */

@@ -26,7 +26,7 @@ async function cut(
   const ended = await meanwhile(running);
   await plug("up");
   // It has lost its address.
-  await camera.ip("address", "replace", "fe80::1/64", "dev", "to-viewer", "nodad");
+  await camera.ip("address", "replace", "fd00::1/64", "dev", "to-viewer", "nodad");
   return ended ?? await running.ended();
 }
 
