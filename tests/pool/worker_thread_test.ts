@@ -1,14 +1,30 @@
-/** Workers that hang, plain pools, and processes that end: each in a process of its own. */
+/** Workers that hang, plain pools, and processes that end: in processes of their own. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { runProgram } from "@degu/testing/programs.ts";
 
 const FLAGS = ["--allow-net", "--allow-read", "--allow-write=/tmp", "--allow-env"];
 
-/** Runs a part of `pools.ts`, which ends by itself: nothing that a pool has left keeps it alive. */
-async function run(name: string, ...flags: string[]) {
+/** Those that can be in one process. */
+const TOGETHER = [
+  ...["hang", "hangTwice", "hangThenExit", "hangThenFail", "comeBackOnPath", "neverMade"],
+  ...["closeWhileBusyOnPath", "hangOnPath", "hangAtStart", "shutdownWhileHung"],
+];
+
+/** Runs parts of `pools.ts`, which ends by itself: nothing that a pool has left keeps it alive. */
+async function runPools(names: readonly string[], ...flags: string[]) {
   const offline = new URL("../support/offline/import_map.json", import.meta.url).pathname;
   const all = [...FLAGS, `--import-map=${offline}`, ...flags];
-  return JSON.parse(await runProgram("pools.ts", { flags: all, args: [name], patience: 40 }));
+  return JSON.parse(await runProgram("pools.ts", { flags: all, args: names, patience: 90 }));
+}
+
+let together: Promise<Record<string, unknown>> | null = null;
+
+/** What a part has found. */
+async function run(name: string, ...flags: string[]) {
+  if (!TOGETHER.includes(name)) return (await runPools([name], ...flags))[name];
+  together ??= runPools(TOGETHER);
+  // deno-lint-ignore no-explicit-any -- each test knows what its part prints
+  return (await together)[name] as any;
 }
 
 Deno.test("a worker that hangs is replaced while the other serves, and no connection is lost to it", async () => {

@@ -9,7 +9,7 @@ import { acquaint, ip, Machine, network, slowDown } from "@degu/testing/agent_la
 import { makeTreeAt, treeOf } from "@degu/testing/agent_files.ts";
 import { bytesBelow } from "@degu/testing/agent_cable.ts";
 
-const FILES = 200;
+const FILES = 100;
 const LARGE_BYTES = 3_000_000;
 const PATIENCE_MILLISECONDS = 30_000;
 
