@@ -16,7 +16,7 @@ import { serve } from "./serving.ts";
 import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
 
 /** How many processes a test kills; `deno task crash` kills more. */
-export const KILLS_OF_A_TEST = 20;
+export const KILLS_OF_A_TEST = 12;
 
 /** Processes at a time: while one starts another works. */
 const LANES = 4;
