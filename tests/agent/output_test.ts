@@ -7,7 +7,6 @@ import { screenOf } from "@degu/testing/screen.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { fromFileUrl } from "@std/path";
 import fc from "fast-check";
 
 // What is printed, and how sizes, times and the width of the terminal are.
@@ -184,55 +183,36 @@ Deno.test("a line is narrower than the terminal, whatever the name is, and has n
   }
 });
 
-const PTY = fromFileUrl(new URL("../support/programs/pseudo_terminal.py", import.meta.url));
-
-async function hasTerminal(): Promise<boolean> {
-  try {
-    const args = [PTY, "80", "true"];
-    return (await new Deno.Command("python3", { args, stdin: "null" }).output()).success;
-  } catch {
-    return false;
+Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json and a pipe get none", async () => {
+  await using files = await AgentFiles.start();
+  await Deno.writeFile(`${files.share}/日本 large`, randomBytes(20_000_000));
+  const terminal = { columns: 100, rows: 24 }; // the whole name fits, with a rate, too
+  const getRaw = async (name: string, ...options: string[]) => {
+    const args = ["get", ...options, "camera:日本 large", `${files.here}/${name}`];
+    await using agent = files.start(args, { terminal });
+    const { code, stdout } = await agent.ended();
+    assertEquals(code, 0, stdout);
+    return stdout;
+  };
+  const get = async (...args: [string, ...string[]]) =>
+    (await getRaw(...args)).replaceAll("\x1b", "␛");
+  const shown = await get("1");
+  assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 20\.0 MB/);
+  const drawn = shown.split("\r").filter((line) => line.includes(" of 20.0 MB"));
+  assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 100));
+  // The cursor was never hidden, and the last line that is drawn is cleared.
+  assert(!shown.includes("␛[?25l"), shown);
+  assertMatch(shown, /␛\[K[^[]*1 file copied, 20\.0 MB in 0:\d\d/);
+  assertEquals(screenOf(await getRaw("3")).map((line) => line.replace(/in .*/, "")), [
+    `${files.here}/3`,
+    "1 file copied, 20.0 MB ",
+  ]);
+  for (const option of ["--quiet", "--json"]) {
+    assert(!(await get(option, option)).includes("␛"), option);
   }
-}
-
-const isAble = await hasTerminal();
-
-Deno.test({
-  name: isAble
-    ? "a terminal gets the bar, which is gone at the end; --quiet, --json and a pipe get none"
-    : "the bar on a terminal: left out, python3 or its pty is missing",
-  ignore: !isAble,
-  fn: async () => {
-    await using files = await AgentFiles.start();
-    await Deno.writeFile(`${files.share}/日本 large`, randomBytes(20_000_000));
-    const through = ["python3", PTY, "80"];
-    const getRaw = async (name: string, ...options: string[]) => {
-      const args = ["get", ...options, "camera:日本 large", `${files.here}/${name}`];
-      await using agent = files.spawnThrough(through, ...args);
-      const { code, stdout } = await agent.ended();
-      assertEquals(code, 0, stdout);
-      return stdout;
-    };
-    const get = async (...args: [string, ...string[]]) =>
-      (await getRaw(...args)).replaceAll("\x1b", "␛");
-    const shown = await get("1");
-    assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 20\.0 MB/);
-    const drawn = shown.split("\r").filter((line) => line.includes(" of 20.0 MB"));
-    assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 80));
-    // The cursor was never hidden, and the last line that is drawn is cleared.
-    assert(!shown.includes("␛[?25l"), shown);
-    assertMatch(shown, /␛\[K[^[]*1 file copied, 20\.0 MB in 0:\d\d/);
-    assertEquals(screenOf(await getRaw("3")).map((line) => line.replace(/in .*/, "")), [
-      `${files.here}/3`,
-      "1 file copied, 20.0 MB ",
-    ]);
-    for (const option of ["--quiet", "--json"]) {
-      assert(!(await get(option, option)).includes("␛"), option);
-    }
-    const piped = await files.succeed("get", "camera:日本 large", `${files.here}/2`);
-    assertEquals(piped.stderr.split("\n").length, 2);
-    assert(!piped.stderr.includes("%"));
-  },
+  const piped = await files.succeed("get", "camera:日本 large", `${files.here}/2`);
+  assertEquals(piped.stderr.split("\n").length, 2);
+  assert(!piped.stderr.includes("%"));
 });
 
 Deno.test("a rate covers the last five seconds, and is unknown at first", () => {

@@ -342,8 +342,8 @@ both(
 
 both("a signal aborts at any event, and calling again completes", async (direction) => {
   const texts: Record<string, string> = { large: "l".repeat(500_000) };
-  for (let i = 0; i < 200; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
-  for (const after of [1, 2, 3, 50, 190]) {
+  for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
+  for (const after of [1, 2, 3, 30, 55]) {
     await using trees = await makeTrees(direction, texts);
     const controller = new AbortController();
     const reason = new Error("enough");
@@ -359,7 +359,7 @@ both("a signal aborts at any event, and calling again completes", async (directi
     );
     assertEquals(left.filter((name) => !name.includes("large")), []);
     const { result } = await trees.copy();
-    assertEquals(result.files + result.unchanged, 201);
+    assertEquals(result.files + result.unchanged, 61);
     assertEquals(await content(trees.target), await content(trees.source));
   }
   await using trees = await makeTrees(direction, texts);
