@@ -5,7 +5,7 @@ import { makeProgram } from "@degu/internal/agent/program.ts";
 import { isDeviceName } from "@degu/internal/identity/names.ts";
 import { AgentHomes, runAgent, runAgentHere } from "@degu/testing/agents.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { completionScript, hasShell, PEERS, runShell } from "@degu/testing/shells.ts";
+import { completionScript, hasShell, PEERS, runShell } from "@degu/testing/terminals.ts";
 import { hasTerminals, runOnTerminal } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";

@@ -3,7 +3,7 @@ import { columnsOf, formatBytes, formatDuration, Output } from "@degu/internal/a
 import { fitText, progressLine, TransferRate, widthOf } from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
-import { screenOf } from "@degu/testing/screen.ts";
+import { screenOf } from "@degu/testing/terminals.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";

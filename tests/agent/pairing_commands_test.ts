@@ -5,9 +5,9 @@ import { Failure } from "@degu/internal/agent/failure.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { agentCommand, AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
-import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/network_namespace.ts";
-import { screenOf } from "@degu/testing/screen.ts";
-import { hasShell, runShell } from "@degu/testing/shells.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { screenOf } from "@degu/testing/terminals.ts";
+import { hasShell, runShell } from "@degu/testing/terminals.ts";
 import { hasTerminals, runOnTerminal, type TerminalOptions } from "@degu/testing/terminals.ts";
 import {
   assert,

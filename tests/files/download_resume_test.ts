@@ -13,7 +13,7 @@ import {
   writeRecord,
 } from "@degu/internal/files/part_file.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
-import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/mount_namespace.ts";
+import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 import { untilRefused } from "@degu/testing/raw_peer.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";

@@ -1,11 +1,6 @@
 /** Processes that are killed at any moment while they move files and trees. */
-import {
-  killDownloads,
-  KILLS_OF_A_TEST,
-  killUploads,
-  killWriters,
-} from "@degu/testing/transfer_kills.ts";
-import { killTreeDownloads, killTreeServers, killTreeUploads } from "@degu/testing/tree_kills.ts";
+import { killDownloads, KILLS_OF_A_TEST, killUploads, killWriters } from "@degu/testing/kills.ts";
+import { killTreeDownloads, killTreeServers, killTreeUploads } from "@degu/testing/kills.ts";
 
 // download: a process that is killed at any moment.
 

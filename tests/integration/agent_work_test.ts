@@ -2,7 +2,7 @@
 import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
 import { labTest } from "@degu/testing/agent_lab.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/mount_namespace.ts";
+import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

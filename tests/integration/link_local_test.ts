@@ -1,6 +1,6 @@
 /** Link-local addresses, in network namespaces that the tests make. */
 import { tempDir } from "@degu/testing/directories.ts";
-import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/network_namespace.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals } from "@std/assert";
 

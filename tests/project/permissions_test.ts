@@ -12,7 +12,7 @@ import { unusedPort } from "@degu/testing/ports.ts";
 import { assertEquals } from "@std/assert";
 import { dirname, fromFileUrl, join } from "@std/path";
 
-// * What docs/permissions.md says: each entry works in a process with exactly the permissions of
+// What docs/permissions.md says: each entry works in a process with exactly the permissions of
 // its row, and without any one of them it fails with NotCapable.
 
 const ROOT = new URL("../../", import.meta.url);

@@ -11,15 +11,7 @@ import {
 } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
 import { chunks as chunksArbitrary, damaged, pieceLengths } from "@degu/testing/arbitraries.ts";
-import {
-  CHUNKS,
-  DATA,
-  ENCODED,
-  flat,
-  operations,
-  readChunks,
-  withEachSource,
-} from "@degu/testing/chunked_bodies.ts";
+import { anyBodyOperations } from "@degu/testing/bodies.ts";
 import {
   assertBodyError,
   assertCutShort,
@@ -48,6 +40,53 @@ import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std
 import { toText } from "@std/streams";
 import fc from "fast-check";
 import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
+
+// Chunked bodies over each kind of source, and every operation on them.
+
+/** A chunked body as it is sent. */
+const ENCODED: Uint8Array<ArrayBuffer> = latin1(
+  "3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0\r\n\r\n",
+);
+/** Its data. */
+const DATA = "1234567890";
+/** Its chunks as {@linkcode flat} gives them. */
+const CHUNKS: (string | null)[][] = [[null, "123"], ["k=v", "4567"], [null, "890"], [
+  null,
+  "",
+]];
+
+/** A chunk as text: `["k=v", "data"]`. */
+function flat([extension, data]: Chunk): [string | null, string] {
+  return [extension && extension.join("="), fromLatin1(data)];
+}
+
+/** All chunks that readChunk gives, the last one included. */
+async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
+  const chunks: Chunk[] = [];
+  for (;;) {
+    const chunk = await body.readChunk();
+    chunks.push(chunk);
+    if (chunk[1].length === 0) return chunks;
+  }
+}
+
+/** Everything that can be done with a chunked body, each as a promise. */
+const operations: Record<string, (body: ChunkedBody) => Promise<unknown>> = {
+  "read()": (body) => body.read(),
+  "readChunk()": (body) => body.readChunk(),
+  ...anyBodyOperations,
+};
+
+/** Runs a test with the encoded bytes in each kind of source. */
+async function withEachSource(
+  t: Deno.TestContext,
+  bytes: Uint8Array,
+  run: (body: ChunkedBody) => Promise<void>,
+): Promise<void> {
+  await t.step("stream", () => run(new ChunkedBody(streamOf(...cut(bytes, 5)))));
+  await t.step("byte source", () => run(new ChunkedBody(new PieceSource(cut(bytes, 1)))));
+  await t.step("file", () => withFile(bytes, (file) => run(new ChunkedBody(file))));
+}
 
 // `ChunkedBody`: what its operations read and write, when each is allowed, its limits, and what
 // it leaves in its source.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { bytesBelow, partArrives, SlowCable } from "@degu/testing/agent_cable.ts";
+import { bytesBelow, partArrives, SlowCable } from "@degu/testing/agent_lab.ts";
 import type { AgentEnd, RunningAgent } from "@degu/testing/agents.ts";
 
 const [dir = ""] = Deno.args;

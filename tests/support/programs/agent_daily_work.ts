@@ -7,7 +7,7 @@
 
 import { acquaint, ip, Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
 import { makeTreeAt, treeOf } from "@degu/testing/agent_files.ts";
-import { bytesBelow } from "@degu/testing/agent_cable.ts";
+import { bytesBelow } from "@degu/testing/agent_lab.ts";
 
 const FILES = 100;
 const LARGE_BYTES = 3_000_000;
