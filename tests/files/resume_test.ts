@@ -19,7 +19,7 @@ import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
 import { digestOf, serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 
 // Uploads that are interrupted and resumed.
@@ -596,9 +596,14 @@ Deno.test("a file that is rewritten while it is sent, within a tick of its times
   });
   file = `${files.here}/file`;
   await Deno.writeFile(file, randomBytes(20_000_000));
-  const error = await assertRejects(() => uploadFile(files.client, file, "/copy"), TransferError);
-  assertEquals(error.code, "CHANGED");
-  assertEquals(await visible(files.there), []);
+  const error = await uploadFile(files.client, file, "/copy").then(() => null, (error) => error);
+  if (error === null) {
+    // On a busy machine it may be rewritten before its first byte is read.
+    assertEquals(await Deno.readFile(`${files.there}/copy`), await Deno.readFile(file));
+    return;
+  }
+  assert(error instanceof TransferError, Deno.inspect(error));
+  assertEquals([error.code, await visible(files.there)], ["CHANGED", []]);
 });
 
 Deno.test("a file that is replaced while it is sent arrives as it was", async () => {
