@@ -7,10 +7,15 @@
 import { printable, printableJson } from "../base/printable.ts";
 import { OutputClosed } from "./failure.ts";
 
-/** Where to print: what `Deno` has of it. */
+/** Where the program reads and prints: what `Deno` has of it. */
 export interface Streams {
+  readonly stdin: { readonly readable: ReadableStream<Uint8Array>; isTerminal(): boolean };
   readonly stdout: Stream;
   readonly stderr: Stream;
+  /** Whether `NO_COLOR` is set. */
+  readonly noColor: boolean;
+  /** The size of the terminal in characters; throws where there is none. */
+  consoleSize(): { columns: number; rows: number };
 }
 
 interface Stream {
@@ -45,15 +50,16 @@ export class Output {
   readonly colors: boolean;
   /** Whether stderr is a terminal on which something may be drawn. */
   readonly draws: boolean;
-  readonly #streams: Streams;
+  /** Where the program reads and prints. */
+  readonly streams: Streams;
 
   /** Makes an output. */
   constructor({ json, quiet, streams = Deno }: OutputOptions) {
     this.json = json;
     this.quiet = quiet;
-    this.#streams = streams;
+    this.streams = streams;
     const isTerminal = streams.stderr.isTerminal();
-    this.colors = !Deno.noColor && isTerminal;
+    this.colors = !streams.noColor && isTerminal;
     this.draws = isTerminal && !quiet;
   }
 
@@ -64,9 +70,9 @@ export class Output {
    * @param object The same for programs, printed instead with `--json`.
    */
   result(lines: string | readonly string[], object: Record<string, unknown>): void {
-    if (this.json) return writeText(this.#streams.stdout, `${printableJson(object)}\n`);
+    if (this.json) return writeText(this.streams.stdout, `${printableJson(object)}\n`);
     const all = typeof lines === "string" ? [lines] : lines;
-    writeText(this.#streams.stdout, all.map((line) => `${printable(line)}\n`).join(""));
+    writeText(this.streams.stdout, all.map((line) => `${printable(line)}\n`).join(""));
   }
 
   /** Prints one line to stderr, unless `--quiet` is given. */
@@ -88,7 +94,7 @@ export class Output {
     const shown = kind !== undefined && this.colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = shown === undefined ? "" : `degu: ${shown}: `;
     try {
-      writeText(this.#streams.stderr, `${prefix}${printable(text)}\n`);
+      writeText(this.streams.stderr, `${prefix}${printable(text)}\n`);
     } catch {
       // The reader is gone or the disk is full. The work continues, and there is nowhere else to report this.
     }
@@ -141,9 +147,9 @@ export function formatDuration(seconds: number): string {
 const DEFAULT_COLUMNS = 80;
 
 /** How many columns the terminal has; 80 if there is no terminal or its width is unknown. */
-export function columnsOfTerminal(): number {
+export function columnsOf(streams: Pick<Streams, "consoleSize">): number {
   try {
-    return Deno.consoleSize().columns || DEFAULT_COLUMNS;
+    return streams.consoleSize().columns || DEFAULT_COLUMNS;
   } catch {
     return DEFAULT_COLUMNS;
   }

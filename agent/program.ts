@@ -64,16 +64,18 @@ Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, 
  * Runs the program.
  *
  * @param args What follows its name on the command line.
- * @param streams Where it prints.
+ * @param streams Where it reads and prints.
+ * @param caught What aborts it; the signals of the process if left out.
  * @returns The exit code.
  */
 export async function runAgent(
   args: readonly string[],
   streams: Streams = Deno,
+  caught: CaughtSignals = catchSignals(),
 ): Promise<number> {
   let exitCode = 0;
   let output = new Output({ json: false, quiet: false, streams });
-  using signals = catchSignals();
+  using signals = caught;
   const { signal } = signals;
   const run: Run = async (command, action) => {
     const context = makeContext(command.optsWithGlobals<CommonOptions>(), signal, streams);
@@ -107,8 +109,8 @@ export function makeProgram(run: Run, streams: Streams = Deno): Command {
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       // Otherwise the environment is read, for which there is no permission.
-      getOutHasColors: () => !Deno.noColor && streams.stdout.isTerminal(),
-      getErrHasColors: () => !Deno.noColor && streams.stderr.isTerminal(),
+      getOutHasColors: () => !streams.noColor && streams.stdout.isTerminal(),
+      getErrHasColors: () => !streams.noColor && streams.stderr.isTerminal(),
       writeOut: (text) => writeText(streams.stdout, text),
       writeErr: () => {}, // report() does
     });

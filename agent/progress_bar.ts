@@ -6,7 +6,7 @@
 
 import stringWidth from "npm:string-width@^8.1.0";
 import { printable } from "../base.ts";
-import { columnsOfTerminal, formatBytes, formatDuration, writeText } from "./output.ts";
+import { columnsOf, formatBytes, formatDuration, type Streams, writeText } from "./output.ts";
 
 /** How far all transfers of a command are. */
 export interface Progress {
@@ -69,11 +69,13 @@ function barOf(fraction: number, columns: number): string {
 export class ProgressBar implements Disposable {
   readonly #rate = new TransferRate(performance.now());
   readonly #timer: ReturnType<typeof setInterval>;
+  readonly #streams: Streams;
   #moved = 0;
   #progress: Omit<Progress, "rate">;
 
   /** Draws it, until it is disposed of. The cursor stays visible: a signal may end the process at any moment. */
-  constructor(progress: Omit<Progress, "rate">) {
+  constructor(progress: Omit<Progress, "rate">, streams: Streams) {
+    this.#streams = streams;
     this.#progress = progress;
     this.#timer = setInterval(() => this.#draw(), DRAWING_MILLISECONDS);
     this.#draw();
@@ -82,7 +84,8 @@ export class ProgressBar implements Disposable {
   #draw(): void {
     this.#rate.note(performance.now(), this.#moved);
     const rate = this.#rate.bytesPerSecond;
-    this.#write(`\r${progressLine({ ...this.#progress, rate }, columnsOfTerminal())}${ERASE}`);
+    const columns = columnsOf(this.#streams);
+    this.#write(`\r${progressLine({ ...this.#progress, rate }, columns)}${ERASE}`);
   }
 
   /**
@@ -102,7 +105,7 @@ export class ProgressBar implements Disposable {
 
   #write(text: string): void {
     try {
-      writeText(Deno.stderr, text);
+      writeText(this.#streams.stderr, text);
     } catch {
       // The terminal was closed; the work continues.
       clearInterval(this.#timer);

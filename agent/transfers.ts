@@ -356,11 +356,11 @@ export class Transfers implements Disposable {
   /** Begins to show a stage. */
   async #begin(stage: Stage): Promise<void> {
     this.#stages.push(stage);
-    const { json, draws } = this.#context.output;
+    const { json, draws, streams } = this.#context.output;
     if (this.#makeBar !== null || json || !draws) return;
     // What it is made with takes long to load; most commands need none.
     const { ProgressBar } = await import("./progress_bar.ts");
-    this.#makeBar = () => new ProgressBar(this.#progress());
+    this.#makeBar = () => new ProgressBar(this.#progress(), streams);
     this.#show();
   }
 

@@ -13,8 +13,8 @@
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
-/** So many modules share a worker at most, so that there is work for every processor. */
-const MODULES_PER_WORKER = 12;
+/** So many modules share a worker at most: each is a whole subject, and there has to be work for every processor. */
+const MODULES_PER_WORKER = 3;
 
 /** The folders with tests that take long begin first: what begins last should not be what ends last. */
 const FIRST = /^tests\/(integration|project|pool|agent|device)\b/;

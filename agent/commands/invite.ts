@@ -21,7 +21,7 @@ import {
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { FAILED, Failure, OutputClosed, USAGE } from "../failure.ts";
-import { columnsOfTerminal, type Output, writeText } from "../output.ts";
+import { columnsOf, type Output, writeText } from "../output.ts";
 
 /** The options of `degu invite`. */
 interface Options {
@@ -125,12 +125,19 @@ function announcePeer({ output }: Context, { name, id }: Peer): void {
  * Shows the time that is left in the last line of the terminal, until disposed of; nothing without a terminal or
  * with `--quiet`.
  */
-export function startCountdown({ draws }: Output, expires: Date): Disposable {
+export function startCountdown({ draws, streams }: Output, expires: Date): Disposable {
   if (!draws) return { [Symbol.dispose]: () => {} };
   const end = performance.now() + expires.getTime() - Date.now();
+  const write = (text: string) => {
+    try {
+      writeText(streams.stderr, text);
+    } catch {
+      // The terminal was closed; the invitation stays open.
+    }
+  };
   const show = () => {
     // A line that wraps could not be cleared; what is left is at its end.
-    write(`\r\x1b[K${countdownText(end - performance.now()).slice(1 - columnsOfTerminal())}`);
+    write(`\r\x1b[K${countdownText(end - performance.now()).slice(1 - columnsOf(streams))}`);
   };
   show();
   const timer = setInterval(show, 1000);
@@ -149,14 +156,6 @@ export function countdownText(milliseconds: number): string {
   return `waiting for the other device: ${minutes}:${String(seconds % 60).padStart(2, "0")} left`;
 }
 
-function write(text: string): void {
-  try {
-    writeText(Deno.stderr, text);
-  } catch {
-    // The terminal was closed; the invitation stays open.
-  }
-}
-
 /** Width of the quiet zone in modules (ISO/IEC 18004). */
 const QUIET_ZONE = 4;
 
@@ -171,10 +170,10 @@ export function drawQr(output: Output, text: string): void {
   if (output.json) return;
   const lines = qrLines(text);
   const columns = lines[0]!.length;
-  if (!Deno.stdout.isTerminal()) {
+  if (!output.streams.stdout.isTerminal()) {
     return output.warn("--qr: the output is not a terminal, so no QR code is drawn");
   }
-  const size = Deno.consoleSize();
+  const size = output.streams.consoleSize();
   if (size.columns >= columns && size.rows > lines.length) return output.result(lines, {});
   output.warn(
     `--qr: needs a terminal of ${columns} columns and ${lines.length + 1} rows, and this one has ` +

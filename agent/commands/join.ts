@@ -99,10 +99,10 @@ const MAX_LENGTH = 65536;
 export async function readLine(
   output: Output,
   signal: AbortSignal,
-  input: ReadableStream<Uint8Array> = Deno.stdin.readable,
 ): Promise<string> {
-  if (Deno.stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
-  const reader = input.pipeThrough(new TextDecoderStream()).getReader();
+  const { stdin } = output.streams;
+  if (stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
+  const reader = stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
   const cancel = () => reader.cancel().catch(() => {});
   signal.addEventListener("abort", cancel);
   let text = "";

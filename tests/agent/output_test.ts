@@ -1,53 +1,72 @@
-/** What is printed, and how sizes, times and the width of the terminal are. */
-import { assert, assertEquals } from "@std/assert";
-import { columnsOfTerminal, formatBytes, formatDuration } from "@degu/internal/agent/output.ts";
+/** What is printed, and the progress bar. */
+import { columnsOf, formatBytes, formatDuration, Output } from "@degu/internal/agent/output.ts";
+import { fitText, progressLine, TransferRate, widthOf } from "@degu/internal/agent/progress_bar.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
-import { screenOf } from "@degu/testing/screen.ts";
-import { hasTerminals, runOnTerminal } from "@degu/testing/terminals.ts";
+import { screenOf } from "@degu/testing/terminals.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 
-/** What an output prints in a process of its own, without any permission. */
-async function print(options: string, calls: string): Promise<[stdout: string, stderr: string]> {
-  const script = `import { Output } from "./agent/output.ts";
-const output = new Output(${options});
-${calls}`;
-  const child = await spawnScript(script, ["--no-check"]);
-  const { stdout, stderr } = await child.output();
-  return [new TextDecoder().decode(stdout), new TextDecoder().decode(stderr)];
+// What is printed, and how sizes, times and the width of the terminal are.
+
+/** What an output prints. */
+function print(
+  options: { json: boolean; quiet: boolean },
+  calls: (output: Output) => void,
+): [stdout: string, stderr: string] {
+  const texts: [string, string] = ["", ""];
+  const streamOf = (i: 0 | 1) => ({
+    // A pipe may take less than it is given.
+    writeSync: (bytes: Uint8Array) => {
+      const taken = bytes.subarray(0, 7);
+      texts[i] += fromLatin1(taken);
+      return taken.length;
+    },
+    isTerminal: () => false,
+  });
+  const { stdin, noColor, consoleSize } = Deno;
+  const streams = { stdin, stdout: streamOf(0), stderr: streamOf(1), noColor, consoleSize };
+  calls(new Output({ ...options, streams }));
+  return texts;
 }
 
-const CALLS = String.raw`output.result("text", { a: 1 });
-output.result(["two", "lines"], { b: 2 });
-output.note("note");
-output.warn("warn");
-output.error("error");`;
+function printAll(output: Output): void {
+  output.result("text", { a: 1 });
+  output.result(["two", "lines"], { b: 2 });
+  output.note("note");
+  output.warn("warn");
+  output.error("error");
+}
 
-Deno.test("results go to stdout and messages to stderr, without colors if there is no terminal", async () => {
-  assertEquals(await print("{ json: false, quiet: false }", CALLS), [
+Deno.test("results go to stdout and messages to stderr, without colors if there is no terminal", () => {
+  assertEquals(print({ json: false, quiet: false }, printAll), [
     "text\ntwo\nlines\n",
     "note\ndegu: warning: warn\ndegu: error: error\n",
   ]);
 });
 
-Deno.test("with json a result is one object per line", async () => {
-  const [stdout] = await print("{ json: true, quiet: false }", CALLS);
+Deno.test("with json a result is one object per line", () => {
+  const [stdout] = print({ json: true, quiet: false }, printAll);
   assertEquals(stdout, '{"a":1}\n{"b":2}\n');
 });
 
-Deno.test("quiet omits only notes", async () => {
-  const [, stderr] = await print("{ json: false, quiet: true }", CALLS);
+Deno.test("quiet omits only notes", () => {
+  const [, stderr] = print({ json: false, quiet: true }, printAll);
   assertEquals(stderr, "degu: warning: warn\ndegu: error: error\n");
 });
 
-Deno.test("control and format characters are escaped, so that they don't affect a terminal", async () => {
-  const calls = String
-    .raw`output.result("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
-output.warn("a\rb\x07");`;
-  assertEquals(await print("{ json: false, quiet: false }", calls), [
+Deno.test("control and format characters are escaped, so that they don't affect a terminal", () => {
+  const calls = (output: Output) => {
+    output.result("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
+    output.warn("a\rb\x07");
+  };
+  assertEquals(print({ json: false, quiet: false }, calls), [
     "a\\u{1b}[31m\\u{a}b\\u{202e}c\n",
     "degu: warning: a\\u{d}b\\u{7}\n",
   ]);
-  const [stdout] = await print("{ json: true, quiet: false }", calls);
+  const [stdout] = print({ json: true, quiet: false }, calls);
   assertEquals(stdout, '{"name":"a\\u001b\\u202e\\udb40\\udc01\\u009b"}\n');
   assertEquals(JSON.parse(stdout).name, "a\x1b\u202e\u{e0001}\u009b");
 });
@@ -104,26 +123,121 @@ Deno.test("durations have minutes and seconds, and hours if there are any", () =
   for (const [seconds, text] of cases) assertEquals(formatDuration(seconds), text);
 });
 
-const SCRIPT = `
-  import { columnsOfTerminal } from "./agent/output.ts";
-  console.log(\`columns \${columnsOfTerminal()}\`);
-`;
-const isThere = await hasTerminals();
-
-Deno.test({
-  name: isThere
-    ? "a terminal says how wide it is, or 80 is taken"
-    : "the width of a terminal: left out, as python3 is not installed",
-  ignore: !isThere,
-  fn: async () => {
-    for (const [columns, expected] of [[37, 37], [0, 80]] as const) {
-      const command = [Deno.execPath(), "eval", "--no-check", SCRIPT];
-      const { shown } = await runOnTerminal({ command, columns });
-      assertEquals(screenOf(shown), [`columns ${expected}`]);
-    }
-  },
+Deno.test("a terminal says how wide it is, or 80 is taken", () => {
+  const rows = [[37, 37], [0, 80]] as const;
+  for (const [columns, expected] of rows) {
+    assertEquals(columnsOf({ consoleSize: () => ({ columns, rows: 24 }) }), expected);
+  }
+  const consoleSize = () => {
+    throw new Error("no terminal");
+  };
+  assertEquals(columnsOf({ consoleSize }), 80);
+  assertEquals(columnsOf(Deno) > 0, true);
 });
 
-Deno.test("without a terminal it is a number all the same", () => {
-  assertEquals(columnsOfTerminal() > 0, true);
+// The progress bar: what it says, that a terminal gets it and nothing else does, rates and texts
+// that fit.
+
+const PROGRESS = {
+  name: "camera:photos/1.jpg",
+  files: 3,
+  totalFiles: 10,
+  bytes: 25_000_000,
+  totalBytes: 100_000_000,
+  rate: 2_500_000,
+};
+
+Deno.test("a line says the name, how much, how fast and how long", () => {
+  assertEquals(
+    progressLine(PROGRESS, 100),
+    "3/10 camera:photos/1.jpg    25 %  [=====               ]  25.0 MB of 100 MB  2.50 MB/s  0:30 left",
+  );
+  const first = progressLine({ ...PROGRESS, totalFiles: 1, rate: null }, 80);
+  assertEquals(
+    first,
+    "camera:photos/1.jpg           25 %  [=====               ]  25.0 MB of 100 MB",
+  );
+  assertEquals(
+    progressLine({ ...PROGRESS, totalFiles: 1 }, 40),
+    "came…jpg   25 %  2.50 MB/s  0:30 left",
+  );
+  assertEquals(progressLine(PROGRESS, 40), "3/10 camera:…/1.jpg   25 %  0:30 left");
+  assertStringIncludes(progressLine({ ...PROGRESS, bytes: 100_000_000 }, 80), "100 %");
+  assertStringIncludes(progressLine({ ...PROGRESS, totalBytes: 0, bytes: 0 }, 80), "100 %");
+});
+
+Deno.test("a line is narrower than the terminal, whatever the name is, and has nothing that moves the cursor", () => {
+  const names = [
+    "x",
+    "日本語のファイル".repeat(20),
+    "👩‍👩‍👧".repeat(40),
+    "a\x1b[2J\r\nb\u202e".repeat(9),
+    "é".repeat(300),
+  ];
+  for (const name of names) {
+    for (let columns = 1; columns <= 200; columns++) {
+      const line = progressLine({ ...PROGRESS, name }, columns);
+      assert(widthOf(line) < columns, `${columns}: ${JSON.stringify(line)}`);
+      assert(!/[\p{Cc}\u202e]/u.test(line), JSON.stringify(line));
+    }
+  }
+});
+
+Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json and a pipe get none", async () => {
+  await using files = await AgentFiles.start();
+  await Deno.writeFile(`${files.share}/日本 large`, randomBytes(20_000_000));
+  const terminal = { columns: 100, rows: 24 }; // the whole name fits, with a rate, too
+  const getRaw = async (name: string, ...options: string[]) => {
+    const args = ["get", ...options, "camera:日本 large", `${files.here}/${name}`];
+    await using agent = files.start(args, { terminal });
+    const { code, stdout } = await agent.ended();
+    assertEquals(code, 0, stdout);
+    return stdout;
+  };
+  const get = async (...args: [string, ...string[]]) =>
+    (await getRaw(...args)).replaceAll("\x1b", "␛");
+  const shown = await get("1");
+  assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 20\.0 MB/);
+  const drawn = shown.split("\r").filter((line) => line.includes(" of 20.0 MB"));
+  assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 100));
+  // The cursor was never hidden, and the last line that is drawn is cleared.
+  assert(!shown.includes("␛[?25l"), shown);
+  assertMatch(shown, /␛\[K[^[]*1 file copied, 20\.0 MB in 0:\d\d/);
+  assertEquals(screenOf(await getRaw("3")).map((line) => line.replace(/in .*/, "")), [
+    `${files.here}/3`,
+    "1 file copied, 20.0 MB ",
+  ]);
+  for (const option of ["--quiet", "--json"]) {
+    assert(!(await get(option, option)).includes("␛"), option);
+  }
+  const piped = await files.succeed("get", "camera:日本 large", `${files.here}/2`);
+  assertEquals(piped.stderr.split("\n").length, 2);
+  assert(!piped.stderr.includes("%"));
+});
+
+Deno.test("a rate covers the last five seconds, and is unknown at first", () => {
+  const rate = new TransferRate(0);
+  rate.note(299, 1000);
+  assertEquals(rate.bytesPerSecond, null);
+  rate.note(500, 1000);
+  assertEquals(rate.bytesPerSecond, 2000);
+  for (let at = 1000; at <= 20_000; at += 100) rate.note(at, 1000);
+  assertEquals(rate.bytesPerSecond, 0);
+  for (let at = 20_100; at <= 30_000; at += 100) rate.note(at, 1000 + (at - 20_000));
+  assertEquals(rate.bytesPerSecond, 1000);
+});
+
+Deno.test("the middle of a long text is cut out; wide characters count twice, composed ones once", () => {
+  assertEquals(fitText("holiday-2025.jpg", 16), "holiday-2025.jpg");
+  assertEquals(fitText("holiday-2025.jpg", 11), "holid…5.jpg");
+  assertEquals(fitText("日本語のファイル.txt", 12), "日本語….txt");
+  assertEquals(widthOf("👩‍👩‍👧"), 2);
+  assertEquals(fitText("👩‍👩‍👧👩‍👩‍👧👩‍👩‍👧", 5), "👩‍👩‍👧…👩‍👩‍👧");
+  assertEquals([fitText("abc", 1), fitText("abc", 0)], ["…", ""]);
+});
+
+Deno.test("no text exceeds its maximum width", () => {
+  fc.assert(fc.property(fc.string({ unit: "grapheme" }), fc.nat(40), (text, columns) => {
+    assert(widthOf(fitText(text, columns)) <= columns);
+  }));
 });

@@ -1,18 +1,17 @@
-/** Transfers that are interrupted: by the network, by a signal, by the other end. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { formatAddress } from "@degu/degu/base";
-import {
-  AgentFiles,
-  makeTreeAt,
-  objectsOf,
-  settled,
-  treeOf,
-  untilFile,
-} from "@degu/testing/agent_files.ts";
+/** Transfers that are interrupted, and the connections that they use. */
+import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
+import type { Connection } from "@degu/degu/client";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { AgentFiles, makeTreeAt, objectsOf, treeOf, untilFile } from "@degu/testing/agent_files.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries } from "@degu/testing/directories.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { untilRefused, within } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+// Transfers that are interrupted: by the network, by a signal, by the other end.
 
 const BYTES = 12_000_000;
 const CUT = 6_000_000;
@@ -23,7 +22,8 @@ async function setUp() {
   await Deno.writeFile(`${files.share}/large`, content);
   await Deno.writeFile(`${files.here}/large`, content);
   await Deno.mkdir(`${files.here}/to`);
-  await settled(`${files.share}/large`);
+  // A file gets an entity tag, without which nothing is resumed, after seconds only.
+  const clock = setClockAhead();
   const get = ["get", "--json", "camera:large", `${files.here}/to`];
   const put = ["put", "--json", `${files.here}/large`, "camera:"];
   return {
@@ -39,7 +39,10 @@ async function setUp() {
       }
     },
     isWhole: async (path: string) => isSame(await Deno.readFile(path), content),
-    [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      clock[Symbol.dispose]();
+      await files[Symbol.asyncDispose]();
+    },
   };
 }
 
@@ -47,7 +50,6 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
-// One set-up: a file gets an entity tag, without which nothing is resumed, after seconds only.
 Deno.test("interruptions", async (t) => {
   await using test = await setUp();
   await t.step(
@@ -58,7 +60,7 @@ Deno.test("interruptions", async (t) => {
         await using relay = new CuttingRelay(test.files.address);
         relay.cutAfter(CUT);
         const address = formatAddress(relay.address);
-        await using agent = test.files.spawn(...args, "--address", address);
+        await using agent = test.files.start([...args, "--address", address]);
         await agent.message("trying again in 1 s (1 of 3)");
         relay.cutAfter(Infinity);
         const end = await agent.ended();
@@ -80,7 +82,8 @@ Deno.test("interruptions", async (t) => {
         {
           await using relay = new CuttingRelay(test.files.address);
           relay.stallAfter(CUT);
-          await using agent = test.files.spawn(...args, "--address", formatAddress(relay.address));
+          const address = formatAddress(relay.address);
+          await using agent = test.files.start([...args, "--address", address]);
           await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
           agent.kill("SIGINT");
           const { code, stderr } = await agent.ended();
@@ -99,7 +102,7 @@ Deno.test("interruptions", async (t) => {
     await test.clear();
     const { files } = test;
     await files.kill();
-    await using agent = files.spawn("get", "camera:large", `${files.here}/to`);
+    await using agent = files.start(["get", "camera:large", `${files.here}/to`]);
     await agent.message("trying again in 1 s (1 of 3)");
     await agent.message("trying again in 2 s (2 of 3)");
     await files.serve();
@@ -138,4 +141,135 @@ Deno.test("an output that can't be written ends transfers with its own error", a
   await using agent = files.spawnThrough(shell("> /dev/full"), "get", "-r", "camera:", files.here);
   const { code, stderr } = await agent.ended();
   assertEquals([code, stderr], [1, "degu: error: No space left on device (os error 28)\n"]);
+});
+
+// Connections that are used again, and calls that are made again.
+
+const { signal } = new AbortController();
+
+async function statusOf(connection: Connection): Promise<number> {
+  const { status, body } = await connection.get("/");
+  await body?.bytes();
+  return status;
+}
+
+Deno.test("there are as many connections as simultaneous calls; one that the server has closed is replaced at once", async () => {
+  const sessions = new Set<unknown>();
+  await using serving = serve((_request, session) => {
+    sessions.add(session);
+    return [204, "No Content", {}, null];
+  }, { maxRequests: 10 });
+  const notes: string[] = [];
+  using connections = new PeerConnections(
+    serving.makeClient(),
+    signal,
+    (text) => void notes.push(text),
+  );
+  for (let i = 0; i < 25; i++) assertEquals(await connections.call(statusOf), 204);
+  assertEquals(sessions.size, 3);
+  await Promise.all(Array.from({ length: 4 }, () => connections.call(statusOf)));
+  assertEquals(sessions.size <= 6, true);
+  assertEquals(notes, []);
+});
+
+Deno.test("a call is retried, and several that fail at the same time are reported once", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  const client = serving.makeClient();
+  serving.server.close();
+  await serving.done;
+  await untilRefused(serving.address);
+  const notes: string[] = [];
+  const stop = new AbortController();
+  const note = (text: string) => {
+    notes.push(text);
+    stop.abort(new Error("stop"));
+  };
+  using connections = new PeerConnections(client, stop.signal, note);
+  const calls = [
+    connections.call(statusOf),
+    connections.callAnew((client) => client.request("GET", "/")),
+  ];
+  for (const call of calls) await assertRejects(() => call, Error, "stop");
+  assertEquals(notes.length, 1);
+  assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
+  using once = new PeerConnections(client, signal, note, 0);
+  await assertRejects(() => once.call(statusOf), Deno.errors.ConnectionRefused);
+  assertEquals(notes.length, 1);
+});
+
+Deno.test("a silence is reported once, and another one again", async () => {
+  const answer = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  await using serving = serve(async () => {
+    await answer[0]!.promise;
+    answer.shift();
+    return [204, "No Content", {}, null];
+  });
+  const notes: string[] = [];
+  const note = (text: string) => {
+    notes.push(text);
+    answer[0]!.resolve();
+  };
+  using connections = new PeerConnections(serving.makeClient(), signal, note, 0, 100);
+  for (let i = 0; i < 2; i++) assertEquals(await connections.call(statusOf), 204);
+  assertEquals(notes, Array(2).fill("nothing has arrived for 0.1 s; still waiting"));
+  // No timer is left: the sanitizer would find it.
+});
+
+Deno.test("a connection is not reused after an error", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  using connections = new PeerConnections(serving.makeClient(), signal, () => {});
+  let first: Connection | null = null;
+  await assertRejects(
+    () =>
+      connections.call((connection) => {
+        first = connection;
+        return Promise.reject(new Error("no"));
+      }),
+    Error,
+    "no",
+  );
+  assertEquals((first as Connection | null)?.closed, true);
+  assertEquals(await connections.call(statusOf), 204);
+});
+
+Deno.test("a peer that hangs up twice in a row has refused; one that hangs up once has only ended a connection", async () => {
+  let hangUps = Infinity;
+  let sessions = 0;
+  const app = () => [204, "No Content", {}, null] as const;
+  const onConnect = () => ++sessions > hangUps;
+  await using serving = serve({ handle: app, onConnect });
+  const notes: string[] = [];
+  const note = (text: string) => void notes.push(text);
+  using connections = new PeerConnections(serving.makeClient(), signal, note);
+  await assertRejects(() => connections.call(statusOf), EmptyPreambleError);
+  assertEquals([sessions, notes.length], [2, 1]);
+  [hangUps, sessions] = [1, 0];
+  assertEquals(await connections.call(statusOf), 204);
+  // Between the two something has been moved.
+  [hangUps, sessions] = [2, 0];
+  const moving = async (connection: Connection, moved: () => void) => {
+    if (sessions === 2) moved();
+    return await statusOf(connection);
+  };
+  using others = new PeerConnections(serving.makeClient(), signal, note);
+  assertEquals(await others.call(moving), 204);
+  assertEquals(sessions, 3);
+});
+
+Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null], { maxConnections: 1 });
+  const client = serving.makeClient();
+  using busy = await client.connect();
+  assertEquals(await statusOf(busy), 204);
+  const stop = new AbortController();
+  const notes: string[] = [];
+  const note = (text: string) => {
+    if (notes.push(text) === 2) stop.abort(new Error("stop"));
+  };
+  using connections = new PeerConnections(client, stop.signal, note);
+  await assertRejects(() => connections.call(statusOf), Error, "stop");
+  assertEquals(notes.map((text) => text.slice(text.indexOf(";"))), [
+    "; trying again in 1 s (1 of 3)",
+    "; trying again in 2 s (2 of 3)",
+  ]);
 });

@@ -1,14 +1,24 @@
-/** ProxyApp: what it does when one of its connections fails. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { ProxyApp } from "@degu/degu";
+/** ProxyApp: connections that it shares, that fail, and that clients leave. */
+import { type App, type AppFunction, ProxyApp } from "@degu/degu";
 import { BodyIter, ProtocolError, type ResponseTuple } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, type Connection, SSLClient } from "@degu/degu/client";
+import { mkreq, TempPKI } from "@degu/degu/misc";
+import { makeSession } from "@degu/testing/calling.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
-import { RawPeer, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { connectThrough, echo, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough, echo, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
+import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+
+// ProxyApp: what it does when one of its connections fails.
 
 const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
 
@@ -224,4 +234,346 @@ Deno.test("a body that was already read is an error of the app that read it", as
   await near.assertClosedSilently();
   const [error = ""] = await proxy.logger.waitFor("error");
   assertStringIncludes(error, "BodyError");
+});
+
+// ProxyApp: which connection a request uses, and what happens to it.
+
+// ───────────────────────── connections
+
+/** An app that tells which session and which request of it this is. */
+function countSessions(): AppFunction {
+  const sessions: unknown[] = [];
+  return (_request, session) => {
+    if (!sessions.includes(session)) sessions.push(session);
+    return [200, "OK", {
+      session: `${sessions.indexOf(session)}`,
+      request: `${session.requests}`,
+    }, null];
+  };
+}
+
+/** A connection through a proxy, both of whose far ends speak bytes. */
+type Through = Awaited<ReturnType<typeof connectThrough>>;
+
+/** Makes the first exchange; returns the upstream's end of its connection, which stays open. */
+async function exchange({ near, upstream }: Through): Promise<RawPeer> {
+  await near.send("GET /first HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  assertEquals(await far.readPreamble(), "GET /first HTTP/1.1\r\n\r\n");
+  await far.send("HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(await near.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  return far;
+}
+
+Deno.test("each session has one upstream connection", async () => {
+  await using upstream = serve(countSessions());
+  await using proxy = serveProxy(upstream.address);
+  using first = await proxy.makeClient().connect();
+  using second = await proxy.makeClient().connect();
+  const seen: unknown[] = [];
+  for (let i = 0; i < 3; i++) {
+    for (const conn of [first, second]) seen.push({ ...(await conn.get("/")).headers });
+  }
+  assertEquals(
+    seen,
+    [0, 0, 1, 1, 2, 2].map((request, i) => ({
+      session: `${i % 2}`,
+      request: `${request}`,
+    })),
+  );
+});
+
+Deno.test("the upstream connection is in session.store, and closed when the session ends", async () => {
+  await using upstream = serve(echo);
+  const app = new ProxyApp(upstream.makeClient(), "upstream");
+  let connection: Connection | undefined;
+  await using proxy = serve(async (request, session) => {
+    const response = await app.handle(request, session);
+    connection = session.store.get("upstream") as Connection;
+    return response;
+  });
+  using conn = await proxy.makeClient().connect();
+  await conn.get("/");
+  const first = connection;
+  assertEquals(first?.closed, false);
+  await conn.get("/");
+  assertStrictEquals(connection, first);
+  conn.close();
+  await upstream.logger.waitFor("debug");
+  assertEquals(first?.closed, true);
+});
+
+Deno.test("an upstream connection is closed with its session, even if the session fails", async () => {
+  await using through = await connectThrough();
+  const far = await exchange(through);
+  await through.near.send("nonsense\r\n\r\n");
+  await through.near.assertClosedSilently();
+  assertEquals((await far.readToEnd()).received, "");
+});
+
+/** Makes the upstream close its idle connection after an answer, and waits until that is known. */
+async function exchangeAndClose(through: Through): Promise<void> {
+  (await exchange(through)).close();
+  await turnOfEventLoop();
+}
+
+Deno.test("an idle connection that the upstream has closed is replaced", async (t) => {
+  for (const request of REQUESTS) {
+    await t.step(JSON.stringify(request), async () => {
+      await using through = await connectThrough();
+      await exchangeAndClose(through);
+      await through.near.send(request);
+      const far = await through.upstream.accept();
+      assertEquals(await far.readExactly(request.length), request);
+      await far.send("HTTP/1.1 201 Created\r\n\r\n");
+      assertEquals(await through.near.readPreamble(), "HTTP/1.1 201 Created\r\n\r\n");
+      assertEquals(through.proxy.logger.at("error"), []);
+    });
+  }
+});
+
+Deno.test("a connection is replaced once, and a new connection never", async () => {
+  {
+    await using through = await connectThrough();
+    await exchangeAndClose(through);
+    await through.near.send("GET / HTTP/1.1\r\n\r\n");
+    const far = await through.upstream.accept();
+    await far.readPreamble();
+    far.close();
+    assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
+  }
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await through.upstream.accept();
+  await far.readPreamble();
+  far.close();
+  assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
+});
+
+Deno.test("a request is not repeated after a byte of its body has been used", async () => {
+  await using through = await connectThrough();
+  const far = await exchange(through);
+  await through.near.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+  await far.readUntil("hello");
+  far.close();
+  await through.near.send("world");
+  const { received } = await through.near.readToEnd();
+  assertEquals(received, BAD_GATEWAY);
+  // The next that connects to the upstream is not the proxy.
+  using probe = await RawPeer.connect(through.upstream.address);
+  await probe.send("probe");
+  assertEquals(await (await through.upstream.accept()).readExactly(5), "probe");
+});
+
+Deno.test("a POST without a body is never sent twice: it uses a new connection", async () => {
+  await using through = await connectThrough();
+  const first = await exchange(through);
+  await through.near.send("POST / HTTP/1.1\r\n\r\n");
+  const second = await through.upstream.accept();
+  assertEquals(await second.readPreamble(), "POST / HTTP/1.1\r\n\r\n");
+  second.close();
+  const { received } = await through.near.readToEnd();
+  assertEquals(received, BAD_GATEWAY);
+  assertEquals((await first.readToEnd()).received, "");
+});
+
+Deno.test("a response that a middleware has dropped does not affect the next one", async () => {
+  await using upstream = serve(() => [200, "OK", {}, latin1("hello")]);
+  const app = new ProxyApp(upstream.makeClient());
+  await using proxy = serve(async (request, session) => {
+    const response = await app.handle(request, session);
+    return request.path[0] === "dropped" ? [200, "OK", {}, null] : response;
+  });
+  using conn = await proxy.makeClient().connect();
+  assertEquals((await conn.get("/dropped")).body, null);
+  assertEquals(await (await conn.get("/")).body?.text(), "hello");
+  // The connection of the dropped response has been closed.
+  await upstream.logger.waitFor("debug");
+  assertEquals(proxy.logger.at("error"), []);
+});
+
+Deno.test("a connection that an app has stored in session.store is used", async () => {
+  await using upstream = serve(countSessions());
+  const app = new ProxyApp(new Client(["127.0.0.1", 1]), "given");
+  await using proxy = serve(async (request, session) => {
+    if (session.requests === 0) {
+      session.store.set("given", await upstream.makeClient().connect());
+    }
+    return app.handle(request, session);
+  });
+  using conn = await proxy.makeClient().connect();
+  assertEquals((await conn.get("/")).headers["request"], "0");
+  assertEquals((await conn.get("/")).headers["request"], "1");
+});
+
+Deno.test("two proxies do not use each other's connections", async () => {
+  await using one = serve(() => [200, "OK", { from: "one" }, null]);
+  await using other = serve(() => [200, "OK", { from: "other" }, null]);
+  const apps: Record<string, App & { handle: AppFunction }> = {
+    one: new ProxyApp(one.makeClient()),
+    other: new ProxyApp(other.makeClient(), "other"),
+    clash: new ProxyApp(other.makeClient()),
+  };
+  await using proxy = serve((request, session, api) =>
+    apps[request.shiftPath()!]!.handle(request, session, api)
+  );
+  using conn = await proxy.makeClient().connect();
+  assertEquals((await conn.get("/one")).headers["from"], "one");
+  assertEquals((await conn.get("/other")).headers["from"], "other");
+  await assertRejects(() => conn.get("/clash"));
+  const [error = ""] = await proxy.logger.waitFor("error");
+  assertStringIncludes(error, "give each ProxyApp a key of its own");
+});
+
+Deno.test("any other value in place of the connection is an error", async () => {
+  for (const value of [null, 5, "conn", {}, { request() {} }]) {
+    const session = makeSession();
+    session.store.set("conn", value);
+    const app = new ProxyApp(new Client(["127.0.0.1", 1]));
+    await assertRejects(() => app.handle(mkreq("GET", "/"), session), Error, "session.store");
+    assertStrictEquals(session.store.get("conn"), value);
+  }
+});
+
+// ProxyApp: when a client leaves, its upstream connection is closed.
+
+const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
+  "closes": (peer) => peer.close(),
+  "ends its writing side": (peer) => peer.closeWrite(),
+};
+
+for (const [how, leave] of Object.entries(leaving)) {
+  Deno.test(`the upstream connection of a client that ${how} is closed while its response is awaited`, async (t) => {
+    const requests = {
+      "no body": "GET /slow HTTP/1.1\r\n\r\n",
+      "a whole body": "PUT /slow HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+    };
+    for (const [what, request] of Object.entries(requests)) {
+      await t.step(what, async () => {
+        await using through = await connectThrough();
+        await through.near.send(request);
+        const far = await through.upstream.accept();
+        assertEquals(await far.readExactly(request.length), request);
+        await leave(through.near);
+        assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+      });
+    }
+  });
+}
+
+for (const [how, leave] of Object.entries(leaving)) {
+  Deno.test(`the upstream connection of a client that ${how} is closed while the response is idle`, async (t) => {
+    const responses = {
+      "a Body": "content-length: 100\r\n\r\nhello",
+      "a ChunkedBody": "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    };
+    for (const [what, response] of Object.entries(responses)) {
+      await t.step(what, async () => {
+        await using through = await connectThrough();
+        await through.near.send("GET /events HTTP/1.1\r\n\r\n");
+        const far = await through.upstream.accept();
+        await far.readPreamble();
+        await far.send(`HTTP/1.1 200 OK\r\n${response}`);
+        await through.near.readUntil("hello");
+        await leave(through.near);
+        assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+        // It is the client that has ended it: no mistake of anybody.
+        await through.proxy.logger.waitFor("debug");
+        assertEquals(through.proxy.server.sessions.size, 0);
+        assertEquals(through.proxy.logger.at("error"), []);
+      });
+    }
+  });
+}
+
+Deno.test("a connection that an app has stored under the key is also closed when the client leaves", async () => {
+  using upstream = new RawServer();
+  const client = new Client(upstream.address, { host: null, timeout: 10 });
+  const proxy = new ProxyApp(client, "mine");
+  await using serving = serve(async (request, session) => {
+    session.store.set("mine", await client.connect());
+    return await proxy.handle(request, session);
+  });
+  using near = await RawPeer.connect(serving.address);
+  await near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  await far.readPreamble();
+  near.close();
+  assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+});
+
+Deno.test("closing a session closes its upstream connection", async () => {
+  for (const idle of [false, true]) {
+    await using through = await connectThrough();
+    await through.near.send("GET /events HTTP/1.1\r\n\r\n");
+    const far = await through.upstream.accept();
+    await far.readPreamble();
+    if (idle) {
+      await far.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
+      await through.near.readUntil("hello");
+    }
+    const [session] = through.proxy.server.sessions;
+    session!.close(new Error("revoked"));
+    assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+    await through.near.assertClosedSilently();
+    assertEquals(through.proxy.logger.at("error"), []);
+  }
+});
+
+Deno.test("a request whose client has left is not repeated, and is not a bad gateway", async () => {
+  const warnings: string[] = [];
+  using upstream = new RawServer();
+  const client = new Client(upstream.address, { host: null, timeout: 10 });
+  const logger = { warn: (message: string) => void warnings.push(message) };
+  const proxy = new ProxyApp(client, "conn", { logger });
+  const ended = Promise.withResolvers<unknown>();
+  await using serving = serve(async (request, session) => {
+    const response = await proxy.handle(request, session);
+    if (request.uri === "/2") ended.resolve(response);
+    return response;
+  });
+  using near = await RawPeer.connect(serving.address);
+  await near.send("GET /1 HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 204 No Content\r\n\r\n");
+  await near.readPreamble();
+  // The second request goes over the connection that is there, which is lost with the client.
+  await near.send("GET /2 HTTP/1.1\r\n\r\n");
+  await far.readPreamble();
+  near.close();
+  assertEquals((await far.readToEnd()).received, "");
+  const [status] = await within(ended.promise, "the proxy gives up") as [number];
+  assertEquals(status, 502);
+  assertEquals(warnings, []);
+});
+
+Deno.test("a client that leaves during a paused download causes no logged error", async () => {
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await through.upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhello");
+  await through.near.readUntil("hello");
+  await through.near.closeWrite();
+  assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+  await through.near.readToEnd();
+  await through.proxy.logger.waitFor("debug");
+  assertEquals(through.proxy.logger.at("error"), []);
+});
+
+Deno.test("a client that leaves while the upstream is being connected ends its session", async () => {
+  await using pki = await TempPKI.create();
+  // It accepts, and never answers the handshake.
+  using upstream = new RawServer();
+  const client = new SSLClient(pki.clientSslconfig, upstream.address, { timeout: 30 });
+  await using serving = serve(new ProxyApp(client), { maxConnections: 1 });
+  using near = await RawPeer.connect(serving.address);
+  await near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  near.close();
+  await within(far.readToEnd(), "the connection to the upstream is given up", 2);
+  const [message] = await serving.logger.waitFor("debug");
+  assertEquals(serving.logger.at("error"), [], message);
+  assertEquals(serving.server.sessions.size, 0);
 });

@@ -1,6 +1,4 @@
-/** ProxyApp: what it relays, unchanged except for headers of a single connection. */
-import { assert, assertEquals } from "@std/assert";
-import fc from "fast-check";
+/** ProxyApp: what it passes on, and which headers. */
 import { type App, ProxyApp } from "@degu/degu";
 import { type Address, type Chunk, ChunkedBodyIter, Range } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
@@ -14,7 +12,15 @@ import type { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import type { AddressInfo } from "node:net";
+import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
+
+// ProxyApp: what it relays, unchanged except for headers of a single connection.
 
 // ───────────────────────── nothing is changed
 
@@ -273,4 +279,263 @@ Deno.test("ProxyApp scans each chunk once, in requests and in responses", async 
     );
   });
   assertEquals(uploading, 2 * lines);
+});
+
+// ProxyApp: headers of a single connection are not forwarded (RFC 9110 §7.6.1).
+
+const LOOKALIKES = [
+  "close: a",
+  "connection-x: close",
+  "constructor: b",
+  "keep: a",
+  "proxy: a",
+  "tea: a",
+  "trailer: a",
+  "upgrade-insecure-requests: 1",
+  "via: 1.1 a",
+  "x-expect: a",
+  "x-proxy-a: b",
+];
+
+/** Header lines as they are sent, and those of them that go on; in order of their names. */
+const LINES: Record<string, readonly [sent: readonly string[], kept: readonly string[]]> = {
+  "nothing": [["a: b"], ["a: b"]],
+  "a connection that is kept": [["connection: keep-alive", "keep-alive: timeout=5, max=9"], []],
+  "a connection that is closed": [["a: b", "connection: close"], ["a: b"]],
+  "an upgrade": [
+    ["accept: */*", "connection: Upgrade, HTTP2-Settings", "http2-settings: AAMA", "upgrade: h2c"],
+    ["accept: */*"],
+  ],
+  "an upgrade that connection does not name": [["upgrade: websocket"], []],
+  "te": [["connection: te", "te: trailers, deflate;q=0.5"], []],
+  "te that connection does not name": [["te: trailers"], []],
+  "an expectation": [["expect: 100-continue"], []],
+  "what is for a proxy": [
+    [
+      'proxy-authenticate: Basic realm="a"',
+      "proxy-authorization: Basic YTpi",
+      "proxy-connection: keep-alive",
+      "proxy-status: a",
+    ],
+    [],
+  ],
+  "what connection names": [
+    ["connection: X-One ,x-two,, close , x-four", "x-one: 1", "x-three: 3", "x-two: 2"],
+    ["x-three: 3"],
+  ],
+  "what connection names, whatever it is": [
+    ["authorization: Basic YTpi", "connection: Authorization,constructor", "constructor: b"],
+    [],
+  ],
+  "what connection quotes": [['connection: "a", (b), c;d=e, *', "a: 1", "b: 2", "c: 3"], [
+    "a: 1",
+    "b: 2",
+    "c: 3",
+  ]],
+  "names that only look like these": [LOOKALIKES, LOOKALIKES],
+};
+
+function message(line: string, headers: readonly string[]): string {
+  return [line, ...headers, "", ""].join("\r\n");
+}
+
+Deno.test("ProxyApp does not forward connection-specific headers, in either direction", async (t) => {
+  for (const [what, [sent, kept]] of Object.entries(LINES)) {
+    await t.step(what, async () => {
+      await using through = await connectThrough();
+      await through.near.send(message("DELETE / HTTP/1.1", sent));
+      const far = await through.upstream.accept();
+      assertEquals(await far.readPreamble(), message("DELETE / HTTP/1.1", kept));
+      await far.send(message("HTTP/1.1 204 No Content", sent));
+      assertEquals(await through.near.readPreamble(), message("HTTP/1.1 204 No Content", kept));
+    });
+  }
+});
+
+const ALL = "content-length, transfer-encoding, Content-Range, range, Host, x-one";
+
+Deno.test("a peer can't remove host or framing headers by naming them in connection", async (t) => {
+  await t.step("in requests", async () => {
+    const cases: [line: string, kept: string[], body: string][] = [
+      ["PUT / HTTP/1.1", ["content-length: 5", "host: a"], "hello"],
+      ["PUT / HTTP/1.1", ["host: a", "transfer-encoding: chunked"], "1\r\na\r\n0\r\n\r\n"],
+      ["GET / HTTP/1.1", ["host: a", "range: bytes=2-4"], ""],
+    ];
+    for (const [line, kept, body] of cases) {
+      await using through = await connectThrough();
+      const sent = message(line, [`connection: ${ALL}`, ...kept, "x-one: 1"]) + body;
+      const expected = message(line, kept) + body;
+      await through.near.send(sent);
+      const far = await through.upstream.accept();
+      assertEquals(await far.readExactly(expected.length), expected);
+      await far.send("HTTP/1.1 200 OK\r\n\r\n");
+      await through.near.readPreamble();
+      assertEquals(far.text, "");
+    }
+  });
+  await t.step("in responses", async () => {
+    const cases: [method: string, line: string, kept: string[], body: string][] = [
+      ["GET", "HTTP/1.1 200 OK", ["content-length: 5"], "hello"],
+      ["GET", "HTTP/1.1 200 OK", ["transfer-encoding: chunked"], "1\r\na\r\n0\r\n\r\n"],
+      [
+        "GET",
+        "HTTP/1.1 206 Partial Content",
+        ["content-length: 3", "content-range: bytes 2-4/10"],
+        "cde",
+      ],
+      ["HEAD", "HTTP/1.1 200 OK", ["content-length: 500"], ""],
+      ["HEAD", "HTTP/1.1 200 OK", ["transfer-encoding: chunked"], ""],
+      ["GET", "HTTP/1.1 304 Not Modified", ["content-length: 500"], ""],
+    ];
+    for (const [method, line, kept, body] of cases) {
+      await using through = await connectThrough();
+      await through.near.send(`${method} / HTTP/1.1\r\n\r\n`);
+      const far = await through.upstream.accept();
+      await far.readPreamble();
+      await far.send(message(line, [`connection: ${ALL}`, ...kept, "x-one: 1"]) + body);
+      const expected = message(line, kept) + body;
+      assertEquals(await through.near.readExactly(expected.length), expected);
+      assertEquals(through.near.text, "");
+    }
+  });
+});
+
+Deno.test("the time to remove the headers that connection names grows linearly with their number", async () => {
+  const cases = [["", "a,", ""], ["x-1", ", x-1", ""], ["x-", "1", ",x-1"]] as const;
+  for (const [before, part, after] of cases) await checkLinear(namedHeaders, before, part, after);
+});
+
+Deno.test("the client's own authorization is sent, whatever connection names", async () => {
+  await using upstream = serve(({ headers }) => [200, "OK", {
+    authorization: `${headers["authorization"]}`,
+  }, null]);
+  await using proxy = serveProxy(upstream.address, { authorization: "mine" });
+  const response = await proxy.makeClient().request("GET", "/", {
+    authorization: "its own",
+    connection: "authorization",
+  });
+  assertEquals(response.headers["authorization"], "mine");
+});
+
+Deno.test("an upstream that sends connection: close gets no other request, and the session continues", async (t) => {
+  for (const connection of ["close", "Close", "keep-alive, CLOSE"]) {
+    for (const body of ["content-length: 0\r\n\r\n", "content-length: 5\r\n\r\nhello"]) {
+      await t.step(`connection: ${connection} and ${JSON.stringify(body)}`, async () => {
+        await using through = await connectThrough();
+        const upload = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nworld";
+        for (let i = 0; i < 3; i++) {
+          await through.near.send(upload);
+          // Each over a connection of its own.
+          const far = await through.upstream.accept();
+          assertEquals(await far.readExactly(upload.length), upload);
+          // This one says so and does not do it.
+          await far.send(`HTTP/1.1 200 OK\r\nconnection: ${connection}\r\n${body}`);
+          const expected = `HTTP/1.1 200 OK\r\n${body}`;
+          assertEquals(await through.near.readExactly(expected.length), expected);
+        }
+        assertEquals(through.near.text, "");
+      });
+    }
+  }
+});
+
+Deno.test("the connection to an upstream that sends connection: close is closed with the session", async () => {
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await through.upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello");
+  await through.near.readUntil("hello");
+  through.near.close();
+  assertEquals((await far.readToEnd()).received, "");
+});
+
+/** What a server of `node:http` was sent. */
+interface Upload {
+  readonly method: string | undefined;
+  readonly headers: IncomingHttpHeaders;
+  readonly sha256: string;
+}
+
+/** A server of `node:http` that keeps what it is sent, and answers with how much it was. */
+async function startNodeHttp() {
+  const uploads: Upload[] = [];
+  const server = createServer((request, response) => {
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    request.on("data", (piece) => pieces.push(piece));
+    request.on("error", () => {});
+    request.on("end", async () => {
+      const bytes = await new Blob(pieces).bytes();
+      const { method, headers } = request;
+      uploads.push({ method, headers, sha256: await sha256(bytes) });
+      response.end(`${bytes.length} bytes`);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    uploads,
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+Deno.test({
+  name: "curl uploads 3 MB through a proxy to node:http, chunked or with a length",
+  ...await unlessMissing("curl"),
+  async fn() {
+    await using dir = await tempDir();
+    const content = Uint8Array.from({ length: 3_000_000 }, (_, i) => i % 251);
+    await Deno.writeFile(`${dir.path}/file`, content);
+    await using upstream = await startNodeHttp();
+    await using proxy = serveProxy(["127.0.0.1", upstream.port]);
+    const [, port] = proxy.address as [string, number];
+    const options = [
+      ...["--silent", "--show-error", "--noproxy", "*", "--max-time", "10"],
+      // How long curl waits for an interim response, which never comes: a second, unless told.
+      ...["--expect100-timeout", "0.2"],
+    ];
+    const upload = [
+      ...["--upload-file", `${dir.path}/file`],
+      ...["--verbose", "--include", "--write-out", ", %{num_connects} connections\n"],
+      `http://127.0.0.1:${port}/`,
+    ];
+    const ways: Record<string, string[]> = {
+      "content-length": [],
+      "transfer-encoding": ["--header", "Transfer-Encoding: chunked"],
+    };
+    const args = Object.values(ways).flatMap((way, i) => [
+      ...(i === 0 ? [] : ["--next"]),
+      ...options,
+      ...way,
+      ...upload,
+    ]);
+    const { stdout, stderr, code } = await converse("curl", args, "");
+    assertEquals(code, 0, stderr);
+    // It asked for an interim response both times.
+    assertEquals([...stderr.matchAll(/^> Expect: 100-continue/gm)].length, 2);
+    const answers = stdout.split("HTTP/1.1 200 OK\r\n").slice(1);
+    assertEquals(answers.length, 2, stdout);
+    for (const [i, answer] of answers.entries()) {
+      // The second goes over the connection of the first.
+      assertStringIncludes(answer, `\r\n\r\n3000000 bytes, ${1 - i} connections\n`);
+      assert(!/^(connection|keep-alive): /m.test(answer), answer);
+    }
+    const digest = await sha256(content);
+    for (const [i, name] of Object.keys(ways).entries()) {
+      const { method, headers, sha256 } = upstream.uploads[i]!;
+      assertEquals([method, sha256], ["PUT", digest]);
+      assertEquals(headers[name], name === "content-length" ? "3000000" : "chunked");
+      assertEquals(headers["expect"], undefined);
+    }
+    assertEquals(proxy.logger.at("error"), []);
+  },
 });

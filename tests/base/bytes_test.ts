@@ -1,5 +1,4 @@
-/** Byte arrays, which can change at any time. */
-import fc from "fast-check";
+/** Bytes, pauses, and maps that forget. */
 import { BodyError } from "@degu/degu/base";
 import {
   checkUnchanged,
@@ -12,8 +11,14 @@ import {
   viewOf,
   writeBytes,
 } from "@degu/internal/base/bytes.ts";
+import { forgetOldest } from "@degu/internal/base/forget_oldest.ts";
+import { pause } from "@degu/internal/base/pause.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import fc from "fast-check";
+
+// Byte arrays, which can change at any time.
 
 /** An array of 8 bytes over a buffer that can be resized. */
 function resizable(): Uint8Array<ArrayBuffer> {
@@ -127,4 +132,40 @@ Deno.test("decodeText keeps a byte order mark, and refuses invalid UTF-8", () =>
   for (const wrong of [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
     assertThrows(() => decodeText(new Uint8Array(wrong)), TypeError);
   }
+});
+
+// Maps that strangers can't fill without limit.
+
+Deno.test("a map keeps the most recently added entries, up to its limit", () => {
+  const keys = fc.array(fc.integer({ min: 0, max: 20 }));
+  fc.assert(fc.property(keys, fc.integer({ min: 1, max: 10 }), (added, most) => {
+    const map = new Map<number, number>();
+    const expected: number[] = [];
+    for (const [i, key] of added.entries()) {
+      map.set(key, i);
+      forgetOldest(map, most);
+      if (!expected.includes(key)) expected.push(key);
+      if (expected.length > most) expected.shift();
+      assertEquals([...map.keys()], expected);
+    }
+  }));
+});
+
+Deno.test("a pause takes its time", async () => {
+  using time = new FakeTime();
+  let over = false;
+  const pausing = pause(1000, new AbortController().signal).then(() => over = true);
+  time.tick(999);
+  await Promise.resolve();
+  assertEquals(over, false);
+  time.tick(1);
+  await pausing;
+});
+
+Deno.test("a signal ends a pause, even an endless one, and leaves no timer", async () => {
+  const stop = new AbortController();
+  const pausing = [pause(1e6, stop.signal), pause(Infinity, stop.signal)];
+  stop.abort();
+  const other = new AbortController().signal;
+  await Promise.all([...pausing, pause(1e6, stop.signal), pause(1e6, other, stop.signal)]);
 });

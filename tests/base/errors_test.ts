@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+/** Errors, checks of arguments, loggers, and how values are shown. */
 import {
   Body,
   BodyError,
@@ -19,9 +19,44 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/degu/misc";
+import {
+  checkArray,
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  checkNumber,
+  checkObject,
+  checkString,
+  checkUint8Array,
+  copyOptions,
+} from "@degu/internal/base/checks.ts";
+import {
+  hideSecretsOf,
+  INSPECT,
+  inspectFields,
+  quoteLine,
+  quoteValue,
+} from "@degu/internal/base/inspect.ts";
+import { printable, printableError, printableJson } from "@degu/internal/base/printable.ts";
+import { makeSafeLogger } from "@degu/internal/base/safe_logger.ts";
+import { fileUri } from "@degu/internal/files/file_name.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { serveForWriting } from "@degu/testing/written_directory.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { inspect as inspectOfNode } from "node:util";
 
 /** Whether instances of the one class are instances of the other. */
 function extendsClass(derived: { prototype: Error }, base: { prototype: Error }): boolean {
@@ -194,3 +229,331 @@ async function* modulesIn(folder: URL): AsyncIterable<URL> {
     else if (name.endsWith(".ts")) yield new URL(name, folder);
   }
 }
+
+// Checks of arguments and options.
+
+type Check = (label: string, value: unknown) => void;
+
+const samples: Record<string, unknown> = {
+  undefined: undefined,
+  null: null,
+  boolean: false,
+  number: 0,
+  string: "",
+  function: () => {},
+  Object: {},
+  Array: [],
+  Uint8Array: new Uint8Array(0),
+};
+
+const checks: readonly [name: string, check: Check, wanted: string, passing: readonly string[]][] =
+  [
+    ["checkString", checkString, "a string", ["string"]],
+    ["checkBoolean", checkBoolean, "a boolean", ["boolean"]],
+    ["checkNumber", checkNumber, "a number", ["number"]],
+    ["checkFunction", checkFunction, "a function", ["function"]],
+    ["checkObject", checkObject, "an object", ["Object", "Array", "Uint8Array"]],
+    ["checkArray", checkArray, "an array", ["Array"]],
+    ["checkUint8Array", checkUint8Array, "a Uint8Array", ["Uint8Array"]],
+  ];
+
+for (const [name, check, wanted, passing] of checks) {
+  Deno.test(`${name} accepts only ${passing.join(", ")}`, () => {
+    for (const [type, value] of Object.entries(samples)) {
+      if (passing.includes(type)) {
+        check("label", value);
+        continue;
+      }
+      const error = thrownBy(() => check("some.label", value), type);
+      assertInstanceOf(error, TypeError);
+      assertEquals(error.message, `some.label: must be ${wanted}; got ${type}`);
+    }
+  });
+}
+
+Deno.test("checkInteger accepts the integers between its bounds, inclusive", () => {
+  for (const value of [1, 2, 9, 10]) checkInteger("count", value, 1, 10);
+  for (const value of [0, 11, -1, 1.5, NaN, Infinity, -Infinity, 2 ** 53]) {
+    const error = thrownBy(() => checkInteger("count", value, 1, 10), String(value));
+    assertInstanceOf(error, RangeError);
+    assertEquals(error.message, `count: must be an integer from 1 to 10; got ${value}`);
+  }
+  const error = thrownBy(() => checkInteger("count", "1", 1, 10), "a string");
+  assertInstanceOf(error, TypeError);
+  assertEquals(error.message, "count: must be a number; got string");
+});
+
+Deno.test("checkInteger accepts Infinity only as the upper bound, and no inexact integer", () => {
+  for (const value of [1, Number.MAX_SAFE_INTEGER, Infinity]) {
+    checkInteger("count", value, 1, Infinity);
+  }
+  for (const value of [0, 2 ** 53, -Infinity, NaN]) {
+    const error = thrownBy(() => checkInteger("count", value, 1, Infinity), String(value));
+    assertInstanceOf(error, RangeError);
+    assertEquals(
+      error.message,
+      `count: must be an integer of 1 or more, or Infinity; got ${value}`,
+    );
+  }
+});
+
+Deno.test("checkMethods names the first missing method", () => {
+  const method = () => {};
+  checkMethods("logger", { warn: method, error: method }, ["warn", "error"]);
+  checkMethods("logger", Object.assign(() => {}, { warn: method }), ["warn"]);
+  for (const [value, type] of [[{ warn: method }, "Object"], [null, "null"]] as const) {
+    const names = type === "null" ? ["error"] : ["warn", "error"];
+    const error = thrownBy(() => checkMethods("logger", value, names), type);
+    assertInstanceOf(error, TypeError);
+    assertEquals(error.message, `logger: must be an object with the method error; got ${type}`);
+  }
+});
+
+const KNOWN = ["timeout", "host"];
+
+Deno.test("later changes to options, and getters, have no effect", () => {
+  let reads = 0;
+  const options = {
+    host: "a",
+    get timeout() {
+      return ++reads;
+    },
+  };
+  const copy = copyOptions(options, KNOWN);
+  options.host = "b";
+  assertEquals([copy.host, copy.timeout, copy.timeout, reads], ["a", 1, 1, 1]);
+});
+
+Deno.test("an unknown option is a TypeError that names it and lists the known ones", () => {
+  for (const name of ["Timeout", "", "__proto__x", "toString", "a\nb"]) {
+    const { message } = assertThrows(() => copyOptions({ [name]: 1 }, KNOWN), TypeError);
+    assertStringIncludes(message, JSON.stringify(name));
+    for (const known of KNOWN) assertStringIncludes(message, known);
+  }
+});
+
+Deno.test("options that are not an object are a TypeError", () => {
+  for (const value of [null, undefined, 1, "timeout", true, () => {}]) {
+    assertThrows(() => copyOptions(value as unknown as object, KNOWN), TypeError, "options");
+  }
+});
+
+Deno.test("only own properties of an object are options", () => {
+  const inherited = Object.create({ timeout: 1, surprise: 2 });
+  assertEquals(Object.keys(copyOptions(inherited, KNOWN)), []);
+  const polluted = JSON.parse('{"__proto__": {"timeout": 1}}');
+  assertThrows(() => copyOptions(polluted, KNOWN), TypeError, "__proto__");
+  assert(!("timeout" in copyOptions({}, KNOWN)));
+});
+
+// A logger that fails does not affect the caller.
+
+type Log = (message: string) => void;
+
+const failing: Record<string, Log> = {
+  "throws an error": () => {
+    throw new Error("the disk is full");
+  },
+  "throws nothing at all": () => {
+    throw undefined;
+  },
+  "rejects": () => Promise.reject(new Error("the disk is full")),
+  "returns a thenable that throws": () => ({
+    then() {
+      throw new Error("the disk is full");
+    },
+  }),
+};
+
+Deno.test("nothing throws or rejects, whatever a logger's method does", async (t) => {
+  for (const [what, warn] of Object.entries(failing)) {
+    await t.step(what, async () => {
+      using rejections = unhandledRejections();
+      makeSafeLogger({ warn }, ["warn"]).warn("message");
+      await turnOfEventLoop();
+      assertEquals(rejections.reasons, []);
+    });
+  }
+});
+
+Deno.test("a method that is missing at the start is a TypeError that names it", () => {
+  for (const logger of [{}, { warn: 1 }, { warn: null }]) {
+    assertThrows(
+      () => makeSafeLogger(logger as { warn: Log }, ["warn"]),
+      TypeError,
+      "logger: must be an object with the method warn",
+    );
+  }
+});
+
+Deno.test("a method that is removed later, or whose getter then throws, is ignored", () => {
+  let isBroken = false;
+  const logger: { warn: Log } = {
+    get warn(): Log {
+      if (isBroken) throw new Error("no");
+      return () => {};
+    },
+  };
+  const other: { warn?: Log } = { warn: () => {} };
+  const safe = [makeSafeLogger(logger, ["warn"]), makeSafeLogger(other as typeof logger, ["warn"])];
+  isBroken = true;
+  delete other.warn;
+  for (const { warn } of safe) warn("message");
+});
+
+Deno.test("each message is logged at its level, with the logger as `this`, and the method is looked up each time", () => {
+  const told: string[] = [];
+  class Logger {
+    prefix = "1";
+    warn(message: string) {
+      told.push(`${this.prefix} warn ${message}`);
+    }
+    error(message: string) {
+      told.push(`${this.prefix} error ${message}`);
+    }
+  }
+  const logger = new Logger();
+  const { warn, error } = makeSafeLogger(logger, ["warn", "error"]);
+  warn("a");
+  logger.prefix = "2";
+  error("b");
+  logger.error = (message) => told.push(`other ${message}`);
+  error("c");
+  assertEquals(told, ["1 warn a", "2 error b", "other c"]);
+});
+
+// Printed objects and messages contain everything except secrets.
+
+const SECRET_NAMES = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
+const SECRET = "s3cr3t-value";
+
+Deno.test("the value of a secret header is never printed or quoted, whatever the case of its name", () => {
+  for (const name of SECRET_NAMES.flatMap((name) => [name, name.toUpperCase()])) {
+    const headers = hideSecretsOf({ [name]: SECRET, host: "a" });
+    assertEquals(headers[name], SECRET);
+    assertEquals(Object.keys(headers), [name, "host"]);
+    for (const shown of [Deno.inspect(headers), inspectOfNode(headers), Deno.inspect([headers])]) {
+      assert(!shown.includes(SECRET), shown);
+      assertStringIncludes(shown, name);
+      assertStringIncludes(shown, '"a"'.slice(1, -1));
+    }
+    assert(!quoteValue(name, SECRET).includes(SECRET), name);
+    for (const between of [": ", ":", " : "]) {
+      assert(!quoteLine(latin1(`${name}${between}${SECRET}`)).includes(SECRET), name + between);
+    }
+  }
+});
+
+Deno.test("any other value is quoted, even if it is bytes", () => {
+  for (const name of ["host", "x-cookie", "cookies", "authorization2", ""]) {
+    assertStringIncludes(quoteValue(name, "text"), "text");
+    assertStringIncludes(quoteValue(name, latin1("text")), "text");
+    assertStringIncludes(quoteLine(latin1(`${name}: text`)), "text");
+  }
+  assertStringIncludes(quoteLine(latin1("no colon")), "no colon");
+  assertStringIncludes(quoteLine(latin1("")), '""');
+});
+
+Deno.test("a folded line is not quoted, because it may be the rest of a secret", () => {
+  for (const space of [" ", "\t"]) assert(!quoteLine(latin1(space + SECRET)).includes(SECRET));
+});
+
+Deno.test("inspectFields shows the class and its fields, and hides the secrets in its headers", () => {
+  class Thing {
+    [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
+      const headers = Object.assign(Object.create(null), { cookie: SECRET, "x-a": "b" });
+      return inspectFields("Thing", { method: "GET", headers }, inspect, options);
+    }
+  }
+  for (const inspect of [Deno.inspect, inspectOfNode]) {
+    const shown = inspect(new Thing());
+    assert(/^Thing\(method=["']GET["'], headers=\{/.test(shown), shown);
+    assert(!shown.includes(SECRET) && !shown.includes("null prototype"), shown);
+    assertStringIncludes(shown, "x-a");
+  }
+});
+
+Deno.test("only the name of a line with a secret is quoted", () => {
+  for (const name of ["cookie", "Authorization", "proxy-authorization"]) {
+    assertEquals(quoteLine(latin1(`${name}: ${SECRET}`)), JSON.stringify(name));
+  }
+  assertEquals(quoteLine(latin1("x-a: b")), '"x-a: b"');
+});
+
+// Names that peers choose, in messages.
+
+Deno.test("invisible characters, and those that break a line, are replaced by their code points", () => {
+  const cases: Record<string, string> = {
+    "a b/Ö日😀~": "a b/Ö日😀~",
+    "\n\r\t\0\x1b\x7f\x85": "\\u{a}\\u{d}\\u{9}\\u{0}\\u{1b}\\u{7f}\\u{85}",
+    "\u200b\u202e\ufeff": "\\u{200b}\\u{202e}\\u{feff}",
+    "\u2028\u2029": "\\u{2028}\\u{2029}",
+    "\ud800": "\\u{d800}",
+    "\u{e0001}": "\\u{e0001}",
+  };
+  for (const [message, expected] of Object.entries(cases)) {
+    assertEquals(printable(message), expected);
+  }
+});
+
+Deno.test("such characters become JSON escapes, which keep the same value", () => {
+  const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
+  const text = printableJson(value);
+  assertEquals(
+    text,
+    String.raw`{"a b/Ö日😀":"\n\u001b\u0085\u202e\udb40\udc01\ud800\"\\"}`,
+  );
+  assertEquals(JSON.parse(text), value);
+});
+
+Deno.test("an error with such characters is replaced by one without them", () => {
+  const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), {
+    name: "IoError",
+    code: "EIO",
+  });
+  const shown = printableError(error);
+  assert(shown instanceof Error && shown !== error);
+  assertEquals(`${shown}`, "IoError: EIO: open '/a\\u{a}\\u{1b}[2J'");
+  assertEquals((shown as { code?: unknown }).code, "EIO");
+  assertEquals(shown.cause, undefined);
+  for (const text of [`${shown.stack}`, Deno.inspect(shown)]) {
+    assert(!text.includes("\x1b") && !text.includes("/a\n"), text);
+  }
+  for (const other of [new Error("plain"), "text\n", null]) {
+    assertEquals(printableError(other), other);
+  }
+});
+
+const canBeUser = await canRun(...AS_USER);
+
+Deno.test({
+  name:
+    "with no file descriptors left the answer is 503, and no name forges a log line (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    const dir = await Deno.makeTempDir();
+    try {
+      const printed = await runProgram("files_without_descriptors.ts", {
+        flags: ["--allow-read", `--allow-write=${dir}`],
+        args: [dir],
+        through: ["unshare", "-r", "sh", "-c", 'ulimit -n 100; exec "$@"', "sh"],
+        patience: 60,
+      });
+      const { statuses, warnings } = JSON.parse(printed);
+      assertEquals(statuses, [201, 503, 503, 503]);
+      assertEquals(warnings.length, 3);
+      assertEquals(warnings.filter((line: string) => line !== printable(line)), []);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+});
+
+Deno.test("no name that a peer chooses forges a log line", async () => {
+  await using files = await serveForWriting();
+  const name = "a\nWARNING \u202eb\x1b[2J";
+  assertEquals(await files.put(fileUri(name, "b"), latin1("x")), 201);
+  assertEquals(await files.put(fileUri(name), latin1("x")), 409);
+  const [warning = ""] = files.warnings;
+  assert(warning.endsWith(`/a\\u{a}WARNING \\u{202e}b\\u{1b}[2J is a directory`), warning);
+});

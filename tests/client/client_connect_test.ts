@@ -1,12 +1,34 @@
-/** How a client connects: what `connect()` and the one-shot `request()` do, refuse and close. */
-import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
-import type { Address } from "@degu/degu/base";
-import { Body, type BodyOut, ConnectionClosedError, EmptyPreambleError } from "@degu/degu/base";
-import { Client, type Connection, type Socket } from "@degu/degu/client";
-import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
+/** Client: options, connecting, and timers. */
+import {
+  type Address,
+  bodies,
+  Body,
+  type BodyOut,
+  ConnectionClosedError,
+  EmptyPreambleError,
+} from "@degu/degu/base";
+import { Client, Connection, type Socket } from "@degu/degu/client";
+import {
+  assertRangeError,
+  assertTypeError,
+  callWith,
+  constructWith,
+  optionOf,
+  rejectionOf,
+} from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+
+// How a client connects: what `connect()` and the one-shot `request()` do, refuse and close.
 
 const encoder = new TextEncoder();
 
@@ -342,4 +364,167 @@ Deno.test("connect() checks the classes of bodies before it connects", async () 
     "connect",
   );
   assert(error instanceof TypeError, Deno.inspect(error));
+});
+
+// The options of a client: which are refused, and how.
+
+Deno.test("an unknown option is a TypeError that names it", () => {
+  for (const name of ["Host", "timeOut", "sslHost", "maxRequests", "toString", ""]) {
+    const create = () => constructWith(Client, ["127.0.0.1", 80], { [name]: undefined });
+    assertThrows(create, TypeError, name);
+  }
+});
+
+Deno.test("an option of a wrong type is a TypeError", () => {
+  const rows: readonly unknown[] = [
+    null,
+    5,
+    "host",
+    { host: 5 },
+    { host: ["example.com"] },
+    { timeout: "5" },
+    { timeout: true },
+    { timeout: 5n },
+    { bodies: null },
+    { bodies: {} },
+    { bodies: { ...bodies, Body: undefined } },
+    { bodies: { ...bodies, ChunkedBodyIter: {} } },
+    { authorization: null },
+    { authorization: 5 },
+    { onConnect: true },
+    { onConnect: null },
+    { signal: null },
+    { signal: {} },
+    { signal: new AbortController() },
+  ];
+  for (const options of rows) {
+    const make = () => constructWith(Client, ["127.0.0.1", 80], options);
+    assertThrows(make, TypeError, optionOf(options), Deno.inspect(options));
+  }
+});
+
+Deno.test("an option with an invalid value is a RangeError", () => {
+  const rows: readonly unknown[] = [
+    { host: "" },
+    { host: "a\r\nb: c" },
+    { host: "ä" },
+    { host: "a#b" },
+    { authorization: "" },
+    { authorization: "Basic \r\n" },
+    { authorization: "Basic\x7f" },
+    { timeout: 0 },
+    { timeout: -1 },
+    { timeout: NaN },
+    { timeout: Infinity },
+  ];
+  for (const options of rows) {
+    const make = () => constructWith(Client, ["127.0.0.1", 80], options);
+    assertThrows(make, RangeError, optionOf(options), Deno.inspect(options));
+  }
+});
+
+Deno.test("a credential never appears in an error", () => {
+  const error = assertThrows(
+    () => new Client(["127.0.0.1", 80], { authorization: "secret\n" }),
+    RangeError,
+  );
+  assert(!error.message.includes("secret"), error.message);
+});
+
+Deno.test("a connection refuses invalid constructor arguments", () => {
+  const sock = {
+    read: () => Promise.resolve(null),
+    write: (bytes: Uint8Array) => Promise.resolve(bytes.length),
+    close() {},
+  };
+  const wrongTypes: readonly (readonly unknown[])[] = [
+    [],
+    [null, null],
+    ["sock", null],
+    [{ ...sock, read: undefined }, null],
+    [{ ...sock, write: 5 }, null],
+    [{ ...sock, close: null }, null],
+    [sock, undefined],
+    [sock, []],
+    [sock, new Headers()],
+    [sock, new Map()],
+    [sock, null, null],
+    [sock, null, {}],
+    [sock, null, bodies, "5"],
+  ];
+  for (const args of wrongTypes) {
+    assertTypeError(() => constructWith(Connection, ...args), Deno.inspect(args));
+  }
+  assertRangeError(() => constructWith(Connection, sock, null, bodies, 0), "a timeout of 0");
+  const headers = { host: "a" };
+  using conn = new Connection(sock, headers);
+  assertStrictEquals(conn.sock, sock);
+  assertStrictEquals(conn.baseHeaders, headers);
+  assertStrictEquals(conn.bodies, bodies);
+  assertEquals(conn.closed, false);
+});
+
+// The timers of a client: how many its requests start, and when they end.
+
+/** Counts the intervals that are started and cleared. */
+function countTimers() {
+  const { setInterval, clearInterval } = globalThis;
+  const counts = { started: 0, cleared: 0 };
+  const running = new Set<unknown>();
+  globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
+    const timer = setInterval(tick, milliseconds);
+    running.add(timer);
+    counts.started++;
+    return timer;
+  }) as typeof setInterval;
+  globalThis.clearInterval = (timer) => {
+    if (running.delete(timer)) counts.cleared++;
+    clearInterval(timer);
+  };
+  return {
+    counts,
+    [Symbol.dispose]: () => void Object.assign(globalThis, { setInterval, clearInterval }),
+  };
+}
+
+async function answerNext(server: RawServer): Promise<void> {
+  using peer = await server.accept();
+  await peer.readPreamble();
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+  await peer.readToEnd();
+}
+
+Deno.test("requests in a row, each over a connection of its own, share one timer, which ends with them", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: 1000 });
+  using timers = countTimers();
+  const answering: Promise<void>[] = [];
+  for (let count = 0; count < 5; count++) {
+    answering.push(answerNext(server));
+    const response = await client.request("GET", "/");
+    assertEquals(await response.body?.text(), "hi");
+  }
+  await Promise.all(answering);
+  assertEquals(timers.counts, { started: 1, cleared: 1 });
+});
+
+Deno.test("the timer ends with a request that can't connect", async () => {
+  const client = new Client(["127.0.0.1", await unusedPort()], { timeout: 1000 });
+  using timers = countTimers();
+  await assertRejects(() => client.request("GET", "/"), Deno.errors.ConnectionRefused);
+  assertEquals(timers.counts, { started: 1, cleared: 1 });
+});
+
+Deno.test("no timer runs on after a request whose connection was closed before it", async () => {
+  using server = new RawServer();
+  const onConnect = (conn: Connection) => {
+    conn.close();
+    return true;
+  };
+  const client = new Client(server.address, { timeout: 1000, onConnect });
+  using timers = countTimers();
+  for (let count = 1; count <= 2; count++) {
+    await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
+    assertEquals(timers.counts, { started: count, cleared: count });
+  }
 });

@@ -1,8 +1,30 @@
-/** Constructing a client: address, options, `host`. Nothing here connects. */
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { type Address, bodies, Body } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
-import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+/** Client: requests, headers, and secrets that it keeps. */
+import { createFetch } from "@degu/degu";
+import { type Address, bodies, Body, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
+import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
+import { parseHeaders } from "@degu/degu/misc";
+import { connect } from "@degu/testing/connected.ts";
+import {
+  assertRangeError,
+  assertTypeError,
+  constructWith,
+  rejectionOf,
+  thrownBy,
+} from "@degu/testing/expectations.ts";
+import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import {
+  assert,
+  assertEquals,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { inspect } from "node:util";
+
+// Constructing a client: address, options, `host`. Nothing here connects.
 
 const abstractName = new TextEncoder().encode("\x0000022");
 
@@ -256,4 +278,269 @@ Deno.test("an error about an address says what was wrong", () => {
   assert(error.message.includes("65536") && error.message.includes("65535"), error.message);
   const relative = assertThrows(() => new Client("my.socket"), RangeError);
   assert(relative.message.includes("my.socket"), relative.message);
+});
+
+// `headers` of a client: what is sent with every request, and what is refused.
+
+const address = ["127.0.0.1", 8080] as const;
+
+Deno.test("baseHeaders are sent with every request, override the caller's, and accompany host and authorization", async () => {
+  const headers = { "user-agent": "camera", "x-kind": "base" };
+  using ends = await connect({ headers, host: "h", authorization: "a" });
+  const { conn, peer } = ends;
+  assertEquals(conn.baseHeaders, { ...headers, host: "h", authorization: "a" });
+  assert(Object.isFrozen(conn.baseHeaders));
+  const caller = { "accept": "b", "x-kind": "caller" };
+  for (const method of ["get", "head", "delete"] as const) {
+    const responding = conn[method]("/", caller);
+    assertEquals(
+      await peer.readPreamble(),
+      `${method.toUpperCase()} / HTTP/1.1\r\naccept: b\r\nauthorization: a\r\nhost: h\r\n` +
+        "user-agent: camera\r\nx-kind: base\r\n\r\n",
+    );
+    await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+    await responding;
+  }
+  assertEquals(caller, { "accept": "b", "x-kind": "caller" });
+});
+
+Deno.test("baseHeaders are the only ones sent if there is no host", async () => {
+  using ends = await connect({ headers: { a: "b" } });
+  const responding = ends.conn.get("/");
+  assertEquals(await ends.peer.readPreamble(), "GET / HTTP/1.1\r\na: b\r\n\r\n");
+  await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await responding;
+  using plain = await connect({ headers: {} });
+  assertEquals(plain.conn.baseHeaders, null);
+});
+
+Deno.test("baseHeaders are sent with one-shot requests and with those of fetch", async () => {
+  const seen: HeaderDict[] = [];
+  await using serving = serve(({ headers }) => {
+    seen.push({ ...headers });
+    return [200, "OK", {}, null];
+  });
+  const client = serving.makeClient({ headers: { "x-kind": "base" }, host: null });
+  await client.request("GET", "/", { "x-kind": "caller" });
+  await createFetch(client)("/", { headers: { "x-kind": "caller" } });
+  assertEquals(seen.map((headers) => headers["x-kind"]), ["base", "base"]);
+});
+
+Deno.test("baseHeaders are validated when the client is constructed", () => {
+  const wrongTypes: readonly unknown[] = [
+    null,
+    "a: b",
+    [],
+    new Headers(),
+    new Map([["a", "b"]]),
+    { a: 1 },
+    { a: null },
+    { a: undefined },
+    { a: ["b"] },
+  ];
+  const wrongValues: readonly HeaderDict[] = [
+    { A: "b" },
+    { "": "b" },
+    { "a b": "c" },
+    { ["a".repeat(33)]: "b" },
+    { a: "" },
+    { a: "b\r\nc: d" },
+    { a: "\u00e4" },
+    { a: "b".repeat(32768) },
+    { a: "x".repeat(20000), b: "x".repeat(20000) },
+  ];
+  for (const Class of [Client, SSLClient]) {
+    const make = (headers: unknown) =>
+      Class === Client
+        ? constructWith(Client, address, { headers })
+        : constructWith(SSLClient, {}, address, { headers });
+    for (const headers of wrongTypes) assertTypeError(() => make(headers), Deno.inspect(headers));
+    for (const headers of wrongValues) assertRangeError(() => make(headers), Deno.inspect(headers));
+  }
+});
+
+Deno.test("baseHeaders can't contain a header that has its own option or describes a single message", () => {
+  const elsewhere: readonly (readonly [HeaderDict, string])[] = [
+    [{ host: "a" }, "option host"],
+    [{ authorization: "secret" }, "option authorization"],
+    [{ "content-length": 5 }, "one message"],
+    [{ "transfer-encoding": "chunked" }, "one message"],
+    [{ range: new Range(0, 5) }, "one message"],
+    [{ "content-range": "bytes 0-4/5" }, "one message"],
+  ];
+  for (const [headers, why] of elsewhere) {
+    const error = assertThrows(() => new Client(address, { headers }), RangeError, why);
+    assert(!error.message.includes("secret"), error.message);
+  }
+});
+
+Deno.test("baseHeaders are copied when the client is constructed", async () => {
+  using server = new RawServer();
+  const headers: HeaderDict = { a: "b" };
+  const options: ClientOptions = { headers, host: null };
+  const client = new Client(server.address, options);
+  headers["a"] = "changed";
+  headers["c"] = "added";
+  assertEquals(client.options.headers, { a: "b" });
+  assert(Object.isFrozen(client.options.headers));
+  const responding = client.request("GET", "/");
+  const peer = await server.accept();
+  assertEquals(await peer.readPreamble(), "GET / HTTP/1.1\r\na: b\r\n\r\n");
+  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await responding;
+});
+
+// Credentials that a client sends appear neither in inspected objects nor in errors.
+
+const SECRET = "Basic c2VjcmV0";
+const options: ClientOptions = { authorization: SECRET, timeout: 5 };
+
+/** Everything that can be seen of a value by printing it. */
+function printed(value: unknown): string {
+  const deep = { depth: Infinity, showHidden: true };
+  return [
+    Deno.inspect(value, deep),
+    Deno.inspect([{ value }], deep),
+    inspect(value, deep),
+    inspect({ value }),
+  ].join("\n");
+}
+
+Deno.test("a client and its options are inspected without authorization", () => {
+  const clients = [
+    new Client(["127.0.0.1", 8080], options),
+    new SSLClient({}, ["127.0.0.1", 8080], options),
+  ];
+  for (const client of clients) {
+    assertEquals(client.options.authorization, SECRET);
+    assertEquals({ ...client.options }, options);
+    for (const text of [printed(client), printed(client.options)]) {
+      assert(!text.includes("c2VjcmV0"), text);
+      assertStringIncludes(text, "authorization");
+      assertStringIncludes(text, "timeout");
+    }
+    assertStringIncludes(Deno.inspect(client), "127.0.0.1:8080");
+  }
+  assertEquals(
+    Deno.inspect(new Client(["127.0.0.1", 80], { timeout: 5 })),
+    'Client(address=[ "127.0.0.1", 80 ], host="127.0.0.1", timeout=5, options={ timeout: 5 })',
+  );
+  assertStringIncludes(Deno.inspect(clients[1]), 'SSLClient(address=[ "127.0.0.1", 8080 ]');
+  assertStringIncludes(Deno.inspect(clients[1]), 'sslHost="127.0.0.1"');
+});
+
+Deno.test("a connection and its base headers are inspected without authorization", async () => {
+  using ends = await connect({ ...options, host: "example.com" });
+  const { conn } = ends;
+  assertEquals(conn.baseHeaders, { authorization: SECRET, host: "example.com" });
+  for (const text of [printed(conn), printed(conn.baseHeaders)]) {
+    assert(!text.includes("c2VjcmV0"), text);
+    assertStringIncludes(text, "authorization");
+    assertStringIncludes(text, "example.com");
+  }
+  const headers = { "authorization": SECRET, "cookie": SECRET, "proxy-authorization": SECRET };
+  using own = new Connection(new RecordingSocket(), { ...headers, "user-agent": "example" });
+  assert(!printed(own).includes("c2VjcmV0"), printed(own));
+  assertStringIncludes(printed(own), "example");
+});
+
+Deno.test("secret headers of a client are hidden in what is printed", async () => {
+  const headers = { "cookie": SECRET, "proxy-authorization": SECRET, "x-kind": "camera" };
+  const given: ClientOptions = { ...options, headers };
+  const client = new Client(["127.0.0.1", 8080], given);
+  assertEquals(client.options.headers, headers);
+  const { options: { headers: kept } } = client;
+  using ends = await connect(given);
+  for (const value of [client, client.options, kept, { ...client.options }.headers, ends.conn]) {
+    const text = printed(value);
+    assert(!text.includes("c2VjcmV0"), text);
+    assertStringIncludes(text, "proxy-authorization");
+    assertStringIncludes(text, "camera");
+  }
+  for (const name of ["cookie", "proxy-authorization"]) {
+    const bad = { headers: { [name]: `${SECRET}\n` } };
+    const error = thrownBy(() => new Client(["127.0.0.1", 80], bad), name);
+    assert(error instanceof RangeError);
+    assert(!printed(error).includes("c2VjcmV0"), error.message);
+  }
+});
+
+Deno.test("an invalid credential of a request or a connection is not quoted", async (t) => {
+  for (const name of ["authorization", "proxy-authorization", "cookie"]) {
+    await t.step(name, async () => {
+      const bad = { [name]: `${SECRET}\n` };
+      using ends = await connect();
+      using own = new Connection(new RecordingSocket(), bad);
+      const errors = [
+        await rejectionOf(ends.conn.get("/", bad), name),
+        await rejectionOf(ends.conn.getRange("/", bad, 0, 1), name),
+        await rejectionOf(own.get("/"), name),
+      ];
+      for (const error of errors) {
+        assert(error instanceof RangeError);
+        assert(!printed(error).includes("c2VjcmV0"), error.message);
+        assertStringIncludes(error.message, `"${name}"`);
+      }
+    });
+  }
+});
+
+Deno.test("an invalid credential from a peer is not quoted", async () => {
+  const lines = [
+    `Authorization: ${SECRET}\t`,
+    `authorization:${SECRET}`,
+    `AUTHORIZATION:${SECRET}: x`,
+    `Authorization : ${SECRET}`,
+    `cookie: ${SECRET}{`,
+    `proxy-authorization: ${SECRET}\x7f`,
+  ];
+  for (const line of lines) {
+    const error = thrownBy(() => parseHeaders(latin1(line)), line);
+    assert(error instanceof ProtocolError);
+    assert(!error.message.includes("c2VjcmV0"), error.message);
+    await using serving = serve(() => [200, "OK", {}, null]);
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`GET / HTTP/1.1\r\n${line}\r\n\r\n`);
+    const [message = ""] = await serving.logger.waitFor("info");
+    assert(!message.includes("c2VjcmV0"), message);
+  }
+});
+
+Deno.test("a server's log never shows a secret, whatever is wrong next to it", async (t) => {
+  const broken: Readonly<Record<string, string>> = {
+    "a folded line": "GET / HTTP/1.1\r\nauthorization: Basic\r\n c2VjcmV0\r\n\r\n",
+    "a bare line feed": `GET / HTTP/1.1\r\nx: 1\nauthorization: ${SECRET}\r\n\r\n`,
+    "no colon": `GET / HTTP/1.1\r\nauthorization ${SECRET}\r\n\r\n`,
+    "a user in the target": "GET http://user:c2VjcmV0@host/ HTTP/1.1\r\n\r\n",
+    "a length that is too small":
+      `PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\nauthorization: ${SECRET}\r\n\r\n`,
+  };
+  for (const [what, request] of Object.entries(broken)) {
+    await t.step(what, async () => {
+      await using serving = serve(() => [200, "OK", {}, null]);
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(request);
+      await peer.readToEnd();
+      const [message = ""] = await serving.logger.waitFor("info");
+      assert(!message.includes("c2VjcmV0"), message);
+    });
+  }
+});
+
+Deno.test("a URL with a password in place of a URI is not quoted", async () => {
+  using conn = new Connection(new RecordingSocket(), null);
+  const error = await rejectionOf(conn.get("http://user:c2VjcmV0@host/"), "the request");
+  assert(!String(error).includes("c2VjcmV0"), String(error));
+});
+
+Deno.test("requests and responses are inspected without secrets", async () => {
+  const shown: string[] = [];
+  await using serving = serve((request) => {
+    shown.push(printed(request));
+    return [200, "OK", { "set-cookie": "c2VjcmV0", "hello": "world" }, null];
+  });
+  const response = await serving.makeClient({ authorization: SECRET }).request("GET", "/");
+  assertEquals(response.headers["set-cookie"], "c2VjcmV0");
+  for (const text of [...shown, printed(response)]) assert(!text.includes("c2VjcmV0"), text);
+  assertStringIncludes(printed(response), "world");
 });

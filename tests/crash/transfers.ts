@@ -4,8 +4,8 @@
  * @module
  */
 
-import { killTreeDownloads, killTreeServers, killTreeUploads } from "@degu/testing/tree_kills.ts";
-import { killDownloads, killUploads, killWriters } from "@degu/testing/transfer_kills.ts";
+import { killTreeDownloads, killTreeServers, killTreeUploads } from "@degu/testing/kills.ts";
+import { killDownloads, killUploads, killWriters } from "@degu/testing/kills.ts";
 
 /** Each run with its name, and how many processes it kills. */
 export const runs: { readonly name: string; kills: number; run(kills: number): Promise<void> }[] = [

@@ -1,5 +1,8 @@
-/** Bundles: many small files in one message. */
-import { assertEquals, assertThrows } from "@std/assert";
+/** Bundles: many small files in one message, each with the promises of a single one. */
+import { BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
+import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { guardSession } from "@degu/internal/base/app/session.ts";
 import {
   BUNDLE_END,
   BundleError,
@@ -17,7 +20,33 @@ import {
   PUT_REQUEST,
   type PutRecord,
 } from "@degu/internal/files/bundle.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import {
+  bundleBytes,
+  parseBundle,
+  putStatuses,
+  recordBytes,
+  recordsOf,
+  type Sent,
+  sha256Of,
+} from "@degu/testing/bundles.ts";
+import { makeSession } from "@degu/testing/calling.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { answersOf, AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
+import { pattern } from "@degu/testing/served_directory.ts";
+import {
+  makeFifo,
+  makeLinks,
+  openFilesBelow,
+  startExchanging,
+} from "@degu/testing/special_files.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+
+// Bundles: many small files in one message.
 
 const SHA256 = "0123456789abcdef".repeat(4);
 const FILE = { path: ["a"], size: 3, modified: new Date(0), sha256: SHA256 };
@@ -238,4 +267,666 @@ Deno.test("paths are read back, up to 10,000 of them, and nothing else is", () =
     new Uint8Array([0x5b, 0x22, 0xff, 0x22, 0x5d, 0x0a]),
   ];
   for (const bytes of bad) assertThrows(() => [...parsePaths(bytes)], BundleError);
+});
+
+// Requests for bundles, and with bundles: each file has the promises of a single one.
+
+const mayMount = await canMount();
+const NONE = new Uint8Array(0);
+const canBeUser = await canRun(...AS_USER);
+
+/** A directory that is served for writing, with requests for bundles. */
+async function serveBundles(options: FilesOptions = {}) {
+  const files = await serveForWriting(options);
+  return {
+    ...files,
+    get: (uri: string, paths: readonly string[]) =>
+      files.request("POST", uri, {}, formatPaths(paths.map((path) => path.split("/")))),
+    sendAll: async (sent: readonly Sent[], uri = "/?bundle=put") =>
+      await putStatuses(await files.request("POST", uri, {}, bundleBytes(sent))),
+    [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("a bundle has each file that was requested, or the reason why not, in the order of the request", async () => {
+  await using files = await serveBundles({ write: false });
+  const { path, root } = files;
+  const contents = [0, 1, 40_000, 65_535, 65_536].map((size) => [`size-${size}`, pattern(size)]);
+  for (const [name, content] of contents as [string, Uint8Array][]) {
+    await Deno.writeFile(`${root}/${name}`, content);
+  }
+  await Deno.writeTextFile(`${root}/sub/é "quoted"\n`, "unusual");
+  await Deno.mkdir(`${root}/${RESERVED}`);
+  await Deno.writeTextFile(`${root}/${RESERVED}/part`, "secret");
+  await Deno.writeTextFile(`${root}/sub/.a.degu-part`, "secret");
+  const old = new Date("1960-01-01T00:00:00.001Z");
+  await Deno.utime(`${root}/size-1`, old, old);
+  await makeLinks({
+    [`${root}/in`]: "file",
+    [`${root}/in-dir`]: "sub",
+    [`${root}/self`]: ".",
+    [`${root}/out`]: "../outside/secret",
+    [`${root}/out-dir`]: "../outside",
+    [`${root}/none`]: "nothing",
+    [`${root}/loop`]: "loop",
+    [`${root}/part`]: `${RESERVED}/part`,
+  });
+  const fifo = await makeFifo(`${root}/fifo`);
+  using _listener = Deno.listen({ transport: "unix", path: `${root}/socket` });
+  const expected: [path: string, content: Uint8Array | string | number][] = [
+    ["file", "public"],
+    ...(contents.slice(0, 4) as [string, Uint8Array][]),
+    ["size-65536", 413],
+    ["sub/file", "public"],
+    ["sub/none", 404],
+    ['sub/é "quoted"\n', "unusual"],
+    ["none/none", 404],
+    ["file/none", 404],
+    ["sub", 404],
+    ["file", "public"],
+    ["in", "public"],
+    ["in-dir/file", "public"],
+    ["self/self/sub/file", "public"],
+    ["out", 404],
+    ["out-dir/secret", 404],
+    ["none", 404],
+    ["loop", 404],
+    ["loop/a", 404],
+    ["part", 404],
+    [`${RESERVED}/part`, 404],
+    [`${RESERVED.toUpperCase()}/part`, 404],
+    [`self/${RESERVED}/part`, 404],
+    ["sub/.a.degu-part", 404],
+    ["../outside/secret", 404],
+    ["..", 404],
+    [".", 404],
+    ["", 404],
+    ["sub/", 404],
+    ["sub//file", 404],
+    ["a\0", 404],
+    ["n".repeat(256), 404],
+    [`${"n/".repeat(3000)}a`, 404],
+    ...(fifo ? [["fifo", 404] as [string, number]] : []),
+    ["socket", 404],
+    ["sub/file", "public"],
+  ];
+  const paths = expected.map(([path]) => path);
+  for (
+    const [uri, format] of [
+      ["/?bundle=get", GET_ANSWER],
+      ["/?bundle=digest", DIGEST_ANSWER],
+    ] as const
+  ) {
+    const records = await recordsOf(format, await files.get(uri, paths));
+    assertEquals(records.length, expected.length);
+    for (const [i, [path, wanted]] of expected.entries()) {
+      const { record, content } = records[i]!;
+      assertEquals([record.path.join("/"), record.status], [
+        path,
+        typeof wanted === "number" ? wanted : 200,
+      ]);
+      if (record.status !== 200 || typeof wanted === "number") continue;
+      const bytes = typeof wanted === "string" ? latin1(wanted) : wanted;
+      assertEquals([record.size, record.sha256], [bytes.length, sha256Of(bytes)]);
+      assertEquals(content, format.hasContent ? bytes : new Uint8Array(0));
+    }
+    const one = records[paths.indexOf("size-1")]!.record;
+    assertEquals(one.status === 200 && one.modified, old);
+  }
+  const below = await recordsOf(GET_ANSWER, await files.get("/sub/?bundle=get", ["file", "none"]));
+  assertEquals(below.map(({ record }) => record.status), [200, 404]);
+  const gone = await recordsOf(GET_ANSWER, await files.get("/gone/?bundle=get", ["a"]));
+  assertEquals(gone.map(({ record }) => record.status), [404]);
+  assertEquals(await Deno.readTextFile(`${path}/outside/secret`), "secret");
+});
+
+Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", async () => {
+  await using files = await serveBundles({ write: false });
+  const answer = async (uri: string, body: Uint8Array | ChunkedBodyIter | null) =>
+    await statusOf(await files.request("POST", uri, {}, body));
+  const many = (count: number) =>
+    formatPaths(Array.from({ length: count }, (_, i) => [`${i}`, "n".repeat(200)]));
+  const get = "/?bundle=get";
+  assertEquals(await answer(get, null), 200);
+  assertEquals(await answer(get, many(10_000)), 200);
+  assertEquals(await answer(get, many(10_001)), 413);
+  assertEquals(await answer(get, new Uint8Array(4 * 1048576 + 1).fill(10)), 413);
+  const chunks = (count: number) =>
+    new ChunkedBodyIter([
+      ...Array.from({ length: count }, () => [null, many(1000)] as const),
+      [null, new Uint8Array(0)],
+    ]);
+  assertEquals(await answer(get, chunks(3)), 200);
+  assertEquals(await answer(get, chunks(30)), 413);
+  for (const text of ['["a"]', '"a"\n', "[]\n", '["a"] \n', '{"path":["a"]}\n', BUNDLE_END]) {
+    assertEquals(await answer(get, latin1(text)), 400, text);
+  }
+  for (const uri of ["/sub?bundle=get", "/file?bundle=get", "/a:b/?bundle=get"]) {
+    assertEquals(await answer(uri, many(1)), 404, uri);
+  }
+  for (const uri of ["/", "/?bundle", "/?bundle=", "/?bundle=all", "/?bundle=get&x", "/?tree"]) {
+    assertEquals(await answer(uri, many(1)), 405, uri);
+  }
+});
+
+Deno.test("a bundle of many directories is whole, in pieces that are never larger than half a mebibyte", async () => {
+  await using files = await serveBundles({ write: false });
+  const paths: string[] = [];
+  for (let d = 0; d < 30; d++) {
+    await Deno.mkdir(`${files.root}/d${d}`);
+    for (let i = 0; i < 10; i++) {
+      paths.push(`d${d}/${i}`);
+      await Deno.writeFile(`${files.root}/d${d}/${i}`, pattern(d * 500 + i));
+    }
+  }
+  const { body } = await files.get("/?bundle=get", paths);
+  assert(body?.chunked);
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  for await (const [, data] of body) pieces.push(data as Uint8Array<ArrayBuffer>);
+  assert(pieces.length > 5 && pieces.every(({ length }) => length < 524288));
+  const whole = new Uint8Array(await new Blob(pieces).arrayBuffer());
+  const records = parseBundle(GET_ANSWER, whole);
+  assertEquals(records.map(({ record }) => record.path.join("/")), paths);
+  for (const { record, content } of records) {
+    const [d, i] = record.path.map((name) => Number(name.replace("d", "")));
+    assertEquals(content, pattern(d! * 500 + i!));
+  }
+});
+
+Deno.test({
+  name: "what the program may not read is 403 in a bundle, and costs no other file (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    await using dir = await tempDir();
+    for (const name of ["closed", "open"]) {
+      await Deno.mkdir(`${dir.path}/${name}`);
+      for (const file of ["secret", "public"]) {
+        await Deno.writeTextFile(`${dir.path}/${name}/${file}`, file);
+      }
+    }
+    await Deno.chmod(`${dir.path}/open/secret`, 0o200);
+    await Deno.chmod(`${dir.path}/closed`, 0o600);
+    const paths = ["open/public", "open/secret", "closed/public", "open/public"];
+    const body = formatPaths(paths.map((path) => path.split("/")));
+    const [[status, bundle] = [0, NONE]] = await answersOf(dir.path, AS_USER, [
+      ["POST", "/?bundle=get", body],
+    ]);
+    await Deno.chmod(`${dir.path}/closed`, 0o700);
+    const records = parseBundle(GET_ANSWER, bundle);
+    assertEquals([status, records.map(({ record }) => record.status)], [200, [200, 403, 403, 200]]);
+  },
+});
+
+Deno.test({
+  name: "no bundle has what is out of the root while a directory is exchanged for a link",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using files = await serveBundles();
+    await Deno.writeTextFile(`${files.path}/outside/file`, "secret");
+    const statuses = new Set<number>();
+    {
+      await using exchanger = await startExchanging(`${files.root}/sub`, `${files.path}/outside`);
+      const over = performance.now() + 1500;
+      while (performance.now() < over) {
+        const response = await files.get("/?bundle=get", Array(20).fill("sub/file"));
+        for (const { record, content } of await recordsOf(GET_ANSWER, response)) {
+          statuses.add(record.status);
+          assert(record.status !== 200 || content.length === 6);
+          if (record.status === 200) assertEquals(content, latin1("public"));
+        }
+      }
+      assert(exchanger.running);
+    }
+    assertEquals([...statuses].filter((status) => ![200, 404, 409].includes(status)), []);
+    assert(statuses.has(200));
+    await Deno.remove(`${files.path}/outside/file`);
+  },
+});
+
+Deno.test("a file that is overwritten again and again is 409, or one of its versions", async () => {
+  await using files = await serveBundles();
+  const versions = [1, 2].map((value) => new Uint8Array(60_000).fill(value));
+  for (let turn = 0; turn < 30; turn++) {
+    const writing = Deno.writeFile(`${files.root}/a`, versions[turn % 2]!);
+    const [one] = await recordsOf(GET_ANSWER, await files.get("/?bundle=get", ["a"]));
+    await writing;
+    if (one!.record.status !== 200) continue;
+    assertEquals(new Set(one!.content).size <= 1, true, "bytes of two versions");
+  }
+});
+
+Deno.test("each file of a bundle gets a status, and what is refused changes nothing", async () => {
+  await using files = await serveBundles({ maxBytes: 1000 });
+  const { path, root } = files;
+  await Deno.chmod(`${root}/file`, 0o600);
+  await makeLinks({
+    [`${root}/link`]: "file",
+    [`${root}/out`]: "../outside/secret",
+    [`${root}/out-dir`]: "../outside",
+    [`${root}/in-dir`]: "sub",
+  });
+  const modified = new Date("2020-02-29T12:34:56.789Z");
+  const isNew = { "if-none-match": "*" };
+  const cases: [sent: Sent, status: number][] = [
+    [["new", "1", { modified }], 201],
+    [["file", "2"], 204],
+    [["deep/er/a b", "3"], 201],
+    [["deep/er/c", ""], 201],
+    [["new", "4"], 204],
+    [["once", "5", isNew], 201],
+    [["once", "6", isNew], 412],
+    [["file", "7", isNew], 412],
+    [["empty/dir", null], 201],
+    [["empty/dir", null], 204],
+    [["empty", null], 204],
+    [["wrong", "8", { sha256: "0".repeat(64) }], 400],
+    [["large", pattern(1001)], 413],
+    [["largest", pattern(1000)], 201],
+    [["sub", "9"], 409],
+    [["file/below", "9"], 409],
+    [["new/below", "9"], 409],
+    [["file", null], 409],
+    [["file/below", null], 409],
+    [["link", "9"], 403],
+    [["out", "9"], 403],
+    [["out-dir/new", "9"], 403],
+    [["in-dir/new", "9"], 403],
+    [["out-dir", null], 409],
+    [["out-dir/new", null], 403],
+    [[RESERVED, "9"], 403],
+    [[`${RESERVED}/a`, "9"], 403],
+    [[`sub/${RESERVED.toUpperCase()}/a`, "9"], 403],
+    [[`new-dir/${RESERVED}`, null], 403],
+    [["sub/.a.degu-part", "9"], 403],
+    [["..", "9"], 404],
+    [["../outside/new", "9"], 404],
+    [["../outside/new", null], 404],
+    [["", "9"], 404],
+    [["sub/", "9"], 404],
+    [["a\0", "9"], 404],
+    [["n".repeat(256), "9"], 404],
+    [[`${"n".repeat(255)}/`.repeat(20) + "a", "9"], 414],
+    [["sub/last", "10"], 201],
+  ];
+  const statuses = await files.sendAll(cases.map(([sent]) => sent));
+  assertEquals(statuses, cases.map(([, status]) => status));
+  assertEquals(await files.unfinished(), []);
+  const read = async (path: string) => await files.read(path);
+  assertEquals(await read("new"), "4");
+  assertEquals([await read("file"), await mode(`${root}/file`)], ["2", 0o600]);
+  assertEquals([await read("deep/er/a b"), await read("deep/er/c")], ["3", ""]);
+  assertEquals([await read("once"), await read("sub/last")], ["5", "10"]);
+  assertEquals(await entries(`${root}/empty`), ["dir"]);
+  assertEquals(await entries(root), [
+    RESERVED,
+    ...["deep", "empty", "file", "in-dir", "largest", "link", "new", "once", "out", "out-dir"],
+    "sub",
+  ]);
+  assertEquals(await entries(`${root}/sub`), ["file", "last"]);
+  const { mtime } = await Deno.stat(`${root}/new`);
+  assertEquals(mtime, new Date(0));
+  assertEquals(await files.sendAll([["new", "1", { modified }]], "/sub/deeper/?bundle=put"), [201]);
+  assertEquals((await Deno.stat(`${root}/sub/deeper/new`)).mtime, modified);
+  assertEquals(
+    await mode(`${root}/sub/deeper/new`),
+    await mode(`${root}/largest`),
+  );
+  const refused = cases.filter(([, status]) => status >= 400).length;
+  assertEquals(files.warnings.length, refused);
+  assert(!files.warnings.some((line) => line.includes("\n")));
+  assertEquals(await Deno.readTextFile(`${path}/outside/secret`), "secret");
+});
+
+Deno.test("a bundle is written from every kind of body, and more files than are synced at once", async () => {
+  await using files = await serveBundles();
+  const sent = Array.from({ length: 300 }, (_, i): Sent => [`d${i % 7}/f${i}`, pattern(i * 10)]);
+  const bytes = bundleBytes(sent);
+  const pieces = () =>
+    Array.from(
+      { length: Math.ceil(bytes.length / 777) },
+      (_, i) => bytes.subarray(i * 777, i * 777 + 777),
+    );
+  const bodies = [
+    bytes,
+    new BodyIter(pieces(), bytes.length),
+    new ChunkedBodyIter([[null, bytes], [null, new Uint8Array(0)]]),
+    new ChunkedBodyIter([
+      ...pieces().map((piece) => [null, piece] as const),
+      [null, new Uint8Array(0)],
+    ]),
+  ];
+  for (const [turn, body] of bodies.entries()) {
+    const statuses = await putStatuses(await files.request("POST", "/?bundle=put", {}, body));
+    assertEquals(statuses, sent.map(() => turn === 0 ? 201 : 204));
+    for (const [path, content] of sent) {
+      assertEquals(await Deno.readFile(`${files.root}/${path}`), content);
+    }
+  }
+  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.sendAll([]), []);
+});
+
+Deno.test("only a writable app takes a bundle, at the path of a directory, and only a whole one", async () => {
+  await using files = await serveBundles();
+  const answer = async (body: Uint8Array | null, uri = "/?bundle=put") =>
+    await putStatuses(await files.request("POST", uri, {}, body));
+  const good = bundleBytes([["good", "1"]]);
+  assertEquals(await answer(good, "/sub?bundle=put"), 404);
+  assertEquals(await answer(good, "/a:b/?bundle=put"), 404);
+  assertEquals(await answer(good, `/${RESERVED}/?bundle=put`), [403]);
+  assertEquals(await answer(good, "/file/?bundle=put"), [409]);
+  const bad = (end: string) => bundleBytes([["kept", "1"]], end);
+  for (const end of ["", "{}\n", '{"end":1}\n', '{"end":true}', BUNDLE_END + "\n", '["a"]\n']) {
+    assertEquals(await answer(bad(end)), 400, end);
+    // What has arrived whole is in place: a client goes on behind it.
+    assertEquals(await files.read("kept"), "1");
+    await Deno.remove(`${files.root}/kept`);
+  }
+  assertEquals(await answer(null), 400);
+  const many = (count: number) =>
+    bundleBytes(Array.from({ length: count }, (): Sent => ["sub", null]));
+  assertEquals((await answer(many(10_000)) as number[]).length, 10_000);
+  assertEquals(await answer(many(10_001)), 413);
+  await using reader = await serveBundles({ write: false });
+  const response = await reader.request("POST", "/?bundle=put", {}, good);
+  assertEquals(response.headers["allow"], "GET, HEAD");
+  assertEquals(await statusOf(response), 405);
+  assertEquals(await files.unfinished(), []);
+});
+
+Deno.test("of a bundle that is cut anywhere whole files are in place, and nothing else is left", async () => {
+  const first = recordBytes(["new/first", "12345"]);
+  const second = recordBytes(["new/second", "67890"]);
+  const lengths = [0, 5, first.length - 1, first.length, first.length + 5, first.length + 100];
+  for (const length of [...lengths, first.length + second.length - 1]) {
+    await using files = await serveBundles();
+    using peer = await RawPeer.connect(files.serving.address);
+    await peer.send("POST /?bundle=put HTTP/1.1\r\ncontent-length: 100000\r\n\r\n");
+    await peer.send(new Uint8Array([...first, ...second]).subarray(0, length));
+    await peer.closeWrite();
+    await peer.readToEnd();
+    await files.serving.server.shutdown();
+    assertEquals(await files.unfinished(), []);
+    const there = await entries(`${files.root}/new`).catch(() => []);
+    assertEquals(there, length >= first.length ? ["first"] : [], `${length}`);
+    if (there.length > 0) assertEquals(await files.read("new/first"), "12345");
+  }
+});
+
+Deno.test("a name that occurs again in a bundle is that of an existing file, also where names are listed", async () => {
+  await using files = await serveBundles();
+  const many = Array.from({ length: 40 }, (_, i): Sent => [`sub/${i}a`, `${i}`]);
+  const sent: Sent[] = [
+    ...many,
+    ["sub/3a", "again"],
+    ["sub/4a", "never", { "if-none-match": "*" }],
+    // Where names are compared exactly, it is another one.
+    ["sub/5A", "other", { "if-none-match": "*" }],
+  ];
+  assertEquals(await files.sendAll(sent), [...many.map(() => 201), 204, 412, 201]);
+  assertEquals(await files.read("sub/3a"), "again");
+  assertEquals(await files.read("sub/4a"), "4");
+  assertEquals([await files.read("sub/5a"), await files.read("sub/5A")], ["5", "other"]);
+});
+
+Deno.test("a bundle that does not go on has no file open (Linux)", async () => {
+  await using files = await serveBundles();
+  using peer = await RawPeer.connect(files.serving.address);
+  await peer.send("POST /?bundle=put HTTP/1.1\r\ncontent-length: 100000\r\n\r\n");
+  for (let i = 0; i < 40; i++) await peer.send(recordBytes([`${i}`, "x"]));
+  while ((await files.unfinished()).length < 40);
+  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(files.root), []);
+  await peer.closeWrite();
+  await peer.readToEnd();
+  await files.serving.server.shutdown();
+});
+
+Deno.test("a link that replaces a directory between the arrival of a file and its rename is not followed", async () => {
+  for (const target of ["../outside", "."]) {
+    await using files = await serveBundles();
+    const { root } = files;
+    const body = new ChunkedBodyIter(
+      (async function* () {
+        yield [null, recordBytes(["sub/new", "12345"])] as const;
+        while ((await files.unfinished()).length === 0);
+        await Deno.rename(`${root}/sub`, `${root}/kept`);
+        await makeLinks({ [`${root}/sub`]: target });
+        yield [null, bundleBytes([["sub/other", "1"], ["file", "2"]])] as const;
+        yield [null, new Uint8Array(0)] as const;
+      })(),
+    );
+    const response = await files.request("POST", "/?bundle=put", {}, body);
+    assertEquals(await putStatuses(response), [403, 403, 204]);
+    assertEquals(await entries(`${root}/kept`), ["file"]);
+    assertEquals(await files.unfinished(), []);
+  }
+});
+
+Deno.test("a peer that is forgotten while its bundle arrives writes nothing more", async () => {
+  await using dir = await tempDir();
+  const app = new FilesApp(dir.path, { write: true });
+  const session = makeSession();
+  let admitted = true;
+  guardSession(session, () => Promise.resolve(admitted));
+  const body = new ChunkedBodyIter(
+    (async function* () {
+      const first = Array.from({ length: 64 }, (_, i): Sent => [`first/${i}`, "1"]);
+      for (const sent of first) yield [null, recordBytes(sent)] as const;
+      yield [null, recordBytes(["second", "2"])] as const;
+      while ((await entries(`${dir.path}/${RESERVED}`)).length !== 1);
+      admitted = false;
+      yield [null, bundleBytes([["third", "3"]])] as const;
+      yield [null, new Uint8Array(0)] as const;
+    })(),
+  );
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const sending = body.writeTo(writable).finally(() => writable.close());
+  const request = mkreq("POST", "/?bundle=put", {}, new ChunkedBody(readable));
+  const [status] = await app.handle(request, session);
+  assertEquals(status, 403);
+  await sending;
+  assertEquals(await entries(dir.path), [RESERVED, "first"]);
+  assertEquals((await entries(`${dir.path}/first`)).length, 64);
+  assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+});
+
+Deno.test({
+  name: "on a full disk the files that fit are written, and the others are 507 (needs unshare)",
+  ignore: !mayMount,
+  async fn() {
+    await using dir = await tempDir();
+    const mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"';
+    const sent = Array.from({ length: 40 }, (_, i): Sent => [`d/f${i}`, pattern(60_000)]);
+    const answers = await answersOf(dir.path, [...MOUNTING, mount, dir.path], [
+      ["POST", "/?bundle=put", bundleBytes(sent)],
+      ["POST", "/?bundle=get", formatPaths(sent.map(([path]) => path.split("/")))],
+      ["GET", "/?tree"],
+      // As much as there was before: nothing was left behind.
+      ["POST", "/?bundle=put", bundleBytes(sent.slice(0, 5))],
+    ]);
+    const [put, got, list, again] = answers;
+    const statuses = parseBundle(PUT_ANSWER, put![1]).map(({ record }) => record.status);
+    const fitting = statuses.filter((status) => status === 201).length;
+    assert(fitting > 5 && fitting < 20, `${fitting}`);
+    assertEquals(statuses, sent.map((_, i) => i < fitting ? 201 : 507));
+    assertEquals(got![0], 200);
+    assertEquals(JSON.parse(new TextDecoder().decode(list![1])).length, fitting + 2);
+    assertEquals(again![0], 200);
+  },
+});
+
+Deno.test({
+  name:
+    "a directory that the program may not write is 403, and costs no other file (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    await using dir = await tempDir();
+    await Deno.mkdir(`${dir.path}/closed`, { mode: 0o555 });
+    const sent: Sent[] = [["closed/a", "1"], ["open/a", "2"], ["closed/b/c", "3"], ["a", "4"]];
+    const [[, bundle] = [0, NONE]] = await answersOf(dir.path, AS_USER, [
+      ["POST", "/?bundle=put", bundleBytes(sent)],
+    ]);
+    const statuses = parseBundle(PUT_ANSWER, bundle).map(({ record }) => record.status);
+    assertEquals(statuses, [403, 201, 403, 201]);
+    assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+  },
+});
+
+Deno.test({
+  name:
+    "a directory that the program may write and not read takes as many files as come (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    await using dir = await tempDir();
+    await Deno.mkdir(`${dir.path}/box`);
+    await Deno.chmod(`${dir.path}/box`, 0o300);
+    const sent = Array.from({ length: 100 }, (_, i): Sent => [`box/${i}`, `${i}`]);
+    const [[, bundle] = [0, NONE]] = await answersOf(dir.path, AS_USER, [
+      ["POST", "/?bundle=put", bundleBytes(sent)],
+    ]);
+    const statuses = parseBundle(PUT_ANSWER, bundle).map(({ record }) => record.status);
+    assertEquals(statuses, sent.map(() => 201));
+  },
+});
+
+/** Puts a file that can be opened and not read, as if its disk were damaged, in the place of one in the directory. */
+const DAMAGING = [
+  ...MOUNTING,
+  'mount --bind /sys/class/net/lo/speed "$0/damaged" && ! cat "$0/damaged" 2>/dev/null && exec "$@"',
+];
+const mayDamage = await canDamage();
+
+async function canDamage(): Promise<boolean> {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/damaged`, "");
+  return await canRun(...DAMAGING, dir.path);
+}
+
+Deno.test({
+  name:
+    "a file that the disk does not give is 503 in a bundle and has no digest, and costs no other (needs unshare)",
+  ignore: !mayDamage,
+  async fn() {
+    await using dir = await tempDir();
+    for (const name of ["a", "damaged", "z"]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
+    await makeLinks({ [`${dir.path}/link`]: "damaged" });
+    const body = formatPaths([["a"], ["damaged"], ["link"], ["z"]]);
+    const answers = await answersOf(dir.path, [...DAMAGING, dir.path], [
+      ["POST", "/?bundle=get", body],
+      ["POST", "/?bundle=digest", body],
+      ["HEAD", "/damaged"],
+    ]);
+    assertEquals(answers[2]![0], 200);
+    for (const [i, format] of [GET_ANSWER, DIGEST_ANSWER].entries()) {
+      const records = parseBundle(format, answers[i]![1]);
+      assertEquals(records.map(({ record }) => record.status), [200, 503, 503, 200]);
+    }
+  },
+});
+
+Deno.test("of two bundles with the same new file one gets 201, and 412 the other", async () => {
+  await using files = await serveBundles();
+  const sent = Array.from(
+    { length: 100 },
+    (_, i): Sent => [`new/${i}`, `${i}`, { "if-none-match": "*" }],
+  );
+  const [one, other] = await Promise.all([files.sendAll(sent), files.sendAll(sent)]);
+  for (let i = 0; i < sent.length; i++) {
+    const pair = [(one as number[])[i], (other as number[])[i]].toSorted();
+    assertEquals(pair, [201, 412], `${i}`);
+  }
+});
+
+Deno.test("onFile is called for each file that is sent, written or removed, and may throw", async () => {
+  for (const throws of [false, true]) {
+    const events: FileEvent[] = [];
+    const onFile = (event: FileEvent) => {
+      events.push(event);
+      if (throws) throw new Error("from onFile");
+    };
+    await using files = await serveBundles({ list: true, onFile });
+    const taken = () =>
+      events.splice(0).map(({ action, path, bytes, complete, status, session }) => {
+        assert(session !== undefined);
+        return [action, path.join("/"), bytes, complete, status];
+      });
+    const request = async (...args: Parameters<typeof files.request>) =>
+      await statusOf(await files.request(...args));
+    await request("GET", "/file");
+    await request("GET", "/sub/");
+    await request("GET", "/?tree");
+    await request("HEAD", "/file");
+    await request("GET", "/none");
+    await request("GET", "/sub/file", { "if-none-match": "*" });
+    assertEquals(taken(), [["get", "file", 6, true, 200]]);
+    await Deno.writeFile(`${files.root}/large`, pattern(3_000_000));
+    await request("GET", "/large");
+    assertEquals(taken(), [["get", "large", 3_000_000, true, 200]]);
+    await files.get("/sub/?bundle=get", ["file", "none"]).then(statusOf);
+    await files.get("/?bundle=digest", ["file"]).then(statusOf);
+    assertEquals(taken(), [["get", "sub/file", 6, true, 200]]);
+    await request("PUT", "/a b".replace(" ", "~20"), {}, latin1("12345"));
+    await request("PUT", "/file", {}, latin1("1"));
+    await request("PUT", "/new/", {}, null);
+    await request("PUT", "/sub", {}, latin1("1"));
+    assertEquals(taken(), [["put", "a b", 5, true, 201], ["put", "file", 1, true, 204]]);
+    await files.sendAll([["x", "123"], ["dir", null], ["sub", "1"]], "/sub/?bundle=put");
+    assertEquals(taken(), [["put", "sub/x", 3, true, 201], ["put", "sub/sub", 1, true, 201]]);
+    await request("DELETE", "/a~20b");
+    await request("DELETE", "/new");
+    await request("DELETE", "/none");
+    assertEquals(taken(), [["delete", "a b", 0, true, 204]]);
+    const thrown = files.warnings.filter((line) => line.includes("from onFile")).length;
+    assertEquals(thrown, throws ? 8 : 0);
+    assertEquals(files.serving.logger.at("error"), []);
+  }
+});
+
+Deno.test("onFile is told once of each file, whatever is refused between", async () => {
+  const told: string[] = [];
+  await using files = await serveBundles({ onFile: ({ path }) => told.push(path.join("/")) });
+  for (const refused of [["file", null], ["sub/file", "1", { "if-none-match": "*" }]] as Sent[]) {
+    const sent = Array.from({ length: 40 }, (_, i): Sent => i % 10 === 9 ? refused : [`${i}`, "1"]);
+    await files.sendAll(sent);
+    assertEquals(told.splice(0), sent.flatMap((each) => each === refused ? [] : [each[0]]));
+  }
+});
+
+Deno.test("onFile is told of a file that was cut", async () => {
+  const { promise, resolve } = Promise.withResolvers<FileEvent>();
+  await using files = await serveBundles({ onFile: resolve });
+  await Deno.writeFile(`${files.root}/large`, new Uint8Array(20_000_000));
+  {
+    using peer = await RawPeer.connect(files.serving.address);
+    await peer.send("GET /large HTTP/1.1\r\n\r\n");
+    await peer.readPreamble();
+  }
+  const { action, bytes, complete, status } = await within(promise, "an event");
+  assertEquals([action, complete, status], ["get", false, 200]);
+  assert(bytes < 20_000_000);
+});
+
+Deno.test("the program in docs/files.md reads a bundle (needs python3)", async () => {
+  const docs = await Deno.readTextFile("docs/files.md");
+  const [, program = ""] = /```python\n([^]*?)```/.exec(docs) ?? [];
+  await using files = await serveBundles({ write: false });
+  await Deno.mkdir(`${files.root}/é`);
+  await Deno.writeFile(`${files.root}/é/a "b"`, pattern(60_000));
+  const time = new Date("2026-01-02T03:04:05.678Z");
+  for (const name of ["file", 'é/a "b"']) await Deno.utime(`${files.root}/${name}`, time, time);
+  const [, port] = files.serving.address as [string, number];
+  const args = ["-c", program, "127.0.0.1", `${port}`, "file", "none", 'é/a "b"'];
+  let output;
+  try {
+    const env = { PYTHONIOENCODING: "utf-8" };
+    output = await new Deno.Command("python3", { args, env, stdin: "null" }).output();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return console.log("python3 is missing: its program is not tested");
+  }
+  const decoder = new TextDecoder();
+  assertEquals(
+    [decoder.decode(output.stdout), decoder.decode(output.stderr)],
+    [`file 6 ${time.toISOString()}\nnone 404\né/a "b" 60000 ${time.toISOString()}\n`, ""],
+  );
 });

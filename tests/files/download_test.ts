@@ -1,9 +1,37 @@
-/** download: whole files, and what a call checks, reports and leaves. */
-import { assertEquals, assertRejects } from "@std/assert";
-import { FilesApp } from "@degu/degu/files";
-import { download, fileUri, upload } from "@degu/degu/files";
-import { entries } from "@degu/testing/directories.ts";
-import { randomBytes, serveFiles, sha256 } from "@degu/testing/transferring.ts";
+/** download: whole files, options, broken connections, failures, and what other calls ask of a server. */
+import { Body, ChunkedBodyIter, ProtocolError, Response } from "@degu/degu/base";
+import { Client, SSLClient } from "@degu/degu/client";
+import {
+  deleteFile,
+  download,
+  FilesApp,
+  fileUri,
+  isTransient,
+  listDirectory,
+  makeDirectory,
+  remoteDigest,
+  TransferError,
+  type TransferProgress,
+  upload,
+} from "@degu/degu/files";
+import { TempPKI } from "@degu/degu/misc";
+import { receiveBody } from "@degu/internal/files/download.ts";
+import { checkTransfer } from "@degu/internal/files/options.ts";
+import { readDigest, versionOf } from "@degu/internal/files/remote_digest.ts";
+import { bodyOf } from "@degu/testing/bodies.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { pattern } from "@degu/testing/served_directory.ts";
+import { ServedVersion } from "@degu/testing/served_version.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { createHash } from "node:crypto";
+
+// download: whole files, and what a call checks, reports and leaves.
 
 const SIZES = [0, 1, 65535, 65536, 65537, 524287, 524288, 524289, 1048577, 3_000_000];
 
@@ -98,4 +126,538 @@ Deno.test("download validates its arguments before it connects or writes", async
     await assertRejects(() => download(...args as Parameters<typeof download>), Class, message);
   }
   assertEquals(await entries(here), []);
+});
+
+// Writing received bytes to a file.
+
+/** Keeps what is written, each write after a turn of the event loop. */
+function collect() {
+  const written: number[] = [];
+  let counted = 0;
+  let isWriting = false;
+  return {
+    written,
+    counted: () => counted,
+    receiver: {
+      hash: createHash("sha256"),
+      async write(bytes: Uint8Array) {
+        assert(!isWriting, "two writes at a time");
+        isWriting = true;
+        await new Promise((resolve) => setTimeout(resolve));
+        for (const byte of bytes) written.push(byte);
+        isWriting = false;
+      },
+      written: (count: number) => void (counted += count),
+    },
+  };
+}
+
+Deno.test("a body is written and hashed unchanged, however it is split", async () => {
+  const lengths = fc.array(fc.integer({ min: 1, max: 300_000 }), { maxLength: 4 });
+  const property = fc.asyncProperty(lengths, fc.nat(100), async (lengths, more) => {
+    const content = pattern(lengths.reduce((sum, length) => sum + length, more));
+    const { written, counted, receiver } = collect();
+    await receiveBody(bodyOf(content, lengths), receiver);
+    assertEquals([written.length, counted()], [content.length, content.length]);
+    assert(written.every((byte, i) => byte === content[i]));
+    const digest = createHash("sha256").update(content).digest("hex");
+    assertEquals(receiver.hash.digest("hex"), digest);
+  });
+  await fc.assert(property, { numRuns: 20, examples: [[[], 0], [[65536], 0], [[524288], 1]] });
+});
+
+Deno.test("what arrived before a body failed is written", async () => {
+  const { written, counted, receiver } = collect();
+  const failure = new Error("cut");
+  const body = bodyOf(pattern(1_000_000), [300_000, 400_000], failure);
+  assertEquals(await assertRejects(() => receiveBody(body, receiver), Error), failure);
+  assertEquals([written.length, counted()], [700_000, 700_000]);
+});
+
+Deno.test("a failed write ends the body", async () => {
+  const failure = new Error("full");
+  const { receiver } = collect();
+  const write = () => Promise.reject(failure);
+  const small = new Body(new Blob([pattern(100)]).stream(), 100);
+  assertEquals(await receiveBody(small, { ...receiver, write }).catch((e) => e), failure);
+  let cancelled: unknown = null;
+  const stream = new ReadableStream({
+    pull: (controller) => controller.enqueue(new Uint8Array(65536)),
+    cancel: (reason) => void (cancelled = reason),
+  });
+  const large = new Body(stream, 10_000_000);
+  assertEquals(await receiveBody(large, { ...receiver, write }).catch((e) => e), failure);
+  assertEquals(cancelled, failure);
+});
+
+// download: connections that break, and files that change at the server.
+
+const SIZE = 3_000_000;
+
+Deno.test("a download over a connection that breaks repeatedly arrives", async () => {
+  await using files = await serveFiles();
+  const content = randomBytes(SIZE);
+  await Deno.writeFile(`${files.there}/file`, content);
+  using _clock = setClockAhead();
+  await using relay = new CuttingRelay(files.serving.address);
+  const client = new Client(relay.address, { timeout: 10 });
+  let before = 0;
+  for (let calls = 1;; calls++) {
+    assert(calls < 100, `no progress at ${before}`);
+    relay.cutAfter(calls === 20 ? Infinity : 1000 + Math.floor(Math.random() * SIZE / 5));
+    try {
+      const { resumedFrom, sha256: digest } = await download(client, "/file", `${files.here}/file`);
+      assert(resumedFrom >= before, `${resumedFrom} after ${before}`);
+      assertEquals(digest, await sha256(content));
+      break;
+    } catch (error) {
+      assert(!(error instanceof TransferError), Deno.inspect(error));
+    }
+    const part = await Deno.stat(`${files.here}/.file.degu-part`).catch(() => null);
+    assert((part?.size ?? 0) >= before, `${part?.size} after ${before}`);
+    before = part?.size ?? 0;
+  }
+  assertEquals(await Deno.readFile(`${files.here}/file`), content);
+  assertEquals(await entries(files.here), ["file"]);
+});
+
+Deno.test("a file that is overwritten while it is sent is an error, and the next call gets it", async () => {
+  for (const options of [{}, { verify: false }]) {
+    let change = () => {};
+    await using files = await serveFiles((dir) => {
+      const app = new FilesApp(dir);
+      return async (request) => {
+        const response = await app.handle(request);
+        change();
+        return response;
+      };
+    });
+    const path = `${files.there}/file`;
+    await Deno.writeFile(path, randomBytes(SIZE));
+    await Deno.utime(path, new Date(1e12), new Date(1e12));
+    const content = randomBytes(SIZE);
+    change = () => Deno.writeFileSync(path, content);
+    const downloading = () => download(files.client, "/file", `${files.here}/file`, options);
+    const error = await assertRejects(downloading, ProtocolError);
+    assertEquals(error.code, "BODY_INCOMPLETE");
+    change = () => {};
+    assertEquals((await downloading()).resumedFrom, 0);
+    assertEquals(await Deno.readFile(`${files.here}/file`), content);
+    assertEquals(await entries(files.here), ["file"]);
+  }
+});
+
+// download: failures, and what they leave behind.
+
+Deno.test("a file that differs from the server's is not kept", async () => {
+  for (const digest of ["get", "head"] as const) {
+    const there = new ServedVersion(randomBytes(200_000));
+    there.digest = digest;
+    there.sha256 = "0".repeat(64);
+    await using serving = serve(there.app);
+    await using dir = await tempDir();
+    const file = `${dir.path}/copy`;
+    await Deno.writeTextFile(file, "old");
+    const client = serving.makeClient();
+    const error = await assertRejects(() => download(client, "/f", file), TransferError, "SHA-256");
+    assertEquals(error.code, "DIGEST_MISMATCH");
+    assertEquals(await entries(dir.path), ["copy"]);
+    assertEquals(await Deno.readTextFile(file), "old");
+  }
+});
+
+Deno.test("a file that changes while it arrives is not kept", async () => {
+  for (const etag of ['"two"', null]) {
+    const there = new ServedVersion(randomBytes(200_000));
+    const content = randomBytes(200_000);
+    there.beforePiece = (sent) => {
+      if (sent < 65536) return;
+      there.content = content;
+      there.etag = etag;
+    };
+    await using serving = serve(there.app);
+    await using dir = await tempDir();
+    const downloading = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+    const error = await assertRejects(downloading, TransferError, "changed while it was moved");
+    assertEquals(error.code, "CHANGED");
+    assertEquals(await entries(dir.path), []);
+    await downloading();
+    assertEquals(await Deno.readFile(`${dir.path}/f`), content);
+  }
+});
+
+Deno.test("responses of other servers are refused if they are not reliable", async () => {
+  function* chunks() {
+    yield [null, new Uint8Array(9)] as const;
+    yield [null, new Uint8Array(0)] as const;
+  }
+  await using dir = await tempDir();
+  const fails = async (app: Parameters<typeof serve>[0], message: string) => {
+    await using serving = serve(app);
+    const failed = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+    const error = await assertRejects(failed, TransferError, message);
+    assertEquals([error.code, error.status], ["UNEXPECTED_RESPONSE", null]);
+    assertEquals(await entries(dir.path), []);
+  };
+  await fails(() => [200, "OK", {}, new ChunkedBodyIter(chunks())], "content-length");
+  await fails(
+    ({ method }) => [200, "OK", {}, method === "HEAD" ? null : new Uint8Array(1)],
+    "repr-digest",
+  );
+  await fails(({ method }) => {
+    return [
+      200,
+      "OK",
+      { "repr-digest": "sha-256=:AA==:" },
+      method === "HEAD" ? null : new Uint8Array(1),
+    ];
+  }, "invalid repr-digest");
+  await using serving = serve(({ method }) => {
+    return method === "HEAD" ? [404, "Not Found", {}, null] : [200, "OK", {}, new Uint8Array(1)];
+  });
+  const gone = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+  assertEquals((await assertRejects(gone, TransferError, "HEAD")).status, 404);
+});
+
+Deno.test("a signal aborts a download with its reason, and what has arrived is kept", async () => {
+  const there = new ServedVersion(randomBytes(1_000_000));
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  const partBytes = () => Deno.stat(`${dir.path}/.f.degu-part`).then(({ size }) => size, () => 0);
+  const reason = new Error("enough");
+  const get = (signal?: AbortSignal) =>
+    download(client, "/f", `${dir.path}/f`, signal === undefined ? {} : { signal });
+  assertEquals(await assertRejects(() => get(AbortSignal.abort(reason)), Error), reason);
+  assertEquals([there.requests, await entries(dir.path)], [[], []]);
+  const controller = new AbortController();
+  const never = Promise.withResolvers<void>();
+  there.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
+  const aborted = assertRejects(() => get(controller.signal), Error);
+  while (await partBytes() < 500_000);
+  controller.abort(reason);
+  assertEquals(await aborted, reason);
+  there.beforePiece = () => {};
+  never.resolve();
+  const { resumedFrom } = await get();
+  assertEquals(resumedFrom, 524_288);
+  assertEquals(await Deno.readFile(`${dir.path}/f`), there.content);
+});
+
+Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {
+  const there = new ServedVersion(randomBytes(300_000));
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  const file = `${dir.path}/f`;
+  const get = () => download(client, "/f", file, { replace: false });
+  await get();
+  const { AlreadyExists } = Deno.errors;
+  there.requests.length = 0;
+  await assertRejects(get, AlreadyExists, "already exists");
+  assertEquals(there.requests, []);
+  await Deno.remove(file);
+  there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
+  await assertRejects(get, AlreadyExists, "replace: true");
+  assertEquals(await Deno.readTextFile(file), "mine");
+  assertEquals((await download(client, "/f", file)).resumedFrom, 300_000);
+  assertEquals(await entries(dir.path), ["f"]);
+});
+
+Deno.test("a body that breaks off because the file has changed is no lost connection", async () => {
+  const cases: [name: string, change: (there: ServedVersion) => void, isChanged: boolean][] = [
+    ["the same", () => {}, false],
+    ["another etag", (there) => there.etag = '"two"', true],
+    ["no etag any more", (there) => there.etag = null, true],
+    ["another length", (there) => there.content = randomBytes(200_001), true],
+  ];
+  for (const [name, change, isChanged] of cases) {
+    const there = new ServedVersion(randomBytes(200_000));
+    there.cutAfter = 131_072;
+    there.beforePiece = (sent) => {
+      if (sent >= 65536) change(there);
+    };
+    await using serving = serve(there.app);
+    await using dir = await tempDir();
+    const client = serving.makeClient();
+    const attempt = () => download(client, "/f", `${dir.path}/f`);
+    const error = await attempt().catch((error) => error);
+    assertEquals([error instanceof TransferError && error.code === "CHANGED", isTransient(error)], [
+      isChanged,
+      !isChanged,
+    ], name);
+    assertEquals((await entries(dir.path)).length, isChanged ? 0 : 2, name);
+    // Of a connection the next call finds out.
+    using connection = await client.connect();
+    const failed = await download(connection, "/f", `${dir.path}/g`).catch((error) => error);
+    assertEquals(isTransient(failed), true, name);
+  }
+});
+
+// Options of transfers, and their progress: how often it is reported, and what it counts.
+
+Deno.test("options have defaults, and are copied", () => {
+  const defaults = checkTransfer("/a", "f", {});
+  assertEquals(defaults, {
+    resume: true,
+    verify: true,
+    replace: true,
+    modified: null,
+    onProgress: undefined,
+    signal: undefined,
+  });
+  assertEquals(checkTransfer("/a", "f", { resume: undefined, verify: undefined }), defaults);
+  const modified = new Date(1e12);
+  const given = { resume: false, verify: false, replace: false, modified };
+  const { signal } = new AbortController();
+  const onProgress = () => {};
+  const settings = checkTransfer("/a", "f", { ...given, signal, onProgress });
+  assertEquals({ ...settings }, { ...given, signal, onProgress });
+  modified.setTime(0);
+  assertEquals(settings.modified?.getTime(), 1e12);
+});
+
+Deno.test("invalid options are named", () => {
+  type Case = [
+    uri: unknown,
+    file: unknown,
+    options: unknown,
+    Class: typeof TypeError,
+    name: string,
+  ];
+  const cases: Case[] = [
+    [1, "f", {}, TypeError, "uri"],
+    ["a", "f", {}, RangeError, "uri"],
+    ["/a", 1, {}, TypeError, "file: must be the path of a file; got number"],
+    ["/a", new URL("file:///f"), {}, TypeError, "file"],
+    ["/a", "", {}, RangeError, "file"],
+    ["/a", "a\0", {}, RangeError, "file"],
+    ["/a", "f", null, TypeError, "options"],
+    ["/a", "f", { more: 1 }, TypeError, '"more"'],
+    ["/a", "f", { signal: {} }, TypeError, "signal"],
+    ["/a", "f", { onProgress: {} }, TypeError, "onProgress: must be a function; got Object"],
+    ["/a", "f", { modified: 0 }, TypeError, "modified: must be a Date; got number"],
+    ["/a", "f", { modified: new Date(NaN) }, RangeError, "modified"],
+    ...["resume", "verify", "replace"].map((name): Case => [
+      "/a",
+      "f",
+      { [name]: 1 },
+      TypeError,
+      `${name}: must be a boolean; got number`,
+    ]),
+  ];
+  for (const [uri, file, options, Class, message] of cases) {
+    const check = () => checkTransfer(uri as string, file as string, options as never);
+    assertThrows(check, Class, message);
+  }
+});
+
+Deno.test("progress is reported at most ten times a second, and at the end", async () => {
+  const there = new ServedVersion(randomBytes(30 * 65536));
+  // A sender of about 2 MB a second.
+  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
+  await using serving = serve(there.app);
+  await using files = await serveFiles();
+  const reports: (TransferProgress & { at: number })[] = [];
+  const onProgress = (progress: TransferProgress) => {
+    reports.push({ ...progress, at: performance.now() });
+  };
+  const begin = performance.now();
+  const result = await download(serving.makeClient(), "/f", `${files.here}/f`, { onProgress });
+  const last = reports.pop()!;
+  assertEquals([last.bytes, last.total, last.resumedFrom], [result.total, result.total, 0]);
+  assert(reports.length >= 2, `${reports.length} reports`);
+  let before = { bytes: 0, at: begin };
+  for (const report of reports) {
+    assert(report.bytes > before.bytes && report.bytes < last.bytes, Deno.inspect(reports));
+    assert(report.at - before.at > 99, Deno.inspect(reports));
+    before = report;
+  }
+});
+
+Deno.test("an error of the progress callback ends the download, which can be resumed", async () => {
+  const there = new ServedVersion(randomBytes(200_000));
+  await using serving = serve(there.app);
+  await using files = await serveFiles();
+  const client = serving.makeClient();
+  const reason = new Error("enough");
+  const onProgress = () => {
+    throw reason;
+  };
+  const failed = download(client, "/f", `${files.here}/f`, { onProgress });
+  assertEquals(await assertRejects(() => failed, Error), reason);
+});
+
+// Errors of transfers: their codes, and what they say.
+
+Deno.test("the error for a status says what was requested and what to do, and the connection stays usable", async () => {
+  const hints: [number, string, string][] = [
+    [301, "Moved Permanently", "is a directory"],
+    [400, "Bad Request", "did not accept"],
+    [403, "Forbidden", "may not read"],
+    [404, "Not Found", "there is no such file, or it is not for this client"],
+    [405, "Method Not Allowed", "not a FilesApp"],
+    [412, "Precondition Failed", "the file already exists"],
+    [418, "Teapot", "is it a FilesApp"],
+    [500, "Internal Server Error", "check its log"],
+    [206, "Partial Content", "is it a FilesApp"],
+  ];
+  let answer: [number, string] = [200, "OK"];
+  await using serving = serve(() => [...answer, {}, new TextEncoder().encode("why")]);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  for (const [status, reason, hint] of hints) {
+    answer = [status, reason];
+    using conn = await client.connect();
+    const failed = () => download(conn, "/a/b", `${dir.path}/f`);
+    const error = await assertRejects(failed, TransferError, hint);
+    assert(!error.message.includes("list"), error.message);
+    assertEquals([error.name, error.code, error.status], ["TransferError", "STATUS", status]);
+    assert(
+      error.message.includes(`GET "/a/b"`) && error.message.includes(`${status} ${reason}`),
+      error.message,
+    );
+    assertEquals([conn.closed, await entries(dir.path)], [false, []]);
+  }
+});
+
+// Directories that are made on another device, and files that are deleted.
+
+const write = (dir: string) => new FilesApp(dir, { write: true });
+
+Deno.test("a directory is created, and empty directories and files are deleted, over one connection", async () => {
+  await using files = await serveFiles(write);
+  using connection = await files.client.connect();
+  assertEquals(await makeDirectory(connection, fileUri("a b", "Ö", "")), true);
+  assertEquals(await makeDirectory(connection, fileUri("a b", "")), false);
+  await Deno.writeTextFile(`${files.there}/a b/file`, "text");
+  await deleteFile(connection, fileUri("a b", "file"));
+  await deleteFile(connection, fileUri("a b", "Ö", ""));
+  assertEquals(await visible(`${files.there}/a b`), []);
+  assertEquals(connection.closed, false);
+});
+
+Deno.test("an unsupported operation is an error with its status", async () => {
+  await using files = await serveFiles(write);
+  const { client, there } = files;
+  await Deno.mkdir(`${there}/full/inside`, { recursive: true });
+  await Deno.writeTextFile(`${there}/file`, "text");
+  const cases: [call: () => Promise<unknown>, status: number, hint: string][] = [
+    [() => deleteFile(client, "/none"), 404, "there is nothing of this name"],
+    [
+      () => deleteFile(client, "/full"),
+      409,
+      "the directory is not empty; delete its content first",
+    ],
+    [() => deleteFile(client, "/file/"), 404, "there is nothing of this name"],
+    [() => deleteFile(client, "/"), 403, "may not write there"],
+    [() => makeDirectory(client, "/file/"), 409, "a file has this name"],
+    [() => makeDirectory(client, "/"), 403, "may not write there"],
+  ];
+  for (const [call, status, hint] of cases) {
+    assertEquals((await assertRejects(call, TransferError, hint)).status, status);
+  }
+  await assertRejects(() => makeDirectory(client, "/a"), RangeError, "end with");
+  await assertRejects(() => makeDirectory(null as unknown as typeof client, "/a/"), TypeError);
+  const signal = AbortSignal.abort(new Error("stop"));
+  await assertRejects(() => deleteFile(client, "/file", { signal }), Error, "stop");
+  assertEquals(await visible(there), ["file", "full"]);
+});
+
+// Which version of a file another device has.
+
+Deno.test("the server hashes a file without transferring it", async () => {
+  await using files = await serveFiles();
+  const content = randomBytes(3_000_000);
+  await Deno.writeFile(`${files.there}/a`, content);
+  using connection = await files.client.connect();
+  assertEquals(await remoteDigest(connection, "/a"), await sha256(content));
+  assertEquals(await remoteDigest(files.client, "/a"), await sha256(content));
+  const error = await assertRejects(() => remoteDigest(files.client, "/b"), TransferError);
+  assertEquals(error.status, 404);
+});
+
+Deno.test("a server that does not send the digest is named", async () => {
+  await using files = await serveFiles(() => () => [200, "OK", {}, null]);
+  const error = await assertRejects(() => remoteDigest(files.client, "/a"), TransferError);
+  assertEquals(error.code, "UNEXPECTED_RESPONSE");
+  const problem = 'HEAD "/a": the server has no SHA-256 of it (repr-digest, RFC 9530)';
+  assertEquals(error.message, problem);
+});
+
+/** A response with this digest, if any. */
+function responseWith(digest?: string): Response {
+  return new Response(200, "OK", digest === undefined ? {} : { "repr-digest": digest }, null);
+}
+
+Deno.test("the SHA-256 of a response is read, if it has one", () => {
+  const zeros = `sha-256=:${"A".repeat(43)}=:`;
+  assertEquals(readDigest("GET", "/a", responseWith(zeros)), "0".repeat(64));
+  assertEquals(readDigest("GET", "/a", responseWith()), null);
+  assertEquals(readDigest("GET", "/a", responseWith("sha-512=:AA==:")), null);
+});
+
+Deno.test("a malformed digest is an error that says where it came from", () => {
+  for (const digest of ["", "sha-256", "sha-256=:AA==:", "sha-256=0"]) {
+    const read = () => readDigest("HEAD", "/a b", responseWith(digest));
+    const error = assertThrows(
+      read,
+      TransferError,
+      'HEAD "/a b": the response has an invalid repr-digest',
+    );
+    assertEquals([error.code, error.cause instanceof RangeError], ["UNEXPECTED_RESPONSE", true]);
+  }
+});
+
+Deno.test("a version has a strong entity tag, or none", () => {
+  for (const [etag, expected] of [['"a"', '"a"'], ['W/"a"', null], [undefined, null]] as const) {
+    const headers = etag === undefined ? {} : { etag };
+    const version = versionOf("GET", "/a", new Response(200, "OK", headers, null));
+    assertEquals(version, { etag: expected, sha256: null });
+  }
+});
+
+// The connection of a transfer: its peer, and how often it is used.
+
+const LARGE_SIZE = 6_000_000;
+const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
+
+Deno.test("both directions work over TLS, and a part of the same device at another address is resumed", async () => {
+  await using pki = await TempPKI.create();
+  await using files = await serveFiles(both);
+  const content = randomBytes(LARGE_SIZE);
+  await Deno.writeFile(`${files.there}/file`, content);
+  using _clock = setClockAhead();
+  await using one = await startTls(pki, both(files.there));
+  await using other = await startTls(pki, both(files.there));
+  await using relay = new CuttingRelay(one.server.address);
+  const config = { ...pki.clientSslconfig, checkHostname: false };
+  const cut = new SSLClient(config, relay.address, { timeout: 10 });
+  relay.cutAfter(LARGE_SIZE / 2);
+  await assertRejects(() => download(cut, "/file", `${files.here}/file`));
+  const { resumedFrom } = await download(other.client, "/file", `${files.here}/file`);
+  assert(resumedFrom > 0 && resumedFrom < LARGE_SIZE / 2, `${resumedFrom}`);
+  assertEquals(await Deno.readFile(`${files.here}/file`), content);
+
+  relay.cutAfter(LARGE_SIZE / 2);
+  await assertRejects(() => upload(cut, `${files.here}/file`, "/copy"));
+  const sent = await upload(one.client, `${files.here}/file`, "/copy");
+  assertEquals(sent.sha256, await sha256(content));
+  assertEquals(await Deno.readFile(`${files.there}/copy`), content);
+});
+
+Deno.test("many files are transferred over one connection", async () => {
+  await using files = await serveFiles(both);
+  using conn = await files.client.connect();
+  const names = Array.from({ length: 50 }, (_, i) => `file ${i} – é`);
+  for (const name of names) {
+    await Deno.writeTextFile(`${files.here}/${name}`, name);
+    await upload(conn, `${files.here}/${name}`, fileUri("d", name));
+  }
+  const listed = await Array.fromAsync(listDirectory(conn, fileUri("d", "")));
+  assertEquals(listed.map(({ name }) => name).toSorted(), names.toSorted());
+  for (const { name } of listed) {
+    await download(conn, fileUri("d", name), `${files.here}/${name}`);
+    assertEquals(await Deno.readTextFile(`${files.here}/${name}`), name);
+  }
 });

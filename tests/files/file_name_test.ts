@@ -1,10 +1,28 @@
-/** File names as components of a path. */
-import { assert, assertEquals } from "@std/assert";
-import fc from "fast-check";
-import { PATH } from "@degu/internal/base/wire/tables.ts";
-import { escapeName, fileUri, readTarget, unescapeName } from "@degu/internal/files/file_name.ts";
+/** Names and paths: what a peer may name, how deep, and what is reserved. */
+import { Client, Server } from "@degu/degu";
+import { downloadTree, FilesApp, listTree, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
+import { PATH } from "@degu/internal/base/wire/tables.ts";
+import { checkDirectoryUri } from "@degu/internal/files/directory_uri.ts";
+import { escapeName, fileUri, readTarget, unescapeName } from "@degu/internal/files/file_name.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
+import {
+  isPartName,
+  isReserved,
+  makeReserved,
+  PART_SUFFIX,
+  prefixOf,
+  RESERVED,
+  reservedPath,
+  statOrNull,
+} from "@degu/internal/files/reserved.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
+import { canMount, checkAsked, MOUNTING } from "@degu/testing/refused_writes.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+
+// File names as components of a path.
 
 const NAMES: Record<string, string> = {
   "a": "a",
@@ -161,4 +179,149 @@ Deno.test("a component that is not a valid name is not found", () => {
   for (const path of [["", "a"], ["a", "", "b"], ["."], ["a", ".."], ["~2F"], ["a:b"], ["", ""]]) {
     assertEquals(readTarget({ mount: [], path } as never), null, path.join("/"));
   }
+});
+
+// Which URIs are those of directories.
+
+Deno.test("the path of a directory ends with a slash, with a query or without", () => {
+  for (const uri of ["/", "/a/", "/a/?", "/a/?b"]) checkDirectoryUri(uri);
+  for (const uri of ["/a", "/a?", "/a?b"]) {
+    assertThrows(() => checkDirectoryUri(uri), RangeError, 'must end with "/"');
+  }
+  assertThrows(() => checkDirectoryUri("a/"), RangeError);
+  assertThrows(() => checkDirectoryUri(1 as unknown as string), TypeError);
+});
+
+// The reserved directory: who can reach it, and how it is made.
+
+const mayMount = await canMount();
+
+Deno.test("the reserved directory is made once, and is private", async () => {
+  await using dir = await tempDir();
+  assertEquals(reservedPath("/"), `/${RESERVED}`);
+  assertEquals([prefixOf("/"), prefixOf("/a")], ["/", "/a/"]);
+  assertEquals(statOrNull(reservedPath(dir.path)), null);
+  assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
+  for (let time = 0; time < 2; time++) {
+    makeReserved(dir.path);
+    assertEquals([await entries(dir.path), await mode(reservedPath(dir.path))], [
+      [RESERVED],
+      0o700,
+    ]);
+    await Deno.chmod(reservedPath(dir.path), 0o755);
+  }
+  await Deno.mkdir(`${dir.path}/a`);
+  assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
+});
+
+Deno.test("a file with the name of the reserved directory is not touched", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(reservedPath(dir.path), "text");
+  const error = assertThrows(() => makeReserved(dir.path), Refusal, "is not a directory");
+  assertEquals(error.status, 403);
+  assertEquals(await Deno.readTextFile(reservedPath(dir.path)), "text");
+});
+
+Deno.test({
+  name: "the reserved directory can't be reached by another name either (needs unshare)",
+  ignore: !mayMount,
+  async fn() {
+    await using dir = await tempDir();
+    // As a file system does that ignores case, or has short names beside long ones.
+    await Deno.mkdir(`${dir.path}/${RESERVED}`, { mode: 0o700 });
+    await Deno.mkdir(`${dir.path}/alias`);
+    await Deno.writeTextFile(`${dir.path}/${RESERVED}/part`, "text");
+    const mount = `mount --bind "$0/${RESERVED}" "$0/alias" && exec "$@"`;
+    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+      ["GET", "/alias", 0, null, 404],
+      ["GET", "/alias/part", 0, null, 404],
+      ["PUT", "/alias/part", 5, null, 403],
+      ["PUT", "/alias/new", 5, 0, 403],
+      ["DELETE", "/alias/part", 0, null, 403],
+      ["DELETE", "/alias", 0, null, 403],
+    ]);
+    // And of an app that serves a directory below this one.
+    await Deno.mkdir(`${dir.path}/sub`);
+    await Deno.rename(`${dir.path}/${RESERVED}`, `${dir.path}/sub/${RESERVED}`);
+    await Deno.mkdir(`${dir.path}/sub/alias`);
+    const below = `mount --bind "$0/sub/${RESERVED}" "$0/sub/alias" && exec "$@"`;
+    await checkAsked(dir.path, [...MOUNTING, below, dir.path], [
+      ["GET", "/sub/alias/part", 0, null, 404],
+      ["PUT", "/sub/alias/part", 5, null, 403],
+      ["DELETE", "/sub/alias/part", 0, null, 403],
+    ]);
+    await Deno.rename(`${dir.path}/sub/${RESERVED}`, `${dir.path}/${RESERVED}`);
+    assertEquals(await entries(`${dir.path}/${RESERVED}`), ["part"]);
+  },
+});
+
+Deno.test("the parts of downloads are recognized by their names, and nothing else is", () => {
+  const part = `.a${PART_SUFFIX}`;
+  const parts = ["", ".new", ".json", ".json.tmp"].map((end) => part + end);
+  const others = [
+    "a.degu-part",
+    `${part}.txt`,
+    `${part}.new.tmp`,
+    ".degu-part",
+    ".a.part",
+    part + "\n",
+  ];
+  for (const name of [...parts, ".a\nb.degu-part", ".A.DEGU-PART.JSON", `.${part}`]) {
+    assertEquals(isPartName(name), true, name);
+  }
+  for (const name of others) assertEquals(isPartName(name), false, name);
+});
+
+// How deep trees may be: a check of where a path leads costs more than in proportion to its
+// length.
+
+const MAX_DEPTH = 256;
+
+/** Makes so many directories, one in the other, with a file in each of the last three. */
+async function makeDeep(root: string, depth: number): Promise<string[]> {
+  const names = Array.from({ length: depth }, (_, i) => `d${i % 10}`);
+  await Deno.mkdir(`${root}/${names.join("/")}`, { recursive: true });
+  for (let i = 0; i < 3; i++) {
+    await Deno.writeTextFile(`${root}/${names.slice(0, depth - i).join("/")}/file`, "text");
+  }
+  return names;
+}
+
+Deno.test("a path has at most 256 names: deeper ones are listed as what can't be asked for, and refused", async () => {
+  await using served = await tempDir();
+  await using copy = await tempDir();
+  const names = await makeDeep(served.path, MAX_DEPTH);
+  const app = new FilesApp(served.path, { list: true, write: true });
+  await using server = new Server(["127.0.0.1", 0], app, { maxRequests: Infinity });
+  server.serveForever();
+  const client = new Client(server.address);
+  const status = async (method: "GET" | "PUT", ...path: string[]) => {
+    const body = method === "PUT" ? new Uint8Array(1) : null;
+    return (await client.request(method, fileUri(...path), {}, body)).status;
+  };
+  const deepest = names.slice(0, MAX_DEPTH - 1);
+  assertEquals(await status("GET", ...deepest, "file"), 200);
+  assertEquals(await status("GET", ...names, "file"), 404);
+  assertEquals(await status("PUT", ...deepest, "new"), 201);
+  assertEquals(await status("PUT", ...names, "new"), 404);
+  const deep: unknown[] = [];
+  for await (const { path, kind, reason } of listTree(client, "/")) {
+    if (path.length > MAX_DEPTH) deep.push([path.length, kind, reason]);
+  }
+  assertEquals(deep, [[MAX_DEPTH + 1, "other", "name"]]);
+
+  const failed = async (transfer: (onEvent: (event: TreeEvent) => void) => Promise<unknown>) => {
+    const paths: number[] = [];
+    await transfer((event) => event.type === "failed" && paths.push(event.path.length));
+    return paths;
+  };
+  const down = await failed((onEvent) =>
+    downloadTree(client, "/", copy.path, { dryRun: true, onEvent })
+  );
+  assertEquals(down, [MAX_DEPTH + 1]);
+  await makeDeep(copy.path, MAX_DEPTH);
+  const up = await failed((onEvent) =>
+    uploadTree(client, copy.path, "/", { dryRun: true, onEvent })
+  );
+  assertEquals(up, [MAX_DEPTH + 1]);
 });

@@ -1,14 +1,24 @@
-/** Listings of directories. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { FilesApp } from "@degu/degu/files";
-import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+/** Listings of directories, and their entries, parsed piece by piece. */
 import { BodyError, type Response } from "@degu/degu/base";
+import { type DirectoryEntry, FilesApp, TransferError, type TreeEntry } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { Turns } from "@degu/internal/disk/turns.ts";
+import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
+import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
+import { readTree } from "@degu/internal/files/listing.ts";
+import { readLocalTree } from "@degu/internal/files/local_tree.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
-import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { answersOf, AS_USER, canRun } from "@degu/testing/refused_writes.ts";
+import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { dirname } from "@std/path";
+import fc from "fast-check";
+import { createHash } from "node:crypto";
+
+// Listings of directories.
 
 const listing = (dir: string) => new FilesApp(dir, { list: true });
 
@@ -20,7 +30,7 @@ interface Entry {
   readonly reason?: string;
 }
 
-interface TreeEntry extends Omit<Entry, "name"> {
+interface ListedEntry extends Omit<Entry, "name"> {
   readonly path: readonly string[];
 }
 
@@ -245,7 +255,7 @@ Deno.test({
     await Deno.chmod(`${dir.path}/d-r`, 0o700);
     const [list, tree, closed, unlisted] = answers.map(([status, text]) =>
       status === 200
-        ? (JSON.parse(new TextDecoder().decode(text)) as (Entry & TreeEntry)[])
+        ? (JSON.parse(new TextDecoder().decode(text)) as (Entry & ListedEntry)[])
           .filter((entry) => !("end" in entry))
           .map(({ name, path, kind, reason }) => `${name ?? path.join("/")} ${reason ?? kind}`)
           .toSorted()
@@ -266,10 +276,10 @@ Deno.test({
 });
 
 /** The entries of a tree, in the order of the response, which has one in each line. */
-async function treeOf(response: Response): Promise<TreeEntry[]> {
+async function treeOf(response: Response): Promise<ListedEntry[]> {
   assertEquals([response.status, response.headers["content-type"]], [200, "application/json"]);
   const text = new TextDecoder().decode(await response.body!.bytes());
-  const elements = JSON.parse(text) as TreeEntry[];
+  const elements = JSON.parse(text) as ListedEntry[];
   assertEquals(text, `[\n${elements.map((element) => JSON.stringify(element)).join(",\n")}\n]\n`);
   assertEquals(elements.pop(), { end: true } as never);
   return elements;
@@ -375,4 +385,317 @@ Deno.test("a directory that is replaced by a link while its tree is listed cuts 
   });
   await assertRejects(() => body.writeTo(sink), BodyError, "replaced while it was listed");
   assert(text.includes('["d19"]') && !text.includes("passwd") && !text.includes('"end"'));
+});
+
+// Lists of trees of which something vanishes meanwhile: what is removed is left out, and what has
+// only lost its place is not.
+
+/** Lists a tree, and calls a function in between; resolves to the paths. */
+type List = (root: string, meanwhile: () => void) => Promise<string[]>;
+
+const lists: readonly [name: string, list: List][] = [
+  ["of a server", async (root, meanwhile) => {
+    const paths: string[] = [];
+    for await (const entries of readTree(dirname(root), root, new Turns())) {
+      for (const { path } of entries) paths.push(path.join("/"));
+      if (entries.some(({ name }) => name === "top")) meanwhile();
+    }
+    return paths;
+  }],
+  ["of this device", async (root, meanwhile) => {
+    let isFirst = true;
+    // It is looked at between two turns.
+    const signal = Object.assign(new AbortController().signal, {
+      throwIfAborted() {
+        if (isFirst) meanwhile();
+        isFirst = false;
+      },
+    });
+    const paths: string[] = [];
+    const collect = ({ children }: Awaited<ReturnType<typeof readLocalTree>>) => {
+      for (const child of children?.values() ?? []) {
+        paths.push(child.path.join("/"));
+        collect(child);
+      }
+    };
+    collect(await readLocalTree(root, signal));
+    return paths;
+  }],
+];
+
+const DIRECTORIES = ["a", "b", "c"];
+
+const rows: readonly [what: string, isRefused: boolean, change: (root: string) => void][] = [
+  ["the root is renamed", true, (root) => Deno.renameSync(root, `${root}.away`)],
+  ["the root is replaced", true, (root) => {
+    Deno.renameSync(root, `${root}.away`);
+    Deno.mkdirSync(root);
+  }],
+  ["what holds the directories is replaced", true, (root) => {
+    Deno.renameSync(`${root}/top`, `${root}/top.away`);
+    Deno.mkdirSync(`${root}/top`);
+  }],
+  ["what holds the directories is removed", false, (root) => {
+    Deno.renameSync(`${root}/top`, `${root}.away`);
+  }],
+  ["the directories are removed", false, (root) => {
+    for (const name of DIRECTORIES) Deno.renameSync(`${root}/top/${name}`, `${root}.${name}`);
+  }],
+];
+
+for (const [name, list] of lists) {
+  for (const [what, isRefused, change] of rows) {
+    Deno.test(`a list ${name} while ${what} is ${isRefused ? "refused" : "complete"}`, async () => {
+      await using dir = await tempDir();
+      const root = `${dir.path}/root`;
+      for (const name of DIRECTORIES) {
+        await Deno.mkdir(`${root}/top/${name}`, { recursive: true });
+        makeEmptyFiles(`${root}/top/${name}`, Array.from({ length: 3000 }, (_, i) => `${i}`));
+      }
+      let isChanged = false;
+      const listed = list(await Deno.realPath(root), () => {
+        isChanged = true;
+        change(root);
+      });
+      if (isRefused) await assertRejects(() => listed, Error, "while it was listed");
+      else assert((await listed).length < 9004);
+      assertEquals(isChanged, true);
+    });
+  }
+}
+
+// Directory entries, parsed piece by piece.
+
+/** Adds the entries of a text, which comes in pieces of so many bytes, to a list. */
+function parse(text: string | Uint8Array, length = 7, parsed: DirectoryEntry[] = []) {
+  const parser = EntryParser.ofDirectory();
+  const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
+  for (let at = 0; at < bytes.length; at += length) {
+    // A piece is only valid until the next one.
+    const piece = bytes.slice(at, at + length);
+    for (const entry of parser.push(piece)) parsed.push(entry);
+    piece.fill(0);
+  }
+  parser.end();
+  return parsed;
+}
+
+Deno.test("entries written as JSON are read back, however the bytes are split", () => {
+  const makeEntry = fc.record({
+    name: fc.constantFrom(...NAMES, "}", "{", "[", '\\"}', "],"),
+    kind: fc.constantFrom("file" as const, "directory" as const),
+    size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
+    modified: fc.date({ noInvalidDate: true }),
+  });
+  const property = fc.property(
+    fc.array(makeEntry, { maxLength: 5 }),
+    fc.integer({ min: 1, max: 300 }),
+    fc.constantFrom(undefined, 1, "\t"),
+    (entries, cut, space) => {
+      assertEquals(parse(JSON.stringify(entries, null, space), cut), entries);
+    },
+  );
+  fc.assert(property, { numRuns: 200 });
+});
+
+Deno.test("an entry with an invalid name, kind, size or time is an error, and earlier ones are returned", () => {
+  const bad: Readonly<Record<string, unknown>>[] = [
+    ...["", ".", "..", "a/b", "a\0b", "x".repeat(256), "\ud800", 1, null, undefined].map((
+      name,
+    ) => ({ name })),
+    ...["symlink", "", "File", null, undefined, 1].map((kind) => ({ kind })),
+    ...[-1, 1.5, "1", null, undefined, 2 ** 53, 1e300].map((size) => ({ size })),
+    ...[
+      "",
+      "today",
+      "2024-05-06",
+      "2024-05-06T07:08:09Z",
+      "2024-13-06T07:08:09.123Z",
+      0,
+      null,
+      undefined,
+    ]
+      .map((modified) => ({ modified })),
+    ...["link", "name", "", null, 1].map((reason) => ({ reason })),
+    ...["", "x", "LINK", null, undefined, ["link"]].map((reason) => ({ kind: "other", reason })),
+    { kind: "other", reason: "link", name: "x".repeat(256) },
+    { more: { name: "a" } },
+    { more: ["a"] },
+    { more: "x".repeat(4096) },
+  ];
+  for (const fields of bad) {
+    const good = entry({ name: "good" });
+    const text = JSON.stringify([good, entry(fields)]);
+    const parsed: DirectoryEntry[] = [];
+    const error = assertThrows(() => parse(text, 7, parsed), TransferError, "bad entry");
+    const names = parsed.map(({ name }) => name);
+    assertEquals([error.code, names], ["BAD_LIST", ["good"]], text.slice(0, 200));
+  }
+});
+
+Deno.test("anything that is not an array of objects is an error", () => {
+  const e = JSON.stringify(entry());
+  const texts = [
+    "",
+    " ",
+    "{}",
+    "null",
+    e,
+    "[",
+    "[,]",
+    `[${e}`,
+    `[${e},`,
+    `[${e},]`,
+    `[${e}${e}]`,
+    `[${e}]]`,
+    `[${e}]x`,
+    `[1]`,
+    `["a"]`,
+    `[[${e}]]`,
+    `[null]`,
+    `[{"a":1 "b":2}]`,
+    `[{]`,
+    `[}]`,
+    "[]]",
+    "[] []",
+    "\ufeff[]",
+    "[{",
+    `[{"a`,
+    "[\v]",
+    `[${e.replace("file", "fi\\le")}]`,
+  ];
+  for (const text of texts) {
+    const error = assertThrows(() => parse(text), TransferError);
+    assertEquals(error.code, "BAD_LIST", text);
+  }
+  for (const text of ["[]", " [ ] \n", "\t[\r\n]"]) assertEquals(parse(text), []);
+  const long = "é".repeat(127);
+  const escaped = JSON.stringify([entry({ name: long })]).replaceAll("é", "\\u00e9");
+  assertEquals(parse(escaped).map(({ name }) => name), [long]);
+  const bytes = new Uint8Array([0x5b, 0x7b, 0x22, 0xff, 0x22, 0x7d, 0x5d]);
+  assertThrows(() => parse(bytes), TransferError, "not JSON");
+});
+
+Deno.test("an entry that can't be downloaded has a reason, and any name if the name is the reason", () => {
+  const modified = new Date(0);
+  for (const reason of ["link", "special", "unreadable", "name"] as const) {
+    for (const name of reason === "name" ? ["a", "\ufffd".repeat(255), "a\ufffd"] : ["a"]) {
+      const text = formatEntry({ name }, { kind: "other", size: 0, modified, reason });
+      assertEquals(parse(`[${text}]`), [{ name, kind: "other", size: 0, modified, reason }]);
+    }
+  }
+  const path = ["sub", "a b"];
+  assertEquals(
+    formatEntry({ path }, { kind: "file", size: 5, modified }),
+    '{"path":["sub","a b"],"kind":"file","size":5,"modified":"1970-01-01T00:00:00.000Z"}',
+  );
+});
+
+Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of files, in any order", () => {
+  const modified = new Date(0);
+  const tree = [
+    { path: ["é"], kind: "file", size: 5, modified },
+    { path: ["b"], kind: "directory", size: 4096, modified },
+    { path: ["b", "c"], kind: "other", size: 7, modified, reason: "link" },
+  ] as const;
+  const lines = [
+    '[["b","c"],"other",0,""]',
+    '[["b"],"directory",0,""]',
+    '[["é"],"file",5,"1970-01-01T00:00:00.000Z"]',
+  ];
+  const expected = createHash("sha256").update(lines.join("\n")).digest("hex");
+  assertEquals(digestTree(tree), expected);
+  assertEquals(digestTree(tree.toReversed()), expected);
+  assertEquals(digestTree([]), createHash("sha256").digest("hex"));
+});
+
+/** The entries of the text of a tree's list, in pieces of so many bytes. */
+function parseTree(text: string, length = 7, parsed: TreeEntry[] = []): TreeEntry[] {
+  const parser = EntryParser.ofTree();
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length; at += length) {
+    for (const entry of parser.push(bytes.slice(at, at + length))) parsed.push(entry);
+  }
+  parser.end();
+  return parsed;
+}
+
+Deno.test("entries of trees are read back, however the bytes are split", () => {
+  const makeEntry = fc.record({
+    path: fc.array(fc.constantFrom(...NAMES, "}", "{", "[", "]", '\\"}', "],"), { minLength: 1 }),
+    kind: fc.constantFrom("file" as const, "directory" as const),
+    size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
+    modified: fc.date({ noInvalidDate: true }),
+  });
+  const property = fc.property(
+    fc.array(makeEntry, { maxLength: 5 }),
+    fc.integer({ min: 1, max: 300 }),
+    fc.constantFrom(undefined, 1, "\t"),
+    (entries, cut, space) => {
+      const text = JSON.stringify([...entries, { end: true }], null, space);
+      assertEquals(
+        parseTree(text, cut),
+        entries.map((entry) => ({ ...entry, name: entry.path.at(-1)! })),
+      );
+    },
+  );
+  fc.assert(property, { numRuns: 200 });
+});
+
+Deno.test("the list of a tree without its last element is an error, and so is anything behind it", () => {
+  const [one] = [JSON.stringify({ ...entry(), name: undefined, path: ["a"] })];
+  assertEquals(parseTree(`[${one},{"end":true}]\n`).length, 1);
+  assertEquals(parseTree('[{"end":true}]'), []);
+  for (
+    const text of [
+      "",
+      "[",
+      "[]",
+      `[${one}]`,
+      `[${one},]`,
+      `[${one},{"end":true}`,
+      `[{"end":true},${one}]`,
+      '[{"end":true},{"end":true}]',
+      '[{"end":true}]]',
+      '[{"end":false}]',
+      "{}",
+    ]
+  ) {
+    const error = assertThrows(() => parseTree(text), TransferError);
+    assertEquals(error.code, "BAD_LIST", text);
+  }
+});
+
+Deno.test("a path of a tree is an array of names, of at most 4,096 bytes", () => {
+  const parseOne = (path: unknown, more = {}) => {
+    return parseTree(JSON.stringify([{ ...entry(), ...more, path }, { end: true }]));
+  };
+  const longest = [...new Array(16).fill("x".repeat(255)), "x"];
+  assertEquals(longest.join("/").length, 4097);
+  assertEquals(parseOne(longest.slice(1)).length, 1);
+  assertThrows(() => parseOne(longest), TransferError, "more than 4096 bytes");
+  for (const path of [undefined, null, "a", [], [1], ["a", ""], ["a", ".."], [["a"]], { a: 1 }]) {
+    assertThrows(() => parseOne(path), TransferError, "bad entry");
+  }
+  const other = { kind: "other", reason: "name" };
+  assertEquals(parseOne(["a", "x".repeat(300)], other)[0]?.reason, "name");
+  assertThrows(() => parseOne(["a".repeat(40_000)], other), TransferError, "32768 bytes");
+});
+
+Deno.test("more than 64 KiB of white space between two entries is an error", () => {
+  const lists = [(space: string) => `[${space}{`, (space: string) => `${space}[`];
+  for (const list of lists) {
+    const parser = EntryParser.ofDirectory();
+    Array.from(parser.push(new TextEncoder().encode(list(" ".repeat(65536)))));
+    assertThrows(
+      () => {
+        const space = new TextEncoder().encode(list("\n".repeat(65537)));
+        Array.from(EntryParser.ofDirectory().push(space));
+      },
+      TransferError,
+      "white space",
+    );
+  }
+  const pairs = new Array(40).fill(JSON.stringify(entry())).join(",".padEnd(60_000));
+  assertEquals(parse(`[${pairs}]`, 10_000).length, 40);
 });

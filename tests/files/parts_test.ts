@@ -1,15 +1,35 @@
-/** Parts of uploads: their owners, their number, and their lifetime. */
-import { assert, assertEquals } from "@std/assert";
-import { Body, type HeaderDict } from "@degu/degu/base";
-import { guardSession } from "@degu/internal/base/app/session.ts";
+/** Unfinished files at a server: parts, their owners, their number, and their lifetime. */
+import { Body, ChunkedBody, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
-import { entries } from "@degu/testing/directories.ts";
+import { guardSession } from "@degu/internal/base/app/session.ts";
+import { receive } from "@degu/internal/files/file_writer.ts";
+import { findRoom, makeRoom } from "@degu/internal/files/parts.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
+import { makeReserved, RESERVED, reservedPath } from "@degu/internal/files/reserved.ts";
+import { Sweeper } from "@degu/internal/files/sweeper.ts";
+import {
+  listUnfinished,
+  pathOf,
+  removeUnlocked,
+  setModified,
+  Unfinished,
+} from "@degu/internal/files/unfinished.ts";
+import { bodyOf } from "@degu/testing/bodies.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { programCommand } from "@degu/testing/programs.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { digestOf, upload } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { createHash } from "node:crypto";
+import { lstatSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+
+// Parts of uploads: their owners, their number, and their lifetime.
 
 const CONTENT = pattern(300_000);
 
@@ -254,4 +274,284 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
   admitted = true;
   const [deleted] = await files.app.handle(mkreq("DELETE", "/file"), session);
   assertEquals(deleted, 204);
+});
+
+// Unfinished files: their owners, what remains of them, and several processes that write the same
+// names.
+
+const PART = `part-${"0".repeat(32)}-${"1".repeat(64)}`;
+
+Deno.test("an unfinished file is removed unless it is kept", async () => {
+  await using dir = await tempDir();
+  const reserved = reservedPath(dir.path);
+  {
+    await using file = await Unfinished.create(dir.path);
+    assertEquals(file.mode, file.newMode);
+    const [listed, ...more] = listUnfinished(dir.path, "put-");
+    assertEquals([listed?.path, listed?.isIdle, more], [file.path, false, []]);
+    await using other = await Unfinished.create(dir.path);
+    assert(other.path !== file.path);
+    assertEquals((await entries(reserved)).length, 2);
+  }
+  assertEquals(await entries(reserved), []);
+  {
+    await using file = await Unfinished.create(dir.path);
+    file.isKept = true;
+  }
+  const [left] = listUnfinished(dir.path, "");
+  assertEquals([left?.isIdle, left?.size], [true, 0]);
+});
+
+Deno.test("a part is reopened with its content, and only its owner can read it", async () => {
+  await using dir = await tempDir();
+  const path = pathOf(dir.path, PART);
+  {
+    await using part = await Unfinished.openPart(path, dir.path);
+    await part.handle.writeFile("12345");
+    part.isKept = true;
+  }
+  assertEquals(await mode(path), 0o600);
+  await using part = await Unfinished.openPart(path, dir.path);
+  assertEquals([part.state.size, await Deno.readTextFile(path)], [5n, "12345"]);
+  await using fresh = await Unfinished.create(dir.path);
+  assertEquals(part.newMode, fresh.mode, "a file that is new gets the mode that new files have");
+});
+
+Deno.test("a part with a second hard link is not written", async () => {
+  await using dir = await tempDir();
+  const path = pathOf(dir.path, PART);
+  makeReserved(dir.path);
+  await Deno.writeTextFile(`${dir.path}/served`, "served");
+  await Deno.link(`${dir.path}/served`, path);
+  await using part = await Unfinished.openPart(path, dir.path);
+  assertEquals(part.state.size, 0n);
+  assertEquals(await Deno.readTextFile(`${dir.path}/served`), "served");
+});
+
+Deno.test("nothing else in the reserved directory is listed", async () => {
+  await using dir = await tempDir();
+  assertEquals(listUnfinished(dir.path, ""), []);
+  makeReserved(dir.path);
+  for (const name of ["notes", `put-${"0".repeat(31)}`, `${PART}.bak`]) {
+    await Deno.writeTextFile(pathOf(dir.path, name), "");
+  }
+  await Deno.mkdir(pathOf(dir.path, PART));
+  assertEquals(listUnfinished(dir.path, ""), []);
+});
+
+Deno.test("a part that another process is writing is not removed", async () => {
+  await using dir = await tempDir();
+  const path = pathOf(dir.path, PART);
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const options = { flags, args: [path, dir.path] };
+  const child = programCommand("part_writer.ts", options, "piped").spawn();
+  const stderr = new Response(child.stderr).text();
+  const reader = child.stdout.getReader();
+  assert(!(await reader.read()).done, "it must be ready");
+  const old = new Date(Date.now() - 25 * 3_600_000);
+  await Deno.utime(path, old, old);
+  const sweep = () => new Sweeper(dir.path, (message) => assert(false, message));
+  const part = { path: pathOf(dir.path, PART.replace("1", "2")), beginning: PART.slice(0, 38) };
+  sweep();
+  makeRoom(dir.path, part);
+  assertEquals(findRoom(dir.path, part, 1, 0), 0);
+  assertEquals([removeUnlocked(path), await entries(reservedPath(dir.path))], [false, [PART]]);
+  await child.stdin.close();
+  while (!(await reader.read()).done);
+  assert((await child.status).success, await stderr);
+  await stderr;
+  sweep();
+  assertEquals(await entries(reservedPath(dir.path)), []);
+  assertEquals(removeUnlocked(path), true, "it is gone already");
+});
+
+Deno.test("an old file that can't be opened is still removed", async () => {
+  await using dir = await tempDir();
+  makeReserved(dir.path);
+  const path = pathOf(dir.path, PART);
+  await Deno.writeTextFile(path, "", { mode: 0o400 });
+  assertEquals([removeUnlocked(path), await entries(reservedPath(dir.path))], [true, []]);
+});
+
+Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
+  await using dir = await tempDir();
+  const count = 50;
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const children = [0, 1].map(() => {
+    const options = { flags, args: [dir.path, `${count}`] };
+    const child = programCommand("put_new.ts", options, "piped").spawn();
+    return { child, stderr: new Response(child.stderr).text() };
+  });
+  const readers = children.map(({ child }) =>
+    child.stdout.pipeThrough(new TextDecoderStream()).getReader()
+  );
+  for (const reader of readers) await reader.read();
+  for (const { child } of children) {
+    const writer = child.stdin.getWriter();
+    await writer.write(new Uint8Array(1));
+    await writer.close();
+  }
+  const all = await Promise.all(readers.map(async (reader, i) => {
+    let text = "";
+    for (let next = await reader.read(); !next.done; next = await reader.read()) text += next.value;
+    const { success } = await children[i]!.child.status;
+    assert(success, await children[i]!.stderr);
+    await children[i]!.stderr;
+    return JSON.parse(text) as number[];
+  }));
+  for (let i = 0; i < count; i++) {
+    assertEquals(all.map((statuses) => statuses[i]!).toSorted(), [201, 412], `the file ${i}`);
+  }
+});
+
+Deno.test("a time is set to the millisecond, even before 1970", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/file`;
+  await Deno.writeTextFile(path, "text");
+  const state = lstatSync(path, { bigint: true });
+  const times = fc.date({
+    min: new Date("1902-01-01T00:00:00Z"),
+    max: new Date("2100-01-01T00:00:00Z"),
+    noInvalidDate: true,
+  });
+  fc.assert(fc.property(times, (time) => {
+    setModified(path, state, time);
+    assertEquals(Deno.statSync(path).mtime, time);
+  }));
+});
+
+Deno.test("a file that has replaced another keeps its time", async () => {
+  await using dir = await tempDir();
+  const [path, other] = [`${dir.path}/file`, `${dir.path}/other`];
+  await Deno.writeTextFile(path, "text");
+  await Deno.writeTextFile(other, "other");
+  const { mtime } = await Deno.stat(other);
+  const state = lstatSync(path, { bigint: true });
+  await Deno.rename(other, path);
+  const error = assertThrows(() => setModified(path, state, new Date(0)), Refusal);
+  assertEquals([error.status, (await Deno.stat(path)).mtime], [409, mtime]);
+});
+
+// Unfinished files that nobody has written to for a day.
+
+Deno.test("only unfinished files are removed, after 24 hours", async () => {
+  await using tree = await makeTree();
+  const reserved = `${tree.root}/${RESERVED}`;
+  await Deno.mkdir(reserved, { mode: 0o700 });
+  const hours: Record<string, number> = {
+    [`put-${"0".repeat(32)}`]: 25,
+    [`put-${"1".repeat(32)}`]: 23,
+    [`part-${"0".repeat(32)}-${"0".repeat(64)}`]: 25,
+    [`part-${"0".repeat(32)}-${"1".repeat(64)}`]: 23,
+    [`part-${"0".repeat(32)}-${"2".repeat(64)}`]: -25,
+    "put-of-somebody": 25,
+    "notes": 25,
+  };
+  for (const [name, age] of Object.entries(hours)) {
+    await Deno.writeTextFile(`${reserved}/${name}`, "text");
+    const time = new Date(Date.now() - age * 3_600_000);
+    await Deno.utime(`${reserved}/${name}`, time, time);
+  }
+  new FilesApp(tree.root, { list: true });
+  assertEquals((await entries(reserved)).length, Object.keys(hours).length, "it may only read");
+  new FilesApp(tree.root, { write: true });
+  assertEquals(await entries(reserved), [
+    "notes",
+    `part-${"0".repeat(32)}-${"1".repeat(64)}`,
+    `put-${"1".repeat(32)}`,
+    "put-of-somebody",
+  ]);
+});
+
+Deno.test("old files are looked for once an hour", async () => {
+  await using tree = await makeTree();
+  const sweeper = new Sweeper(tree.root, () => {});
+  const part = `${tree.root}/${RESERVED}/put-${"0".repeat(32)}`;
+  await Deno.mkdir(`${tree.root}/${RESERVED}`, { mode: 0o700 });
+  await Deno.writeTextFile(part, "text");
+  const time = new Date(Date.now() - 25 * 3_600_000);
+  await Deno.utime(part, time, time);
+  for (const [minutes, left] of [[0, 1], [59, 1], [61, 0]] as const) {
+    using _clock = setClockAhead(minutes * 60_000);
+    sweeper.sweepIfDue();
+    assertEquals((await entries(`${tree.root}/${RESERVED}`)).length, left, `${minutes} minutes`);
+  }
+});
+
+Deno.test("an old file that can't be removed is logged, and is not an error", () => {
+  const reports: string[] = [];
+  // The suite may read nothing there.
+  new Sweeper("/proc", (message) => void reports.push(message));
+  assertEquals(reports.length, 1);
+  assert(reports[0]?.startsWith("an old unfinished file can't be removed: NotCapable"), reports[0]);
+});
+
+// Writing bodies to a file.
+
+/** An empty file, and what is in it. */
+async function openEmpty() {
+  const dir = await tempDir();
+  const handle = await open(`${dir.path}/file`, "w+");
+  return {
+    path: `${dir.path}/file`,
+    handle,
+    content: () => Deno.readFile(`${dir.path}/file`),
+    [Symbol.asyncDispose]: async () => {
+      await handle.close();
+      await dir[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const noLimit = (file: { path: string; handle: FileHandle }) => ({
+  file,
+  start: 0,
+  limit: Infinity,
+  length: null,
+  hash: null,
+});
+
+Deno.test("a body is written and hashed unchanged, however it is split", async () => {
+  const lengths = fc.array(fc.integer({ min: 1, max: 700_000 }), { maxLength: 4 });
+  const property = fc.asyncProperty(lengths, fc.nat(3), async (lengths, start) => {
+    await using file = await openEmpty();
+    const content = pattern(lengths.reduce((sum, length) => sum + length, 10));
+    const hash = createHash("sha256");
+    const body = bodyOf(content, lengths);
+    const limit = start + content.length;
+    await receive(body, { file, start, limit, length: limit, hash });
+    const expected = createHash("sha256").update(content).digest("hex");
+    assertEquals(hash.digest("hex"), expected);
+    const written = createHash("sha256").update((await file.content()).subarray(start));
+    assertEquals(written.digest("hex"), expected);
+  });
+  await fc.assert(property, { numRuns: 20 });
+});
+
+Deno.test("a null body leaves the file unchanged", async () => {
+  await using file = await openEmpty();
+  await receive(null, noLimit(file));
+  assertEquals(await file.content(), new Uint8Array(0));
+});
+
+Deno.test("a body that exceeds its limit is refused", async () => {
+  await using file = await openEmpty();
+  const body = bodyOf(pattern(100_000), []);
+  const receiving = () => receive(body, { ...noLimit(file), limit: 99_999 });
+  assertEquals((await assertRejects(receiving, Refusal)).status, 413);
+  const stream = ReadableStream.from([new TextEncoder().encode("5\r\n12345\r\n0\r\n\r\n")]);
+  const chunked = () => receive(new ChunkedBody(stream), { ...noLimit(file), start: 2, limit: 6 });
+  assertEquals((await assertRejects(chunked, Refusal)).status, 413);
+});
+
+Deno.test("what was received before a body failed is in the file", async () => {
+  await using file = await openEmpty();
+  const failure = new Error("cut");
+  const content = pattern(2_000_000);
+  const body = bodyOf(content, [600_000, 700_000], failure);
+  const error = await receive(body, noLimit(file)).catch((error) => error);
+  assertEquals(error, failure);
+  const written = await file.content();
+  assertEquals(written.length, 1_300_000);
+  assertEquals(written.every((byte, i) => byte === content[i]), true);
 });

@@ -1,10 +1,22 @@
-/** upload: whole files, and what a call checks, reports and leaves. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { FilesApp } from "@degu/degu/files";
-import { fileUri, TransferError, type TransferProgress, upload } from "@degu/degu/files";
-import { entries } from "@degu/testing/directories.ts";
-import { makeFifo } from "@degu/testing/special_files.ts";
+/** upload: whole files, files that change, broken connections, headers, and responses of other servers. */
+import type { AppFunction } from "@degu/degu";
+import { BodyIter, type HeaderDict } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { FilesApp, fileUri, TransferError, type TransferProgress, upload } from "@degu/degu/files";
+import { Refusal } from "@degu/internal/files/refusal.ts";
+import { SourceFile } from "@degu/internal/files/source_file.ts";
+import { readUploadHeaders } from "@degu/internal/files/upload_headers.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { pattern } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { createHash } from "node:crypto";
+
+// upload: whole files, and what a call checks, reports and leaves.
 
 const SIZES = [0, 1, 65535, 65536, 1048575, 1048576, 1048577, 3_000_000];
 const writable = (dir: string) => new FilesApp(dir, { write: true });
@@ -164,4 +176,329 @@ Deno.test("replace: false works the same over a connection, which is kept if an 
     await Deno.writeFile(file, randomBytes(size + 1));
     assertEquals((await assertRejects(put, TransferError)).status, 412);
   }
+});
+
+// upload: files that change, calls that are aborted, and responses of other servers.
+
+const SIZE = 20_000_000;
+
+/** An app before a FilesApp that does something once some of a body has arrived. */
+function interfering(dir: string, interfere: () => Promise<void> | void): AppFunction {
+  const app = new FilesApp(dir, { write: true });
+  return async (request, session, api) => {
+    if (request.method === "PUT") await interfere();
+    return await app.handle(request, session, api);
+  };
+}
+
+async function overwrite(path: string, at: number): Promise<void> {
+  using file = await Deno.open(path, { write: true });
+  await file.seek(at, Deno.SeekMode.Start);
+  await file.write(new Uint8Array(10));
+}
+
+Deno.test("a file that changes while it is sent is a clear error, and not visible at the server", async (t) => {
+  const changes: Record<string, (path: string) => Promise<void>> = {
+    "overwritten at its end": (path) => overwrite(path, SIZE - 10),
+    "overwritten at its beginning": (path) => overwrite(path, 0),
+    "cut": (path) => Deno.truncate(path, 1000),
+  };
+  for (const [name, change] of Object.entries(changes)) {
+    for (const options of [{}, { verify: false }]) {
+      await t.step(`${name}, ${JSON.stringify(options)}`, async () => {
+        let path = "";
+        await using files = await serveFiles((dir) => interfering(dir, () => change(path)));
+        path = `${files.here}/file`;
+        await Deno.writeFile(path, randomBytes(SIZE));
+        await Deno.utime(path, new Date(1e12), new Date(1e12));
+        const failed = () => upload(files.client, path, "/copy", options);
+        const error = await assertRejects(failed, TransferError, "changed while it was moved");
+        assertEquals(error.code, "CHANGED");
+        assert(error.message.includes(path), error.message);
+        assertEquals(await visible(files.there), []);
+      });
+    }
+  }
+});
+
+Deno.test("data that is appended to a file while it is sent is ignored", async () => {
+  let path = "";
+  const append = () => Deno.writeFile(path, new Uint8Array(100), { append: true });
+  await using files = await serveFiles((dir) => interfering(dir, append));
+  path = `${files.here}/file`;
+  const content = randomBytes(SIZE);
+  await Deno.writeFile(path, content);
+  assertEquals((await upload(files.client, path, "/copy")).total, SIZE);
+  assert((await Deno.readFile(`${files.there}/copy`)).every((byte, i) => byte === content[i]));
+});
+
+Deno.test("a signal aborts an upload with its reason, and the next call resumes it", async () => {
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  await using files = await serveFiles((dir) => interfering(dir, () => controller.abort(reason)));
+  const path = `${files.here}/file`;
+  await Deno.writeFile(path, randomBytes(SIZE));
+  const { signal } = controller;
+  assertEquals(
+    await assertRejects(() => upload(files.client, path, "/f", { signal }), Error),
+    reason,
+  );
+  assertEquals(await visible(files.there), []);
+  const { total, sha256 } = await upload(files.client, path, "/f");
+  assertEquals([total, sha256?.length], [SIZE, 64]);
+});
+
+// ───────────────────────── answers
+
+interface Answers {
+  readonly head?: [number, HeaderDict];
+  readonly put?: [number, HeaderDict];
+}
+
+const OFFSET = { "upload-offset": "0" };
+
+async function uploadTo(answers: Answers): Promise<TransferError> {
+  await using serving = serve(async ({ method, body, headers }) => {
+    await body?.bytes();
+    const echo = { "repr-digest": `${headers["repr-digest"]}` };
+    const [status, fields] = (method === "HEAD" ? answers.head : answers.put) ??
+      (method === "HEAD" ? [200, OFFSET] : [201, echo]);
+    return [status, "Answer", fields, method === "HEAD" ? null : new Uint8Array(3)];
+  });
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/f`, "hello");
+  const uploading = () => upload(serving.makeClient(), `${dir.path}/f`, "/f");
+  return await assertRejects(uploading, TransferError);
+}
+
+Deno.test("responses of other servers are refused if they are not reliable", async () => {
+  const refused: [Answers, string, string][] = [
+    [{ head: [200, {}] }, "UNEXPECTED_RESPONSE", "write: true"],
+    [{ head: [200, { "upload-offset": "6" }] }, "UNEXPECTED_RESPONSE", "how much"],
+    [{ head: [200, { "upload-offset": "-1" }] }, "UNEXPECTED_RESPONSE", "how much"],
+    [{ head: [200, { "upload-offset": "01" }] }, "UNEXPECTED_RESPONSE", "how much"],
+    [{ head: [404, {}] }, "STATUS", "write: true"],
+    [{ head: [301, {}] }, "STATUS", "301"],
+    [{ put: [201, {}] }, "UNEXPECTED_RESPONSE", "verify: false"],
+    [
+      { put: [201, { "repr-digest": "sha-256=:AA==:" }] },
+      "UNEXPECTED_RESPONSE",
+      "invalid repr-digest",
+    ],
+    [
+      { put: [201, { "repr-digest": `sha-256=:${"A".repeat(43)}=:` }] },
+      "DIGEST_MISMATCH",
+      "SHA-256",
+    ],
+    [{ put: [200, {}] }, "STATUS", "200"],
+    [{ put: [400, {}] }, "STATUS", "may have changed"],
+    [{ put: [403, {}] }, "STATUS", "may not write"],
+    [{ put: [405, {}] }, "STATUS", "write: true"],
+    [{ put: [409, {}] }, "STATUS", "directory is in the way"],
+    [{ put: [409, OFFSET] }, "STATUS", "another part"],
+    [{ put: [412, {}] }, "STATUS", "the file already exists"],
+    [{ put: [413, {}] }, "STATUS", "maxBytes"],
+    [{ put: [503, {}] }, "STATUS", "its log"],
+    [{ put: [507, {}] }, "STATUS", "no space left"],
+  ];
+  for (const [answers, code, message] of refused) {
+    const error = await uploadTo(answers);
+    assertEquals(error.code, code, error.message);
+    assert(error.message.includes(message) && error.message.includes('"/f"'), error.message);
+    const [status] = answers.put ?? answers.head!;
+    assertEquals(error.status, code === "STATUS" ? status : null);
+  }
+});
+
+Deno.test("a different offset is used once", async () => {
+  const offsets: string[] = [];
+  let conflicts = 1;
+  await using serving = serve(async ({ method, body, headers }) => {
+    const bytes = await body?.bytes();
+    if (method === "HEAD") return [200, "OK", { "upload-offset": "4" }, null];
+    offsets.push(`${headers["upload-offset"]} ${bytes?.length}`);
+    if (conflicts-- > 0) return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(0)];
+    return [201, "Created", { "repr-digest": `${headers["repr-digest"]}` }, new Uint8Array(0)];
+  });
+  await using dir = await tempDir();
+  const file = `${dir.path}/f`;
+  await Deno.writeTextFile(file, "hello");
+  const result = await upload(serving.makeClient(), file, "/f");
+  assertEquals([result.bytes, result.resumedFrom, offsets], [3, 2, ["4 1", "2 3"]]);
+  conflicts = 1;
+  using conn = await serving.makeClient().connect();
+  assertEquals((await upload(conn, file, "/f")).resumedFrom, 2);
+  conflicts = 2;
+  const failed = () => upload(serving.makeClient(), file, "/f");
+  assertEquals((await assertRejects(failed, TransferError)).status, 409);
+});
+
+// upload: connections that break.
+
+const CUT_SIZE = 3_000_000;
+const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
+
+Deno.test("an upload over a connection that breaks repeatedly arrives", async () => {
+  using _later = setClockAhead();
+  await using files = await serveFiles(both);
+  const content = randomBytes(CUT_SIZE);
+  await Deno.writeFile(`${files.here}/file`, content);
+  await using relay = new CuttingRelay(files.serving.address);
+  const client = new Client(relay.address, { timeout: 10 });
+  let before = 0;
+  for (let calls = 1;; calls++) {
+    assert(calls < 100, `no progress at ${before}`);
+    relay.cutAfter(calls === 20 ? Infinity : 3000 + Math.floor(Math.random() * CUT_SIZE / 5));
+    try {
+      const { resumedFrom, sha256: digest } = await upload(client, `${files.here}/file`, "/file");
+      assert(resumedFrom >= before, `${resumedFrom} after ${before}`);
+      assertEquals(digest, await sha256(content));
+      before = resumedFrom;
+      break;
+    } catch (error) {
+      assert(!(error instanceof TransferError), Deno.inspect(error));
+    }
+    if ((await visible(files.there)).length === 0) continue;
+    // Only the answer was lost.
+    before = CUT_SIZE;
+  }
+  assert(before > 0, "nothing was resumed");
+  assertEquals(await Deno.readFile(`${files.there}/file`), content);
+  assertEquals(await partsOf(files.there), []);
+});
+
+// The headers of uploads.
+
+const NONE = { digest: null, modified: null, offset: null, length: null, version: null };
+
+Deno.test("headers that are present are read", () => {
+  assertEquals(readUploadHeaders({}), NONE);
+  assertEquals(readUploadHeaders({ "content-type": "text/plain", etag: '"x"' }), NONE);
+  const all = {
+    "repr-digest": `sha-256=:${"A".repeat(43)}=:`,
+    "upload-modified": "2024-02-29T01:02:03.456Z",
+    "upload-offset": "0",
+    "upload-length": `${Number.MAX_SAFE_INTEGER}`,
+    "upload-version": "0123456789abcdef".repeat(4),
+  };
+  assertEquals(readUploadHeaders(all), {
+    digest: "0".repeat(64),
+    modified: new Date("2024-02-29T01:02:03.456Z"),
+    offset: 0,
+    length: Number.MAX_SAFE_INTEGER,
+    version: "0123456789abcdef".repeat(4),
+  });
+  const whole = readUploadHeaders({ "upload-modified": "2024-02-29T01:02:03Z" });
+  assertEquals(whole.modified, new Date("2024-02-29T01:02:03Z"));
+  // Of a digest by another algorithm nothing is known.
+  assertEquals(readUploadHeaders({ "repr-digest": "sha-512=:AA==:" }).digest, null);
+});
+
+Deno.test("a malformed header is refused by its name", () => {
+  const counts = ["", "-1", "+1", "01", "1.0", "1e3", " 1", "9007199254740992", "0x1"];
+  const bad: Record<string, string[]> = {
+    "repr-digest": ["", "sha-256", "sha-256=AA==", "sha-256=:AA==:", "sha-256=:!:"],
+    "upload-modified": [
+      "",
+      "2024-02-29",
+      "2024-02-30T00:00:00Z",
+      "2024-02-29T00:00:00",
+      "2024-02-29T00:00:00.1Z",
+      "2024-02-29T24:00:00Z",
+      "2024-02-29T00:00:00+01:00",
+      "Thu, 29 Feb 2024 00:00:00 GMT",
+    ],
+    "upload-offset": counts,
+    "upload-length": counts,
+    "upload-version": ["", "A", "g", " a", "a a", "a".repeat(65)],
+  };
+  for (const [name, values] of Object.entries(bad)) {
+    for (const value of values) {
+      const read = () => readUploadHeaders({ [name]: value });
+      assertEquals(assertThrows(read, Refusal, name, `${name}: ${value}`).status, 400);
+    }
+  }
+});
+
+// The file that an upload reads.
+
+const READ_SIZES = [0, 1, 1048576, 1048577, 2_500_000];
+
+/** All bytes of the body of a source. */
+async function readFrom(source: SourceFile, offset: number): Promise<Uint8Array> {
+  const sent: number[] = [];
+  const body = await source.body(offset, (count) => void sent.push(count));
+  if (body instanceof Uint8Array) return body;
+  assert(body instanceof BodyIter);
+  const all = new Uint8Array(source.size - offset);
+  let at = 0;
+  const write = (piece: Uint8Array) => {
+    all.set(piece, at);
+    at += piece.length;
+  };
+  await body.writeTo(new WritableStream({ write }));
+  assertEquals([at, sent.reduce((sum, count) => sum + count, 0)], [all.length, all.length]);
+  return all;
+}
+
+Deno.test("a file of any size is hashed, and read from any offset, as often as needed", async () => {
+  await using dir = await tempDir();
+  for (const size of READ_SIZES) {
+    const content = pattern(size);
+    await Deno.writeFile(`${dir.path}/f`, content);
+    await using source = await SourceFile.open(`${dir.path}/f`);
+    assertEquals(source.size, size);
+    const digest = createHash("sha256").update(content).digest("hex");
+    for (const offset of [0, Math.floor(size / 3), size]) {
+      assertEquals(await source.hash(undefined), digest);
+      const rest = await readFrom(source, offset);
+      assert(
+        rest.length === size - offset && rest.every((byte, i) => byte === content[offset + i]),
+      );
+    }
+  }
+});
+
+Deno.test("only a regular file can be the source, even through a link", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/f`, "12345");
+  await makeLinks({ [`${dir.path}/link`]: "f", [`${dir.path}/up`]: "." });
+  await using source = await SourceFile.open(`${dir.path}/link`);
+  assertEquals(source.size, 5);
+  for (const name of ["", "/up"]) {
+    const opening = () => SourceFile.open(`${dir.path}${name}`);
+    await assertRejects(opening, Deno.errors.IsADirectory, "one by one");
+  }
+  await assertRejects(() => SourceFile.open(`${dir.path}/none`), Deno.errors.NotFound);
+  if (await makeFifo(`${dir.path}/fifo`)) {
+    await assertRejects(() => SourceFile.open(`${dir.path}/fifo`), RangeError, "regular file");
+  }
+});
+
+Deno.test("a file that was overwritten or truncated never reaches its end", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/f`;
+  const changes = [
+    () => Deno.writeFile(path, pattern(2_500_000).toReversed()),
+    () => Deno.truncate(path, 10),
+  ];
+  for (const change of changes) {
+    await Deno.writeFile(path, pattern(2_500_000));
+    await Deno.utime(path, new Date(1e12), new Date(1e12));
+    await using source = await SourceFile.open(path);
+    await change();
+    const error = await assertRejects(() => source.hash(undefined), TransferError, path);
+    assertEquals(error.code, "CHANGED");
+    await assertRejects(() => readFrom(source, 5), TransferError, "changed while it was moved");
+  }
+});
+
+Deno.test("appended data is ignored", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/f`;
+  await Deno.writeFile(path, pattern(2_500_000));
+  await using source = await SourceFile.open(path);
+  await Deno.writeFile(path, new Uint8Array(10), { append: true });
+  const digest = createHash("sha256").update(pattern(2_500_000)).digest("hex");
+  assertEquals([await source.hash(undefined), source.size], [digest, 2_500_000]);
 });

@@ -1,13 +1,19 @@
-/** Both ends in separate processes. */
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import { TextLineStream } from "@std/streams";
+/** Processes: signals, resources, upgrades. */
 import type { Address } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
-import { programCommand } from "@degu/testing/programs.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
+import { programCommand, runProgram } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
+import { read } from "@degu/testing/tree.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import { TextLineStream } from "@std/streams";
+
+// Both ends in separate processes.
 
 /** A server in another process. */
 async function startProcess(
@@ -65,4 +71,242 @@ Deno.test("a server in another process, at every kind of address", async () => {
     await assertRejects(() => new Client(place).connect());
   }));
   await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
+});
+
+// The program of docs/operations.md: how it responds to the signals of a service manager.
+
+/** What the page does in place of a service manager. */
+const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit this';
+/** Seconds: the program is compiled first. */
+const PATIENCE = 20;
+
+/** The code below a heading, made to say when it listens. */
+async function programBelow(heading: string): Promise<string> {
+  const page = await read("docs/operations.md");
+  const [, code = ""] = /```ts\n([^]*?)```/.exec(page.slice(page.indexOf(heading))) ?? [];
+  assert(code.includes(OWN_SIGNAL), "the program of the page is another one");
+  return code.replace(OWN_SIGNAL, 'console.log("ready");');
+}
+
+/** Waits for lines of a stream, each in its turn. */
+function lineReader(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  return {
+    async waitFor(what: string): Promise<void> {
+      while (!text.includes(what)) {
+        const { done, value } = await within(reader.read(), what, PATIENCE);
+        if (done) throw new Error(`the program ended: ${text}`);
+        text += value;
+      }
+      text = text.slice(text.indexOf(what) + what.length);
+    },
+    [Symbol.asyncDispose]: () => reader.cancel(),
+  };
+}
+
+/** The files below a directory. */
+async function filesBelow(dir: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(dir)) {
+    const path = `${dir}/${name}`;
+    if (isDirectory) found.push(...await filesBelow(path));
+    else found.push(path);
+  }
+  return found;
+}
+
+Deno.test({
+  name: "SIGHUP reloads the files or keeps the current context, and SIGTERM shuts down gracefully",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using dir = await tempDir();
+    const flags = [
+      "--allow-net=127.0.0.1",
+      `--allow-read=${dir.path}`,
+      `--allow-write=${dir.path}`,
+    ];
+    const script = await programBelow("## Signals");
+    const child = await spawnScript(script, flags, { TMPDIR: dir.path });
+    const ended = child.status;
+    try {
+      await using stdout = lineReader(child.stdout);
+      await using stderr = lineReader(child.stderr);
+      await stdout.waitFor("ready");
+
+      child.kill("SIGHUP");
+      await stdout.waitFor("loaded again");
+
+      const files = await filesBelow(dir.path);
+      const texts = await Promise.all(files.map((path) => Deno.readTextFile(path)));
+      for (const path of files) await Deno.writeTextFile(path, "no certificate");
+      child.kill("SIGHUP");
+      await stderr.waitFor("stay in force");
+
+      for (const [i, path] of files.entries()) await Deno.writeTextFile(path, texts[i]!);
+      child.kill("SIGHUP");
+      await stdout.waitFor("loaded again");
+
+      child.kill("SIGTERM");
+      assertEquals((await within(ended, "the program ends", PATIENCE)).code, 0);
+    } finally {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await ended;
+    }
+  },
+});
+
+// Few file descriptors and slow readers, measured in separate processes.
+
+/** Runs a command with few file descriptors. */
+const FEW_DESCRIPTORS = `
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (90, 90))
+os.execv(sys.argv[1], sys.argv[1:])
+`;
+
+Deno.test("a server that runs out of file descriptors continues, and accepts again", async (t) => {
+  await using pki = await TempPKI.create();
+  await using dir = await tempDir();
+  const { serverSslconfig, clientSslconfig } = pki;
+  const trust = { serverSslconfig, clientSslconfig };
+  const tcp = ["127.0.0.1", 0];
+  const rows: readonly (readonly [string, unknown])[] = [
+    ["a port", { address: tcp }],
+    ["a path", { address: join(dir.path, "plain") }],
+    ["a port, over TLS", { address: tcp, trust }],
+    ["a path, over TLS", { address: join(dir.path, "tls"), trust }],
+  ];
+  const permissions = ["--allow-net", "--allow-read", `--allow-write=${dir.path}`];
+  const through = ["python3", "-c", FEW_DESCRIPTORS];
+  for (const [name, task] of rows) {
+    await t.step(name, async () => {
+      const args = [JSON.stringify(task)];
+      const output = await runProgram("few_descriptors.ts", { flags: permissions, args, through });
+      const { opened, answered, status, warnings, errors } = JSON.parse(output);
+      assert(opened > 5 && opened < 90, `${opened} connections`);
+      assertEquals([answered, status, errors], [200, 200, []]);
+      // `node:net`, which listens at ports for TLS, tells nobody that it has stopped.
+      if (name !== "a port, over TLS") assert(warnings > 0, "nothing was said");
+      assert(warnings < 10, `${warnings} warnings`);
+    });
+  }
+});
+
+Deno.test("failed handshakes hold no memory, whatever the timeout", async () => {
+  await using pki = await TempPKI.create();
+  const { serverSslconfig, clientSslconfig } = pki;
+  const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
+  const outputs = await Promise.all([30, null].map((timeout) => {
+    const args = [JSON.stringify({ serverSslconfig, clientSslconfig, timeout })];
+    return runProgram("failing_handshakes.ts", { flags, args, patience: 40 });
+  }));
+  for (const output of outputs) {
+    const { failed, growth } = JSON.parse(output);
+    assertEquals(failed, 0, "handshakes that have not failed");
+    // Of 360 that have; each that is kept takes 9 KB.
+    assert(growth < 1_000_000, `${growth} bytes`);
+  }
+});
+
+Deno.test("a slow reader occupies the socket, and memory use stays flat", async (t) => {
+  const found: Record<string, number> = JSON.parse(
+    await runProgram("flat_memory.ts", { flags: ["--allow-net"], patience: 30 }),
+  );
+  for (const [what, mebibytes] of Object.entries(found)) {
+    // Buffers of the kernel are what is ahead of a reader.
+    const most = what === "growth of the peak" ? 64 : 24;
+    await t.step(`${what}: at most ${most} MiB`, () => {
+      assert(mebibytes <= most, `${mebibytes} MiB`);
+    });
+  }
+});
+
+Deno.test("collecting a body in chunks of one byte takes memory for its data, not for its chunks", async (t) => {
+  const output = await runProgram("tiny_chunks.ts", { flags: ["--v8-flags=--expose-gc"] });
+  const found: Record<string, { data: number; held: number }> = JSON.parse(output);
+  for (const [way, { data, held }] of Object.entries(found)) {
+    await t.step(way, () => assert(held < 4 * data + 1048576, `${held} bytes for ${data}`));
+  }
+});
+
+// A pool that is replaced by that of another process, on the same port, while clients continue.
+
+/** A pool in a process of its own. */
+class PoolProcess implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #stderr: Promise<string>;
+
+  private constructor(child: Deno.ChildProcess, readonly address: Address) {
+    this.#child = child;
+    this.#stderr = new Response(child.stderr).text();
+  }
+
+  static async start(address: Address, sslconfig: object): Promise<PoolProcess> {
+    const offline = new URL("../support/offline/import_map.json", import.meta.url).pathname;
+    const flags = [
+      "--allow-net=127.0.0.1",
+      "--allow-read",
+      `--import-map=${offline}`,
+    ];
+    const args = [JSON.stringify({ address, sslconfig })];
+    const child = programCommand("pool.ts", { flags, args }, "piped").spawn();
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const { value = "" } = await within(reader.read(), "the pool serves", PATIENCE);
+    await reader.cancel();
+    return new PoolProcess(child, JSON.parse(value));
+  }
+
+  /** Shuts it down; resolves when the process has ended by itself. */
+  async shutdown(): Promise<void> {
+    await this.#child.stdin.close();
+    const { success } = await within(this.#child.status, "the process ends", PATIENCE);
+    assert(success, await this.#stderr);
+    assertEquals(await this.#stderr, "");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#child.status;
+    await this.#stderr;
+  }
+}
+
+Deno.test("a second process takes over the port before the first one leaves: every client is served", async () => {
+  await using pki = await TempPKI.create();
+  await using old = await PoolProcess.start(["127.0.0.1", 0], pki.serverSslconfig);
+  const client = new SSLClient(pki.clientSslconfig, old.address, { timeout: PATIENCE });
+  let left = Infinity;
+  let cut = 0;
+  const refused: string[] = [];
+  // A new connection for each request; one that is cut before it is served is made again.
+  const ask = async () => {
+    while (left > 0) {
+      try {
+        const { body } = await client.request("GET", "/");
+        await body!.bytes();
+        left--;
+      } catch (error) {
+        cut++;
+        if (error instanceof Deno.errors.ConnectionRefused) refused.push(String(error));
+        assert(cut <= 20, `${cut} connections were cut; ${error}`);
+      }
+    }
+  };
+  const asking = Array.from({ length: 4 }, ask);
+  await using next = await PoolProcess.start(old.address, pki.serverSslconfig);
+  assertEquals(next.address, old.address);
+  await old.shutdown();
+  left = 200;
+  await within(Promise.all(asking), "every request is answered", PATIENCE);
+  assertEquals(refused, []);
+  await next.shutdown();
 });

@@ -263,7 +263,7 @@ Deno.test("a body that is not allowed is never read as the answer to a later req
   }
 });
 
-// tests/base/wire/sockets_test.ts has the rules of first lines and headers.
+// tests/base/wire/framing_test.ts has the rules of first lines and headers.
 Deno.test("an invalid response closes the connection, and the peer is sent nothing", async (t) => {
   const rows: readonly (readonly [method: "GET" | "HEAD", bytes: string, ...codes: string[]])[] = [
     ["GET", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "UNEXPECTED_STATUS"],

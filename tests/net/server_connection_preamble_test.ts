@@ -81,7 +81,7 @@ Deno.test("a stream of requests that is cut after any byte gets the responses to
   assertEquals(status, 200);
 });
 
-// tests/base/wire/sockets_test.ts has the rules of first lines and headers.
+// tests/base/wire/framing_test.ts has the rules of first lines and headers.
 Deno.test("what is no preamble, or the end of none, closes the connection without a byte, and is only logged", async (t) => {
   const rows: readonly string[] = [
     "\r\n\r\n",

@@ -1,11 +1,13 @@
-/** A pool: its workers share a port, run any app, and shut down gracefully. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { threadId } from "node:worker_threads";
+/** A pool: its options, its port, its trust, and how it shuts down. */
+import { type Address, DeguError } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
-import { ServerPool } from "@degu/degu/pool";
 import { createDevicePki } from "@degu/degu/device";
+import { TempPKI } from "@degu/degu/misc";
+import { ServerPool } from "@degu/degu/pool";
 import { Server } from "@degu/degu/server";
+import { checkPool } from "@degu/internal/pool/server_pool.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
 import {
   appOf,
   askThread,
@@ -17,6 +19,11 @@ import {
 import { listenAgain } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { threadId } from "node:worker_threads";
+
+// A pool: its workers share a port, run any app, and shut down gracefully.
 
 Deno.test("the kernel distributes connections over all workers, none of which is this thread", async () => {
   await using pooling = await servePool();
@@ -208,4 +215,254 @@ Deno.test("if the address is in use, or a worker can't start, start() leaves not
     "not again",
   );
   assertEquals(logger.lines, []);
+});
+
+// What a pool refuses, and how start() fails: with a clear error, and leaving nothing behind.
+
+const anywhere: Address = ["127.0.0.1", 0];
+
+Deno.test("an invalid argument or option rejects", async (t) => {
+  const app = appOf("app");
+  const relative = { module: "./app.ts", name: "app" };
+  const rows: [args: unknown[], error: new () => Error, words: string][] = [
+    [[5, app], TypeError, "address"],
+    [[["localhost", 0], app], RangeError, "an IPv4 or IPv6 address"],
+    [[anywhere], TypeError, "app: must be an object with module and name"],
+    [[anywhere, null], TypeError, "app: must be an object with module and name"],
+    [[anywhere, () => {}], TypeError, "app: must be an object with module and name"],
+    [[anywhere, { module: app.module }], TypeError, "app: must be an object with module and name"],
+    [[anywhere, { ...app, arguments: [] }], TypeError, 'app: unknown option "arguments"'],
+    [[anywhere, { ...app, args: "x" }], TypeError, "app.args: must be an array; got string"],
+    [[anywhere, { ...app, args: [() => {}] }], DOMException, "could not be cloned"],
+    [[anywhere, relative], RangeError, "app.module: must be an absolute URL"],
+    [[anywhere, app, null], TypeError, "options: must be an object"],
+    [[anywhere, app, { worker: 2 }], TypeError, 'options: unknown option "worker"'],
+    [[anywhere, app, { workers: "2" }], TypeError, "workers: must be a number"],
+    [[anywhere, app, { workers: 0 }], RangeError, "workers: must be an integer from 1 to 256"],
+    [[anywhere, app, { workers: 1.5 }], RangeError, "workers: must be an integer from 1 to 256"],
+    [[anywhere, app, { workers: 257 }], RangeError, "workers: must be an integer from 1 to 256"],
+    [[anywhere, app, { workers: NaN }], RangeError, "workers: must be an integer from 1 to 256"],
+    [["/run/socket", app, { workers: 2 }], RangeError, "workers: must be 1 for a Unix socket"],
+    [[new Uint8Array(), app, { workers: 2 }], RangeError, "workers: must be 1 for a Unix socket"],
+    [["/run/socket", app, { workers: "1" }], TypeError, "workers: must be a number"],
+    [[anywhere, app, { logger: {} }], TypeError, "logger: must be an object with the method debug"],
+    [[anywhere, app, { server: null }], TypeError, "options: must be an object"],
+    [[anywhere, app, { server: { logger: console } }], TypeError, "options.server.logger"],
+    [[anywhere, app, { server: { onExchange() {} } }], TypeError, "options.server.onExchange"],
+    [[anywhere, app, { onExchange() {} }], TypeError, "options.onExchange: must be an object with"],
+    [
+      [anywhere, app, { onExchange: null }],
+      TypeError,
+      "options.onExchange: must be an object with",
+    ],
+    [[anywhere, app, { onExchange: relative }], RangeError, "options.onExchange.module: must be"],
+    [[anywhere, app, { onExchange: { ...app, args: [] } }], TypeError, 'unknown option "args"'],
+    [[anywhere, app, { server: { maxRequests: 0 } }], RangeError, "maxRequests"],
+    [[anywhere, app, { server: { unknown: 0 } }], TypeError, 'unknown option "unknown"'],
+    [[anywhere, app, { workers: 1, sslconfig: {} }], TypeError, "certFile"],
+  ];
+  for (const [args, Class, words] of rows) {
+    await t.step(words, async () => {
+      const what = Deno.inspect(args);
+      const error = await rejectionOf(Reflect.apply(ServerPool.start, ServerPool, args), what);
+      assert(error instanceof Class, Deno.inspect(error));
+      assertStringIncludes(`${(error as Error).message}`, words);
+    });
+  }
+});
+
+Deno.test("two workers without TLS need --unstable-net, and its absence is an error instead of a crash", async () => {
+  const error = await rejectionOf(ServerPool.start(anywhere, appOf("app"), { workers: 2 }), "");
+  assert(error instanceof Error);
+  assertEquals(error.name, "DeguError");
+  assertStringIncludes(error.message, "--unstable-net");
+});
+
+Deno.test("by default there are as many workers as cores, and one for a Unix socket", async () => {
+  await using pki = await TempPKI.create();
+  const options = { sslconfig: pki.serverSslconfig };
+  const { hardwareConcurrency } = navigator;
+  assertEquals(checkPool(anywhere, appOf("app"), options).workers, hardwareConcurrency);
+  assertEquals(checkPool("/run/socket", appOf("app"), options).workers, 1);
+  assertEquals(checkPool(anywhere, appOf("app"), { ...options, workers: 256 }).workers, 256);
+  const undefinedOptions = {
+    workers: undefined,
+    sslconfig: undefined,
+    logger: undefined,
+    onExchange: undefined,
+    server: { timeout: undefined, logger: undefined, onExchange: undefined },
+  };
+  assertEquals(checkPool("/run/socket", appOf("app"), undefinedOptions).sslconfig, null);
+});
+
+Deno.test("start() rejects with the error of a worker, and nothing is left running", async (t) => {
+  await using pki = await TempPKI.create();
+  const logger = new RecordingLogger();
+  const options = { workers: 2, sslconfig: pki.serverSslconfig, logger };
+  const code = (text: string) => `data:text/javascript,${encodeURIComponent(text)}`;
+  const missing = new URL("./missing.ts", import.meta.url);
+  const rows: [app: Parameters<typeof appOf>[0] | object, name: string, words: string][] = [
+    [{ module: missing, name: "app" }, "TypeError", "missing.ts"],
+    [appOf("missing"), "TypeError", 'has no export "missing"'],
+    [{ module: code("throw new RangeError('at import')"), name: "app" }, "RangeError", "at import"],
+    [{ module: code("export const ("), name: "app" }, "TypeError", "SyntaxError"],
+    [
+      { module: code("Deno.exit(3); await new Promise(() => {})"), name: "app" },
+      "DeguError",
+      "has ended by itself, as with Deno.exit(), with exit code 3",
+    ],
+    [appOf("constant"), "TypeError", "app: must be"],
+    [appOf("constant", []), "TypeError", "must be a function or a class if there are args"],
+    [appOf("buildAnswer", []), "TypeError", "returned an array, as an app does"],
+    [appOf("buildFailing", []), "RangeError", "there is no such database"],
+    [appOf("buildExiting", []), "DeguError", "a worker of the pool has ended by itself"],
+  ];
+  for (const [app, name, words] of rows) {
+    await t.step(`${name}: ${words}`, async () => {
+      const started = Reflect.apply(ServerPool.start, ServerPool, [anywhere, app, options]);
+      const error = await rejectionOf(within(started, "it rejects", 20), words);
+      assert(error instanceof Error);
+      assertEquals(error.name, name);
+      assertStringIncludes(error.message, words);
+    });
+  }
+  assertEquals(logger.lines, []);
+});
+
+// The context of a pool: replaced in all workers, or in none.
+
+/** The number of connections with which each worker is met, but for once in a thousand million times. */
+const MANY = 30;
+
+/** Asserts that no worker accepts a client. */
+async function assertRefused(client: SSLClient): Promise<void> {
+  for (let i = 0; i < MANY; i++) await assertRejects(() => client.request("GET", "/"));
+}
+
+Deno.test("setSslctx() reaches all workers, also those that are started later", async () => {
+  await using pooling = await servePool();
+  await using other = await TempPKI.create();
+  const { pool, pki, client } = pooling;
+  const stranger = new SSLClient(
+    { ...other.clientSslconfig, caFile: pki.clientSslconfig.caFile },
+    pool.address,
+  );
+  await assertRefused(stranger);
+  const [live, second] = await meetWorkers(client);
+  await pool.setSslctx({ ...pki.serverSslconfig, caFile: other.serverSslconfig.caFile });
+  await assertRefused(client);
+  const threads = await Promise.all((await meetWorkers(stranger)).map(async (conn) => {
+    using closed = conn;
+    return await askThread(closed);
+  }));
+  assertEquals((await live!.get("/")).status, 200); // live sessions go on
+  await stranger.request("GET", "/exit").catch(() => {});
+  await meetNewWorker(stranger, threads);
+  await assertRefused(client);
+  for (const conn of [live!, second!]) conn.close();
+});
+
+Deno.test("what a worker starts with was read when it was given: the files may have changed since", async () => {
+  await using pooling = await servePool();
+  const { client, pki } = pooling;
+  const threads = await Promise.all((await meetWorkers(client)).map(async (conn) => {
+    using closed = conn;
+    return await askThread(closed);
+  }));
+  await Deno.writeTextFile(pki.serverSslconfig.keyFile, "half of a k");
+  await client.request("GET", "/exit").catch(() => {});
+  await meetNewWorker(client, threads);
+});
+
+Deno.test("a config that is wrong rejects and changes nothing, and no message has a secret", async () => {
+  await using pooling = await servePool();
+  const { pool, pki, client } = pooling;
+  const { certFile, keyFile, caFile } = pki.serverSslconfig;
+  const { cert, key, ca } = await readTexts(pki.serverSslconfig) as Record<string, string>;
+  await using other = await TempPKI.create();
+  const foreign = await readTexts(other.serverSslconfig) as Record<string, string>;
+  const rows: readonly unknown[] = [
+    undefined,
+    null,
+    {},
+    { certFile, keyFile },
+    { certFile, keyFile, caFile, unknown: 5 },
+    { certFile, keyFile: `${keyFile}.missing`, caFile },
+    { cert, key: foreign["key"], ca },
+    { cert, key: key!.slice(0, -60), ca },
+    { cert: key, key, ca },
+    { cert, key, ca: key },
+    { certFile: key, keyFile: key, caFile },
+  ];
+  for (const config of rows) {
+    const error = await assertRejects(() =>
+      Reflect.apply(pool.setSslctx, pool, [config]) as Promise<void>
+    );
+    assertNoSecret(Deno.inspect(error));
+    const options = { workers: 2, sslconfig: config ?? {} };
+    const again = await assertRejects(() =>
+      Reflect.apply(ServerPool.start, ServerPool, [["127.0.0.1", 0], appOf("app"), options])
+    );
+    assertNoSecret(Deno.inspect(again));
+  }
+  assertNoSecret(Deno.inspect(pool, { depth: 9, showHidden: true }));
+  for (const conn of await meetWorkers(client)) conn.close();
+  assertEquals(pooling.logger.at("error"), []);
+});
+
+Deno.test("setSslctx() as workers end and start resolves, and is in force in each of them", async () => {
+  await using pooling = await servePool();
+  await using other = await TempPKI.create();
+  const { pool, pki, client } = pooling;
+  const caFile = other.serverSslconfig.caFile;
+  const stranger = new SSLClient(
+    { ...other.clientSslconfig, caFile: pki.clientSslconfig.caFile },
+    pool.address,
+  );
+  for (let i = 0; i < 3; i++) {
+    await Promise.all((await meetWorkers(client)).map((conn) => conn.get("/exit").catch(() => {})));
+    const changes = [
+      pool.setSslctx(pki.serverSslconfig),
+      pool.setSslctx({ ...pki.serverSslconfig, caFile }),
+    ];
+    await within(Promise.all(changes), "it resolves");
+    await meetNewWorker(stranger, ["none"]);
+    await assertRefused(client);
+    for (const conn of await meetWorkers(stranger)) conn.close();
+    await pool.setSslctx(pki.serverSslconfig);
+  }
+});
+
+Deno.test("setSslctx() of a pool that is closed, or has no TLS, rejects", async () => {
+  await using pooling = await servePool();
+  await using plain = await ServerPool.start(["127.0.0.1", 0], appOf("app"), { workers: 1 });
+  await assertRejects(() => plain.setSslctx(pooling.pki.serverSslconfig), TypeError, "TLS");
+  const changed = pooling.pool.setSslctx(pooling.pki.serverSslconfig);
+  await pooling.pool.close();
+  await within(changed, "a change that the end overtakes resolves");
+  const again = () => pooling.pool.setSslctx(pooling.pki.serverSslconfig);
+  await assertRejects(again, DeguError, "closed");
+});
+
+Deno.test("that every client is accepted is a warning of the pool, once, and again after a change", async () => {
+  await using pki = await TempPKI.create();
+  const { certFile, keyFile } = pki.serverSslconfig;
+  const open = { certFile, keyFile, allowUnauthenticatedClients: true } as const;
+  await using pooling = await servePool(appOf("app"), { sslconfig: open });
+  const { pool, logger } = pooling;
+  const client = new SSLClient({ caFile: pki.clientSslconfig.caFile }, pool.address);
+  const threads = [];
+  for (const conn of await meetWorkers(client)) {
+    using closed = conn;
+    threads.push(await askThread(closed));
+  }
+  await client.request("GET", "/exit").catch(() => {});
+  await meetNewWorker(client, threads);
+  await pool.setSslctx(open);
+  assertEquals(logger.at("warn").length, 1);
+  await pool.setSslctx(pki.serverSslconfig);
+  await pool.setSslctx(open);
+  for (const conn of await meetWorkers(client)) conn.close(); // their lines have arrived
+  assertEquals(logger.at("warn").length, 2);
+  for (const line of logger.at("warn")) assert(line.includes("allowUnauthenticatedClients"), line);
 });

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { hasShell } from "@degu/testing/shells.ts";
+import { hasShell } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 const program = makeProgram(() => Promise.resolve());

@@ -66,7 +66,7 @@ const OF_NETWORK: AgentCases = {
   "join --serving ADDRESS": async ({ homes }) => {
     await homes.init("guest");
     const args = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
-    const invite = homes.spawn("camera", args, ["--allow-net=127.0.0.1"]);
+    const invite = homes.start("camera", args);
     return {
       args: ["--home", homes.at("guest"), "join", "-", "--serving", "127.0.0.1:2"],
       values: { HOME: homes.at("guest"), INVITER: "127.0.0.1" },
@@ -154,7 +154,7 @@ Deno.test("--announce and --find need the groups of mDNS, and the interfaces", a
     { words: ["serve", "--listen", "127.0.0.1:0", "--announce"], net: "net=127.0.0.1:0" },
     { words: ["ping", "--find", "camera"], net: "net=127.0.0.1:1" },
   ];
-  // With both they would speak on every interface: tests/integration/agent_found_test.ts does, in namespaces.
+  // With both they would speak on every interface: tests/integration/agent_network_test.ts does, in namespaces.
   for (const { words, net } of commands) {
     const args = ["--home", home, ...words];
     for (const more of [groups, "sys=networkInterfaces"]) {

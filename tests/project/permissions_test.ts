@@ -1,16 +1,19 @@
-/**
- * What docs/permissions.md says: each entry works in a process with exactly the permissions of its row, and without any one of them it
- * fails with NotCapable.
- */
-import { assertEquals } from "@std/assert";
-import { dirname, fromFileUrl, join } from "@std/path";
+/** What permissions the library needs, and no more. */
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
-import { type App, Server, SSLServer } from "@degu/degu/server";
+import { createDevicePki, Device } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
-import { createDevicePki } from "@degu/degu/device";
+import { type App, Server, SSLServer } from "@degu/degu/server";
+import { record } from "@degu/testing/device_pairs.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runCases } from "@degu/testing/permission_cases.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { assertEquals } from "@std/assert";
+import { dirname, fromFileUrl, join } from "@std/path";
+
+// What docs/permissions.md says: each entry works in a process with exactly the permissions of
+// its row, and without any one of them it fails with NotCapable.
 
 const ROOT = new URL("../../", import.meta.url);
 
@@ -321,6 +324,160 @@ await createDevicePki(${JSON.stringify(keys)}, "viewer", { renew: false });`,
 const app = () => [200, "OK", {}, null];
 await using server = await TempServer.start(["127.0.0.1", 0], null, app);
 console.log(JSON.stringify(server.address));`,
+    },
+  ]);
+});
+
+// The permissions of devices in docs/permissions.md.
+
+Deno.test("a device needs the permissions in the table", async () => {
+  await using dir = await tempDir();
+  await using camera = await Device.open(join(dir.path, "camera"), { name: "camera" });
+  await using viewer = await Device.open(join(dir.path, "viewer"), { name: "viewer" });
+  await record(camera, viewer);
+  await using server = camera.listen(["127.0.0.1", 0], ok);
+  server.serveForever();
+  await server.ready;
+  await record(viewer, camera, { addresses: [server.address] });
+  const [, port] = server.address as readonly [string, number];
+  const fresh = join(dir.path, "fresh");
+  const home = viewer.dir;
+  const onHome = [`read=${home}`, `write=${home}`, "sys=uid"];
+  const open = `import { Device } from "./device.ts";
+await using device = await Device.open(${JSON.stringify(home)});`;
+  await runCases([
+    {
+      name: "Device.open that makes a device",
+      permissions: [`read=${fresh}`, `write=${fresh}`, "sys=uid"],
+      script: `import { Device } from "./device.ts";
+await Deno.remove(${JSON.stringify(fresh)}, { recursive: true }).catch(() => {});
+await using device = await Device.open(${JSON.stringify(fresh)}, { name: "fresh" });`,
+    },
+    {
+      name: "Device.open, peers, rename and forget",
+      permissions: onHome,
+      script: `${open}
+await device.rename("camera", "camera");
+await device.forget("nobody");
+if ((await device.peers()).length !== 1) throw new Error("no peer");`,
+    },
+    {
+      name: "device.listen",
+      permissions: [...onHome, "net=127.0.0.1:0"],
+      script: `${open}
+const server = device.listen(["127.0.0.1", 0], () => [200, "OK", {}, null]);
+const serving = server.serveForever();
+await server.ready;
+await server.shutdown();
+await serving;`,
+    },
+    {
+      name: "device.client",
+      permissions: [...onHome, `net=127.0.0.1:${port}`],
+      script: `${open}
+const client = await device.client("camera");
+const { status } = await client.request("GET", "/");
+if (status !== 200) throw new Error(String(status));`,
+    },
+  ]);
+});
+
+// The permissions of pools in docs/permissions.md: as in `permissions_test.ts`.
+
+Deno.test("pools need the permissions in the table", async () => {
+  await using pki = await TempPKI.create();
+  const sslconfig = JSON.stringify(pki.serverSslconfig);
+  const { certFile, keyFile, caFile } = pki.serverSslconfig;
+  const files = [certFile, keyFile, caFile].map((path) => `read=${path}`);
+  const port = await unusedPort();
+  const app = new URL("../support/pool_apps.ts", import.meta.url).href;
+  const start = (address: string, options: string) =>
+    `import { ServerPool } from "./pool.ts";
+const app = { module: ${JSON.stringify(app)}, name: "app" };
+await using pool = await ServerPool.start(${address}, app, ${options});
+console.log(JSON.stringify(pool.address));`;
+  await runCases([
+    {
+      name: "ServerPool with TLS",
+      permissions: [`net=127.0.0.1:${port}`, TREE, ...files],
+      script: start(`["127.0.0.1", ${port}]`, `{ workers: 2, sslconfig: ${sslconfig} }`),
+    },
+    {
+      name: "ServerPool with TLS on any port",
+      permissions: ["net=127.0.0.1", TREE, ...files],
+      script: start('["127.0.0.1", 0]', `{ workers: 2, sslconfig: ${sslconfig} }`),
+    },
+    {
+      name: "ServerPool of one worker",
+      permissions: ["net=127.0.0.1:0", TREE],
+      script: start('["127.0.0.1", 0]', "{ workers: 1 }"),
+    },
+  ]);
+});
+
+// The permissions of transfers in docs/permissions.md.
+
+Deno.test("transfers need the permissions in the table", async () => {
+  await using dir = await tempDir();
+  const there = join(dir.path, "there");
+  const here = join(dir.path, "here");
+  for (const path of [there, here]) await Deno.mkdir(path);
+  await Deno.writeTextFile(join(there, "file"), "hello");
+  await Deno.writeTextFile(join(here, "file"), "hello");
+  const app = new FilesApp(there, { list: true, write: true });
+  await using server = new Server(["127.0.0.1", 0], app);
+  server.serveForever();
+  const [, port] = server.address as readonly [string, number];
+  const connects = `net=127.0.0.1:${port}`;
+  const script = (work: string) =>
+    `import { Client } from "./client.ts";
+import * as files from "./files.ts";
+const { deleteFile, download, downloadTree, listDirectory, listTree, makeDirectory, remoteDigest, upload, uploadTree } = files;
+const client = new Client(["127.0.0.1", ${port}]);
+${work}`;
+  await runCases([
+    {
+      name: "listDirectory",
+      permissions: [connects],
+      script: script(`for await (const { name } of listDirectory(client, "/")) console.log(name);`),
+    },
+    {
+      name: "listTree",
+      permissions: [connects],
+      script: script(`for await (const { path } of listTree(client, "/")) console.log(path);`),
+    },
+    {
+      name: "remoteDigest, makeDirectory, deleteFile",
+      permissions: [connects],
+      script: script(`console.log(await remoteDigest(client, "/file"));
+await makeDirectory(client, "/new/");
+await deleteFile(client, "/new");`),
+    },
+    {
+      name: "download",
+      permissions: [connects, `read=${here}`, `write=${here}`],
+      script: script(`await download(client, "/file", ${JSON.stringify(join(here, "copy"))});`),
+    },
+    {
+      name: "upload",
+      permissions: [connects, `read=${join(here, "file")}`],
+      script: script(`await upload(client, ${JSON.stringify(join(here, "file"))}, "/copy");`),
+    },
+    {
+      name: "downloadTree",
+      permissions: [connects, `read=${join(here, "tree")}`, `write=${join(here, "tree")}`],
+      script: script(
+        `await downloadTree(client, "/", ${
+          JSON.stringify(join(here, "tree"))
+        }, { compare: "nothing", delete: true });`,
+      ),
+    },
+    {
+      name: "uploadTree",
+      permissions: [connects, `read=${here}`],
+      script: script(
+        `await uploadTree(client, ${JSON.stringify(here)}, "/tree/", { delete: true });`,
+      ),
     },
   ]);
 });

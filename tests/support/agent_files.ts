@@ -1,5 +1,5 @@
 /**
- * A device that serves a share and an inbox, and one that moves files: programs, as people run them.
+ * A device that serves a share and an inbox, and one that moves files, by the commands of the program.
  *
  * @module
  */
@@ -7,11 +7,17 @@
 import { assertEquals } from "@std/assert";
 import { type Address, parseAddress } from "@degu/degu/base";
 import type { Device } from "@degu/degu/device";
-import { type AgentEnd, runAgentHere, type RunningAgent, spawnAgent } from "./agents.ts";
+import {
+  type AgentEnd,
+  type HereOptions,
+  runAgentHere,
+  type RunningAgent,
+  spawnAgent,
+  startAgentHere,
+} from "./agents.ts";
 import { record, TestDevices } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
-import { unusedPort } from "./ports.ts";
-import { SETTLED_MILLISECONDS } from "@degu/internal/files/file_state.ts";
+import { listenAgain, unusedPort } from "./ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
 export class AgentFiles implements AsyncDisposable {
@@ -58,9 +64,18 @@ export class AgentFiles implements AsyncDisposable {
     await this.kill();
     const port = this.#address?.[1] ?? await unusedPort();
     const shared = options.length > 0 ? options : ["--share", this.share, "--inbox", this.inbox];
-    const args = ["serve", "--json", ...shared, "--listen", `127.0.0.1:${port}`];
-    this.#server = this.#spawn("camera", args, [this.share, this.inbox]);
-    this.#address = parseAddress(JSON.parse(await this.#server.line()).addresses[0]);
+    const home = this.#devices.path("camera");
+    const args = ["--home", home, "serve", "--json", ...shared, "--listen", `127.0.0.1:${port}`];
+    const line = await listenAgain(async () => {
+      this.#server = startAgentHere(args);
+      try {
+        return await this.#server.line();
+      } catch (error) {
+        await this.kill();
+        throw String(error).includes("is in use") ? new Deno.errors.AddrInUse() : error;
+      }
+    });
+    this.#address = parseAddress(JSON.parse(line).addresses[0]);
     await record(this.#viewer, this.#camera, { addresses: [this.#address] });
   }
 
@@ -69,7 +84,7 @@ export class AgentFiles implements AsyncDisposable {
     return this.#devices.path("viewer");
   }
 
-  /** Kills what serves. */
+  /** Ends what serves. */
   async kill(): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
     this.#server = null;
@@ -81,31 +96,20 @@ export class AgentFiles implements AsyncDisposable {
     return this.#address;
   }
 
-  #spawn(
-    name: string,
-    args: readonly string[],
-    dirs: readonly string[],
-    through: readonly string[] = [],
-  ): RunningAgent {
-    const home = this.#devices.path(name);
-    const paths = [home, ...dirs].join(",");
-    const flags = [
-      "--allow-net=127.0.0.1",
-      `--allow-read=${paths}`,
-      `--allow-write=${paths}`,
-      "--allow-sys=uid",
-    ];
-    return spawnAgent(["--home", home, ...args], { flags, through });
+  /** Begins to run the program of the viewer, in this process. */
+  start(args: readonly string[], options: HereOptions = {}): RunningAgent {
+    return startAgentHere(["--home", this.home, ...args], options);
   }
 
-  /** Begins to run the program of the viewer; it may use its home, and the directory `here`. */
-  spawn(...args: string[]): RunningAgent {
-    return this.#spawn("viewer", args, [this.here]);
-  }
-
-  /** Begins to run it by way of a command that runs the command that is its arguments. */
+  /**
+   * Begins to run it in a process of its own, by way of a command that runs the command that is its arguments; it may use its
+   * home, and the directory `here`.
+   */
   spawnThrough(through: readonly string[], ...args: string[]): RunningAgent {
-    return this.#spawn("viewer", args, [this.here], through);
+    const paths = `${this.home},${this.here}`;
+    const files = [`--allow-read=${paths}`, `--allow-write=${paths}`];
+    const flags = ["--allow-net=127.0.0.1", ...files, "--allow-sys=uid"];
+    return spawnAgent(["--home", this.home, ...args], { flags, through });
   }
 
   /** Runs the program of the viewer to its end, in this process. */
@@ -162,14 +166,6 @@ export async function makeTreeAt(
     await Deno.mkdir(text === null ? `${root}/${path}` : parent, { recursive: true });
     if (text !== null) await Deno.writeTextFile(`${root}/${path}`, text);
   }
-}
-
-/** Resolves once a file was not changed for so long that it has an entity tag. */
-export async function settled(path: string): Promise<void> {
-  const { ctime, mtime } = await Deno.stat(path);
-  const changed = Math.max(ctime?.getTime() ?? 0, mtime?.getTime() ?? 0);
-  const wait = changed + SETTLED_MILLISECONDS + 1000 - Date.now();
-  await new Promise((resolve) => setTimeout(resolve, Math.max(0, wait)));
 }
 
 /** Resolves once a file in a directory fits. */

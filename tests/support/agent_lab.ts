@@ -1,14 +1,18 @@
 /**
- * Devices that run the agent as people do: processes, each in a network namespace of its own, with cables in
- * between. What a program has made is gone when it ends.
+ * Devices that run the agent as people do: processes, each in a network namespace of its own, with cables in between.
  *
  * @module
  */
-
+import { type Address, parseAddress } from "@degu/degu/base";
+import { Device } from "@degu/degu/device";
 import { type AgentEnd, type RunningAgent, spawnAgent } from "./agents.ts";
+import { record } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
-import { THROUGH_NAMESPACE } from "./network_namespace.ts";
+import { THROUGH_NAMESPACE } from "./namespaces.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
+
+// Devices that run the agent as people do: processes, each in a network namespace of its own,
+// with cables in between. What a program has made is gone when it ends.
 
 /** The command that runs a program where it may make namespaces: their names are files below /run. */
 const THROUGH_LAB: readonly string[] = [
@@ -51,6 +55,7 @@ export async function runInLab(program: string): Promise<string> {
     "--allow-read",
     "--allow-env",
     `--allow-write=${dir.path}`,
+    "--allow-sys=uid",
     ...importMapFlags(),
   ];
   const options = { flags, args: [dir.path], through: THROUGH_LAB, patience: PATIENCE };
@@ -88,10 +93,10 @@ export class Machine {
     this.dir = dir;
   }
 
-  /** Makes the namespace and the directory, and the device with `degu init`. */
+  /** Makes the namespace and the directory, and the device. */
   static async make(name: string, parent: string): Promise<Machine> {
     const machine = await Machine.makeEmpty(name, parent);
-    await machine.succeed(["init", "--name", name]);
+    await using _device = await Device.open(`${machine.dir}/home`, { name });
     return machine;
   }
 
@@ -177,6 +182,15 @@ async function addAddress(machine: Machine, device: string, address: string): Pr
   await machine.ip("address", "add", address, "dev", device, ...lax);
 }
 
+/** Writes two machines down as paired, without any command; the second one knows where the first one serves. */
+export async function acquaint(serving: Machine, other: Machine, ip: string): Promise<void> {
+  await using one = await Device.open(`${serving.dir}/home`);
+  await using two = await Device.open(`${other.dir}/home`);
+  const address: Address = parseAddress(ip.includes(":") ? `[${ip}]:7443` : `${ip}:7443`);
+  await record(one, two);
+  await record(two, one, { addresses: [address] });
+}
+
 /** Pairs two machines: one invites, the other one joins. */
 export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   await using inviting = inviter.start(["invite"]);
@@ -212,4 +226,93 @@ export async function network(machines: readonly (readonly [Machine, string])[])
     await addAddress(machine, "lan", address);
     await machine.ip("link", "set", "dev", "lan", "up");
   }
+}
+
+// Two machines on a slow cable, and files that are moved between them.
+
+/** The size of each file in bytes. */
+export const SIZE: number = 8 * 2 ** 20;
+/** So a file takes most of a second. */
+const RATE = "80mbit";
+const PATIENCE_MILLISECONDS = 30_000;
+
+/** A camera that serves, and a viewer that is paired with it. */
+export class SlowCable {
+  readonly camera: Machine;
+  readonly viewer: Machine;
+  readonly #film: Uint8Array;
+
+  private constructor(camera: Machine, viewer: Machine, film: Uint8Array) {
+    this.camera = camera;
+    this.viewer = viewer;
+    this.#film = film;
+  }
+
+  /** Makes the machines; the camera shares `film`, the viewer has the same as `clip`, and room in `files`. */
+  static async make(dir: string): Promise<SlowCable> {
+    const [camera, viewer] = await Promise.all([
+      Machine.make("camera", dir),
+      Machine.make("viewer", dir),
+    ]);
+    await cable(camera, viewer, ["fd00::1/64", "fd00::2/64"]);
+    for (const path of [`${camera.dir}/share`, `${camera.dir}/inbox`, `${viewer.dir}/files`]) {
+      await Deno.mkdir(path);
+    }
+    const film = new Uint8Array(SIZE).map((_, i) => i * 2654435761 >>> 13);
+    await Deno.writeFile(`${camera.dir}/share/film`, film);
+    await Deno.writeFile(`${viewer.dir}/clip`, film);
+    return new SlowCable(camera, viewer, film);
+  }
+
+  /** Starts `degu serve` at the camera. */
+  async serve(): Promise<RunningAgent> {
+    const { dir } = this.camera;
+    const serving = this.camera.start([
+      "serve",
+      "--share",
+      `${dir}/share`,
+      "--inbox",
+      `${dir}/inbox`,
+    ]);
+    await serving.line("serving on");
+    return serving;
+  }
+
+  /** Pairs the two, and makes the cable slow. */
+  async pair(rate = RATE): Promise<void> {
+    await acquaint(this.camera, this.viewer, "fd00::1");
+    await slowDown(this.camera, "to-viewer", rate);
+    await slowDown(this.viewer, "to-camera", rate);
+  }
+
+  /** Whether a file is the one that was moved, byte for byte. */
+  async isWhole(path: string): Promise<boolean> {
+    const found = await Deno.readFile(path);
+    return found.length === SIZE && found.every((byte, i) => byte === this.#film[i]);
+  }
+}
+
+/** Waits until a part of a file has arrived below a directory. */
+export async function partArrives(below: string): Promise<void> {
+  const wanted = await bytesBelow(below) + SIZE / 4;
+  const deadline = performance.now() + PATIENCE_MILLISECONDS;
+  while (await bytesBelow(below) < wanted) {
+    if (performance.now() > deadline) throw new Error(`waited in vain for a part below ${below}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** How many bytes the files below a directory have, hidden ones too; 0 if it isn't there. */
+export async function bytesBelow(dir: string): Promise<number> {
+  let bytes = 0;
+  try {
+    for await (const { name, isDirectory } of Deno.readDir(dir)) {
+      const path = `${dir}/${name}`;
+      bytes += isDirectory ? await bytesBelow(path) : (await Deno.stat(path)).size;
+    }
+  } catch (error) {
+    // It may be renamed meanwhile.
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return bytes;
 }

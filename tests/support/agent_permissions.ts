@@ -124,10 +124,7 @@ async function setUpForPermissions() {
   await homes.init("camera", "viewer");
   const [share, inbox] = [homes.at("camera-share"), homes.at("camera-inbox")];
   for (const path of [share, inbox]) await Deno.mkdir(path);
-  const { address } = await homes.serve("camera", ["--share", share, "--inbox", inbox], [
-    `--allow-read=${share},${inbox}`,
-    `--allow-write=${inbox}`,
-  ]);
+  const { address } = await homes.serve("camera", ["--share", share, "--inbox", inbox]);
   await homes.pair("camera", "viewer", address);
   const home = homes.at("viewer");
   return {

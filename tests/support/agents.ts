@@ -1,5 +1,5 @@
 /**
- * The program `degu` in processes of its own, with exactly the flags that it is given.
+ * The program `degu`: in this process, or in one of its own with exactly the flags that it is given.
  *
  * @module
  */
@@ -9,8 +9,11 @@ import { join } from "@std/path";
 import { type Address, parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { tempDir } from "./directories.ts";
+import { Interrupted } from "@degu/internal/agent/failure.ts";
+import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { within } from "./raw_peer.ts";
+import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
@@ -42,24 +45,82 @@ export async function runAgent(
   return await agent.ended();
 }
 
-/** Runs it to its end in this process, with the permissions of the tests and no terminal; it may read nothing from stdin. */
-export async function runAgentHere(args: readonly string[]): Promise<AgentEnd> {
-  const decoder = { stdout: new TextDecoder(), stderr: new TextDecoder() };
-  const texts = { stdout: "", stderr: "" };
-  const streamOf = (name: "stdout" | "stderr") => ({
-    writeSync: (bytes: Uint8Array) => {
-      texts[name] += decoder[name].decode(bytes, { stream: true });
-      return bytes.length;
+/** How to run it in this process. */
+export interface HereOptions {
+  /** What it reads; nothing if left out. With `null` stdin stays open. */
+  readonly stdin?: string | null;
+  /** The size of its terminal; none if left out. */
+  readonly terminal?: { readonly columns: number; readonly rows: number };
+  /** Whether `NO_COLOR` is set; only of interest on a terminal. */
+  readonly noColor?: boolean;
+}
+
+/** Runs it to its end in this process, with the permissions of the tests. */
+export async function runAgentHere(
+  args: readonly string[],
+  options: HereOptions = {},
+): Promise<AgentEnd> {
+  await using agent = startAgentHere(args, options);
+  return await agent.ended();
+}
+
+/** Begins to run it in this process, with the permissions of the tests. Of signals it knows those that it catches, once. */
+export function startAgentHere(args: readonly string[], options: HereOptions = {}): RunningAgent {
+  const { stdin = "", terminal, noColor = false } = options;
+  const isTerminal = () => terminal !== undefined;
+  const input = new TransformStream<Uint8Array, Uint8Array>();
+  const stdout = new Written(isTerminal());
+  // All that is written to a terminal is seen in one place.
+  const stderr = isTerminal() ? stdout : new Written(false);
+  const streams: Streams = {
+    stdin: { readable: input.readable, isTerminal },
+    stdout: { writeSync: (bytes) => stdout.write(bytes), isTerminal },
+    stderr: { writeSync: (bytes) => stderr.write(bytes), isTerminal },
+    noColor,
+    consoleSize: () => {
+      if (terminal === undefined) throw new Error("no terminal");
+      return terminal;
     },
-    isTerminal: () => false,
+  };
+  const interruption = new AbortController();
+  const status = (async () => {
+    const caught = { signal: interruption.signal, [Symbol.dispose]: () => {} };
+    const code = await runProgram(args, streams, caught);
+    for (const output of new Set([stdout, stderr])) output.end();
+    await input.readable.cancel().catch(() => {}); // it may be read by nobody
+    return { code };
+  })();
+  const child = {
+    stdin: input.writable,
+    stdout: stdout.readable,
+    stderr: stderr === stdout ? new Blob().stream() : stderr.readable,
+    status,
+    kill: () => interruption.abort(new Interrupted()),
+  };
+  return new RunningAgent(child, stdin, `degu ${args.join(" ")}`);
+}
+
+/** What is written at once, as a stream; a terminal begins each line in its first column. */
+class Written {
+  #controller!: ReadableStreamDefaultController<Uint8Array>;
+  readonly #isTerminal: boolean;
+  readonly readable: ReadableStream<Uint8Array<ArrayBuffer>> = new ReadableStream({
+    start: (controller) => void (this.#controller = controller),
   });
-  const streams = { stdout: streamOf("stdout"), stderr: streamOf("stderr") };
-  const code = await within(
-    runProgram(args, streams),
-    `the end of degu ${args.join(" ")}`,
-    PATIENCE,
-  );
-  return { code, ...texts };
+
+  constructor(isTerminal: boolean) {
+    this.#isTerminal = isTerminal;
+  }
+
+  write(bytes: Uint8Array): number {
+    const text = this.#isTerminal ? fromLatin1(bytes).replaceAll("\n", "\r\n") : null;
+    this.#controller.enqueue(text === null ? bytes.slice() : latin1(text));
+    return bytes.length;
+  }
+
+  end(): void {
+    this.#controller.close();
+  }
 }
 
 /** The command that runs it, to be run in the directory of the project. */
@@ -83,17 +144,26 @@ export function spawnAgent(args: readonly string[], options: AgentOptions = {}):
   return new RunningAgent(child, stdin, `degu ${args.join(" ")}`);
 }
 
-/** A process that runs it; disposing of it kills it if need be. */
+/** What there is of a process. */
+interface Child {
+  readonly stdin: WritableStream<Uint8Array>;
+  readonly stdout: ReadableStream<Uint8Array>;
+  readonly stderr: ReadableStream<Uint8Array>;
+  readonly status: Promise<{ readonly code: number }>;
+  kill(signal: Deno.Signal): void;
+}
+
+/** One that runs; disposing of it ends it if need be. */
 export class RunningAgent implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
+  readonly #child: Child;
   readonly #what: string;
   readonly #stdout: Reading;
   readonly #stderr: Reading;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   #fed: Promise<void> = Promise.resolve();
 
-  /** Made by {@linkcode spawnAgent}. */
-  constructor(child: Deno.ChildProcess, stdin: string | null, what: string) {
+  /** Made by {@linkcode spawnAgent} and {@linkcode startAgentHere}. */
+  constructor(child: Child, stdin: string | null, what: string) {
     this.#child = child;
     this.#what = what;
     this.#stdout = new Reading(child.stdout);
@@ -227,38 +297,25 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   /** Runs a command of a device in this process. */
-  async run(name: string, args: readonly string[]): Promise<AgentEnd> {
-    return await runAgentHere(["--home", this.at(name), ...args]);
-  }
-
-  /** Runs a command of a device in a process of its own; besides its home it may use what the flags say. */
-  async runAlone(
-    name: string,
-    args: readonly string[],
-    flags: readonly string[] = [],
-    stdin = "",
-  ): Promise<AgentEnd> {
-    const options = { flags: this.flags(name, ...flags), stdin };
-    return await runAgent(["--home", this.at(name), ...args], options);
+  async run(name: string, args: readonly string[], options: HereOptions = {}): Promise<AgentEnd> {
+    return await runAgentHere(["--home", this.at(name), ...args], options);
   }
 
   /** Runs a command that has to succeed; returns what it has printed. */
-  async must(name: string, args: readonly string[], flags: readonly string[] = [], stdin = "") {
-    const { code, stdout, stderr } = stdin === "" && flags.length === 0
-      ? await this.run(name, args)
-      : await this.runAlone(name, args, flags, stdin);
+  async must(name: string, args: readonly string[], stdin = ""): Promise<string> {
+    const { code, stdout, stderr } = await this.run(name, args, { stdin });
     assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
     return stdout;
   }
 
-  /** Begins to run a command of a device; it ends with this. */
-  spawn(
-    name: string,
-    args: readonly string[],
-    flags: readonly string[] = [],
-    stdin: string | null = "",
-  ): RunningAgent {
-    const options = { flags: this.flags(name, ...flags), stdin };
+  /** Begins to run a command of a device in this process; it ends with this. */
+  start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
+    return this.#running.use(startAgentHere(["--home", this.at(name), ...args], options));
+  }
+
+  /** Begins to run it in a process of its own; besides its home it may use what the flags say. */
+  spawn(name: string, args: readonly string[], flags: readonly string[] = []): RunningAgent {
+    const options = { flags: this.flags(name, ...flags) };
     return this.#running.use(spawnAgent(["--home", this.at(name), ...args], options));
   }
 
@@ -292,10 +349,9 @@ export class AgentHomes implements AsyncDisposable {
   async serve(
     name: string,
     args: readonly string[] = [],
-    flags: readonly string[] = [],
   ): Promise<{ agent: RunningAgent; address: string }> {
     const all = ["serve", "--listen", "127.0.0.1:0", "--json", ...args];
-    const agent = this.spawn(name, all, ["--allow-net=127.0.0.1:0", ...flags]);
+    const agent = this.start(name, all);
     const { addresses } = JSON.parse(await agent.line());
     return { agent, address: addresses[0] };
   }

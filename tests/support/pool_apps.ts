@@ -24,7 +24,7 @@ export const app: AppFunction = async ({ path: [what, milliseconds] }) => {
 };
 
 /** Holds up the thread, as a computation would, and leaves the processor to others. */
-function block(milliseconds: number): void {
+export function block(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
@@ -72,13 +72,14 @@ export function countExchange({ method, status, error, session }: Exchange): voi
   Atomics.notify(exchanges, 0);
 }
 
-/** Makes an app that never answers: it counts at 0, and computes. */
+/** Makes an app that never answers: it counts at 0, and hangs. */
 export function buildEndless(counters: Counters): AppFunction {
   const numbers = new Int32Array(counters);
   return () => {
     Atomics.add(numbers, 0, 1);
     Atomics.notify(numbers, 0);
-    for (;;);
+    block(Infinity);
+    return answer("");
   };
 }
 

@@ -81,7 +81,7 @@ export async function meetNewWorker(client: Client, known: readonly string[]): P
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
   };
-  return await within(meet(), "another worker serves", 20);
+  return await within(meet(), "another worker serves", 40);
 }
 
 /** Waits until a number that workers share is at least this. */

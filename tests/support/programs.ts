@@ -54,7 +54,7 @@ export async function runProgram(name: string, options: ProgramOptions = {}): Pr
     const { success, stdout, stderr } = await within(
       output,
       `${name} ends`,
-      options.patience ?? 15,
+      options.patience ?? 60,
     );
     assert(success, `${name}: ${new TextDecoder().decode(stderr)}`);
     return new TextDecoder().decode(stdout);

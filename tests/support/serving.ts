@@ -89,7 +89,7 @@ export function serve(
     get address() {
       return server.address;
     },
-    makeClient: (clientOptions) => new Client(server.address, { timeout: 10, ...clientOptions }),
+    makeClient: (clientOptions) => new Client(server.address, { timeout: 30, ...clientOptions }),
     [Symbol.asyncDispose]: async () => {
       server.close();
       await within(done, "serveForever() settles after close()");

@@ -1,10 +1,12 @@
 /**
- * Programs on a pseudo-terminal, which Python makes.
+ * Programs on a pseudo-terminal, what a person sees there, and shells.
  *
  * @module
  */
-
 import { assert } from "@std/assert";
+import { runAgentHere } from "./agents.ts";
+
+// Programs on a pseudo-terminal, which Python makes.
 
 /** Waits for each text, then types what belongs to it; prints all that the program has printed. */
 const SCRIPT = String.raw`
@@ -78,3 +80,80 @@ export async function runOnTerminal(
   const [code, shown] = JSON.parse(new TextDecoder().decode(stdout));
   return { code, shown };
 }
+
+/**
+ * What a person sees on a terminal after all that a program has written to it.
+ *
+ * @module
+ */
+
+/** A control sequence, a saved or restored cursor, or one character. */
+// deno-lint-ignore no-control-regex -- control sequences are what it is for
+const PIECE = /\x1b\[([\d;?]*)([A-Za-z])|\x1b([78])|([\s\S])/gu;
+
+/**
+ * The lines of the screen, without empty ones at the end. It knows what the program uses: the cursor's column,
+ * erasing, saving and restoring; it has no last column, and every character is one wide.
+ *
+ * @throws {Error} if there is a sequence that it does not know.
+ */
+export function screenOf(written: string): string[] {
+  const lines: string[][] = [[]];
+  let [row, column] = [0, 0];
+  let saved = [0, 0] as [number, number];
+  const sequence = (argument: string, final: string) => {
+    const line = lines[row]!;
+    if (final === "m" || final === "J") return; // a color; nothing is below
+    if (final === "G") column = Math.max(0, Number(argument) - 1);
+    else if (final === "K" && argument === "2") line.length = 0;
+    else if (final === "K") line.length = Math.min(line.length, column);
+    else throw new Error(`screenOf: ESC[${argument}${final} is not known`);
+  };
+  for (const [, argument = "", final, mark, character] of written.matchAll(PIECE)) {
+    if (final !== undefined) sequence(argument, final);
+    else if (mark === "7") saved = [row, column];
+    else if (mark === "8") [row, column] = saved;
+    else if (character === "\r") column = 0;
+    else if (character === "\n") lines[++row] ??= [];
+    else lines[row]![column++] = character!;
+  }
+  const texts = lines.map((line) => Array.from(line, (each) => each ?? " ").join("").trimEnd());
+  while (texts.at(-1) === "") texts.pop();
+  return texts;
+}
+
+// Shells that complete commands of the agent.
+
+/** The completion script of the program for a shell. */
+export async function completionScript(shell: string): Promise<string> {
+  const { code, stdout, stderr } = await runAgentHere(["completions", shell, "--home", "/nowhere"]);
+  assert(code === 0, stderr);
+  return stdout;
+}
+
+/** Runs a script in a shell; returns what it prints. */
+export async function runShell(shell: string, script: string, ...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(shell, {
+    args: ["-c", script, ...args],
+    stdin: "null",
+  }).output();
+  const messages = new TextDecoder().decode(stderr);
+  assert(success && messages === "", messages);
+  return new TextDecoder().decode(stdout);
+}
+
+/** Whether there is a shell; a test that needs it is skipped where it is missing. */
+export async function hasShell(shell: string): Promise<boolean> {
+  try {
+    return (await new Deno.Command(shell, { args: ["-c", "true"], stdin: "null" }).output())
+      .success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
+      return false;
+    }
+    throw error;
+  }
+}
+
+/** Stands in for the program where a shell asks it for peers. */
+export const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;

@@ -1,18 +1,29 @@
-/** Aborts and cancellation through the bridge: each side learns that the other has stopped, and why. */
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import { type Chunk, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
-import type { AppFunction } from "@degu/degu/server";
+/** Exchanges that are aborted, and clients that leave. */
 import { createFetch, fromFetchHandler, toFetchHandler } from "@degu/degu";
-import { rejectionOf as unboundedRejectionOf } from "@degu/testing/expectations.ts";
+import {
+  type Body,
+  BodyIter,
+  type Chunk,
+  ChunkedBodyIter,
+  ConnectionClosedError,
+  ProtocolError,
+} from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import type { App, AppFunction, Session } from "@degu/degu/server";
+import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { serveHandler, serveWithDeno } from "@degu/testing/web_serving.ts";
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+
+// Aborts and cancellation through the bridge: each side learns that the other has stopped, and
+// why.
 
 const PIECE = new Uint8Array(65536);
 
 /** What a promise rejects with, soon. */
-function rejectionOf(promise: Promise<unknown>, what: string): Promise<unknown> {
-  return within(unboundedRejectionOf(promise, what), `${what} rejects`);
+function rejectsSoon(promise: Promise<unknown>, what: string): Promise<unknown> {
+  return within(rejectionOf(promise, what), `${what} rejects`);
 }
 
 /** A stream without an end, and what it is told about being canceled. */
@@ -57,7 +68,7 @@ Deno.test("fetch rejects with the reason of a signal that is already aborted", a
     ],
   ];
   for (const [name, start] of rows) {
-    await t.step(name, async () => assertStrictEquals(await rejectionOf(start(), name), reason));
+    await t.step(name, async () => assertStrictEquals(await rejectsSoon(start(), name), reason));
   }
   assertStrictEquals(await cancelled, reason);
 });
@@ -77,7 +88,7 @@ Deno.test("an abort while connecting closes the resulting connection", async () 
   const { stream, cancelled } = stuck();
   const { signal } = aborter;
   const responding = createFetch(client)("/", { method: "POST", body: stream, signal });
-  const rejection = rejectionOf(responding, "an aborted fetch");
+  const rejection = rejectsSoon(responding, "an aborted fetch");
   await within(connected.promise, "the client connects");
   aborter.abort(reason);
   assertStrictEquals(await rejection, reason);
@@ -91,7 +102,7 @@ Deno.test("an abort while waiting for the response", async () => {
   const reason = new Error("too slow");
   using server = new RawServer();
   const responding = createFetch(new Client(server.address))("/", { signal: aborter.signal });
-  const rejection = rejectionOf(responding, "an aborted fetch");
+  const rejection = rejectsSoon(responding, "an aborted fetch");
   const peer = await server.accept();
   await peer.readPreamble();
   aborter.abort(reason);
@@ -108,7 +119,7 @@ Deno.test("an abort while sending is never mistaken for the end of the body", as
       const { signal } = aborter;
       const init = { method: "POST", body: stream, headers, signal };
       const responding = createFetch(new Client(server.address))("/", init);
-      const rejection = rejectionOf(responding, "an aborted fetch");
+      const rejection = rejectsSoon(responding, "an aborted fetch");
       const peer = await server.accept();
       await peer.readPreamble();
       await peer.readExactly(PIECE.length);
@@ -138,7 +149,7 @@ for (const [name, make] of streams) {
     const { stream, cancelled } = make();
     const fetch = createFetch(serving.makeClient());
     const responding = fetch("/", { method: "POST", body: stream, signal: aborter.signal });
-    const rejection = rejectionOf(responding, "an aborted fetch");
+    const rejection = rejectsSoon(responding, "an aborted fetch");
     await within(started.promise, "the body arrives");
     aborter.abort(reason);
     assertStrictEquals(await rejection, reason);
@@ -161,7 +172,7 @@ for (const [name, make] of streams) {
     const response = await fetch("/", { signal: aborter.signal });
     const reader = response.body!.getReader();
     await reader.read();
-    const reading = rejectionOf(
+    const reading = rejectsSoon(
       (async () => {
         while (!(await reader.read()).done);
       })(),
@@ -202,11 +213,11 @@ Deno.test("the client's own signal aborts its fetches", async () => {
   const reason = new Error("shutting down");
   using server = new RawServer();
   const fetch = createFetch(new Client(server.address, { signal: aborter.signal }));
-  const rejection = rejectionOf(fetch("/"), "an aborted fetch");
+  const rejection = rejectsSoon(fetch("/"), "an aborted fetch");
   await (await server.accept()).readPreamble();
   aborter.abort(reason);
   assertStrictEquals(await rejection, reason);
-  assertStrictEquals(await rejectionOf(fetch("/"), "an aborted client"), reason);
+  assertStrictEquals(await rejectsSoon(fetch("/"), "an aborted client"), reason);
 });
 
 Deno.test("a peer that breaks off an upload makes the handler's reads fail", async () => {
@@ -246,7 +257,7 @@ Deno.test("a response whose stream errors is detectably cut", async (t) => {
       let pulls = 0;
       await using serving = serve(fromFetchHandler(() => new Response(stream, { headers })));
       const response = await createFetch(serving.makeClient())("/");
-      const error = await rejectionOf(response.bytes(), "a body that is cut");
+      const error = await rejectsSoon(response.bytes(), "a body that is cut");
       assertInstanceOf(error, ProtocolError);
       assert((await serving.logger.waitFor("error"))[0]?.includes("the disk is gone"));
     });
@@ -263,7 +274,7 @@ Deno.test("a request whose stream errors rejects the fetch, and is detectably cu
   });
   await using serving = serve(reads);
   const responding = createFetch(serving.makeClient())("/", { method: "POST", body: stream });
-  const rejection = await rejectionOf(responding, "a body that fails");
+  const rejection = await rejectsSoon(responding, "a body that fails");
   assertInstanceOf(rejection, TypeError);
   assertStrictEquals(rejection.cause, error);
   assertEquals(serving.logger.at("error"), []);
@@ -314,4 +325,299 @@ Deno.test("toFetchHandler: canceling a response cancels a body that waits for it
   await reader.cancel("enough");
   assertEquals((await reading).done, true);
   await within(left.promise, "the iterator is left");
+});
+
+// How the bridge to fetch learns of the end of a session, and ends one.
+
+const get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const reason = new Error("revoked");
+const encode = (text: string) => new TextEncoder().encode(text);
+
+/** Resolves when a signal is aborted, to its reason. */
+function aborted(signal: AbortSignal): Promise<unknown> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  if (signal.aborted) resolve(signal.reason);
+  signal.addEventListener("abort", () => resolve(signal.reason));
+  return within(promise, "the signal is aborted", 2);
+}
+
+/** Events of a server that never end, and what they are told when they are canceled. */
+function events(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unknown> } {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  const stream = new ReadableStream({
+    start: (controller) => controller.enqueue(encode("data: hello\n\n")),
+    cancel: resolve,
+  });
+  return { stream, cancelled: within(promise, "the stream is canceled", 3) };
+}
+
+const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
+  "closes": (peer) => peer.close(),
+  "ends its writing side": (peer) => peer.closeWrite(),
+};
+
+// ───────────────────────── fromFetchHandler
+
+for (const [how, leave] of Object.entries(leaving)) {
+  Deno.test(`request.signal is aborted when a client ${how} while a handler is pending`, async () => {
+    const begun = Promise.withResolvers<void>();
+    const told = Promise.withResolvers<unknown>();
+    await using serving = serveHandler(async ({ signal }) => {
+      begun.resolve();
+      told.resolve(await aborted(signal));
+      return new Response("too late");
+    });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(get);
+    await within(begun.promise, "the handler works");
+    await leave(peer);
+    assertInstanceOf(await within(told.promise, "the handler goes on"), ConnectionClosedError);
+    if (leave === leaving["ends its writing side"]) await peer.readUntil("too late");
+  });
+
+  Deno.test(`an idle stream is canceled when a client ${how}`, async () => {
+    const { stream, cancelled } = events();
+    const signals: AbortSignal[] = [];
+    await using serving = serveHandler(({ signal }) => {
+      signals.push(signal);
+      return new Response(stream);
+    });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(get);
+    await peer.readUntil("hello");
+    const [session] = serving.server.sessions;
+    await leave(peer);
+    const why = await cancelled;
+    assertInstanceOf(why, ConnectionClosedError);
+    assertStrictEquals(signals[0]!.reason, why);
+    assertStrictEquals(session!.signal.reason, why);
+    assertEquals(serving.server.sessions.size, 0);
+    assertEquals(serving.logger.at("error"), []);
+  });
+}
+
+Deno.test("a stream that a handler creates after its client has left is canceled, too", async () => {
+  const { stream, cancelled } = events();
+  await using serving = serveHandler(async ({ signal }) => {
+    await aborted(signal);
+    return new Response(stream);
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.closeWrite();
+  assertInstanceOf(await cancelled, ConnectionClosedError);
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("a client that has closed its write side still gets a stream", async () => {
+  let signal: AbortSignal | undefined;
+  await using serving = serveHandler((request) => {
+    signal = request.signal;
+    async function* pieces() {
+      for (let i = 0; i < 8; i++) {
+        yield encode(`${i};`);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+    }
+    return new Response(ReadableStream.from(pieces()), { headers: { "content-length": "16" } });
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.closeWrite();
+  await peer.readUntil("0;1;2;3;4;5;6;7;");
+  assert(signal!.aborted);
+});
+
+Deno.test("a session has one listener for all its requests, and completed ones are not notified", async () => {
+  let listeners = 0;
+  const signals: AbortSignal[] = [];
+  const handle = fromFetchHandler(({ signal, url }) => {
+    signals.push(signal);
+    const text = encode("hello");
+    return new Response(url.endsWith("stream") ? ReadableStream.from(late(text)) : text);
+  });
+  async function* late(bytes: Uint8Array) {
+    await new Promise((resolve) => setTimeout(resolve));
+    yield bytes;
+  }
+  const sessions: Session[] = [];
+  await using serving = serve((request, session, api) => {
+    const { signal } = session;
+    if (sessions.length === 0) {
+      const { addEventListener } = signal;
+      signal.addEventListener = (...args: Parameters<typeof addEventListener>) => {
+        listeners++;
+        addEventListener.apply(signal, args);
+      };
+    }
+    sessions.push(session);
+    return handle(request, session, api);
+  });
+  const conn = await serving.makeClient().connect();
+  for (const uri of ["/", "/stream", "/", "/stream"]) {
+    const { body } = await conn.get(uri);
+    if (body!.chunked) await Array.fromAsync(body!);
+    else await (body as Body).bytes();
+  }
+  assertEquals(listeners, 1);
+  const over = aborted(sessions[0]!.signal);
+  conn.close();
+  await over;
+  assertEquals(signals.map((signal) => signal.aborted), [false, false, false, false]);
+});
+
+Deno.test("a handler that closes its session cancels its stream with the reason", async () => {
+  const { stream, cancelled } = events();
+  const ended = Promise.withResolvers<unknown>();
+  await using serving = serveHandler((request, { session }) => {
+    request.signal.addEventListener("abort", () => ended.resolve(request.signal.reason));
+    setTimeout(() => session.close(reason), 50);
+    return new Response(stream);
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.readToEnd();
+  assertStrictEquals(await cancelled, reason);
+  assertStrictEquals(await ended.promise, reason);
+  assertEquals(serving.logger.at("error"), []);
+});
+
+// ───────────────────────── toFetchHandler
+
+Deno.test("the session's signal follows that of a Request", async () => {
+  const aborter = new AbortController();
+  const before = new Request("http://a/", { signal: AbortSignal.abort(reason) });
+  const later = new Request("http://a/", { signal: aborter.signal });
+  const handler = toFetchHandler(async (_request, { signal }) => {
+    if (!signal.aborted) queueMicrotask(() => aborter.abort(reason));
+    assertStrictEquals(await aborted(signal), reason);
+    return [204, "No Content", {}, null];
+  });
+  assertEquals((await handler(before)).status, 204);
+  assertEquals((await handler(later)).status, 204);
+});
+
+Deno.test("under Deno.serve the session's signal is aborted when the client leaves", async () => {
+  const begun = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<void>();
+  await using serving = serveWithDeno(async (_request, { signal }) => {
+    begun.resolve();
+    await aborted(signal);
+    told.resolve();
+    return [204, "No Content", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await within(begun.promise, "the app works");
+  peer.close();
+  await within(told.promise, "the app is told");
+});
+
+Deno.test("a session of fetch ends, and its signal is aborted, when its response has ended", async () => {
+  const sessions: Session[] = [];
+  const handler = toFetchHandler(({ uri }, session) => {
+    sessions.push(session);
+    const body = encode("hello");
+    return [200, "OK", {}, uri === "/stream" ? new BodyIter([body], 5) : body];
+  });
+  await handler(new Request("http://a/"));
+  assertInstanceOf(sessions[0]!.signal.reason, ConnectionClosedError);
+  const response = await handler(new Request("http://a/stream"));
+  assertEquals([sessions[1]!.signal.aborted, sessions[1]!.message], [false, null]);
+  assertEquals(await response.text(), "hello");
+  assertInstanceOf(sessions[1]!.signal.reason, ConnectionClosedError);
+  const cancelled = await handler(new Request("http://a/stream"));
+  await cancelled.body!.cancel();
+  assertInstanceOf(sessions[2]!.signal.reason, ConnectionClosedError);
+  // Whatever comes now is too late.
+  for (const session of sessions) {
+    const { message, signal } = session;
+    const why = signal.reason;
+    session.close(reason);
+    assertEquals(session.message, message);
+    assertStrictEquals(signal.reason, why);
+  }
+});
+
+const put = () => {
+  const stream = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(encode("he")),
+  });
+  const headers = { "content-length": "5" };
+  return new Request("http://a/", { method: "PUT", headers, body: stream });
+};
+
+const closing: Readonly<Record<string, App>> = {
+  "in onConnect": {
+    onConnect(session) {
+      session.close(reason);
+      return true;
+    },
+    handle: () => [200, "OK", {}, null],
+  },
+  "while it works": (_request, session) => {
+    queueMicrotask(() => session.close(reason));
+    return new Promise(() => {});
+  },
+  "and returns": (_request, session) => {
+    session.close(reason);
+    return [400, "Bad Request", {}, null];
+  },
+  "while it reads": async ({ body }, session) => {
+    queueMicrotask(() => session.close(reason));
+    await body!.bytes();
+    return [200, "OK", {}, null];
+  },
+  "from a listener": async ({ body }, session) => {
+    session.signal.addEventListener("abort", () => session.close(new Error("again")));
+    queueMicrotask(() => session.close(reason));
+    await body!.bytes();
+    return [200, "OK", {}, null];
+  },
+};
+
+for (const [when, app] of Object.entries(closing)) {
+  Deno.test(`a handler rejects with the reason of an app that closes its session ${when}`, async () => {
+    const answer = toFetchHandler(app)(put());
+    assertStrictEquals(await within(rejectionOf(answer, "the handler"), "it rejects"), reason);
+  });
+}
+
+Deno.test("closing a session cuts the stream of its response, and the session is disposed of", async () => {
+  let disposals = 0;
+  const sessions: Session[] = [];
+  async function* pieces() {
+    yield encode("hello");
+    await new Promise(() => {});
+  }
+  const handler = toFetchHandler((_request, session) => {
+    sessions.push(session);
+    session.store.set("x", { [Symbol.dispose]: () => disposals++ });
+    return [200, "OK", {}, new BodyIter(pieces(), 10)];
+  });
+  const response = await handler(new Request("http://a/"));
+  const text = rejectionOf(response.text(), "the text");
+  await new Promise((resolve) => setTimeout(resolve));
+  sessions[0]!.close(reason);
+  assertStrictEquals(await within(text, "the stream fails"), reason);
+  assertEquals(disposals, 1);
+  assertStrictEquals(sessions[0]!.signal.reason, reason);
+});
+
+Deno.test("the body of an answer that comes after the session was closed is canceled", async () => {
+  const { stream, cancelled } = events();
+  const closed = Promise.withResolvers<void>();
+  let disposals = 0;
+  const handler = toFetchHandler(async (_request, session, { BodyIter }) => {
+    session.store.set("x", { [Symbol.dispose]: () => disposals++ });
+    session.close(reason);
+    await closed.promise;
+    // The app still works, and may use what it has kept.
+    assertEquals(disposals, 0);
+    return [200, "OK", {}, new BodyIter(stream, 100)];
+  });
+  assertStrictEquals(await rejectionOf(handler(new Request("http://a/")), "it"), reason);
+  closed.resolve();
+  await cancelled;
+  assertEquals(disposals, 1);
 });

@@ -1,14 +1,33 @@
-/** createFetch over a connection: its requests share it, and its owner closes it. */
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
-import { BodyError, ConnectionClosedError, DeguError } from "@degu/degu/base";
-import { Client, type Connection } from "@degu/degu/client";
-import type { App, AppFunction } from "@degu/degu/server";
+/** createFetch: requests, connections, and failures. */
 import { createFetch } from "@degu/degu";
+import {
+  BodyError,
+  type BodyOut,
+  ChunkedBodyIter,
+  ConnectionClosedError,
+  DeguError,
+  ProtocolError,
+  Response as DeguResponse,
+} from "@degu/degu/base";
+import { Client, type Connection, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import type { Address, App, AppFunction } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
+import { RecordingSink, streamOf } from "@degu/testing/streams.ts";
 import { slowStream } from "@degu/testing/web_serving.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+
+// createFetch over a connection: its requests share it, and its owner closes it.
 
 const encoder = new TextEncoder();
 
@@ -227,4 +246,318 @@ Deno.test("a response that is canceled closes the connection", async () => {
   const { fetch, conn } = connected;
   await (await fetch("/")).body?.cancel();
   assert(conn.closed);
+});
+
+// createFetch: which URL and host a request is for, and its body, each time that it is sent.
+
+/** Lets a client answer by itself: it redirects so many times, and keeps the body of each request. */
+function answering<T extends Client>(client: T, redirects = 0): { client: T; bodies: BodyOut[] } {
+  const bodies: BodyOut[] = [];
+  client.request = (_method, _uri, _headers, body = null) => {
+    const response = bodies.push(body) > redirects
+      ? new DeguResponse(200, "OK", {}, null)
+      : new DeguResponse(307, "Temporary Redirect", { location: "/again" }, null);
+    return Promise.resolve(response);
+  };
+  return { client, bodies };
+}
+
+Deno.test("a URL is absolute, or relative to the host of the client, with the scheme of its class", async () => {
+  await using pki = await TempPKI.create();
+  const tcp = new Client(["127.0.0.1", 8080]);
+  const rows: [client: Client, input: string, url: string][] = [
+    [tcp, "/x", "http://127.0.0.1:8080/x"],
+    [tcp, "x", "http://127.0.0.1:8080/x"],
+    [tcp, "?q", "http://127.0.0.1:8080/?q"],
+    [tcp, "", "http://127.0.0.1:8080/"],
+    [tcp, "http://a/b?c#d", "http://a/b?c"],
+    [tcp, "//other/x", "http://other/x"],
+    [tcp, "/users/@me", "http://127.0.0.1:8080/users/@me"],
+    [tcp, "http://a/x@y?z@w", "http://a/x@y?z@w"],
+    [new Client(["a.example", 80]), "/", "http://a.example/"],
+    [new Client(["::1", 8080]), "/", "http://[::1]:8080/"],
+    [new Client(["127.0.0.1", 8080], { host: "b.example" }), "/", "http://b.example/"],
+    [new Client(["127.0.0.1", 8080], { host: null }), "/", "http://localhost/"],
+    [new Client("/a/socket"), "/", "http://localhost/"],
+    [new SSLClient(pki.clientSslconfig, ["127.0.0.1", 8443]), "/", "https://127.0.0.1:8443/"],
+  ];
+  for (const [client, input, url] of rows) {
+    assertEquals((await createFetch(answering(client).client)(input)).url, url);
+  }
+});
+
+Deno.test("what is no URL is a TypeError that quotes it", async () => {
+  const fetch = createFetch(new Client(["127.0.0.1", 8080]));
+  for (const text of ["http://", "http://a b/", "http://[::1", "//:80"]) {
+    const error = await rejectionOf(fetch(text), text);
+    assertInstanceOf(error, TypeError);
+    assert(error.message.includes(JSON.stringify(text)), error.message);
+  }
+});
+
+/** What a body sends; `null` if there is none. */
+async function sent(body: BodyOut): Promise<string | null> {
+  if (body === null) return null;
+  if (body instanceof Uint8Array) return new TextDecoder().decode(body);
+  const sink = new RecordingSink();
+  await body.writeTo(sink);
+  return new TextDecoder().decode(sink.bytes);
+}
+
+Deno.test("whatever is available at once is sent with its length, and again after a redirect", async (t) => {
+  const form = new FormData();
+  form.set("a", "b");
+  const bytes = encoder.encode("hello");
+  const rows: [name: string, body: BodyInit | null, sent: RegExp, method?: string][] = [
+    ["text", "hello", /^hello$/],
+    ["bytes", bytes, /^hello$/],
+    ["a buffer", bytes.slice().buffer, /^hello$/],
+    ["a blob", new Blob(["hel", "lo"]), /^hello$/],
+    ["an empty blob", new Blob([]), /^$/],
+    ["parameters", new URLSearchParams({ a: "b c" }), /^a=b\+c$/],
+    ["a form", form, /^--[^]*name="a"\r\n\r\nb\r\n--/],
+    ["a stream of what is there", streamOf(bytes.slice(0, 2), bytes.slice(2)), /^hello$/],
+    ["nothing in a POST", null, /^$/],
+    ["nothing in a PUT", null, /^$/, "PUT"],
+    ["nothing in a GET", null, /^null$/, "GET"],
+    ["nothing in a HEAD", null, /^null$/, "HEAD"],
+    ["nothing in a DELETE", null, /^null$/, "DELETE"],
+  ];
+  for (const [name, body, expected, method = "POST"] of rows) {
+    await t.step(name, async () => {
+      const { client, bodies } = answering(new Client(["127.0.0.1", 1]), 2);
+      await createFetch(client)("/", { method, body });
+      const texts = [];
+      for (const each of bodies) {
+        assert(!(each instanceof ChunkedBodyIter));
+        texts.push(`${await sent(each)}`);
+      }
+      assertEquals(texts.map((text) => expected.test(text)), [true, true, true], texts.join());
+    });
+  }
+});
+
+Deno.test("a stream that must be awaited is sent once, chunked or with the given length", async (t) => {
+  const available = () => streamOf(encoder.encode("hello"));
+  const late = () => slowStream("hello");
+  type Row = [name: string, stream: () => ReadableStream, headers: HeadersInit, sent: string];
+  const chunked = "5\r\nhello\r\n0\r\n\r\n";
+  const rows: Row[] = [
+    ["no header", late, {}, chunked],
+    ["a length", late, { "content-length": "5" }, "hello"],
+    ["chunks, of what is there", available, { "transfer-encoding": "chunked" }, chunked],
+  ];
+  for (const [name, stream, headers, expected] of rows) {
+    await t.step(name, async () => {
+      const { client, bodies } = answering(new Client(["127.0.0.1", 1]), 1);
+      const init = { method: "POST", body: stream(), headers };
+      const error = await rejectionOf(createFetch(client)("/", init), name);
+      assertInstanceOf(error, TypeError);
+      assert(error.message.includes("the body is a stream"), error.message);
+      assertEquals(bodies.length, 1);
+      assertEquals(bodies[0] instanceof ChunkedBodyIter, expected === chunked);
+      assertEquals(await sent(bodies[0] ?? null), expected);
+    });
+  }
+});
+
+Deno.test("over a named socket the URL determines the host", async (t) => {
+  await using dir = await tempDir();
+  const app: AppFunction = ({ headers }) => [200, "OK", {}, encoder.encode(`${headers["host"]}`)];
+  const addresses: [name: string, address: Address][] = [
+    ["a Unix socket", `${dir.path}/socket`],
+    ["an abstract name", new Uint8Array(0)],
+  ];
+  const headers = { host: "init.local" };
+  type Row = [input: string, init: RequestInit, host: string | undefined, expected: string];
+  const rows: Row[] = [
+    ["http://device.local/a", {}, undefined, "device.local"],
+    ["http://Device.local:81/a", {}, undefined, "device.local:81"],
+    ["http://device.local:80/a", {}, undefined, "device.local"],
+    ["http://[::1]:81/a", {}, undefined, "[::1]:81"],
+    ["/a", {}, undefined, "localhost"],
+    ["http://device.local/a", { headers }, undefined, "init.local"],
+    ["/a", { headers }, undefined, "init.local"],
+    ["http://device.local/a", {}, "client.local", "client.local"],
+    ["http://device.local/a", { headers }, "client.local", "client.local"],
+  ];
+  for (const [name, address] of addresses) {
+    await using serving = serve(app, {}, address);
+    for (const [input, init, host, expected] of rows) {
+      await t.step(`${name}: ${input} ${expected}`, async () => {
+        const client = serving.makeClient(host === undefined ? {} : { host });
+        using conn = await client.connect();
+        for (const fetch of [createFetch(client), createFetch(conn)]) {
+          assertEquals(await (await fetch(input, init)).text(), expected);
+        }
+      });
+    }
+    await t.step(`${name}: a URL without an origin gets that of localhost`, async () => {
+      const response = await createFetch(serving.makeClient())("/a");
+      assertEquals([response.url, await response.text()], ["http://localhost/a", "localhost"]);
+    });
+  }
+  await t.step("a client over TCP that sends no host sends none", async () => {
+    await using serving = serve(app);
+    const client = serving.makeClient({ host: null });
+    using conn = await client.connect();
+    for (const fetch of [createFetch(client), createFetch(conn)]) {
+      assertEquals(await (await fetch("http://device.local/a")).text(), "undefined");
+    }
+  });
+});
+
+Deno.test("over a named socket a redirect to the host that was sent is followed", async () => {
+  await using dir = await tempDir();
+  const app: AppFunction = ({ path, headers }) =>
+    path[0] === "old"
+      ? [302, "Found", { location: `http://${headers["host"]}/new` }, null]
+      : [200, "OK", {}, encoder.encode(`${path}`)];
+  await using serving = serve(app, {}, `${dir.path}/socket`);
+  const fetch = createFetch(serving.makeClient());
+  for (const init of [{}, { headers: { host: "init.local" } }]) {
+    assertEquals(await (await fetch("http://device.local/old", init)).text(), "new");
+  }
+});
+
+// createFetch: its errors.
+
+Deno.test("a failure is a TypeError whose cause says why", async (t) => {
+  await using serving = serve(() => [200, "OK", {}, null]);
+  const fetch = createFetch(serving.makeClient());
+  const goneFetch = createFetch(new Client(["127.0.0.1", await unusedPort()]));
+  const several = [["set-cookie", "a"], ["set-cookie", "b"]] as [string, string][];
+  const put = (body: BodyInit, headers: HeadersInit) =>
+    fetch("/", { method: "PUT", body, headers });
+  const rows: [name: string, start: () => Promise<Response>, cause: unknown, said: string][] = [
+    ["an unknown method", () => fetch("/", { method: "PATCH" }), RangeError, '"PATCH"'],
+    ["a path with a space", () => fetch("/a b"), RangeError, '"/a%20b"'],
+    ["a path with two slashes", () => fetch("/a//b"), RangeError, '"/a//b"'],
+    ["a query with a slash", () => fetch("/?a/b"), RangeError, '"/?a/b"'],
+    ["a query outside of ASCII", () => fetch("/a?b{"), RangeError, "uri"],
+    ["a header's character", () => fetch("/", { headers: { a: "{}" } }), RangeError, '"{}"'],
+    ["a header's name", () => fetch("/", { headers: { a_b: "c" } }), RangeError, '"a_b"'],
+    ["an open range", () => fetch("/", { headers: { range: "bytes=1-" } }), RangeError, "bytes=1-"],
+    ["several cookies", () => fetch("/", { headers: several }), RangeError, "set-cookie"],
+    [
+      "a length of nothing",
+      () => fetch("/", { headers: { "content-length": "1" } }),
+      RangeError,
+      "content-length",
+    ],
+    ["another length", () => put("abc", { "content-length": "2" }), RangeError, "2"],
+    ["a length that is none", () => put("abc", { "content-length": "x" }), RangeError, '"x"'],
+    ["a body of DELETE", () => fetch("/", { method: "DELETE", body: "a" }), RangeError, "DELETE"],
+    ["another scheme", () => fetch("ftp://a/"), TypeError, "ftp:"],
+    ["data", () => fetch("data:,a"), TypeError, "data:"],
+    ["no server", () => goneFetch("/"), Deno.errors.ConnectionRefused, "/"],
+  ];
+  for (const [name, start, cause, said] of rows) {
+    await t.step(name, async () => {
+      const error = await rejectionOf(start(), name);
+      assertInstanceOf(error, TypeError);
+      assertInstanceOf(error.cause, cause as typeof Error);
+      assertStringIncludes(error.message, said);
+    });
+  }
+});
+
+Deno.test("what the platform refuses rejects in the same way", async (t) => {
+  await using serving = serve(() => [200, "OK", {}, null]);
+  const fetch = createFetch(serving.makeClient());
+  const used = new Request("http://a/", { method: "POST", body: "a" });
+  await used.text();
+  const rows: [name: string, start: () => Promise<Response>][] = [
+    ["a URL that is none", () => fetch("http://")],
+    ["a body of GET", () => fetch("/", { body: "a" })],
+    ["a header value with a line end", () => fetch("/", { headers: { a: "b\r\nc: d" } })],
+    ["a used Request", () => fetch(used)],
+    ["Deno's own clients", () => fetch("/", { client: {} } as RequestInit)],
+  ];
+  for (const [name, start] of rows) {
+    await t.step(name, async () => {
+      assertInstanceOf(await rejectionOf(start(), name), TypeError);
+    });
+  }
+});
+
+Deno.test("a URL with a user name or a password is refused, and not quoted", async (t) => {
+  const location = "http://user:secret@device.local/a";
+  await using plain = serve(() => [200, "OK", {}, null]);
+  const fetch = createFetch(plain.makeClient());
+  const refused = "must be a URL without a user name and a password";
+  const rows: [name: string, start: () => Promise<Response>, said: string][] = [
+    ["text", () => fetch(location), refused],
+    ["a URL", () => fetch(new URL(location)), refused],
+    ["a Request", () => fetch(new Request(location)), refused],
+    [
+      "a Request with a body",
+      () => fetch(new Request(location, { method: "POST", body: "a" })),
+      refused,
+    ],
+    ["a user", () => fetch("http://secret@device.local/"), refused],
+    ["a password", () => fetch("http://:secret@device.local/"), refused],
+    ["without slashes", () => fetch("https:user:secret@device.local"), refused],
+    ["no path", () => fetch("http://name:secret@"), "must be a URL; got text that is not shown"],
+    ["backslashes", () => fetch("http:\\\\user:secret@device.local"), refused],
+    ["relative to the scheme", () => fetch("//user:secret@device.local/"), refused],
+    [
+      "one that is no URL",
+      () => fetch("http://user:secret@device.local:x/"),
+      "must be a URL; got text that is not shown",
+    ],
+    ["another scheme", () => fetch("ftp://user:secret@device.local/"), refused],
+  ];
+  for (const [name, start, said] of rows) {
+    await t.step(name, async () => {
+      const error = await rejectionOf(start(), name);
+      assertInstanceOf(error, TypeError);
+      assertStringIncludes(error.message, said);
+      assert(!Deno.inspect(error).includes("secret"), Deno.inspect(error));
+    });
+  }
+});
+
+Deno.test("a peer's protocol error is the cause", async () => {
+  using server = new RawServer();
+  const responding = createFetch(new Client(server.address))("/");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  const rejection = rejectionOf(responding, "a bad status line");
+  await peer.send("HTTP/1.1 999 OK\r\n\r\n");
+  const error = await rejection;
+  assertInstanceOf(error, TypeError);
+  assertInstanceOf(error.cause, ProtocolError);
+  assertEquals(error.cause.code, "BAD_STATUS");
+  await peer.assertClosedSilently();
+});
+
+Deno.test("a truncated body fails while it is read", async () => {
+  using server = new RawServer();
+  const responding = createFetch(new Client(server.address))("/");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345");
+  const response = await responding;
+  peer.close();
+  const error = await rejectionOf(response.bytes(), "a body that is cut");
+  assertInstanceOf(error, ProtocolError);
+  assertEquals(error.code, "BODY_INCOMPLETE");
+});
+
+Deno.test("createFetch requires a client or a connection", () => {
+  const wrong = [
+    undefined,
+    null,
+    1,
+    "http://a/",
+    {},
+    { request() {} },
+    { close() {} },
+    Client,
+    fetch,
+  ];
+  for (const client of wrong) {
+    assertThrows(() => Reflect.apply(createFetch, undefined, [client]), TypeError, "Client");
+  }
 });

@@ -1,15 +1,22 @@
-/** Web streams, piece by piece: bodies from streams, and streams from bodies. */
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import fc from "fast-check";
+/** Streams and headers between the two worlds. */
+import { createFetch } from "@degu/degu";
 import {
+  type Address,
   Body,
   BodyError,
   BodyIter,
+  type BodyOut,
   type ByteSink,
+  type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
+  ContentRange,
+  Range,
 } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import type { App, AppFunction } from "@degu/degu/server";
 import type { WritableBody } from "@degu/internal/base/body/bodies.ts";
+import { dictOf, headersOf } from "@degu/internal/web/headers.ts";
 import {
   bodyOfBytes,
   chunkedBody,
@@ -19,8 +26,21 @@ import {
   StreamPieces,
 } from "@degu/internal/web/streams.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
 import * as sources from "@degu/testing/streams.ts";
+import { serveHandler, serveWithDeno } from "@degu/testing/web_serving.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+
+// Web streams, piece by piece: bodies from streams, and streams from bodies.
 
 /** A stream whose pieces come when the test says so. */
 function lateStream() {
@@ -376,4 +396,280 @@ Deno.test("streamOf reports a failure, a cancellation and a truncation", async (
       assertEquals([cut.cancelled, ends], [[failure], ["failed", "cancelled", "cut"]]);
     });
   }
+});
+
+// Bodies through the bridge: they stream in both directions, and nothing waits for the whole
+// body.
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const WORDS = ["one", "two", "three", "four"];
+const TEXT = WORDS.join("");
+
+/** Words on their way from one side to the other; each is given when the one before has arrived. */
+class Relay {
+  readonly #arrived = WORDS.map(() => Promise.withResolvers<void>());
+
+  /** Gives the words. */
+  async *send(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
+    for (const [i, word] of WORDS.entries()) {
+      const before = this.#arrived[i - 1];
+      if (before !== undefined) await within(before.promise, `"${WORDS[i - 1]}" arrives alone`);
+      yield encoder.encode(word);
+    }
+  }
+
+  /** Gives the words as chunks. */
+  async *sendChunks(): AsyncGenerator<Chunk, void, void> {
+    for await (const bytes of this.send()) yield [null, bytes];
+    yield [null, new Uint8Array(0)];
+  }
+
+  /** Gives the words as a stream. */
+  stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return ReadableStream.from(this.send());
+  }
+
+  /** Takes what arrives; resolves to all of it. */
+  async receive(pieces: AsyncIterable<Uint8Array>): Promise<string> {
+    let text = "";
+    for await (const piece of pieces) {
+      text += decoder.decode(piece);
+      for (const [i, { resolve }] of this.#arrived.entries()) {
+        if (text.length >= WORDS.slice(0, i + 1).join("").length) resolve();
+      }
+    }
+    return text;
+  }
+}
+
+/** The ways to say where a stream of words ends, as headers of a Request or Response. */
+const framings: readonly (readonly [name: string, headers: Record<string, string>])[] = [
+  ["chunked", {}],
+  ["of known length", { "content-length": String(TEXT.length) }],
+];
+
+const handlerThatReads = (relay: Relay) => async (request: Request) =>
+  new Response(await relay.receive(request.body!));
+
+const appThatReads = (relay: Relay): AppFunction => async (request) => {
+  const text = await relay.receive(request.body!.readable);
+  return [200, "OK", {}, encoder.encode(text)];
+};
+
+const bodies: readonly [name: string, make: (relay: Relay) => BodyOut][] = [
+  ["chunked", (relay) => new ChunkedBodyIter(relay.sendChunks())],
+  ["of known length", (relay) => new BodyIter(relay.send(), TEXT.length)],
+];
+
+/** Our server, and Deno's with `toFetchHandler`. */
+const servers: Readonly<Record<string, (app: App) => AsyncDisposable & { address: Address }>> = {
+  "our server": (app) => serve(app),
+  "Deno.serve": (app) => serveWithDeno(app),
+};
+
+Deno.test("fromFetchHandler streams requests", async (t) => {
+  for (const [name, make] of bodies) {
+    await t.step(name, async () => {
+      const relay = new Relay();
+      await using serving = serveHandler(handlerThatReads(relay));
+      const response = await serving.makeClient().request("POST", "/", {}, make(relay));
+      assertEquals(await response.body?.text(), TEXT);
+    });
+  }
+});
+
+Deno.test("fromFetchHandler does not wait for the rest of a chunk", async () => {
+  const relay = new Relay();
+  await using serving = serveHandler(handlerThatReads(relay));
+  using peer = await RawPeer.connect(serving.address);
+  const size = TEXT.length.toString(16);
+  await peer.send(`POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${size}\r\n`);
+  for await (const bytes of relay.send()) await peer.send(bytes);
+  await peer.send("\r\n0\r\n\r\n");
+  await peer.readPreamble();
+  assertEquals(await peer.readExactly(TEXT.length), TEXT);
+});
+
+Deno.test("fromFetchHandler streams responses", async (t) => {
+  for (const [name, headers] of framings) {
+    await t.step(name, async () => {
+      const relay = new Relay();
+      const handler = () => new Response(relay.stream(), { headers });
+      await using serving = serveHandler(handler);
+      const response = await serving.makeClient().request("GET", "/");
+      assertEquals(await relay.receive(response.body!.readable), TEXT);
+    });
+  }
+});
+
+Deno.test("fromFetchHandler sends the headers before the body is available", async () => {
+  const received = Promise.withResolvers<void>();
+  await using serving = serveHandler(() => {
+    const words = async function* () {
+      await within(received.promise, "the client gets the headers");
+      yield encoder.encode("hello");
+    };
+    return new Response(ReadableStream.from(words()));
+  });
+  const response = await serving.makeClient().request("GET", "/");
+  received.resolve();
+  assertEquals(await response.body?.text(), "hello");
+});
+
+for (const [where, start] of Object.entries(servers)) {
+  Deno.test(`createFetch streams requests to ${where}`, async (t) => {
+    for (const [name, headers] of framings) {
+      await t.step(name, async () => {
+        const relay = new Relay();
+        await using server = start(appThatReads(relay));
+        // Not by Deno's fetch, which has no content-length for a stream.
+        const fetch = createFetch(new Client(server.address));
+        const response = await fetch("/", { method: "POST", body: relay.stream(), headers });
+        assertEquals(await response.text(), TEXT);
+      });
+    }
+  });
+
+  Deno.test(`createFetch streams responses from ${where}`, async (t) => {
+    for (const [name, make] of bodies) {
+      await t.step(name, async () => {
+        const relay = new Relay();
+        await using server = start(() => [200, "OK", {}, make(relay)]);
+        const response = await createFetch(new Client(server.address))("/");
+        assertEquals(await relay.receive(response.body!), TEXT);
+      });
+    }
+  });
+}
+
+Deno.test("createFetch resolves with the response before the body is available", async () => {
+  const received = Promise.withResolvers<void>();
+  await using serving = serve(() => {
+    const words = async function* (): AsyncGenerator<Chunk> {
+      await within(received.promise, "fetch resolves");
+      yield [null, encoder.encode("hello")];
+      yield [null, new Uint8Array(0)];
+    };
+    return [200, "OK", {}, new ChunkedBodyIter(words())];
+  });
+  const response = await createFetch(serving.makeClient())("/");
+  received.resolve();
+  assertEquals(await response.text(), "hello");
+});
+
+/** Far more than all buffers between the two ends can hold. */
+const MANY = 128;
+const PIECE_BYTES = 1048576;
+/** So many turns of the event loop without another piece are the sign that everything is full. */
+const QUIET_TURNS = 20;
+
+Deno.test("a response is produced no faster than it is read", async () => {
+  let made = 0;
+  const body = () =>
+    new ReadableStream({
+      pull(controller) {
+        if (made++ < MANY) controller.enqueue(new Uint8Array(PIECE_BYTES));
+        else controller.close();
+      },
+    });
+  await using serving = serveHandler(() => new Response(body()));
+  const response = await createFetch(serving.makeClient())("/");
+  for (let quiet = 0, before = -1; quiet < QUIET_TURNS; quiet++) {
+    if (made !== before) quiet = 0;
+    before = made;
+    await turnOfEventLoop();
+  }
+  assert(made < MANY / 2, `${made} of ${MANY} pieces were made before one was read`);
+  let length = 0;
+  for await (const piece of response.body!) length += piece.length;
+  assertEquals(length, MANY * PIECE_BYTES);
+});
+
+Deno.test("a request is consumed no faster than it is read", async () => {
+  let taken = 0;
+  const read = Promise.withResolvers<void>();
+  await using serving = serveHandler(async (request) => {
+    await read.promise;
+    let length = 0;
+    for await (const piece of request.body!) length += piece.length;
+    return new Response(String(length));
+  });
+  const body = new ReadableStream({
+    pull(controller) {
+      if (taken++ < MANY) controller.enqueue(new Uint8Array(PIECE_BYTES));
+      else controller.close();
+    },
+  });
+  const responding = createFetch(serving.makeClient())("/", { method: "POST", body });
+  for (let quiet = 0, before = -1; quiet < QUIET_TURNS; quiet++) {
+    if (taken !== before) quiet = 0;
+    before = taken;
+    await turnOfEventLoop();
+  }
+  assert(taken < MANY / 2, `${taken} of ${MANY} pieces were taken before one was read`);
+  read.resolve();
+  assertEquals(await (await responding).text(), String(MANY * PIECE_BYTES));
+});
+
+// Converting headers in both directions.
+
+Deno.test("a dictionary has lower-case names, no prototype, and typed numbers and ranges", () => {
+  const headers = new Headers({
+    "X-Name": "value",
+    "Content-Length": "12",
+    "Range": "bytes=0-499",
+    "Content-Range": "bytes 0-499/1234",
+    "constructor": "own",
+  });
+  headers.append("x-list", "a");
+  headers.append("X-List", "b");
+  const dict = dictOf(headers);
+  assertEquals(Object.getPrototypeOf(dict), null);
+  const { range, "content-range": contentRange, ...rest } = dict;
+  assertInstanceOf(range, Range);
+  assertInstanceOf(contentRange, ContentRange);
+  assertEquals(rest, {
+    "x-name": "value",
+    "content-length": 12,
+    "x-list": "a, b",
+    constructor: "own",
+  });
+});
+
+Deno.test("headersOf is the inverse of dictOf", () => {
+  const name = fc.stringMatching(/^[a-z]{1,8}$/).filter((it) => it !== "range");
+  const value = fc.stringMatching(/^[!-~]{1,12}$/);
+  fc.assert(fc.property(fc.dictionary(name, value), fc.nat(), (given, length) => {
+    const headers = new Headers({ ...given, "content-length": `${length}`, range: "bytes=1-2" });
+    assertEquals([...headersOf(dictOf(headers))], [...headers]);
+  }));
+});
+
+Deno.test("a header value in an unsupported form is a RangeError that names it", () => {
+  const wrong: Record<string, string[]> = {
+    "content-length": ["", "+1", "-1", "1.0", "0x1", "01", "1, 1", "1e3", "9007199254740993"],
+    "range": ["", "bytes=0-", "bytes=-5", "bytes=0-1,3-4", "items=0-1", "bytes=2-1"],
+    "content-range": ["", "bytes 0-1", "bytes */5", "bytes 0-5/5", "bytes 0-1/*"],
+  };
+  for (const [name, values] of Object.entries(wrong)) {
+    for (const value of values) {
+      const { message } = assertThrows(() => dictOf(new Headers({ [name]: value })), RangeError);
+      assert(message.includes(`headers["${name}"]`) && message.includes(value), message);
+    }
+  }
+});
+
+Deno.test("one of several cookies is selected, or none can be sent", () => {
+  const headers = new Headers([["set-cookie", "a=1, b"], ["x", "y"], ["set-cookie", "c=2"]]);
+  assertThrows(() => dictOf(headers), RangeError, "chooseCookie");
+  const dict = dictOf(headers, (cookies) => {
+    assertEquals(cookies, ["a=1, b", "c=2"]);
+    return cookies[1]!;
+  });
+  assertEquals({ ...dict }, { "set-cookie": "c=2", x: "y" });
+  const one = dictOf(new Headers({ "set-cookie": "a=1" }), () => {
+    throw new Error("there is nothing to choose");
+  });
+  assertEquals(one["set-cookie"], "a=1");
 });

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { Machine, network, pair } from "@degu/testing/agent_lab.ts";
+import { acquaint, Machine, network } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
 const [camera, viewer, stranger] = await Promise.all(
@@ -14,7 +14,7 @@ const [camera, viewer, stranger] = await Promise.all(
 await network([[camera, "10.7.0.1/24"], [viewer, "10.7.0.2/24"], [stranger, "10.7.0.3/24"]]);
 await using serving = camera.start(["serve", "--announce"]);
 await serving.message("announced in the local network as camera");
-await pair(camera, viewer);
+await acquaint(camera, viewer, "10.7.0.1");
 const ping = (...args: string[]) => viewer.run(["--json", "ping", ...args, "camera"]);
 const first = await ping();
 

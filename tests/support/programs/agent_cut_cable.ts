@@ -4,7 +4,7 @@
  * @module
  */
 
-import { bytesBelow, partArrives, SlowCable } from "@degu/testing/agent_cable.ts";
+import { bytesBelow, partArrives, SlowCable } from "@degu/testing/agent_lab.ts";
 import type { AgentEnd, RunningAgent } from "@degu/testing/agents.ts";
 
 const [dir = ""] = Deno.args;
@@ -26,7 +26,7 @@ async function cut(
   const ended = await meanwhile(running);
   await plug("up");
   // It has lost its address.
-  await camera.ip("address", "replace", "fe80::1/64", "dev", "to-viewer", "nodad");
+  await camera.ip("address", "replace", "fd00::1/64", "dev", "to-viewer", "nodad");
   return ended ?? await running.ended();
 }
 

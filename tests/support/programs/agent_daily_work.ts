@@ -5,11 +5,11 @@
  * @module
  */
 
-import { ip, Machine, network, pair, slowDown } from "@degu/testing/agent_lab.ts";
+import { acquaint, ip, Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
 import { makeTreeAt, treeOf } from "@degu/testing/agent_files.ts";
-import { bytesBelow } from "@degu/testing/agent_cable.ts";
+import { bytesBelow } from "@degu/testing/agent_lab.ts";
 
-const FILES = 200;
+const FILES = 100;
 const LARGE_BYTES = 3_000_000;
 const PATIENCE_MILLISECONDS = 30_000;
 
@@ -26,8 +26,8 @@ const serve = async () => {
   return running;
 };
 let serving = await serve();
-await pair(laptop, phone);
-await pair(laptop, desktop);
+await acquaint(laptop, phone, "fd00::1");
+await acquaint(laptop, desktop, "fd00::1");
 for (const machine of [laptop, phone, desktop]) await slowDown(machine, "lan", "40mbit");
 
 /** Makes small files in several directories, and large ones. */
@@ -53,7 +53,7 @@ async function cut(
   const deadline = performance.now() + PATIENCE_MILLISECONDS;
   while (!await isUnderWay()) {
     if (performance.now() > deadline) throw new Error(`${args.join(" ")}: nothing has happened`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await new Promise((resolve) => setTimeout(resolve, 30));
   }
   await ip("link", "set", "dev", "port-laptop", "down");
   if (restarts) {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { partArrives, SlowCable } from "@degu/testing/agent_cable.ts";
+import { partArrives, SlowCable } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
 const slow = await SlowCable.make(dir);

@@ -1,5 +1,5 @@
 /**
- * Does what can't be done in the process of the tests, with the pool that its argument names, and prints
+ * Does what can't be done in the process of the tests, with the pools that its arguments name, and prints
  * what was found as JSON: a worker that hangs does so until the process ends, and a plain pool needs a flag.
  *
  * @module
@@ -18,10 +18,11 @@ import {
   servePool,
   TIMES,
 } from "../pools.ts";
+import { block } from "../pool_apps.ts";
 import { RecordingLogger } from "../serving.ts";
 
-/** Taken for hung after 2 seconds. */
-const IMPATIENT = { ...TIMES, heartbeat: { every: 200, missed: 10 } };
+/** Taken for hung after 3 seconds. */
+const IMPATIENT = { ...TIMES, heartbeat: { every: 250, missed: 12 } };
 
 /** Lets the only worker hang, and counts the answers once its successor was replaced, too. */
 async function replaceTwice(
@@ -145,8 +146,7 @@ const programs: Record<string, () => Promise<unknown>> = {
       return met.sort();
     };
     const before = await threads();
-    const end = performance.now() + 1500;
-    while (performance.now() < end);
+    block(1500);
     await askThread(pooling.client);
     return { same: `${await threads()}` === `${before}`, lines: pooling.logger.at("error") };
   },
@@ -185,4 +185,14 @@ const programs: Record<string, () => Promise<unknown>> = {
   },
 };
 
-console.log(JSON.stringify(await programs[Deno.args[0]!]!()));
+/** How many run at a time: most of them only wait. */
+const LANES = 2;
+
+const waiting = [...Deno.args];
+const found: Record<string, unknown> = {};
+await Promise.all(Array.from({ length: LANES }, async () => {
+  for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+    found[name] = await programs[name]!().catch((error) => ({ failed: String(error) }));
+  }
+}));
+console.log(JSON.stringify(found));

@@ -1,0 +1,458 @@
+/** degu invite and degu join. */
+import { countdownText, qrLines, startCountdown } from "@degu/internal/agent/commands/invite.ts";
+import { readLine } from "@degu/internal/agent/commands/join.ts";
+import { Failure } from "@degu/internal/agent/failure.ts";
+import { Output } from "@degu/internal/agent/output.ts";
+import { agentCommand, AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { TestDevices } from "@degu/testing/device_pairs.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { screenOf } from "@degu/testing/terminals.ts";
+import { hasShell, runShell } from "@degu/testing/terminals.ts";
+import { hasTerminals, runOnTerminal, type TerminalOptions } from "@degu/testing/terminals.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { encode } from "npm:uqr@^0.1.3";
+
+// degu invite: the line, the QR code, the countdown, and how it ends.
+
+const hasBash = await hasShell("bash");
+
+const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+const NET = ["--allow-net=127.0.0.1"];
+
+Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -", async () => {
+  await using homes = await AgentHomes.create();
+  const [camera, viewer] = await homes.init("camera", "viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  const joined = await homes.run("viewer", ["join", line, "--serving", "127.0.0.1:2"]);
+  assertEquals([joined.code, joined.stdout], [0, `paired with camera ${camera}\n`]);
+  assertStringIncludes(joined.stderr, '"degu ping camera"');
+  const { code, stdout, stderr } = await invite.ended();
+  assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
+  assertStringIncludes(stderr, '"degu join -"');
+});
+
+Deno.test("with --json the line and the peer are one object each", async () => {
+  await using homes = await AgentHomes.create();
+  const [, viewer] = await homes.init("camera", "viewer");
+  const invite = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
+  const { line, expires } = JSON.parse(await invite.line());
+  assertMatch(expires, /^\d{4}-/);
+  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
+  const { code, stdout, stderr } = await invite.ended();
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals(JSON.parse(stdout.split("\n")[1]!), { name: "tv", id: viewer });
+});
+
+Deno.test("an address of another machine is named", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera");
+  const line = ["--listen", "203.0.113.7:0"];
+  for (const args of [["serve", ...line], ["invite", ...line, "--serving", "127.0.0.1:1"]]) {
+    const { code, stderr } = await homes.run("camera", args);
+    assertEquals(code, 1, stderr);
+    assertStringIncludes(
+      stderr,
+      "203.0.113.7:0 is not an address of this machine: use one that is",
+    );
+  }
+});
+
+Deno.test("an invitation that nobody uses expires in time, and says what to do", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera");
+  const { code, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1"]);
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, 'nobody has joined in time: run "degu invite" again');
+});
+
+Deno.test("an interrupted invitation is closed", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  await invite.message("degu join");
+  invite.kill("SIGINT");
+  const { code, stderr } = await invite.ended();
+  assertEquals(code, 130);
+  assertStringIncludes(stderr, "interrupted");
+  const joined = await homes.run("viewer", ["join", line, "--serving", "127.0.0.1:2"]);
+  assertEquals(joined.code, 3);
+  assertStringIncludes(joined.stderr, "this line is not open any more");
+});
+
+Deno.test("invalid options are a usage error", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera");
+  for (const [option, value] of [["--seconds", "0"], ["--as", "a b"], ["--serving", "/run/x"]]) {
+    const { code, stderr } = await homes.run("camera", [...INVITE, option!, value!]);
+    assertEquals(code, 2, stderr);
+    assertStringIncludes(stderr, option!);
+  }
+});
+
+Deno.test("without a terminal --qr reports that it draws nothing, and the line is still printed", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera");
+  const { stdout, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1", "--qr"]);
+  assertMatch(stdout, /^degu:[\w-]+\n$/);
+  assertStringIncludes(stderr, "--qr: the output is not a terminal");
+});
+
+Deno.test({
+  name: hasBash
+    ? "invite can be piped into join, on another machine too: both succeed"
+    : "invite piped into join: left out, as bash is not installed",
+  ignore: !hasBash,
+  fn: async () => {
+    await using homes = await AgentHomes.create();
+    const [camera] = await homes.init("camera", "viewer");
+    const of = (name: string, args: readonly string[]) =>
+      agentCommand(["--home", homes.at(name), "--quiet", ...args], homes.flags(name, ...NET)).join(
+        " ",
+      );
+    const join = ["join", "-", "--serving", "127.0.0.1:2"];
+    const script = `${of("camera", INVITE)} | ${of("viewer", join)}; echo "\${PIPESTATUS[*]}"`;
+    assertEquals(await runShell("bash", script), `paired with camera ${camera}\n0 0\n`);
+  },
+});
+
+const TERMINAL = { columns: 80, rows: 24 };
+const INVITE_FOR = [...INVITE, "--seconds"];
+
+/** Defines a test of a device. */
+function test(name: string, fn: (homes: AgentHomes) => Promise<void>): void {
+  Deno.test(name, async () => {
+    await using homes = await AgentHomes.create();
+    await homes.init("camera");
+    await fn(homes);
+  });
+}
+
+test("an invitation counts down, and clears the line; its error is red", async (homes) => {
+  const invite = [...INVITE_FOR, "2"];
+  const { code, stdout: shown } = await homes.run("camera", invite, { terminal: TERMINAL });
+  assertEquals(code, 1);
+  for (const left of ["0:02", "0:01"]) {
+    assertStringIncludes(shown, `\r\x1b[Kwaiting for the other device: ${left} left`);
+  }
+  assertStringIncludes(shown, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: nobody has joined");
+});
+
+test("who has joined has a line without the countdown", async (homes) => {
+  const [viewer] = await homes.init("viewer");
+  const terminal = { columns: 2000, rows: 24 };
+  const invite = homes.start("camera", [...INVITE_FOR, "60"], { terminal });
+  const line = (await invite.line("degu:")).trim();
+  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
+  const { stdout } = await invite.ended();
+  assertEquals(screenOf(stdout).at(-1), `paired with viewer ${viewer}`);
+});
+
+test("a line that is pasted in pieces is asked for only when no more comes", async (homes) => {
+  await homes.init("viewer");
+  const invite = homes.start("camera", [...INVITE_FOR, "60"]);
+  const line = (await invite.line("degu:")).match(/.{1,79}/g)!;
+  const join = ["join", "-", "--serving", "127.0.0.1:2"];
+  const viewer = homes.start("viewer", join, { terminal: TERMINAL, stdin: null });
+  await viewer.line("paste the line");
+  for (const piece of line) viewer.feed(`${piece}\n`);
+  const { code, stdout: shown } = await viewer.ended();
+  assertEquals(code, 0, shown);
+  assert(!shown.includes("incomplete"), shown);
+  assertEquals((await invite.ended()).code, 0);
+});
+
+test("with NO_COLOR there is none, and with --quiet no countdown", async (homes) => {
+  const invite = [...INVITE_FOR, "1", "--quiet"];
+  const { stdout: shown } = await homes.run("camera", invite, {
+    terminal: TERMINAL,
+    noColor: true,
+  });
+  assertStringIncludes(shown, "degu: error: nobody has joined");
+  assert(!shown.includes("waiting") && !shown.includes("\x1b"), shown);
+});
+
+test("a QR code is drawn where the terminal is large enough", async (homes) => {
+  const draw = async (rows: number, columns: number) => {
+    const invite = homes.start("camera", [...INVITE_FOR, "60", "--qr"], {
+      terminal: { rows, columns },
+    });
+    await invite.line("on the other device");
+    invite.kill("SIGINT");
+    const { code, stdout } = await invite.ended();
+    assertEquals(code, 130);
+    return stdout;
+  };
+  const large = await draw(80, 160);
+  const rows = large.split("\r\n").filter((line) => /^[█▀▄ ]{60,}$/.test(line));
+  assert(rows.length > 30, large);
+  assertEquals(new Set(rows.map((row) => row.length)).size, 1);
+  const [columns, lines] = [rows[0]!.length, rows.length + 1];
+  assertStringIncludes(await draw(lines, columns), "█▀");
+  for (const small of [[lines - 1, columns], [lines, columns - 1]] as const) {
+    const shown = await draw(...small);
+    assertStringIncludes(shown, `needs a terminal of ${columns} columns and ${lines} rows`);
+    assert(!shown.includes("█"));
+  }
+});
+
+const isThere = await hasTerminals();
+
+/** Runs a command on a real terminal. */
+function testTerminal(
+  name: string,
+  args: readonly string[],
+  options: Omit<TerminalOptions, "command">,
+  check: (shown: string) => void,
+): void {
+  Deno.test({
+    name: isThere ? name : `${name}: left out, as python3 is not installed`,
+    ignore: !isThere,
+    fn: async () => {
+      await using homes = await AgentHomes.create();
+      await homes.init("camera");
+      const all = ["--home", homes.at("camera"), ...args];
+      const command = agentCommand(all, homes.flags("camera", ...NET));
+      const { code, shown } = await runOnTerminal({ ...options, command });
+      assertEquals(code, 130, shown);
+      check(shown);
+    },
+  });
+}
+
+testTerminal(
+  "in a narrow terminal the countdown does not wrap, and an interrupt by the keyboard ends it with 130",
+  [...INVITE_FOR, "60", "--qr"],
+  { columns: 30, steps: [["left", "\x03"]] },
+  (shown) => {
+    // deno-lint-ignore no-control-regex -- what erases the line is part of it
+    const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
+    assertEquals([line.length, line.endsWith("left")], [29, true], shown);
+    assertStringIncludes(shown, "this one has 30 and 24");
+  },
+);
+
+testTerminal(
+  "join asks for the line on a terminal, where it can be interrupted",
+  ["join", "-", "--serving", "127.0.0.1:2"],
+  { steps: [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] },
+  () => {},
+);
+
+Deno.test("a countdown shows the remaining minutes and seconds", () => {
+  const rows = [
+    [600_000, "10:00"],
+    [599_999, "10:00"],
+    [61_000, "1:01"],
+    [1, "0:01"],
+    [0, "0:00"],
+    [
+      -5,
+      "0:00",
+    ],
+  ] as const;
+  for (const [milliseconds, left] of rows) {
+    assertEquals(countdownText(milliseconds), `waiting for the other device: ${left} left`);
+  }
+});
+
+Deno.test("a countdown with --quiet runs no timer", async () => {
+  // The sanitizer of resources would find it.
+  await startCountdown(new Output({ json: false, quiet: true }), new Date(Date.now() + 60_000));
+});
+
+Deno.test("a QR code has one character for two modules, light if filled, and a border of four light modules", () => {
+  const text = `degu:${"aB-_".repeat(170)}`;
+  const lines = qrLines(text);
+  const { size, data } = encode(text, { ecc: "L", border: 4 });
+  assertEquals(lines.length, Math.ceil(size / 2));
+  const modules = lines.flatMap((line) => {
+    assertEquals(line.length, size);
+    const rows = ["▀█", "▄█"].map((filled) => [...line].map((each) => !filled.includes(each)));
+    return rows;
+  }).slice(0, size);
+  assertEquals(modules, data);
+  assert(modules.slice(0, 4).flat().every((isDark) => !isDark));
+});
+
+// degu join: the line as it is pasted, and whom it pairs with.
+
+const why = await networkObstacle();
+
+const SERVING = ["--serving", "127.0.0.1:2"];
+
+/** An invitation of a device, and its line. */
+async function invite(homes: AgentHomes, name: string) {
+  const args = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+  const agent = homes.start(name, args);
+  return { agent, line: await agent.line("degu:") };
+}
+
+Deno.test("a line may arrive on stdin in pieces, and a second device is refused", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer", "other");
+  const { agent, line } = await invite(homes, "camera");
+  const wrapped = line.replaceAll(/(.{60})/g, "$1\n  ");
+  await homes.must("viewer", ["join", "-", ...SERVING, "--as", "door"], wrapped);
+  assertEquals((await agent.ended()).code, 0);
+  assertEquals(JSON.parse(await homes.must("viewer", ["peers", "--json"])).name, "door");
+  const late = await homes.run("other", ["join", line, ...SERVING]);
+  assertEquals([late.code, late.stdout], [3, ""]);
+  assertStringIncludes(late.stderr, "another device has used it");
+});
+
+Deno.test("a device that joins with its own line gets an error that says so", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera");
+  const { line } = await invite(homes, "camera");
+  const { code, stderr } = await homes.run("camera", ["join", line, ...SERVING]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "it is from this device itself");
+});
+
+Deno.test("text that is not a line and an incomplete line cause different errors", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  const { line } = await invite(homes, "camera");
+  const rows = [
+    ["hello", "must be the line of an invitation"],
+    [line.slice(0, -9), "it is garbled"],
+    [line.replace("degu:A", "degu:B"), "it is garbled"],
+  ] as const;
+  for (const [text, expected] of rows) {
+    for (const [argument, stdin] of [[text, ""], ["-", `${text}\n\n`]] as const) {
+      const { code, stderr } = await homes.run("viewer", ["join", argument, ...SERVING], {
+        stdin,
+      });
+      assertEquals(code, 2);
+      assertStringIncludes(stderr, expected);
+    }
+  }
+  const empty = await homes.run("viewer", ["join", "-", ...SERVING]);
+  assertEquals(empty.code, 2);
+  assertStringIncludes(empty.stderr, "stdin is empty");
+});
+
+Deno.test({
+  name: why === null
+    ? "where no address of the line can be reached, nobody has refused"
+    : `a line out of reach: left out, no network namespace can be made here (${why})`,
+  ignore: why !== null,
+  fn: async () => {
+    await using homes = await AgentHomes.create();
+    await homes.init("camera", "viewer");
+    const { line } = await invite(homes, "camera");
+    // A namespace in which no interface is up, not even the loopback one.
+    const { code, stderr } = await runAgent([
+      "--home",
+      homes.at("viewer"),
+      "join",
+      line,
+      ...SERVING,
+    ], {
+      flags: homes.flags("viewer", "--allow-net=127.0.0.1"),
+      through: THROUGH_NAMESPACE,
+    });
+    assertEquals(code, 1, stderr);
+    assertStringIncludes(stderr, "can't be reached at an address of the line");
+  },
+});
+
+Deno.test("pairing a device again keeps its name", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  await homes.pair("camera", "viewer", "127.0.0.1:1");
+  await homes.must("viewer", ["rename", "camera", "door"]);
+  await homes.pair("camera", "viewer", "127.0.0.1:3");
+  const { name, addresses } = JSON.parse(await homes.must("viewer", ["peers", "--json"]));
+  assertEquals([name, addresses], ["door", ["127.0.0.1:3"]]);
+});
+
+Deno.test("waiting for the rest of the line can be interrupted", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("viewer");
+  const joining = homes.start("viewer", ["join", "-", ...SERVING], { stdin: null });
+  joining.feed("degu:AAAA\n");
+  await joining.message("the line is incomplete");
+  joining.kill("SIGINT");
+  assertEquals((await joining.ended()).code, 130);
+});
+
+/** An output whose stdin this is. */
+function outputWith(readable: ReadableStream<Uint8Array>): Output {
+  const { stdout, stderr, noColor, consoleSize } = Deno;
+  const stdin = { readable, isTerminal: () => false };
+  const streams = { stdin, stdout, stderr, noColor, consoleSize };
+  return new Output({ json: false, quiet: true, streams });
+}
+const NEVER = new AbortController().signal;
+
+/** An input that gives pieces, and then ends or waits. */
+function input(pieces: readonly string[], ends: boolean): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      for (const piece of pieces) controller.enqueue(new TextEncoder().encode(piece));
+      if (ends) controller.close();
+    },
+  });
+}
+
+/** The line of an invitation. */
+async function invitationLine(): Promise<string> {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+  return invitation.line;
+}
+
+Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
+  const line = await invitationLine();
+  const half = line.slice(0, 300);
+  const rest = line.slice(300);
+  const rows: [pieces: string[], ends: boolean, expected: string][] = [
+    [[`${line}\n`], false, line],
+    [[`${half}\n`, ` ${rest}\n`], false, `${half}\n ${rest}`],
+    [[half, rest, "\n"], false, line],
+    [[line], true, line],
+    [[`${half}\n`, "\n"], false, half],
+    [["hello\n"], false, "hello"],
+  ];
+  for (const [pieces, ends, expected] of rows) {
+    assertEquals(await readLine(outputWith(input(pieces, ends)), NEVER), expected);
+  }
+});
+
+Deno.test("an empty or endless line is refused", async () => {
+  const rows: [pieces: string[], ends: boolean, expected: string][] = [
+    [[], true, "stdin is empty"],
+    [["\n"], false, "stdin is empty"],
+    [[" \n \n"], false, "stdin is empty"],
+    [["degu:", "A".repeat(65_536)], false, "not the line of an invitation"],
+  ];
+  for (const [pieces, ends, expected] of rows) {
+    const error = await assertRejects(
+      () => readLine(outputWith(input(pieces, ends)), NEVER),
+      Failure,
+      expected,
+    );
+    assertEquals(error.exitCode, 2);
+  }
+});
+
+Deno.test("a signal aborts reading a line, and cancels the input", async () => {
+  const controller = new AbortController();
+  const reason = new Error("interrupted");
+  let cancelled = false;
+  const waiting = new ReadableStream<Uint8Array>({ cancel: () => void (cancelled = true) });
+  const reading = readLine(outputWith(waiting), controller.signal);
+  controller.abort(reason);
+  const error = await assertRejects(() => reading);
+  assertEquals([error, cancelled], [reason, true]);
+});

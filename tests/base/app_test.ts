@@ -1,0 +1,706 @@
+/** What an app receives and returns: messages, sessions, apps. */
+import { type AppFunction, toFetchHandler, Validator } from "@degu/degu";
+import {
+  type Address,
+  Body,
+  BodyIter,
+  type ByteSource,
+  type ChunkedBody,
+  ChunkedBodyIter,
+  ContentRange,
+  type HeaderDict,
+  type Method,
+  Response,
+  Response as AppResponse,
+  type ResponseTuple,
+} from "@degu/degu/base";
+import { Client, SSLClient } from "@degu/degu/client";
+import { mkreq, parseResponse, TempPKI } from "@degu/degu/misc";
+import { type App, Server, type Socket, SSLServer } from "@degu/degu/server";
+import { allAccept, type OnConnect, readApp } from "@degu/internal/base/app/app.ts";
+import {
+  cancelAnswer,
+  labelsOf,
+  makeEmptyResponse,
+  readAnswer,
+  responseFraming,
+} from "@degu/internal/base/app/message.ts";
+import {
+  disposeStore,
+  guardSession,
+  isStillAdmitted,
+  Session,
+  SetView,
+} from "@degu/internal/base/app/session.ts";
+import { api, makeSession, uploads } from "@degu/testing/calling.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
+import { PieceSource, streamOf } from "@degu/testing/streams.ts";
+import { latin1, methods } from "@degu/testing/wire_grammar.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+
+// The functions of an app, in either of its two forms.
+
+const session = {} as Session;
+const sock = {} as Socket;
+
+Deno.test("a function handles requests and does not decide who may connect", () => {
+  const app = () => [200, "OK", {}, null] as const;
+  const { handle, onConnect } = readApp(app, "app");
+  assertStrictEquals(handle, app);
+  assertEquals(onConnect, null);
+});
+
+Deno.test("the methods of an object are called on it, and looked up at each call", async () => {
+  class Counting {
+    count = 0;
+    handle(): ResponseTuple {
+      return [200, `${++this.count}`, {}, null] as const;
+    }
+    onConnect() {
+      return this.count > 0;
+    }
+  }
+  const app = new Counting();
+  const { handle, onConnect } = readApp(app, "app");
+  const call = async () => (await Reflect.apply(handle, undefined, []))[1];
+  assertEquals(await onConnect?.(session, sock), false);
+  assertEquals([await call(), await call()], ["1", "2"]);
+  assertEquals(await onConnect?.(session, sock), true);
+  app.handle = () => [200, "other", {}, null];
+  assertEquals(await call(), "other");
+});
+
+Deno.test("an object without onConnect, or with an undefined one, does not decide who may connect", () => {
+  const handle = () => [200, "OK", {}, null] as const;
+  assertEquals(readApp({ handle }, "app").onConnect, null);
+  assertEquals(readApp({ handle, onConnect: undefined } as unknown as App, "app").onConnect, null);
+});
+
+Deno.test("an invalid app is a TypeError that names the argument", () => {
+  const handle = () => {};
+  const wrong = [undefined, null, 1, "app", {}, [], { handle: 1 }, { handle: null }];
+  for (const app of [...wrong, { handle, onConnect: 1 }, { handle, onConnect: null }]) {
+    const { message } = assertThrows(() => readApp(app as unknown as App, "admin"), TypeError);
+    assert(message.startsWith("admin"), message);
+  }
+});
+
+Deno.test("every onConnect must return exactly true, and after any other answer no other is called", async () => {
+  const answers: readonly unknown[] = [true, 1, "true", {}, null, undefined, false];
+  for (const [i, answer] of answers.entries()) {
+    for (const isAsync of [false, true]) {
+      const asked: string[] = [];
+      const ask = (name: string, says: unknown): OnConnect => (...args) => {
+        assertEquals([args[0] === session, args[1] === sock], [true, true]);
+        asked.push(name);
+        return (isAsync ? Promise.resolve(says) : says) as boolean;
+      };
+      const all = [ask("first", true), ask("second", answer), ask("third", true)];
+      assertEquals(await allAccept(all, session, sock), i === 0);
+      assertEquals(asked, i === 0 ? ["first", "second", "third"] : ["first", "second"]);
+    }
+  }
+  assertEquals(await allAccept([], session, sock), true);
+});
+
+// Requests and responses, and the rules for what may answer a request.
+
+Deno.test("Response stores status, reason, headers and body and iterates over them in that order", () => {
+  const headers: HeaderDict = { hello: "world" };
+  const body = new Body(new PieceSource([]), 5);
+  const response = new Response(200, "OK", headers, body);
+  assertEquals([response.status, response.reason], [200, "OK"]);
+  assertStrictEquals(response.headers, headers);
+  assertStrictEquals(response.body, body);
+  const [status, reason, again, same, ...rest] = response;
+  assertEquals([status, reason, rest.length], [200, "OK", 0]);
+  assertStrictEquals(again, headers);
+  assertStrictEquals(same, body);
+});
+
+Deno.test("Deno.inspect shows a Response like the arguments that construct it", () => {
+  const expected = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';
+  assertEquals(Deno.inspect(new Response(200, "OK", { hello: "world" }, null)), expected);
+  const { headers } = parseResponse("GET", latin1("HTTP/1.1 200 OK\r\nHello: world"));
+  assertEquals(Deno.inspect(new Response(200, "OK", headers, null)), expected);
+  const bare = new Response(404, "Not Found", {}, null);
+  assertEquals(
+    Deno.inspect(bare),
+    'Response(status=404, reason="Not Found", headers={}, body=null)',
+  );
+  const range = { "content-range": new ContentRange(0, 1, 2), "content-length": 1 };
+  const partial = Deno.inspect(new Response(206, "Partial Content", range, null));
+  assert(partial.startsWith('Response(status=206, reason="Partial Content", headers={'), partial);
+  const body = new Body(new PieceSource([]), 5);
+  const whole = Deno.inspect(new Response(200, "OK", {}, body));
+  assert(whole.startsWith('Response(status=200, reason="OK", headers={}, body=Body'), whole);
+});
+
+Deno.test("an empty response has a body of zero bytes, and none for HEAD", () => {
+  for (const method of methods) {
+    const body = method === "HEAD" ? null : new Uint8Array(0);
+    assertEquals([...makeEmptyResponse(method, 404, "Not Found")], [404, "Not Found", {}, body]);
+  }
+});
+
+Deno.test("an empty response has the headers that it was given", () => {
+  const headers = { allow: "GET" };
+  const [, , given] = makeEmptyResponse("GET", 405, "Method Not Allowed", headers);
+  assertEquals(given, { allow: "GET" });
+});
+
+type Verdict = "answered" | "refused";
+type AnyApp = (...args: Parameters<AppFunction>) => unknown;
+
+/** What becomes of the answer of an app, by who runs it. */
+async function verdictsOn(app: AnyApp, method: Method, upload: "length" | "chunked" | null) {
+  const run = app as AppFunction;
+  await using serving = serve(run);
+  const verdict = (promise: Promise<unknown>): Promise<Verdict> =>
+    promise.then(() => "answered" as const, () => "refused" as const);
+  const chunks = [[null, latin1("hello")], [null, new Uint8Array(0)]] as const;
+  const sent = upload === "chunked" ? new ChunkedBodyIter(chunks) : latin1("hello");
+  const request = upload === null ? mkreq(method, "/") : uploads[upload]!();
+  const fetchBody = upload === "chunked" ? streamOf(latin1("hello")) : "hello";
+  const init = { method, ...(upload === null ? {} : { body: fetchBody }) };
+  const ask = async () => {
+    const client = serving.makeClient();
+    const { body } = await client.request(method, "/", {}, upload === null ? null : sent);
+    await body?.cancel();
+  };
+  const [server, validator, fetch] = await Promise.all([
+    verdict(ask()),
+    verdict(new Validator(run).handle(request, makeSession(), api)),
+    verdict(toFetchHandler(run)(new Request("http://a/", init))),
+  ]);
+  return { server, validator, fetch };
+}
+
+function all(verdict: Verdict) {
+  return { server: verdict, validator: verdict, fetch: verdict };
+}
+
+/**
+ * What an app may do with the body of a request, and whether it has then read it to its end. What
+ * depends on the pieces in which the body arrives is tested with Validator alone.
+ */
+const uses: Record<string, readonly [isRead: boolean, use: (body: Body | ChunkedBody) => unknown]> =
+  {
+    "leaves it alone": [false, () => {}],
+    "reads all": [true, (body) => body.bytes()],
+    "reads a part": [false, (body) => body.chunked ? body.readChunk() : body.read(2)],
+    "cancels it": [false, (body) => body.cancel()],
+    "cancels it with a reason": [false, (body) => body.cancel(new Error("not wanted"))],
+    "reads a part and cancels the rest": [false, async (body) => {
+      await (body.chunked ? body.readChunk() : body.read(2));
+      await body.cancel();
+    }],
+    "reads all and cancels it": [true, async (body) => {
+      await body.bytes();
+      await body.cancel();
+    }],
+    "cancels its stream": [false, (body) => body.readable.cancel()],
+    "reads its stream to the end": [true, (body) => body.readable.pipeTo(new WritableStream())],
+  };
+
+for (const kind of ["length", "chunked"] as const) {
+  for (const [what, [isRead, use]] of Object.entries(uses)) {
+    Deno.test(`an app that ${what} of its request's body, before it answers (${kind})`, async () => {
+      for (const status of [200, 399, 400, 500]) {
+        const app: AnyApp = async ({ body }) => {
+          await use(body!);
+          return [status, "As you like", {}, null];
+        };
+        const expected = isRead || status >= 400 ? "answered" : "refused";
+        assertEquals(await verdictsOn(app, "POST", kind), all(expected), String(status));
+      }
+    });
+  }
+}
+
+Deno.test("an app that replaces the fields of its request is judged by the original ones", async () => {
+  const app: AnyApp = (request) => {
+    Object.assign(request, { body: null, method: "GET" });
+    return [200, "OK", {}, null];
+  };
+  assertEquals(await verdictsOn(app, "POST", "length"), all("refused"));
+  const head: AnyApp = (request) => {
+    Object.assign(request, { method: "GET" });
+    return [200, "OK", { "content-length": 5 }, null];
+  };
+  const { validator, fetch } = await verdictsOn(head, "HEAD", null);
+  assertEquals([validator, fetch], ["answered", "answered"]);
+});
+
+Deno.test("every module that runs an app reports its answers in the same words", async (t) => {
+  const nothing: ByteSource = { read: () => Promise.resolve(null) };
+  const used = () => {
+    const body = new BodyIter([latin1("a")], 1);
+    body.cancel();
+    return body;
+  };
+  const rows: [name: string, method: Method, answer: () => unknown, verdict: Verdict][] = [
+    ["a tuple", "GET", () => [200, "OK", {}, latin1("a")], "answered"],
+    ["a Response", "GET", () => new AppResponse(200, "OK", {}, null), "answered"],
+    ["three items", "GET", () => [200, "OK", {}], "refused"],
+    ["five items", "GET", () => [200, "OK", {}, null, null], "refused"],
+    ["nothing", "GET", () => undefined, "refused"],
+    [
+      "an object without a body",
+      "GET",
+      () => ({ status: 200, reason: "OK", headers: {} }),
+      "refused",
+    ],
+    ["an interim status", "GET", () => [199, "OK", {}, null], "refused"],
+    ["the last status", "GET", () => [599, "OK", {}, null], "answered"],
+    ["a status beyond", "GET", () => [600, "OK", {}, null], "refused"],
+    ["a status as text", "GET", () => ["200", "OK", {}, null], "refused"],
+    ["a reason", "GET", () => [200, "O", {}, null], "refused"],
+    ["a header's name", "GET", () => [200, "OK", { A: "b" }, null], "refused"],
+    ["a body to HEAD", "HEAD", () => [200, "OK", {}, latin1("a")], "refused"],
+    ["no body to HEAD", "HEAD", () => [200, "OK", { "content-length": 1 }, null], "answered"],
+    [
+      "a length of 204 to HEAD",
+      "HEAD",
+      () => [204, "No Content", { "content-length": 1 }, null],
+      "refused",
+    ],
+    ["a body of 204", "GET", () => [204, "No Content", {}, new Uint8Array(0)], "refused"],
+    ["a length of 204", "GET", () => [204, "No Content", { "content-length": 0 }, null], "refused"],
+    ["a body of 304", "GET", () => [304, "Not Modified", {}, latin1("a")], "refused"],
+    [
+      "a length of 304",
+      "GET",
+      () => [304, "Not Modified", { "content-length": 1 }, null],
+      "answered",
+    ],
+    ["another length", "GET", () => [200, "OK", { "content-length": 2 }, latin1("a")], "refused"],
+    ["a length without a body", "GET", () => [200, "OK", { "content-length": 2 }, null], "refused"],
+    ["a used body", "GET", () => [200, "OK", {}, used()], "refused"],
+    ["an empty body", "GET", () => [200, "OK", {}, new Body(nothing, 0)], "answered"],
+    ["a text", "GET", () => [200, "OK", {}, "a"], "refused"],
+  ];
+  for (const [name, method, answer, expected] of rows) {
+    await t.step(name, async () => {
+      assertEquals(await verdictsOn(answer, method, null), all(expected));
+    });
+  }
+  for (const kind of ["length", "chunked"] as const) {
+    await t.step(`the request's own body (${kind})`, async () => {
+      const app: AnyApp = ({ body }) => [500, "As you like", {}, body];
+      assertEquals(await verdictsOn(app, "POST", kind), all("refused"));
+    });
+  }
+});
+
+Deno.test("readAnswer requires a tuple of four items, or an object with all four fields", () => {
+  const parts = { status: 200, reason: "OK", headers: {}, body: null };
+  assertEquals(readAnswer([200, "OK", {}, null]), parts);
+  assertEquals(readAnswer(new AppResponse(200, "OK", {}, null)), parts);
+  assertEquals(readAnswer({ ...parts, more: 1 }), parts);
+  for (const missing of Object.keys(parts)) {
+    const { [missing as keyof typeof parts]: _, ...rest } = parts;
+    assertThrows(() => readAnswer(rest), TypeError, "or a Response; got Object", missing);
+  }
+  for (const [wrong, got] of [[null, "null"], [undefined, "undefined"], ["a", "string"]] as const) {
+    assertThrows(() => readAnswer(wrong), TypeError, `or a Response; got ${got}`);
+  }
+  assertThrows(() => readAnswer([200, "OK", {}]), TypeError, "got 3 items");
+});
+
+Deno.test("labelsOf names the items of a tuple by number, and the fields of an object by name", () => {
+  assertEquals(labelsOf([]).headers, "response[2]");
+  assertEquals(labelsOf({}).headers, "response.headers");
+});
+
+Deno.test("responseFraming says why there must not be a body", () => {
+  const body = latin1("a");
+  const rows: [method: Method, status: number, why: string][] = [
+    ["HEAD", 200, "response[3]: must be null in a response to HEAD; got Uint8Array"],
+    ["HEAD", 304, "response[3]: must be null in a response to HEAD; got Uint8Array"],
+    ["GET", 204, "response[3]: must be null with status 204; got Uint8Array"],
+    ["GET", 304, "response[3]: must be null with status 304; got Uint8Array"],
+  ];
+  for (const [method, status, why] of rows) {
+    assertThrows(() => responseFraming(method, status, body, "response[3]"), RangeError, why);
+  }
+  assertEquals(responseFraming("GET", 200, body), 1);
+  assertEquals(responseFraming("GET", 200, null), null);
+  assertEquals(responseFraming("HEAD", 204, null), null);
+  assertEquals(responseFraming("HEAD", 200, null), undefined);
+  assertEquals(responseFraming("GET", 304, null), undefined);
+});
+
+Deno.test("cancelAnswer cancels whatever looks like an unused body, except the request's own", async () => {
+  const reason = new Error("too late");
+  const cancelled: string[] = [];
+  const make = (name: string, used = false) => ({
+    used,
+    writeTo() {},
+    cancel(given: unknown) {
+      assertInstanceOf(given, Error);
+      cancelled.push(`${name}: ${given.message}`);
+      return Promise.resolve();
+    },
+  });
+  const own = make("the request's") as unknown as Body;
+  cancelAnswer([make("in a list"), make("used", true), own, null], own, reason);
+  cancelAnswer({ body: make("in an object") }, own, reason);
+  cancelAnswer({ body: own }, own, reason);
+  const failing = {
+    get body() {
+      throw new Error("a getter that fails");
+    },
+  };
+  for (const nothing of [null, undefined, 5, failing]) cancelAnswer(nothing, own, reason);
+  await Promise.resolve();
+  assertEquals(cancelled, ["in a list: too late", "in an object: too late"]);
+});
+
+// Sessions: what an app sees of a connection, what it keeps for it, and whether its peer is still
+// admitted.
+
+const get = "GET / HTTP/1.1\r\n\r\n";
+
+/** An application that keeps the sessions it sees. */
+function keeper(): { sessions: Session[]; app: App } {
+  const sessions: Session[] = [];
+  const app: App = (_request, session) => {
+    sessions.push(session);
+    return [200, "OK", {}, null];
+  };
+  return { sessions, app };
+}
+
+/** The session of a connection that has made one request, and the connection. */
+async function openSession(
+  sessions: Session[],
+  serving: Serving,
+): Promise<{ session: Session; peer: RawPeer }> {
+  const peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.readPreamble();
+  const session = sessions.at(-1);
+  assert(session !== undefined);
+  return { session, peer };
+}
+
+Deno.test("an IPv4 session has the address of its peer, and is named after it", async () => {
+  const { sessions, app } = keeper();
+  await using serving = serve(app);
+  const { session, peer } = await openSession(sessions, serving);
+  using _peer = peer;
+  const { port } = peer.conn.localAddr as Deno.NetAddr;
+  assertEquals(session.address, ["127.0.0.1", port]);
+  assertEquals(`${session}`, `127.0.0.1:${port}`);
+});
+
+Deno.test({
+  name: "the address of an IPv6 session has the same form as the server's",
+  ignore: !hasIPv6,
+  fn: async () => {
+    const addresses: readonly Address[] = [["::1", 0], ["::1", 0, 0, 0]];
+    for (const address of addresses) {
+      const { sessions, app } = keeper();
+      await using serving = serve(app, {}, address);
+      const { session, peer } = await openSession(sessions, serving);
+      using _peer = peer;
+      const { port } = peer.conn.localAddr as Deno.NetAddr;
+      assertEquals(session.address, address.length === 2 ? ["::1", port] : ["::1", port, 0, 0]);
+      assertEquals(`${session}`, `[::1]:${port}`);
+    }
+  },
+});
+
+Deno.test({
+  name: "a dual-stack server reports the address of an IPv4 peer as IPv4",
+  ignore: !hasIPv6,
+  fn: async () => {
+    await using pki = await TempPKI.create();
+    const addresses: readonly Address[] = [["::", 0], ["::", 0, 0, 0]];
+    for (const address of addresses) {
+      for (const secure of [false, true]) {
+        const { sessions, app } = keeper();
+        await using server = secure
+          ? new SSLServer(pki.serverSslconfig, address, app)
+          : new Server(address, app);
+        const serving = server.serveForever();
+        await server.ready;
+        const port = Number(server.address[1]);
+        for (const host of ["127.0.0.1", "::1"]) {
+          const client = secure
+            ? new SSLClient(pki.clientSslconfig, [host, port])
+            : new Client([host, port]);
+          await client.request("GET", "/");
+          const [seen, seenPort, ...more] = sessions.at(-1)?.address ?? [];
+          assertEquals([seen, more], [host, host === "::1" ? address.slice(2) : []]);
+          const text = host === "::1" ? `[::1]:${seenPort}` : `127.0.0.1:${seenPort}`;
+          assertEquals(`${sessions.at(-1)}`, text);
+        }
+        server.close();
+        await serving;
+      }
+    }
+  },
+});
+
+Deno.test("a session over a Unix socket has no address, and is named by path and number", async () => {
+  await using directory = await tempDir();
+  const path = `${directory.path}/socket`;
+  const name = `degu-test-${crypto.randomUUID()}`;
+  const places = [[path, path], [new TextEncoder().encode(`\0${name}`), name]] as const;
+  for (const [address, text] of places) {
+    const { sessions, app } = keeper();
+    await using serving = serve(app, {}, address);
+    for (const number of [1, 2, 3]) {
+      const { session, peer } = await openSession(sessions, serving);
+      peer.close();
+      assertStrictEquals(session.address, null);
+      assert(`${session}`.includes(text), `${session}`);
+      assertMatch(`${session}`, new RegExp(`#${number}$`));
+    }
+  }
+});
+
+Deno.test("a session counts the requests that were answered, and has its own store", async () => {
+  const seen: number[] = [];
+  await using serving = serve((_request, session) => {
+    seen.push(session.requests);
+    const visits = Number(session.store.get("visits") ?? 0) + 1;
+    session.store.set("visits", visits);
+    return [200, "OK", { visits: `${visits}` }, null];
+  }, { maxRequests: 7 });
+  const client = serving.makeClient();
+  using one = await client.connect();
+  using two = await client.connect();
+  for (const visits of ["1", "2", "3"]) {
+    assertEquals((await one.get("/")).headers["visits"], visits);
+  }
+  assertEquals((await two.get("/")).headers["visits"], "1");
+  assertEquals(seen, [0, 1, 2, 0]);
+});
+
+Deno.test("message is null while the session lasts, then says why it ended", async (t) => {
+  const endings: readonly (readonly [what: string, request: string, words: RegExp])[] = [
+    ["a status", "GET /500 HTTP/1.1\r\n\r\n", /500/],
+    ["a body unread", "PUT /404 HTTP/1.1\r\ncontent-length: 5\r\n\r\n", /body|unread/],
+    ["an exception", "GET /throw HTTP/1.1\r\n\r\n", /the application broke/],
+    ["nonsense", "NONSENSE\r\n\r\n", /./],
+    ["the end", "", /./],
+  ];
+  for (const [what, request, words] of endings) {
+    await t.step(what, async () => {
+      const sessions: Session[] = [];
+      await using serving = serve(({ uri }, session) => {
+        sessions.push(session);
+        if (uri === "/throw") throw new Error("the application broke");
+        return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
+      });
+      const { session, peer } = await openSession(sessions, serving);
+      using _peer = peer;
+      assertStrictEquals(session.message, null);
+      await peer.send(request);
+      await peer.closeWrite();
+      await peer.readToEnd();
+      assertMatch(session.message ?? "", words);
+      assertEquals(session.requests, request.includes("/500") || request.includes("/404") ? 2 : 1);
+    });
+  }
+  await t.step("maxRequests", async () => {
+    const { sessions, app } = keeper();
+    await using serving = serve(app, { maxRequests: 1 });
+    const { session, peer } = await openSession(sessions, serving);
+    using _peer = peer;
+    await serving.logger.waitFor("debug");
+    assertMatch(session.message ?? "", /1 request/);
+  });
+  await t.step("close() of the server", async () => {
+    const { sessions, app } = keeper();
+    await using serving = serve(app);
+    const { session, peer } = await openSession(sessions, serving);
+    using _peer = peer;
+    serving.server.close();
+    await serving.done;
+    assertMatch(session.message ?? "", /server/);
+  });
+});
+
+Deno.test("the store is disposed of in reverse order when the session ends", async () => {
+  const disposed: string[] = [];
+  const all = Promise.withResolvers<void>();
+  const disposable = (name: string) => ({
+    [Symbol.dispose]: () => {
+      disposed.push(name);
+      if (name === "first") all.resolve();
+      if (name === "second") throw new Error("can't be disposed of");
+    },
+  });
+  await using serving = serve((_request, { store }) => {
+    store.set("first", disposable("first"));
+    store.set("second", disposable("second"));
+    store.set("text", "not disposable");
+    store.set("null", null);
+    store.set("third", disposable("third"));
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.readPreamble();
+  await turnOfEventLoop();
+  assertEquals(disposed, []);
+  peer.close();
+  await within(all.promise, "the store is disposed of");
+  assertEquals(disposed, ["third", "second", "first"]);
+  assertEquals(serving.logger.at("error").length, 1);
+});
+
+Deno.test("a session of a plain connection has no certificate", async () => {
+  const { sessions, app } = keeper();
+  await using serving = serve(app);
+  const { session, peer } = await openSession(sessions, serving);
+  peer.close();
+  assertStrictEquals(session.peerCertificate, null);
+  assertStrictEquals(session.maxRequests, 1000);
+});
+
+Deno.test("sessions dispose of what an app has stored in session.store, in reverse order", async () => {
+  const disposed: string[] = [];
+  const ended = Promise.withResolvers<void>();
+  const keep = (name: string): Disposable => ({
+    [Symbol.dispose]() {
+      disposed.push(name);
+      if (name === "b") throw new Error("can't dispose of b");
+      if (name === "a") ended.resolve();
+    },
+  });
+  await using serving = serve((_request, session) => {
+    for (const name of ["a", "b", "c"]) session.store.set(name, keep(name));
+    session.store.set("null", null).set("text", "text").set("object", {});
+    return [200, "OK", {}, null];
+  });
+  using conn = await serving.makeClient().connect();
+  await conn.get("/");
+  assertEquals(disposed, []);
+  conn.close();
+  await within(ended.promise, "everything is disposed of");
+  assertEquals(disposed, ["c", "b", "a"]);
+  assertStringIncludes((await serving.logger.waitFor("error"))[0] ?? "", "can't dispose of b");
+});
+
+Deno.test("a dispose that rejects is logged, and ends nothing", async () => {
+  using unhandled = unhandledRejections();
+  const disposed: string[] = [];
+  const keep = (name: string) => ({
+    async [Symbol.dispose]() {
+      disposed.push(name);
+      await null;
+      throw new Error(`can't dispose of ${name}`);
+    },
+  });
+  await using serving = serve((_request, session) => {
+    for (const name of ["a", "b"]) session.store.set(name, keep(name));
+    return [200, "OK", {}, null];
+  });
+  await serving.makeClient().request("GET", "/");
+  await serving.logger.waitFor("error");
+  await turnOfEventLoop();
+  assertEquals(disposed, ["b", "a"]);
+  const lines = serving.logger.at("error");
+  assertEquals(lines.length, 2);
+  for (const [i, name] of disposed.entries()) {
+    assertStringIncludes(lines[i]!, "an error of session.store: ");
+    assertStringIncludes(lines[i]!, `can't dispose of ${name}`);
+  }
+  assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("a store is empty after disposal, so nothing is disposed of twice", () => {
+  const session = new Session("peer", null, 1, null);
+  let count = 0;
+  session.store.set("a", { [Symbol.dispose]: () => count++ });
+  for (let i = 0; i < 2; i++) disposeStore(session, () => {});
+  assertEquals([count, session.store.size], [1, 0]);
+});
+
+Deno.test("isStillAdmitted calls the session's guard each time, and never rejects", async () => {
+  const session = new Session("peer", null, 1);
+  assertEquals(await isStillAdmitted(session), true);
+  const answers = [true, false, true];
+  guardSession(
+    session,
+    () => Promise.resolve(answers.shift() ?? Promise.reject(new Error("gone"))),
+  );
+  const asked = [];
+  for (let i = 0; i < 4; i++) asked.push(await isStillAdmitted(session));
+  assertEquals(asked, [true, false, true, false]);
+  assertEquals(await isStillAdmitted(new Session("other", null, 1)), true);
+});
+
+const sets = fc.uniqueArray(fc.integer({ min: 0, max: 9 })).map((items) => new Set(items));
+
+Deno.test("each method returns the same as that of a Set", () => {
+  fc.assert(fc.property(sets, sets, fc.integer({ min: 0, max: 9 }), (set, other, item) => {
+    const view = new SetView(set);
+    assertEquals(view.size, set.size);
+    assertEquals(view.has(item), set.has(item));
+    for (const method of ["values", "keys", "entries"] as const) {
+      assertEquals([...view[method]()] as unknown[], [...set[method]()]);
+    }
+    assertEquals([...view], [...set]);
+    for (const like of [other, new SetView(other)]) {
+      assertEquals([...view.union(like)], [...set.union(other)]);
+      assertEquals([...view.intersection(like)], [...set.intersection(other)]);
+      assertEquals([...view.difference(like)], [...set.difference(other)]);
+      assertEquals([...view.symmetricDifference(like)], [...set.symmetricDifference(other)]);
+      assertEquals(view.isSubsetOf(like), set.isSubsetOf(other));
+      assertEquals(view.isSupersetOf(like), set.isSupersetOf(other));
+      assertEquals(view.isDisjointFrom(like), set.isDisjointFrom(other));
+    }
+    assertEquals(Deno.inspect(view), Deno.inspect(set));
+  }));
+});
+
+Deno.test("the view always shows the current set", () => {
+  const set = new Set([1]);
+  const view = new SetView(set);
+  set.add(2);
+  assertEquals([view.size, [...view]], [2, [1, 2]]);
+  const seen: unknown[] = [];
+  view.forEach((item, same, whole) => {
+    seen.push([item, same]);
+    assertStrictEquals(whole, view);
+    set.delete(item);
+  });
+  assertEquals(seen, [[1, 1], [2, 2]]);
+  assertEquals(view.size, 0);
+});
+
+Deno.test("forEach uses the given `this`", () => {
+  const self = {};
+  new SetView(new Set([1])).forEach(function (this: unknown) {
+    assertStrictEquals(this, self);
+  }, self);
+});
+
+Deno.test("the view can't change the set, and what it returns is a copy", () => {
+  const set = new Set([1]);
+  const view = new SetView(set);
+  for (const method of ["add", "delete", "clear"]) assert(!(method in view), method);
+  view.union(new Set([2])).clear();
+  assertEquals([...set], [1]);
+  const shown = Object.values(Object.getOwnPropertyDescriptors(view));
+  assertEquals(shown, []);
+});

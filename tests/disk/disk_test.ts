@@ -1,0 +1,200 @@
+/** Files and names on a disk. */
+import {
+  EarlySync,
+  lockFile,
+  newFileMode,
+  replacePrivateFile,
+  writeAll,
+  writePrivateFile,
+} from "@degu/internal/disk/files.ts";
+import {
+  exists,
+  giveNewName,
+  ifPresent,
+  randomSuffix,
+  removeIfPossible,
+  removeIfPresent,
+  syncDirectory,
+  syncIfPossible,
+} from "@degu/internal/disk/names.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { makeFifo, openFilesBelow } from "@degu/testing/special_files.ts";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+
+// The contents of files on the disk.
+
+Deno.test("a file can be locked once, and again if the first lock is released within a moment", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/file`;
+  const open = () => Deno.open(path, { write: true, create: true });
+  const first = await open();
+  using second = await open();
+  assertEquals(await lockFile(first), true);
+  assertEquals(await lockFile(second), false);
+  const waiting = lockFile(second);
+  first.close();
+  assertEquals(await waiting, true);
+});
+
+Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "key");
+  await writePrivateFile(path, "secret");
+  assertEquals(await Deno.readTextFile(path), "secret");
+  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  await assertRejects(() => writePrivateFile(path, "other"), Deno.errors.AlreadyExists);
+  assertEquals(await Deno.readTextFile(path), "secret");
+});
+
+Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays and nothing else is left", async () => {
+  await using dir = await tempDir();
+  const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
+  await Deno.writeTextFile(path, "old", { mode: 0o644 });
+  await replacePrivateFile(path, "secret", temporary);
+  assertEquals(await Deno.readTextFile(path), "secret");
+  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  await Deno.mkdir(join(dir.path, "directory"));
+  await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
+  assertEquals(await entries(dir.path), ["directory", "key"]);
+});
+
+Deno.test("all bytes are written, however few a write takes", async () => {
+  const written: number[] = [];
+  await writeAll(new Uint8Array([1, 2, 3, 4, 5, 6, 7]), (rest) => {
+    const taken = Array.from(rest.subarray(0, 1 + written.length % 3));
+    written.push(...taken);
+    return Promise.resolve(taken.length);
+  });
+  assertEquals(written, [1, 2, 3, 4, 5, 6, 7]);
+});
+
+Deno.test("the mode of new files is found out, and nothing is left of it", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(join(dir.path, "plain"), "");
+  const { mode: usual } = await Deno.stat(join(dir.path, "plain"));
+  assertEquals(newFileMode(join(dir.path, "probe")), usual);
+  assertEquals(await entries(dir.path), ["plain"]);
+});
+
+Deno.test("a large file is synced on the way, which ends with nothing open; a failure is left to the last sync", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  await Deno.writeTextFile(path, "content");
+  const sync = new EarlySync(path);
+  for (let i = 0; i < 10; i++) sync.add(20_000_000);
+  await Deno.remove(path);
+  sync.add(100_000_000);
+  await sync.settle();
+  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+});
+
+// Names on the disk.
+
+Deno.test("ifPresent turns only NotFound into null", async () => {
+  assertEquals(await ifPresent(Promise.resolve(1)), 1);
+  assertEquals(await ifPresent(Promise.reject(new Deno.errors.NotFound("gone"))), null);
+  const denied = new Deno.errors.PermissionDenied("no");
+  assertEquals(await assertRejects(() => ifPresent(Promise.reject(denied))), denied);
+});
+
+Deno.test("removeIfPresent removes a file or an empty directory, and ignores a missing one", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "a");
+  await removeIfPresent(path);
+  await Deno.writeTextFile(path, "");
+  await removeIfPresent(path);
+  await Deno.mkdir(path);
+  await removeIfPresent(path);
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("removeIfPresent removes a directory with its contents only if requested", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "a");
+  await Deno.mkdir(join(path, "b", "c"), { recursive: true });
+  await assertRejects(() => removeIfPresent(path));
+  assertEquals(await entries(path), ["b"]);
+  await removeIfPresent(path, { recursive: true });
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("exists is true for files and directories, and false otherwise", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "a");
+  assertEquals([await exists(dir.path), await exists(path)], [true, false]);
+  await Deno.writeTextFile(path, "");
+  assertEquals(await exists(path), true);
+});
+
+Deno.test("removeIfPossible removes what it can, and never rejects", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  await Deno.writeTextFile(path, "");
+  const below = join(path, "below"); // a file has nothing below it
+  await removeIfPossible(below);
+  await removeIfPossible(path);
+  await Deno.mkdir(join(path, "b", "c"), { recursive: true });
+  await removeIfPossible(path);
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("suffixes are 64 random bits", () => {
+  const suffixes = Array.from({ length: 20 }, randomSuffix);
+  for (const suffix of suffixes) assertMatch(suffix, /^[0-9a-f]{16}$/);
+  assertEquals(new Set(suffixes).size, 20);
+});
+
+Deno.test("a directory is synced and closed", async () => {
+  await using dir = await tempDir();
+  await syncDirectory(dir.path);
+  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+});
+
+Deno.test({
+  name: "a directory that is missing, or may not be read, is an error",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using dir = await tempDir();
+    await assertRejects(() => syncDirectory(`${dir.path}/none`), Error, "ENOENT");
+    await assertRejects(() => syncDirectory("/proc"), Deno.errors.NotCapable);
+  },
+});
+
+Deno.test("where a directory may be gone it is synced and closed, and a deleted one is not an error", async () => {
+  await using dir = await tempDir();
+  await syncIfPossible(dir.path);
+  await syncIfPossible(`${dir.path}/none`);
+  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+});
+
+Deno.test("what has replaced a directory, or one above it, is not an error when it is synced, and not waited for", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  await syncIfPossible(`${dir.path}/file`);
+  await syncIfPossible(`${dir.path}/file/below`);
+  if (await makeFifo(`${dir.path}/fifo`)) await syncIfPossible(`${dir.path}/fifo`);
+});
+
+Deno.test("a directory that the program may not read is an error also where it may be gone", async () => {
+  await assertRejects(() => syncIfPossible("/proc"), Deno.errors.NotCapable);
+});
+
+Deno.test("a new name is given only to one of several files, and the others keep theirs", async () => {
+  await using dir = await tempDir();
+  const path = (name: string) => join(dir.path, name);
+  await Deno.writeTextFile(path("a"), "a");
+  await Deno.writeTextFile(path("b"), "b");
+  assertEquals([giveNewName(path("a"), path("new")), giveNewName(path("b"), path("new"))], [
+    true,
+    false,
+  ]);
+  assertEquals([await entries(dir.path), await Deno.readTextFile(path("new"))], [
+    ["b", "new"],
+    "a",
+  ]);
+  await assertRejects(
+    () => Promise.try(() => giveNewName(path("none"), path("c"))),
+    Deno.errors.NotFound,
+  );
+});

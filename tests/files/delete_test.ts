@@ -1,0 +1,411 @@
+/** DELETE, links that are never followed, and what the file system refuses. */
+import { BodyIter, type HeaderDict } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
+import { fileUri } from "@degu/internal/files/file_name.ts";
+import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import {
+  AS_USER,
+  type Asked,
+  canMount,
+  canRun,
+  checkAsked,
+  MOUNTING,
+} from "@degu/testing/refused_writes.ts";
+import { makeTree } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { digestOf, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals } from "@std/assert";
+
+// DELETE: files and empty directories that peers remove.
+
+Deno.test("only files and empty directories are deleted", async () => {
+  await using files = await serveForWriting();
+  await Deno.mkdir(`${files.root}/empty/deep`, { recursive: true });
+  await Deno.mkdir(`${files.root}/${RESERVED}`);
+  await Deno.mkdir(`${files.root}/sub/${RESERVED}`);
+  for (const name of [".a.degu-part.json", "a b", `sub/${RESERVED}/part`, "sub/.a.degu-part"]) {
+    await Deno.writeTextFile(`${files.root}/${name}`, "");
+  }
+  const cases: [uri: string, status: number, headers?: HeaderDict][] = [
+    ["/none", 404],
+    ["/none/", 404],
+    ["/none/none", 404],
+    ["/file/", 404],
+    ["/file/none", 409],
+    ["/a:b", 404],
+    ["/~66ile", 404],
+    ["/.", 404],
+    ["/", 403],
+    [`/${RESERVED}`, 403],
+    [`/${RESERVED}/`, 403],
+    [`/${RESERVED}/a`, 403],
+    [`/sub/${RESERVED}`, 403],
+    [`/sub/${RESERVED}/part`, 403],
+    [`/sub/${RESERVED.toUpperCase()}`, 403],
+    [`/none/${RESERVED}`, 403],
+    ["/sub/.a.degu-part", 403],
+    ["/.a.degu-part.json", 403],
+    ["/sub", 409],
+    ["/sub/", 409],
+    ["/empty", 409],
+    ["/file", 412, { "if-match": '"a"' }],
+    ["/file", 412, { "if-none-match": "*" }],
+    ["/file", 412, { "if-unmodified-since": new Date(0).toUTCString() }],
+    ["/empty/deep/", 412, { "if-match": '"a"' }],
+    ["/empty/deep/", 204],
+    ["/empty", 204],
+    ["/file", 204, { "if-match": "*" }],
+    ["/file", 404],
+    [fileUri("a b"), 204],
+  ];
+  for (const [uri, status, headers = {}] of cases) {
+    const response = await files.request("DELETE", uri, headers);
+    assertEquals(await statusOf(response), status, uri);
+  }
+  assertEquals(await entries(files.root), [".a.degu-part.json", RESERVED, "sub"]);
+  assertEquals(await entries(`${files.root}/sub`), [".a.degu-part", RESERVED, "file"]);
+  assertEquals(await entries(`${files.root}/sub/${RESERVED}`), ["part"]);
+  assertEquals(await files.read("sub/file"), "public");
+});
+
+Deno.test("a directory that vanishes while a file is sent to it is made again", async () => {
+  await using files = await serveForWriting();
+  await Deno.mkdir(`${files.root}/dir`);
+  for (const [uri, deleted] of [["/dir/a", "/dir"], ["/file", "/file"]] as const) {
+    const body = new BodyIter(
+      (async function* () {
+        yield latin1("12345");
+        while ((await files.unfinished()).length === 0);
+        assertEquals(await statusOf(await files.request("DELETE", deleted)), 204);
+        yield latin1("67890");
+      })(),
+      10,
+    );
+    assertEquals(await files.put(uri, body), 201);
+    assertEquals(await files.read(uri.slice(1)), "1234567890");
+  }
+});
+
+Deno.test("a file that is deleted while it is sent arrives whole", async () => {
+  await using files = await serveForWriting();
+  await Deno.writeFile(`${files.root}/large`, new Uint8Array(20_000_000).fill(1));
+  using conn = await files.serving.makeClient().connect();
+  const { body } = await conn.get("/large");
+  assertEquals(await statusOf(await files.request("DELETE", "/large")), 204);
+  assertEquals(await body!.writeTo(new WritableStream()), 20_000_000);
+  assertEquals((await conn.get("/large")).status, 404);
+});
+
+Deno.test("a directory with nothing but left-over parts is deleted, unless one of them is held", async () => {
+  await using files = await serveForWriting();
+  const { root } = files;
+  const unfinished = [`put-${"0".repeat(32)}`, `part-${"0".repeat(32)}-${"1".repeat(64)}`];
+  const parts = [".a.degu-part", ".a.degu-part.json", ".b.degu-part.new"];
+  const make = async (...names: string[]) => {
+    await Deno.mkdir(`${root}/dir/${RESERVED}`, { recursive: true });
+    for (const name of names) await Deno.writeTextFile(`${root}/dir/${name}`, "part");
+  };
+  const all = [...parts, ...unfinished.map((name) => `${RESERVED}/${name}`)];
+  const remove = async () => await statusOf(await files.request("DELETE", "/dir"));
+  await make(...all);
+  assertEquals(await remove(), 204);
+  assertEquals((await entries(root)).includes("dir"), false);
+  await make();
+  assertEquals(await remove(), 204);
+  // Anything that is not a part keeps all of it.
+  for (const name of ["file", `${RESERVED}/mine`, `${RESERVED}/put-1`]) {
+    await make(...all, name);
+    assertEquals(await remove(), 409, name);
+    assertEquals((await entries(`${root}/dir`)).length, parts.length + (name === "file" ? 2 : 1));
+    await Deno.remove(`${root}/dir/${name}`);
+  }
+  for (const name of [parts[0]!, `${RESERVED}/${unfinished[1]}`]) {
+    {
+      using held = await Deno.open(`${root}/dir/${name}`, { write: true });
+      await held.lock(true);
+      assertEquals(await remove(), 409, name);
+      assertEquals(files.warnings.at(-1)?.includes(name), true);
+      assertEquals((await entries(`${root}/dir`)).length, parts.length + 1);
+    }
+  }
+  assertEquals(await remove(), 204);
+  await Deno.mkdir(`${root}/${RESERVED}`, { recursive: true });
+  await Deno.mkdir(`${root}/dir`);
+  await makeLinks({ [`${root}/dir/${RESERVED}`]: "../../outside" });
+  assertEquals(await remove(), 409);
+  assertEquals((await entries(`${root}/dir`)).length, 1);
+});
+
+// Writing: links are never followed.
+
+const CONTENT = latin1("1234567890");
+
+/** The headers of a request that writes all of the content, in both ways that there are. */
+const WAYS: HeaderDict[] = [
+  {},
+  { "repr-digest": digestOf(CONTENT), "upload-length": "10", "upload-offset": "0" },
+];
+
+Deno.test("a link, or a path through one, is neither written nor deleted", async () => {
+  await using files = await serveForWriting();
+  const { path, root } = files;
+  const links = {
+    [`${root}/in`]: "file",
+    [`${root}/in-dir`]: "sub",
+    [`${root}/out`]: "../outside/secret",
+    [`${root}/out-absolute`]: `${path}/outside/secret`,
+    [`${root}/out-dir`]: "../outside",
+    [`${root}/none`]: "nothing",
+    [`${root}/new-outside`]: "../outside/new",
+    [`${root}/loop`]: "loop",
+    [`${root}/self`]: ".",
+    [`${root}/sub/up`]: "..",
+  };
+  await makeLinks(links);
+  const fifo = await makeFifo(`${root}/fifo`);
+  using _listener = Deno.listen({ transport: "unix", path: `${root}/socket` });
+  const reached = ["/in-dir/file", "/in-dir/new", "/out-dir/secret", "/out-dir/new", "/self/file"];
+  const deeper = ["/out-dir/new/deep", "/none/new", "/sub/up/file", "/loop/a"];
+  const itself = Object.keys(links).map((link) => link.slice(root.length));
+  const special = fifo ? ["/fifo", "/socket"] : ["/socket"];
+  for (const uri of [...reached, ...deeper, ...itself, ...special]) {
+    for (const headers of WAYS) assertEquals(await files.put(uri, CONTENT, headers), 403, uri);
+    assertEquals(await statusOf(await files.request("DELETE", uri)), 403, uri);
+  }
+  assertEquals(await files.read("file"), "public");
+  assertEquals(await files.read("sub/file"), "public");
+  assertEquals(await entries(`${root}/sub`), ["file", "up"]);
+  for (const link of Object.keys(links)) assert((await Deno.lstat(link)).isSymlink, link);
+  assertEquals(await files.unfinished(), []);
+});
+
+Deno.test("a link that replaces a directory during a PUT is not followed", async () => {
+  for (const headers of WAYS) {
+    for (const uri of ["/sub/file", "/sub/new", "/sub/deep/new", "/file"]) {
+      await using files = await serveForWriting();
+      const { root } = files;
+      const swapped = uri === "/file" ? "file" : "sub";
+      const target = uri === "/file" ? "../outside/secret" : "../outside";
+      const body = new BodyIter(
+        (async function* () {
+          yield CONTENT.subarray(0, 5);
+          while ((await files.unfinished()).length === 0);
+          await Deno.rename(`${root}/${swapped}`, `${root}/kept`);
+          await makeLinks({ [`${root}/${swapped}`]: target });
+          yield CONTENT.subarray(5);
+        })(),
+        10,
+      );
+      assertEquals(await files.put(uri, body, headers), 403, uri);
+      assertEquals(await files.unfinished(), []);
+      assert((await Deno.lstat(`${root}/${swapped}`)).isSymlink);
+    }
+  }
+});
+
+Deno.test("a reserved directory that is replaced meanwhile exposes nothing", async () => {
+  await using files = await serveForWriting();
+  const reserved = `${files.root}/${RESERVED}`;
+  const body = new BodyIter(
+    (async function* () {
+      yield CONTENT.subarray(0, 5);
+      while ((await files.unfinished()).length === 0);
+      await Deno.rename(reserved, `${files.root}/kept`);
+      await makeLinks({ [reserved]: "../outside" });
+      yield CONTENT.subarray(5);
+    })(),
+    10,
+  );
+  assertEquals(await files.put("/new", body), 409);
+  assertEquals(await files.put("/new", CONTENT), 403, "a link instead of it");
+  await Deno.remove(reserved);
+  await Deno.writeTextFile(reserved, "");
+  assertEquals(await files.put("/new", CONTENT), 403, "a file instead of it");
+});
+
+Deno.test({
+  name: "nothing escapes while a directory is repeatedly exchanged for a link",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using tree = await makeTree();
+    await using serving = serve(new FilesApp(tree.root, { write: true }));
+    const statuses = new Set<number>();
+    // A link inside of the root: what was followed is seen, and nothing is lost.
+    await Deno.mkdir(`${tree.root}/decoy`);
+    await Deno.writeTextFile(`${tree.root}/decoy/file`, "decoy");
+    {
+      await using exchanger = await startExchanging(`${tree.root}/sub`, "decoy");
+      const over = performance.now() + 1500;
+      while (performance.now() < over) {
+        // In the moment without a directory none is to be made.
+        const client = serving.makeClient();
+        const response = await client.request("PUT", "/sub/file", { "if-match": "*" }, CONTENT);
+        statuses.add(await statusOf(response));
+      }
+      assert(exchanger.running);
+    }
+    // Microseconds are left between the last look and the rename: it is rare, and noticed.
+    const followed = await Deno.readTextFile(`${tree.root}/decoy/file`) !== "decoy";
+    if (followed) assert(statuses.has(409), `${[...statuses]}`);
+    for (const status of statuses) assert([204, 403, 409, 412].includes(status), `${status}`);
+    assertEquals(await entries(`${tree.root}/${RESERVED}`), []);
+  },
+});
+
+// Refusals: disks that are full or read-only, and the meaning of file system errors.
+
+const mayMount = await canMount();
+const canBeUser = await canRun(...AS_USER);
+
+const MIB = 1048576;
+
+Deno.test({
+  name: "a full disk is answered with 507, damages nothing and keeps nothing (needs unshare)",
+  ignore: !mayMount,
+  async fn() {
+    await using dir = await tempDir();
+    const mount = 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@"';
+    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+      ["PUT", "/kept", MIB, null, 201],
+      ["PUT", "/large", 4 * MIB, null, 507],
+      ["PUT", "/kept", 4 * MIB, null, 507],
+      ["PUT", "/deep/large", 4 * MIB, null, 507],
+      ["PUT", "/large", 4 * MIB, 0, 507],
+      ["GET", "/large", 0, null, 404],
+      ["GET", "/deep", 0, null, 404],
+      ["GET", "/kept", 0, null, 200],
+      // As much as there was before: nothing was left behind.
+      ["PUT", "/other", MIB - 65536, null, 201],
+      ["PUT", "/other", MIB - 65536, null, 507],
+      ["DELETE", "/kept", 0, null, 204],
+      ["PUT", "/other", MIB - 65536, 0, 204],
+    ]);
+  },
+});
+
+Deno.test({
+  name: "a disk without room for one more name is answered with 507 (needs unshare)",
+  ignore: !mayMount,
+  async fn() {
+    await using dir = await tempDir();
+    // The root, the reserved directory, and one more.
+    const mount = 'mount -t tmpfs -o nr_inodes=3 tmpfs "$0" && exec "$@"';
+    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+      ["PUT", "/a/b", 5, null, 507],
+      ["GET", "/a", 0, null, 404],
+      ["PUT", "/a", 5, null, 201],
+      ["PUT", "/b", 5, null, 507],
+      ["DELETE", "/a", 0, null, 204],
+      ["PUT", "/b", 5, null, 201],
+    ]);
+  },
+});
+
+Deno.test({
+  name:
+    "another file system below the root can be read, and writing to it is answered with 507 (needs unshare)",
+  ignore: !mayMount,
+  async fn() {
+    await using dir = await tempDir();
+    await Deno.mkdir(`${dir.path}/other`);
+    const mount = 'mount -t tmpfs tmpfs "$0/other" && echo text > "$0/other/file" && exec "$@"';
+    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+      ["PUT", "/other/new", 5, null, 507],
+      ["PUT", "/other/new", 5, 0, 507],
+      ["PUT", "/other/deep/new", 5, null, 507],
+      ["PUT", "/other/file", 5, null, 507],
+      ["GET", "/other/file", 0, null, 200],
+      ["DELETE", "/other/file", 0, null, 204],
+      ["DELETE", "/other", 0, null, 409],
+      ["PUT", "/new", 5, null, 201],
+    ]);
+    assertEquals(await entries(dir.path), [RESERVED, "new", "other"]);
+    assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+  },
+});
+
+Deno.test({
+  name: "a read-only disk is answered with 403 (needs unshare)",
+  ignore: !mayMount,
+  async fn() {
+    await using dir = await tempDir();
+    await Deno.writeTextFile(`${dir.path}/file`, "text");
+    const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
+    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+      ["PUT", "/new", 5, null, 403],
+      ["PUT", "/file", 5, 0, 403],
+      ["DELETE", "/file", 0, null, 403],
+      ["GET", "/file", 0, null, 200],
+    ]);
+  },
+});
+
+Deno.test({
+  name: "a path that the user may not write is answered with 403 (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    await using dir = await tempDir();
+    for (const name of ["closed", "open"]) {
+      await Deno.mkdir(`${dir.path}/${name}`);
+      await Deno.writeTextFile(`${dir.path}/${name}/file`, "text");
+    }
+    await Deno.chmod(`${dir.path}/closed`, 0o555);
+    // A file that can't be written can be replaced: the directory decides.
+    await Deno.chmod(`${dir.path}/open/file`, 0o444);
+    const asked: Asked[] = [
+      ["PUT", "/closed/new", 5, null, 403],
+      ["PUT", "/closed/file", 5, 0, 403],
+      ["PUT", "/closed/deep/new", 5, null, 403],
+      ["DELETE", "/closed/file", 0, null, 403],
+      ["PUT", "/open/file", 5, null, 204],
+    ];
+    await checkAsked(dir.path, AS_USER, asked);
+    assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+    await Deno.chmod(dir.path, 0o555);
+    await checkAsked(dir.path, AS_USER, [["PUT", "/new", 5, null, 403]]);
+    await Deno.chmod(dir.path, 0o700);
+  },
+});
+
+Deno.test("a path that the program has no permission to write is answered with 403", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "text");
+  await checkAsked(dir.path, [], [
+    ["PUT", "/new", 5, null, 403],
+    ["PUT", "/file", 5, 0, 403],
+    ["DELETE", "/file", 0, null, 403],
+    ["GET", "/file", 0, null, 200],
+  ], false);
+  assertEquals(await entries(dir.path), ["file"]);
+});
+
+Deno.test("a file system error is translated to what it means for the client", () => {
+  const failure = (code: string) => Object.assign(new Error("message"), { code });
+  const cases: [codes: string[], status: number][] = [
+    [["ENOSPC", "EDQUOT", "EFBIG", "EXDEV"], 507],
+    [["EROFS", "EACCES", "EPERM", "ELOOP", "EINVAL"], 403],
+    [["ENOTDIR", "EISDIR", "ENOTEMPTY", "EBUSY", "ENOENT"], 409],
+    [["ENAMETOOLONG"], 414],
+    [["EMFILE", "ENFILE"], 503],
+  ];
+  for (const [codes, status] of cases) {
+    for (const code of codes) assertEquals(refusalOf(failure(code))?.status, status, code);
+  }
+  assertEquals(refusalOf(new Deno.errors.NotCapable("message"))?.status, 403);
+  const refusal = new Refusal(412, "message");
+  assertEquals(refusalOf(refusal), refusal);
+  for (
+    const other of [
+      new Error("x"),
+      failure("EIO"),
+      failure("BODY_INCOMPLETE"),
+      failure("constructor"),
+    ]
+  ) {
+    assertEquals(refusalOf(other), null);
+  }
+});

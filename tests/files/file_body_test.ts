@@ -1,0 +1,603 @@
+/** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
+import { BodyError, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import {
+  formatReprDigest,
+  parseReprDigest,
+  parseWantReprDigest,
+  WANT_SHA256,
+} from "@degu/internal/files/digest.ts";
+import { makeFileBody } from "@degu/internal/files/file_body.ts";
+import { digestFile, KnownDigests } from "@degu/internal/files/file_digest.ts";
+import { hashPieces, readPieces } from "@degu/internal/files/file_pieces.ts";
+import { type FileState, isOverwritten, isSameFile } from "@degu/internal/files/file_state.ts";
+import { openBelow } from "@degu/internal/files/open_file.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { assertRangeError } from "@degu/testing/expectations.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import {
+  LARGE,
+  makeTree,
+  pattern,
+  serveDirectory,
+  serveLarge,
+  summarize,
+} from "@degu/testing/served_directory.ts";
+import { openFilesBelow } from "@degu/testing/special_files.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { digestOf } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { checkLinear } from "../fuzz/linear.ts";
+
+// FilesApp: ranges of files, and the pieces that are sent.
+
+Deno.test("FilesApp serves every single range", async () => {
+  await using files = await serveDirectory();
+  for (const size of [1, 10, 100_000, 2_000_000]) {
+    const content = pattern(size);
+    await files.write("file", content);
+    const property = fc.asyncProperty(
+      fc.nat(size - 1),
+      fc.integer({ min: 1, max: size + 10 }),
+      async (start, length) => {
+        const response = await files.conn.getRange("/file", {}, start, start + length);
+        const stop = Math.min(start + length, size);
+        assertEquals([response.status, response.reason], [206, "Partial Content"]);
+        assertEquals(
+          String(response.headers["content-range"]),
+          `bytes ${start}-${stop - 1}/${size}`,
+        );
+        assertEquals(response.headers["content-length"], stop - start);
+        const bytes = await response.body!.bytes();
+        assertEquals(Buffer.compare(bytes, content.subarray(start, stop)), 0);
+      },
+    );
+    await fc.assert(property, { numRuns: 20 });
+  }
+});
+
+Deno.test("a range beyond the end is answered with 416, without content-range", async () => {
+  await using files = await serveDirectory();
+  await files.write("ten", "0123456789");
+  await files.write("empty", "");
+  const cases: [name: string, start: number, stop: number][] = [
+    ["ten", 10, 11],
+    ["ten", 10, 2 ** 53 - 1],
+    ["ten", 2 ** 53 - 2, 2 ** 53 - 1],
+    ["empty", 0, 1],
+  ];
+  for (const [name, start, stop] of cases) {
+    using conn = await files.serving.makeClient().connect();
+    const response = await conn.getRange(`/${name}`, {}, start, stop);
+    assertEquals(response.reason, "Range Not Satisfiable");
+    assertEquals(await summarize(response, "content-length", "content-range"), [
+      416,
+      0,
+      undefined,
+      "",
+    ]);
+  }
+});
+
+Deno.test("a range has an effect on GET only", async () => {
+  await using files = await serveDirectory();
+  await files.write("ten", "0123456789");
+  for (const range of [new Range(2, 5), new Range(10, 11)]) {
+    const response = await files.conn.head("/ten", { range });
+    assertEquals(await summarize(response, "content-length", "content-range"), [
+      200,
+      10,
+      undefined,
+      null,
+    ]);
+  }
+});
+
+Deno.test("a piece of a file keeps its bytes until it has been written", async () => {
+  await using dir = await tempDir();
+  const content = pattern(3_000_000);
+  await Deno.writeFile(`${dir.path}/file`, content);
+  const [, , , body] = await new FilesApp(dir.path).handle(mkreq("GET", "/file"));
+  assert(body !== null && !(body instanceof Uint8Array));
+  let position = 0;
+  await body.writeTo({
+    async write(bytes) {
+      // Long enough for the next piece to have been read.
+      for (let turn = 0; turn < 3; turn++) await turnOfEventLoop();
+      const expected = content.subarray(position, position += bytes.length);
+      assertEquals(Buffer.compare(bytes, expected), 0);
+    },
+  });
+  assertEquals(position, content.length);
+});
+
+// FilesApp: files that change while they are sent.
+
+const linux = Deno.build.os === "linux";
+
+Deno.test("a file that is truncated cuts the response, and never completes it", async () => {
+  await using large = await serveLarge();
+  // More than fits into all buffers on the way.
+  await Deno.truncate(`${large.root}/large`, 64 * 1048576);
+  using conn = await large.serving.makeClient().connect();
+  const { body } = await conn.get("/large");
+  await Deno.truncate(`${large.root}/large`, 1000);
+  const error = await assertRejects(() => body!.writeTo(new WritableStream()), ProtocolError);
+  assertEquals(error.code, "BODY_INCOMPLETE");
+  assertStringIncludes((await large.serving.logger.waitFor("error"))[0]!, "BodyError");
+  if (linux) assertEquals(await openFilesBelow(large.root), []);
+});
+
+Deno.test("a file that grows, or is replaced, arrives as announced", async () => {
+  await using large = await serveLarge();
+  using conn = await large.serving.makeClient().connect();
+  {
+    const { body } = await conn.get("/large");
+    await Deno.writeFile(`${large.root}/large`, new Uint8Array(100).fill(2), { append: true });
+    const bytes = await body!.bytes();
+    assertEquals(bytes.length, LARGE);
+    assert(bytes.every((byte) => byte === 1));
+  }
+  const { body } = await conn.get("/large");
+  await Deno.writeFile(`${large.root}/new`, new Uint8Array(5).fill(3));
+  await Deno.rename(`${large.root}/new`, `${large.root}/large`);
+  assertEquals((await body!.bytes()).length, LARGE + 100);
+  assertEquals((await (await conn.get("/large")).body!.bytes()).length, 5);
+  assertEquals(large.serving.logger.at("error"), []);
+});
+
+/** Gives the large file a time long ago, so that whatever is written later has another one. */
+async function age(root: string): Promise<void> {
+  await Deno.utime(`${root}/large`, new Date(0), new Date(0));
+}
+
+/** Writes some bytes into a file, which keeps its size. */
+async function overwrite(path: string, at: number): Promise<void> {
+  using file = await Deno.open(path, { write: true });
+  await file.seek(at, Deno.SeekMode.Start);
+  await file.write(new Uint8Array(10).fill(2));
+}
+
+Deno.test("a file that is overwritten in place cuts the response", async () => {
+  await using large = await serveLarge();
+  // More than fits into all buffers on the way.
+  await Deno.truncate(`${large.root}/large`, 64 * 1048576);
+  await age(large.root);
+  for (const at of [0, 30 * 1048576, 64 * 1048576 - 10]) {
+    using conn = await large.serving.makeClient().connect();
+    const { body } = await conn.get("/large");
+    await overwrite(`${large.root}/large`, at);
+    const error = await assertRejects(() => body!.writeTo(new WritableStream()), ProtocolError);
+    assertEquals(error.code, "BODY_INCOMPLETE", `${at}`);
+  }
+  const [logged = ""] = await large.serving.logger.waitFor("error");
+  assertStringIncludes(logged, `${large.root}/large was overwritten while it was sent`);
+  if (linux) assertEquals(await openFilesBelow(large.root), []);
+});
+
+/** What may become of a file between its opening and its last byte, and whether that cuts it. */
+const CHANGES: Record<string, readonly [change: (path: string) => Promise<void>, cut: boolean]> = {
+  "left alone": [() => Promise.resolve(), false],
+  "overwritten at its beginning": [(path) => overwrite(path, 0), true],
+  "overwritten at its end": [(path) => overwrite(path, 39_990), true],
+  "written anew": [(path) => Deno.writeFile(path, new Uint8Array(40_000).fill(2)), true],
+  "written anew and shorter": [(path) => Deno.writeFile(path, new Uint8Array(39_999)), true],
+  "emptied": [(path) => Deno.truncate(path), true],
+  "touched": [(path) => Deno.utime(path, new Date(), new Date()), true],
+  "appended to": [
+    (path) => Deno.writeFile(path, new Uint8Array(10).fill(2), { append: true }),
+    false,
+  ],
+  "removed": [(path) => Deno.remove(path), false],
+  "replaced": [async (path) => {
+    await Deno.writeFile(`${path}.new`, new Uint8Array(40_000).fill(2));
+    await Deno.rename(`${path}.new`, path);
+  }, false],
+};
+
+for (const [what, [change, cut]] of Object.entries(CHANGES)) {
+  Deno.test(`a file that is ${what} is ${cut ? "never completed" : "sent as it was"}`, async () => {
+    await using tree = await makeTree();
+    const path = `${tree.root}/large`;
+    // One piece; and several, of which the first may go out before the last is there.
+    for (const size of [40_000, 2_000_000]) {
+      await Deno.writeFile(path, new Uint8Array(size).fill(1));
+      await age(tree.root);
+      const [, , , body] = await new FilesApp(tree.root).handle(mkreq("GET", "/large"));
+      assert(body !== null && !(body instanceof Uint8Array));
+      await change(path);
+      let written = 0;
+      const writing = body.writeTo({
+        write(bytes) {
+          written += bytes.length;
+          assert(cut || bytes.every((byte) => byte === 1));
+          return Promise.resolve();
+        },
+      });
+      if (cut) {
+        await assertRejects(() => writing, BodyError, "was overwritten");
+        assert(written < size, `${written} of ${size} bytes`);
+      } else {
+        assertEquals(await writing, size);
+      }
+      if (linux) assertEquals(await openFilesBelow(tree.root), []);
+    }
+  });
+}
+
+Deno.test("a small file that is overwritten meanwhile is not sent", async () => {
+  await using tree = await makeTree();
+  for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
+    await Deno.writeTextFile(`${tree.root}/file`, "public");
+    await Deno.utime(`${tree.root}/file`, new Date(0), new Date(0));
+    const file = await openBelow(tree.root, ["file"]);
+    assert(file !== null && file !== "directory");
+    await Deno.writeTextFile(`${tree.root}/file`, content);
+    const making = makeFileBody(file, 0, file.size);
+    // Of a file that has grown nobody can tell more than that.
+    if (content.length > file.size) assertEquals(await making, latin1("longer"));
+    else await assertRejects(() => making, BodyError, "was overwritten", content);
+    if (linux) assertEquals(await openFilesBelow(tree.root), []);
+  }
+});
+
+Deno.test("whether a file is the same is decided by its metadata", () => {
+  const first = { dev: 1n, ino: 2n, nlink: 1n, size: 3n, mtimeNs: 4n, ctimeNs: 5n };
+  const cases: [now: Partial<typeof first>, overwritten: boolean][] = [
+    [{}, false],
+    [{ mtimeNs: 5n }, true],
+    [{ mtimeNs: 3n }, true],
+    [{ size: 2n }, true],
+    [{ size: 4n }, false],
+    [{ size: 4n, mtimeNs: 5n, ctimeNs: 6n }, false],
+    // A time that was set back.
+    [{ ctimeNs: 6n }, true],
+    // A name that was taken away changes the times as well; one that was added is no excuse.
+    [{ ctimeNs: 6n, nlink: 0n }, false],
+    [{ ctimeNs: 6n, nlink: 2n }, true],
+    [{ mtimeNs: 5n, ctimeNs: 6n, nlink: 0n }, true],
+  ];
+  for (const [now, overwritten] of cases) {
+    assertEquals(isOverwritten(first, { ...first, ...now }), overwritten, Deno.inspect(now));
+  }
+});
+
+// Files that are read piece by piece.
+
+const SIZE = 2_500_000;
+const tooShort = () => new Error("too short");
+
+/** A file of a pattern that is open for reading. */
+async function openPattern() {
+  const dir = await tempDir();
+  await Deno.writeFile(`${dir.path}/file`, pattern(SIZE));
+  const file = await Deno.open(`${dir.path}/file`, { read: true });
+  return {
+    file,
+    path: `${dir.path}/file`,
+    [Symbol.asyncDispose]: async () => {
+      file.close();
+      await dir[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("the bytes between two positions are read in order", async () => {
+  await using opened = await openPattern();
+  const content = pattern(SIZE);
+  const position = fc.integer({ min: 0, max: SIZE });
+  const property = fc.asyncProperty(position, position, async (one, other) => {
+    const start = Math.min(one, other);
+    const stop = Math.max(one, other);
+    let at = start;
+    for await (const piece of readPieces(opened.file, start, stop, tooShort)) {
+      assert(piece.length > 0, "an empty piece");
+      // The next one is being read meanwhile.
+      await Promise.resolve();
+      assert(piece.every((byte, i) => byte === content[at + i]), `${at}`);
+      at += piece.length;
+    }
+    assertEquals(at, stop);
+  });
+  await fc.assert(property, { numRuns: 10, examples: [[0, 0], [0, SIZE], [SIZE, SIZE]] });
+});
+
+Deno.test("a file that ends early is the caller's error, after the available bytes", async () => {
+  await using opened = await openPattern();
+  let count = 0;
+  const reading = async () => {
+    for await (const piece of readPieces(opened.file, 10, SIZE + 1, tooShort)) {
+      count += piece.length;
+    }
+  };
+  await assertRejects(reading, Error, "too short");
+  assertEquals(count, SIZE - 10);
+});
+
+Deno.test("a reader that stops early releases the file", async () => {
+  await using opened = await openPattern();
+  for await (const _piece of readPieces(opened.file, 0, SIZE, tooShort)) break;
+  await opened.file.seek(0, Deno.SeekMode.Start);
+  const first = new Uint8Array(10);
+  assertEquals([await opened.file.read(first), first], [10, pattern(10)]);
+});
+
+Deno.test("pieces are hashed until a signal is aborted", async () => {
+  await using opened = await openPattern();
+  const hash = createHash("sha256");
+  await hashPieces(readPieces(opened.file, 0, SIZE, tooShort), hash, undefined);
+  assertEquals(hash.digest("hex"), createHash("sha256").update(pattern(SIZE)).digest("hex"));
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const pieces = async function* () {
+    for await (const piece of readPieces(opened.file, 0, SIZE, tooShort)) {
+      yield piece;
+      controller.abort(reason);
+    }
+  };
+  const hashing = () => hashPieces(pieces(), createHash("sha256"), controller.signal);
+  assertEquals(await assertRejects(hashing, Error), reason);
+});
+
+// When a file counts as changed since it was opened.
+
+const first: FileState = {
+  dev: 1n,
+  ino: 2n,
+  nlink: 1n,
+  size: 100n,
+  mtimeNs: 1_000_000_000n,
+  ctimeNs: 1_000_000_000n,
+};
+
+Deno.test("a file is identified by its device and inode numbers alone", () => {
+  const later: FileState = { ...first, size: 0n, nlink: 5n, mtimeNs: 0n };
+  assertEquals(isSameFile(first, later), true);
+  assertEquals(isSameFile(first, { dev: 1n, ino: 3n }), false);
+  assertEquals(isSameFile(first, { dev: 2n, ino: 2n }), false);
+  assertEquals(isSameFile({ dev: 1n, ino: 2n ** 60n }, { dev: 1n, ino: 2n ** 60n + 1n }), false);
+});
+
+const changes: readonly (readonly [what: string, now: Partial<FileState>, overwritten: boolean])[] =
+  [
+    ["nothing", {}, false],
+    ["appended to", { size: 101n, mtimeNs: 2_000_000_000n, ctimeNs: 2_000_000_000n }, false],
+    ["cut", { size: 99n }, true],
+    ["written at the same size", { mtimeNs: 2_000_000_000n, ctimeNs: 2_000_000_000n }, true],
+    ["its time set back", { ctimeNs: 2_000_000_000n }, true],
+    ["its time set to an earlier one", { mtimeNs: 0n, ctimeNs: 2_000_000_000n }, true],
+    ["given another name", { nlink: 2n, ctimeNs: 2_000_000_000n }, true],
+    ["renamed over, or deleted", { nlink: 0n, ctimeNs: 2_000_000_000n }, false],
+    ["deleted and written", { nlink: 0n, mtimeNs: 2_000_000_000n, ctimeNs: 2_000_000_000n }, true],
+    ["cut and deleted", { nlink: 0n, size: 0n }, true],
+  ];
+
+for (const [what, now, overwritten] of changes) {
+  Deno.test(`the change to a file is recognized: ${what}`, () => {
+    assertEquals(isOverwritten(first, { ...first, ...now }), overwritten);
+  });
+}
+
+// repr-digest and want-repr-digest.
+
+// SHA-256 of nothing.
+const HEX = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const BASE64 = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+
+Deno.test("a digest is formatted as in RFC 9530, and read back", () => {
+  assertEquals(formatReprDigest(HEX), `sha-256=:${BASE64}:`);
+  fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
+    assertEquals(parseReprDigest(formatReprDigest(bytes.toHex())), bytes.toHex());
+  }));
+  for (const wrong of ["", HEX.toUpperCase(), HEX.slice(1), `${HEX}0`, `${HEX}\n`, BASE64]) {
+    assertRangeError(() => formatReprDigest(wrong), wrong);
+  }
+});
+
+Deno.test("a digest is found among digests of other algorithms", () => {
+  const mine = `sha-256=:${BASE64}:`;
+  const cases: [value: string, expected: string | null][] = [
+    [mine, HEX],
+    [`sha-512=:AAAA:, ${mine}`, HEX],
+    [`${mine},sha-512=:AA==:`, HEX],
+    [`${mine} , x.y_z*-1=::`, HEX],
+    ["sha-512=:AAAA:", null],
+    ["md5=:AAA=:", null],
+  ];
+  for (const [value, expected] of cases) assertEquals(parseReprDigest(value), expected, value);
+});
+
+Deno.test("an invalid digest is refused", () => {
+  const values = [
+    ...["", " ", ",", "sha-256", "sha-256=", `sha-256=${BASE64}`, `sha-256="${BASE64}"`, HEX],
+    ...[`sha-256=:${HEX}:`, `sha-256=:${BASE64}`, `sha-256=${BASE64}:`, `SHA-256=:${BASE64}:`],
+    ...[`sha-256=:${BASE64}:;a=1`, `sha-256=:${BASE64}:,`, `,sha-256=:${BASE64}:`, "sha-256=::"],
+    ...[`sha-256=:${BASE64}:, sha-256=:${BASE64}:`, ` sha-256=:${BASE64}:`, `sha-256=:${BASE64}: `],
+    // Padding that is missing, bits that no byte has, another alphabet.
+    ...[`sha-256=:${BASE64.slice(0, -1)}:`, `sha-256=:${BASE64.slice(0, -2)}V=:`],
+    ...[
+      `sha-256=:${BASE64.replace("/", "_")}:`,
+      `sha-256=: ${BASE64}:`,
+      "sha-512=:A:",
+      "sha-512=:AB==:",
+    ],
+    ...[`sha-256=(:${BASE64}:)`, `sha-256=:${BASE64}:\n`, "sha-512=1, sha-256=2", "é=:AAAA:"],
+  ];
+  for (const value of values) assertRangeError(() => parseReprDigest(value), value);
+});
+
+Deno.test("a want-repr-digest header is read with its preferences", () => {
+  const cases: [value: string, expected: number][] = [
+    [WANT_SHA256, 10],
+    ["sha-256=1", 1],
+    ["sha-256=0", 0],
+    ["sha-512=10", 0],
+    ["sha-512=10, sha-256=3", 3],
+    ["sha-256=3,md5=0", 3],
+  ];
+  for (const [value, expected] of cases) assertEquals(parseWantReprDigest(value), expected, value);
+  const wrong = ["", "sha-256", "sha-256=", "sha-256=11", "sha-256=-1", "sha-256=+1", "sha-256=01"];
+  const worse = [
+    "sha-256=1.0",
+    "sha-256=1;q=1",
+    "sha-256=1,sha-256=1",
+    "sha-256=:AAAA:",
+    "1",
+    ",",
+    "sha-256=1,",
+  ];
+  for (const value of [...wrong, ...worse]) {
+    assertRangeError(() => parseWantReprDigest(value), value);
+  }
+});
+
+Deno.test("the time to parse digests grows linearly with their length", async () => {
+  for (const parse of [parseReprDigest, parseWantReprDigest]) {
+    const target = { long: 32_000, make: (text: string) => () => parse(text) };
+    const digests = "sha-512=:" + "A".repeat(4);
+    const cases = [
+      ["a", " ", "b"],
+      ["a=1", " ", ",b=1"],
+      ["a=1,", " ", "b=1"],
+      ["", ",", ""],
+      ["", " ,", ""],
+      ["a", "a", ""],
+      [digests, "AAAA", ""],
+      [digests, "AAAA", "="],
+      [digests, "=", ":"],
+    ] as const;
+    for (const [before, part, after] of cases) await checkLinear(target, before, part, after);
+  }
+});
+
+// Digests of served files.
+
+const WANT: HeaderDict = { "want-repr-digest": WANT_SHA256 };
+type Files = Awaited<ReturnType<typeof serveDirectory>>;
+
+async function digestSent(files: Files, uri: string, headers: HeaderDict = WANT) {
+  const { headers: sent, body } = await files.conn.request("GET", uri, headers, null);
+  await body?.bytes();
+  return sent["repr-digest"];
+}
+
+Deno.test("HEAD returns the digest of a file of any size, if it is requested", async () => {
+  await using files = await serveDirectory();
+  for (const size of [0, 1, 32769, 524288, 524289, 3_000_000]) {
+    await files.write("file", pattern(size));
+    for (let turn = 0; turn < 2; turn++) {
+      const { status, headers } = await files.conn.head("/file", WANT);
+      assertEquals([status, headers["repr-digest"]], [200, digestOf(pattern(size))], `${size}`);
+      assertEquals(headers["content-length"], size);
+    }
+  }
+  const unwanted = ["sha-256=0", "sha-512=10", "sha-256", "x", "sha-256=11"];
+  for (const value of unwanted) {
+    const { headers } = await files.conn.head("/file", { "want-repr-digest": value });
+    assertEquals(headers["repr-digest"], undefined, value);
+  }
+  assertEquals((await files.conn.head("/file")).headers["repr-digest"], undefined);
+  assertEquals((await files.conn.head("/none", WANT)).headers["repr-digest"], undefined);
+});
+
+Deno.test("GET returns the digest of a file that was sent whole, or hashed, before", async () => {
+  await using files = await serveDirectory();
+  for (const name of ["sent", "hashed", "in part", "not wanted", "changed"]) {
+    await files.write(name.replaceAll(" ", "+"), pattern(100_000));
+  }
+  using _clock = setClockAhead();
+  const digest = digestOf(pattern(100_000));
+  assertEquals(await digestSent(files, "/sent"), undefined);
+  assertEquals(await digestSent(files, "/sent"), digest);
+  assertEquals(await digestSent(files, "/sent", {}), undefined);
+  const part = await files.conn.request("GET", "/sent", { ...WANT, range: new Range(5, 10) }, null);
+  assertEquals([part.status, part.headers["repr-digest"]], [206, digest]);
+  await part.body?.bytes();
+
+  await files.conn.head("/hashed", WANT);
+  assertEquals(await digestSent(files, "/hashed"), digest);
+
+  for (const range of [new Range(1, 100_000), new Range(0, 99_999)]) {
+    assertEquals(await digestSent(files, "/in+part", { ...WANT, range }), undefined);
+  }
+  assertEquals(await digestSent(files, "/in+part"), undefined);
+  await digestSent(files, "/not+wanted", {});
+  assertEquals(await digestSent(files, "/not+wanted"), undefined);
+
+  assertEquals(await digestSent(files, "/changed"), undefined);
+  assertEquals(await digestSent(files, "/changed"), digest);
+  await files.write("changed", pattern(100_001));
+  assertEquals(await digestSent(files, "/changed"), undefined);
+});
+
+Deno.test("the digest of a small file is computed when it is sent", async () => {
+  await using files = await serveDirectory();
+  await files.write("small", pattern(1000));
+  assertEquals(await digestSent(files, "/small"), undefined, "it has just been changed");
+  using _clock = setClockAhead();
+  assertEquals(await digestSent(files, "/small"), digestOf(pattern(1000)));
+});
+
+Deno.test("the digest of a file that changed while it was sent, or just before, is not cached", async () => {
+  await using files = await serveDirectory();
+  await files.write("file", pattern(2_000_000));
+  const app = new FilesApp(files.path);
+  const get = async (change: () => Promise<void>) => {
+    const [, , headers, body] = await app.handle(mkreq("GET", "/file", WANT));
+    assert(body !== null && !(body instanceof Uint8Array));
+    await change();
+    await body.writeTo(new WritableStream());
+    return headers["repr-digest"];
+  };
+  const append = () => Deno.writeFile(`${files.path}/file`, new Uint8Array(1), { append: true });
+  {
+    using _clock = setClockAhead();
+    assertEquals(await get(append), undefined);
+  }
+  assertEquals(await get(() => Promise.resolve()), undefined, "after a change");
+  assertEquals(await get(() => Promise.resolve()), undefined, "too short after it");
+});
+
+Deno.test("hashing ends if its peer leaves, and if the file is truncated", async () => {
+  await using tree = await makeTree();
+  await Deno.writeFile(`${tree.root}/large`, pattern(3_000_000));
+  const opened = async () => {
+    const file = await openBelow(tree.root, ["large"]);
+    assert(file !== null && file !== "directory");
+    return file;
+  };
+  const file = await opened();
+  const reason = new Error("the peer has left");
+  const failure = await digestFile(file, AbortSignal.abort(reason)).catch((error) => error);
+  assertEquals(failure, reason);
+  await Deno.truncate(`${tree.root}/large`, 1000);
+  assertEquals(await digestFile(file), null);
+  await file.handle.close();
+  const again = await opened();
+  const expected = createHash("sha256").update(pattern(1000)).digest("hex");
+  assertEquals(await digestFile(again), expected);
+  await again.handle.close();
+  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(tree.root), []);
+});
+
+Deno.test("the cache of digests has a limit", () => {
+  const known = new KnownDigests();
+  const state = (ino: number) => ({
+    state: { dev: 1n, ino: BigInt(ino), nlink: 1n, size: 1n, mtimeNs: 0n, ctimeNs: 0n },
+    lookedAt: Date.now(),
+  });
+  for (let i = 0; i < 10_001; i++) known.remember(state(i), `${i}`);
+  assertEquals([known.find(state(0)), known.find(state(1))], [null, "1"]);
+  assertEquals(known.find(state(10_000)), "10000");
+  const young = { ...state(5), lookedAt: 1999 };
+  const other = { ...young, state: { ...young.state, size: 2n } };
+  known.remember(other, "x");
+  assertEquals(known.find(other), null);
+  known.remember({ ...other, lookedAt: 2000 }, "x");
+  assertEquals(known.find(other), "x");
+});

@@ -1,0 +1,559 @@
+/** FilesApp: what it serves, how it answers other requests, and under which conditions. */
+import { type App, Router } from "@degu/degu";
+import { type HeaderDict, Range } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { makeValidators } from "@degu/internal/files/conditions.ts";
+import { fileUri } from "@degu/internal/files/file_name.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { pattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { allowedBytes, consistsOf, latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { toFileUrl } from "@std/path";
+import { Buffer } from "node:buffer";
+import mime from "npm:mime@^4.1.2";
+
+// FilesApp: what it serves, and how it answers all other requests.
+
+Deno.test("FilesApp finds files by every name that a path can contain", async () => {
+  await using files = await serveDirectory();
+  await files.mkdir("a/b.c/~d");
+  const plain = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
+  const others = [
+    "a:b",
+    "%41",
+    "~41",
+    "a b",
+    "?",
+    "#",
+    "\\",
+    "\n",
+    "é",
+    "日本語",
+    "😀",
+    "n".repeat(255),
+  ];
+  const names = [...plain, ...others];
+  for (const dir of [[], ["a"], ["a", "b.c"], ["a", "b.c", "~d"]]) {
+    const path = dir.map((name) => `${name}/`).join("");
+    for (const [i, name] of names.entries()) await files.write(`${path}${name}`, `${path}${i}`);
+    for (const [i, name] of names.entries()) {
+      const response = await files.conn.get(`${fileUri(...dir, name)}?query`);
+      assertEquals(await summarize(response), [200, `${path}${i}`]);
+    }
+    for (const name of plain) {
+      assertEquals(
+        (await files.conn.head(`/${path.replace("~", "~7E")}${name}`)).status,
+        200,
+        name,
+      );
+    }
+  }
+  assertEquals((await files.conn.get("/X")).status, 404, "names are case-sensitive");
+});
+
+Deno.test("FilesApp answers 404 for a missing file", async () => {
+  await using files = await serveDirectory();
+  await files.write("file.txt", "text");
+  await files.write("a:b", "text");
+  await files.mkdir("empty");
+  const uris = [
+    "/",
+    "/none",
+    "/none/",
+    "/none/none",
+    "/file.txt/",
+    "/file.txt/none",
+    "/empty/",
+    "/empty/none",
+    "/.",
+    "/./file.txt",
+    "/file.txt/.",
+    "/" + "n".repeat(300),
+    // What no name is escaped to.
+    ...[
+      "/a:b",
+      "/~61",
+      "/~66ile.txt",
+      "/file~2etxt",
+      "/~2E",
+      "/~2E~2E/",
+      "/~00",
+      "/~2F",
+      "/~C3",
+      "/~",
+    ],
+    "/" + "n/".repeat(5000),
+  ];
+  for (const uri of uris) {
+    const answer = await summarize(await files.conn.get(uri), "content-length");
+    assertEquals(answer, [404, 0, ""], uri.slice(0, 50));
+    assertEquals([...await files.conn.head(uri)], [404, "Not Found", {}, null], uri.slice(0, 50));
+  }
+});
+
+Deno.test("FilesApp accepts only GET and HEAD", async () => {
+  await using files = await serveDirectory();
+  await files.write("file.txt", "text");
+  for (const method of ["PUT", "POST", "DELETE"] as const) {
+    const response = await files.serving.makeClient().request(method, "/file.txt");
+    assertEquals(response.reason, "Method Not Allowed");
+    assertEquals(await summarize(response, "allow"), [405, "GET, HEAD", ""], method);
+  }
+});
+
+Deno.test({
+  name: "curl does not wait for bytes that do not come, whatever the answer",
+  ...await unlessMissing("curl"),
+  async fn() {
+    await using files = await serveDirectory();
+    await files.write("file.txt", "text");
+    await files.mkdir("sub");
+    const asked: [expected: string, ...args: string[]][] = [
+      ["200 text/plain", "/file.txt"],
+      ["404 ", "/none"],
+      ["301 ", "/sub"],
+      ["412 ", "/file.txt", "--header", 'if-match: "another"'],
+      ["404 ", "/none", "--head"],
+      ["304 ", "/file.txt", "--header", "if-none-match: *"],
+      ["200 text/plain", "/file.txt"],
+      // After these the server closes.
+      ["416 ", "/file.txt", "--range", "10-20"],
+      ["405 ", "/file.txt", "--request", "DELETE"],
+    ];
+    const [, port] = files.serving.address as [string, number];
+    const args = asked.flatMap(([, path = "", ...rest], i) => [
+      ...(i === 0 ? [] : ["--next"]),
+      ...["--silent", "--show-error", "--noproxy", "*", "--max-time", "5"],
+      ...["--output", "/dev/null", "--write-out", "%{http_code} %{content_type}\n"],
+      ...rest,
+      `http://127.0.0.1:${port}${path}`,
+    ]);
+    const { stdout, code } = await converse("curl", args, "");
+    assertEquals(stdout, asked.map(([expected]) => `${expected}\n`).join(""));
+    assertEquals(code, 0);
+    // One for the answers that leave it open, one for the 405 after the 416; and one of this test.
+    const ended = files.serving.logger.at("debug").filter((line) => line.includes("ended after"));
+    assertEquals(ended.length, 2);
+  },
+});
+
+// ───────────────────────── types
+
+// ───────────────────────── directories
+
+Deno.test("FilesApp can be mounted at any path", async () => {
+  const makeApp = (dir: string) => {
+    const app = new FilesApp(dir);
+    return new Router(new Map<string, App>([["a", app], ["b", new Router(new Map([["c", app]]))]]));
+  };
+  await using files = await serveDirectory(makeApp);
+  await files.write("index.html", "index");
+  await files.mkdir("sub");
+  for (const mount of ["/a", "/b/c"]) {
+    assertEquals(await summarize(await files.conn.get(`${mount}/`)), [200, "index"]);
+    assertEquals(await summarize(await files.conn.get(`${mount}/index.html`)), [200, "index"]);
+    const name = mount.slice(-1);
+    const redirect = await summarize(await files.conn.get(mount), "location");
+    assertEquals(redirect, [301, `./${name}/`, ""]);
+    const deeper = await summarize(await files.conn.get(`${mount}/sub`), "location");
+    assertEquals(deeper, [301, "./sub/", ""]);
+  }
+});
+
+// ───────────────────────── the constructor
+
+Deno.test("FilesApp rejects a directory that does not exist", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  for (const wrong of [undefined, null, 5, {}, ["/tmp"], new Blob()]) {
+    assertTypeError(() => constructWith(FilesApp, wrong), Deno.inspect(wrong));
+  }
+  for (const wrong of ["", "\0", `${dir.path}\0`, new URL("https://localhost/tmp")]) {
+    assertRangeError(() => new FilesApp(wrong), Deno.inspect(wrong));
+  }
+  const make = (path: string) => () => Promise.resolve().then(() => new FilesApp(path));
+  await assertRejects(make(`${dir.path}/none`), Deno.errors.NotFound);
+  await assertRejects(make(`${dir.path}/file`), Deno.errors.NotADirectory);
+});
+
+Deno.test("FilesApp rejects unknown options", async () => {
+  await using dir = await tempDir();
+  const wrong = [null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }];
+  for (const options of wrong) {
+    assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));
+  }
+  new FilesApp(dir.path, { list: undefined });
+});
+
+Deno.test("FilesApp accepts a relative path, a trailing slash, and a link to a directory", async () => {
+  await using dir = await tempDir();
+  await Deno.mkdir(`${dir.path}/real`);
+  await Deno.writeTextFile(`${dir.path}/real/file`, "text");
+  await makeLinks({ [`${dir.path}/link`]: "real" });
+  const handle = async (path: string | URL) => {
+    const [status, , , body] = await new FilesApp(path).handle(mkreq("GET", "/file"));
+    return [status, body];
+  };
+  for (const path of ["real", "real/", "link", "link/", "real/../real/."]) {
+    assertEquals(await handle(`${dir.path}/${path}`), [200, latin1("text")], path);
+  }
+  assertEquals(await handle(toFileUrl(`${dir.path}/real`)), [200, latin1("text")]);
+  const [status] = await new FilesApp("tests/files").handle(mkreq("GET", "/files_app_test.ts"));
+  assertEquals(status, 200);
+});
+
+// GET and HEAD: files of every size and type, index files and redirects.
+
+Deno.test("FilesApp serves files of every size, to GET and HEAD", async (t) => {
+  await using files = await serveDirectory();
+  const sizes = [0, 1, 32767, 32768, 32769, 65536, 524287, 524288, 524289, 1048577, 3000000];
+  for (const size of sizes) {
+    await t.step(`${size} bytes`, async () => {
+      const content = pattern(size);
+      await files.write("file.bin", content);
+      const response = await files.conn.get("/file.bin");
+      assertEquals([response.status, response.reason], [200, "OK"]);
+      assertEquals(response.headers["content-length"], size);
+      assertEquals(Buffer.compare(await response.body!.bytes(), content), 0);
+      const head = await files.conn.head("/file.bin");
+      assertEquals([head.status, head.reason, head.body], [200, "OK", null]);
+      assertEquals(head.headers, response.headers);
+    });
+  }
+});
+
+Deno.test("FilesApp chooses the type by the extension", async () => {
+  await using files = await serveDirectory();
+  const types: Record<string, string> = {
+    "a.html": "text/html",
+    "a.txt": "text/plain",
+    "a.JSON": "application/json",
+    "a.b.svg": "image/svg+xml",
+    "a.tar.gz": "application/gzip",
+    "a.wasm": "application/wasm",
+    "a.unknown": "application/octet-stream",
+    "a": "application/octet-stream",
+    "html": "application/octet-stream",
+    ".html": "application/octet-stream",
+    "a.": "application/octet-stream",
+  };
+  for (const [name, type] of Object.entries(types)) {
+    await files.write(name, "x");
+    const head = await files.conn.head(`/${name}`);
+    assertEquals(head.headers["content-type"], type, name);
+  }
+  await makeLinks({ [`${files.path}/link.txt`]: "a.html" });
+  assertEquals((await files.conn.head("/link.txt")).headers["content-type"], "text/plain");
+});
+
+Deno.test("every known media type is a valid header value", () => {
+  const characters = "abcdefghijklmnopqrstuvwxyz0123456789-+";
+  const types = new Set<string>();
+  const look = (extension: string) => {
+    const type = mime.getType(`/x.${extension}`);
+    if (type !== null) types.add(type);
+  };
+  for (const a of characters) {
+    for (const b of ["", ...characters]) {
+      for (const c of ["", ...characters]) look(a + b + c);
+    }
+  }
+  for (const type of types) {
+    for (const extension of mime.getAllExtensions(type) ?? []) look(extension);
+    assert(consistsOf(type, allowedBytes.headerValue, 1), type);
+  }
+  assert(types.size > 300, `only ${types.size} types were found`);
+});
+
+Deno.test("a path with a trailing slash serves index.html of that directory", async () => {
+  await using files = await serveDirectory();
+  await files.mkdir("sub/deep");
+  await files.mkdir("odd/index.html");
+  for (const dir of ["", "sub/", "sub/deep/"]) {
+    await files.write(`${dir}index.html`, `index of /${dir}`);
+    const summary = await summarize(await files.conn.get(`/${dir}`), "content-type");
+    assertEquals(summary, [200, "text/html", `index of /${dir}`]);
+    const named = await files.conn.get(`/${dir}index.html`);
+    assertEquals(await summarize(named), [200, `index of /${dir}`]);
+  }
+  assertEquals((await files.conn.get("/odd/")).status, 404);
+});
+
+Deno.test("a directory without a trailing slash is redirected to the path with one", async () => {
+  await using files = await serveDirectory();
+  await files.mkdir("sub/de ep");
+  const cases: [asked: string, location: string, target: string][] = [
+    ["/sub", "./sub/", "/sub/"],
+    ["/sub?", "./sub/?", "/sub/?"],
+    ["/sub?a=b", "./sub/?a=b", "/sub/?a=b"],
+    ["/sub/de~20ep", "./de~20ep/", "/sub/de~20ep/"],
+  ];
+  for (const [asked, location, target] of cases) {
+    const response = await files.conn.get(asked);
+    assertEquals(response.reason, "Moved Permanently");
+    assertEquals(await summarize(response, "location"), [301, location, ""], asked);
+    const head = await files.conn.head(asked);
+    assertEquals([...head], [301, "Moved Permanently", { location }, null], asked);
+    const resolved = new URL(location, `http://localhost${asked}`);
+    assertEquals(resolved.href, `http://localhost${target}`);
+  }
+});
+
+// FilesApp: validators of a file, and conditional requests.
+
+type Files = Awaited<ReturnType<typeof serveDirectory>>;
+
+const EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT";
+const TIME = "Sun, 06 Nov 1994 08:49:37 GMT";
+const LATER = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+/** Conditions on a file of TIME and the status that they lead to; ETAG stands for the file's own. */
+const CONDITIONS: readonly [headers: HeaderDict, status: number][] = [
+  [{}, 200],
+  [{ "if-none-match": "ETAG" }, 304],
+  [{ "if-none-match": "W/ETAG" }, 304],
+  [{ "if-none-match": '"a", ETAG' }, 304],
+  [{ "if-none-match": '"a",W/ETAG,"b"' }, 304],
+  [{ "if-none-match": "*" }, 304],
+  [{ "if-none-match": '"a"' }, 200],
+  [{ "if-none-match": '"a*"' }, 200],
+  [{ "if-none-match": "w/ETAG" }, 200],
+  [{ "if-modified-since": TIME }, 304],
+  [{ "if-modified-since": LATER }, 304],
+  [{ "if-modified-since": EARLIER }, 200],
+  [{ "if-modified-since": "yesterday" }, 200],
+  [{ "if-modified-since": "2100-01-01" }, 200],
+  [{ "if-modified-since": "Mon, 06 Nov 1994 08:49:37 GMT" }, 200],
+  [{ "if-none-match": '"a"', "if-modified-since": LATER }, 200],
+  [{ "if-none-match": "ETAG", "if-modified-since": EARLIER }, 304],
+  [{ "if-match": "ETAG" }, 200],
+  [{ "if-match": "*" }, 200],
+  [{ "if-match": '"a", ETAG' }, 200],
+  [{ "if-match": '"a"' }, 412],
+  [{ "if-match": "W/ETAG" }, 412],
+  [{ "if-match": '"a"', "if-none-match": "ETAG" }, 412],
+  [{ "if-match": "ETAG", "if-none-match": "ETAG" }, 304],
+  [{ "if-unmodified-since": TIME }, 200],
+  [{ "if-unmodified-since": LATER }, 200],
+  [{ "if-unmodified-since": EARLIER }, 412],
+  [{ "if-unmodified-since": "yesterday" }, 200],
+  [{ "if-match": "ETAG", "if-unmodified-since": EARLIER }, 200],
+];
+
+const REASONS: Record<number, string> = {
+  200: "OK",
+  206: "Partial Content",
+  304: "Not Modified",
+  412: "Precondition Failed",
+};
+
+/** Writes a file as if it had been written at TIME, which ctime tells from the truth. */
+async function writeOld(files: Files, name: string, content: string, time = TIME): Promise<void> {
+  await files.write(name, content);
+  await Deno.utime(`${files.path}/${name}`, new Date(time), new Date(time));
+}
+
+/** The tag of a file; its last change has to be two seconds ago. */
+async function tagOf(files: Files, name: string): Promise<string> {
+  const { etag } = (await files.conn.head(`/${name}`)).headers;
+  assert(typeof etag === "string", `${name} has no tag`);
+  return etag;
+}
+
+function fillIn(headers: HeaderDict, etag: string): HeaderDict {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [
+      name,
+      typeof value === "string" ? value.replace("ETAG", etag) : value,
+    ]),
+  );
+}
+
+Deno.test("a file that has not changed for two seconds has a tag, and is answered as RFC 9110 §13 requires", async (t) => {
+  await using files = await serveDirectory();
+  await writeOld(files, "file", "0123456789");
+  await writeOld(files, "twin", "0123456789");
+  await writeOld(files, "later", "0123456789", LATER);
+  await writeOld(files, "longer", "0123456789a");
+  await writeOld(files, "rewritten", "0123456789");
+  using _clock = setClockAhead();
+  const names = ["file", "twin", "later", "longer", "rewritten"];
+  const tags: string[] = [];
+  for (const name of names) tags.push(await tagOf(files, name));
+  const [etag = ""] = tags;
+
+  await t.step("different files have different tags, and the tag of a file is stable", async () => {
+    for (const tag of tags) assertMatch(tag, /^"[-0-9a-f]+"$/);
+    assertEquals(new Set(tags).size, names.length);
+    for (const [i, name] of names.entries()) assertEquals(await tagOf(files, name), tags[i]);
+  });
+
+  // It has the same size and the same time again. What differs is ctime, which Deno cuts to seconds and
+  // nobody can set: the clock of the file system is waited for.
+  await new Promise((resolve) => setTimeout(resolve, 1050 - new Date().getMilliseconds()));
+  await writeOld(files, "rewritten", "abcdefghij");
+  await t.step("a file that was just rewritten has no tag yet", async () => {
+    using _back = setClockAhead(-3000);
+    const [status, tag, text] = await summarize(await files.conn.get("/rewritten"), "etag");
+    assertEquals([status, tag, text], [200, undefined, "abcdefghij"]);
+  });
+
+  for (const method of ["GET", "HEAD"] as const) {
+    for (const [conditions, status] of CONDITIONS) {
+      await t.step(`${method} ${Deno.inspect(conditions)} → ${status}`, async () => {
+        const headers = fillIn(conditions, etag);
+        const response = await files.conn.request(method, "/file", headers, null);
+        const text = (await response.body?.text()) ?? null;
+        assertEquals([response.status, response.reason], [status, REASONS[status]]);
+        const content: Record<number, string> = { 200: "0123456789", 412: "" };
+        assertEquals(text, method === "GET" ? content[status] ?? null : null);
+        const validators: HeaderDict = { etag, "last-modified": TIME };
+        if (status === 304) assertEquals({ ...response.headers }, validators);
+        if (status === 412) assertEquals(response.headers["etag"], undefined);
+      });
+    }
+  }
+
+  await t.step("if-range decides whether the range applies", async () => {
+    const cases: [ifRange: string, counts: boolean][] = [
+      [etag, true],
+      ['"a"', false],
+      [`W/${etag}`, false],
+      // A file can change twice in a second.
+      [TIME, false],
+      ["*", false],
+    ];
+    for (const [ifRange, counts] of cases) {
+      const response = await files.conn.getRange("/file", { "if-range": ifRange }, 2, 5);
+      const expected = counts ? [206, etag, "234"] : [200, etag, "0123456789"];
+      assertEquals(await summarize(response, "etag"), expected, ifRange);
+      const beyond = await files.serving.makeClient().request("GET", "/file", {
+        "if-range": ifRange,
+        range: new Range(10, 11),
+      });
+      assertEquals(await summarize(beyond), counts ? [416, ""] : [200, "0123456789"], ifRange);
+    }
+    const unchanged = { "if-none-match": etag, range: new Range(2, 5) };
+    assertEquals((await files.conn.get("/file", unchanged)).status, 304);
+  });
+
+  await t.step("a rewritten file gets another tag, whatever its modification time", async () => {
+    assertNotEquals(await tagOf(files, "rewritten"), tags.at(-1));
+    const stale = { "if-none-match": tags.at(-1)! };
+    assertEquals(await summarize(await files.conn.get("/rewritten", stale)), [200, "abcdefghij"]);
+  });
+});
+
+Deno.test("a file that is rewritten repeatedly is never mistaken for an earlier version", async () => {
+  await using files = await serveDirectory();
+  let known: HeaderDict = {};
+  for (let version = 100; version < 400; version++) {
+    await files.write("file", `${version}`);
+    const response = await files.conn.get("/file", known);
+    assertEquals(await summarize(response), [200, `${version}`]);
+    const { etag, "last-modified": modified } = response.headers;
+    known = {
+      ...(etag === undefined ? {} : { "if-none-match": etag }),
+      ...(modified === undefined ? {} : { "if-modified-since": modified }),
+    };
+  }
+});
+
+/** Conditions on a file that was just written. */
+const YOUNG_CONDITIONS: readonly [headers: HeaderDict, status: number][] = [
+  [{}, 200],
+  [{ "if-none-match": "*" }, 304],
+  [{ "if-none-match": '"a"' }, 200],
+  [{ "if-match": "*" }, 200],
+  [{ "if-match": '"a"' }, 412],
+  [{ "if-modified-since": TIME }, 200],
+  [{ "if-modified-since": "Fri, 01 Jan 2100 00:00:00 GMT" }, 200],
+  [{ "if-unmodified-since": TIME }, 412],
+  [{ "if-unmodified-since": "Fri, 01 Jan 2100 00:00:00 GMT" }, 200],
+  [{ "if-range": '"a"', range: new Range(2, 5) }, 200],
+  [{ "if-range": TIME, range: new Range(2, 5) }, 200],
+  [{ range: new Range(2, 5) }, 206],
+];
+
+Deno.test("a file that was just written has no validator", async () => {
+  await using files = await serveDirectory();
+  for (const [conditions, status] of YOUNG_CONDITIONS) {
+    await files.write("file", "0123456789");
+    const response = await files.conn.get("/file", conditions);
+    const [got, ...validators] = await summarize(response, "etag", "last-modified");
+    assertEquals(got, status, Deno.inspect(conditions));
+    assertEquals(validators.slice(0, 2), [undefined, undefined], Deno.inspect(conditions));
+  }
+});
+
+Deno.test("a file that was just given an old modification time has last-modified, but no tag", async () => {
+  await using files = await serveDirectory();
+  await writeOld(files, "file", "0123456789", "1994-11-06T08:49:37.500Z");
+  const response = await files.conn.get("/file");
+  assertEquals(await summarize(response, "etag", "last-modified"), [
+    200,
+    undefined,
+    TIME,
+    "0123456789",
+  ]);
+  const cases: [HeaderDict, number][] = [
+    [{ "if-modified-since": TIME }, 304],
+    [{ "if-modified-since": EARLIER }, 200],
+    [{ "if-unmodified-since": TIME }, 200],
+    [{ "if-unmodified-since": EARLIER }, 412],
+    [{ "if-match": '"a"' }, 412],
+  ];
+  for (const [conditions, status] of cases) {
+    const { status: got, body } = await files.conn.get("/file", conditions);
+    await body?.bytes();
+    assertEquals(got, status, Deno.inspect(conditions));
+  }
+});
+
+Deno.test("last-modified is never in the future, and a future time never causes a 304", async () => {
+  await using files = await serveDirectory();
+  await files.write("file", "");
+  await Deno.utime(`${files.path}/file`, new Date(), new Date("2100-01-01"));
+  const before = Math.floor(Date.now() / 1000) * 1000;
+  const { headers } = await files.conn.head("/file");
+  const said = headers["last-modified"] ?? "";
+  const modified = Date.parse(`${said}`);
+  assert(modified >= before && modified <= Date.now(), `${said}`);
+  assertEquals((await files.conn.head("/file", { "if-modified-since": said })).status, 200);
+});
+
+Deno.test("the tag includes everything that distinguishes versions, from two seconds after both times", () => {
+  const now = 1_000_000_000;
+  const ns = (milliseconds: number) => BigInt(milliseconds) * 1_000_000n;
+  const old = {
+    dev: 1n,
+    ino: 2n,
+    nlink: 1n,
+    size: 3n,
+    mtimeNs: ns(now - 5000),
+    ctimeNs: ns(now - 5000),
+  };
+  const { etag } = makeValidators(old, now);
+  assert(etag !== null);
+  for (const field of ["dev", "ino", "size", "mtimeNs", "ctimeNs"] as const) {
+    assertNotEquals(makeValidators({ ...old, [field]: old[field] + 1n }, now).etag, etag, field);
+  }
+  for (const time of ["mtimeNs", "ctimeNs"] as const) {
+    for (const age of [2000, 1999, 1, 0, -1, -3_600_000]) {
+      const { etag } = makeValidators({ ...old, [time]: ns(now - age) }, now);
+      assertEquals(etag !== null, age >= 2000, `${time}, ${age} ms ago`);
+    }
+  }
+  const told = (mtimeNs: bigint) => makeValidators({ ...old, mtimeNs }, now).lastModified;
+  assertEquals(told(ns(now - 2000)), (now - 2000) / 1000);
+  for (const age of [1999, 0]) assertEquals(told(ns(now - age)), null, `${age} ms ago`);
+  // Of a time in the future only what can't be this second again.
+  assertEquals(told(ns(now + 999)), null);
+  assertEquals(told(ns(now + 1000)), now / 1000);
+  assertEquals(told(ns(now + 3_600_000)), now / 1000);
+});

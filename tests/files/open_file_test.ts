@@ -1,0 +1,398 @@
+/** Opening files for peers: what is never served, no leaked descriptors, little memory. */
+import type { App } from "@degu/degu";
+import { Range, type ResponseTuple } from "@degu/degu/base";
+import type { Client } from "@degu/degu/client";
+import { FilesApp } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { Request, type ServerOptions } from "@degu/degu/server";
+import { runScript } from "@degu/testing/processes.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { LARGE, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
+import {
+  makeFifo,
+  makeLinks,
+  openFilesBelow,
+  startExchanging,
+} from "@degu/testing/special_files.ts";
+import { assert, assertEquals } from "@std/assert";
+
+// FilesApp: what it must never serve, whoever asks and whatever is in the directory.
+
+async function statusOf(app: FilesApp, ...path: string[]): Promise<number> {
+  const request = new Request("GET", "/", {}, null, [], path, null);
+  const [status] = await app.handle(request);
+  return status;
+}
+
+// ───────────────────────── ways out
+
+Deno.test("no path component escapes the directory, whoever sends it", async () => {
+  await using tree = await makeTree();
+  const app = new FilesApp(tree.root);
+  const paths = [
+    ["..", "secret"],
+    ["sub", "..", "..", "secret"],
+    ["sub", "..", "file"],
+    ["."],
+    [".", "file"],
+    ["sub", ".", "file"],
+    ["../secret"],
+    ["sub/../../secret"],
+    ["sub/file"],
+    ["/etc/hostname"],
+    ["", "etc", "hostname"],
+    ["", "file"],
+    ["sub", "", "file"],
+    ["%2e%2e", "secret"],
+    ["%2E%2E%2Fsecret"],
+    ["..%2fsecret"],
+    ["..\\secret"],
+    ["file\0"],
+    ["file\0.html"],
+    ["\0"],
+    ["f\u0131le"],
+    ["file\n"],
+    ["..", ""],
+    [".", ""],
+    ["..", "root", "file"],
+    [`${tree.root}/file`],
+  ];
+  for (const path of paths) {
+    assertEquals(await statusOf(app, ...path), 404, Deno.inspect(path));
+  }
+  assertEquals(await statusOf(app, "sub", "file"), 200);
+});
+
+Deno.test("a target with another spelling of such a path closes the connection", async () => {
+  await using tree = await makeTree();
+  await using serving = serve(new FilesApp(tree.root));
+  const targets = [
+    "/../secret",
+    "/sub/../file",
+    "/%2e%2e/secret",
+    "/..%2fsecret",
+    "/..\\secret",
+    "//etc/hostname",
+    "/file\0",
+    "/file%00",
+    "/./../secret",
+    "../secret",
+    "file:///etc/hostname",
+  ];
+  for (const target of targets) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`GET ${target} HTTP/1.1\r\n\r\n`);
+    await peer.assertClosedSilently(target);
+  }
+});
+
+Deno.test("links are followed inside the directory, and not out of it", async () => {
+  await using tree = await makeTree();
+  const { path, root } = tree;
+  await makeLinks({
+    [`${root}/in`]: "file",
+    [`${root}/in-absolute`]: `${root}/sub/file`,
+    [`${root}/in-sub`]: "sub",
+    [`${root}/sub/up`]: "../file",
+    [`${root}/out-and-in`]: "../root/file",
+    [`${root}/self`]: ".",
+    [`${root}/out`]: "../secret",
+    [`${root}/out-absolute`]: `${path}/secret`,
+    [`${root}/out-dir`]: "../outside",
+    [`${root}/out-beside`]: "../root-too",
+    [`${root}/out-root`]: "/",
+    [`${root}/parent`]: "..",
+    [`${root}/device`]: "/dev/zero",
+    [`${root}/proc`]: "/proc/self/environ",
+    [`${root}/second`]: "out",
+    [`${root}/loop`]: "loop",
+    [`${root}/none`]: "nothing",
+    [`${root}/sub/index.html`]: "../../secret",
+  });
+  const app = new FilesApp(root);
+  const inside = [["in"], ["in-absolute"], ["in-sub", "file"], ["sub", "up"], ["out-and-in"], [
+    "self",
+    "self",
+    "file",
+  ]];
+  for (const names of inside) assertEquals(await statusOf(app, ...names), 200, names.join("/"));
+  const outside = [
+    ["out"],
+    ["out-absolute"],
+    ["out-dir"],
+    ["out-dir", ""],
+    ["out-dir", "secret"],
+    ["out-beside", "secret"],
+    ["out-root", "etc", "passwd"],
+    ["parent", "secret"],
+    ["parent", "root", "..", "secret"],
+    ["device"],
+    ["proc"],
+    ["second"],
+    ["loop"],
+    ["none"],
+    ["sub", ""],
+  ];
+  for (const names of outside) assertEquals(await statusOf(app, ...names), 404, names.join("/"));
+});
+
+Deno.test("FIFOs and sockets are not opened", async () => {
+  await using tree = await makeTree();
+  const made = await makeFifo(`${tree.root}/fifo`) &&
+    await makeFifo(`${tree.root}/sub/index.html`);
+  if (!made) console.log("mkfifo is missing: only sockets are tested");
+  using _listener = Deno.listen({ transport: "unix", path: `${tree.root}/socket` });
+  const app = new FilesApp(tree.root);
+  const fifos = made ? [["fifo"], ["sub", ""]] : [];
+  for (const path of [...fifos, ["socket"]]) {
+    assertEquals(await statusOf(app, ...path), 404, path.join("/"));
+  }
+});
+
+Deno.test("FilesApp needs --allow-read only for its directory, and stays inside it on its own", async () => {
+  await using tree = await makeTree();
+  const { path, root } = tree;
+  await makeLinks({
+    [`${root}/in`]: "file",
+    [`${root}/out`]: "../secret",
+    [`${root}/out-dir`]: "../outside",
+  });
+  const script = `
+    import { FilesApp } from "./files.ts";
+    import { Request } from "./server.ts";
+    const app = new FilesApp(${JSON.stringify(root)});
+    for (const name of ["file", "in", "out", "out-dir/secret", "none"]) {
+      const [status] = await app.handle(
+        new Request("GET", "/", {}, null, [], name.split("/"), null),
+      );
+      console.log(name, status);
+    }
+    // What the permission is for, as Deno sees it.
+    console.log(await Deno.readTextFile(${JSON.stringify(`${root}/out`)}));
+    try {
+      new FilesApp(${JSON.stringify(path)});
+    } catch (error) {
+      console.log(error.name);
+    }
+  `;
+  const printed = await runScript(script, [`--allow-read=${root}`], {});
+  assertEquals(
+    printed,
+    "file 200\nin 200\nout 404\nout-dir/secret 404\nnone 404\nsecret\nNotCapable\n",
+  );
+});
+
+/** The permissions that a program has. */
+const PERMISSIONS: Record<string, (root: string) => string> = {
+  "with permission for its directory": (root) => `--allow-read=${root}`,
+  "with permission for everything": () => "--allow-read",
+};
+
+/** What is exchanged for a link to what: a part of the path, or its end. */
+const EXCHANGES: readonly [name: string, target: string, asked: string][] = [
+  ["sub", "outside", "/sub/file"],
+  ["sub/file", "secret", "/sub/file"],
+];
+
+for (const [having, permission] of Object.entries(PERMISSIONS)) {
+  for (const [name, target, asked] of EXCHANGES) {
+    Deno.test(`nothing escapes while ${name} is exchanged for a link, ${having}`, async () => {
+      await using tree = await makeTree();
+      const { path, root } = tree;
+      await Deno.writeTextFile(`${path}/outside/file`, "secret");
+      await using exchanger = await startExchanging(`${root}/${name}`, `${path}/${target}`);
+      const printed = await runProgram("files_app.ts", {
+        flags: [permission(root)],
+        args: [root, asked, "4000"],
+      });
+      assert(exchanger.running, "the exchange for a link has ended");
+      const answers = JSON.parse(printed);
+      // To exchange the file changes its ctime, of which nobody can tell whether bytes have changed.
+      if (name === "sub/file") delete answers["cut"];
+      assertEquals(Object.keys(answers).toSorted(), ["200 public", "404 "], printed);
+    });
+  }
+}
+
+// FilesApp: no leaked file descriptors, and little memory.
+
+const linux = Deno.build.os === "linux";
+
+interface Leaving {
+  readonly options?: ServerOptions;
+  readonly wrap?: (app: FilesApp) => App;
+  leave(peer: RawPeer, client: Client): Promise<void>;
+}
+
+const get = "GET /large HTTP/1.1\r\n\r\n";
+
+/** What a peer, or an app around it, may do to a response. */
+const leavings: Record<string, Leaving> = {
+  "that reads everything": {
+    async leave(_peer, client) {
+      const { body } = await client.request("GET", "/large");
+      assertEquals((await body?.bytes())?.length, LARGE);
+    },
+  },
+  "that reads a small file": {
+    async leave(peer) {
+      await peer.send("GET /file HTTP/1.1\r\n\r\n");
+      await peer.readUntil("public");
+    },
+  },
+  "that asks for the head alone": {
+    async leave(peer) {
+      await peer.send(get.replace("GET", "HEAD"));
+      await peer.readPreamble();
+    },
+  },
+  "that asks for a part": {
+    async leave(_peer, client) {
+      const { body } = await client.request("GET", "/large", { range: new Range(1000, LARGE) });
+      assertEquals((await body?.bytes())?.length, LARGE - 1000);
+    },
+  },
+  "that asks for what is beyond the end": {
+    async leave(peer) {
+      await peer.send("GET /large HTTP/1.1\r\nrange: bytes=5000000-6000000\r\n\r\n");
+      await peer.readToEnd();
+    },
+  },
+  "that has it already": {
+    async leave(peer) {
+      await peer.send("GET /large HTTP/1.1\r\nif-none-match: *\r\n\r\n");
+      await peer.readPreamble();
+    },
+  },
+  "that has another one": {
+    async leave(peer) {
+      await peer.send('GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n');
+      await peer.readPreamble();
+    },
+  },
+  "that goes away before the response": {
+    async leave(peer) {
+      await peer.send(get);
+    },
+  },
+  "that goes away within it": {
+    async leave(peer) {
+      await peer.send(get);
+      await peer.readPreamble();
+    },
+  },
+  "that reads nothing": {
+    options: { timeout: 0.1 },
+    async leave(peer) {
+      await peer.send(get.repeat(10));
+      await peer.readPreamble();
+      // Not a sleep: the server closes when it has waited long enough, and then this fails.
+      await peer.sendUntilRefused(new TextEncoder().encode("x"), Infinity);
+    },
+  },
+  "whose response is broken by another app": {
+    wrap: (app) => async (request) => {
+      const [status, reason, headers, body] = await app.handle(request);
+      return [status, reason, { ...headers, "Bad Header": "x" }, body];
+    },
+    async leave(peer) {
+      await peer.send(get);
+      await peer.assertClosedSilently();
+    },
+  },
+  "whose response gets a status without a body": {
+    wrap: (app) => async (request): Promise<ResponseTuple> => {
+      const [, , , body] = await app.handle(request);
+      return [204, "No Content", {}, body];
+    },
+    async leave(peer) {
+      await peer.send(get);
+      await peer.assertClosedSilently();
+    },
+  },
+};
+
+for (const [what, { options, wrap, leave }] of Object.entries(leavings)) {
+  Deno.test({
+    name: `no file stays open after a peer ${what}`,
+    ignore: !linux,
+    async fn() {
+      await using large = await serveLarge(options, wrap);
+      {
+        using peer = await RawPeer.connect(large.serving.address);
+        await leave(peer, large.serving.makeClient());
+      }
+      // The last that a server does for a connection is to log its end.
+      await large.serving.server.shutdown();
+      assertEquals(await openFilesBelow(large.root), []);
+    },
+  });
+}
+
+Deno.test({
+  name: "openFilesBelow finds an open file",
+  ignore: !linux,
+  async fn() {
+    await using tree = await makeTree();
+    using _file = await Deno.open(`${tree.root}/file`);
+    assertEquals(await openFilesBelow(tree.root), [`${tree.root}/file`]);
+  },
+});
+
+Deno.test({
+  name: "a file is closed when its response is canceled",
+  ignore: !linux,
+  async fn() {
+    await using large = await serveLarge();
+    const app = new FilesApp(large.root);
+    const [, , , body] = await app.handle(mkreq("GET", "/large"));
+    assertEquals(await openFilesBelow(large.root), [`${large.root}/large`]);
+    assert(body !== null && !(body instanceof Uint8Array));
+    await body.cancel();
+    assertEquals(await openFilesBelow(large.root), []);
+  },
+});
+
+Deno.test({
+  name: "a file is closed when its response is garbage-collected",
+  ignore: !linux,
+  async fn() {
+    await using large = await serveLarge();
+    const script = `
+      import { FilesApp } from "./files.ts";
+      import { Request } from "./server.ts";
+      const app = new FilesApp(${JSON.stringify(large.root)});
+      const countFiles = () => {
+        const links = Array.from(Deno.readDirSync("/proc/self/fd"), ({ name }) => {
+          try {
+            return Deno.readLinkSync("/proc/self/fd/" + name);
+          } catch {
+            return "";
+          }
+        });
+        return links.filter((path) => path.startsWith(${JSON.stringify(large.root)} + "/")).length;
+      };
+      await app.handle(new Request("GET", "/", {}, null, [], ["large"], null));
+      console.log(countFiles());
+      for (let turn = 0; turn < 100 && countFiles() > 0; turn++) {
+        gc();
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      console.log(countFiles());
+    `;
+    assertEquals(await runScript(script, ["-A", "--v8-flags=--expose-gc"], {}), "1\n0\n");
+  },
+});
+
+Deno.test("a large file is streamed with little memory", async () => {
+  const size = 256 * 1048576;
+  await using large = await serveLarge();
+  await Deno.truncate(`${large.root}/large`, size);
+  const flags = ["--allow-net=127.0.0.1", "--allow-read"];
+  const printed = await runProgram("large_file.ts", { flags, args: [large.root] });
+  const { received, most } = JSON.parse(printed);
+  assertEquals(received, size);
+  assert(most < 100 * 1048576, `resident memory grew by ${most} bytes`);
+});

@@ -1,0 +1,134 @@
+/** The first minute, daily work, and full disks, in namespaces that the tests make. */
+import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
+import { labTest } from "@degu/testing/agent_lab.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { read } from "@degu/testing/tree.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+
+// The first minute of the help, of README.md and of docs/agent.md, as it is printed, on machines
+// that have nothing yet.
+
+Deno.test("the first minute is the same in the help, in README.md and in docs/agent.md", async () => {
+  const commands = firstMinute();
+  assert(commands.length > 5, "the help has no first minute");
+  for (const page of ["README.md", "docs/agent.md"]) {
+    const block = [...(await read(page)).matchAll(/^```text\n(one\$ [^]*?)```$/gm)];
+    assertEquals(block.map(([, text = ""]) => commandsIn(text)), [commands], page);
+  }
+});
+
+await labTest<{ mode: number; files: [string, string][] }>({
+  name: "after the first minute a file has arrived in an inbox that only its owner can open",
+  program: "agent_first_minute.ts",
+  check: ({ mode, files }) => {
+    assertEquals(files, [["hello.txt", "hello\n"]]);
+    assertEquals(mode, 0o700);
+  },
+});
+
+// Daily work over three devices with a cable that goes out in the middle of each command, in
+// network namespaces.
+
+interface Ended {
+  readonly args: readonly string[];
+  readonly code: number;
+  readonly stderr: string;
+  readonly objects: readonly Record<string, unknown>[];
+}
+
+await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>({
+  name:
+    "put -r, get --inbox -r, sync and rm -r lose, repeat and hide no file when the cable goes out",
+  program: "agent_daily_work.ts",
+  check: ({ ended, same, files }) => {
+    for (const { args, code, stderr } of ended) {
+      assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
+    }
+    assertEquals(same.filter(([, isSame]) => !isSame), []);
+    for (const { args, objects } of ended) {
+      const names = objects.map(({ to, removed, path }) => to ?? removed ?? path);
+      const shown = `degu ${args.join(" ")}`;
+      assertEquals(names.length, new Set(names).size, `${shown} repeats something`);
+      assert(objects.every((object) => !("error" in object)), shown);
+      const copied = objects.filter(({ to, unchanged }) => to !== undefined && !unchanged);
+      const removed = objects.filter((object) => "removed" in object);
+      // The two large ones; directories are removed, too.
+      if (args[0] === "rm") assert(removed.length >= files + 2, `${shown}: ${removed.length}`);
+      else assert(copied.length >= files + 1, `${shown}: ${copied.length} of ${files}`);
+    }
+  },
+});
+
+// The program where a disk is full at either end: a tmpfs in a mount namespace that the test
+// makes.
+
+/** The program shares code with tests, whose packages may be out of reach. */
+const IMPORTS = fromFileUrl(new URL("../support/offline/import_map.json", import.meta.url));
+
+const why = await mountObstacle();
+
+Deno.test({
+  name: why === null
+    ? "a full disk at either end is said, and the same command goes on once there is space"
+    : `a full disk at either end: left out, no tmpfs can be mounted here (${why})`,
+  ignore: why !== null,
+  fn: async () => {
+    const flags = [
+      ...["--import-map", IMPORTS, "--allow-net=127.0.0.1"],
+      ...[
+        `--allow-run=mount,umount,${Deno.execPath()}`,
+        "--allow-read=.,/tmp",
+        "--allow-write=/tmp",
+        "--allow-sys=uid",
+      ],
+    ];
+    const printed = await runProgram("agent_full_disk.ts", {
+      flags,
+      through: THROUGH_MOUNT_NAMESPACE,
+      patience: 60,
+    });
+    const [get, put] = JSON.parse(printed);
+    assertEquals(get.full.code, 1);
+    assertStringIncludes(get.full.stderr, "this device has no space left");
+    assertStringIncludes(get.full.stderr, "run the same command again");
+    assertEquals(put.full.code, 1);
+    assertStringIncludes(put.full.stderr, "the peer has no space left");
+    for (const { again, moved } of [get, put]) {
+      assertEquals(again.code, 0, again.stderr);
+      assertEquals(moved, [409600, 409600, 409600, 409600]);
+    }
+  },
+});
+
+// A download to a disk that is full, which is a tmpfs in a mount namespace that the test makes.
+
+Deno.test({
+  name: why === null
+    ? "a disk that is full ends a download, which goes on once there is space"
+    : `a disk that is full: left out, no tmpfs can be mounted here (${why})`,
+  ignore: why !== null,
+  fn: async () => {
+    await using dir = await tempDir();
+    const { path } = dir;
+    const flags = [
+      "--allow-net=127.0.0.1",
+      "--allow-run=mount",
+      `--allow-read=${path}`,
+      `--allow-write=${path}`,
+    ];
+    const printed = await runProgram("full_disk.ts", {
+      flags,
+      args: [path],
+      through: THROUGH_MOUNT_NAMESPACE,
+    });
+    const { name, code, message, found, part, resumedFrom, isRight, names } = JSON.parse(printed);
+    assertEquals([name, code], ["TransferError", "DISK_FULL"]);
+    assert(message.includes(`${path}/copy`) && message.includes("no space left"), message);
+    assertEquals(found, "old");
+    assert(part > 900_000 && part <= 1_048_576, `${part}`);
+    assertEquals([resumedFrom, isRight, names], [part, true, ["copy"]]);
+  },
+});

@@ -1,0 +1,463 @@
+/** Hono and ky. */
+import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
+import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import type { Connection } from "@degu/degu/client";
+import type { AppFunction } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { type Context, Hono } from "hono";
+import { AutoRouter, error as ittyError, type IRequest, Router } from "itty-router";
+import ky, { HTTPError, TimeoutError } from "ky";
+import { basicAuth } from "npm:hono@^4.13.19/basic-auth";
+import { bodyLimit } from "npm:hono@^4.13.19/body-limit";
+import { setCookie } from "npm:hono@^4.13.19/cookie";
+import { getConnInfo, serveStatic } from "npm:hono@^4.13.19/deno";
+import { etag } from "npm:hono@^4.13.19/etag";
+import { HTTPException } from "npm:hono@^4.13.19/http-exception";
+import { secureHeaders } from "npm:hono@^4.13.19/secure-headers";
+import { stream, streamSSE, streamText } from "npm:hono@^4.13.19/streaming";
+
+// Frameworks from npm over our own server: Hono and itty-router, unmodified.
+
+const encoder = new TextEncoder();
+
+async function get(conn: Connection, uri: string, headers: Record<string, string> = {}) {
+  const response = await conn.get(uri, headers);
+  return { ...response, text: await response.body?.text() };
+}
+
+function serveHono(app: Hono<{ Bindings: FetchHandlerInfo }>): Serving {
+  return serve(fromFetchHandler(app));
+}
+
+Deno.test("Hono: routes, parameters, queries and groups", async () => {
+  const books = new Hono()
+    .get("/", (c) => c.json(["one", "two"]))
+    .get("/:id", (c) => c.json({ id: c.req.param("id"), page: c.req.query("page") ?? null }))
+    .delete("/:id", (c) => c.body(null, 204));
+  const app = new Hono<{ Bindings: FetchHandlerInfo }>();
+  app.get("/", (c) => c.text("home"));
+  app.route("/books", books);
+  app.get("/files/*", (c) => c.html(`<p>${c.req.path}</p>`));
+  app.get("/old", (c) => c.redirect("/books/1", 301));
+  app.notFound((c) => c.text(`nothing at ${c.req.path}`, 404));
+  await using serving = serveHono(app);
+  using conn = await serving.makeClient().connect();
+  const rows: [uri: string, status: number, text: string | undefined][] = [
+    ["/", 200, "home"],
+    ["/books", 200, '["one","two"]'],
+    ["/books/7?page=2", 200, '{"id":"7","page":"2"}'],
+    ["/books/7?page=a%20b", 200, '{"id":"7","page":"a b"}'],
+    ["/files/a/b.txt", 200, "<p>/files/a/b.txt</p>"],
+    ["/missing", 404, "nothing at /missing"],
+    ["/old", 301, ""],
+  ];
+  for (const [uri, status, text] of rows) {
+    const response = await get(conn, uri);
+    assertEquals([response.status, response.text], [status, text], uri);
+  }
+  const deleted = await conn.delete("/books/7");
+  assertEquals([deleted.status, deleted.reason, deleted.body], [204, "No Content", null]);
+  const head = await conn.head("/books");
+  assertEquals([head.status, head.headers["content-type"]], [200, "application/json"]);
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("Hono: bodies of requests as JSON, form and bytes", async () => {
+  const app = new Hono<{ Bindings: FetchHandlerInfo }>();
+  app.post("/json", async (c) => c.json({ got: await c.req.json() }, 201));
+  app.post("/form", async (c) => {
+    const form = await c.req.parseBody();
+    const file = form["file"] as File;
+    return c.json([form["name"], file.name, await file.text()]);
+  });
+  app.put("/bytes", async (c) => c.body(await c.req.arrayBuffer()));
+  await using serving = serveHono(app);
+  const fetch = createFetch(serving.makeClient());
+  const json = await fetch("/json", { method: "POST", body: JSON.stringify({ a: [1, "\u00e9"] }) });
+  assertEquals([json.status, await json.json()], [201, { got: { a: [1, "\u00e9"] } }]);
+  const form = new FormData();
+  form.set("name", "value");
+  form.set("file", new File(["contents"], "file.txt"));
+  const answer = await fetch("/form", { method: "POST", body: form });
+  assertEquals(await answer.json(), ["value", "file.txt", "contents"]);
+  const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+  assertEquals(await (await fetch("/bytes", { method: "PUT", body: bytes })).bytes(), bytes);
+});
+
+Deno.test("Hono: middleware", async (t) => {
+  const app = new Hono<{ Bindings: FetchHandlerInfo }>();
+  const order: string[] = [];
+  app.use(async (c, next) => {
+    order.push("before");
+    await next();
+    order.push("after");
+    c.header("x-middleware", "yes");
+  });
+  app.use("/private/*", basicAuth({ username: "user", password: "secret" }));
+  app.use("/etag", etag());
+  app.use("/small", bodyLimit({ maxSize: 10 }));
+  app.get("/private/a", (c) => c.text("let in"));
+  app.get("/etag", (c) => c.text("unchanged"));
+  app.post("/small", async (c) => c.text(`${(await c.req.text()).length}`));
+  app.get("/refuses", () => {
+    throw new HTTPException(418, { message: "no coffee" });
+  });
+  app.get("/fails", () => {
+    throw new Error("thrown on purpose");
+  });
+  app.onError((error, c) =>
+    error instanceof HTTPException ? error.getResponse() : c.text("handled", 500)
+  );
+  await using serving = serveHono(app);
+  const connect = () => serving.makeClient().connect();
+  await t.step("authentication", async () => {
+    using conn = await connect();
+    const authorization = `Basic ${btoa("user:secret")}`;
+    assertEquals((await get(conn, "/private/a", { authorization })).text, "let in");
+    assertEquals(order.splice(0), ["before", "after"]);
+    const refused = await get(conn, "/private/a");
+    assertEquals([refused.status, refused.headers["x-middleware"]], [401, "yes"]);
+    assertStringIncludes(String(refused.headers["www-authenticate"]), "Basic realm=");
+  });
+  await t.step("etag", async () => {
+    using conn = await connect();
+    const first = await get(conn, "/etag");
+    const tag = String(first.headers["etag"]);
+    const second = await get(conn, "/etag", { "if-none-match": tag });
+    assertEquals([first.status, first.text], [200, "unchanged"]);
+    assertEquals([second.status, second.text, second.headers["etag"]], [304, undefined, tag]);
+  });
+  await t.step("a limit for bodies", async () => {
+    for (const chunked of [false, true]) {
+      for (const [length, status] of [[10, 200], [11, 413]] as const) {
+        using conn = await connect();
+        const data = new Uint8Array(length).fill(65);
+        const chunks: Chunk[] = [[null, data], [null, new Uint8Array(0)]];
+        const response = await conn.post(
+          "/small",
+          {},
+          chunked ? new ChunkedBodyIter(chunks) : data,
+        );
+        assertEquals([response.status, chunked], [status, chunked]);
+        await response.body?.bytes();
+      }
+    }
+  });
+  await t.step("errors", async () => {
+    for (
+      const [uri, status, text] of [["/refuses", 418, "no coffee"], ["/fails", 500, "handled"]]
+    ) {
+      using conn = await connect();
+      const response = await get(conn, String(uri));
+      assertEquals([response.status, response.text], [status, text]);
+    }
+  });
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("Hono: headers that can't be sent cause an error, and can be turned off", async (t) => {
+  const withHeaders = new Hono<{ Bindings: FetchHandlerInfo }>();
+  withHeaders.use("/default", secureHeaders());
+  withHeaders.use("/chosen", secureHeaders({ xPermittedCrossDomainPolicies: false }));
+  withHeaders.get("*", (c) => c.text("hello"));
+  const cookies = (c: Context) => {
+    setCookie(c, "one", "1");
+    setCookie(c, "two", "2");
+    return c.text("hello");
+  };
+  withHeaders.get("/cookies/of/two", cookies);
+  await t.step("a header with a name of 33 characters", async () => {
+    await using serving = serveHono(withHeaders);
+    await rejectionOf(serving.makeClient().request("GET", "/default"), "a long name");
+    const [message = ""] = await serving.logger.waitFor("error");
+    assertStringIncludes(message, '"x-permitted-cross-domain-policies"');
+  });
+  await t.step("turned off", async () => {
+    await using serving = serveHono(withHeaders);
+    using conn = await serving.makeClient().connect();
+    const { status, headers } = await get(conn, "/chosen");
+    assertEquals([status, headers["x-content-type-options"]], [200, "nosniff"]);
+  });
+  const twoCookies = new Hono().get("/", cookies);
+  await t.step("two cookies", async () => {
+    await using serving = serve(fromFetchHandler(twoCookies));
+    await rejectionOf(serving.makeClient().request("GET", "/"), "two cookies");
+    assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "chooseCookie");
+  });
+  await t.step("one of several cookies", async () => {
+    const chooseCookie = (cookies: readonly string[]) => cookies.find((c) => c.startsWith("two="))!;
+    await using serving = serve(fromFetchHandler(twoCookies, { chooseCookie }));
+    using conn = await serving.makeClient().connect();
+    assertEquals((await get(conn, "/")).headers["set-cookie"], "two=2; Path=/");
+  });
+});
+
+Deno.test("Hono: the peer is in the context", async () => {
+  const app = new Hono<{ Bindings: FetchHandlerInfo }>();
+  app.get("/", (c) => {
+    const { session } = c.env;
+    const count = (session.store.get("count") as number | undefined ?? 0) + 1;
+    session.store.set("count", count);
+    return c.json([getConnInfo(c).remote.address, count, c.env.request.method]);
+  });
+  await using serving = serveHono(app);
+  using conn = await serving.makeClient().connect();
+  for (const count of [1, 2, 3]) {
+    assertEquals(JSON.parse((await get(conn, "/")).text ?? ""), ["127.0.0.1", count, "GET"]);
+  }
+});
+
+Deno.test("Hono: streams", async (t) => {
+  const app = new Hono<{ Bindings: FetchHandlerInfo }>();
+  const gates = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+  const aborted = Promise.withResolvers<void>();
+  app.get("/text", (c) =>
+    streamText(c, async (out) => {
+      for (const [i, { promise }] of gates.entries()) {
+        await within(promise, `line ${i} is asked for`);
+        await out.writeln(`line ${i}`);
+      }
+    }));
+  app.get("/events", (c) =>
+    streamSSE(c, async (out) => {
+      for (const id of ["1", "2"]) await out.writeSSE({ id, event: "tick", data: `data ${id}` });
+    }));
+  app.get("/endless", (c) =>
+    stream(c, async (out) => {
+      out.onAbort(() => aborted.resolve());
+      while (!out.aborted) await out.write(new Uint8Array(65536));
+    }));
+  app.post("/lengths", async (c) => {
+    const lengths: number[] = [];
+    for await (const piece of c.req.raw.body!) lengths.push(piece.length);
+    return c.json(lengths.reduce((sum, length) => sum + length, 0));
+  });
+  await using serving = serveHono(app);
+  const fetch = createFetch(serving.makeClient());
+  await t.step("text, line by line", async () => {
+    const response = await fetch("/text");
+    const lines = response.body!.pipeThrough(new TextDecoderStream()).values();
+    for (const [i, { resolve }] of gates.entries()) {
+      resolve();
+      assertEquals((await within(lines.next(), `line ${i} arrives`)).value, `line ${i}\n`);
+    }
+    assertEquals((await lines.next()).done, true);
+  });
+  await t.step("server-sent events", async () => {
+    const response = await fetch("/events");
+    assertStringIncludes(response.headers.get("content-type") ?? "", "text/event-stream");
+    const expected = ["1", "2"].map((id) => `event: tick\ndata: data ${id}\nid: ${id}\n\n`);
+    assertEquals(await response.text(), expected.join(""));
+  });
+  await t.step("an abort of the client", async () => {
+    const response = await fetch("/endless");
+    const reader = response.body!.getReader();
+    await reader.read();
+    await reader.cancel();
+    await within(aborted.promise, "the handler hears of the abort");
+  });
+  await t.step("an upload", async () => {
+    const body = ReadableStream.from(Array.from({ length: 20 }, () => new Uint8Array(100_000)));
+    const response = await fetch("/lengths", { method: "POST", body });
+    assertEquals(await response.json(), 2_000_000);
+  });
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("Hono: static files", async () => {
+  await using dir = await tempDir();
+  const large = crypto.getRandomValues(new Uint8Array(65536));
+  await Deno.writeTextFile(`${dir.path}/hello.txt`, "hello, world\n");
+  await Deno.writeTextFile(`${dir.path}/index.html`, "<p>index</p>");
+  await Deno.writeFile(`${dir.path}/large.bin`, large);
+  const app = new Hono<{ Bindings: FetchHandlerInfo }>();
+  app.use("/*", serveStatic({ root: dir.path }));
+  await using serving = serveHono(app);
+  using conn = await serving.makeClient().connect();
+  const text = await get(conn, "/hello.txt");
+  assertEquals([text.status, text.text], [200, "hello, world\n"]);
+  assertStringIncludes(String(text.headers["content-type"]), "text/plain");
+  assertEquals((await get(conn, "/")).text, "<p>index</p>");
+  const binary = await conn.get("/large.bin");
+  assertEquals(await binary.body?.bytes(), large);
+  assertEquals((await get(conn, "/missing.txt")).status, 404);
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("itty-router: routes, parameters, middleware and errors", async () => {
+  interface Item {
+    readonly id: string;
+  }
+  const items = new Map<string, Item>([["1", { id: "1" }]]);
+  const router = AutoRouter({
+    before: [
+      (request: IRequest) =>
+        request.headers.get("x-key") === "let me in" ? undefined : ittyError(403, "go away"),
+    ],
+    missing: () => ittyError(404, "nothing here"),
+  });
+  router
+    .get("/items", () => [...items.values()])
+    .get("/items/:id", ({ params, query }: IRequest) => ({ ...items.get(params["id"]!), query }))
+    .post("/items", async (request: IRequest) => {
+      const item = await request.json() as Item;
+      items.set(item.id, item);
+      return new Response(null, { status: 201, headers: { location: `/items/${item.id}` } });
+    })
+    .get("/text", () => new Response("plain"));
+  await using serving = serve(fromFetchHandler(router));
+  const headers = { "x-key": "let me in" };
+  using conn = await serving.makeClient().connect();
+  const json = encoder.encode('{"id":"2"}');
+  const made = await conn.post("/items", headers, json);
+  assertEquals([made.status, made.headers["location"]], [201, "/items/2"]);
+  await made.body?.bytes();
+  assertEquals(JSON.parse((await get(conn, "/items", headers)).text ?? ""), [{ id: "1" }, {
+    id: "2",
+  }]);
+  const one = await get(conn, "/items/2?a=b", headers);
+  assertEquals(JSON.parse(one.text ?? ""), { id: "2", query: { a: "b" } });
+  assertEquals((await get(conn, "/text", headers)).text, "plain");
+  const missing = await get(conn, "/nowhere", headers);
+  assertEquals([missing.status, JSON.parse(missing.text ?? "")], [404, {
+    status: 404,
+    error: "nothing here",
+  }]);
+  assertEquals((await get(conn, "/items")).status, 403);
+  assert(conn.closed || serving.logger.at("error").length === 0);
+});
+
+Deno.test("itty-router: a route that nobody answers is logged as an error", async () => {
+  const router = Router();
+  await using serving = serve(fromFetchHandler(router));
+  await rejectionOf(serving.makeClient().request("GET", "/"), "no response");
+  assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "must return a Response");
+});
+
+// ky from npm, unmodified, over one of our clients.
+
+/** A ky whose requests go to the server. */
+function makeKy(serving: Serving, options: Parameters<typeof ky.create>[0] = {}) {
+  const fetch = createFetch(serving.makeClient());
+  return ky.create({ fetch, prefix: "http://device.local", retry: 0, ...options });
+}
+
+/** Tells what it got. */
+const echo: AppFunction = async (request) => {
+  const { method, uri, headers } = request;
+  const type = headers["content-type"] ?? null;
+  const length = headers["content-length"] ?? null;
+  const text = await request.body?.text() ?? null;
+  const answer = JSON.stringify({ method, uri, accept: headers["accept"], type, length, text });
+  return [200, "OK", { "content-type": "application/json" }, encoder.encode(answer)];
+};
+
+Deno.test("ky: methods, JSON, search parameters and headers", async () => {
+  await using serving = serve(echo);
+  const api = makeKy(serving);
+  assertEquals(await api.get("a/b", { searchParams: { c: "d e" } }).json(), {
+    method: "GET",
+    uri: "/a/b?c=d+e",
+    accept: "application/json",
+    type: null,
+    length: null,
+    text: null,
+  });
+  assertEquals(await api.post("a", { json: { b: 1 } }).json(), {
+    method: "POST",
+    uri: "/a",
+    accept: "application/json",
+    type: "application/json",
+    length: 7,
+    text: '{"b":1}',
+  });
+  const put = await api.put("a", { body: "text", headers: { "content-type": "b" } }).json();
+  assertEquals((put as Record<string, unknown>)["type"], "b");
+  const response = await api.delete("a");
+  assertEquals([response.ok, response.url], [true, "http://device.local/a"]);
+  assertStringIncludes(await response.text(), "DELETE");
+});
+
+Deno.test("ky: an error response is an HTTPError", async () => {
+  await using serving = serve(() => [404, "Not Found", {}, encoder.encode("nothing here")]);
+  const error = await rejectionOf(makeKy(serving).get("a").text(), "a 404");
+  assertInstanceOf(error, HTTPError);
+  assertEquals(error.response.status, 404);
+});
+
+Deno.test("ky: retries with the same body", async () => {
+  const seen: (string | undefined)[] = [];
+  await using serving = serve(async (request) => {
+    seen.push(await request.body?.text());
+    if (seen.length < 3) return [503, "Service Unavailable", {}, encoder.encode("not yet")];
+    return [200, "OK", {}, encoder.encode("now")];
+  });
+  const api = makeKy(serving, { retry: { limit: 2, methods: ["put"], delay: () => 1 } });
+  assertEquals(await api.put("a", { json: { b: 1 } }).text(), "now");
+  assertEquals(seen, ['{"b":1}', '{"b":1}', '{"b":1}']);
+});
+
+Deno.test("ky: hooks see requests and responses", async () => {
+  await using serving = serve(echo);
+  const statuses: number[] = [];
+  const api = makeKy(serving, {
+    hooks: {
+      beforeRequest: [({ request }) => request.headers.set("accept", "hooked")],
+      afterResponse: [({ response }) => void statuses.push(response.status)],
+    },
+  });
+  const { accept } = await api.get("a").json<{ accept: string }>();
+  assertEquals([accept, statuses], ["hooked", [200]]);
+});
+
+Deno.test("ky: its timeout ends the connection", async () => {
+  const ended = Promise.withResolvers<void>();
+  await using serving = serve(async (request) => {
+    // Until the client is gone: there is nothing more to come of this body.
+    await request.body?.bytes().catch(() => {});
+    ended.resolve();
+    throw new Error("nobody is there");
+  });
+  const body = new ReadableStream({
+    start: (controller) => controller.enqueue(encoder.encode("a")),
+  });
+  const api = makeKy(serving, { timeout: 50 });
+  assertInstanceOf(await rejectionOf(api.post("a", { body }).text(), "a time-out"), TimeoutError);
+  await within(ended.promise, "the server sees the end");
+});
+
+Deno.test("ky: an abort is an AbortError", async () => {
+  const aborter = new AbortController();
+  await using serving = serve(() => {
+    aborter.abort();
+    return [200, "OK", {}, null];
+  });
+  const error = await rejectionOf(makeKy(serving).get("a", { signal: aborter.signal }), "an abort");
+  assertInstanceOf(error, DOMException);
+  assertEquals(error.name, "AbortError");
+});
+
+Deno.test("ky: progress of a download", async () => {
+  const bytes = new Uint8Array(300_000).fill(7);
+  await using serving = serve(() => [200, "OK", {}, bytes]);
+  let last = 0;
+  const onDownloadProgress = ({ transferredBytes }: { transferredBytes: number }) => {
+    last = transferredBytes;
+  };
+  const downloaded = await makeKy(serving).get("a", { onDownloadProgress }).arrayBuffer();
+  assertEquals([downloaded.byteLength, last], [300_000, 300_000]);
+});
+
+Deno.test("ky: a redirect is followed", async () => {
+  await using serving = serve((request) =>
+    request.path[0] === "old"
+      ? [302, "Found", { location: "/new" }, null]
+      : [200, "OK", {}, encoder.encode(request.uri)]
+  );
+  const response = await makeKy(serving).get("old");
+  assertEquals([response.redirected, await response.text()], [true, "/new"]);
+});

@@ -1,0 +1,320 @@
+/**
+ * Processes that move or write files and trees, and are killed at random moments. What is left must be whole.
+ *
+ * @module
+ */
+import { Client } from "@degu/degu/client";
+import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { assert, assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { ChangingTrees } from "../trees/changing.ts";
+import { entries, tempDir } from "./directories.ts";
+import { programCommand } from "./programs.ts";
+import { ServedVersion } from "./served_version.ts";
+import { serve } from "./serving.ts";
+import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
+
+// Processes that move or write files and are killed at random moments. What is left must be
+// whole.
+
+/** How many processes a test kills; `deno task crash` kills more. */
+export const KILLS_OF_A_TEST = 12;
+
+/** Processes at a time: while one starts another works. */
+const LANES = 4;
+
+/** How a process has ended. */
+interface Ended {
+  /** True if it had completed its work before it was to be killed. */
+  readonly success: boolean;
+  readonly stderr: string;
+}
+
+/**
+ * Kills downloads: the target is always the old file or the new one, and the next download completes.
+ *
+ * @param kills How many processes are killed.
+ */
+export function killDownloads(kills: number): Promise<void> {
+  return inLanes(kills, killDownloadsInTurn);
+}
+
+/**
+ * Kills uploads: the file is not there, or all of it, and the next upload completes.
+ *
+ * @param kills How many processes are killed.
+ */
+export function killUploads(kills: number): Promise<void> {
+  return inLanes(kills, killUploadsInTurn);
+}
+
+/**
+ * Kills writers of one directory: each file that a peer can see is whole, and what is left of others is
+ * in nobody's way.
+ *
+ * @param kills How many processes are killed.
+ */
+export async function killWriters(kills: number): Promise<void> {
+  await using dir = await tempDir();
+  await inLanes(kills, (count) => killWritersInTurn(dir.path, count));
+  assert(await checkWhole(dir.path) > 0, "nothing was written at all");
+  await using serving = serve(new FilesApp(dir.path, { write: true }));
+  const put = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
+  assertEquals([(await put("/replaced")).status, (await put("/after")).status], [204, 201]);
+}
+
+async function killDownloadsInTurn(kills: number): Promise<void> {
+  const size = 4_000_000;
+  const there = new ServedVersion(randomBytes(size));
+  // The whole takes a quarter of a second: most of the time something is on its way.
+  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 4));
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const file = `${dir.path}/copy`;
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const command = transferCommand(serving.address, flags, ["download", file, "/file"]);
+  const versions = [there.content, randomBytes(size / 2)];
+  let last: Uint8Array = new TextEncoder().encode("old");
+  await Deno.writeFile(file, last);
+  for (let kill = 0, completed = 0; kill < kills; kill++) {
+    const { success, stderr } = await killAtRandom(command, 400);
+    const now = await Deno.readFile(file);
+    if (success) {
+      completed++;
+      assert(isSame(now, there.content), "it is another file");
+      there.content = versions[completed % 2]!;
+      there.etag = `"${completed}"`;
+    } else {
+      assertEquals(stderr, "");
+      // It may have been killed after the rename.
+      assert([last, there.content].some((version) => isSame(now, version)), "a torn file");
+    }
+    last = now;
+  }
+  there.beforePiece = () => {};
+  const { sha256 } = await download(serving.makeClient(), "/file", file);
+  assertEquals(sha256, there.actual());
+  assert(isSame(await Deno.readFile(file), there.content));
+  assertEquals(await entries(dir.path), ["copy"]);
+}
+
+async function killUploadsInTurn(kills: number): Promise<void> {
+  const size = 16_000_000;
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  const file = `${files.here}/file`;
+  const flags = [`--allow-read=${files.here}`];
+  const command = transferCommand(files.serving.address, flags, ["upload", file, "/copy"]);
+  let content = randomBytes(size);
+  await Deno.writeFile(file, content);
+  for (let kill = 0; kill < kills; kill++) {
+    const { success, stderr } = await killAtRandom(command, 150);
+    const isThere = (await visible(files.there)).length > 0;
+    if (success) assert(isThere, "it has completed, and there is nothing");
+    else assertEquals(stderr, "");
+    if (!isThere) continue;
+    assert(isSame(await Deno.readFile(`${files.there}/copy`), content), "it is another file");
+    await Deno.remove(`${files.there}/copy`);
+    // Other content by its first bytes alone: to make so many at random takes longer than to move them.
+    content = content.slice();
+    crypto.getRandomValues(content.subarray(0, 65536));
+    await Deno.writeFile(file, content);
+  }
+  await upload(files.client, file, "/copy");
+  assert(isSame(await Deno.readFile(`${files.there}/copy`), content));
+  // A part whose upload was killed in its last moment may be of a version that nobody sends any more.
+  assert((await partsOf(files.there)).length <= 1);
+}
+
+/** Bytes of each file that a writer writes. */
+const WRITTEN_BYTES = 200_000;
+
+async function killWritersInTurn(dir: string, kills: number): Promise<void> {
+  const flags = [`--allow-read=${dir}`, `--allow-write=${dir}`];
+  const args = [dir, `${WRITTEN_BYTES}`];
+  for (let kill = 0; kill < kills; kill++) {
+    const command = programCommand("put_until_killed.ts", { flags, args });
+    const { success, stderr } = await killAtRandom(command, 60);
+    assert(!success && stderr === "", stderr);
+    await checkWhole(dir);
+  }
+}
+
+/** Checks that each file that peers can see is whole; returns how many there are. */
+async function checkWhole(dir: string): Promise<number> {
+  let count = 0;
+  for (const name of await entries(dir)) {
+    if (name === RESERVED) continue;
+    const path = `${dir}/${name}`;
+    if (name === "new") {
+      count += await checkWhole(path);
+      continue;
+    }
+    const bytes = await Deno.readFile(path).catch(() => null);
+    // Another process has deleted it meanwhile.
+    if (bytes === null) continue;
+    assertEquals(bytes.length, WRITTEN_BYTES, path);
+    assert(bytes.every((byte) => byte === bytes[0]), `${path} is of two versions`);
+    count++;
+  }
+  return count;
+}
+
+function transferCommand(
+  address: unknown,
+  flags: readonly string[],
+  [direction = "", file = "", uri = ""]: readonly string[],
+): Deno.Command {
+  const [, port] = address as readonly [string, number];
+  return programCommand("transfer.ts", {
+    flags: ["--allow-net=127.0.0.1", ...flags],
+    args: [direction, `${port}`, file, uri],
+  });
+}
+
+/** Divides so many kills among several loops that run at the same time. */
+async function inLanes(kills: number, work: (kills: number) => Promise<void>): Promise<void> {
+  const shares = Array.from({ length: LANES }, (_, i) => Math.floor((kills + i) / LANES));
+  await Promise.all(shares.map((share) => work(share)));
+}
+
+/** Starts a program that prints a line when it begins its work, and kills it some time after that. */
+async function killAtRandom(command: Deno.Command, mostMilliseconds: number): Promise<Ended> {
+  const child = command.spawn();
+  const stderr = new Response(child.stderr).text();
+  const reader = child.stdout.getReader();
+  const { done } = await reader.read();
+  assert(!done, `it did not start: ${done && await stderr}`);
+  const timer = setTimeout(() => {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended just now.
+    }
+  }, Math.random() * mostMilliseconds);
+  const { success } = await child.status;
+  clearTimeout(timer);
+  await reader.cancel();
+  return { success, stderr: await stderr };
+}
+
+function isSame(one: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(one, other) === 0;
+}
+
+// Processes that move trees of files, or serve them, and are killed at random moments. What is
+// left must be whole, and nothing may be lost.
+
+/** When something has been moved for sure. */
+const MOST_MILLISECONDS = 250;
+
+/** Kills programs that download a tree, and continues. */
+export function killTreeDownloads(kills: number): Promise<void> {
+  return killTransfers("download", kills);
+}
+
+/** Kills programs that upload a tree, and continues. */
+export function killTreeUploads(kills: number): Promise<void> {
+  return killTransfers("upload", kills);
+}
+
+/** Kills servers from which, and to which, a tree is moved, and continues with another server. */
+export async function killTreeServers(kills: number): Promise<void> {
+  await killServers(true, Math.ceil(kills / 2));
+  await killServers(false, Math.floor(kills / 2));
+}
+
+async function killServers(isUpload: boolean, kills: number): Promise<void> {
+  await using dir = await tempDir();
+  const trees = new ChangingTrees(`${dir.path}/source`, `${dir.path}/target`);
+  for (let kill = 0; kill < kills; kill++) {
+    trees.change();
+    const served = isUpload ? trees.target : trees.source;
+    const { child, address, [Symbol.asyncDispose]: end } = await startServer(served);
+    const client = new Client(["127.0.0.1", address], { timeout: 10 });
+    const timer = setTimeout(() => child.kill("SIGKILL"), Math.random() * MOST_MILLISECONDS);
+    const moved = await (isUpload
+      ? uploadTree(client, trees.source, "/", { delete: true })
+      : downloadTree(client, "/", trees.target, { delete: true })).then(
+        () =>
+          true,
+        () => false,
+      );
+    clearTimeout(timer);
+    await end();
+    assertEquals(trees.problems(moved), []);
+    if (kill % 5 === 4) await complete(trees, isUpload);
+  }
+  await complete(trees, isUpload);
+  assertEquals(trees.leftParts(), []);
+}
+
+async function killTransfers(direction: "download" | "upload", kills: number): Promise<void> {
+  await using dir = await tempDir();
+  const trees = new ChangingTrees(`${dir.path}/source`, `${dir.path}/target`);
+  const isUpload = direction === "upload";
+  const served = isUpload ? trees.target : trees.source;
+  await using serving = serve(new FilesApp(served, { list: true, write: isUpload }));
+  const [, port] = serving.address as readonly [string, number];
+  const local = isUpload ? trees.source : trees.target;
+  for (let kill = 0; kill < kills; kill++) {
+    trees.change();
+    const command = programCommand("transfer_tree.ts", {
+      flags: ["--allow-net=127.0.0.1", `--allow-read=${local}`, `--allow-write=${local}`],
+      args: [direction, `${port}`, local, "/"],
+    });
+    const child = command.spawn();
+    const stderr = new Response(child.stderr).text();
+    const reader = child.stdout.getReader();
+    assert(!(await reader.read()).done, "it did not start");
+    const timer = setTimeout(() => kill9(child), Math.random() * MOST_MILLISECONDS);
+    const { success } = await child.status;
+    clearTimeout(timer);
+    await reader.cancel();
+    assertEquals(await stderr, "");
+    // What a server has received whole it still writes.
+    while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
+    assertEquals(trees.problems(success), []);
+    if (kill % 5 === 4) await complete(trees, isUpload);
+  }
+  await complete(trees, isUpload);
+  assertEquals(trees.leftParts(), []);
+}
+
+function kill9(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // It has ended just now.
+  }
+}
+
+/** Runs the same again, undisturbed: it has to end, and then both are the same. */
+async function complete(trees: ChangingTrees, isUpload: boolean): Promise<void> {
+  const served = isUpload ? trees.target : trees.source;
+  await using serving = serve(new FilesApp(served, { list: true, write: isUpload }));
+  const client = serving.makeClient();
+  const result = isUpload
+    ? await uploadTree(client, trees.source, "/", { delete: true })
+    : await downloadTree(client, "/", trees.target, { delete: true });
+  assertEquals([result.failed, result.deletionsKept], [0, null]);
+  assertEquals(trees.problems(true), []);
+}
+
+async function startServer(dir: string) {
+  const command = programCommand("transfer_tree.ts", {
+    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`],
+    args: ["serve", "0", dir],
+  });
+  const child = command.spawn();
+  const reader = child.stdout.getReader();
+  const { value } = await reader.read();
+  const [, address]: [string, number] = JSON.parse(new TextDecoder().decode(value));
+  const end = async () => {
+    kill9(child);
+    await child.status;
+    await reader.cancel();
+    await child.stderr.cancel();
+  };
+  return { child, address, [Symbol.asyncDispose]: end };
+}
