@@ -39,7 +39,8 @@ export class ChangingTrees {
     if (time % 1000 === 0) Deno.utimeSync(file, new Date(time), new Date(time + 1));
     this.#files.set(path, { id, size });
     const versions = this.#versions.get(path) ?? new Set();
-    this.#versions.set(path, versions.add(keyOf(id, size)));
+    // Whoever writes a file anew has emptied it a moment before.
+    this.#versions.set(path, versions.add(keyOf(id, size)).add("empty"));
   }
 
   /** Changes a part of the source: new contents, files that are gone or new, a file in place of a directory, and back. */
