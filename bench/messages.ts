@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { ExchangeWork } from "./peer.ts";
+/** `post`: a body of `payloadLength` bytes each way. `headers`: a GET with twelve headers each way and no body. */
+export type MessageKind = "post" | "headers";
 
 /** Bytes in the body of a small message. */
 export const payloadLength = 108;
@@ -84,14 +85,14 @@ const encoder = new TextEncoder();
 const host = "127.0.0.1:12345";
 
 /** The bytes of a request as Degu writes it, up to and with the empty line. */
-export function requestPreamble(message: ExchangeWork["message"]): Uint8Array<ArrayBuffer> {
+export function requestPreamble(message: MessageKind): Uint8Array<ArrayBuffer> {
   return message === "post"
     ? formatPreamble("POST / HTTP/1.1", { "content-length": String(payloadLength), host })
     : formatPreamble("GET / HTTP/1.1", { ...requestHeaders, host });
 }
 
 /** The bytes of a response as Degu writes it, up to and with the empty line. */
-export function responsePreamble(message: ExchangeWork["message"]): Uint8Array<ArrayBuffer> {
+export function responsePreamble(message: MessageKind): Uint8Array<ArrayBuffer> {
   return message === "post"
     ? formatPreamble("HTTP/1.1 200 OK", { "content-length": String(payloadLength) })
     : formatPreamble("HTTP/1.1 200 OK", responseHeaders);

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { checkSame, makePayload } from "./messages.ts";
+import { checkSame, makePayload, type MessageKind } from "./messages.ts";
 
 /** Paths of the PEM files of one end of a mutually authenticated TLS connection. */
 export interface CertificateFiles {
@@ -30,8 +30,7 @@ export type Endpoint =
 /** Small messages in sequence on each of some connections. */
 export interface ExchangeWork {
   readonly kind: "exchange";
-  /** `post`: a body of `payloadLength` bytes each way. `headers`: a GET with twelve headers each way and no body. */
-  readonly message: "post" | "headers";
+  readonly message: MessageKind;
   readonly connections: number;
   /** Whether each message has a connection of its own; `connections` of them at a time. */
   readonly single?: boolean;

@@ -23,6 +23,15 @@ export async function lockFile(file: Deno.FsFile): Promise<boolean> {
   return true;
 }
 
+/** Locks a file at once, unless another open file of it is locked; true also where the file system has no locks. */
+export function lockIfFree(file: Deno.FsFile): boolean {
+  try {
+    return file.tryLockSync(true);
+  } catch {
+    return true;
+  }
+}
+
 /** Reports whether a path leads to this open file, and not through a link. */
 export async function isAt(path: string, file: Deno.FsFile): Promise<boolean> {
   const [there, opened] = await Promise.all([ifPresent(Deno.lstat(path)), file.stat()]);

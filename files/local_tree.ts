@@ -11,7 +11,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { newFileMode } from "../disk/files.ts";
+import { lockIfFree, newFileMode } from "../disk/files.ts";
 import {
   fold,
   foldedNames,
@@ -400,7 +400,7 @@ export class LocalTarget {
     const mode = isUsual ? 0o666 : 0o600;
     const file = Deno.openSync(path, { write: true, createNew: true, mode });
     try {
-      tryLock(file);
+      lockIfFree(file);
       for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
       file.utimeSync(new Date(), modified);
       const synced = file.sync().then(() => null, (error) => error);
@@ -722,15 +722,6 @@ function kindOf(info: Deno.FileInfo): { kind: TreeNode["kind"]; reason: TreeNode
   return { kind: "other", reason: info.isSymlink ? "link" : "special" };
 }
 
-function tryLock(file: Deno.FsFile): boolean {
-  try {
-    return file.tryLockSync(true);
-  } catch {
-    // Some file systems have no locks.
-    return true;
-  }
-}
-
 /** Removes a part that nobody holds, with what belongs to it. */
 function removePart(path: string, target: string): void {
   if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
@@ -766,7 +757,7 @@ function checkParts(directory: string): void {
     const path = `${directory}/${name}`;
     if (!name.endsWith(PART_SUFFIX) || !Deno.lstatSync(path).isFile) continue;
     using file = Deno.openSync(path, { write: true });
-    if (!tryLock(file)) throw inUse(path);
+    if (!lockIfFree(file)) throw inUse(path);
   }
 }
 

@@ -6,7 +6,7 @@
 
 import { type BigIntStats, readdirSync, unlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { lockFile } from "../disk/files.ts";
+import { lockFile, lockIfFree } from "../disk/files.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { makeReserved, prefixOf, reservedPath, statOrNull } from "./reserved.ts";
@@ -171,7 +171,7 @@ export function removeUnlocked(path: string): boolean {
   const before = statOrNull(path);
   const file = openIfPossible(path);
   try {
-    if (file !== null && !isLockable(file)) return false;
+    if (file !== null && !lockIfFree(file)) return false;
     const now = statOrNull(path);
     // A file that another process has just put there is in use.
     if (before !== null && now !== null && !isSameFile(before, now)) return false;
@@ -203,16 +203,7 @@ function openIfPossible(path: string): Deno.FsFile | null {
 export function isHeld(path: string): boolean {
   if (inUse.has(path)) return true;
   using file = openIfPossible(path);
-  return file !== null && !isLockable(file);
-}
-
-function isLockable(file: Deno.FsFile): boolean {
-  try {
-    return file.tryLockSync(true);
-  } catch {
-    // Some file systems have no locks.
-    return true;
-  }
+  return file !== null && !lockIfFree(file);
 }
 
 /** The content of the reserved directory. */
