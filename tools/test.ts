@@ -2,10 +2,11 @@
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
  * All arguments go to `deno test`. With files, only those run, each in a worker of its own. Without a file, everything
- * runs, and modules of a folder share workers: each has to load the library and compile it, which was a quarter of the
- * processor time of tests/base. Types are not checked: `deno task check` does that, for all code blocks, too. In
- * `--allow-run`, `deno` stands for the executable that runs this, which need not be on the PATH, and a program that is
- * not installed is left out: Deno would warn of it in every worker.
+ * runs, and modules of a folder or code blocks of a page share workers: each has to load the library and compile it,
+ * which was a quarter of the processor time of tests/base, and with `--doc` more than half of that of the code blocks.
+ * Types are not checked: `deno task check` does that, for all code blocks, too. In `--allow-run`, `deno` stands for the
+ * executable that runs this, which need not be on the PATH, and a program that is not installed is left out: Deno would
+ * warn of it in every worker.
  *
  * @module
  */
@@ -39,8 +40,10 @@ function runTests(targets: readonly string[]): Promise<number> {
 async function runEverything(): Promise<number> {
   const directory = await Deno.makeTempDir({ prefix: "degu_suite_" });
   try {
-    const groups = await writeTestGroups(directory);
-    return await runTests(["--doc", ...groups, ...await publishedPaths()]);
+    return await runTests([
+      ...await writeTestGroups(directory),
+      ...await writeCodeBlocks(directory),
+    ]);
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -49,7 +52,10 @@ async function runEverything(): Promise<number> {
 /** Writes modules that each import some test modules of one folder, and returns their paths in the order in which they run. */
 async function writeTestGroups(directory: string): Promise<string[]> {
   const folders = [
-    ...Map.groupBy(await testModules("tests"), (path) => path.replace(/\/[^/]+$/, "")),
+    ...Map.groupBy(
+      await filesUnder("tests/", /_test\.ts$/),
+      (path) => path.replace(/\/[^/]+$/, ""),
+    ),
   ]
     .sort(([a], [b]) => Number(FIRST.test(b)) - Number(FIRST.test(a)));
   const paths: string[] = [];
@@ -67,26 +73,62 @@ async function writeTestGroups(directory: string): Promise<string[]> {
   return paths;
 }
 
-/** The paths of all test modules under a folder, sorted. */
-async function testModules(folder: string): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(new URL(folder, PROJECT_ROOT))) {
-    if (isDirectory) found.push(...await testModules(`${folder}/${name}`));
-    else if (name.endsWith("_test.ts")) found.push(`${folder}/${name}`);
+/** Writes the published code blocks as modules, and modules that each test those of one page or folder; returns their paths. */
+async function writeCodeBlocks(directory: string): Promise<string[]> {
+  const { include } =
+    JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT))).publish;
+  const groups = new Map<string, string>();
+  let count = 0;
+  for (const path of await filesUnder("", /\.(ts|md)$/, (name) => include.includes(name))) {
+    for (const { line, code } of await codeBlocks(path)) {
+      const module = `./block-${++count}.ts`;
+      await Deno.writeTextFile(`${directory}/${module}`, code);
+      // A block is a program: what it leaves open ends with it, as with `--doc`.
+      const options = `{ name: "${path}:${line}", sanitizeOps: false, sanitizeResources: false }`;
+      const test = code.includes("Deno.test(")
+        ? `import "${module}";\n`
+        : `Deno.test(${options}, async () => void await import("${module}"));\n`;
+      const group = path.endsWith(".md") ? path : /^\w+(?=\/)/.exec(path)?.[0] ?? "entries";
+      groups.set(group, (groups.get(group) ?? "") + test);
+    }
   }
-  return found.sort();
+  return await Promise.all(
+    Array.from(groups, async ([group, tests]) => {
+      const path = `${directory}/code-${group.replaceAll("/", "-")}.ts`;
+      await Deno.writeTextFile(path, tests);
+      return path;
+    }),
+  );
 }
 
-/** The contents of the package: the public modules, their folders and the documentation. */
-async function publishedPaths(): Promise<string[]> {
-  const { exports, publish } = JSON.parse(
-    await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)),
-  );
-  const paths: string[] = publish.include;
-  return [
-    ...Object.values<string>(exports),
-    ...paths.filter((path) => !/^(\*\.ts|LICENSE)$/.test(path)),
-  ];
+/** The code blocks of a page or of a module's doc comments, with the lines at which they begin. */
+async function codeBlocks(path: string): Promise<{ line: number; code: string }[]> {
+  const url = new URL(path, PROJECT_ROOT);
+  const text = await Deno.readTextFile(url);
+  const plain = path.endsWith(".ts") ? text.replaceAll(/^ *\* ?/gm, "") : text;
+  return Array.from(plain.matchAll(/^```ts\n(.*?)^```$/gms), ({ 1: code, index }) => ({
+    line: plain.slice(0, index).split("\n").length,
+    // The module is in another place than the page.
+    code: code!.replaceAll(
+      /import\.meta\.(?:url|resolve\("(\.[^"]*)"\))/g,
+      (_, relative = "") => `"${new URL(relative, url)}"`,
+    ),
+  }));
+}
+
+/** The paths of a folder's files with such names, sorted. */
+async function filesUnder(
+  folder: string,
+  pattern: RegExp,
+  enters = (_name: string) => true,
+): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(new URL(folder, PROJECT_ROOT))) {
+    const path = `${folder}${name}`;
+    if (isDirectory && enters(name)) found.push(...await filesUnder(`${path}/`, pattern));
+    else if (pattern.test(name)) found.push(path);
+  }
+  return found.sort();
 }
 
 async function namesFile(args: readonly string[]): Promise<boolean> {
