@@ -4,17 +4,12 @@
  * @module
  */
 
-import { Body, bodyBytesRead, isBodyConsumed } from "./body.ts";
+import { Body, bodyProgress, type Progress } from "./body.ts";
 import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import {
-  ChunkedBody,
-  chunkedBytesRead,
-  isChunkedBodyConsumed,
-  writeTrustedChunks,
-} from "./chunked_body.ts";
+import { ChunkedBody, chunkedProgress, writeTrustedChunks } from "./chunked_body.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
@@ -138,18 +133,12 @@ export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number
 }
 
 /**
- * Whether a received body has been read to its end. A body that was canceled, has failed or was only
- * read in part has not. A body of another class does not report that: once used, it counts as
- * consumed.
+ * How far a received body has been read. A body that was canceled, has failed or was only read in part is not consumed.
+ * One of another class does not report it: once used, it counts as consumed, and no bytes as read.
  */
-export function isConsumed(body: NonNullable<BodyIn>): boolean {
-  return isBodyConsumed(body) ?? isChunkedBodyConsumed(body) ??
-    (body.used === true || (!body.chunked && body.contentLength === 0));
-}
-
-/** How many bytes of a received body's data have been read; 0 for a body of another class. */
-export function bytesRead(body: BodyIn): number {
-  return body === null ? 0 : bodyBytesRead(body) ?? chunkedBytesRead(body) ?? 0;
+export function progressOf(body: NonNullable<BodyIn>): Progress {
+  return bodyProgress(body) ?? chunkedProgress(body) ??
+    { bytes: 0, isConsumed: body.used === true || (!body.chunked && body.contentLength === 0) };
 }
 
 /**

@@ -378,9 +378,9 @@ export abstract class BodySource implements ByteSource {
   /** True if no other code can change bytes in the buffer after they were checked. */
   abstract readonly isPrivate: boolean;
   /** How many bytes are best read at a time, unless the sink says. */
-  abstract readonly pieceBytes: number;
+  readonly pieceBytes: number = COPY_BYTES;
   /** How many bytes are worth reading at a time at most. */
-  abstract readonly mostBytes: number;
+  readonly mostBytes: number = COPY_BYTES;
   /** Aborts the body from outside; `null` if nothing can. */
   readonly interruption: Interruption | null = null;
   /** Reads past the reader, which must be empty. */
@@ -433,8 +433,6 @@ class PlainSource extends BodySource {
   readonly exact = true;
   // read() belongs to the caller and may have kept the buffer.
   readonly isPrivate = false;
-  readonly pieceBytes = COPY_BYTES;
-  readonly mostBytes = COPY_BYTES;
   readonly #source: ByteSource;
 
   constructor(source: ByteSource) {
@@ -453,8 +451,6 @@ class StreamSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = false;
   readonly isPrivate = true;
-  readonly pieceBytes = COPY_BYTES;
-  readonly mostBytes = COPY_BYTES;
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;

@@ -9,7 +9,6 @@ import {
   Range,
 } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import type { Session } from "@degu/degu/server";
 import {
   badHost,
   canonicalIPAddress,
@@ -24,7 +23,6 @@ import {
   withoutZone,
   zoneOf,
 } from "@degu/internal/base/address_rules.ts";
-import { tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
@@ -244,28 +242,6 @@ Deno.test("an error does not repeat a password from the text", () => {
   for (const text of ["me:secret@host:80", "http://me:secret@host:80", "me:secret@host"]) {
     const error = assertThrows(() => parseAddress(text), RangeError);
     assert(!error.message.includes("secret"), error.message);
-  }
-});
-
-Deno.test("a session is named after its address", async () => {
-  const sessions: Session[] = [];
-  const app = (_request: unknown, session: Session) => {
-    sessions.push(session);
-    return [200, "OK", {}, null] as const;
-  };
-  await using directory = await tempDir();
-  const path = `${directory.path}/two\nlines`;
-  const id = `degu-test-${crypto.randomUUID()}`;
-  const rows: readonly (readonly [Address, string | null])[] = [
-    [["127.0.0.1", 0], null],
-    [path, `${directory.path}/two%0Alines#1`],
-    [abstract(id), `@${id}#1`],
-  ];
-  for (const [address, expected] of rows) {
-    await using serving = serve(app, {}, address);
-    await serving.makeClient().request("GET", "/");
-    const session = sessions.pop();
-    assertEquals(String(session), expected ?? formatAddress(session!.address!));
   }
 });
 

@@ -1,6 +1,5 @@
 /** Errors, checks of arguments, loggers, and how values are shown. */
 import {
-  Body,
   BodyError,
   ConnectionClosedError,
   DeguError,
@@ -41,12 +40,11 @@ import {
 import { printable, printableError, printableJson } from "@degu/internal/base/printable.ts";
 import { makeSafeLogger } from "@degu/internal/base/safe_logger.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
-import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { thrownBy } from "@degu/testing/expectations.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { streamOf } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting } from "@degu/testing/written_directory.ts";
 import {
@@ -120,16 +118,6 @@ Deno.test("TlsError keeps its code, message and cause and has its name", () => {
     cause,
   ]);
   assert(!("cause" in new TlsError("CLOSED", "gone")));
-});
-
-Deno.test("errors have the names of their classes", async () => {
-  const empty = thrownBy(() => parseRequest(new Uint8Array(0)), "nothing");
-  assertInstanceOf(empty, EmptyPreambleError);
-  assertEquals([empty.name, empty.code], ["EmptyPreambleError", "EMPTY_PREAMBLE"]);
-  const body = new Body(streamOf(latin1("a")), 2);
-  const cut = await rejectionOf(body.read(), "a short source");
-  assertInstanceOf(cut, DeguError);
-  assert(["BodyError", "ProtocolError"].includes(cut.name), cut.name);
 });
 
 Deno.test("the message of a ProtocolError quotes the bytes escaped and truncated", async (t) => {

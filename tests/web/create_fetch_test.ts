@@ -6,6 +6,7 @@ import type { AppFunction } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
+import { streamOf } from "@degu/testing/streams.ts";
 import { slowStream } from "@degu/testing/web_serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 
@@ -138,6 +139,17 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
       "a stream",
       (fetch) => fetch("/", post(slowStream("hello", "world"))),
       "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n",
+    ],
+    [
+      "a stream of what is there",
+      (fetch) => fetch("/", post(streamOf(encoder.encode("hel"), encoder.encode("lo")))),
+      "POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+    ],
+    [
+      "a stream of what is there, to be chunked",
+      (fetch) =>
+        fetch("/", post(streamOf(encoder.encode("hello")), { "transfer-encoding": "chunked" })),
+      "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     ],
     [
       "a stream of known length",

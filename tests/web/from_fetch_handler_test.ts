@@ -193,18 +193,6 @@ Deno.test("the body of a request can be read by a reader with its own buffer", a
   }
 });
 
-Deno.test("several requests over one connection are kept apart", async () => {
-  await using serving = serveHandler(async (request) =>
-    new Response(await request.text(), { headers: { "x-url": new URL(request.url).pathname } })
-  );
-  using conn = await serving.makeClient().connect();
-  for (let i = 0; i < 20; i++) {
-    const { headers, body } = await conn.put(`/${i}`, {}, encoder.encode(`body ${i}`));
-    assertEquals([headers["x-url"], await body?.text()], [`/${i}`, `body ${i}`]);
-  }
-  assertEquals(serving.logger.at("error"), []);
-});
-
 Deno.test("the URL is https for a peer with a certificate", async () => {
   const certificate: PeerCertificate = {
     subject: "CN=device",

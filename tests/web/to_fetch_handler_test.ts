@@ -797,37 +797,6 @@ Deno.test("an error while a session is disposed of affects neither the response 
   });
 });
 
-Deno.test("an incompletely read body is refused as under our own server", async (t) => {
-  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
-    "left alone": () => {},
-    "read, not awaited": (body) => void body.read().catch(() => {}),
-    "given up": (body) => body.cancel(),
-    "its stream taken": (body) => void body.readable,
-    "its stream canceled": (body) => body.readable.cancel(),
-    "a loop that is left": async (body) => {
-      for await (const _ of body) break;
-    },
-  };
-  const messages: Record<string, string> = {
-    length: "content-length: 5\r\n\r\nhel",
-    chunks: "transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n",
-  };
-  for (const [way, use] of Object.entries(ways)) {
-    for (const [kind, message] of Object.entries(messages)) {
-      await t.step(`${way}, ${kind}`, async () => {
-        await using server = serveWithDeno(async ({ body }) => {
-          await use(body!);
-          return [200, "OK", {}, null];
-        });
-        using peer = await RawPeer.connect(server.address);
-        await peer.send(`PUT / HTTP/1.1\r\nhost: a\r\n${message}`);
-        assertStringIncludes(await peer.readPreamble(), "HTTP/1.1 500 ");
-        assertStringIncludes(String(server.errors[0]), "request.body: must be read");
-      });
-    }
-  }
-});
-
 Deno.test("the rest of a request's body after an error is dropped after the response", async () => {
   let left: Body | null = null;
   await using server = serveWithDeno(async ({ body }) => {
