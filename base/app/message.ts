@@ -255,13 +255,12 @@ export function responseFraming(
   body: BodyOut,
   owner = "",
 ): Framing | undefined {
-  const label = `${owner}body`;
   const isBodiless = method === "HEAD" || status === 204 || status === 304;
   if (isBodiless && body !== null) {
     const where = method === "HEAD" ? "in a response to HEAD" : `with status ${status}`;
-    throw new RangeError(`${label}: must be null ${where}; got ${typeName(body)}`);
+    throw new RangeError(`${owner}body: must be null ${where}; got ${typeName(body)}`);
   }
-  return isBodiless && status !== 204 ? undefined : outgoingFraming(body, label);
+  return isBodiless && status !== 204 ? undefined : outgoingFraming(body, owner);
 }
 
 /**

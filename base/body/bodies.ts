@@ -57,21 +57,21 @@ export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
  * @throws {RangeError} if it is a `Uint8Array` of more than 16777216 bytes.
  * @throws {BodyError} if it has been used before.
  */
-export function outgoingFraming(body: BodyOut, label = "body"): Framing {
+export function outgoingFraming(body: BodyOut, owner = ""): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLength(body);
     if (length <= MAX_READ_BYTES) return length;
     throw new RangeError(
-      `${label}: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
+      `${owner}body: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
     );
   }
   const framing = framingOf(body);
   if (framing === null) {
     const wanted = "null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
-    throw wrongType(label, wanted, body);
+    throw wrongType(`${owner}body`, wanted, body);
   }
-  if (body.used === true) throw new BodyError(`${label}: has been used before`);
+  if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
   return framing;
 }
 

@@ -300,6 +300,7 @@ export class ByteReader {
     }
     this.checkFailure();
     let room = this.room();
+    // mutant `>` → `>=`: a view of all of it is the same room
     if (room.length > limit) room = room.subarray(0, limit);
     const count = await this.#source.read(room);
     this.checkFailure();

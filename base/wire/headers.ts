@@ -252,7 +252,7 @@ function badName(line: Uint8Array): ProtocolError {
 
 /** Throws a `TypeError` unless the value is a dictionary of headers. */
 export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
-  if (typeof headers === "object" && headers !== null) {
+  if (headers !== null && headers !== undefined) {
     const prototype = Object.getPrototypeOf(headers);
     if (prototype === null || prototype === Object.prototype) return;
   }

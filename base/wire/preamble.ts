@@ -251,12 +251,13 @@ export function checkMethod(method: Method, label = "method"): void {
 
 /** Checks a status that a caller wants to send: an integer from `least` to 599. */
 export function checkStatus(status: number, least: number, owner: string): void {
+  if (Number.isInteger(status) && status >= least && status <= 599) return;
   checkInteger(`${owner}status`, status, least, 599);
 }
 
 function checkReason(reason: string, owner: string): void {
+  if (typeof reason === "string" && reason.length >= 2 && allows(REASON, reason)) return;
   checkString(`${owner}reason`, reason);
-  if (reason.length >= 2 && allows(REASON, reason)) return;
   throw new RangeError(
     `${owner}reason: must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
   );
@@ -303,7 +304,7 @@ export function formatResponsePreamble(
   framing: Framing | undefined,
   owner = "",
 ): number {
-  const label = `${owner}headers`;
+  const label = owner === "" ? "headers" : `${owner}headers`;
   checkStatus(status, 100, owner);
   checkReason(reason, owner);
   checkHeaderDict(headers, label);

@@ -379,7 +379,13 @@ Deno.test("an abstract name begins with NUL, is UTF-8, has at most 108 bytes, an
   }
 });
 
-Deno.test("formatIPAddress refuses any number of bytes except 4 and 16", () => {
+Deno.test("formatIPAddress writes 4 and 16 bytes in canonical form, and no other number of them", () => {
+  assertEquals(formatIPAddress(Uint8Array.of(192, 0, 2, 1)), "192.0.2.1");
+  const bytes = fc.uint8Array({ minLength: 16, maxLength: 16 });
+  fc.assert(fc.property(bytes, (address) => {
+    const groups = address.toHex().match(/.{4}/g)!.join(":");
+    assertEquals(formatIPAddress(address), canonicalIPAddress(groups));
+  }));
   for (let length = 0; length <= 33; length++) {
     const text = formatIPAddress(new Uint8Array(length));
     assertEquals(text, { 4: "0.0.0.0", 16: "::" }[length] ?? null, `${length} bytes`);
@@ -387,6 +393,29 @@ Deno.test("formatIPAddress refuses any number of bytes except 4 and 16", () => {
 });
 
 Deno.test("the error for an invalid host suggests what was meant, if it can tell", () => {
-  assertEquals(badHost("a b", "a host").message, 'address[0]: must be a host; got "a b"');
-  assertStringIncludes(badHost("::g", "a host").message, "; this looks like an IPv6 address");
+  const rows: readonly (readonly [host: string, hint: string | null])[] = [
+    ["http://a/", "a URL"],
+    ["me@a", "a host with a user"],
+    ["[::1]", "an IPv6 address in brackets"],
+    ["::1/64", "an address with the length of its prefix"],
+    ["fe80::1%eth0/64", "an address with the length of its prefix"],
+    ["a/64", "a host with a path"],
+    ["::1/a", "a host with a path"],
+    ["a:80", "a host with a port"],
+    ["a:", "a host with a port"],
+    ["a:b", "an IPv6 address, but is none"],
+    [":80", "an IPv6 address, but is none"],
+    ["a:80b", "an IPv6 address, but is none"],
+    ["a%eth0", "a zone"],
+    ["::g", "an IPv6 address, but is none"],
+    ["a b", null],
+  ];
+  for (const [host, hint] of rows) {
+    const { message } = badHost(host, "a host");
+    const got = host.includes("@") ? "" : `; got ${JSON.stringify(host)}`;
+    const expected = `address[0]: must be a host${got}${
+      hint === null ? "" : `; this looks like ${hint}`
+    }`;
+    assertEquals(hint === null ? message : message.slice(0, expected.length), expected);
+  }
 });

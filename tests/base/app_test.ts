@@ -592,6 +592,18 @@ Deno.test("a dispose that rejects is logged, and ends nothing", async () => {
   assertEquals(unhandled.reasons, []);
 });
 
+Deno.test("a session that no server owns ends with the first reason that it is closed with", () => {
+  for (const before of [true, false]) {
+    const closed = new Session("test", null, 10);
+    if (before) assertEquals(closed.signal.aborted, false);
+    const reason = new Error("enough");
+    closed.close(reason);
+    closed.close(new Error("again"));
+    assertStrictEquals(closed.signal.reason, reason);
+    assertEquals([closed.message, `${closed}`], ["closed by the app", "test"]);
+  }
+});
+
 Deno.test("a store is empty after disposal, so nothing is disposed of twice", () => {
   const session = new Session("peer", null, 1, null);
   let count = 0;

@@ -30,6 +30,7 @@ import {
   checkUint8Array,
   copyOptions,
 } from "@degu/internal/base/checks.ts";
+import { quote } from "@degu/internal/base/errors.ts";
 import {
   hideSecretsOf,
   INSPECT,
@@ -171,6 +172,21 @@ Deno.test("a ProtocolError quotes what is wrong", () => {
     const error = thrownBy(call, part);
     assertInstanceOf(error, ProtocolError);
     assert(error.message.includes(part), error.message);
+  }
+});
+
+Deno.test("quote escapes what is not printable ASCII, in as few digits as it takes", () => {
+  const rows: Record<string, string> = {
+    "a~ ": '"a~ "',
+    '"\\\r\n': '"\\"\\\\\\r\\n"',
+    "\x01\x1f\x7f\xff": '"\\x01\\x1f\\x7f\\xff"',
+    "\u0100\u20ac\uffff": '"\\u0100\\u20ac\\uffff"',
+  };
+  for (const [text, quoted] of Object.entries(rows)) assertEquals(quote(text), quoted);
+  assertEquals(quote(latin1("a\xff")), '"a\\xff"');
+  for (const length of [64, 65]) {
+    const more = length === 64 ? "" : "… (65 in all)";
+    assertEquals(quote("a".repeat(length)), `"${"a".repeat(64)}"${more}`);
   }
 });
 

@@ -291,6 +291,12 @@ testEach("fails as its sink does, and cancels its source", async (row, track) =>
     assertEquals(tracked.canceled, true);
     await assertDead(body);
   }
+  // Its end has been reached: there is nothing to cancel.
+  const whole = new RecordingSink();
+  await row.make(track(items).source).writeTo(whole);
+  const ended = track(items);
+  await rejectionOf(row.make(ended.source).writeTo(new FailingSink(whole.pieces.length - 1)), "its end");
+  assertEquals([ended.ended, ended.canceled], [true, false]);
   const failure = new Error("the stream broke");
   const writable = new WritableStream<Uint8Array>({
     write() {
@@ -434,6 +440,20 @@ Deno.test("items of known length may be above 16 MiB, chunks up to it", async ()
   const another = count();
   const chunked = new bodies.ChunkedBodyIter([[null, chunk], [null, new Uint8Array(0)]]);
   assertEquals([await chunked.writeTo(another), another.written], [total, total]);
+});
+
+Deno.test("ChunkedBodyIter writes a chunk of up to 128 KiB at once, and a larger one in three parts, but to a stream", async () => {
+  const most = 131072 - "1fff8\r\n\r\n".length;
+  for (const [size, parts] of [[most, [131072]], [most + 1, [7, most + 1, 2]]] as const) {
+    const make = () =>
+      new ChunkedBodyIter([[null, new Uint8Array(size)], [null, new Uint8Array(0)]]);
+    const sink = new RecordingSink();
+    await make().writeTo(sink);
+    assertEquals(sink.pieces.map(({ length }) => length), [...parts, 5]);
+    const stream = new RecordingStream();
+    await make().writeTo(stream.writable);
+    assertEquals(stream.pieces.map(({ length }) => length), [size + 9, 5]);
+  }
 });
 
 Deno.test("ChunkedBodyIter writes whole chunks even if their data changes while it is read", async () => {

@@ -459,10 +459,20 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
 });
 
 Deno.test("Body.writeTo enlarges its reads only if the source fills them", async () => {
-  const sink = { pieceBytes: 2 ** 21, write: () => Promise.resolve() };
-  const fast = new PieceSource([new Uint8Array(2 ** 21)]);
-  await new Body(fast, 2 ** 21).writeTo(sink);
-  assertEquals(fast.offered.slice(0, 4), [2 ** 16, 2 ** 18, 2 ** 19, 2 ** 19]);
+  const write = () => Promise.resolve();
+  const sink = { pieceBytes: 2 ** 21, write };
+  const sinks = [
+    [sink, [2 ** 16, 2 ** 18, 2 ** 19, 2 ** 19]],
+    [{ write }, [2 ** 16, 2 ** 18, 2 ** 19, 2 ** 19]],
+    [{ pieceBytes: 1000, write }, [1000, 1000, 1000, 1000]],
+    [{ pieceBytes: 2 ** 17, write }, [2 ** 16, 2 ** 17, 2 ** 17, 2 ** 17]],
+    [new WritableStream<Uint8Array>(), [2 ** 16, 2 ** 16, 2 ** 16, 2 ** 16]],
+  ] as const;
+  for (const [target, offered] of sinks) {
+    const fast = new PieceSource([new Uint8Array(2 ** 21)]);
+    await new Body(fast, 2 ** 21).writeTo(target);
+    assertEquals(fast.offered.slice(0, 4), offered);
+  }
   const slow = new PieceSource(cut(new Uint8Array(2 ** 21), 2 ** 15));
   await new Body(slow, 2 ** 21).writeTo(sink);
   assertEquals(Math.max(...slow.offered), 2 ** 16);

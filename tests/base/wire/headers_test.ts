@@ -28,7 +28,7 @@ import {
   latin1,
   limits,
 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 /** The block that formatHeaders gives: lines joined by CR LF, none before the first or after the last. */
 function formatBlock(headers: HeaderDict): string {
@@ -330,6 +330,10 @@ Deno.test("formatHeaders refuses anything but a plain object", () => {
     const value of [...values, new Map([["a", "b"]]), new Uint8Array(1), Symbol("a"), new Date()]
   ) {
     assertTypeError(() => callWith(formatHeaders, value), Deno.inspect(value));
+  }
+  for (const value of [null, undefined]) {
+    const wanted = `headers: must be a plain object; got ${value}`;
+    assertThrows(() => callWith(formatHeaders, value), TypeError, wanted);
   }
 });
 

@@ -8,6 +8,7 @@ import {
   ContentRange,
   EmptyPreambleError,
   type HeaderDict,
+  ProtocolError,
   Range,
 } from "@degu/degu/base";
 import { formatRequest, formatResponse, parseRequest, parseResponse } from "@degu/degu/misc";
@@ -29,6 +30,7 @@ import {
   shown,
   thrownBy,
 } from "@degu/testing/expectations.ts";
+import { checkRequestStart, checkResponseStart } from "@degu/internal/base/wire/preamble.ts";
 import { PieceSource, streamOf, TrackedItems } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits, methods } from "@degu/testing/wire_grammar.ts";
 import {
@@ -179,6 +181,25 @@ Deno.test("parseRequest and parseResponse allow 32764 bytes", () => {
   const long = `/${"a".repeat(32764 - "GET / HTTP/1.1".length)}`;
   assertEquals(request(`GET ${long} HTTP/1.1`)?.uri, long);
   assertEquals(response(`HTTP/1.1 200 ${"R".repeat(32764 - 13)}`)?.reason.length, 32764 - 13);
+});
+
+Deno.test("a first byte that begins no message is refused, with a hint if it begins one of TLS", () => {
+  for (let byte = 0; byte < 256; byte++) {
+    const character = String.fromCharCode(byte);
+    const ends: [check: (first: number) => void, starts: string, hint: string][] = [
+      [checkRequestStart, "GHDP", "SSLServer"],
+      [checkResponseStart, "H\r", "SSLClient"],
+    ];
+    for (const [check, starts, hint] of ends) {
+      if (starts.includes(character)) check(byte);
+      else {
+        const error = thrownBy(() => check(byte), character);
+        assertInstanceOf(error, ProtocolError);
+        // An alert and a handshake (RFC 8446 §5.1).
+        assertEquals(error.message.includes(hint), byte === 0x15 || byte === 0x16, `${byte}`);
+      }
+    }
+  }
 });
 
 Deno.test("parseRequest reads a view into a larger buffer and leaves it unchanged", () => {
