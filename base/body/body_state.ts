@@ -253,6 +253,7 @@ export class BodyState {
 
   /** Ends an iteration; one that was left early cancels the rest. */
   endIteration(): void {
+    // mutant `!this.isConsumed` → `true`: a consumed body is not canceled, but the error would be made
     if (!this.isConsumed) this.cancel(new BodyError("the iteration was abandoned"));
   }
 

@@ -48,6 +48,7 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
  */
 export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
+  // mutant `>` → `>=`: as many as there were have been dealt with
   if (!Number.isInteger(written) || written < 1 || written > length) {
     throw new BodyError(`the sink claims to have written ${written} of ${length} bytes`);
   }
@@ -322,6 +323,7 @@ export class ByteReader {
   /** Consumes as many bytes as fit into the array, which they are copied to; returns how many. */
   take(into: Uint8Array): number {
     const count = Math.min(into.length, this.end - this.start);
+    // mutant `count > 0` → `true`: copying nothing changes nothing
     if (count > 0) {
       into.set(this.bytes.subarray(this.start, this.start + count));
       this.start += count;

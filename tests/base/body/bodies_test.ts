@@ -138,6 +138,16 @@ for (const [kind, make] of Object.entries(received)) {
   }
 }
 
+Deno.test("a body is consumed only after its last byte has been written", async () => {
+  for (const length of [1, 2]) {
+    const body = new Body(streamOf(latin1("ab".slice(0, length))), length);
+    const consumed: boolean[] = [];
+    const write = () => Promise.resolve(void consumed.push(progressOf(body).isConsumed));
+    await body.writeTo({ write });
+    assertEquals([consumed, progressOf(body).isConsumed], [[false], true]);
+  }
+});
+
 Deno.test("an empty body is consumed from the start, a failed one never", async () => {
   assertEquals(progressOf(new Body(streamOf(), 0)).isConsumed, true);
   const failed = new Body(streamOf(), 5);

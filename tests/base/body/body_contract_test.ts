@@ -295,7 +295,10 @@ testEach("fails as its sink does, and cancels its source", async (row, track) =>
   const whole = new RecordingSink();
   await row.make(track(items).source).writeTo(whole);
   const ended = track(items);
-  await rejectionOf(row.make(ended.source).writeTo(new FailingSink(whole.pieces.length - 1)), "its end");
+  await rejectionOf(
+    row.make(ended.source).writeTo(new FailingSink(whole.pieces.length - 1)),
+    "its end",
+  );
   assertEquals([ended.ended, ended.canceled], [true, false]);
   const failure = new Error("the stream broke");
   const writable = new WritableStream<Uint8Array>({

@@ -322,6 +322,9 @@ Deno.test("a closed reader has no bytes, adds none, and rejects every read", asy
     if (expected === null) assertInstanceOf(thrown, ConnectionClosedError);
     else assertStrictEquals(thrown, expected);
   }
+  const full = await readerOf("12345678");
+  full.close(failure);
+  assertEquals(full.buffered, 0);
   const source = new ManualSource();
   const reader = new ByteReader(source, 8);
   const filling = rejectionOf(reader.fill(), "a read that is cut");
