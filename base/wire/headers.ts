@@ -233,7 +233,8 @@ export function parseHeaderLines(
 /** The rest of a line, for an error. */
 function lineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
   let stop = start;
-  while (stop < end - 2 && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;
+  // mutant `<` → `<=`: there is a CR LF before the end
+  while (stop < end && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;
   return bytes.subarray(start, stop);
 }
 
@@ -425,10 +426,17 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
   const length = i - start;
   if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
+  // Of the usual names hardly two share a slot.
+  // mutant `+` → `-`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
+  const middle = (start + i) >> 1;
   // mutant `-` → `+`: it is a hash for a cache
-  // mutant `31` → `32`: it is a hash for a cache
-  const slot = (bytes[start]! * 7 + bytes[i - 1]! * 31 + bytes[(start + i) >> 1]! * 3 +
-    length * 13) & (KNOWN_NAME_SLOTS - 1);
+  // mutant `1` → `2`: it is a hash for a cache
+  // mutant `2` → `3`: it is a hash for a cache
+  // mutant `5` → `6`: it is a hash for a cache
+  const hash = bytes[start]! ^ bytes[i - 1]! << 2 ^ bytes[middle]! << 5 ^ length;
+  // mutant `1` → `2`: half of the slots would do, too
+  const slot = hash & (KNOWN_NAME_SLOTS - 1);
   const known = knownNames[slot]!;
   // mutant `+` → `-`: it is a cache: a name that is not found is parsed
   if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
@@ -457,8 +465,8 @@ const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] }
 function linesFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
   // Both ends may be in one program, each with its own set of as many names.
-  const ends = count === 0 ? 0 : names[0]!.length * 7 + names[count - 1]!.length * 11;
-  const slot = (count + ends) & (SET_SLOTS - 1);
+  const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
+  const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
   const known = knownSets[slot];
   if (known !== undefined && known.names.length === count) {
     let i = 0;

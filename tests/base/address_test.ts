@@ -17,8 +17,10 @@ import {
   checkScope,
   formatIPAddress,
   isIPv4,
+  isIPv4LinkLocal,
   isIPv6,
   isLinkLocal,
+  isLoopback,
   isUnixAddress,
   withoutZone,
   zoneOf,
@@ -182,6 +184,7 @@ Deno.test("text that is not an address is a RangeError that says why", () => {
     ["camera.local%eth0:80", "only an IPv6 address has"],
     ["http://camera.local:80", "URL"],
     ["me@camera.local:80", "user"],
+    ["me:x@camera.local:80", "without a user"],
     ["/run/a.socket", "unix:/path"],
     ["@name", "unix:@name"],
     ["unix:a.socket", "absolute"],
@@ -223,6 +226,11 @@ Deno.test("a value that is not an address can't be formatted", () => {
   for (const address of wrong) {
     assertRangeError(() => formatAddress(address), Deno.inspect(address));
   }
+  const hosts: readonly (readonly [Address, string])[] = [
+    [["localhost", 80, 0, 0], "must be an IPv6 address; got"],
+    [["a b", 80], "must be an IP address or a DNS name; got"],
+  ];
+  for (const [address, why] of hosts) assertThrows(() => formatAddress(address), RangeError, why);
 });
 
 Deno.test("a host named unix is never formatted as a Unix socket", () => {
@@ -282,6 +290,16 @@ const questions: Record<
     isIPv6,
     ["::", "0:0:0:0:0:0:0:1", "2001:DB8::0001", "::ffff:1.2.3.4", "FE80::1"],
     ["", ":", ":::", "1::2::3", "12345::", "[::1]", "::1%eth0", "1.2.3.4", "::g"],
+  ],
+  "the machine itself is ::1 and 127.0.0.0/8 (RFC 1122 §3.2.1.3)": [
+    isLoopback,
+    ["::1", "127.0.0.1", "127.9.9.9"],
+    ["::", "::2", "128.0.0.1", "10.127.0.1"],
+  ],
+  "IPv4 link-local is 169.254.0.0/16 (RFC 3927)": [
+    isIPv4LinkLocal,
+    ["169.254.0.1"],
+    ["169.253.0.1", "10.169.254.1"],
   ],
   "link-local is fe80::/10 and nothing else (RFC 4291 §2.4)": [
     isLinkLocal,
@@ -357,7 +375,13 @@ Deno.test("an IP address has one canonical form, in whichever form it is given (
 });
 
 Deno.test("a zone is what follows the first percent sign", () => {
-  const cases = { "fe80::1%eth0": "eth0", "fe80::1": null, "fe80::1%": "", "a%b%c": "b%c" };
+  const cases = {
+    "fe80::1%eth0": "eth0",
+    "fe80::1": null,
+    "fe80::1%": "",
+    "%a": "a",
+    "a%b%c": "b%c",
+  };
   for (const [host, zone] of Object.entries(cases)) {
     assertEquals(zoneOf(host), zone);
     assertEquals(withoutZone(host) + (zone === null ? "" : `%${zone}`), host);

@@ -161,6 +161,20 @@ Deno.test("an empty response has the headers that it was given", () => {
   assertEquals(given, { allow: "GET" });
 });
 
+Deno.test("shiftPath moves one component after the other to mount, which a proxy leaves out", () => {
+  const request = mkreq("GET", "/a/b/?c");
+  const seen = [];
+  for (let i = 0; i < 4; i++) {
+    seen.push([request.shiftPath(), request.mount.join(), request.buildProxyUri()]);
+  }
+  assertEquals(seen, [
+    ["a", "a", "/b/?c"],
+    ["b", "a,b", "/?c"],
+    ["", "a,b,", "/?c"],
+    [null, "a,b,", "/?c"],
+  ]);
+});
+
 type Verdict = "answered" | "refused";
 type AnyApp = (...args: Parameters<AppFunction>) => unknown;
 

@@ -500,6 +500,14 @@ Deno.test("invisible characters, and those that break a line, are replaced by th
   }
 });
 
+Deno.test("only text can be made printable", () => {
+  assertThrows(
+    () => printable(5 as unknown as string),
+    TypeError,
+    "text: must be a string; got number",
+  );
+});
+
 Deno.test("such characters become JSON escapes, which keep the same value", () => {
   const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
   const text = printableJson(value);
