@@ -640,6 +640,20 @@ Deno.test("isStillAdmitted asks the session's trust each time, and never rejects
   assertEquals(await isStillAdmitted(new Session("other", null, 1)), true);
 });
 
+Deno.test("a session ends with the trust in its peer, until it is over", () => {
+  for (const when of ["before", "while", "after"]) {
+    const trust = new AbortController();
+    const reason = new Error("revoked");
+    if (when === "before") trust.abort(reason);
+    const tied = new Session("peer", null, 1);
+    tieToTrust(tied, { signal: trust.signal, confirm: () => Promise.resolve(true) });
+    if (when === "after") disposeStore(tied, () => {});
+    trust.abort(reason);
+    assertEquals(tied.message, when === "after" ? null : "closed by the app");
+    if (when !== "after") assertStrictEquals(tied.signal.reason, reason);
+  }
+});
+
 const sets = fc.uniqueArray(fc.integer({ min: 0, max: 9 })).map((items) => new Set(items));
 
 Deno.test("each method returns the same as that of a Set", () => {

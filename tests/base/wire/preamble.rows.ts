@@ -43,6 +43,7 @@ export const refusedRequestLines: readonly RefusedRow[] = [
     ...["constructor / HTTP/1.1", "toString / HTTP/1.1", "__proto__ / HTTP/1.1"],
   ),
   ...requests("a bare CR in a method", "BAD_METHOD", "GET\r / HTTP/1.1"),
+  ...requests("a bare CR in a URI", ["BAD_URI", "BAD_PATH"], "GET /a\rb HTTP/1.1"),
   ...requests("another version", "BAD_PROTOCOL", "GET / HTTP/1.0", "GET / HTTP/1.2"),
   ...requests(
     "another version",

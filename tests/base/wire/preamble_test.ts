@@ -415,6 +415,18 @@ Deno.test("formatRequest and formatResponse require a body and its header to agr
   }
 });
 
+Deno.test("the error for a header that does not match the body says what the body is", () => {
+  const five = { "content-length": 4 };
+  const rows: [body: BodyOut, headers: HeaderDict, error: string][] = [
+    [latin1("hello"), five, 'must match the body, which has 5 bytes, or be left out; got "4"'],
+    [new ChunkedBodyIter([]), five, "must match the body, which is chunked, or be left out; got"],
+    [null, five, 'must be left out, as there is no body; got "4"'],
+  ];
+  for (const [body, headers, error] of rows) {
+    assertThrows(() => formatRequest("PUT", "/", headers, body), RangeError, error);
+  }
+});
+
 Deno.test("formatRequest and formatResponse refuse a framing header with a null body", () => {
   const rows: HeaderDict[] = [{ "content-length": 0 }, { "content-length": 5 }, {
     "transfer-encoding": "chunked",
