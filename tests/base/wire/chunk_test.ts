@@ -257,6 +257,10 @@ Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", ()
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_CHUNK_END");
   }
+  // What lies beyond the bytes that are there is not looked at.
+  for (const [text, there] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
+    assertEquals(scan(latin1(text), [there]).at(-1), ["end", 4]);
+  }
 });
 
 const encoded = "3;key=value\r\nabc\r\n10\r\n0123456789abcdef\r\n0;last=1\r\n\r\n";
