@@ -17,13 +17,8 @@ import {
 import { Client, SSLClient } from "@degu/degu/client";
 import { mkreq, parseResponse, TempPKI } from "@degu/degu/misc";
 import { type App, Server, type Socket, SSLServer } from "@degu/degu/server";
-import { allAccept, type OnConnect, readApp } from "@degu/internal/base/app/app.ts";
-import {
-  cancelAnswer,
-  makeEmptyResponse,
-  readAnswer,
-  responseFraming,
-} from "@degu/internal/base/app/message.ts";
+import { readApp } from "@degu/internal/base/app/app.ts";
+import { cancelAnswer, makeEmptyResponse } from "@degu/internal/base/app/message.ts";
 import {
   disposeStore,
   isStillAdmitted,
@@ -55,13 +50,6 @@ import fc from "fast-check";
 const session = {} as Session;
 const sock = {} as Socket;
 
-Deno.test("a function handles requests and does not decide who may connect", () => {
-  const app = () => [200, "OK", {}, null] as const;
-  const { handle, onConnect } = readApp(app, "app");
-  assertStrictEquals(handle, app);
-  assertEquals(onConnect, null);
-});
-
 Deno.test("the methods of an object are called on it, and looked up at each call", async () => {
   class Counting {
     count = 0;
@@ -82,12 +70,6 @@ Deno.test("the methods of an object are called on it, and looked up at each call
   assertEquals(await call(), "other");
 });
 
-Deno.test("an object without onConnect, or with an undefined one, does not decide who may connect", () => {
-  const handle = () => [200, "OK", {}, null] as const;
-  assertEquals(readApp({ handle }, "app").onConnect, null);
-  assertEquals(readApp({ handle, onConnect: undefined } as unknown as App, "app").onConnect, null);
-});
-
 Deno.test("an invalid app is a TypeError that names the argument", () => {
   const handle = () => {};
   const wrong = [undefined, null, 1, "app", {}, [], { handle: 1 }, { handle: null }];
@@ -95,24 +77,6 @@ Deno.test("an invalid app is a TypeError that names the argument", () => {
     const { message } = assertThrows(() => readApp(app as unknown as App, "admin"), TypeError);
     assert(message.startsWith("admin"), message);
   }
-});
-
-Deno.test("every onConnect must return exactly true, and after any other answer no other is called", async () => {
-  const answers: readonly unknown[] = [true, 1, "true", {}, null, undefined, false];
-  for (const [i, answer] of answers.entries()) {
-    for (const isAsync of [false, true]) {
-      const asked: string[] = [];
-      const ask = (name: string, says: unknown): OnConnect => (...args) => {
-        assertEquals([args[0] === session, args[1] === sock], [true, true]);
-        asked.push(name);
-        return (isAsync ? Promise.resolve(says) : says) as boolean;
-      };
-      const all = [ask("first", true), ask("second", answer), ask("third", true)];
-      assertEquals(await allAccept(all, session, sock), i === 0);
-      assertEquals(asked, i === 0 ? ["first", "second", "third"] : ["first", "second"]);
-    }
-  }
-  assertEquals(await allAccept([], session, sock), true);
 });
 
 // Requests and responses, and the rules for what may answer a request.
@@ -153,12 +117,6 @@ Deno.test("an empty response has a body of zero bytes, and none for HEAD", () =>
     const body = method === "HEAD" ? null : new Uint8Array(0);
     assertEquals([...makeEmptyResponse(method, 404, "Not Found")], [404, "Not Found", {}, body]);
   }
-});
-
-Deno.test("an empty response has the headers that it was given", () => {
-  const headers = { allow: "GET" };
-  const [, , given] = makeEmptyResponse("GET", 405, "Method Not Allowed", headers);
-  assertEquals(given, { allow: "GET" });
 });
 
 Deno.test("shiftPath moves one component after the other to mount, which a proxy leaves out", () => {
@@ -317,39 +275,6 @@ Deno.test("every module that runs an app reports its answers in the same words",
       assertEquals(await verdictsOn(app, "POST", kind), all("refused"));
     });
   }
-});
-
-Deno.test("readAnswer requires a tuple of four items, or an object with all four fields", () => {
-  const parts = { status: 200, reason: "OK", headers: {}, body: null };
-  assertEquals(readAnswer([200, "OK", {}, null]), parts);
-  assertEquals(readAnswer(new AppResponse(200, "OK", {}, null)), parts);
-  assertEquals(readAnswer({ ...parts, more: 1 }), parts);
-  for (const missing of Object.keys(parts)) {
-    const { [missing as keyof typeof parts]: _, ...rest } = parts;
-    assertThrows(() => readAnswer(rest), TypeError, "or a Response; got Object", missing);
-  }
-  for (const [wrong, got] of [[null, "null"], [undefined, "undefined"], ["a", "string"]] as const) {
-    assertThrows(() => readAnswer(wrong), TypeError, `or a Response; got ${got}`);
-  }
-  assertThrows(() => readAnswer([200, "OK", {}]), TypeError, "got 3 items");
-});
-
-Deno.test("responseFraming says why there must not be a body", () => {
-  const body = latin1("a");
-  const rows: [method: Method, status: number, why: string][] = [
-    ["HEAD", 200, "response.body: must be null in a response to HEAD; got Uint8Array"],
-    ["HEAD", 304, "response.body: must be null in a response to HEAD; got Uint8Array"],
-    ["GET", 204, "response.body: must be null with status 204; got Uint8Array"],
-    ["GET", 304, "response.body: must be null with status 304; got Uint8Array"],
-  ];
-  for (const [method, status, why] of rows) {
-    assertThrows(() => responseFraming(method, status, body, "response."), RangeError, why);
-  }
-  assertEquals(responseFraming("GET", 200, body), 1);
-  assertEquals(responseFraming("GET", 200, null), null);
-  assertEquals(responseFraming("HEAD", 204, null), null);
-  assertEquals(responseFraming("HEAD", 200, null), undefined);
-  assertEquals(responseFraming("GET", 304, null), undefined);
 });
 
 Deno.test("cancelAnswer cancels whatever looks like an unused body, except the request's own", async () => {

@@ -252,20 +252,6 @@ Deno.test("an app runs over HTTP/2", async () => {
   assertEquals(empty.kind, 0);
 });
 
-Deno.test("a client of ours works with an app under Deno.serve", async () => {
-  await using server = serveWithDeno(tellingApp);
-  using conn = await new Client(server.address, { host: "device.local" }).connect();
-  for (let i = 0; i < 3; i++) {
-    const response = await conn.put(
-      "/a",
-      {},
-      new ChunkedBodyIter([[null, encoder.encode("hi")], [null, new Uint8Array(0)]]),
-    );
-    const seen = await response.body?.json() as Record<string, unknown>;
-    assertEquals([seen["uri"], seen["text"]], ["/a", "hi"]);
-  }
-});
-
 Deno.test("toFetchHandler requires an app", () => {
   for (const app of [undefined, null, {}, { fetch() {} }, "app"]) {
     assertThrows(() => Reflect.apply(toFetchHandler, undefined, [app]), TypeError, "app: must");

@@ -563,14 +563,6 @@ Deno.test("a reason that is not an error becomes the cause of a BodyError", asyn
   }
 });
 
-Deno.test("a stream with a pending read errors with the reason when its body is canceled", async () => {
-  const body = new Body(stalling("hello"), 10);
-  const reader = body.readable.getReader();
-  assertEquals((await reader.read()).value?.length, 5);
-  await body.cancel(revoked);
-  assertEquals(await rejectionOf(reader.read(), "the next read"), revoked);
-});
-
 Deno.test("an iteration whose body is canceled between two items rejects with the reason", async () => {
   for (const make of Object.values(sources)) {
     const body = make();
@@ -733,15 +725,6 @@ Deno.test("a client that cancels a response's body rejects its readers, and clos
       assertEquals((error as Error).cause, revoked);
     });
   }
-});
-
-Deno.test("a failed body reports the failure to its next user", async () => {
-  const failure = new Error("the disk is gone");
-  const body = new Body({ read: () => Promise.reject(failure) }, 10);
-  assertEquals(await rejectionOf(body.read(), "the read"), failure);
-  const error = await rejectionOf(body.read(), "the next read");
-  assertInstanceOf(error, BodyError);
-  assertEquals(error.cause, failure);
 });
 
 Deno.test("canceling a consumed body does nothing", async () => {

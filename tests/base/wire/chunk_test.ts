@@ -263,8 +263,6 @@ Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", ()
   }
 });
 
-const encoded = "3;key=value\r\nabc\r\n10\r\n0123456789abcdef\r\n0;last=1\r\n\r\n";
-
 /** Scans as far as the bytes go. */
 function scanTo(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: number): number {
   let at = from;
@@ -274,23 +272,6 @@ function scanTo(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: num
     at = next;
   }
 }
-
-Deno.test("ChunkScanner has the same result however the bytes are split", () => {
-  // What precedes the coding in the buffer looks like the end of a line.
-  const before = "\r\n\r\n";
-  const bytes = latin1(`${before}${encoded}`);
-  for (let cut = before.length; cut <= bytes.length; cut++) {
-    const scanner = new ChunkScanner();
-    const at = scanTo(scanner, bytes, before.length, cut);
-    assertEquals(scanTo(scanner, bytes, at, bytes.length), bytes.length, `cut at ${cut}`);
-    assertEquals(scanner.phase, "done", `cut at ${cut}`);
-    assertEquals(scanner.header, { size: 0, extension: ["last", "1"] });
-  }
-  const scanner = new ChunkScanner();
-  let at = before.length;
-  for (let end = at; end <= bytes.length; end++) at = scanTo(scanner, bytes, at, end);
-  assertEquals([at, scanner.phase], [bytes.length, "done"], "byte by byte");
-});
 
 Deno.test("leastToCome returns the size of all that must follow in the shortest coding", () => {
   const rows: [seen: string, least: number][] = [

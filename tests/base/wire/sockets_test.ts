@@ -5,7 +5,7 @@ import { flatten, rejectionOf, shown } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import type { RefusedRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { type FlatHeaders } from "@degu/testing/wire_grammar.ts";
+import type { FlatHeaders } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
 import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
