@@ -477,6 +477,7 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
   const lines = names.map((name, index) => makeLine(name, index, label))
     .sort((a, b) => a.name < b.name ? -1 : 1);
   // mutant `count < SET_SLOTS` → `true`: it keeps a cache from being replaced too often
+  // mutant `count < SET_SLOTS` → `false`: it is a cache
   // mutant `knownSets[slot] = { names, lines };` → `;`: it is a cache
   if (count < SET_SLOTS) knownSets[slot] = { names, lines };
   return lines;

@@ -324,6 +324,7 @@ export function formatResponsePreamble(
 }
 
 function writeAscii(into: Uint8Array, at: number, text: string): number {
+  // mutant `<` → `<=`: the next part is written over what this writes too much
   for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
   return at + text.length;
 }

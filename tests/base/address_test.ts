@@ -210,6 +210,7 @@ Deno.test("a value that is not an address can't be formatted", () => {
   }
   const wrong: readonly Address[] = [
     ["::1", 80, 5, 0],
+    ...[-1, 1.5, 2 ** 32].flatMap((n): Address[] => [["::1", 80, n, 0], ["::1", 80, 0, n]]),
     ["::1", 65536],
     ["localhost", 80, 0, 0],
     ["a b", 80],

@@ -247,6 +247,17 @@ Deno.test("formatHeaders accepts plain objects with and without a prototype, and
   assertEquals(Object.keys(frozen), ["b", "a"]);
 });
 
+Deno.test("formatHeaders writes no property of Object.prototype, whatever somebody has added to it", () => {
+  Object.defineProperty(Object.prototype, "evil", {
+    ...{ value: "1", enumerable: true, configurable: true },
+  });
+  try {
+    assertEquals(formatBlock({ a: "b" }), "a: b");
+  } finally {
+    Reflect.deleteProperty(Object.prototype, "evil");
+  }
+});
+
 Deno.test("formatHeaders and parseHeaders undo each other", () => {
   for (
     const [isResponse, arbitrary] of [[false, requestHeaders], [true, responseHeaders]] as const

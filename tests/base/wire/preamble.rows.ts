@@ -111,8 +111,7 @@ export const refusedStatusLines: readonly RefusedRow[] = [
   ...statuses(
     "a status that is not three digits",
     "BAD_STATUS",
-    "HTTP/1.1 +20 OK",
-    "HTTP/1.1 2e2 OK",
+    ...["HTTP/1.1 +20 OK", "HTTP/1.1 2e2 OK", "HTTP/1.1 2:0 OK", "HTTP/1.1 20: OK"],
   ),
   ...statuses(
     "a status that is not three digits",
