@@ -23,7 +23,7 @@
 import { api, type App, readApp } from "./base/app/app.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address_rules.ts";
-import { Session, SetView } from "./base/app/session.ts";
+import { Session, viewOfSet } from "./base/app/session.ts";
 import { serveConnections, Slots } from "./net/accept_loop.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { keepTimers } from "./net/deadline.ts";
@@ -133,7 +133,7 @@ export class Server implements AsyncDisposable {
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
     const sessions = new Set<Session>();
-    this.sessions = new SetView(sessions);
+    this.sessions = viewOfSet(sessions);
     this.#context = {
       handle,
       onConnect,

@@ -17,14 +17,13 @@ import {
   type AnsweredRequest,
   answerFraming,
   cancelAnswer,
-  labelsOf,
   readAnswer,
   type Request,
   type Response,
   type ResponseTuple,
 } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import { type BodyIn, isConsumed } from "../base/body/bodies.ts";
+import { type BodyIn, progressOf } from "../base/body/bodies.ts";
 import {
   checkArray,
   checkFunction,
@@ -46,7 +45,7 @@ import { checkUri, parseUri } from "../base/wire/uri.ts";
 /**
  * Wraps an app and checks every rule of the contract: what the server hands to it, and what it
  * returns. A broken rule is an error whose message begins with what is wrong:
- * `response[2]["Content-Type"]: the name must be …`.
+ * `response.headers["Content-Type"]: the name must be …`.
  *
  * A server also checks each response before sending it. A validator additionally checks the server, and works
  * without one: use it to test apps, servers and middleware.
@@ -223,10 +222,9 @@ export function checkResponse(returned: unknown, request: AnsweredRequest): Chec
   try {
     const answer = readAnswer(returned);
     const { status, reason, headers } = answer;
-    const labels = labelsOf(returned);
-    const unread = request.body !== null && !isConsumed(request.body);
-    const framing = answerFraming(request, unread, answer, labels);
-    formatResponsePreamble(scratch, status, reason, headers, framing, labels);
+    const unread = request.body !== null && !progressOf(request.body).isConsumed;
+    const framing = answerFraming(request, unread, answer, "response.");
+    formatResponsePreamble(scratch, status, reason, headers, framing, "response.");
     return { ...answer, framing };
   } catch (error) {
     cancelAnswer(returned, request.body, error);

@@ -10,16 +10,16 @@ import {
   checkPath,
   checkPort,
   checkScope,
-  checkScopeNumber,
   checkTuple,
   isIPv6,
   isNameOrIPv4,
   makeTuple,
+  MAX_UINT32,
   withoutPrefix,
   withoutZone,
   zoneOf,
 } from "./address_rules.ts";
-import { checkString } from "./checks.ts";
+import { checkInteger, checkString } from "./checks.ts";
 import { quote } from "./errors.ts";
 import type { Address } from "./address_rules.ts";
 
@@ -129,7 +129,9 @@ function checkHost(host: string, isScoped: boolean, scopeid: number | undefined)
   if (isIPv6(withoutZone(host))) {
     checkScope(host, scopeid);
     const zone = zoneOf(host);
-    if (zone !== null && SCOPE_NUMBER.test(zone)) checkScopeNumber(Number(zone));
+    if (zone !== null && SCOPE_NUMBER.test(zone)) {
+      checkInteger("address: the scope", Number(zone), 0, MAX_UINT32);
+    }
   } else if (isScoped || !isNameOrIPv4(host)) {
     throw badHost(host, isScoped ? "an IPv6 address" : "an IP address or a DNS name");
   }

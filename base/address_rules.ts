@@ -26,14 +26,13 @@ export type Address = HostAddress | ScopedAddress | string | Uint8Array;
 const MAX_PATH_BYTES = 107;
 const MAX_NAME_BYTES = 108;
 const MAX_PORT = 65535;
-const MAX_UINT32 = 2 ** 32 - 1;
+/** The largest number of an interface. */
+export const MAX_UINT32: number = 2 ** 32 - 1;
 const MAX_DNS_NAME_LENGTH = 253;
 /** The underscore is accepted because some host names have it, although RFC 1123 §2.1 forbids it. */
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
-/** The zone of an IPv6 address: the name or the number of an interface. */
-const ZONE = /^[-.0-9A-Z_a-z]+$/;
-/** Another text for the number of an interface. */
-const PADDED = /^0[0-9]+$/;
+/** The zone of an IPv6 address: the name or the number of an interface. A padded number would be a second text for one. */
+const ZONE = /^(?!0[0-9]+$)[-.0-9A-Z_a-z]+$/;
 const PREFIX = /\/[0-9]{1,3}$/;
 const encoder = new TextEncoder();
 
@@ -69,14 +68,8 @@ export function checkScope(host: string, scopeid = 0): void {
   const zone = zoneOf(host);
   if (zone !== null && !ZONE.test(zone)) {
     throw new RangeError(
-      `address[0]: must have the name or the number of an interface after %; got ${quote(host)}`,
-    );
-  }
-  if (zone !== null && PADDED.test(zone)) {
-    throw new RangeError(
-      `address[0]: must have the number of an interface without zeros before it; got ${
-        quote(host)
-      }`,
+      "address[0]: must have the name or the number of an interface after %, without zeros before it; " +
+        `got ${quote(host)}`,
     );
   }
   if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
@@ -177,11 +170,6 @@ export function checkTuple(address: Address): Parts {
   checkInteger("address[2]", flowinfo, 0, MAX_UINT32);
   checkInteger("address[3]", scopeid, 0, MAX_UINT32);
   return [host, port, flowinfo, scopeid];
-}
-
-/** Checks the number of an interface. */
-export function checkScopeNumber(scopeid: number): void {
-  checkInteger("address: the scope", scopeid, 0, MAX_UINT32);
 }
 
 /** Checks a port. */

@@ -1,6 +1,7 @@
 /**
  * Checks of arguments and options. Each takes the label that its error begins with: the name of the
- * argument or option, or its path in a larger value, as in `response[2]["content-type"]`.
+ * argument or option, or its path in a larger value, as in `response.headers["content-type"]`. A wrong type is a
+ * `TypeError`, a value that is not allowed a `RangeError`.
  *
  * @module
  */
@@ -12,39 +13,49 @@ export function wrongType(label: string, wanted: string, value: unknown): TypeEr
   return new TypeError(`${label}: must be ${wanted}; got ${typeName(value)}`);
 }
 
-/**
- * Checks that a value is a string.
- *
- * @throws {TypeError} if it is not.
- */
-export function checkString(label: string, value: unknown): asserts value is string {
-  if (typeof value !== "string") throw wrongType(label, "a string", value);
+/** Throws a `TypeError` unless a value has the type. */
+type Check<T> = (label: string, value: unknown) => asserts value is T;
+
+function checkOf<T>(wanted: string, isOne: (value: unknown) => boolean): Check<T> {
+  return (label, value) => {
+    if (!isOne(value)) throw wrongType(label, wanted, value);
+  };
 }
 
-/**
- * Checks that a value is `true` or `false`.
- *
- * @throws {TypeError} if it is neither.
- */
-export function checkBoolean(label: string, value: unknown): asserts value is boolean {
-  if (typeof value !== "boolean") throw wrongType(label, "a boolean", value);
-}
+/** Checks that a value is a string. */
+export const checkString: Check<string> = checkOf("a string", (value) => typeof value === "string");
 
-/**
- * Checks that a value is a number; `NaN` is one.
- *
- * @throws {TypeError} if it is not.
- */
-export function checkNumber(label: string, value: unknown): asserts value is number {
-  if (typeof value !== "number") throw wrongType(label, "a number", value);
-}
+/** Checks that a value is `true` or `false`. */
+export const checkBoolean: Check<boolean> = checkOf(
+  "a boolean",
+  (value) => typeof value === "boolean",
+);
 
-/**
- * Checks that a value is a safe integer within bounds. `Infinity` is allowed only if it is `most`.
- *
- * @throws {TypeError} if it is not a number.
- * @throws {RangeError} if it is not an integer, or is out of bounds.
- */
+/** Checks that a value is a number; `NaN` is one. */
+export const checkNumber: Check<number> = checkOf("a number", (value) => typeof value === "number");
+
+/** Checks that a value is a function or a class. */
+export const checkFunction: (label: string, value: unknown) => void = checkOf(
+  "a function",
+  (value) => typeof value === "function",
+);
+
+/** Checks that a value is an object; a function is not one. */
+export const checkObject: Check<object> = checkOf(
+  "an object",
+  (value) => typeof value === "object" && value !== null,
+);
+
+/** Checks that a value is an array. */
+export const checkArray: Check<readonly unknown[]> = checkOf("an array", Array.isArray);
+
+/** Checks that a value is an array of bytes. */
+export const checkUint8Array: Check<Uint8Array> = checkOf(
+  "a Uint8Array",
+  (value) => value instanceof Uint8Array,
+);
+
+/** Checks that a value is a safe integer within bounds. `Infinity` is allowed only if it is `most`. */
 export function checkInteger(
   label: string,
   value: unknown,
@@ -60,47 +71,7 @@ export function checkInteger(
   throw new RangeError(`${label}: must be ${wanted}; got ${value}`);
 }
 
-/**
- * Checks that a value is a function or a class.
- *
- * @throws {TypeError} if it is not.
- */
-export function checkFunction(label: string, value: unknown): void {
-  if (typeof value !== "function") throw wrongType(label, "a function", value);
-}
-
-/**
- * Checks that a value is an object; a function is not one.
- *
- * @throws {TypeError} if it is not.
- */
-export function checkObject(label: string, value: unknown): asserts value is object {
-  if (typeof value !== "object" || value === null) throw wrongType(label, "an object", value);
-}
-
-/**
- * Checks that a value is an array.
- *
- * @throws {TypeError} if it is not.
- */
-export function checkArray(label: string, value: unknown): asserts value is readonly unknown[] {
-  if (!Array.isArray(value)) throw wrongType(label, "an array", value);
-}
-
-/**
- * Checks that a value is an array of bytes.
- *
- * @throws {TypeError} if it is not a `Uint8Array`.
- */
-export function checkUint8Array(label: string, value: unknown): asserts value is Uint8Array {
-  if (!(value instanceof Uint8Array)) throw wrongType(label, "a Uint8Array", value);
-}
-
-/**
- * Checks that a value has methods with these names.
- *
- * @throws {TypeError} if one is missing.
- */
+/** Checks that a value has methods with these names. */
 export function checkMethods(label: string, value: unknown, names: readonly string[]): void {
   for (const name of names) {
     if (typeof (value as Record<string, unknown> | null | undefined)?.[name] === "function") {
@@ -111,10 +82,9 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
 }
 
 /**
- * Copies options, so later changes can't bypass the checks.
+ * Copies options, so later changes can't bypass the checks. One that is unknown, and usually misspelled, is a `TypeError`.
  *
  * @param label The name of the options in errors.
- * @throws {TypeError} if they are not an object, or one of them is unknown (usually misspelled).
  */
 export function copyOptions<T extends object>(
   options: T,

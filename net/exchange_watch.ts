@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type BodyIn, bytesRead } from "../base/body/bodies.ts";
+import { type BodyIn, progressOf } from "../base/body/bodies.ts";
 import type { Session } from "../base/app/session.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -119,7 +119,7 @@ export class ExchangeWatch {
       method: this.#method,
       uri: this.#uri,
       status: firstByteAt === null ? null : this.#status,
-      requestBytes: bytesRead(this.#body),
+      requestBytes: this.#body === null ? 0 : progressOf(this.#body).bytes,
       responseBytes: this.#sent?.data ?? 0,
       firstByteMs: firstByteAt === null ? null : firstByteAt - this.#start,
       totalMs: endAt - this.#start,

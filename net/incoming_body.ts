@@ -60,9 +60,9 @@ class ConnectionSource extends BodySource {
   readonly exact = false;
   readonly isPrivate = true;
   // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
-  readonly pieceBytes = 65536;
+  override readonly pieceBytes = 65536;
   // From connection to connection the fewest turns win over the cache.
-  readonly mostBytes = MAX_PIECE_BYTES;
+  override readonly mostBytes = MAX_PIECE_BYTES;
   override readonly interruption: Interruption | null;
   readonly #transport: Transport;
   #owner: BodyOwner | null;

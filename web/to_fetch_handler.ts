@@ -15,7 +15,7 @@ import {
   type SessionOwner,
 } from "../base/app/session.ts";
 import { type CheckedAnswer, checkResponse } from "../apps/validator.ts";
-import { type BodyIn, type BodyOut, cancelUnused, isConsumed } from "../base/body/bodies.ts";
+import { type BodyIn, type BodyOut, cancelUnused, progressOf } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
 import { copyOptions } from "../base/checks.ts";
@@ -106,7 +106,7 @@ export function toFetchHandler(
     const { session, closed } = owner;
     closed.catch((reason) => cancelBody(body, reason));
     const end = () => {
-      if (body !== null && !isConsumed(body)) {
+      if (body !== null && !progressOf(body).isConsumed) {
         cancelBody(body, new BodyError("the request was answered, and the rest is gone"));
       }
       owner.finish();

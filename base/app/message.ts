@@ -10,12 +10,7 @@ import { wrongType } from "../checks.ts";
 import { BodyError, typeName } from "../errors.ts";
 import { INSPECT, inspectFields } from "../inspect.ts";
 import type { Framing, HeaderDict } from "../wire/headers.ts";
-import {
-  checkStatus,
-  type Method,
-  RESPONSE_LABELS,
-  type ResponseLabels,
-} from "../wire/preamble.ts";
+import { checkStatus, type Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
 /** What an app may return instead of a `Response`. */
@@ -187,8 +182,6 @@ export interface Answer {
   readonly body: BodyOut;
 }
 
-const FIELDS = ["status", "reason", "headers", "body"] as const;
-
 /**
  * Splits what an app returned into its parts.
  *
@@ -196,7 +189,7 @@ const FIELDS = ["status", "reason", "headers", "body"] as const;
  */
 export function readAnswer(returned: unknown): Answer {
   if (Array.isArray(returned)) {
-    if (returned.length === FIELDS.length) {
+    if (returned.length === 4) {
       return { status: returned[0], reason: returned[1], headers: returned[2], body: returned[3] };
     }
     throw new TypeError(
@@ -212,14 +205,6 @@ export function readAnswer(returned: unknown): Answer {
   return { status, reason, headers, body };
 }
 
-/** What errors call the parts of what an app has returned: `response[0]` or `response.status`. */
-export function labelsOf(returned: unknown): ResponseLabels {
-  const label = (field: typeof FIELDS[number], index: number) =>
-    Array.isArray(returned) ? `response[${index}]` : `response.${field}`;
-  const [status = "", reason = "", headers = "", body = ""] = FIELDS.map(label);
-  return { status, reason, headers, body };
-}
-
 /** The parts of a request that its response depends on. */
 export interface AnsweredRequest {
   readonly method: Method;
@@ -230,6 +215,7 @@ export interface AnsweredRequest {
  * Checks everything about an answer except its reason and headers.
  *
  * @param unread Whether the request has a body that was not read to its end.
+ * @param owner What errors put before the names of the parts: `"response."`.
  * @returns How the end of the body will be determined, as {@linkcode responseFraming} does.
  * @throws {TypeError} if the status or the body has a wrong type.
  * @throws {RangeError} if the status is not allowed, or the response must not have a body.
@@ -240,11 +226,11 @@ export function answerFraming(
   request: AnsweredRequest,
   unread: boolean,
   { status, body }: Answer,
-  labels: ResponseLabels = RESPONSE_LABELS,
+  owner = "",
 ): Framing | undefined {
-  checkStatus(status, 200, labels.status);
+  checkStatus(status, 200, owner);
   if (body !== null && (body as unknown) === request.body) {
-    throw new BodyError(`${labels.body}: must not be the body of the request`);
+    throw new BodyError(`${owner}body: must not be the body of the request`);
   }
   if (unread && status < 400) {
     throw new BodyError(
@@ -252,7 +238,7 @@ export function answerFraming(
         "unread if the status is 400 or above",
     );
   }
-  return responseFraming(request.method, status, body, labels.body);
+  return responseFraming(request.method, status, body, owner);
 }
 
 /**
@@ -267,14 +253,14 @@ export function responseFraming(
   method: Method,
   status: number,
   body: BodyOut,
-  label = "body",
+  owner = "",
 ): Framing | undefined {
   const isBodiless = method === "HEAD" || status === 204 || status === 304;
   if (isBodiless && body !== null) {
     const where = method === "HEAD" ? "in a response to HEAD" : `with status ${status}`;
-    throw new RangeError(`${label}: must be null ${where}; got ${typeName(body)}`);
+    throw new RangeError(`${owner}body: must be null ${where}; got ${typeName(body)}`);
   }
-  return isBodiless && status !== 204 ? undefined : outgoingFraming(body, label);
+  return isBodiless && status !== 204 ? undefined : outgoingFraming(body, owner);
 }
 
 /**
@@ -282,17 +268,14 @@ export function responseFraming(
  * body of the request, which belongs to the server. Never throws.
  */
 export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unknown): void {
-  for (const body of bodiesIn(returned)) if (body !== requestBody) cancelUnused(body, reason);
-}
-
-/** Finds what may be the body in a value that might not be an answer. */
-function bodiesIn(returned: unknown): readonly unknown[] {
-  if (Array.isArray(returned)) return returned;
+  // It might not be an answer: all items of an array may be bodies.
+  let bodies: readonly unknown[] = [];
   try {
-    return [(returned as Partial<Answer> | null | undefined)?.body];
+    bodies = Array.isArray(returned) ? returned : [(returned as Partial<Answer> | null)?.body];
   } catch {
-    return [];
+    // It has a getter that throws.
   }
+  for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
 }
 
 /** The error for reading the body of a request that was already answered with an error. */

@@ -213,7 +213,7 @@ export class Session {
  * @param report Called with each failure; later, if a dispose method returned a promise that rejects.
  */
 export function disposeStore(session: Session, report: (error: unknown) => void): void {
-  releases.get(session)?.();
+  ties.get(session)?.release();
   if (session.store.size === 0) return;
   const values = [...session.store.values()].reverse();
   session.store.clear();
@@ -236,7 +236,7 @@ export interface SessionTrust {
   confirm(): Promise<boolean>;
 }
 
-const releases = new WeakMap<Session, () => void>();
+const ties = new WeakMap<Session, { readonly trust: SessionTrust; release(): void }>();
 
 /**
  * Ties a session to the trust in its peer: it is closed when that ends, also while `onConnect` runs, and
@@ -246,118 +246,43 @@ export function tieToTrust(session: Session, trust: SessionTrust): void {
   const { signal } = trust;
   const close = () => session.close(signal.reason);
   signal.addEventListener("abort", close);
-  releases.set(session, () => signal.removeEventListener("abort", close));
-  guardSession(session, () => trust.confirm());
+  ties.set(session, { trust, release: () => signal.removeEventListener("abort", close) });
   if (signal.aborted) close();
-}
-
-const guards = new WeakMap<Session, () => Promise<boolean>>();
-
-/**
- * Sets what {@linkcode isStillAdmitted} asks about a session. For servers whose trust can change.
- *
- * @param isAdmitted Checks the current state, not a cached one. If it rejects, the peer is not admitted.
- */
-export function guardSession(session: Session, isAdmitted: () => Promise<boolean>): void {
-  guards.set(session, isAdmitted);
 }
 
 /**
  * Whether the peer of a session may still do what it asked for. An app checks this right before a step that
- * can't be undone, such as the rename at the end of an upload. True if no check was set for the session.
- * Never rejects.
+ * can't be undone, such as the rename at the end of an upload. True if the session is not tied to trust. Never rejects.
  */
 export async function isStillAdmitted(session: Session): Promise<boolean> {
-  const isAdmitted = guards.get(session);
-  if (isAdmitted === undefined) return true;
   try {
-    return await isAdmitted() === true;
+    return await (ties.get(session)?.trust.confirm() ?? true) === true;
   } catch {
     return false;
   }
 }
 
+/** The methods of a set that don't change it, and mean the same for a view of it. */
+const READING = [
+  ...["has", "keys", "values", "entries", "union", "intersection", "difference"],
+  ...["symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom", Symbol.iterator],
+] as readonly (keyof ReadonlySet<unknown>)[];
+
 /** A live view of a set that offers no way to change it. */
-export class SetView<T> implements ReadonlySet<T> {
-  readonly #set: ReadonlySet<T>;
-
-  /** Makes a view of a set. */
-  constructor(set: ReadonlySet<T>) {
-    this.#set = set;
+export function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
+  const view = {
+    get size() {
+      return set.size;
+    },
+    forEach(call: (item: T, same: T, set: unknown) => void, thisArg?: unknown) {
+      for (const item of set) call.call(thisArg, item, item, view);
+    },
+    [INSPECT]: (inspect: Inspect, options: unknown) => inspect(new Set(set), options),
+  };
+  for (const name of READING) {
+    const method = set[name] as unknown as (...args: unknown[]) => unknown;
+    Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
   }
-
-  /** How many items there are. */
-  get size(): number {
-    return this.#set.size;
-  }
-
-  /** Whether an item is there. */
-  has(item: T): boolean {
-    return this.#set.has(item);
-  }
-
-  /** Calls a function with each item; items may be removed meanwhile. */
-  forEach(call: (item: T, same: T, set: ReadonlySet<T>) => void, thisArg?: unknown): void {
-    for (const item of this.#set) call.call(thisArg, item, item, this);
-  }
-
-  /** The items, in the order in which they were added. */
-  values(): SetIterator<T> {
-    return this.#set.values();
-  }
-
-  /** The same. */
-  keys(): SetIterator<T> {
-    return this.#set.keys();
-  }
-
-  /** Each item, twice. */
-  entries(): SetIterator<[T, T]> {
-    return this.#set.entries();
-  }
-
-  /** The items. */
-  [Symbol.iterator](): SetIterator<T> {
-    return this.#set.values();
-  }
-
-  /** A set of all items of both. */
-  union<U>(other: ReadonlySetLike<U>): Set<T | U> {
-    return this.#set.union(other);
-  }
-
-  /** A set of the items that are in both. */
-  intersection<U>(other: ReadonlySetLike<U>): Set<T & U> {
-    return this.#set.intersection(other);
-  }
-
-  /** A set of the items that are not in the other one. */
-  difference<U>(other: ReadonlySetLike<U>): Set<T> {
-    return this.#set.difference(other);
-  }
-
-  /** A set of the items that are in one of the two only. */
-  symmetricDifference<U>(other: ReadonlySetLike<U>): Set<T | U> {
-    return this.#set.symmetricDifference(other);
-  }
-
-  /** Whether all items are in the other one. */
-  isSubsetOf(other: ReadonlySetLike<unknown>): boolean {
-    return this.#set.isSubsetOf(other);
-  }
-
-  /** Whether all items of the other one are here. */
-  isSupersetOf(other: ReadonlySetLike<unknown>): boolean {
-    return this.#set.isSupersetOf(other);
-  }
-
-  /** Whether no item is in both. */
-  isDisjointFrom(other: ReadonlySetLike<unknown>): boolean {
-    return this.#set.isDisjointFrom(other);
-  }
-
-  /** What `console.log` and `Deno.inspect` show: the items. */
-  [INSPECT](inspect: Inspect, options: unknown): string {
-    return inspect(new Set(this.#set), options);
-  }
+  // The methods of the list complete it.
+  return Object.freeze(view) as unknown as ReadonlySet<T>;
 }

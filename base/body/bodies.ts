@@ -4,17 +4,12 @@
  * @module
  */
 
-import { Body, bodyBytesRead, isBodyConsumed } from "./body.ts";
+import { Body, bodyProgress, type Progress } from "./body.ts";
 import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import {
-  ChunkedBody,
-  chunkedBytesRead,
-  isChunkedBodyConsumed,
-  writeTrustedChunks,
-} from "./chunked_body.ts";
+import { ChunkedBody, chunkedProgress, writeTrustedChunks } from "./chunked_body.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
@@ -62,21 +57,21 @@ export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
  * @throws {RangeError} if it is a `Uint8Array` of more than 16777216 bytes.
  * @throws {BodyError} if it has been used before.
  */
-export function outgoingFraming(body: BodyOut, label = "body"): Framing {
+export function outgoingFraming(body: BodyOut, owner = ""): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLength(body);
     if (length <= MAX_READ_BYTES) return length;
     throw new RangeError(
-      `${label}: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
+      `${owner}body: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
     );
   }
   const framing = framingOf(body);
   if (framing === null) {
     const wanted = "null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
-    throw wrongType(label, wanted, body);
+    throw wrongType(`${owner}body`, wanted, body);
   }
-  if (body.used === true) throw new BodyError(`${label}: has been used before`);
+  if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
   return framing;
 }
 
@@ -138,18 +133,12 @@ export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number
 }
 
 /**
- * Whether a received body has been read to its end. A body that was canceled, has failed or was only
- * read in part has not. A body of another class does not report that: once used, it counts as
- * consumed.
+ * How far a received body has been read. A body that was canceled, has failed or was only read in part is not consumed.
+ * One of another class does not report it: once used, it counts as consumed, and no bytes as read.
  */
-export function isConsumed(body: NonNullable<BodyIn>): boolean {
-  return isBodyConsumed(body) ?? isChunkedBodyConsumed(body) ??
-    (body.used === true || (!body.chunked && body.contentLength === 0));
-}
-
-/** How many bytes of a received body's data have been read; 0 for a body of another class. */
-export function bytesRead(body: BodyIn): number {
-  return body === null ? 0 : bodyBytesRead(body) ?? chunkedBytesRead(body) ?? 0;
+export function progressOf(body: NonNullable<BodyIn>): Progress {
+  return bodyProgress(body) ?? chunkedProgress(body) ??
+    { bytes: 0, isConsumed: body.used === true || (!body.chunked && body.contentLength === 0) };
 }
 
 /**

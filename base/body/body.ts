@@ -42,11 +42,14 @@ export function checkContentLength(contentLength: number): void {
   checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
 }
 
-/** Whether the last byte of a body has been read; `null` for a body of another class. */
-export let isBodyConsumed: (body: object) => boolean | null;
+/** How far a body has been read: how many bytes, and whether to its end. */
+export interface Progress {
+  readonly bytes: number;
+  readonly isConsumed: boolean;
+}
 
-/** How many bytes of a body have been read; `null` for a body of another class. */
-export let bodyBytesRead: (body: object) => number | null;
+/** How far a body has been read; `null` for a body of another class. */
+export let bodyProgress: (body: object) => Progress | null;
 
 /**
  * A body of known length: one to be sent, from a stream, a file or another source, or one that was
@@ -276,11 +279,13 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   static {
-    bodyBytesRead = (body) => #reader in body ? body.contentLength - body.#reader.remaining : null;
-    isBodyConsumed = (body) => {
+    bodyProgress = (body) => {
       if (!(#state in body)) return null;
-      // An empty body is at its end from the start.
-      return body.#state.isConsumed || body.contentLength === 0;
+      return {
+        bytes: body.contentLength - body.#reader.remaining,
+        // An empty body is at its end from the start.
+        isConsumed: body.#state.isConsumed || body.contentLength === 0,
+      };
     };
   }
 }

@@ -201,13 +201,13 @@ export class BodyState {
   }
 
   #wait<T>(promise: Promise<T>, isSource: boolean): Promise<T> {
+    const interruption = this.#interruption;
     return new Promise((resolve, reject) => {
-      this.#listen(reject);
       promise.then((value) => {
-        this.#unlisten(reject);
+        if (interruption.waiting === reject) interruption.waiting = null;
         resolve(value);
       }, (error) => {
-        this.#unlisten(reject);
+        if (interruption.waiting === reject) interruption.waiting = null;
         // What happens to its source afterwards is not the body's failure.
         if (this.#phase === "failed") return;
         if (isSource) {
@@ -216,20 +216,10 @@ export class BodyState {
         }
         reject(error);
       });
-    });
-  }
-
-  #listen(reject: (error: unknown) => void): void {
-    try {
+      // What this throws is what the body waits for, too.
       this.checkAlive();
-      this.#interruption.waiting = reject;
-    } catch (error) {
-      reject(error);
-    }
-  }
-
-  #unlisten(reject: (error: unknown) => void): void {
-    if (this.#interruption.waiting === reject) this.#interruption.waiting = null;
+      interruption.waiting = reject;
+    });
   }
 
   /**
@@ -263,6 +253,7 @@ export class BodyState {
 
   /** Ends an iteration; one that was left early cancels the rest. */
   endIteration(): void {
+    // mutant `!this.isConsumed` → `true`: a consumed body is not canceled, but the error would be made
     if (!this.isConsumed) this.cancel(new BodyError("the iteration was abandoned"));
   }
 

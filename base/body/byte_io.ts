@@ -48,6 +48,7 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
  */
 export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
+  // mutant `>` → `>=`: as many as there were have been dealt with
   if (!Number.isInteger(written) || written < 1 || written > length) {
     throw new BodyError(`the sink claims to have written ${written} of ${length} bytes`);
   }
@@ -300,6 +301,7 @@ export class ByteReader {
     }
     this.checkFailure();
     let room = this.room();
+    // mutant `>` → `>=`: a view of all of it is the same room
     if (room.length > limit) room = room.subarray(0, limit);
     const count = await this.#source.read(room);
     this.checkFailure();
@@ -321,6 +323,7 @@ export class ByteReader {
   /** Consumes as many bytes as fit into the array, which they are copied to; returns how many. */
   take(into: Uint8Array): number {
     const count = Math.min(into.length, this.end - this.start);
+    // mutant `count > 0` → `true`: copying nothing changes nothing
     if (count > 0) {
       into.set(this.bytes.subarray(this.start, this.start + count));
       this.start += count;
@@ -378,9 +381,9 @@ export abstract class BodySource implements ByteSource {
   /** True if no other code can change bytes in the buffer after they were checked. */
   abstract readonly isPrivate: boolean;
   /** How many bytes are best read at a time, unless the sink says. */
-  abstract readonly pieceBytes: number;
+  readonly pieceBytes: number = COPY_BYTES;
   /** How many bytes are worth reading at a time at most. */
-  abstract readonly mostBytes: number;
+  readonly mostBytes: number = COPY_BYTES;
   /** Aborts the body from outside; `null` if nothing can. */
   readonly interruption: Interruption | null = null;
   /** Reads past the reader, which must be empty. */
@@ -433,8 +436,6 @@ class PlainSource extends BodySource {
   readonly exact = true;
   // read() belongs to the caller and may have kept the buffer.
   readonly isPrivate = false;
-  readonly pieceBytes = COPY_BYTES;
-  readonly mostBytes = COPY_BYTES;
   readonly #source: ByteSource;
 
   constructor(source: ByteSource) {
@@ -453,8 +454,6 @@ class StreamSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = false;
   readonly isPrivate = true;
-  readonly pieceBytes = COPY_BYTES;
-  readonly mostBytes = COPY_BYTES;
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;

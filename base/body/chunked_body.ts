@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Progress } from "./body.ts";
 import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
 import { type BodyInput, type ByteSink, openSource } from "./byte_io.ts";
 import { decodeText } from "../bytes.ts";
@@ -11,11 +12,8 @@ import type { Chunk } from "../wire/chunk.ts";
 import { ChunkedReader, Collector } from "./readers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
-/** Whether the last chunk of a body has been read; `null` for a body of another class. */
-export let isChunkedBodyConsumed: (body: object) => boolean | null;
-
-/** How many bytes of a body's data have been read; `null` for a body of another class. */
-export let chunkedBytesRead: (body: object) => number | null;
+/** How far a body has been read, in bytes of data; `null` for a body of another class. */
+export let chunkedProgress: (body: object) => Progress | null;
 
 /**
  * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any other
@@ -208,8 +206,10 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
 
   static {
     const { writeTo } = ChunkedBody.prototype;
-    isChunkedBodyConsumed = (body) => #state in body ? body.#state.isConsumed : null;
-    chunkedBytesRead = (body) => #state in body ? body.#reader.dataBytes : null;
+    chunkedProgress = (body) => {
+      if (!(#state in body)) return null;
+      return { bytes: body.#reader.dataBytes, isConsumed: body.#state.isConsumed };
+    };
     writeTrustedChunks = (body, sink) =>
       #state in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
   }

@@ -28,37 +28,19 @@ export function sourceFor(
   const isOurs = used === ours ||
     Object.prototype.isPrototypeOf.call(ours.prototype, used.prototype as object);
   if (isOurs) return source;
-  return new ForeignSource(
-    source,
-    framing === "chunked" ? encodedBytes(source) : bytesOfLength(source, framing),
-  );
+  const reader = framing === "chunked" ? encodedReader(source) : new LengthReader(source, framing);
+  return new ForeignSource(source, reader);
 }
 
-/** What a foreign body may read. */
-interface OwnBytes {
-  /** True once all has been read. */
-  readonly isDone: boolean;
-  /** Reads at least one byte. */
-  read(into: Uint8Array): Promise<number>;
-}
+/** Reads at least one byte, unless none is left; `done` once none is. */
+type Reader = Pick<LengthReader, "done" | "read">;
 
-/** The bytes of a body of known length. */
-function bytesOfLength(source: BodySource, contentLength: number): OwnBytes {
-  const reader = new LengthReader(source, contentLength);
-  return {
-    get isDone() {
-      return reader.remaining === 0;
-    },
-    read: (into) => reader.read(into),
-  };
-}
-
-/** The encoded chunks of a body, checked. */
-function encodedBytes(source: BodySource): OwnBytes {
+/** Reads the encoded chunks of a body, checked. */
+function encodedReader(source: BodySource): Reader {
   const reader = new ChunkedReader(source);
   let encoded: Uint8Array = EMPTY;
   return {
-    get isDone() {
+    get done() {
       return reader.done && encoded.length === 0;
     },
     async read(into) {
@@ -71,27 +53,29 @@ function encodedBytes(source: BodySource): OwnBytes {
   };
 }
 
-/** Allows one read at a time of those bytes and no others, and then gives the end. */
+/** Allows one read at a time of the bytes of a body and no others, and then gives the end. */
 class ForeignSource implements ByteSource {
   readonly #source: BodySource;
-  readonly #bytes: OwnBytes;
+  readonly #reader: Reader;
   #reading = false;
 
-  constructor(source: BodySource, bytes: OwnBytes) {
+  constructor(source: BodySource, reader: Reader) {
     this.#source = source;
-    this.#bytes = bytes;
+    this.#reader = reader;
   }
 
   async read(into: Uint8Array): Promise<number | null> {
+    const reader = this.#reader;
     if (this.#reading) {
       throw new BodyError("the body reads again before its last read has ended; await each read");
     }
-    if (this.#bytes.isDone) return null;
+    if (reader.done) return null;
     this.#reading = true;
     try {
-      const count = await this.#bytes.read(into);
-      if (this.#bytes.isDone) this.#source.consumed();
-      return count;
+      const count = await reader.read(into);
+      if (!reader.done) return count;
+      this.#source.consumed();
+      return count === 0 ? null : count;
     } catch (error) {
       this.#source.failed(error);
       throw error;

@@ -119,7 +119,7 @@ export class ChunkedReader {
       const inData = scanner.phase === "data";
       const end = inData ? Math.min(reader.end, start + into.length - count) : reader.end;
       const next = scanner.advance(reader.bytes, start, end);
-      if (next >= 0) {
+      if (next !== -1) {
         reader.start = next;
         if (!inData) continue;
         into.set(reader.bytes.subarray(start, next), count);
@@ -171,7 +171,7 @@ export class ChunkedReader {
     for (;;) {
       const { phase } = scanner;
       const next = scanner.advance(bytes, at, end);
-      if (next < 0) return at;
+      if (next === -1) return at;
       if (phase === "line") lowerSize(bytes, at, next);
       at = next;
     }
@@ -181,7 +181,7 @@ export class ChunkedReader {
   async #nextFraming(): Promise<void> {
     const reader = this.#reader;
     let next;
-    while ((next = this.#scanner.advance(reader.bytes, reader.start, reader.end)) < 0) {
+    while ((next = this.#scanner.advance(reader.bytes, reader.start, reader.end)) === -1) {
       await this.#fill();
     }
     reader.start = next;

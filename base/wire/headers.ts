@@ -1,6 +1,16 @@
 /**
  * Header lines: the rules, parsing, and formatting, which refuses what a reader would reject.
  *
+ * The rules, in the order in which they are applied to a line that arrives (RFC 9112 §5):
+ *
+ * 1. A name of 1 to 32 letters, digits and `-`, in any case, and exactly `: ` after it.
+ * 2. A value of one or more allowed bytes, up to CR LF: no space is trimmed, and no line is folded.
+ * 3. Each name once: of two, one reader may take the first and another the last (RFC 9110 §5.3).
+ * 4. Four headers have a meaning here, and values of one form each: {@linkcode SPECIAL}.
+ * 5. Some of the four exclude each other, or have no place in a message: {@linkcode checkTogether}.
+ *
+ * What makes this fast stands at the end: a cache of names, and one of sets of names.
+ *
  * @module
  */
 
@@ -36,101 +46,86 @@ export type HeaderContext = "request" | "request without body" | "response" | "a
  */
 export type Framing = number | "chunked" | null;
 
-/** What the headers of a message may hold, if they have a meaning here: one rule for each. */
+// ───────────────────────── the four headers with a meaning
+
+/** One of the four. */
 interface SpecialHeader {
   /** Its bit in the set of those that are present. */
   readonly bit: number;
   /** Reads a value; its bytes have been checked. */
   parse(value: string): HeaderDict[string];
-  /**
-   * Formats a value.
-   *
-   * @param item What errors call it.
-   */
-  format(value: unknown, item: () => string): unknown;
+  /** Formats a value; `item` is what errors call it. */
+  format(value: unknown, item: () => string): string;
 }
 
 const CONTENT_LENGTH = 1, TRANSFER_ENCODING = 2, RANGE = 4, CONTENT_RANGE = 8;
 const FRAMING = CONTENT_LENGTH | TRANSFER_ENCODING;
 
-const SPECIAL: Readonly<Record<string, SpecialHeader>> = Object.assign(
-  Object.create(null),
-  {
-    // RFC 9110 §8.6: one number, once, in the one spelling it has: two readers can't see two lengths.
-    "content-length": {
-      bit: CONTENT_LENGTH,
-      parse(value) {
-        const length = parseDecimal(value);
-        if (length >= 0) return length;
-        throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
-      },
-      format(value, item) {
-        checkLength(value, item);
-        return String(value);
-      },
+const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeader>([
+  // RFC 9110 §8.6: one number, once, in the one spelling it has: two readers can't see two lengths.
+  ["content-length", {
+    bit: CONTENT_LENGTH,
+    parse(value) {
+      const length = parseDecimal(value);
+      if (length >= 0) return length;
+      throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
     },
-    // RFC 9112 §6.1: chunked, and no other coding before it.
-    "transfer-encoding": {
-      bit: TRANSFER_ENCODING,
-      parse(value) {
-        if (value === "chunked") return value;
-        throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
-      },
-      format(value, item) {
-        if (typeof value !== "string" || value === "chunked") return value;
-        throw new RangeError(`${item()}: must be "chunked"; got ${quote(value)}`);
-      },
+    format(value, item) {
+      if (!Number.isSafeInteger(value) || value as number < 0) {
+        checkInteger(item(), value, 0, MAX_LENGTH);
+      }
+      return String(value);
     },
-    // RFC 9110 §14.2: one range of bytes, both ends given.
-    "range": {
-      bit: RANGE,
-      parse: parseRange,
-      format(value, item) {
-        if (isRange(value)) return formatParsed(parseRange, value, item);
-        throw wrongType(item(), "a Range", value);
-      },
+  }],
+  // RFC 9112 §6.1: chunked, and no other coding before it.
+  ["transfer-encoding", {
+    bit: TRANSFER_ENCODING,
+    parse(value) {
+      if (value === "chunked") return value;
+      throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
     },
-    // RFC 9110 §14.4: the same, with the total.
-    "content-range": {
-      bit: CONTENT_RANGE,
-      parse: parseContentRange,
-      format(value, item) {
-        if (isContentRange(value)) return formatParsed(parseContentRange, value, item);
-        throw wrongType(item(), "a ContentRange", value);
-      },
+    format(value, item) {
+      if (value === "chunked") return value;
+      checkString(item(), value);
+      throw new RangeError(`${item()}: must be "chunked"; got ${quote(value)}`);
     },
-  } satisfies Record<string, SpecialHeader>,
-);
+  }],
+  // RFC 9110 §14.2: one range of bytes, both ends given.
+  ["range", { bit: RANGE, parse: parseRange, format: formatRange(isRange, "a Range", parseRange) }],
+  // RFC 9110 §14.4: the same, with the total.
+  ["content-range", {
+    bit: CONTENT_RANGE,
+    parse: parseContentRange,
+    format: formatRange(isContentRange, "a ContentRange", parseContentRange),
+  }],
+]);
 
-function checkLength(value: unknown, item: () => string): void {
-  if (Number.isSafeInteger(value) && value as number >= 0 && !Object.is(value, -0)) return;
-  checkInteger(item(), value, 0, MAX_LENGTH);
-  throw new RangeError(`${item()}: must be an integer from 0 to ${MAX_LENGTH}; got -0`);
-}
-
-/** Formats a range from a parse of itself: an object that only claims to be a range can't send more. */
-function formatParsed(
-  parse: (value: string) => Range | ContentRange,
-  range: unknown,
-  item: () => string,
-): string {
-  const text = String(range);
-  try {
-    return String(parse(text));
-  } catch (error) {
-    throw new RangeError(`${item()}: ${(error as Error).message}`);
-  }
+/** Formats ranges from a parse of themselves: an object that only claims to be a range can't send more. */
+function formatRange(
+  isOne: (value: unknown) => boolean,
+  wanted: string,
+  parse: (text: string) => Range | ContentRange,
+): SpecialHeader["format"] {
+  return (value, item) => {
+    if (!isOne(value)) throw wrongType(item(), wanted, value);
+    const text = String(value);
+    try {
+      return String(parse(text));
+    } catch (error) {
+      throw new RangeError(`${item()}: ${(error as Error).message}`);
+    }
+  };
 }
 
 /** True for the four headers that describe one message: its body, or a range of it. */
 export function isSpecial(name: string): boolean {
-  return SPECIAL[name] !== undefined;
+  return SPECIAL.has(name);
 }
 
 /**
- * Which headers exclude each other, and which are not allowed in this message.
+ * Which of the four exclude each other, and which have no place in this message.
  *
- * @param present Which of the four headers are present, as a set of bits.
+ * @param present Which of them are present, as a set of bits.
  * @returns The rule that is broken, as an error; `null` if none is.
  */
 function checkTogether(present: number, context: HeaderContext): ProtocolError | null {
@@ -143,9 +138,7 @@ function checkTogether(present: number, context: HeaderContext): ProtocolError |
     return conflict("range and a header of a message with content");
   }
   if (context === "any") return null;
-  if (context === "response") {
-    return present & RANGE ? forbidden("range", "a response") : null;
-  }
+  if (context === "response") return present & RANGE ? forbidden("range", "a response") : null;
   if (present & CONTENT_RANGE) return forbidden("content-range", "a request");
   if (present & FRAMING && context === "request without body") {
     const name = present & CONTENT_LENGTH ? "content-length" : "transfer-encoding";
@@ -179,22 +172,14 @@ const NONE: readonly string[] = [];
 
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
 
-/** What a block of header lines says. */
-export interface ParsedHeaders {
-  /** By lower-case name, without a prototype. */
-  readonly headers: HeaderDict;
-  /** How the end of the body would be determined. */
-  readonly framing: Framing;
-}
-
 /**
  * Parses header lines up to the empty line that ends them.
  *
  * @param bytes Contains the lines and the empty line, CR LF, that ends them.
  * @param start Where the first line starts.
- * @param text The preamble decoded: its first character is `bytes[textOffset]`.
- * @param textOffset What to subtract from a position in `bytes` to get one in `text`.
  * @param end The position after the empty line.
+ * @param text The preamble decoded: its first character is `bytes[textOffset]`.
+ * @returns The headers by lower-case name, without a prototype; and the framing that they announce.
  */
 export function parseHeaderLines(
   bytes: Uint8Array,
@@ -203,32 +188,29 @@ export function parseHeaderLines(
   text: string,
   textOffset: number,
   context: HeaderContext,
-): ParsedHeaders {
+): { readonly headers: HeaderDict; readonly framing: Framing } {
   const headers = newHeaderDict();
   let framing: Framing = null;
   let present = 0;
   let at = start;
   while (bytes[at] !== CR) {
-    // A name and exactly ": " (RFC 9112 §5), in any case; nothing else separates it from its value.
     const header = readName(bytes, at);
-    if (header === null) throw badLine(bytes, at, end);
+    if (header === null) throw badName(lineAt(bytes, at, end));
+    const { name, special } = header;
 
-    // A value of one or more allowed bytes, up to CR LF: no space is trimmed, and no line is folded.
     const valueStart = at + header.bytes.length;
     let valueEnd = valueStart;
     while (VALUE[bytes[valueEnd]!] === 1) valueEnd++;
     if (valueEnd === valueStart || bytes[valueEnd] !== CR || bytes[valueEnd + 1] !== LF) {
-      throw badLine(bytes, at, end);
+      const shown = quoteValue(name, lineAt(bytes, valueStart, end));
+      throw new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${shown}`);
     }
     const value = text.substring(valueStart - textOffset, valueEnd - textOffset);
 
-    // Each name once: of two, one reader may take the first and another the last (RFC 9110 §5.3).
-    const { name, special } = header;
     if (headers[name] !== undefined) {
       throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
     }
 
-    // Four headers have a meaning here, and a value of their own.
     if (special === null) {
       headers[name] = value;
     } else {
@@ -239,7 +221,7 @@ export function parseHeaderLines(
     at = valueEnd + 2;
   }
   // The empty line is the end, and nothing but the end is an empty line.
-  if (at !== end - 2 || bytes[at + 1] !== LF) throw badLine(bytes, at, end);
+  if (at !== end - 2 || bytes[at + 1] !== LF) throw badName(lineAt(bytes, at, end));
 
   if (present !== 0) {
     const error = checkTogether(present, context);
@@ -248,88 +230,30 @@ export function parseHeaderLines(
   return { headers, framing };
 }
 
-/** Finds the wrong part of a line that is known to be wrong. */
-function badLine(bytes: Uint8Array, start: number, end: number): ProtocolError {
+/** The rest of a line, for an error. */
+function lineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
   let stop = start;
-  while (stop < end - 2 && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;
-  const line = bytes.subarray(start, stop);
-  let colon = 0;
-  while (colon < line.length && !(line[colon] === COLON && line[colon + 1] === SPACE)) colon++;
-  if (colon === line.length) {
-    return new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quoteLine(line)}`);
-  }
-  const name = line.subarray(0, colon);
-  if (
-    name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || name.some((byte) => !NAME[byte])
-  ) {
-    return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${quoteLine(name)}`);
-  }
-  const value = line.subarray(colon + 2);
-  const shown = quoteValue(decodeAscii(name), value);
-  return new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${shown}`);
+  // mutant `<` → `<=`: there is a CR LF before the end
+  while (stop < end && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;
+  return bytes.subarray(start, stop);
 }
 
-/** A name as it arrived, and what it means. */
-interface KnownName {
-  /** Its bytes, with the colon and the space. */
-  readonly bytes: Uint8Array;
-  /** In lower case. */
-  readonly name: string;
-  readonly special: SpecialHeader | null;
-}
-
-// Names repeat from message to message: a name that was seen before is compared byte by byte with the
-// one in its slot, and needs no new string. A miss overwrites the slot, so a peer that keeps sending new
-// names costs time but no memory.
-const KNOWN_NAME_SLOTS = 512;
-const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS).fill({
-  // Longer than any name, so it matches none.
-  // mutant `3` → `4`: an entry of a cache that must match nothing is longer than any name
-  bytes: new Uint8Array(MAX_HEADER_NAME_BYTES + 3),
-  name: "",
-  special: null,
-});
-
-/** Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is none. */
-function readName(bytes: Uint8Array, start: number): KnownName | null {
-  let i = start;
-  while (NAME[bytes[i]!] === 1) i++;
-  const length = i - start;
-  if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
-  if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
-  // mutant `-` → `+`: it is a hash for a cache
-  // mutant `31` → `32`: it is a hash for a cache
-  const slot = (bytes[start]! * 7 + bytes[i - 1]! * 31 + bytes[(start + i) >> 1]! * 3 +
-    length * 13) & (KNOWN_NAME_SLOTS - 1);
-  const known = knownNames[slot]!;
-  // mutant `+` → `-`: it is a cache: a name that is not found is parsed
-  if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
-  const name = String.fromCharCode(...bytes.subarray(start, i)).toLowerCase();
-  return knownNames[slot] = {
-    bytes: bytes.slice(start, i + 2),
-    name,
-    special: SPECIAL[name] ?? null,
-  };
-}
-
-// The native code of Object.setPrototypeOf has left the processor's caches by the time of the next message, and
-// is several times slower then. So objects are made many at a time; each is used once.
-const STOCK = 64;
-const blanks: HeaderDict[] = [];
-
-/** A new object without a prototype. It is a fast one; Object.create(null) would be in dictionary mode. */
-function newHeaderDict(): HeaderDict {
-  if (blanks.length === 0) {
-    while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));
-  }
-  return blanks.pop()!;
+/** The error for a line that doesn't begin with a name, a colon and a space. */
+function badName(line: Uint8Array): ProtocolError {
+  const colon = line.findIndex((byte, i) => byte === COLON && line[i + 1] === SPACE);
+  return colon < 0
+    ? new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quoteLine(line)}`)
+    : new ProtocolError(
+      "BAD_HEADER_NAME",
+      `bad header name: ${quoteLine(line.subarray(0, colon))}`,
+    );
 }
 
 // ───────────────────────── formatting
 
 /** Throws a `TypeError` unless the value is a dictionary of headers. */
 export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
-  if (typeof headers === "object" && headers !== null) {
+  if (headers !== null && headers !== undefined) {
     const prototype = Object.getPrototypeOf(headers);
     if (prototype === null || prototype === Object.prototype) return;
   }
@@ -353,79 +277,23 @@ const OPTIONS: readonly string[] = ["host", "authorization"];
  */
 export function checkBaseHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
-  let size = 0;
-  for (const [name, value] of Object.entries(headers)) {
-    const { bytes, special } = makeLine(name, 0, "headers");
+  for (const name of Object.keys(headers)) {
     if (OPTIONS.includes(name)) {
       throw new RangeError(`headers["${name}"]: must be given as the option ${name}`);
     }
-    if (special !== null) {
+    if (isSpecial(name)) {
       throw new RangeError(
         `headers["${name}"]: is for one message, and can't be sent with every request`,
       );
     }
-    const room = new Uint8Array(typeof value === "string" ? value.length + 2 : 0);
-    const end = writeValue(room, 0, value);
-    if (end < 0) throw badValue("headers", name, value);
-    size += bytes.length + end;
   }
+  const room = new Uint8Array(MAX_PREAMBLE_BYTES);
+  const size = formatHeaderLines(room, 0, headers, null, undefined, "any");
   if (size > MAX_PREAMBLE_BYTES) {
     throw new RangeError(
       `headers: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
     );
   }
-}
-
-/** A header line to be written, without its value. */
-interface Line {
-  readonly name: string;
-  /** The bytes of the name, with the colon and the space. */
-  readonly bytes: Uint8Array;
-  readonly special: SpecialHeader | null;
-  /** The index of its name, in the order in which the names were given. */
-  readonly index: number;
-}
-
-/** What is known about one set of names. */
-interface Plan {
-  readonly names: readonly string[];
-  /** By name in byte order. */
-  readonly lines: readonly Line[];
-}
-
-// An app sends the same few sets of names again and again: comparing them with the previous set is faster
-// than checking and sorting them.
-const PLAN_SLOTS = 64;
-const plans = new Array<Plan | undefined>(PLAN_SLOTS).fill(undefined);
-
-function planFor(names: readonly string[], label: string): readonly Line[] {
-  const count = names.length;
-  // Both ends may be in one program, each with its own set of as many names.
-  const ends = count === 0 ? 0 : names[0]!.length * 7 + names[count - 1]!.length * 11;
-  const slot = (count + ends) & (PLAN_SLOTS - 1);
-  const plan = plans[slot];
-  if (plan !== undefined && plan.names.length === count) {
-    let i = 0;
-    // mutant `i < count && names[i] === plan.names[i]` → `false`: it is a cache: a plan that is not found is made
-    while (i < count && names[i] === plan.names[i]) i++;
-    if (i === count) return plan.lines;
-  }
-  const lines = names.map((name, index) => makeLine(name, index, label))
-    .sort((a, b) => a.name < b.name ? -1 : 1);
-  // mutant `count < PLAN_SLOTS` → `true`: it keeps a cache from being replaced too often
-  if (count < PLAN_SLOTS) plans[slot] = { names, lines };
-  return lines;
-}
-
-function makeLine(name: string, index: number, label: string): Line {
-  if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
-    throw new RangeError(
-      `${itemLabel(label, name)}: the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
-        "characters a-z, 0-9 and -",
-    );
-  }
-  const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
-  return { name, bytes, special: SPECIAL[name] ?? null, index };
 }
 
 /**
@@ -456,9 +324,17 @@ export function formatHeaderLines(
     names.push(name);
     values.push(headers[name]);
   }
-  if (base !== null) putOver(base, names, values);
-  addFraming(framing, names, values);
-  const lines = planFor(names, label);
+  if (base !== null) {
+    for (const name of Object.keys(base)) {
+      const index = names.indexOf(name);
+      values[index < 0 ? names.push(name) - 1 : index] = base[name];
+    }
+  }
+  if (framing !== null && framing !== undefined) {
+    const name = framing === "chunked" ? "transfer-encoding" : "content-length";
+    if (!names.includes(name)) values[names.push(name) - 1] = framing;
+  }
+  const lines = linesFor(names, label);
   let present = 0;
   for (let n = 0; n < lines.length; n++) {
     const { name, bytes, special, index } = lines[n]!;
@@ -466,8 +342,9 @@ export function formatHeaderLines(
     if (special !== null) {
       present |= special.bit;
       const item = () => itemLabel(label, name);
-      if (special.bit & FRAMING) checkFraming(special, value, framing, item);
-      value = special.format(value, item);
+      const formatted = special.format(value, item);
+      if (special.bit & FRAMING) checkFraming(value, framing, item);
+      value = formatted;
     }
     at = writeValue(into, writeBytes(into, at, bytes), value);
     if (at < 0) throw badValue(label, name, value);
@@ -479,25 +356,14 @@ export function formatHeaderLines(
   return at;
 }
 
-function putOver(base: HeaderDict, names: string[], values: unknown[]): void {
-  for (const name of Object.keys(base)) {
-    const index = names.indexOf(name);
-    if (index >= 0) {
-      values[index] = base[name];
-    } else {
-      names.push(name);
-      values.push(base[name]);
-    }
-  }
-}
-
-/** Adds the header that the body requires, unless the caller gave it. */
-function addFraming(framing: Framing | undefined, names: string[], values: unknown[]): void {
-  if (framing === null || framing === undefined) return;
-  const name = framing === "chunked" ? "transfer-encoding" : "content-length";
-  if (names.includes(name)) return;
-  names.push(name);
-  values.push(framing);
+/** A framing header from the caller must match the body. */
+function checkFraming(value: unknown, framing: Framing | undefined, item: () => string): void {
+  if (framing === undefined || value === framing) return;
+  const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
+  const wanted = framing === null
+    ? "be left out, as there is no body"
+    : `match the body, which ${body}, or be left out`;
+  throw new RangeError(`${item()}: must ${wanted}; got ${quote(String(value))}`);
 }
 
 /**
@@ -524,27 +390,119 @@ function badValue(label: string, name: string, value: unknown): Error {
   if (value === "") return new RangeError(`${item}: must have at least one character; got ""`);
   const bad = value.split("").find((character) => !allows(VALUE, character))!;
   return new RangeError(
-    `${item}: bad character ${quote(bad)} in ${
-      quoteValue(name, value)
-    }; must be letters and digits ` +
-      "of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: encodeURIComponent() " +
-      "turns any text into these",
+    `${item}: bad character ${quote(bad)} in ${quoteValue(name, value)}; must be letters and ` +
+      "digits of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: " +
+      "encodeURIComponent() turns any text into these",
   );
 }
 
-/** A framing header from the caller must match the body. */
-function checkFraming(
-  { bit }: SpecialHeader,
-  value: unknown,
-  framing: Framing | undefined,
-  item: () => string,
-): void {
-  if (framing === undefined || value === framing) return;
-  if (framing === null) throw new RangeError(`${item()}: must be left out, as there is no body`);
-  if (bit === CONTENT_LENGTH) checkInteger(item(), value, 0, MAX_LENGTH);
-  else checkString(item(), value);
-  const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
-  throw new RangeError(
-    `${item()}: must match the body, which ${body}, or be left out; got ${quote(String(value))}`,
-  );
+// ───────────────────────── what is known from earlier messages
+
+/** A name, and what it means. */
+interface KnownName {
+  /** In lower case. */
+  readonly name: string;
+  /** Its bytes as they arrived or will be sent, with the colon and the space. */
+  readonly bytes: Uint8Array;
+  readonly special: SpecialHeader | null;
+}
+
+// Names repeat from message to message: a name that was seen before is compared byte by byte with the
+// one in its slot, and needs no new string. A miss overwrites the slot, so a peer that keeps sending new
+// names costs time but no memory.
+const KNOWN_NAME_SLOTS = 512;
+const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS).fill({
+  // Longer than any name, so it matches none.
+  // mutant `3` → `4`: an entry of a cache that must match nothing is longer than any name
+  bytes: new Uint8Array(MAX_HEADER_NAME_BYTES + 3),
+  name: "",
+  special: null,
+});
+
+/** Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is none. */
+function readName(bytes: Uint8Array, start: number): KnownName | null {
+  let i = start;
+  while (NAME[bytes[i]!] === 1) i++;
+  const length = i - start;
+  if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
+  if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
+  // Of the usual names hardly two share a slot.
+  // mutant `+` → `-`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
+  const middle = (start + i) >> 1;
+  // mutant `-` → `+`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
+  // mutant `2` → `3`: it is a hash for a cache
+  // mutant `5` → `6`: it is a hash for a cache
+  const hash = bytes[start]! ^ bytes[i - 1]! << 2 ^ bytes[middle]! << 5 ^ length;
+  // mutant `1` → `2`: half of the slots would do, too
+  const slot = hash & (KNOWN_NAME_SLOTS - 1);
+  const known = knownNames[slot]!;
+  // mutant `+` → `-`: it is a cache: a name that is not found is parsed
+  if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
+  const name = decodeAscii(bytes.subarray(start, i)).toLowerCase();
+  return knownNames[slot] = {
+    name,
+    bytes: bytes.slice(start, i + 2),
+    special: SPECIAL.get(name) ?? null,
+  };
+}
+
+/** A name to be sent. */
+interface Line extends KnownName {
+  /** Its index, in the order in which the names were given. */
+  readonly index: number;
+}
+
+// An app sends the same few sets of names again and again: comparing them with the previous set is faster
+// than checking and sorting them.
+const SET_SLOTS = 64;
+const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] } | undefined>(
+  SET_SLOTS,
+).fill(undefined);
+
+/** The lines for these names, sorted by name in byte order. */
+function linesFor(names: readonly string[], label: string): readonly Line[] {
+  const count = names.length;
+  // Both ends may be in one program, each with its own set of as many names.
+  const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
+  const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
+  const known = knownSets[slot];
+  if (known !== undefined && known.names.length === count) {
+    let i = 0;
+    // mutant `i < count && names[i] === known.names[i]` → `false`: it is a cache: a set that is not found is made
+    while (i < count && names[i] === known.names[i]) i++;
+    if (i === count) return known.lines;
+  }
+  const lines = names.map((name, index) => makeLine(name, index, label))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
+  // mutant `count < SET_SLOTS` → `true`: it keeps a cache from being replaced too often
+  // mutant `count < SET_SLOTS` → `false`: it is a cache
+  // mutant `knownSets[slot] = { names, lines };` → `;`: it is a cache
+  if (count < SET_SLOTS) knownSets[slot] = { names, lines };
+  return lines;
+}
+
+function makeLine(name: string, index: number, label: string): Line {
+  if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
+    throw new RangeError(
+      `${itemLabel(label, name)}: the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
+        "characters a-z, 0-9 and -",
+    );
+  }
+  const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
+  return { name, bytes, special: SPECIAL.get(name) ?? null, index };
+}
+
+// The native code of Object.setPrototypeOf has left the processor's caches by the time of the next message, and
+// is several times slower then. So objects are made many at a time; each is used once.
+const STOCK = 64;
+const blanks: HeaderDict[] = [];
+
+/** A new object without a prototype. It is a fast one; Object.create(null) would be in dictionary mode. */
+function newHeaderDict(): HeaderDict {
+  if (blanks.length === 0) {
+    while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));
+  }
+  return blanks.pop()!;
 }

@@ -250,15 +250,16 @@ export function checkMethod(method: Method, label = "method"): void {
 }
 
 /** Checks a status that a caller wants to send: an integer from `least` to 599. */
-export function checkStatus(status: number, least = 100, label = "status"): void {
-  checkInteger(label, status, least, 599);
+export function checkStatus(status: number, least: number, owner: string): void {
+  if (Number.isInteger(status) && status >= least && status <= 599) return;
+  checkInteger(`${owner}status`, status, least, 599);
 }
 
-function checkReason(reason: string, label: string): void {
-  checkString(label, reason);
-  if (reason.length >= 2 && allows(REASON, reason)) return;
+function checkReason(reason: string, owner: string): void {
+  if (typeof reason === "string" && reason.length >= 2 && allows(REASON, reason)) return;
+  checkString(`${owner}reason`, reason);
   throw new RangeError(
-    `${label}: must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
+    `${owner}reason: must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
   );
 }
 
@@ -290,34 +291,23 @@ export function formatRequestPreamble(
   return finish(into, formatHeaderLines(into, at, headers, base, framing, context, label), label);
 }
 
-/** What errors call the parts of a response. */
-export interface ResponseLabels {
-  readonly status: string;
-  readonly reason: string;
-  readonly headers: string;
-  readonly body: string;
-}
-
-/** The names of the parts themselves. */
-export const RESPONSE_LABELS: ResponseLabels = Object.freeze({
-  status: "status",
-  reason: "reason",
-  headers: "headers",
-  body: "body",
-});
-
-/** Writes a response preamble, as {@linkcode formatRequestPreamble} does. */
+/**
+ * Writes a response preamble, as {@linkcode formatRequestPreamble} does.
+ *
+ * @param owner What errors put before the names of the parts: `"response."`.
+ */
 export function formatResponsePreamble(
   into: Uint8Array,
   status: number,
   reason: string,
   headers: HeaderDict,
   framing: Framing | undefined,
-  labels: ResponseLabels = RESPONSE_LABELS,
+  owner = "",
 ): number {
-  checkStatus(status, 100, labels.status);
-  checkReason(reason, labels.reason);
-  checkHeaderDict(headers, labels.headers);
+  const label = owner === "" ? "headers" : `${owner}headers`;
+  checkStatus(status, 100, owner);
+  checkReason(reason, owner);
+  checkHeaderDict(headers, label);
   let at = writeBytes(into, 0, STATUS_LINE_START);
   into[at++] = 0x30 + Math.floor(status / 100);
   into[at++] = 0x30 + Math.floor(status / 10) % 10;
@@ -326,7 +316,6 @@ export function formatResponsePreamble(
   at = writeAscii(into, at, reason);
   into[at++] = CR;
   into[at++] = LF;
-  const label = labels.headers;
   return finish(
     into,
     formatHeaderLines(into, at, headers, null, framing, "response", label),
@@ -335,6 +324,7 @@ export function formatResponsePreamble(
 }
 
 function writeAscii(into: Uint8Array, at: number, text: string): number {
+  // mutant `<` → `<=`: the next part is written over what this writes too much
   for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
   return at + text.length;
 }

@@ -26,10 +26,11 @@ const ONE_SPELLING = "each path has one spelling";
 /** Splits and checks a URI; throws a {@linkcode ProtocolError} if it is invalid. */
 export function parseUri(uri: string): UriParts {
   // Fast path for the most common target.
+  // mutant `uri === "/"` → `false`: the long way leads there, too
   if (uri === "/") return { path: [], query: null };
   if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it must begin with "/"');
   const mark = uri.indexOf("?");
-  const end = mark < 0 ? uri.length : mark;
+  const end = mark === -1 ? uri.length : mark;
   const path: string[] = [];
   let start = 1;
   for (let i = 1; i <= end; i++) {
@@ -48,8 +49,7 @@ export function parseUri(uri: string): UriParts {
     }
   }
   if (end === 1) path.pop();
-  // mutant `<` → `<=`: a URI begins with a slash, so the question mark is never first
-  if (mark < 0) return { path, query: null };
+  if (mark === -1) return { path, query: null };
   const query = uri.substring(mark + 1);
   if (!allows(QUERY, query)) {
     throw allows(URI, query)

@@ -548,20 +548,6 @@ Deno.test("a request whose client has left is not repeated, and is not a bad gat
   assertEquals(warnings, []);
 });
 
-Deno.test("a client that leaves during a paused download causes no logged error", async () => {
-  await using through = await connectThrough();
-  await through.near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await through.upstream.accept();
-  await far.readPreamble();
-  await far.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhello");
-  await through.near.readUntil("hello");
-  await through.near.closeWrite();
-  assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
-  await through.near.readToEnd();
-  await through.proxy.logger.waitFor("debug");
-  assertEquals(through.proxy.logger.at("error"), []);
-});
-
 Deno.test("a client that leaves while the upstream is being connected ends its session", async () => {
   await using pki = await TempPKI.create();
   // It accepts, and never answers the handshake.

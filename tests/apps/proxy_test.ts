@@ -1,6 +1,6 @@
 /** ProxyApp: what it passes on, and which headers. */
 import { type App, ProxyApp } from "@degu/degu";
-import { type Address, type Chunk, ChunkedBodyIter, Range } from "@degu/degu/base";
+import { type Address, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { formatChunk, formatRequest, formatResponse, TempPKI } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
@@ -158,18 +158,6 @@ Deno.test("the client's base headers replace those of the request", async () => 
     });
     assertEquals({ ...response.headers }, { host, authorization });
   }
-});
-
-Deno.test("a range is forwarded as a Range, and its response as a ContentRange", async () => {
-  await using upstream = serve(({ headers: { range } }) => {
-    assert(range instanceof Range);
-    return [206, "Partial Content", { "content-range": range.contentRange(10) }, latin1("cde")];
-  });
-  await using proxy = serveProxy(upstream.address);
-  using conn = await proxy.makeClient().connect();
-  const response = await conn.getRange("/", {}, 2, 5);
-  assertEquals(String(response.headers["content-range"]), "bytes 2-4/10");
-  assertEquals(await response.body?.text(), "cde");
 });
 
 Deno.test("five proxies in a row preserve every chunk, its extension, and every byte", async () => {

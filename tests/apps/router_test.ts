@@ -4,12 +4,13 @@ import {
   type App,
   type AppFunction,
   type AppMap,
+  type AppObject,
   MethodFilter,
   ProxyApp,
   Router,
   Validator,
 } from "@degu/degu";
-import type { HeaderDict, Method, ResponseTuple } from "@degu/degu/base";
+import { type HeaderDict, type Method, Response, type ResponseTuple } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq, mkuri } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
@@ -23,14 +24,7 @@ import {
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { allowedBytes, latin1 } from "@degu/testing/wire_grammar.ts";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
 /** An app that tells its name and what it has seen of the request. */
@@ -123,39 +117,6 @@ Deno.test("Router finds the same app as a walk through the maps", async () => {
     }),
     { numRuns: 300 },
   );
-});
-
-Deno.test("Router passes on what the app returns or throws unchanged", async () => {
-  const response: ResponseTuple = [200, "OK", { a: "b" }, new Uint8Array(3)];
-  const failure = new Error("an app's error");
-  const router = new Router(
-    new Map<string, App>([
-      ["good", () => response],
-      ["later", () => Promise.resolve(response)],
-      ["bad", () => Promise.reject(failure)],
-    ]),
-  );
-  const call = async (uri: string) => await router.handle(mkreq("GET", uri), makeSession(), api);
-  assertStrictEquals(await call("/good"), response);
-  assertStrictEquals(await call("/later"), response);
-  assertStrictEquals(await assertRejects(() => call("/bad")), failure);
-});
-
-Deno.test("Router passes on its arguments, and calls the methods of objects on them", async () => {
-  const request = mkreq("GET", "/foo");
-  const session = makeSession();
-  const app = {
-    status: 201,
-    handle(...args: Parameters<AppFunction>): ResponseTuple {
-      assertEquals(args.length, 3);
-      assertStrictEquals(args[0], request);
-      assertStrictEquals(args[1], session);
-      assertStrictEquals(args[2], api);
-      return [this.status, "Created", {}, null];
-    },
-  };
-  const [status] = await new Router(new Map([["foo", app]])).handle(request, session, api);
-  assertEquals(status, 201);
 });
 
 /** Maps inside of each other, an app in the last. */
@@ -295,18 +256,6 @@ Deno.test("Router refuses a peer as soon as one app does not return exactly true
   }
 });
 
-Deno.test("Router passes on session and socket, and calls onConnect on its object", async () => {
-  const session = makeSession();
-  const app = {
-    allowed: session,
-    handle: named("app"),
-    onConnect(...args: unknown[]): boolean {
-      return args[0] === this.allowed && args[1] === deadSocket && args.length === 2;
-    },
-  };
-  assertStrictEquals(await new Router(new Map([["a", app]])).onConnect(session, deadSocket), true);
-});
-
 Deno.test("Router inside of a Router and on a server: routes, and vetoes", async () => {
   let open = true;
   const guarded: App = { handle: named("guarded"), onConnect: () => open };
@@ -347,16 +296,6 @@ Deno.test("AllowedMethods lists the methods that it allows, each once", () => {
   assertEquals(new AllowedMethods().methods, []);
 });
 
-Deno.test("AllowedMethods wraps any number of apps", async () => {
-  const readOnly = new AllowedMethods("GET");
-  const filters = [readOnly.wrap(app), readOnly.wrap({ handle: app })];
-  for (const filter of filters) {
-    assertInstanceOf(filter, MethodFilter);
-    const [status] = await filter.handle(mkreq("GET", "/"), makeSession(), api);
-    assertEquals(status, 200);
-  }
-});
-
 Deno.test("AllowedMethods and MethodFilter refuse invalid methods", () => {
   for (const method of [undefined, null, 5, {}, ["GET"], Symbol("GET")]) {
     assertTypeError(() => constructWith(AllowedMethods, "GET", method), Deno.inspect(method));
@@ -378,45 +317,55 @@ Deno.test("AllowedMethods wraps only apps", () => {
   assertTypeError(() => callWith(wrap.bind(readOnly), object), "onConnect that is no function");
 });
 
-Deno.test("MethodFilter passes on arguments, response and error unchanged", async () => {
-  const request = mkreq("GET", "/");
-  const session = makeSession();
-  const response: ResponseTuple = [200, "OK", {}, new Uint8Array(1)];
-  const failure = new Error("an app's error");
-  const object = {
-    response,
-    handle(...args: Parameters<AppFunction>): ResponseTuple {
-      assertEquals(args.length, 3);
-      assertStrictEquals(args[0], request);
-      assertStrictEquals(args[1], session);
-      assertStrictEquals(args[2], api);
-      return this.response;
-    },
-  };
-  const gets = new AllowedMethods("GET");
-  assertStrictEquals(await gets.wrap(object).handle(request, session, api), response);
-  const failing = gets.wrap(() => Promise.reject(failure));
-  const error = await assertRejects(async () => await failing.handle(request, session, api));
-  assertStrictEquals(error, failure);
-});
+/** What stands between a server and an app. */
+const middlewares: Record<string, (app: App) => AppObject> = {
+  Router: (app) => new Router(new Map([["foo", app]])),
+  MethodFilter: (app) => new AllowedMethods("GET").wrap(app),
+  Validator: (app) => new Validator(app),
+};
 
-Deno.test("MethodFilter asks its app whether a peer may connect", async () => {
-  const session = makeSession();
-  const gets = new AllowedMethods("GET");
-  assertStrictEquals(await gets.wrap(app).onConnect(session, deadSocket), true);
-  for (const says of [true, false]) {
-    const object = {
-      says,
-      handle: app,
-      onConnect(...args: unknown[]): boolean {
-        assertStrictEquals(args[0], session);
-        assertStrictEquals(args[1], deadSocket);
-        return this.says;
-      },
-    };
-    assertStrictEquals(await gets.wrap(object).onConnect(session, deadSocket), says);
-  }
-});
+for (const [name, wrap] of Object.entries(middlewares)) {
+  Deno.test(`${name} passes on arguments, responses and errors, and asks its app whether a peer may connect`, async () => {
+    const request = () => mkreq("GET", "/foo?bar");
+    const session = makeSession();
+    const failure = new Error("an app's error");
+    const responses: (ResponseTuple | Response)[] = [
+      [200, "OK", { a: "b" }, new Uint8Array(3)],
+      new Response(200, "OK", { hello: "world" }, null),
+    ];
+    for (const response of responses) {
+      for (const says of [true, false]) {
+        for (const answer of [response, Promise.resolve(response)]) {
+          const app = {
+            answer,
+            says,
+            seen: [] as unknown[][],
+            handle(...args: Parameters<AppFunction>) {
+              this.seen.push(args);
+              return this.answer;
+            },
+            onConnect(...args: unknown[]) {
+              this.seen.push(args);
+              return answer === response ? this.says : Promise.resolve(this.says);
+            },
+          };
+          const asked = request();
+          const wrapped = wrap(app);
+          assertStrictEquals(await wrapped.onConnect!(session, deadSocket), says);
+          assertStrictEquals(await wrapped.handle(asked, session, api), response);
+          assertEquals(app.seen.map(({ length }) => length), [2, 3]);
+          const [connected, handled] = app.seen;
+          [session, deadSocket].forEach((arg, i) => assertStrictEquals(connected![i], arg));
+          [asked, session, api].forEach((arg, i) => assertStrictEquals(handled![i], arg));
+        }
+      }
+    }
+    const failing = wrap(() => Promise.reject(failure));
+    const failed = Promise.resolve().then(() => failing.handle(request(), session, api));
+    assertStrictEquals(await failed.catch((error) => error), failure);
+    assertStrictEquals(await failing.onConnect!(session, deadSocket), true);
+  });
+}
 
 Deno.test("a 405 to an upload leaves the body unread and ends the session", async () => {
   await using serving = serve(new AllowedMethods("GET").wrap(app));

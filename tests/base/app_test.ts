@@ -17,20 +17,14 @@ import {
 import { Client, SSLClient } from "@degu/degu/client";
 import { mkreq, parseResponse, TempPKI } from "@degu/degu/misc";
 import { type App, Server, type Socket, SSLServer } from "@degu/degu/server";
-import { allAccept, type OnConnect, readApp } from "@degu/internal/base/app/app.ts";
-import {
-  cancelAnswer,
-  labelsOf,
-  makeEmptyResponse,
-  readAnswer,
-  responseFraming,
-} from "@degu/internal/base/app/message.ts";
+import { readApp } from "@degu/internal/base/app/app.ts";
+import { cancelAnswer, makeEmptyResponse } from "@degu/internal/base/app/message.ts";
 import {
   disposeStore,
-  guardSession,
   isStillAdmitted,
   Session,
-  SetView,
+  tieToTrust,
+  viewOfSet,
 } from "@degu/internal/base/app/session.ts";
 import { api, makeSession, uploads } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -56,13 +50,6 @@ import fc from "fast-check";
 const session = {} as Session;
 const sock = {} as Socket;
 
-Deno.test("a function handles requests and does not decide who may connect", () => {
-  const app = () => [200, "OK", {}, null] as const;
-  const { handle, onConnect } = readApp(app, "app");
-  assertStrictEquals(handle, app);
-  assertEquals(onConnect, null);
-});
-
 Deno.test("the methods of an object are called on it, and looked up at each call", async () => {
   class Counting {
     count = 0;
@@ -83,12 +70,6 @@ Deno.test("the methods of an object are called on it, and looked up at each call
   assertEquals(await call(), "other");
 });
 
-Deno.test("an object without onConnect, or with an undefined one, does not decide who may connect", () => {
-  const handle = () => [200, "OK", {}, null] as const;
-  assertEquals(readApp({ handle }, "app").onConnect, null);
-  assertEquals(readApp({ handle, onConnect: undefined } as unknown as App, "app").onConnect, null);
-});
-
 Deno.test("an invalid app is a TypeError that names the argument", () => {
   const handle = () => {};
   const wrong = [undefined, null, 1, "app", {}, [], { handle: 1 }, { handle: null }];
@@ -96,24 +77,6 @@ Deno.test("an invalid app is a TypeError that names the argument", () => {
     const { message } = assertThrows(() => readApp(app as unknown as App, "admin"), TypeError);
     assert(message.startsWith("admin"), message);
   }
-});
-
-Deno.test("every onConnect must return exactly true, and after any other answer no other is called", async () => {
-  const answers: readonly unknown[] = [true, 1, "true", {}, null, undefined, false];
-  for (const [i, answer] of answers.entries()) {
-    for (const isAsync of [false, true]) {
-      const asked: string[] = [];
-      const ask = (name: string, says: unknown): OnConnect => (...args) => {
-        assertEquals([args[0] === session, args[1] === sock], [true, true]);
-        asked.push(name);
-        return (isAsync ? Promise.resolve(says) : says) as boolean;
-      };
-      const all = [ask("first", true), ask("second", answer), ask("third", true)];
-      assertEquals(await allAccept(all, session, sock), i === 0);
-      assertEquals(asked, i === 0 ? ["first", "second", "third"] : ["first", "second"]);
-    }
-  }
-  assertEquals(await allAccept([], session, sock), true);
 });
 
 // Requests and responses, and the rules for what may answer a request.
@@ -156,10 +119,18 @@ Deno.test("an empty response has a body of zero bytes, and none for HEAD", () =>
   }
 });
 
-Deno.test("an empty response has the headers that it was given", () => {
-  const headers = { allow: "GET" };
-  const [, , given] = makeEmptyResponse("GET", 405, "Method Not Allowed", headers);
-  assertEquals(given, { allow: "GET" });
+Deno.test("shiftPath moves one component after the other to mount, which a proxy leaves out", () => {
+  const request = mkreq("GET", "/a/b/?c");
+  const seen = [];
+  for (let i = 0; i < 4; i++) {
+    seen.push([request.shiftPath(), request.mount.join(), request.buildProxyUri()]);
+  }
+  assertEquals(seen, [
+    ["a", "a", "/b/?c"],
+    ["b", "a,b", "/?c"],
+    ["", "a,b,", "/?c"],
+    [null, "a,b,", "/?c"],
+  ]);
 });
 
 type Verdict = "answered" | "refused";
@@ -304,44 +275,6 @@ Deno.test("every module that runs an app reports its answers in the same words",
       assertEquals(await verdictsOn(app, "POST", kind), all("refused"));
     });
   }
-});
-
-Deno.test("readAnswer requires a tuple of four items, or an object with all four fields", () => {
-  const parts = { status: 200, reason: "OK", headers: {}, body: null };
-  assertEquals(readAnswer([200, "OK", {}, null]), parts);
-  assertEquals(readAnswer(new AppResponse(200, "OK", {}, null)), parts);
-  assertEquals(readAnswer({ ...parts, more: 1 }), parts);
-  for (const missing of Object.keys(parts)) {
-    const { [missing as keyof typeof parts]: _, ...rest } = parts;
-    assertThrows(() => readAnswer(rest), TypeError, "or a Response; got Object", missing);
-  }
-  for (const [wrong, got] of [[null, "null"], [undefined, "undefined"], ["a", "string"]] as const) {
-    assertThrows(() => readAnswer(wrong), TypeError, `or a Response; got ${got}`);
-  }
-  assertThrows(() => readAnswer([200, "OK", {}]), TypeError, "got 3 items");
-});
-
-Deno.test("labelsOf names the items of a tuple by number, and the fields of an object by name", () => {
-  assertEquals(labelsOf([]).headers, "response[2]");
-  assertEquals(labelsOf({}).headers, "response.headers");
-});
-
-Deno.test("responseFraming says why there must not be a body", () => {
-  const body = latin1("a");
-  const rows: [method: Method, status: number, why: string][] = [
-    ["HEAD", 200, "response[3]: must be null in a response to HEAD; got Uint8Array"],
-    ["HEAD", 304, "response[3]: must be null in a response to HEAD; got Uint8Array"],
-    ["GET", 204, "response[3]: must be null with status 204; got Uint8Array"],
-    ["GET", 304, "response[3]: must be null with status 304; got Uint8Array"],
-  ];
-  for (const [method, status, why] of rows) {
-    assertThrows(() => responseFraming(method, status, body, "response[3]"), RangeError, why);
-  }
-  assertEquals(responseFraming("GET", 200, body), 1);
-  assertEquals(responseFraming("GET", 200, null), null);
-  assertEquals(responseFraming("HEAD", 204, null), null);
-  assertEquals(responseFraming("HEAD", 200, null), undefined);
-  assertEquals(responseFraming("GET", 304, null), undefined);
 });
 
 Deno.test("cancelAnswer cancels whatever looks like an unused body, except the request's own", async () => {
@@ -538,35 +471,6 @@ Deno.test("message is null while the session lasts, then says why it ended", asy
   });
 });
 
-Deno.test("the store is disposed of in reverse order when the session ends", async () => {
-  const disposed: string[] = [];
-  const all = Promise.withResolvers<void>();
-  const disposable = (name: string) => ({
-    [Symbol.dispose]: () => {
-      disposed.push(name);
-      if (name === "first") all.resolve();
-      if (name === "second") throw new Error("can't be disposed of");
-    },
-  });
-  await using serving = serve((_request, { store }) => {
-    store.set("first", disposable("first"));
-    store.set("second", disposable("second"));
-    store.set("text", "not disposable");
-    store.set("null", null);
-    store.set("third", disposable("third"));
-    return [200, "OK", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await peer.readPreamble();
-  await turnOfEventLoop();
-  assertEquals(disposed, []);
-  peer.close();
-  await within(all.promise, "the store is disposed of");
-  assertEquals(disposed, ["third", "second", "first"]);
-  assertEquals(serving.logger.at("error").length, 1);
-});
-
 Deno.test("a session of a plain connection has no certificate", async () => {
   const { sessions, app } = keeper();
   await using serving = serve(app);
@@ -627,6 +531,18 @@ Deno.test("a dispose that rejects is logged, and ends nothing", async () => {
   assertEquals(unhandled.reasons, []);
 });
 
+Deno.test("a session that no server owns ends with the first reason that it is closed with", () => {
+  for (const before of [true, false]) {
+    const closed = new Session("test", null, 10);
+    if (before) assertEquals(closed.signal.aborted, false);
+    const reason = new Error("enough");
+    closed.close(reason);
+    closed.close(new Error("again"));
+    assertStrictEquals(closed.signal.reason, reason);
+    assertEquals([closed.message, `${closed}`], ["closed by the app", "test"]);
+  }
+});
+
 Deno.test("a store is empty after disposal, so nothing is disposed of twice", () => {
   const session = new Session("peer", null, 1, null);
   let count = 0;
@@ -635,32 +551,46 @@ Deno.test("a store is empty after disposal, so nothing is disposed of twice", ()
   assertEquals([count, session.store.size], [1, 0]);
 });
 
-Deno.test("isStillAdmitted calls the session's guard each time, and never rejects", async () => {
+Deno.test("isStillAdmitted asks the session's trust each time, and never rejects", async () => {
   const session = new Session("peer", null, 1);
   assertEquals(await isStillAdmitted(session), true);
   const answers = [true, false, true];
-  guardSession(
-    session,
-    () => Promise.resolve(answers.shift() ?? Promise.reject(new Error("gone"))),
-  );
+  tieToTrust(session, {
+    signal: new AbortController().signal,
+    confirm: () => Promise.resolve(answers.shift() ?? Promise.reject(new Error("gone"))),
+  });
   const asked = [];
   for (let i = 0; i < 4; i++) asked.push(await isStillAdmitted(session));
   assertEquals(asked, [true, false, true, false]);
   assertEquals(await isStillAdmitted(new Session("other", null, 1)), true);
 });
 
+Deno.test("a session ends with the trust in its peer, until it is over", () => {
+  for (const when of ["before", "while", "after"]) {
+    const trust = new AbortController();
+    const reason = new Error("revoked");
+    if (when === "before") trust.abort(reason);
+    const tied = new Session("peer", null, 1);
+    tieToTrust(tied, { signal: trust.signal, confirm: () => Promise.resolve(true) });
+    if (when === "after") disposeStore(tied, () => {});
+    trust.abort(reason);
+    assertEquals(tied.message, when === "after" ? null : "closed by the app");
+    if (when !== "after") assertStrictEquals(tied.signal.reason, reason);
+  }
+});
+
 const sets = fc.uniqueArray(fc.integer({ min: 0, max: 9 })).map((items) => new Set(items));
 
 Deno.test("each method returns the same as that of a Set", () => {
   fc.assert(fc.property(sets, sets, fc.integer({ min: 0, max: 9 }), (set, other, item) => {
-    const view = new SetView(set);
+    const view = viewOfSet(set);
     assertEquals(view.size, set.size);
     assertEquals(view.has(item), set.has(item));
     for (const method of ["values", "keys", "entries"] as const) {
       assertEquals([...view[method]()] as unknown[], [...set[method]()]);
     }
     assertEquals([...view], [...set]);
-    for (const like of [other, new SetView(other)]) {
+    for (const like of [other, viewOfSet(other)]) {
       assertEquals([...view.union(like)], [...set.union(other)]);
       assertEquals([...view.intersection(like)], [...set.intersection(other)]);
       assertEquals([...view.difference(like)], [...set.difference(other)]);
@@ -675,7 +605,7 @@ Deno.test("each method returns the same as that of a Set", () => {
 
 Deno.test("the view always shows the current set", () => {
   const set = new Set([1]);
-  const view = new SetView(set);
+  const view = viewOfSet(set);
   set.add(2);
   assertEquals([view.size, [...view]], [2, [1, 2]]);
   const seen: unknown[] = [];
@@ -690,17 +620,17 @@ Deno.test("the view always shows the current set", () => {
 
 Deno.test("forEach uses the given `this`", () => {
   const self = {};
-  new SetView(new Set([1])).forEach(function (this: unknown) {
+  viewOfSet(new Set([1])).forEach(function (this: unknown) {
     assertStrictEquals(this, self);
   }, self);
 });
 
 Deno.test("the view can't change the set, and what it returns is a copy", () => {
   const set = new Set([1]);
-  const view = new SetView(set);
+  const view = viewOfSet(set);
   for (const method of ["add", "delete", "clear"]) assert(!(method in view), method);
   view.union(new Set([2])).clear();
   assertEquals([...set], [1]);
-  const shown = Object.values(Object.getOwnPropertyDescriptors(view));
-  assertEquals(shown, []);
+  assertEquals([Reflect.set(view, "has", null), view.size], [false, 1]);
+  assertEquals(Object.values(view).includes(set), false);
 });

@@ -1,20 +1,8 @@
 /** Bytes, pauses, and maps that forget. */
-import { BodyError } from "@degu/degu/base";
-import {
-  checkUnchanged,
-  concatenate,
-  decodeAscii,
-  decodeText,
-  EMPTY,
-  realLength,
-  startsWith,
-  viewOf,
-  writeBytes,
-} from "@degu/internal/base/bytes.ts";
+import { decodeAscii, realLength, viewOf } from "@degu/internal/base/bytes.ts";
 import { forgetOldest } from "@degu/internal/base/forget_oldest.ts";
 import { pause } from "@degu/internal/base/pause.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 
@@ -64,21 +52,6 @@ Deno.test("viewOf returns a plain view of the current bytes, which never grows",
   assertEquals([view.length, whole.length], [4, 0]);
 });
 
-Deno.test("checkUnchanged refuses any length except the announced one", () => {
-  const change: Record<string, (bytes: Uint8Array<ArrayBuffer>) => void> = {
-    grown: ({ buffer }) => buffer.resize(9),
-    shrunk: ({ buffer }) => buffer.resize(7),
-    transferred: ({ buffer }) => void buffer.transfer(),
-  };
-  for (const [how, make] of Object.entries(change)) {
-    const bytes = resizable();
-    checkUnchanged(bytes, 8);
-    make(bytes);
-    const error = assertThrows(() => checkUnchanged(bytes, 8), BodyError);
-    assert(error.message.includes(`${realLength(bytes)}`), `${how}: ${error.message}`);
-  }
-});
-
 Deno.test("decodeAscii maps each ASCII byte to its character, and all others to none of ASCII", () => {
   fc.assert(fc.property(fc.uint8Array(), (bytes) => {
     const text = decodeAscii(bytes);
@@ -90,48 +63,6 @@ Deno.test("decodeAscii maps each ASCII byte to its character, and all others to 
     assertEquals(kept, String.fromCharCode(...bytes.filter((byte) => byte < 0x80)));
   }));
   assertEquals(decodeAscii(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61)), "\ufeffa");
-});
-
-const bytes = fc.uint8Array({ maxLength: 20 });
-
-Deno.test("startsWith compares exactly what is at the position", () => {
-  fc.assert(fc.property(bytes, bytes, bytes, (before, wanted, after) => {
-    const whole = concatenate([before, wanted, after]);
-    assertEquals(startsWith(whole, before.length, wanted), true);
-    if (wanted.length === 0) return;
-    assertEquals(
-      startsWith(whole.subarray(0, before.length + wanted.length - 1), before.length, wanted),
-      false,
-    );
-    const other = wanted.map((byte, i) => i === wanted.length - 1 ? byte ^ 1 : byte);
-    assertEquals(startsWith(whole, before.length, other), false);
-  }));
-});
-
-Deno.test("writeBytes copies, returns the next position, and drops what is beyond the end", () => {
-  const into = new Uint8Array(5);
-  assertEquals(writeBytes(into, 1, latin1("ab")), 3);
-  assertEquals(writeBytes(into, 4, latin1("cd")), 6);
-  assertEquals([...into], [0, 0x61, 0x62, 0, 0x63]);
-});
-
-Deno.test("concatenate joins arrays into a new one", () => {
-  fc.assert(fc.property(fc.array(bytes), (pieces) => {
-    const whole = concatenate(pieces);
-    assertEquals([...whole], pieces.flatMap((piece) => [...piece]));
-    assertEquals(pieces.some((piece) => piece.buffer === whole.buffer), false);
-  }));
-  assertEquals(concatenate([]), EMPTY);
-});
-
-Deno.test("decodeText keeps a byte order mark, and refuses invalid UTF-8", () => {
-  fc.assert(fc.property(fc.string({ unit: "grapheme" }), (text) => {
-    assertEquals(decodeText(new TextEncoder().encode(text)), text.toWellFormed());
-  }));
-  assertEquals(decodeText(new Uint8Array([0xef, 0xbb, 0xbf, 0x61])), "\ufeffa");
-  for (const wrong of [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
-    assertThrows(() => decodeText(new Uint8Array(wrong)), TypeError);
-  }
 });
 
 // Maps that strangers can't fill without limit.

@@ -2,7 +2,7 @@
 import { BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { guardSession } from "@degu/internal/base/app/session.ts";
+import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import {
   BUNDLE_END,
   BundleError,
@@ -707,7 +707,10 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   const app = new FilesApp(dir.path, { write: true });
   const session = makeSession();
   let admitted = true;
-  guardSession(session, () => Promise.resolve(admitted));
+  tieToTrust(session, {
+    signal: new AbortController().signal,
+    confirm: () => Promise.resolve(admitted),
+  });
   const body = new ChunkedBodyIter(
     (async function* () {
       const first = Array.from({ length: 64 }, (_, i): Sent => [`first/${i}`, "1"]);

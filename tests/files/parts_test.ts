@@ -3,7 +3,7 @@ import { Body, ChunkedBody, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
-import { guardSession } from "@degu/internal/base/app/session.ts";
+import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { receive } from "@degu/internal/files/file_writer.ts";
 import { findRoom, makeRoom } from "@degu/internal/files/parts.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
@@ -246,7 +246,10 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
   await using files = await makeApp();
   const session = sessionOf("1", "A");
   let admitted = true;
-  guardSession(session, () => Promise.resolve(admitted));
+  tieToTrust(session, {
+    signal: new AbortController().signal,
+    confirm: () => Promise.resolve(admitted),
+  });
   const send = async (headers: HeaderDict) => {
     const stream = ReadableStream.from((function* () {
       yield CONTENT.slice(0, 1000);

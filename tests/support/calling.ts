@@ -1,20 +1,15 @@
 /**
- * Calls apps without a server: the arguments that a server would pass, and the resulting errors.
+ * Calls apps without a server: the arguments that a server would pass.
  *
  * @module
  */
 
-import { assertEquals, assertInstanceOf } from "@std/assert";
 import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
 import type { Api, Socket } from "@degu/degu";
 import { type Request, Session } from "@degu/degu/server";
-import { rejectionOf } from "./expectations.ts";
 import { streamOf } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";
-
-/** A class of errors. */
-export type ErrorClass = abstract new (...args: never[]) => Error;
 
 /** The third argument of an app. */
 export const api: Api = { ...bodies, Range, ContentRange };
@@ -48,14 +43,3 @@ export const uploads: Record<string, () => Request> = {
       new ChunkedBody(streamOf(latin1("3\r\nhel\r\n"), latin1("2\r\nlo\r\n0\r\n\r\n"))),
     ),
 };
-
-/** Asserts that a promise rejects with just this class and a message that begins so. */
-export async function assertBegins(
-  promise: Promise<unknown>,
-  errorClass: ErrorClass,
-  beginning: string,
-) {
-  const error = await rejectionOf(promise, beginning);
-  assertInstanceOf(error, errorClass);
-  assertEquals(error.message.slice(0, beginning.length), beginning);
-}

@@ -97,19 +97,6 @@ Deno.test("an abort while connecting closes the resulting connection", async () 
   await (await server.accept()).assertClosedSilently();
 });
 
-Deno.test("an abort while waiting for the response", async () => {
-  const aborter = new AbortController();
-  const reason = new Error("too slow");
-  using server = new RawServer();
-  const responding = createFetch(new Client(server.address))("/", { signal: aborter.signal });
-  const rejection = rejectsSoon(responding, "an aborted fetch");
-  const peer = await server.accept();
-  await peer.readPreamble();
-  aborter.abort(reason);
-  assertStrictEquals(await rejection, reason);
-  await peer.assertClosedSilently();
-});
-
 Deno.test("an abort while sending is never mistaken for the end of the body", async (t) => {
   for (const headers of [{}, { "content-length": "70000" }]) {
     await t.step(Object.keys(headers)[0] ?? "chunked", async () => {
@@ -197,16 +184,6 @@ for (const [name, make] of streams) {
     assertEquals(serving.logger.at("error"), []);
   });
 }
-
-Deno.test("an abort after the end of a response changes nothing", async () => {
-  const aborter = new AbortController();
-  await using serving = serve(() => [200, "OK", {}, new Uint8Array(5)]);
-  const fetch = createFetch(serving.makeClient());
-  const response = await fetch("/", { signal: aborter.signal });
-  assertEquals((await response.bytes()).length, 5);
-  aborter.abort();
-  assertEquals((await (await fetch("/")).bytes()).length, 5);
-});
 
 Deno.test("the client's own signal aborts its fetches", async () => {
   const aborter = new AbortController();

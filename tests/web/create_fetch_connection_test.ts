@@ -3,7 +3,6 @@ import { createFetch } from "@degu/degu";
 import {
   BodyError,
   type BodyOut,
-  ChunkedBodyIter,
   ConnectionClosedError,
   DeguError,
   ProtocolError,
@@ -17,7 +16,6 @@ import { rejectionOf } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { RecordingSink, streamOf } from "@degu/testing/streams.ts";
 import { slowStream } from "@degu/testing/web_serving.ts";
 import {
   assert,
@@ -165,18 +163,6 @@ Deno.test("redirects use the connection, whatever their bodies", async (t) => {
   });
 });
 
-Deno.test("a body that fetch does not expose is read", async () => {
-  await using connected = await connect((request, session, api) =>
-    request.path[0] === "reset"
-      ? [205, "Reset Content", {}, new Uint8Array(10)]
-      : countingApp(request, session, api)
-  );
-  const { fetch } = connected;
-  const reset = await fetch("/reset");
-  assertEquals([reset.status, reset.body], [205, null]);
-  assertEquals(await (await fetch("/a")).text(), "1 /a ");
-});
-
 Deno.test("an abort closes a connection that is in use, but not an idle one", async (t) => {
   await t.step("before the first byte", async () => {
     await using connected = await connect(countingApp);
@@ -292,72 +278,6 @@ Deno.test("what is no URL is a TypeError that quotes it", async () => {
     const error = await rejectionOf(fetch(text), text);
     assertInstanceOf(error, TypeError);
     assert(error.message.includes(JSON.stringify(text)), error.message);
-  }
-});
-
-/** What a body sends; `null` if there is none. */
-async function sent(body: BodyOut): Promise<string | null> {
-  if (body === null) return null;
-  if (body instanceof Uint8Array) return new TextDecoder().decode(body);
-  const sink = new RecordingSink();
-  await body.writeTo(sink);
-  return new TextDecoder().decode(sink.bytes);
-}
-
-Deno.test("whatever is available at once is sent with its length, and again after a redirect", async (t) => {
-  const form = new FormData();
-  form.set("a", "b");
-  const bytes = encoder.encode("hello");
-  const rows: [name: string, body: BodyInit | null, sent: RegExp, method?: string][] = [
-    ["text", "hello", /^hello$/],
-    ["bytes", bytes, /^hello$/],
-    ["a buffer", bytes.slice().buffer, /^hello$/],
-    ["a blob", new Blob(["hel", "lo"]), /^hello$/],
-    ["an empty blob", new Blob([]), /^$/],
-    ["parameters", new URLSearchParams({ a: "b c" }), /^a=b\+c$/],
-    ["a form", form, /^--[^]*name="a"\r\n\r\nb\r\n--/],
-    ["a stream of what is there", streamOf(bytes.slice(0, 2), bytes.slice(2)), /^hello$/],
-    ["nothing in a POST", null, /^$/],
-    ["nothing in a PUT", null, /^$/, "PUT"],
-    ["nothing in a GET", null, /^null$/, "GET"],
-    ["nothing in a HEAD", null, /^null$/, "HEAD"],
-    ["nothing in a DELETE", null, /^null$/, "DELETE"],
-  ];
-  for (const [name, body, expected, method = "POST"] of rows) {
-    await t.step(name, async () => {
-      const { client, bodies } = answering(new Client(["127.0.0.1", 1]), 2);
-      await createFetch(client)("/", { method, body });
-      const texts = [];
-      for (const each of bodies) {
-        assert(!(each instanceof ChunkedBodyIter));
-        texts.push(`${await sent(each)}`);
-      }
-      assertEquals(texts.map((text) => expected.test(text)), [true, true, true], texts.join());
-    });
-  }
-});
-
-Deno.test("a stream that must be awaited is sent once, chunked or with the given length", async (t) => {
-  const available = () => streamOf(encoder.encode("hello"));
-  const late = () => slowStream("hello");
-  type Row = [name: string, stream: () => ReadableStream, headers: HeadersInit, sent: string];
-  const chunked = "5\r\nhello\r\n0\r\n\r\n";
-  const rows: Row[] = [
-    ["no header", late, {}, chunked],
-    ["a length", late, { "content-length": "5" }, "hello"],
-    ["chunks, of what is there", available, { "transfer-encoding": "chunked" }, chunked],
-  ];
-  for (const [name, stream, headers, expected] of rows) {
-    await t.step(name, async () => {
-      const { client, bodies } = answering(new Client(["127.0.0.1", 1]), 1);
-      const init = { method: "POST", body: stream(), headers };
-      const error = await rejectionOf(createFetch(client)("/", init), name);
-      assertInstanceOf(error, TypeError);
-      assert(error.message.includes("the body is a stream"), error.message);
-      assertEquals(bodies.length, 1);
-      assertEquals(bodies[0] instanceof ChunkedBodyIter, expected === chunked);
-      assertEquals(await sent(bodies[0] ?? null), expected);
-    });
   }
 });
 
@@ -530,19 +450,6 @@ Deno.test("a peer's protocol error is the cause", async () => {
   assertInstanceOf(error.cause, ProtocolError);
   assertEquals(error.cause.code, "BAD_STATUS");
   await peer.assertClosedSilently();
-});
-
-Deno.test("a truncated body fails while it is read", async () => {
-  using server = new RawServer();
-  const responding = createFetch(new Client(server.address))("/");
-  const peer = await server.accept();
-  await peer.readPreamble();
-  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345");
-  const response = await responding;
-  peer.close();
-  const error = await rejectionOf(response.bytes(), "a body that is cut");
-  assertInstanceOf(error, ProtocolError);
-  assertEquals(error.code, "BODY_INCOMPLETE");
 });
 
 Deno.test("createFetch requires a client or a connection", () => {

@@ -1,6 +1,5 @@
 /** Readers of bytes and of bodies. */
-import { BodyError, type Chunk, ConnectionClosedError, ProtocolError } from "@degu/degu/base";
-import { formatChunk } from "@degu/degu/misc";
+import { BodyError, ConnectionClosedError } from "@degu/degu/base";
 import {
   ByteReader,
   checkCount,
@@ -11,7 +10,6 @@ import {
   writeAll,
 } from "@degu/internal/base/body/byte_io.ts";
 import { ChunkedReader, Collector } from "@degu/internal/base/body/readers.ts";
-import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import {
   concat,
@@ -324,6 +322,9 @@ Deno.test("a closed reader has no bytes, adds none, and rejects every read", asy
     if (expected === null) assertInstanceOf(thrown, ConnectionClosedError);
     else assertStrictEquals(thrown, expected);
   }
+  const full = await readerOf("12345678");
+  full.close(failure);
+  assertEquals(full.buffered, 0);
   const source = new ManualSource();
   const reader = new ByteReader(source, 8);
   const filling = rejectionOf(reader.fill(), "a read that is cut");
@@ -425,129 +426,11 @@ Deno.test("a ByteReader is small again after a body for which it has grown", asy
 // How chunked bodies are read from a source, and how bytes are collected: the same, however the
 // source delivers them.
 
-const ENCODED = "5;key=value\r\nhello\r\n1\r\nx\r\n0;a=b\r\n\r\n";
-
-/** Both kinds of sources, of pieces of these lengths. */
-const sources = {
-  stream: (bytes: Uint8Array, ...lengths: number[]) =>
-    openSource(streamOf(...cut(bytes, ...lengths))),
-  "byte source": (bytes: Uint8Array, ...lengths: number[]) =>
-    openSource(new PieceSource(cut(bytes, ...lengths))),
-};
-
-async function chunksOf(reader: ChunkedReader): Promise<Chunk[]> {
-  const chunks: Chunk[] = [];
-  while (!reader.done) chunks.push(await reader.nextChunk());
-  return chunks;
-}
-
-async function dataOf(reader: ChunkedReader, room: number): Promise<Uint8Array> {
-  const pieces: Uint8Array[] = [];
-  for (;;) {
-    const into = new Uint8Array(room);
-    const count = await reader.read(into);
-    pieces.push(into.subarray(0, count));
-    if (count === 0 || reader.done) return concat(pieces);
-  }
-}
-
-async function encodedOf(reader: ChunkedReader, pieceBytes?: number): Promise<string[]> {
-  const pieces: string[] = [];
-  while (!reader.done) pieces.push(fromLatin1(await reader.nextEncoded(pieceBytes)));
-  return pieces;
-}
-
-for (const [kind, make] of Object.entries(sources)) {
-  Deno.test(`ChunkedReader reads the same from a ${kind}, however it is split`, async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        arbitrary.chunks,
-        fc.oneof(arbitrary.pieceLengths, fc.constant([1000])),
-        fc.integer({ min: 1, max: 60 }),
-        async (chunks, lengths, room) => {
-          const bytes = concat(chunks.map(formatChunk));
-          const reader = () => new ChunkedReader(make(bytes, ...lengths));
-          assertEquals(await chunksOf(reader()), chunks);
-          assertEquals(await dataOf(reader(), room), concat(chunks.map(([, data]) => data)));
-          assertEquals((await encodedOf(reader())).join(""), fromLatin1(bytes));
-        },
-      ),
-    );
-  });
-
-  Deno.test(`ChunkedReader fails in the same way whichever operation reads a ${kind}`, async () => {
-    const text = arbitrary.chunks.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
-    await fc.assert(
-      fc.asyncProperty(arbitrary.damaged(text), arbitrary.pieceLengths, async (bytes, lengths) => {
-        const outcomes = [];
-        for (const read of [chunksOf, encodedOf, (it: ChunkedReader) => dataOf(it, 7)]) {
-          outcomes.push(
-            await read(new ChunkedReader(make(bytes, ...lengths))).then(
-              () => "complete",
-              (error) => error instanceof ProtocolError ? error.code : (error as Error).name,
-            ),
-          );
-        }
-        assertEquals(new Set(outcomes).size, 1, `${outcomes}`);
-      }),
-    );
-  });
-}
-
-Deno.test("ChunkedReader reads nothing after the last chunk of a byte source", async () => {
-  const readers = [chunksOf, encodedOf, (it: ChunkedReader) => dataOf(it, 100)];
-  for (const read of readers) {
-    const source = new PieceSource([latin1(ENCODED + "what follows it")]);
-    await read(new ChunkedReader(openSource(source)));
-    assertEquals(source.taken, ENCODED.length);
-  }
-});
-
-Deno.test("ChunkedReader reads as much of a stream as is available", async () => {
-  const pieces = await encodedOf(new ChunkedReader(openSource(streamOf(latin1(ENCODED)))));
-  assertEquals(pieces, [ENCODED]);
-});
-
 Deno.test("ChunkedReader reads unbuffered data directly into the array", async () => {
   const source = new PieceSource([latin1("30d40\r\n"), new Uint8Array(200_000)]);
   const reader = new ChunkedReader(openSource(source));
   while (source.taken < 200_000) await reader.read(new Uint8Array(150_000));
   assert(source.offered.includes(150_000), `${source.offered}`);
-});
-
-Deno.test("ChunkedReader returns data without waiting for more", async () => {
-  const never = new Promise<null>(() => {});
-  const first = new PieceSource([latin1("5\r\nhello\r\n5\r\nwo")]);
-  const stream = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const into = new Uint8Array(100);
-      const count = await first.read(into) ?? await never;
-      controller.enqueue(into.subarray(0, count!));
-    },
-  });
-  const reader = new ChunkedReader(openSource(stream));
-  const into = new Uint8Array(100);
-  assertEquals(fromLatin1(into.subarray(0, await reader.read(into))), "hellowo");
-});
-
-Deno.test("ChunkedReader refuses bytes of a stream after the last chunk", async () => {
-  for (const read of [chunksOf, encodedOf, (it: ChunkedReader) => dataOf(it, 100)]) {
-    for (const pieces of [[ENCODED + "x"], [ENCODED, "x"]]) {
-      const reader = new ChunkedReader(openSource(streamOf(...pieces.map(latin1))));
-      assertInstanceOf(await rejectionOf(read(reader), "a byte too many"), BodyError);
-    }
-  }
-});
-
-Deno.test("ChunkedReader changes sizes to lower case, and nothing else", async () => {
-  const data = "ABCDEF".repeat(2);
-  for (const [sent, relayed] of [["C", "c"], ["C;C=C", "c;C=C"]]) {
-    const source = streamOf(latin1(`${sent}\r\n${data}\r\n0;A=B\r\n\r\n`));
-    const encoded = await encodedOf(new ChunkedReader(openSource(source)));
-    assertEquals(encoded.join(""), `${relayed}\r\n${data}\r\n0;A=B\r\n\r\n`);
-  }
-  const big = streamOf(latin1(`ABC\r\n${"x".repeat(0xabc)}\r\n0\r\n\r\n`));
-  assert((await encodedOf(new ChunkedReader(openSource(big))))[0]!.startsWith("abc\r\n"));
 });
 
 /** The lengths of the pieces in which a chunk of 4 MiB is passed on. */

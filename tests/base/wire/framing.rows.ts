@@ -1,6 +1,6 @@
 /**
- * What body a message has: the whole table (wire.md §7, RFC 9112 §6.3, RFC 9110 §6.4.1). The rows are run by the parser, by a
- * server and a client over sockets, and through a proxy.
+ * What body a message has: one truth table (wire.md §7, RFC 9112 §6.3, RFC 9110 §6.4.1), and what else its headers may say of it.
+ * The rows are run by the parser, by a server and a client over sockets, and through a proxy.
  *
  * @module
  */
@@ -22,127 +22,93 @@ export interface FramingRow {
   /** What the parser makes of it. */
   readonly framing: Outcome;
   /** What comes out in the end, where that also depends on what the parser doesn't know. */
-  readonly body?: Outcome;
+  readonly body: Outcome;
 }
 
-const LENGTH = "content-length: 5";
-const EMPTY = "content-length: 0";
-const CHUNKED = "transfer-encoding: chunked";
-const RANGE = "range: bytes=0-1";
-const CONTENT_RANGE = "content-range: bytes 0-4/9";
-
-const conflicting = { code: "CONFLICTING_HEADERS" };
+const conflict = { code: "CONFLICTING_HEADERS" };
 const forbidden = { code: "FORBIDDEN_HEADER" };
 const unexpected = { code: "UNEXPECTED_STATUS" };
 
-type RequestRule = readonly [rule: string, rfc: string, lines: readonly string[], framing: Outcome];
+const LENGTH = "content-length: 5",
+  EMPTY = "content-length: 0",
+  CHUNKED = "transfer-encoding: chunked";
+const COLUMNS: readonly (readonly string[])[] = [
+  ...[[], [LENGTH], [EMPTY], [CHUNKED], [LENGTH, CHUNKED], [EMPTY, CHUNKED]],
+];
+/** What the parser finds in a response, whose body also depends on what it answers. */
+const ANNOUNCED: readonly Outcome[] = [null, 5, 0, "chunked", conflict, conflict];
 
-const withBody: readonly RequestRule[] = [
-  ["neither header: no body", "RFC 9112 §6.3 (7)", [], null],
-  ["content-length", "RFC 9112 §6.3 (6)", [LENGTH], 5],
-  ["content-length 0 is a body, too", "RFC 9112 §6.3 (6)", [EMPTY], 0],
-  ["transfer-encoding", "RFC 9112 §6.3 (4)", [CHUNKED], "chunked"],
-  ["both headers", "RFC 9112 §6.3 (3)", [LENGTH, CHUNKED], conflicting],
-  ["both headers, and the length is 0", "RFC 9112 §6.3 (3)", [EMPTY, CHUNKED], conflicting],
-  ["range alone", "RFC 9110 §14.2", [RANGE], null],
-  ["range with content-length", "RFC 9110 §14.2", [RANGE, LENGTH], conflicting],
-  ["range with content-length 0", "RFC 9110 §14.2", [RANGE, EMPTY], conflicting],
-  ["range with transfer-encoding", "RFC 9110 §14.2", [RANGE, CHUNKED], conflicting],
-  ["content-range in a request", "RFC 9110 §14.4", [CONTENT_RANGE], forbidden],
+const ANY: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
+const NOT_HEAD = ANY.filter((method) => method !== "HEAD");
+
+// deno-fmt-ignore
+const TABLE: readonly (readonly [
+  rule: string, rfc: string, methods: readonly Method[], statuses: readonly number[] | null, bodies: readonly Outcome[],
+])[] = [
+  // The headers:                                                            neither     length 5    length 0    chunked     both, and with length 0
+  ["PUT and POST: as a header says, 0 bytes are a body, too", "RFC 9112 §6.3 (3)–(7)",
+    ["PUT", "POST"], null,                                                  [null,       5,          0,          "chunked",  conflict, conflict]],
+  ["no body where none may be", "RFC 9110 §9.3.1",
+    ["GET", "HEAD", "DELETE"], null,                                        [null,       forbidden,  forbidden,  forbidden,  conflict, conflict]],
+  ["a response: as a header says, an error like any other", "RFC 9112 §6.3 (3)–(8)",
+    NOT_HEAD, [200, 404],                                                   [null,       5,          0,          "chunked",  conflict, conflict]],
+  ["to HEAD: never, its headers stay", "RFC 9112 §6.3 (1)",
+    ["HEAD"], [200, 404],                                                   [null,       null,       null,       null,       conflict, conflict]],
+  ["304: never, its headers stay", "RFC 9110 §15.4.5",
+    ANY, [304],                                                             [null,       null,       null,       null,       conflict, conflict]],
+  ["204: never, and no header may speak of one", "RFC 9110 §8.6, RFC 9112 §6.1",
+    ANY, [204],                                                             [null,       unexpected, unexpected, unexpected, conflict, conflict]],
+  ["1xx: one request has one response", "RFC 9110 §15.2",
+    ANY, [100, 103, 199],                                                   [unexpected, unexpected, unexpected, unexpected, conflict, conflict]],
 ];
 
-const withoutBody: readonly RequestRule[] = [
-  ["neither header: no body", "RFC 9112 §6.3 (7)", [], null],
-  ["content-length where no body may be", "RFC 9110 §9.3.1", [LENGTH], forbidden],
-  ["content-length 0 where no body may be", "RFC 9110 §9.3.1", [EMPTY], forbidden],
-  ["transfer-encoding where no body may be", "RFC 9110 §9.3.1", [CHUNKED], forbidden],
-  ["range", "RFC 9110 §14.2", [RANGE], null],
-  ["content-range in a request", "RFC 9110 §14.4", [CONTENT_RANGE], forbidden],
-];
+const RANGE = "range: bytes=0-1", CONTENT_RANGE = "content-range: bytes 0-4/9";
 
-export const requestFraming: readonly FramingRow[] = [
-  ...rowsOf(["PUT", "POST"], withBody),
-  ...rowsOf(["GET", "HEAD", "DELETE"], withoutBody),
-];
-
-function rowsOf(methods: readonly Method[], rules: readonly RequestRule[]): FramingRow[] {
-  return methods.flatMap((method) =>
-    rules.map(([rule, rfc, lines, framing]) => ({ rule, rfc, method, lines, framing }))
-  );
-}
-
-type ResponseRule = readonly [
+/** What else has a say in the body of a message, or seems to. */
+const OTHERS: readonly (readonly [
   rule: string,
   rfc: string,
-  request: Method,
-  status: number,
+  methods: readonly Method[],
+  status: number | null,
   lines: readonly string[],
-  framing: Outcome,
-  body?: Outcome,
+  body: Outcome,
+])[] = [
+  ["range alone", "RFC 9110 §14.2", ANY, null, [RANGE], null],
+  ...[LENGTH, EMPTY, CHUNKED].map((line) =>
+    ["range with a body", "RFC 9110 §14.2", ["PUT", "POST"], null, [RANGE, line], conflict] as const
+  ),
+  ["content-range in a request", "RFC 9110 §14.4", ANY, null, [CONTENT_RANGE], forbidden],
+  ["range in a response", "RFC 9110 §14.2", ["GET", "HEAD"], 200, [RANGE], forbidden],
+  ["content-range", "RFC 9110 §14.4", ["GET"], 206, [LENGTH, CONTENT_RANGE], 5],
+  ["content-range", "RFC 9110 §14.4", ["GET"], 206, [CHUNKED, CONTENT_RANGE], "chunked"],
+  ["content-range says nothing of a body", "RFC 9110 §14.4", ["GET"], 200, [CONTENT_RANGE], null],
+  ["a response never ends with its connection", "RFC 9112 §6.3 (8)", NOT_HEAD, 200, [
+    "connection: close",
+  ], null],
 ];
 
-const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
-
-const responses: readonly ResponseRule[] = [
-  ...METHODS.filter((method) => method !== "HEAD").flatMap((method): ResponseRule[] => [
-    ["content-length", "RFC 9112 §6.3 (6)", method, 200, [LENGTH], 5],
-    ["content-length 0 is a body, too", "RFC 9112 §6.3 (6)", method, 200, [EMPTY], 0],
-    ["transfer-encoding", "RFC 9112 §6.3 (4)", method, 200, [CHUNKED], "chunked"],
-    ["an error has a body like any other", "RFC 9112 §6.3 (6)", method, 404, [LENGTH], 5],
-    ["neither header: no body", "RFC 9112 §6.3 (8)", method, 200, [], null],
-    [
-      "neither header, and it ends with the connection: no body",
-      "RFC 9112 §6.3 (8)",
-      method,
-      200,
-      ["connection: close"],
-      null,
-    ],
-  ]),
-  ["both headers", "RFC 9112 §6.3 (3)", "GET", 200, [LENGTH, CHUNKED], conflicting],
-  [
-    "both headers, and the length is 0",
-    "RFC 9112 §6.3 (3)",
-    "GET",
-    200,
-    [EMPTY, CHUNKED],
-    conflicting,
-  ],
-  ["both headers, to HEAD", "RFC 9112 §6.3 (3)", "HEAD", 200, [LENGTH, CHUNKED], conflicting],
-  ["content-range", "RFC 9110 §14.4", "GET", 206, [LENGTH, CONTENT_RANGE], 5],
-  ["content-range", "RFC 9110 §14.4", "GET", 206, [CHUNKED, CONTENT_RANGE], "chunked"],
-  ["content-range says nothing of a body", "RFC 9110 §14.4", "GET", 200, [CONTENT_RANGE], null],
-  ["range in a response", "RFC 9110 §14.2", "GET", 200, [RANGE], forbidden],
-  ["range in a response", "RFC 9110 §14.2", "HEAD", 200, [RANGE], forbidden],
-  ["to HEAD: never, its headers stay", "RFC 9112 §6.3 (1)", "HEAD", 200, [LENGTH], 5, null],
-  ["to HEAD: never, its headers stay", "RFC 9112 §6.3 (1)", "HEAD", 200, [EMPTY], 0, null],
-  [
-    "to HEAD: never, its headers stay",
-    "RFC 9112 §6.3 (1)",
-    "HEAD",
-    200,
-    [CHUNKED],
-    "chunked",
-    null,
-  ],
-  ["to HEAD: never", "RFC 9112 §6.3 (1)", "HEAD", 404, [], null],
-  ...METHODS.flatMap((method): ResponseRule[] => [
-    ["304: never, its headers stay", "RFC 9110 §15.4.5", method, 304, [LENGTH], 5, null],
-    ["304: never, its headers stay", "RFC 9110 §15.4.5", method, 304, [CHUNKED], "chunked", null],
-    ["304: never", "RFC 9110 §15.4.5", method, 304, [], null],
-    ["204: never", "RFC 9110 §15.3.5", method, 204, [], null],
-    ["204 with content-length", "RFC 9110 §8.6", method, 204, [LENGTH], 5, unexpected],
-    ["204 with content-length 0", "RFC 9110 §8.6", method, 204, [EMPTY], 0, unexpected],
-    ["204 with transfer-encoding", "RFC 9112 §6.1", method, 204, [CHUNKED], "chunked", unexpected],
-    ["1xx: one request has one response", "RFC 9110 §15.2", method, 100, [], null, unexpected],
-    ["1xx: one request has one response", "RFC 9110 §15.2", method, 103, [], null, unexpected],
-    ["1xx with content-length", "RFC 9110 §15.2", method, 199, [LENGTH], 5, unexpected],
-  ]),
+const rows: readonly FramingRow[] = [
+  ...TABLE.flatMap(([rule, rfc, methods, statuses, bodies]) =>
+    methods.flatMap((method) =>
+      (statuses ?? [null]).flatMap((status) =>
+        bodies.map((body, i) => {
+          const shared = { rule, rfc, method, lines: COLUMNS[i]!, body };
+          return status === null
+            ? { ...shared, framing: body }
+            : { ...shared, status, framing: ANNOUNCED[i]! };
+        })
+      )
+    )
+  ),
+  ...OTHERS.flatMap(([rule, rfc, methods, status, lines, body]) =>
+    methods.map((method) => ({
+      ...{ rule, rfc, method, lines, framing: body, body },
+      ...status === null ? {} : { status },
+    }))
+  ),
 ];
 
-export const responseFraming: readonly FramingRow[] = responses.map(
-  ([rule, rfc, method, status, lines, framing, body]) => ({
-    ...{ rule, rfc, method, status, lines, framing },
-    ...body === undefined ? {} : { body },
-  }),
+export const requestFraming: readonly FramingRow[] = rows.filter((row) => row.status === undefined);
+export const responseFraming: readonly FramingRow[] = rows.filter((row) =>
+  row.status !== undefined
 );

@@ -1,22 +1,15 @@
-/** What body a message has, by the parser and over sockets. */
+/** What body a message has: the table in framing.rows.ts, run by the parser, by both ends of a connection, and by a proxy. */
 import { type Method, ProtocolError, type Response } from "@degu/degu/base";
 import { type Address, Client } from "@degu/degu/client";
 import type { Request } from "@degu/degu/server";
 import { parseRequestPreamble, parseResponsePreamble } from "@degu/internal/base/wire/preamble.ts";
-import { assertProtocolError, flatten, rejectionOf, shown } from "@degu/testing/expectations.ts";
+import { assertProtocolError, rejectionOf } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
-import type { RefusedRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { type FlatHeaders, latin1 } from "@degu/testing/wire_grammar.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { type FramingRow, type Outcome, requestFraming, responseFraming } from "./framing.rows.ts";
-import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
-import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
-import { acceptedUris, refusedUris } from "./uri.rows.ts";
-
-// What body a message has. The table is in framing.rows.ts; here it is run by the parser and by
-// both ends of a connection.
 
 /** The bytes of a body with this framing, and what it holds. */
 const bodies = (framing: Outcome): [bytes: string, text: string | null] =>
@@ -109,7 +102,7 @@ Deno.test("a client frames each response as the table says, and finds the next o
   for (const row of responseFraming) {
     await t.step(nameOf(row), async () => {
       for (const preamble of preambles(row)) {
-        const expected = row.body === undefined ? row.framing : row.body;
+        const expected = row.body;
         const [bytes, text] = bodies(expected);
         const exchanged = exchange(server.address, server, row.method, preamble + bytes);
         if (expected === null || typeof expected !== "object") {
@@ -130,7 +123,7 @@ Deno.test("a client frames each response as the table says, and finds the next o
 Deno.test("a byte after a response without a body is never the next response", async (t) => {
   using server = new RawServer();
   for (const row of responseFraming) {
-    const expected = row.body === undefined ? row.framing : row.body;
+    const expected = row.body;
     if (expected !== null || row.lines.includes("connection: close")) continue;
     await t.step(nameOf(row), async () => {
       const forged = `${preambles(row)[0]!}HTTP/1.1 200 Forged\r\n\r\n`;
@@ -161,107 +154,5 @@ Deno.test("a proxy passes each request on with its framing, and refuses what the
       await far.send("HTTP/1.1 204 No Content\r\n\r\n");
       assert((await ends.near.readPreamble()).startsWith("HTTP/1.1 204 "));
     });
-  }
-});
-
-// The rows of the wire over sockets: what the parser accepts or refuses, a server and a client
-// accept or refuse.
-
-const nameOfRow = ({ rule, rfc, text }: { rule: string; rfc: string; text: string }) =>
-  `${rule} (${rfc}): ${shown(text)}`;
-
-/** Rows whose text stands after a first line, which is not what they are about. */
-function withLine(line: string, rows: readonly RefusedRow[], ...codes: string[]): RefusedRow[] {
-  return rows.map((row) => ({
-    ...row,
-    text: `${line}\r\n${row.text}`,
-    codes: [...row.codes, ...codes],
-  }));
-}
-
-/** Whether the preamble ends before the text does: then what follows is no part of it. */
-const isOneMessage = ({ text }: RefusedRow) => !`${text}\r\n\r\n`.slice(0, -1).includes("\r\n\r\n");
-
-const requests: readonly RefusedRow[] = [
-  ...refusedRequestLines,
-  ...refusedUris.map((row) => ({ ...row, text: `GET ${row.text} HTTP/1.1` })),
-  ...withLine("PUT / HTTP/1.1", refusedBlocks),
-  ...withLine("GET / HTTP/1.1", refusedBlocks, "FORBIDDEN_HEADER"),
-].filter(isOneMessage);
-
-const responses: readonly RefusedRow[] = [
-  ...refusedStatusLines,
-  ...withLine("HTTP/1.1 200 OK", refusedBlocks),
-].filter(isOneMessage);
-
-Deno.test("a server refuses every request that breaks a rule, without a byte and before its app", async (t) => {
-  let calls = 0;
-  await using serving = serve(() => {
-    calls++;
-    return [204, "No Content", {}, null];
-  });
-  for (const row of requests) {
-    await t.step(nameOfRow(row), async () => {
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(`${row.text}\r\n\r\n`);
-      await peer.closeWrite();
-      await peer.assertClosedSilently();
-      assertEquals(calls, 0);
-    });
-  }
-  assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
-  assertEquals((await serving.makeClient().request("GET", "/")).status, 204);
-});
-
-Deno.test("a client refuses every response that breaks a rule, and closes its connection", async (t) => {
-  using server = new RawServer();
-  for (const row of responses) {
-    await t.step(nameOfRow(row), async () => {
-      using conn = await new Client(server.address, { host: null, timeout: 10 }).connect();
-      using peer = await server.accept();
-      const answer = rejectionOf(conn.get("/"), row.text);
-      await peer.readPreamble();
-      await peer.send(`${row.text}\r\n\r\n`);
-      const error = await answer;
-      assertInstanceOf(error, ProtocolError);
-      // What no response begins with is refused with the first byte.
-      assert([...row.codes, "BAD_STATUS_LINE"].includes(error.code), error.code);
-      assertEquals(conn.closed, true);
-    });
-  }
-});
-
-Deno.test("a server and a client accept every header, URI and status line that keeps the rules", async () => {
-  const seen: [uri: string, headers: FlatHeaders][] = [];
-  await using serving = serve(({ uri, headers }) => {
-    seen.push([uri, flatten(headers)]);
-    return [204, "No Content", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  const expected: typeof seen = [];
-  for (const [uri] of acceptedUris) {
-    for (const { text, headers } of acceptedBlocks) {
-      expected.push([uri, headers]);
-      const block = text === "" ? "" : `${text}\r\n`;
-      await peer.send(`GET ${uri} HTTP/1.1\r\n${block}\r\n`);
-      await peer.readPreamble();
-    }
-  }
-  assertEquals(seen, expected);
-
-  using server = new RawServer();
-  for (const [line, status, reason] of acceptedStatusLines) {
-    if (status < 200) continue;
-    for (const { text, headers } of acceptedBlocks) {
-      if ("connection" in headers) continue;
-      using conn = await new Client(server.address, { host: null, timeout: 10 }).connect();
-      using raw = await server.accept();
-      const answer = conn.get("/");
-      await raw.readPreamble();
-      await raw.send(`${line}\r\n${text === "" ? "" : `${text}\r\n`}\r\n`);
-      const response = await answer;
-      assertEquals([response.status, response.reason], [status, reason]);
-      assertEquals(flatten(response.headers), headers);
-    }
   }
 });

@@ -43,6 +43,7 @@ export const refusedRequestLines: readonly RefusedRow[] = [
     ...["constructor / HTTP/1.1", "toString / HTTP/1.1", "__proto__ / HTTP/1.1"],
   ),
   ...requests("a bare CR in a method", "BAD_METHOD", "GET\r / HTTP/1.1"),
+  ...requests("a bare CR in a URI", ["BAD_URI", "BAD_PATH"], "GET /a\rb HTTP/1.1"),
   ...requests("another version", "BAD_PROTOCOL", "GET / HTTP/1.0", "GET / HTTP/1.2"),
   ...requests(
     "another version",
@@ -110,8 +111,7 @@ export const refusedStatusLines: readonly RefusedRow[] = [
   ...statuses(
     "a status that is not three digits",
     "BAD_STATUS",
-    "HTTP/1.1 +20 OK",
-    "HTTP/1.1 2e2 OK",
+    ...["HTTP/1.1 +20 OK", "HTTP/1.1 2e2 OK", "HTTP/1.1 2:0 OK", "HTTP/1.1 20: OK"],
   ),
   ...statuses(
     "a status that is not three digits",

@@ -1,0 +1,234 @@
+/** Streams that encode and decode bodies. */
+import {
+  BodyError,
+  type Chunk,
+  ChunkedDecoderStream,
+  ChunkedEncoderStream,
+  DeguError,
+  LengthDecoderStream,
+  LengthEncoderStream,
+} from "@degu/degu/base";
+import { formatChunk } from "@degu/degu/misc";
+import { chunks as chunksArbitrary, pieceLengths } from "@degu/testing/arbitraries.ts";
+import {
+  assertBodyError,
+  assertCutShort,
+  assertProtocolRejection,
+  assertRangeError,
+  assertTypeError,
+  constructWith,
+  rejectionOf,
+  shown,
+} from "@degu/testing/expectations.ts";
+import { collect, concat, cut, streamOf, TrackedStream } from "@degu/testing/streams.ts";
+import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import fc from "fast-check";
+import { refusedCodings } from "../wire/chunk.rows.ts";
+
+/** A chunk as text: `["k=v", "data"]`. */
+function flat([extension, data]: Chunk): [string | null, string] {
+  return [extension && extension.join("="), fromLatin1(data)];
+}
+
+const DIGITS = latin1("1234567890");
+const lengthStreams = { LengthEncoderStream, LengthDecoderStream };
+
+function decode(pieces: readonly Uint8Array[]): Promise<Chunk[]> {
+  return collect(streamOf(...pieces).pipeThrough(new ChunkedDecoderStream()));
+}
+
+async function encode(items: readonly (Uint8Array | Chunk)[]): Promise<string> {
+  const encoded = streamOf(...items).pipeThrough(new ChunkedEncoderStream());
+  return fromLatin1(concat(await collect(encoded)));
+}
+
+Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their length", async (t) => {
+  for (const [name, Stream] of Object.entries(lengthStreams)) {
+    await t.step(name, async () => {
+      for (const lengths of [[10], [1], [3, 4], [0, 2]]) {
+        const passed = streamOf(...cut(DIGITS, ...lengths)).pipeThrough(new Stream(10));
+        assertEquals(concat(await collect(passed)), DIGITS);
+      }
+      assertEquals(await collect(streamOf<Uint8Array>().pipeThrough(new Stream(0))), []);
+    });
+  }
+});
+
+Deno.test("LengthEncoderStream and LengthDecoderStream error if there is too much or too little", async (t) => {
+  for (const [name, Stream] of Object.entries(lengthStreams)) {
+    await t.step(name, async () => {
+      for (const pieces of [cut(DIGITS, 10), cut(DIGITS, 9, 1), cut(DIGITS, 1)]) {
+        const source = new TrackedStream(pieces);
+        const excess = collect(source.stream.pipeThrough(new Stream(9)));
+        assertInstanceOf(await rejectionOf(excess, "excess"), DeguError);
+        assert(source.settled);
+        await assertCutShort(collect(streamOf(...pieces).pipeThrough(new Stream(11))), "shortage");
+      }
+      const none = collect(streamOf(DIGITS).pipeThrough(new Stream(0)));
+      assertInstanceOf(await rejectionOf(none, "excess of nothing"), DeguError);
+      await assertCutShort(collect(streamOf<Uint8Array>().pipeThrough(new Stream(1))), "nothing");
+    });
+  }
+});
+
+Deno.test("LengthEncoderStream never completes a message if its source misbehaves", async () => {
+  for (const texts of [["1234", "56"], ["1234", "5", "6"], ["123456"], ["5", "4321", "x"]]) {
+    const pieces: Uint8Array[] = [];
+    const encoded = streamOf(...texts.map(latin1)).pipeThrough(new LengthEncoderStream(5));
+    const passOn = async () => {
+      for await (const piece of encoded) pieces.push(piece);
+    };
+    assertInstanceOf(await rejectionOf(passOn(), "excess"), DeguError);
+    assert(concat(pieces).length < 5, fromLatin1(concat(pieces)));
+  }
+});
+
+Deno.test("LengthEncoderStream and LengthDecoderStream refuse an invalid length", () => {
+  for (const Stream of Object.values(lengthStreams)) {
+    for (const length of [undefined, null, "5", 5n, [5], {}]) {
+      assertTypeError(() => constructWith(Stream, length), Deno.inspect(length));
+    }
+    for (const length of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
+      assertRangeError(() => new Stream(length), `${length}`);
+    }
+    new Stream(limits.number);
+  }
+});
+
+Deno.test("the streams error if a chunk is not bytes", async () => {
+  const streams = [
+    ...[() => new LengthEncoderStream(5), () => new LengthDecoderStream(5)],
+    ...[() => new ChunkedEncoderStream(), () => new ChunkedDecoderStream()],
+  ];
+  for (const make of streams) {
+    for (const item of ["12345", 5, null, new ArrayBuffer(5), new Uint16Array(5), {}, [1, 2], []]) {
+      const piped = (async () => {
+        const { readable, writable } = make();
+        const writer: WritableStreamDefaultWriter<unknown> = Reflect.apply(
+          WritableStream.prototype.getWriter,
+          writable,
+          [],
+        );
+        const written = [writer.write(item), writer.close()];
+        const results = await Promise.allSettled([collect<unknown>(readable), ...written]);
+        const failed = results.find((result) => result.status === "rejected");
+        if (failed !== undefined) throw failed.reason;
+      })();
+      const error = await rejectionOf(piped, Deno.inspect(item));
+      assert(error instanceof TypeError || error instanceof BodyError, Deno.inspect(error));
+    }
+  }
+});
+
+Deno.test("ChunkedEncoderStream encodes each item as a chunk and adds the last chunk", async (t) => {
+  const empty = new Uint8Array(0);
+  const rows: [items: (Uint8Array | Chunk)[], text: string][] = [
+    [[], "0\r\n\r\n"],
+    [[DIGITS], "a\r\n1234567890\r\n0\r\n\r\n"],
+    [[latin1("12"), latin1("3")], "2\r\n12\r\n1\r\n3\r\n0\r\n\r\n"],
+    [[empty, latin1("12"), empty], "2\r\n12\r\n0\r\n\r\n"],
+    [[[null, latin1("12")]], "2\r\n12\r\n0\r\n\r\n"],
+    [[[["k", "v"], latin1("12")], latin1("3")], "2;k=v\r\n12\r\n1\r\n3\r\n0\r\n\r\n"],
+    [[latin1("12"), [null, empty]], "2\r\n12\r\n0\r\n\r\n"],
+    [[latin1("12"), [["k", "v"], empty]], "2\r\n12\r\n0;k=v\r\n\r\n"],
+    [[[null, empty]], "0\r\n\r\n"],
+  ];
+  for (const [items, text] of rows) {
+    await t.step(shown(text), async () => assertEquals(await encode(items), text));
+  }
+});
+
+Deno.test("ChunkedEncoderStream errors if anything follows the last chunk", async () => {
+  const last: Chunk = [null, new Uint8Array(0)];
+  for (const item of [DIGITS, [null, DIGITS] as const, [["k", "v"], DIGITS] as const, last]) {
+    await assertBodyError(encode([last, item]), Deno.inspect(item));
+  }
+});
+
+Deno.test("ChunkedEncoderStream errors if a chunk is invalid", async () => {
+  const rows: Chunk[] = [
+    [["", "v"], DIGITS],
+    [["k", ""], DIGITS],
+    [["k\r\n", "v"], DIGITS],
+    [["k", "v\r\nevil"], DIGITS],
+    [["k", "v".repeat(4096)], DIGITS],
+    [null, new Uint8Array(limits.chunkData + 1)],
+  ];
+  for (const chunk of rows) {
+    const error = await rejectionOf(encode([chunk]), Deno.inspect(chunk).slice(0, 50));
+    assert(error instanceof RangeError || error instanceof BodyError, Deno.inspect(error));
+  }
+});
+
+Deno.test("ChunkedDecoderStream undoes ChunkedEncoderStream however the bytes are split", async () => {
+  await fc.assert(
+    fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
+      const bytes = concat(chunks.map(formatChunk));
+      assertEquals(await encode(chunks), fromLatin1(bytes));
+      assertEquals((await decode(cut(bytes, ...lengths))).map(flat), chunks.map(flat));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("ChunkedDecoderStream refuses invalid chunks however the bytes are split", async (t) => {
+  for (const { rule, rfc, text, codes } of refusedCodings) {
+    await t.step(`${rule} (${rfc}): ${shown(text)}`, async () => {
+      const bytes = latin1(text);
+      for (const start of ["", "3\r\nabc\r\n"]) {
+        const whole = concat([latin1(start), bytes]);
+        for (const pieces of [[whole], cut(whole, 1), cut(whole, 7, 2)]) {
+          await assertProtocolRejection(decode(pieces), codes, shown(text));
+        }
+      }
+    });
+  }
+});
+
+Deno.test("ChunkedDecoderStream errors if the bytes end anywhere before the last chunk", async () => {
+  const bytes = latin1("5;k=v\r\nhello\r\n0\r\n\r\n");
+  for (let length = 0; length < bytes.length; length++) {
+    const part = bytes.slice(0, length);
+    await assertCutShort(decode(part.length > 0 ? [part] : []), shown(fromLatin1(part)));
+  }
+});
+
+Deno.test("ChunkedDecoderStream errors if bytes follow the last chunk", async () => {
+  const bytes = latin1("2\r\nhi\r\n0\r\n\r\n");
+  for (const more of ["X", "0\r\n\r\n", "\r\n", "\0"]) {
+    const whole = concat([bytes, latin1(more)]);
+    for (const pieces of [[whole], [bytes, latin1(more)], cut(whole, 1)]) {
+      const source = new TrackedStream(pieces);
+      const decoded = source.stream.pipeThrough(new ChunkedDecoderStream());
+      await assertBodyError(collect(decoded), shown(more));
+      assert(source.settled);
+    }
+  }
+});
+
+Deno.test("ChunkedDecoderStream accepts a writer that reuses its memory for each piece", async () => {
+  const bytes = latin1("5;k=v\r\nhello\r\n3\r\nabc\r\n0\r\n\r\n");
+  for (const length of [1, 2, 3, 7]) {
+    const { readable, writable } = new ChunkedDecoderStream();
+    const decoded = collect(readable);
+    const writer = writable.getWriter();
+    const buffer = new Uint8Array(length);
+    for (const piece of cut(bytes, length)) {
+      buffer.set(piece);
+      await writer.write(buffer.subarray(0, piece.length));
+      buffer.fill(0);
+    }
+    await writer.close();
+    assertEquals<unknown>((await decoded).map(flat), [["k=v", "hello"], [null, "abc"], [null, ""]]);
+  }
+});
+
+Deno.test("ChunkedDecoderStream yields chunks that later ones don't change", async () => {
+  const bytes = latin1("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n");
+  const given = await decode([bytes]);
+  bytes.fill(0);
+  const texts = given.map(flat);
+  given[1]?.[1].fill(0);
+  assertEquals(flat(given[0] ?? [null, bytes]), texts[0]);
+});

@@ -1,0 +1,611 @@
+/** `Body` and `ChunkedBody`: what their operations return, when each is allowed, and what they leave in their source. */
+import { Body, type BodyInput, type Chunk, ChunkedBody } from "@degu/degu/base";
+import { formatChunk } from "@degu/degu/misc";
+import { chunks as chunksArbitrary, damaged, pieceLengths } from "@degu/testing/arbitraries.ts";
+import {
+  assertBodyError,
+  assertCutShort,
+  assertProtocolRejection,
+  callWith,
+  rejectionOf,
+  shown,
+} from "@degu/testing/expectations.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import {
+  collect,
+  concat,
+  cut,
+  everySplit,
+  FailingSink,
+  PieceSource,
+  RecordingSink,
+  StallingSource,
+  streamOf,
+  TrackedStream,
+  withFile,
+  ZeroSource,
+} from "@degu/testing/streams.ts";
+import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import fc from "fast-check";
+import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
+
+type Received = Body | ChunkedBody;
+
+const DATA = latin1("1234567890");
+const ENCODED = latin1("3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0\r\n\r\n");
+const EMPTY = new Uint8Array(0);
+
+/** One of the two classes. */
+interface Kind {
+  /** What a source of ten bytes of data has. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** What a source of this data has. */
+  encode(data: Uint8Array): Uint8Array<ArrayBuffer>;
+  make(source: BodyInput, length?: number): Received;
+  /** Reads some of the data, or the next chunk. */
+  part(body: Received): Promise<Uint8Array>;
+}
+
+const kinds: Record<string, Kind> = {
+  Body: {
+    bytes: DATA,
+    encode: (data) => data.slice(),
+    make: (source, length = 10) => new Body(source, length),
+    part: (body) => (body as Body).read(3),
+  },
+  ChunkedBody: {
+    bytes: ENCODED,
+    encode: (data) => concat([...cut(data, 1), EMPTY].map((piece) => formatChunk([null, piece]))),
+    make: (source) => new ChunkedBody(source),
+    part: async (body) => (await (body as ChunkedBody).readChunk())[1],
+  },
+};
+
+/** Everything that can be done with a body, and the data that it got. */
+const operations: Record<string, (body: Received) => Promise<Uint8Array>> = {
+  "read()": (body) => body.read(),
+  "bytes()": (body) => body.bytes(),
+  "text()": async (body) => latin1(await body.text()),
+  "json()": async (body) => latin1(`${await body.json()}`),
+  "iteration": async (body) => {
+    const items = await collect<Uint8Array | Chunk>(body);
+    return concat(items.map((item) => item instanceof Uint8Array ? item : item[1]));
+  },
+  "writeTo()": async (body) => {
+    const sink = new RecordingSink();
+    assertEquals(await body.writeTo(sink), sink.bytes.length);
+    return body.chunked ? await new ChunkedBody(new PieceSource([sink.bytes])).read() : sink.bytes;
+  },
+  "readable": async (body) => await new Response(body.readable).bytes(),
+};
+
+/** Operations that need an untouched body. */
+const WHOLE = ["iteration", "writeTo()", "readable"];
+
+/** What takes a body to its end, part by part, too. */
+function finishersOf({ part }: Kind): typeof operations {
+  return {
+    ...operations,
+    "part by part": async (body) => {
+      const parts: Uint8Array[] = [];
+      let next;
+      while ((next = await part(body)).length > 0) parts.push(next);
+      return concat(parts);
+    },
+  };
+}
+
+/** Sources of all kinds with these bytes, in pieces of these lengths. */
+function sourcesOf(bytes: Uint8Array, ...lengths: number[]): Record<string, () => BodyInput> {
+  return {
+    "a stream": () => streamOf(...cut(bytes, ...lengths)),
+    "a byte source": () => new PieceSource(cut(bytes, ...lengths)),
+  };
+}
+
+/** Asserts that a body which has failed stays unusable; a stream that was taken reports the failure itself. */
+async function assertDead(body: Received, how = "") {
+  for (const [name, run] of Object.entries(operations)) {
+    if (name === "readable" && /readable|stream/.test(how)) continue;
+    await assertBodyError(run(body), `${name} of a body with an error`);
+  }
+}
+
+const cause = (error: unknown) => error instanceof Error ? error.cause ?? error : error;
+
+for (const [name, kind] of Object.entries(kinds)) {
+  const { bytes, encode, make, part } = kind;
+  const finishers = finishersOf(kind);
+
+  Deno.test(`${name} returns the same data in every operation, however its source splits it`, async (t) => {
+    for (const [operation, run] of Object.entries(finishers)) {
+      await t.step(operation, async () => {
+        for (const lengths of [[100], [1], [4, 3], [5]]) {
+          for (const open of Object.values(sourcesOf(bytes, ...lengths))) {
+            assertEquals(await run(make(open())), DATA);
+          }
+        }
+        await withFile(bytes, async (file) => assertEquals(await run(make(file)), DATA));
+      });
+    }
+  });
+
+  Deno.test(`${name} answers one read after its end with an empty array, and rejects all else`, async () => {
+    const reads = {
+      ...{ "read()": operations["read()"]!, "bytes()": operations["bytes()"]! },
+      ...(name === "Body"
+        ? {
+          "read(0)": (body: Received) => (body as Body).read(0),
+          "read(1)": (body: Received) => (body as Body).read(1),
+        }
+        : {}),
+    };
+    for (const [finisher, finish] of Object.entries(operations)) {
+      for (const [read, run] of Object.entries(reads)) {
+        const body = make(streamOf(...cut(bytes, 4)));
+        await finish(body);
+        assertEquals(await run(body), EMPTY, `${read} after ${finisher}`);
+        for (const [operation, again] of Object.entries(operations)) {
+          if (operation === "readable" && finisher === "readable") continue;
+          await assertBodyError(again(body), `${operation} after ${finisher} and ${read}`);
+        }
+      }
+      for (const operation of WHOLE) {
+        if (operation === finisher && operation === "readable") continue;
+        const body = make(new PieceSource([bytes]));
+        await finish(body);
+        await assertBodyError(operations[operation]!(body), `${operation} after ${finisher}`);
+      }
+    }
+  });
+
+  Deno.test(`${name} starts whole operations only if it is untouched`, async () => {
+    const starts: Record<string, (body: Received) => unknown> = {
+      "a part": part,
+      "its stream": ({ readable }) => assertInstanceOf(readable, ReadableStream),
+      "an iteration": (body) => body[Symbol.asyncIterator]().next(),
+      ...(name === "Body" ? { "read(0)": (body: Received) => (body as Body).read(0) } : {}),
+    };
+    for (const [start, begin] of Object.entries(starts)) {
+      for (const operation of WHOLE) {
+        if (start === "its stream" && operation === "readable") continue;
+        const body = make(streamOf(...cut(bytes, 4)));
+        await begin(body);
+        await assertBodyError(operations[operation]!(body), `${operation} after ${start}`);
+      }
+    }
+    const rest = make(new PieceSource([bytes]));
+    assertEquals(fromLatin1(await part(rest)), "123");
+    assertEquals(fromLatin1(await rest.read()), "4567890");
+  });
+
+  Deno.test(`${name} rejects a second operation while one is pending, which continues`, async () => {
+    const gate = Promise.withResolvers<void>();
+    const inner = new PieceSource([bytes]);
+    const body = make({ read: (into) => gate.promise.then(() => inner.read(into)) });
+    const first = body.read();
+    for (const [operation, run] of Object.entries(operations)) {
+      await assertBodyError(run(body), `${operation} while reading`);
+    }
+    gate.resolve();
+    assertEquals(await first, DATA);
+  });
+
+  Deno.test(`${name} rejects if its source ends anywhere before its end`, async () => {
+    for (let length = 0; length < bytes.length; length++) {
+      const start = bytes.slice(0, length);
+      for (const [operation, run] of Object.entries(finishers)) {
+        for (const open of Object.values(sourcesOf(start, 4))) {
+          const body = make(open());
+          await assertCutShort(run(body), `${operation} of ${shown(fromLatin1(start))}`);
+          await assertDead(body, operation);
+        }
+      }
+    }
+    await withFile(bytes.slice(1), async (file) => {
+      await assertCutShort(make(file).writeTo(new RecordingSink()), "a file").catch(() => {});
+      assertEquals((await file.stat()).size, bytes.length - 1);
+    });
+  });
+
+  Deno.test(`${name} fails as its source does`, async () => {
+    const failure = new Error("the disk is gone");
+    const start = bytes.slice(0, 2);
+    for (const [operation, run] of Object.entries(finishers)) {
+      const failing: BodyInput[] = [
+        new TrackedStream([start], { failure }).stream,
+        { read: () => Promise.reject(failure) },
+      ];
+      for (const source of failing) {
+        const body = make(source);
+        assertStrictEquals(cause(await rejectionOf(run(body), operation)), failure);
+        await assertDead(body, operation);
+      }
+    }
+    for (const count of [-1, 0.5, 1.5, NaN, Infinity, 1e9, "1", undefined, {}]) {
+      const body = make({ read: () => Promise.resolve(count as number) });
+      assertInstanceOf(await rejectionOf(body.read(), Deno.inspect(count)), Error);
+      await assertDead(body);
+    }
+  });
+
+  Deno.test(`${name} reads its stream to the end, or cancels it, and then unlocks it`, async () => {
+    for (const [operation, run] of Object.entries(finishers)) {
+      const source = new TrackedStream(cut(bytes, 4));
+      assertEquals(await run(make(source.stream)), DATA, operation);
+      assertEquals([source.ended, source.cancelled.length], [true, 0], operation);
+    }
+    const failure = new Error("no more, please");
+    const leaving: Record<string, (body: Received) => Promise<unknown>> = {
+      "a loop that is left": async (body) => {
+        for await (const _ of body) break;
+      },
+      "a loop that throws": async (body) => {
+        const loop = async () => {
+          for await (const _ of body) throw failure;
+        };
+        assertStrictEquals(await rejectionOf(loop(), "the loop"), failure);
+      },
+      "a stream that is canceled": (body) => body.readable.cancel(failure),
+      "a sink that fails": (body) => rejectionOf(body.writeTo(new FailingSink()), "a sink"),
+      "a body that is canceled": async (body) => {
+        await part(body);
+        await body.cancel();
+      },
+    };
+    for (const [how, leave] of Object.entries(leaving)) {
+      const source = new TrackedStream(cut(bytes, 8));
+      const body = make(source.stream);
+      await leave(body);
+      await turnOfEventLoop();
+      assertEquals([source.cancelled.length, source.stream.locked], [1, false], how);
+      await assertDead(body, how);
+    }
+    const locked = new TrackedStream([bytes]).stream;
+    locked.getReader();
+    assertInstanceOf(
+      await rejectionOf(Promise.resolve().then(() => make(locked)), "it"),
+      TypeError,
+    );
+  });
+
+  Deno.test(`${name} leaves what follows it in a byte source and in a file`, async () => {
+    const followed = concat([bytes, bytes]);
+    for (const [operation, run] of Object.entries(finishers)) {
+      for (const lengths of [[100], [1], [7]]) {
+        const source = new PieceSource(cut(followed, ...lengths));
+        assertEquals(await run(make(source)), DATA, operation);
+        assertEquals(source.taken, bytes.length, operation);
+      }
+      // Nor does it ask for more.
+      assertEquals(await run(make(new StallingSource(bytes))), DATA, operation);
+      await withFile(concat([latin1("ab"), followed]), async (file) => {
+        await file.seek(2, Deno.SeekMode.Start);
+        for (const end of [bytes.length + 2, followed.length + 2]) {
+          assertEquals(await run(make(file)), DATA, operation);
+          assertEquals(await file.seek(0, Deno.SeekMode.Current), end, operation);
+        }
+      });
+    }
+  });
+
+  Deno.test(`${name} passes on what has arrived without waiting for the rest`, async () => {
+    const start = bytes.slice(0, 8);
+    const had = fromLatin1(name === "Body" ? start : DATA.slice(0, 3));
+    const firsts: Record<string, (body: Received) => Promise<unknown>> = {
+      "an iteration": async (body) => {
+        const { value } = await body[Symbol.asyncIterator]().next();
+        return value instanceof Uint8Array ? value : value![1];
+      },
+      "its stream": async ({ readable }) => (await readable.getReader().read()).value,
+    };
+    for (const [what, first] of Object.entries(firsts)) {
+      const text = fromLatin1(await first(make(new StallingSource(start), 20)) as Uint8Array);
+      assert(text !== "" && had.startsWith(text), `${what}: ${text}`);
+    }
+    const sink = new RecordingSink();
+    const source = new StallingSource(start);
+    const sent = make(source, 20).writeTo(sink);
+    await source.stalled;
+    assertEquals(sink.bytes, start);
+    source.release();
+    await assertCutShort(sent, "the rest");
+  });
+
+  Deno.test(`${name} allocates little for what is only announced`, async () => {
+    const before = Deno.memoryUsage().external;
+    const start = name === "Body" ? DATA : latin1("1000000\r\nabc");
+    const sources = Array.from({ length: 40 }, () => new StallingSource(start));
+    const reads = sources.map((source) => part16MiB(make(source, limits.collected)));
+    await Promise.all(sources.map((source) => source.stalled));
+    const grown = Deno.memoryUsage().external - before;
+    for (const source of sources) source.release();
+    const results = await Promise.allSettled(reads);
+    assert(results.every(({ status }) => status === "rejected"));
+    assert(grown < 40 * 512 * 1024, `${grown} bytes for 40 bodies`);
+  });
+
+  Deno.test(`${name} decodes UTF-8 strictly and keeps the byte order mark; JSON has none`, async () => {
+    const of = (data: Uint8Array) => make(streamOf(...cut(encode(data), 1)), data.length);
+    const encoder = new TextEncoder();
+    for (const text of ["", "a", "é€😀", "\ufeffa", "\ufeff", "a\0b", "\ufeff\ufeffa"]) {
+      assertEquals(await of(encoder.encode(text)).text(), text);
+    }
+    for (const wrong of [[0xff], [0xc3], [0xc3, 0x28], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
+      assertInstanceOf(await rejectionOf(of(Uint8Array.from(wrong)).text(), "it"), TypeError);
+    }
+    for (
+      const [text, value] of [['{"a": [1, "é"]}', { a: [1, "é"] }], ["null", null], [" 5 ", 5]]
+    ) {
+      assertEquals(await of(encoder.encode(text as string)).json(), value);
+    }
+    for (const text of ["{", "\ufeff5", "5 6", "undefined"]) {
+      assertInstanceOf(await rejectionOf(of(encoder.encode(text)).json(), text), SyntaxError);
+    }
+  });
+
+  Deno.test(`${name} returns arrays of their own`, async () => {
+    for (const open of Object.values(sourcesOf(bytes, 100))) {
+      const body = make(open());
+      const first = await part(body);
+      const second = await part(body);
+      const texts = [first, second].map(fromLatin1);
+      first.fill(0);
+      assertEquals(fromLatin1(second), texts[1]);
+      const rest = await body.read();
+      second.fill(0);
+      assertEquals(texts.join("") + fromLatin1(rest), fromLatin1(DATA));
+    }
+  });
+
+  Deno.test(`${name} has one byte stream, which fills the reader's own buffers`, async () => {
+    for (const size of [1, 2, 9, 10, 11, 70_000]) {
+      for (const open of Object.values(sourcesOf(bytes, 3, 1))) {
+        const body = make(open());
+        const { readable } = body;
+        assertStrictEquals(body.readable, readable);
+        const reader = readable.getReader({ mode: "byob" });
+        const pieces: Uint8Array[] = [];
+        for (;;) {
+          const { done, value } = await reader.read(new Uint8Array(size));
+          if (done) break;
+          assert(value.length > 0 && value.length <= size);
+          pieces.push(value.slice());
+        }
+        assertEquals(concat(pieces), DATA);
+        await reader.closed;
+      }
+    }
+  });
+}
+
+/** Reads 16 MiB, or a chunk of as many. */
+function part16MiB(body: Received): Promise<unknown> {
+  return body.chunked ? body.readChunk() : body.read(limits.collected);
+}
+
+// Known length.
+
+Deno.test("Body.read returns exactly the size, and less only at the end, however its source splits it", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.uint8Array({ minLength: 1, maxLength: 60 }),
+      pieceLengths,
+      pieceLengths,
+      async (bytes, cuts, sizes) => {
+        for (const open of Object.values(sourcesOf(bytes, ...cuts))) {
+          const body = new Body(open(), bytes.length);
+          const pieces: Uint8Array[] = [];
+          for (let left = bytes.length, i = 0; left > 0; i++) {
+            const size = sizes[i % sizes.length] ?? 1;
+            const piece = await body.read(size);
+            assertEquals(piece.length, Math.min(size, left));
+            left -= piece.length;
+            pieces.push(piece);
+          }
+          assertEquals(concat(pieces), Uint8Array.from(bytes));
+        }
+      },
+    ),
+    { numRuns: 50 },
+  );
+});
+
+Deno.test("Body.read refuses invalid sizes, returns nothing for 0, and consumes nothing by either", async () => {
+  const body = new Body(new PieceSource([DATA]), 10);
+  for (const size of [-1, 1.5, NaN, Infinity, limits.collected + 1, 2 ** 53]) {
+    assertInstanceOf(await rejectionOf(body.read(size), `read(${size})`), RangeError);
+  }
+  for (const size of ["1", null, 1n, [1], {}]) {
+    const promise = callWith(body.read.bind(body), size) as Promise<unknown>;
+    assertInstanceOf(await rejectionOf(promise, `read(${Deno.inspect(size)})`), TypeError);
+  }
+  for (let i = 0; i < 2; i++) assertEquals(await body.read(0), EMPTY);
+  assertEquals(await body.read(limits.collected), DATA);
+});
+
+Deno.test("Body.read returns up to 16 MiB and refuses more without consuming anything", async () => {
+  const source = new ZeroSource();
+  const body = new Body(source, limits.collected + 1);
+  for (const name of ["read()", "bytes()", "text()", "json()"]) {
+    assertInstanceOf(await rejectionOf(operations[name]!(body), name), RangeError);
+  }
+  assertEquals(source.taken, 0);
+  assertEquals((await body.read(1)).length, 1);
+  assertEquals((await body.read()).length, limits.collected);
+  assertEquals(source.taken, limits.collected + 1);
+});
+
+Deno.test("Body of length 0 is consumed from the start", async () => {
+  for (const open of Object.values(sourcesOf(EMPTY))) {
+    const make = () => new Body(open(), 0);
+    for (const [operation, run] of Object.entries(operations)) {
+      if (operation === "json()") continue;
+      const body = make();
+      assertEquals(await run(body), EMPTY);
+      const reading = body.read();
+      // A read has reported the end; other operations leave that to the next read.
+      if (WHOLE.includes(operation)) assertEquals(await reading, EMPTY);
+      else await assertBodyError(reading, `a read after ${operation}`);
+    }
+    for (const size of [0, 1]) {
+      const body = make();
+      assertEquals(await body.read(size), EMPTY);
+      await assertDead(body);
+    }
+  }
+  await assertBodyError(Array.fromAsync(new Body(streamOf(DATA), 0)), "a byte of none");
+});
+
+Deno.test("Body.writeTo enlarges its reads only if the source fills them", async () => {
+  const write = () => Promise.resolve();
+  const sink = { pieceBytes: 2 ** 21, write };
+  const sinks = [
+    [sink, [2 ** 16, 2 ** 18, 2 ** 19, 2 ** 19]],
+    [{ write }, [2 ** 16, 2 ** 18, 2 ** 19, 2 ** 19]],
+    [{ pieceBytes: 1000, write }, [1000, 1000, 1000, 1000]],
+    [{ pieceBytes: 2 ** 17, write }, [2 ** 16, 2 ** 17, 2 ** 17, 2 ** 17]],
+    [new WritableStream<Uint8Array>(), [2 ** 16, 2 ** 16, 2 ** 16, 2 ** 16]],
+  ] as const;
+  for (const [target, offered] of sinks) {
+    const fast = new PieceSource([new Uint8Array(2 ** 21)]);
+    await new Body(fast, 2 ** 21).writeTo(target);
+    assertEquals(fast.offered.slice(0, 4), [...offered]);
+  }
+  const slow = new PieceSource(cut(new Uint8Array(2 ** 21), 2 ** 15));
+  await new Body(slow, 2 ** 21).writeTo(sink);
+  assertEquals(Math.max(...slow.offered), 2 ** 16);
+});
+
+Deno.test("an item of an iterated body keeps at most twice its own size alive, and is copied only for that", async () => {
+  const lengths = [1, 100, 20_000, 32_767, 32_768, 65_536, 1];
+  const total = lengths.reduce((sum, length) => sum + length);
+  const body = new Body(streamOf(...lengths.map((length) => new Uint8Array(length))), total);
+  const held: number[] = [];
+  for await (const { buffer } of body) held.push(buffer.byteLength);
+  assertEquals(held, [1, 100, 20_000, 32_767, 65_536, 65_536, 1]);
+});
+
+// Chunks.
+
+/** A chunk as text: `["k=v", "data"]`. */
+function flat([extension, data]: Chunk): [string | null, string] {
+  return [extension && extension.join("="), fromLatin1(data)];
+}
+
+/** All chunks that readChunk gives, the last one included. */
+async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
+  const chunks: Chunk[] = [];
+  do chunks.push(await body.readChunk()); while (chunks.at(-1)![1].length > 0);
+  await assertBodyError(body.readChunk(), "readChunk() after the last one");
+  return chunks;
+}
+
+Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it is split", async () => {
+  const check = async (chunks: Chunk[], pieces: Uint8Array[]) => {
+    const bytes = concat(chunks.map(formatChunk));
+    for (const open of [() => streamOf(...pieces), () => new PieceSource(pieces)]) {
+      assertEquals((await readChunks(new ChunkedBody(open()))).map(flat), chunks.map(flat));
+      assertEquals((await collect(new ChunkedBody(open()))).map(flat), chunks.map(flat));
+      const sink = new RecordingSink();
+      assertEquals(await new ChunkedBody(open()).writeTo(sink), bytes.length);
+      assertEquals(sink.bytes, bytes);
+    }
+  };
+  const chunks = await readChunks(new ChunkedBody(streamOf(ENCODED)));
+  assertEquals<unknown>(chunks.map(flat), [[null, "123"], ["k=v", "4567"], [null, "890"], [
+    null,
+    "",
+  ]]);
+  for (const pieces of everySplit(ENCODED)) await check(chunks, pieces);
+  await fc.assert(
+    fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
+      await check(chunks, cut(concat(chunks.map(formatChunk)), ...lengths));
+    }),
+    { numRuns: 50 },
+  );
+});
+
+Deno.test("ChunkedBody has the same result or error in every operation, however its bytes are split", async () => {
+  const text = chunksArbitrary.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
+  const outcome = async (run: (body: ChunkedBody) => Promise<unknown>, source: BodyInput) => {
+    try {
+      return await run(new ChunkedBody(source));
+    } catch (error) {
+      return "code" in (error as Error) ? (error as { code: string }).code : (error as Error).name;
+    }
+  };
+  await fc.assert(
+    fc.asyncProperty(damaged(text), pieceLengths, async (bytes, lengths) => {
+      for (const open of [streamOf, (...list: Uint8Array[]) => new PieceSource(list)]) {
+        const whole = await outcome(operations["read()"]!, open(...cut(bytes)));
+        for (const name of ["read()", "iteration", "writeTo()"]) {
+          const run = operations[name]!;
+          assertEquals(await outcome(run, open(...cut(bytes, ...lengths))), whole, name);
+          assertEquals(await outcome(run, open(...cut(bytes, 1))), whole, name);
+        }
+      }
+    }),
+    { numRuns: 100 },
+  );
+});
+
+Deno.test("ChunkedBody reads every form of chunk line, and writes sizes in lower case", async () => {
+  for (const [line, size, extension] of acceptedChunkLines) {
+    if (size > 1000) continue;
+    const data = "X".repeat(size);
+    const rest = size === 0 ? "\r\n" : `${data}\r\n0;A=B\r\n\r\n`;
+    const open = () => new ChunkedBody(streamOf(latin1(`${line}\r\n${rest}`)));
+    assertEquals(flat(await open().readChunk()), [extension && extension.join("="), data]);
+    const sink = new RecordingSink();
+    await open().writeTo(sink);
+    const lower = line.replace(/^[^;]*/, (digits) => digits.toLowerCase());
+    assertEquals(fromLatin1(sink.bytes), `${lower}\r\n${rest}`);
+  }
+});
+
+Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) => {
+  for (const { rule, rfc, text, codes } of refusedCodings) {
+    await t.step(`${rule} (${rfc}): ${shown(text)}`, async () => {
+      for (const [operation, run] of Object.entries(finishersOf(kinds["ChunkedBody"]!))) {
+        for (const source of [streamOf(latin1(text)), new PieceSource(cut(latin1(text), 1))]) {
+          const body = new ChunkedBody(source);
+          await assertProtocolRejection(run(body), codes, operation);
+          await assertBodyError(body.read(), `read() after a failed ${operation}`);
+        }
+      }
+    });
+  }
+});
+
+Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF, and chunks of 16 MiB", async () => {
+  const value = "v".repeat(4096 - "5;k=\r\n".length);
+  const bytes = latin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
+  for (
+    const source of [streamOf(bytes), streamOf(...cut(bytes, 4095)), new PieceSource(cut(bytes, 1))]
+  ) {
+    assertEquals(flat(await new ChunkedBody(source).readChunk()), [`k=${value}`, "hello"]);
+  }
+  const data = new Uint8Array(limits.chunkData);
+  data[data.length - 1] = 7;
+  const pieces = [latin1("1000000\r\n"), data, latin1("\r\n0\r\n\r\n")];
+  for (const source of [streamOf(...pieces), new PieceSource(pieces)]) {
+    const [, read] = await new ChunkedBody(source).readChunk();
+    assertEquals([read.length, read.at(-1)], [data.length, 7]);
+  }
+});
+
+Deno.test("ChunkedBody.read returns up to 16 MiB and rejects if there is more", async () => {
+  const chunk = concat([
+    latin1("800000\r\n"),
+    new Uint8Array(limits.collected / 2),
+    latin1("\r\n"),
+  ]);
+  const end = latin1("0\r\n\r\n");
+  const most = new ChunkedBody(new PieceSource([chunk, chunk, end]));
+  assertEquals((await most.read()).length, limits.collected);
+  const more = new ChunkedBody(new PieceSource([chunk, chunk, latin1("1\r\nx\r\n"), end]));
+  assertInstanceOf(await rejectionOf(more.read(), "a byte more than 16 MiB"), RangeError);
+  await assertBodyError(more.read(), "read() after it");
+});
