@@ -12,7 +12,7 @@ import { FakeTime } from "@std/testing/time";
 import * as fc from "fast-check";
 import { createPrivateKey } from "node:crypto";
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
-import { describeValidity, isValid } from "@degu/internal/identity/identity_files.ts";
+import { describeValidity, isValid } from "@degu/internal/identity/device_pki.ts";
 import {
   assertNear,
   covers,
