@@ -261,9 +261,7 @@ Deno.test("a worker that terminates later is reported, and does not block close(
     const printed = new TextDecoder().decode(stderr);
     assert(success, printed);
     assertEquals(new TextDecoder().decode(stdout), "started\n");
-    const line =
-      "the worker of a TempServer has ended by itself, as with Deno.exit() or self.close()\n";
-    assertStringIncludes(printed, line);
+    assertStringIncludes(printed, "the worker of a TempServer has ended by itself, as with");
   } catch (error) {
     child.kill("SIGKILL");
     await output;
