@@ -305,7 +305,7 @@ Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
 function setUp() {
   const time = new FakeTime();
   const logger = new RecordingLogger();
-  const warning = new LimitedWarning(logger, (last, count) => `${last} ${count}`);
+  const warning = new LimitedWarning((last, count) => logger.warn(`${last} ${count}`));
   return {
     time,
     warning,

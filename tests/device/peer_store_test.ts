@@ -16,7 +16,7 @@ import {
   MAX_PEER_FILE_BYTES,
   parsePeer,
   peerFileName,
-} from "@degu/internal/device/peer.ts";
+} from "@degu/internal/device/peer_store.ts";
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
