@@ -122,7 +122,7 @@ export class Device implements AsyncDisposable {
     const settled = await prepareDirectory(path, name);
     const home = join(path, "identity");
     const identity = await DeviceIdentity.open(home, settled, CERTIFICATE_LIFE, logger);
-    const peers = new PeerStore(path, identity.authority.id, logger);
+    const peers = new PeerStore(path, logger);
     await peers.refresh();
     const closing = new AbortController();
     const services: DeviceServices = {

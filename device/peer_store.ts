@@ -49,7 +49,6 @@ export interface Pairing {
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
-  readonly #ownId: string;
   readonly #logger: Logger;
   readonly #user: number | null = Deno.uid();
   readonly #listeners = new Set<() => void>();
@@ -63,14 +62,9 @@ export class PeerStore {
   /** Why the last attempt to read the peers failed. */
   #unread: string | null = null;
 
-  /**
-   * Opens the store in the directory of a device, which has `peers` and a file to lock.
-   *
-   * @param ownId The id of the device, which can't be its own peer.
-   */
-  constructor(dir: string, ownId: string, logger: Logger) {
+  /** Opens the store in the directory of a device, which has `peers` and a file to lock. */
+  constructor(dir: string, logger: Logger) {
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
-    this.#ownId = ownId;
     this.#logger = logger;
   }
 
@@ -179,14 +173,10 @@ export class PeerStore {
    * Stores a pairing: a new entry, or the renewed entry of the same device, with its certificate, the time
    * and its addresses. A renewed entry keeps its name, unless `peerName` is given.
    *
-   * @throws {RangeError} if `peerName` is taken, a name or an address is not valid, or it is this device
-   * itself.
+   * @throws {RangeError} if `peerName` is taken, or a name or an address is not valid.
    */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
     const { id } = authority;
-    if (id === this.#ownId) {
-      throw new RangeError("This device, or a copy of its directory, can't be paired with itself");
-    }
     return await this.#change(async (peers) => {
       const known = peers.find((peer) => peer.id === id);
       const others = peers.filter((peer) => peer !== known);

@@ -210,6 +210,7 @@ function run(port: MessagePort): void {
     }
   };
   listen();
+  report({ type: "pong" }); // from now on it can answer
   const server = new WorkerServer(report);
   port.on("message", (command: Command) => {
     // After the app's own listeners, which may handle the event.

@@ -73,7 +73,8 @@ export class WorkerThread {
   readonly #portClosed = Promise.withResolvers<void>();
   readonly #contextChanges = new Map<number, () => void>();
   readonly #name: string;
-  readonly #heartbeat: Interval | undefined;
+  readonly #heartbeat: Heartbeat | null;
+  #beating: Interval | undefined;
   #phase: Phase = "loading";
   #unanswered = 0;
   #contextChangeCount = 0;
@@ -99,8 +100,7 @@ export class WorkerThread {
       this.#end(`has ended by itself, as with Deno.exit() or self.close(), with exit code ${code}`);
     });
     port.on("close", this.#portClosed.resolve);
-    if (heartbeat === null) return;
-    this.#heartbeat = startInterval(() => this.#checkHeartbeat(heartbeat), heartbeat.every);
+    this.#heartbeat = heartbeat;
   }
 
   /**
@@ -205,6 +205,8 @@ export class WorkerThread {
   #receive(report: Report): void {
     if (this.#phase === "over") return;
     this.#unanswered = 0;
+    // On a busy machine a thread may take long to start.
+    if (this.#heartbeat !== null) this.#beat(this.#heartbeat);
     if (report.type === "loaded") this.#loaded.resolve();
     else if (report.type === "serving") {
       const { address, fd } = report;
@@ -222,20 +224,22 @@ export class WorkerThread {
     this.#worker.terminate();
   }
 
-  #checkHeartbeat({ missed }: Heartbeat): void {
-    if (this.#unanswered >= missed) {
-      this.#end("doesn't answer", { hung: true });
-      this.#worker.terminate();
-    } else {
-      this.#unanswered++;
-      this.#post({ type: "ping" });
-    }
+  #beat({ every, missed }: Heartbeat): void {
+    this.#beating ??= startInterval(() => {
+      if (this.#unanswered >= missed) {
+        this.#end("doesn't answer", { hung: true });
+        this.#worker.terminate();
+      } else {
+        this.#unanswered++;
+        this.#post({ type: "ping" });
+      }
+    }, every);
   }
 
   #end(what: string, more: Partial<Ending> = {}): void {
     if (this.#phase === "over") return;
     this.#phase = "over";
-    clearInterval(this.#heartbeat);
+    clearInterval(this.#beating);
     this.#port.close();
     const error = new DeguError(`${this.#name} ${what}`);
     const ending = { what, error, expected: false, hung: false, ...more };

@@ -9,7 +9,6 @@ import {
 } from "@std/assert";
 import { basename, dirname, join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
-import * as fc from "fast-check";
 import { createPrivateKey } from "node:crypto";
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import { describeValidity, isValid } from "@degu/internal/identity/device_pki.ts";
@@ -110,23 +109,6 @@ Deno.test("createDevicePki: devices that trust each other connect in both direct
       else await assertRejects(() => exchange, Error);
     });
   }
-});
-
-Deno.test("concurrent calls of createDevicePki return the same identity", async () => {
-  await using dir = await tempDir();
-  let run = 0;
-  await fc.assert(
-    fc.asyncProperty(fc.integer({ min: 2, max: 6 }), async (calls) => {
-      const parent = join(dir.path, String(run++));
-      const results = await Promise.all(
-        Array.from({ length: calls }, () => createDevicePki(parent, "camera-1")),
-      );
-      for (const result of results) assertEquals(result, results[0]);
-      assertEquals(await entries(parent), ["camera-1"]);
-      assertEquals(await createDevicePki(parent, "camera-1"), results[0]);
-    }),
-    { numRuns: 8 },
-  );
 });
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {

@@ -386,7 +386,7 @@ Deno.test("a worker whose socket file is removed, by one that hung and came back
 Deno.test("a worker whose app is never made is not taken for hung, but warned of", async () => {
   const { lines, errors } = await run("neverMade");
   assertEquals(lines, [
-    "worker 1 has not started for 3 s: the module or the function of its app has not finished",
+    "worker 1 has not started for 2 s: the module or the function of its app has not finished",
   ]);
   assertEquals(errors, 1); // that its predecessor has ended
 });
