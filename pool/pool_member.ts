@@ -51,11 +51,7 @@ export class PoolMember {
     this.#state = state;
   }
 
-  /**
-   * Starts a worker and makes the app in it.
-   *
-   * @throws what `WorkerThread.load` does.
-   */
+  /** Starts a worker and makes the app in it. */
   async load(): Promise<void> {
     const { times, log, service } = this.#state;
     this.#servingSince = null;
@@ -79,11 +75,7 @@ export class PoolMember {
     }
   }
 
-  /**
-   * Lets the worker serve.
-   *
-   * @throws what `WorkerThread.listen` does.
-   */
+  /** Lets the worker serve. */
   async listen(): Promise<Address> {
     const { address, reusePort, times } = this.#state;
     const thread = this.#thread!;

@@ -95,12 +95,6 @@ function serviceOf(name: string, args: unknown[] | null = null): Service {
   };
 }
 
-/** An app whose exchanges go to an export. */
-function watchedBy(name: string): Service {
-  const { module } = appOf(name);
-  return { ...serviceOf("app"), onExchange: { module: `${module}`, name } };
-}
-
 /** A server, and what it reports. */
 function makeServer() {
   const reports: Report[] = [];
@@ -171,25 +165,6 @@ Deno.test("the server in a worker replaces the context, before and after it list
   await askThread(new SSLClient(pki.clientSslconfig, address));
   await server.receive({ type: "close" });
   await served;
-});
-
-Deno.test("a failure is reported with its error", async () => {
-  const rows: readonly [service: Service, words: RegExp][] = [
-    [serviceOf("missing"), /has no export "missing"/],
-    [serviceOf("buildFailing", []), /there is no such database/],
-    [serviceOf("buildAnswer", []), /returned an array/],
-    [serviceOf("constant", []), /a function or a class if there are args; got number/],
-    [watchedBy("missing"), /has no export "missing"/],
-    [
-      watchedBy("constant"),
-      /options.onExchange: the export "constant" must be a function; got number/,
-    ],
-  ];
-  for (const [service, words] of rows) {
-    const { server, next } = makeServer();
-    await server.receive({ type: "load", service, sslconfig: null });
-    assertMatch((await next("failed")).error.message, words);
-  }
 });
 
 // A worker that ends is replaced, while the others serve; and so is one whose socket file is

@@ -326,6 +326,11 @@ Deno.test("start() rejects with the error of a worker, and nothing is left runni
       assertStringIncludes(error.message, words);
     });
   }
+  for (const [name, words] of [["missing", "no export"], ["constant", "must be a function"]]) {
+    const onExchange = { module: appOf("app").module, name: name! };
+    const start = () => ServerPool.start(anywhere, appOf("app"), { ...options, onExchange });
+    await assertRejects(start, TypeError, words);
+  }
   assertEquals(logger.lines, []);
 });
 
