@@ -41,7 +41,7 @@ export class TempServer implements AsyncDisposable {
   readonly #thread: WorkerThread;
 
   private constructor(thread: WorkerThread, address: Address) {
-    checkThread(thread);
+    adopt(this, thread);
     this.#thread = thread;
     this.address = address;
   }
@@ -109,7 +109,7 @@ export class TempSSLServer implements AsyncDisposable {
   readonly #thread: WorkerThread;
 
   private constructor(thread: WorkerThread, address: Address) {
-    checkThread(thread);
+    adopt(this, thread);
     this.#thread = thread;
     this.address = address;
   }
@@ -184,8 +184,11 @@ async function startThread(
   }
 }
 
-function checkThread(thread: WorkerThread): void {
-  if (thread instanceof WorkerThread) return;
+/** A server that nobody can close any more doesn't keep its worker. */
+const abandoned = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
+
+function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
+  if (thread instanceof WorkerThread) return abandoned.register(owner, thread);
   throw new TypeError(
     "a temporary server is made by TempServer.start() or TempSSLServer.start(), which resolve " +
       "to it, and not by new",
