@@ -4,6 +4,7 @@
  * @module
  */
 
+import { join } from "node:path";
 import type { Address } from "../base/address_rules.ts";
 import type { App } from "../base/app/app.ts";
 import { copyOptions } from "../base/checks.ts";
@@ -17,15 +18,14 @@ import { type Interval, startInterval } from "../net/deadline.ts";
 import { LEVELS } from "../net/server_options.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import type { ServerOptions } from "../server.ts";
-import { DeviceClient, type DeviceClientOptions, splitOptions } from "./device_client.ts";
-import { devicePaths, prepareDirectory } from "./device_directory.ts";
+import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
+import { devicePath, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DirectoryWatch } from "./directory_watch.ts";
 import { type Invitation, type InviteOptions, openInvitation } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
-import type { Peer } from "./peer.ts";
-import { PeerStore, unknownPeer } from "./peer_store.ts";
+import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
 
@@ -80,8 +80,8 @@ export class Device implements AsyncDisposable {
   readonly #closing: AbortController;
   readonly #watch: DirectoryWatch;
   readonly #renewalChecks: Interval;
-  readonly #servers = new Set<DeviceServer>();
-  readonly #invitations = new Set<Invitation>();
+  /** Its servers and invitations. */
+  readonly #open = new Set<AsyncDisposable>();
   #lastCheck: Promise<void> = Promise.resolve();
   #disposed: Promise<void> | null = null;
 
@@ -93,7 +93,9 @@ export class Device implements AsyncDisposable {
     this.#services = services;
     this.#closing = closing;
     this.#watch = new DirectoryWatch(peers.path, () => peers.tryRefresh());
-    this.#renewalChecks = startInterval(() => this.#checkRenewal(), RENEWAL_CHECK_MILLISECONDS);
+    this.#renewalChecks = startInterval(() => {
+      this.#lastCheck = this.#lastCheck.then(() => identity.refresh());
+    }, RENEWAL_CHECK_MILLISECONDS);
   }
 
   /**
@@ -113,11 +115,14 @@ export class Device implements AsyncDisposable {
    * @throws {Deno.errors.InvalidData} if the identity can't be read or has expired.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
-    const { name, logger } = checkOptions(options);
-    const paths = devicePaths(dir);
-    const settled = await prepareDirectory(paths, name);
-    const identity = await DeviceIdentity.open(paths.identity, settled, CERTIFICATE_LIFE, logger);
-    const peers = new PeerStore(paths.dir, identity.authority.id, logger);
+    const { name, logger: given = standardLogger } = copyOptions(options, ["name", "logger"]);
+    if (name !== undefined) checkDeviceName("name", name);
+    const logger = makeSafeLogger(given, LEVELS);
+    const path = devicePath(dir);
+    const settled = await prepareDirectory(path, name);
+    const home = join(path, "identity");
+    const identity = await DeviceIdentity.open(home, settled, CERTIFICATE_LIFE, logger);
+    const peers = new PeerStore(path, logger);
     await peers.refresh();
     const closing = new AbortController();
     const services: DeviceServices = {
@@ -125,11 +130,11 @@ export class Device implements AsyncDisposable {
       identity,
       peers,
       trust: new TrustSignals(peers),
-      serving: new ServingRecords(paths.dir),
+      serving: new ServingRecords(path),
       logger,
       closing: closing.signal,
     };
-    return new Device(paths.dir, services, closing);
+    return new Device(path, services, closing);
   }
 
   /** The peers, by name, as they are on disk now. */
@@ -206,10 +211,10 @@ export class Device implements AsyncDisposable {
   async invite(options: InviteOptions = {}): Promise<Invitation> {
     this.#checkOpen();
     const invitation = await openInvitation(this.#services, options);
-    const remove = () => this.#invitations.delete(invitation);
+    const remove = () => this.#open.delete(invitation);
     invitation.paired.then(remove, remove);
-    this.#invitations.add(invitation);
-    // It may have been closed meanwhile.
+    this.#open.add(invitation);
+    // The device may have been closed meanwhile.
     if (this.#disposed !== null) await invitation.close();
     this.#checkOpen();
     return invitation;
@@ -243,9 +248,9 @@ export class Device implements AsyncDisposable {
    */
   listen(address: Address, app: App, options: ServerOptions = {}): DeviceServer {
     this.#checkOpen();
-    const server = new DeviceServer(this.#services, address, app, options);
-    this.#servers.add(server);
-    server.stopped.then(() => this.#servers.delete(server));
+    const remove = () => this.#open.delete(server);
+    const server = new DeviceServer(this.#services, address, app, options, remove);
+    this.#open.add(server);
     return server;
   }
 
@@ -266,13 +271,12 @@ export class Device implements AsyncDisposable {
    */
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();
-    const { addresses, others } = splitOptions(options);
     const { peers } = this.#services;
     const id = await peers.idOf(peer);
     await peers.refresh();
     const known = peers.current.find((each) => each.id === id);
     if (known === undefined) throw unknownPeer(peer);
-    return new DeviceClient(this.#services, known, addresses, others);
+    return new DeviceClient(this.#services, known, options);
   }
 
   /** Closes its servers, its invitations and the connections of its clients. */
@@ -287,27 +291,14 @@ export class Device implements AsyncDisposable {
     clearInterval(this.#renewalChecks);
     this.#closing.abort(reason);
     this.#services.trust.end(reason);
-    await Promise.all([
-      unwatched,
-      ...Array.from(this.#servers, (server) => server[Symbol.asyncDispose]()),
-      ...Array.from(this.#invitations, (invitation) => invitation.close()),
-    ]);
+    await Promise.all(Array.from(this.#open, (each) => each[Symbol.asyncDispose]()));
+    await unwatched;
     await this.#lastCheck;
     await this.#services.peers.settled();
-  }
-
-  #checkRenewal(): void {
-    this.#lastCheck = this.#lastCheck.then(() => this.#services.identity.refresh());
   }
 
   #checkOpen(): void {
     if (this.#disposed === null) return;
     throw new DeguError("the device was closed; open it again with Device.open()");
   }
-}
-
-function checkOptions(options: DeviceOptions): { name: string | undefined; logger: Logger } {
-  const { name, logger = standardLogger } = copyOptions(options, ["name", "logger"]);
-  if (name !== undefined) checkDeviceName("name", name);
-  return { name, logger: makeSafeLogger(logger, LEVELS) };
 }

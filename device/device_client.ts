@@ -6,18 +6,15 @@
 
 import { addressText } from "../base/address.ts";
 import type { Address } from "../base/address_rules.ts";
-import { checkNumber } from "../base/checks.ts";
-import { DeguError, quote, TlsError, type TlsErrorCode, typeName } from "../base/errors.ts";
-import { type ClientOptions, type ConnectedSocket, SSLClient } from "../client.ts";
-import { hasSigned } from "../identity/authority.ts";
+import { checkNumber, checkObject } from "../base/checks.ts";
+import { DeguError, quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
+import { type ClientOptions, type Connector, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
-import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
-import { connectTls } from "../net/tls/client_handshake.ts";
-import type { TlsSocket } from "../net/tls/socket.ts";
-import { raceAddresses } from "./address_race.ts";
+import { JoinedSignal } from "../net/connect.ts";
+import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer } from "./peer_store.ts";
 import type { Trusted } from "./trust_signals.ts";
 
 /** The options of a client of a peer. */
@@ -37,28 +34,6 @@ export interface DeviceClientOptions extends ClientOptions {
   connectTimeout?: number | undefined;
 }
 
-/** All options but the addresses. */
-type OtherOptions = Omit<DeviceClientOptions, "addresses">;
-
-/** Separates the options. */
-export function splitOptions(
-  options: DeviceClientOptions,
-): { addresses: readonly Address[] | null; others: OtherOptions } {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options: must be an object; got ${typeName(options)}`);
-  }
-  const { addresses, ...others } = options;
-  if ("sslHost" in others) {
-    throw new TypeError(
-      'options: unknown option "sslHost"; a peer is known by its authority alone',
-    );
-  }
-  if (addresses === undefined) return { addresses: null, others };
-  const checked = checkAddresses("addresses", addresses, checkClientAddress);
-  if (checked.length > 0) return { addresses: checked, others };
-  throw new RangeError("addresses: must be at least one; got none");
-}
-
 /** The error if no address of a peer is known. */
 function noAddress({ name }: Peer): DeguError {
   return new DeguError(
@@ -69,17 +44,23 @@ function noAddress({ name }: Peer): DeguError {
 
 /** A client of one peer. Its connections end when the peer is forgotten or the device is closed. */
 export class DeviceClient extends SSLClient {
-  /** The options that were given. */
-  declare readonly options: Readonly<OtherOptions>;
+  /** The options that were given, without the addresses. */
+  declare readonly options: Readonly<Omit<DeviceClientOptions, "addresses">>;
 
   /** Created by a device, for a peer that was just read. */
-  constructor(
-    services: DeviceServices,
-    peer: Peer,
-    addresses: readonly Address[] | null,
-    options: OtherOptions,
-  ) {
-    const { connectTimeout } = options;
+  constructor(services: DeviceServices, peer: Peer, options: DeviceClientOptions) {
+    checkObject("options", options);
+    const { addresses: given, ...others } = options;
+    const addresses = given === undefined
+      ? null
+      : checkAddresses("addresses", given, checkClientAddress);
+    if (addresses?.length === 0) throw new RangeError("addresses: must be at least one; got none");
+    if ("sslHost" in others) {
+      throw new TypeError(
+        'options: unknown option "sslHost"; a peer is known by its authority alone',
+      );
+    }
+    const { connectTimeout } = others;
     if (connectTimeout !== undefined) {
       checkNumber("connectTimeout", connectTimeout);
       if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
@@ -90,86 +71,52 @@ export class DeviceClient extends SSLClient {
     }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
-    const connector = new PeerConnector(services, peer.id, addresses, connectTimeout);
-    super(services.identity.clientContext(peer), first, { ...options, sslHost: null }, {
+    super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, {
       moreOptions: ["connectTimeout"],
-      connect: (_first, bounds) => connector.connect(bounds),
+      connect: connectorOf(services, peer.id, addresses, connectTimeout),
     });
   }
 }
 
-/** Connects to a peer, wherever it is now. */
-class PeerConnector {
-  readonly #services: DeviceServices;
-  readonly #id: string;
-  readonly #addresses: readonly Address[] | null;
-  readonly #timeout: number | undefined;
-  #last: Address | null = null;
-
-  constructor(
-    services: DeviceServices,
-    id: string,
-    addresses: readonly Address[] | null,
-    timeout: number | undefined,
-  ) {
-    this.#services = services;
-    this.#id = id;
-    this.#addresses = addresses;
-    this.#timeout = timeout;
-  }
-
-  /** Connects to the first address whose server is that peer. */
-  async connect(bounds: ConnectBounds): Promise<ConnectedSocket> {
-    const { peer, signal: trust } = await this.#readPeer();
-    const addresses = this.#addresses ?? peer.addresses;
+/** Connects to the first address whose server is a peer, wherever that is now. */
+function connectorOf(
+  services: DeviceServices,
+  id: string,
+  given: readonly Address[] | null,
+  connectTimeout: number | undefined,
+): Connector["connect"] {
+  const { identity } = services;
+  let lastAddress = "";
+  return async (_first, bounds) => {
+    const { peer, signal: trust } = await readPeer(services, id);
+    const addresses = given ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
-    const timeout = this.#timeout ?? bounds.timeout;
-    const sslctx = this.#services.identity.clientContext(peer);
+    const isLast = (address: Address) => Number(String(address) === lastAddress);
+    const ordered = addresses.toSorted((a, b) => isLast(b) - isLast(a));
+    const timeout = connectTimeout ?? bounds.timeout;
+    const sslctx = identity.clientContext(peer);
     using joined = new JoinedSignal(bounds.signal, trust);
-    const { signal } = joined;
-    const attempt = async (address: Address, signal: AbortSignal) => {
-      const socket = await connectTls(address, sslctx, null, { timeout, signal });
-      if (hasSigned(peer.certificate, socket.peerCertificate!.raw)) return { address, socket };
-      socket.close();
-      throw new TlsError(
-        "UNTRUSTED",
-        "the peer's authority has not signed the certificate directly",
-      );
-    };
-    const discard = ({ socket }: { socket: TlsSocket }) => socket.close();
     try {
-      const { address, socket } = await raceAddresses(this.#inOrder(addresses), attempt, {
-        discard,
-        signal,
-      });
-      this.#last = address;
+      const { address, socket } = await raceAddresses(ordered, (address, signal) => {
+        return connectToDevice(peer.certificate, sslctx, address, { timeout, signal });
+      }, joined.signal);
+      lastAddress = String(address);
       return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
-      if (!(error instanceof AggregateError) || signal?.aborted) throw error;
-      throw mostInformative(error, {
-        name: peer.name,
-        addresses,
-        stored: this.#addresses === null,
-      });
+      if (!(error instanceof AggregateError) || joined.signal?.aborted) throw error;
+      throw mostInformative(error, { name: peer.name, addresses, stored: given === null });
     }
-  }
+  };
+}
 
-  /** The peer as it is on disk now. */
-  async #readPeer(): Promise<Trusted> {
-    const { peers, trust, closing } = this.#services;
-    closing.throwIfAborted();
-    await peers.refresh();
-    closing.throwIfAborted();
-    const trusted = trust.find(this.#id);
-    if (trusted !== null) return trusted;
-    throw new DeguError(`the peer with the id ${this.#id} was forgotten; pair the two again`);
-  }
-
-  /** The address that worked last is tried first. */
-  #inOrder(addresses: readonly Address[]): readonly Address[] {
-    const last = String(this.#last);
-    return addresses.toSorted((a, b) => Number(String(b) === last) - Number(String(a) === last));
-  }
+/** The peer as it is on disk now. */
+async function readPeer({ peers, trust, closing }: DeviceServices, id: string): Promise<Trusted> {
+  closing.throwIfAborted();
+  await peers.refresh();
+  closing.throwIfAborted();
+  const trusted = trust.find(id);
+  if (trusted !== null) return trusted;
+  throw new DeguError(`the peer with the id ${id} was forgotten; pair the two again`);
 }
 
 /** The most useful first: what the peer says, before what others cause. */
@@ -229,23 +176,22 @@ export function mostInformative(cause: AggregateError, sought: Sought): Error {
 }
 
 /** What to do, unless the error already says so. */
-function hintFor(error: Error, sought: Sought): string {
+function hintFor(error: Error, { name, addresses, stored }: Sought): string {
   if (error instanceof TlsError) {
-    return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(sought.name)}` : "";
+    return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
   }
-  const isOwn = error instanceof Deno.errors.NotCapable ||
-    error instanceof Deno.errors.PermissionDenied;
-  return isOwn ? "" : `; ${unreachableHint(sought)}`;
-}
-
-function unreachableHint({ name, addresses, stored }: Sought): string {
-  const noun = addresses.length === 1 ? "address" : "addresses";
-  const where = `${stored ? "its stored" : "the given"} ${noun} ${
+  const { NotCapable, PermissionDenied } = Deno.errors;
+  if (error instanceof NotCapable || error instanceof PermissionDenied) return "";
+  const [which, other] = stored
+    ? ["its stored", "pass the option addresses"]
+    : ["the given", "pass other addresses"];
+  const where = `${which} address${addresses.length === 1 ? "" : "es"} ${
     addresses.map(addressText).join(", ")
   }`;
-  const other = stored ? "pass the option addresses" : "pass other addresses";
-  const hint = `start its server, ${other}, or pair the two again while it serves`;
-  return `${quote(name)} doesn't serve at ${where}: ${hint}`;
+  return `; ${
+    quote(name)
+  } doesn't serve at ${where}: start its server, ${other}, or pair the two again ` +
+    "while it serves";
 }
 
 function rank(error: unknown): number {

@@ -6,7 +6,9 @@
 
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { quote, typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
+import { pause } from "../base/pause.ts";
 import { replacePrivateFile } from "../disk/files.ts";
 import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
 import { isDeviceName, nameKey } from "../identity/names.ts";
@@ -15,46 +17,22 @@ import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/
 const NAME_FILE = "device.json";
 const VERSION = 1;
 
-/** The paths of a device's state in its directory. */
-interface DevicePaths {
-  /** The directory itself. */
-  readonly dir: string;
-  /** The identity. */
-  readonly identity: string;
-  /** The peers, one file each. */
-  readonly peers: string;
-  /** Where its servers listen, one file each. */
-  readonly serving: string;
-}
-
 /**
  * The path of a device's directory.
  *
  * @throws {TypeError} if it is neither a string nor a URL.
  * @throws {RangeError} if it is relative, or not a file URL.
  */
-export function devicePaths(dir: string | URL): DevicePaths {
-  const path = dir instanceof URL ? pathOf(dir) : dir;
-  if (typeof path !== "string") {
-    throw new TypeError(`dir: must be a path or a file URL; got ${typeName(dir)}`);
+export function devicePath(dir: string | URL): string {
+  if (dir instanceof URL && dir.protocol !== "file:") {
+    throw new RangeError(`dir: must be a file URL; got ${quote(dir.href)}`);
   }
+  const path = dir instanceof URL ? fileURLToPath(dir) : dir;
+  if (typeof path !== "string") throw wrongType("dir", "a path or a file URL", dir);
   if (!isAbsolute(path) || path.includes("\0")) {
     throw new RangeError(`dir: must be an absolute path; got ${quote(path)}`);
   }
-  const root = normalize(join(path, "."));
-  return {
-    dir: root,
-    identity: join(root, "identity"),
-    peers: join(root, "peers"),
-    serving: join(root, "serving"),
-  };
-}
-
-function pathOf(url: URL): string {
-  if (url.protocol !== "file:") {
-    throw new RangeError(`dir: must be a file URL; got ${quote(url.href)}`);
-  }
-  return fileURLToPath(url);
+  return normalize(join(path, "."));
 }
 
 /**
@@ -66,18 +44,14 @@ function pathOf(url: URL): string {
  * it contains other things and others can access it.
  * @throws {Deno.errors.InvalidData} if the file with its name can't be read.
  */
-export async function prepareDirectory(
-  paths: DevicePaths,
-  name: string | undefined,
-): Promise<string> {
-  const { dir, peers, serving } = paths;
+export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
+  const files = new StateDirectory(dir, join(dir, "lock"));
   const known = await readName(dir);
   checkName(dir, known, name);
   // Other things in it may be meant for other users, so its mode is not changed.
-  if (known === null && await hasEntries(dir)) {
+  if (known === null && (await files.names()).length > 0) {
     await new PrivatePaths().check(dir, USABLE_BY_OTHERS);
   } else await makePrivate(dir);
-  const files = new StateDirectory(dir, join(dir, "lock"));
   const settled = await files.exclusively(async () => {
     const known = await readName(dir);
     const settled = checkName(dir, known, name);
@@ -87,8 +61,7 @@ export async function prepareDirectory(
     }
     return settled;
   });
-  await makePrivate(peers);
-  await makePrivate(serving);
+  for (const name of ["peers", "serving"]) await makePrivate(join(dir, name));
   return settled;
 }
 
@@ -111,31 +84,16 @@ async function readName(dir: string): Promise<string | null> {
   const info = await ifPresent(Deno.lstat(path));
   if (info === null) return null;
   // Opening a FIFO would block.
-  const text = info.isFile ? await ifPresent(Deno.readTextFile(path)) : "";
-  if (text === null) return null;
-  const name = parseName(text);
-  if (name !== null) return name;
+  const text = info.isFile ? await Deno.readTextFile(path) : "";
+  try {
+    const { version, name } = JSON.parse(text);
+    if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;
+  } catch {
+    // It is damaged.
+  }
   throw new Deno.errors.InvalidData(
     `${path} can't be read: restore the directory from a backup, or remove it and pair the device again`,
   );
-}
-
-function parseName(text: string): string | null {
-  try {
-    const { version, name } = JSON.parse(text);
-    return version === VERSION && typeof name === "string" && isDeviceName(name) ? name : null;
-  } catch {
-    return null;
-  }
-}
-
-async function hasEntries(path: string): Promise<boolean> {
-  try {
-    for await (const _entry of Deno.readDir(path)) return true;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return false;
 }
 
 /** A directory that others can read is made private; one that they could have written to is not used. */
@@ -177,24 +135,22 @@ export class StateDirectory {
    * @throws {Deno.errors.TimedOut} if another process doesn't finish its change.
    */
   exclusively<T>(change: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(() => this.#locked(change));
+    const result = this.#last.then(async () => {
+      using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
+      const end = performance.now() + LOCK_SECONDS * 1000;
+      while (!await file.tryLock(true)) {
+        if (performance.now() > end) {
+          throw new Deno.errors.TimedOut(
+            `${this.#lockFile} has been locked for over ${LOCK_SECONDS} s: another process that uses ` +
+              "this device is stopped or hangs; end it",
+          );
+        }
+        await pause(RETRY_MILLISECONDS);
+      }
+      return await change();
+    });
     this.#last = result.catch(() => {});
     return result;
-  }
-
-  async #locked<T>(change: () => Promise<T>): Promise<T> {
-    using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
-    const end = performance.now() + LOCK_SECONDS * 1000;
-    while (!await file.tryLock(true)) {
-      if (performance.now() > end) {
-        throw new Deno.errors.TimedOut(
-          `${this.#lockFile} has been locked for over ${LOCK_SECONDS} s: another process that uses ` +
-            "this device is stopped or hangs; end it",
-        );
-      }
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
-    }
-    return await change();
   }
 
   /** The names of the files, without incomplete ones; none if the directory is gone. */
@@ -212,7 +168,10 @@ export class StateDirectory {
 
   /** Replaces a file; it is on the disk when this resolves. Only inside {@linkcode exclusively}. */
   async write(name: string, text: string): Promise<void> {
-    await this.#removeLeftBehind();
+    // Nobody else is writing now, so these are left from an interrupted writer.
+    for await (const { name } of Deno.readDir(this.path)) {
+      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
+    }
     const temporary = join(this.path, `.${randomSuffix()}`);
     await replacePrivateFile(join(this.path, name), text, temporary);
     await syncDirectory(this.path);
@@ -223,12 +182,5 @@ export class StateDirectory {
     const removed = await ifPresent(Deno.remove(join(this.path, name)).then(() => true));
     if (removed !== null) await syncDirectory(this.path);
     return removed !== null;
-  }
-
-  /** Nobody else is writing now, so these are left from an interrupted writer. */
-  async #removeLeftBehind(): Promise<void> {
-    for await (const { name } of Deno.readDir(this.path)) {
-      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
-    }
   }
 }

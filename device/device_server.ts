@@ -7,13 +7,12 @@
 import type { Address } from "../base/address_rules.ts";
 import { type App, type AppObject, readApp } from "../base/app/app.ts";
 import { nameUser, Session, tieToTrust } from "../base/app/session.ts";
-import { typeName } from "../base/errors.ts";
+import { checkObject, wrongType } from "../base/checks.ts";
 import { hasSigned } from "../identity/authority.ts";
 import { deviceId } from "../identity/names.ts";
 import { type ServerOptions, SSLServer } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
-import type { Peer } from "./peer.ts";
-import type { PeerStore } from "./peer_store.ts";
+import type { Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecord } from "./serving_records.ts";
 
 /**
@@ -45,7 +44,7 @@ export class DeviceServer extends SSLServer {
   readonly #services: DeviceServices;
   readonly #unsubscribe: readonly (() => void)[];
   readonly #prepared: Promise<void>;
-  readonly #stopping = Promise.withResolvers<void>();
+  readonly #onStop: () => void;
   #record: ServingRecord | null = null;
   #unregistered: Promise<void> | null = null;
   #served: Promise<void> | null = null;
@@ -55,9 +54,18 @@ export class DeviceServer extends SSLServer {
    *
    * @internal
    */
-  constructor(services: DeviceServices, address: Address, app: App, options: ServerOptions) {
-    super(contextOf(services), address, forPeers(services, app), withLogger(options, services));
+  constructor(
+    services: DeviceServices,
+    address: Address,
+    app: App,
+    options: ServerOptions,
+    onStop: () => void,
+  ) {
+    checkObject("options", options);
+    const { logger = services.logger } = options;
+    super(contextOf(services), address, forPeers(services, app), { ...options, logger });
     this.#services = services;
+    this.#onStop = onStop;
     const follow = () => super.setSslctx(contextOf(services));
     this.#unsubscribe = [services.peers.onChange(follow), services.identity.onRenewal(follow)];
     this.#prepared = this.#prepare();
@@ -82,25 +90,22 @@ export class DeviceServer extends SSLServer {
   }
 
   async #prepare(): Promise<void> {
+    const { peers, serving, logger } = this.#services;
     try {
       await super.ready;
       // Earlier changes by other processes apply from the first connection on.
-      await this.#services.peers.refresh();
-      await this.#publishAddress();
+      await peers.refresh();
     } catch (error) {
       super.close();
       await this.#unregister();
       throw error;
     }
-  }
-
-  async #publishAddress(): Promise<void> {
     if (this.#unregistered !== null) return;
     try {
-      this.#record = await this.#services.serving.add(this.address);
+      this.#record = await serving.add(this.address);
       if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
-      this.#services.logger.warn(`the address of a server can't be recorded: ${error}`);
+      logger.warn(`the address of a server can't be recorded: ${error}`);
     }
   }
 
@@ -140,31 +145,15 @@ export class DeviceServer extends SSLServer {
     await this.#unregister();
   }
 
-  /**
-   * Resolves when it no longer serves.
-   *
-   * @internal
-   */
-  get stopped(): Promise<void> {
-    return this.#stopping.promise;
-  }
-
   /** It follows no changes any more, and is at no address. */
   #unregister(): Promise<void> {
     this.#unregistered ??= (async () => {
       for (const unsubscribe of this.#unsubscribe) unsubscribe();
       await this.#withdrawAddress();
-      this.#stopping.resolve();
+      this.#onStop();
     })();
     return this.#unregistered;
   }
-}
-
-/** Adds the device's logger if the options have none; the server checks invalid options. */
-function withLogger(options: ServerOptions, { logger }: DeviceServices): ServerOptions {
-  return options?.logger === undefined && typeof options === "object" && options !== null
-    ? { ...options, logger }
-    : options;
 }
 
 function contextOf({ identity, peers }: DeviceServices) {
@@ -218,9 +207,7 @@ function idOfSession({ peerCertificate }: Session): string | null {
  * ```
  */
 export function peerOf(session: Session): Peer {
-  if (!(session instanceof Session)) {
-    throw new TypeError(`session: must be a session; got ${typeName(session)}`);
-  }
+  if (!(session instanceof Session)) throw wrongType("session", "a session", session);
   const known = sessions.get(session);
   if (known === undefined) {
     throw new TypeError("session: must be one of a DeviceServer; this one is of another server");

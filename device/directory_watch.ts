@@ -11,9 +11,6 @@ import { type Interval, startInterval } from "../net/deadline.ts";
 /** Twice in the second within which a change must be noticed. */
 const POLL_MILLISECONDS = 400;
 
-/** Processes a change; resolves to false if it must be called again, and never rejects. */
-type OnChange = () => Promise<boolean>;
-
 /** The state of a directory. */
 interface State {
   /** Identifies the directory: another one may have replaced it. */
@@ -22,22 +19,17 @@ interface State {
   readonly times: string;
 }
 
-/** A watch of the system. */
-interface Watch {
-  readonly watcher: BackgroundWatcher;
-  /** Whether it has shown that it works. */
-  isProven: boolean;
-}
-
 /** Calls a function when something in a directory may have changed, sometimes without a reason. */
 export class DirectoryWatch implements AsyncDisposable {
   readonly #dir: string;
-  readonly #onChange: OnChange;
+  readonly #onChange: () => Promise<boolean>;
   readonly #interval: Interval;
-  #current: Watch | null = null;
+  /** The watch of the system, and whether it has shown that it works. */
+  #watcher: BackgroundWatcher | null = null;
+  #isProven = false;
   /** The next check calls the function in any case. */
   #isDue = true;
-  #last: State;
+  #last = GONE;
   #polling: Promise<void> | null = null;
   #isOver = false;
   readonly #running = new Set<Promise<void>>();
@@ -48,32 +40,27 @@ export class DirectoryWatch implements AsyncDisposable {
    * the checks continue, because a watch stays with a directory that was moved away.
    *
    * @param dir The absolute path of a directory that may be written.
+   * @param onChange Resolves to false if it must be called again, and never rejects.
    */
-  constructor(dir: string, onChange: OnChange) {
+  constructor(dir: string, onChange: () => Promise<boolean>) {
     this.#dir = dir;
     this.#onChange = onChange;
     this.#interval = startInterval(() => {
       this.#polling ??= this.#poll().finally(() => this.#polling = null);
     }, POLL_MILLISECONDS);
-    this.#last = stateOfSync(dir);
-    this.#watch();
   }
 
   #watch(): void {
-    let watcher;
+    this.#isProven = false;
     try {
-      watcher = Deno.watchFs(this.#dir, { recursive: false });
+      this.#watcher = Deno.watchFs(this.#dir, { recursive: false });
     } catch {
       return;
     }
-    this.#current = { watcher, isProven: false };
-    this.#run(this.#follow(this.#current));
-    this.#run(this.#provoke());
-  }
-
-  #run(task: Promise<void>): void {
-    this.#running.add(task);
-    task.then(() => this.#running.delete(task));
+    for (const task of [this.#follow(this.#watcher), this.#provoke()]) {
+      this.#running.add(task);
+      task.then(() => this.#running.delete(task));
+    }
   }
 
   async #poll(): Promise<void> {
@@ -86,7 +73,7 @@ export class DirectoryWatch implements AsyncDisposable {
       this.#watch();
     }
     const hasChanged = now.identity !== identity || now.times !== times;
-    if (!hasChanged && !this.#isDue && this.#current?.isProven) return;
+    if (!hasChanged && !this.#isDue && this.#watcher !== null && this.#isProven) return;
     // Another change may happen before the clock of the file system advances.
     this.#isDue = hasChanged;
     await this.#report();
@@ -96,21 +83,21 @@ export class DirectoryWatch implements AsyncDisposable {
     if (!await this.#onChange()) this.#isDue = true;
   }
 
-  async #follow(watch: Watch): Promise<void> {
+  async #follow(watcher: BackgroundWatcher): Promise<void> {
     try {
       for (;;) {
-        const { done, value } = await nextInBackground(watch.watcher);
-        if (done) break;
+        const { done, value } = await nextInBackground(watcher);
+        if (done || this.#watcher !== watcher) break;
         if (value.kind === "access") continue;
         // A directory that is gone, or was restored, sends no further event.
         if (value.paths.includes(this.#dir)) break;
-        watch.isProven = true;
+        this.#isProven = true;
         this.#report();
       }
     } catch {
       // The checks replace it.
     }
-    if (this.#current !== watch) return;
+    if (this.#watcher !== watcher) return;
     this.#closeWatcher();
     this.#report();
   }
@@ -131,39 +118,28 @@ export class DirectoryWatch implements AsyncDisposable {
     this.#isOver = true;
     clearInterval(this.#interval);
     // Its end is being awaited.
-    this.#current?.watcher.ref?.();
+    this.#watcher?.ref?.();
     this.#closeWatcher();
     await Promise.all([this.#polling, ...this.#running]);
   }
 
   #closeWatcher(): void {
-    const watch = this.#current;
-    this.#current = null;
-    watch?.watcher.close();
+    const watcher = this.#watcher;
+    this.#watcher = null;
+    watcher?.close();
   }
 }
 
 const GONE: State = { identity: "", times: "" };
 
+/** Restoring a directory can set `mtime`, but not `ctime`. */
 async function stateOf(dir: string): Promise<State> {
   try {
-    return stateFrom(await Deno.stat(dir));
+    const { dev, ino, mtime, ctime } = await Deno.stat(dir);
+    return { identity: `${dev}:${ino}`, times: `${mtime?.getTime()}:${ctime?.getTime()}` };
   } catch {
     return GONE;
   }
-}
-
-function stateOfSync(dir: string): State {
-  try {
-    return stateFrom(Deno.statSync(dir));
-  } catch {
-    return GONE;
-  }
-}
-
-/** Restoring a directory can set `mtime`, but not `ctime`. */
-function stateFrom({ dev, ino, mtime, ctime }: Deno.FileInfo): State {
-  return { identity: `${dev}:${ino}`, times: `${mtime?.getTime()}:${ctime?.getTime()}` };
 }
 
 /** Methods of a watcher that the types don't have; both affect the most recent wait. */

@@ -23,10 +23,9 @@ import {
   formatIPAddress,
   type HostAddress,
   isIPv4,
-  isLinkLocal,
   withoutZone,
 } from "../base/address_rules.ts";
-import { typeName } from "../base/errors.ts";
+import { checkString } from "../base/checks.ts";
 import { MAX_AUTHORITY_BYTES } from "../identity/authority.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
 
@@ -95,7 +94,7 @@ export function isWholeLine(text: string): boolean {
  * than a day ago. The message says which, and quotes nothing of the line.
  */
 export function decodeLine(line: string, now: number = Date.now()): InvitationLine {
-  if (typeof line !== "string") throw new TypeError(`line: must be text; got ${typeName(line)}`);
+  checkString("line", line);
   const text = line.replaceAll(/\s+/g, "");
   if (!text.startsWith(PREFIX)) {
     throw new RangeError(
@@ -140,64 +139,43 @@ function checksum(version: number, rest: Uint8Array): Uint8Array {
 
 /** Reads everything after the checksum. */
 function readRest(rest: Uint8Array): InvitationLine {
-  const reader = new Reader(rest);
-  const length = reader.uint(2);
-  if (length === 0 || length > MAX_AUTHORITY_BYTES) throw garbled();
-  const authority = reader.take(length);
-  const count = reader.uint(1);
-  if (count === 0 || count > MAX_ADDRESSES) throw garbled();
-  const addresses = Array.from({ length: count }, () => readAddress(reader));
-  const secret = reader.take(SECRET_BYTES);
-  const time = reader.uint(8);
-  if (!reader.done || time > MAX_TIME) throw garbled();
-  return { authority, addresses, secret, expires: new Date(time) };
-}
-
-/** Reads bytes and numbers, one after the other. */
-class Reader {
-  readonly #bytes: Uint8Array;
-  #at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  get done(): boolean {
-    return this.#at === this.#bytes.length;
-  }
-
-  take(count: number): Uint8Array {
-    const taken = this.#bytes.slice(this.#at, this.#at + count);
+  let at = 0;
+  const take = (count: number) => {
+    const taken = rest.slice(at, at += count);
     if (taken.length < count) throw garbled();
-    this.#at += count;
     return taken;
-  }
-
-  uint(count: number): number {
-    return this.take(count).reduce((value, byte) => value * 256 + byte, 0);
-  }
+  };
+  const uint = (count: number) => take(count).reduce((value, byte) => value * 256 + byte, 0);
+  const within = (value: number, least: number, most: number) => {
+    if (value >= least && value <= most) return value;
+    throw garbled();
+  };
+  const authority = take(within(uint(2), 1, MAX_AUTHORITY_BYTES));
+  const addresses = Array.from({ length: within(uint(1), 1, MAX_ADDRESSES) }, () => {
+    const bytes = BYTES_OF_FAMILY.get(uint(1));
+    if (bytes === undefined) throw garbled();
+    return Object.freeze([formatIPAddress(take(bytes))!, within(uint(2), 1, 65535)] as const);
+  });
+  const secret = take(SECRET_BYTES);
+  const expires = new Date(within(uint(8), 0, MAX_TIME));
+  if (at !== rest.length) throw garbled();
+  return { authority, addresses, secret, expires };
 }
+
+/** How long the addresses of a family are. */
+const BYTES_OF_FAMILY: ReadonlyMap<number, number> = new Map([[4, 4], [6, 16]]);
 
 function encodeAddress([host, port]: HostAddress): number[] {
-  const bytes = isIPv4(host) ? host.split(".").map(Number) : bytesOfIPv6(host);
-  return [bytes.length === 4 ? 4 : 6, ...bytes, port >> 8, port & 0xff];
+  const [family, bytes] = isIPv4(host)
+    ? [4, host.split(".").map(Number)]
+    : [6, bytesOfIPv6(canonicalIPAddress(host)!)];
+  return [family, ...bytes, port >> 8, port & 0xff];
 }
 
-function readAddress(reader: Reader): HostAddress {
-  const family = reader.uint(1);
-  if (family !== 4 && family !== 6) throw garbled();
-  const host = formatIPAddress(reader.take(family === 4 ? 4 : 16))!;
-  const port = reader.uint(2);
-  if (port === 0) throw garbled();
-  return Object.freeze([host, port] as const);
-}
-
-function bytesOfIPv6(host: string): number[] {
-  const canonical = canonicalIPAddress(host)!;
-  const [front = "", back] = canonical.split("::");
+function bytesOfIPv6(canonical: string): number[] {
+  const [front = "", back = ""] = canonical.split("::");
   const groupsOf = (text: string) => text === "" ? [] : text.split(":").map((g) => parseInt(g, 16));
-  const head = groupsOf(front);
-  const tail = back === undefined ? [] : groupsOf(back);
+  const [head, tail] = [groupsOf(front), groupsOf(back)];
   const zeros = Array.from({ length: 8 - head.length - tail.length }, () => 0);
   return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
 }
@@ -206,11 +184,6 @@ function bytesOfIPv6(host: string): number[] {
 export function lineAddress(address: Address): HostAddress {
   const [host, port] = address as HostAddress;
   return [canonicalIPAddress(withoutZone(host))!, port];
-}
-
-/** True for a link-local address, which can't be connected to without a scope. */
-export function needsScope([host]: HostAddress): boolean {
-  return isLinkLocal(host);
 }
 
 /** Writes bytes in the URL-safe alphabet, without padding. */

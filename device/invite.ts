@@ -6,17 +6,16 @@
  */
 
 import type { Address, HostAddress } from "../base/address_rules.ts";
-import type { AppFunction, Socket } from "../base/app/app.ts";
+import type { Socket } from "../base/app/app.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";
-import type { DeviceIdentity } from "../identity/device_identity.ts";
-import type { Logger } from "../net/standard_logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { ContextInForce } from "../net/tls/context.ts";
 import { TlsListener } from "../net/tls/listener.ts";
+import { loadBuiltin } from "../net/tls/modules.ts";
 import { Server } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { encodeLine, lineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
@@ -24,25 +23,23 @@ import {
   addressFinder,
   checkListen,
   ownAddresses,
-  scopeOfConnection,
   withoutWildcards,
   withScope,
 } from "./pairing_addresses.ts";
 import {
-  type Answer,
-  decodeIntroduction,
-  decodeSecret,
-  decodeValue,
-  encodeAnswer,
-  type Introduction,
-  isSameSecret,
+  type ANSWER,
+  decodeMessage,
+  encodeMessage,
+  INTRODUCTION,
   makeRandom,
   MAX_MESSAGE_BYTES,
+  type Message,
   PAIRING_PROTOCOL,
+  PROOF,
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer } from "./peer_store.ts";
 
 /** Options of an invitation. */
 export interface InviteOptions {
@@ -73,9 +70,6 @@ const OPTIONS = ["listen", "serving", "seconds", "peerName"];
 const DEFAULT_SECONDS = 600;
 const MAX_SECONDS = 86_400;
 
-/** Creates an invitation from an inviter that listens. */
-let makeInvitation: (line: string, expires: Date, inviter: Inviter) => Invitation;
-
 /**
  * An open invitation, made by `device.invite()`: one device that has its line can be paired with this one,
  * until it expires.
@@ -91,7 +85,12 @@ export class Invitation implements AsyncDisposable {
   readonly #line: string;
   readonly #inviter: Inviter;
 
-  private constructor(line: string, expires: Date, inviter: Inviter) {
+  /**
+   * Created by `device.invite()`.
+   *
+   * @internal
+   */
+  constructor(line: string, expires: Date, inviter: Inviter) {
     this.#line = line;
     this.expires = expires;
     this.paired = inviter.paired;
@@ -118,16 +117,12 @@ export class Invitation implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-
-  static {
-    makeInvitation = (line, expires, inviter) => new Invitation(line, expires, inviter);
-  }
 }
 
 /** Opens an invitation: what `Device.invite()` does. */
 export async function openInvitation(
   services: DeviceServices,
-  options: InviteOptions = {},
+  options: InviteOptions,
 ): Promise<Invitation> {
   const { listen, serving, seconds = DEFAULT_SECONDS, peerName } = copyOptions(options, OPTIONS);
   checkNumber("seconds", seconds);
@@ -139,19 +134,28 @@ export async function openInvitation(
   if (peerName !== undefined) await services.peers.checkFree(peerName);
   const inviter = new Inviter(services, peerName, findAddresses);
   try {
-    services.closing.throwIfAborted();
     const bound = waiting === null
       ? await openOwn(inviter)
       : withoutWildcards(await Promise.all(waiting.map((address) => inviter.open(address))));
-    services.closing.throwIfAborted();
-    const expires = endLater(services, inviter, seconds);
+    const addresses = new Map(bound.map(lineAddress).map((each) => [each.join(" "), each]));
+    if (addresses.size === 0) {
+      throw new DeguError("listen: this machine has no address of the family of the wildcard");
+    }
+    const expires = new Date(Date.now() + seconds * 1000);
     const line = encodeLine({
       authority: services.identity.authority.der,
-      addresses: lineAddresses(bound),
+      addresses: [...addresses.values()].slice(0, MAX_ADDRESSES),
       secret: inviter.secret,
       expires,
     });
-    return makeInvitation(line, expires, inviter);
+    // A timer, which a clock that is set does not move.
+    const timer = setTimeout(() => {
+      const message = `the invitation expired at ${expires.toISOString()}`;
+      inviter.close(new Deno.errors.TimedOut(message));
+    }, seconds * 1000);
+    const settled = () => clearTimeout(timer);
+    inviter.paired.then(settled, settled);
+    return new Invitation(line, expires, inviter);
   } catch (error) {
     await inviter.close(error);
     throw error;
@@ -166,45 +170,39 @@ async function openOwn(inviter: Inviter): Promise<Address[]> {
   if (bound.length > 0) return bound;
   const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
   const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
-  if (denied !== undefined) throw denied;
-  throw new DeguError("can't listen on any address of this machine: set `listen`", {
+  throw denied ?? new DeguError("can't listen on any address of this machine: set `listen`", {
     cause: new AggregateError(causes),
   });
 }
 
-function lineAddresses(bound: readonly Address[]): HostAddress[] {
-  const lines = new Map(bound.map(lineAddress).map((address) => [address.join(" "), address]));
-  if (lines.size > 0) return [...lines.values()].slice(0, MAX_ADDRESSES);
-  throw new DeguError("listen: this machine has no address of the family of the wildcard");
-}
-
-/** Ends the invitation when its time is over, by a timer and not by the clock, or the device is closed. */
-function endLater({ closing }: DeviceServices, inviter: Inviter, seconds: number): Date {
-  const expires = new Date(Date.now() + seconds * 1000);
-  const expire = () => {
-    const message = `the invitation expired at ${expires.toISOString()}`;
-    inviter.close(new Deno.errors.TimedOut(message));
-  };
-  const timer = setTimeout(expire, seconds * 1000);
-  const close = () => inviter.close(closing.reason);
-  closing.addEventListener("abort", close);
-  const settled = () => {
-    clearTimeout(timer);
-    closing.removeEventListener("abort", close);
-  };
-  inviter.paired.then(settled, settled);
-  return expires;
-}
-
 /** How long the joiner may keep its connection open after the last answer. */
 const LAST_MILLISECONDS = 2000;
+/** Time from the end of the handshake to the end of the request: stops slow peers. */
+const REQUEST_MILLISECONDS = 2000;
+/**
+ * Connections that have not sent the secret yet. For one more the oldest is closed: a peer with the secret
+ * sends it at once, so idle strangers can't keep it out.
+ */
+const MAX_WAITING = 64;
+/** Seconds that a handshake may take. */
+const HANDSHAKE_SECONDS = 5;
+
+/** A connection to a port of the invitation. */
+interface Visit {
+  readonly session: Session;
+  readonly socket: Socket;
+  /** Whether it has sent neither the secret nor the value yet. */
+  isWaiting: boolean;
+  /** Closes it. */
+  timer?: ReturnType<typeof setTimeout>;
+}
 
 /** The device that sent the right secret. */
 interface Joiner {
   readonly authority: Authority;
-  readonly introduction: Introduction;
+  readonly introduction: Message<typeof INTRODUCTION>;
   /** The answer to the first request, with the value that the second one must carry. */
-  readonly answer: Answer;
+  readonly answer: Message<typeof ANSWER>;
 }
 
 /**
@@ -226,7 +224,11 @@ export class Inviter {
   readonly #services: DeviceServices;
   readonly #peerName: string | undefined;
   readonly #findAddresses: () => Promise<HostAddress[]>;
-  readonly #port: PairingPort;
+  /** Accepts every client until the first one is known. */
+  readonly #context: ContextInForce;
+  readonly #servers: Server[] = [];
+  /** The oldest first. */
+  readonly #visits = new Map<Session, Visit>();
   readonly #wrong: LimitedWarning;
   readonly #late: LimitedWarning;
   readonly #refused: LimitedWarning;
@@ -248,8 +250,11 @@ export class Inviter {
     this.#services = services;
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
+    this.#context = new ContextInForce(services.identity.serverContext(null));
     const warning = (format: (last: string, count: number) => string) =>
-      new LimitedWarning(services.logger, (last, count) => `invitation: ${format(last, count)}`);
+      new LimitedWarning((last, count) => {
+        services.logger.warn(`invitation: ${format(last, count)}`);
+      });
     this.#wrong = warning((who, count) =>
       `wrong secret from ${who}; ${count} wrong so far; it stays open`
     );
@@ -260,23 +265,31 @@ export class Inviter {
     this.#refused = warning((what, count) =>
       `the right secret, but refused: ${what}; ${count} refused so far; it stays open`
     );
-    this.#port = new PairingPort(
-      services.identity,
-      (request, visit) => this.#answer(request, visit),
-      services.logger,
-    );
     this.paired = this.#outcome.promise;
     this.paired.catch(() => {});
   }
 
-  /** Listens on an address; resolves to that address with its port. */
-  open(address: Address): Promise<Address> {
-    return this.#port.open(address);
+  /** Listens on an address, and accepts every client; resolves to that address with its port. */
+  async open(address: Address): Promise<Address> {
+    const app = {
+      onConnect: (session: Session, socket: Socket) =>
+        this.#welcome({ session, socket, isWaiting: true }),
+      handle: (request: Request, session: Session) => this.#answer(request, session),
+    };
+    const { logger } = this.#services;
+    const options = { maxConnections: Infinity, timeout: HANDSHAKE_SECONDS, logger };
+    const server = new Server(address, app, options, (checked, side) => {
+      return new TlsListener(checked, side, this.#context, PAIRING_PROTOCOL);
+    });
+    server.serveForever().catch(() => {});
+    this.#servers.push(server);
+    await server.ready;
+    return server.address;
   }
 
   /**
-   * Closes the ports and rejects {@linkcode paired} with the reason; a pairing that is being stored is
-   * completed first. Resolves when the ports are free.
+   * Frees the ports and rejects {@linkcode paired} with the reason; a pairing that is being stored is
+   * completed first.
    */
   async close(reason: unknown): Promise<void> {
     // A stored entry can't be taken back: the other device may have the answer already.
@@ -285,37 +298,58 @@ export class Inviter {
   }
 
   #end(settle: () => void): Promise<void> {
-    // Not at once: closing the port ends sessions, and that may call this again.
+    // Not at once: closing a server ends sessions, and that may call this again.
     this.#ending ??= Promise.resolve().then(async () => {
       for (const each of [this.#wrong, this.#late, this.#refused]) each.stop();
-      await this.#port.close();
+      await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);
     return this.#ending;
   }
 
-  async #answer(request: Request, visit: Visit): Promise<ResponseTuple> {
-    const { method, uri, body, headers } = request;
+  #welcome(visit: Visit): true {
+    const { session, socket } = visit;
+    limitReading(socket, MAX_MESSAGE_BYTES);
+    this.#visits.set(session, visit);
+    session.store.set("visit", { [Symbol.dispose]: () => this.#forget(visit) });
+    setLimit(visit, REQUEST_MILLISECONDS);
+    const [oldest, ...newer] = [...this.#visits.values()].filter(({ isWaiting }) => isWaiting);
+    if (newer.length === MAX_WAITING) {
+      this.#forget(oldest!);
+      oldest!.session.close(new ConnectionClosedError("closed in favor of a newer connection"));
+    }
+    return true;
+  }
+
+  #forget({ session, timer }: Visit): void {
+    clearTimeout(timer);
+    this.#visits.delete(session);
+  }
+
+  async #answer(
+    { method, uri, body, headers }: Request,
+    session: Session,
+  ): Promise<ResponseTuple> {
     const isKnown = method === "POST" && body !== null && "content-length" in headers;
     const bytes = isKnown ? await body.bytes() : null;
-    if (bytes !== null && this.#ending === null) {
+    const visit = this.#visits.get(session);
+    if (bytes !== null && visit !== undefined && this.#ending === null) {
       if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
       if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
     }
-    return this.#refuse(visit);
+    return this.#refuse(session);
   }
 
   /** The first step. Nothing is awaited between comparing the secret and noting its use. */
   async #answerSecret(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
-    const secret = decodeSecret(bytes);
-    if (secret === null || !isSameSecret(secret, this.secret)) return this.#refuse(visit);
     const { session } = visit;
+    if (!hasRandom(bytes, INTRODUCTION, "secret", this.secret)) return this.#refuse(session);
     if (this.#stage !== "open") {
       this.#late.add(String(session));
       return hangUp(session);
     }
     this.#stage = "claimed";
-    this.#port.settle(session);
-    this.#port.limit(session);
+    visit.isWaiting = false;
+    setLimit(visit, REQUEST_MILLISECONDS);
     let joiner: Joiner;
     try {
       this.#stage = joiner = await this.#admit(bytes, session);
@@ -324,41 +358,44 @@ export class Inviter {
       this.#refused.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
-    return [200, "OK", {}, encodeAnswer(joiner.answer)];
+    return [200, "OK", {}, encodeMessage(joiner.answer)];
   }
 
-  /** Checks what the device with the right secret sent, and closes the port to all others. */
+  /** Checks what the device with the right secret sent, and from then on accepts clients of its authority only. */
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
-    const introduction = decodeIntroduction(bytes);
+    const { identity, name } = this.#services;
+    const introduction = decodeMessage(bytes, INTRODUCTION, INTRODUCTION);
     const authority = await readAuthority(introduction.authority);
-    if (authority.id === this.#services.identity.authority.id) {
+    if (authority.id === identity.authority.id) {
       throw new RangeError(
         "it sent the authority of this device: it is this device, or a copy of it",
       );
     }
-    const addresses = await this.#findAddresses();
-    const answer = { value: makeRandom(), name: this.#services.name, addresses };
-    this.#port.trustOnly(authority, session);
+    const answer = { value: makeRandom(), name, addresses: await this.#findAddresses() };
+    this.#context.replace(identity.serverContext([authority]));
+    for (const other of [...this.#visits.keys()]) {
+      if (other !== session) other.close(new ConnectionClosedError("another device was first"));
+    }
     return { authority, introduction, answer };
   }
 
   /** The second step: the TLS library has verified that the joiner has its authority's key. */
   async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
+    const { session } = visit;
     const joiner = this.#stage;
-    const certificate = visit.session.peerCertificate;
-    if (typeof joiner === "string" || certificate === null) return this.#refuse(visit);
-    const isSigner = certificate.authority?.publicKey256 === joiner.authority.publicKey256 &&
-      hasSigned(joiner.authority.certificate, certificate.raw);
-    const value = decodeValue(bytes);
-    if (!isSigner || value === null) return this.#refuse(visit);
-    if (!isSameSecret(value, joiner.answer.value)) return this.#refuse(visit);
+    const certificate = session.peerCertificate;
+    if (typeof joiner === "string" || certificate === null) return this.#refuse(session);
+    const { authority, answer } = joiner;
+    const isSigner = certificate.authority?.publicKey256 === authority.publicKey256 &&
+      hasSigned(authority.certificate, certificate.raw);
+    if (!isSigner || !hasRandom(bytes, PROOF, "value", answer.value)) return this.#refuse(session);
     this.#stage = "storing";
-    this.#port.settle(visit.session);
-    this.#port.limit(visit.session, null);
-    return await this.#write(joiner, visit);
+    visit.isWaiting = false;
+    clearTimeout(visit.timer);
+    return await this.#store(joiner, visit);
   }
 
-  async #write(joiner: Joiner, { session, socket }: Visit): Promise<ResponseTuple> {
+  async #store(joiner: Joiner, { session, socket }: Visit): Promise<ResponseTuple> {
     const { authority, introduction: { name: receivedName, addresses } } = joiner;
     const { peers, logger } = this.#services;
     try {
@@ -366,7 +403,7 @@ export class Inviter {
         authority,
         receivedName,
         peerName: this.#peerName,
-        addresses: withScope(addresses, () => scopeOfConnection(session.address, socket)),
+        addresses: withScope(addresses, session.address, socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
       this.#finish(session, () => this.#outcome.resolve(peer));
@@ -378,7 +415,7 @@ export class Inviter {
     }
   }
 
-  /** Waits until the joiner has closed its connection, for a limited time, then closes the ports. */
+  /** Waits until the joiner has closed its connection, for a limited time, then frees the ports. */
   #finish({ signal }: Session, settle: () => void): void {
     const end = () => {
       clearTimeout(timer);
@@ -391,7 +428,7 @@ export class Inviter {
   }
 
   /** Counts a wrong request, and closes its connection without a response. */
-  #refuse({ session }: Visit): ResponseTuple {
+  #refuse(session: Session): ResponseTuple {
     this.#wrong.add(String(session));
     return hangUp(session);
   }
@@ -403,159 +440,43 @@ function hangUp(session: Session): ResponseTuple {
   return [403, "Forbidden", {}, null];
 }
 
-/** Time from the end of the handshake to the end of the request: stops slow peers. */
-const REQUEST_MILLISECONDS = 2000;
-/**
- * Connections that have not sent the secret yet. For one more the oldest is closed: a peer with the secret
- * sends it at once, so idle strangers can't keep it out.
- */
-const MAX_WAITING = 64;
-/** Seconds that a handshake may take. */
-const HANDSHAKE_SECONDS = 5;
-
-/** A connection to the port. */
-interface Visit {
-  readonly session: Session;
-  readonly socket: Socket;
+/** Closes a connection after a time from now. */
+function setLimit(visit: Visit, milliseconds: number): void {
+  clearTimeout(visit.timer);
+  const reason = new Deno.errors.TimedOut("the request took too long");
+  visit.timer = setTimeout(() => visit.session.close(reason), milliseconds);
 }
 
-/** A connection and its time limit. */
-interface Entry {
-  readonly visit: Visit;
-  timer?: ReturnType<typeof setTimeout>;
-}
-
-/** The servers of an invitation, one for each of its addresses. */
-class PairingPort {
-  readonly #identity: DeviceIdentity;
-  /** Accepts every client until the first one is known. */
-  readonly #context: ContextInForce;
-  readonly #servers: Server[] = [];
-  readonly #visits = new Map<Session, Entry>();
-  /** Those that have not sent the secret or the value yet, the oldest first. */
-  readonly #waiting = new Set<Session>();
-  readonly #answer: (request: Request, visit: Visit) => ReturnType<AppFunction>;
-  readonly #logger: Logger;
-
-  /**
-   * Creates a port that listens nowhere yet.
-   *
-   * @param answer Answers the requests.
-   */
-  constructor(
-    identity: DeviceIdentity,
-    answer: (request: Request, visit: Visit) => ReturnType<AppFunction>,
-    logger: Logger,
-  ) {
-    this.#identity = identity;
-    this.#context = new ContextInForce(identity.serverContext(null));
-    this.#answer = answer;
-    this.#logger = logger;
-  }
-
-  /**
-   * Listens on an address, and accepts every client.
-   *
-   * @returns The address with its port.
-   */
-  async open(address: Address): Promise<Address> {
-    const app = {
-      onConnect: (session: Session, socket: Socket) => this.#welcome({ session, socket }),
-      handle: (request: Request, session: Session) => {
-        const entry = this.#visits.get(session);
-        if (entry === undefined) throw new ConnectionClosedError();
-        return this.#answer(request, entry.visit);
-      },
-    };
-    const options = {
-      maxConnections: Infinity,
-      timeout: HANDSHAKE_SECONDS,
-      logger: this.#logger,
-    };
-    const server = new Server(address, app, options, (checked, side) => {
-      return new TlsListener(checked, side, this.#context, PAIRING_PROTOCOL);
-    });
-    server.serveForever().catch(() => {});
-    this.#servers.push(server);
-    await server.ready;
-    return server.address;
-  }
-
-  #welcome(visit: Visit): true {
-    const { session, socket } = visit;
-    limitReading(socket, MAX_MESSAGE_BYTES);
-    this.#visits.set(session, { visit });
-    this.#waiting.add(session);
-    session.store.set("visit", { [Symbol.dispose]: () => this.#forget(session) });
-    this.limit(session);
-    if (this.#waiting.size > MAX_WAITING) {
-      const [oldest] = this.#waiting;
-      this.#forget(oldest!);
-      oldest!.close(new ConnectionClosedError("closed in favor of a newer connection"));
-    }
-    return true;
-  }
-
-  /** Closes a connection after a time from now, 2 s by default; `null` for no limit. */
-  limit(session: Session, milliseconds: number | null = REQUEST_MILLISECONDS): void {
-    const entry = this.#visits.get(session);
-    if (entry === undefined) return;
-    clearTimeout(entry.timer);
-    if (milliseconds === null) return;
-    const end = () => session.close(new Deno.errors.TimedOut("the request took too long"));
-    entry.timer = setTimeout(end, milliseconds);
-  }
-
-  /** Marks a connection that has sent the secret or the value: it is not closed for a newer one. */
-  settle(session: Session): void {
-    this.#waiting.delete(session);
-  }
-
-  #forget(session: Session): void {
-    clearTimeout(this.#visits.get(session)?.timer);
-    this.#visits.delete(session);
-    this.#waiting.delete(session);
-  }
-
-  /**
-   * Closes all connections but one, and from then on accepts only clients of one authority.
-   *
-   * @throws {RangeError} if the authority can't be used; then nothing has changed.
-   */
-  trustOnly(authority: Authority, except: Session): void {
-    this.#context.replace(this.#identity.serverContext([authority]));
-    for (const session of [...this.#visits.keys()]) {
-      if (session !== except) session.close(new ConnectionClosedError("another device was first"));
-    }
-  }
-
-  /** Closes all connections and frees the addresses. */
-  async close(): Promise<void> {
-    await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
+/** Whether a message has this random value, compared in constant time. The rest of it is not looked at. */
+function hasRandom(
+  bytes: Uint8Array,
+  all: typeof INTRODUCTION | typeof PROOF,
+  name: "secret" | "value",
+  expected: Uint8Array,
+): boolean {
+  try {
+    const { [name]: given } = decodeMessage(bytes, all, [name]);
+    return loadBuiltin("node:crypto").timingSafeEqual(given, expected);
+  } catch {
+    return false;
   }
 }
 
 /** Between two warnings: a peer must not be able to fill the log. */
 const LEAST_MILLISECONDS = 1000;
 
-/** Counts events of one kind, and logs a warning at most once a second. */
+/** Counts events of one kind, and warns of them at most once a second. */
 export class LimitedWarning {
-  readonly #logger: Logger;
-  readonly #format: (last: string, count: number) => string;
+  readonly #warn: (last: string, count: number) => void;
   #count = 0;
   #reported = 0;
   #last = "";
   #stopped = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /**
-   * Starts at 0.
-   *
-   * @param format Returns the text of a warning, from what was last added and how often anything was.
-   */
-  constructor(logger: Logger, format: (last: string, count: number) => string) {
-    this.#logger = logger;
-    this.#format = format;
+  /** @param warn Gets what was last added, and how often anything was. */
+  constructor(warn: (last: string, count: number) => void) {
+    this.#warn = warn;
   }
 
   /** Counts an event. */
@@ -567,14 +488,14 @@ export class LimitedWarning {
 
   #report(): void {
     this.#reported = this.#count;
-    this.#logger.warn(this.#format(this.#last, this.#count));
+    this.#warn(this.#last, this.#count);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       if (this.#count > this.#reported) this.#report();
     }, LEAST_MILLISECONDS);
   }
 
-  /** Logs nothing more. */
+  /** Warns of nothing more. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);

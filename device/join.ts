@@ -4,39 +4,32 @@
  * @module
  */
 
-import type { Address, HostAddress } from "../base/address_rules.ts";
+import { type Address, type HostAddress, isLinkLocal } from "../base/address_rules.ts";
 import { copyOptions } from "../base/checks.ts";
 import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-import { Client, type Connection, type Connector } from "../client.ts";
-import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";
+import { type Authority, readAuthority } from "../identity/authority.ts";
 import { isDeviceName } from "../identity/names.ts";
+import { closeOn, Connection } from "../net/client_connection.ts";
 import { JoinedSignal } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { parseCertificate } from "../net/tls/certificate.ts";
-import { connectTls } from "../net/tls/client_handshake.ts";
 import { type ClientSslctx, clientSslctxOf } from "../net/tls/context.ts";
 import { isUnreachable, systemCode } from "../net/thrown.ts";
-import { raceAddresses } from "./address_race.ts";
+import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { decodeLine, type InvitationLine, needsScope } from "./invitation_line.ts";
+import { decodeLine } from "./invitation_line.ts";
+import { addressFinder, linkLocalScopes, withScope } from "./pairing_addresses.ts";
 import {
-  addressFinder,
-  linkLocalScopes,
-  scopeOfConnection,
-  withScope,
-} from "./pairing_addresses.ts";
-import {
-  type Answer,
-  decodeAnswer,
-  encodeIntroduction,
-  encodeValue,
+  ANSWER,
+  decodeMessage,
+  encodeMessage,
   MAX_MESSAGE_BYTES,
   PAIRING_PROTOCOL,
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer } from "./peer_store.ts";
 
 /** Options of joining. */
 export interface JoinOptions {
@@ -71,180 +64,111 @@ const LONGEST_PAUSE_MILLISECONDS = 600;
 export async function joinDevice(
   services: DeviceServices,
   line: string,
-  options: JoinOptions = {},
+  options: JoinOptions,
 ): Promise<Peer> {
-  const { peerName, serving, signal } = copyOptions(options, OPTIONS);
-  checkSignal(signal);
+  const { peerName, serving, signal: given } = copyOptions(options, OPTIONS);
+  checkSignal(given);
+  const { name, identity, peers, logger, closing } = services;
   const findAddresses = addressFinder(services, serving);
   const invitation = decodeLine(line);
   const authority = await readAuthority(invitation.authority);
-  if (authority.id === services.identity.authority.id) {
+  if (authority.id === identity.authority.id) {
     throw new RangeError(
       "line: it is from this device itself, or from a copy of its directory: a device can't be paired " +
         "with itself, and each device needs a directory of its own",
     );
   }
-  if (peerName !== undefined) await services.peers.checkFree(peerName, authority.id);
-  const addresses = await findAddresses();
+  if (peerName !== undefined) await peers.checkFree(peerName, authority.id);
+  const introduction = encodeMessage({
+    secret: invitation.secret,
+    authority: identity.authority.der,
+    name,
+    addresses: await findAddresses(),
+  });
   const timeLimit = new AbortController();
   const timer = setTimeout(
     () => timeLimit.abort(new Deno.errors.TimedOut(`joining took over ${WHOLE_SECONDS} s`)),
     WHOLE_SECONDS * 1000,
   );
-  using joined = new JoinedSignal(signal, services.closing, timeLimit.signal);
+  using joined = new JoinedSignal(given, closing, timeLimit.signal);
+  const signal = joined.signal!;
+  const failure = new JoinFailure(authority, signal);
   try {
-    const joiner = new Joiner(services, invitation, authority, addresses, joined.signal!);
-    return await joiner.join(peerName);
+    failure.name = (await peers.read(authority.id))?.name ?? failure.name;
+    const { address, answer } = await failure.turnedAway(async () => {
+      const nameless = clientSslctxOf(null, authority.certificate);
+      const addresses = withOwnScopes(invitation.addresses);
+      const { address, connection } = await connect(authority, nameless, addresses, signal);
+      using _connection = connection;
+      const { status, bytes } = await ask(connection, SECRET_URI, introduction);
+      return { address, answer: status === 200 ? decodeMessage(bytes, ANSWER, ANSWER) : null };
+    });
+    if (answer === null) throw failure.refused();
+    failure.name = answer.name;
+    using connection = await failure.turnedAway(async () =>
+      (await connect(authority, identity.clientContext(authority), [address], signal)).connection
+    );
+    // From here on the other device may have stored this one as its peer.
+    const proof = encodeMessage({ value: answer.value });
+    const { status } = await ask(connection, VALUE_URI, proof).catch((error) => {
+      throw failure.lostAnswer(error);
+    });
+    if (status !== 204) throw failure.refused();
+    const peer = await peers.record({
+      authority,
+      receivedName: answer.name,
+      peerName,
+      addresses: withScope(answer.addresses, address, connection.sock),
+    });
+    logger.info(`join: paired with ${peer.name} (${peer.id})`);
+    return peer;
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** The outcome of the first step. */
-interface FirstStep {
-  readonly answer: Answer;
-  /** The address at which the device of the line answered. */
-  readonly address: Address;
-}
-
-/** One attempt to join. */
-class Joiner {
-  readonly #services: DeviceServices;
-  readonly #invitation: InvitationLine;
-  readonly #authority: Authority;
-  readonly #addresses: readonly HostAddress[];
-  readonly #signal: AbortSignal;
-  readonly #failure: JoinFailure;
-
-  constructor(
-    services: DeviceServices,
-    invitation: InvitationLine,
-    authority: Authority,
-    addresses: readonly HostAddress[],
-    signal: AbortSignal,
-  ) {
-    this.#services = services;
-    this.#invitation = invitation;
-    this.#authority = authority;
-    this.#addresses = addresses;
-    this.#signal = signal;
-    this.#failure = new JoinFailure(authority, signal);
-  }
-
-  async join(peerName: string | undefined): Promise<Peer> {
-    const known = await this.#services.peers.read(this.#authority.id);
-    if (known !== null) this.#failure.name = known.name;
-    const { answer, address } = await this.#takeFirstStep();
-    const { name } = answer;
-    this.#failure.name = name;
-    using connection = await this.#failure.turnedAway(() => {
-      return this.#connect(address, this.#services.identity.clientContext(this.#authority));
-    });
-    await this.#takeSecondStep(connection, answer.value);
-    const peer = await this.#services.peers.record({
-      authority: this.#authority,
-      receivedName: name,
-      peerName,
-      addresses: withScope(
-        answer.addresses,
-        () => scopeOfConnection(address, connection.sock),
-      ),
-    });
-    this.#services.logger.info(`join: paired with ${peer.name} (${peer.id})`);
-    return peer;
-  }
-
-  /** Connects to the device that made the line, and to no other. */
-  #connect(address: Address, sslctx: ClientSslctx, signal?: AbortSignal): Promise<Connection> {
-    const { certificate } = this.#authority;
-    const connect: Connector["connect"] = async (address, bounds) => {
-      for (let tries = 1;; tries++) {
-        try {
-          const socket = await connectTls(address, sslctx, null, bounds, PAIRING_PROTOCOL);
-          if (hasSigned(certificate, socket.peerCertificate!.raw)) return socket;
-          socket.close();
-          throw new TlsError(
-            "UNTRUSTED",
-            "the authority of the line has not signed the certificate directly",
-          );
-        } catch (error) {
-          if (!isCut(error) || tries === MAX_TRIES) throw error;
-        }
-        await pauseBeforeTry(tries, bounds.signal);
+/** Connects to the device that made the line, at the first of these addresses where it answers. */
+async function connect(
+  { certificate }: Authority,
+  sslctx: ClientSslctx,
+  addresses: readonly Address[],
+  signal: AbortSignal,
+): Promise<{ readonly address: Address; readonly connection: Connection }> {
+  const { address, socket } = await raceAddresses(addresses, async (address, signal) => {
+    const bounds = { timeout: WAIT_SECONDS, signal };
+    for (let tries = 1;; tries++) {
+      try {
+        return await connectToDevice(certificate, sslctx, address, bounds, PAIRING_PROTOCOL);
+      } catch (error) {
+        if (!isCut(error) || tries === MAX_TRIES) throw error;
       }
-    };
-    const connector = { defaultPort: 443, moreOptions: [], connect };
-    const options = { host: null, timeout: WAIT_SECONDS, signal: this.#signal };
-    return new Client(address, options, connector).connect(
-      undefined,
-      signal === undefined ? {} : { signal },
-    );
-  }
-
-  /** Finds the device, and sends it the secret and this device's authority. */
-  async #takeFirstStep(): Promise<FirstStep> {
-    const { addresses, secret } = this.#invitation;
-    const nameless = clientSslctxOf(null, this.#authority.certificate);
-    const found = await this.#failure.turnedAway(() =>
-      raceAddresses(
-        withOwnScopes(addresses),
-        async (address, signal) => ({
-          address,
-          connection: await this.#connect(address, nameless, signal),
-        }),
-        { discard: ({ connection }) => connection.close(), signal: this.#signal },
-      )
-    );
-    using connection = found.connection;
-    const introduction = encodeIntroduction({
-      secret,
-      authority: this.#services.identity.authority.der,
-      name: this.#services.name,
-      addresses: this.#addresses,
-    });
-    const { status, bytes } = await this.#failure.turnedAway(() =>
-      ask(connection, SECRET_URI, introduction)
-    );
-    if (status !== 200) throw this.#failure.refused();
-    return { answer: this.#readAnswer(bytes), address: found.address };
-  }
-
-  #readAnswer(bytes: Uint8Array): Answer {
-    try {
-      return decodeAnswer(bytes);
-    } catch (error) {
-      throw this.#failure.badAnswer(error);
+      const most = FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1);
+      // Half of it is random, so that clients that were cut at the same time spread out.
+      const random = 0.5 + Math.random() / 2;
+      await pause(Math.min(most, LONGEST_PAUSE_MILLISECONDS) * random, signal);
+      signal.throwIfAborted();
     }
-  }
-
-  /** From here on the other device may have stored this one as its peer. */
-  async #takeSecondStep(connection: Connection, value: Uint8Array): Promise<void> {
-    let answered;
-    try {
-      answered = await ask(connection, VALUE_URI, encodeValue(value));
-    } catch (error) {
-      throw this.#failure.lostAnswer(error);
-    }
-    if (answered.status !== 204) throw this.#failure.refused();
-  }
+  }, signal);
+  const connection = new Connection(socket, null, undefined, WAIT_SECONDS);
+  closeOn(connection, signal);
+  return { address, connection };
 }
 
 /** The addresses of the line, then each link-local one with the scope of each interface. */
 function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
-  const elsewhere = addresses.filter((address) => !needsScope(address));
-  const local = addresses.filter(needsScope);
-  const scopes = local.length === 0 ? [] : findScopes(elsewhere.length > 0);
+  const { local = [], elsewhere = [] } = Object.groupBy(
+    addresses,
+    ([host]) => isLinkLocal(host) ? "local" : "elsewhere",
+  );
+  const permission = { name: "sys", kind: "networkInterfaces" } as const;
+  // No permission is requested for link-local addresses if there are others to try.
+  const isWanted = local.length > 0 &&
+    (elsewhere.length === 0 || Deno.permissions.querySync(permission).state === "granted");
+  const scopes = isWanted ? linkLocalScopes() : [];
   return [
     ...elsewhere,
     ...scopes.flatMap((scope) => local.map(([host, port]): Address => [host, port, 0, scope])),
   ];
-}
-
-/** No permission is requested for link-local addresses if there are others to try. */
-function findScopes(isOptional: boolean): number[] {
-  const permission = { name: "sys", kind: "networkInterfaces" } as const;
-  if (isOptional && Deno.permissions.querySync(permission).state !== "granted") return [];
-  return linkLocalScopes();
 }
 
 /** Creates the errors of one attempt to join. */
@@ -254,13 +178,11 @@ export class JoinFailure {
   readonly #id: string;
   readonly #signal: AbortSignal;
 
-  /**
-   * Creates the errors for the device with this authority.
-   *
-   * @param signal Its reason takes precedence over the error that aborting it has caused.
-   */
+  /** @param signal Its reason takes precedence over the error that aborting it has caused. */
   constructor({ der, id }: Authority, signal: AbortSignal) {
-    this.name = nameOf(der);
+    // That which the device had when its authority was made.
+    const [, name = ""] = /^O=(.*)$/m.exec(parseCertificate(der).subject) ?? [];
+    this.name = isDeviceName(name) ? name : "";
     this.#id = id;
     this.#signal = signal;
   }
@@ -283,44 +205,29 @@ export class JoinFailure {
     const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
     const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
     if (denied !== undefined) return denied;
-    if (errors.some(isAgainstTheRules)) return this.badAnswer(cause);
-    return new DeguError(this.#say(errors), { cause });
-  }
-
-  #say(errors: readonly unknown[]): string {
-    if (errors.some(isCut)) return this.#overloaded();
-    return errors.every(isSilent) ? this.#unreachable() : this.#notOpen();
-  }
-
-  /** A port that is crowded by strangers is more likely than one that another program now uses. */
-  #overloaded(): string {
-    return `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
-      "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
-      this.#notOpen();
-  }
-
-  /** An invitation that has ended can look like this, too. */
-  #unreachable(): string {
-    return `${this.#who} can't be reached at an address of the line: check that the two are on the same ` +
-      `network; if they are, ${this.#notOpen()}`;
-  }
-
-  #notOpen(): string {
-    return "this line is not open any more: it has expired, was closed, or another device has used it; " +
+    if (errors.some(isAgainstTheRules)) {
+      const what = cause instanceof Error ? `: ${cause.message}` : "";
+      return new DeguError(`the answer of ${this.#who} is not valid${what}`, { cause });
+    }
+    const notOpen =
+      "this line is not open any more: it has expired, was closed, or another device has used it; " +
       `check the peers of ${this.#who}, and forget any that you don't recognize`;
+    // A port that is crowded by strangers is more likely than one that another program now uses. An invitation that has
+    // ended can be as silent as a device that is far away.
+    const message = errors.some(isCut)
+      ? `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
+        "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
+        notOpen
+      : errors.every(isSilent)
+      ? `${this.#who} can't be reached at an address of the line: check that the two are on the same ` +
+        `network; if they are, ${notOpen}`
+      : notOpen;
+    return new DeguError(message, { cause });
   }
 
   /** The error for a response that rejects what this device sent. */
   refused(): DeguError {
-    return new DeguError(
-      `${this.#who} has refused what this device sent; its log says why`,
-    );
-  }
-
-  /** The error for a response that breaks the protocol. */
-  badAnswer(cause: unknown): DeguError {
-    const what = cause instanceof Error ? `: ${cause.message}` : "";
-    return new DeguError(`the answer of ${this.#who} is not valid${what}`, { cause });
+    return new DeguError(`${this.#who} has refused what this device sent; its log says why`);
   }
 
   /** The error if the other device may or may not have stored this one. */
@@ -344,19 +251,6 @@ function isSilent(error: unknown): boolean {
 function isAgainstTheRules(error: unknown): boolean {
   if (error instanceof EmptyPreambleError) return false;
   return error instanceof ProtocolError || error instanceof RangeError;
-}
-
-/** The name that the device had when its authority was made; empty if that can't be read. */
-function nameOf(der: Uint8Array): string {
-  const [, name = ""] = /^O=(.*)$/m.exec(parseCertificate(der).subject) ?? [];
-  return isDeviceName(name) ? name : "";
-}
-
-/** Waits before the next try, half of it random, so that clients that were cut at the same time spread out. */
-async function pauseBeforeTry(tries: number, signal: AbortSignal | undefined): Promise<void> {
-  const most = Math.min(FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1), LONGEST_PAUSE_MILLISECONDS);
-  await pause(most * (0.5 + Math.random() / 2), signal);
-  signal?.throwIfAborted();
 }
 
 /** True if the other side, or somebody in between, has closed the connection during its handshake. */

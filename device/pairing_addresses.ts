@@ -4,7 +4,7 @@
  * @module
  */
 
-import { addressText, formatAddress } from "../base/address.ts";
+import { addressText } from "../base/address.ts";
 import {
   type Address,
   canonicalDnsName,
@@ -15,6 +15,7 @@ import {
   isLinkLocal,
   isLoopback,
   isUnixAddress,
+  type ScopedAddress,
   withoutZone,
   zoneOf,
 } from "../base/address_rules.ts";
@@ -49,40 +50,31 @@ export function checkAddresses(
 }
 
 /**
- * Checks the `serving` option: where a device can be reached.
+ * Returns a function that finds the addresses to send: those of the `serving` option, or those at which servers of the
+ * device listen when it is called.
  *
- * @throws {TypeError} if it is not an array of addresses.
+ * @throws {TypeError} if `serving` is not an array of addresses.
  * @throws {RangeError} if it has more than 6, or one that can't be reached from another machine.
- */
-export function checkServing(serving: readonly Address[]): readonly Address[] {
-  const checked = checkAddresses("serving", serving, (address) => {
-    const checked = checkClientAddress(address);
-    if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
-    throw new RangeError(
-      "address: must be an IP address or a DNS name with a port, at which another machine can reach this " +
-        `one; got ${addressText(checked)}`,
-    );
-  });
-  if (checked.length <= MAX_ADDRESSES) return checked;
-  throw new RangeError(
-    `serving: must be at most ${MAX_ADDRESSES} addresses; got ${checked.length}`,
-  );
-}
-
-/**
- * Returns a function that finds the addresses to send: those given, or those at which servers of the device
- * listen when it is called.
- *
- * @throws {TypeError} or `RangeError` if `serving` is not valid.
- * @throws {Deno.errors.NotCapable} if `serving` has a wildcard, and `--allow-sys=networkInterfaces` is
- * missing.
+ * @throws {Deno.errors.NotCapable} if it has a wildcard, and `--allow-sys=networkInterfaces` is missing.
  */
 export function addressFinder(
-  { serving: records, logger }: DeviceServices,
+  { serving: records, logger }: Pick<DeviceServices, "serving" | "logger">,
   serving: readonly Address[] | undefined,
 ): () => Promise<HostAddress[]> {
   if (serving !== undefined) {
-    const given = checkServing(serving);
+    const given = checkAddresses("serving", serving, (address) => {
+      const checked = checkClientAddress(address);
+      if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
+      throw new RangeError(
+        "address: must be an IP address or a DNS name with a port, at which another machine can reach this " +
+          `one; got ${addressText(checked)}`,
+      );
+    });
+    if (given.length > MAX_ADDRESSES) {
+      throw new RangeError(
+        `serving: must be at most ${MAX_ADDRESSES} addresses; got ${given.length}`,
+      );
+    }
     addressesToSend(given);
     return () => Promise.resolve(addressesToSend(given));
   }
@@ -166,63 +158,61 @@ function hostAsSent(address: Address): string | null {
 /** True for a DNS name, or the canonical form of an IP address that is neither multicast nor a wildcard. */
 function isHost(host: string): boolean {
   const canonical = canonicalIPAddress(host);
-  if (canonical === null) return !host.endsWith(".") && canBeStored(host);
+  // The one name that has no text form, in which addresses are stored: there it means a socket.
+  if (canonical === null) return canonicalDnsName(host) !== null && !/\.$|^unix$/.test(host);
   const isMulticast = /^(?:22[4-9]|23\d|24\d|25\d)\.|^ff[0-9a-f]{2}:/.test(host);
   return canonical === host && !isMulticast && !isWildcard([host, 0]);
 }
 
-/** True for a DNS name that has a text form, in which addresses are stored. */
-function canBeStored(name: string): boolean {
-  if (canonicalDnsName(name) === null) return false;
-  try {
-    formatAddress([name, 1]);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /**
- * Adds the scope of the interface that the pairing used to link-local addresses. If that is unknown, they
- * can't be used and are left out.
+ * Adds the scope of the interface that the pairing used to link-local addresses. If that can't be found they
+ * can't be used and are left out; it is looked for with `--allow-sys=networkInterfaces`, unless `remote` has it.
+ *
+ * @param remote The remote address of the connection.
  */
 export function withScope(
   addresses: readonly HostAddress[],
-  findScope: () => number | null,
+  remote: Address | null,
+  { localAddr }: Socket,
+  findInterfaces: FindInterfaces = Deno.networkInterfaces,
 ): Address[] {
   if (!addresses.some(([host]) => isLinkLocal(host))) return [...addresses];
-  const scope = findScope();
+  const { hostname } = (localAddr ?? {}) as Partial<Deno.NetAddr>;
+  const scope = scopeOf(remote) ??
+    (hostname === undefined ? null : scopeOfOwn(hostname, findInterfaces));
   return addresses.flatMap(([host, port]): Address[] => {
     if (!isLinkLocal(host)) return [[host, port]];
     return scope === null ? [] : [[host, port, 0, scope]];
   });
 }
 
+/** The number of the interface in an address. */
+function scopeOf(address: Address | null): number | null {
+  if (address === null || isUnixAddress(address)) return null;
+  const [host, , , scope = 0] = address;
+  const zone = zoneOf(host) ?? "";
+  if (scope !== 0) return scope;
+  return /^[1-9]\d*$/.test(zone) ? Number(zone) : null;
+}
+
 /**
- * The number of the interface that a connection uses; `null` if that can't be found. Needs
- * `--allow-sys=networkInterfaces` unless the address has a scope.
- *
- * @param address The remote address of the connection.
+ * The number of the interface with this address; `null` if no interface has it, several have it, the
+ * interface has no link-local address, or they may not be listed.
  */
-export function scopeOfConnection(
-  address: Address | null,
-  { localAddr }: Socket,
-  findInterfaces: FindInterfaces = Deno.networkInterfaces,
-): number | null {
-  if (address !== null && !isUnixAddress(address)) {
-    const [host, , , scope = 0] = address;
-    const zone = zoneOf(host);
-    if (scope !== 0) return scope;
-    if (zone !== null && /^[1-9]\d*$/.test(zone)) return Number(zone);
-  }
-  const { hostname } = (localAddr ?? {}) as Partial<Deno.NetAddr>;
-  if (hostname === undefined) return null;
+function scopeOfOwn(host: string, findInterfaces: FindInterfaces): number | null {
+  let interfaces: readonly Interface[];
   try {
-    return scopeOfOwn(hostname, findInterfaces());
+    interfaces = findInterfaces();
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) return null;
     throw error;
   }
+  const wanted = canonicalIPAddress(withoutZone(withoutMapping(host)));
+  const holders = interfaces.filter(({ address }) => canonicalIPAddress(address) === wanted);
+  const [name, ...others] = new Set(holders.map(({ name }) => name));
+  if (name === undefined || others.length > 0) return null;
+  const [scope = null] = linkLocalScopes(interfaces.filter((each) => each.name === name));
+  return scope;
 }
 
 /** The fields of an interface that are used here. */
@@ -249,24 +239,22 @@ const KINDS: readonly ((own: Interface) => boolean)[] = [
  */
 export function ownAddresses(
   interfaces: readonly Interface[] = Deno.networkInterfaces(),
-): Address[] {
+): (HostAddress | ScopedAddress)[] {
   const outward = interfaces.filter(({ address }) => !isLoopback(address));
   const usable = outward.length > 0 ? outward : interfaces;
-  const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap(rankWithin);
+  const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
+    // Of one interface the first of each kind, then the second of each.
+    const counts = KINDS.map(() => 0);
+    return ofOne.map((own) => {
+      const kind = KINDS.findIndex((isOfKind) => isOfKind(own));
+      return { own, kind, nth: counts[kind]!++ };
+    }).sort((a, b) => a.nth - b.nth || a.kind - b.kind)
+      .map(({ own, kind }, rank) => ({ own, kind, rank }));
+  });
   ranked.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
-  return ranked.map(({ own }) => addressOf(own));
-}
-
-/** Ranks the addresses of one interface: the first of each kind by its use, then the second of each. */
-function rankWithin(
-  addresses: readonly Interface[],
-): { own: Interface; kind: number; rank: number }[] {
-  const byKind = Map.groupBy(addresses, kindOf);
-  const sorted = addresses.map((own) => {
-    const kind = kindOf(own);
-    return { own, kind, nth: byKind.get(kind)!.indexOf(own) };
-  }).sort((a, b) => a.nth - b.nth || a.kind - b.kind);
-  return sorted.map(({ own, kind }, rank) => ({ own, kind, rank }));
+  return ranked.map(({ own: { address, scopeid } }) =>
+    isLinkLocal(address) ? [address, 0, 0, scopeid ?? 0] : [address, 0]
+  );
 }
 
 /**
@@ -279,10 +267,9 @@ export function withoutWildcards(
 ): Address[] {
   return addresses.flatMap((address) => {
     if (!isWildcard(address)) return [address];
-    const [host, port] = address as Exclude<Address, string | Uint8Array>;
-    const all = ownAddresses(findInterfaces()) as Exclude<Address, string | Uint8Array>[];
+    const [host, port] = address as HostAddress;
     // `::` accepts IPv4, too.
-    const reached = all.filter(([own]) => isIPv6(host) || !isIPv6(own));
+    const reached = ownAddresses(findInterfaces()).filter(([own]) => isIPv6(host) || !isIPv6(own));
     return reached.map(([own, , ...scope]) => [own, port, ...scope] as unknown as Address);
   });
 }
@@ -305,32 +292,4 @@ export function linkLocalScopes(
     isLinkLocal(address) && scopeid ? [scopeid] : []
   );
   return [...new Set(scopes)];
-}
-
-/**
- * The number of the interface with this address; `null` if no interface has it, several have it, or the
- * interface has no link-local address. Needs `--allow-sys=networkInterfaces`.
- *
- * @param host The local IP address of a connection.
- */
-export function scopeOfOwn(
-  host: string,
-  interfaces: readonly Interface[] = Deno.networkInterfaces(),
-): number | null {
-  const wanted = canonicalIPAddress(withoutZone(withoutMapping(host)));
-  const names = interfaces
-    .filter(({ address }) => canonicalIPAddress(address) === wanted)
-    .map(({ name }) => name);
-  const [name, ...others] = new Set(names);
-  if (name === undefined || others.length > 0) return null;
-  const [scope = null] = linkLocalScopes(interfaces.filter((each) => each.name === name));
-  return scope;
-}
-
-function kindOf(own: Interface): number {
-  return KINDS.findIndex((isOfKind) => isOfKind(own));
-}
-
-function addressOf({ address, scopeid }: Interface): Address {
-  return isLinkLocal(address) ? [address, 0, 0, scopeid ?? 0] : [address, 0];
 }

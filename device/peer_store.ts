@@ -5,61 +5,66 @@
  */
 
 import { join } from "node:path";
-import type { Address } from "../base/address_rules.ts";
-import { DeguError, quote, typeName } from "../base/errors.ts";
-import type { Authority } from "../identity/authority.ts";
-import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
+import { formatAddress, parseAddress } from "../base/address.ts";
+import { type Address, isUnixAddress } from "../base/address_rules.ts";
+import { checkString, wrongType } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
+import { type Authority, readAuthorityText } from "../identity/authority.ts";
+import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "../identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
+import { checkClientAddress } from "../net/addresses.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { StateDirectory } from "./device_directory.ts";
-import {
-  formatPeer,
-  idOfFileName,
-  makePeer,
-  MAX_PEER_FILE_BYTES,
-  parsePeer,
-  type Peer,
-  peerFileName,
-} from "./peer.ts";
+
+/** A device that this one is paired with, as it was last read. */
+export interface Peer {
+  /**
+   * SHA-256 of the public key of its authority, in base32: 52 characters. It does not change as long as the device
+   * keeps its identity, and no other device can have it.
+   */
+  readonly id: string;
+  /** Its name on this device; unique among the peers, ignoring case. */
+  readonly name: string;
+  /** Where it can be reached, as far as that is known. */
+  readonly addresses: readonly Address[];
+  /** When the two were last paired. */
+  readonly pairedAt: Date;
+  /** Its authority's certificate, as PEM text. */
+  readonly certificate: string;
+}
 
 /** The result of a pairing. */
 export interface Pairing {
   /** The authority of the other device. */
   readonly authority: Authority;
   /** The other device's own name. */
-  readonly receivedName?: string | undefined;
+  readonly receivedName: string;
   /** The name that the user of this device chose. */
   readonly peerName?: string | undefined;
   /** The addresses that it announced. */
   readonly addresses: readonly Address[];
 }
 
-/** Called with the current peers after a change. */
-type PeersListener = (peers: readonly Peer[]) => void;
-
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
-  readonly #reader: PeerReader;
-  readonly #ownId: string;
   readonly #logger: Logger;
-  readonly #listeners = new Set<PeersListener>();
+  readonly #user: number | null = Deno.uid();
+  readonly #listeners = new Set<() => void>();
+  /** What was last read, by file name: it seldom changes, and an unchanged text is the same peer. */
+  readonly #read = new Map<string, { readonly text: string; readonly peer: Peer }>();
+  /** The problems that were logged, by file name, so that each is logged once. */
+  readonly #reported = new Map<string, string>();
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
   #next: Promise<void> | null = null;
   /** Why the last attempt to read the peers failed. */
   #unread: string | null = null;
 
-  /**
-   * Opens the store in the directory of a device, which has `peers` and a file to lock.
-   *
-   * @param ownId The id of the device, which can't be its own peer.
-   */
-  constructor(dir: string, ownId: string, logger: Logger) {
+  /** Opens the store in the directory of a device, which has `peers` and a file to lock. */
+  constructor(dir: string, logger: Logger) {
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
-    this.#reader = new PeerReader(this.#files, logger);
-    this.#ownId = ownId;
     this.#logger = logger;
   }
 
@@ -74,7 +79,7 @@ export class PeerStore {
   }
 
   /** Calls a function after each change, until the returned function is called. */
-  onChange(listener: PeersListener): () => void {
+  onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -84,7 +89,7 @@ export class PeerStore {
     // The pending read may have missed the change.
     this.#next ??= this.#reading.then(() => {
       this.#next = null;
-      const reading = this.#read();
+      const reading = this.#readAll().then((peers) => this.#publish(peers));
       this.#reading = reading.catch(() => {});
       return reading;
     });
@@ -111,11 +116,6 @@ export class PeerStore {
     await this.#reading;
   }
 
-  async #read(): Promise<void> {
-    this.#publish(await this.#reader.readAll());
-  }
-
-  /** An unchanged file returns the same peer. */
   #publish(peers: readonly Peer[]): void {
     const isSame = peers.length === this.#current.length &&
       peers.every((peer, index) => peer === this.#current[index]);
@@ -123,7 +123,7 @@ export class PeerStore {
     this.#current = Object.freeze(peers);
     for (const listener of [...this.#listeners]) {
       try {
-        listener(this.#current);
+        listener();
       } catch (error) {
         // The other listeners must still be called.
         this.#logger.error(`a change of the peers could not be processed: ${error}`);
@@ -139,26 +139,23 @@ export class PeerStore {
 
   /** The peer with this id, or else with this name, as it is on disk now; `null` if there is none. */
   async find(nameOrId: string): Promise<Peer | null> {
-    if (typeof nameOrId !== "string") {
-      throw new TypeError(`peer: must be a name or an id; got ${typeName(nameOrId)}`);
-    }
+    checkString("peer", nameOrId);
     if (isDeviceId(nameOrId)) return await this.read(nameOrId);
     const peers = await this.list();
     return peers.find(({ name }) => nameKey(name) === nameKey(nameOrId)) ?? null;
   }
 
-  /** The peer in the file of this name; `null` if there is none that can be used. */
+  /** The peer with this id, from its file; `null` if there is none that can be used. */
   read(id: string): Promise<Peer | null> {
-    return this.#reader.read(id);
+    return this.#readFile(peerFileName(id), id);
   }
 
-  /** The id of a peer that is given as an object, a name or an id; `null` if it is unknown. */
+  /** The id of a peer that is given as an object, a name or an id, stored or not; `null` for a name that is unknown. */
   async idOf(peer: Peer | string): Promise<string | null> {
-    if (typeof peer === "string") return (await this.find(peer))?.id ?? null;
-    if (typeof peer?.id !== "string") {
-      throw new TypeError(`peer: must be a peer, a name or an id; got ${typeName(peer)}`);
-    }
-    return isDeviceId(peer.id) ? (await this.read(peer.id))?.id ?? null : null;
+    const id: unknown = typeof peer === "string" ? peer : peer?.id;
+    if (typeof id !== "string") throw wrongType("peer", "a peer, a name or an id", peer);
+    if (isDeviceId(id)) return id;
+    return typeof peer === "string" ? (await this.find(peer))?.id ?? null : null;
   }
 
   /**
@@ -169,30 +166,24 @@ export class PeerStore {
    * @throws {RangeError} if it is not a valid name, or taken.
    */
   async checkFree(peerName: string, id?: string): Promise<void> {
-    checkDeviceName("peerName", peerName);
-    checkNotTaken("peerName", peerName, await this.#reader.readAll(), id);
+    checkPeerName("peerName", peerName, await this.#readAll(), id);
   }
 
   /**
    * Stores a pairing: a new entry, or the renewed entry of the same device, with its certificate, the time
    * and its addresses. A renewed entry keeps its name, unless `peerName` is given.
    *
-   * @throws {RangeError} if `peerName` is taken, a name or an address is not valid, or it is this device
-   * itself.
+   * @throws {RangeError} if `peerName` is taken, or a name or an address is not valid.
    */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
     const { id } = authority;
-    if (id === this.#ownId) {
-      throw new RangeError("This device, or a copy of its directory, can't be paired with itself");
-    }
     return await this.#change(async (peers) => {
       const known = peers.find((peer) => peer.id === id);
       const others = peers.filter((peer) => peer !== known);
-      if (peerName !== undefined) {
-        checkDeviceName("peerName", peerName);
-        checkNotTaken("peerName", peerName, others);
-      }
-      const name = peerName ?? known?.name ?? nameOfNew(receivedName, others);
+      if (peerName !== undefined) checkPeerName("peerName", peerName, others);
+      checkDeviceName("the received name", receivedName);
+      const taken = new Set(others.map(({ name }) => nameKey(name)));
+      const name = peerName ?? known?.name ?? freeName(receivedName, taken);
       const peer = makePeer(authority, name, addresses, new Date());
       await this.#write(peer);
       return peer;
@@ -201,7 +192,8 @@ export class PeerStore {
 
   /** Removes a peer; resolves to false if it is unknown. When it resolves, no process trusts the peer. */
   async forget(peer: Peer | string): Promise<boolean> {
-    const id = await this.#idOfFile(peer);
+    // A file that can't be used can still be removed by its id.
+    const id = await this.idOf(peer);
     if (id === null) return false;
     const removed = await this.#change(() => this.#files.remove(peerFileName(id)));
     // This works even if the other entries can't be read.
@@ -220,24 +212,17 @@ export class PeerStore {
     return await this.#change(async (peers) => {
       const known = peers.find((each) => each.id === id);
       if (known === undefined) throw unknownPeer(peer);
-      checkNotTaken("name", name, peers, known.id);
+      checkPeerName("name", name, peers, known.id);
       const renamed = Object.freeze({ ...known, name });
       await this.#write(renamed);
       return renamed;
     });
   }
 
-  /** A file that can't be used can still be removed by its id. */
-  async #idOfFile(peer: Peer | string): Promise<string | null> {
-    if (typeof peer === "string") return isDeviceId(peer) ? peer : await this.idOf(peer);
-    if (typeof peer?.id === "string" && isDeviceId(peer.id)) return peer.id;
-    return await this.idOf(peer);
-  }
-
   /** Makes a change that depends on all peers, while nobody else makes one. */
   async #change<T>(change: (peers: readonly Peer[]) => Promise<T>): Promise<T> {
     try {
-      return await this.#files.exclusively(async () => await change(await this.#reader.readAll()));
+      return await this.#files.exclusively(async () => await change(await this.#readAll()));
     } finally {
       // Even after a failure, which may have happened after the change.
       await this.refresh().catch(() => {});
@@ -247,48 +232,9 @@ export class PeerStore {
   #write(peer: Peer): Promise<void> {
     return this.#files.write(peerFileName(peer.id), formatPeer(peer));
   }
-}
 
-/** The error for an unknown peer. */
-export function unknownPeer(peer: Peer | string): RangeError {
-  const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
-  return new RangeError(`peer: no peer has the name or id ${text}; device.peers() lists them`);
-}
-
-function nameOfNew(receivedName: string | undefined, others: readonly Peer[]): string {
-  if (receivedName === undefined) {
-    throw new DeguError("A new peer needs a name, its own or another one");
-  }
-  checkDeviceName("the received name", receivedName);
-  return freeName(receivedName, new Set(others.map(({ name }) => nameKey(name))));
-}
-
-function checkNotTaken(option: string, name: string, peers: readonly Peer[], id?: string): void {
-  const holder = peers.find((peer) => nameKey(peer.name) === nameKey(name));
-  if (holder === undefined || holder.id === id) return;
-  throw new RangeError(
-    `${option}: the name ${quote(name)} is taken, by the peer with the id ${holder.id}`,
-  );
-}
-
-/** Reads the files of peers. */
-class PeerReader {
-  readonly #files: StateDirectory;
-  readonly #logger: Logger;
-  readonly #user: number | null = Deno.uid();
-  /** What was last read, by file name: it seldom changes. */
-  readonly #read = new Map<string, { readonly text: string; readonly peer: Peer }>();
-  /** The problems that were logged, by file name, so that each is logged once. */
-  readonly #reported = new Map<string, string>();
-
-  /** Reads the files of a directory, and logs those that are not a peer's. */
-  constructor(files: StateDirectory, logger: Logger) {
-    this.#files = files;
-    this.#logger = logger;
-  }
-
-  /** Reads all of them, by name. */
-  async readAll(): Promise<Peer[]> {
+  /** The peers that are on disk, by name; what is no peer's file is logged. */
+  async #readAll(): Promise<Peer[]> {
     const names = await this.#files.names();
     for (const name of this.#reported.keys()) {
       if (!names.includes(name)) this.#reported.delete(name);
@@ -299,11 +245,6 @@ class PeerReader {
       if (peer !== null) peers.push(peer);
     }
     return peers.sort((a, b) => compare(nameKey(a.name), nameKey(b.name)) || compare(a.id, b.id));
-  }
-
-  /** Reads the file of a peer; `null` if there is none that can be used. */
-  read(id: string): Promise<Peer | null> {
-    return this.#readFile(peerFileName(id), id);
   }
 
   async #readFile(name: string, id: string | null): Promise<Peer | null> {
@@ -321,13 +262,15 @@ class PeerReader {
       if (error instanceof Deno.errors.NotFound) return null;
       const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];
       if (!isOfFile.some((each) => error instanceof each)) throw error;
-      this.#report(name, error instanceof Deno.errors.PermissionDenied ? UNREADABLE : error);
+      const isDenied = error instanceof Deno.errors.PermissionDenied;
+      this.#report(name, isDenied ? "it can't be read" : plainMessageOf(error));
       return null;
     }
   }
 
   async #readText(name: string): Promise<string> {
     const path = join(this.#files.path, name);
+    // Opening a FIFO would block.
     const { isFile } = await Deno.lstat(path);
     if (!isFile) throw new RangeError("it is not a regular file");
     using file = await Deno.open(path);
@@ -342,35 +285,121 @@ class PeerReader {
     if (size > MAX_PEER_FILE_BYTES) {
       throw new RangeError(`it has more than ${MAX_PEER_FILE_BYTES} bytes`);
     }
-    return await readUpTo(file, MAX_PEER_FILE_BYTES);
+    const bytes = new Uint8Array(size);
+    const length = await file.read(bytes);
+    return new TextDecoder().decode(bytes.subarray(0, length ?? 0));
   }
 
-  #report(name: string, error: unknown): void {
-    const problem = plainMessageOf(error);
+  #report(name: string, problem: string): void {
     if (this.#reported.get(name) === problem) return;
     this.#reported.set(name, problem);
     this.#logger.warn(`the file ${quote(name)} among the peers is not used: ${problem}`);
   }
 }
 
-const UNREADABLE = "it can't be read";
+/** The error for an unknown peer. */
+export function unknownPeer(peer: Peer | string): RangeError {
+  const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
+  return new RangeError(`peer: no peer has the name or id ${text}; device.peers() lists them`);
+}
 
-/** The file may have grown since its size was checked. */
-async function readUpTo(file: Deno.FsFile, most: number): Promise<string> {
-  const bytes = new Uint8Array(most);
-  let length = 0;
-  while (length < most) {
-    const count = await file.read(bytes.subarray(length));
-    if (count === null) break;
-    length += count;
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
-  } catch {
-    throw new RangeError("it is not UTF-8");
-  }
+function checkPeerName(option: string, name: string, peers: readonly Peer[], id?: string): void {
+  checkDeviceName(option, name);
+  const holder = peers.find((peer) => nameKey(peer.name) === nameKey(name));
+  if (holder === undefined || holder.id === id) return;
+  throw new RangeError(
+    `${option}: the name ${quote(name)} is taken, by the peer with the id ${holder.id}`,
+  );
 }
 
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
+}
+
+// ───────────────────────── the files
+
+/** Files that are written here have a few kilobytes at most; a foreign file may have any size. */
+export const MAX_PEER_FILE_BYTES = 16384;
+
+const VERSION = 1;
+const EXTENSION = ".json";
+
+/** The name of the file of a peer. */
+export function peerFileName(id: string): string {
+  return id + EXTENSION;
+}
+
+/** The id of the peer whose file has this name; `null` if it is not such a name. */
+export function idOfFileName(name: string): string | null {
+  const id = name.slice(0, -EXTENSION.length);
+  return name.endsWith(EXTENSION) && isDeviceId(id) ? id : null;
+}
+
+/**
+ * Creates a peer.
+ *
+ * @throws {TypeError} or `RangeError` if a client could not connect to an address.
+ */
+export function makePeer(
+  { id, certificate }: Authority,
+  name: string,
+  addresses: readonly Address[],
+  pairedAt: Date,
+): Peer {
+  const checked = Object.freeze(addresses.map(withoutFlow));
+  return Object.freeze({ id, name, addresses: checked, pairedAt, certificate });
+}
+
+/**
+ * The text of the file of a peer.
+ *
+ * @throws {RangeError} if an address can't be read back.
+ */
+export function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
+  const fields = {
+    version: VERSION,
+    name,
+    addresses: addresses.map(textOf),
+    pairedAt: pairedAt.toISOString(),
+    certificate,
+  };
+  return `${JSON.stringify(fields, null, 2)}\n`;
+}
+
+/**
+ * Reads the text of the file of a peer: exactly what {@linkcode formatPeer} writes, so that nothing else is ever trusted.
+ *
+ * @throws {RangeError} if it was not written here, is truncated, or belongs to another peer; it quotes nothing of the
+ * text, which may be that of any file.
+ */
+export async function parsePeer(id: string, text: string): Promise<Peer> {
+  const peer = await readPeer(text).catch(() => null);
+  if (peer === null) {
+    throw new RangeError("it is truncated, or not of the form in which this version writes it");
+  }
+  if (peer.id !== id) throw new RangeError("it has the authority of another device");
+  return peer;
+}
+
+async function readPeer(text: string): Promise<Peer | null> {
+  const { name, addresses, pairedAt, certificate } = JSON.parse(text);
+  const authority = await readAuthorityText(certificate);
+  const peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
+  const isName = typeof name === "string" && isDeviceName(name);
+  return isName && formatPeer(peer) === text ? peer : null;
+}
+
+/** An address that can't be read back would make the whole file useless. */
+function textOf(address: Address): string {
+  const text = formatAddress(address);
+  parseAddress(text);
+  return text;
+}
+
+/** Flow information has no meaning elsewhere, and the text form has none. */
+function withoutFlow(address: Address): Address {
+  const checked = checkClientAddress(address);
+  if (isUnixAddress(checked)) return checked;
+  const [host, port, flowinfo, scopeid] = checked;
+  return flowinfo === undefined ? checked : Object.freeze([host, port, 0, scopeid!] as const);
 }

@@ -57,13 +57,12 @@ export class ServingRecords {
 
   /** The recorded addresses of processes that are alive, each once. */
   async addresses(): Promise<Address[]> {
-    const texts = new Map<string, Address>();
+    const texts = new Set<string>();
     for await (const { name } of Deno.readDir(this.#dir)) {
       const text = await ifPresent(this.#read(name));
-      const address = text === null ? null : readAddress(text);
-      if (address !== null) texts.set(text!, address);
+      if (text !== null) texts.add(text);
     }
-    return [...texts.keys()].sort().map((text) => texts.get(text)!);
+    return [...texts].sort().map(parseAddress);
   }
 
   /** The text of a record; `null` if it is not a record, or if nobody locks it: then it is removed. */
@@ -81,7 +80,8 @@ export class ServingRecords {
     if (!NAME.test(name)) return null;
     const bytes = new Uint8Array(MAX_RECORD_BYTES);
     const length = await file.read(bytes);
-    return new TextDecoder().decode(bytes.subarray(0, length ?? 0));
+    const text = new TextDecoder().decode(bytes.subarray(0, length ?? 0));
+    return isAddress(text) ? text : null;
   }
 }
 
@@ -89,10 +89,11 @@ function isOld({ mtime }: Deno.FileInfo): boolean {
   return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > SETTLED_MILLISECONDS;
 }
 
-function readAddress(text: string): Address | null {
+function isAddress(text: string): boolean {
   try {
-    return parseAddress(text);
+    parseAddress(text);
+    return true;
   } catch {
-    return null;
+    return false;
   }
 }

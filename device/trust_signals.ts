@@ -15,8 +15,7 @@
 
 import type { SessionTrust } from "../base/app/session.ts";
 import { ConnectionClosedError, quote } from "../base/errors.ts";
-import type { Peer } from "./peer.ts";
-import type { PeerStore } from "./peer_store.ts";
+import type { Peer, PeerStore } from "./peer_store.ts";
 
 /** A peer that was trusted when it was last read. */
 export interface Trusted extends SessionTrust {

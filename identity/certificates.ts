@@ -13,30 +13,24 @@ import type { Extension, X509Certificate } from "npm:@peculiar/x509@^1.14.3";
 import { canonicalDnsName, canonicalIPAddress } from "../base/address_rules.ts";
 import { quote } from "../base/errors.ts";
 
-/** A certificate and its private key, both as PEM text. */
+/** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
 export interface PemPair {
-  /** The certificate. */
   readonly certificate: string;
-  /** The private key, as unencrypted PKCS #8. */
   readonly privateKey: string;
 }
 
 /** What a certificate's key may be used for (RFC 5280 §4.2.1.12). */
 type CertificateUsage = "serverAuth" | "clientAuth";
 
-/** A certificate's subject, with the attributes that are used here. */
+/** A certificate's subject: each attribute has at most 64 characters (RFC 5280 appendix A.1). */
 export interface Subject {
-  /** The common name, at most 64 characters (RFC 5280 appendix A.1). */
   readonly commonName: string;
-  /** The organization, at most 64 characters; left out by default. */
   readonly organization?: string;
 }
 
 /** What to put into the certificate of a server, of a client or of one that is both. */
 export interface LeafProfile {
-  /** The subject of the certificate. */
   readonly subject: Subject;
-  /** What it may be used for. */
   readonly usages: readonly CertificateUsage[];
   /** The names of the subjectAltName; none leaves the extension out. */
   readonly alternativeNames: readonly AlternativeName[];
@@ -47,11 +41,7 @@ export interface LeafProfile {
 type X509 = typeof import("npm:@peculiar/x509@^1.14.3");
 
 const DAY = 24 * 60 * 60 * 1000;
-
-/**
- * Certificates begin to be valid this many milliseconds before they are made: the clock of a peer
- * may be behind, by hours if it keeps local time as if it were UTC.
- */
+/** How long before they are made certificates are valid: the clock of a peer may keep local time as if it were UTC. */
 const CLOCK_SKEW = DAY;
 
 const KEY_ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
@@ -63,7 +53,6 @@ const SIGNING_ALGORITHM = { name: "ECDSA", hash: "SHA-256" } as const;
  *
  * @param subject Its name; it should differ from the name of every other authority.
  * @param days Days from now until it expires.
- * @returns The authority.
  */
 export async function createAuthority(subject: Subject, days: number): Promise<PemPair> {
   const x509 = await loadX509();
@@ -86,13 +75,7 @@ export async function createAuthority(subject: Subject, days: number): Promise<P
   return await toPemPair(x509, certificate, keys.privateKey);
 }
 
-/**
- * Makes an ECDSA P-256 key and a certificate for it.
- *
- * @param authority The authority that signs it.
- * @param profile What to put into the certificate.
- * @returns The certificate, without its authority's, and its key.
- */
+/** Makes an ECDSA P-256 key, and a certificate for it that an authority signs. */
 export async function createLeaf(authority: PemPair, profile: LeafProfile): Promise<PemPair> {
   const x509 = await loadX509();
   const keys = await generateKeys();
@@ -100,14 +83,7 @@ export async function createLeaf(authority: PemPair, profile: LeafProfile): Prom
   return await toPemPair(x509, certificate, keys.privateKey);
 }
 
-/**
- * Makes a new certificate for the key of an old one.
- *
- * @param authority The authority that signs it.
- * @param certificate The old certificate, as PEM text; only its public key is used.
- * @param profile What to put into the certificate.
- * @returns The new certificate, as PEM text.
- */
+/** Makes a new certificate for the key of an old one; both are PEM text. */
 export async function renewLeaf(
   authority: PemPair,
   certificate: string,
@@ -126,6 +102,7 @@ async function signLeaf(
   profile: LeafProfile,
 ): Promise<X509Certificate> {
   const issuer = new x509.X509Certificate(authority.certificate);
+  const key = x509.PemConverter.decodeFirst(authority.privateKey);
   const extensions: Extension[] = [
     new x509.BasicConstraintsExtension(false, undefined, true),
     new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
@@ -142,7 +119,7 @@ async function signLeaf(
     issuer: issuer.subjectName,
     ...validity(profile.days, issuer.notAfter),
     publicKey,
-    signingKey: await importPrivateKey(x509, authority.privateKey),
+    signingKey: await crypto.subtle.importKey("pkcs8", key, KEY_ALGORITHM, false, ["sign"]),
     signingAlgorithm: SIGNING_ALGORITHM,
     extensions,
   }, crypto);
@@ -155,11 +132,6 @@ function loadX509(): Promise<X509> {
 /** The key is extractable because it goes to a file. */
 async function generateKeys(): Promise<CryptoKeyPair> {
   return await crypto.subtle.generateKey(KEY_ALGORITHM, true, ["sign", "verify"]);
-}
-
-function importPrivateKey(x509: X509, pem: string): Promise<CryptoKey> {
-  const der = x509.PemConverter.decodeFirst(pem);
-  return crypto.subtle.importKey("pkcs8", der, KEY_ALGORITHM, false, ["sign"]);
 }
 
 async function toPemPair(
@@ -198,11 +170,9 @@ function randomSerialNumber(): string {
   return bytes.toHex();
 }
 
-/** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6). */
+/** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6), in canonical form. */
 export interface AlternativeName {
-  /** Whether {@linkcode AlternativeName.value} is a DNS name or an IP address. */
   readonly type: "dns" | "ip";
-  /** The DNS name in lower case, or the IP address in its canonical text form. */
   readonly value: string;
 }
 
@@ -210,16 +180,13 @@ export interface AlternativeName {
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /**
- * Reads a DNS name or a literal IP address.
+ * Reads a DNS name or a literal IP address: `camera-1.local`, `192.168.7.2`, `fe80::1`.
  *
  * A DNS name has letters, digits, hyphens and dots only (RFC 1123 §2.1): no wildcard, no trailing dot,
  * and no last label of digits, which could be taken for an IPv4 address.
  *
  * @param label The name of the value in errors.
- * @param text The name, for example `"camera-1.local"`, `"192.168.7.2"` or `"fe80::1"`.
- * @returns The name in canonical form.
- * @throws {RangeError} if it is neither. An IPv6 address with a zone (`fe80::1%eth0`) is neither,
- * because a certificate can't hold the zone.
+ * @throws {RangeError} if it is neither, as an IPv6 address with a zone, which a certificate can't hold.
  */
 export function parseAlternativeName(label: string, text: string): AlternativeName {
   const address = canonicalIPAddress(text);

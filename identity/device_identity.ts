@@ -18,11 +18,7 @@ import { type Authority, readAuthorityText } from "./authority.ts";
 import { type CertificateLife, openDevicePki } from "./device_pki.ts";
 
 /** What was read of an identity. */
-interface Loaded {
-  readonly authority: Authority;
-  readonly cert: string;
-  readonly key: string;
-}
+type Loaded = Readonly<{ authority: Authority; cert: string; key: string }>;
 
 /** A peer, or an authority: its certificate is PEM text. */
 interface HasCertificate {
@@ -34,9 +30,9 @@ export class DeviceIdentity {
   /** The device's own authority, which does not change. */
   readonly authority: Authority;
   readonly #load: () => Promise<Loaded>;
-  readonly #logger: Logger;
+  /** Logs each message once. */
+  readonly #log: (level: "warn" | "error", message: string) => void;
   readonly #listeners = new Set<() => void>();
-  readonly #logged: Set<string>;
   #loaded: Loaded;
   #checked: CheckedIdentity;
   /** Creating a context takes longer than a handshake, and a peer is the same object until its file changes. */
@@ -45,15 +41,13 @@ export class DeviceIdentity {
   private constructor(
     loaded: Loaded,
     load: () => Promise<Loaded>,
-    logger: Logger,
-    logged: Set<string>,
+    log: (level: "warn" | "error", message: string) => void,
   ) {
     this.authority = loaded.authority;
     this.#loaded = loaded;
     this.#checked = checkIdentity(loaded.cert, loaded.key);
     this.#load = load;
-    this.#logger = logger;
-    this.#logged = logged;
+    this.#log = log;
   }
 
   /** Loads an identity, or creates it if there is none. */
@@ -64,19 +58,20 @@ export class DeviceIdentity {
     logger: Logger,
   ): Promise<DeviceIdentity> {
     const logged = new Set<string>();
+    const log = (level: "warn" | "error", message: string) => {
+      if (!logged.has(message)) logger[level](message);
+      logged.add(message);
+    };
     const load = async () => {
       const { caFile, certFile, keyFile, warnings } = await openDevicePki(dir, name, {}, life);
-      for (const warning of warnings) {
-        if (!logged.has(warning)) logger.warn(warning);
-        logged.add(warning);
-      }
+      for (const warning of warnings) log("warn", warning);
       return {
         authority: await readAuthorityText(await Deno.readTextFile(caFile)),
         cert: await Deno.readTextFile(certFile),
         key: await Deno.readTextFile(keyFile),
       };
     };
-    return new DeviceIdentity(await load(), load, logger, logged);
+    return new DeviceIdentity(await load(), load, log);
   }
 
   /** A server's context: for clients of these, or for every client with `null`. */
@@ -113,9 +108,7 @@ export class DeviceIdentity {
       this.#clientContexts = new WeakMap();
       for (const listener of [...this.#listeners]) listener();
     } catch (error) {
-      const message = `the identity of the device can't be looked at: ${plainMessageOf(error)}`;
-      if (!this.#logged.has(message)) this.#logger.error(message);
-      this.#logged.add(message);
+      this.#log("error", `the identity of the device can't be looked at: ${plainMessageOf(error)}`);
     }
   }
 }

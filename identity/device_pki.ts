@@ -1,6 +1,6 @@
 /**
- * The persistent identity of a device: an authority of its own and a certificate from it, made
- * once and loaded from then on.
+ * The persistent identity of a device: an authority of its own and a certificate from it, made once and loaded from then
+ * on. How its files are written atomically, and what an interrupted call leaves behind.
  *
  * @module
  */
@@ -8,23 +8,25 @@
 import { isAbsolute, join, normalize } from "node:path";
 import { checkBoolean, checkString, copyOptions } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import { exists, randomSuffix } from "../disk/names.ts";
-import { plainMessageOf } from "../net/thrown.ts";
-import { createAuthority, createLeaf, type LeafProfile, renewLeaf } from "./certificates.ts";
+import { replacePrivateFile, writePrivateFile } from "../disk/files.ts";
 import {
-  checkFiles,
-  describeValidity,
-  type IdentityFiles,
-  identityFiles,
-  isValid,
-  type LoadedIdentity,
-  loadIdentity,
-  removeLeftBehind,
-  replaceCertificate,
-  writeIdentity,
-} from "./identity_files.ts";
+  exists,
+  ifPresent,
+  randomSuffix,
+  removeIfPossible,
+  removeIfPresent,
+  syncDirectory,
+} from "../disk/names.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import {
+  createAuthority,
+  createLeaf,
+  type LeafProfile,
+  type PemPair,
+  renewLeaf,
+} from "./certificates.ts";
 import { deriveDnsName } from "./names.ts";
-import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
+import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** The paths of a device's identity: plain data that can be posted to a worker. */
 export interface DevicePki {
@@ -63,11 +65,9 @@ export interface DevicePkiOptions {
   renew?: boolean | undefined;
 }
 
-/** How long the certificates of a device live, in days; parts of a day count. */
+/** How long the certificates of a device live, and how long before their end they are renewed, in days. */
 export interface CertificateLife {
-  /** From the moment at which one is made. */
   readonly days: number;
-  /** One that has no more than this left is replaced. */
   readonly renewalDays: number;
 }
 
@@ -159,39 +159,6 @@ export async function openDevicePki(
   options: DevicePkiOptions,
   life: CertificateLife,
 ): Promise<DevicePki> {
-  const renew = checkArguments(dir, name, options);
-  const dnsName = await deriveDnsName(name);
-  const paths = new PrivatePaths();
-  const parent = normalize(dir);
-  const home = join(parent, dnsName);
-  if (!await exists(home)) {
-    if (!renew) {
-      throw new Deno.errors.NotFound(
-        `There is no identity in ${home}, and with renew: false none is made: call createDevicePki ` +
-          "without it once, in a program that may write there, or look whether dir and name are right",
-      );
-    }
-    await makeIdentity(parent, dnsName, life, paths);
-  }
-  await paths.check(parent, WRITABLE_BY_OTHERS);
-  const files = identityFiles(home);
-  await checkFiles(home, files, paths);
-
-  const { identity, warnings } = await loadCurrentIdentity(files, dnsName, life, renew);
-  warnings.push(...authorityWarnings(files, identity));
-  if (renew) warnings.push(...await removeLeftBehind(parent, dnsName, paths));
-  return Object.freeze({
-    name: dnsName,
-    caFile: files.caFile,
-    certFile: files.certFile,
-    keyFile: files.keyFile,
-    validTo: new Date(identity.certificateValidity.to),
-    warnings: Object.freeze(warnings),
-  });
-}
-
-/** Checks everything but the form of the name; returns whether to renew. */
-function checkArguments(dir: string, name: string, options: DevicePkiOptions): boolean {
   checkString("dir", dir);
   checkString("name", name);
   const { renew = true } = copyOptions(options, ["renew"]);
@@ -199,38 +166,145 @@ function checkArguments(dir: string, name: string, options: DevicePkiOptions): b
   if (!isAbsolute(dir) || dir.includes("\0")) {
     throw new RangeError(`dir: must be an absolute path; got ${quote(dir)}`);
   }
-  return renew;
-}
-
-function leafProfile(name: string, { days }: CertificateLife): LeafProfile {
-  return {
-    subject: { commonName: name },
+  const dnsName = await deriveDnsName(name);
+  const paths = new PrivatePaths();
+  const parent = normalize(dir);
+  const home = join(parent, dnsName);
+  const profile: LeafProfile = {
+    subject: { commonName: dnsName },
     usages: ["serverAuth", "clientAuth"],
-    alternativeNames: [{ type: "dns", value: name }],
-    days,
+    alternativeNames: [{ type: "dns", value: dnsName }],
+    days: life.days,
   };
+  if (!await exists(home)) {
+    if (!renew) {
+      throw new Deno.errors.NotFound(
+        `There is no identity in ${home}, and with renew: false none is made: call createDevicePki ` +
+          "without it once, in a program that may write there, or look whether dir and name are right",
+      );
+    }
+    await makeIdentity(parent, profile, paths);
+  }
+  await paths.check(parent, WRITABLE_BY_OTHERS);
+  const files = filesIn(home);
+  await checkFiles(home, files, paths);
+  const { identity, warnings } = await loadCurrentIdentity(files, profile, life, renew);
+  const { certificateValidity, authorityValidity } = identity;
+  // It can't be renewed: its peers would have to trust another one.
+  if (authorityValidity.to < Date.now() + AUTHORITY_WARNING_DAYS * DAY) {
+    warnings.push(
+      `The authority in ${files.caFile} ${
+        describeValidity(authorityValidity)
+      }, and can't be renewed: if ` +
+        "the clock is right, remove the directory that it is in before then and pair the device again",
+    );
+  }
+  if (renew) warnings.push(...await removeLeftBehind(parent, dnsName, paths));
+  return Object.freeze({
+    name: dnsName,
+    caFile: files.caFile,
+    certFile: files.certFile,
+    keyFile: files.keyFile,
+    validTo: new Date(certificateValidity.to),
+    warnings: Object.freeze(warnings),
+  });
 }
 
-async function makeIdentity(
-  dir: string,
-  name: string,
-  life: CertificateLife,
-  paths: PrivatePaths,
-): Promise<void> {
+// ───────────────────────── a new identity
+
+const FILES = {
+  caFile: "ca.pem",
+  caKeyFile: "ca_key.pem",
+  certFile: "cert.pem",
+  keyFile: "key.pem",
+} as const;
+
+/** The paths of the files of an identity, or what they hold. */
+type IdentityFiles = Readonly<Record<keyof typeof FILES, string>>;
+
+function filesIn(home: string): IdentityFiles {
+  const entries = Object.entries(FILES).map(([key, name]) => [key, join(home, name)]);
+  return Object.fromEntries(entries);
+}
+
+/**
+ * Writes a new identity into a directory of another name and then renames that one. Since a
+ * directory never replaces one with files in it, only the first of several processes succeeds.
+ */
+async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePaths): Promise<void> {
   await paths.checkWay(dir);
   await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
   await paths.check(dir, WRITABLE_BY_OTHERS);
-  const authority = await createAuthority({
-    organization: name,
-    commonName: `Device CA ${randomSuffix()}`,
-  }, AUTHORITY_DAYS);
-  const device = await createLeaf(authority, leafProfile(name, life));
-  await writeIdentity(dir, name, {
-    caFile: authority.certificate,
-    caKeyFile: authority.privateKey,
-    certFile: device.certificate,
-    keyFile: device.privateKey,
-  });
+  const name = profile.subject.commonName;
+  const commonName = `Device CA ${randomSuffix()}`;
+  const authority = await createAuthority({ organization: name, commonName }, AUTHORITY_DAYS);
+  const device = await createLeaf(authority, profile);
+  const home = join(dir, name);
+  const temporary = join(dir, `.${name}.${randomSuffix()}`);
+  try {
+    await Deno.mkdir(temporary, { mode: 0o700 });
+    const { caFile, caKeyFile, certFile, keyFile } = filesIn(temporary);
+    await writePrivateFile(caFile, authority.certificate);
+    await writePrivateFile(caKeyFile, authority.privateKey);
+    await writePrivateFile(certFile, device.certificate);
+    await writePrivateFile(keyFile, device.privateKey);
+    await syncDirectory(temporary);
+    await Deno.rename(temporary, home);
+  } catch (error) {
+    await removeIfPossible(temporary);
+    if (!await exists(home)) throw error;
+    return; // another process was first
+  }
+  await syncDirectory(dir);
+}
+
+// ───────────────────────── one that is there
+
+/** What to do about an identity that can't be used. */
+const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
+
+/** Makes sure that all files of an identity exist, and that no other user can access them. */
+async function checkFiles(home: string, files: IdentityFiles, paths: PrivatePaths): Promise<void> {
+  await paths.check(home, WRITABLE_BY_OTHERS);
+  const all = Object.values(files);
+  const found = await Promise.all(all.map(exists));
+  const missing = all.filter((_, index) => !found[index]);
+  if (missing.length > 0) {
+    throw new Deno.errors.NotFound(`Missing ${missing.join(", ")}: ${START_OVER}`);
+  }
+  await paths.check(files.caFile, WRITABLE_BY_OTHERS);
+  await paths.check(files.certFile, WRITABLE_BY_OTHERS);
+  await paths.check(files.caKeyFile, USABLE_BY_OTHERS);
+  await paths.check(files.keyFile, USABLE_BY_OTHERS);
+}
+
+/** How long something is valid, in milliseconds since the epoch. */
+interface Validity {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** True if something is valid now. */
+export function isValid({ from, to }: Validity): boolean {
+  return from <= Date.now() && Date.now() < to;
+}
+
+/** Describes from or until when something is valid, as the end of a sentence. */
+export function describeValidity({ from, to }: Validity): string {
+  const [verb, time] = Date.now() < from
+    ? ["is not valid before", from]
+    : [Date.now() < to ? "expires on" : "has expired on", to];
+  return `${verb} ${new Date(time).toISOString()}`;
+}
+
+/** The parts of an identity that are needed to renew its certificate. */
+interface LoadedIdentity {
+  /** With its key; it is valid now. */
+  readonly authority: PemPair;
+  readonly authorityValidity: Validity;
+  /** The certificate, as PEM text; it need not be valid now. */
+  readonly certificate: string;
+  readonly certificateValidity: Validity;
 }
 
 /** An identity, and the warnings about it. */
@@ -242,26 +316,27 @@ interface Loaded {
 /** Loads an identity, and renews its certificate if that is due and wanted. */
 async function loadCurrentIdentity(
   files: IdentityFiles,
-  name: string,
-  life: CertificateLife,
+  profile: LeafProfile,
+  { renewalDays }: CertificateLife,
   renew: boolean,
 ): Promise<Loaded> {
+  const name = profile.subject.commonName;
+  // One that is not valid yet was made while the clock was ahead.
+  const isDue = ({ certificateValidity: { from, to }, authorityValidity }: LoadedIdentity) =>
+    from > Date.now() || to < Date.now() + renewalDays * DAY && to < authorityValidity.to;
   const loaded = await loadIdentity(files, name);
-  if (!isDue(loaded, life)) return { identity: loaded, warnings: [] };
+  if (!isDue(loaded)) return { identity: loaded, warnings: [] };
   if (!renew) return keep(files, loaded, "is not renewed, as renew is false");
   let failure: unknown = null;
   try {
     // The key stays, so certificate and key match at every moment, for every process.
-    const { authority, certificate } = loaded;
-    await replaceCertificate(
-      files,
-      await renewLeaf(authority, certificate, leafProfile(name, life)),
-    );
+    const pem = await renewLeaf(loaded.authority, loaded.certificate, profile);
+    await replacePrivateFile(files.certFile, pem, `${files.certFile}.${randomSuffix()}`);
   } catch (error) {
     failure = error;
   }
   const identity = await loadIdentity(files, name); // another process may have renewed it
-  if (failure === null || !isDue(identity, life)) return { identity, warnings: [] };
+  if (failure === null || !isDue(identity)) return { identity, warnings: [] };
   const why = `could not be renewed: ${plainMessageOf(failure)}`;
   return keep(files, identity, why, { cause: failure });
 }
@@ -274,9 +349,8 @@ function keep(
   options?: ErrorOptions,
 ): Loaded {
   const { certificateValidity } = identity;
-  const problem = `The certificate in ${certFile} ${
-    describeValidity(certificateValidity)
-  }, and ${why}`;
+  const validity = describeValidity(certificateValidity);
+  const problem = `The certificate in ${certFile} ${validity}, and ${why}`;
   if (isValid(certificateValidity)) return { identity, warnings: [problem] };
   throw new Deno.errors.InvalidData(
     `${problem}; correct the clock if it is wrong, else have it renewed by a program that may write`,
@@ -284,23 +358,124 @@ function keep(
   );
 }
 
-/** A certificate that is not valid yet was made while the clock was ahead. */
-function isDue(
-  { certificateValidity, authorityValidity }: LoadedIdentity,
-  { renewalDays }: CertificateLife,
-): boolean {
-  const { from, to } = certificateValidity;
-  return from > Date.now() || to < Date.now() + renewalDays * DAY && to < authorityValidity.to;
+/**
+ * Reads the files and makes sure that they belong together and to the name.
+ *
+ * @throws {Deno.errors.InvalidData} if they don't, or can't be parsed, or the authority is not valid.
+ */
+async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedIdentity> {
+  const { createPrivateKey, X509Certificate } = await import("node:crypto");
+  const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
+  const caKey = await parseFile(files.caKeyFile, (pem) => createPrivateKey(pem));
+  const cert = await parseFile(files.certFile, (pem) => new X509Certificate(pem));
+  const key = await parseFile(files.keyFile, (pem) => createPrivateKey(pem));
+
+  checkMatch(ca.value.checkPrivateKey(caKey.value), files.caKeyFile, files.caFile);
+  checkMatch(cert.value.checkPrivateKey(key.value), files.keyFile, files.certFile);
+  checkMatch(cert.value.verify(ca.value.publicKey), files.certFile, files.caFile);
+  if (cert.value.checkHost(name) === undefined) {
+    throw new Deno.errors.InvalidData(
+      `The certificate in ${files.certFile} is not for ${name}: ${START_OVER}`,
+    );
+  }
+  const authorityValidity = validityOf(ca.value);
+  if (!isValid(authorityValidity)) {
+    // Peers are paired with it, so it must not be replaced by another.
+    const advice = Date.now() < authorityValidity.from
+      ? "correct the clock; if it is right, it was ahead when the authority was made, so remove the " +
+        "directory that it is in and pair the device again"
+      : "if the clock is right, remove the directory that it is in and pair the device again";
+    throw new Deno.errors.InvalidData(
+      `The authority in ${files.caFile} ${describeValidity(authorityValidity)}: ${advice}`,
+    );
+  }
+  return {
+    authority: { certificate: ca.pem, privateKey: caKey.pem },
+    authorityValidity,
+    certificate: cert.pem,
+    certificateValidity: validityOf(cert.value),
+  };
 }
 
-/** An authority can't be renewed: its peers would have to trust another one. */
-function authorityWarnings(
-  { caFile }: IdentityFiles,
-  { authorityValidity }: LoadedIdentity,
-): string[] {
-  if (authorityValidity.to >= Date.now() + AUTHORITY_WARNING_DAYS * DAY) return [];
-  return [
-    `The authority in ${caFile} ${describeValidity(authorityValidity)}, and can't be renewed: if ` +
-    "the clock is right, remove the directory that it is in before then and pair the device again",
+function validityOf({ validFrom, validTo }: { validFrom: string; validTo: string }): Validity {
+  return { from: Date.parse(validFrom), to: Date.parse(validTo) };
+}
+
+async function parseFile<T>(
+  path: string,
+  parse: (pem: string) => T,
+): Promise<{ pem: string; value: T }> {
+  const pem = await Deno.readTextFile(path);
+  try {
+    return { pem, value: parse(pem) };
+  } catch {
+    // The parser's own message may quote the file, which may be a key.
+    throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER}`);
+  }
+}
+
+function checkMatch(matches: boolean, path: string, otherPath: string): void {
+  if (matches) return;
+  throw new Deno.errors.InvalidData(`${path} does not belong to ${otherPath}: ${START_OVER}`);
+}
+
+// ───────────────────────── what was left behind
+
+/** The age, in milliseconds, at which a temporary file counts as left behind. */
+const LEFT_BEHIND_AFTER = 60 * 60 * 1000;
+
+/**
+ * The ends of temporary names: 16 hexadecimal digits, or fewer from `Deno.makeTempDir`, which older
+ * versions used. Decimal digits alone are the date in the name of a copy.
+ */
+const TEMPORARY_SUFFIX = /^(?!\d+$)[0-9a-f]{8,16}$/;
+
+/**
+ * Removes what calls left behind that were interrupted by a crash or a power failure, if the program may
+ * write. The identity must exist: a process that is still about to make it then finds that another was first.
+ *
+ * @returns A warning for each that can't be removed.
+ */
+async function removeLeftBehind(
+  dir: string,
+  name: string,
+  paths: PrivatePaths,
+): Promise<string[]> {
+  const leftBehind = [
+    ...await findTemporary(dir, `.${name}.`),
+    ...await findTemporary(join(dir, name), `${FILES.certFile}.`),
   ];
+  const warnings: string[] = [];
+  for (const path of leftBehind) {
+    try {
+      const info = await ifPresent(Deno.lstat(path));
+      if (info === null || !paths.isOwn(info)) continue;
+      // A time in the future is from a clock that was ahead.
+      const age = Math.abs(Date.now() - (info.mtime?.getTime() ?? NaN));
+      // Never prompts.
+      const { state } = await Deno.permissions.query({ name: "write", path });
+      if (age > LEFT_BEHIND_AFTER && state === "granted") {
+        await removeIfPresent(path, { recursive: true });
+      }
+    } catch (error) {
+      warnings.push(
+        `${path} was left behind by a call that was cut, and can't be removed: ${error}`,
+      );
+    }
+  }
+  return warnings;
+}
+
+/** Finds what has a temporary name; nothing in a directory that the program may use but not list. */
+async function findTemporary(dir: string, prefix: string): Promise<string[]> {
+  const found: string[] = [];
+  try {
+    for await (const { name } of Deno.readDir(dir)) {
+      if (!name.startsWith(prefix) || !TEMPORARY_SUFFIX.test(name.slice(prefix.length))) continue;
+      found.push(join(dir, name));
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+  }
+  return found;
 }

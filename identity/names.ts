@@ -4,7 +4,8 @@
  * @module
  */
 
-import { quote, typeName } from "../base/errors.ts";
+import { checkString } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
 import { isHostName } from "./certificates.ts";
 
 /** The most characters in a name: the limit of a DNS label. */
@@ -23,11 +24,9 @@ export function isDeviceName(text: string): boolean {
  * @throws {TypeError} if it is not a string.
  * @throws {RangeError} if it is not valid.
  */
-export function checkDeviceName(option: string, name: string): string {
-  if (typeof name !== "string") {
-    throw new TypeError(`${option}: must be a string; got ${typeName(name)}`);
-  }
-  if (isDeviceName(name)) return name;
+export function checkDeviceName(option: string, name: string): void {
+  checkString(option, name);
+  if (isDeviceName(name)) return;
   throw new RangeError(
     `${option}: must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
       `and not an id of a device; got ${quote(name)}`,
@@ -78,16 +77,10 @@ export function deviceId(sha256: Uint8Array): string {
 
 /** A common name has at most this many characters (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_COMMON_NAME_LENGTH = 64;
-
 /** The suffix of a derived name: 64 bits, so two device names don't collide by chance. */
 const DIGEST_DIGITS = 16;
-
 /** A label of a DNS name has at most 63 characters (RFC 1035 §2.3.4). */
 const MAX_READABLE_LENGTH = 63 - DIGEST_DIGITS - 1;
-
-/** The prefix of a name without ASCII letters and digits. */
-const NOT_READABLE = "device";
-
 const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 
 /**
@@ -127,6 +120,6 @@ function checkGivenName(name: string): void {
 /** Only for people who look into the directory or at a certificate. */
 function readablePart(name: string): string {
   const letters = name.normalize("NFKD").replaceAll(/\p{M}+/gu, "").toLowerCase();
-  const words = letters.match(/[0-9a-z]+/g) ?? [NOT_READABLE];
+  const words = letters.match(/[0-9a-z]+/g) ?? ["device"];
   return words.join("-").slice(0, MAX_READABLE_LENGTH).replace(/-$/, "");
 }

@@ -20,18 +20,9 @@ const MAX_LINKS = 40;
 
 /** Looks at paths, and at each directory and link above them once. */
 export class PrivatePaths {
-  /** `null` on Windows, where nothing is checked because access doesn't depend on modes. */
-  readonly #user: number | null;
+  /** `null` on Windows, where nothing is checked because access doesn't depend on modes. Needs `--allow-sys=uid`. */
+  readonly #user: number | null = Deno.uid();
   readonly #checked = new Set<string>();
-
-  /**
-   * Determines the user of this process.
-   *
-   * @throws {Deno.errors.NotCapable} without `--allow-sys=uid`.
-   */
-  constructor() {
-    this.#user = Deno.uid();
-  }
 
   /**
    * Makes sure that a file or directory, and every directory and link that leads to it, belongs to
@@ -51,7 +42,7 @@ export class PrivatePaths {
     this.#checkOwner(path, info, "run chown on it");
     if (((info.mode ?? 0) & forbidden) === 0) return;
     throw new Deno.errors.PermissionDenied(
-      `${path} is open to other users (mode ${formatMode(info)}): ${howToClose(info)}, ${IF_USED}`,
+      `${path} is open to other users (mode ${modeOf(info)}): ${howToClose(info)}, ${IF_USED}`,
     );
   }
 
@@ -70,16 +61,17 @@ export class PrivatePaths {
   async checkWay(path: string): Promise<void> {
     if (this.#user === null) return;
     let at = "/";
-    let rest = splitPath(path);
+    let rest = path.split("/");
     let links = 0;
     await this.#checkAbove(at);
     while (rest.length > 0) {
       const [name = "", ...others] = rest;
-      at = join(at, name);
       rest = others;
+      if (name === "") continue;
+      at = join(at, name);
       const target = await this.#checkLink(at);
       if (target !== null && ++links <= MAX_LINKS) {
-        rest = [...splitPath(target), ...rest];
+        rest = [...target.split("/"), ...rest];
         at = isAbsolute(target) ? "/" : dirname(at);
       } else if (rest.length > 0) {
         await this.#checkAbove(at);
@@ -106,7 +98,7 @@ export class PrivatePaths {
       return;
     }
     throw new Deno.errors.PermissionDenied(
-      `${path} is open to other users (mode ${formatMode(info)}), who could replace what is ` +
+      `${path} is open to other users (mode ${modeOf(info)}), who could replace what is ` +
         `in it: run chmod go-w on it or ${ELSEWHERE}, ${IF_USED}`,
     );
   }
@@ -143,10 +135,6 @@ async function statOrNull(path: string): Promise<Deno.FileInfo | null> {
   }
 }
 
-function splitPath(path: string): string[] {
-  return path.split("/").filter((name) => name !== "");
-}
-
-function formatMode({ mode }: Deno.FileInfo): string {
+function modeOf({ mode }: Deno.FileInfo): string {
   return ((mode ?? 0) & 0o7777).toString(8);
 }

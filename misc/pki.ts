@@ -11,7 +11,6 @@ import {
   createAuthority,
   createLeaf,
   parseAlternativeName,
-  type PemPair,
 } from "../identity/certificates.ts";
 import { randomSuffix } from "../disk/names.ts";
 
@@ -48,9 +47,6 @@ const FILES = {
   client: "client.pem",
   clientKey: "client_key.pem",
 } as const;
-
-/** PEM texts by the name of their file. */
-type PemFiles = Readonly<Record<string, string>>;
 
 /**
  * A private authority for servers and another for clients, with a certificate of each, in a
@@ -139,7 +135,6 @@ export class TempPKI implements AsyncDisposable {
    * `anonymousServerSslconfig` and `clientSslconfig` is `anonymousClientSslconfig`.
    *
    * @param options What to make.
-   * @returns The PKI.
    * @throws {TypeError} if an option is unknown or has the wrong type.
    * @throws {RangeError} if one of `names` is neither a DNS name nor an IP address.
    *
@@ -158,10 +153,23 @@ export class TempPKI implements AsyncDisposable {
    * ```
    */
   static async create(options: TempPKIOptions = {}): Promise<TempPKI> {
-    const { clientPki, alternativeNames } = parseOptions(options);
+    const { clientPki = true, names = [] } = copyOptions(options, ["clientPki", "names"]);
+    checkBoolean("clientPki", clientPki);
+    checkArray("names", names);
+    names.forEach((name, index) => checkString(`names[${index}]`, name));
+    const given = [...SERVER_NAMES, ...names].map((name) => parseAlternativeName("names", name));
+    const alternativeNames = [...new Map(given.map((name) => [name.value, name])).values()];
+    const server = await makePair("server", alternativeNames);
+    const client = clientPki ? await makePair("client", []) : null;
     const files = {
-      ...await makeServerFiles(alternativeNames),
-      ...(clientPki ? await makeClientFiles() : {}),
+      [FILES.serverCa]: server.ca,
+      [FILES.server]: server.certificate,
+      [FILES.serverKey]: server.privateKey,
+      ...client && {
+        [FILES.clientCa]: client.ca,
+        [FILES.client]: client.certificate,
+        [FILES.clientKey]: client.privateKey,
+      },
     };
     const dir = await Deno.makeTempDir({ prefix: "degu-pki-" });
     try {
@@ -175,21 +183,13 @@ export class TempPKI implements AsyncDisposable {
     return new TempPKI(CREATED, dir, clientPki);
   }
 
-  /**
-   * Removes the directory with all that is in it; does nothing if that has been done.
-   *
-   * @returns When it is gone.
-   */
+  /** Removes the directory with all that is in it; does nothing if that has been done. */
   close(): Promise<void> {
     this.#removal ??= this.#remove();
     return this.#removal;
   }
 
-  /**
-   * The same as {@linkcode TempPKI.prototype.close}, for `await using`.
-   *
-   * @returns When the directory is gone.
-   */
+  /** The same as {@linkcode TempPKI.prototype.close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -205,51 +205,15 @@ export class TempPKI implements AsyncDisposable {
   }
 }
 
-async function makeServerFiles(alternativeNames: readonly AlternativeName[]): Promise<PemFiles> {
-  const authority = await makeAuthority("server");
-  const server = await createLeaf(authority, {
-    subject: { commonName: "TempPKI server" },
-    usages: ["serverAuth"],
+/** Makes an authority, and a certificate of a server or a client; the key of the authority is forgotten. */
+async function makePair(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
+  const commonName = `TempPKI ${role} CA ${randomSuffix()}`;
+  const authority = await createAuthority({ commonName }, VALID_DAYS);
+  const leaf = await createLeaf(authority, {
+    subject: { commonName: `TempPKI ${role}` },
+    usages: [`${role}Auth`],
     alternativeNames,
     days: VALID_DAYS,
   });
-  return {
-    [FILES.serverCa]: authority.certificate,
-    [FILES.server]: server.certificate,
-    [FILES.serverKey]: server.privateKey,
-  };
-}
-
-async function makeClientFiles(): Promise<PemFiles> {
-  const authority = await makeAuthority("client");
-  const client = await createLeaf(authority, {
-    subject: { commonName: "TempPKI client" },
-    usages: ["clientAuth"],
-    alternativeNames: [],
-    days: VALID_DAYS,
-  });
-  return {
-    [FILES.clientCa]: authority.certificate,
-    [FILES.client]: client.certificate,
-    [FILES.clientKey]: client.privateKey,
-  };
-}
-
-function makeAuthority(role: "server" | "client"): Promise<PemPair> {
-  return createAuthority({ commonName: `TempPKI ${role} CA ${randomSuffix()}` }, VALID_DAYS);
-}
-
-function parseOptions(
-  options: TempPKIOptions,
-): { clientPki: boolean; alternativeNames: readonly AlternativeName[] } {
-  const { clientPki = true, names = [] } = copyOptions(options, ["clientPki", "names"]);
-  checkBoolean("clientPki", clientPki);
-  checkArray("names", names);
-  names.forEach((name, index) => checkString(`names[${index}]`, name));
-  const byValue = new Map<string, AlternativeName>();
-  for (const text of [...SERVER_NAMES, ...names]) {
-    const name = parseAlternativeName("names", text);
-    byValue.set(name.value, name);
-  }
-  return { clientPki, alternativeNames: [...byValue.values()] };
+  return { ca: authority.certificate, ...leaf };
 }

@@ -4,14 +4,16 @@
  * @module
  */
 
-import type { MessagePort } from "node:worker_threads";
 import type { Address } from "../base/address_rules.ts";
 import type { App } from "../base/app/app.ts";
 import { copyOptions, wrongType } from "../base/checks.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
+import { untilAborted } from "../net/connect.ts";
+import { checkSignal } from "../net/request_signal.ts";
+import { standardLogger } from "../net/standard_logger.ts";
 import { readModuleExport } from "../worker/module_export.ts";
-import { fromPlainError } from "../worker/plain_error.ts";
-import type { Beginning, FunctionReference, Report, StartCommand } from "./temp_server_worker.ts";
+import type { AppSource } from "../worker/server_worker.ts";
+import { WorkerThread } from "../worker/worker_thread.ts";
 
 /**
  * A server that runs in a worker until it is closed: for tests, demos, and to try things.
@@ -36,11 +38,11 @@ import type { Beginning, FunctionReference, Report, StartCommand } from "./temp_
 export class TempServer implements AsyncDisposable {
   /** The address, usable as a client's. */
   readonly address: Address;
-  readonly #worker: ServerWorker;
+  readonly #thread: WorkerThread;
 
-  private constructor(worker: ServerWorker, address: Address) {
-    adopt(this, worker);
-    this.#worker = worker;
+  private constructor(thread: WorkerThread, address: Address) {
+    adopt(this, thread);
+    this.#thread = thread;
     this.address = address;
   }
 
@@ -70,12 +72,12 @@ export class TempServer implements AsyncDisposable {
     build: ((...args: any[]) => App | Promise<App>) | { module: string | URL; name: string } | null,
     ...args: unknown[]
   ): Promise<TempServer> {
-    return new TempServer(...await startWorker(null, address, build, args));
+    return new TempServer(...await startThread(null, address, build, args));
   }
 
   /** Closes the server and ends the worker; when it resolves the address is free again. */
   close(): Promise<void> {
-    return this.#worker.stop();
+    return this.#thread.close();
   }
 
   /** Closes the server: {@linkcode TempServer.prototype.close}. */
@@ -104,11 +106,11 @@ export class TempServer implements AsyncDisposable {
 export class TempSSLServer implements AsyncDisposable {
   /** The address, usable as a client's. */
   readonly address: Address;
-  readonly #worker: ServerWorker;
+  readonly #thread: WorkerThread;
 
-  private constructor(worker: ServerWorker, address: Address) {
-    adopt(this, worker);
-    this.#worker = worker;
+  private constructor(thread: WorkerThread, address: Address) {
+    adopt(this, thread);
+    this.#thread = thread;
     this.address = address;
   }
 
@@ -128,12 +130,12 @@ export class TempSSLServer implements AsyncDisposable {
     build: Parameters<typeof TempServer.start>[1],
     ...args: unknown[]
   ): Promise<TempSSLServer> {
-    return new TempSSLServer(...await startWorker(sslconfig, address, build, args));
+    return new TempSSLServer(...await startThread(sslconfig, address, build, args));
   }
 
   /** Closes the server and ends the worker; when it resolves the address is free again. */
   close(): Promise<void> {
-    return this.#worker.stop();
+    return this.#thread.close();
   }
 
   /** Closes the server: {@linkcode TempSSLServer.prototype.close}. */
@@ -146,18 +148,51 @@ type TempAddress = Parameters<typeof TempServer.start>[0];
 type Build = NonNullable<Parameters<typeof TempServer.start>[1]>;
 
 /** Starts a worker with a server; resolves to both when the server can be reached. */
-function startWorker(
+async function startThread(
   sslconfig: ServerSslconfig | null,
   target: TempAddress,
   build: Build | null,
   args: readonly unknown[],
-): Promise<[ServerWorker, Address]> {
+): Promise<[WorkerThread, Address]> {
   const { address, options, signal } = readTarget(target);
-  const command = { sslconfig, address, options, ...referToApp(build, args) };
-  return ServerWorker.start(command, signal, (what) => {
-    // deno-lint-ignore no-console -- no promise is left that could be rejected
-    console.error(`the worker of a TempServer ${what}`);
-  });
+  const app = referToApp(build, args);
+  signal?.throwIfAborted();
+  const name = "the worker of a TempServer";
+  const thread = await WorkerThread.start(name, null, (level, line) => standardLogger[level](line));
+  const service = { app, options, onExchange: null, levels: ["warn", "error"] as const };
+  const serve = async () => {
+    await thread.load(service, sslconfig);
+    const { address: bound, held } = await thread.listen(address, { reusePort: false, fd: null });
+    held?.close();
+    return bound;
+  };
+  const serving = serve();
+  const close = () => thread.close();
+  try {
+    const address = await untilAborted(serving, signal);
+    signal?.addEventListener("abort", close);
+    thread.ended.then(({ what, expected }) => {
+      signal?.removeEventListener("abort", close);
+      // No promise is left that could be rejected.
+      if (!expected) standardLogger.error(`${name} ${what}`);
+    });
+    return [thread, address];
+  } catch (error) {
+    serving.catch(() => {});
+    await close();
+    throw error;
+  }
+}
+
+/** A server that nobody can close any more doesn't keep its worker. */
+const abandoned = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
+
+function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
+  if (thread instanceof WorkerThread) return abandoned.register(owner, thread);
+  throw new TypeError(
+    "a temporary server is made by TempServer.start() or TempSSLServer.start(), which resolve " +
+      "to it, and not by new",
+  );
 }
 
 /** Splits the first argument into its parts. */
@@ -175,9 +210,7 @@ function readTarget(target: TempAddress): {
     ["address", "options", "signal"],
     "address",
   );
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw wrongType("signal", "an AbortSignal", signal);
-  }
+  checkSignal(signal);
   for (const name of ["logger", "onExchange"] as const) {
     if ((options as ServerOptions)[name] === undefined) continue;
     throw new TypeError(`options.${name}: functions can't cross into a worker; use Server instead`);
@@ -186,29 +219,23 @@ function readTarget(target: TempAddress): {
 }
 
 /** Describes how the worker gets the app, or the function that builds it. */
-function referToApp(
-  build: Build | null,
-  args: readonly unknown[],
-): Pick<StartCommand, "build" | "app" | "args"> {
+function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
+  const otherwise = "put null before it: start(address, null, app)";
   if (build === null) {
-    if (args.length === 1) {
-      return { build, app: refer("app", args[0]), args: [] };
-    }
+    if (args.length === 1) return { from: refer("app", args[0]), args: null, otherwise };
     throw new TypeError(
       `build: must be followed by one argument, the app, if it is null; got ${args.length}`,
     );
   }
-  const reference = refer("build", build);
+  const from = refer("build", build);
   if (typeof build === "function" && build.length > 0 && args.length === 0) {
     throw new TypeError(
       `build: takes ${build.length === 1 ? "an argument" : `${build.length} arguments`}, and got ` +
-        "none; if it is the app itself, put null before it: start(address, null, app)",
+        `none; if it is the app itself, ${otherwise}`,
     );
   }
-  return { build: reference, app: null, args };
+  return { from, args, otherwise };
 }
-
-const INSTEAD = "use a function that is self-contained, or { module, name } of an export";
 
 /**
  * Describes how the worker gets a function.
@@ -216,178 +243,34 @@ const INSTEAD = "use a function that is self-contained, or { module, name } of a
  * @throws {TypeError} if it can't be sent to one.
  * @throws {RangeError} if its module has no absolute URL.
  */
-function refer(label: string, value: unknown): FunctionReference {
-  if (typeof value === "function") return { kind: "source", source: sourceOf(label, value) };
+function refer(label: string, value: unknown): AppSource["from"] {
+  if (typeof value === "function") return sourceOf(label, value);
   const named = readModuleExport(label, value);
-  if (named !== null) return { kind: "module", ...named };
+  if (named !== null) return named;
   const wanted = "a self-contained function, or { module, name } of one that a module exports";
   throw wrongType(label, wanted, value);
 }
 
-function sourceOf(label: string, value: unknown): string {
+function sourceOf(label: string, value: CallableFunction): string {
   const source: string = Function.prototype.toString.call(value);
-  if (/\{\s*\[native code\]\s*\}$/.test(source)) {
-    throw new TypeError(`${label}: a native or bound function has no source; ${INSTEAD}`);
-  }
-  if (/^class\b/.test(source)) throw new TypeError(`${label}: a class can't be called; ${INSTEAD}`);
+  const problem = /\{\s*\[native code\]\s*\}$/.test(source)
+    ? "a native or bound function has no source"
+    : /^class\b/.test(source)
+    ? "a class can't be called"
+    : isFunction(source)
+    ? null
+    : "the source of a method is not a function";
+  if (problem === null) return source;
+  throw new TypeError(
+    `${label}: ${problem}; use a function that is self-contained, or { module, name } of an export`,
+  );
+}
+
+function isFunction(source: string): boolean {
   try {
     new Function(`"use strict"; return (${source}\n);`);
+    return true;
   } catch {
-    throw new TypeError(`${label}: the source of a method is not a function; ${INSTEAD}`);
-  }
-  return source;
-}
-
-// ───────────────────────── the worker
-
-/** A server that nobody can close any more doesn't keep its worker. */
-const abandoned = new FinalizationRegistry<ServerWorker>((worker) => {
-  worker.stop();
-});
-
-function adopt(owner: object, worker: ServerWorker): void {
-  if (!(worker instanceof ServerWorker)) {
-    throw new TypeError(
-      "a temporary server is made by TempServer.start() or TempSSLServer.start(), which resolve " +
-        "to it, and not by new",
-    );
-  }
-  abandoned.register(owner, worker, worker);
-}
-
-const TERMINATE_AFTER_MILLISECONDS = 2000;
-
-/** How long after the end of a worker its error may arrive. */
-const ERROR_DELAY_MILLISECONDS = 100;
-
-/**
- * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by
- * its URL.
- */
-const _importWorker = () => import("./temp_server_worker.ts");
-
-/**
- * A worker with a server.
- *
- * A `Worker` has no event for when it ends itself. But its end of a message channel is closed then, and
- * in `node:worker_threads` the other end has an event for that.
- */
-class ServerWorker {
-  readonly #worker: Worker;
-  readonly #port: MessagePort;
-  readonly #signal: AbortSignal | undefined;
-  /** Reports failures of a server that has started. */
-  readonly #report: (what: string) => void;
-  readonly #ready = Promise.withResolvers<Address>();
-  /** Resolves when the server is closed, or the worker has ended. */
-  readonly #closed = Promise.withResolvers<void>();
-  #state: "starting" | "serving" | "failed" | "ended" = "starting";
-  #stopping: Promise<void> | null = null;
-  #errorTimer: ReturnType<typeof setTimeout> | undefined;
-
-  private constructor(
-    port: MessagePort,
-    signal: AbortSignal | undefined,
-    report: (what: string) => void,
-  ) {
-    this.#port = port;
-    this.#signal = signal;
-    this.#report = report;
-    this.#worker = new Worker(new URL("./temp_server_worker.ts", import.meta.url), {
-      type: "module",
-      name: "TempServer",
-    });
-    this.#worker.onerror = (event) => {
-      event.preventDefault(); // else it would end this thread, too
-      this.#fail(new Error(event.message), `has failed: ${event.message}`);
-    };
-    port.on("message", (report: Report) => this.#receive(report));
-    port.on("close", () => this.#workerEnded());
-    signal?.addEventListener("abort", this.#abort);
-  }
-
-  /**
-   * Starts a server in its own worker.
-   *
-   * @param command What to start.
-   * @param signal Aborts starting, which rejects with its reason; later it stops the server.
-   * @param report Called if the worker fails or ends later, without being asked to.
-   * @returns The worker and the address, when the server can be reached.
-   */
-  static async start(
-    command: StartCommand,
-    signal: AbortSignal | undefined,
-    report: (what: string) => void,
-  ): Promise<[ServerWorker, Address]> {
-    const { MessageChannel } = await import("node:worker_threads");
-    signal?.throwIfAborted();
-    const { port1, port2 } = new MessageChannel();
-    const worker = new ServerWorker(port1, signal, report);
-    try {
-      // The types of a worker's messages don't know the ports of node:worker_threads.
-      const transfer = [port2 as unknown as Transferable];
-      worker.#worker.postMessage({ command, port: port2 } satisfies Beginning, transfer);
-      return [worker, await worker.#ready.promise];
-    } catch (error) {
-      worker.#terminate();
-      port2.close();
-      throw error;
-    }
-  }
-
-  /** Lets the server free its address, and then ends the worker, which may be too busy to listen. */
-  stop(): Promise<void> {
-    abandoned.unregister(this);
-    this.#stopping ??= this.#stop();
-    return this.#stopping;
-  }
-
-  async #stop(): Promise<void> {
-    this.#port.postMessage("close");
-    const timer = setTimeout(this.#closed.resolve, TERMINATE_AFTER_MILLISECONDS);
-    await this.#closed.promise;
-    clearTimeout(timer);
-    this.#terminate();
-  }
-
-  #terminate(): void {
-    this.#state = "ended";
-    clearTimeout(this.#errorTimer);
-    this.#signal?.removeEventListener("abort", this.#abort);
-    this.#worker.terminate();
-    this.#port.close();
-  }
-
-  #receive(report: Report): void {
-    if (this.#state === "ended") return;
-    if (report.type === "ready") {
-      this.#state = "serving";
-      this.#ready.resolve(report.address);
-    } else if (report.type === "failed") {
-      this.#ready.reject(fromPlainError(report.error));
-    } else {
-      this.#closed.resolve();
-    }
-  }
-
-  readonly #abort = () => {
-    if (this.#state === "starting") this.#ready.reject(this.#signal?.reason);
-    else this.stop();
-  };
-
-  #workerEnded(): void {
-    this.#signal?.removeEventListener("abort", this.#abort);
-    this.#closed.resolve();
-    if (this.#state === "ended" || this.#state === "failed") return;
-    const what = "has ended by itself, as with Deno.exit() or self.close()";
-    const fail = () => this.#fail(new Error(`the worker of a TempServer ${what}`), what);
-    this.#errorTimer = setTimeout(fail, ERROR_DELAY_MILLISECONDS);
-  }
-
-  #fail(error: Error, what: string): void {
-    if (this.#state === "ended") return;
-    if (this.#state === "starting") this.#ready.reject(error);
-    else if (this.#state === "serving") this.#report(what);
-    this.#state = "failed";
+    return false;
   }
 }

@@ -9,8 +9,9 @@ import type { Address } from "../base/address_rules.ts";
 import type { HeldSocket } from "../net/held_socket.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
-import type { Level, Service } from "./pool_worker.ts";
-import { type Ending, type Heartbeat, WorkerThread } from "./worker_thread.ts";
+import { EVERY_CLIENT_IS_ACCEPTED } from "../net/tls/listener.ts";
+import type { Level, Service } from "../worker/server_worker.ts";
+import { type Ending, type Heartbeat, WorkerThread } from "../worker/worker_thread.ts";
 
 /** The times of a pool. */
 export interface PoolTimes {
@@ -50,15 +51,16 @@ export class PoolMember {
     this.#state = state;
   }
 
-  /**
-   * Starts a worker and makes the app in it.
-   *
-   * @throws what `WorkerThread.load` does.
-   */
+  /** Starts a worker and makes the app in it. */
   async load(): Promise<void> {
     const { times, log, service } = this.#state;
     this.#servingSince = null;
-    this.#thread = await WorkerThread.start(times.heartbeat, log);
+    this.#thread = await WorkerThread.start(
+      "a worker of the pool",
+      times.heartbeat,
+      // The pool logs it once for all workers.
+      (level, line) => line === EVERY_CLIENT_IS_ACCEPTED || log(level, line),
+    );
     // The pool was closed meanwhile, and knew nothing of the thread.
     if (this.#isStopping) return await this.#thread.close();
     // Making an app may take long; if it never finishes, the place stays empty.
@@ -73,11 +75,7 @@ export class PoolMember {
     }
   }
 
-  /**
-   * Lets the worker serve.
-   *
-   * @throws what `WorkerThread.listen` does.
-   */
+  /** Lets the worker serve. */
   async listen(): Promise<Address> {
     const { address, reusePort, times } = this.#state;
     const thread = this.#thread!;

@@ -18,7 +18,7 @@ import { isForNode } from "../net/tls/raw_listener.ts";
 import { serveUntilSignal, type UntilSignalOptions } from "../net/until_signal.ts";
 import { type ModuleExport, readModuleExport } from "../worker/module_export.ts";
 import { PoolMember, type PoolState, type PoolTimes } from "./pool_member.ts";
-import type { AppSource, Service } from "./pool_worker.ts";
+import type { AppSource, Service } from "../worker/server_worker.ts";
 
 /** What a module exports under a name, for the workers. */
 export interface PoolExport {
@@ -139,7 +139,12 @@ export class ServerPool implements AsyncDisposable {
       };
       const members = Array.from({ length: workers }, (_, i) => new PoolMember(i + 1, state));
       try {
-        await serve(members, state);
+        await Promise.all(members.map((member) => member.load()));
+        // The first one chooses the port.
+        const [first, ...others] = members;
+        state.address = await first!.listen();
+        await Promise.all(others.map((member) => member.listen()));
+        for (const member of members) member.supervise();
       } catch (error) {
         await Promise.all(members.map((member) => member.close()));
         throw error;
@@ -240,15 +245,6 @@ export class ServerPool implements AsyncDisposable {
   }
 }
 
-/** Lets all members serve: the first one chooses the port. */
-async function serve(members: readonly PoolMember[], state: PoolState): Promise<void> {
-  await Promise.all(members.map((member) => member.load()));
-  const [first, ...others] = members;
-  state.address = await first!.listen();
-  await Promise.all(others.map((member) => member.listen()));
-  for (const member of members) member.supervise();
-}
-
 /** Warns, once for all workers, if clients are no longer authenticated. */
 function warnOfUnauthenticated(
   { sslconfig, log }: PoolState,
@@ -280,7 +276,9 @@ export function checkPool(address: Address, app: PoolApp, options: PoolOptions) 
   const service: Service = {
     app: source,
     options: checkOptionsOfServer(server),
-    onExchange: onExchange === undefined ? null : checkOnExchange(onExchange),
+    onExchange: onExchange === undefined
+      ? null
+      : checkExport("options.onExchange", "a function", ["module", "name"], onExchange).source,
     levels: logger === undefined ? PRINTED : LEVELS,
   };
   const safeLogger = makeSafeLogger(logger ?? standardLogger, LEVELS);
@@ -291,39 +289,32 @@ export function checkPool(address: Address, app: PoolApp, options: PoolOptions) 
 }
 
 /**
- * Checks an *sslconfig*, reads its files, and returns a copy with their texts, so that all workers have the same
- * one, including those that start later.
- *
- * @throws what `buildServerSslctx` does.
+ * Checks an *sslconfig*, and returns a copy with the texts of its files: all workers have the same one, however late they
+ * start.
  */
 export function readSslconfig(sslconfig: ServerSslconfig): ServerSslconfig {
   return serverTextsOf(buildServerSslctx(sslconfig));
 }
 
 function checkApp(app: PoolApp): AppSource {
-  if (typeof app !== "object" || app === null) throw wrongType("app", APP, app);
-  const copy = copyOptions(app, ["module", "name", "args"], "app");
-  const source = readModuleExport("app", copy);
-  if (source === null) throw wrongType("app", APP, app);
-  const { args } = copy;
-  if (args === undefined) return { ...source, args: null };
-  checkArray("app.args", args);
-  return { ...source, args: structuredClone(args) };
+  const { source, args } = checkExport("app", "an app", ["module", "name", "args"], app);
+  if (args !== undefined) checkArray("app.args", args);
+  const cloned = args === undefined ? null : structuredClone(args);
+  return { from: source, args: cloned, otherwise: "leave out args" };
 }
 
-const APP = "an object with module and name, of an app that a module exports";
-
-function checkOnExchange(onExchange: PoolExport): ModuleExport {
-  const label = "options.onExchange";
-  const isObject = typeof onExchange === "object" && onExchange !== null;
-  const copy = isObject ? copyOptions(onExchange, ["module", "name"], label) : null;
+function checkExport<T extends PoolExport>(
+  label: string,
+  what: string,
+  names: readonly string[],
+  given: T,
+): T & { readonly source: ModuleExport } {
+  const isObject = typeof given === "object" && given !== null;
+  const copy = isObject ? copyOptions(given, names, label) : null;
   const source = readModuleExport(label, copy);
-  if (source !== null) return source;
-  throw wrongType(
-    label,
-    "an object with module and name, of a function that a module exports",
-    onExchange,
-  );
+  if (copy !== null && source !== null) return { ...copy, source };
+  const wanted = `an object with module and name, of ${what} that a module exports`;
+  throw wrongType(label, wanted, given);
 }
 
 function checkOptionsOfServer(server: object): ServerOptions {

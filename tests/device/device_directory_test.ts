@@ -76,12 +76,6 @@ Deno.test("Device.open requires a name if there is no device yet, and leaves not
   assertEquals(await entries(dir.path), []);
 });
 
-Deno.test("Device.open rejects a name that differs from the device's", async () => {
-  await using devices = await TestDevices.create();
-  const { dir } = await devices.open("camera");
-  await assertRejects(() => Device.open(dir, { name: "viewer" }), RangeError, '"camera"');
-});
-
 Deno.test("Device.open rejects a directory whose name file is damaged", async () => {
   await using devices = await TestDevices.create();
   const { dir } = await devices.open("camera");
@@ -116,24 +110,6 @@ async function makeState() {
   return { files, path, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
 }
 
-Deno.test("write replaces a private file, and remove returns whether there was one", async () => {
-  await using state = await makeState();
-  const { files, path } = state;
-  await files.exclusively(async () => {
-    await files.write("a", "one");
-    await files.write("a", "two");
-    await files.write("b", "three");
-  });
-  assertEquals(await Deno.readTextFile(join(path, "a")), "two");
-  if (Deno.build.os !== "windows") assertEquals(await mode(join(path, "a")), 0o600);
-  assertEquals(await files.names(), ["a", "b"]);
-  const removed = await files.exclusively(async () => [
-    await files.remove("a"),
-    await files.remove("a"),
-  ]);
-  assertEquals([removed, await files.names()], [[true, false], ["b"]]);
-});
-
 Deno.test("what an interrupted writer leaves has no valid name, and the next writer removes it", async () => {
   await using state = await makeState();
   const { files, path } = state;
@@ -167,12 +143,6 @@ Deno.test("changes run one after the other, even after one that fails", async ()
   await assertRejects(() => failing, Error, "enough");
   await Promise.all(changes);
   assertEquals(events, ["a begins", "a ends", "b begins", "b ends"]);
-});
-
-Deno.test("a directory that is gone has no names", async () => {
-  await using state = await makeState();
-  await Deno.remove(state.path);
-  assertEquals(await state.files.names(), []);
 });
 
 Deno.test("servingAddresses returns the servers of processes that are alive", async () => {

@@ -7,13 +7,12 @@ import { peerOf } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { assertWorks, hello, setUpClient } from "@degu/testing/device_clients.ts";
-import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
+import { authorityOf, record, TestDevices } from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
   clientWith,
   LOOPBACK,
   ownCertificate,
-  PATIENCE_MILLISECONDS,
   recordAuthority,
   REFUSED,
   setUp,
@@ -62,23 +61,6 @@ Deno.test("a server without peers refuses everybody until there is one", async (
   assertEquals(await answerOf(client), "viewer");
 });
 
-Deno.test("a pairing that another process stored takes effect while the server runs", async () => {
-  await using setup = await setUp();
-  const { devices, camera } = setup;
-  const other = await devices.open("other");
-  await record(other, camera, { addresses: [setup.server.address] });
-  const store = await storeOf(camera.dir);
-  await store.record({
-    authority: await authorityOf(other.dir),
-    receivedName: "other",
-    addresses: [],
-  });
-  let answer = REFUSED;
-  const end = Date.now() + PATIENCE_MILLISECONDS;
-  while (answer === REFUSED && Date.now() < end) answer = await setup.ask(other);
-  assertEquals(answer, "other");
-});
-
 Deno.test("malicious paired peer: a certificate below an intermediate authority of its own is refused", async () => {
   await using setup = await setUp();
   const { camera, server, logger } = setup;
@@ -103,26 +85,6 @@ Deno.test("onConnect of the app can refuse a peer", async () => {
   assertEquals(await setup.ask(), "viewer");
 });
 
-Deno.test("the trust of a device's server can't be set", async () => {
-  await using setup = await setUp();
-  const { server } = setup;
-  const { setSslctx } = server as SSLServer;
-  assertThrows(() => setSslctx.call(server, server.sslctx), TypeError, "forget()");
-  assertEquals(await setup.ask(), "viewer");
-});
-
-Deno.test("a device returns the addresses of its servers as long as they listen", async () => {
-  await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
-  assertEquals(await camera.serving(), []);
-  await using server = camera.listen(LOOPBACK, tellName);
-  server.serveForever();
-  await server.ready;
-  assertEquals(await camera.serving(), [server.address]);
-  await server.shutdown();
-  assertEquals(await camera.serving(), []);
-});
-
 Deno.test("listen validates its arguments, and logs to the device's logger", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
@@ -136,6 +98,8 @@ Deno.test("listen validates its arguments, and logs to the device's logger", asy
   assertEquals(own.options.logger, logger);
   await using other = camera.listen(LOOPBACK, tellName);
   assertEquals(typeof other.options.logger?.warn, "function");
+  const { setSslctx } = other as SSLServer;
+  assertThrows(() => setSslctx.call(other, other.sslctx), TypeError, "forget()");
 });
 
 Deno.test("ready rejects if an address is in use, and leaves nothing behind", async () => {

@@ -3,37 +3,19 @@ import { assertEquals, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import {
   addressesToSend,
-  checkListen,
-  checkServing,
+  addressFinder,
   type Interface,
   linkLocalScopes,
   ownAddresses,
   readAddresses,
-  scopeOfConnection,
-  scopeOfOwn,
   withoutWildcards,
   withScope,
 } from "@degu/internal/device/pairing_addresses.ts";
 
-const INTERFACES = [
-  { family: "IPv4", name: "eth0", address: "192.168.1.7", scopeid: null },
-  { family: "IPv6", name: "eth0", address: "fe80::7", scopeid: 2 },
-] as const;
-const interfaces = () => INTERFACES;
 const never = () => {
   throw new Error("asked");
 };
 const unchecked = <T>(value: unknown): T => value as T;
-
-Deno.test("addresses of another device may be IP addresses or DNS names, each with a port", () => {
-  const allowed = [
-    [],
-    [["192.0.2.1", 1], ["2001:db8::1", 65535], ["fe80::1", 80], ["127.0.0.1", 80], ["::1", 80]],
-    [["camera.local", 80], ["a", 1], ["my_camera-1.example.com", 443], ["10.0.0.1", 80]],
-    Array(6).fill(["10.0.0.1", 80]),
-  ];
-  for (const addresses of allowed) assertEquals(readAddresses(addresses) as unknown, addresses);
-});
 
 Deno.test("all other addresses from another device are refused", () => {
   const list: unknown[] = [null, {}, "10.0.0.1:80", 7, { length: 1, 0: ["10.0.0.1", 80] }];
@@ -74,34 +56,37 @@ Deno.test("all other addresses from another device are refused", () => {
 });
 
 Deno.test("link-local addresses get the interface of the pairing, and are left out without one", () => {
-  assertEquals(withScope([["fe80::1", 80], ["10.0.0.1", 80]], () => 3), [
-    ["fe80::1", 80, 0, 3],
-    ["10.0.0.1", 80],
-  ]);
-  assertEquals(withScope([["fe80::1", 80], ["10.0.0.1", 80]], () => null), [["10.0.0.1", 80]]);
-  assertEquals(withScope([["169.254.1.1", 80], ["a", 80]], never), [["169.254.1.1", 80], [
-    "a",
-    80,
-  ]]);
-});
-
-Deno.test("the interface of a connection is that of its remote address, or of its local one", () => {
-  const socket = (hostname?: string) => ({
-    localAddr: hostname && { transport: "tcp", hostname, port: 1 },
-    read: never,
-    write: never,
-    close: never,
-  });
-  assertEquals(scopeOfConnection(["fe80::9", 1, 0, 5], socket(), never), 5);
-  assertEquals(scopeOfConnection(["fe80::9%4", 1], socket(), never), 4);
-  assertEquals(scopeOfConnection(["192.168.1.9", 1], socket("192.168.1.7"), interfaces), 2);
-  assertEquals(scopeOfConnection(["::1", 1], socket("::ffff:192.168.1.7"), interfaces), 2);
-  assertEquals(scopeOfConnection(null, socket("127.0.0.1"), interfaces), null);
-  assertEquals(scopeOfConnection(null, socket(), never), null);
   const denied = () => {
     throw new Deno.errors.NotCapable("no");
   };
-  assertEquals(scopeOfConnection(null, socket("192.168.1.7"), denied), null);
+  const home = () => HOME;
+  const twice = () => [...HOME, of("eth1", "192.168.1.7")];
+  const rows: [
+    remote: Address | null,
+    local: string | null,
+    find: () => Interface[],
+    scope: number | null,
+  ][] = [
+    [["fe80::9", 1, 0, 5], null, never, 5],
+    [["fe80::9%4", 1], null, never, 4],
+    [["192.168.1.9", 1], "192.168.1.7", home, 2],
+    [["::1", 1], "::ffff:192.168.1.8", home, 2],
+    [["fe80::9%eth0", 1], "fe80::1%eth0", home, 2],
+    [null, "127.0.0.1", home, null], // lo has no link-local address
+    [null, "192.168.1.9", home, null],
+    [null, "192.168.1.7", twice, null],
+    [null, "192.168.1.7", denied, null],
+    [null, null, never, null],
+  ];
+  for (const [remote, hostname, find, scope] of rows) {
+    const localAddr = hostname === null ? undefined : { transport: "tcp", hostname, port: 1 };
+    const socket = { localAddr, read: never, write: never, close: never };
+    const local = scope === null ? [] : [["fe80::1", 80, 0, scope]];
+    const given = [["fe80::1", 80], ["10.0.0.1", 80]] as const;
+    assertEquals(withScope(given, remote, socket, find) as unknown, [...local, ["10.0.0.1", 80]]);
+    const plain = [["169.254.1.1", 80], ["a", 80]] as const;
+    assertEquals(withScope(plain, remote, socket, never) as unknown, plain);
+  }
 });
 
 Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no duplicates", () => {
@@ -115,17 +100,20 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
     ["unix", 80],
     ["camera.local", 80],
   ];
-  const sent = addressesToSend(own, interfaces);
+  const interfaces = [of("eth0", "192.168.1.7"), of("eth0", "fe80::7", 2)];
+  const sent = addressesToSend(own, () => interfaces);
   assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ["camera.local", 80]]);
   assertEquals(readAddresses(sent), sent);
   const many = [1, 2, 3, 4, 5, 6, 7].map((port): Address => ["10.0.0.1", port]);
   assertEquals(addressesToSend(many, never).length, 6);
 });
 
-Deno.test("serving accepts up to six addresses that another machine can reach", () => {
-  const given: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2], ["::", 80]];
-  assertEquals(checkServing(given), given);
-  assertEquals(checkServing([]), []);
+Deno.test("serving accepts up to six addresses that another machine can reach", async () => {
+  const find = (serving: unknown) => addressFinder({} as never, unchecked(serving))();
+  const given: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2]];
+  assertEquals(await find(given), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
+  assertEquals((await find([["::", 80]])).length > 0, true);
+  assertEquals(await find([]), []);
   const table: [unknown, new () => Error][] = [
     ["10.0.0.1:80", TypeError],
     [["10.0.0.1:80"], RangeError],
@@ -139,23 +127,7 @@ Deno.test("serving accepts up to six addresses that another machine can reach", 
     [Array(7).fill(["10.0.0.1", 80]), RangeError],
   ];
   for (const [value, error] of table) {
-    assertThrows(() => checkServing(unchecked(value)), error, undefined, Deno.inspect(value));
-  }
-});
-
-Deno.test("listen accepts one to six IP addresses", () => {
-  const given: Address[] = [["10.0.0.1", 0], ["::", 80]];
-  assertEquals(checkListen(given), given);
-  const table: [unknown, new () => Error][] = [
-    [null, TypeError],
-    [[], RangeError],
-    [[["a.local", 80]], RangeError],
-    [["/run/a.socket"], RangeError],
-    [[new Uint8Array(0)], RangeError],
-    [Array(7).fill(["10.0.0.1", 0]), RangeError],
-  ];
-  for (const [value, error] of table) {
-    assertThrows(() => checkListen(unchecked(value)), error, undefined, Deno.inspect(value));
+    assertThrows(() => find(value), error, undefined, Deno.inspect(value));
   }
 });
 
@@ -224,25 +196,10 @@ Deno.test("a wildcard is replaced by the addresses of this machine, with its por
 
 Deno.test("the interfaces are read only if there is a wildcard", () => {
   const given: Address[] = [["127.0.0.1", 0], ["::1", 0], "/run/a.socket", new Uint8Array(0)];
-  const ask = () => {
-    throw new Error("asked");
-  };
-  assertEquals(withoutWildcards(given, ask), given);
+  assertEquals(withoutWildcards(given, never), given);
 });
 
-Deno.test("the interface of a connection is found by its local address", () => {
-  assertEquals(scopeOfOwn("192.168.1.8", HOME), 2);
-  assertEquals(scopeOfOwn("::ffff:192.168.1.8", HOME), 2);
-  assertEquals(scopeOfOwn("fe80::1%eth0", HOME), 2);
-  assertEquals(scopeOfOwn("127.0.0.1", HOME), null); // lo has no link-local address
-  assertEquals(scopeOfOwn("192.168.1.9", HOME), null);
-  assertEquals(scopeOfOwn("192.168.1.7", [...HOME, of("eth1", "192.168.1.7")]), null);
-  assertEquals(linkLocalScopes([...HOME, of("eth1", "fe80::1", 9), of("eth1", "fe80::2", 9)]), [
-    2,
-    9,
-  ]);
-});
-
-Deno.test("this machine has an address", () => {
-  assertEquals(ownAddresses().length > 0, true);
+Deno.test("link-local peers are looked for on each interface with a link-local address, once", () => {
+  const interfaces = [...HOME, of("eth1", "fe80::1", 9), of("eth1", "fe80::2", 9)];
+  assertEquals(linkLocalScopes(interfaces), [2, 9]);
 });

@@ -217,7 +217,7 @@ async function servicesOf(
   { dir, name, logger }: PairingDevice,
   peers?: PeerStore,
 ): Promise<DeviceServices> {
-  const store = peers ?? await storeOf(dir);
+  const store = peers ?? storeOf(dir);
   return {
     name,
     identity: await DeviceIdentity.open(`${dir}/identity`, name, CERTIFICATE_LIFE, logger),
@@ -298,8 +298,7 @@ class SlowStore extends PeerStore {
 Deno.test("closing an invitation while its pairing is being stored completes the pairing", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const { dir, id, logger } = camera;
-  const peers = new SlowStore(dir, id, logger);
+  const peers = new SlowStore(camera.dir, camera.logger);
   const services = await servicesOf(camera, peers);
   const inviter = new Inviter(services, undefined, () => Promise.resolve([]));
   const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;

@@ -280,28 +280,6 @@ Deno.test("a session that is tied to trust is closed when that ends, until it is
   }
 });
 
-Deno.test("an app can check during a request whether its peer is still paired", async () => {
-  const started = Promise.withResolvers<Session>();
-  const answers: boolean[] = [];
-  const forgotten = Promise.withResolvers<void>();
-  const asked = Promise.withResolvers<void>();
-  await using setup = await setUp(async (_request, session) => {
-    answers.push(await isStillAdmitted(session));
-    started.resolve(session);
-    await forgotten.promise;
-    answers.push(await isStillAdmitted(session));
-    asked.resolve();
-    return [204, "No Content", {}, null];
-  });
-  const asking = setup.ask();
-  await within(started.promise, "the request is there");
-  Deno.removeSync(`${setup.camera.dir}/peers/${setup.viewer.id}.json`);
-  forgotten.resolve();
-  await within(asked.promise, "the app has asked twice");
-  assertEquals(answers, [true, false]);
-  await asking;
-});
-
 Deno.test("shutdown lets a request finish, and forget still ends it", async () => {
   const started = Promise.withResolvers<AbortSignal>();
   await using setup = await setUp(async (_request, session) => {

@@ -7,6 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "@std/path";
+import { assertRefused } from "@degu/testing/device_identities.ts";
 import { createDevicePki } from "@degu/degu/device";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -43,11 +44,7 @@ Deno.test({
     await t.step("writes no key into a directory of another user", async () => {
       await using dir = await tempDir();
       await Deno.chown(dir.path, ANOTHER_USER, null);
-      await assertRejects(
-        () => createDevicePki(dir.path, "camera-1"),
-        Deno.errors.PermissionDenied,
-        "belongs to another user",
-      );
+      await assertRefused(dir.path, "PermissionDenied", "belongs to another user");
       assertEquals(await entries(dir.path), []);
     });
     await t.step("a link that leads to it", async () => {
@@ -57,11 +54,7 @@ Deno.test({
       await makeLinks({ [link]: "pki" });
       await createDevicePki(link, "camera-1");
       await giveLinkAway(link, ANOTHER_USER);
-      await assertRejects(
-        () => createDevicePki(link, "camera-1"),
-        Deno.errors.PermissionDenied,
-        `${link} belongs to another user (uid 12345)`,
-      );
+      await assertRefused(link, "PermissionDenied", `${link} belongs to another user (uid 12345)`);
     });
     await t.step("does not touch what another user has left behind", async () => {
       await using dir = await tempDir();
@@ -154,11 +147,7 @@ Deno.test({
         const by = to.endsWith("pki") ? join(dir.path, "link") : join(dir.path, "link", "pki");
         await createDevicePki(by, "camera-1");
         await Deno.chmod(open, 0o777);
-        await assertRejects(
-          () => createDevicePki(by, "camera-1"),
-          Deno.errors.PermissionDenied,
-          `${open} is open to other users`,
-        );
+        await assertRefused(by, "PermissionDenied", `${open} is open to other users`);
       });
     }
     await t.step("a file that is a link into a directory that others can write", async () => {
@@ -170,9 +159,9 @@ Deno.test({
       await makeLinks({ [keyFile]: join(open, "key.pem") });
       await createDevicePki(join(dir.path, "pki"), "camera-1");
       await Deno.chmod(open, 0o777);
-      await assertRejects(
-        () => createDevicePki(join(dir.path, "pki"), "camera-1"),
-        Deno.errors.PermissionDenied,
+      await assertRefused(
+        join(dir.path, "pki"),
+        "PermissionDenied",
         `${open} is open to other users`,
       );
     });

@@ -15,7 +15,7 @@ import { createDevicePki, Device } from "@degu/degu/device";
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
 import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
-import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
+import { assertRefused, plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
 import { authorityOf, record } from "@degu/testing/device_pairs.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -86,11 +86,7 @@ Deno.test("createDevicePki rejects an authority that has expired", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   await replaceIdentity(dirname(device.caFile), -0.5);
-  await assertRejects(
-    () => createDevicePki(dir.path, "camera-1"),
-    Deno.errors.InvalidData,
-    "ca.pem has expired on",
-  );
+  await assertRefused(dir.path, "InvalidData", "ca.pem has expired on");
 });
 
 Deno.test("createDevicePki renews a certificate that was made while the clock was ahead", async () => {
@@ -113,9 +109,9 @@ Deno.test("createDevicePki rejects an authority that is not valid yet", async ()
   await using dir = await tempDir();
   const { caFile } = await whileClockIsAhead(3, () => createDevicePki(dir.path, "camera-1"));
   const before = await snapshot(dirname(caFile));
-  const error = await assertRejects(
-    () => createDevicePki(dir.path, "camera-1"),
-    Deno.errors.InvalidData,
+  const error = await assertRefused(
+    dir.path,
+    "InvalidData",
     `The authority in ${caFile} is not valid before`,
   );
   assertMatch(error.message, /correct the clock.*pair the device again/);

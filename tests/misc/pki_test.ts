@@ -8,7 +8,7 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { createPrivateKey, type X509Certificate } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 import { dirname, join } from "@std/path";
 import * as fc from "fast-check";
 import { parseAlternativeName } from "@degu/internal/identity/certificates.ts";
@@ -33,48 +33,13 @@ const hasOpenssl = await isInstalled("openssl");
 
 if (!hasOpenssl) console.warn("The openssl program is missing: its tests are skipped");
 
-Deno.test("TempPKI certificates are signed only by the authority of their role", async () => {
-  await using pki = await TempPKI.create();
-  const { serverCa, server, clientCa, client } = await readAll(pki);
-  for (const authority of [serverCa, clientCa]) {
-    assertStrictEquals(authority.ca, true);
-    assertStrictEquals(authority.verify(authority.publicKey), true);
-    assertEquals(authority.subject, authority.issuer);
-  }
-  assertNotEquals(serverCa.subject, clientCa.subject);
-  for (const [leaf, own, other] of [[server, serverCa, clientCa], [client, clientCa, serverCa]]) {
-    assert(leaf && own && other);
-    assertStrictEquals(leaf.ca, false);
-    assertStrictEquals(leaf.checkIssued(own), true);
-    assertStrictEquals(leaf.verify(own.publicKey), true);
-    assertStrictEquals(leaf.verify(other.publicKey), false);
-  }
-});
-
-Deno.test("TempPKI keys belong to their certificates", async () => {
-  await using pki = await TempPKI.create();
-  const { server, client } = await readAll(pki);
-  const serverKey = createPrivateKey(await Deno.readTextFile(pki.serverSslconfig.keyFile));
-  const clientKey = createPrivateKey(await Deno.readTextFile(pki.clientSslconfig.keyFile ?? ""));
-  assertStrictEquals(server.checkPrivateKey(serverKey), true);
-  assertStrictEquals(client.checkPrivateKey(clientKey), true);
-  assertStrictEquals(server.checkPrivateKey(clientKey), false);
-});
-
-Deno.test("TempPKI certificates have random 128-bit serials and begin a day ago", async () => {
-  await using pki = await TempPKI.create();
-  const certificates = Object.values(await readAll(pki));
-  for (const { serialNumber, validFrom, validTo } of certificates) {
-    assertMatch(serialNumber, /^[4-7][0-9A-F]{31}$/);
-    assertNear(Date.parse(validFrom), Date.now() - DAY);
-    assertNear(Date.parse(validTo), Date.now() + 30 * DAY);
-  }
-  assertStrictEquals(new Set(certificates.map((each) => each.serialNumber)).size, 4);
-});
-
 Deno.test("TempPKI issues the server's certificate for localhost, loopback and the given names", async (t) => {
   await using pki = await TempPKI.create({ names: ["Camera-1.local", "::ffff:10.1.2.3"] });
   const { server, client } = await readAll(pki);
+  for (const { validFrom, validTo } of [server, client]) {
+    assertNear(Date.parse(validFrom), Date.now() - DAY);
+    assertNear(Date.parse(validTo), Date.now() + 30 * DAY);
+  }
   const names: [name: string, covered: boolean][] = [
     ["localhost", true],
     ["127.0.0.1", true],
@@ -355,48 +320,10 @@ Deno.test("TempPKI issues a certificate for any DNS name and any IP address", as
         assert(covers(server, value), value);
       }
     }),
-    { numRuns: 25 },
+    { numRuns: 10 },
   );
-});
-
-Deno.test("TempPKI refuses a name that is neither a DNS name nor an IP address", async (t) => {
-  const label = "a".repeat(63);
-  const invalid = [
-    "",
-    ".",
-    "a..b",
-    "example.com.",
-    "*.example.com",
-    "-a",
-    "a-",
-    "a_b",
-    "ä",
-    "\u212a.local", // the Kelvin sign, which is k in lower case
-    "a b",
-    "a\0",
-    "a\n",
-    "1.2.3",
-    "1.2.3.256",
-    "01.2.3.4",
-    "1.2.3.4.",
-    "a.1",
-    "[::1]",
-    "::1::",
-    "fe80::1%eth0",
-    "::1]/",
-    "1.2.3.4:80",
-    `${label}a`,
-    `${label}.${label}.${label}.${label}`,
-  ];
-  for (const name of invalid) {
-    await t.step(JSON.stringify(name), async () => {
-      await assertRejects(
-        () => TempPKI.create({ names: [name] }),
-        RangeError,
-        "a DNS name or an IP",
-      );
-    });
-  }
+  const wrong = TempPKI.create({ names: ["a_b"] });
+  await assertRejects(() => wrong, RangeError, "must be a DNS name or an IP");
 });
 
 Deno.test("TempPKI.create rejects options of a wrong type or name", async (t) => {

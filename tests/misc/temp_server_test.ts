@@ -248,11 +248,9 @@ Deno.test("a worker that terminates later is reported, and does not block close(
       await new Client(server.address).request("GET", "/").catch(() => {});
       await server.close();
     }
-    const last = await TempServer.start(["127.0.0.1", 0], () => {
-      setTimeout(() => self.close(), 20);
-      return () => [200, "OK", {}, null];
-    });
+    const last = await TempServer.start(["127.0.0.1", 0], null, () => self.close());
     console.log("started");
+    await new Client(last.address).request("GET", "/").catch(() => {});
     // It is never closed, and the process ends all the same.`;
   const child = await spawnScript(script, ["--allow-net", "--allow-read"], { NO_COLOR: "1" });
   const output = child.output();
@@ -261,9 +259,7 @@ Deno.test("a worker that terminates later is reported, and does not block close(
     const printed = new TextDecoder().decode(stderr);
     assert(success, printed);
     assertEquals(new TextDecoder().decode(stdout), "started\n");
-    const line =
-      "the worker of a TempServer has ended by itself, as with Deno.exit() or self.close()\n";
-    assertStringIncludes(printed, line);
+    assertStringIncludes(printed, "the worker of a TempServer has ended by itself, as with");
   } catch (error) {
     child.kill("SIGKILL");
     await output;
@@ -460,71 +456,6 @@ Deno.test("a failure in the worker rejects start() with the real cause", async (
         assert(error instanceof RangeError);
         assertStringIncludes(error.stack ?? "", words);
       }
-    });
-  }
-});
-
-Deno.test("errors are transferred with their causes, and with the errors of an AggregateError", async (t) => {
-  const rows:
-    readonly (readonly [string, Extract<Build, CallableFunction>, (error: Error) => void])[] = [
-      ["a cause", () => {
-        throw new TypeError("outer", { cause: new RangeError("inner", { cause: { code: 5 } }) });
-      }, (error) => {
-        assert(error instanceof TypeError && error.cause instanceof RangeError);
-        assertEquals([error.message, error.cause.message], ["outer", "inner"]);
-        assertEquals(error.cause.cause, { code: 5 });
-      }],
-      ["a cause that can't be cloned", () => {
-        throw new Error("outer", { cause: () => "the cause" });
-      }, (error) => assertEquals(typeof error.cause, "string")],
-      ["no cause", () => {
-        throw new Error("outer");
-      }, (error) => assertEquals("cause" in error, false)],
-      ["an AggregateError", () => {
-        const errors = [
-          new Deno.errors.NotFound("a"),
-          "b",
-          new AggregateError([new SyntaxError("c")]),
-        ];
-        throw new AggregateError(errors, "all of them", { cause: new Error("d") });
-      }, (error) => {
-        assert(error instanceof AggregateError && error.cause instanceof Error);
-        assertEquals([error.message, error.cause.message], ["all of them", "d"]);
-        const [first, second, third] = error.errors;
-        assert(first instanceof Deno.errors.NotFound && third instanceof AggregateError);
-        assertEquals([first.message, second], ["a", "b"]);
-        assert(third.errors[0] instanceof SyntaxError);
-      }],
-      ["one of Promise.any()", () => Promise.any([Promise.reject(new URIError("a"))]), (error) => {
-        assert(error instanceof AggregateError && error.errors[0] instanceof URIError);
-        assertStringIncludes(error.stack ?? "", "AggregateError");
-      }],
-      ["a DOMException", () => Promise.reject(AbortSignal.abort().reason), (error) => {
-        assert(error instanceof DOMException);
-        assertEquals(error.name, "AbortError");
-      }],
-      ["one with a name of its own", () => {
-        const error = new Error("text");
-        error.name = "SuppressedError";
-        throw error;
-      }, (error) => assertEquals([error.name, error.message], ["SuppressedError", "text"])],
-      ["one that is its own cause", () => {
-        const error = new Error("round");
-        error.cause = new AggregateError([error]);
-        throw error;
-      }, (error) => {
-        assert(error.cause instanceof AggregateError);
-        assertEquals(error.cause.errors[0] === error, true);
-      }],
-      ["an object without a prototype", () => {
-        throw Object.assign(Object.create(null), { code: 5 });
-      }, (error) => assertStringIncludes(error.message, "code: 5")],
-    ];
-  for (const [what, build, check] of rows) {
-    await t.step(what, async () => {
-      const error = await rejectionOf(within(TempServer.start(anywhere, build), what), what);
-      assert(error instanceof Error);
-      check(error);
     });
   }
 });

@@ -3,13 +3,13 @@ import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { HeldSocket } from "@degu/internal/net/held_socket.ts";
 import { watchFile } from "@degu/internal/pool/pool_member.ts";
+import { readSslconfig } from "@degu/internal/pool/server_pool.ts";
 import {
   type Command,
-  PoolServer,
   type Report,
   type Service,
-} from "@degu/internal/pool/pool_worker.ts";
-import { readSslconfig } from "@degu/internal/pool/server_pool.ts";
+  WorkerServer,
+} from "@degu/internal/worker/server_worker.ts";
 import { runFromCache } from "@degu/testing/cached_programs.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import {
@@ -32,7 +32,7 @@ Deno.test("importing the worker's module has no effect in another thread", async
   // In a process of its own: what shares this one loads modules, too.
   const program = `
     const globals = Object.getOwnPropertyNames(globalThis);
-    await import("./pool/pool_worker.ts");
+    await import("./worker/server_worker.ts");
     console.log(JSON.stringify(Object.getOwnPropertyNames(globalThis).filter((name) => {
       return !globals.includes(name);
     })));`;
@@ -88,24 +88,18 @@ const LISTEN: Command = {
 function serviceOf(name: string, args: unknown[] | null = null): Service {
   const { module } = appOf(name);
   return {
-    app: { module: `${module}`, name, args },
+    app: { from: { module: `${module}`, name }, args, otherwise: "leave out args" },
     options: {},
     onExchange: null,
     levels: ["error"],
   };
 }
 
-/** An app whose exchanges go to an export. */
-function watchedBy(name: string): Service {
-  const service = serviceOf("app");
-  return { ...service, onExchange: { module: service.app.module, name } };
-}
-
 /** A server, and what it reports. */
 function makeServer() {
   const reports: Report[] = [];
   const waiting = new Set<() => void>();
-  const server = new PoolServer((report) => {
+  const server = new WorkerServer((report) => {
     reports.push(report);
     for (const resolve of waiting) resolve();
   });
@@ -173,31 +167,15 @@ Deno.test("the server in a worker replaces the context, before and after it list
   await served;
 });
 
-Deno.test("a failure is reported with its error", async () => {
-  const rows: readonly [service: Service, words: RegExp][] = [
-    [serviceOf("missing"), /has no export "missing"/],
-    [serviceOf("buildFailing", []), /there is no such database/],
-    [serviceOf("buildAnswer", []), /returned an array/],
-    [serviceOf("constant", []), /a function or a class if there are args; got number/],
-    [watchedBy("missing"), /has no export "missing"/],
-    [
-      watchedBy("constant"),
-      /options.onExchange: the export "constant" must be a function; got number/,
-    ],
-  ];
-  for (const [service, words] of rows) {
-    const { server, next } = makeServer();
-    await server.receive({ type: "load", service, sslconfig: null });
-    assertMatch((await next("failed")).error.message, words);
-  }
-});
-
 // A worker that ends is replaced, while the others serve; and so is one whose socket file is
 // gone.
 
 Deno.test("a worker that ends by itself or by an error is replaced while the other serves", async (t) => {
   const rows = [
-    ["/exit", "worker N has ended by itself, as with Deno.exit(), with exit code 7; a new one"],
+    [
+      "/exit",
+      "worker N has ended by itself, as with Deno.exit() or self.close(), with exit code 7; a new one",
+    ],
     ["/throw", "worker N has failed: Error: nobody caught this\n    at fail "],
     ["/reject", "worker N has failed: Error: nobody caught this\n    at app "],
   ] as const;
@@ -383,7 +361,7 @@ Deno.test("a worker whose socket file is removed, by one that hung and came back
 Deno.test("a worker whose app is never made is not taken for hung, but warned of", async () => {
   const { lines, errors } = await run("neverMade");
   assertEquals(lines, [
-    "worker 1 has not started for 3 s: the module or the function of its app has not finished",
+    "worker 1 has not started for 2 s: the module or the function of its app has not finished",
   ]);
   assertEquals(errors, 1); // that its predecessor has ended
 });

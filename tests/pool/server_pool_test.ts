@@ -309,7 +309,7 @@ Deno.test("start() rejects with the error of a worker, and nothing is left runni
     [
       { module: code("Deno.exit(3); await new Promise(() => {})"), name: "app" },
       "DeguError",
-      "has ended by itself, as with Deno.exit(), with exit code 3",
+      "has ended by itself, as with Deno.exit() or self.close(), with exit code 3",
     ],
     [appOf("constant"), "TypeError", "app: must be"],
     [appOf("constant", []), "TypeError", "must be a function or a class if there are args"],
@@ -325,6 +325,11 @@ Deno.test("start() rejects with the error of a worker, and nothing is left runni
       assertEquals(error.name, name);
       assertStringIncludes(error.message, words);
     });
+  }
+  for (const [name, words] of [["missing", "no export"], ["constant", "must be a function"]]) {
+    const onExchange = { module: appOf("app").module, name: name! };
+    const start = () => ServerPool.start(anywhere, appOf("app"), { ...options, onExchange });
+    await assertRejects(start, TypeError, words);
   }
   assertEquals(logger.lines, []);
 });

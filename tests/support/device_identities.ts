@@ -4,7 +4,18 @@
  * @module
  */
 
+import { assertRejects } from "@std/assert";
 import { join } from "@std/path";
+import { createDevicePki } from "@degu/degu/device";
+
+/** Asserts that the identity of a camera is refused, for example because something in its directory is open to others. */
+export async function assertRefused(
+  dir: string,
+  name: "InvalidData" | "NotFound" | "PermissionDenied",
+  words = "",
+): Promise<Error> {
+  return await assertRejects(() => createDevicePki(dir, "camera-1"), Deno.errors[name], words);
+}
 
 /** The permissions of a program that may only use what is there. */
 export function readOnly(dir: string): string[] {

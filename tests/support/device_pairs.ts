@@ -23,9 +23,8 @@ export async function authorityOf(dir: string): Promise<Authority> {
 }
 
 /** The peers of a device as another process sees and changes them. */
-export async function storeOf(dir: string): Promise<PeerStore> {
-  const { id } = await authorityOf(dir);
-  return new PeerStore(dir, id, new RecordingLogger());
+export function storeOf(dir: string): PeerStore {
+  return new PeerStore(dir, new RecordingLogger());
 }
 
 /** Writes one device down at another. */
@@ -36,7 +35,7 @@ export async function record(
 ): Promise<Peer> {
   const { addresses = [], peerName } = options;
   const authority = await authorityOf(of.dir);
-  const peer = await (await storeOf(at.dir)).record({
+  const peer = await storeOf(at.dir).record({
     authority,
     receivedName: of.name,
     peerName,

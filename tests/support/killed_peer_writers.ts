@@ -46,7 +46,7 @@ async function killWriters(count: number): Promise<void> {
   );
   let last = 0;
   for (let kills = 0; kills < count; kills++) {
-    const writer = startWriter(camera.dir, [camera.id, String(last), ...certificates]);
+    const writer = startWriter(camera.dir, [String(last), ...certificates]);
     const reported = await writer.kill(Math.random() * MOST_MILLISECONDS);
     const logger = new RecordingLogger();
     await using device = await Device.open(camera.dir, { logger });

@@ -1,7 +1,7 @@
 /**
  * Changes the peers of a device in an endless loop, in a separate process that is to be killed, and reports
- * each change when it is complete. Arguments: the directory, the id of the device, the number of the last
- * change, and the certificates of two peers.
+ * each change when it is complete. Arguments: the directory, the number of the last change, and the certificates of two
+ * peers.
  *
  * @module
  */
@@ -16,9 +16,9 @@ export function stateAfter(changes: number): { name: string; port: number | null
 }
 
 if (import.meta.main) {
-  const [dir = "", ownId = "", last = "", ...certificates] = Deno.args;
+  const [dir = "", last = "", ...certificates] = Deno.args;
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
-  const store = new PeerStore(dir, ownId, logger);
+  const store = new PeerStore(dir, logger);
   const [one, two] = await Promise.all(certificates.map(readAuthorityText));
   for (let changes = Number(last) + 1;; changes++) {
     const { name, port } = stateAfter(changes);

@@ -13,12 +13,11 @@ import type { AppFunction, AppObject, Exchange } from "@degu/degu/server";
 const answer = (text: string) => [200, "OK", {}, new TextEncoder().encode(text)] as const;
 
 /** Answers with the number of its thread, after it has done what the path says. */
-export const app: AppFunction = async ({ path: [what, milliseconds] }) => {
+export const app: AppFunction = async ({ path: [what] }) => {
   if (what === "exit") Deno.exit(7);
   if (what === "throw") setTimeout(() => fail());
   if (what === "reject") Promise.reject(new Error("nobody caught this"));
   if (what === "hang") block(Infinity);
-  if (what === "block") block(Number(milliseconds));
   if (what === "fail") fail();
   return await answer(`${threadId}`);
 };
@@ -80,6 +79,14 @@ export function buildEndless(counters: Counters): AppFunction {
     Atomics.notify(numbers, 0);
     block(Infinity);
     return answer("");
+  };
+}
+
+/** Makes an app that holds up its thread for `/wait` until number 0 isn't 0. */
+export function buildHeld(counters: Counters): AppFunction {
+  return ({ path: [what] }) => {
+    if (what === "wait") Atomics.wait(new Int32Array(counters), 0, 0);
+    return answer(`${threadId}`);
   };
 }
 

@@ -21,8 +21,8 @@ import {
 import { block } from "../pool_apps.ts";
 import { RecordingLogger } from "../serving.ts";
 
-/** Taken for hung after 3 seconds. */
-const IMPATIENT = { ...TIMES, heartbeat: { every: 250, missed: 12 } };
+/** Taken for hung after 2 seconds. */
+const IMPATIENT = { ...TIMES, heartbeat: { every: 200, missed: 10 } };
 
 /** Lets the only worker hang, and counts the answers once its successor was replaced, too. */
 async function replaceTwice(
@@ -102,13 +102,17 @@ const programs: Record<string, () => Promise<unknown>> = {
   async comeBackOnPath() {
     const dir = await Deno.makeTempDir();
     const logger = new RecordingLogger();
-    const pool = await startPool(`${dir}/socket`, appOf("app"), { logger }, IMPATIENT);
+    const held = new Int32Array(new SharedArrayBuffer(4));
+    const app = appOf("buildHeld", [held.buffer]);
+    const pool = await startPool(`${dir}/socket`, app, { logger }, IMPATIENT);
     const client = new Client(pool.address, { timeout: 1 });
     const known = [await askThread(client)];
     using victim = await client.connect();
-    // Longer than it may, so the worker is replaced; then its thread ends, and removes the file.
-    victim.get("/block/4000").catch(() => {});
+    victim.get("/wait").catch(() => {});
     known.push(await meetNewWorker(client, known));
+    // The thread that was given up ends, and removes the file.
+    Atomics.store(held, 0, 1);
+    Atomics.notify(held, 0);
     await meetNewWorker(client, known);
     await pool.close();
     const left = [...Deno.readDirSync(dir)].length;
@@ -186,7 +190,7 @@ const programs: Record<string, () => Promise<unknown>> = {
 };
 
 /** How many run at a time: most of them only wait. */
-const LANES = 2;
+const LANES = 5;
 
 const waiting = [...Deno.args];
 const found: Record<string, unknown> = {};

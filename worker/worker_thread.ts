@@ -1,5 +1,5 @@
 /**
- * A worker of a pool, as the pool sees it.
+ * A worker with a server, as the thread sees it that has started it.
  *
  * @module
  */
@@ -11,14 +11,14 @@ import { HeldSocket } from "../net/held_socket.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
 import type { PortSharing } from "../net/listener.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
-import { fromPlainError } from "../worker/plain_error.ts";
-import type { Command, Level, PoolWorkerData, Report, Service } from "./pool_worker.ts";
+import { fromPlainError } from "./plain_error.ts";
+import type { Command, Level, Report, ServerWorkerData, Service } from "./server_worker.ts";
 
 /**
  * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by
  * its URL.
  */
-const _importWorker = () => import("./pool_worker.ts");
+const _importWorker = () => import("./server_worker.ts");
 
 /** After `close()`, an app may keep its worker too busy to notice. */
 const TERMINATE_AFTER_MILLISECONDS = 2000;
@@ -40,7 +40,7 @@ export interface Ending {
   readonly what: string;
   /** What {@linkcode WorkerThread.load} and {@linkcode WorkerThread.listen} reject with. */
   readonly error: Error;
-  /** Whether the pool has ended it. */
+  /** Whether it was ended from here. */
   readonly expected: boolean;
   /** Whether its thread may still run, and hold its socket. */
   readonly hung: boolean;
@@ -59,7 +59,7 @@ export interface Serving {
  */
 type Phase = "loading" | "serving" | "closed" | "over";
 
-/** A worker with a server. It is used once: a new one takes its place. */
+/** A worker with a server. It is used once. */
 export class WorkerThread {
   /** Resolves when the worker has ended or is considered dead. */
   readonly ended: Promise<Ending>;
@@ -72,17 +72,21 @@ export class WorkerThread {
   readonly #closed = Promise.withResolvers<void>();
   readonly #portClosed = Promise.withResolvers<void>();
   readonly #contextChanges = new Map<number, () => void>();
-  readonly #heartbeat: Interval;
+  readonly #name: string;
+  readonly #heartbeat: Heartbeat | null;
+  #beating: Interval | undefined;
   #phase: Phase = "loading";
   #unanswered = 0;
   #contextChangeCount = 0;
 
   private constructor(
+    name: string,
     worker: Worker,
     port: MessagePort,
-    heartbeat: Heartbeat,
+    heartbeat: Heartbeat | null,
     log: (level: Level, message: string) => void,
   ) {
+    this.#name = name;
     this.#worker = worker;
     this.#port = port;
     this.#log = log;
@@ -93,26 +97,33 @@ export class WorkerThread {
     worker.on("exit", async (code) => {
       // After its last reports: when the worker ends, its end of the port is closed.
       await this.#portClosed.promise;
-      this.#end(`has ended by itself, as with Deno.exit(), with exit code ${code}`);
+      this.#end(`has ended by itself, as with Deno.exit() or self.close(), with exit code ${code}`);
     });
     port.on("close", this.#portClosed.resolve);
-    this.#heartbeat = startInterval(() => this.#checkHeartbeat(heartbeat), heartbeat.every);
+    this.#heartbeat = heartbeat;
   }
 
-  /** Starts a worker, which does nothing yet. */
+  /**
+   * Starts a worker, which does nothing yet.
+   *
+   * @param name What its errors call it.
+   * @param heartbeat When it counts as hung; `null` for never.
+   * @param log Gets the lines of its server.
+   */
   static async start(
-    heartbeat: Heartbeat,
+    name: string,
+    heartbeat: Heartbeat | null,
     log: (level: Level, message: string) => void,
   ): Promise<WorkerThread> {
     const { MessageChannel, Worker } = await import("node:worker_threads");
-    const url = new URL("./pool_worker.ts", import.meta.url);
+    const url = new URL("./server_worker.ts", import.meta.url);
     // Workers start only from file: and data: URLs, so a data: module imports the one of a published package.
     const isFile = url.protocol === "file:";
     const from = isFile ? url : new URL(`data:text/javascript,import ${JSON.stringify(url.href)};`);
     const { port1, port2 } = new MessageChannel();
-    const workerData: PoolWorkerData = { deguPort: port2 };
+    const workerData: ServerWorkerData = { deguPort: port2 };
     const worker = new Worker(from, { workerData, transferList: [port2] });
-    return new WorkerThread(worker, port1, heartbeat, log);
+    return new WorkerThread(name, worker, port1, heartbeat, log);
   }
 
   /**
@@ -194,6 +205,8 @@ export class WorkerThread {
   #receive(report: Report): void {
     if (this.#phase === "over") return;
     this.#unanswered = 0;
+    // On a busy machine a thread may take long to start.
+    if (this.#heartbeat !== null) this.#beat(this.#heartbeat);
     if (report.type === "loaded") this.#loaded.resolve();
     else if (report.type === "serving") {
       const { address, fd } = report;
@@ -211,22 +224,24 @@ export class WorkerThread {
     this.#worker.terminate();
   }
 
-  #checkHeartbeat({ missed }: Heartbeat): void {
-    if (this.#unanswered >= missed) {
-      this.#end("doesn't answer", { hung: true });
-      this.#worker.terminate();
-    } else {
-      this.#unanswered++;
-      this.#post({ type: "ping" });
-    }
+  #beat({ every, missed }: Heartbeat): void {
+    this.#beating ??= startInterval(() => {
+      if (this.#unanswered >= missed) {
+        this.#end("doesn't answer", { hung: true });
+        this.#worker.terminate();
+      } else {
+        this.#unanswered++;
+        this.#post({ type: "ping" });
+      }
+    }, every);
   }
 
   #end(what: string, more: Partial<Ending> = {}): void {
     if (this.#phase === "over") return;
     this.#phase = "over";
-    clearInterval(this.#heartbeat);
+    clearInterval(this.#beating);
     this.#port.close();
-    const error = new DeguError(`a worker of the pool ${what}`);
+    const error = new DeguError(`${this.#name} ${what}`);
     const ending = { what, error, expected: false, hung: false, ...more };
     this.#loaded.reject(ending.error);
     this.#serving.reject(ending.error);

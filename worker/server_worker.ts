@@ -1,5 +1,5 @@
 /**
- * The worker of a pool, its server, and the messages between both ends. Importing it has no effect in the main thread.
+ * A worker with a server, and the messages between both ends. Importing it has no effect in the main thread.
  *
  * @module
  */
@@ -12,29 +12,33 @@ import { PlainListener, type PortSharing } from "../net/listener.ts";
 import { LEVELS, type ServerOptions } from "../net/server_options.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { buildServerSslctx, ContextInForce, type ServerSslconfig } from "../net/tls/context.ts";
-import { EVERY_CLIENT_IS_ACCEPTED, TlsListener } from "../net/tls/listener.ts";
+import { TlsListener } from "../net/tls/listener.ts";
 import { Server } from "../server.ts";
-import { loadModuleExport, type ModuleExport } from "../worker/module_export.ts";
-import { type PlainError, toPlainError } from "../worker/plain_error.ts";
+import { loadModuleExport, type ModuleExport } from "./module_export.ts";
+import { type PlainError, toPlainError } from "./plain_error.ts";
 
 // ───────────────────────── the messages
 
 /** A level of a logger. */
 export type Level = typeof LEVELS[number];
 
-/** Where the workers get the app from. */
-export interface AppSource extends ModuleExport {
-  /** What the export is called with, to make the app; `null` if it is the app. */
+/** Where a worker gets the app from. */
+export interface AppSource {
+  /** An export of a module, or the source of a function. */
+  readonly from: ModuleExport | string;
+  /** What it is called with, to make the app; `null` if it is the app. */
   readonly args: readonly unknown[] | null;
+  /** What to do if it turns out to be the app, though there are `args`. */
+  readonly otherwise: string;
 }
 
-/** What every worker of a pool serves. */
+/** What a worker serves. */
 export interface Service {
   readonly app: AppSource;
   readonly options: ServerOptions;
   /** The function that is called after each exchange. */
   readonly onExchange: ModuleExport | null;
-  /** The levels that the pool's logger wants. */
+  /** The levels that are logged. */
   readonly levels: readonly Level[];
 }
 
@@ -42,13 +46,13 @@ export interface Service {
  * What a worker starts with. It has a port of its own, since the app may use the worker's: neither may receive
  * the other's messages, some of which contain the private key.
  */
-export interface PoolWorkerData {
+export interface ServerWorkerData {
   deguPort?: MessagePort;
 }
 
-/** What the pool sends to a worker. */
+/** What is sent to a worker. */
 export type Command =
-  /** The first one: make the app. `sslconfig` has PEM texts instead of files; `null` for a plain server. */
+  /** The first one: make the app. `sslconfig` is `null` for a plain server. */
   | { readonly type: "load"; readonly service: Service; readonly sslconfig: ServerSslconfig | null }
   /** The second one: serve. */
   | { readonly type: "listen"; readonly address: Address; readonly sharing: PortSharing }
@@ -60,7 +64,7 @@ export type Command =
 /** What a worker reports. */
 export type Report =
   | { readonly type: "loaded" }
-  /** `fd` is a duplicate of the listening socket, for the pool; `null` if there is none. */
+  /** `fd` is a duplicate of the listening socket, which outlives the worker; `null` if there is none. */
   | { readonly type: "serving"; readonly address: Address; readonly fd: number | null }
   /** The app can't be made or the address can't be bound. */
   | { readonly type: "failed"; readonly error: PlainError }
@@ -74,8 +78,8 @@ export type Report =
 
 // ───────────────────────── the server
 
-/** Carries out the pool's messages, and reports back. */
-export class PoolServer {
+/** Carries out the messages, and reports back. */
+export class WorkerServer {
   readonly #report: (report: Report) => void;
   #service: Service | null = null;
   #app: App | null = null;
@@ -85,12 +89,12 @@ export class PoolServer {
   #listener: TlsListener | null = null;
   #server: Server | null = null;
 
-  /** @param report Posts to the pool. */
+  /** @param report Posts to the other end. */
   constructor(report: (report: Report) => void) {
     this.#report = report;
   }
 
-  /** Carries out a message of the pool; resolves when that is done. */
+  /** Carries out a message; resolves when that is done. */
   async receive(command: Command): Promise<void> {
     try {
       await this.#execute(command);
@@ -143,8 +147,6 @@ export class PoolServer {
 
   #makeLogger(levels: readonly Level[]): Logger {
     const log = (level: Level) => (message: string) => {
-      // The pool logs it once for all workers.
-      if (message === EVERY_CLIENT_IS_ACCEPTED) return;
       if (levels.includes(level)) this.#report({ type: "log", level, message });
     };
     const [debug, info, warn, error] = LEVELS.map(log);
@@ -152,21 +154,23 @@ export class PoolServer {
   }
 }
 
-/** Imports the export, and calls it if there are arguments. */
-async function makeApp({ args, ...source }: AppSource): Promise<App> {
-  const value = await loadModuleExport(source);
+/** Loads the function or the export, and calls it if there are arguments. */
+async function makeApp({ from, args, otherwise }: AppSource): Promise<App> {
+  const value = typeof from === "string"
+    ? new Function(`"use strict"; return (${from}\n);`)()
+    : await loadModuleExport(from);
   if (args === null) return value as App; // a server checks it
+  const what = typeof from === "string" ? "the function" : `the export "${from.name}"`;
   if (typeof value !== "function") {
     throw new TypeError(
-      `app: the export "${source.name}" must be a function or a class if there are args; got ` +
-        typeName(value),
+      `app: ${what} must be a function or a class if there are args; got ${typeName(value)}`,
     );
   }
-  const built = isClass(value) ? Reflect.construct(value, args) : await value(...args);
+  const isClass = /^class\b/.test(Function.prototype.toString.call(value));
+  const built = isClass ? Reflect.construct(value, args) : await value(...args);
   if (!Array.isArray(built)) return built as App;
   throw new TypeError(
-    `app: the export "${source.name}" returned an array, as an app does, and not an app; if it is ` +
-      "the app itself, leave out args",
+    `app: ${what} returned an array, as an app does, and not an app; if it is the app itself, ${otherwise}`,
   );
 }
 
@@ -178,10 +182,6 @@ async function loadOnExchange(source: ModuleExport): Promise<ServerOptions["onEx
   );
 }
 
-function isClass(value: CallableFunction): boolean {
-  return /^class\b/.test(Function.prototype.toString.call(value));
-}
-
 // ───────────────────────── the worker
 
 /** The exit code of a worker that an error has ended. */
@@ -191,6 +191,8 @@ const port = takePort(workerData);
 if (port !== null) run(port);
 
 function run(port: MessagePort): void {
+  // What every web worker has.
+  Object.assign(globalThis, { self: globalThis });
   const report = (report: Report) => port.postMessage(report);
   const crash = (error: unknown) => {
     report({ type: "crashed", error: toPlainError(error) });
@@ -208,7 +210,8 @@ function run(port: MessagePort): void {
     }
   };
   listen();
-  const server = new PoolServer(report);
+  report({ type: "pong" }); // from now on it can answer
+  const server = new WorkerServer(report);
   port.on("message", (command: Command) => {
     // After the app's own listeners, which may handle the event.
     if (command.type === "listen") listen();
@@ -216,9 +219,9 @@ function run(port: MessagePort): void {
   });
 }
 
-/** Takes the port from where the app could find it; `null` in a thread that isn't a worker of a pool. */
+/** Takes the port from where the app could find it; `null` in another thread. */
 function takePort(data: unknown): MessagePort | null {
-  const given = (data ?? {}) as PoolWorkerData;
+  const given = (data ?? {}) as ServerWorkerData;
   const port = given.deguPort ?? null;
   delete given.deguPort;
   return port;

@@ -1,0 +1,103 @@
+/**
+ * Connects to a device: at whichever of its addresses it answers (RFC 8305 §5), and to no other device.
+ *
+ * @module
+ */
+
+import type { Address } from "../base/address_rules.ts";
+import { TlsError } from "../base/errors.ts";
+import { hasSigned } from "../identity/authority.ts";
+import type { ConnectBounds } from "../net/connect.ts";
+import { connectTls } from "../net/tls/client_handshake.ts";
+import type { ClientSslctx } from "../net/tls/context.ts";
+import type { TlsSocket } from "../net/tls/socket.ts";
+
+/**
+ * Connects to an address if the device of an authority answers there.
+ *
+ * @param authority The authority, as PEM text, which the context trusts alone.
+ * @param protocol The name by ALPN that both ends must give.
+ */
+export async function connectToDevice(
+  authority: string,
+  sslctx: ClientSslctx,
+  address: Address,
+  bounds: ConnectBounds,
+  protocol?: string,
+): Promise<TlsSocket> {
+  const socket = await connectTls(address, sslctx, null, bounds, protocol);
+  if (hasSigned(authority, socket.peerCertificate!.raw)) return socket;
+  socket.close();
+  const problem = "the authority of the device has not signed the certificate directly";
+  throw new TlsError("UNTRUSTED", problem);
+}
+
+/** Milliseconds between the starts of two attempts (RFC 8305 §5). */
+const STAGGER_MILLISECONDS = 250;
+
+/** The first attempt that succeeded. */
+interface Winner<T> {
+  readonly address: Address;
+  readonly socket: T;
+}
+
+/**
+ * Tries addresses in parallel and returns the first that succeeds. The next attempt begins 250 ms after the last, or at
+ * once when one fails. Then the signals of the others are aborted, and what they connect too late is closed.
+ *
+ * @param addresses The addresses, in the order in which they are tried.
+ * @param attempt Connects to one, and verifies the peer; it must obey its signal.
+ * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
+ * errors if there is no address.
+ * @throws the reason of `signal` if it is aborted.
+ */
+export async function raceAddresses<T extends { close(): void }>(
+  addresses: readonly Address[],
+  attempt: (address: Address, signal: AbortSignal) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<Winner<T>> {
+  signal?.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<Winner<T>>();
+  const over = new AbortController();
+  const waiting = [...addresses.entries()];
+  const errors: unknown[] = [];
+  let running = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** At once, so that nothing succeeds unseen in between. */
+  const end = (reason: unknown) => {
+    clearTimeout(timer);
+    over.abort(reason);
+  };
+  const startNext = () => {
+    clearTimeout(timer);
+    const next = waiting.shift();
+    if (waiting.length > 0) timer = setTimeout(startNext, STAGGER_MILLISECONDS);
+    if (next !== undefined) run(...next);
+    else if (running === 0) reject(new AggregateError(errors, "could not connect to any address"));
+  };
+  const run = async (index: number, address: Address) => {
+    running++;
+    try {
+      const socket = await attempt(address, over.signal);
+      if (over.signal.aborted) return socket.close();
+      end(new DOMException("another address was faster", "AbortError"));
+      resolve({ address, socket });
+    } catch (error) {
+      errors[index] = error;
+      running--;
+      if (!over.signal.aborted) startNext();
+    }
+  };
+  const abort = () => {
+    end(signal!.reason);
+    reject(signal!.reason);
+  };
+  signal?.addEventListener("abort", abort);
+  try {
+    startNext();
+    return await promise;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}

@@ -1,0 +1,117 @@
+/** The addresses of a device are tried in parallel (RFC 8305 §5), and the first that answers is taken. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Address } from "@degu/degu/base";
+import { raceAddresses } from "@degu/internal/device/device_connect.ts";
+
+type Attempt = (port: number, signal: AbortSignal) => unknown;
+
+/** Tries the ports from 1 on, and says which were begun, when, and which sockets were closed. */
+function race(attempt: Attempt, count = 4, signal?: AbortSignal) {
+  const addresses = Array.from({ length: count }, (_, i): Address => ["127.0.0.1", i + 1]);
+  const begin = performance.now();
+  const begun: number[] = [];
+  const closed: unknown[] = [];
+  const racing = raceAddresses(addresses, async ([, port], signal) => {
+    begun.push(performance.now() - begin);
+    await attempt(Number(port), signal);
+    return { close: () => closed.push(port) };
+  }, signal);
+  const winner = racing.then(({ address }) => address[1]);
+  return { begun, closed, winner };
+}
+
+/** Rejects with the reason of its signal, and never otherwise. */
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+  });
+}
+
+const fail = (port: number) => {
+  throw new Error(`${port}`);
+};
+
+Deno.test("the first address that answers wins; the next is tried when one fails, or 250 ms later", async () => {
+  const rows: [attempt: Attempt, wins: number, began: number, waited: number][] = [
+    [() => {}, 1, 1, 0],
+    [(port) => port < 4 && fail(port), 4, 4, 0],
+    [(port, signal) => port < 3 && untilAborted(signal), 3, 3, 2],
+  ];
+  for (const [attempt, wins, began, waited] of rows) {
+    const { winner, begun, closed } = race(attempt);
+    assertEquals([await winner, begun.length, closed], [wins, began, []]);
+    const took = begun.at(-1)!;
+    // Timers may be early by a part of a millisecond, and late by any time.
+    assert(waited === 0 ? took < 250 : took >= waited * 249, `${begun}`);
+  }
+});
+
+Deno.test("the losers are aborted, and what they connect later is closed", async () => {
+  const late = Promise.withResolvers<void>();
+  const reasons: unknown[] = [];
+  const { winner, closed } = race((port, signal) => {
+    if (port === 2) return;
+    signal.addEventListener("abort", () => reasons.push(signal.reason.name));
+    return late.promise;
+  }, 2);
+  assertEquals([await winner, reasons, closed], [2, ["AbortError"], []]);
+  late.resolve();
+  await late.promise;
+  await new Promise((resolve) => setTimeout(resolve));
+  assertEquals(closed, [1]);
+});
+
+Deno.test("of two that succeed at the same moment, or when the race is aborted, no socket is lost", async () => {
+  for (const isAborted of [false, true]) {
+    const both = Promise.withResolvers<void>();
+    const controller = new AbortController();
+    const { winner, closed } = race(
+      (port) => {
+        if (port === 2) both.resolve();
+        if (port === 2 && isAborted) controller.abort(new Error("enough"));
+        return both.promise;
+      },
+      2,
+      controller.signal,
+    );
+    const won = await winner.catch(() => null);
+    await new Promise((resolve) => setTimeout(resolve));
+    assertEquals([won === null, closed.toSorted()], [
+      isAborted,
+      isAborted ? [1, 2] : [won === 1 ? 2 : 1],
+    ]);
+  }
+});
+
+Deno.test("if all fail, all errors are in the order of the addresses; there are none without addresses", async () => {
+  for (const count of [4, 0]) {
+    // The first one is the last to fail.
+    const { winner } = race(async (port) => {
+      if (port === 1) await new Promise((resolve) => setTimeout(resolve, 20));
+      fail(port);
+    }, count);
+    const error = await assertRejects(() => winner, AggregateError, "could not connect to any");
+    const messages = error.errors.map((each: Error) => each.message);
+    assertEquals(messages, ["1", "2", "3", "4"].slice(0, count));
+  }
+});
+
+Deno.test("a signal rejects with its reason and aborts what is pending; one that was aborted before tries nothing", async () => {
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const aborted: unknown[] = [];
+  const { winner } = race(
+    (_port, signal) => {
+      signal.addEventListener("abort", () => aborted.push(signal.reason));
+      return untilAborted(signal);
+    },
+    4,
+    controller.signal,
+  );
+  controller.abort(reason);
+  assertEquals(await assertRejects(() => winner), reason);
+  assertEquals(aborted, [reason]);
+  const late = race(() => {}, 4, controller.signal);
+  await assertRejects(() => late.winner);
+  assertEquals(late.begun, []);
+});
