@@ -10,6 +10,7 @@
 
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
+import { SHA256_HEX } from "./digest.ts";
 import { parseTime } from "./entries.ts";
 
 /** The media type of a bundle. */
@@ -91,7 +92,6 @@ const ABSENT: ReadonlySet<unknown> = new Set<AbsentStatus>([403, 404, 409, 413, 
 const PUT: ReadonlySet<unknown> = new Set<PutStatus>([
   ...[201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const,
 ]);
-const SHA256 = /^[0-9a-f]{64}$/;
 const LINE_FEED = 0x0a;
 
 /** The answer to `bundle=get`. */
@@ -112,6 +112,44 @@ export function formatRecord(record: FoundRecord | PutRecord | PutAnswer): strin
 
 /** The line that ends each bundle. */
 export const BUNDLE_END = '{"end":true}\n';
+
+/** About how many bytes are sent at once. */
+const PIECE_BYTES = 262144;
+
+/** Records that are sent together. */
+export class BundleBuffer {
+  readonly #bytes = new Uint8Array(PIECE_BYTES + 2 * MAX_LINE_BYTES);
+  /** How many bytes it has. */
+  length = 0;
+
+  /** Whether it has enough to be sent. */
+  get isFull(): boolean {
+    return this.length >= PIECE_BYTES;
+  }
+
+  /** Adds a record, and its content. */
+  add(record: FoundRecord | PutRecord, content: Uint8Array = EMPTY): void {
+    this.#addLine(formatRecord(record));
+    this.#bytes.set(content, this.length);
+    this.length += content.length;
+  }
+
+  #addLine(line: string): void {
+    this.length += encoder.encodeInto(line, this.#bytes.subarray(this.length)).written;
+  }
+
+  /**
+   * Takes what was added, which is valid until more is.
+   *
+   * @param isLast Whether the end follows.
+   */
+  take(isLast: boolean): Uint8Array {
+    if (isLast) this.#addLine(BUNDLE_END);
+    const taken = this.#bytes.subarray(0, this.length);
+    this.length = 0;
+    return taken;
+  }
+}
 
 /** Formats the body of a request for files: a line for each path. */
 export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<ArrayBuffer> {
@@ -296,7 +334,7 @@ function checkFile({ path, size, modified, sha256 }: Record<string, unknown>): B
   if (!isSmall) throw new BundleError("a bad size");
   const time = parseTime(modified);
   if (time === null) throw new BundleError("a bad time");
-  if (typeof sha256 !== "string" || !SHA256.test(sha256)) throw new BundleError("a bad sha256");
+  if (typeof sha256 !== "string" || !SHA256_HEX.test(sha256)) throw new BundleError("a bad sha256");
   return { path, size: size as number, modified: time, sha256 };
 }
 

@@ -122,7 +122,8 @@ export class SourceFile implements AsyncDisposable {
     const hash = createHash("sha256");
     if (offset === 0) return hash;
     const changed = () => changedWhileMoved(this.#path);
-    await hashPieces(readPieces(this.#file, 0, offset, changed), hash, signal);
+    const check = () => signal?.throwIfAborted();
+    await hashPieces(readPieces(this.#file, 0, offset, changed), hash, check);
     return hash;
   }
 
