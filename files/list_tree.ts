@@ -9,7 +9,7 @@ import { BodyError } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
 import { Turns } from "../disk/turns.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
-import { checkDirectoryUri } from "./directory_uri.ts";
+import { checkDirectoryUri } from "./file_name.ts";
 import {
   badList,
   type DirectoryEntry,
