@@ -375,7 +375,7 @@ export function deleteAt(
 }
 
 /** Removes a directory that is empty, or has nothing but left-over parts. */
-function removeDirectory(path: string): void {
+export function removeDirectory(path: string): void {
   try {
     return rmdirSync(path);
   } catch (error) {

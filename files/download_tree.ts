@@ -8,18 +8,17 @@ import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { dirname } from "node:path";
 import { newFileMode } from "../disk/files.ts";
-import { ifPresent, isOverload, randomSuffix, syncAllIfPossible } from "../disk/names.ts";
+import { ifPresent, isOverload, isReal, randomSuffix, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import {
   clearWay,
   type Complete,
-  deleteAt,
-  findParent,
   HeldPart,
   makeDirectoryAt,
   moveTo,
+  removeDirectory,
   unusedPart,
 } from "./destination.ts";
 import { downloadFile } from "./download.ts";
@@ -250,7 +249,6 @@ class Download implements Direction {
         const { verify, replace } = this.#settings;
         const sha256 = verify ? record.sha256 : null;
         const file = { names, isDirectory: false, isNew: !replace, copy, sha256 };
-        files.forget();
         await files.add({ ...file, bytes: content.length }, content, record.modified);
       }
     } finally {
@@ -282,9 +280,7 @@ class Download implements Direction {
    * @returns The directories that have a new entry.
    */
   #makeDirectory(names: readonly string[]): readonly string[] {
-    if (names.length > 0) return this.#makeAt(names, null);
-    findParent(this.#root, names);
-    return [];
+    return isReal([this.#root, ...names].join("/")) ? [] : this.#makeAt(names, null);
   }
 
   #makeAt(names: readonly string[], obstacle: Obstacle | null): readonly string[] {
@@ -448,15 +444,18 @@ class Download implements Direction {
   async remove(_route: Route, node: TreeNode): Promise<void> {
     await this.#pause();
     const path = this.#pathOf(node);
-    const isDirectory = node.kind === "directory";
+    const directory = dirname(path);
     this.#ofNode(node, () => {
-      const { changed } = deleteAt(this.#root, node.path, isDirectory, (existing) => {
-        if (existing?.isDirectory() === isDirectory) return;
+      if (!isReal(directory)) throw new Refusal(403, `${directory} is reached by a link, or gone`);
+      const { isFile, isDirectory } = Deno.lstatSync(path);
+      if (node.kind === "directory" ? !isDirectory : !isFile) {
         throw new Refusal(409, `${path} is not what it was when it was listed`);
-      });
-      this.#changed.delete(path);
-      this.#changed.add(changed);
+      }
+      if (isDirectory) removeDirectory(path);
+      else Deno.removeSync(path);
     });
+    this.#changed.delete(path);
+    this.#changed.add(directory);
   }
 
   finish(): Promise<void> {

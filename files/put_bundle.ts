@@ -34,7 +34,6 @@ export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
   const parser = new BundleParser(PUT_REQUEST);
   try {
     for await (const piece of piecesOf(request.request)) {
-      files.forget();
       for (const { record, content } of parser.push(piece)) {
         await writer.add(files, record, content);
       }

@@ -89,7 +89,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #turns = new Turns();
   readonly #changed = new Set<string>();
   #arrived: Arrived<F>[] = [];
-  /** The directory of the previous file, as long as nothing else could run. */
+  /** The directory of the previous file, as long as the turn takes. */
   #entered: string | null = null;
   /** The files before those that arrive now. */
   #naming: Promise<void> = Promise.resolve();
@@ -105,11 +105,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#placement = placement;
   }
 
-  /** Forgets which directory was checked: call it after anything has been waited for. */
-  forget(): void {
-    this.#entered = null;
-  }
-
   /**
    * Writes a file, which gets its name later.
    *
@@ -117,6 +112,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
    */
   async add(file: F, content: Uint8Array, modified: Date, check = () => {}): Promise<void> {
     for (let attempt = 1;; attempt++) {
+      if (this.#turns.isOver) this.#entered = null;
       try {
         const directory = file.names.slice(0, -1);
         const key = directory.join("/");
@@ -129,7 +125,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         this.#arrived.push({ file, written });
         break;
       } catch (error) {
-        this.forget();
+        this.#entered = null;
         if (attempt === 1 && isOverload(error)) {
           // There are descriptors again when those that are open have their names.
           await this.#nameArrived();
@@ -141,9 +137,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       }
     }
     if (this.#arrived.length >= BATCH) await this.#nameArrived();
-    else if (!this.#turns.isOver) return;
-    else await this.#turns.next(this.#placement.root);
-    this.forget();
+    else if (this.#turns.isOver) await this.#turns.next(this.#placement.root);
+    else return;
+    this.#entered = null;
   }
 
   #write(file: F, content: Uint8Array, modified: Date): Written {
