@@ -25,7 +25,7 @@
  */
 
 export { FilesApp, type FilesOptions } from "./files/files_app.ts";
-export type { FileEvent } from "./files/file_event.ts";
+export type { FileEvent } from "./files/file_request.ts";
 export { escapeName, fileUri, unescapeName } from "./files/file_name.ts";
 export { download } from "./files/download.ts";
 export { downloadTree } from "./files/download_tree.ts";

@@ -97,30 +97,45 @@ const SYNC_BYTES = 67_108_864;
  */
 export class EarlySync {
   readonly #path: string;
-  #bytes = 0;
+  readonly #synced: (bytes: number) => Promise<void>;
+  /** Bytes that were written, and that were so when the last sync began. */
+  #written = 0;
+  #begun = 0;
   #syncing: Promise<void> | null = null;
 
-  /** Does nothing before enough has been written. */
-  constructor(path: string) {
+  /**
+   * Does nothing before enough has been written.
+   *
+   * @param synced Called with how many bytes are on the disk.
+   */
+  constructor(path: string, synced: (bytes: number) => Promise<void> = () => Promise.resolve()) {
     this.#path = path;
+    this.#synced = synced;
   }
 
   /** Counts bytes that were written. */
   add(count: number): void {
-    this.#bytes += count;
-    if (this.#bytes < SYNC_BYTES || this.#syncing !== null) return;
-    this.#bytes = 0;
+    this.#written += count;
+    if (this.#written - this.#begun < SYNC_BYTES || this.#syncing !== null) return;
     this.#syncing = this.#sync().catch(() => {}).finally(() => this.#syncing = null);
   }
 
   async #sync(): Promise<void> {
+    const bytes = this.#begun = this.#written;
     // Opened again: through one open file, a sync and a write wait for each other.
     using file = await Deno.open(this.#path, { read: true });
     await file.syncData();
+    await this.#synced(bytes);
   }
 
   /** Resolves when nothing is going on in the background. */
   async settle(): Promise<void> {
     await this.#syncing;
+  }
+
+  /** Syncs the rest, if that is possible. */
+  async finish(): Promise<void> {
+    await this.#syncing;
+    if (this.#written > this.#begun) await this.#sync().catch(() => {});
   }
 }

@@ -144,3 +144,25 @@ export function isOverload(error: unknown): boolean {
   const { code } = (error ?? {}) as { code?: unknown };
   return code === "EMFILE" || code === "ENFILE";
 }
+
+/** Whether a path leads to a directory, and not through a link. */
+export function isReal(path: string): boolean {
+  try {
+    const real = Deno.realPathSync(path);
+    // A file system that ignores case may give another spelling.
+    return real === path || fold(real) === fold(path) && Deno.lstatSync(path).isDirectory;
+  } catch (error) {
+    if (ABSENT.has((error as { code?: unknown }).code)) return false;
+    throw error;
+  }
+}
+
+/** Whether a path leads to a file, and not through a link. */
+export function isRealFile(path: string): boolean {
+  return Deno.lstatSync(path).isFile && isReal(path.slice(0, path.lastIndexOf("/")) || "/");
+}
+
+/** Errors of a path that leads nowhere, or where this user may not see. */
+const ABSENT: ReadonlySet<unknown> = new Set([
+  ...["ENOENT", "ENOTDIR", "EACCES", "EPERM", "EIO", "ELOOP"],
+]);

@@ -10,6 +10,7 @@
 
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
+import { SHA256_HEX } from "./digest.ts";
 import { parseTime } from "./entries.ts";
 
 /** The media type of a bundle. */
@@ -87,11 +88,10 @@ export interface BundleFormat<R> {
   readonly check: (value: Record<string, unknown>) => R;
 }
 
-const ABSENT: ReadonlySet<unknown> = new Set<AbsentStatus>([403, 404, 409, 413, 503]);
+const FOUND: ReadonlySet<unknown> = new Set<200 | AbsentStatus>([200, 403, 404, 409, 413, 503]);
 const PUT: ReadonlySet<unknown> = new Set<PutStatus>([
   ...[201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const,
 ]);
-const SHA256 = /^[0-9a-f]{64}$/;
 const LINE_FEED = 0x0a;
 
 /** The answer to `bundle=get`. */
@@ -112,6 +112,44 @@ export function formatRecord(record: FoundRecord | PutRecord | PutAnswer): strin
 
 /** The line that ends each bundle. */
 export const BUNDLE_END = '{"end":true}\n';
+
+/** About how many bytes are sent at once. */
+const PIECE_BYTES = 262144;
+
+/** Records that are sent together. */
+export class BundleBuffer {
+  readonly #bytes = new Uint8Array(PIECE_BYTES + 2 * MAX_LINE_BYTES);
+  /** How many bytes it has. */
+  length = 0;
+
+  /** Whether it has enough to be sent. */
+  get isFull(): boolean {
+    return this.length >= PIECE_BYTES;
+  }
+
+  /** Adds a record, and its content. */
+  add(record: FoundRecord | PutRecord, content: Uint8Array = EMPTY): void {
+    this.#addLine(formatRecord(record));
+    this.#bytes.set(content, this.length);
+    this.length += content.length;
+  }
+
+  #addLine(line: string): void {
+    this.length += encoder.encodeInto(line, this.#bytes.subarray(this.length)).written;
+  }
+
+  /**
+   * Takes what was added, which is valid until more is.
+   *
+   * @param isLast Whether the end follows.
+   */
+  take(isLast: boolean): Uint8Array {
+    if (isLast) this.#addLine(BUNDLE_END);
+    const taken = this.#bytes.subarray(0, this.length);
+    this.length = 0;
+    return taken;
+  }
+}
 
 /** Formats the body of a request for files: a line for each path. */
 export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<ArrayBuffer> {
@@ -252,52 +290,52 @@ function parseLine(line: Uint8Array): unknown {
   return value;
 }
 
-function checkFound(value: Record<string, unknown>): FoundRecord {
-  const { path, status } = value;
-  if (status === 200) {
-    checkKeys(value, ["path", "status", "size", "modified", "sha256"]);
-    return { ...checkFile(value), status };
+const FILE = ["path", "size", "modified", "sha256"];
+
+/** What the value of a key means; `null` if it is not valid. */
+const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
+  path: (value) => isPath(value) ? value : null,
+  size: (value) => {
+    const isSmall = Number.isInteger(value) && value as number >= 0 &&
+      value as number < BUNDLED_BELOW_BYTES;
+    return isSmall ? value : null;
+  },
+  modified: parseTime,
+  sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
+  kind: (value) => value === "directory" ? value : null,
+  "if-none-match": (value) => value === "*" ? value : null,
+};
+
+/** Reads a record that has exactly these keys. */
+function readRecord<R>(
+  value: Record<string, unknown>,
+  keys: readonly string[],
+  statuses?: ReadonlySet<unknown>,
+): R {
+  checkKeys(value, keys);
+  const record: Record<string, unknown> = {};
+  for (const key of keys) {
+    const given = value[key];
+    const read = key === "status" ? statuses!.has(given) ? given : null : FIELDS[key]!(given);
+    if (read === null) throw new BundleError(`a bad ${key}`);
+    record[key] = read;
   }
-  checkKeys(value, ["path", "status"]);
-  if (!isPath(path)) throw new BundleError("a bad path");
-  if (!ABSENT.has(status)) throw new BundleError("a bad status");
-  return { path, status: status as AbsentStatus };
+  return record as R;
+}
+
+function checkFound(value: Record<string, unknown>): FoundRecord {
+  const keys = value.status === 200 ? ["status", ...FILE] : ["status", "path"];
+  return readRecord(value, keys, FOUND);
 }
 
 function checkPut(value: Record<string, unknown>): PutRecord {
-  const { path, kind } = value;
-  if (kind !== undefined) {
-    checkKeys(value, ["path", "kind"]);
-    if (!isPath(path)) throw new BundleError("a bad path");
-    if (kind !== "directory") throw new BundleError("a bad kind");
-    return { path, kind };
-  }
-  const condition = value["if-none-match"];
-  if (condition === undefined) {
-    checkKeys(value, ["path", "size", "modified", "sha256"]);
-    return checkFile(value);
-  }
-  checkKeys(value, ["path", "size", "modified", "sha256", "if-none-match"]);
-  if (condition !== "*") throw new BundleError("a bad if-none-match");
-  return { ...checkFile(value), "if-none-match": condition };
+  if (value.kind !== undefined) return readRecord(value, ["path", "kind"]);
+  const isNew = value["if-none-match"] !== undefined;
+  return readRecord(value, isNew ? [...FILE, "if-none-match"] : FILE);
 }
 
 function checkPutAnswer(value: Record<string, unknown>): PutAnswer {
-  const { status } = value;
-  checkKeys(value, ["status"]);
-  if (!PUT.has(status)) throw new BundleError("a bad status");
-  return { status: status as PutStatus };
-}
-
-function checkFile({ path, size, modified, sha256 }: Record<string, unknown>): BundledFile {
-  if (!isPath(path)) throw new BundleError("a bad path");
-  const isSmall = Number.isInteger(size) && size as number >= 0 &&
-    size as number < BUNDLED_BELOW_BYTES;
-  if (!isSmall) throw new BundleError("a bad size");
-  const time = parseTime(modified);
-  if (time === null) throw new BundleError("a bad time");
-  if (typeof sha256 !== "string" || !SHA256.test(sha256)) throw new BundleError("a bad sha256");
-  return { path, size: size as number, modified: time, sha256 };
+  return readRecord(value, ["status"], PUT);
 }
 
 /** Whether the keys of an object are exactly these, in any order. */

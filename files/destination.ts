@@ -18,7 +18,14 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { fold, foldedNames, giveNewName, syncIfPossible } from "../disk/names.ts";
+import {
+  fold,
+  foldedNames,
+  giveNewName,
+  isReal,
+  randomSuffix,
+  syncIfPossible,
+} from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
@@ -27,12 +34,12 @@ import { Refusal } from "./refusal.ts";
 import {
   isReserved,
   isReservedName,
-  makeReserved,
+  PART_SUFFIX,
   prefixOf,
   reservedPath,
   statOrNull,
 } from "./reserved.ts";
-import { isHeld, isUnfinishedName, newPath } from "./unfinished.ts";
+import { isHeld, isUnfinishedName } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
 const KEPT_BITS = 0o777n;
@@ -61,8 +68,6 @@ export interface Parent {
   readonly directory: BigIntStats;
   /** The reserved directory in it, by whatever name. */
   readonly reserved: BigIntStats | null;
-  /** The reserved directory of the root, where unfinished files are. */
-  readonly unfinished: BigIntStats | null;
   /** The names in it, folded, if it was listed: a name that is not among them is new. */
   readonly names?: Set<string> | null;
 }
@@ -112,8 +117,7 @@ export function findParent(
     missing.push(path);
   }
   const reserved = missing.length > 0 ? null : statOrNull(reservedPath(path));
-  const unfinished = statOrNull(reservedPath(root));
-  return { path, missing, obstacle, directory, reserved, unfinished };
+  return { path, missing, obstacle, directory, reserved };
 }
 
 /** Lists a directory, if that is faster than to look for many names in it. */
@@ -179,15 +183,15 @@ export function findFile(
     const givesWay = existing.isSymbolicLink() && replaceable.link;
     if (!givesWay) throw new Refusal(403, `${path} is not a file`);
   }
-  checkFileSystem(root, destination);
   return destination;
 }
 
-/** Refuses a target on another file system, to which no unfinished file can be renamed. */
-function checkFileSystem(
+/** Refuses a target on another file system, to which no unfinished file of the root can be renamed. */
+export function checkFileSystem(
   root: string,
-  { path, parent: { directory, unfinished } }: Destination,
+  { path, parent: { directory } }: Destination,
 ): void {
+  const unfinished = statOrNull(reservedPath(root));
   if (unfinished === null || unfinished.dev === directory.dev) return;
   throw new Refusal(507, `${path} is on another file system than ${root}`);
 }
@@ -200,13 +204,15 @@ export interface Moved {
   readonly changed: readonly string[];
 }
 
-/** A complete file in the reserved directory. */
+/** A complete file without a name. */
 export interface Complete {
   readonly path: string;
-  readonly state: FileIdentity;
-  /** Its mode, and that of a new file. */
-  readonly mode: bigint;
-  readonly newMode: bigint;
+  /** `null` if nobody else can have chosen its path. */
+  readonly state: FileIdentity | null;
+  /** Its mode; `null` if that is the one of a new file. */
+  readonly mode: bigint | null;
+  /** The mode of a new file; `null` if it is the same, or files have none. */
+  readonly newMode: bigint | null;
 }
 
 /** How a file gets its name. */
@@ -237,9 +243,9 @@ export function moveTo(
   if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
   condition(existing);
   const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
-  checkUnfinished(file, parent);
-  if (file.mode !== mode) chmodSync(file.path, Number(mode));
-  makeDirectories(root, parent.missing, parent.obstacle, () => {
+  if (!isAt(file.path, file)) throw replaced(file.path);
+  if (mode !== null && file.mode !== mode) chmodSync(file.path, Number(mode));
+  makeDirectories(parent.missing, parent.obstacle, () => {
     if (!isNew) renameSync(file.path, path);
     else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
   });
@@ -253,13 +259,9 @@ function changedBy({ missing }: Parent, path: string): string[] {
   return [dirname(missing[0] ?? path), ...missing];
 }
 
-/** Checks that neither the file nor its directory was replaced. */
-function checkUnfinished(file: Complete, { unfinished }: Parent): void {
-  if (!unfinished?.isDirectory() || !isAt(file.path, file)) throw replaced(file.path);
-}
-
 /** Whether a file has a path. `Deno.lstatSync` takes half the time of `node:fs`. */
 function isAt(path: string, { state }: Complete): boolean {
+  if (state === null) return true;
   try {
     return isSameFile(Deno.lstatSync(path), state);
   } catch (error) {
@@ -270,7 +272,7 @@ function isAt(path: string, { state }: Complete): boolean {
 
 /** Checks that a directory where something has got a name was not exchanged for a link before. */
 export function checkStillThere({ path }: Parent): void {
-  if (Deno.realPathSync(path) !== path) throw replaced(path);
+  if (!isReal(path)) throw replaced(path);
 }
 
 function replaced(path: string): Refusal {
@@ -283,13 +285,13 @@ function replaced(path: string): Refusal {
  * @param obstacle What gives way to the first one.
  */
 function makeDirectories(
-  root: string,
   paths: readonly string[],
   obstacle: string | null,
   then: () => void = () => {},
 ): void {
   const made: string[] = [];
-  const aside = obstacle === null ? null : setAside(root, obstacle);
+  const aside = obstacle === null ? null : unusedPart(dirname(obstacle));
+  if (aside !== null) renameSync(obstacle!, aside);
   try {
     for (const path of paths) {
       mkdirSync(path);
@@ -304,12 +306,9 @@ function makeDirectories(
   if (aside !== null) unlinkSync(aside);
 }
 
-/** Moves a file or link to the reserved directory; returns its path there. */
-function setAside(root: string, path: string): string {
-  makeReserved(root);
-  const aside = newPath(root);
-  renameSync(path, aside);
-  return aside;
+/** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
+export function unusedPart(directory: string): string {
+  return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
 }
 
 /** Removes new directories again, unless somebody else has put something in them. */
@@ -324,6 +323,7 @@ function removeDirectories(made: readonly string[]): void {
 /**
  * Creates a directory and its missing parents.
  *
+ * @param check Called if it is missing, with where it will be.
  * @throws {Refusal} if something else has the name and may not give way, or if the condition throws one.
  */
 export function makeDirectoryAt(
@@ -331,6 +331,7 @@ export function makeDirectoryAt(
   names: readonly string[],
   condition: Condition,
   replaceable: Replaceable = NOTHING,
+  check: (root: string, destination: Destination) => void = checkFileSystem,
 ): Moved {
   const destination = findDestination(root, names, replaceable);
   const { path, parent, existing } = destination;
@@ -338,9 +339,9 @@ export function makeDirectoryAt(
   if (existing?.isDirectory()) return { created: false, changed: [] };
   const isLink = existing?.isSymbolicLink() && replaceable.link;
   if (existing !== null && !isLink) checkObstacle(path, existing, replaceable);
-  checkFileSystem(root, destination);
+  check(root, destination);
   const obstacle = existing === null ? parent.obstacle : path;
-  makeDirectories(root, [...parent.missing, path], obstacle);
+  makeDirectories([...parent.missing, path], obstacle);
   return { created: true, changed: [...changedBy(parent, path), path] };
 }
 
@@ -374,7 +375,7 @@ export function deleteAt(
 }
 
 /** Removes a directory that is empty, or has nothing but left-over parts. */
-function removeDirectory(path: string): void {
+export function removeDirectory(path: string): void {
   try {
     return rmdirSync(path);
   } catch (error) {
@@ -398,6 +399,14 @@ interface Leftovers {
   readonly isElseEmpty: boolean;
 }
 
+/** The refusal to remove a part that somebody still writes to. */
+export class HeldPart extends Refusal {
+  /** Creates a refusal. */
+  constructor(message: string) {
+    super(409, message);
+  }
+}
+
 /** @throws {Refusal} if somebody still writes to one of them. */
 function findLeftovers(path: string): Leftovers {
   const files: string[] = [];
@@ -411,7 +420,9 @@ function findLeftovers(path: string): Leftovers {
     } else if (state?.isDirectory()) {
       directories.push(at);
       for (const inner of readdirSync(at)) {
-        if (!isUnfinishedName(inner)) throw new Refusal(409, `${at} has a file of somebody else`);
+        if (!isUnfinishedName(inner)) {
+          throw new Refusal(409, `${prefixOf(at)}${inner} is no part of a transfer`);
+        }
         files.push(prefixOf(at) + inner);
       }
     } else {
@@ -419,7 +430,7 @@ function findLeftovers(path: string): Leftovers {
     }
   }
   const held = files.find(isHeld);
-  if (held !== undefined) throw new Refusal(409, `${held} is being written`);
+  if (held !== undefined) throw new HeldPart(`${held} is the part of a transfer in progress`);
   return { files, directories, isElseEmpty };
 }
 
@@ -449,7 +460,7 @@ export async function clearWay(
   const changed = () => new Refusal(409, `${path} is not what the client has seen`);
   const seen: TreeEntry[] = [];
   try {
-    for await (const entries of readTree(root, path, turns)) {
+    for await (const entries of readTree({ root, path, turns })) {
       seen.push(...entries);
       if (seen.length > MAX_CLEARED) throw new Refusal(409, `more than ${MAX_CLEARED} entries`);
     }
@@ -473,7 +484,7 @@ export async function clearWay(
   for (const entry of seen.reverse()) {
     if (turns.isOver) await turns.next(root);
     const at = pathOf(entry);
-    if (Deno.realPathSync(dirname(at)) !== dirname(at)) throw changed();
+    if (!isReal(dirname(at))) throw changed();
     if (entry.kind === "directory") {
       removeDirectory(at);
       continue;

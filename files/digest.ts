@@ -18,7 +18,8 @@ const MAX_PREFERENCE = 10;
 const KEY = /^[a-z*][a-z0-9_.*-]*$/;
 const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
 const INTEGER = /^(?:0|[1-9][0-9]?)$/;
-const HEX = /^[0-9a-f]{64}$/;
+/** A SHA-256 outside of such a header. */
+export const SHA256_HEX = /^[0-9a-f]{64}$/;
 
 /** The value of `want-repr-digest` that asks for SHA-256. */
 export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
@@ -49,7 +50,7 @@ export function parseReprDigest(value: string): string | null {
  * @throws {RangeError} if it is something else.
  */
 export function formatReprDigest(sha256: string): string {
-  if (!HEX.test(sha256)) {
+  if (!SHA256_HEX.test(sha256)) {
     throw new RangeError(
       `sha256: must be 64 lower-case hexadecimal digits; got ${quote(`${sha256}`)}`,
     );

@@ -16,6 +16,7 @@ import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
 import { WANT_SHA256 } from "./digest.ts";
 import { hashPieces } from "./file_pieces.ts";
+import { receive } from "./file_writer.ts";
 import {
   checkTransfer,
   ProgressMeter,
@@ -100,31 +101,31 @@ export async function download(
 }
 
 /** How a file of a tree is downloaded. */
-export interface Placement {
+export interface InTree {
   /** The most bytes that the file may have by now. */
   readonly maxBytes: number;
   /** Gives the complete part its name. */
-  readonly place: (part: string) => void;
+  readonly place: (part: string) => Promise<void>;
 }
 
 /**
  * Downloads a file over a route.
  *
  * @param file The path that the part is kept next to.
- * @param placement Where it goes, if not to that path.
+ * @param inTree Where it goes, if not to that path.
  */
 export async function downloadFile(
   route: Route,
   uri: string,
   file: string,
   settings: TransferSettings,
-  placement: Placement | null = null,
+  inTree: InTree | null = null,
 ): Promise<TransferResult> {
   try {
-    await using part = await PartFile.open(file, settings.replace, placement !== null);
-    return await new Download(route, uri, part, settings, placement).run();
+    await using part = await PartFile.open(file, settings.replace, inTree !== null);
+    return await new Download(route, uri, part, settings, inTree).run();
   } catch (error) {
-    throw await explainForeignPart(explainFullDisk(error, file), file);
+    throw explainForeignPart(explainFullDisk(error, file), file);
   }
 }
 
@@ -150,16 +151,16 @@ class Download {
   readonly #uri: string;
   readonly #part: PartFile;
   readonly #settings: TransferSettings;
-  readonly #placement: Placement | null;
+  readonly #inTree: InTree | null;
 
   constructor(
     route: Route,
     uri: string,
     part: PartFile,
     settings: TransferSettings,
-    placement: Placement | null,
+    inTree: InTree | null,
   ) {
-    this.#placement = placement;
+    this.#inTree = inTree;
     this.#route = route;
     this.#uri = uri;
     this.#part = part;
@@ -172,7 +173,7 @@ class Download {
     if (modified !== null) await this.#part.setModified(modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
-    await this.#part.complete(this.#placement?.place);
+    await this.#part.complete(this.#inTree?.place);
     return arrived.meter.finish(sha256);
   }
 
@@ -199,7 +200,7 @@ class Download {
     const hash = verify ? createHash("sha256") : null;
     if (hash !== null) {
       // Before connecting: it may take longer than a server waits.
-      await hashPieces(this.#part.readTo(offset), hash, signal);
+      await hashPieces(this.#part.readTo(offset), hash, () => signal?.throwIfAborted());
     }
     return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
   }
@@ -248,7 +249,7 @@ class Download {
     }
     const version = versionOf("GET", this.#uri, response);
     const total = lengthOf(this.#uri, response);
-    if (total > (this.#placement?.maxBytes ?? Infinity)) {
+    if (total > (this.#inTree?.maxBytes ?? Infinity)) {
       cancelUnused(response.body, null);
       throw changedWhileMoved(quote(this.#uri));
     }
@@ -278,30 +279,22 @@ class Download {
       throw error;
     }
     const part = this.#part;
+    const { resumedFrom: start, total } = meter;
     // With a digest to compare, it does not matter what a power failure would leave.
-    const synced = record === null || this.#settings.verify
+    const note = record === null || this.#settings.verify
       ? null
-      : new SyncedCount(part, record, meter.resumedFrom);
-    const early = new EarlySync(part.path);
+      : (bytes: number) => part.noteSynced({ ...record, synced: start + bytes });
+    const sync = new EarlySync(part.path, note ?? undefined);
     try {
-      await receiveBody(body, {
-        hash,
-        write: (bytes) => part.write(bytes),
-        written: (count) => {
-          meter.add(count);
-          synced?.add(count);
-          early.add(count);
-        },
-      });
-      await synced?.settle();
+      const written = (count: number) => meter.add(count);
+      const length = null;
+      await receive(body, { file: part, start, limit: total, length, hash, sync, written });
     } catch (error) {
       // The first error is the one to report.
-      await synced?.noteAll().catch(() => {});
-      if (!await this.#isChanged(error, version, meter.total)) throw error;
+      if (note !== null) await sync.finish();
+      if (!await this.#isChanged(error, version, total)) throw error;
       this.#part.discard();
       throw changedWhileMoved(quote(this.#uri), { cause: error });
-    } finally {
-      await early.settle();
     }
   }
 
@@ -374,103 +367,4 @@ function damaged(uri: string): TransferError {
     }: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
       "was kept, call again to start over",
   );
-}
-
-/** About how many bytes are written between two syncs. */
-const NOTED_BYTES = 268435456;
-
-/** Syncs what is written to a part at intervals, in the background, and updates its record. */
-export class SyncedCount {
-  readonly #part: PartFile;
-  readonly #record: PartRecord;
-  #position: number;
-  #noted: number;
-  #noting: Promise<void> | null = null;
-
-  /** Begins to count at a position. */
-  constructor(part: PartFile, record: PartRecord, position: number) {
-    this.#part = part;
-    this.#record = record;
-    this.#position = this.#noted = position;
-  }
-
-  /** Counts bytes that were written. */
-  add(count: number): void {
-    this.#position += count;
-    if (this.#noting !== null || this.#position - this.#noted < NOTED_BYTES) return;
-    this.#noting = this.#note().finally(() => this.#noting = null);
-    // A failing disk is detected when the whole file is synced.
-    this.#noting.catch(() => {});
-  }
-
-  /** Waits for the pending sync in the background. */
-  async settle(): Promise<void> {
-    await this.#noting?.catch(() => {});
-  }
-
-  /** Syncs and records all of it. */
-  async noteAll(): Promise<void> {
-    await this.settle();
-    if (this.#position > this.#noted) await this.#note();
-  }
-
-  async #note(): Promise<void> {
-    const synced = this.#position;
-    await this.#part.noteSynced({ ...this.#record, synced });
-    this.#noted = synced;
-  }
-}
-
-/** Bytes of each of the two buffers for a body. */
-const BUFFER_BYTES = 524288;
-/** A body of at most this many bytes is not worth a stream. */
-const SMALL_BYTES = 65536;
-
-/** The destination of a body's bytes, in order. */
-export interface Receiver {
-  /** Hashes every byte, if present. */
-  readonly hash: Hash | null;
-  /** Writes all of the bytes, which are valid until it resolves. */
-  write(bytes: Uint8Array): Promise<void>;
-  /** Called after each write with how many bytes it had. */
-  written(count: number): void;
-}
-
-/**
- * Writes a body, and hashes it on the way: while one piece is being written the next one is received
- * and hashed. Everything that has arrived is written even if the body is cut.
- */
-export async function receiveBody(body: Body, receiver: Receiver): Promise<void> {
-  if (body.contentLength > SMALL_BYTES) return await receiveStream(body, receiver);
-  const bytes = await body.read();
-  receiver.hash?.update(bytes);
-  await writePiece(receiver, bytes);
-}
-
-async function receiveStream(body: Body, receiver: Receiver): Promise<void> {
-  const reader = body.readable.getReader({ mode: "byob" });
-  let buffer = new ArrayBuffer(BUFFER_BYTES);
-  let writing = Promise.resolve(new ArrayBuffer(BUFFER_BYTES));
-  try {
-    for (;;) {
-      const { done, value } = await reader.read(new Uint8Array(buffer));
-      if (done) break;
-      receiver.hash?.update(value);
-      buffer = await writing;
-      writing = writePiece(receiver, value).then(() => value.buffer);
-      // It is awaited before the next write, and at the end.
-      writing.catch(() => {});
-    }
-    await writing;
-  } catch (error) {
-    await writing.catch(() => {});
-    await reader.cancel(error).catch(() => {});
-    throw error;
-  }
-}
-
-async function writePiece({ write, written }: Receiver, piece: Uint8Array): Promise<void> {
-  if (piece.length === 0) return;
-  await write(piece);
-  written(piece.length);
 }

@@ -5,17 +5,31 @@
  */
 
 import { createHash } from "node:crypto";
-import { syncAllIfPossible } from "../disk/names.ts";
+import type { BigIntStats } from "node:fs";
+import { dirname } from "node:path";
+import { newFileMode } from "../disk/files.ts";
+import { ifPresent, isOverload, isReal, randomSuffix, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
+import {
+  clearWay,
+  type Complete,
+  HeldPart,
+  makeDirectoryAt,
+  moveTo,
+  removeDirectory,
+  unusedPart,
+} from "./destination.ts";
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
-import { readRemoteTree } from "./list_tree.ts";
-import { isOverload } from "../disk/names.ts";
-import { type Arrived, LocalTarget } from "./local_tree.ts";
+import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult } from "./options.ts";
+import { explainForeignPart, explainFullDisk, inUse, partPath } from "./part_file.ts";
+import { Refusal } from "./refusal.ts";
+import { PART_SUFFIX, prefixOf } from "./reserved.ts";
 import type { Route } from "./route.ts";
+import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
 import {
   changedWhileMoved,
   statusError,
@@ -24,9 +38,11 @@ import {
 } from "./transfer_error.ts";
 import {
   type Copy,
+  existsAlready,
   type Obstacle,
+  replaceableFor,
   show,
-  type TreeNode,
+  TreeNode,
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
@@ -38,6 +54,7 @@ import {
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
+import { removeIfThere, removeUnlocked } from "./unfinished.ts";
 
 /**
  * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one attempt. After any error, or
@@ -98,15 +115,33 @@ export async function downloadTree(
   });
 }
 
-/** How many small files are placed together, so that the disk syncs them at the same time. */
-const PLACED_FILES = 128;
-const PLACED_BYTES = 1024 * 1024;
+/** What the names of the parts of small files begin with. */
+const SMALL_PREFIX = ".small-";
+const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
+
+/** A small file that has arrived, and was verified. */
+interface Arrived extends SmallFile {
+  readonly copy: Copy;
+  readonly bytes: number;
+  /** Of the content, if it was compared. */
+  readonly sha256: string | null;
+}
 
 class Download implements Direction {
   readonly #uri: string;
+  readonly #dir: string;
   readonly #settings: TreeSettings;
-  readonly #target: LocalTarget;
   readonly #turns = new Turns();
+  /** The real path of the target; before it exists the one that was given. */
+  #root: string;
+  #isMissing = false;
+  /** The parts of earlier runs. */
+  readonly #parts = new Set<string>();
+  /** What the names of the parts of this run's small files begin with. */
+  readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
+  #partCount = 0;
+  /** The mode of new files; `undefined` until it is needed. */
+  #newMode: bigint | null | undefined;
   /** Directories from which something was removed. */
   readonly #changed = new Set<string>();
   /** Sizes of files that have changed since they were listed. */
@@ -116,38 +151,72 @@ class Download implements Direction {
 
   constructor(uri: string, dir: string, settings: TreeSettings) {
     this.#uri = uri;
+    this.#dir = this.#root = dir;
     this.#settings = settings;
-    this.#target = new LocalTarget(dir, settings.replace, settings.signal);
   }
 
   readSource(route: Route): Promise<TreeNode> {
     return readRemoteTree(route, this.#uri, true, this.#settings.signal);
   }
 
-  readTarget(): Promise<TreeNode | null> {
-    return this.#target.read();
+  async readTarget(): Promise<TreeNode | null> {
+    const root = await ifPresent(Deno.realPath(this.#dir));
+    this.#isMissing = root === null;
+    if (root === null) return null;
+    this.#root = root;
+    return await readLocalTree(root, this.#settings.signal, (path) => {
+      if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
+    });
   }
 
-  begin(): Promise<void> {
-    this.#target.begin();
-    return Promise.resolve();
+  /** Makes the target if it is missing, and removes the parts of small files that a killed run has left. */
+  async begin(): Promise<void> {
+    for (const path of this.#parts) {
+      if (!SMALL_PART.test(path)) continue;
+      try {
+        if (Deno.lstatSync(path).isFile) removeUnlocked(path);
+      } catch {
+        // It is gone, or somebody else's.
+      }
+    }
+    if (!this.#isMissing) return;
+    await Deno.mkdir(this.#dir, { recursive: true });
+    this.#root = await Deno.realPath(this.#dir);
   }
 
-  look(_route: Route, node: TreeNode): Promise<TreeNode | null> {
-    return Promise.resolve(this.#target.look(node));
+  async look(_route: Route, node: TreeNode): Promise<TreeNode | null> {
+    try {
+      const { isFile, isDirectory, isSymlink, size, mtime } = await Deno.lstat(this.#pathOf(node));
+      const kind = isFile ? "file" : isDirectory ? "directory" : "other";
+      const reason = kind !== "other" ? null : isSymlink ? "link" : "special";
+      return new TreeNode(null, node.name, kind, size, mtime?.getTime() ?? 0, reason);
+    } catch (error) {
+      return isMissing(error) ? null : new TreeNode(null, node.name, "other", 0, 0, "unreadable");
+    }
   }
 
-  names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
-    return Promise.resolve(this.#target.names(path));
+  async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
+    try {
+      const entries = Array.fromAsync(Deno.readDir([this.#root, ...path].join("/")));
+      return new Set((await entries).map(({ name }) => name));
+    } catch (error) {
+      if (isMissing(error)) return new Set();
+      throw error;
+    }
   }
 
   compare(route: Route, copies: readonly Copy[]): Promise<boolean[]> {
-    const pathOf = (node: TreeNode) => this.#target.pathOf(node);
+    const pathOf = (node: TreeNode) => this.#pathOf(node);
     return compareContents(route, this.#uri, copies, pathOf, this.#settings.signal);
   }
 
   #uriOf({ path }: TreeNode): string {
     return this.#uri + fileUri(...path).slice(1);
+  }
+
+  /** The path of a node of the source, once it is here. */
+  #pathOf({ path }: TreeNode): string {
+    return prefixOf(this.#root) + path.join("/");
   }
 
   async copySmall(
@@ -158,25 +227,14 @@ class Download implements Direction {
     for (const copy of copies) {
       if (this.#grown.delete(copy)) await this.lookAgain(route, copy);
     }
-    let arrived: Arrived[] = [];
-    let bytes = 0;
-    let placing = Promise.resolve();
-    const place = async () => {
-      const files = arrived;
-      arrived = [];
-      bytes = 0;
-      await placing;
-      placing = this.#place(files, done);
-      // It is awaited before the next ones are placed, and at the end.
-      placing.catch(() => {});
-    };
+    await using files = new SmallFiles(this.#placement(done));
     try {
       const body = formatPaths(copies.map(({ node }) => node.path));
       const uri = `${this.#uri}?bundle=get`;
-      let count = 0;
-      for await (const { record, content } of requestBundle(route, uri, body, GET_ANSWER, "get")) {
-        const copy = copies[count++];
-        if (copy === undefined || record.path.join("/") !== copy.node.path.join("/")) {
+      const records = requestBundle(route, uri, body, GET_ANSWER, "get", copies);
+      for await (const { record, content, item: copy } of records) {
+        const names = copy.node.path;
+        if (record.path.join("/") !== names.join("/")) {
           throw unexpectedResponse("POST", uri, "the response has files that were not requested");
         }
         if (record.status !== 200) {
@@ -188,19 +246,86 @@ class Download implements Direction {
           done(copy, { again: problem });
           continue;
         }
-        const sha256 = this.#settings.verify ? record.sha256 : null;
-        arrived.push({ copy, content: content.slice(), modified: record.modified, sha256 });
-        bytes += content.length;
-        if (arrived.length >= PLACED_FILES || bytes >= PLACED_BYTES) await place();
-      }
-      if (count < copies.length) {
-        throw unexpectedResponse("POST", uri, "the response does not have all files");
+        const { verify, replace } = this.#settings;
+        const sha256 = verify ? record.sha256 : null;
+        const file = { names, isDirectory: false, isNew: !replace, copy, sha256 };
+        await files.add({ ...file, bytes: content.length }, content, record.modified);
       }
     } finally {
       // What has arrived is placed, even if the connection has broken off.
-      if (!this.#settings.signal.aborted) await place();
-      await placing;
+      if (!this.#settings.signal.aborted) await files.flush();
     }
+  }
+
+  /** Where small files are placed. */
+  #placement(done: (copy: Copy, outcome: Outcome) => void): Placement<Arrived> {
+    return {
+      root: this.#root,
+      isLocked: true,
+      maxUnsynced: 0,
+      enter: (directory) => this.#makeDirectory(directory),
+      temporary: ({ copy }) => this.#newPart(copy),
+      admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
+      placed: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
+      failed: ({ copy }, error) => {
+        const explained = this.#explain(error, copy.node);
+        done(copy, isOverload(error) ? { again: explained } : { error: explained });
+      },
+    };
+  }
+
+  /**
+   * Makes a directory, and those that it is in; none of them may be a link.
+   *
+   * @returns The directories that have a new entry.
+   */
+  #makeDirectory(names: readonly string[]): readonly string[] {
+    return isReal([this.#root, ...names].join("/")) ? [] : this.#makeAt(names, null);
+  }
+
+  #makeAt(names: readonly string[], obstacle: Obstacle | null): readonly string[] {
+    // It may be on another file system, unlike that of a server: parts are where their files will be.
+    const check = () => {};
+    return makeDirectoryAt(this.#root, names, () => {}, replaceableFor(obstacle), check).changed;
+  }
+
+  /** The part of a small file, which the file gets its name from. */
+  #newPart({ node, target }: Copy): Omit<Complete, "state"> {
+    const place = this.#pathOf(node);
+    const old = this.#parts.size === 0 ? "" : partPath(place);
+    if (this.#parts.delete(old)) removePart(old, place);
+    const directory = dirname(place);
+    const name = `${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
+    const path = prefixOf(directory) + name;
+    if (target === null) return { path, mode: null, newMode: null };
+    // Only this user could read what it replaces, perhaps.
+    return { path, mode: 0o600n, newMode: this.#newModeIn(directory) };
+  }
+
+  /** The mode of new files, found out in a directory where one is about to be named. */
+  #newModeIn(directory: string): bigint | null {
+    if (this.#newMode === undefined) {
+      const mode = newFileMode(unusedPart(directory));
+      this.#newMode = mode === null ? null : BigInt(mode & 0o777);
+    }
+    return this.#newMode;
+  }
+
+  /** An error of the disk, for one file; throws what is so for all of them. */
+  #explain(error: unknown, node: TreeNode): unknown {
+    if (error instanceof Refusal) {
+      if (error.status === 412) return existsAlready(node);
+      const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
+      return new TransferError(code, error.message, { cause: error });
+    }
+    const full = explainFullDisk(error, this.#root);
+    if (full !== error) throw full;
+    const explained = explainForeignPart(error, this.#pathOf(node));
+    const isPlain = explained instanceof Error && !(explained instanceof TransferError);
+    if (isPlain && !explained.message.includes(node.name)) {
+      explained.message = `${show(node.path)}: ${explained.message}`;
+    }
+    return explained;
   }
 
   /** Why what has arrived is not the file; `null` if it is. */
@@ -222,19 +347,6 @@ class Download implements Direction {
     return status === 503 ? { again: error } : { error };
   }
 
-  async #place(
-    files: readonly Arrived[],
-    done: (copy: Copy, outcome: Outcome) => void,
-  ): Promise<void> {
-    if (files.length === 0) return;
-    const errors = await this.#target.place(files);
-    for (const [i, { copy, content, sha256 }] of files.entries()) {
-      const error = errors[i];
-      if (error === null) done(copy, { bytes: content.length, sha256 });
-      else done(copy, isOverload(error) ? { again: error } : { error });
-    }
-  }
-
   async copyAlone(
     route: Route,
     copy: Copy,
@@ -243,13 +355,13 @@ class Download implements Direction {
   ): Promise<TransferResult> {
     const { node } = copy;
     const { verify, replace, signal } = this.#settings;
-    const isBlocked = way?.kind === "file";
     // The part lies beside what is in the way.
-    this.#target.makeDirectory((isBlocked ? way.node : node).parent!, new Set());
+    const beside = way?.kind === "file" ? way.node : node;
+    const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
     const result = await downloadFile(
       route,
       this.#uriOf(node),
-      this.#target.pathOf(isBlocked ? way.node : node),
+      this.#pathOf(beside),
       {
         resume: true,
         verify,
@@ -260,11 +372,44 @@ class Download implements Direction {
       },
       {
         maxBytes: (this.#sizes.get(copy) ?? node.size) + LARGE_SLACK_BYTES,
-        place: (part) => this.#target.placePart(copy, part, way),
+        place: async (part) => {
+          for (const path of await this.#place(copy, part, way ?? copy.obstacle)) changed.add(path);
+        },
       },
     );
-    await this.#target.syncAbove(node);
+    await syncAllIfPossible(changed);
     return result;
+  }
+
+  /** Gives a complete part the name of its file, after what is in its way has gone; returns which directories have changed. */
+  async #place({ node }: Copy, part: string, obstacle: Obstacle | null) {
+    const root = this.#root;
+    const names = node.path;
+    const isNew = !this.#settings.replace;
+    const condition = (existing: BigIntStats | null) => {
+      if (isNew && existing !== null) throw new Refusal(412, "it already exists");
+    };
+    const replaceable = replaceableFor(obstacle);
+    const newMode = this.#newModeIn(dirname(part));
+    const complete = { path: part, state: null, mode: 0o600n, newMode };
+    try {
+      const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
+      if (replaceable.directory !== null) {
+        await clearWay(root, names, replaceable, condition, confirm);
+      }
+      return moveTo(root, names, complete, { condition, isNew, replaceable }).changed;
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
+  }
+
+  /** Changes something at the target, on behalf of a node. */
+  #ofNode<T>(node: TreeNode, change: () => T): T {
+    try {
+      return change();
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
   }
 
   async lookAgain(route: Route, copy: Copy): Promise<void> {
@@ -282,27 +427,35 @@ class Download implements Direction {
     for (const node of nodes) {
       await this.#pause();
       try {
-        this.#target.makeDirectory(node, changed);
+        for (const path of this.#makeDirectory(node.path)) changed.add(path);
         errors.push(null);
       } catch (error) {
-        errors.push(error);
+        errors.push(this.#explain(error, node));
       }
     }
     await syncAllIfPossible(changed);
     return errors;
   }
 
-  replaceByDirectory(_route: Route, node: TreeNode, obstacle: Obstacle): Promise<void> {
-    this.#target.replaceByDirectory(node, obstacle);
-    return this.#target.syncAbove(node);
+  async replaceByDirectory(_route: Route, node: TreeNode, obstacle: Obstacle): Promise<void> {
+    await syncAllIfPossible(this.#ofNode(node, () => this.#makeAt(node.path, obstacle)));
   }
 
   async remove(_route: Route, node: TreeNode): Promise<void> {
     await this.#pause();
-    const path = this.#target.pathOf(node);
-    this.#target.remove(node);
+    const path = this.#pathOf(node);
+    const directory = dirname(path);
+    this.#ofNode(node, () => {
+      if (!isReal(directory)) throw new Refusal(403, `${directory} is reached by a link, or gone`);
+      const { isFile, isDirectory } = Deno.lstatSync(path);
+      if (node.kind === "directory" ? !isDirectory : !isFile) {
+        throw new Refusal(409, `${path} is not what it was when it was listed`);
+      }
+      if (isDirectory) removeDirectory(path);
+      else Deno.removeSync(path);
+    });
     this.#changed.delete(path);
-    this.#changed.add(path.slice(0, path.lastIndexOf("/")));
+    this.#changed.add(directory);
   }
 
   finish(): Promise<void> {
@@ -311,7 +464,7 @@ class Download implements Direction {
 
   async #pause(): Promise<void> {
     if (!this.#turns.isOver) return;
-    await this.#turns.next(this.#target.root);
+    await this.#turns.next(this.#root);
     this.#settings.signal.throwIfAborted();
   }
 }
@@ -322,3 +475,15 @@ class Download implements Direction {
  */
 const SLACK_BYTES = 4096;
 const LARGE_SLACK_BYTES = 65536;
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory ||
+    (error as { code?: unknown }).code === "ENOTDIR";
+}
+
+/** Removes a part that nobody holds, with what belongs to it. */
+function removePart(path: string, target: string): void {
+  if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
+  else if (!removeUnlocked(path)) throw inUse(target);
+  for (const suffix of [".new", ".json", ".json.tmp"]) removeIfThere(path + suffix);
+}

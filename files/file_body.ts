@@ -10,14 +10,13 @@ import type { FileHandle } from "node:fs/promises";
 import { BodyIter } from "../base/body/body_iter.ts";
 import { BodyError } from "../base/errors.ts";
 import { isStill } from "./file_digest.ts";
+import { readPieces } from "./file_pieces.ts";
 import { isOverwritten } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";
 import { printable } from "../base/printable.ts";
 
 /** Up to this many bytes are read at once, and sent in one write with the preamble. */
 const SMALL_BYTES = 32768;
-/** Bytes of each of the two buffers for a larger part. */
-const PIECE_BYTES = 524288;
 
 const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
@@ -108,24 +107,18 @@ function overwritten({ path }: OpenFile): BodyError {
 }
 
 /**
- * The bytes in pieces, each valid until the next is requested. While one is being sent the next is
- * being read. Of a file that was overwritten the last piece is an error instead.
+ * The bytes in pieces, each valid until the next is requested. Of a file that was overwritten the last piece is an error
+ * instead.
  *
  * An object instead of a generator, which could not close a file before it was started.
  */
 class FilePieces implements AsyncIterableIterator<Uint8Array> {
-  readonly #file: OpenFile;
-  readonly #stop: number;
-  readonly #size: number;
-  readonly #hashing: Hashing | null;
+  readonly #handle: FileHandle;
+  readonly #pieces: AsyncGenerator<Uint8Array, void, void>;
   readonly #sent: (bytes: number) => void;
   /** Bytes of the pieces that were requested after another one, and so have been sent. */
   #count = 0;
   #piece = 0;
-  #position: number;
-  #next: Promise<Uint8Array> | null = null;
-  #buffer: Uint8Array | null = null;
-  #otherBuffer: Uint8Array | null = null;
   #closed = false;
 
   constructor(
@@ -135,12 +128,16 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
     hashing: Hashing | null,
     sent: (bytes: number) => void,
   ) {
-    this.#file = file;
+    this.#handle = file.handle;
     this.#sent = sent;
-    this.#hashing = hashing;
-    this.#position = start;
-    this.#stop = stop;
-    this.#size = Math.min(PIECE_BYTES, stop - start);
+    let position = start;
+    this.#pieces = readPieces(file.handle, start, stop, () => overwritten(file), (piece) => {
+      hashing?.hash.update(piece);
+      position += piece.length;
+      if (position < stop) return;
+      checkUnchanged(file);
+      reportDigest(file, hashing);
+    });
     forgotten.register(this, file.handle, this);
   }
 
@@ -149,63 +146,29 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
   }
 
   async next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    if (this.#closed) return { done: true, value: undefined };
     this.#count += this.#piece;
     this.#piece = 0;
     try {
-      const piece = await (this.#next ??= this.#read());
-      this.#next = null;
-      if (piece.length > 0) {
-        // It may have been closed meanwhile.
-        if (this.#position < this.#stop && !this.#closed) this.#readAhead();
-        this.#piece = piece.length;
-        return { done: false, value: piece };
+      const { done, value } = await this.#pieces.next();
+      if (!done) {
+        this.#piece = value.length;
+        return { done: false, value };
       }
     } catch (error) {
-      await this.#close();
+      await this.return();
       throw error;
     }
-    await this.#close();
-    return { done: true, value: undefined };
+    return await this.return();
   }
 
   async return(): Promise<IteratorResult<Uint8Array, undefined>> {
-    await this.#close();
-    return { done: true, value: undefined };
-  }
-
-  #readAhead(): void {
-    this.#next = this.#read();
-    // The request for the next piece gets the error, if there is one.
-    this.#next.catch(() => {});
-  }
-
-  /** Reads into the buffer that is not being sent; nothing at the end. */
-  async #read(): Promise<Uint8Array> {
-    const buffer = this.#otherBuffer ?? new Uint8Array(this.#size);
-    this.#otherBuffer = this.#buffer;
-    this.#buffer = buffer;
-    const length = Math.min(buffer.length, this.#stop - this.#position);
-    if (length === 0) return buffer.subarray(0, 0);
-    const { bytesRead } = await this.#file.handle.read(buffer, 0, length, this.#position);
-    this.#position += bytesRead;
-    if (bytesRead === 0) throw overwritten(this.#file);
-    const piece = buffer.subarray(0, bytesRead);
-    this.#hashing?.hash.update(piece);
-    if (this.#position === this.#stop) {
-      checkUnchanged(this.#file);
-      reportDigest(this.#file, this.#hashing);
+    if (!this.#closed) {
+      this.#closed = true;
+      forgotten.unregister(this);
+      await this.#pieces.return();
+      await this.#handle.close();
+      this.#sent(this.#count);
     }
-    return piece;
-  }
-
-  async #close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    forgotten.unregister(this);
-    // Its buffer is in use until then.
-    await this.#next?.catch(() => {});
-    await this.#file.handle.close();
-    this.#sent(this.#count);
+    return { done: true, value: undefined };
   }
 }

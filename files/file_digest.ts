@@ -4,15 +4,14 @@
  * @module
  */
 
-import { createHash, type Hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { forgetOldest } from "../base/forget_oldest.ts";
+import { hashPieces, readPieces } from "./file_pieces.ts";
 import { type FileState, isUnchanged, SETTLED_MILLISECONDS, versionOf } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";
 
-/** Bytes that are read at a time. */
-const PIECE_BYTES = 524288;
 /** The number of digests that are cached; a large directory must not fill the memory. */
 const MAX_KEPT = 10_000;
 
@@ -45,47 +44,18 @@ export class KnownDigests {
  */
 export async function digestFile(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
   const hash = createHash("sha256");
-  await hashBytes(file.handle, file.size, hash, () => signal?.throwIfAborted());
+  const changed = new Error();
+  try {
+    const pieces = readPieces(file.handle, 0, file.size, () => changed);
+    await hashPieces(pieces, hash, () => signal?.throwIfAborted());
+  } catch (error) {
+    if (error === changed) return null;
+    throw error;
+  }
   return isStill(file) ? hash.digest("hex") : null;
 }
 
 /** Reports whether an open file is unchanged since it was opened. */
 export function isStill({ handle, state }: { handle: FileHandle; state: FileState }): boolean {
   return isUnchanged(state, fstatSync(handle.fd, { bigint: true }));
-}
-
-/**
- * Feeds the first bytes of a file to a hash; fewer if it ends before. While a piece is being hashed the next
- * is being read.
- *
- * @param check Called before each piece; what it throws ends the hashing.
- */
-export async function hashBytes(
-  handle: FileHandle,
-  count: number,
-  hash: Hash,
-  check: () => void,
-): Promise<void> {
-  if (count === 0) return;
-  const size = Math.min(PIECE_BYTES, count);
-  let buffer = new Uint8Array(size);
-  let otherBuffer = new Uint8Array(size);
-  let position = 0;
-  const read = () => handle.read(buffer, 0, Math.min(size, count - position), position);
-  let reading = read();
-  try {
-    while (position < count) {
-      const { bytesRead } = await reading;
-      if (bytesRead === 0) return;
-      check();
-      const piece = buffer.subarray(0, bytesRead);
-      position += bytesRead;
-      [buffer, otherBuffer] = [otherBuffer, buffer];
-      reading = read();
-      hash.update(piece);
-    }
-  } finally {
-    // The buffer is in use until then; and the caller closes the file.
-    await reading.catch(() => {});
-  }
 }

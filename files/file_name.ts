@@ -6,6 +6,7 @@
 
 import type { Request } from "../base/app/message.ts";
 import { quote, typeName } from "../base/errors.ts";
+import { checkUri } from "../base/wire/uri.ts";
 
 /** Bytes of UTF-8 that a file name may have: what the file systems of Unix allow. */
 const MAX_NAME_BYTES = 255;
@@ -96,6 +97,18 @@ export function unescapeName(component: string): string {
 export function fileUri(...names: string[]): string {
   const last = names.length - 1;
   return `/${names.map((name, i) => i === last && name === "" ? "" : escapeName(name)).join("/")}`;
+}
+
+/**
+ * Checks the URI of a directory: its path ends with a slash; a query may follow.
+ *
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it is not a URI, or its path does not end with `/`.
+ */
+export function checkDirectoryUri(uri: string): void {
+  checkUri(uri);
+  if (uri.split("?")[0]!.endsWith("/")) return;
+  throw new RangeError(`uri: the path of a directory must end with "/"; got ${uri}`);
 }
 
 /**

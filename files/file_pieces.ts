@@ -5,13 +5,16 @@
  */
 
 import { Buffer } from "node:buffer";
-import { readSync } from "node:fs";
-import { SETTLED_MILLISECONDS } from "./file_state.ts";
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { type FileIdentity, isSameFile, isUnchanged, SETTLED_MILLISECONDS } from "./file_state.ts";
 import type { Hash } from "node:crypto";
+import type { FileHandle } from "node:fs/promises";
 import { EMPTY } from "../base/bytes.ts";
 
-/** Bytes of each of the two buffers. */
+/** Bytes of each of the two buffers for a file of this device. */
 const PIECE_BYTES = 2097152;
+/** The same for one that is served: there are many of them. */
+const SERVED_BYTES = 524288;
 
 /**
  * Yields the bytes of a file from `start` up to, not including, `stop`; each piece is valid until the
@@ -21,31 +24,34 @@ const PIECE_BYTES = 2097152;
  * @param arrived Called with each piece as soon as it has been read, while the one before may still be in use.
  */
 export async function* readPieces(
-  file: Deno.FsFile,
+  file: Deno.FsFile | FileHandle,
   start: number,
   stop: number,
   tooShort: () => Error,
   arrived: (piece: Uint8Array) => void = () => {},
 ): AsyncGenerator<Uint8Array, void, void> {
-  const size = Math.min(PIECE_BYTES, stop - start);
+  const isOurs = file instanceof Deno.FsFile;
+  const size = Math.min(isOurs ? PIECE_BYTES : SERVED_BYTES, stop - start);
   let buffer: Uint8Array = new Uint8Array(size);
   let other: Uint8Array = EMPTY;
   let position = start;
   const read = async () => {
     const into = buffer.subarray(0, stop - position);
-    const count = await file.read(into);
-    if (count !== null) arrived(into.subarray(0, count));
+    const count = isOurs
+      ? await file.read(into) ?? 0
+      : (await file.read(into, 0, into.length, position)).bytesRead;
+    if (count === 0) throw tooShort();
+    arrived(into.subarray(0, count));
     return count;
   };
-  await file.seek(start, Deno.SeekMode.Start);
-  let reading: Promise<number | null> | null = null;
+  if (isOurs) await file.seek(start, Deno.SeekMode.Start);
+  let reading: Promise<number> | null = null;
   try {
     while (position < stop) {
       const count = await (reading ?? read());
       reading = null;
-      if (count === null) throw tooShort();
       const piece = buffer.subarray(0, count);
-      position += piece.length;
+      position += count;
       if (other.length === 0 && position < stop) other = new Uint8Array(size);
       [buffer, other] = [other, buffer];
       if (position < stop) {
@@ -61,33 +67,63 @@ export async function* readPieces(
   }
 }
 
-/** Adds pieces to a hash; rejects with the signal's reason if that is aborted. */
+/**
+ * Adds pieces to a hash.
+ *
+ * @param check Called before each piece; what it throws ends the hashing.
+ */
 export async function hashPieces(
   pieces: AsyncIterable<Uint8Array>,
   hash: Hash,
-  signal: AbortSignal | undefined,
+  check: () => void,
 ): Promise<void> {
   for await (const piece of pieces) {
-    signal?.throwIfAborted();
+    check();
     hash.update(piece);
   }
 }
 
+/** What nobody waits for: a FIFO that has just replaced a file would, until somebody writes. A link is not followed. */
+export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+
 /**
- * Reads a small file at once. Its times show a change only if they are older than it: what was changed just before is read
- * twice, and has to be the same.
+ * Reads a small file at once.
  *
- * @param file An open file.
- * @param buffer Gets the bytes, as many as the file has.
- * @param ctimeMs When it was last changed, in milliseconds since 1970.
- * @returns False if it has fewer bytes, or is being written.
+ * @param seen What has the path, and is a file.
+ * @param buffer Gets the bytes.
+ * @returns Its metadata; `null` if it has more bytes than the buffer, was replaced, or is being written.
  */
-export function readWhole(file: number, buffer: Uint8Array, ctimeMs: number): boolean {
-  const isSettled = ctimeMs + SETTLED_MILLISECONDS <= Date.now();
-  if (!readInto(file, buffer)) return false;
-  if (isSettled) return true;
-  const again = new Uint8Array(buffer.length);
-  return readInto(file, again) && Buffer.compare(buffer, again) === 0;
+export function readSmall(
+  path: string,
+  seen: FileIdentity,
+  buffer: Uint8Array,
+): BigIntStats | null {
+  const file = openSync(path, READ_FLAGS);
+  try {
+    const state = fstatSync(file, { bigint: true });
+    return isSameFile(state, seen) && readOpen(file, state, buffer) ? state : null;
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * Reads a small file that is open. Its times show a change only if they are older than it: what was changed just before is
+ * read twice, and has to be the same.
+ *
+ * @returns False if it has more bytes than the buffer, or is being written.
+ */
+export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
+  const size = Number(state.size);
+  if (!state.isFile() || size > buffer.length) return false;
+  const bytes = buffer.subarray(0, size);
+  const isSettled = Number(state.ctimeMs) + SETTLED_MILLISECONDS <= Date.now();
+  if (!readInto(file, bytes)) return false;
+  if (!isSettled) {
+    const again = new Uint8Array(size);
+    if (!readInto(file, again) || Buffer.compare(bytes, again) !== 0) return false;
+  }
+  return isUnchanged(state, fstatSync(file, { bigint: true }));
 }
 
 function readInto(file: number, buffer: Uint8Array): boolean {

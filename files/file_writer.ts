@@ -1,17 +1,16 @@
 /**
- * Writes the body of a request to a file.
+ * Writes the body of a message to a file, at both ends.
  *
  * @module
  */
 
 import type { Hash } from "node:crypto";
-import type { FileHandle } from "node:fs/promises";
 import type { BodyIn } from "../base/body/bodies.ts";
 import type { ByteSink } from "../base/body/byte_io.ts";
 import { type ChunkHeader, ChunkWalker } from "../base/wire/chunk.ts";
 import { EarlySync, writeAll } from "../disk/files.ts";
+import { SHA256_HEX } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
-import type { Unfinished } from "./unfinished.ts";
 
 /** Bytes of each of the two buffers. */
 const BUFFER_BYTES = 524288;
@@ -19,11 +18,17 @@ const BUFFER_BYTES = 524288;
 const CHUNKED_BYTES = 262144;
 /** The key of the extension of the last chunk that has the digest of the whole file. */
 const DIGEST_KEY = "sha256";
-const DIGEST = /^[0-9a-f]{64}$/;
-
 /** The destination of a body. */
 export interface Destined {
-  readonly file: Pick<Unfinished, "path" | "handle">;
+  readonly file: {
+    readonly path: string;
+    /** Writes some of the bytes at a position, which is where the ones before have ended; returns how many. */
+    write(bytes: Uint8Array, position: number): Promise<number>;
+  };
+  /** Syncs what was written meanwhile; without it the file is synced, too. */
+  readonly sync?: EarlySync;
+  /** Called after each write with how many bytes it had. */
+  readonly written?: (count: number) => void;
   /** The position of the first byte. */
   readonly start: number;
   /** The position that the last byte must stay below. */
@@ -77,7 +82,7 @@ class ChunkSink implements ByteSink {
 
   #readDigest({ size, extension }: ChunkHeader): void {
     if (size > 0 || extension === null || extension[0] !== DIGEST_KEY) return;
-    if (!DIGEST.test(extension[1])) throw new Refusal(400, "the last chunk has a bad sha256");
+    if (!SHA256_HEX.test(extension[1])) throw new Refusal(400, "the last chunk has a bad sha256");
     this.digest = extension[1];
   }
 }
@@ -87,7 +92,7 @@ class ChunkSink implements ByteSink {
  * meanwhile. What has arrived goes to the file at once; only behind a write it waits, and then goes together.
  */
 class FileWriter implements ByteSink {
-  readonly #handle: FileHandle;
+  readonly #file: Destined["file"];
   readonly #limit: number;
   readonly #length: number | null;
   readonly #hash: Hash | null;
@@ -100,11 +105,16 @@ class FileWriter implements ByteSink {
   #filled = 0;
   #writing: Promise<void> | null = null;
   readonly #sync: EarlySync;
+  readonly #reportWritten: (count: number) => void;
   #failure: { readonly error: unknown } | null = null;
 
-  constructor({ file, start, limit, length, hash }: Destined, bytes: number) {
-    this.#handle = file.handle;
-    this.#sync = new EarlySync(file.path);
+  constructor(
+    { file, start, limit, length, hash, sync, written = () => {} }: Destined,
+    bytes: number,
+  ) {
+    this.#file = file;
+    this.#sync = sync ?? new EarlySync(file.path);
+    this.#reportWritten = written;
     this.#position = this.#written = start;
     this.#limit = limit;
     this.#length = length;
@@ -166,12 +176,13 @@ class FileWriter implements ByteSink {
     this.#hash?.update(piece);
   }
 
-  #writeAll(bytes: Uint8Array): Promise<void> {
-    return writeAll(bytes, async (rest) => {
-      const { bytesWritten } = await this.#handle.write(rest, 0, rest.length, this.#written);
-      this.#written += bytesWritten;
-      this.#sync.add(bytesWritten);
-      return bytesWritten;
+  async #writeAll(bytes: Uint8Array): Promise<void> {
+    await writeAll(bytes, async (rest) => {
+      const count = await this.#file.write(rest, this.#written);
+      this.#written += count;
+      this.#sync.add(count);
+      return count;
     });
+    this.#reportWritten(bytes.length);
   }
 }

@@ -19,16 +19,17 @@ import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
-import { getBundle, putBundle } from "./answer_bundle.ts";
 import { BundleError } from "./bundle.ts";
 import { KnownDigests } from "./file_digest.ts";
-import { get } from "./get.ts";
 import { NOTHING } from "./destination.ts";
-import { type FileEvent, makeReport, type Report } from "./file_event.ts";
+import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
+import { get } from "./get.ts";
+import { getBundle } from "./get_bundle.ts";
 import { isForDirectory, isWhole, put, putDirectory, readReplaceable, remove } from "./put.ts";
-import { printableError } from "../base/printable.ts";
-import { notFound, overloadOf, Refusal, refusalOf } from "./refusal.ts";
+import { putBundle } from "./put_bundle.ts";
+import { printable, printableError } from "../base/printable.ts";
+import { notFound, Refusal, refusalOf } from "./refusal.ts";
 import { answerOffset, putRest } from "./resume.ts";
 import { Sweeper } from "./sweeper.ts";
 import { readUploadHeaders } from "./upload_headers.ts";
@@ -84,16 +85,6 @@ const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger", "onFile"
 const MAX_PART_BYTES = 16 * 1024 ** 3;
 const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";
-
-/** What all requests of an app share. */
-interface Settings {
-  /** The real path of the directory. */
-  readonly root: string;
-  readonly list: boolean;
-  readonly maxBytes: number;
-  readonly maxPartBytes: number;
-  readonly digests: KnownDigests;
-}
 
 /**
  * Serves the files below a directory to GET and HEAD; with options it lists directories, and lets peers
@@ -156,7 +147,7 @@ interface Settings {
  * ```
  */
 export class FilesApp implements AppObject {
-  readonly #settings: Settings;
+  readonly #settings: FilesSettings;
   /** `null` if peers may not write. */
   readonly #sweeper: Sweeper | null;
   readonly #logger: Pick<Logger, "warn"> | null;
@@ -200,12 +191,50 @@ export class FilesApp implements AppObject {
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     try {
-      return this.#isReading(request)
-        ? await this.#read(request, session)
-        : await this.#change(request, session);
+      return await this.#answer(request, session);
     } catch (error) {
       if (error instanceof Refusal) return error.answer(request);
       throw printableError(error);
+    }
+  }
+
+  async #answer(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    const { method, query } = request;
+    const isReading = this.#isReading(request);
+    const warn = (refusal: Refusal, path?: string) => {
+      const where = path === undefined ? "" : `${printable(path)}: `;
+      const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
+      this.#logger?.warn(`${session ?? "a peer"}: ${what}`);
+    };
+    const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
+      try {
+        this.#onFile?.({ session, action, path, bytes, complete, status });
+      } catch (error) {
+        this.#logger?.warn(`onFile: ${error}`);
+      }
+    };
+    try {
+      if (!isReading) this.#checkWriting(request);
+      const target = readTarget(request);
+      if (target === null || method === "POST" && !target.isDirectory) throw notFound();
+      const isPut = !isReading && (method === "PUT" || method === "HEAD");
+      const replaceable = isPut ? readReplaceable(request.headers) : NOTHING;
+      const all = { request, session, target, replaceable, report, warn, ...this.#settings };
+      if (query === "bundle=put" && method === "POST") return await putBundle(all);
+      if (method === "POST") return await getBundle(all, query === "bundle=get");
+      if (isReading) return await get(all);
+      if (method === "DELETE") return await remove(all);
+      if (method === "PUT" && isForDirectory(all)) return await putDirectory(all);
+      const headers = readUploadHeaders(request.headers);
+      if (method === "HEAD") return await answerOffset(all, headers);
+      return isWhole(request, headers) ? await put(all, headers) : await putRest(all, headers);
+    } catch (error) {
+      const refusal = refusalOf(error);
+      // Of what is only read: an error of the disk means nothing else, and what is not found is no news.
+      const isNews = !isReading || refusal?.status === 503 || error instanceof BundleError;
+      if (refusal === null || !isNews) throw error;
+      warn(refusal);
+      throw refusal;
     }
   }
 
@@ -217,79 +246,12 @@ export class FilesApp implements AppObject {
       (headers["repr-digest"] === undefined && headers["upload-version"] === undefined);
   }
 
-  async #read(request: Request, session: Session | undefined): Promise<ResponseTuple> {
-    const target = readTarget(request);
-    if (target === null) throw notFound();
-    const { root, list, digests } = this.#settings;
-    try {
-      const report = this.#report(session);
-      const warn = this.#warner(request, session);
-      if (request.method === "POST") {
-        if (!target.isDirectory) throw notFound();
-        const { names } = target;
-        const bundle = { request, root, names, report, warn };
-        return await getBundle(bundle, request.query === "bundle=get");
-      }
-      return await get({ request, session, target, root, list, digests, report, warn });
-    } catch (error) {
-      const refusal = error instanceof BundleError ? refusalOf(error) : overloadOf(error);
-      if (refusal === null) throw error;
-      throw this.#warn(request, session, refusal);
-    }
-  }
-
-  async #change(request: Request, session: Session | undefined): Promise<ResponseTuple> {
-    try {
-      return await this.#carryOut(request, session);
-    } catch (error) {
-      const refusal = refusalOf(error);
-      if (refusal === null) throw error;
-      throw this.#warn(request, session, refusal);
-    }
-  }
-
-  #report(session: Session | undefined): Report {
-    return makeReport(this.#onFile, session, (error) => {
-      this.#logger?.warn(`onFile: ${error}`);
-    });
-  }
-
-  /** Logs why a request is refused. */
-  #warn(request: Request, session: Session | undefined, refusal: Refusal): Refusal {
-    const what = `${request.method} ${quote(request.uri)}`;
-    this.#logger?.warn(`${session ?? "a peer"}: ${what}: ${refusal.message}`);
-    return refusal;
-  }
-
-  /** For files that are not refused with the whole request. */
-  #warner(request: Request, session: Session | undefined) {
-    return (refusal: Refusal, path: string) => {
-      this.#warn(request, session, new Refusal(refusal.status, `${path}: ${refusal.message}`));
-    };
-  }
-
-  async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {
-    const { method } = request;
-    const isBundle = method === "POST" && request.query === "bundle=put";
-    if (this.#sweeper === null || method === "POST" && !isBundle) {
+  #checkWriting({ method, query }: Request): void {
+    if (this.#sweeper === null || method === "POST" && query !== "bundle=put") {
       const allow = this.#sweeper === null ? READING : WRITING;
       throw new Refusal(405, `only ${allow}`, { allow });
     }
     this.#sweeper.sweepIfDue();
-    const target = readTarget(request);
-    if (target === null) throw notFound();
-    const replaceable = method === "DELETE" ? NOTHING : readReplaceable(request.headers);
-    const report = this.#report(session);
-    const write = { request, session, target, replaceable, report, ...this.#settings };
-    if (isBundle) {
-      if (!target.isDirectory) throw notFound();
-      return await putBundle(write, this.#warner(request, session));
-    }
-    if (method === "DELETE") return await remove(write);
-    if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
-    const headers = readUploadHeaders(request.headers);
-    if (method === "HEAD") return await answerOffset(write, headers);
-    return isWhole(request, headers) ? await put(write, headers) : await putRest(write, headers);
   }
 }
 

@@ -8,7 +8,6 @@ import mime from "npm:mime@^4.1.2";
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { isRange, type Range } from "../base/wire/range.ts";
-import type { Session } from "../base/app/session.ts";
 import {
   checkConditions,
   formatDate,
@@ -18,33 +17,18 @@ import {
 } from "./conditions.ts";
 import { formatReprDigest, parseWantReprDigest } from "./digest.ts";
 import { type Digested, makeFileBody } from "./file_body.ts";
-import { digestFile, type KnownDigests } from "./file_digest.ts";
-import type { Report } from "./file_event.ts";
-import type { Target } from "./file_name.ts";
+import { digestFile } from "./file_digest.ts";
+import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
 import { openBelow, type OpenFile } from "./open_file.ts";
-import { notFound, unreadable, type Warn } from "./refusal.ts";
+import { notFound, unreadable } from "./refusal.ts";
 
 const INDEX = "index.html";
 /** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
 const UNKNOWN_TYPE = "application/octet-stream";
 
-/** A request that reads, and its context. */
-export interface ReadRequest {
-  readonly request: Request;
-  readonly session: Session | undefined;
-  /** The real path of the directory that is served. */
-  readonly root: string;
-  readonly target: Target;
-  /** Whether directories are listed. */
-  readonly list: boolean;
-  readonly digests: KnownDigests;
-  readonly report: Report;
-  readonly warn: Warn;
-}
-
 /** Answers with a file, with the content of a directory, or with a redirect to it. */
-export async function get(read: ReadRequest): Promise<ResponseTuple> {
+export async function get(read: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list } = read;
   const { names, last, isDirectory } = target;
   if (isDirectory && list) return await answerList(request, root, names);
@@ -70,7 +54,7 @@ function redirect({ method, query }: Request, last: string): ResponseTuple {
   return makeEmptyResponse(method, 301, "Moved Permanently", { location });
 }
 
-async function answer(read: ReadRequest, file: OpenFile, name: string): Promise<ResponseTuple> {
+async function answer(read: FileRequest, file: OpenFile, name: string): Promise<ResponseTuple> {
   let handedOver = false;
   try {
     const { method, headers } = read.request;
@@ -117,14 +101,14 @@ export function wantsDigest({ headers }: Request): boolean {
 }
 
 /** Keeps the digest of a file that is sent in full for the next request, most often by the same peer. */
-function whenDigested({ request, digests }: ReadRequest, file: OpenFile): Digested | null {
+function whenDigested({ request, digests }: FileRequest, file: OpenFile): Digested | null {
   if (!wantsDigest(request) || digests.find(file) !== null) return null;
   return (digest) => digests.remember(file, digest);
 }
 
 /** The digest, if it is requested, and known or computable. */
 async function digestHeader(
-  { request, session, target, digests, warn }: ReadRequest,
+  { request, session, target, digests, warn }: FileRequest,
   file: OpenFile,
   compute: boolean,
 ): Promise<HeaderDict> {

@@ -5,9 +5,11 @@
  */
 
 import type { Response } from "../base/app/message.ts";
+import { BodyError } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
+import { Turns } from "../disk/turns.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
-import { checkDirectoryUri } from "./directory_uri.ts";
+import { checkDirectoryUri } from "./file_name.ts";
 import {
   badList,
   type DirectoryEntry,
@@ -15,7 +17,8 @@ import {
   type ListedEntry,
   type TreeEntry,
 } from "./entries.ts";
-import { isReservedName } from "./reserved.ts";
+import { readTree } from "./listing.ts";
+import { isReservedName, prefixOf } from "./reserved.ts";
 import { Route } from "./route.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { TreeNode } from "./tree.ts";
@@ -133,7 +136,7 @@ export function checkTreeUri(uri: string): void {
 }
 
 /**
- * Reads the tree below a directory.
+ * Reads the tree below a directory of another device.
  *
  * @param isSource Whether it is copied: then what has a reserved name is in it, as something that is skipped, and a link to
  * a file is that file. In a target it is a link.
@@ -146,24 +149,61 @@ export async function readRemoteTree(
   signal: AbortSignal,
 ): Promise<TreeNode> {
   const root = TreeNode.root();
-  for await (const entry of requestTree(route, uri, signal)) {
-    const { path, name, kind, size, modified, reason, link } = entry;
-    let parent: TreeNode | null = root;
-    for (let depth = 0; depth < path.length - 1; depth++) {
-      parent = parent?.get(path[depth]!) ?? null;
+  for await (const entry of requestTree(route, uri, signal)) addEntry(root, entry, isSource);
+  return root;
+}
+
+/**
+ * Reads the tree below a directory of this device. Links are not followed.
+ *
+ * @param path The real path of the directory.
+ * @param onReserved Called with the path of what has a reserved name and is not in the tree, that of a target.
+ * @throws {Deno.errors.NotADirectory} if it is something else.
+ * @throws {TransferError} if a directory is replaced meanwhile.
+ */
+export async function readLocalTree(
+  path: string,
+  signal: AbortSignal,
+  onReserved?: (path: string) => void,
+): Promise<TreeNode> {
+  if (!Deno.statSync(path).isDirectory) {
+    throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
+  }
+  const root = TreeNode.root();
+  const walk = { root: path, path, turns: new Turns(), isLocal: true };
+  try {
+    for await (const entries of readTree(walk)) {
+      signal.throwIfAborted();
+      for (const entry of entries) {
+        if (addEntry(root, entry, onReserved === undefined)) continue;
+        onReserved?.(prefixOf(path) + entry.path.join("/"));
+      }
     }
-    if (parent?.kind !== "directory") throw outside(path);
-    const time = modified.getTime();
-    const isReserved = reason !== "name" && isReservedName(name);
-    if (isReserved && !isSource) continue;
-    const node = isReserved
-      ? new TreeNode(parent, name, "other", 0, time, "reserved")
-      : link && !isSource
-      ? new TreeNode(parent, name, "other", 0, time, "link")
-      : new TreeNode(parent, name, kind, kind === "file" ? size : 0, time, reason ?? null);
-    if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
+  } catch (error) {
+    if (!(error instanceof BodyError)) throw error;
+    throw new TransferError("CHANGED", `${error.message}; call again`, { cause: error });
   }
   return root;
+}
+
+/** Adds an entry of a list to its tree; false if it is reserved, and left out. */
+function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolean {
+  const { path, name, kind, size, modified, reason, link } = entry;
+  let parent: TreeNode | null = root;
+  for (let depth = 0; depth < path.length - 1; depth++) {
+    parent = parent?.get(path[depth]!) ?? null;
+  }
+  if (parent?.kind !== "directory") throw outside(path);
+  const time = modified.getTime();
+  const isReserved = reason !== "name" && isReservedName(name);
+  if (isReserved && !isSource) return false;
+  const node = isReserved
+    ? new TreeNode(parent, name, "other", 0, time, "reserved")
+    : link && !isSource
+    ? new TreeNode(parent, name, "other", 0, time, "link")
+    : new TreeNode(parent, name, kind, kind === "file" ? size : 0, time, reason ?? null);
+  if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
+  return true;
 }
 
 /** Reads the names in a directory. */

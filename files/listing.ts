@@ -4,7 +4,7 @@
  * @module
  */
 
-import { closeSync, constants, openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
@@ -12,6 +12,7 @@ import { BodyError } from "../base/errors.ts";
 import { Turns } from "../disk/turns.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
+import { READ_FLAGS } from "./file_pieces.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
 import { printable } from "../base/printable.ts";
@@ -19,6 +20,8 @@ import { isReservedName, prefixOf, reservedPath, statOrNull } from "./reserved.t
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
 const AT_A_TIME = 128;
+/** A directory whose own entry has more bytes than this is listed by another thread. */
+const LARGE_DIRECTORY_BYTES = 65536;
 /** The minimum number of characters in a chunk, except the last. */
 const CHUNK_CHARACTERS = 32768;
 /** Deno's replacement for bytes that are not UTF-8. */
@@ -56,13 +59,14 @@ export async function listBelow(
 }
 
 async function* listTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
-  for await (const entries of readEntries(root, { path, state: statOrNull(path) }, new Turns())) {
+  const walk = { root, path, turns: new Turns() };
+  for await (const entries of readEntries(walk, { path, state: statOrNull(path) })) {
     yield entries.map(({ link: _link, ...entry }) => formatEntry({ name: entry.name }, entry));
   }
 }
 
 async function* treeTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
-  for await (const entries of readTree(root, path, new Turns())) {
+  for await (const entries of readTree({ root, path, turns: new Turns() })) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }
   yield [TREE_END];
@@ -84,27 +88,36 @@ async function* chunksOf(elements: AsyncIterable<string[]>): AsyncGenerator<Chun
   yield [null, EMPTY];
 }
 
+/** What is listed. */
+export interface Walk {
+  /** The real path of the directory that is served. */
+  readonly root: string;
+  /** The real path of a directory in it, where the paths of the entries begin. */
+  readonly path: string;
+  readonly turns: Turns;
+  /**
+   * Whether the list is for this device alone: then links are not followed, what is reserved is in it, as of the kind
+   * `"other"`, and nobody could be led to what he may not see.
+   */
+  readonly isLocal?: boolean;
+}
+
 /**
  * Yields everything below a directory, some entries at a time, parents before what is in them. Memory is needed for
  * the directories on the way to the one that is read.
  *
- * @param root The real path of the directory that is served.
- * @param path The real path of a directory in it, where the paths of the entries begin.
  * @throws {BodyError} if a directory was replaced while it was read.
  * @throws the error of a directory that can't be read any more.
  */
-export async function* readTree(
-  root: string,
-  path: string,
-  turns: Turns,
-): AsyncGenerator<ListedEntry[], void, void> {
+export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void, void> {
+  const { path } = walk;
   const first: WaitingDirectory = { names: [], path, state: statOrNull(path), above: null };
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
     const below: WaitingDirectory[] = [];
     try {
-      for await (const entries of readEntries(root, directory, turns)) {
+      for await (const entries of readEntries(walk, directory)) {
         yield entries.map(({ state: _, ...entry }) => ({ ...entry, path: [...names, entry.name] }));
         for (const { name, kind, state = null } of entries) {
           if (kind !== "directory") continue;
@@ -130,7 +143,7 @@ function isGone(error: unknown, path: string): boolean {
 interface NamedDirectory {
   /** Its path, without links. */
   readonly path: string;
-  readonly state: FileIdentity | null;
+  readonly state: FileIdentity & { readonly size: number | bigint } | null;
 }
 
 /** A directory that is yet to be read. */
@@ -161,29 +174,30 @@ function replaced(path: string): BodyError {
 
 /** Yields the entries of a directory, some at a time, each time after a check that it was not replaced. */
 async function* readEntries(
-  root: string,
+  { root, turns, isLocal = false }: Walk,
   named: NamedDirectory,
-  turns: Turns,
 ): AsyncGenerator<Found[], void, void> {
-  const { path } = named;
+  const { path, state } = named;
   const doubtful = new Set<string>();
   let names: string[] = [];
   const isTooDeep = path !== root &&
     path.slice(prefixOf(root).length).split("/").length >= MAX_DEPTH;
   const describeAll = () => {
-    checkPath(path);
-    const directory = { root, path, reserved: statOrNull(reservedPath(path)), doubtful, isTooDeep };
+    if (!isLocal) checkPath(path);
+    const reserved = isLocal ? null : statOrNull(reservedPath(path));
+    const directory = { root, path, reserved, doubtful, isTooDeep, isLocal };
     const entries: Found[] = [];
     for (const name of names) {
       const entry = describe(directory, name);
       if (entry !== null) entries.push(entry);
     }
     names = [];
-    checkPath(path);
+    if (!isLocal) checkPath(path);
     checkSame(named);
     return entries;
   };
-  for await (const { name } of Deno.readDir(path)) {
+  const isLarge = Number(state?.size) > LARGE_DIRECTORY_BYTES;
+  for await (const { name } of isLarge ? Deno.readDir(path) : Deno.readDirSync(path)) {
     names.push(name);
     if (names.length < AT_A_TIME) continue;
     yield describeAll();
@@ -199,7 +213,7 @@ function checkPath(path: string): void {
 }
 
 /** An entry, whether it is a link to a file, and of a directory what it is on the disk. */
-type Found = DirectoryEntry & Pick<ListedEntry, "link"> & { readonly state?: FileIdentity };
+type Found = DirectoryEntry & Pick<ListedEntry, "link"> & Partial<Pick<NamedDirectory, "state">>;
 
 /** A directory that is being read. */
 interface ReadDirectory {
@@ -212,12 +226,13 @@ interface ReadDirectory {
   readonly doubtful: Set<string>;
   /** Whether paths in it are too long to be asked for. */
   readonly isTooDeep: boolean;
+  readonly isLocal: boolean;
 }
 
 /** What has a name; `null` if nothing has, or nobody may know. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  if (isReservedName(name)) return null;
-  const { path, doubtful, isTooDeep } = directory;
+  const { path, doubtful, isTooDeep, isLocal } = directory;
+  if (isReservedName(name)) return isLocal ? other(name, "special") : null;
   if (isTooDeep) return other(name, "name");
   const isDoubtful = name.includes(NOT_UTF8);
   // Of equal-looking names only the first can be the real one.
@@ -230,20 +245,20 @@ function describe(directory: ReadDirectory, name: string): Found | null {
     if (code === "ENAMETOOLONG") return other(name, "name");
     // It was removed meanwhile, unless the real name has other bytes.
     if (code === "ENOENT" || code === "ENOTDIR") return isDoubtful ? other(name, "name") : null;
-    if (isAbsence(error) || code === "EPERM") return other(name, "unreadable");
+    if (isAbsence(error) || code === "EPERM" || code === "EIO") return other(name, "unreadable");
     throw error;
   }
 }
 
 function describeAt(
-  { root, reserved }: ReadDirectory,
+  { root, reserved, isLocal }: ReadDirectory,
   path: string,
   name: string,
 ): Found | null {
   const info = Deno.lstatSync(path);
   if (info.isSymlink) {
     // A link to a directory is not followed: two of them can lead to each other, and who follows the list would never end.
-    const target = fileOfLink(root, path);
+    const target = isLocal ? null : fileOfLink(root, path);
     return target === null
       ? other(name, "link", info)
       : { ...describeFile(name, target.path, target.info), link: true };
@@ -276,8 +291,7 @@ function fileOfLink(root: string, path: string): { path: string; info: Deno.File
 
 /** Opens a file or directory, and throws if that can't be done. */
 function checkReadable(path: string): void {
-  // O_NONBLOCK: a FIFO that has just replaced it would wait for somebody who writes.
-  closeSync(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW));
+  closeSync(openSync(path, READ_FLAGS));
 }
 
 function other(

@@ -6,7 +6,7 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { isAt, lockFile, newFileMode, writeAll } from "../disk/files.ts";
+import { isAt, lockFile, newFileMode } from "../disk/files.ts";
 import {
   giveNewName,
   ifPresent,
@@ -15,7 +15,7 @@ import {
   syncIfPossible,
 } from "../disk/names.ts";
 import { readPieces } from "./file_pieces.ts";
-import { isPartName, PART_SUFFIX } from "./reserved.ts";
+import { isPartName, PART_SUFFIX, statOrNull } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
@@ -168,9 +168,9 @@ export class PartFile implements AsyncDisposable {
     await this.#file.seek(offset, Deno.SeekMode.Start);
   }
 
-  /** Appends all of the bytes. */
-  async write(bytes: Uint8Array): Promise<void> {
-    await writeAll(bytes, (rest) => this.#file.write(rest));
+  /** Appends some of the bytes; returns how many. */
+  async write(bytes: Uint8Array): Promise<number> {
+    return await this.#file.write(bytes);
   }
 
   /** Sets its modification time. */
@@ -183,11 +183,8 @@ export class PartFile implements AsyncDisposable {
     await this.#file.sync();
   }
 
-  /** The same, and records how many bytes were synced. */
+  /** Records how many bytes were synced. */
   async noteSynced(record: PartRecord): Promise<void> {
-    // Opened again, so that pending writes through the other one don't have to wait.
-    using file = await Deno.open(this.#path, { read: true });
-    await file.syncData();
     await writeRecord(this.#path, record);
   }
 
@@ -196,8 +193,8 @@ export class PartFile implements AsyncDisposable {
    *
    * @param place Gives it its name instead.
    */
-  async complete(place?: (part: string) => void): Promise<void> {
-    if (place !== undefined) place(this.#path);
+  async complete(place?: (part: string) => Promise<void>): Promise<void> {
+    if (place !== undefined) await place(this.#path);
     else await this.#rename();
     const mayHaveRecord = this.#phase !== "temporary";
     this.#phase = "complete";
@@ -397,7 +394,7 @@ export function inUse(target: string): TransferError {
  * Replaces the error for a part that this user may not open or replace, by one that says whose it is: in a directory such as
  * /tmp only its owner can remove it. Other errors are returned unchanged.
  */
-export async function explainForeignPart(error: unknown, target: string): Promise<unknown> {
+export function explainForeignPart(error: unknown, target: string): unknown {
   const isDenied = error instanceof Deno.errors.PermissionDenied ||
     (error as { code?: unknown }).code === "EPERM";
   if (!isDenied) return error;
@@ -406,8 +403,8 @@ export async function explainForeignPart(error: unknown, target: string): Promis
   // Of several the one that the system names: the part may be ours, and its replacement somebody else's.
   const named = paths.filter((path) => (error as Error).message.includes(`'${path}'`));
   for (const path of [...named, ...paths]) {
-    const info = await Deno.lstat(path).catch(() => null);
-    if (info === null || info.uid === null) continue;
+    const info = statOrNull(path);
+    if (info === null) continue;
     return new Deno.errors.PermissionDenied(
       `file: ${target}: ${path}, which is left of another download, can't be replaced: it belongs to the ` +
         `user with the uid ${info.uid}, who can remove it; or choose another name or directory`,

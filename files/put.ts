@@ -12,6 +12,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { allowsWriting, makeValidators, wantsNew } from "./conditions.ts";
 import {
+  checkFileSystem,
   clearWay,
   deleteAt,
   findFile,
@@ -20,30 +21,13 @@ import {
   type Replaceable,
   syncDirectories,
 } from "./destination.ts";
-import { formatReprDigest } from "./digest.ts";
+import { formatReprDigest, SHA256_HEX } from "./digest.ts";
 import { parseTime } from "./entries.ts";
-import type { Target } from "./file_name.ts";
+import type { FileRequest } from "./file_request.ts";
 import { receive } from "./file_writer.ts";
 import { Refusal } from "./refusal.ts";
-import type { Report } from "./file_event.ts";
 import { setModified, Unfinished } from "./unfinished.ts";
 import type { UploadHeaders } from "./upload_headers.ts";
-
-/** A request that writes, and its context. */
-export interface WriteRequest {
-  readonly request: Request;
-  readonly session: Session | undefined;
-  /** The real path of the directory that is served. */
-  readonly root: string;
-  readonly target: Target;
-  /** The most bytes of a file. */
-  readonly maxBytes: number;
-  /** What may give way to the target. */
-  readonly replaceable: Replaceable;
-  readonly report: Report;
-}
-
-const SHA256 = /^[0-9a-f]{64}$/;
 
 /**
  * Reads the headers that say what may give way to the target of a PUT.
@@ -54,7 +38,7 @@ export function readReplaceable(headers: HeaderDict): Replaceable {
   const directory = headers["replace-directory"] ?? null;
   const file = headers["replace-file"] ?? null;
   const link = headers["replace-link"] ?? null;
-  if (directory !== null && (typeof directory !== "string" || !SHA256.test(directory))) {
+  if (directory !== null && (typeof directory !== "string" || !SHA256_HEX.test(directory))) {
     throw new Refusal(400, "a bad replace-directory");
   }
   if (link !== null && link !== "*") throw new Refusal(400, "a bad replace-link");
@@ -80,7 +64,7 @@ export function isWhole(
 }
 
 /** Writes a file in a single request. */
-export async function put(write: WriteRequest, headers: UploadHeaders): Promise<ResponseTuple> {
+export async function put(write: FileRequest, headers: UploadHeaders): Promise<ResponseTuple> {
   const { request, root, maxBytes } = write;
   const { digest, length } = headers;
   checkBeforeBody(write, length ?? bodyLength(request));
@@ -94,12 +78,12 @@ export async function put(write: WriteRequest, headers: UploadHeaders): Promise<
 }
 
 /** Reports whether a PUT creates a directory: its path has a trailing slash, and its body is empty. */
-export function isForDirectory({ request: { body }, target }: WriteRequest): boolean {
+export function isForDirectory({ request: { body }, target }: FileRequest): boolean {
   return target.isDirectory && (body === null || (!body.chunked && body.contentLength === 0));
 }
 
 /** Creates a directory, unless it exists. */
-export async function putDirectory(write: WriteRequest): Promise<ResponseTuple> {
+export async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, replaceable } = write;
   await checkAdmission(write.session);
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
@@ -121,18 +105,19 @@ function bodyLength({ body }: Request): number {
 }
 
 /** Refuses what can't be written, whatever the body. */
-export function checkDestination(write: WriteRequest, length: number): BigIntStats | null {
+export function checkDestination(write: FileRequest, length: number): BigIntStats | null {
   const { root, target, maxBytes, replaceable } = write;
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const { existing } = findFile(root, target.names, replaceable);
+  const destination = findFile(root, target.names, replaceable);
+  checkFileSystem(root, destination);
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
-  return existing;
+  return destination.existing;
 }
 
 /** Refuses an invalid request before its body is read. */
-export function checkBeforeBody(write: WriteRequest, length: number): void {
+export function checkBeforeBody(write: FileRequest, length: number): void {
   checkCondition(write.request.headers, checkDestination(write, length));
 }
 
@@ -146,7 +131,7 @@ export function checkDigest(hash: Hash | null, digest: string | null): void {
 
 /** Gives a complete file its name. */
 export async function finish(
-  write: WriteRequest,
+  write: FileRequest,
   { digest, modified }: UploadHeaders,
   file: Unfinished,
 ): Promise<ResponseTuple> {
@@ -170,7 +155,7 @@ export async function finish(
 }
 
 /** Deletes a file or an empty directory. */
-export async function remove(write: WriteRequest): Promise<ResponseTuple> {
+export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, report } = write;
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
   await checkAdmission(write.session);

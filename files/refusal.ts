@@ -53,9 +53,6 @@ export function notFound(): Refusal {
   return new Refusal(404, "nothing has this name");
 }
 
-/** Tells the log why a file, by its path, is refused or can't be read. */
-export type Warn = (refusal: Refusal, path: string) => void;
-
 /**
  * Creates the refusal of what the disk does not give, though it is there: a sector may be damaged.
  *
@@ -109,10 +106,4 @@ export function refusalOf(error: unknown): Refusal | null {
     ? STATUSES[code]
     : undefined;
   return status === undefined ? null : new Refusal(status, `${error}`, {}, { cause: error });
-}
-
-/** Converts a file system error unrelated to the request to a refusal; `null` for other errors. */
-export function overloadOf(error: unknown): Refusal | null {
-  const refusal = refusalOf(error);
-  return refusal?.status === 503 ? refusal : null;
 }

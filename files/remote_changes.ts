@@ -8,7 +8,7 @@
 import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
-import { checkDirectoryUri } from "./directory_uri.ts";
+import { checkDirectoryUri } from "./file_name.ts";
 import { Route } from "./route.ts";
 import { statusError } from "./transfer_error.ts";
 

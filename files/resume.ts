@@ -11,7 +11,9 @@ import type { ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { findFile } from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
-import { digestFile, hashBytes, type KnownDigests } from "./file_digest.ts";
+import { digestFile } from "./file_digest.ts";
+import { hashPieces, readPieces } from "./file_pieces.ts";
+import type { FileRequest } from "./file_request.ts";
 import { type FileState, isUnchanged } from "./file_state.ts";
 import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
@@ -32,18 +34,10 @@ import {
   checkDestination,
   checkDigest,
   finish,
-  type WriteRequest,
 } from "./put.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import { setModified, Unfinished } from "./unfinished.ts";
 import type { UploadHeaders } from "./upload_headers.ts";
-
-/** What a resumable upload needs besides what every request has. */
-export interface ResumableWrite extends WriteRequest {
-  /** Bytes that the parts of one authority may have. */
-  readonly maxPartBytes: number;
-  readonly digests: KnownDigests;
-}
 
 /** The headers of a request for a file that may have a part here: it has either a digest or a version. */
 interface WantedFile extends UploadHeaders {
@@ -61,7 +55,7 @@ function wantedFile(headers: UploadHeaders): WantedFile {
 
 /** Answers how much of a file is here. Creates nothing. */
 export async function answerOffset(
-  write: ResumableWrite,
+  write: FileRequest,
   headers: UploadHeaders,
 ): Promise<ResponseTuple> {
   const wanted = wantedFile(headers);
@@ -79,7 +73,7 @@ export async function answerOffset(
 
 /** Writes the rest of a file that has a part here, or all of it. */
 export async function putRest(
-  write: ResumableWrite,
+  write: FileRequest,
   headers: UploadHeaders,
 ): Promise<ResponseTuple> {
   const { request, root } = write;
@@ -123,7 +117,7 @@ function isRest(body: BodyIn, rest: number): boolean {
   return body === null ? rest === 0 : !body.chunked && body.contentLength === rest;
 }
 
-function nameOf({ root, session, target }: WriteRequest, wanted: WantedFile): PartName {
+function nameOf({ root, session, target }: FileRequest, wanted: WantedFile): PartName {
   const { length, digest, version } = wanted;
   return namePart(root, session, { names: target.names, length, digest, version });
 }
@@ -134,7 +128,7 @@ function offsetHeader(offset: number): { "upload-offset": string } {
 
 /** How much of a file is here: all, a part, or nothing. */
 async function offsetOf(
-  write: ResumableWrite,
+  write: FileRequest,
   wanted: WantedFile,
   part: PartName,
 ): Promise<number> {
@@ -156,7 +150,7 @@ interface FileHere {
 
 /** The file that has the name now, if it has the wanted length. */
 async function findHere(
-  { root, target, digests, session }: ResumableWrite,
+  { root, target, digests, session }: FileRequest,
   { length }: WantedFile,
 ): Promise<FileHere | null> {
   const file = await openBelow(root, target.names);
@@ -176,7 +170,7 @@ async function findHere(
 
 /** Answers an upload of a file that is already here; it gets the time in the request. */
 async function confirm(
-  write: ResumableWrite,
+  write: FileRequest,
   { digest, state }: FileHere,
   modified: Date | null,
 ): Promise<ResponseTuple> {
@@ -195,19 +189,20 @@ async function confirm(
 
 /** Appends the body to the part; returns the digest of the whole file, which is the one that was announced. */
 async function append(
-  { request }: WriteRequest,
+  { request }: FileRequest,
   { digest, offset, length }: WantedFile & { readonly offset: number },
   file: Unfinished,
   upload: { readonly isEnded: boolean },
 ): Promise<string> {
   const { handle, state } = file;
+  const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
   if (offset === 0) await handle.truncate(0);
   else if (Number(state.size) !== offset) {
     // Another process had it; the new part is empty.
-    throw new Refusal(409, "the part has changed", offsetHeader(0));
+    throw changed();
   }
   const hash = createHash("sha256");
-  await hashBytes(handle, offset, hash, () => {
+  await hashPieces(readPieces(handle, 0, offset, changed), hash, () => {
     if (upload.isEnded) throw new Refusal(409, "a newer request for the same part");
   });
   const told = await receive(request.body, { file, start: offset, limit: length, length, hash });
@@ -217,7 +212,7 @@ async function append(
 }
 
 /** Keeps the received part of a file, as far as there is room. */
-function keep({ root, maxPartBytes }: ResumableWrite, part: PartName, file: Unfinished): void {
+function keep({ root, maxPartBytes }: FileRequest, part: PartName, file: Unfinished): void {
   const { fd } = file.handle;
   // All in one turn: parts that are cut at the same time must not get the same room.
   const { size } = fstatSync(fd);

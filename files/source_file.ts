@@ -13,9 +13,6 @@ import { type FileState, isOverwritten, SETTLED_MILLISECONDS, versionOf } from "
 import { hashPieces, readPieces } from "./file_pieces.ts";
 import { changedWhileMoved } from "./transfer_error.ts";
 
-/** A file of at most this many bytes is read once, and hashed and sent from memory. */
-const SMALL_BYTES = 1048576;
-
 /**
  * A regular file, which must not change while it is open.
  *
@@ -37,7 +34,6 @@ export class SourceFile implements AsyncDisposable {
   readonly #settledAt: number;
   /** Whether the file had been unchanged for so long when it was opened that a further change would show. */
   readonly isSettled: boolean;
-  #content: Uint8Array | null = null;
   #sha256: string | null = null;
   // A file has one position: one pass over it at a time.
   #pass: Promise<void> = Promise.resolve();
@@ -73,11 +69,6 @@ export class SourceFile implements AsyncDisposable {
     }
   }
 
-  /** Whether it is read once, and hashed and sent from memory. */
-  get isSmall(): boolean {
-    return this.size <= SMALL_BYTES;
-  }
-
   /** The SHA-256 of the whole file as lower-case hexadecimal digits; `null` as long as it was not read. */
   get sha256(): string | null {
     return this.#sha256;
@@ -86,24 +77,21 @@ export class SourceFile implements AsyncDisposable {
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
     if (this.#sha256 !== null) return this.#sha256;
-    const hash = createHash("sha256");
-    if (this.isSmall) await this.#readSmall(hash);
-    else for await (const _ of this.#pieces(0, hash)) signal?.throwIfAborted();
+    for await (const _ of this.#pieces(0, createHash("sha256"))) signal?.throwIfAborted();
     return this.#sha256!;
   }
 
   /**
-   * Returns a body of the bytes from `offset` on; sending it fails if the file has changed.
+   * Returns a body of the bytes; sending it fails if the file has changed.
    *
    * @param sent Called after each piece with how many bytes it had.
    */
-  async body(offset: number, sent: (count: number) => void): Promise<BodyOut> {
-    if (this.isSmall) return (await this.#readSmall(null)).subarray(offset);
-    return new BodyIter(this.#sending(this.#pieces(offset, null), sent), this.size - offset);
+  body(sent: (count: number) => void): BodyOut {
+    return new BodyIter(this.#sending(this.#pieces(0, null), sent), this.size);
   }
 
   /**
-   * Returns the same bytes as a chunked body. They are hashed while they are sent; the last chunk has the SHA-256
+   * Returns the bytes from `offset` on as a chunked body. They are hashed while they are sent; the last chunk has the SHA-256
    * of the whole file as its extension `sha256`.
    *
    * @param prefix The hash of what is before the offset.
@@ -122,19 +110,9 @@ export class SourceFile implements AsyncDisposable {
     const hash = createHash("sha256");
     if (offset === 0) return hash;
     const changed = () => changedWhileMoved(this.#path);
-    await hashPieces(readPieces(this.#file, 0, offset, changed), hash, signal);
+    const check = () => signal?.throwIfAborted();
+    await hashPieces(readPieces(this.#file, 0, offset, changed), hash, check);
     return hash;
-  }
-
-  async #readSmall(hash: Hash | null): Promise<Uint8Array> {
-    if (this.#content !== null) return this.#content;
-    const content = new Uint8Array(this.size);
-    let length = 0;
-    for await (const piece of this.#pieces(0, hash)) {
-      content.set(piece, length);
-      length += piece.length;
-    }
-    return this.#content = content;
   }
 
   async *#sending(

@@ -9,7 +9,8 @@
 import { fold } from "../disk/names.ts";
 import { checkBoolean } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import type { DirectoryEntry, TreeEntry } from "./entries.ts";
+import type { Replaceable } from "./destination.ts";
+import { digestTree, type DirectoryEntry, type TreeEntry } from "./entries.ts";
 import type { TransferResult } from "./options.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -215,6 +216,20 @@ export type Obstacle =
   | { readonly kind: "file"; readonly node: TreeNode }
   /** With everything in it, innermost first, and itself. */
   | { readonly kind: "directory"; readonly node: TreeNode; readonly nodes: readonly TreeNode[] };
+
+/** What may give way at the target: exactly what was seen there. */
+export function replaceableFor(obstacle: Obstacle | null): Replaceable {
+  const { node = null } = obstacle?.kind === "file" ? obstacle : {};
+  const file = node && { size: node.size, modified: new Date(node.modified) };
+  if (obstacle?.kind !== "directory") {
+    return { directory: null, file, link: obstacle?.kind === "link" };
+  }
+  const depth = obstacle.node.path.length;
+  const entries = obstacle.nodes.filter((each) => each !== obstacle.node).map(({ entry }) => {
+    return { ...entry, path: entry.path.slice(depth) };
+  });
+  return { directory: digestTree(entries), file, link: false };
+}
 
 /** A file that is to be copied. */
 export interface Copy {

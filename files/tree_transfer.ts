@@ -19,6 +19,7 @@ import {
 } from "../base/checks.ts";
 import { ProtocolError, TlsError } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
+import { isRealFile } from "../disk/names.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { isTransient } from "../net/retry.ts";
 import {
@@ -33,10 +34,10 @@ import {
 } from "./bundle.ts";
 import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
-import { isRealFile } from "./local_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { askDigest } from "./remote_digest.ts";
 import { Route } from "./route.ts";
+import { SourceFile } from "./source_file.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import {
   type Blocked,
@@ -258,17 +259,19 @@ export class Lanes implements Disposable {
 }
 
 /**
- * Requests a bundle, and yields its records as they arrive.
+ * Requests a bundle, and yields its records as they arrive, each with what it is about.
  *
  * @param task What is done, for the error of a refusal.
+ * @param items What the records are about, in their order; it may grow as long as the request is sent.
  */
-export async function* requestBundle<R>(
+export async function* requestBundle<R, T>(
   route: Route,
   uri: string,
   body: BodyOut,
   format: BundleFormat<R>,
   task: "get" | "put",
-): AsyncGenerator<ReceivedRecord<R>, void, void> {
+  items: readonly T[],
+): AsyncGenerator<ReceivedRecord<R> & { readonly item: T }, void, void> {
   const response = await route.request("POST", uri, {}, body);
   const { status, headers } = response;
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
@@ -278,18 +281,22 @@ export async function* requestBundle<R>(
     throw unexpectedResponse("POST", uri, problem);
   }
   const parser = new BundleParser(format);
+  let count = 0;
   try {
-    for await (const piece of response.body.readable) yield* parser.push(piece);
+    for await (const piece of response.body.readable) {
+      for (const { record, content } of parser.push(piece)) {
+        if (count === items.length) throw new BundleError("it has more than was requested");
+        yield { record, content, item: items[count++]! };
+      }
+    }
     parser.end();
+    if (count < items.length) throw new BundleError("it does not have all that was requested");
   } catch (error) {
     if (!(error instanceof BundleError)) throw error;
     const problem = `the response is not a bundle: ${error.message}`;
     throw unexpectedResponse("POST", uri, problem, { cause: error });
   }
 }
-
-/** Bytes of a local file that are hashed at a time. */
-const PIECE_BYTES = 524288;
 
 /**
  * Compares the contents of files here and at the other end.
@@ -320,11 +327,10 @@ export async function compareContents(
   }
   const same: boolean[] = [];
   const body = formatPaths(copies.map(({ node }) => node.path));
-  const records = requestBundle(route, `${uri}?bundle=digest`, body, DIGEST_ANSWER, "get");
-  for await (const { record } of records) {
-    const copy = copies[same.length];
-    if (copy === undefined) break;
-    const ours = record.status === 200 ? await digestHere(pathOf(copy.node), signal) : null;
+  const path = `${uri}?bundle=digest`;
+  const records = requestBundle(route, path, body, DIGEST_ANSWER, "get", copies);
+  for await (const { record, item } of records) {
+    const ours = record.status === 200 ? await digestHere(pathOf(item.node), signal) : null;
     same.push(ours !== null && "sha256" in record && record.sha256 === ours);
   }
   return same;
@@ -332,18 +338,13 @@ export async function compareContents(
 
 /** The SHA-256 of a file of this device; `null` if it can't be read. */
 async function digestHere(path: string, signal: AbortSignal): Promise<string | null> {
-  const hash = createHash("sha256");
   try {
     if (!isRealFile(path)) return null;
-    const info = Deno.lstatSync(path);
-    if (info.size < BUNDLED_BELOW_BYTES) return hash.update(Deno.readFileSync(path)).digest("hex");
-    using file = await Deno.open(path);
-    const buffer = new Uint8Array(PIECE_BYTES);
-    for (let count; (count = await file.read(buffer)) !== null;) {
-      signal.throwIfAborted();
-      hash.update(buffer.subarray(0, count));
+    if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) {
+      return createHash("sha256").update(Deno.readFileSync(path)).digest("hex");
     }
-    return hash.digest("hex");
+    await using file = await SourceFile.open(path);
+    return await file.hash(signal);
   } catch {
     signal.throwIfAborted();
     return null;

@@ -47,6 +47,11 @@ export class Unfinished implements AsyncDisposable {
     return this.state.mode & MODE_BITS;
   }
 
+  /** Writes some of the bytes at a position; returns how many. */
+  async write(bytes: Uint8Array, position: number): Promise<number> {
+    return (await this.handle.write(bytes, 0, bytes.length, position)).bytesWritten;
+  }
+
   /** Creates an empty file that is removed on dispose, unless it was given a name. */
   static async create(root: string): Promise<Unfinished> {
     makeReserved(root);

@@ -24,6 +24,9 @@ import { SourceFile } from "./source_file.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { isTransient } from "../net/retry.ts";
 
+/** To hash so many bytes takes some milliseconds. */
+const SOON_HASHED_BYTES = 1048576;
+
 /**
  * Uploads a file to a `FilesApp` with `write: true`: one attempt, which resumes what an earlier one has
  * sent. After any error, call it again to resume.
@@ -132,23 +135,12 @@ class Upload {
   }
 
   async run(): Promise<TransferResult> {
-    const { verify, resume } = this.#settings;
-    if (!verify) return await this.#send(0, (meter) => this.#putPlain(meter, {}));
-    if (!this.#source.isSmall) return await this.#runHashed();
-    const sha256 = await this.#source.hash(this.#settings.signal);
-    const named = { "repr-digest": formatReprDigest(sha256) };
-    if (!resume) return await this.#send(0, (meter) => this.#putPlain(meter, named));
-    const { offset } = await this.#ask(named);
-    return await this.#send(
-      offset,
-      (meter) => this.#putPlain(meter, this.#announced(named, meter)),
-    );
-  }
-
-  /** Uploads a large file, which is hashed while it is sent. */
-  async #runHashed(): Promise<TransferResult> {
-    const { resume, signal } = this.#settings;
+    const { verify, resume, signal } = this.#settings;
     const source = this.#source;
+    if (!verify) {
+      const body = (meter: ProgressMeter) => source.body((count) => meter.add(count));
+      return await this.#send(0, (meter) => this.#put({}, body(meter)));
+    }
     // Of a file that was just changed another version could have the same name.
     const isResumable = resume && source.isSettled;
     const named = { "upload-version": source.version };
@@ -156,14 +148,14 @@ class Upload {
     if (resume) {
       const asked = await this.#ask({ ...named, "want-repr-digest": WANT_SHA256 });
       if (asked.sha256 !== null) {
-        this.#route.release();
+        this.#releaseFor(source.size);
         const sha256 = await source.hash(signal);
         if (sha256 === asked.sha256) return await this.#confirm(sha256);
       }
       if (isResumable) offset = asked.offset;
     }
     return await this.#send(offset, async (meter) => {
-      if (meter.resumedFrom > 0) this.#route.release();
+      this.#releaseFor(meter.resumedFrom);
       const prefix = await source.hashTo(meter.resumedFrom, signal);
       const headers = isResumable
         ? this.#announced(named, meter)
@@ -171,6 +163,11 @@ class Upload {
       const body = source.hashedBody(meter.resumedFrom, prefix, (count) => meter.add(count));
       return await this.#put(headers, body);
     });
+  }
+
+  /** Closes the connection if that many bytes are hashed first: it may take longer than a server waits. */
+  #releaseFor(bytes: number): void {
+    if (bytes > SOON_HASHED_BYTES) this.#route.release();
   }
 
   /** Makes sure that an identical file, which is there already, has the time that was wanted. */
@@ -232,11 +229,6 @@ class Upload {
       "upload-offset": `${meter.resumedFrom}`,
       "upload-length": `${meter.total}`,
     };
-  }
-
-  async #putPlain(meter: ProgressMeter, headers: HeaderDict): Promise<Response> {
-    const body = await this.#source.body(meter.resumedFrom, (count) => meter.add(count));
-    return await this.#put(headers, body);
   }
 
   #put(headers: HeaderDict, body: BodyOut): Promise<Response> {

@@ -7,6 +7,7 @@
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { parseReprDigest } from "./digest.ts";
+import { parseTime } from "./entries.ts";
 import { Refusal } from "./refusal.ts";
 
 /** The headers that this app supports with PUT, and with a HEAD that requests the upload offset. */
@@ -23,9 +24,6 @@ export interface UploadHeaders {
   readonly version: string | null;
 }
 
-/** ISO 8601 as `Date.prototype.toISOString` writes it; milliseconds may be omitted. */
-const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{3})?Z$/;
-
 /** It is compared with that of an earlier request, and means nothing else here. */
 const VERSION = /^[0-9a-f]{1,64}$/;
 
@@ -37,7 +35,7 @@ const VERSION = /^[0-9a-f]{1,64}$/;
 export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
   return {
     digest: read(headers, "repr-digest", parseReprDigest),
-    modified: read(headers, "upload-modified", parseTime),
+    modified: read(headers, "upload-modified", parseModified),
     offset: read(headers, "upload-offset", parseCount),
     length: read(headers, "upload-length", parseCount),
     version: read(headers, "upload-version", parseVersion),
@@ -65,12 +63,9 @@ function parseVersion(value: string): string {
   return value;
 }
 
-function parseTime(value: string): Date {
-  const [, seconds, milliseconds = ".000"] = TIME.exec(value) ?? [];
-  const date = new Date(value);
-  // `Date` treats the 31st of a shorter month as a day of the next.
-  if (Number.isNaN(date.getTime()) || date.toISOString() !== `${seconds}${milliseconds}Z`) {
-    throw new RangeError("must be a time of ISO 8601 in UTC");
-  }
+/** ISO 8601 in the form of `toISOString`; milliseconds may be omitted. */
+function parseModified(value: string): Date {
+  const date = parseTime(value) ?? parseTime(value.replace(/Z$/, ".000Z"));
+  if (date === null) throw new RangeError("must be a time of ISO 8601 in UTC");
   return date;
 }

@@ -5,33 +5,33 @@
  */
 
 import { createHash } from "node:crypto";
-import { closeSync, constants, fstatSync, lstatSync, openSync, type Stats } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
+import { ifPresent, isRealFile } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Client, Connection } from "../client.ts";
-import { BUNDLE_END, BUNDLED_BELOW_BYTES, formatRecord, PUT_ANSWER } from "./bundle.ts";
-import { digestTree } from "./entries.ts";
+import {
+  BUNDLE_END,
+  BundleBuffer,
+  BUNDLED_BELOW_BYTES,
+  formatRecord,
+  PUT_ANSWER,
+} from "./bundle.ts";
 import { fileUri } from "./file_name.ts";
-import { readWhole } from "./file_pieces.ts";
-import { readRemoteNames, readRemoteTree } from "./list_tree.ts";
-import { isRealFile, readLocalTree, realPathOf } from "./local_tree.ts";
+import { readSmall } from "./file_pieces.ts";
+import { readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
 import type { Route } from "./route.ts";
-import {
-  changedWhileMoved,
-  statusError,
-  TransferError,
-  unexpectedResponse,
-} from "./transfer_error.ts";
+import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import {
   type Copy,
   existsAlready,
   type Obstacle,
+  replaceableFor,
   TreeNode,
   type TreeOptions,
   type TreeResult,
@@ -107,9 +107,6 @@ export async function uploadTree(
   });
 }
 
-/** About how many bytes are sent in a chunk. */
-const CHUNK_BYTES = 262144;
-
 const encoder = new TextEncoder();
 
 /** A small file in a request. */
@@ -137,7 +134,7 @@ class Upload implements Direction {
   }
 
   async readSource(): Promise<TreeNode> {
-    const root = realPathOf(this.#dir);
+    const root = await ifPresent(Deno.realPath(this.#dir));
     if (root === null) {
       throw new Deno.errors.NotFound(
         `dir: there is no directory ${quote(this.#dir)}; is its disk mounted?`,
@@ -217,15 +214,10 @@ class Upload implements Direction {
     const existing: Sent[] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, done));
     const uri = `${this.#uri}?bundle=put`;
-    let count = 0;
-    for await (const { record } of requestBundle(route, uri, body, PUT_ANSWER, "put")) {
-      const file = sent[count++];
-      if (file === undefined) throw unexpectedResponse("POST", uri, "the response is too long");
-      if (record.status === 412 && !this.#settings.replace) existing.push(file);
-      else done(file.copy, this.#outcomeOf(file, record.status));
-    }
-    if (count < sent.length) {
-      throw unexpectedResponse("POST", uri, "the response does not name all files");
+    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
+    for await (const { record: { status }, item } of records) {
+      if (status === 412 && !this.#settings.replace) existing.push(item);
+      else done(item.copy, this.#outcomeOf(item, status));
     }
     if (existing.length === 0) return;
     // What an earlier request put there, before its connection broke off, is the same.
@@ -241,63 +233,42 @@ class Upload implements Direction {
     sent: Sent[],
     done: (copy: Copy, outcome: Outcome) => void,
   ): AsyncGenerator<Chunk, void, void> {
-    let pieces: Uint8Array[] = [];
-    let bytes = 0;
+    const buffer = new BundleBuffer();
+    const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
     for (const copy of copies) {
-      await this.#pause();
-      const { node } = copy;
-      const read = this.#read(node) ?? this.#read(node);
-      if (read === null) {
-        done(copy, { again: changedWhileMoved(this.#pathOf(node)) });
-        continue;
-      }
-      if (!("content" in read)) {
+      if (this.#turns.isOver) await this.#turns.next(this.#root);
+      this.#settings.signal.throwIfAborted();
+      const read = this.#read(copy.node, content);
+      if (!("modified" in read)) {
         done(copy, read);
         continue;
       }
-      const { content, modified } = read;
-      const sha256 = createHash("sha256").update(content).digest("hex");
-      const line = formatRecord({
-        path: node.path,
-        size: content.length,
-        modified,
-        sha256,
-        ...(this.#settings.replace ? {} : { "if-none-match": "*" as const }),
-      });
-      sent.push({ copy, bytes: content.length, sha256: this.#settings.verify ? sha256 : null });
-      const header = encoder.encode(line);
-      pieces.push(header, content);
-      bytes += header.length + content.length;
-      if (bytes < CHUNK_BYTES) continue;
-      yield [null, joined(pieces, bytes)];
-      pieces = [];
-      bytes = 0;
+      const bytes = content.subarray(0, read.size);
+      const sha256 = createHash("sha256").update(bytes).digest("hex");
+      const condition = this.#settings.replace ? {} : { "if-none-match": "*" as const };
+      buffer.add({ path: copy.node.path, ...read, sha256, ...condition }, bytes);
+      sent.push({ copy, bytes: read.size, sha256: this.#settings.verify ? sha256 : null });
+      if (buffer.isFull) yield [null, buffer.take(false)];
     }
-    const end = encoder.encode(BUNDLE_END);
-    yield [null, joined([...pieces, end], bytes + end.length)];
+    yield [null, buffer.take(true)];
     yield [null, EMPTY];
   }
 
-  /** Reads a small file; `null` if it changes meanwhile. */
-  #read(node: TreeNode): { content: Uint8Array; modified: Date } | Outcome | null {
+  /** Reads a small file; twice if it changes meanwhile. */
+  #read(node: TreeNode, content: Uint8Array): { size: number; modified: Date } | Outcome {
     const path = this.#pathOf(node);
     try {
-      // A link, or what opening would wait for.
-      const seen = lstatSync(path);
-      if (!seen.isFile()) return { error: this.#replaced(node) };
-      const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
-      try {
-        const before = fstatSync(file);
-        if (before.ino !== seen.ino || before.dev !== seen.dev) return null;
-        if (before.size >= BUNDLED_BELOW_BYTES) return { alone: true };
-        const content = new Uint8Array(before.size);
-        if (!readWhole(file, content, before.ctimeMs)) return null;
-        if (!isSameVersion(before, fstatSync(file))) return null;
+      for (let attempt = 0; attempt < 2; attempt++) {
+        // A link, or what opening would wait for.
+        const seen = Deno.lstatSync(path);
+        if (!seen.isFile) return { error: this.#replaced(node) };
+        if (seen.size > content.length) return { alone: true };
+        const state = readSmall(path, seen, content);
+        if (state === null) continue;
         if (!isRealFile(path)) return { error: this.#replaced(node) };
-        return { content, modified: new Date(Math.floor(before.mtimeMs)) };
-      } finally {
-        closeSync(file);
+        return { size: Number(state.size), modified: new Date(Number(state.mtimeMs)) };
       }
+      return { again: changedWhileMoved(path) };
     } catch (error) {
       return { error };
     }
@@ -362,9 +333,8 @@ class Upload implements Direction {
     const body = encoder.encode(lines.join("") + BUNDLE_END);
     const errors: unknown[] = [];
     const uri = `${this.#uri}?bundle=put`;
-    for await (const { record: { status } } of requestBundle(route, uri, body, PUT_ANSWER, "put")) {
-      const node = nodes[errors.length];
-      if (node === undefined) throw unexpectedResponse("POST", uri, "the response is too long");
+    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", nodes);
+    for await (const { record: { status }, item: node } of records) {
       const isMade = status === 201 || status === 204;
       const error = statusError("PUT", this.#uriOf(node, true), { status, reason: "" }, "make");
       if (status === 507) throw error;
@@ -393,40 +363,12 @@ class Upload implements Direction {
   finish(): Promise<void> {
     return Promise.resolve();
   }
-
-  async #pause(): Promise<void> {
-    if (!this.#turns.isOver) return;
-    await this.#turns.next(this.#root);
-    this.#settings.signal.throwIfAborted();
-  }
-}
-
-function isSameVersion(one: Stats, other: Stats): boolean {
-  return one.size === other.size && one.mtimeMs === other.mtimeMs && one.ctimeMs === other.ctimeMs;
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
 
 /** The header that names what may be replaced, as it was seen. */
 function replacing(obstacle: Obstacle | null): HeaderDict {
-  if (obstacle === null) return {};
-  if (obstacle.kind === "link") return { "replace-link": "*" };
-  const { node } = obstacle;
-  if (obstacle.kind === "file") {
-    return { "replace-file": `${node.size},${new Date(node.modified).toISOString()}` };
-  }
-  const depth = node.path.length;
-  const entries = obstacle.nodes.filter((each) => each !== node).map((each) => {
-    const { entry } = each;
-    return { ...entry, path: entry.path.slice(depth) };
-  });
-  return { "replace-directory": digestTree(entries) };
+  const { directory, file, link } = replaceableFor(obstacle);
+  if (link) return { "replace-link": "*" };
+  if (file !== null) return { "replace-file": `${file.size},${file.modified.toISOString()}` };
+  return directory === null ? {} : { "replace-directory": directory };
 }

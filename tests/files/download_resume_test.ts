@@ -1,7 +1,7 @@
 /** download: the part of a file, its record, and what is resumed. */
 import { download, TransferError, type TransferOptions } from "@degu/degu/files";
 import { isAt } from "@degu/internal/disk/files.ts";
-import { SyncedCount } from "@degu/internal/files/download.ts";
+import { EarlySync } from "@degu/internal/disk/files.ts";
 import {
   createFile,
   explainFullDisk,
@@ -540,29 +540,29 @@ Deno.test("content that is not a record of this format is ignored", async () => 
   if (await makeFifo(`${part}.json`)) assertEquals(await readRecord(part), null);
 });
 
-const INTERVAL = 268_435_456;
+const INTERVAL = 67_108_864;
 
-Deno.test("every 256 MiB the record of a part notes how much was synced to the disk", async () => {
+Deno.test("every 64 MiB the record of a part notes how much was synced to the disk", async () => {
   await using dir = await tempDir();
   await using part = await PartFile.open(`${dir.path}/f`, true);
   const noted = async () => (await readRecord(`${dir.path}/.f.degu-part`))?.synced;
   const record = { peer: "p", uri: "/f", etag: '"e"', total: 2 ** 40, sha256: null, synced: 0 };
   await part.begin(record);
-  const count = new SyncedCount(part, record, 1000);
-  count.add(INTERVAL - 1);
-  await count.settle();
+  const sync = new EarlySync(part.path, (bytes) => part.noteSynced({ ...record, synced: bytes }));
+  sync.add(INTERVAL - 1);
+  await sync.settle();
   assertEquals(await noted(), 0);
-  count.add(1);
+  sync.add(1);
   // One at a time.
-  count.add(INTERVAL);
-  await count.settle();
-  assertEquals(await noted(), 1000 + INTERVAL);
-  count.add(5);
-  await count.settle();
-  assertEquals(await noted(), 1000 + 2 * INTERVAL + 5);
-  count.add(7);
-  await count.noteAll();
-  assertEquals(await noted(), 1000 + 2 * INTERVAL + 12);
+  sync.add(INTERVAL);
+  await sync.settle();
+  assertEquals(await noted(), INTERVAL);
+  sync.add(5);
+  await sync.settle();
+  assertEquals(await noted(), 2 * INTERVAL + 5);
+  sync.add(7);
+  await sync.finish();
+  assertEquals(await noted(), 2 * INTERVAL + 12);
 });
 
 Deno.test("a new file is created only if there is none", async () => {

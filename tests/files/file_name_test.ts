@@ -3,8 +3,13 @@ import { Client, Server } from "@degu/degu";
 import { downloadTree, FilesApp, listTree, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { PATH } from "@degu/internal/base/wire/tables.ts";
-import { checkDirectoryUri } from "@degu/internal/files/directory_uri.ts";
-import { escapeName, fileUri, readTarget, unescapeName } from "@degu/internal/files/file_name.ts";
+import {
+  checkDirectoryUri,
+  escapeName,
+  fileUri,
+  readTarget,
+  unescapeName,
+} from "@degu/internal/files/file_name.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   isPartName,

@@ -6,7 +6,7 @@ import { Turns } from "@degu/internal/disk/turns.ts";
 import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
-import { readLocalTree } from "@degu/internal/files/local_tree.ts";
+import { readLocalTree } from "@degu/internal/files/list_tree.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
@@ -396,7 +396,7 @@ type List = (root: string, meanwhile: () => void) => Promise<string[]>;
 const lists: readonly [name: string, list: List][] = [
   ["of a server", async (root, meanwhile) => {
     const paths: string[] = [];
-    for await (const entries of readTree(dirname(root), root, new Turns())) {
+    for await (const entries of readTree({ root: dirname(root), path: root, turns: new Turns() })) {
       for (const { path } of entries) paths.push(path.join("/"));
       if (entries.some(({ name }) => name === "top")) meanwhile();
     }

@@ -4,7 +4,7 @@ import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
-import { receive } from "@degu/internal/files/file_writer.ts";
+import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
 import { findRoom, makeRoom } from "@degu/internal/files/parts.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { makeReserved, RESERVED, reservedPath } from "@degu/internal/files/reserved.ts";
@@ -27,7 +27,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
 import { lstatSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 
 // Parts of uploads: their owners, their number, and their lifetime.
 
@@ -497,7 +497,9 @@ async function openEmpty() {
   const handle = await open(`${dir.path}/file`, "w+");
   return {
     path: `${dir.path}/file`,
-    handle,
+    write: async (bytes: Uint8Array, position: number) => {
+      return (await handle.write(bytes, 0, bytes.length, position)).bytesWritten;
+    },
     content: () => Deno.readFile(`${dir.path}/file`),
     [Symbol.asyncDispose]: async () => {
       await handle.close();
@@ -506,7 +508,7 @@ async function openEmpty() {
   };
 }
 
-const noLimit = (file: { path: string; handle: FileHandle }) => ({
+const noLimit = (file: Destined["file"]) => ({
   file,
   start: 0,
   limit: Infinity,
@@ -557,4 +559,19 @@ Deno.test("what was received before a body failed is in the file", async () => {
   const written = await file.content();
   assertEquals(written.length, 1_300_000);
   assertEquals(written.every((byte, i) => byte === content[i]), true);
+});
+
+Deno.test("a failed write ends the body", async () => {
+  const failure = new Error("full");
+  const file = { path: "/none", write: () => Promise.reject(failure) };
+  const small = new Body(new Blob([pattern(100)]).stream(), 100);
+  assertEquals(await receive(small, noLimit(file)).catch((error) => error), failure);
+  let cancelled: unknown = null;
+  const stream = new ReadableStream({
+    pull: (controller) => controller.enqueue(new Uint8Array(65536)),
+    cancel: (reason) => void (cancelled = reason),
+  });
+  const large = new Body(stream, 10_000_000);
+  assertEquals(await receive(large, noLimit(file)).catch((error) => error), failure);
+  assertEquals(cancelled, failure);
 });

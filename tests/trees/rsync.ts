@@ -47,11 +47,13 @@ export const NAMED: readonly Named[] = [
       result.deletionsKept !== null && ours !== null && theirs === null,
   },
   {
-    name: "a link at the server to a file inside of its root is that file",
-    explains: ({ path }, { download, source, root }) => {
-      const raw = at(source, path);
-      return download && raw?.kind === "link" && raw.real?.startsWith(`${root}/`) === true;
-    },
+    name:
+      "a link at the server to a file inside of its root is that file, in place of a directory, too",
+    explains: ({ path }, { download, source, root }) =>
+      path.some((_, index) => {
+        const raw = at(source, path.slice(0, index + 1));
+        return download && raw?.kind === "link" && raw.real?.startsWith(`${root}/`) === true;
+      }),
   },
   {
     name: "links, special files and what can't be read stay at the target, and what they lie in",

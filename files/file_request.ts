@@ -1,0 +1,60 @@
+/**
+ * A request for files, and what has to be known to carry it out.
+ *
+ * @module
+ */
+
+import type { Request } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
+import type { Replaceable } from "./destination.ts";
+import type { KnownDigests } from "./file_digest.ts";
+import type { Target } from "./file_name.ts";
+import type { Refusal } from "./refusal.ts";
+
+/** A file that was sent to a peer, written by one, or removed by one. */
+export interface FileEvent {
+  /** Whose request it was; `undefined` if the app was called without a session. */
+  readonly session: Session | undefined;
+  /** `"get"` for a file that was sent, `"put"` for one that was written, `"delete"` for one that was removed. */
+  readonly action: "get" | "put" | "delete";
+  /** The names from the app's directory to the file. */
+  readonly path: readonly string[];
+  /** Bytes that were sent, or that the written file has; 0 for a removed one. */
+  readonly bytes: number;
+  /** False if the peer left, or the file changed, before all that was requested had been sent. */
+  readonly complete: boolean;
+  /** The status of the response, or of the file's record in a bundle. */
+  readonly status: number;
+}
+
+/** What all requests of an app share. */
+export interface FilesSettings {
+  /** The real path of the directory that is served. */
+  readonly root: string;
+  /** Whether directories are listed. */
+  readonly list: boolean;
+  /** The most bytes of a written file. */
+  readonly maxBytes: number;
+  /** Bytes that the parts of one authority may have. */
+  readonly maxPartBytes: number;
+  readonly digests: KnownDigests;
+}
+
+/** A request, and its context. */
+export interface FileRequest extends FilesSettings {
+  readonly request: Request;
+  readonly session: Session | undefined;
+  readonly target: Target;
+  /** What may give way to the target. */
+  readonly replaceable: Replaceable;
+  /** Reports a file to the program. Never throws. */
+  readonly report: (
+    action: FileEvent["action"],
+    path: readonly string[],
+    bytes: number,
+    complete: boolean,
+    status: number,
+  ) => void;
+  /** Tells the log why a file, by its path, is refused or can't be read. */
+  readonly warn: (refusal: Refusal, path: string) => void;
+}

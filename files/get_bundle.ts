@@ -1,0 +1,292 @@
+/**
+ * Requests for bundles: many small files at once, each with the promises of a single one.
+ *
+ * Small files are read with synchronous operations, in turns: an asynchronous operation costs several times
+ * as much, and whatever is checked holds until the end of the turn.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { type BigIntStats, fstatSync } from "node:fs";
+import { ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { EMPTY } from "../base/bytes.ts";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
+import { Turns } from "../disk/turns.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
+import {
+  type AbsentStatus,
+  BUNDLE_TYPE,
+  BundleBuffer,
+  BUNDLED_BELOW_BYTES,
+  MAX_PATHS_BYTES,
+  parsePaths,
+} from "./bundle.ts";
+import { isName, MAX_DEPTH } from "./file_name.ts";
+import { readOpen, readSmall } from "./file_pieces.ts";
+import type { FileRequest } from "./file_request.ts";
+import { isSameFile } from "./file_state.ts";
+import { isServed, openBelow } from "./open_file.ts";
+import { Refusal, unreadable } from "./refusal.ts";
+import { isReservedName, prefixOf } from "./reserved.ts";
+
+/** How often a file is read that changes meanwhile. */
+const ATTEMPTS = 3;
+
+/** Answers with the files that a request names, or only with their digests. */
+export async function getBundle(
+  bundle: FileRequest,
+  hasContent: boolean,
+): Promise<ResponseTuple> {
+  const paths: (readonly string[])[] = [];
+  const turns = new Turns();
+  for (const path of parsePaths(await readPaths(bundle.request))) {
+    paths.push(path);
+    if (turns.isOver) await turns.next(bundle.root);
+  }
+  const body = new ChunkedBodyIter(foundChunks(bundle, paths, hasContent));
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
+}
+
+async function readPaths({ body }: Request): Promise<Uint8Array> {
+  const tooMuch = () => new Refusal(413, `more than ${MAX_PATHS_BYTES} bytes of paths`);
+  if (body === null) return EMPTY;
+  if (!body.chunked) {
+    if (body.contentLength > MAX_PATHS_BYTES) throw tooMuch();
+    return await body.read();
+  }
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const [, data] of body) {
+    length += data.length;
+    if (length > MAX_PATHS_BYTES) throw tooMuch();
+    pieces.push(data);
+  }
+  return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+}
+
+async function* foundChunks(
+  bundle: FileRequest,
+  paths: readonly (readonly string[])[],
+  hasContent: boolean,
+): AsyncGenerator<Chunk, void, void> {
+  const reader = new BundleReader(bundle, paths, hasContent);
+  for (let isOver = false; !isOver;) {
+    isOver = await reader.fill();
+    const sizes = reader.takeSizes();
+    let isSent = false;
+    try {
+      yield [null, reader.buffer.take(isOver)];
+      isSent = true;
+    } finally {
+      if (hasContent) {
+        for (const { path, size } of sizes) bundle.report("get", path, size, isSent, 200);
+      }
+    }
+  }
+  yield [null, EMPTY];
+}
+
+/** A file that was read in this turn, by its path, so that it can be looked at again. */
+interface JustRead {
+  readonly path: string;
+  readonly state: BigIntStats;
+}
+
+/** Reads files into a buffer, those of one directory together. */
+class BundleReader {
+  /** The records that were read. */
+  readonly buffer = new BundleBuffer();
+  readonly #request: FileRequest;
+  /** The names of the directory where the paths begin. */
+  readonly #names: readonly string[];
+  readonly #paths: readonly (readonly string[])[];
+  readonly #hasContent: boolean;
+  readonly #turns = new Turns();
+  /** The position of the next path. */
+  #next = 0;
+  #sizes: { path: readonly string[]; size: number }[] = [];
+  readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
+
+  constructor(request: FileRequest, paths: readonly (readonly string[])[], hasContent: boolean) {
+    this.#request = request;
+    this.#names = request.target.names;
+    this.#paths = paths;
+    this.#hasContent = hasContent;
+  }
+
+  /** Reads until the buffer is full, or all files have been read: then it returns true. */
+  async fill(): Promise<boolean> {
+    while (this.#next < this.#paths.length && !this.buffer.isFull) {
+      if (this.#turns.isOver) await this.#turns.next(this.#request.root);
+      if (!this.#readGroup()) await this.#readAlone();
+    }
+    return this.#next === this.#paths.length;
+  }
+
+  /** The files that were read since the last call. */
+  takeSizes(): readonly { path: readonly string[]; size: number }[] {
+    const sizes = this.#sizes;
+    this.#sizes = [];
+    return sizes;
+  }
+
+  /**
+   * Reads the next files that are in one directory, in one turn. The directory must be the same place before and after
+   * all of them were read, and each path must still lead to the file that was read; only then anything is kept.
+   *
+   * @returns False if nothing was read: links are on the way, or somebody is exchanging something.
+   */
+  #readGroup(): boolean {
+    const [first, length, count] = [this.#next, this.buffer.length, this.#sizes.length];
+    const parent = this.#paths[first]!.slice(0, -1);
+    const names = [...this.#names, ...parent];
+    const directory = prefixOf(this.#request.root) + names.join("/");
+    // Without a last slash, as real paths are.
+    const path = names.length === 0 ? this.#request.root : directory;
+    const read: JustRead[] = [];
+    let refused: AbsentStatus | null = null;
+    try {
+      if (names.length >= MAX_DEPTH || !names.every(isServedName)) refused = 404;
+      else if (Deno.realPathSync(path) !== path) return false;
+      else if (!isServed(this.#request.root, path)) refused = 404;
+    } catch (error) {
+      refused = this.#statusOf(error, names);
+    }
+    while (this.#next < this.#paths.length && !this.buffer.isFull) {
+      const wanted = this.#paths[this.#next]!;
+      if (!isSamePath(wanted, parent)) break;
+      const found = refused ?? this.#readFile(path, wanted, read);
+      if (found === "link") break;
+      this.#next++;
+      if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
+      if (this.#turns.isOver) break;
+    }
+    if (read.length > 0 && !areStillThere(path, read)) {
+      [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
+      return false;
+    }
+    return this.#next > first;
+  }
+
+  /** Reads a file in a directory that was checked; returns why not, or `"link"` if it is one, and `null` after it was read. */
+  #readFile(
+    directory: string,
+    wanted: readonly string[],
+    read: JustRead[],
+  ): AbsentStatus | "link" | null {
+    const name = wanted.at(-1)!;
+    if (!isServedName(name)) return 404;
+    const path = prefixOf(directory) + name;
+    try {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const seen = Deno.lstatSync(path);
+        if (seen.isSymlink) return "link";
+        // Opening a device can have effects.
+        if (!seen.isFile) return 404;
+        if (seen.size >= BUNDLED_BELOW_BYTES) return 413;
+        const state = readSmall(path, seen, this.#content);
+        if (state === null) continue;
+        read.push({ path, state });
+        this.#addFile(wanted, state);
+        return null;
+      }
+      return 409;
+    } catch (error) {
+      return this.#statusOf(error, [...this.#names, ...wanted]);
+    }
+  }
+
+  /** Reads the next file as a single GET does, through a link to a file that is served. */
+  async #readAlone(): Promise<void> {
+    const wanted = this.#paths[this.#next++]!;
+    const names = [...this.#names, ...wanted];
+    let status: AbsentStatus | null;
+    try {
+      status = names.length <= MAX_DEPTH && names.every(isName)
+        ? await this.#readBelow(names, wanted)
+        : 404;
+    } catch (error) {
+      status = this.#statusOf(error, names);
+    }
+    if (status !== null) this.buffer.add({ path: wanted, status });
+  }
+
+  /** Reads a file; returns why not, and `null` after it was read. */
+  async #readBelow(
+    names: readonly string[],
+    wanted: readonly string[],
+  ): Promise<AbsentStatus | null> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const found = await openBelow(this.#request.root, names);
+      if (found === null || found === "directory") return 404;
+      const { handle, size } = found;
+      try {
+        if (size >= BUNDLED_BELOW_BYTES) return 413;
+        const state = fstatSync(handle.fd, { bigint: true });
+        if (!readOpen(handle.fd, state, this.#content)) continue;
+        this.#addFile(wanted, state);
+        return null;
+      } finally {
+        await handle.close();
+      }
+    }
+    return 409;
+  }
+
+  #addFile(path: readonly string[], state: BigIntStats): void {
+    const size = Number(state.size);
+    const content = this.#content.subarray(0, size);
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    this.#sizes.push({ path: [...this.#names, ...path], size });
+    const modified = new Date(Number(state.mtimeMs));
+    const record = { path, status: 200, size, modified, sha256 } as const;
+    this.buffer.add(record, this.#hasContent ? content : EMPTY);
+  }
+
+  /** The status of a file that can't be read: a bad sector, too, costs no other file. */
+  #statusOf(error: unknown, names: readonly string[]): AbsentStatus {
+    const { code } = error as { code?: unknown };
+    if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") {
+      return 403;
+    }
+    if (ABSENT_CODES.has(code)) return 404;
+    this.#request.warn(unreadable(error), names.join("/"));
+    return 503;
+  }
+}
+
+/** Whether a name can be that of something that is served. */
+function isServedName(name: string): boolean {
+  return isName(name) && !isReservedName(name);
+}
+
+/** Whether a path is that of something in a directory. */
+function isSamePath(path: readonly string[], directory: readonly string[]): boolean {
+  return path.length === directory.length + 1 &&
+    directory.every((name, i) => path[i] === name);
+}
+
+/**
+ * Checks that files were read where they seemed to be: who exchanges a directory for a link while they are opened must
+ * exchange it back and forth between these looks, too.
+ */
+function areStillThere(directory: string, read: readonly JustRead[]): boolean {
+  try {
+    if (Deno.realPathSync(directory) !== directory) return false;
+    for (const { path, state } of read) {
+      if (!isSameFile(Deno.lstatSync(path), state)) return false;
+    }
+    return Deno.realPathSync(directory) === directory;
+  } catch {
+    return false;
+  }
+}
+
+const ABSENT_CODES: ReadonlySet<unknown> = new Set([
+  "ENOENT",
+  "ENOTDIR",
+  "ELOOP",
+  "ENAMETOOLONG",
+  "ENXIO",
+]);

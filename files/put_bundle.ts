@@ -1,0 +1,135 @@
+/**
+ * Bundles that arrive: many small files at once.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
+import {
+  BUNDLE_END,
+  BUNDLE_TYPE,
+  BundleParser,
+  formatRecord,
+  MAX_RECORDS,
+  PUT_REQUEST,
+  type PutRecord,
+  type PutStatus,
+} from "./bundle.ts";
+import { type Complete, findParent } from "./destination.ts";
+import { isName, MAX_DEPTH } from "./file_name.ts";
+import type { FileRequest } from "./file_request.ts";
+import { checkAdmission } from "./put.ts";
+import { Refusal, refusalOf } from "./refusal.ts";
+import { makeReserved } from "./reserved.ts";
+import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
+import { newPath } from "./unfinished.ts";
+
+const encoder = new TextEncoder();
+
+/** Writes the files of a bundle, and answers with a status for each. */
+export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
+  const writer = new BundleWriter(request);
+  await using files = new SmallFiles(writer);
+  const parser = new BundleParser(PUT_REQUEST);
+  try {
+    for await (const piece of piecesOf(request.request)) {
+      for (const { record, content } of parser.push(piece)) {
+        await writer.add(files, record, content);
+      }
+    }
+  } finally {
+    // What has arrived whole is not lost, so that the client can go on behind it.
+    await files.flush();
+  }
+  parser.end();
+  const answer = writer.statuses.map((status) => formatRecord({ status })).join("") + BUNDLE_END;
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, encoder.encode(answer)];
+}
+
+async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, void> {
+  if (body === null) return;
+  if (!body.chunked) return yield* body;
+  for await (const [, data] of body) yield data;
+}
+
+/** A file or directory of a bundle. */
+interface Sent extends SmallFile {
+  /** The position of its status. */
+  readonly index: number;
+  readonly size: number;
+}
+
+/** Where the files of a bundle are placed, and what became of them. */
+class BundleWriter implements Placement<Sent> {
+  /** The statuses of all records, in their order. */
+  readonly statuses: PutStatus[] = [];
+  readonly root: string;
+  readonly isLocked = false;
+  /** A path of 4 KiB can make 250 directories. */
+  readonly maxUnsynced = 1024;
+  readonly #request: FileRequest;
+  #hasReserved = false;
+
+  constructor(request: FileRequest) {
+    this.#request = request;
+    this.root = request.root;
+  }
+
+  /** Checks a file, and writes it. */
+  async add(files: SmallFiles<Sent>, record: PutRecord, content: Uint8Array): Promise<void> {
+    const index = this.statuses.length;
+    if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
+    this.statuses.push(201);
+    const { target: { names: above }, maxBytes } = this.#request;
+    const names = [...above, ...record.path];
+    const isDirectory = "kind" in record;
+    const isNew = "if-none-match" in record;
+    const size = isDirectory ? 0 : record.size;
+    const file = { index, names, isDirectory, isNew, size };
+    if (names.length > MAX_DEPTH || !names.every(isName)) {
+      return this.failed(file, new Refusal(404, "a name that no file can have"));
+    }
+    await files.add(file, content, isDirectory ? new Date(0) : record.modified, () => {
+      if (isDirectory) return;
+      if (size > maxBytes) throw new Refusal(413, `${size} bytes, more than ${maxBytes}`);
+      const sha256 = createHash("sha256").update(content).digest("hex");
+      if (sha256 !== record.sha256) throw new Refusal(400, "the file does not have its digest");
+    });
+  }
+
+  /** Checks the directory of a file; what has the name itself is looked at once, when the file gets it. */
+  enter(directory: readonly string[]): readonly string[] {
+    findParent(this.root, directory);
+    this.#hasReserved = false;
+    return [];
+  }
+
+  /** In the reserved directory. */
+  temporary(): Omit<Complete, "state"> {
+    if (!this.#hasReserved) makeReserved(this.root);
+    this.#hasReserved = true;
+    return { path: newPath(this.root), mode: null, newMode: null };
+  }
+
+  /** The peer may have been forgotten meanwhile. */
+  admit(): Promise<void> {
+    return checkAdmission(this.#request.session);
+  }
+
+  /** Reports a file. */
+  placed({ index, names, isDirectory, size }: Sent, isCreated: boolean): void {
+    const status = isCreated ? 201 : 204;
+    this.statuses[index] = status;
+    if (!isDirectory) this.#request.report("put", names, size, true, status);
+  }
+
+  /** Notes the status of a file that is refused. */
+  failed({ index, names }: Sent, error: unknown): void {
+    const refusal = refusalOf(error);
+    if (refusal === null) throw error;
+    // No other status is the result of what is done here.
+    this.statuses[index] = refusal.status as PutStatus;
+    this.#request.warn(refusal, names.join("/"));
+  }
+}

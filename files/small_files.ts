@@ -1,0 +1,297 @@
+/**
+ * Small files that are written many at a time, here or at a server: each with the promises of a single one.
+ *
+ * They are written and named with synchronous operations, in turns: an asynchronous operation costs several times as much,
+ * and whatever is checked holds until the end of the turn. Only what waits for the disk is asynchronous.
+ *
+ * @module
+ */
+
+import type { BigIntStats } from "node:fs";
+import { lockIfFree } from "../disk/files.ts";
+import { isOverload, syncAllIfPossible } from "../disk/names.ts";
+import { Turns } from "../disk/turns.ts";
+import {
+  checkStillThere,
+  type Complete,
+  findParent,
+  makeDirectoryAt,
+  moveTo,
+  type Parent,
+  withNames,
+} from "./destination.ts";
+import { Refusal } from "./refusal.ts";
+import { inUse, removeIfThere } from "./unfinished.ts";
+
+/** How many files get their names together. */
+const BATCH = 64;
+/** For so many new files it is faster to list their directory than to look for each of them. */
+const LISTED_FROM = 16;
+
+/** A small file, or a directory, that is placed below a root. */
+export interface SmallFile {
+  /** The names from the root. */
+  readonly names: readonly string[];
+  /** Whether it is a directory. */
+  readonly isDirectory: boolean;
+  /** Whether nothing may have the name. */
+  readonly isNew: boolean;
+}
+
+/** Where small files are placed, and who wants to know. */
+export interface Placement<F extends SmallFile> {
+  /** The real path of the directory that the names begin at. */
+  readonly root: string;
+  /** Whether a file stays open and locked until it has its name: somebody could take it for left over. */
+  readonly isLocked: boolean;
+  /** How many changed directories may wait until they are synced to the disk. */
+  readonly maxUnsynced: number;
+  /**
+   * Checks, or makes, the directory of files that arrive: once in each turn.
+   *
+   * @returns The directories that have new entries.
+   */
+  enter(directory: readonly string[]): readonly string[];
+  /** Where a file lies until it gets its name; nobody else may choose that path. */
+  temporary(file: F): Omit<Complete, "state">;
+  /** Rejects if no file may get its name any more. */
+  admit(): Promise<void>;
+  /** Called when a file has its name, or a directory is there. */
+  placed(file: F, isCreated: boolean): void;
+  /** Called with why a file has no name; throws what is so for all of them. */
+  failed(file: F, error: unknown): void;
+}
+
+/** A file that has no name yet. */
+interface Arrived<F> {
+  readonly file: F;
+  /** `null` for a directory. */
+  readonly written: Written | null;
+}
+
+interface Written extends Complete {
+  /** Open as long as it is locked. */
+  readonly open: Deno.FsFile | null;
+  /** Resolves to `null` once the content is on the disk, or to the error. */
+  readonly synced: Promise<unknown>;
+}
+
+/** Files of one directory that got their names in one turn. */
+interface Named<F> {
+  readonly key: string;
+  readonly parent: Parent;
+  readonly files: [file: F, isCreated: boolean][];
+}
+
+/** Writes small files: while some are synced to the disk and named, others arrive. */
+export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
+  readonly #placement: Placement<F>;
+  readonly #turns = new Turns();
+  readonly #changed = new Set<string>();
+  #arrived: Arrived<F>[] = [];
+  /** The directory of the previous file, as long as the turn takes. */
+  #entered: string | null = null;
+  /** The files before those that arrive now. */
+  #naming: Promise<void> = Promise.resolve();
+  /** Where files get their names in this turn. */
+  #named: Named<F> | null = null;
+  /** Those that have their names. */
+  #placed: [file: F, isCreated: boolean][] = [];
+  /** The directory that was listed last for the files that get their names now: where that takes a turn, not again in each. */
+  #listed: string | null = null;
+
+  /** Writes nothing yet. */
+  constructor(placement: Placement<F>) {
+    this.#placement = placement;
+  }
+
+  /**
+   * Writes a file, which gets its name later.
+   *
+   * @param check Throws why the file must not be placed; called after its directory was checked.
+   */
+  async add(file: F, content: Uint8Array, modified: Date, check = () => {}): Promise<void> {
+    for (let attempt = 1;; attempt++) {
+      if (this.#turns.isOver) this.#entered = null;
+      try {
+        const directory = file.names.slice(0, -1);
+        const key = directory.join("/");
+        if (this.#entered !== key) {
+          for (const path of this.#placement.enter(directory)) this.#changed.add(path);
+        }
+        this.#entered = key;
+        check();
+        const written = file.isDirectory ? null : this.#write(file, content, modified);
+        this.#arrived.push({ file, written });
+        break;
+      } catch (error) {
+        this.#entered = null;
+        if (attempt === 1 && isOverload(error)) {
+          // There are descriptors again when those that are open have their names.
+          await this.#nameArrived();
+          await this.#naming;
+          continue;
+        }
+        this.#placement.failed(file, error);
+        break;
+      }
+    }
+    if (this.#arrived.length >= BATCH) await this.#nameArrived();
+    else if (this.#turns.isOver) await this.#turns.next(this.#placement.root);
+    else return;
+    this.#entered = null;
+  }
+
+  #write(file: F, content: Uint8Array, modified: Date): Written {
+    const { isLocked } = this.#placement;
+    const temporary = this.#placement.temporary(file);
+    const { path, mode } = temporary;
+    const options = { write: true, createNew: true, mode: mode === null ? 0o666 : Number(mode) };
+    const open = Deno.openSync(path, options);
+    inUse.add(path);
+    try {
+      if (isLocked) lockIfFree(open);
+      for (let at = 0; at < content.length;) at += open.writeSync(content.subarray(at));
+      open.utimeSync(new Date(), modified);
+      const synced = open.sync().then(() => null, (error) => error);
+      if (isLocked) return { ...temporary, state: null, open, synced };
+      // Without waiting for more: a client that sends nothing must not hold a descriptor for each file.
+      return { ...temporary, state: null, open: null, synced: synced.finally(() => open.close()) };
+    } catch (error) {
+      discard({ path, open });
+      throw error;
+    }
+  }
+
+  /** Lets what has arrived get its names, after what has arrived before. */
+  async #nameArrived(): Promise<void> {
+    await this.#naming;
+    const arrived = this.#arrived;
+    this.#arrived = [];
+    this.#naming = this.#name(arrived);
+    // It is awaited later.
+    this.#naming.catch(() => {});
+  }
+
+  /** Waits until all that has arrived has its name, and the names are on the disk. */
+  async flush(): Promise<void> {
+    try {
+      await this.#nameArrived();
+      await this.#naming;
+    } finally {
+      await this.#syncChanged();
+    }
+  }
+
+  async #syncChanged(): Promise<void> {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    await syncAllIfPossible(changed);
+  }
+
+  /** Gives files their names. */
+  async #name(arrived: readonly Arrived<F>[]): Promise<void> {
+    const { root } = this.#placement;
+    this.#listed = null;
+    const failed = new Set<F>();
+    try {
+      for (const { file, written } of arrived) {
+        const error = await written?.synced ?? null;
+        if (error === null) continue;
+        failed.add(file);
+        this.#placement.failed(file, error);
+      }
+      let isAdmitted = false;
+      for (const [i, { file, written }] of arrived.entries()) {
+        if (!isAdmitted || this.#turns.isOver) {
+          this.#leave();
+          if (isAdmitted) await this.#turns.next(root);
+          await this.#placement.admit();
+          isAdmitted = true;
+        }
+        if (failed.has(file)) continue;
+        try {
+          this.#finish(file, written, arrived[i + LISTED_FROM - 1]?.file);
+        } catch (error) {
+          this.#placement.failed(file, error);
+        }
+        // Whatever happens to directories, they are looked at again.
+        if (this.#named !== null && this.#named.parent.missing.length > 0) this.#leave();
+      }
+    } finally {
+      for (const { written } of arrived) if (written !== null) discard(written);
+      this.#leave();
+      if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
+      const placed = this.#placed;
+      this.#placed = [];
+      for (const each of placed) this.#placement.placed(...each);
+    }
+  }
+
+  /**
+   * Gives a file its name, or creates a directory.
+   *
+   * @param later A file that gets its name some files later.
+   */
+  #finish(file: F, written: Written | null, later: F | undefined): void {
+    const { names, isNew } = file;
+    const { root } = this.#placement;
+    const condition = (existing: BigIntStats | null) => {
+      if (isNew && existing !== null) throw new Refusal(412, "it already exists");
+    };
+    const directory = names.slice(0, -1);
+    const key = directory.join("/");
+    if (written === null || this.#named?.key !== key) this.#leave();
+    if (written === null) {
+      const { created, changed } = makeDirectoryAt(root, names, condition);
+      for (const path of changed) this.#changed.add(path);
+      this.#placed.push([file, created]);
+      return;
+    }
+    if (this.#named === null) {
+      const parent = findParent(root, directory);
+      const isListed = this.#listed !== key && later?.names.slice(0, -1).join("/") === key;
+      if (isListed) this.#listed = key;
+      this.#named = { key, parent: isListed ? withNames(parent) : parent, files: [] };
+    }
+    const { parent, files } = this.#named;
+    const { created, changed } = moveTo(root, names, written, { condition, isNew, parent });
+    inUse.delete(written.path);
+    for (const path of changed) this.#changed.add(path);
+    files.push([file, created]);
+  }
+
+  /** Checks that the directory was not replaced while files got their names in it; the next file is looked for anew. */
+  #leave(): void {
+    const named = this.#named;
+    this.#named = null;
+    if (named === null) return;
+    try {
+      checkStillThere(named.parent);
+      this.#placed.push(...named.files);
+    } catch (error) {
+      for (const [file] of named.files) this.#placement.failed(file, error);
+    }
+  }
+
+  /** Removes what has no name. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#naming.catch(() => {});
+    for (const { written } of this.#arrived) {
+      await written?.synced;
+      if (written !== null) discard(written);
+    }
+  }
+}
+
+/** Closes a file, and removes it unless it has got a name. */
+function discard({ path, open }: Pick<Written, "path" | "open">): void {
+  try {
+    if (inUse.has(path)) removeIfThere(path);
+  } catch {
+    // The error that made it superfluous is the one to report.
+  } finally {
+    inUse.delete(path);
+    open?.close();
+  }
+}
