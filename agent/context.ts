@@ -44,25 +44,16 @@ export function makeContext(
   signal: AbortSignal,
   streams: Streams = Deno,
 ): Context {
-  const { home, json = false, quiet = false, address = null, find = false } = options;
-  const output = new Output({ json, quiet, streams });
-  return {
-    home: home === undefined ? defaultHome() : givenHome(home),
-    output,
-    signal,
-    address,
-    find,
-  };
+  const { json = false, quiet = false, address = null, find = false } = options;
+  const home = findHome(options.home);
+  return { home, output: new Output({ json, quiet, streams }), signal, address, find };
 }
 
-/** Where the device is with `--home`; an empty value usually comes from an unset variable in a script. */
-function givenHome(home: string): string {
-  if (home === "") throw new Failure(USAGE, "--home: must be a directory; it is empty");
-  return resolve(home);
-}
-
-/** Where the device is without `--home`; the environment is read only in this case. */
-function defaultHome(): string {
+/** Where the device is; the environment is read only without `--home`. */
+function findHome(given: string | undefined): string {
+  // Usually from an unset variable in a script.
+  if (given === "") throw new Failure(USAGE, "--home: must be a directory; it is empty");
+  if (given !== undefined) return resolve(given);
   const state = Deno.env.get("XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
   if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
@@ -89,11 +80,18 @@ export function loggerOf({ output }: Context): Logger {
   return { debug: ignore, info: ignore, warn, error: warn };
 }
 
-/** The peer of a name or an id. */
+/** The peer of a name or an id; where there is none, the error suggests similar names. */
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
-  throw await unknownPeer(device, peerName);
+  const names = (await device.peers()).map(({ name }) => name);
+  const near = nearNames(peerName, names);
+  const hint = names.length === 0
+    ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
+    : near.length > 0
+    ? `did you mean ${near.join(" or ")}?`
+    : '"degu peers" lists those that there are';
+  throw new Failure(REFUSED, `there is no peer ${JSON.stringify(peerName)}: ${hint}`);
 }
 
 /** Makes a client of a peer by its name or id. */
@@ -129,18 +127,6 @@ async function lookFor(context: Context, { id, name, addresses }: Peer): Promise
   return [...seen.values()];
 }
 
-/** The error if a device has no peer of this name; suggests similar names. */
-async function unknownPeer(device: Device, peerName: string): Promise<Failure> {
-  const names = (await device.peers()).map(({ name }) => name);
-  const near = nearNames(peerName, names);
-  const hint = names.length === 0
-    ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
-    : near.length > 0
-    ? `did you mean ${near.join(" or ")}?`
-    : '"degu peers" lists those that there are';
-  return new Failure(REFUSED, `there is no peer ${JSON.stringify(peerName)}: ${hint}`);
-}
-
 /** The most names to suggest. */
 const MAX_NAMES = 3;
 
@@ -148,30 +134,26 @@ const MAX_NAMES = 3;
 export function nearNames(typed: string, names: readonly string[]): string[] {
   const wanted = typed.toLowerCase();
   const most = Math.max(1, Math.floor(wanted.length / 3));
-  const rated = names.map((name) => ({ name, distance: rate(wanted, name.toLowerCase()) }));
+  const rate = (name: string) =>
+    wanted !== "" && name.startsWith(wanted) ? 1 : distanceOf(wanted, name);
+  const rated = names.map((name) => ({ name, distance: rate(name.toLowerCase()) }));
   return rated.filter(({ distance }) => distance <= most)
     .sort((a, b) => a.distance - b.distance).slice(0, MAX_NAMES).map(({ name }) => name);
-}
-
-function rate(wanted: string, name: string): number {
-  const isBeginning = wanted !== "" && name.startsWith(wanted);
-  return isBeginning ? 1 : distanceOf(wanted, name);
 }
 
 /** How many letters have to be added, removed, replaced or swapped with the next one (Damerau–Levenshtein). */
 function distanceOf(a: string, b: string): number {
   let before: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = last[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row[j] = Math.min(replaced, last[j]! + 1, row[j - 1]! + 1);
-      const isSwapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      if (isSwapped) row[j] = Math.min(row[j]!, before[j - 2]! + 1);
+  for (let i = 0; i < a.length; i++) {
+    const row = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      const replaced = last[j]! + (a[i] === b[j] ? 0 : 1);
+      const isSwapped = j > 0 && a[i] === b[j - 1] && a[i - 1] === b[j];
+      const swapped = isSwapped ? before[j - 1]! + 1 : Infinity;
+      row.push(Math.min(replaced, last[j + 1]! + 1, row[j]! + 1, swapped));
     }
-    before = last;
-    last = row;
+    [before, last] = [last, row];
   }
-  return last[b.length]!;
+  return last.at(-1)!;
 }

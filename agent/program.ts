@@ -7,18 +7,15 @@
 import { Command, type CommanderError } from "npm:commander@^15.1.0";
 import type { Run } from "./commands.ts";
 import { addCompletions } from "./commands/completions.ts";
-import { addForget } from "./commands/forget.ts";
 import { addGet } from "./commands/get.ts";
-import { addId } from "./commands/id.ts";
 import { addInit } from "./commands/init.ts";
 import { addInvite } from "./commands/invite.ts";
 import { addJoin } from "./commands/join.ts";
 import { addLs } from "./commands/ls.ts";
-import { addPeers } from "./commands/peers.ts";
+import { addForget, addId, addPeers, addRename } from "./commands/peers.ts";
 import { addPing } from "./commands/ping.ts";
 import { addPut } from "./commands/put.ts";
 import { addRm } from "./commands/rm.ts";
-import { addRename } from "./commands/rename.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
@@ -77,10 +74,11 @@ export async function runAgent(
   let output = new Output({ json: false, quiet: false, streams });
   using signals = caught;
   const { signal } = signals;
-  const run: Run = async (command, action) => {
+  const run: Run = (action) => async (...args) => {
+    const command = args.at(-1) as Command; // after the options, as commander has it
     const context = makeContext(command.optsWithGlobals<CommonOptions>(), signal, streams);
     output = context.output;
-    exitCode = await action(context) ?? 0;
+    exitCode = await action(context, ...args) ?? 0;
   };
   try {
     const program = makeProgram(run, streams);

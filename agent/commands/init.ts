@@ -20,20 +20,17 @@ export function addInit(program: Command, run: Run): void {
         "devices know it.",
     )
     .option("--name <name>", "what other devices call it (default: the name of this machine)")
-    .action((options: { name?: string }, command: Command) =>
-      run(command, (context) => init(context, options.name))
-    );
+    .action(run(init));
   addExamples(command, [
     ["degu init", "names it like this machine"],
     ["degu init --name anna-laptop", "letters, digits, - and _"],
   ]);
 }
 
-async function init(context: Context, given: string | undefined): Promise<void> {
+async function init(context: Context, given: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
   await checkNew(context);
-  const name = given ?? defaultName();
-  await using device = await make(context, name);
+  await using device = await make(context, given.name ?? defaultName());
   const { id } = device;
   output.result(`${device.name} ${id}`, { name: device.name, id, home });
   output.note(

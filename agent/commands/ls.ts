@@ -27,9 +27,7 @@ export function addLs(program: Command, run: Run): void {
     .argument("<peer:path>", "the directory; PEER: is all of it")
     .option("--inbox", "list its inbox instead")
     .option("-l, --long", "print sizes and times, too")
-    .action((path: string, options: LsOptions, command: Command) =>
-      run(command, (context) => ls(context, parseRemotePath(path), options))
-    );
+    .action(run(ls));
   addPeerOptions(command);
   addExamples(command, [
     ["degu ls laptop:", "what it shares"],
@@ -38,10 +36,11 @@ export function addLs(program: Command, run: Run): void {
   ]);
 }
 
-async function ls(context: Context, path: RemotePath, options: LsOptions): Promise<void> {
+async function ls(context: Context, given: string, options: LsOptions): Promise<void> {
+  const path = parseRemotePath(given);
   await using device = await openDevice(context);
   const area = options.inbox === true ? "inbox" : "share";
-  using files = await RemoteFiles.open(context, device, path.peer, area, { retries: 0 });
+  using files = await RemoteFiles.open(context, device, path.peer, area, 0);
   const entries = await find(files, path);
   const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
   for (const { name, kind, size, modified, reason } of entries) {
@@ -60,10 +59,10 @@ async function ls(context: Context, path: RemotePath, options: LsOptions): Promi
 async function find(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let listed = await files.list(path.names);
   if (listed === null) {
-    const found = await files.get(path);
+    const found = await files.get(path.names);
     if (found.kind === "file") {
       if (!path.directory) return [found];
-      throw await files.missing(path);
+      throw await files.missing(path.names);
     }
     // The same name in another Unicode normalization.
     listed = await files.list(found.names);

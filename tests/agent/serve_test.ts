@@ -4,7 +4,7 @@ import { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, listDirectory, uploadTree } from "@degu/degu/files";
 import { Server, type Session } from "@degu/degu/server";
-import { checkServed, ServeApp } from "@degu/internal/agent/commands/serve.ts";
+import { checkInbox, checkShare, ServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
@@ -35,35 +35,22 @@ Deno.test("serve prints where and what it serves, and that nobody is paired yet"
   assertStringIncludes(stderr, "no file is served: add --share DIR");
 });
 
-Deno.test("an address that is in use is reported, with another one to try", async () => {
+Deno.test("serve refuses an address that is in use, and directories that it can't share", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   const { address } = await homes.serve("camera");
-  const args = ["serve", "--listen", address];
-  const { code, stdout, stderr } = await homes.run("camera", args);
-  assertEquals([code, stdout], [1, ""]);
-  assertStringIncludes(stderr, `${address} is in use`);
-  assertStringIncludes(stderr, "--listen 127.0.0.1:7444");
-});
-
-Deno.test("a second directory to share is refused, not taken in place of the first", async () => {
-  await using homes = await AgentHomes.create();
+  const said = await homes.fail("camera", 1, `${address} is in use`, [
+    "serve",
+    "--listen",
+    address,
+  ]);
+  assertStringIncludes(said, "--listen 127.0.0.1:7444");
   for (const option of ["--share", "--inbox"]) {
-    const { code, stderr } = await homes.run("camera", ["serve", option, "a", option, "b"]);
-    assertEquals(code, 2);
-    assertStringIncludes(stderr, `option '${option} <dir>' argument 'b' is invalid`);
-    assertStringIncludes(stderr, '"a" is given already');
-  }
-});
-
-Deno.test("a directory that contains the device's keys is not served", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera");
-  for (const option of ["--share", "--inbox"]) {
-    const { code, stderr } = await homes.run("camera", ["serve", option, homes.path]);
-    assertEquals(code, 2);
-    assertStringIncludes(stderr, `${option}: `);
-    assertStringIncludes(stderr, "peers could read its keys");
+    const given =
+      `option '${option} <dir>' argument 'b' is invalid. it can be given only once, and "a" is`;
+    await homes.fail("camera", 2, given, ["serve", option, "a", option, "b"]);
+    const keys = /^degu: error: --(share|inbox): .* peers could read its keys/;
+    await homes.fail("camera", 2, keys, ["serve", option, homes.path]);
   }
 });
 
@@ -192,61 +179,59 @@ async function statusOf(client: Client, method: Method, uri: string, body: BodyO
   return response.status;
 }
 
+/** What is printed while something is checked. */
+async function notesOf(check: (output: Output) => Promise<unknown>): Promise<string[]> {
+  const notes: string[] = [];
+  await check({ note: (text: string) => notes.push(text) } as unknown as Output);
+  return notes;
+}
+
 Deno.test("a directory is served unless it contains the device's keys, under any name", async () => {
   await using dir = await tempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
-  for (const path of ["state/home", "state/home-2", "share"]) {
+  for (const path of ["state/home/inside", "state/home-2", "share"]) {
     await Deno.mkdir(at(path), { recursive: true });
   }
   await makeLinks({ [at("link")]: at("state"), [at("other")]: at("share") });
   const home = at("state", "home");
-  const served = { path: await Deno.realPath(at("share")), isMade: false };
-  assertEquals(await checkServed("--share", at("share"), home), served);
-  assertEquals(await checkServed("--share", at("other"), home), served);
-  await checkServed("--share", at("state", "home-2"), home);
-  await Deno.mkdir(at("state", "home", "inside"));
+  const share = await Deno.realPath(at("share"));
+  for (const path of ["share", "other"]) assertEquals(await checkShare(at(path), home), share);
+  await checkShare(at("state", "home-2"), home);
   for (const path of ["state", "state/home", "state/home/inside", "link", ".", "link/home"]) {
-    const error = await assertRejects(
-      () => checkServed("--share", at(path), home),
-      Failure,
-      "keys",
-      path,
-    );
+    const error = await assertRejects(() => checkShare(at(path), home), Failure, "keys", path);
     assertEquals(error.exitCode, 2);
   }
 });
 
-Deno.test("a path that is not a directory is refused with what to do", async () => {
+Deno.test("a path that is not a directory is refused with what to do; an inbox is made, for its owner alone", async () => {
   await using dir = await tempDir();
-  const home = join(dir.path, "home");
-  const file = join(dir.path, "file");
+  const at = (...names: string[]) => join(dir.path, ...names);
+  const home = at("home");
   await Deno.mkdir(home);
-  await Deno.writeTextFile(file, "");
-  const absent = join(dir.path, "absent");
-  await assertRejects(() => checkServed("--share", absent, home), Failure, `mkdir -p ${absent}`);
-  const deep = join(absent, "inbox");
-  await assertRejects(() => checkServed("--inbox", deep, home), Failure, `mkdir -p ${deep}`);
-  await assertRejects(() => checkServed("--inbox", join(home, "inbox"), home), Failure, "keys");
-  await assertRejects(() => checkServed("--inbox", join(file, "inbox"), home), Failure);
-  await makeLinks({ [join(dir.path, "dangling")]: absent });
-  await assertRejects(
-    () => checkServed("--inbox", join(dir.path, "dangling"), home),
-    Failure,
-    "is no directory",
-  );
+  await Deno.writeTextFile(at("file"), "");
+  await makeLinks({ [at("dangling")]: at("absent") });
+  await assertRejects(() => checkShare(at("absent"), home), Failure, `mkdir -p ${at("absent")}`);
+  const rows: [path: string, problem: string][] = [
+    ["absent/inbox", `--inbox: there is no directory ${at("absent/inbox")}; make it first: mkdir`],
+    ["home/inbox", "keys"],
+    ["file/inbox", "there is no directory"],
+    ["dangling", "there is no directory"],
+    ["file", `--inbox: ${at("file")} is no directory`],
+  ];
+  for (const [path, problem] of rows) {
+    const check = (output: Output) =>
+      assertRejects(() => checkInbox(at(path), home, output), Failure, problem);
+    assertEquals(await notesOf(check), [], path);
+  }
   assertEquals(await entries(dir.path), ["dangling", "file", "home"]);
   assertEquals(await entries(home), []);
-  await assertRejects(() => checkServed("--inbox", file, home), Failure, "is no directory");
-});
-
-Deno.test("an inbox that is not there is made, for its owner alone", async () => {
-  await using dir = await tempDir();
-  const [home, inbox] = [join(dir.path, "home"), join(dir.path, "inbox")];
-  await Deno.mkdir(home);
   const path = join(await Deno.realPath(dir.path), "inbox");
-  assertEquals(await checkServed("--inbox", inbox, home), { path, isMade: true });
-  assertEquals((await Deno.stat(inbox)).mode! & 0o777, 0o700);
-  assertEquals(await checkServed("--inbox", inbox, home), { path, isMade: false });
+  for (const notes of [[`created ${path}`], []]) {
+    const check = async (output: Output) =>
+      assertEquals(await checkInbox(at("inbox"), home, output), path);
+    assertEquals(await notesOf(check), notes);
+  }
+  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
 });
 
 // What `degu serve` says of the files of its peers.
@@ -273,7 +258,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
       warn: (text: string) => warnings.push(text),
     },
   ] as unknown as Output[];
-  const reporters = outputs.map((output, i) => new ServeEvents(output, { verbose: i === 1 }));
+  const reporters = outputs.map((output, i) => new ServeEvents(output, i === 1));
   let session: Session | undefined;
   const served = { name: "camera", share: null, inbox };
   const app = new ServeApp(served, new RecordingLogger(), (area, event) => {
@@ -326,7 +311,7 @@ Deno.test("each file of a bundle is counted", async () => {
   await Deno.mkdir(dir("inbox"));
   const lines: string[] = [];
   const output = { json: false, note: (text: string) => lines.push(text) } as unknown as Output;
-  const events = new ServeEvents(output);
+  const events = new ServeEvents(output, false);
   const served = { name: "camera", share: null, inbox: dir("inbox") };
   const onFile = (area: "share" | "inbox", event: FileEvent) => events.add(area, event);
   const app = new ServeApp(served, new RecordingLogger(), onFile);
@@ -347,7 +332,7 @@ function checkCollecting(session: Session): void {
   using time = new FakeTime();
   const lines: string[] = [];
   const output = { json: false, note: (text: string) => lines.push(text) } as unknown as Output;
-  using events = new ServeEvents(output);
+  using events = new ServeEvents(output, false);
   const add = (action: FileEvent["action"], name: string, bytes: number, complete = true) =>
     events.add("inbox", { session, action, path: ["dir", name], bytes, complete, status: 200 });
   for (let i = 0; i < 10_000; i++) {
@@ -401,29 +386,15 @@ Deno.test("ping reports who answers, where, how fast, and what it serves", async
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
 });
 
-Deno.test("if nobody serves, ping says what to check", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
-  await homes.pair("camera", "viewer", "127.0.0.1:1");
-  const { code, stdout, stderr } = await homes.run("viewer", ["ping", "camera"]);
-  assertEquals([code, stdout], [1, ""]);
-  assertStringIncludes(stderr, "no address answers: ");
-  assertStringIncludes(stderr, 'check that "degu serve" runs there');
-});
-
-Deno.test("another device at a peer's address is not mistaken for the peer", async () => {
+Deno.test("if nobody serves, or another device, ping says what to check", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer", "other");
-  await homes.pair("camera", "viewer");
+  await homes.pair("camera", "viewer", "127.0.0.1:1");
+  const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
+  assertStringIncludes(said, 'check that "degu serve" runs there');
   const { address } = await homes.serve("other");
-  const { code, stdout, stderr } = await homes.run("viewer", [
-    "ping",
-    "camera",
-    "--address",
-    address,
-  ]);
-  assertEquals([code, stdout], [3, ""]);
-  assertStringIncludes(stderr, "another device answers there");
+  const ping = ["ping", "camera", "--address", address];
+  await homes.fail("viewer", 3, "another device answers there", ping);
 });
 
 Deno.test("another program at a peer's address is recognized", async () => {
@@ -438,9 +409,8 @@ Deno.test("another program at a peer's address is recognized", async () => {
     }
   })();
   const address = `127.0.0.1:${listener.addr.port}`;
-  const { code, stderr } = await homes.run("viewer", ["ping", "camera", "--address", address]);
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, "another program answers there");
+  const ping = ["ping", "camera", "--address", address];
+  await homes.fail("viewer", 1, "another program answers there", ping);
   listener.close();
   await answering.catch(() => {});
 });

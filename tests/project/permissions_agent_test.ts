@@ -168,7 +168,7 @@ Deno.test("every command has a row, and every row a test", async () => {
   const rows = [...(await documentedFlags()).keys()];
   const cases = { ...OF_DEVICE, ...OF_NETWORK, ...OF_FILES };
   assertEquals(rows.toSorted(), Object.keys(cases).toSorted());
-  for (const command of makeProgram(() => Promise.resolve()).commands) {
+  for (const command of makeProgram(() => () => Promise.resolve()).commands) {
     assert(rows.some((row) => row.split(/[ ,]/)[0] === command.name()), command.name());
   }
 });
