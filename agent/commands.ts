@@ -81,7 +81,7 @@ export function notOfThisMachine(addresses: readonly Address[], cause: Error): F
   const message = addresses.length === 1
     ? `${texts} is not an address of this machine: use one that is, or 0.0.0.0`
     : `${texts} are not all addresses of this machine: give those that are, or 0.0.0.0`;
-  return new Failure(FAILED, message, { cause });
+  return new Failure(message, FAILED, { cause });
 }
 
 /** Reads an address of an option; the port may be left out. */

@@ -8,7 +8,7 @@ import { isAbsolute, resolve } from "node:path";
 import { type Address, formatAddress } from "../base.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
+import { Failure, REFUSED, USAGE } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
 import { Output, type Streams } from "./output.ts";
 
@@ -23,10 +23,7 @@ export interface Context {
   readonly output: Output;
   /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
   readonly signal: AbortSignal;
-  /** Where to look for the peer, instead of the addresses that are known. */
-  readonly address: Address | null;
-  /** Whether to look for the peer in the local network first. */
-  readonly find: boolean;
+  readonly options: CommonOptions;
 }
 
 /** The options that every command has, and those of commands that connect to a peer. */
@@ -34,7 +31,9 @@ export interface CommonOptions {
   readonly home?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  /** Where to look for the peer, instead of the addresses that are known. */
   readonly address?: Address;
+  /** Whether to look for the peer in the local network first. */
   readonly find?: boolean;
 }
 
@@ -44,22 +43,22 @@ export function makeContext(
   signal: AbortSignal,
   streams: Streams = Deno,
 ): Context {
-  const { json = false, quiet = false, address = null, find = false } = options;
-  const home = findHome(options.home);
-  return { home, output: new Output({ json, quiet, streams }), signal, address, find };
+  const { json = false, quiet = false } = options;
+  const output = new Output({ json, quiet, streams });
+  return { home: findHome(options.home), output, signal, options };
 }
 
 /** Where the device is; the environment is read only without `--home`. */
 function findHome(given: string | undefined): string {
   // Usually from an unset variable in a script.
-  if (given === "") throw new Failure(USAGE, "--home: must be a directory; it is empty");
+  if (given === "") throw new Failure("--home: must be a directory; it is empty", USAGE);
   if (given !== undefined) return resolve(given);
   const state = Deno.env.get("XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
   if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
   const home = Deno.env.get("HOME");
   if (home !== undefined && isAbsolute(home)) return `${home}/.local/state/degu`;
-  throw new Failure(FAILED, "HOME is not set: use --home DIR to say where the device is");
+  throw new Failure("HOME is not set: use --home DIR to say where the device is");
 }
 
 /** Opens the device that `degu init` has made. Dispose of it. */
@@ -69,7 +68,7 @@ export async function openDevice(context: Context): Promise<Device> {
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const message = `there is no device in ${context.home} yet: make one with "degu init"`;
-    throw new Failure(REFUSED, message, { cause: error });
+    throw new Failure(message, REFUSED, { cause: error });
   }
 }
 
@@ -91,7 +90,7 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
     : near.length > 0
     ? `did you mean ${near.join(" or ")}?`
     : '"degu peers" lists those that there are';
-  throw new Failure(REFUSED, `there is no peer ${JSON.stringify(peerName)}: ${hint}`);
+  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED);
 }
 
 /** Makes a client of a peer by its name or id. */
@@ -101,13 +100,12 @@ export async function openClient(
   peerName: string,
 ): Promise<Client> {
   const peer = await openPeer(device, peerName);
-  const { signal, address, find } = context;
-  const addresses = address !== null ? [address] : find ? await lookFor(context, peer) : null;
+  const { signal, options: { address, find } } = context;
+  const addresses = address !== undefined ? [address] : find ? await lookFor(context, peer) : [];
   const options = { signal, connectTimeout: CONNECT_SECONDS };
-  if (addresses?.length) return await device.client(peer, { ...options, addresses });
+  if (addresses.length > 0) return await device.client(peer, { ...options, addresses });
   if (peer.addresses.length > 0) return await device.client(peer, options);
   throw new Failure(
-    FAILED,
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
   );

@@ -24,8 +24,8 @@ export class Failure extends Error {
   /** What the process exits with. */
   readonly exitCode: 1 | 2 | 3;
 
-  /** Makes an error for an exit code. */
-  constructor(exitCode: 1 | 2 | 3, message: string, options?: ErrorOptions) {
+  /** Makes an error with an exit code. */
+  constructor(message: string, exitCode: 1 | 2 | 3 = FAILED, options?: ErrorOptions) {
     super(message, options);
     this.exitCode = exitCode;
   }
@@ -33,9 +33,6 @@ export class Failure extends Error {
 
 /** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
 export class Interrupted extends Error {
-  /** The name of the class. */
-  override readonly name: string = "Interrupted";
-
   /** Makes the reason. */
   constructor() {
     super("interrupted");
@@ -43,10 +40,7 @@ export class Interrupted extends Error {
 }
 
 /** The reader of the output has closed it, as `head` does, so the command ends without a message. */
-export class OutputClosed extends Error {
-  /** The name of the class. */
-  override readonly name: string = "OutputClosed";
-}
+export class OutputClosed extends Error {}
 
 /** What a TLS error means between two devices. */
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {

@@ -6,7 +6,7 @@
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 
 /** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
 export class OwnDirectory {
@@ -62,7 +62,6 @@ export class OwnDirectory {
   async check(path: string): Promise<void> {
     if (!isIn(await realPath(path), this.#path)) return;
     throw new Failure(
-      FAILED,
       `${path} is the directory of this device, or in it: its keys must not leave it; choose another one`,
     );
   }

@@ -7,7 +7,7 @@
 import type { Device } from "../device.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
 import { type Context, nearNames, openClient } from "./context.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 import { PeerConnections } from "./peer_connections.ts";
 import { formatRemotePath } from "./remote_path.ts";
 
@@ -114,7 +114,6 @@ export class RemoteFiles implements Disposable {
           listed.set(entry.name, entry);
           if (listed.size > this.#maxEntries) {
             throw new Failure(
-              FAILED,
               `the directory has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
             );
           }
@@ -153,7 +152,7 @@ export class RemoteFiles implements Disposable {
     const entry = await this.find(names);
     if (entry === null) throw await this.missing(names);
     if (entry.kind !== "other") return entry;
-    throw new Failure(FAILED, `${this.#quoted(names)} is ${REASONS[entry.reason!]}`);
+    throw new Failure(`${this.#quoted(names)} is ${REASONS[entry.reason!]}`);
   }
 
   /** The error if there is nothing at a path: suggests similar names, or how to list them. */
@@ -167,10 +166,7 @@ export class RemoteFiles implements Disposable {
         const [problem, option] = inInbox
           ? ["takes no files", "--inbox"]
           : ["shares no directory", "--share"];
-        return new Failure(
-          FAILED,
-          `${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`,
-        );
+        return new Failure(`${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`);
       }
       if (listed?.get(names[depth] ?? "")?.kind === "directory") continue;
       const at = this.name(names.slice(0, depth), true);
@@ -178,9 +174,9 @@ export class RemoteFiles implements Disposable {
       const hint = near.length > 0
         ? `did you mean ${near.map((name) => JSON.stringify(at + name)).join(" or ")}?`
         : `"degu ls ${inInbox ? "--inbox " : ""}${at}" lists what is there`;
-      return new Failure(FAILED, `${this.#quoted(names)} is not there: ${hint}`);
+      return new Failure(`${this.#quoted(names)} is not there: ${hint}`);
     }
-    return new Failure(FAILED, `${this.#quoted(names)} is not there`);
+    return new Failure(`${this.#quoted(names)} is not there`);
   }
 
   /** The error if what a path leads to is in the other area, as what was put is: in the inbox, not in the share. */
@@ -193,7 +189,6 @@ export class RemoteFiles implements Disposable {
       ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it there"]
       : ["is not in the inbox: it is in the share", "ls", ""];
     return new Failure(
-      FAILED,
       `${this.#quoted(names)} ${problem}, as "degu ${list} ${
         this.name(parent, true)
       }" shows${advice}`,

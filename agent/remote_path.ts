@@ -28,7 +28,7 @@ export function isRemotePath(text: string): boolean {
  * @throws {Failure} if it has another form, or a name in it can't be the name of a file.
  */
 export function parseRemotePath(text: string): RemotePath {
-  const fail = (problem: string) => new Failure(USAGE, `${JSON.stringify(text)}${problem}`);
+  const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, USAGE);
   if (!isRemotePath(text)) {
     throw fail(
       " is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or PEER: for all of it",

@@ -164,7 +164,7 @@ export class Transfers implements Disposable {
     const other = this.#taken.get(target);
     if (other !== undefined) {
       const advice = `${this.#direction} the two into different directories`;
-      throw new Failure(FAILED, `${other} has the same name: ${advice}`);
+      throw new Failure(`${other} has the same name: ${advice}`);
     }
     this.#taken.set(target, source);
   }
@@ -247,7 +247,7 @@ export class Transfers implements Disposable {
     if (output.json) output.result("", { ...object, error: problem });
     const hint = isTransient(error) ? "; run the same command again to continue" : "";
     const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
-    return new Failure(exitCode, `${name}: ${problem}${hint}`, { cause: error });
+    return new Failure(`${name}: ${problem}${hint}`, exitCode, { cause: error });
   }
 
   /**

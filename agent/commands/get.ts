@@ -10,16 +10,11 @@ import type { Command } from "npm:commander@^15.1.0";
 import { download, remoteDigest } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { FAILED, Failure, USAGE } from "../failure.ts";
+import { Failure, USAGE } from "../failure.ts";
 import { ifThere } from "../local_paths.ts";
 import { type RemoteEntry, RemoteFiles } from "../remote_files.ts";
 import { formatRemotePath, isRemotePath, parseRemotePath } from "../remote_path.ts";
 import { type Job, Transfers, type TreeJob } from "../transfers.ts";
-
-interface GetOptions {
-  readonly recursive?: boolean;
-  readonly inbox?: boolean;
-}
 
 /** Adds `degu get`. */
 export function addGet(program: Command, run: Run): void {
@@ -50,18 +45,22 @@ also after Ctrl-C.`,
   ]);
 }
 
-async function get(context: Context, paths: string[], options: GetOptions): Promise<number> {
+async function get(
+  context: Context,
+  paths: string[],
+  { recursive = false, inbox = false },
+): Promise<number> {
   const last = paths.at(-1)!;
   const hasTarget = !isRemotePath(last);
   const sources = (hasTarget ? paths.slice(0, -1) : paths).map(parseRemotePath);
   if (sources.length === 0) {
-    throw new Failure(USAGE, `what to get? write PEER:PATH before ${JSON.stringify(last)}`);
+    throw new Failure(`what to get? write PEER:PATH before ${JSON.stringify(last)}`, USAGE);
   }
   await using device = await openDevice(context);
   const target = await findTarget(hasTarget ? last : ".", sources.length > 1);
   using transfers = await Transfers.begin(context, "get");
   await transfers.own.check(target.isDirectory ? target.path : dirname(target.path));
-  const area = options.inbox === true ? "inbox" : "share";
+  const area = inbox ? "inbox" : "share";
   for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
     using files = await RemoteFiles.open(context, device, peer, area);
     const jobs: Job[] = [];
@@ -73,15 +72,13 @@ async function get(context: Context, paths: string[], options: GetOptions): Prom
         const shown = files.name(found.names, found.kind === "directory");
         if (found.kind === "file") {
           if (directory) {
-            throw new Failure(FAILED, `${shown} is a file: leave out the slash at the end`);
+            throw new Failure(`${shown} is a file: leave out the slash at the end`);
           }
           const path = target.isDirectory ? join(target.path, found.name) : target.path;
           transfers.take(path, shown);
           jobs.push(jobOf(files, found, path));
         } else {
-          if (options.recursive !== true) {
-            throw new Failure(FAILED, `${shown} is a directory: get it with -r`);
-          }
+          if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
           const root = await directoryPathIn(target, found.names.at(-1));
           transfers.take(root, shown);
           await transfers.own.check(root);
@@ -135,7 +132,7 @@ async function findTarget(path: string, several: boolean): Promise<Target> {
   if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
   const parent = dirname(path);
   if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
-    throw new Failure(FAILED, `there is no directory ${parent}: make it first, with "mkdir -p"`);
+    throw new Failure(`there is no directory ${parent}: make it first, with "mkdir -p"`);
   }
   return { path, isDirectory };
 }
@@ -155,7 +152,7 @@ async function directoryPathIn({ path }: Target, name: string | undefined): Prom
 }
 
 function notDirectory(path: string): Failure {
-  return new Failure(FAILED, `${path} is not a directory: choose another target`);
+  return new Failure(`${path} is not a directory: choose another target`);
 }
 
 /** The SHA-256 of a file of this device, as 64 lower-case hexadecimal digits. */

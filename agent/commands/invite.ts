@@ -20,7 +20,7 @@ import {
   servingAddresses,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { FAILED, Failure, OutputClosed, USAGE } from "../failure.ts";
+import { Failure, OutputClosed, USAGE } from "../failure.ts";
 import type { Output } from "../output.ts";
 
 /** The options of `degu invite`. */
@@ -80,7 +80,7 @@ async function open(context: Context, device: Device, options: Options): Promise
       throw notOfThisMachine(listen, error);
     }
     if (!(error instanceof RangeError)) throw error;
-    throw new Failure(USAGE, optionMessage(error), { cause: error });
+    throw new Failure(optionMessage(error), USAGE, { cause: error });
   }
 }
 
@@ -95,7 +95,7 @@ async function paired({ output, signal }: Context, invitation: Invitation): Prom
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof Deno.errors.TimedOut)) throw error;
-    throw new Failure(FAILED, 'nobody has joined in time: run "degu invite" again for a new line');
+    throw new Failure('nobody has joined in time: run "degu invite" again for a new line');
   } finally {
     signal.removeEventListener("abort", close);
   }

@@ -59,10 +59,10 @@ async function pair(device: Device, line: string, options: JoinOptions): Promise
     return await device.join(line, options);
   } catch (error) {
     if (error instanceof RangeError) {
-      throw new Failure(USAGE, optionMessage(error), { cause: error });
+      throw new Failure(optionMessage(error), USAGE, { cause: error });
     }
     if (!(error instanceof DeguError)) throw error;
-    throw new Failure(isOutOfReach(error) ? FAILED : REFUSED, error.message, { cause: error });
+    throw new Failure(error.message, isOutOfReach(error) ? FAILED : REFUSED, { cause: error });
   }
 }
 
@@ -101,7 +101,7 @@ export async function readLine(output: Output, signal: AbortSignal): Promise<str
       if (done) break;
       text += value;
       if (text.length > MAX_LENGTH) {
-        throw new Failure(USAGE, "stdin is not the line of an invitation");
+        throw new Failure("stdin is not the line of an invitation", USAGE);
       }
     }
     signal.throwIfAborted();
@@ -111,8 +111,8 @@ export async function readLine(output: Output, signal: AbortSignal): Promise<str
   }
   if (text.trim() !== "") return text.trim();
   throw new Failure(
-    USAGE,
     'stdin is empty: give "degu join -" the line that "degu invite" has printed',
+    USAGE,
   );
 }
 

@@ -12,11 +12,6 @@ import { formatBytes } from "../output.ts";
 import { REASONS, RemoteFiles } from "../remote_files.ts";
 import { parseRemotePath, type RemotePath } from "../remote_path.ts";
 
-interface LsOptions {
-  readonly inbox?: boolean;
-  readonly long?: boolean;
-}
-
 /** Adds `degu ls`. */
 export function addLs(program: Command, run: Run): void {
   const command = program.command("ls")
@@ -36,11 +31,14 @@ export function addLs(program: Command, run: Run): void {
   ]);
 }
 
-async function ls(context: Context, given: string, options: LsOptions): Promise<void> {
+async function ls(
+  context: Context,
+  given: string,
+  { inbox = false, long = false },
+): Promise<void> {
   const path = parseRemotePath(given);
   await using device = await openDevice(context);
-  const area = options.inbox === true ? "inbox" : "share";
-  using files = await RemoteFiles.open(context, device, path.peer, area, 0);
+  using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "share", 0);
   const entries = await find(files, path);
   const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
   for (const { name, kind, size, modified, reason } of entries) {
@@ -50,7 +48,7 @@ async function ls(context: Context, given: string, options: LsOptions): Promise<
     }
     const shown = kind === "directory" ? `${name}/` : name;
     const sizeText = (kind === "directory" ? "" : formatBytes(size)).padStart(width);
-    const text = options.long === true ? `${sizeText}  ${formatTime(modified)}  ${shown}` : shown;
+    const text = long ? `${sizeText}  ${formatTime(modified)}  ${shown}` : shown;
     context.output.result(text, { name, kind, size, modified: modified.toISOString(), reason });
   }
 }

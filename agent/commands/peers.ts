@@ -78,7 +78,7 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
     context.output.result(`${name} ${id}`, { name, id });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new Failure(USAGE, error.message.replace(/^name: /, "NAME: "), { cause: error });
+    throw new Failure(error.message.replace(/^name: /, "NAME: "), USAGE, { cause: error });
   }
 }
 

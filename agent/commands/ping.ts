@@ -9,7 +9,7 @@ import { type Address, formatAddress } from "../../base.ts";
 import type { Connection } from "../../client.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openClient, openDevice } from "../context.ts";
-import { FAILED, Failure } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import type { About } from "./serve.ts";
 
 /** More than any valid answer. */
@@ -60,10 +60,7 @@ async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox
     const about = readAbout(await body.text());
     if (about !== null) return { share: about.share === true, inbox: about.inbox === true };
   }
-  throw new Failure(
-    FAILED,
-    'that device answers, but not as "degu serve" does: look at what runs there',
-  );
+  throw new Failure('that device answers, but not as "degu serve" does: look at what runs there');
 }
 
 function readAbout(text: string): Partial<About> | null {

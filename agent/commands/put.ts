@@ -9,16 +9,11 @@ import type { Command } from "npm:commander@^15.1.0";
 import { upload } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, nearNames, openDevice } from "../context.ts";
-import { ALREADY_THERE, FAILED, Failure, USAGE } from "../failure.ts";
+import { ALREADY_THERE, Failure, USAGE } from "../failure.ts";
 import { ifThere, type OwnDirectory } from "../local_paths.ts";
 import { RemoteFiles } from "../remote_files.ts";
 import { isRemotePath, parseRemotePath, type RemotePath } from "../remote_path.ts";
 import { type Job, Transfers, type TreeJob } from "../transfers.ts";
-
-interface PutOptions {
-  readonly recursive?: boolean;
-  readonly force?: boolean;
-}
 
 /** Adds `degu put`. */
 export function addPut(program: Command, run: Run): void {
@@ -47,7 +42,7 @@ into PATH, and keeps its name. Without PATH that is the inbox itself. Another fi
 async function put(
   context: Context,
   paths: string[],
-  { recursive = false, force = false }: PutOptions,
+  { recursive = false, force = false },
 ): Promise<number> {
   const target = readTarget(paths);
   const given = paths.slice(0, -1);
@@ -68,7 +63,7 @@ async function put(
   const there = await files.find(target.names);
   const top = there?.names ?? target.names;
   const isFile = there?.kind === "file";
-  const notDirectory = new Failure(FAILED, `${files.name(top)} is a file: name a directory`);
+  const notDirectory = new Failure(`${files.name(top)} is a file: name a directory`);
   const isDirectory = target.directory || !isOnly || there?.kind === "directory";
   if (isDirectory && isFile) throw notDirectory;
   const jobs: Job[] = [];
@@ -97,15 +92,15 @@ function readTarget(paths: readonly string[]): RemotePath {
   const last = paths.at(-1)!;
   const sources = paths.slice(0, -1);
   if (!isRemotePath(last)) {
-    throw new Failure(USAGE, `where to? write PEER: behind ${JSON.stringify(last)}`);
+    throw new Failure(`where to? write PEER: behind ${JSON.stringify(last)}`, USAGE);
   }
-  if (sources.length === 0) throw new Failure(USAGE, `what to put? write it before ${last}`);
+  if (sources.length === 0) throw new Failure(`what to put? write it before ${last}`, USAGE);
   const remote = sources.find(isRemotePath);
   if (remote === undefined) return parseRemotePath(last);
   throw new Failure(
-    USAGE,
     `${JSON.stringify(remote)} is on another device: get it first; for a file of this name write ` +
       JSON.stringify(`./${remote}`),
+    USAGE,
   );
 }
 
@@ -125,10 +120,10 @@ async function findSource(
   if (info === null) throw await nothingAt(path);
   await own.check(path);
   if (!info.isFile && !info.isDirectory) {
-    throw new Failure(FAILED, `${path} is neither a file nor a directory`);
+    throw new Failure(`${path} is neither a file nor a directory`);
   }
   if (info.isFile || recursive) return { path, info };
-  throw new Failure(FAILED, `${path} is a directory: put it with -r`);
+  throw new Failure(`${path} is a directory: put it with -r`);
 }
 
 /** The error if there is nothing of a name here: suggests similar names, as far as they may be looked at. */
@@ -142,7 +137,7 @@ async function nothingAt(path: string): Promise<Failure> {
   const hint = near.length > 0
     ? `did you mean ${near.join(" or ")}?`
     : "check the name, and the directory that you are in";
-  return new Failure(FAILED, `${JSON.stringify(path)} is not there: ${hint}`);
+  return new Failure(`${JSON.stringify(path)} is not there: ${hint}`);
 }
 
 /** Puts a file, unless it is there already. */
@@ -160,9 +155,9 @@ async function jobOf(
     result: name,
     object: { from: path, to: name },
     move: async (to, options) => {
-      if (there?.kind === "directory") throw new Failure(FAILED, `a directory is there: ${name}/`);
+      if (there?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
       const isOther = there !== null && there.size !== size;
-      if (isOther && !replace) throw new Failure(FAILED, ALREADY_THERE);
+      if (isOther && !replace) throw new Failure(ALREADY_THERE);
       const modified = mtime ?? new Date(0);
       const result = await upload(to, path, files.uri(names), { ...options, replace, modified });
       const wasThere = there !== null && (!replace || (!isOther && result.bytes === 0));

@@ -13,10 +13,6 @@ import { counted } from "../output.ts";
 import { REASONS, RemoteFiles } from "../remote_files.ts";
 import { parseRemotePath, type RemotePath } from "../remote_path.ts";
 
-interface RmOptions {
-  readonly recursive?: boolean;
-}
-
 /** Adds `degu rm`. */
 export function addRm(program: Command, run: Run): void {
   const command = program.command("rm")
@@ -39,15 +35,15 @@ function readArgument(text: string): RemotePath {
   const path = parseRemotePath(text);
   if (path.names.length > 0) return path;
   throw new Failure(
-    USAGE,
     `the inbox itself stays: name what is in it, as "degu ls --inbox ${path.peer}:" lists it`,
+    USAGE,
   );
 }
 
 async function rm(
   context: Context,
   given: readonly string[],
-  { recursive = false }: RmOptions,
+  { recursive = false },
 ): Promise<number> {
   const { output } = context;
   const paths = given.map(readArgument);
@@ -90,7 +86,7 @@ async function remove(
     const problem = error.status === 409
       ? "the directory is not empty: -r removes it with everything in it"
       : explainTransfer(error, "delete");
-    throw new Failure(FAILED, `${name}: ${problem}`, { cause: error });
+    throw new Failure(`${name}: ${problem}`, FAILED, { cause: error });
   }
   output.result(name, { removed: name });
 }
@@ -148,5 +144,5 @@ async function removeTree(
   await removeOne({ path: [], kind: "directory" });
   if (failed === 0) return;
   const stays = `${files.name(top, true)} stays, with what is named above`;
-  throw new Failure(FAILED, `${counted(failed, "error")}: ${stays}`);
+  throw new Failure(`${counted(failed, "error")}: ${stays}`);
 }

@@ -5,10 +5,10 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
-import { type Address, formatAddress, type Response, type ResponseTuple } from "../../base.ts";
+import { type Address, formatAddress } from "../../base.ts";
 import type { DeviceServer } from "../../device.ts";
 import { type FileEvent, FilesApp } from "../../files.ts";
-import type { AppObject, Logger, Request, Session } from "../../server.ts";
+import type { AppFunction, Logger } from "../../server.ts";
 import { pause } from "../../base/pause.ts";
 import { announce } from "../mdns/announce.ts";
 import {
@@ -71,7 +71,7 @@ async function serve(context: Context, options: Options): Promise<void> {
   const inbox = options.inbox === undefined ? null : await checkInbox(options.inbox, home, output);
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
-  const app = new ServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
+  const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
   const start: Listen = (address) => device.listen(address, app);
   const servers = await listen(start, options.listen);
   const serving = servers.map((server) => server.serveForever());
@@ -121,9 +121,9 @@ async function bind(start: Listen, address: Address): Promise<DeviceServer> {
     const text = formatAddress(address);
     if (error instanceof Deno.errors.AddrInUse) {
       throw new Failure(
-        FAILED,
         `${text} is in use: does another "degu serve" run? If it is another program, take another port, as in ` +
           `--listen ${text.replace(/\d+$/, "7444")}`,
+        FAILED,
         { cause: error },
       );
     }
@@ -145,46 +145,33 @@ export interface Served {
 /** What the path `/` answers with. */
 export type About = { readonly [Key in keyof Served]: Key extends "name" ? string : boolean };
 
-/** Serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist. */
-export class ServeApp implements AppObject {
-  readonly #about: Uint8Array;
-  readonly #apps = new Map<string | null, FilesApp>();
-
-  /**
-   * Serves directories.
-   *
-   * @param onFile Called for each file that a peer gets, puts or deletes, with the directory that it is in.
-   * @throws what {@linkcode FilesApp} does.
-   */
-  constructor(
-    { name, share, inbox }: Served,
-    logger: Pick<Logger, "warn">,
-    onFile: (area: "share" | "inbox", event: FileEvent) => void = () => {},
-  ) {
-    const about: About = { name, share: share !== null, inbox: inbox !== null };
-    this.#about = new TextEncoder().encode(JSON.stringify(about));
-    for (const [area, dir] of Object.entries({ share, inbox }) as ["share" | "inbox", string][]) {
-      if (dir === null) continue;
-      const options = { list: true, write: area === "inbox", logger };
-      this.#apps.set(
-        area,
-        new FilesApp(dir, { ...options, onFile: (event) => onFile(area, event) }),
-      );
-    }
+/**
+ * Makes the app that serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist.
+ *
+ * @param onFile Called for each file that a peer gets, puts or deletes, with the directory that it is in.
+ * @throws what {@linkcode FilesApp} does.
+ */
+export function makeServeApp(
+  { name, share, inbox }: Served,
+  logger: Pick<Logger, "warn">,
+  onFile: (area: "share" | "inbox", event: FileEvent) => void = () => {},
+): AppFunction {
+  const about: About = { name, share: share !== null, inbox: inbox !== null };
+  const bytes = new TextEncoder().encode(JSON.stringify(about));
+  const apps = new Map<string | null, FilesApp>();
+  for (const [area, dir] of [["share", share], ["inbox", inbox]] as const) {
+    if (dir === null) continue;
+    const options = { list: true, write: area === "inbox", logger };
+    apps.set(area, new FilesApp(dir, { ...options, onFile: (event) => onFile(area, event) }));
   }
-
-  /** Answers a request. */
-  handle(
-    request: Request,
-    session: Session,
-  ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
+  return (request, session) => {
     const area = request.shiftPath();
-    const app = this.#apps.get(area);
+    const app = apps.get(area);
     if (app !== undefined) return app.handle(request, session);
     if (area !== null) return [404, "Not Found", {}, null];
     if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
-    return [200, "OK", { "content-type": "application/json" }, this.#about];
-  }
+    return [200, "OK", { "content-type": "application/json" }, bytes];
+  };
 }
 
 /**
@@ -197,20 +184,17 @@ export class ServeApp implements AppObject {
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
   const path = await ifThere(Deno.realPath(dir));
   if (path === null) {
-    throw new Failure(
-      FAILED,
-      `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`,
-    );
+    throw new Failure(`${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`);
   }
   if (!(await Deno.stat(path)).isDirectory) {
-    throw new Failure(FAILED, `${option}: ${dir} is no directory`);
+    throw new Failure(`${option}: ${dir} is no directory`);
   }
   const device = await Deno.realPath(home);
   if (!isIn(device, path) && !isIn(path, device)) return path;
   throw new Failure(
-    USAGE,
     `${option}: ${dir} has the directory of this device in it, ${home}, or is in that, so peers could read its ` +
       "keys: serve another directory, or move the device and say where it is with --home",
+    USAGE,
   );
 }
 

@@ -9,7 +9,7 @@ import type { Command } from "npm:commander@^15.1.0";
 import type { TreeEntry } from "../../files.ts";
 import { addExamples, addPeerOptions, repeated, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { FAILED, Failure, USAGE } from "../failure.ts";
+import { Failure, USAGE } from "../failure.ts";
 import { ifThere } from "../local_paths.ts";
 import { REASONS, RemoteFiles } from "../remote_files.ts";
 import { isRemotePath, parseRemotePath } from "../remote_path.ts";
@@ -65,10 +65,10 @@ async function sync(
   const isToHere = isRemotePath(from);
   if (isToHere === isRemotePath(to)) {
     throw new Failure(
-      USAGE,
       isToHere
         ? "one of the two directories has to be on this device"
         : "one of the two directories has to be on another device: write PEER:DIR",
+      USAGE,
     );
   }
   const path = parseRemotePath(isToHere ? from : to);
@@ -85,7 +85,7 @@ async function sync(
   if (found !== null && found.kind !== "directory") {
     const what = found.kind === "file" ? "a file" : REASONS[found.reason!];
     const advice = isToHere ? 'get it with "degu get"' : "name a directory";
-    throw new Failure(FAILED, `${files.name(names)} is ${what}: ${advice}`);
+    throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
   }
   const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
   const options = {
@@ -102,9 +102,9 @@ async function sync(
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   const info = await ifThere(Deno.stat(root));
   if (info === null && isTarget) return;
-  if (info === null) throw new Failure(FAILED, `there is no directory ${JSON.stringify(root)}`);
+  if (info === null) throw new Failure(`there is no directory ${JSON.stringify(root)}`);
   if (info.isDirectory) return;
-  throw new Failure(FAILED, `${JSON.stringify(root)} is not a directory: sync takes directories`);
+  throw new Failure(`${JSON.stringify(root)} is not a directory: sync takes directories`);
 }
 
 /** The file in the first directory that says what to leave out. */
@@ -137,10 +137,7 @@ async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): P
 /** Without it too much would be copied, or deleted. */
 function badIgnoreFile(path: string): Failure {
   const problem = `can't be read: it has to be a file of at most ${MAX_IGNORE_BYTES} bytes`;
-  return new Failure(
-    FAILED,
-    `${JSON.stringify(path)} ${problem}, whose lines say what to leave out`,
-  );
+  return new Failure(`${JSON.stringify(path)} ${problem}, whose lines say what to leave out`);
 }
 
 /** Makes a filter from lines of `.gitignore`. */

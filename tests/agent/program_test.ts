@@ -129,7 +129,7 @@ Deno.test("a missing permission is named, with where it is documented", async ()
 const SCRIPT = `import { catchSignals } from "./agent/program.ts";
 const signals = catchSignals();
 const { signal } = signals;
-signal.addEventListener("abort", () => console.log(signal.reason.name));
+signal.addEventListener("abort", () => console.log(signal.reason.message));
 console.log("ready");
 await new Promise((resolve) => setTimeout(resolve, 60_000));`;
 
@@ -139,7 +139,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
     assertEquals((await lines.read()).value, "ready\n");
     child.kill(signal);
-    assertEquals((await lines.read()).value, "Interrupted\n");
+    assertEquals((await lines.read()).value, "interrupted\n");
     child.kill(signal);
     assertEquals((await child.status).code, 130);
     await lines.cancel();
@@ -364,9 +364,9 @@ Deno.test("at most three names are shown", () => {
 
 Deno.test("the exit code of an error depends on its meaning", () => {
   const rows = [
-    [new Failure(1, "x"), 1],
-    [new Failure(2, "x"), 2],
-    [new Failure(3, "x"), 3],
+    [new Failure("x"), 1],
+    [new Failure("x", 2), 2],
+    [new Failure("x", 3), 3],
     [new Interrupted(), 130],
     [new TlsError("UNTRUSTED", "x"), 3],
     [new TlsError("REFUSED_BY_PEER", "x"), 3],
@@ -385,7 +385,7 @@ Deno.test("the exit code of an error depends on its meaning", () => {
 
 Deno.test("a message says what to do next", () => {
   const rows = [
-    [new Failure(3, "as it is"), /^as it is$/],
+    [new Failure("as it is", 3), /^as it is$/],
     [new DeguError("as it is"), /^as it is$/],
     [new TlsError("UNTRUSTED", "why"), /^why; another device answers there.*"degu invite"/],
     [new TlsError("REFUSED_BY_PEER", "why"), /^why; the peer does not trust .*"degu invite"/],
@@ -512,7 +512,7 @@ Deno.test("the next file is tried if only this one has failed", () => {
     status(404),
     status(412),
     status(413),
-    new Failure(1, ALREADY_THERE),
+    new Failure(ALREADY_THERE),
     new Deno.errors.PermissionDenied(),
     new TransferError("CHANGED", ""),
   ];

@@ -4,7 +4,7 @@ import { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, listDirectory, uploadTree } from "@degu/degu/files";
 import { Server, type Session } from "@degu/degu/server";
-import { checkInbox, checkShare, ServeApp } from "@degu/internal/agent/commands/serve.ts";
+import { checkInbox, checkShare, makeServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
@@ -124,7 +124,7 @@ async function setUp(served: { share: boolean; inbox: boolean }) {
     share: served.share ? share : null,
     inbox: served.inbox ? inbox : null,
   };
-  const server = new Server(["127.0.0.1", 0], new ServeApp(paths, new RecordingLogger()));
+  const server = new Server(["127.0.0.1", 0], makeServeApp(paths, new RecordingLogger()));
   server.serveForever();
   return {
     client: new Client(server.address),
@@ -261,7 +261,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
   const reporters = outputs.map((output, i) => new ServeEvents(output, i === 1));
   let session: Session | undefined;
   const served = { name: "camera", share: null, inbox };
-  const app = new ServeApp(served, new RecordingLogger(), (area, event) => {
+  const app = makeServeApp(served, new RecordingLogger(), (area, event) => {
     session = event.session;
     for (const reporter of reporters) reporter.add(area, event);
   });
@@ -314,7 +314,7 @@ Deno.test("each file of a bundle is counted", async () => {
   const events = new ServeEvents(output, false);
   const served = { name: "camera", share: null, inbox: dir("inbox") };
   const onFile = (area: "share" | "inbox", event: FileEvent) => events.add(area, event);
-  const app = new ServeApp(served, new RecordingLogger(), onFile);
+  const app = makeServeApp(served, new RecordingLogger(), onFile);
   const server = camera.listen(LOOPBACK, app);
   server.serveForever();
   await server.ready;

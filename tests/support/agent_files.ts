@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type Address, parseAddress } from "@degu/degu/base";
+import type { Address } from "@degu/degu/base";
 import {
   type AgentEnd,
   AgentHomes,
