@@ -3,8 +3,7 @@ import { defaultName } from "@degu/internal/agent/commands/init.ts";
 import { isDeviceName } from "@degu/internal/identity/names.ts";
 import { AgentHomes, runAgent, runAgentHere } from "@degu/testing/agents.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { completionScript, hasShell, PEERS, runShell } from "@degu/testing/terminals.ts";
-import { hasTerminals, runOnTerminal } from "@degu/testing/terminals.ts";
+import { hasShell, hasTerminals, runOnTerminal, runShell } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 
@@ -114,19 +113,22 @@ Deno.test("a forgotten peer is refused at once, and its user is told what to do"
 // Completion in bash, zsh and fish.
 
 Deno.test("each shell has its own script, which needs no permission", async () => {
-  for (
-    const [shell, line] of [["bash", "complete -F"], ["zsh", "#compdef degu"], [
-      "fish",
-      "complete -c degu",
-    ]]
-  ) {
-    const { code, stdout, stderr } = await runAgent(["completions", shell!, "--home", "/nowhere"]);
+  const lines = { bash: "complete -F", zsh: "#compdef degu", fish: "complete -c degu" };
+  for (const [shell, line] of Object.entries(lines)) {
+    const args = ["completions", shell, "--home", "/nowhere"];
+    const { code, stdout, stderr } = await (shell === "bash" ? runAgent : runAgentHere)(args);
     assertEquals([code, stderr], [0, ""]);
-    assertStringIncludes(stdout, line!);
-    const json = await runAgentHere(["completions", shell!, "--home", "/nowhere", "--json"]);
+    assertStringIncludes(stdout, line);
+    const json = await runAgentHere([...args, "--json"]);
     assertEquals(JSON.parse(json.stdout), { shell, script: stdout });
   }
 });
+
+const completionScript = async (shell: string) =>
+  (await runAgentHere(["completions", shell, "--home", "/nowhere"])).stdout;
+
+/** Stands in for the program where a shell asks it for peers. */
+const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;
 
 const hasBash = await hasShell("bash");
 

@@ -6,9 +6,14 @@ import { Output } from "@degu/internal/agent/output.ts";
 import { agentCommand, AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { screenOf } from "@degu/testing/terminals.ts";
-import { hasShell, runShell } from "@degu/testing/terminals.ts";
-import { hasTerminals, runOnTerminal, type TerminalOptions } from "@degu/testing/terminals.ts";
+import {
+  hasShell,
+  hasTerminals,
+  runOnTerminal,
+  runShell,
+  screenOf,
+  type TerminalOptions,
+} from "@degu/testing/terminals.ts";
 import {
   assert,
   assertEquals,
