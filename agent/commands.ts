@@ -15,30 +15,40 @@ import { FAILED, Failure } from "./failure.ts";
 export const DEFAULT_PORT = 7443;
 
 /**
- * Runs what a command does, with the context that its options ask for; what it resolves to is the exit code, in
- * place of 0.
+ * Makes what commander calls from what a command does: that gets the context that its options ask for, its operands and its
+ * options; what it resolves to is the exit code, in place of 0.
  */
-export type Run = (
-  command: Command,
-  action: (context: Context) => Promise<number | void>,
-) => Promise<void>;
+export type Run = <Args extends unknown[]>(
+  action: (context: Context, ...args: Args) => Promise<number | void>,
+) => (...args: Args) => Promise<void>;
 
 /** Adds the options of commands that connect to a peer. */
-export function addPeerOptions(command: Command): Command {
-  return command
+export function addPeerOptions(command: Command): void {
+  command
     .option("--address <address>", "where the peer is, for this call", parseAddressOption)
     .option("--find", "look for the peer on the local network first (mDNS)");
 }
 
-/** Adds an option that takes addresses, one each time that it is given. */
-export function addAddresses(
-  command: Command,
-  flags: string,
-  description: string,
-  parse: (text: string) => Address,
-): Command {
-  const collect = (text: string, before: Address[] = []) => [...before, parse(text)];
-  return command.option(flags, description, collect);
+/** The options of both commands that pair. */
+export interface PairingOptions {
+  readonly as?: string;
+  readonly serving?: Address[];
+}
+
+/** Adds the options of both commands that pair. */
+export function addPairingOptions(command: Command): void {
+  command
+    .option("--as <name>", "what the other device is called here (default: its own name)")
+    .option(
+      "--serving <address>",
+      'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
+      repeated(parseServingAddress),
+    );
+}
+
+/** Reads an option that may be given several times. */
+export function repeated<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
+  return (text, before = []) => [...before, parse(text)];
 }
 
 /** Adds examples to the help of a command: what to type, and what it does. */
@@ -71,13 +81,16 @@ export function notOfThisMachine(addresses: readonly Address[], cause: Error): F
   const message = addresses.length === 1
     ? `${texts} is not an address of this machine: use one that is, or 0.0.0.0`
     : `${texts} are not all addresses of this machine: give those that are, or 0.0.0.0`;
-  return new Failure(FAILED, message, { cause });
+  return new Failure(message, FAILED, { cause });
 }
 
 /** Reads an address of an option; the port may be left out. */
 export function parseAddressOption(text: string): Address {
+  const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
+  // An IPv6 address without brackets has no port.
+  const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
   try {
-    return parseAddress(hasPort(text) ? text : `${bracketed(text)}:${DEFAULT_PORT}`);
+    return parseAddress(hasPort ? text : `${host}:${DEFAULT_PORT}`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     // The library's example is for programs.
@@ -103,21 +116,6 @@ export function parseServingAddress(text: string): Address {
   const address = parseAddressOption(text);
   if (!Array.isArray(address) || address[1] !== 0) return address;
   throw new InvalidArgumentError("must have a port from 1 to 65535; got 0");
-}
-
-function hasPort(text: string): boolean {
-  return text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
-}
-
-/** An IPv6 address without brackets has no port. */
-function bracketed(text: string): string {
-  return text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
-}
-
-/** Reads the number of seconds of an option; the caller decides which values are allowed. */
-export function parseSeconds(text: string): number {
-  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("must be a number of seconds in decimal digits");
 }
 
 /**

@@ -8,7 +8,7 @@ import { isAbsolute, resolve } from "node:path";
 import { type Address, formatAddress } from "../base.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
+import { Failure, REFUSED, USAGE } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
 import { Output, type Streams } from "./output.ts";
 
@@ -23,10 +23,7 @@ export interface Context {
   readonly output: Output;
   /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
   readonly signal: AbortSignal;
-  /** Where to look for the peer, instead of the addresses that are known. */
-  readonly address: Address | null;
-  /** Whether to look for the peer in the local network first. */
-  readonly find: boolean;
+  readonly options: CommonOptions;
 }
 
 /** The options that every command has, and those of commands that connect to a peer. */
@@ -34,7 +31,9 @@ export interface CommonOptions {
   readonly home?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  /** Where to look for the peer, instead of the addresses that are known. */
   readonly address?: Address;
+  /** Whether to look for the peer in the local network first. */
   readonly find?: boolean;
 }
 
@@ -44,31 +43,22 @@ export function makeContext(
   signal: AbortSignal,
   streams: Streams = Deno,
 ): Context {
-  const { home, json = false, quiet = false, address = null, find = false } = options;
+  const { json = false, quiet = false } = options;
   const output = new Output({ json, quiet, streams });
-  return {
-    home: home === undefined ? defaultHome() : givenHome(home),
-    output,
-    signal,
-    address,
-    find,
-  };
+  return { home: findHome(options.home), output, signal, options };
 }
 
-/** Where the device is with `--home`; an empty value usually comes from an unset variable in a script. */
-function givenHome(home: string): string {
-  if (home === "") throw new Failure(USAGE, "--home: must be a directory; it is empty");
-  return resolve(home);
-}
-
-/** Where the device is without `--home`; the environment is read only in this case. */
-function defaultHome(): string {
+/** Where the device is; the environment is read only without `--home`. */
+function findHome(given: string | undefined): string {
+  // Usually from an unset variable in a script.
+  if (given === "") throw new Failure("--home: must be a directory; it is empty", USAGE);
+  if (given !== undefined) return resolve(given);
   const state = Deno.env.get("XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
   if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
   const home = Deno.env.get("HOME");
   if (home !== undefined && isAbsolute(home)) return `${home}/.local/state/degu`;
-  throw new Failure(FAILED, "HOME is not set: use --home DIR to say where the device is");
+  throw new Failure("HOME is not set: use --home DIR to say where the device is");
 }
 
 /** Opens the device that `degu init` has made. Dispose of it. */
@@ -78,7 +68,7 @@ export async function openDevice(context: Context): Promise<Device> {
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const message = `there is no device in ${context.home} yet: make one with "degu init"`;
-    throw new Failure(REFUSED, message, { cause: error });
+    throw new Failure(message, REFUSED, { cause: error });
   }
 }
 
@@ -89,11 +79,18 @@ export function loggerOf({ output }: Context): Logger {
   return { debug: ignore, info: ignore, warn, error: warn };
 }
 
-/** The peer of a name or an id. */
+/** The peer of a name or an id; where there is none, the error suggests similar names. */
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
-  throw await unknownPeer(device, peerName);
+  const names = (await device.peers()).map(({ name }) => name);
+  const near = nearNames(peerName, names);
+  const hint = names.length === 0
+    ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
+    : near.length > 0
+    ? `did you mean ${near.join(" or ")}?`
+    : '"degu peers" lists those that there are';
+  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED);
 }
 
 /** Makes a client of a peer by its name or id. */
@@ -103,13 +100,12 @@ export async function openClient(
   peerName: string,
 ): Promise<Client> {
   const peer = await openPeer(device, peerName);
-  const { signal, address, find } = context;
-  const addresses = address !== null ? [address] : find ? await lookFor(context, peer) : null;
+  const { signal, options: { address, find } } = context;
+  const addresses = address !== undefined ? [address] : find ? await lookFor(context, peer) : [];
   const options = { signal, connectTimeout: CONNECT_SECONDS };
-  if (addresses?.length) return await device.client(peer, { ...options, addresses });
+  if (addresses.length > 0) return await device.client(peer, { ...options, addresses });
   if (peer.addresses.length > 0) return await device.client(peer, options);
   throw new Failure(
-    FAILED,
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
   );
@@ -129,18 +125,6 @@ async function lookFor(context: Context, { id, name, addresses }: Peer): Promise
   return [...seen.values()];
 }
 
-/** The error if a device has no peer of this name; suggests similar names. */
-async function unknownPeer(device: Device, peerName: string): Promise<Failure> {
-  const names = (await device.peers()).map(({ name }) => name);
-  const near = nearNames(peerName, names);
-  const hint = names.length === 0
-    ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
-    : near.length > 0
-    ? `did you mean ${near.join(" or ")}?`
-    : '"degu peers" lists those that there are';
-  return new Failure(REFUSED, `there is no peer ${JSON.stringify(peerName)}: ${hint}`);
-}
-
 /** The most names to suggest. */
 const MAX_NAMES = 3;
 
@@ -148,30 +132,26 @@ const MAX_NAMES = 3;
 export function nearNames(typed: string, names: readonly string[]): string[] {
   const wanted = typed.toLowerCase();
   const most = Math.max(1, Math.floor(wanted.length / 3));
-  const rated = names.map((name) => ({ name, distance: rate(wanted, name.toLowerCase()) }));
+  const rate = (name: string) =>
+    wanted !== "" && name.startsWith(wanted) ? 1 : distanceOf(wanted, name);
+  const rated = names.map((name) => ({ name, distance: rate(name.toLowerCase()) }));
   return rated.filter(({ distance }) => distance <= most)
     .sort((a, b) => a.distance - b.distance).slice(0, MAX_NAMES).map(({ name }) => name);
-}
-
-function rate(wanted: string, name: string): number {
-  const isBeginning = wanted !== "" && name.startsWith(wanted);
-  return isBeginning ? 1 : distanceOf(wanted, name);
 }
 
 /** How many letters have to be added, removed, replaced or swapped with the next one (Damerau–Levenshtein). */
 function distanceOf(a: string, b: string): number {
   let before: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = last[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row[j] = Math.min(replaced, last[j]! + 1, row[j - 1]! + 1);
-      const isSwapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      if (isSwapped) row[j] = Math.min(row[j]!, before[j - 2]! + 1);
+  for (let i = 0; i < a.length; i++) {
+    const row = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      const replaced = last[j]! + (a[i] === b[j] ? 0 : 1);
+      const isSwapped = j > 0 && a[i] === b[j - 1] && a[i - 1] === b[j];
+      const swapped = isSwapped ? before[j - 1]! + 1 : Infinity;
+      row.push(Math.min(replaced, last[j + 1]! + 1, row[j]! + 1, swapped));
     }
-    before = last;
-    last = row;
+    [before, last] = [last, row];
   }
-  return last[b.length]!;
+  return last.at(-1)!;
 }

@@ -24,8 +24,8 @@ export class Failure extends Error {
   /** What the process exits with. */
   readonly exitCode: 1 | 2 | 3;
 
-  /** Makes an error for an exit code. */
-  constructor(exitCode: 1 | 2 | 3, message: string, options?: ErrorOptions) {
+  /** Makes an error with an exit code. */
+  constructor(message: string, exitCode: 1 | 2 | 3 = FAILED, options?: ErrorOptions) {
     super(message, options);
     this.exitCode = exitCode;
   }
@@ -33,9 +33,6 @@ export class Failure extends Error {
 
 /** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
 export class Interrupted extends Error {
-  /** The name of the class. */
-  override readonly name: string = "Interrupted";
-
   /** Makes the reason. */
   constructor() {
     super("interrupted");
@@ -43,10 +40,7 @@ export class Interrupted extends Error {
 }
 
 /** The reader of the output has closed it, as `head` does, so the command ends without a message. */
-export class OutputClosed extends Error {
-  /** The name of the class. */
-  override readonly name: string = "OutputClosed";
-}
+export class OutputClosed extends Error {}
 
 /** What a TLS error means between two devices. */
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
@@ -59,9 +53,6 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   NOT_YET_VALID: "check the clocks of both devices",
   NOT_TLS: "another program answers there: check the address and the port",
 };
-
-/** TLS errors that say nothing of this device or its trust: nobody has refused. */
-const NOT_REFUSED: readonly TlsErrorCode[] = ["CLOSED", "NOT_TLS"];
 
 /** What to do if the peer hangs up. */
 const FORGOTTEN_HINT =
@@ -80,23 +71,22 @@ const NOT_SERVING: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionAborted,
 ];
 
-/** The same for a name without an address. */
-const UNKNOWN_NAME: readonly unknown[] = ["ENOTFOUND", "EAI_AGAIN"];
-
 /** The exit code for an error that a command has failed with. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Failure) return error.exitCode;
   if (error instanceof Interrupted) return INTERRUPTED;
-  if (error instanceof TlsError) {
-    return NOT_REFUSED.includes(error.code) ? FAILED : REFUSED;
-  }
+  // These say nothing of this device or its trust: nobody has refused.
+  if (error instanceof TlsError) return /^(CLOSED|NOT_TLS)$/.test(error.code) ? FAILED : REFUSED;
   return error instanceof EmptyPreambleError ? REFUSED : FAILED;
 }
 
 /** What to tell the user about an error: what happened, and what to do. */
 export function explain(error: unknown): string {
-  const path = systemPathOf(error);
-  if (path !== null) {
+  const [, path] = error instanceof Deno.errors.NotCapable
+    ? /^Requires all access to (".*"), /s.exec(error.message) ?? []
+    : [];
+  // In /proc, /sys or /dev: Deno lets only programs use it that may do everything.
+  if (path !== undefined) {
     return `${path} is of the system, and Deno keeps programs away from it: choose another path`;
   }
   const hint = hintOf(error);
@@ -121,12 +111,6 @@ function hintOf(error: unknown): string | undefined {
   return noAddressAnswers(error) ? UNREACHABLE_HINT : undefined;
 }
 
-/** The path, in quotes, that Deno lets only programs use which may do everything: in /proc, /sys or /dev. */
-function systemPathOf(error: unknown): string | null {
-  if (!(error instanceof Deno.errors.NotCapable)) return null;
-  return /^Requires all access to (".*"), /s.exec(error.message)?.[1] ?? null;
-}
-
 /** Why each address failed, without the library's advice, which is meant for programs. */
 function attemptsOf({ message, cause }: Error): string {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
@@ -136,34 +120,17 @@ function attemptsOf({ message, cause }: Error): string {
 /** Whether an error means that nothing answers at an address, for whatever reason. */
 export function noAddressAnswers(error: unknown): boolean {
   return isUnreachable(error) || NOT_SERVING.some((each) => error instanceof each) ||
-    UNKNOWN_NAME.includes(systemCode(error));
+    /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`); // a name without an address
 }
-
-/** A file that is left as it is, and why. */
-export class NotMoved extends Error {
-  /** The name of the class. */
-  override readonly name: string = "NotMoved";
-}
-
-/** The error of a file that would replace another one. */
-export function alreadyThere(): NotMoved {
-  return new NotMoved(ALREADY_THERE);
-}
-
-const IS_ELSEWHERE = "it is a directory by now: run the same command again";
 
 /** What the statuses mean if the peer was asked to send a file. */
 const GET_PROBLEMS: Readonly<Record<number, string>> = {
-  301: IS_ELSEWHERE,
-  302: IS_ELSEWHERE,
-  303: IS_ELSEWHERE,
-  307: IS_ELSEWHERE,
-  308: IS_ELSEWHERE,
   403: "the peer may not read it",
   404: "it is not there any more",
 };
 
-const ALREADY_THERE = "another file of this name is there: replace it with --force";
+/** Why a file is not put: it would replace another one. */
+export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
 /** What the statuses mean if a file was sent to the peer. */
 const PUT_PROBLEMS: Readonly<Record<number, string>> = {
@@ -215,20 +182,20 @@ export type Direction = keyof typeof PROBLEMS;
 
 /** Says why a file could not be moved, and what to do. */
 export function explainTransfer(error: unknown, direction: Direction): string {
-  if (error instanceof NotMoved) return error.message;
   if (!(error instanceof TransferError)) return explain(error);
-  if (error.code === "STATUS") {
-    return PROBLEMS[direction][error.status ?? 0] ?? problemOf(error.status ?? 0);
+  const { code, message } = error;
+  const status = error.status ?? 0;
+  if (code !== "STATUS") {
+    return (direction !== "delete" ? COPY_PROBLEMS[code] : undefined) ??
+      ADVICE.reduce((text, [from, to]) => text.replace(from, to), message);
   }
-  const isCopied = direction !== "delete";
-  if (isCopied && Object.hasOwn(COPY_PROBLEMS, error.code)) return COPY_PROBLEMS[error.code]!;
-  return ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message);
-}
-
-/** What a status means, whatever was to be done. */
-function problemOf(status: number): string {
-  return status >= 500
-    ? `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`
+  const problem = PROBLEMS[direction][status];
+  if (problem !== undefined) return problem;
+  if (status >= 500) {
+    return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
+  }
+  return status >= 300 && status < 400
+    ? "it is a directory by now: run the same command again"
     : `the peer has answered with status ${status}${IS_OTHER_VERSION}`;
 }
 

@@ -33,6 +33,7 @@ export interface OutputOptions {
   readonly streams?: Streams;
 }
 
+const DEFAULT_COLUMNS = 80;
 const YELLOW = 33;
 const RED = 31;
 const encoder = new TextEncoder();
@@ -46,12 +47,12 @@ export class Output {
   readonly json: boolean;
   /** Whether only results, warnings and errors are printed. */
   readonly quiet: boolean;
-  /** Whether messages have colors: on a terminal, unless `NO_COLOR` is set. */
-  readonly colors: boolean;
   /** Whether stderr is a terminal on which something may be drawn. */
   readonly draws: boolean;
   /** Where the program reads and prints. */
   readonly streams: Streams;
+  readonly #colors: boolean;
+  #isDrawn = false;
 
   /** Makes an output. */
   constructor({ json, quiet, streams = Deno }: OutputOptions) {
@@ -59,7 +60,7 @@ export class Output {
     this.quiet = quiet;
     this.streams = streams;
     const isTerminal = streams.stderr.isTerminal();
-    this.colors = !streams.noColor && isTerminal;
+    this.#colors = !streams.noColor && isTerminal;
     this.draws = isTerminal && !quiet;
   }
 
@@ -70,6 +71,7 @@ export class Output {
    * @param object The same for programs, printed instead with `--json`.
    */
   result(lines: string | readonly string[], object: Record<string, unknown>): void {
+    this.draw("");
     if (this.json) return writeText(this.streams.stdout, `${printableJson(object)}\n`);
     const all = typeof lines === "string" ? [lines] : lines;
     writeText(this.streams.stdout, all.map((line) => `${printable(line)}\n`).join(""));
@@ -91,12 +93,38 @@ export class Output {
   }
 
   #message(text: string, kind?: string, color?: number): void {
-    const shown = kind !== undefined && this.colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
+    const shown = kind !== undefined && this.#colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = shown === undefined ? "" : `degu: ${shown}: `;
+    this.draw("");
+    this.#writeMessage(`${prefix}${printable(text)}\n`);
+  }
+
+  /**
+   * Draws a line on the terminal, if there is one. It is removed when anything else is printed, or drawn. The cursor stays
+   * visible: a signal may end the process at any moment.
+   *
+   * @param line Fewer columns than the terminal has, or it could not be removed; empty to remove the line that is there.
+   */
+  draw(line: string): void {
+    if (!this.draws || (line === "" && !this.#isDrawn)) return;
+    this.#isDrawn = line !== "";
+    this.#writeMessage(`\r\x1b[K${line}`);
+  }
+
+  #writeMessage(text: string): void {
     try {
-      writeText(this.streams.stderr, `${prefix}${printable(text)}\n`);
+      writeText(this.streams.stderr, text);
     } catch {
       // The reader is gone or the disk is full. The work continues, and there is nowhere else to report this.
+    }
+  }
+
+  /** How many columns the terminal has; 80 if there is no terminal or its width is unknown. */
+  get columns(): number {
+    try {
+      return this.streams.consoleSize().columns || DEFAULT_COLUMNS;
+    } catch {
+      return DEFAULT_COLUMNS;
     }
   }
 }
@@ -142,15 +170,4 @@ export function formatDuration(seconds: number): string {
   const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const shown = parts[0] === 0 ? parts.slice(1) : parts;
   return shown.map((part, i) => i === 0 ? `${part}` : `${part}`.padStart(2, "0")).join(":");
-}
-
-const DEFAULT_COLUMNS = 80;
-
-/** How many columns the terminal has; 80 if there is no terminal or its width is unknown. */
-export function columnsOf(streams: Pick<Streams, "consoleSize">): number {
-  try {
-    return streams.consoleSize().columns || DEFAULT_COLUMNS;
-  } catch {
-    return DEFAULT_COLUMNS;
-  }
 }

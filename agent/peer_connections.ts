@@ -35,7 +35,6 @@ export class PeerConnections implements Disposable {
   /** Calls that are under way. */
   #calls = 0;
   #silenceTimer: ReturnType<typeof setTimeout> | undefined;
-  #heardAt = 0;
 
   /**
    * Connects to nothing yet.
@@ -62,7 +61,7 @@ export class PeerConnections implements Disposable {
   async call<T>(action: Call<Connection, T>): Promise<T> {
     return await this.#retry(async (moved) => {
       const used = this.#takeIdle();
-      if (used === null) return await this.#callOver(await this.#connect(), action, moved);
+      if (used === undefined) return await this.#callOver(await this.#connect(), action, moved);
       let hasMoved = false;
       try {
         return await this.#callOver(used, action, (progress) => {
@@ -135,31 +134,20 @@ export class PeerConnections implements Disposable {
 
   /** Begins a new silence, where any call is under way. */
   #watchSilence(): void {
-    this.#heardAt = performance.now();
-    if (this.#calls > 0) return this.#awaitSilence(this.#silence);
     clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = undefined;
+    if (this.#calls === 0) return;
+    const text = `nothing has arrived for ${this.#silence / 1000} s; still waiting`;
+    this.#silenceTimer = setTimeout(() => this.#note(text), this.#silence);
   }
 
-  /** One timer for many silences that end early: it is set anew only when it is over. */
-  #awaitSilence(milliseconds: number): void {
-    this.#silenceTimer ??= setTimeout(() => {
-      this.#silenceTimer = undefined;
-      const left = this.#heardAt + this.#silence - performance.now();
-      if (left > 0) this.#awaitSilence(left);
-      else this.#note(`nothing has arrived for ${this.#silence / 1000} s; still waiting`);
-    }, milliseconds);
+  #takeIdle(): Connection | undefined {
+    let connection;
+    do connection = this.#idle.pop(); while (connection?.closed);
+    return connection;
   }
 
-  #takeIdle(): Connection | null {
-    for (let connection; (connection = this.#idle.pop()) !== undefined;) {
-      if (!connection.closed) return connection;
-    }
-    return null;
-  }
-
-  async #connect(): Promise<Connection> {
-    return await this.#client.connect(undefined, { signal: this.#signal });
+  #connect(): Promise<Connection> {
+    return this.#client.connect(undefined, { signal: this.#signal });
   }
 
   /** Reports it once if several calls have lost their connections at the same moment. */

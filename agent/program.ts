@@ -4,21 +4,18 @@
  * @module
  */
 
-import { Command, type CommanderError } from "npm:commander@^15.1.0";
+import { Command, CommanderError } from "npm:commander@^15.1.0";
 import type { Run } from "./commands.ts";
 import { addCompletions } from "./commands/completions.ts";
-import { addForget } from "./commands/forget.ts";
 import { addGet } from "./commands/get.ts";
-import { addId } from "./commands/id.ts";
 import { addInit } from "./commands/init.ts";
 import { addInvite } from "./commands/invite.ts";
 import { addJoin } from "./commands/join.ts";
 import { addLs } from "./commands/ls.ts";
-import { addPeers } from "./commands/peers.ts";
+import { addForget, addId, addPeers, addRename } from "./commands/peers.ts";
 import { addPing } from "./commands/ping.ts";
 import { addPut } from "./commands/put.ts";
 import { addRm } from "./commands/rm.ts";
-import { addRename } from "./commands/rename.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
@@ -26,6 +23,7 @@ import {
   exitCodeOf,
   explain,
   FAILED,
+  Failure,
   INTERRUPTED,
   Interrupted,
   OutputClosed,
@@ -77,18 +75,23 @@ export async function runAgent(
   let output = new Output({ json: false, quiet: false, streams });
   using signals = caught;
   const { signal } = signals;
-  const run: Run = async (command, action) => {
+  const run: Run = (action) => async (...args) => {
+    const command = args.at(-1) as Command; // after the options, as commander has it
     const context = makeContext(command.optsWithGlobals<CommonOptions>(), signal, streams);
     output = context.output;
-    exitCode = await action(context) ?? 0;
+    exitCode = await action(context, ...args) ?? 0;
   };
   try {
     const program = makeProgram(run, streams);
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: "user" });
     return exitCode;
-  } catch (error) {
-    return report(output, signal.aborted ? signal.reason : error);
+  } catch (thrown) {
+    const error = signal.aborted ? signal.reason : thrown;
+    if (error instanceof CommanderError) return 0;
+    if (error instanceof OutputClosed) return FAILED;
+    output.error(explain(error));
+    return exitCodeOf(error);
   }
 }
 
@@ -121,7 +124,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): Command {
   program.helpCommand("help [command]", "explain a command");
   for (const command of [program, ...program.commands]) {
     command.exitOverride((error) => {
-      throw new WrongUsage(error, command);
+      throw wrongUsage(error, command);
     });
   }
   return program;
@@ -135,33 +138,19 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   ...{ pair: "invite or degu join", share: "serve", start: "serve", devices: "peers" },
 };
 
-/** The command line is wrong, or asks for no more than help or the version. */
-class WrongUsage extends Error {
-  readonly exitCode: number;
-
-  constructor({ message, exitCode }: CommanderError, command: Command) {
-    const names = command.parent === null
-      ? [command.name()]
-      : [command.parent.name(), command.name()];
-    const [, unknown = ""] = /^error: unknown command '(.*?)'/.exec(message) ?? [];
-    const meant = Object.hasOwn(OTHER_NAMES, unknown) ? OTHER_NAMES[unknown] : undefined;
-    const problem = message === "(outputHelp)"
-      ? "a command is missing, or there is none of that name"
-      : meant !== undefined
-      ? `unknown command '${unknown}' (that is degu ${meant})`
-      : message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
-    super(`${problem}; "${names.join(" ")} --help" explains it`);
-    this.exitCode = exitCode === 0 ? 0 : USAGE;
-  }
-}
-
-/** Says why a command has failed; returns the exit code. */
-function report(output: Output, error: unknown): number {
-  if (error instanceof OutputClosed) return FAILED;
-  const isUsage = error instanceof WrongUsage;
-  if (isUsage && error.exitCode === 0) return 0;
-  output.error(isUsage ? error.message : explain(error));
-  return isUsage ? error.exitCode : exitCodeOf(error);
+/** The error of a wrong command line; one without an exit code asks for no more than help or the version. */
+function wrongUsage(error: CommanderError, command: Command): Error {
+  const { message, exitCode } = error;
+  if (exitCode === 0) return error;
+  const [, unknown = ""] = /^error: unknown command '(.*?)'/.exec(message) ?? [];
+  const meant = Object.hasOwn(OTHER_NAMES, unknown) ? OTHER_NAMES[unknown] : undefined;
+  const problem = message === "(outputHelp)"
+    ? "a command is missing, or there is none of that name"
+    : meant !== undefined
+    ? `unknown command '${unknown}' (that is degu ${meant})`
+    : message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
+  const name = command.parent === null ? "degu" : `degu ${command.name()}`;
+  return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
 }
 
 /** Deno has no SIGTERM on Windows. */

@@ -4,174 +4,108 @@
  * @module
  */
 
-import stringWidth from "npm:string-width@^8.1.0";
-import { printable } from "../base.ts";
-import { columnsOf, formatBytes, formatDuration, type Streams, writeText } from "./output.ts";
+import { printable } from "../base/printable.ts";
+import { formatBytes, formatDuration, type Output } from "./output.ts";
 
 /** How far all transfers of a command are. */
 export interface Progress {
-  /** What is being moved. */
-  readonly name: string;
+  /** What is being copied. */
+  name: string;
   /** Files that are done. */
-  readonly files: number;
-  readonly totalFiles: number;
-  /** Bytes that are there. */
-  readonly bytes: number;
-  readonly totalBytes: number;
-  /** Bytes a second; `null` if that can't be said yet. */
-  readonly rate: number | null;
+  files: number;
+  totalFiles: number;
+  /** Bytes that are at the target. */
+  bytes: number;
+  totalBytes: number;
+  /** Bytes that were transferred, without those that were there before. */
+  moved: number;
 }
 
+/** How many bytes had been transferred at a time in milliseconds. */
+export type Sample = readonly [at: number, moved: number];
+
 const DRAWING_MILLISECONDS = 100;
+/** A rate is that of the last five seconds. */
+const SAMPLES = 50;
+/** A rate over less time than this is meaningless. */
+const MIN_MILLISECONDS = 300;
 /** A name cut to fewer columns is useless, so the bar is dropped first. */
 const MIN_NAME_COLUMNS = 8;
-/** What erases the line from the cursor on. */
-const ERASE = "\x1b[K";
+
+/**
+ * Shows a progress, which the caller updates, until it is disposed of. Nothing is shown before it is known how many files
+ * there are.
+ */
+export function showProgress(output: Output, progress: Progress): Disposable {
+  const samples: Sample[] = [];
+  const draw = () => {
+    samples.push([performance.now(), progress.moved]);
+    if (samples.length > SAMPLES) samples.shift();
+    if (progress.totalFiles === 0) return;
+    output.draw(progressLine(progress, rateOf(samples), output.columns));
+  };
+  draw();
+  const timer = setInterval(draw, DRAWING_MILLISECONDS);
+  return {
+    [Symbol.dispose]: () => {
+      clearInterval(timer);
+      draw();
+      output.draw("");
+    },
+  };
+}
+
+/** Bytes per second; `null` if that can't be said yet. */
+export function rateOf(samples: readonly Sample[]): number | null {
+  const [[begin, before], [end, after]] = [samples[0]!, samples.at(-1)!];
+  return end - begin < MIN_MILLISECONDS ? null : (after - before) / (end - begin) * 1000;
+}
 
 /** Makes the line that shows a progress in so many columns. */
-export function progressLine(progress: Progress, columns: number): string {
-  const { name, files, totalFiles, bytes, totalBytes, rate } = progress;
+export function progressLine(progress: Progress, rate: number | null, columns: number): string {
+  const { name, files, totalFiles, bytes, totalBytes } = progress;
   const fraction = totalBytes === 0 ? 1 : Math.min(1, bytes / totalBytes);
   const percent = `${Math.floor(fraction * 100)} %`.padStart(5);
   const size = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
   const speed = rate === null ? "" : `${formatBytes(rate)}/s`;
-  const left = rate === null || rate <= 0
-    ? ""
-    : `${formatDuration((totalBytes - bytes) / rate)} left`;
+  const left = !rate ? "" : `${formatDuration((totalBytes - bytes) / rate)} left`;
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
   // The last column stays free, as some terminals wrap when it is written to, and two more for the ^C of Ctrl-C.
   const room = columns - 3;
   const choices = [
     [percent, barOf(fraction, 20), size, speed, left],
-    [percent, barOf(fraction, 10), size, speed, left],
     [percent, barOf(fraction, 10), speed, left],
     [percent, speed, left],
     [percent, left],
-    [percent],
   ];
-  for (const choice of choices) {
-    const end = choice.filter((part) => part !== "").join("  ");
-    const rest = room - count.length - widthOf(end) - 2;
-    if (rest < MIN_NAME_COLUMNS && choice.length > 1) continue;
-    const shown = fitText(printable(name), Math.max(0, rest));
-    const padding = " ".repeat(Math.max(0, rest - widthOf(shown)) + 2);
-    return fitText(`${count}${shown}${padding}${end}`, Math.max(0, room));
-  }
-  return "";
+  const ends = choices.map((parts) => parts.filter((part) => part !== "").join("  "));
+  const restOf = (end: string) => room - count.length - end.length - 2;
+  const end = ends.find((each) => restOf(each) >= MIN_NAME_COLUMNS) ?? percent;
+  const shown = fitText(printable(name), Math.max(0, restOf(end)));
+  const padding = " ".repeat(Math.max(0, restOf(end) - widthOf(shown)) + 2);
+  return fitText(`${count}${shown}${padding}${end}`, Math.max(0, room));
 }
 
 function barOf(fraction: number, columns: number): string {
-  const full = Math.round(fraction * columns);
-  return `[${"=".repeat(full)}${" ".repeat(columns - full)}]`;
+  return `[${"=".repeat(Math.round(fraction * columns)).padEnd(columns)}]`;
 }
 
-/** A line on the terminal that stderr is. */
-export class ProgressBar implements Disposable {
-  readonly #rate = new TransferRate(performance.now());
-  readonly #timer: ReturnType<typeof setInterval>;
-  readonly #streams: Streams;
-  #moved = 0;
-  #progress: Omit<Progress, "rate">;
+/** Letters of East Asia and emoji, and what lies between: all that is two columns wide, and some that is not. */
+const WIDE = /[\u1100-\u115f\u2300-\u{10ffff}]/gu;
 
-  /** Draws it, until it is disposed of. The cursor stays visible: a signal may end the process at any moment. */
-  constructor(progress: Omit<Progress, "rate">, streams: Streams) {
-    this.#streams = streams;
-    this.#progress = progress;
-    this.#timer = setInterval(() => this.#draw(), DRAWING_MILLISECONDS);
-    this.#draw();
-  }
-
-  #draw(): void {
-    this.#rate.note(performance.now(), this.#moved);
-    const rate = this.#rate.bytesPerSecond;
-    const columns = columnsOf(this.#streams);
-    this.#write(`\r${progressLine({ ...this.#progress, rate }, columns)}${ERASE}`);
-  }
-
-  /**
-   * Says how far everything is; shown when the line is drawn the next time.
-   *
-   * @param moved Bytes that have been moved, without those that were there before.
-   */
-  show(progress: Omit<Progress, "rate">, moved: number): void {
-    this.#progress = progress;
-    this.#moved = moved;
-  }
-
-  /** Removes the line from the terminal until it is drawn again, so that something else can be printed. */
-  clear(): void {
-    this.#write(`\r${ERASE}`);
-  }
-
-  #write(text: string): void {
-    try {
-      writeText(this.#streams.stderr, text);
-    } catch {
-      // The terminal was closed; the work continues.
-      clearInterval(this.#timer);
-    }
-  }
-
-  /** Removes the line for good. */
-  [Symbol.dispose](): void {
-    clearInterval(this.#timer);
-    this.#draw();
-    this.clear();
-  }
-}
-
-/** Anything older than this doesn't count. */
-const WINDOW_MILLISECONDS = 5000;
-/** A rate over less time than this is meaningless. */
-const MIN_MILLISECONDS = 300;
-
-/** The rate of the last seconds. */
-export class TransferRate {
-  readonly #samples: { at: number; bytes: number }[] = [];
-
-  /** Begins at a time, in milliseconds. */
-  constructor(now: number) {
-    this.#samples.push({ at: now, bytes: 0 });
-  }
-
-  /** Notes how many bytes have been moved by a time. */
-  note(now: number, bytes: number): void {
-    this.#samples.push({ at: now, bytes });
-    while (this.#samples.length > 2 && this.#samples[1]!.at <= now - WINDOW_MILLISECONDS) {
-      this.#samples.shift();
-    }
-  }
-
-  /** Bytes per second; `null` if it isn't known yet. */
-  get bytesPerSecond(): number | null {
-    const [first, last] = [this.#samples[0]!, this.#samples.at(-1)!];
-    const elapsed = last.at - first.at;
-    return elapsed < MIN_MILLISECONDS ? null : (last.bytes - first.bytes) / elapsed * 1000;
-  }
-}
-
-const ELLIPSIS = "…";
-const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
-
-/** How many columns a text takes; wide characters take two. */
+/** The most columns that a text can take: none that combines with the one before it is known here. */
 export function widthOf(text: string): number {
-  return stringWidth(text);
+  return [...text].length + (text.match(WIDE)?.length ?? 0);
 }
 
 /** Cuts out the middle of a text that has more columns than these: both ends of a name are informative. */
 export function fitText(text: string, columns: number): string {
-  if (widthOf(text) <= columns) return text;
-  if (columns <= 0) return "";
-  const characters = [...segmenter.segment(text)].map(({ segment }) => segment);
-  const room = columns - widthOf(ELLIPSIS);
-  const start = takeWhile(characters, Math.ceil(room / 2));
-  const end = takeWhile(characters.toReversed(), room - widthOf(start.join("")));
-  return `${start.join("")}${ELLIPSIS}${end.toReversed().join("")}`;
-}
-
-/** As many characters as fit. */
-function takeWhile(characters: readonly string[], columns: number): string[] {
-  let width = 0;
-  const end = characters.findIndex((character) => (width += widthOf(character)) > columns);
-  return characters.slice(0, end < 0 ? characters.length : end);
+  let width = widthOf(text);
+  if (width <= columns) return text;
+  const end = [...text];
+  const start = end.splice(0, end.length / 2);
+  while (width >= columns && width > 0) {
+    width -= widthOf((start.length > end.length ? start.pop() : end.shift())!);
+  }
+  return columns < 1 ? "" : `${start.join("")}…${end.join("")}`;
 }

@@ -7,9 +7,9 @@
 import type { Device } from "../device.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
 import { type Context, nearNames, openClient } from "./context.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 import { PeerConnections } from "./peer_connections.ts";
-import { formatRemotePath, type RemotePath } from "./remote_path.ts";
+import { formatRemotePath } from "./remote_path.ts";
 
 /** What a peer shares to read, and where it takes files. */
 export type Area = "share" | "inbox";
@@ -31,17 +31,11 @@ export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, str
   name: "something with a name that can't be sent",
 };
 
-/** How to use the files of a peer. */
-export interface RemoteFilesOptions {
-  /** How often a call is made again; by default 3 times. */
-  readonly retries?: number;
-  /** Prints a note. */
-  readonly note?: (text: string) => void;
-}
-
 /** One of the directories of a peer; what was listed is remembered. */
 export class RemoteFiles implements Disposable {
-  /** Which one. */
+  /** The peer, as the command line calls it. */
+  readonly peer: string;
+  /** Which of its directories. */
   readonly area: Area;
   readonly connections: PeerConnections;
   readonly #signal: AbortSignal;
@@ -56,28 +50,34 @@ export class RemoteFiles implements Disposable {
    */
   constructor(
     connections: PeerConnections,
+    peer: string,
     area: Area,
     signal: AbortSignal,
     maxEntries: number = MAX_ENTRIES,
   ) {
-    this.#maxEntries = maxEntries;
     this.connections = connections;
+    this.peer = peer;
     this.area = area;
     this.#signal = signal;
+    this.#maxEntries = maxEntries;
   }
 
-  /** Opens the share or the inbox of a peer; connects later. */
+  /**
+   * Opens the share or the inbox of a peer; connects later.
+   *
+   * @param retries How often a call is made again; 3 times if left out.
+   */
   static async open(
     context: Context,
     device: Device,
     peer: string,
     area: Area,
-    options: RemoteFilesOptions = {},
+    retries?: number,
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
     const client = await openClient(context, device, peer);
-    const { note = (text: string) => output.note(text), retries } = options;
-    return new RemoteFiles(new PeerConnections(client, signal, note, retries), area, signal);
+    const note = (text: string) => output.note(text);
+    return new RemoteFiles(new PeerConnections(client, signal, note, retries), peer, area, signal);
   }
 
   /** Closes the connections. */
@@ -88,6 +88,11 @@ export class RemoteFiles implements Disposable {
   /** The URI of a file, or with `""` as the last name of a directory. */
   uri(names: readonly string[]): string {
     return fileUri(this.area, ...names);
+  }
+
+  /** A path, as the command line has it. */
+  name(names: readonly string[], directory = false): string {
+    return formatRemotePath(this.peer, names, directory);
   }
 
   /** Lists a directory, by name; `null` if there is none. */
@@ -109,7 +114,6 @@ export class RemoteFiles implements Disposable {
           listed.set(entry.name, entry);
           if (listed.size > this.#maxEntries) {
             throw new Failure(
-              FAILED,
               `the directory has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
             );
           }
@@ -144,54 +148,56 @@ export class RemoteFiles implements Disposable {
    *
    * @throws {Failure} if there is none.
    */
-  async get(path: RemotePath): Promise<RemoteEntry> {
-    const entry = await this.find(path.names);
-    if (entry === null) throw await this.missing(path);
+  async get(names: readonly string[]): Promise<RemoteEntry> {
+    const entry = await this.find(names);
+    if (entry === null) throw await this.missing(names);
     if (entry.kind !== "other") return entry;
-    const shown = formatRemotePath(path.peer, path.names);
-    throw new Failure(FAILED, `${quoted(shown)} is ${REASONS[entry.reason!]}`);
+    throw new Failure(`${this.#quoted(names)} is ${REASONS[entry.reason!]}`);
   }
 
   /** The error if there is nothing at a path: suggests similar names, or how to list them. */
-  async missing({ peer, names }: RemotePath): Promise<Failure> {
-    const elsewhere = await this.#inOtherArea(peer, names);
-    if (elsewhere !== null) return elsewhere;
-    const listOption = this.area === "inbox" ? "--inbox " : "";
-    for (let depth = 0; depth <= names.length; depth++) {
+  async missing(names: readonly string[]): Promise<Failure> {
+    const elsewhere = names.length > 0 && await this.#inOtherArea(names);
+    if (elsewhere) return elsewhere;
+    const inInbox = this.area === "inbox";
+    for (let depth = 0; depth < Math.max(names.length, 1); depth++) {
       const listed = await this.list(names.slice(0, depth));
-      if (listed !== null && listed.get(names[depth] ?? "")?.kind === "directory") continue;
-      if (listed === null && depth === 0) return nothingShared(peer, this.area);
-      const at = formatRemotePath(peer, names.slice(0, depth), true);
+      if (listed === null && depth === 0) {
+        const [problem, option] = inInbox
+          ? ["takes no files", "--inbox"]
+          : ["shares no directory", "--share"];
+        return new Failure(`${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`);
+      }
+      if (listed?.get(names[depth] ?? "")?.kind === "directory") continue;
+      const at = this.name(names.slice(0, depth), true);
       const near = nearNames(names[depth] ?? "", [...listed?.keys() ?? []]);
       const hint = near.length > 0
-        ? `did you mean ${near.map((name) => quoted(at + name)).join(" or ")}?`
-        : `"degu ls ${listOption}${at}" lists what is there`;
-      return new Failure(FAILED, `${quoted(formatRemotePath(peer, names))} is not there: ${hint}`);
+        ? `did you mean ${near.map((name) => JSON.stringify(at + name)).join(" or ")}?`
+        : `"degu ls ${inInbox ? "--inbox " : ""}${at}" lists what is there`;
+      return new Failure(`${this.#quoted(names)} is not there: ${hint}`);
     }
-    return new Failure(FAILED, `${quoted(formatRemotePath(peer, names))} is not there`);
+    return new Failure(`${this.#quoted(names)} is not there`);
   }
 
   /** The error if what a path leads to is in the other area, as what was put is: in the inbox, not in the share. */
-  async #inOtherArea(peer: string, names: readonly string[]): Promise<Failure | null> {
-    if (names.length === 0) return null;
+  async #inOtherArea(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";
-    const other = new RemoteFiles(this.connections, area, this.#signal, this.#maxEntries);
-    if ((await other.list(names.slice(0, -1)))?.has(names.at(-1)!) !== true) return null;
-    const [path, at] = [names, names.slice(0, -1)].map((each) => formatRemotePath(peer, each));
-    const parent = names.length === 1 ? at! : `${at}/`;
+    const parent = names.slice(0, -1);
+    const other = new RemoteFiles(this.connections, this.peer, area, this.#signal);
+    if ((await other.list(parent))?.has(names.at(-1)!) !== true) return null;
+    const [problem, list, advice] = area === "inbox"
+      ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it there"]
+      : ["is not in the inbox: it is in the share", "ls", ""];
     return new Failure(
-      FAILED,
-      area === "inbox"
-        ? `${
-          quoted(path!)
-        } is not in the share: it is in the inbox, as "degu ls --inbox ${parent}" shows; add --inbox to read it there`
-        : `${quoted(path!)} is not in the inbox: it is in the share, as "degu ls ${parent}" shows`,
+      `${this.#quoted(names)} ${problem}, as "degu ${list} ${
+        this.name(parent, true)
+      }" shows${advice}`,
     );
   }
-}
 
-function quoted(path: string): string {
-  return JSON.stringify(path);
+  #quoted(names: readonly string[]): string {
+    return JSON.stringify(this.name(names));
+  }
 }
 
 function lookAlike(
@@ -201,13 +207,4 @@ function lookAlike(
   const wanted = name.normalize();
   const alike = [...listed?.values() ?? []].filter((entry) => entry.name.normalize() === wanted);
   return alike.length === 1 ? alike[0]! : null;
-}
-
-function nothingShared(peer: string, area: Area): Failure {
-  return new Failure(
-    FAILED,
-    area === "share"
-      ? `${peer} shares no directory: it has to run "degu serve --share DIR"`
-      : `${peer} takes no files: it has to run "degu serve --inbox DIR"`,
-  );
 }

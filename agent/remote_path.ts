@@ -28,37 +28,28 @@ export function isRemotePath(text: string): boolean {
  * @throws {Failure} if it has another form, or a name in it can't be the name of a file.
  */
 export function parseRemotePath(text: string): RemotePath {
+  const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, USAGE);
   if (!isRemotePath(text)) {
-    throw new Failure(
-      USAGE,
-      `${
-        JSON.stringify(text)
-      } is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or PEER: for all of it`,
+    throw fail(
+      " is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or PEER: for all of it",
     );
   }
   const colon = text.indexOf(":");
   const components = text.slice(colon + 1).split("/");
   const names = components.filter((name) => name !== "" && name !== ".");
-  for (const name of names) checkName(text, name);
+  for (const name of names) {
+    if (name === "..") {
+      throw fail(': ".." leads nowhere: a path begins at the shared directory, and goes down');
+    }
+    try {
+      escapeName(name);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw fail(`: ${error.message.replace(/^name: /, "")}`);
+    }
+  }
   const last = components.at(-1);
   return { peer: text.slice(0, colon), names, directory: last === "" || last === "." };
-}
-
-function checkName(text: string, name: string): void {
-  if (name === "..") {
-    throw new Failure(
-      USAGE,
-      `${
-        JSON.stringify(text)
-      }: ".." leads nowhere: a path begins at the shared directory, and goes down`,
-    );
-  }
-  try {
-    escapeName(name);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new Failure(USAGE, `${JSON.stringify(text)}: ${error.message.replace(/^name: /, "")}`);
-  }
 }
 
 /** Writes a path on another device, as the command line has it. */

@@ -4,8 +4,10 @@
  * @module
  */
 
+import { join } from "node:path";
 import type { Client, Connection } from "../client.ts";
 import {
+  downloadTree,
   isTransient,
   TransferError,
   type TransferOptions,
@@ -13,7 +15,7 @@ import {
   type TreeEntry,
   type TreeEvent,
   type TreeOptions,
-  type TreeResult,
+  uploadTree,
 } from "../files.ts";
 import type { Context } from "./context.ts";
 import {
@@ -25,38 +27,42 @@ import {
   Failure,
   REFUSED,
 } from "./failure.ts";
+import { OwnDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration } from "./output.ts";
 import type { Moved, PeerConnections } from "./peer_connections.ts";
-import type { ProgressBar } from "./progress_bar.ts";
+import { type Progress, showProgress } from "./progress_bar.ts";
+import type { RemoteFiles } from "./remote_files.ts";
 
 /** A larger file gets a connection of its own once what there is of it is hashed: a server does not wait for that. */
 const LARGE_BYTES = 67_108_864;
 
-/** A file to be moved. */
+/** A file to be copied. */
 export interface Job {
   /** What it is called in messages. */
   readonly name: string;
   /** In bytes. */
   readonly size: number;
-  /** What is printed when it has been moved. */
+  /** What is printed when it has been copied. */
   readonly result: string;
   /** What `--json` prints about it besides the result. */
   readonly object: Readonly<Record<string, unknown>>;
-  /** Moves it; resolves to `null` if it was there already. */
+  /** Copies it; resolves to `null` if it was there already. */
   move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
 }
 
 /** A tree to be copied. */
 export interface TreeJob {
-  /** What something in the source, or in the target, is called in messages; the roots have no names. */
-  sourceName(path: readonly string[]): string;
-  targetName(path: readonly string[]): string;
+  /** Its path on the other device. */
+  readonly names: readonly string[];
+  /** Its path on this device. */
+  readonly root: string;
   /** Whether `--json` names what is up to date. */
   readonly listsUnchanged: boolean;
   readonly options: Omit<TreeOptions, "signal" | "onEvent">;
-  /** Makes one attempt. */
-  copy(client: Client, options: TreeOptions): Promise<TreeResult>;
 }
+
+/** What something in the source, and in the target, is called in messages. */
+type NamesOf = (path: readonly string[]) => { readonly from: string; readonly to: string };
 
 /** What has become of something in a tree. */
 type TreeOutcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
@@ -78,28 +84,21 @@ const KEPT = {
     "file into it first",
 };
 
-/** How far the files of one call are, for the progress bar. */
-interface Stage {
-  files: number;
-  totalFiles: number;
-  /** That are at the target. */
-  bytes: number;
-  totalBytes: number;
-  /** That were transferred. */
-  moved: number;
-}
-
-/** Moves files and trees, and counts what has happened. */
+/** Copies files and trees from a peer, or to it, and counts what has happened. */
 export class Transfers implements Disposable {
+  /** The directory of the device, which is left out. */
+  readonly own: OwnDirectory;
   readonly #context: Context;
   readonly #direction: Exclude<Direction, "delete">;
   readonly #startedAt = performance.now();
-  readonly #stages: Stage[] = [];
+  readonly #progress: Progress = {
+    ...{ name: "", files: 0, totalFiles: 0 },
+    ...{ bytes: 0, totalBytes: 0, moved: 0 },
+  };
   readonly #warned = new Set<string>();
-  /** Where there is a bar to be shown. */
-  #makeBar: (() => ProgressBar) | null = null;
-  #bar: ProgressBar | null = null;
-  #name = "";
+  /** What is written by this command. */
+  readonly #taken = new Map<string, string>();
+  #bar: Disposable | null = null;
   #copied = 0;
   #moved = 0;
   #unchanged = 0;
@@ -108,121 +107,136 @@ export class Transfers implements Disposable {
   #failed = 0;
   #isDryRun = false;
 
-  /** Begins with nothing to do. */
-  constructor(context: Context, direction: Exclude<Direction, "delete">) {
+  private constructor(context: Context, direction: "get" | "put", own: OwnDirectory) {
     this.#context = context;
     this.#direction = direction;
+    this.own = own;
   }
 
-  /** Prints a line to stderr. */
-  note(text: string): void {
-    this.#print(() => this.#context.output.note(text));
+  /** Begins with nothing to do. */
+  static async begin(context: Context, direction: "get" | "put"): Promise<Transfers> {
+    return new Transfers(context, direction, await OwnDirectory.at(context.home));
   }
 
-  /** Prints a warning to stderr, once. */
-  warn(text: string): void {
+  /** Warns, once. */
+  #warn(text: string): void {
     if (this.#warned.has(text)) return;
     this.#warned.add(text);
-    this.#print(() => this.#context.output.warn(text));
+    this.#context.output.warn(text);
   }
 
-  /** Counts and reports something that is left out, once. */
-  skip(name: string, why: string): void {
+  #skip(name: string, why: string): void {
     const text = `${name}: skipped: ${why}`;
     if (!this.#warned.has(text)) this.#skipped++;
-    this.warn(text);
+    this.#warn(text);
   }
 
   /** Prints a result to stdout; only with `--json` when `--quiet` is given. */
   #result(text: string, object: Record<string, unknown>): void {
     const { output } = this.#context;
-    if (output.quiet && !output.json) return;
-    this.#print(() => output.result(text, object));
+    if (!output.quiet || output.json) output.result(text, object);
   }
 
   /** Counts and reports something that could not be done. */
-  fail(
-    name: string,
-    problem: string,
-    object: Readonly<Record<string, unknown>> = { path: name },
-  ): void {
+  #fail(name: string, problem: string, object: Readonly<Record<string, unknown>>): void {
     this.#failed++;
     const { output } = this.#context;
-    this.#print(() => {
-      output.error(`${name}: ${problem}`);
-      if (output.json) output.result("", { ...object, error: problem });
-    });
+    output.error(`${name}: ${problem}`);
+    if (output.json) output.result("", { ...object, error: problem });
+  }
+
+  /** Prepares one of the things that the command line names: if it can't be copied, the others still are. */
+  async prepare(name: string, isOnly: boolean, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      if (!(error instanceof Failure) || isOnly) throw error;
+      this.#fail(name, error.message, { path: name });
+    }
   }
 
   /**
-   * Moves files. If one can't be moved, the others still are, unless they would fail as well.
+   * Notes where something goes.
+   *
+   * @throws {Failure} if something else goes there.
+   */
+  take(target: string, source: string): void {
+    const other = this.#taken.get(target);
+    if (other !== undefined) {
+      const advice = `${this.#direction} the two into different directories`;
+      throw new Failure(`${other} has the same name: ${advice}`);
+    }
+    this.#taken.set(target, source);
+  }
+
+  /**
+   * Copies files. If one can't be copied, the others still are, unless they would fail as well.
    *
    * @throws an error that all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
    */
   async files(connections: PeerConnections, jobs: readonly Job[]): Promise<void> {
     if (jobs.length === 0) return;
-    const totalBytes = jobs.reduce((bytes, { size }) => bytes + size, 0);
-    const stage = { files: 0, totalFiles: jobs.length, bytes: 0, totalBytes, moved: 0 };
-    await this.#begin(stage);
+    this.#progress.totalFiles += jobs.length;
+    for (const { size } of jobs) this.#progress.totalBytes += size;
+    this.#showProgress();
     try {
-      await connections.each(jobs, (job, signal) => this.#moveOne(connections, job, signal, stage));
+      await connections.each(jobs, (job, signal) => this.#moveOne(connections, job, signal));
     } finally {
       this.#checkInterrupted();
     }
   }
 
+  #showProgress(): void {
+    const { output } = this.#context;
+    if (output.draws && !output.json) this.#bar ??= showProgress(output, this.#progress);
+  }
+
   #checkInterrupted(): void {
-    const { signal } = this.#context;
+    const { signal, output } = this.#context;
     if (!signal.aborted) return;
-    this.note("what has been copied is kept: run the same command again to continue");
+    output.note("what has been copied is kept: run the same command again to continue");
     signal.throwIfAborted();
   }
 
-  async #moveOne(
-    connections: PeerConnections,
-    job: Job,
-    signal: AbortSignal,
-    stage: Stage,
-  ): Promise<void> {
-    this.#name = job.name;
+  async #moveOne(connections: PeerConnections, job: Job, signal: AbortSignal): Promise<void> {
+    const { name, size, object } = job;
+    const progress = this.#progress;
+    progress.name = name;
     let there = 0;
     const attempt = (target: Client | Connection, moved: Moved) => {
       let before = 0;
       return job.move(target, {
         signal,
-        onProgress: (progress) => {
-          const { bytes, resumedFrom } = progress;
-          moved(progress);
-          stage.bytes += resumedFrom + bytes - there;
-          stage.moved += bytes - before;
+        onProgress: (now) => {
+          const { bytes, resumedFrom } = now;
+          moved(now);
+          progress.bytes += resumedFrom + bytes - there;
+          progress.moved += bytes - before;
           this.#moved += bytes - before;
           [there, before] = [resumedFrom + bytes, bytes];
-          this.#show();
         },
       });
     };
     let result: TransferResult | null;
     try {
-      result = job.size >= LARGE_BYTES
+      result = size >= LARGE_BYTES
         ? await connections.callAnew(attempt)
         : await connections.call(attempt);
     } catch (error) {
       signal.throwIfAborted();
-      const { name, object } = job;
       if (endsAll(error)) throw this.#ending(name, object, error);
-      return this.fail(name, explainTransfer(error, this.#direction), object);
+      return this.#fail(name, explainTransfer(error, this.#direction), object);
     } finally {
-      stage.bytes += job.size - there;
-      stage.files++;
-      this.#show();
+      progress.bytes += size - there;
+      progress.files++;
     }
     // A closed output is not a failure of this file.
     if (result === null) {
       this.#unchanged++;
-      if (this.#context.output.json) this.#result("", { ...job.object, unchanged: true });
+      if (this.#context.output.json) this.#result("", { ...object, unchanged: true });
     } else {
       this.#copied++;
-      this.#result(job.result, { ...job.object, ...result });
+      this.#result(job.result, { ...object, ...result });
     }
   }
 
@@ -233,45 +247,56 @@ export class Transfers implements Disposable {
     if (output.json) output.result("", { ...object, error: problem });
     const hint = isTransient(error) ? "; run the same command again to continue" : "";
     const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
-    return new Failure(exitCode, `${name}: ${problem}${hint}`, { cause: error });
+    return new Failure(`${name}: ${problem}${hint}`, exitCode, { cause: error });
   }
 
   /**
-   * Copies a tree. What can't be copied is reported, and the rest still is.
+   * Copies a tree, without the directory of the device. What can't be copied is reported, and the rest still is.
    *
    * @throws what all of it fails with.
    */
-  async tree(connections: PeerConnections, job: TreeJob): Promise<void> {
-    const { options } = job;
+  async tree(files: RemoteFiles, { names, root, listsUnchanged, options }: TreeJob): Promise<void> {
     this.#isDryRun = options.dryRun === true;
-    const stage = { files: 0, totalFiles: 0, bytes: 0, totalBytes: 0, moved: 0 };
-    await this.#begin(stage);
+    this.#showProgress();
+    const progress = this.#progress;
+    // What has failed before is not left to do.
+    [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
+    const before = { ...progress };
     const { signal } = this.#context;
+    const isGet = this.#direction === "get";
+    const namesOf: NamesOf = (path) => {
+      const [remote, local] = [files.name([...names, ...path]), join(root, ...path)];
+      return isGet ? { from: remote, to: local } : { from: local, to: remote };
+    };
+    const isNotOwn = await this.own.filter(root, (path) => {
+      this.#skip(join(root, ...path), "the directory of this device, with its keys");
+    });
     // An attempt that breaks off has reported a part of it already; what has failed in it may succeed in the next one.
     const reported = new Set<string>();
     let failures: (TreeEvent & { readonly type: "failed" })[] = [];
-    let copiedBytes = 0;
+    let [copiedFiles, copiedBytes] = [0, 0];
     let hasEntries = false;
     /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
     let first: number | null = null;
     const sizes = new Map<string, number>();
     const filter = (entry: TreeEntry) => {
-      const isIncluded = options.filter?.(entry) ?? true;
+      const isIncluded = (options.filter?.(entry) ?? true) && isNotOwn(entry);
       hasEntries ||= isIncluded;
       if (first !== null) sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;
     };
     try {
-      const { deletionsKept } = await connections.callAnew((client, moved) => {
-        const [filesBefore, bytesBefore, isFirst] = [stage.files, copiedBytes, first === null];
+      const { deletionsKept } = await files.connections.callAnew((client, moved) => {
+        const [filesBefore, bytesBefore, isFirst] = [copiedFiles, copiedBytes, first === null];
         failures = [];
         const onEvent = (event: TreeEvent) => {
           if (event.type === "plan") {
             first ??= event.files + event.bytes;
-            stage.totalFiles = filesBefore + event.files;
-            stage.totalBytes = bytesBefore + event.bytes;
+            progress.totalFiles = before.files + filesBefore + event.files;
+            progress.totalBytes = before.bytes + bytesBefore + event.bytes;
           } else if (event.type === "progress") {
-            stage.bytes = stage.moved = bytesBefore + event.bytes;
+            progress.bytes = before.bytes + bytesBefore + event.bytes;
+            progress.moved = before.moved + bytesBefore + event.bytes;
           } else if (event.type === "failed") {
             failures.push(event);
           } else {
@@ -279,67 +304,74 @@ export class Transfers implements Disposable {
             const isNew = event.type === "deleted" || !reported.has(key);
             reported.add(key);
             if (event.type === "copied") {
-              stage.files++;
+              progress.files = before.files + ++copiedFiles;
               copiedBytes += event.total;
             }
             if (isNew && event.type === "unchanged" && !isFirst) {
               // It was copied when the connection broke off, too late to be told.
               const bytes = sizes.get(key) ?? 0;
               const result = { bytes, total: bytes, resumedFrom: 0, sha256: null };
-              this.#report(job, { type: "copied", path: event.path, ...result });
+              this.#report(namesOf, listsUnchanged, { ...event, type: "copied", ...result });
             } else if (isNew) {
-              this.#report(job, event);
+              this.#report(namesOf, listsUnchanged, event);
             }
             // Of a tree that is up to date there may be a hundred thousand of them.
             if (event.type === "unchanged") return;
           }
-          const left = stage.totalFiles - stage.files + stage.totalBytes - stage.bytes;
+          const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
           moved({ bytes: first === null ? 0 : first - left, resumedFrom: 0 });
-          this.#show();
         };
-        return job.copy(client, { ...options, filter, signal, onEvent });
+        const all = { ...options, filter, signal, onEvent };
+        const uri = files.uri([...names, ""]);
+        return isGet ? downloadTree(client, uri, root, all) : uploadTree(client, root, uri, all);
       });
-      for (const failure of failures) this.#reportFailure(job, failure);
+      this.#reportFailures(namesOf, failures);
       if (deletionsKept === "empty") {
-        if (hasEntries) this.fail(job.sourceName([]), KEPT.empty);
+        const { from } = namesOf([]);
+        if (hasEntries) this.#fail(from, KEPT.empty, { path: from });
       } else if (deletionsKept !== null) {
-        this.warn(KEPT[deletionsKept]);
+        this.#warn(KEPT[deletionsKept]);
       }
     } catch (error) {
-      for (const failure of failures) this.#reportFailure(job, failure);
+      this.#reportFailures(namesOf, failures);
       this.#checkInterrupted();
       if (!endsAll(error) && !(error instanceof TransferError)) throw error;
-      const [from, to] = [job.sourceName([]), job.targetName([])];
-      throw this.#ending(this.#direction === "get" ? from : to, { from, to }, error);
+      const { from, to } = namesOf([]);
+      throw this.#ending(isGet ? from : to, { from, to }, error);
     }
   }
 
-  #reportFailure(job: TreeJob, { path, error, at }: TreeEvent & { readonly type: "failed" }): void {
-    const [from, to] = [job.sourceName(path), job.targetName(path)];
-    if (at === "source") this.fail(from, explainTransfer(error, this.#direction), { from, to });
-    else this.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
+  #reportFailures(
+    namesOf: NamesOf,
+    failures: readonly (TreeEvent & { readonly type: "failed" })[],
+  ): void {
+    for (const { path, error, at } of failures) {
+      const { from, to } = namesOf(path);
+      if (at === "source") this.#fail(from, explainTransfer(error, this.#direction), { from, to });
+      else this.#fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
+    }
   }
 
   /** Counts and prints something that has happened in a tree. */
-  #report(job: TreeJob, event: TreeOutcome): void {
+  #report(namesOf: NamesOf, listsUnchanged: boolean, event: TreeOutcome): void {
     const { type, path } = event;
-    const isUnlisted = !job.listsUnchanged || !this.#context.output.json;
     if (type === "unchanged") this.#unchanged++;
-    if (type === "unchanged" && isUnlisted) return;
-    const [from, to] = [job.sourceName(path), job.targetName(path)];
-    this.#name = from;
+    if (type === "unchanged" && !(listsUnchanged && this.#context.output.json)) return;
+    const { from, to } = namesOf(path);
+    this.#progress.name = from;
+    const dryRun = this.#isDryRun ? { dryRun: true } : {};
     if (type === "unchanged") {
       this.#result("", { from, to, unchanged: true });
     } else if (type === "skipped") {
-      this.skip(from, SKIPPED[event.reason] ?? event.reason);
+      this.#skip(from, SKIPPED[event.reason] ?? event.reason);
     } else if (type === "deleted") {
       this.#deleted++;
       const name = event.kind === "directory" ? `${to}/` : to;
       const text = this.#isDryRun ? `would delete ${name}` : `deleted ${name}`;
-      this.#result(text, { action: "delete", path: name, ...this.#dryRun });
+      this.#result(text, { action: "delete", path: name, ...dryRun });
     } else if (this.#isDryRun) {
       this.#copied++;
-      const object = { action: "copy", from, to, size: event.total, ...this.#dryRun };
+      const object = { action: "copy", from, to, size: event.total, ...dryRun };
       this.#result(`would copy ${from} to ${to}`, object);
     } else {
       this.#copied++;
@@ -347,46 +379,6 @@ export class Transfers implements Disposable {
       this.#moved += bytes;
       this.#result(to, { from, to, bytes, total, resumedFrom, sha256 });
     }
-  }
-
-  get #dryRun(): { readonly dryRun?: true } {
-    return this.#isDryRun ? { dryRun: true } : {};
-  }
-
-  /** Begins to show a stage. */
-  async #begin(stage: Stage): Promise<void> {
-    this.#stages.push(stage);
-    const { json, draws, streams } = this.#context.output;
-    if (this.#makeBar !== null || json || !draws) return;
-    // What it is made with takes long to load; most commands need none.
-    const { ProgressBar } = await import("./progress_bar.ts");
-    this.#makeBar = () => new ProgressBar(this.#progress(), streams);
-    this.#show();
-  }
-
-  #show(): void {
-    // Before trees have been compared nobody knows of how much.
-    if (this.#makeBar !== null && this.#sum("totalFiles") > 0) this.#bar ??= this.#makeBar();
-    this.#bar?.show(this.#progress(), this.#sum("moved"));
-  }
-
-  #progress() {
-    return {
-      name: this.#name,
-      files: this.#sum("files"),
-      totalFiles: this.#sum("totalFiles"),
-      bytes: this.#sum("bytes"),
-      totalBytes: this.#sum("totalBytes"),
-    };
-  }
-
-  #sum(what: keyof Stage): number {
-    return this.#stages.reduce((sum, stage) => sum + stage[what], 0);
-  }
-
-  #print(print: () => void): void {
-    this.#bar?.clear();
-    print();
   }
 
   /**
@@ -398,29 +390,23 @@ export class Transfers implements Disposable {
     this[Symbol.dispose]();
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
-    const files = counted(this.#copied, "file");
-    const isInVain = this.#copied === 0 && this.#failed > 0;
     const would = this.#isDryRun ? "would be " : "";
+    const size = this.#isDryRun ? "" : `, ${formatBytes(this.#moved)}${time}`;
+    const isInVain = !this.#isDryRun && this.#copied === 0 && this.#failed > 0;
     const parts = [
-      ...(this.#isDryRun
-        ? [`${files} would be copied`]
-        : isInVain
-        ? []
-        : [`${files} copied, ${formatBytes(this.#moved)}${time}`]),
-      ...(this.#unchanged > 0 ? [`${this.#unchanged} up to date`] : []),
-      ...(this.#deleted > 0 ? [`${this.#deleted} ${would}deleted`] : []),
-      ...(this.#skipped > 0 ? [`${this.#skipped} skipped`] : []),
-    ];
+      isInVain ? "" : `${counted(this.#copied, "file")} ${would}copied${size}`,
+      this.#unchanged > 0 ? `${this.#unchanged} up to date` : "",
+      this.#deleted > 0 ? `${this.#deleted} ${would}deleted` : "",
+      this.#skipped > 0 ? `${this.#skipped} skipped` : "",
+    ].filter((part) => part !== "");
     const { output } = this.#context;
     if (parts.length > 0) output.note(parts.join("; "));
     if (this.#failed === 0) return 0;
     // If there was only one thing to do, the line above says it all.
     if (this.#failed > 1 || parts.length > 0) {
       output.error(
-        `${
-          counted(this.#failed, "error")
-        }: see above; what was copied stays, and running the same ` +
-          "command again continues with the rest",
+        `${counted(this.#failed, "error")}: see above; what was copied stays, and running the ` +
+          "same command again continues with the rest",
       );
     }
     return FAILED;
@@ -429,6 +415,6 @@ export class Transfers implements Disposable {
   /** Removes the progress bar. */
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
-    this.#bar = this.#makeBar = null;
+    this.#bar = null;
   }
 }

@@ -19,13 +19,12 @@ export function addCompletions(program: Command, run: Run): void {
     .summary("print a script that completes commands in a shell")
     .description("Prints a script with which a shell completes commands, options, files and peers.")
     .addArgument(new Argument("<shell>", "which one").choices(Object.keys(SCRIPTS)))
-    .action((shell: string, _options: unknown, command: Command) =>
-      run(command, ({ output }) => {
-        const script = SCRIPTS[shell]!(wordsOf(program));
-        output.result(script.trimEnd().split("\n"), { shell, script });
-        return Promise.resolve();
-      })
-    );
+    .action(run(({ output }, shell: string) => {
+      const options = program.createHelp().visibleOptions(program);
+      const script = SCRIPTS[shell]!({ options, commands: program.commands });
+      output.result(script.trimEnd().split("\n"), { shell, script });
+      return Promise.resolve();
+    }));
   addExamples(command, [
     ['echo "source <(degu completions bash)" >> ~/.bashrc', "bash"],
     ['echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit"],
@@ -33,37 +32,17 @@ export function addCompletions(program: Command, run: Run): void {
   ]);
 }
 
-/** What an option or an operand takes. */
-type Kind = "directory" | "file" | "peer" | "remote" | "text";
-
-/** An option. */
-interface OptionWords {
-  readonly long: string;
-  readonly short: string | null;
-  readonly summary: string;
-  /** What its value is; `null` if it has none. */
-  readonly value: Kind | null;
-}
-
-/** A command. */
-interface CommandWords {
-  readonly name: string;
-  readonly summary: string;
-  readonly options: readonly OptionWords[];
-  /** What its operands are, in any order. */
-  readonly operands: readonly Kind[];
-  /** The words that one of its operands has to be. */
-  readonly choices: readonly string[];
-}
-
 /** All words of the program. */
 interface Words {
   /** The options that every command has. */
-  readonly options: readonly OptionWords[];
-  readonly commands: readonly CommandWords[];
+  readonly options: readonly Option[];
+  readonly commands: readonly Command[];
 }
 
-/** What is in angle brackets or square ones, and what it stands for. */
+/** What an operand, or the value of an option, is completed with. */
+type Kind = "directory" | "file" | "peer" | "remote" | "text";
+
+/** By the name that stands for it in angle brackets. */
 const KINDS: Readonly<Record<string, readonly Kind[]>> = {
   dir: ["directory"],
   peer: ["peer"],
@@ -73,41 +52,29 @@ const KINDS: Readonly<Record<string, readonly Kind[]>> = {
   to: ["remote", "directory"],
 };
 
-/** Finds the words of the program. */
-export function wordsOf(program: Command): Words {
-  return {
-    options: program.options.map(optionWords).concat([{
-      long: "--help",
-      short: "-h",
-      summary: "explain this command",
-      value: null,
-    }]),
-    commands: program.commands.map((command) => ({
-      name: command.name(),
-      summary: command.summary(),
-      options: command.options.map(optionWords),
-      operands: [
-        ...new Set(command.registeredArguments.flatMap((each) => KINDS[each.name()] ?? [])),
-      ],
-      choices: command.registeredArguments.flatMap(({ argChoices = [] }) => argChoices),
-    })),
-  };
+/** What the value of an option is; `null` if it has none. */
+function valueOf({ flags, required }: Option): Kind | null {
+  return required ? KINDS[/<(.*)>/.exec(flags)![1]!]?.[0] ?? "text" : null;
 }
 
-function optionWords({ long, short, flags, description }: Option): OptionWords {
-  const value = /[<[](.*?)(?:\.\.\.)?[\]>]/.exec(flags)?.[1];
-  return {
-    long: long!,
-    short: short ?? null,
-    summary: description,
-    value: value === undefined ? null : KINDS[value]?.[0] ?? "text",
-  };
+/** What the operands of a command are, in any order. */
+function operandsOf({ registeredArguments }: Command): Set<Kind> {
+  return new Set(registeredArguments.flatMap((each) => KINDS[each.name()] ?? []));
+}
+
+/** The words that an operand of a command has to be one of. */
+function choicesOf({ registeredArguments }: Command): string[] {
+  return registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
 }
 
 /** A script for `source <(degu completions bash)`; also for the old bash of macOS, which has no `mapfile`. */
 function bashScript({ options, commands }: Words): string {
   const all = [...options, ...commands.flatMap((command) => command.options)];
-  const names = commands.map(({ name }) => name);
+  const names = commands.map((command) => command.name());
+  const withValue = (isSo: (value: Kind | null) => boolean) => {
+    const longs = all.filter((option) => isSo(valueOf(option))).map(({ long }) => long);
+    return [...new Set(longs)].join("|") || "--";
+  };
   return `# Completion of degu for bash: source <(degu completions bash)
 _degu_peers() {
   degu peers --json 2> /dev/null | sed -n 's/^{"name":"\\([^"]*\\)".*/\\1'"$1"'/p'
@@ -125,12 +92,12 @@ _degu() {
   local IFS=$'\\n'
   COMPREPLY=()
   case $previous in
-    ${longs(all.filter(({ value }) => value === "directory"))}) _degu_files -d "$word"; return ;;
-    ${longs(all.filter(({ value }) => value === "file" || value === "text"))}) return ;;
+    ${withValue((value) => value === "directory")}) _degu_files -d "$word"; return ;;
+    ${withValue((value) => value === "text")}) return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case \${COMP_WORDS[i]} in
-      ${longs(all.filter(({ value }) => value !== null))}) ((i++)) ;;
+      ${withValue((value) => value !== null)}) ((i++)) ;;
       -*) ;;
       *) command=\${COMP_WORDS[i]}; break ;;
     esac
@@ -138,7 +105,11 @@ _degu() {
   if [[ $word == -* ]]; then
     _degu_words ${listOf(options)} "$word"
     case $command in
-${commands.flatMap(bashOptionsCase).join("\n")}
+${
+    commands.filter(({ options }) => options.length > 0).map((command) =>
+      `      ${command.name()}) _degu_words ${listOf(command.options)} "$word" ;;`
+    ).join("\n")
+  }
     esac
     return
   fi
@@ -152,31 +123,24 @@ complete -F _degu degu
 `;
 }
 
-function bashOptionsCase({ name, options }: CommandWords): string[] {
-  return options.length === 0 ? [] : [`      ${name}) _degu_words ${listOf(options)} "$word" ;;`];
-}
-
-function bashOperandsCase({ name, operands, choices }: CommandWords): string[] {
-  const calls = operands.flatMap((kind) => BASH_CALLS[kind] ?? []);
+function bashOperandsCase(command: Command): string[] {
+  const calls = [...operandsOf(command)].map((kind) => BASH_CALLS[kind]);
+  const choices = choicesOf(command);
   if (choices.length > 0) calls.push(`_degu_words ${linesOf(choices)} "$word"`);
-  return calls.length === 0 ? [] : [`    ${name}) ${calls.join("; ")} ;;`];
+  return calls.length === 0 ? [] : [`    ${command.name()}) ${calls.join("; ")} ;;`];
 }
 
 /** What completes each kind of operand. */
-const BASH_CALLS: Partial<Record<Kind, string>> = {
+const BASH_CALLS: Readonly<Record<Kind, string>> = {
   directory: '_degu_files -d "$word"',
   file: '_degu_files -f "$word"',
   peer: '_degu_words "$(_degu_peers)" "$word"',
   remote: '_degu_words "$(_degu_peers :)" "$word"',
+  text: ":",
 };
 
-/** Options as a pattern of `case`, each once. */
-function longs(options: readonly OptionWords[]): string {
-  return [...new Set(options.map(({ long }) => long))].join("|") || "--";
-}
-
-function listOf(options: readonly OptionWords[]): string {
-  return linesOf(options.map(({ long }) => long));
+function listOf(options: readonly Option[]): string {
+  return linesOf(options.map(({ long }) => long!));
 }
 
 /** Words as a shell's text with a line for each. */
@@ -195,7 +159,7 @@ const ZSH_ACTIONS: Readonly<Record<Kind, string>> = {
 
 /** A script for `source <(degu completions zsh)`, or for a file `_degu` in `$fpath`. */
 function zshScript({ options, commands }: Words): string {
-  const described = commands.map(({ name, summary }) => zshQuoted(`${name}:${summary}`));
+  const described = commands.map((each) => zshQuoted(`${each.name()}:${each.summary()}`));
   return `#compdef degu
 # Completion of degu for zsh: source <(degu completions zsh), after compinit
 _degu_peers() {
@@ -235,19 +199,21 @@ if [[ $funcstack[1] == _degu ]]; then _degu "$@"; else compdef _degu degu; fi
 `;
 }
 
-function zshCommandCase({ name, options, operands, choices }: CommandWords): string {
-  const specs = options.map(zshOptionSpec);
+function zshCommandCase(command: Command): string {
+  const specs = command.options.map(zshOptionSpec);
+  const choices = choicesOf(command);
   if (choices.length > 0) specs.push(zshQuoted(`*:operand:(${choices.join(" ")})`));
-  const actions = operands.map((kind) => ZSH_ACTIONS[kind]);
+  const actions = [...operandsOf(command)].map((kind) => `"${ZSH_ACTIONS[kind]}"`);
   if (actions.length > 0) {
-    const call = actions.map((each) => `"${each}"`).join(" ");
-    specs.push(zshQuoted(`*:operand:{_degu_operands ${call}}`));
+    specs.push(zshQuoted(`*:operand:{_degu_operands ${actions.join(" ")}}`));
   }
-  return `        ${name}) _arguments $common ${specs.join(" ")} ;;`;
+  return `        ${command.name()}) _arguments $common ${specs.join(" ")} ;;`;
 }
 
-function zshOptionSpec({ long, summary, value }: OptionWords): string {
-  const text = summary.replaceAll(/[[\]:\\]/g, "\\$&");
+function zshOptionSpec(option: Option): string {
+  const { long, description } = option;
+  const value = valueOf(option);
+  const text = description.replaceAll(/[[\]:\\]/g, "\\$&");
   return zshQuoted(`*${long}[${text}]${value === null ? "" : `:value:${ZSH_ACTIONS[value]}`}`);
 }
 
@@ -257,52 +223,46 @@ function zshQuoted(text: string): string {
 
 /** A script for `degu completions fish | source`. */
 function fishScript({ options, commands }: Words): string {
-  const names = commands.map(({ name }) => name).join(" ");
+  const names = commands.map((command) => command.name()).join(" ");
   return `# Completion of degu for fish: degu completions fish | source
 function __degu_peers
     degu peers --json 2> /dev/null | string replace -rf '^{"name":"([^"]*)".*' "\\$1$argv[1]"
 end
 complete -c degu -f
-${options.map((option) => fishOptionLine(option, null)).join("\n")}
-${commands.map(fishCommandLine).join("\n")}
+${options.map((option) => `complete -c degu${fishOption(option)}`).join("\n")}
 complete -c degu -n __fish_use_subcommand -a help -d 'explain a command'
 complete -c degu -n '__fish_seen_subcommand_from help' -a '${names}'
-${commands.flatMap(fishOperandLines).join("\n")}
+${commands.flatMap(fishCommandLines).join("\n")}
 `;
 }
 
-function fishCommandLine({ name, summary }: CommandWords): string {
-  return `complete -c degu -n __fish_use_subcommand -a ${name} -d ${fishQuoted(summary)}`;
+/** What completes a command, and what follows it. */
+function fishCommandLines(command: Command): string[] {
+  const name = command.name();
+  const operands = operandsOf(command);
+  const choices = choicesOf(command);
+  return [
+    ` -n __fish_use_subcommand -a ${name} -d ${fishQuoted(command.summary())}`,
+    ...[
+      ...command.options.map(fishOption),
+      choices.length > 0 ? ` -a '${choices.join(" ")}'` : "",
+      operands.has("peer") ? " -a '(__degu_peers)'" : "",
+      operands.has("remote") ? " -a '(__degu_peers :)'" : "",
+      operands.has("file") ? " -F" : operands.has("directory") ? FISH_DIRECTORIES : "",
+    ].filter((each) => each !== "").map((each) =>
+      ` -n '__fish_seen_subcommand_from ${name}'${each}`
+    ),
+  ].map((line) => `complete -c degu${line}`);
 }
 
-/** What is completed after a command. */
-function fishOperandLines({ name, options, operands, choices }: CommandWords): string[] {
-  const after = `complete -c degu -n '__fish_seen_subcommand_from ${name}'`;
-  const lines = options.map((option) => fishOptionLine(option, name));
-  if (choices.length > 0) lines.push(`${after} -a '${choices.join(" ")}'`);
-  if (operands.includes("peer")) lines.push(`${after} -a '(__degu_peers)'`);
-  if (operands.includes("remote")) lines.push(`${after} -a '(__degu_peers :)'`);
-  if (operands.includes("file")) lines.push(`${after} -F`);
-  else if (operands.includes("directory")) {
-    lines.push(`${after} -a '(__fish_complete_directories)'`);
-  }
-  return lines;
-}
+const FISH_DIRECTORIES = " -a '(__fish_complete_directories)'";
 
-function fishOptionLine(
-  { long, short, summary, value }: OptionWords,
-  command: string | null,
-): string {
-  const condition = command === null ? "" : ` -n '__fish_seen_subcommand_from ${command}'`;
-  const letter = short === null ? "" : ` -s ${short.slice(1)}`;
-  return `complete -c degu${condition} -l ${long.slice(2)}${letter}${fishValueFlags(value)} -d ${
-    fishQuoted(summary)
-  }`;
-}
-
-function fishValueFlags(value: OptionWords["value"]): string {
-  if (value === null) return "";
-  return value === "directory" ? " -x -a '(__fish_complete_directories)'" : " -x";
+function fishOption(option: Option): string {
+  const { long, short, description } = option;
+  const value = valueOf(option);
+  const letter = short === undefined ? "" : ` -s ${short.slice(1)}`;
+  const values = value === null ? "" : ` -x${value === "directory" ? FISH_DIRECTORIES : ""}`;
+  return ` -l ${long!.slice(2)}${letter}${values} -d ${fishQuoted(description)}`;
 }
 
 function fishQuoted(text: string): string {

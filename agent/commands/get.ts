@@ -7,31 +7,14 @@
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
-import { download, downloadTree, remoteDigest } from "../../files.ts";
+import { download, remoteDigest } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { explain, FAILED, Failure, USAGE } from "../failure.ts";
-import {
-  directoryPathIn,
-  filePathIn,
-  findLocalTarget,
-  type LocalTarget,
-  statIfThere,
-} from "../local_target.ts";
-import { OWN_DIRECTORY, OwnDirectory } from "../own_directory.ts";
+import { Failure, USAGE } from "../failure.ts";
+import { ifThere } from "../local_paths.ts";
 import { type RemoteEntry, RemoteFiles } from "../remote_files.ts";
-import {
-  formatRemotePath,
-  isRemotePath,
-  parseRemotePath,
-  type RemotePath,
-} from "../remote_path.ts";
+import { formatRemotePath, isRemotePath, parseRemotePath } from "../remote_path.ts";
 import { type Job, Transfers, type TreeJob } from "../transfers.ts";
-
-interface GetOptions {
-  readonly recursive?: boolean;
-  readonly inbox?: boolean;
-}
 
 /** Adds `degu get`. */
 export function addGet(program: Command, run: Run): void {
@@ -49,9 +32,7 @@ also after Ctrl-C.`,
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
     .option("--inbox", "get them from its inbox instead")
-    .action((paths: string[], options: GetOptions, command: Command) =>
-      run(command, (context) => get(context, readArguments(paths), options))
-    );
+    .action(run(get));
   addPeerOptions(command);
   addExamples(command, [
     ["degu get laptop:report.pdf", "into the current directory"],
@@ -64,134 +45,114 @@ also after Ctrl-C.`,
   ]);
 }
 
-interface Arguments {
-  readonly sources: readonly RemotePath[];
-  readonly target: string;
-}
-
-function readArguments(paths: readonly string[]): Arguments {
+async function get(
+  context: Context,
+  paths: string[],
+  { recursive = false, inbox = false },
+): Promise<number> {
   const last = paths.at(-1)!;
   const hasTarget = !isRemotePath(last);
   const sources = (hasTarget ? paths.slice(0, -1) : paths).map(parseRemotePath);
-  if (sources.length > 0) return { sources, target: hasTarget ? last : "." };
-  throw new Failure(USAGE, `what to get? write PEER:PATH before ${JSON.stringify(last)}`);
-}
-
-async function get(context: Context, args: Arguments, options: GetOptions): Promise<number> {
-  const { sources, target: path } = args;
+  if (sources.length === 0) {
+    throw new Failure(`what to get? write PEER:PATH before ${JSON.stringify(last)}`, USAGE);
+  }
   await using device = await openDevice(context);
-  const target = await findLocalTarget(path, sources.length > 1);
-  const own = await OwnDirectory.at(context.home);
-  await own.check(target.isDirectory ? target.path : dirname(target.path));
-  using transfers = new Transfers(context, "get");
-  const getting = new Getting(target, own, transfers, options.recursive === true);
-  const area = options.inbox === true ? "inbox" : "share";
-  const note = (text: string) => transfers.note(text);
-  for (const [peer, paths] of Map.groupBy(sources, ({ peer }) => peer)) {
-    using files = await RemoteFiles.open(context, device, peer, area, { note });
+  const target = await findTarget(hasTarget ? last : ".", sources.length > 1);
+  using transfers = await Transfers.begin(context, "get");
+  await transfers.own.check(target.isDirectory ? target.path : dirname(target.path));
+  const area = inbox ? "inbox" : "share";
+  for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
+    using files = await RemoteFiles.open(context, device, peer, area);
     const jobs: Job[] = [];
     const trees: TreeJob[] = [];
-    for (const source of paths) {
-      try {
-        const found = await files.get(source);
-        if (found.kind === "file") jobs.push(getting.planFile(files, source, found));
-        else trees.push(await getting.planTree(files, source, found));
-      } catch (error) {
-        // The others can still be moved.
-        if (!(error instanceof Failure) || sources.length === 1) throw error;
-        transfers.fail(formatRemotePath(peer, source.names, source.directory), explain(error));
-      }
+    for (const { names, directory } of some) {
+      const name = formatRemotePath(peer, names, directory);
+      await transfers.prepare(name, sources.length === 1, async () => {
+        const found = await files.get(names);
+        const shown = files.name(found.names, found.kind === "directory");
+        if (found.kind === "file") {
+          if (directory) {
+            throw new Failure(`${shown} is a file: leave out the slash at the end`);
+          }
+          const path = target.isDirectory ? join(target.path, found.name) : target.path;
+          transfers.take(path, shown);
+          jobs.push(jobOf(files, found, path));
+        } else {
+          if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
+          const root = await directoryPathIn(target, found.names.at(-1));
+          transfers.take(root, shown);
+          await transfers.own.check(root);
+          trees.push({ names: found.names, root, listsUnchanged: true, options: {} });
+        }
+      });
     }
     await transfers.files(files.connections, jobs);
-    for (const tree of trees) await transfers.tree(files.connections, tree);
+    for (const tree of trees) await transfers.tree(files, tree);
   }
   return transfers.finish();
 }
 
-/** Decides what goes where. */
-class Getting {
-  readonly #target: LocalTarget;
-  readonly #own: OwnDirectory;
-  readonly #transfers: Transfers;
-  readonly #isRecursive: boolean;
-  /** What is written by this command: two sources must not have the same name. */
-  readonly #taken = new Map<string, string>();
+/** Gets a file, unless it is there already. */
+function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path: string): Job {
+  const name = files.name(names);
+  const uri = files.uri(names);
+  return {
+    name,
+    size,
+    result: path,
+    object: { from: name, to: path },
+    move: async (from, options) => {
+      await Deno.mkdir(dirname(path), { recursive: true });
+      const info = await ifThere(Deno.stat(path));
+      if (info?.isFile && info.size === size && info.mtime?.getTime() === modified.getTime()) {
+        const { signal } = options;
+        if (await remoteDigest(from, uri, { signal }) === await digestOf(path, signal)) return null;
+      }
+      return await download(from, uri, path, { ...options, modified });
+    },
+  };
+}
 
-  constructor(
-    target: LocalTarget,
-    own: OwnDirectory,
-    transfers: Transfers,
-    isRecursive: boolean,
-  ) {
-    this.#target = target;
-    this.#own = own;
-    this.#transfers = transfers;
-    this.#isRecursive = isRecursive;
-  }
+/** Where things go. */
+interface Target {
+  readonly path: string;
+  /** Whether files go into the directory at this path and keep their names. */
+  readonly isDirectory: boolean;
+}
 
-  /** Plans to get a file, unless it is there already. */
-  planFile(files: RemoteFiles, source: RemotePath, found: RemoteEntry): Job {
-    const { names, size, modified } = found;
-    const name = formatRemotePath(source.peer, names);
-    if (source.directory) {
-      throw new Failure(FAILED, `${name} is a file: leave out the slash at the end`);
-    }
-    const path = filePathIn(this.#target, names.at(-1)!);
-    this.#take(path, name);
-    const uri = files.uri(names);
-    return {
-      name,
-      size,
-      result: path,
-      object: { from: name, to: path },
-      move: async (from, options) => {
-        await Deno.mkdir(dirname(path), { recursive: true });
-        const info = await statIfThere(path);
-        if (info?.isFile && info.size === size && info.mtime?.getTime() === modified.getTime()) {
-          const { signal } = options;
-          if (await remoteDigest(from, uri, { signal }) === await digestOf(path, signal)) {
-            return null;
-          }
-        }
-        return await download(from, uri, path, { ...options, modified });
-      },
-    };
+/**
+ * Decides what a target on the command line means: a directory that is there, or a path that ends with a slash, is what
+ * files are put into; everything else is the new name of the only one.
+ *
+ * @param several Whether there are several sources: then only a directory can be meant.
+ */
+async function findTarget(path: string, several: boolean): Promise<Target> {
+  const info = await ifThere(Deno.stat(path));
+  const isDirectory = info?.isDirectory || several || path.endsWith("/");
+  if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
+  const parent = dirname(path);
+  if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
+    throw new Failure(`there is no directory ${parent}: make it first, with "mkdir -p"`);
   }
+  return { path, isDirectory };
+}
 
-  /** Plans to get a directory. */
-  async planTree(files: RemoteFiles, { peer }: RemotePath, found: RemoteEntry): Promise<TreeJob> {
-    const { names } = found;
-    const sourceName = (path: readonly string[]) => formatRemotePath(peer, [...names, ...path]);
-    if (!this.#isRecursive) {
-      const shown = formatRemotePath(peer, names, true);
-      throw new Failure(FAILED, `${shown} is a directory: get it with -r`);
-    }
-    const root = await directoryPathIn(this.#target, names.at(-1));
-    this.#take(root, sourceName([]));
-    await this.#own.check(root);
-    return {
-      sourceName,
-      targetName: (path) => join(root, ...path),
-      listsUnchanged: true,
-      options: {
-        filter: await this.#own.filter(root, (path) => {
-          this.#transfers.skip(join(root, ...path), OWN_DIRECTORY);
-        }),
-      },
-      copy: (client, options) => downloadTree(client, files.uri([...names, ""]), root, options),
-    };
+/**
+ * Where a directory goes: always below the target, which is created if there is none. So the same command means the
+ * same when it is run again.
+ *
+ * @param name Its name; none if it is all that is shared.
+ */
+async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
+  const whole = name === undefined ? path : join(path, name);
+  for (const each of new Set([path, whole])) {
+    if ((await ifThere(Deno.stat(each)))?.isDirectory === false) throw notDirectory(each);
   }
+  return whole;
+}
 
-  #take(path: string, name: string): void {
-    const other = this.#taken.get(path);
-    if (other !== undefined) {
-      throw new Failure(
-        FAILED,
-        `${other} has the same name: get the two into different directories`,
-      );
-    }
-    this.#taken.set(path, name);
-  }
+function notDirectory(path: string): Failure {
+  return new Failure(`${path} is not a directory: choose another target`);
 }
 
 /** The SHA-256 of a file of this device, as 64 lower-case hexadecimal digits. */

@@ -9,7 +9,7 @@ import { Device } from "../../device.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../../identity/names.ts";
 import { addExamples, optionMessage, type Run } from "../commands.ts";
 import { type Context, loggerOf } from "../context.ts";
-import { FAILED, Failure, USAGE } from "../failure.ts";
+import { Failure, USAGE } from "../failure.ts";
 
 /** Adds `degu init`. */
 export function addInit(program: Command, run: Run): void {
@@ -20,48 +20,44 @@ export function addInit(program: Command, run: Run): void {
         "devices know it.",
     )
     .option("--name <name>", "what other devices call it (default: the name of this machine)")
-    .action((options: { name?: string }, command: Command) =>
-      run(command, (context) => init(context, options.name))
-    );
+    .action(run(init));
   addExamples(command, [
     ["degu init", "names it like this machine"],
     ["degu init --name anna-laptop", "letters, digits, - and _"],
   ]);
 }
 
-async function init(context: Context, given: string | undefined): Promise<void> {
+async function init(context: Context, given: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
-  await checkNew(context);
-  const name = given ?? defaultName();
-  await using device = await make(context, name);
-  const { id } = device;
-  output.result(`${device.name} ${id}`, { name: device.name, id, home });
+  const logger = loggerOf(context);
+  await using there = await ifMade(Device.open(home, { logger }));
+  // A second one would be another device, unknown to all peers of the first.
+  if (there !== null) {
+    throw new Failure(
+      `there is a device in ${home} already: ${there.name} ${there.id}; give another directory with --home ` +
+        "to make another one",
+    );
+  }
+  try {
+    await using device = await Device.open(home, { name: given.name ?? defaultName(), logger });
+    const { name, id } = device;
+    output.result(`${name} ${id}`, { name, id, home });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new Failure(optionMessage(error), USAGE, { cause: error });
+  }
   output.note(
     `created ${home}; to pair, run "degu invite" on one device and "degu join -" on the other`,
   );
 }
 
-/** A second one would be another device, unknown to all peers of the first. */
-async function checkNew(context: Context): Promise<void> {
-  const { home } = context;
+/** A device that is opened without a name: `null` if there is none. */
+async function ifMade(opening: Promise<Device>): Promise<Device | null> {
   try {
-    await using device = await Device.open(home, { logger: loggerOf(context) });
-    throw new Failure(
-      FAILED,
-      `there is a device in ${home} already: ${device.name} ${device.id}; give another directory with --home ` +
-        "to make another one",
-    );
+    return await opening;
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-  }
-}
-
-async function make(context: Context, name: string): Promise<Device> {
-  try {
-    return await Device.open(context.home, { name, logger: loggerOf(context) });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new Failure(USAGE, optionMessage(error), { cause: error });
+    if (error instanceof RangeError) return null;
+    throw error;
   }
 }
 

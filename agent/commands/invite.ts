@@ -5,31 +5,29 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
-import { encode } from "npm:uqr@^0.1.3";
+import { renderUnicodeCompact } from "npm:uqr@^0.1.3";
 import type { Address } from "../../base.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
 import {
-  addAddresses,
   addExamples,
+  addPairingOptions,
   notOfThisMachine,
   optionMessage,
+  type PairingOptions,
   parseListenAddress,
-  parseSeconds,
-  parseServingAddress,
+  repeated,
   type Run,
   servingAddresses,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { FAILED, Failure, OutputClosed, USAGE } from "../failure.ts";
-import { columnsOf, type Output, writeText } from "../output.ts";
+import { Failure, OutputClosed, USAGE } from "../failure.ts";
+import type { Output } from "../output.ts";
 
 /** The options of `degu invite`. */
-interface Options {
+interface Options extends PairingOptions {
   readonly qr?: boolean;
-  readonly as?: string;
   readonly seconds?: number;
   readonly listen?: Address[];
-  readonly serving?: Address[];
 }
 
 /** Adds `degu invite`. */
@@ -41,23 +39,14 @@ export function addInvite(program: Command, run: Run): void {
         "can pair: keep it secret, and unchanged, until it has been used.",
     )
     .option("--qr", "draw the line as a QR code, too")
-    .option("--as <name>", "what the other device is called here (default: its own name)")
-    .option("--seconds <seconds>", "how long it waits (default: 600)", parseSeconds);
-  addAddresses(
-    command,
-    "--listen <address>",
-    "where to wait for the other device; can be repeated (default: every address, any port)",
-    parseListenAddress,
-  );
-  addAddresses(
-    command,
-    "--serving <address>",
-    'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
-    parseServingAddress,
-  );
-  command.action((options: Options, command: Command) =>
-    run(command, (context) => invite(context, options))
-  );
+    .option("--seconds <seconds>", "how long it waits (default: 600)", Number)
+    .option(
+      "--listen <address>",
+      "where to wait for the other device; can be repeated (default: every address, any port)",
+      repeated(parseListenAddress),
+    )
+    .action(run(invite));
+  addPairingOptions(command);
   addExamples(command, [
     [
       "degu invite",
@@ -91,7 +80,7 @@ async function open(context: Context, device: Device, options: Options): Promise
       throw notOfThisMachine(listen, error);
     }
     if (!(error instanceof RangeError)) throw error;
-    throw new Failure(USAGE, optionMessage(error), { cause: error });
+    throw new Failure(optionMessage(error), USAGE, { cause: error });
   }
 }
 
@@ -106,7 +95,7 @@ async function paired({ output, signal }: Context, invitation: Invitation): Prom
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof Deno.errors.TimedOut)) throw error;
-    throw new Failure(FAILED, 'nobody has joined in time: run "degu invite" again for a new line');
+    throw new Failure('nobody has joined in time: run "degu invite" again for a new line');
   } finally {
     signal.removeEventListener("abort", close);
   }
@@ -121,30 +110,17 @@ function announcePeer({ output }: Context, { name, id }: Peer): void {
   }
 }
 
-/**
- * Shows the time that is left in the last line of the terminal, until disposed of; nothing without a terminal or
- * with `--quiet`.
- */
-export function startCountdown({ draws, streams }: Output, expires: Date): Disposable {
-  if (!draws) return { [Symbol.dispose]: () => {} };
+/** Shows the time that is left in the last line of the terminal, until disposed of. */
+function startCountdown(output: Output, expires: Date): Disposable {
   const end = performance.now() + expires.getTime() - Date.now();
-  const write = (text: string) => {
-    try {
-      writeText(streams.stderr, text);
-    } catch {
-      // The terminal was closed; the invitation stays open.
-    }
-  };
-  const show = () => {
-    // A line that wraps could not be cleared; what is left is at its end.
-    write(`\r\x1b[K${countdownText(end - performance.now()).slice(1 - columnsOf(streams))}`);
-  };
-  show();
-  const timer = setInterval(show, 1000);
+  // A line that wraps could not be removed; what is left is at its end.
+  const draw = () => output.draw(countdownText(end - performance.now()).slice(1 - output.columns));
+  draw();
+  const timer = setInterval(draw, 1000);
   return {
     [Symbol.dispose]: () => {
       clearInterval(timer);
-      write("\r\x1b[K");
+      output.draw("");
     },
   };
 }
@@ -159,16 +135,11 @@ export function countdownText(milliseconds: number): string {
 /** Width of the quiet zone in modules (ISO/IEC 18004). */
 const QUIET_ZONE = 4;
 
-/** Two modules, one above the other, in one character. A terminal shows a filled one light, so these are inverted. */
-const HALVES: readonly (readonly [lowerLight: string, lowerDark: string])[] = [
-  ["█", "▀"],
-  ["▄", " "],
-];
-
 /** Draws a text as a QR code if the terminal is large enough; otherwise says how large it must be. */
-export function drawQr(output: Output, text: string): void {
+function drawQr(output: Output, text: string): void {
   if (output.json) return;
-  const lines = qrLines(text);
+  // A terminal shows a filled character light, which is what the library assumes.
+  const lines = renderUnicodeCompact(text, { ecc: "L", border: QUIET_ZONE }).split("\n");
   const columns = lines[0]!.length;
   if (!output.streams.stdout.isTerminal()) {
     return output.warn("--qr: the output is not a terminal, so no QR code is drawn");
@@ -178,19 +149,5 @@ export function drawQr(output: Output, text: string): void {
   output.warn(
     `--qr: needs a terminal of ${columns} columns and ${lines.length + 1} rows, and this one has ` +
       `${size.columns} and ${size.rows}: make it larger, or its text smaller, and invite again`,
-  );
-}
-
-/** The lines of a QR code: a character is one module wide and two high. */
-export function qrLines(text: string): string[] {
-  const { data, size } = encode(text, { ecc: "L", border: QUIET_ZONE });
-  const isDark = (row: number, column: number) => data[row]?.[column] === true ? 1 : 0;
-  return Array.from(
-    { length: Math.ceil(size / 2) },
-    (_, line) =>
-      Array.from(
-        { length: size },
-        (_, column) => HALVES[isDark(2 * line, column)]![isDark(2 * line + 1, column)],
-      ).join(""),
   );
 }

@@ -5,26 +5,20 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
-import { type Address, DeguError, formatAddress } from "../../base.ts";
+import { DeguError, formatAddress } from "../../base.ts";
 import type { Device, JoinOptions, Peer } from "../../device.ts";
 import {
-  addAddresses,
   addExamples,
+  addPairingOptions,
   optionMessage,
-  parseServingAddress,
+  type PairingOptions,
   type Run,
   servingAddresses,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { isWholeLine } from "../../device/invitation_line.ts";
-import { FAILED, Failure, noAddressAnswers, OutputClosed, REFUSED, USAGE } from "../failure.ts";
+import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "../failure.ts";
 import type { Output } from "../output.ts";
-
-/** The options of `degu join`. */
-interface Options {
-  readonly as?: string;
-  readonly serving?: Address[];
-}
 
 /** Adds `degu join`. */
 export function addJoin(program: Command, run: Run): void {
@@ -35,23 +29,19 @@ export function addJoin(program: Command, run: Run): void {
         "stdin, which keeps it out of process lists and the shell's history.",
     )
     .argument("<line>", 'what "degu invite" has printed, or - to read it from stdin')
-    .option("--as <name>", "what the other device is called here (default: its own name)");
-  addAddresses(
-    command,
-    "--serving <address>",
-    'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
-    parseServingAddress,
-  );
-  command.action((line: string, options: Options, command: Command) =>
-    run(command, (context) => join(context, line, options))
-  );
+    .action(run(join));
+  addPairingOptions(command);
   addExamples(command, [
     ["degu join -", "then paste the line"],
     ["degu join --as laptop - < line.txt", "from a file, under another name"],
   ]);
 }
 
-async function join(context: Context, given: string, { as, serving }: Options): Promise<void> {
+async function join(
+  context: Context,
+  given: string,
+  { as, serving }: PairingOptions,
+): Promise<void> {
   const { output, signal } = context;
   await using device = await openDevice(context);
   const line = given === "-" ? await readLine(output, signal) : given;
@@ -69,10 +59,10 @@ async function pair(device: Device, line: string, options: JoinOptions): Promise
     return await device.join(line, options);
   } catch (error) {
     if (error instanceof RangeError) {
-      throw new Failure(USAGE, optionMessage(error), { cause: error });
+      throw new Failure(optionMessage(error), USAGE, { cause: error });
     }
     if (!(error instanceof DeguError)) throw error;
-    throw new Failure(isOutOfReach(error) ? FAILED : REFUSED, error.message, { cause: error });
+    throw new Failure(error.message, isOutOfReach(error) ? FAILED : REFUSED, { cause: error });
   }
 }
 
@@ -96,10 +86,7 @@ const MAX_LENGTH = 65536;
  *
  * @throws {Failure} if there is none, or if it is incomplete.
  */
-export async function readLine(
-  output: Output,
-  signal: AbortSignal,
-): Promise<string> {
+export async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   const { stdin } = output.streams;
   if (stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
   const reader = stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
@@ -114,7 +101,7 @@ export async function readLine(
       if (done) break;
       text += value;
       if (text.length > MAX_LENGTH) {
-        throw new Failure(USAGE, "stdin is not the line of an invitation");
+        throw new Failure("stdin is not the line of an invitation", USAGE);
       }
     }
     signal.throwIfAborted();
@@ -124,21 +111,15 @@ export async function readLine(
   }
   if (text.trim() !== "") return text.trim();
   throw new Failure(
-    USAGE,
     'stdin is empty: give "degu join -" the line that "degu invite" has printed',
+    USAGE,
   );
 }
 
 /** Asks for the rest of a line unless it arrives at once: text that a terminal has wrapped is pasted as several lines. */
 function askSoon(output: Output): Disposable {
-  const timer = setTimeout(() => {
-    try {
-      output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
-    } catch (error) {
-      // The message is lost; the line is still waited for.
-      if (!(error instanceof OutputClosed)) throw error;
-    }
-  }, QUIET_MS);
+  const text = "the line is incomplete: paste the rest of it, or an empty line to end it";
+  const timer = setTimeout(() => output.note(text), QUIET_MS);
   return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 

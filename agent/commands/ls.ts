@@ -12,11 +12,6 @@ import { formatBytes } from "../output.ts";
 import { REASONS, RemoteFiles } from "../remote_files.ts";
 import { parseRemotePath, type RemotePath } from "../remote_path.ts";
 
-interface LsOptions {
-  readonly inbox?: boolean;
-  readonly long?: boolean;
-}
-
 /** Adds `degu ls`. */
 export function addLs(program: Command, run: Run): void {
   const command = program.command("ls")
@@ -27,9 +22,7 @@ export function addLs(program: Command, run: Run): void {
     .argument("<peer:path>", "the directory; PEER: is all of it")
     .option("--inbox", "list its inbox instead")
     .option("-l, --long", "print sizes and times, too")
-    .action((path: string, options: LsOptions, command: Command) =>
-      run(command, (context) => ls(context, parseRemotePath(path), options))
-    );
+    .action(run(ls));
   addPeerOptions(command);
   addExamples(command, [
     ["degu ls laptop:", "what it shares"],
@@ -38,10 +31,14 @@ export function addLs(program: Command, run: Run): void {
   ]);
 }
 
-async function ls(context: Context, path: RemotePath, options: LsOptions): Promise<void> {
+async function ls(
+  context: Context,
+  given: string,
+  { inbox = false, long = false },
+): Promise<void> {
+  const path = parseRemotePath(given);
   await using device = await openDevice(context);
-  const area = options.inbox === true ? "inbox" : "share";
-  using files = await RemoteFiles.open(context, device, path.peer, area, { retries: 0 });
+  using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "share", 0);
   const entries = await find(files, path);
   const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
   for (const { name, kind, size, modified, reason } of entries) {
@@ -51,7 +48,7 @@ async function ls(context: Context, path: RemotePath, options: LsOptions): Promi
     }
     const shown = kind === "directory" ? `${name}/` : name;
     const sizeText = (kind === "directory" ? "" : formatBytes(size)).padStart(width);
-    const text = options.long === true ? `${sizeText}  ${formatTime(modified)}  ${shown}` : shown;
+    const text = long ? `${sizeText}  ${formatTime(modified)}  ${shown}` : shown;
     context.output.result(text, { name, kind, size, modified: modified.toISOString(), reason });
   }
 }
@@ -60,10 +57,10 @@ async function ls(context: Context, path: RemotePath, options: LsOptions): Promi
 async function find(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let listed = await files.list(path.names);
   if (listed === null) {
-    const found = await files.get(path);
+    const found = await files.get(path.names);
     if (found.kind === "file") {
       if (!path.directory) return [found];
-      throw await files.missing(path);
+      throw await files.missing(path.names);
     }
     // The same name in another Unicode normalization.
     listed = await files.list(found.names);

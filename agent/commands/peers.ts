@@ -1,5 +1,5 @@
 /**
- * `degu peers`: whom this device trusts.
+ * `degu id`, `degu peers`, `degu rename` and `degu forget`: who this device is, and whom it trusts.
  *
  * @module
  */
@@ -7,7 +7,25 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { formatAddress } from "../../base.ts";
 import { addExamples, type Run } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
+import { type Context, openDevice, openPeer } from "../context.ts";
+import { Failure, USAGE } from "../failure.ts";
+
+/** Adds `degu id`. */
+export function addId(program: Command, run: Run): void {
+  const command = program.command("id")
+    .summary("print the name and the id of this device")
+    .description(
+      "Prints the name and the id of this device, to compare with what the other device shows.",
+    )
+    .action(run(printId));
+  addExamples(command, [["degu id", "name and id"]]);
+}
+
+async function printId(context: Context): Promise<void> {
+  await using device = await openDevice(context);
+  const { name, id } = device;
+  context.output.result(`${name} ${id}`, { name, id });
+}
 
 /** Adds `degu peers`. */
 export function addPeers(program: Command, run: Run): void {
@@ -17,7 +35,7 @@ export function addPeers(program: Command, run: Run): void {
       "Lists the devices that this one is paired with: name, id, and where each can be found. They can do what " +
         '"degu serve" offers; nobody else can connect.',
     )
-    .action((_options: unknown, command: Command) => run(command, listPeers));
+    .action(run(listPeers));
   addExamples(command, [
     ["degu peers", "a line for each"],
     ["degu peers --json", "an object for each, with the time of the pairing"],
@@ -31,13 +49,55 @@ async function listPeers(context: Context): Promise<void> {
   const width = Math.max(...peers.map(({ name }) => name.length));
   for (const { name, id, addresses, pairedAt } of peers) {
     const texts = addresses.map(formatAddress);
-    output.result(`${name.padEnd(width)}  ${id}  ${texts.join(" ") || "(no address)"}`, {
-      name,
-      id,
-      addresses: texts,
-      pairedAt: pairedAt.toISOString(),
-    });
+    const text = `${name.padEnd(width)}  ${id}  ${texts.join(" ") || "(no address)"}`;
+    output.result(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
   }
   if (peers.length > 0) return;
   output.note('none yet: run "degu invite" on one device and "degu join -" on the other');
+}
+
+/** Adds `degu rename`. */
+export function addRename(program: Command, run: Run): void {
+  const command = program.command("rename")
+    .summary("give a peer another name")
+    .description("Gives a peer another name, by which it is known on this device only.")
+    .argument("<peer>", "its name or id")
+    .argument("<name>", "the new name: 1 to 63 letters, digits, - and _")
+    .action(run(rename));
+  addExamples(command, [[
+    "degu rename localhost-2 annas-phone",
+    "from now on degu ls annas-phone:",
+  ]]);
+}
+
+async function rename(context: Context, peer: string, given: string): Promise<void> {
+  await using device = await openDevice(context);
+  const { id } = await openPeer(device, peer);
+  try {
+    const { name } = await device.rename(id, given);
+    context.output.result(`${name} ${id}`, { name, id });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new Failure(error.message.replace(/^name: /, "NAME: "), USAGE, { cause: error });
+  }
+}
+
+/** Adds `degu forget`. */
+export function addForget(program: Command, run: Run): void {
+  const command = program.command("forget")
+    .summary("end the trust in a peer")
+    .description(
+      "Ends the trust in a peer. Its connections to this device are closed within a second, and it can't connect " +
+        "again. The other device is not told: forget this one there, too.",
+    )
+    .argument("<peer>", "its name or id")
+    .action(run(forget));
+  addExamples(command, [["degu forget old-phone", "after it was lost, sold or stolen"]]);
+}
+
+async function forget(context: Context, peerName: string): Promise<void> {
+  await using device = await openDevice(context);
+  const { name, id } = await openPeer(device, peerName);
+  await device.forget(id);
+  context.output.result(`forgotten: ${name} ${id}`, { name, id });
 }

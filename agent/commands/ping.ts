@@ -9,7 +9,7 @@ import { type Address, formatAddress } from "../../base.ts";
 import type { Connection } from "../../client.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openClient, openDevice } from "../context.ts";
-import { FAILED, Failure } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import type { About } from "./serve.ts";
 
 /** More than any valid answer. */
@@ -23,9 +23,7 @@ export function addPing(program: Command, run: Run): void {
       "Connects to a peer, and says over which address, how fast it answers, and what it serves.",
     )
     .argument("<peer>", "its name or id")
-    .action((peer: string, _options: unknown, command: Command) =>
-      run(command, (context) => ping(context, peer))
-    );
+    .action(run(ping));
   addPeerOptions(command);
   addExamples(command, [
     ["degu ping laptop", "at the addresses that are known"],
@@ -58,28 +56,20 @@ async function ping(context: Context, peerName: string): Promise<void> {
 async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
   const { status, headers, body } = await connection.get("/");
   const length = headers["content-length"];
-  const isShort = typeof length === "number" && length <= MAX_BYTES;
-  if (status !== 200 || body === null || !isShort) throw notDegu();
-  const about = await readJson(body);
-  return { share: about["share"] === true, inbox: about["inbox"] === true };
-}
-
-async function readJson(body: { text(): Promise<string> }): Promise<Record<string, unknown>> {
-  const text = await body.text();
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null) return { ...value };
-  } catch {
-    // It is not JSON.
+  if (status === 200 && body !== null && typeof length === "number" && length <= MAX_BYTES) {
+    const about = readAbout(await body.text());
+    if (about !== null) return { share: about.share === true, inbox: about.inbox === true };
   }
-  throw notDegu();
+  throw new Failure('that device answers, but not as "degu serve" does: look at what runs there');
 }
 
-function notDegu(): Failure {
-  return new Failure(
-    FAILED,
-    'that device answers, but not as "degu serve" does: look at what runs there',
-  );
+function readAbout(text: string): Partial<About> | null {
+  try {
+    const about = JSON.parse(text);
+    return typeof about?.share === "boolean" ? about : null;
+  } catch {
+    return null; // it is not JSON
+  }
 }
 
 /** The address of the other end of a socket, which does not know its scope; one that is known does. */

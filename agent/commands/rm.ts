@@ -11,11 +11,7 @@ import { type Context, openDevice } from "../context.ts";
 import { explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
 import { counted } from "../output.ts";
 import { REASONS, RemoteFiles } from "../remote_files.ts";
-import { formatRemotePath, parseRemotePath, type RemotePath } from "../remote_path.ts";
-
-interface RmOptions {
-  readonly recursive?: boolean;
-}
+import { parseRemotePath, type RemotePath } from "../remote_path.ts";
 
 /** Adds `degu rm`. */
 export function addRm(program: Command, run: Run): void {
@@ -26,9 +22,7 @@ export function addRm(program: Command, run: Run): void {
     )
     .argument("<peer:path...>", "what to remove")
     .option("-r, --recursive", "remove directories with everything in them")
-    .action((paths: string[], options: RmOptions, command: Command) =>
-      run(command, (context) => rm(context, paths.map(readArgument), options))
-    );
+    .action(run(rm));
   addPeerOptions(command);
   addExamples(command, [
     ["degu rm laptop:report.pdf", "what was put there"],
@@ -41,39 +35,34 @@ function readArgument(text: string): RemotePath {
   const path = parseRemotePath(text);
   if (path.names.length > 0) return path;
   throw new Failure(
+    `the inbox itself stays: name what is in it, as "degu ls --inbox ${path.peer}:" lists it`,
     USAGE,
-    `the inbox itself stays: name what is in it, as "degu ls --inbox ${shown(path)}" lists it`,
   );
-}
-
-function shown({ peer, names, directory }: RemotePath): string {
-  return formatRemotePath(peer, names, directory);
 }
 
 async function rm(
   context: Context,
-  paths: readonly RemotePath[],
-  { recursive }: RmOptions,
+  given: readonly string[],
+  { recursive = false },
 ): Promise<number> {
   const { output } = context;
+  const paths = given.map(readArgument);
   let exitCode = 0;
   await using device = await openDevice(context);
-  for (const [peerName, some] of Map.groupBy(paths, ({ peer }) => peer)) {
-    using files = await RemoteFiles.open(context, device, peerName, "inbox", {
-      // What is removed already would be missing for the second attempt.
-      ...(recursive === true ? {} : { retries: 0 }),
-    });
-    for (const path of some) {
+  for (const [peer, some] of Map.groupBy(paths, ({ peer }) => peer)) {
+    // What is removed already would be missing for the second attempt.
+    using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
+    for (const { names, directory } of some) {
       try {
-        const isTree = recursive === true && (await files.get(path)).kind === "directory";
-        if (isTree) await removeTree(context, files, path);
-        else await remove(context, files, path);
+        const isTree = recursive && (await files.get(names)).kind === "directory";
+        if (isTree) await removeTree(context, files, names);
+        else await remove(context, files, names, directory);
       } catch (error) {
         // The others can still be removed.
         if (!(error instanceof Failure) || paths.length === 1) throw error;
         const { message } = error;
         output.error(message);
-        if (output.json) output.result("", { path: shown(path), error: message });
+        if (output.json) output.result("", { path: files.name(names, directory), error: message });
         exitCode = FAILED;
       }
     }
@@ -81,19 +70,23 @@ async function rm(
   return exitCode;
 }
 
-async function remove(context: Context, files: RemoteFiles, path: RemotePath): Promise<void> {
-  const { signal, output } = context;
-  const name = shown(path);
-  const uri = files.uri(path.directory ? [...path.names, ""] : path.names);
+async function remove(
+  { output, signal }: Context,
+  files: RemoteFiles,
+  names: readonly string[],
+  directory: boolean,
+): Promise<void> {
+  const name = files.name(names, directory);
+  const uri = files.uri(directory ? [...names, ""] : names);
   try {
     await files.connections.call((connection) => deleteFile(connection, uri, { signal }));
   } catch (error) {
     if (!(error instanceof TransferError)) throw error;
-    if (error.status === 404) throw await files.missing(path);
+    if (error.status === 404) throw await files.missing(names);
     const problem = error.status === 409
       ? "the directory is not empty: -r removes it with everything in it"
       : explainTransfer(error, "delete");
-    throw new Failure(FAILED, `${name}: ${problem}`, { cause: error });
+    throw new Failure(`${name}: ${problem}`, FAILED, { cause: error });
   }
   output.result(name, { removed: name });
 }
@@ -103,12 +96,14 @@ const IN_USE =
   "there is something new in it, or an upload to it is under way: run the same command again later";
 
 /** Removes a directory with everything in it, the innermost first; what can't be removed stays with its directories. */
-async function removeTree(context: Context, files: RemoteFiles, path: RemotePath): Promise<void> {
-  const { signal, output } = context;
+async function removeTree(
+  { output, signal }: Context,
+  files: RemoteFiles,
+  top: readonly string[],
+): Promise<void> {
   const { connections } = files;
-  const root = files.uri([...path.names, ""]);
   const entries = await connections.call((connection) =>
-    Array.fromAsync(listTree(connection, root, { signal }))
+    Array.fromAsync(listTree(connection, files.uri([...top, ""]), { signal }))
   );
   const staying = new Set<string>();
   let failed = 0;
@@ -119,12 +114,12 @@ async function removeTree(context: Context, files: RemoteFiles, path: RemotePath
     if (output.json) output.result("", { path: name, error: problem });
   };
   const removeOne = async (
-    { path: below, kind, reason }: Pick<TreeEntry, "path" | "kind" | "reason">,
+    { path, kind, reason }: Pick<TreeEntry, "path" | "kind" | "reason">,
   ) => {
-    const names = [...path.names, ...below];
-    const name = formatRemotePath(path.peer, names, kind === "directory");
-    if (kind === "other") return fail(below, name, `it stays, as it is ${REASONS[reason!]}`);
-    if (staying.has(below.join("/"))) return;
+    const names = [...top, ...path];
+    const name = files.name(names, kind === "directory");
+    if (kind === "other") return fail(path, name, `it stays, as it is ${REASONS[reason!]}`);
+    if (staying.has(path.join("/"))) return;
     const uri = files.uri(kind === "directory" ? [...names, ""] : names);
     try {
       await connections.call((connection) => deleteFile(connection, uri, { signal }));
@@ -133,7 +128,7 @@ async function removeTree(context: Context, files: RemoteFiles, path: RemotePath
       // With 404 it is gone, most likely by an attempt whose answer was lost.
       if (error.status !== 404) {
         const isInUse = error.status === 409;
-        return fail(below, name, isInUse ? IN_USE : explainTransfer(error, "delete"));
+        return fail(path, name, isInUse ? IN_USE : explainTransfer(error, "delete"));
       }
     }
     output.result(name, { removed: name });
@@ -148,6 +143,6 @@ async function removeTree(context: Context, files: RemoteFiles, path: RemotePath
   }
   await removeOne({ path: [], kind: "directory" });
   if (failed === 0) return;
-  const stays = `${formatRemotePath(path.peer, path.names, true)} stays, with what is named above`;
-  throw new Failure(FAILED, `${counted(failed, "error")}: ${stays}`);
+  const stays = `${files.name(top, true)} stays, with what is named above`;
+  throw new Failure(`${counted(failed, "error")}: ${stays}`);
 }

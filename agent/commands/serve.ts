@@ -5,24 +5,26 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
-import { type Address, formatAddress, type Response, type ResponseTuple } from "../../base.ts";
-import type { Device, DeviceServer } from "../../device.ts";
+import { type Address, formatAddress } from "../../base.ts";
+import type { DeviceServer } from "../../device.ts";
 import { type FileEvent, FilesApp } from "../../files.ts";
-import type { AppObject, Logger, Request, Session } from "../../server.ts";
+import type { AppFunction, Logger } from "../../server.ts";
+import { pause } from "../../base/pause.ts";
 import { announce } from "../mdns/announce.ts";
 import {
-  addAddresses,
   addExamples,
   DEFAULT_PORT,
   notOfThisMachine,
   parseListenAddress,
   parseOnce,
+  repeated,
   type Run,
 } from "../commands.ts";
 import { type Context, loggerOf, openDevice } from "../context.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ServeEvents } from "../serve_events.ts";
-import { isIn } from "../own_directory.ts";
+import { ifThere, isIn } from "../local_paths.ts";
+import type { Output } from "../output.ts";
 
 /** The options of `degu serve`. */
 interface Options {
@@ -46,18 +48,15 @@ export function addServe(program: Command, run: Run): void {
       "--inbox <dir>",
       "a directory that they can read, write and delete in: put, rm, sync; made if it is not there",
       parseOnce,
-    );
-  addAddresses(
-    command,
-    "--listen <address>",
-    `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
-    parseListenAddress,
-  );
-  command.option("--announce", "let peers find this device on the local network (mDNS)");
-  command.option("--verbose", "print a line for each file, not one for all that a peer does");
-  command.action((options: Options, command: Command) =>
-    run(command, (context) => serve(context, options))
-  );
+    )
+    .option(
+      "--listen <address>",
+      `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
+      repeated(parseListenAddress),
+    )
+    .option("--announce", "let peers find this device on the local network (mDNS)")
+    .option("--verbose", "print a line for each file, not one for all that a peer does")
+    .action(run(serve));
   addExamples(command, [
     ["degu serve --share ~/Pictures", "to read"],
     ["degu serve --inbox ~/Inbox", "to write"],
@@ -66,35 +65,36 @@ export function addServe(program: Command, run: Run): void {
 }
 
 async function serve(context: Context, options: Options): Promise<void> {
-  const { output, signal } = context;
+  const { home, output, signal } = context;
   await using device = await openDevice(context);
-  const served = await readServed(context, device, options);
-  using events = new ServeEvents(output, options);
-  const app = new ServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
+  const share = options.share === undefined ? null : await checkShare(options.share, home);
+  const inbox = options.inbox === undefined ? null : await checkInbox(options.inbox, home, output);
+  const served = { name: device.name, share, inbox };
+  using events = new ServeEvents(output, options.verbose === true);
+  const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
   const start: Listen = (address) => device.listen(address, app);
   const servers = await listen(start, options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
-  await using _announcement = options.announce === true
-    ? startAnnouncing(context, device, servers)
+  const port = servers.map(({ address }) => address).find((each) => Array.isArray(each))?.[1];
+  // A Unix socket is found by nobody.
+  await using announcement = options.announce === true && typeof port === "number"
+    ? announce({ name: device.name, id: device.id, port, logger: loggerOf(context) })
     : null;
-  await advise(context, device, served);
-  await Promise.race([aborted(signal), Promise.all(serving)]);
+  announcement?.announced.then((as) => output.note(`announced in the local network as ${as}`));
+  if (share === null && inbox === null) {
+    output.note(
+      "no file is served: add --share DIR to let peers read it, --inbox DIR to let them write it",
+    );
+  }
+  if ((await device.peers()).length === 0) {
+    output.note('no device is paired with this one yet: run "degu invite" in another terminal');
+  }
+  await Promise.race([pause(Infinity, signal), Promise.all(serving)]);
   output.note("finishing what is under way; press Ctrl-C again to end it now");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serving);
-}
-
-async function readServed(
-  { home, output }: Context,
-  { name }: Device,
-  { share, inbox }: Options,
-): Promise<Served> {
-  const shared = share === undefined ? null : await checkServed("--share", share, home);
-  const taking = inbox === undefined ? null : await checkServed("--inbox", inbox, home);
-  if (taking?.isMade === true) output.note(`created ${taking.path}`);
-  return { name, share: shared?.path ?? null, inbox: taking?.path ?? null };
 }
 
 /** Makes a server at an address. */
@@ -121,52 +121,15 @@ async function bind(start: Listen, address: Address): Promise<DeviceServer> {
     const text = formatAddress(address);
     if (error instanceof Deno.errors.AddrInUse) {
       throw new Failure(
-        FAILED,
         `${text} is in use: does another "degu serve" run? If it is another program, take another port, as in ` +
           `--listen ${text.replace(/\d+$/, "7444")}`,
+        FAILED,
         { cause: error },
       );
     }
     if (!(error instanceof Deno.errors.AddrNotAvailable) || address[0] === "::") throw error;
     throw notOfThisMachine([address], error);
   }
-}
-
-/** Announces the device on the local network until it is disposed of. */
-function startAnnouncing(
-  context: Context,
-  { name, id }: Device,
-  servers: readonly DeviceServer[],
-): AsyncDisposable | null {
-  const port = servers.map(({ address }) => address).find((each) => Array.isArray(each))?.[1];
-  if (typeof port !== "number") return null; // Unix sockets alone
-  const announcement = announce({ name, id, port, logger: loggerOf(context) });
-  announcement.announced.then((as) =>
-    context.output.note(`announced in the local network as ${as}`)
-  );
-  return announcement;
-}
-
-/** Warns about whatever still keeps peers from using the server. */
-async function advise(
-  { output }: Context,
-  device: Device,
-  { share, inbox }: Served,
-): Promise<void> {
-  if (share === null && inbox === null) {
-    output.note(
-      "no file is served: add --share DIR to let peers read it, --inbox DIR to let them write it",
-    );
-  }
-  if ((await device.peers()).length > 0) return;
-  output.note('no device is paired with this one yet: run "degu invite" in another terminal');
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }
 
 /** What is served. */
@@ -182,125 +145,80 @@ export interface Served {
 /** What the path `/` answers with. */
 export type About = { readonly [Key in keyof Served]: Key extends "name" ? string : boolean };
 
-const NOT_FOUND: ResponseTuple = [404, "Not Found", {}, null];
-const encoder = new TextEncoder();
-
-/** Serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist. */
-export class ServeApp implements AppObject {
-  readonly #about: Uint8Array;
-  readonly #apps: ReadonlyMap<string | null, FilesApp>;
-
-  /**
-   * Serves directories.
-   *
-   * @param onFile Called for each file that a peer gets, puts or deletes, with the directory that it is in.
-   * @throws what {@linkcode FilesApp} does.
-   */
-  constructor(
-    { name, share, inbox }: Served,
-    logger: Pick<Logger, "warn">,
-    onFile: (area: "share" | "inbox", event: FileEvent) => void = () => {},
-  ) {
-    const about: About = { name, share: share !== null, inbox: inbox !== null };
-    this.#about = encoder.encode(JSON.stringify(about));
-    const apps = new Map<string | null, FilesApp>();
-    const optionsOf = (area: "share" | "inbox") => {
-      return { list: true, logger, onFile: (event: FileEvent) => onFile(area, event) };
-    };
-    if (share !== null) apps.set("share", new FilesApp(share, optionsOf("share")));
-    if (inbox !== null) {
-      apps.set("inbox", new FilesApp(inbox, { ...optionsOf("inbox"), write: true }));
-    }
-    this.#apps = apps;
+/**
+ * Makes the app that serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist.
+ *
+ * @param onFile Called for each file that a peer gets, puts or deletes, with the directory that it is in.
+ * @throws what {@linkcode FilesApp} does.
+ */
+export function makeServeApp(
+  { name, share, inbox }: Served,
+  logger: Pick<Logger, "warn">,
+  onFile: (area: "share" | "inbox", event: FileEvent) => void = () => {},
+): AppFunction {
+  const about: About = { name, share: share !== null, inbox: inbox !== null };
+  const bytes = new TextEncoder().encode(JSON.stringify(about));
+  const apps = new Map<string | null, FilesApp>();
+  for (const [area, dir] of [["share", share], ["inbox", inbox]] as const) {
+    if (dir === null) continue;
+    const options = { list: true, write: area === "inbox", logger };
+    apps.set(area, new FilesApp(dir, { ...options, onFile: (event) => onFile(area, event) }));
   }
-
-  /** Answers a request. */
-  handle(
-    request: Request,
-    session: Session,
-  ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
-    const part = request.shiftPath();
-    const app = this.#apps.get(part);
+  return (request, session) => {
+    const area = request.shiftPath();
+    const app = apps.get(area);
     if (app !== undefined) return app.handle(request, session);
-    if (part !== null) return NOT_FOUND;
+    if (area !== null) return [404, "Not Found", {}, null];
     if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
-    return [200, "OK", { "content-type": "application/json" }, this.#about];
-  }
-}
-
-/** A directory to serve. */
-export interface ServedDirectory {
-  /** Its real path. */
-  readonly path: string;
-  /** Whether it is new. */
-  readonly isMade: boolean;
+    return [200, "OK", { "content-type": "application/json" }, bytes];
+  };
 }
 
 /**
- * Checks the directory of `--share` or `--inbox`. An inbox that is not there is made, for its owner alone, if the directory
- * that it is to be in is there.
+ * Checks the directory of `--share`.
  *
- * @throws {Failure} if there is no such directory, if the permission to write to an inbox is missing, or if the
- * device itself is in it, or it in the device: peers could read its keys.
+ * @returns Its real path.
+ * @throws {Failure} if there is no such directory, or if the device itself is in it, or it in the device: peers could read its
+ * keys.
  */
-export async function checkServed(
-  option: "--share" | "--inbox",
-  dir: string,
-  home: string,
-): Promise<ServedDirectory> {
-  const there = await realDirectory(option, dir);
-  const path = there ?? await makeDirectory(option, dir);
-  const isMade = there === null;
-  const device = await Deno.realPath(home);
-  if (isIn(device, path) || isIn(path, device)) {
-    if (isMade) await Deno.remove(path);
-    throw new Failure(
-      USAGE,
-      `${option}: ${dir} has the directory of this device in it, ${home}, or is in that, so peers could read its ` +
-        "keys: serve another directory, or move the device and say where it is with --home",
-    );
+export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
+  const path = await ifThere(Deno.realPath(dir));
+  if (path === null) {
+    throw new Failure(`${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`);
   }
-  if (option === "--inbox") checkWritable(path);
-  return { path, isMade };
-}
-
-/** Otherwise this would be noticed only when the first peer is refused. */
-function checkWritable(path: string): void {
-  if (Deno.permissions.requestSync({ name: "write", path }).state === "granted") return;
+  if (!(await Deno.stat(path)).isDirectory) {
+    throw new Failure(`${option}: ${dir} is no directory`);
+  }
+  const device = await Deno.realPath(home);
+  if (!isIn(device, path) && !isIn(path, device)) return path;
   throw new Failure(
-    FAILED,
-    `--inbox: Requires write access to ${path}, run again with --allow-write=${path}`,
+    `${option}: ${dir} has the directory of this device in it, ${home}, or is in that, so peers could read its ` +
+      "keys: serve another directory, or move the device and say where it is with --home",
+    USAGE,
   );
 }
 
-/** The real path of a directory; `null` if nothing is there. */
-async function realDirectory(option: string, dir: string): Promise<string | null> {
+/**
+ * Checks the directory of `--inbox`, in the same way. If it is not there it is made, for its owner alone, but not those that it
+ * is to be in: a typing error in a path should not make a tree.
+ */
+export async function checkInbox(dir: string, home: string, output: Output): Promise<string> {
+  let isMade = false;
   try {
-    const real = await Deno.realPath(dir);
-    if ((await Deno.stat(real)).isDirectory) return real;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    if (!(error instanceof Deno.errors.NotADirectory)) throw error;
-  }
-  throw noDirectory(option, dir);
-}
-
-/** Makes an inbox, but not those that it is in: a typing error in a path should not make a tree. */
-async function makeDirectory(option: string, dir: string): Promise<string> {
-  try {
-    if (option !== "--inbox") throw new Deno.errors.NotFound();
+    // Also says now if it may not be written, not when the first peer is refused.
     await Deno.mkdir(dir, { mode: 0o700 });
+    isMade = true;
   } catch (error) {
-    if (error instanceof Deno.errors.AlreadyExists) throw noDirectory(option, dir); // a link to nothing
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Failure(
-      FAILED,
-      `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`,
-    );
+    const isKnown = error instanceof Deno.errors.AlreadyExists ||
+      error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+    if (!isKnown) throw error; // otherwise the check says what is wrong
   }
-  return await Deno.realPath(dir);
-}
-
-function noDirectory(option: string, dir: string): Failure {
-  return new Failure(FAILED, `${option}: ${dir} is no directory`);
+  try {
+    const path = await checkShare(dir, home, "--inbox");
+    if (isMade) output.note(`created ${path}`);
+    return path;
+  } catch (error) {
+    if (isMade) await Deno.remove(dir);
+    throw error;
+  }
 }

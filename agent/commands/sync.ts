@@ -6,15 +6,14 @@
 
 import { join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
-import { downloadTree, type TreeEntry, type TreeOptions, uploadTree } from "../../files.ts";
-import { addExamples, addPeerOptions, type Run } from "../commands.ts";
+import type { TreeEntry } from "../../files.ts";
+import { addExamples, addPeerOptions, repeated, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { FAILED, Failure, USAGE } from "../failure.ts";
-import { statIfThere } from "../local_target.ts";
-import { OWN_DIRECTORY, OwnDirectory } from "../own_directory.ts";
+import { Failure, USAGE } from "../failure.ts";
+import { ifThere } from "../local_paths.ts";
 import { REASONS, RemoteFiles } from "../remote_files.ts";
-import { formatRemotePath, isRemotePath, parseRemotePath } from "../remote_path.ts";
-import { Transfers, type TreeJob } from "../transfers.ts";
+import { isRemotePath, parseRemotePath } from "../remote_path.ts";
+import { Transfers } from "../transfers.ts";
 
 interface SyncOptions {
   readonly checksum?: boolean;
@@ -43,13 +42,11 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
     .option(
       "--exclude <glob>",
       `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the first directory has such lines`,
-      (glob: string, before: readonly string[] = []) => [...before, glob],
+      repeated(String),
     )
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--dry-run", "say what would be done, and change nothing")
-    .action((from: string, to: string, options: SyncOptions, command: Command) =>
-      run(command, (context) => sync(context, from, to, options))
-    );
+    .action(run(sync));
   addPeerOptions(command);
   addExamples(command, [
     ["degu sync laptop:photos photos", "from there to here"],
@@ -68,64 +65,46 @@ async function sync(
   const isToHere = isRemotePath(from);
   if (isToHere === isRemotePath(to)) {
     throw new Failure(
-      USAGE,
       isToHere
         ? "one of the two directories has to be on this device"
         : "one of the two directories has to be on another device: write PEER:DIR",
+      USAGE,
     );
   }
-  const remote = parseRemotePath(isToHere ? from : to);
+  const path = parseRemotePath(isToHere ? from : to);
   const root = isToHere ? to : from;
   await using device = await openDevice(context);
-  const own = await OwnDirectory.at(context.home);
-  await checkLocal(own, root, isToHere);
-  using transfers = new Transfers(context, isToHere ? "get" : "put");
-  const note = (text: string) => transfers.note(text);
+  using transfers = await Transfers.begin(context, isToHere ? "get" : "put");
+  await transfers.own.check(root);
+  await checkLocal(root, isToHere);
   const area = isToHere && given.inbox !== true ? "share" : "inbox";
-  using files = await RemoteFiles.open(context, device, remote.peer, area, { note });
-  if (!isToHere && await files.list([]) === null) throw await files.missing(remote);
-  const found = isToHere ? await files.get(remote) : await files.find(remote.names);
-  const names = found?.names ?? remote.names;
-  const remoteName = (path: readonly string[]) =>
-    formatRemotePath(remote.peer, [...names, ...path]);
+  using files = await RemoteFiles.open(context, device, path.peer, area);
+  if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
+  const found = isToHere ? await files.get(path.names) : await files.find(path.names);
+  const names = found?.names ?? path.names;
   if (found !== null && found.kind !== "directory") {
     const what = found.kind === "file" ? "a file" : REASONS[found.reason!];
     const advice = isToHere ? 'get it with "degu get"' : "name a directory";
-    throw new Failure(FAILED, `${remoteName([])} is ${what}: ${advice}`);
+    throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
   }
-  const uri = files.uri([...names, ""]);
-  const isNotOwn = await own.filter(root, (path) => {
-    transfers.skip(join(root, ...path), OWN_DIRECTORY);
-  });
   const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
-  const isWanted = await makeFilter([...lines, ...given.exclude ?? []]);
-  const options: TreeOptions = {
+  const options = {
     compare: given.checksum === true ? "digest" : "time",
     delete: given.delete === true,
     dryRun: given.dryRun === true,
-    filter: (entry) => isWanted(entry) && isNotOwn(entry),
-  };
-  const localName = (path: readonly string[]) => join(root, ...path);
-  const job: TreeJob = {
-    sourceName: isToHere ? remoteName : localName,
-    targetName: isToHere ? localName : remoteName,
-    listsUnchanged: false,
-    options,
-    copy: (client, options) =>
-      isToHere ? downloadTree(client, uri, root, options) : uploadTree(client, root, uri, options),
-  };
-  await transfers.tree(files.connections, job);
+    filter: await makeFilter([...lines, ...given.exclude ?? []]),
+  } as const;
+  await transfers.tree(files, { names, root, listsUnchanged: false, options });
   return transfers.finish();
 }
 
 /** Checks the directory of this device. */
-async function checkLocal(own: OwnDirectory, root: string, isTarget: boolean): Promise<void> {
-  await own.check(root);
-  const info = await statIfThere(root);
+async function checkLocal(root: string, isTarget: boolean): Promise<void> {
+  const info = await ifThere(Deno.stat(root));
   if (info === null && isTarget) return;
-  if (info === null) throw new Failure(FAILED, `there is no directory ${JSON.stringify(root)}`);
+  if (info === null) throw new Failure(`there is no directory ${JSON.stringify(root)}`);
   if (info.isDirectory) return;
-  throw new Failure(FAILED, `${JSON.stringify(root)} is not a directory: sync takes directories`);
+  throw new Failure(`${JSON.stringify(root)} is not a directory: sync takes directories`);
 }
 
 /** The file in the first directory that says what to leave out. */
@@ -135,7 +114,7 @@ const MAX_IGNORE_BYTES = 1_048_576;
 
 async function readLocalIgnore(root: string): Promise<string[]> {
   const path = join(root, IGNORE_FILE);
-  const info = await statIfThere(path);
+  const info = await ifThere(Deno.stat(path));
   if (info === null) return [];
   if (!info.isFile || info.size > MAX_IGNORE_BYTES) throw badIgnoreFile(path);
   return (await Deno.readTextFile(path)).split(/\r?\n/);
@@ -145,24 +124,20 @@ async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): P
   const path = [...names, IGNORE_FILE];
   const entry = (await files.list(names))?.get(IGNORE_FILE);
   if (entry === undefined) return [];
-  if (entry.kind !== "file" || entry.size > MAX_IGNORE_BYTES) throw badIgnoreFile(path.join("/"));
+  const bad = badIgnoreFile(path.join("/"));
+  if (entry.kind !== "file" || entry.size > MAX_IGNORE_BYTES) throw bad;
   return await files.connections.call(async (connection) => {
     const { status, body } = await connection.get(files.uri(path));
     const text = await body?.text() ?? "";
-    if (status !== 200) throw badIgnoreFile(path.join("/"));
+    if (status !== 200) throw bad;
     return text.split(/\r?\n/);
   });
 }
 
 /** Without it too much would be copied, or deleted. */
 function badIgnoreFile(path: string): Failure {
-  return new Failure(
-    FAILED,
-    `${
-      JSON.stringify(path)
-    } can't be read: it has to be a file of at most ${MAX_IGNORE_BYTES} bytes, whose lines ` +
-      "say what to leave out",
-  );
+  const problem = `can't be read: it has to be a file of at most ${MAX_IGNORE_BYTES} bytes`;
+  return new Failure(`${JSON.stringify(path)} ${problem}, whose lines say what to leave out`);
 }
 
 /** Makes a filter from lines of `.gitignore`. */

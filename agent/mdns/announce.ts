@@ -4,19 +4,18 @@
  * @module
  */
 
-import type { SocketType } from "node:dgram";
 import { pause } from "../../base/pause.ts";
 import type { Logger } from "../../net/standard_logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
 import {
-  allRecords,
   goodbyes,
   type Incoming,
   instanceName,
   isAsked,
   isKnown,
   knownRecords,
+  recordsOf,
   type Service,
 } from "./packet.ts";
 
@@ -48,19 +47,30 @@ export interface Announcement extends AsyncDisposable {
  *
  * @throws {Deno.errors.NotCapable} if neither group is permitted, or the interfaces may not be looked at.
  */
-export function announce(options: AnnounceOptions, network: Network = NETWORK): Announcement {
+export function announce(
+  { logger, ...service }: AnnounceOptions,
+  network: Network = NETWORK,
+): Announcement {
+  const types = permittedTypes(network.port);
   const closing = new AbortController();
+  const { signal } = closing;
   const { promise: announced, resolve } = Promise.withResolvers<string>();
-  const announcing = publish(
-    options,
-    network,
-    permittedTypes(network.port),
-    resolve,
-    closing.signal,
-  )
-    .catch((error) => {
-      options.logger.warn(`the announcement has ended: ${messageOf(error)}`);
-    });
+  const onLink = async (link: Link) => {
+    await responder.respond(link);
+    resolve(instanceName(service).split(".")[0]!);
+    await pause(AGAIN_MILLISECONDS, signal);
+    if (!signal.aborted) await responder.respond(link);
+  };
+  const onPacket = (packet: Incoming, link: Link) => {
+    if (packet.type === "query" && !signal.aborted) responder.answer(packet, link);
+  };
+  const responder = new Responder(service);
+  const announcing = (async () => {
+    await using links = await Links.open(network, types, { onPacket, onLink }, logger);
+    await pause(Infinity, signal);
+    responder[Symbol.dispose]();
+    await links.respond({ answers: goodbyes(service) });
+  })().catch((error) => logger.warn(`the announcement has ended: ${messageOf(error)}`));
   return {
     announced,
     [Symbol.asyncDispose]: async () => {
@@ -68,31 +78,6 @@ export function announce(options: AnnounceOptions, network: Network = NETWORK): 
       await announcing;
     },
   };
-}
-
-/** Announces a service on each link, and answers queries for it, until a signal is aborted; then withdraws it. */
-async function publish(
-  service: AnnounceOptions,
-  network: Network,
-  types: readonly SocketType[],
-  announced: (name: string) => void,
-  signal: AbortSignal,
-): Promise<void> {
-  const [name = ""] = instanceName(service).split(".");
-  const responder = new Responder(service);
-  const onLink = async (link: Link) => {
-    await responder.respond(link);
-    announced(name);
-    await pause(AGAIN_MILLISECONDS, signal);
-    if (!signal.aborted) await responder.respond(link);
-  };
-  const onPacket = (packet: Incoming, link: Link) => {
-    if (packet.type === "query" && !signal.aborted) responder.answer(packet, link);
-  };
-  await using links = await Links.open(network, types, { onPacket, onLink }, service.logger);
-  await pause(Infinity, signal);
-  responder[Symbol.dispose]();
-  await links.respond(() => ({ answers: goodbyes(service) }));
 }
 
 /** The responses on one link. */
@@ -115,12 +100,12 @@ export class Responder implements Disposable {
 
   /** Sends all records on a link; never rejects. */
   async respond(link: Link): Promise<void> {
-    await link.respond({ answers: allRecords(this.#service, link.addresses) });
+    await link.respond({ answers: recordsOf(this.#service, link.on.addresses) });
   }
 
   /** Answers a query, if it asks for a record of the service. */
   answer({ questions, answers }: Incoming, link: Link): void {
-    if (!isAsked(questions, allRecords(this.#service, link.addresses))) return;
+    if (!isAsked(questions, recordsOf(this.#service, link.on.addresses))) return;
     const asksForName = questions.some(({ name }) => name === instanceName(this.#service));
     if (!asksForName && isKnown(knownRecords(answers), this.#service)) return;
     const responses = this.#responses.get(link) ?? { last: -Infinity, timer: undefined };

@@ -20,10 +20,8 @@ import {
   hostName,
   type Incoming,
   instanceSuffix,
-  isSameName,
   type KnownRecord,
   knownRecords,
-  type Question,
   SERVICE,
 } from "./packet.ts";
 
@@ -37,6 +35,9 @@ const PAUSE_FACTOR = 2;
  * second if it has just answered another query (RFC 6762 §6).
  */
 const SETTLE_MILLISECONDS = 1200;
+
+/** What is asked: devices send all that they have in one response. */
+const QUERY = { questions: [{ name: SERVICE, type: "PTR" }] };
 
 /** How {@linkcode findAddresses} looks for a device. */
 export interface FindOptions {
@@ -68,43 +69,39 @@ export async function findAddresses(
   const hints = new Hints(id);
   const found = Promise.withResolvers<void>();
   const listener = {
-    onPacket: (packet: Incoming, { scope }: Link) => {
+    onPacket: (packet: Incoming, link: Link) => {
       if (packet.type !== "response") return;
-      hints.add(knownRecords([...packet.answers, ...packet.additionals]), scope);
+      hints.add(knownRecords([...packet.answers, ...packet.additionals]), link.on.scope);
       if (hints.addresses().length > 0) found.resolve();
     },
-    onLink: (link: Link) => void link.query({ questions: hints.questions() }),
+    onLink: (link: Link) => void link.query(QUERY),
   };
   const types = permittedTypes(network.port);
   const ending = new AbortController();
-  const end = () => ending.abort();
-  signal?.addEventListener("abort", end);
-  const late = setTimeout(end, seconds * 1000);
+  const late = setTimeout(() => ending.abort(), seconds * 1000);
   try {
     await using links = await Links.open(network, types, listener, logger);
-    const asking = askAgain(links, hints, ending.signal);
+    const asking = askAgain(links, AbortSignal.any([ending.signal, ...signal ? [signal] : []]));
     await Promise.race([found.promise, asking]);
-    await pause(SETTLE_MILLISECONDS, ending.signal);
-    end();
+    await pause(SETTLE_MILLISECONDS, ending.signal, signal);
+    ending.abort();
     await asking;
   } finally {
     clearTimeout(late);
-    signal?.removeEventListener("abort", end);
   }
   signal?.throwIfAborted();
   return hints.addresses();
 }
 
 /** Asks again, after pauses that grow, until the signal is aborted. */
-async function askAgain(links: Links, hints: Hints, signal: AbortSignal): Promise<void> {
+async function askAgain(links: Links, signal: AbortSignal): Promise<void> {
   for (let wait = FIRST_PAUSE_MILLISECONDS; !signal.aborted; wait *= PAUSE_FACTOR) {
     await pause(wait, signal);
-    if (!signal.aborted) await links.query({ questions: hints.questions() });
+    if (!signal.aborted) await links.query(QUERY);
   }
 }
 
 /** Limits on what is kept, since anyone can send anything; the oldest entry is dropped first. */
-const MAX_INSTANCES = 4;
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
 /** The most addresses returned: each of them is tried. */
@@ -117,7 +114,6 @@ const MAX_ADDRESSES = 16;
 export class Hints {
   readonly #suffix: string;
   readonly #host: string;
-  readonly #instances = new Set<string>();
   readonly #ports = new Set<number>();
   /** Each with the scope that it was heard with. */
   readonly #addresses = new Map<string, number>();
@@ -135,34 +131,21 @@ export class Hints {
    */
   add(records: readonly KnownRecord[], scope: number): void {
     for (const record of records) {
-      if (record.ttl > 0) this.#add(record, scope);
-    }
-  }
-
-  #add(record: KnownRecord, scope: number): void {
-    switch (record.type) {
-      case "PTR":
-        if (isSameName(record.name, SERVICE)) this.#addInstance(record.data);
-        break;
-      case "SRV": {
+      const name = canonicalDnsName(record.name);
+      if (record.ttl === 0 || name === null) continue;
+      if (record.type === "SRV" && name.endsWith(this.#suffix)) {
         const { target, port } = record.data;
-        if (!this.#addInstance(record.name) || canonicalDnsName(target) !== this.#host) break;
-        if (port > 0) keep(this.#ports, port, MAX_PORTS);
-        break;
+        if (canonicalDnsName(target) === this.#host && port > 0) this.#addPort(port);
+      } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
+        this.#addAddress(record.data, scope);
       }
-      case "A":
-      case "AAAA":
-        if (canonicalDnsName(record.name) === this.#host) this.#addAddress(record.data, scope);
     }
   }
 
-  /** Whether a name is that of the device. */
-  #addInstance(text: string): boolean {
-    // Names of devices are no more than this, and other names might not be sent again as they came.
-    const name = canonicalDnsName(text);
-    if (name === null || !name.endsWith(this.#suffix)) return false;
-    keep(this.#instances, name, MAX_INSTANCES);
-    return true;
+  #addPort(port: number): void {
+    if (this.#ports.has(port)) return;
+    dropOldest(this.#ports, MAX_PORTS);
+    this.#ports.add(port);
   }
 
   #addAddress(address: string, scope: number): void {
@@ -185,20 +168,6 @@ export class Hints {
       )
     ).slice(0, MAX_ADDRESSES);
   }
-
-  /** What to ask for next: what is missing. */
-  questions(): Question[] {
-    const instances = this.#ports.size === 0 ? [...this.#instances] : [];
-    const hosts = this.#instances.size > 0 && this.#addresses.size === 0 ? [this.#host] : [];
-    const missing = [...instances, ...hosts].map((name) => ({ name, type: "ANY" }));
-    return [{ name: SERVICE, type: "PTR" }, ...missing];
-  }
-}
-
-/** Adds a value to a set. */
-function keep<T>(kept: Set<T>, value: T, most: number): void {
-  if (!kept.has(value)) dropOldest(kept, most);
-  kept.add(value);
 }
 
 /** Makes room for one more. */

@@ -19,11 +19,12 @@ import {
 
 /** How often the interfaces are checked. */
 const POLL_MILLISECONDS = 2000;
-
 /** How far packets go: as on all links (RFC 6762 §11). */
 const TTL = 255;
 /** The flag of responses (RFC 1035 §4.1.1, RFC 6762 §18.4). */
 const AUTHORITATIVE_ANSWER = 1 << 10;
+/** The groups of mDNS (RFC 6762 §3). */
+const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
 
 /** What differs in a test. */
 export interface Network {
@@ -39,58 +40,64 @@ export const NETWORK: Network = { port: 5353, findInterfaces: () => Deno.network
 export interface Listener {
   /** A packet has arrived. Must not throw. */
   onPacket(packet: Incoming, link: Link): void;
-  /** A link has been added: a new interface, or one with other addresses. */
+  /** A link can be used: of a new interface, or one with other addresses. */
   onLink(link: Link): void;
+}
+
+/** What all links share. */
+interface Shared {
+  readonly network: Network;
+  readonly coder: PacketCoder;
+  readonly listener: Listener;
+  readonly logger: Logger;
 }
 
 /** The socket of one interface, with one of the two protocols; it shares its port with other mDNS programs of the machine. */
 export class Link {
-  /** All addresses of its interface, of both protocols. */
-  readonly addresses: readonly InterfaceAddress[];
-  /** The number of the interface; 0 with IPv4. */
-  readonly scope: number;
-  readonly #on: Interface;
-  readonly #port: number;
+  /** Its interface. */
+  readonly on: Interface;
+  readonly #shared: Shared;
   readonly #socket: Socket;
-  readonly #coder: PacketCoder;
-  readonly #logger: Logger;
+  #state: "opening" | "ready" | "closed" = "opening";
 
-  /** Opens it. A link that fails is of no use any more. */
-  constructor(on: Interface, port: number, coder: PacketCoder, logger: Logger, events: LinkEvents) {
-    this.addresses = on.addresses;
-    this.scope = on.scope;
-    this.#on = on;
-    this.#port = port;
-    this.#coder = coder;
-    this.#logger = logger;
-    const socket = createSocket({ type: on.type, reuseAddr: true });
-    this.#socket = socket;
-    const fail = (error: unknown) => {
+  /**
+   * Opens it.
+   *
+   * @param fail Called if it is of no use any more.
+   */
+  constructor(on: Interface, shared: Shared, fail: (link: Link) => void) {
+    const { network: { port }, coder, listener } = shared;
+    this.on = on;
+    this.#shared = shared;
+    const socket = this.#socket = createSocket({ type: on.type, reuseAddr: true });
+    const onError = (error: unknown) => {
       this.#logError(error);
-      events.onFailure(this);
+      if (this.#state !== "closed") fail(this);
     };
-    const filter = new PacketFilter(port, (host) => on.accept(host));
-    socket.on("error", fail);
+    const isWorthDecoding = makePacketFilter(port, on.accept);
+    socket.on("error", onError);
     socket.on("message", (bytes, from) => {
-      if (!filter.isWorthDecoding(bytes.length, from)) return;
+      if (this.#state === "closed" || !isWorthDecoding(bytes.length, from)) return;
       let packet: Incoming;
       try {
         packet = coder.decode(bytes);
       } catch (error) {
         return this.#logError(error);
       }
-      events.onPacket(packet, this);
+      listener.onPacket(packet, this);
     });
     socket.bind(port, on.bind, () => {
+      if (this.#state === "closed") return;
       try {
         socket.addMembership(GROUPS[on.type], on.multicastInterface);
         socket.setMulticastInterface(on.multicastInterface);
         socket.setMulticastTTL(TTL);
         socket.setMulticastLoopback(true);
       } catch (error) {
-        return fail(error);
+        return onError(error);
       }
-      events.onReady(this);
+      this.#state = "ready";
+      listener.onLink(this);
     });
   }
 
@@ -105,10 +112,12 @@ export class Link {
   }
 
   async #send(packet: Outgoing & { type: string; flags?: number }): Promise<void> {
+    if (this.#state !== "ready") return;
+    const { network, coder } = this.#shared;
     try {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const done = (error: unknown) => error ? reject(error) : resolve();
-      this.#socket.send(this.#coder.encode(packet), this.#port, GROUPS[this.#on.type], done);
+      this.#socket.send(coder.encode(packet), network.port, GROUPS[this.on.type], done);
       await promise;
     } catch (error) {
       // The cable may be out.
@@ -117,48 +126,29 @@ export class Link {
   }
 
   #logError(error: unknown): void {
-    this.#logger.debug(`mDNS on ${this.#on.name}: ${messageOf(error)}`);
+    this.#shared.logger.debug(`mDNS on ${this.on.name}: ${messageOf(error)}`);
   }
 
   /** Closes it. */
   close(): Promise<void> {
+    this.#state = "closed";
     return new Promise((resolve) => {
       this.#socket.close(() => resolve());
     });
   }
 }
 
-/** What a link reports. */
-interface LinkEvents {
-  onReady(link: Link): void;
-  onPacket(packet: Incoming, link: Link): void;
-  onFailure(link: Link): void;
-}
-
 /** The sockets, which follow the interfaces as they come and go. */
 export class Links implements AsyncDisposable {
-  readonly #network: Network;
+  readonly #shared: Shared;
   readonly #types: readonly SocketType[];
-  readonly #listener: Listener;
-  readonly #logger: Logger;
-  readonly #coder: PacketCoder;
   readonly #links = new Map<string, Link>();
-  readonly #ready = new Set<Link>();
   readonly #closing = new Set<Promise<void>>();
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  private constructor(
-    network: Network,
-    types: readonly SocketType[],
-    listener: Listener,
-    logger: Logger,
-    coder: PacketCoder,
-  ) {
-    this.#network = network;
+  private constructor(shared: Shared, types: readonly SocketType[]) {
+    this.#shared = shared;
     this.#types = types;
-    this.#listener = listener;
-    this.#logger = logger;
-    this.#coder = coder;
   }
 
   /**
@@ -172,68 +162,45 @@ export class Links implements AsyncDisposable {
     listener: Listener,
     logger: Logger,
   ): Promise<Links> {
-    const links = new Links(network, types, listener, logger, await loadPacketCoder());
+    const coder = await loadPacketCoder();
+    const links = new Links({ network, coder, listener, logger }, types);
     links.#poll();
-    links.#timer = setInterval(() => links.#pollAgain(), POLL_MILLISECONDS);
+    links.#timer = setInterval(() => {
+      // Nobody awaits this, and it must not end the process: anything that fails is retried the next time.
+      try {
+        links.#poll();
+      } catch (error) {
+        logger.debug(`mDNS: ${messageOf(error)}`);
+      }
+    }, POLL_MILLISECONDS);
     return links;
-  }
-
-  /** How many links there are that have joined the group. */
-  get size(): number {
-    return this.#ready.size;
   }
 
   /** Sends a query on every link. */
   async query(packet: Outgoing): Promise<void> {
-    await Promise.all([...this.#ready].map((link) => link.query(packet)));
+    await Promise.all(Array.from(this.#links.values(), (link) => link.query(packet)));
   }
 
-  /** Sends on every link the response that is made for it. */
-  async respond(responseFor: (link: Link) => Outgoing): Promise<void> {
-    await Promise.all([...this.#ready].map((link) => link.respond(responseFor(link))));
-  }
-
-  /** Not awaited, and it must not end the process: anything that fails is retried the next time. */
-  #pollAgain(): void {
-    try {
-      this.#poll();
-    } catch (error) {
-      this.#logger.debug(`mDNS: ${messageOf(error)}`);
-    }
+  /** Sends a response on every link. */
+  async respond(packet: Outgoing): Promise<void> {
+    await Promise.all(Array.from(this.#links.values(), (link) => link.respond(packet)));
   }
 
   /** Opens what is new and closes what is gone. */
   #poll(): void {
-    const interfaces = interfacesOf(this.#network.findInterfaces())
+    const interfaces = interfacesOf(this.#shared.network.findInterfaces())
       .filter(({ type }) => this.#types.includes(type));
     const keys = new Set(interfaces.map(({ key }) => key));
-    for (const key of this.#links.keys()) if (!keys.has(key)) this.#close(key);
-    for (const each of interfaces) if (!this.#links.has(each.key)) this.#open(each);
+    for (const link of this.#links.values()) if (!keys.has(link.on.key)) this.#close(link);
+    for (const each of interfaces) {
+      if (this.#links.has(each.key)) continue;
+      // One that fails is tried again at the next check.
+      this.#links.set(each.key, new Link(each, this.#shared, (link) => this.#close(link)));
+    }
   }
 
-  #open(on: Interface): void {
-    const isOpen = (link: Link) => this.#links.get(on.key) === link;
-    const link = new Link(on, this.#network.port, this.#coder, this.#logger, {
-      onReady: (link) => {
-        if (!isOpen(link)) return;
-        this.#ready.add(link);
-        this.#listener.onLink(link);
-      },
-      onPacket: (packet, link) => {
-        if (isOpen(link)) this.#listener.onPacket(packet, link);
-      },
-      // Retried at the next check.
-      onFailure: (link) => {
-        if (isOpen(link)) this.#close(on.key);
-      },
-    });
-    this.#links.set(on.key, link);
-  }
-
-  #close(key: string): void {
-    const link = this.#links.get(key)!;
-    this.#links.delete(key);
-    this.#ready.delete(link);
+  #close(link: Link): void {
+    this.#links.delete(link.on.key);
     const closed = link.close();
     this.#closing.add(closed);
     closed.finally(() => this.#closing.delete(closed));
@@ -242,7 +209,7 @@ export class Links implements AsyncDisposable {
   /** Closes all sockets. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
-    for (const key of [...this.#links.keys()]) this.#close(key);
+    for (const link of [...this.#links.values()]) this.#close(link);
     await Promise.all(this.#closing);
   }
 }
@@ -267,68 +234,45 @@ export interface Interface {
   accept(host: string): boolean;
 }
 
-/** The groups of mDNS (RFC 6762 §3). */
-export const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
-
 /** The interfaces for mDNS: all but the loopback interface, which is used only if there is no other. */
-export function interfacesOf(addresses: readonly InterfaceAddress[]): Interface[] {
-  const all = [...Map.groupBy(addresses, ({ name }) => name)];
-  const outward = all.filter(([, own]) => !own.some(({ address }) => isLoopback(address)));
-  return (outward.length > 0 ? outward : all).flatMap(([name, own]) =>
-    [interfaceWithIPv4(name, own), interfaceWithIPv6(name, own)].filter((each) => each !== null)
-  );
-}
-
-function interfaceWithIPv4(name: string, addresses: readonly InterfaceAddress[]): Interface | null {
-  const own = addresses.filter(({ family }) => family === "IPv4");
-  const [first] = own;
-  if (first === undefined) return null;
-  return {
-    key: keyOf("udp4", name, 0, addresses),
-    type: "udp4",
-    name,
-    scope: 0,
-    bind: GROUPS.udp4,
-    multicastInterface: first.address,
-    addresses,
-    // A socket also gets what arrives at another interface, where another socket has joined the group.
-    accept: (host) => own.some(({ address, netmask }) => isInNetwork(host, address, netmask)),
-  };
-}
-
-function interfaceWithIPv6(name: string, addresses: readonly InterfaceAddress[]): Interface | null {
-  const linkLocal = addresses.find(({ address, scopeid }) => isLinkLocal(address) && scopeid);
-  if (linkLocal === undefined) return null;
-  const scope = linkLocal.scopeid!;
-  return {
-    key: keyOf("udp6", name, scope, addresses),
-    type: "udp6",
-    name,
-    scope,
-    bind: `${GROUPS.udp6}%${name}`,
-    multicastInterface: `::%${name}`,
-    addresses,
-    // A socket that is bound to a group of a link gets what arrives at this link alone.
-    accept: () => true,
-  };
-}
-
-function keyOf(
-  type: string,
-  name: string,
-  scope: number,
-  addresses: readonly InterfaceAddress[],
-): string {
-  return [type, name, scope, ...addresses.map(({ address }) => address)].join(" ");
+export function interfacesOf(all: readonly InterfaceAddress[]): Interface[] {
+  const named = [...Map.groupBy(all, ({ name }) => name)];
+  const outward = named.filter(([, own]) => !own.some(({ address }) => isLoopback(address)));
+  return (outward.length > 0 ? outward : named).flatMap(([name, addresses]) => {
+    const found: Omit<Interface, "key">[] = [];
+    const ipv4 = addresses.filter(({ family }) => family === "IPv4");
+    if (ipv4.length > 0) {
+      found.push({
+        ...{ type: "udp4", name, scope: 0, addresses },
+        bind: GROUPS.udp4,
+        multicastInterface: ipv4[0]!.address,
+        // A socket also gets what arrives at another interface, where another socket has joined the group.
+        accept: (host) => ipv4.some(({ address, netmask }) => isInNetwork(host, address, netmask)),
+      });
+    }
+    const linkLocal = addresses.find(({ address, scopeid }) => isLinkLocal(address) && scopeid);
+    if (linkLocal !== undefined) {
+      found.push({
+        ...{ type: "udp6", name, scope: linkLocal.scopeid!, addresses },
+        bind: `${GROUPS.udp6}%${name}`,
+        multicastInterface: `::%${name}`,
+        // A socket that is bound to a group of a link gets what arrives at this link alone.
+        accept: () => true,
+      });
+    }
+    const texts = addresses.map(({ address }) => address);
+    return found.map((each) => ({
+      ...each,
+      key: [each.type, name, each.scope, ...texts].join(" "),
+    }));
+  });
 }
 
 function isInNetwork(host: string, own: string, mask: string): boolean {
-  const [a, b, bits] = [numberOf(host), numberOf(own), numberOf(mask)];
+  const [a, b, bits] = [host, own, mask].map((ipv4) =>
+    ipv4.split(".").reduce((number, part) => number << 8 | Number(part), 0)
+  ) as [number, number, number];
   return (a & bits) === (b & bits);
-}
-
-function numberOf(ipv4: string): number {
-  return ipv4.split(".").reduce((number, part) => number << 8 | Number(part), 0);
 }
 
 /**
@@ -368,37 +312,26 @@ const BURST_BYTES = 100_000;
 /** The least that a packet counts. */
 const LEAST_BYTES = 200;
 
-/** Drops packets that are too large, too many, from another port or from another network. */
-export class PacketFilter {
-  readonly #port: number;
-  readonly #accept: (host: string) => boolean;
-  #left = BURST_BYTES;
-  #since = performance.now();
-
-  /**
-   * Has heard nothing yet.
-   *
-   * @param port The port that packets come from.
-   * @param accept Says whether packets from an address are listened to.
-   */
-  constructor(port: number, accept: (host: string) => boolean) {
-    this.#port = port;
-    this.#accept = accept;
-  }
-
-  /** Whether a packet of so many bytes may be decoded now. */
-  isWorthDecoding(size: number, from: Pick<RemoteInfo, "port" | "address">): boolean {
+/**
+ * Makes what tells whether a packet of so many bytes may be decoded now: not if it is too large, one of too many, from another
+ * port or from another network.
+ */
+export function makePacketFilter(
+  port: number,
+  accept: (host: string) => boolean,
+): (size: number, from: Pick<RemoteInfo, "port" | "address">) => boolean {
+  let left = BURST_BYTES;
+  let since = performance.now();
+  return (size, from) => {
     // A response from another port is to be ignored (RFC 6762 §6); a query from one asks for a response to
     // its sender alone, which a forged address could direct at a victim.
-    if (from.port !== this.#port || size > MAX_PACKET_BYTES) return false;
-    if (!this.#accept(from.address)) return false;
+    if (from.port !== port || size > MAX_PACKET_BYTES || !accept(from.address)) return false;
     const now = performance.now();
-    const refilled = this.#left + (now - this.#since) / 1000 * BYTES_PER_SECOND;
-    this.#left = Math.min(BURST_BYTES, refilled);
-    this.#since = now;
+    left = Math.min(BURST_BYTES, left + (now - since) / 1000 * BYTES_PER_SECOND);
+    since = now;
     const cost = Math.max(size, LEAST_BYTES);
-    if (this.#left < cost) return false;
-    this.#left -= cost;
+    if (left < cost) return false;
+    left -= cost;
     return true;
-  }
+  };
 }

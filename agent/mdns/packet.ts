@@ -14,29 +14,20 @@ export type InterfaceAddress = Pick<
   "family" | "name" | "address" | "netmask" | "scopeid"
 >;
 
-/** A service instance: where it is. */
-export interface ServiceData {
-  readonly priority: number;
-  readonly weight: number;
-  readonly port: number;
-  readonly target: string;
-}
+/** What a record of one of the types that are used here has. */
+type RecordData =
+  | { readonly type: "PTR" | "A" | "AAAA"; readonly data: string }
+  | { readonly type: "TXT"; readonly data: readonly Uint8Array[] }
+  | { readonly type: "SRV"; readonly data: { readonly port: number; readonly target: string } };
 
 /** A record of one of the types that are used here. */
-export type KnownRecord =
-  & RecordHead
-  & ({ type: "PTR"; data: string } | { type: "SRV"; data: ServiceData } | {
-    type: "TXT";
-    data: readonly Uint8Array[];
-  } | { type: "A" | "AAAA"; data: string });
-
-interface RecordHead {
+export type KnownRecord = RecordData & {
   readonly name: string;
   /** Seconds. */
   readonly ttl: number;
   /** Whether it replaces what others have said about this name and type. */
   readonly flush?: boolean;
-}
+};
 
 /** A question. */
 export interface Question {
@@ -109,7 +100,7 @@ export interface Service {
 }
 
 /** The part of an id that is announced. */
-export function shortId(id: string): string {
+function shortId(id: string): string {
   return id.slice(0, ID_CHARACTERS);
 }
 
@@ -126,38 +117,34 @@ export function instanceSuffix(id: string): string {
   return `-${shortId(id)}.${SERVICE}`;
 }
 
-/** The records that no other device has, without the addresses. */
-export function uniqueRecords(service: Service): KnownRecord[] {
-  const name = instanceName(service);
-  const data = { priority: 0, weight: 0, port: service.port, target: hostName(service.id) };
-  const id = Buffer.from(`id=${shortId(service.id)}`); // the library wants a Buffer
-  return [
-    { name, type: "TXT", ttl: OTHER_SECONDS, flush: true, data: [id] },
-    { name, type: "SRV", ttl: HOST_SECONDS, flush: true, data },
-  ];
-}
-
 /** All records, with the addresses of one interface. */
-export function allRecords(
+export function recordsOf(
   service: Service,
   addresses: readonly InterfaceAddress[],
 ): KnownRecord[] {
-  const name = hostName(service.id);
-  const useful = addresses.filter(({ address }) => isUseful(address)).slice(0, MAX_ADDRESSES);
-  const hosts = useful.map(({ family, address }): KnownRecord => ({
-    name,
-    type: family === "IPv4" ? "A" : "AAAA",
-    ttl: HOST_SECONDS,
-    flush: true,
-    data: address,
-  }));
-  return [...pointers(service), ...uniqueRecords(service), ...hosts];
+  const [name, host] = [instanceName(service), hostName(service.id)];
+  const srv = { priority: 0, weight: 0, port: service.port, target: host };
+  const id = Buffer.from(`id=${shortId(service.id)}`); // the library wants a Buffer
+  // The library can't encode a text that is no address.
+  const useful = addresses.filter(({ address }) =>
+    canonicalIPAddress(address) !== null && !isLoopback(address)
+  );
+  return [
+    { name: SERVICE, type: "PTR", ttl: OTHER_SECONDS, data: name },
+    { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: SERVICE },
+    { name, type: "TXT", ttl: OTHER_SECONDS, flush: true, data: [id] },
+    { name, type: "SRV", ttl: HOST_SECONDS, flush: true, data: srv },
+    ...useful.slice(0, MAX_ADDRESSES).map(({ family, address }): KnownRecord => {
+      const type = family === "IPv4" ? "A" : "AAAA";
+      return { name: host, type, ttl: HOST_SECONDS, flush: true, data: address };
+    }),
+  ];
 }
 
-/** The records that take the others back. The addresses may be those of another program, too. */
+/** The records that take the others back, but for the addresses, which may be those of another program, too. */
 export function goodbyes(service: Service): KnownRecord[] {
-  const [pointer] = pointers(service);
-  return [pointer!, ...uniqueRecords(service)].map((record) => ({ ...record, ttl: 0 }));
+  const [pointer, , ...unique] = recordsOf(service, []);
+  return [pointer!, ...unique].map((record) => ({ ...record, ttl: 0 }));
 }
 
 /** Whether any record is an answer to a question. */
@@ -175,19 +162,6 @@ export function isKnown(known: readonly KnownRecord[], service: Service): boolea
     record.type === "PTR" && isSameName(record.name, SERVICE) && record.ttl >= OTHER_SECONDS / 2 &&
     isSameName(record.data, instanceName(service))
   );
-}
-
-/** Whether an address is of use to others. The library can't encode a text that is none. */
-function isUseful(address: string): boolean {
-  return canonicalIPAddress(address) !== null && !isLoopback(address);
-}
-
-function pointers(service: Service): KnownRecord[] {
-  const data = instanceName(service);
-  return [
-    { name: SERVICE, type: "PTR", ttl: OTHER_SECONDS, data },
-    { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: SERVICE },
-  ];
 }
 
 /** The name for the addresses: of the id, so that it is never the one by which the machine itself is known. */

@@ -35,20 +35,14 @@ Deno.test("a name is also found in the other Unicode normal form", async () => {
 Deno.test("a missing file is reported at once, with similar names", async () => {
   await using files = await AgentFiles.start();
   await makeTreeAt(files.share, { "photos/1": "" });
-  const { code, stderr } = await files.run("ls", "camera:phots");
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, '"camera:phots" is not there: did you mean "camera:photos"?');
+  const hint = 'is not there: did you mean "camera:photos"?';
+  await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
   await files.serve("--inbox", files.inbox);
-  const none = await files.run("ls", "camera:");
-  assertStringIncludes(
-    none.stderr,
-    'camera shares no directory: it has to run "degu serve --share DIR"',
-  );
+  const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
+  await files.fail(1, advice, "ls", "camera:");
   await files.kill();
-  const dead = await files.run("ls", "camera:");
-  assertEquals(dead.code, 1);
-  assertStringIncludes(dead.stderr, "no address answers");
-  assertEquals(dead.stderr.includes("trying again"), false);
+  const said = await files.fail(1, "no address answers", "ls", "camera:");
+  assertEquals(said.includes("trying again"), false);
 });
 
 Deno.test("10,000 files are listed, and the new ones are synchronized", async () => {
@@ -112,55 +106,65 @@ Deno.test("the target is an existing directory, a new one, or the new name", asy
   const quiet = await files.succeed("get", "--quiet", "camera:a", `${here}/renamed`);
   assertEquals([quiet.stdout, quiet.stderr], ["", ""]);
   await files.succeed("get", "camera:sub/a", `${here}/made/`);
+  await files.succeed("get", "camera:a", "camera:b", `${here}/new`);
+  // A directory always goes below the target.
+  for (const target of ["tree", "trees/", "made"]) {
+    await files.succeed("get", "-r", "camera:sub", `${here}/${target}`);
+  }
   // Another file of the name is replaced.
   await files.succeed("get", "camera:sub/a", "camera:b", here);
   assertEquals(await treeOf(here), {
-    "a": "2",
-    "b": "3",
-    "made": null,
-    "made/a": "2",
-    "renamed": "1",
+    ...{ "a": "2", "b": "3", "made": null, "made/a": "2", "made/sub": null, "made/sub/a": "2" },
+    ...{ "new": null, "new/a": "1", "new/b": "3", "renamed": "1" },
+    ...{ "tree": null, "tree/sub": null, "tree/sub/a": "2" },
+    ...{ "trees": null, "trees/sub": null, "trees/sub/a": "2" },
   });
+  const file = `${here}/renamed`;
+  const problem = " is not a directory: choose another target";
+  await files.fail(1, problem, "get", "-r", "camera:sub", file);
+  await files.fail(1, problem, "get", "camera:a", "camera:b", file);
+  await files.fail(1, problem, "get", "camera:a", `${file}/`);
 });
 
 Deno.test("files that can't be downloaded are named, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
   await makeTreeAt(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
-  const fail = async (...args: string[]) => {
-    const { code, stderr } = await files.run("get", ...args);
-    assertEquals(code, 1, stderr);
-    return stderr;
-  };
-  assertStringIncludes(
-    await fail("camera:photos/holliday.jpg", here),
-    '"camera:photos/holliday.jpg" is not there: did you mean "camera:photos/holiday.jpg"?',
-  );
-  assertStringIncludes(
-    await fail("camera:photos/zzz/1", here),
-    '"camera:photos/zzz/1" is not there: "degu ls camera:photos/" lists what is there',
-  );
   await makeTreeAt(files.inbox, { "sub/report.pdf": "" });
-  assertStringIncludes(
-    await fail("camera:sub/report.pdf", here),
-    '"camera:sub/report.pdf" is not in the share: it is in the inbox, as "degu ls --inbox camera:sub/" shows',
-  );
-  assertStringIncludes(await fail("camera:photos", here), "is a directory: get it with -r");
-  assertStringIncludes(await fail("camera:a/", here), "leave out the slash");
-  assertStringIncludes(await fail("camera:a", `${here}/no/dir`), 'make it first, with "mkdir -p"');
+  const rows: [path: string, target: string, said: string][] = [
+    [
+      "photos/holliday.jpg",
+      here,
+      '"camera:photos/holliday.jpg" is not there: did you mean "camera:photos/holiday.jpg"?',
+    ],
+    [
+      "photos/zzz/1",
+      here,
+      '"camera:photos/zzz/1" is not there: "degu ls camera:photos/" lists what is there',
+    ],
+    [
+      "sub/report.pdf",
+      here,
+      '"camera:sub/report.pdf" is not in the share: it is in the inbox, as "degu ls --inbox camera:sub/" shows',
+    ],
+    ["photos", here, "camera:photos/ is a directory: get it with -r"],
+    ["a/", here, "leave out the slash"],
+    ["a", `${here}/no/dir`, 'make it first, with "mkdir -p"'],
+  ];
+  for (const [path, target, said] of rows) {
+    await files.fail(1, said, "get", `camera:${path}`, target);
+  }
   assertEquals(await entries(here), []);
-  const several = await fail("camera:none", "camera:a", "camera:sub/a", here);
-  assertStringIncludes(several, '"camera:none" is not there');
-  assertStringIncludes(several, "camera:a has the same name");
+  const sources = ["camera:none", "camera:a", "camera:sub/a"];
+  const several = await files.fail(1, '"camera:none" is not there', "get", ...sources, here);
+  assertStringIncludes(several, "camera:sub/a: camera:a has the same name: get the two into");
   assertStringIncludes(several, "2 errors");
   assertEquals(await treeOf(here), { "a": "2" });
   await Deno.mkdir(`${here}/dir/a`, { recursive: true });
-  assertStringIncludes(await fail("camera:a", `${here}/dir`), "is a directory");
   const json = await files.run("get", "--json", "camera:a", `${here}/dir`);
+  assertEquals(json.code, 1);
   assertStringIncludes(String(objectsOf(json)[0]?.["error"]), "is a directory");
-  const { code, stderr } = await files.run("get", "here");
-  assertEquals(code, 2);
-  assertStringIncludes(stderr, "what to get?");
+  await files.fail(2, "what to get?", "get", "here");
 });
 
 Deno.test("no name of a peer escapes the target through a link", async () => {
@@ -172,12 +176,9 @@ Deno.test("no name of a peer escapes the target through a link", async () => {
     [`${here}/top/link`]: `${here}/outside`,
     [`${here}/top/b`]: `${here}/outside/a`,
   });
-  const { code, stderr } = await files.run("get", "-r", "camera:top", here);
-  assertEquals(code, 1);
-  for (const name of ["link", "b"]) {
-    const problem = "a symbolic link, which is not followed, has this name at the target";
-    assertStringIncludes(stderr, `camera:top/${name}: ${problem}`);
-  }
+  const problem = "a symbolic link, which is not followed, has this name at the target";
+  const said = await files.fail(1, `camera:top/link: ${problem}`, "get", "-r", "camera:top", here);
+  assertStringIncludes(said, `camera:top/b: ${problem}`);
   assertEquals(await Deno.readTextFile(`${here}/outside/a`), "old");
   assertEquals(await entries(`${here}/outside`), ["a"]);
   assertEquals((await Deno.lstat(`${here}/top/b`)).isSymlink, true);
@@ -187,8 +188,7 @@ Deno.test("get --inbox gets back what was put", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   await makeTreeAt(inbox, { "a": "1", "dir/b": "2" });
-  const refused = await files.run("get", "camera:a", here);
-  assertStringIncludes(refused.stderr, "add --inbox to read it there");
+  await files.fail(1, "add --inbox to read it there", "get", "camera:a", here);
   await files.succeed("get", "--inbox", "-r", "camera:a", "camera:dir", `${here}/back`);
   assertEquals(await treeOf(`${here}/back`), await treeOf(inbox));
 });
@@ -226,44 +226,32 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   const { here, inbox } = files;
   await makeTreeAt(here, { "a": "new", "b": "other" });
   await makeTreeAt(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
-  const refused = await files.run("put", `${here}/a`, `${here}/b`, "camera:");
-  assertEquals(refused.code, 1);
-  assertStringIncludes(
-    refused.stderr,
-    `${here}/a: another file of this name is there: replace it with --force`,
-  );
-  assertStringIncludes(refused.stderr, `${here}/b: another file of this name is there`);
-  assertStringIncludes(refused.stderr, "degu: error: 2 errors: see above");
-  assertEquals(await treeOf(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
-  const single = await files.run("put", `${here}/a`, "camera:");
   const why = "another file of this name is there: replace it with --force";
-  assertEquals([single.code, single.stderr], [1, `degu: error: ${here}/a: ${why}\n`]);
-  const [object] = objectsOf(
-    await files.succeed("put", "--json", "--force", `${here}/a`, "camera:"),
-  );
+  const both = await files.fail(1, "2 errors", "put", `${here}/a`, `${here}/b`, "camera:");
+  for (const name of ["a", "b"]) assertStringIncludes(both, `${here}/${name}: ${why}`);
+  assertEquals(await treeOf(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
+  const single = await files.fail(1, why, "put", `${here}/a`, "camera:");
+  assertEquals(single, `degu: error: ${here}/a: ${why}\n`);
+  const forced = await files.succeed("put", "--json", "--force", `${here}/a`, "camera:");
+  const [object] = objectsOf(forced);
   assertEquals([object?.["from"], object?.["to"], object?.["bytes"]], [`${here}/a`, "camera:a", 3]);
   await files.succeed("put", `${here}/b`, "camera:dir");
   await files.succeed("put", `${here}/b`, "camera:c");
   // The very same file is no other one.
   await Deno.utime(`${here}/a`, 1, 1);
-  const same = await files.succeed("put", `${here}/a`, "camera:");
-  assertStringIncludes(same.stderr, "1 up to date");
-  const forced = await files.succeed("put", "--force", `${here}/a`, "camera:");
-  assertEquals(forced.stderr, "0 files copied, 0 B; 1 up to date\n");
-  const expected = {
-    "a": "new",
-    "b": "shorter",
-    "c": "other",
-    "dir": null,
-    "dir/b": "other",
-    "dir/c": "",
-  };
-  assertEquals(await treeOf(inbox), expected);
-  const directory = await files.run("put", "--force", `${here}/a`, "camera:dir/", "camera:x");
-  assertEquals(directory.code, 2);
-  const below = await files.run("put", "--force", `${here}/a`, "camera:a/x");
-  assertEquals(below.code, 1);
-  assertStringIncludes(below.stderr, "a file has that of its directory");
+  for (const options of [[], ["--force"]]) {
+    const { stderr } = await files.succeed("put", ...options, `${here}/a`, "camera:");
+    assertEquals(stderr, "0 files copied, 0 B; 1 up to date\n");
+  }
+  assertEquals(await treeOf(inbox), {
+    ...{ "a": "new", "b": "shorter", "c": "other" },
+    ...{ "dir": null, "dir/b": "other", "dir/c": "" },
+  });
+  await files.fail(2, "get it first", "put", "--force", `${here}/a`, "camera:dir/", "camera:x");
+  const below = "a file has that of its directory";
+  await files.fail(1, below, "put", "--force", `${here}/a`, "camera:a/x");
+  await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
+  await files.fail(1, "a directory is there: camera:e/a/", "put", `${here}/a`, "camera:e");
 });
 
 Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {
@@ -271,14 +259,9 @@ Deno.test("put -r keeps other files too, unless --force is given; the same ones 
   const { here, inbox } = files;
   await makeTreeAt(here, { "top/a": "new", "top/b": "same", "top/c": "3" });
   await makeTreeAt(inbox, { "top/a": "old", "top/b": "same" });
-  const refused = await files.run("put", "-r", `${here}/top`, "camera:");
-  assertEquals(refused.code, 1);
-  assertStringIncludes(
-    refused.stderr,
-    `${here}/top/a: another file of this name is there: replace it with --force`,
-  );
-  assertStringIncludes(refused.stderr, "1 file copied, 1 B");
-  assertStringIncludes(refused.stderr, "1 up to date");
+  const why = "top/a: another file of this name is there: replace it with --force";
+  const said = await files.fail(1, `${here}/${why}`, "put", "-r", `${here}/top`, "camera:");
+  assertMatch(said, /1 file copied, 1 B.*1 up to date/);
   assertEquals((await treeOf(inbox))["top/a"], "old");
   await files.succeed("put", "--force", "-r", `${here}/top`, "camera:");
   assertEquals(await treeOf(inbox), await treeOf(here));
@@ -287,27 +270,22 @@ Deno.test("put -r keeps other files too, unless --force is given; the same ones 
 Deno.test("files that can't be uploaded are named with the reason, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
-  await makeTreeAt(here, { "a": "1", "dir/b": "2", "other/a": "3", "x": "" });
-  await Deno.chmod(`${here}/x`, 0o600);
-  const fail = async (...args: string[]) => {
-    const { code, stderr } = await files.run("put", ...args);
-    assertEquals(code, 1, stderr);
-    return stderr;
-  };
-  assertStringIncludes(await fail(`${here}/dir`, "camera:"), "is a directory: put it with -r");
-  assertStringIncludes(await fail(`${here}/none`, "camera:"), "is not there");
-  const several = await fail(`${here}/none`, `${here}/a`, `${here}/other/a`, "camera:new");
-  assertStringIncludes(several, "has the same name");
-  assertStringIncludes(several, "2 errors");
-  assertEquals(await treeOf(inbox), { "new": null, "new/a": "1" });
-  assertStringIncludes(await fail(`${here}/a`, "camera:.degu-files/a"), "the name is reserved");
+  await makeTreeAt(here, { "a": "1", "dir/b": "2", "other/a": "3" });
+  await makeTreeAt(inbox, { "file": "" });
+  const paths = [`${here}/none`, `${here}/a`, `${here}/other/a`];
+  const several = await files.fail(1, "2 errors", "put", ...paths, "camera:new");
+  assertStringIncludes(several, `${here}/other/a: ${here}/a has the same name: put the two into`);
+  assertEquals(await treeOf(inbox), { "file": "", "new": null, "new/a": "1" });
+  const a = `${here}/a`;
+  await files.fail(1, "the name is reserved", "put", a, "camera:.degu-files/a");
+  await files.fail(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
+  await files.fail(1, "is a file: name", "put", "-r", `${here}/dir`, "camera:file");
   await files.serve("--share", files.share);
-  assertStringIncludes(
-    await fail(`${here}/a`, "camera:"),
-    'takes no files: it has to run "degu serve --inbox DIR"',
-  );
-  assertEquals((await files.run("put", `${here}/a`)).code, 2);
-  assertEquals((await files.run("put", `${here}/a`, "camera:../b")).code, 2);
+  const advice = 'takes no files: it has to run "degu serve --inbox DIR"';
+  await files.fail(1, advice, "put", a, "camera:");
+  await files.fail(2, "where to?", "put", a);
+  await files.fail(2, "what to put?", "put", "camera:");
+  await files.fail(2, '".." leads nowhere', "put", a, "camera:../b");
 });
 
 Deno.test("what is wrong with files here is reported before anything is connected", async () => {
@@ -315,20 +293,16 @@ Deno.test("what is wrong with files here is reported before anything is connecte
   const { here } = files;
   await files.kill();
   await makeTreeAt(here, { "report.pdf": "" });
-  const none = await files.run("put", `${here}/none`, "camera:");
-  const hint = "check the name, and the directory that you are in";
-  assertEquals([none.code, none.stderr], [
-    1,
-    `degu: error: "${here}/none" is not there: ${hint}\n`,
+  const none = `"${here}/none" is not there: check the name, and the directory that you are in`;
+  const said = await files.fail(1, none, "put", `${here}/none`, "camera:");
+  assertEquals(said, `degu: error: ${none}\n`);
+  const near = `is not there: did you mean "${here}/report.pdf"?`;
+  await files.fail(1, near, "put", `${here}/raport.pdf`, "camera:");
+  const both = await files.fail(1, "2 errors", "put", `${here}/none`, here, "camera:");
+  assertEquals(both.split("\n").slice(0, 2), [
+    `degu: error: ${here}/none: ${none}`,
+    `degu: error: ${here}: ${here} is a directory: put it with -r`,
   ]);
-  const near = await files.run("put", `${here}/raport.pdf`, "camera:");
-  assertStringIncludes(near.stderr, `is not there: did you mean "${here}/report.pdf"?`);
-  const both = await files.run("put", `${here}/none`, here, "camera:");
-  assertEquals(both.code, 1);
-  const [first, second, third] = both.stderr.split("\n");
-  assertEquals(first, `degu: error: ${here}/none: "${here}/none" is not there: ${hint}`);
-  assertEquals(second, `degu: error: ${here}: ${here} is a directory: put it with -r`);
-  assertStringIncludes(third ?? "", "degu: error: 2 errors: see above");
 });
 
 function sorted<T>(object: Record<string, T>): Record<string, T> {
@@ -345,9 +319,7 @@ Deno.test("rm removes a file or an empty directory, and nothing of the share", a
   assertEquals(objectsOf(await files.succeed("rm", "--json", "camera:empty/")), [{
     removed: "camera:empty/",
   }]);
-  const full = await files.run("rm", "camera:日本 語");
-  assertEquals(full.code, 1);
-  assertStringIncludes(full.stderr, "camera:日本 語: the directory is not empty: -r removes it");
+  await files.fail(1, "語: the directory is not empty: -r removes it", "rm", "camera:日本 語");
   const both = await files.succeed("rm", "camera:日本 語/b", "camera:日本 語");
   assertEquals(both.stdout, "camera:日本 語/b\ncamera:日本 語\n");
   assertEquals(await treeOf(files.inbox), {});
@@ -357,14 +329,11 @@ Deno.test("rm removes a file or an empty directory, and nothing of the share", a
 Deno.test("rm reports what does not exist, and what can't be removed", async () => {
   await using files = await AgentFiles.start();
   await makeTreeAt(files.inbox, { "report.pdf": "1" });
-  const { code, stderr } = await files.run("rm", "camera:report.pd");
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, 'did you mean "camera:report.pdf"?');
   await makeTreeAt(files.share, { "shared": "1" });
-  assertStringIncludes(
-    (await files.run("rm", "camera:shared")).stderr,
-    '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows',
-  );
+  await files.fail(1, 'did you mean "camera:report.pdf"?', "rm", "camera:report.pd");
+  const elsewhere =
+    '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows';
+  await files.fail(1, elsewhere, "rm", "camera:shared");
   const some = await files.run("rm", "--json", "camera:none", "camera:report.pdf");
   assertEquals(some.code, 1);
   const [none, removed] = objectsOf(some);
@@ -372,14 +341,10 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   assertStringIncludes(String(none?.["error"]), "is not there");
   assertEquals(removed, { removed: "camera:report.pdf" });
   await makeTreeAt(files.inbox, { "report.pdf": "1" });
-  const root = await files.run("rm", "camera:report.pdf", "camera:");
-  assertEquals(root.code, 2);
-  assertStringIncludes(
-    root.stderr,
-    'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it',
-  );
-  await files.forgetViewer();
-  assertEquals((await files.run("rm", "camera:report.pdf")).code, 3);
+  const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';
+  await files.fail(2, root, "rm", "camera:report.pdf", "camera:");
+  await files.homes.must("camera", ["forget", "viewer"]);
+  await files.fail(3, "pair the two again", "rm", "camera:report.pdf");
   assertEquals(await treeOf(files.inbox), { "report.pdf": "1" });
 });
 
@@ -396,9 +361,7 @@ Deno.test("rm -r removes a directory with everything in it, the innermost first"
     "camera:file",
   ]);
   assertEquals(await treeOf(inbox), {});
-  const none = await files.run("rm", "-r", "camera:none");
-  assertEquals(none.code, 1);
-  assertStringIncludes(none.stderr, "is not there");
+  await files.fail(1, "is not there", "rm", "-r", "camera:none");
 });
 
 Deno.test("rm -r names what can't be removed, which stays with its directories", async () => {
@@ -406,10 +369,9 @@ Deno.test("rm -r names what can't be removed, which stays with its directories",
   const { inbox } = files;
   await makeTreeAt(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
-  const { code, stderr } = await files.run("rm", "--json", "-r", "camera:top");
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, "camera:top/sub/link: it stays, as it is a symbolic link");
-  assertStringIncludes(stderr, "1 error: camera:top/ stays, with what is named above");
+  const stays = "1 error: camera:top/ stays, with what is named above";
+  const said = await files.fail(1, stays, "rm", "--json", "-r", "camera:top");
+  assertStringIncludes(said, "camera:top/sub/link: it stays, as it is a symbolic link");
   await Deno.remove(`${inbox}/top/sub/link`);
   assertEquals(await treeOf(inbox), { "top": null, "top/sub": null });
 });

@@ -1,6 +1,12 @@
 /** What is printed, and the progress bar. */
-import { columnsOf, formatBytes, formatDuration, Output } from "@degu/internal/agent/output.ts";
-import { fitText, progressLine, TransferRate, widthOf } from "@degu/internal/agent/progress_bar.ts";
+import { formatBytes, formatDuration, Output } from "@degu/internal/agent/output.ts";
+import {
+  fitText,
+  type Progress,
+  progressLine,
+  rateOf,
+  widthOf,
+} from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { screenOf } from "@degu/testing/terminals.ts";
@@ -11,24 +17,27 @@ import fc from "fast-check";
 
 // What is printed, and how sizes, times and the width of the terminal are.
 
-/** What an output prints. */
+/** What an output prints: on a terminal of so many columns, if there is one, all of it first. */
 function print(
-  options: { json: boolean; quiet: boolean },
+  options: { json?: boolean; quiet?: boolean; columns?: number },
   calls: (output: Output) => void,
 ): [stdout: string, stderr: string] {
+  const { json = false, quiet = false, columns = -1 } = options;
   const texts: [string, string] = ["", ""];
+  const isTerminal = () => columns >= 0;
   const streamOf = (i: 0 | 1) => ({
     // A pipe may take less than it is given.
     writeSync: (bytes: Uint8Array) => {
       const taken = bytes.subarray(0, 7);
-      texts[i] += fromLatin1(taken);
+      texts[isTerminal() ? 0 : i] += fromLatin1(taken);
       return taken.length;
     },
-    isTerminal: () => false,
+    isTerminal,
   });
-  const { stdin, noColor, consoleSize } = Deno;
-  const streams = { stdin, stdout: streamOf(0), stderr: streamOf(1), noColor, consoleSize };
-  calls(new Output({ ...options, streams }));
+  const consoleSize = () => isTerminal() ? { columns, rows: 24 } : Deno.consoleSize();
+  const [stdout, stderr] = [streamOf(0), streamOf(1)];
+  const streams = { stdin: Deno.stdin, stdout, stderr, noColor: true, consoleSize };
+  calls(new Output({ json, quiet, streams }));
   return texts;
 }
 
@@ -40,21 +49,12 @@ function printAll(output: Output): void {
   output.error("error");
 }
 
-Deno.test("results go to stdout and messages to stderr, without colors if there is no terminal", () => {
-  assertEquals(print({ json: false, quiet: false }, printAll), [
-    "text\ntwo\nlines\n",
-    "note\ndegu: warning: warn\ndegu: error: error\n",
-  ]);
-});
-
-Deno.test("with json a result is one object per line", () => {
-  const [stdout] = print({ json: true, quiet: false }, printAll);
-  assertEquals(stdout, '{"a":1}\n{"b":2}\n');
-});
-
-Deno.test("quiet omits only notes", () => {
-  const [, stderr] = print({ json: false, quiet: true }, printAll);
-  assertEquals(stderr, "degu: warning: warn\ndegu: error: error\n");
+Deno.test("results go to stdout, with json as one object per line, and messages to stderr, with quiet no notes", () => {
+  const [text, json] = ["text\ntwo\nlines\n", '{"a":1}\n{"b":2}\n'];
+  const messages = "degu: warning: warn\ndegu: error: error\n";
+  assertEquals(print({}, printAll), [text, `note\n${messages}`]);
+  assertEquals(print({ json: true }, printAll), [json, `note\n${messages}`]);
+  assertEquals(print({ quiet: true }, printAll), [text, messages]);
 });
 
 Deno.test("control and format characters are escaped, so that they don't affect a terminal", () => {
@@ -62,40 +62,30 @@ Deno.test("control and format characters are escaped, so that they don't affect 
     output.result("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
     output.warn("a\rb\x07");
   };
-  assertEquals(print({ json: false, quiet: false }, calls), [
+  assertEquals(print({}, calls), [
     "a\\u{1b}[31m\\u{a}b\\u{202e}c\n",
     "degu: warning: a\\u{d}b\\u{7}\n",
   ]);
-  const [stdout] = print({ json: true, quiet: false }, calls);
+  const [stdout] = print({ json: true }, calls);
   assertEquals(stdout, '{"name":"a\\u001b\\u202e\\udb40\\udc01\\u009b"}\n');
   assertEquals(JSON.parse(stdout).name, "a\x1b\u202e\u{e0001}\u009b");
 });
 
-Deno.test("a closed output is distinguished from other errors", async () => {
-  const script = `import { Output } from "./agent/output.ts";
-const output = new Output({ json: false, quiet: false });
-try {
-  for (;;) output.result("x".repeat(4096), {});
-} catch (error) {
-  Deno.exit(error.name === "OutputClosed" ? 7 : 8);
-}`;
-  const child = await spawnScript(script, ["--no-check"]);
-  const reader = child.stdout.getReader();
-  await reader.read();
-  await reader.cancel();
-  await child.stderr.cancel();
-  assertEquals((await child.status).code, 7);
-});
-
-Deno.test("a message that nobody reads is no reason to stop", async () => {
+Deno.test("a message that nobody reads is no reason to stop, and a result that nobody reads is told from other errors", async () => {
   const script = `import { Output } from "./agent/output.ts";
 const output = new Output({ json: false, quiet: false });
 for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
-output.result("done", {});`;
+try {
+  for (;;) output.result("x".repeat(4096), {});
+} catch (error) {
+  Deno.exit(error.constructor.name === "OutputClosed" ? 7 : 8);
+}`;
   const child = await spawnScript(script, ["--no-check"]);
   await child.stderr.cancel();
-  assertEquals(await new Response(child.stdout).text(), "done\n");
-  assertEquals((await child.status).code, 0);
+  const reader = child.stdout.getReader();
+  await reader.read();
+  await reader.cancel();
+  assertEquals((await child.status).code, 7);
 });
 
 Deno.test("bytes are shown with a decimal unit and up to three digits", () => {
@@ -116,23 +106,30 @@ Deno.test("bytes are shown with a decimal unit and up to three digits", () => {
 });
 
 Deno.test("durations have minutes and seconds, and hours if there are any", () => {
-  const cases: [number, string][] = [[0, "0:00"], [59.6, "1:00"], [65, "1:05"], [3599, "59:59"], [
-    3723,
-    "1:02:03",
-  ], [360_000, "100:00:00"]];
-  for (const [seconds, text] of cases) assertEquals(formatDuration(seconds), text);
+  const cases = { 0: "0:00", 59.6: "1:00", 65: "1:05", 3599: "59:59", 3723: "1:02:03" };
+  for (const [seconds, text] of Object.entries(cases)) {
+    assertEquals(formatDuration(Number(seconds)), text);
+  }
+  assertEquals(formatDuration(360_000), "100:00:00");
 });
 
-Deno.test("a terminal says how wide it is, or 80 is taken", () => {
-  const rows = [[37, 37], [0, 80]] as const;
-  for (const [columns, expected] of rows) {
-    assertEquals(columnsOf({ consoleSize: () => ({ columns, rows: 24 }) }), expected);
-  }
-  const consoleSize = () => {
-    throw new Error("no terminal");
+Deno.test("what is drawn is removed by what is drawn or printed next, and drawn on a terminal only", () => {
+  const draw = (output: Output) => {
+    output.draw("");
+    for (const line of ["one", "two"]) output.draw(line);
+    output.note("note");
+    output.result("result", {});
+    output.draw("three");
+    output.error("error");
   };
-  assertEquals(columnsOf({ consoleSize }), 80);
-  assertEquals(columnsOf(Deno) > 0, true);
+  const [shown] = print({ columns: 80 }, draw);
+  assertEquals(shown.indexOf("\r\x1b[Kone"), 0);
+  const lines = ["note", "result", "degu: error: error"];
+  assertEquals(screenOf(shown.replaceAll("\n", "\r\n")), lines);
+  assertEquals(print({}, draw), ["result\n", "note\ndegu: error: error\n"]);
+  for (const [columns, expected] of [[37, 37], [0, 80]] as const) {
+    print({ columns }, (output) => assertEquals(output.columns, expected));
+  }
 });
 
 // The progress bar: what it says, that a terminal gets it and nothing else does, rates and texts
@@ -144,26 +141,30 @@ const PROGRESS = {
   totalFiles: 10,
   bytes: 25_000_000,
   totalBytes: 100_000_000,
-  rate: 2_500_000,
+  moved: 0,
 };
+const RATE = 2_500_000;
 
-Deno.test("a line says the name, how much, how fast and how long", () => {
-  assertEquals(
-    progressLine(PROGRESS, 100),
-    "3/10 camera:photos/1.jpg    25 %  [=====               ]  25.0 MB of 100 MB  2.50 MB/s  0:30 left",
-  );
-  const first = progressLine({ ...PROGRESS, totalFiles: 1, rate: null }, 80);
-  assertEquals(
-    first,
-    "camera:photos/1.jpg           25 %  [=====               ]  25.0 MB of 100 MB",
-  );
-  assertEquals(
-    progressLine({ ...PROGRESS, totalFiles: 1 }, 40),
-    "came…jpg   25 %  2.50 MB/s  0:30 left",
-  );
-  assertEquals(progressLine(PROGRESS, 40), "3/10 camera:…/1.jpg   25 %  0:30 left");
-  assertStringIncludes(progressLine({ ...PROGRESS, bytes: 100_000_000 }, 80), "100 %");
-  assertStringIncludes(progressLine({ ...PROGRESS, totalBytes: 0, bytes: 0 }, 80), "100 %");
+Deno.test("a line says the name, how much, how fast and how long, as far as there is room", () => {
+  const one = { ...PROGRESS, totalFiles: 1 };
+  const bar = "[=====               ]";
+  const rows: [progress: Progress, rate: number | null, columns: number, line: string][] = [
+    [
+      ...[PROGRESS, RATE, 100] as const,
+      `3/10 camera:photos/1.jpg    25 %  ${bar}  25.0 MB of 100 MB  2.50 MB/s  0:30 left`,
+    ],
+    [one, null, 80, `camera:photos/1.jpg           25 %  ${bar}  25.0 MB of 100 MB`],
+    [one, RATE, 57, "camer…1.jpg   25 %  [===       ]  2.50 MB/s  0:30 left"],
+    [one, RATE, 40, "came…jpg   25 %  2.50 MB/s  0:30 left"],
+    [PROGRESS, RATE, 40, "3/10 camera:…/1.jpg   25 %  0:30 left"],
+    [PROGRESS, 0, 40, "3/10 camera:ph…os/1.jpg   25 %  0 B/s"],
+  ];
+  for (const [progress, rate, columns, line] of rows) {
+    assertEquals(progressLine(progress, rate, columns), line);
+  }
+  for (const done of [{ bytes: 100_000_000 }, { bytes: 0, totalBytes: 0 }]) {
+    assertStringIncludes(progressLine({ ...PROGRESS, ...done }, null, 80), "100 %");
+  }
 });
 
 Deno.test("a line is narrower than the terminal, whatever the name is, and has nothing that moves the cursor", () => {
@@ -176,7 +177,7 @@ Deno.test("a line is narrower than the terminal, whatever the name is, and has n
   ];
   for (const name of names) {
     for (let columns = 1; columns <= 200; columns++) {
-      const line = progressLine({ ...PROGRESS, name }, columns);
+      const line = progressLine({ ...PROGRESS, name }, RATE, columns);
       assert(widthOf(line) < columns, `${columns}: ${JSON.stringify(line)}`);
       assert(!/[\p{Cc}\u202e]/u.test(line), JSON.stringify(line));
     }
@@ -215,28 +216,23 @@ Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json an
   assert(!piped.stderr.includes("%"));
 });
 
-Deno.test("a rate covers the last five seconds, and is unknown at first", () => {
-  const rate = new TransferRate(0);
-  rate.note(299, 1000);
-  assertEquals(rate.bytesPerSecond, null);
-  rate.note(500, 1000);
-  assertEquals(rate.bytesPerSecond, 2000);
-  for (let at = 1000; at <= 20_000; at += 100) rate.note(at, 1000);
-  assertEquals(rate.bytesPerSecond, 0);
-  for (let at = 20_100; at <= 30_000; at += 100) rate.note(at, 1000 + (at - 20_000));
-  assertEquals(rate.bytesPerSecond, 1000);
+Deno.test("a rate is that of the samples that there are, and unknown at first", () => {
+  assertEquals(rateOf([[0, 0]]), null);
+  assertEquals(rateOf([[0, 0], [299, 1000]]), null);
+  assertEquals(rateOf([[0, 0], [299, 1000], [500, 1000]]), 2000);
+  assertEquals(rateOf([[1000, 700], [3000, 1000]]), 150);
 });
 
-Deno.test("the middle of a long text is cut out; wide characters count twice, composed ones once", () => {
-  assertEquals(fitText("holiday-2025.jpg", 16), "holiday-2025.jpg");
-  assertEquals(fitText("holiday-2025.jpg", 11), "holid…5.jpg");
-  assertEquals(fitText("日本語のファイル.txt", 12), "日本語….txt");
-  assertEquals(widthOf("👩‍👩‍👧"), 2);
-  assertEquals(fitText("👩‍👩‍👧👩‍👩‍👧👩‍👩‍👧", 5), "👩‍👩‍👧…👩‍👩‍👧");
-  assertEquals([fitText("abc", 1), fitText("abc", 0)], ["…", ""]);
-});
-
-Deno.test("no text exceeds its maximum width", () => {
+Deno.test("the middle of a long text is cut out; what may be wide counts twice", () => {
+  const rows: [text: string, columns: number, fitted: string][] = [
+    ["holiday-2025.jpg", 16, "holiday-2025.jpg"],
+    ["holiday-2025.jpg", 11, "holid…5.jpg"],
+    ["日本語のファイル.txt", 12, "日本語の…txt"],
+    ["👩👩👩", 5, "👩…👩"],
+    ["abc", 1, "…"],
+    ["abc", 0, ""],
+  ];
+  for (const [text, columns, fitted] of rows) assertEquals(fitText(text, columns), fitted);
   fc.assert(fc.property(fc.string({ unit: "grapheme" }), fc.nat(40), (text, columns) => {
     assert(widthOf(fitText(text, columns)) <= columns);
   }));

@@ -1,15 +1,15 @@
 /** degu serve, what it says of its peers, and degu ping. */
 import type { BodyOut, Method } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, type Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, listDirectory, uploadTree } from "@degu/degu/files";
-import { Server, type Session } from "@degu/degu/server";
-import { checkServed, ServeApp } from "@degu/internal/agent/commands/serve.ts";
+import { Server } from "@degu/degu/server";
+import { checkInbox, checkShare, makeServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { makeTreeAt } from "@degu/testing/agent_files.ts";
-import { AgentHomes } from "@degu/testing/agents.ts";
+import { AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK } from "@degu/testing/device_clients.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
@@ -21,11 +21,14 @@ import { FakeTime } from "@std/testing/time";
 
 // degu serve: what it serves, what it refuses to serve, and how it ends.
 
-Deno.test("serve prints where and what it serves, and that nobody is paired yet", async () => {
+Deno.test("serve prints where and what it serves, and that nobody is paired yet; others are refused the address", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
-  const { agent } = await homes.serve("camera");
+  const { agent, address } = await homes.serve("camera");
   await agent.message('run "degu invite" in another terminal');
+  const serve = ["serve", "--listen", address];
+  const said = await homes.fail("camera", 1, `${address} is in use`, serve);
+  assertStringIncludes(said, "--listen 127.0.0.1:7444");
   agent.kill("SIGTERM");
   const { code, stdout, stderr } = await agent.ended();
   assertEquals(code, 0);
@@ -33,97 +36,80 @@ Deno.test("serve prints where and what it serves, and that nobody is paired yet"
   assertMatch(addresses[0], /^127\.0\.0\.1:[1-9]\d*$/);
   assertEquals(served, { name: "camera", share: null, inbox: null });
   assertStringIncludes(stderr, "no file is served: add --share DIR");
-});
-
-Deno.test("an address that is in use is reported, with another one to try", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera");
-  const { address } = await homes.serve("camera");
-  const args = ["serve", "--listen", address];
-  const { code, stdout, stderr } = await homes.run("camera", args);
-  assertEquals([code, stdout], [1, ""]);
-  assertStringIncludes(stderr, `${address} is in use`);
-  assertStringIncludes(stderr, "--listen 127.0.0.1:7444");
-});
-
-Deno.test("a second directory to share is refused, not taken in place of the first", async () => {
-  await using homes = await AgentHomes.create();
   for (const option of ["--share", "--inbox"]) {
-    const { code, stderr } = await homes.run("camera", ["serve", option, "a", option, "b"]);
-    assertEquals(code, 2);
-    assertStringIncludes(stderr, `option '${option} <dir>' argument 'b' is invalid`);
-    assertStringIncludes(stderr, '"a" is given already');
+    const given =
+      `option '${option} <dir>' argument 'b' is invalid. it can be given only once, and "a" is`;
+    await homes.fail("camera", 2, given, ["serve", option, "a", option, "b"]);
+    const keys = /^degu: error: --(share|inbox): .* peers could read its keys/;
+    await homes.fail("camera", 2, keys, ["serve", option, homes.path]);
   }
 });
 
-Deno.test("a directory that contains the device's keys is not served", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera");
-  for (const option of ["--share", "--inbox"]) {
-    const { code, stderr } = await homes.run("camera", ["serve", option, homes.path]);
-    assertEquals(code, 2);
-    assertStringIncludes(stderr, `${option}: `);
-    assertStringIncludes(stderr, "peers could read its keys");
-  }
-});
+const SIZE = 64 * 1024 * 1024;
+/** The name of a file, and a component of its URI. */
+const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
 
-Deno.test("actions of peers are logged with printable names, and pending transfers are finished", async () => {
-  await using homes = await AgentHomes.create();
-  const [, viewerId] = await homes.init("camera", "viewer");
-  const share = homes.at("share");
-  await Deno.mkdir(share);
-  const size = 64 * 1024 * 1024;
-  const name = "a\u202eb c";
-  await Deno.writeFile(`${share}/${name}`, new Uint8Array(size));
-  const { agent, address } = await homes.serve("camera", ["--share", share]);
-  await homes.pair("camera", "viewer", address);
-  await using viewer = await Device.open(homes.at("viewer"));
-  const client = await viewer.client("camera");
-  {
-    using connection = await client.connect();
-    const { body } = await connection.get("/share/a~E2~80~AEb~20c");
-    const reader = body![Symbol.asyncIterator]();
-    let received = ((await reader.next()).value as Uint8Array).length;
-    agent.kill("SIGINT");
-    await agent.message("finishing what is under way");
-    for (let next = await reader.next(); !next.done; next = await reader.next()) {
-      received += (next.value as Uint8Array).length;
-    }
-    assertEquals(received, size);
-  }
-  const { code, stdout } = await agent.ended();
-  assertEquals(code, 0);
-  const events = stdout.trim().split("\n").slice(1);
-  assertStringIncludes(events[0]!, "\\u202e");
-  assertEquals(JSON.parse(events[0]!), {
-    event: "get",
-    peer: "viewer",
-    id: viewerId,
-    path: `share/${name}`,
-    status: 200,
-    bytes: size,
-    complete: true,
-  });
-});
-
-Deno.test("a second signal ends it while a peer does not read on", async () => {
-  await using homes = await AgentHomes.create();
+/** A camera with a large file, that serves, and the beginning of the file as a peer receives it. */
+async function startDownload(
+  start: (homes: AgentHomes, share: string) => Promise<{ agent: RunningAgent; address: string }>,
+) {
+  const homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   const share = homes.at("share");
   await Deno.mkdir(share);
-  await Deno.writeFile(`${share}/large`, new Uint8Array(64 * 1024 * 1024));
-  const args = ["serve", "--listen", "127.0.0.1:0", "--json", "--share", share];
-  const agent = homes.spawn("camera", args, ["--allow-net=127.0.0.1:0", `--allow-read=${share}`]);
-  const [address] = JSON.parse(await agent.line()).addresses;
+  await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(SIZE));
+  const { agent, address } = await start(homes, share);
   await homes.pair("camera", "viewer", address);
-  await using viewer = await Device.open(homes.at("viewer"));
-  using connection = await (await viewer.client("camera")).connect();
-  const { body } = await connection.get("/share/large");
-  await body![Symbol.asyncIterator]().next();
+  const viewer = await Device.open(homes.at("viewer"));
+  const connection = await (await viewer.client("camera")).connect();
+  const { body } = await connection.get(`/share/${COMPONENT}`);
+  const pieces = body![Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+  const first: Uint8Array = (await pieces.next()).value;
   agent.kill("SIGINT");
   await agent.message("finishing what is under way");
-  agent.kill("SIGINT");
-  assertEquals((await agent.ended()).code, 130);
+  return {
+    agent,
+    viewer,
+    /** Receives the rest; returns how much there was. */
+    finish: async () => {
+      let received = first.length;
+      for (let next = await pieces.next(); !next.done; next = await pieces.next()) {
+        received += next.value.length;
+      }
+      connection.close();
+      return received;
+    },
+    [Symbol.asyncDispose]: async () => {
+      connection.close();
+      await viewer[Symbol.asyncDispose]();
+      await homes[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("after a signal what is under way is finished, and said with printable names", async () => {
+  await using test = await startDownload((homes, share) =>
+    homes.serve("camera", ["--share", share])
+  );
+  assertEquals(await test.finish(), SIZE);
+  const { code, stdout } = await test.agent.ended();
+  assertEquals(code, 0);
+  const [, event = ""] = stdout.split("\n");
+  assertStringIncludes(event, "\\u202e");
+  const { id } = test.viewer;
+  const said = { path: `share/${NAME}`, status: 200, bytes: SIZE, complete: true };
+  assertEquals(JSON.parse(event), { event: "get", peer: "viewer", id, ...said });
+});
+
+Deno.test("a second signal ends it while a peer does not read on", async () => {
+  await using test = await startDownload(async (homes, share) => {
+    const args = ["serve", "--listen", "127.0.0.1:0", "--json", "--share", share];
+    const flags = ["--allow-net=127.0.0.1:0", `--allow-read=${share}`];
+    const agent = homes.spawn("camera", args, flags);
+    return { agent, address: JSON.parse(await agent.line()).addresses[0] };
+  });
+  test.agent.kill("SIGINT");
+  assertEquals((await test.agent.ended()).code, 130);
 });
 
 async function setUp(served: { share: boolean; inbox: boolean }) {
@@ -137,7 +123,7 @@ async function setUp(served: { share: boolean; inbox: boolean }) {
     share: served.share ? share : null,
     inbox: served.inbox ? inbox : null,
   };
-  const server = new Server(["127.0.0.1", 0], new ServeApp(paths, new RecordingLogger()));
+  const server = new Server(["127.0.0.1", 0], makeServeApp(paths, new RecordingLogger()));
   server.serveForever();
   return {
     client: new Client(server.address),
@@ -173,17 +159,16 @@ Deno.test("the share is read-only, the inbox accepts files, and nothing else exi
   assertEquals(names, ["a b"]);
 });
 
-for (const served of [{ share: true, inbox: false }, { share: false, inbox: true }]) {
-  Deno.test(`the root lists what is served, and nothing else exists: ${JSON.stringify(served)}`, async () => {
+Deno.test("the root lists what is served, and nothing else exists", async () => {
+  for (const served of [{ share: true, inbox: false }, { share: false, inbox: true }]) {
     await using ends = await setUp(served);
     const about = await (await ends.client.request("GET", "/")).body?.json();
     assertEquals(about, { name: "one", ...served });
-    const statuses = await Promise.all(
-      ["/share/", "/inbox/"].map((uri) => statusOf(ends.client, "GET", uri)),
-    );
-    assertEquals(statuses, [served.share ? 200 : 404, served.inbox ? 200 : 404]);
-  });
-}
+    const statuses = ["/share/", "/inbox/"].map((uri) => statusOf(ends.client, "GET", uri));
+    const expected = [served.share, served.inbox].map((isServed) => isServed ? 200 : 404);
+    assertEquals(await Promise.all(statuses), expected);
+  }
+});
 
 /** The status of a response, of which the body is read. */
 async function statusOf(client: Client, method: Method, uri: string, body: BodyOut = null) {
@@ -192,100 +177,110 @@ async function statusOf(client: Client, method: Method, uri: string, body: BodyO
   return response.status;
 }
 
+/** What is printed while something is checked. */
+async function notesOf(check: (output: Output) => Promise<unknown>): Promise<string[]> {
+  const notes: string[] = [];
+  await check({ note: (text: string) => notes.push(text) } as unknown as Output);
+  return notes;
+}
+
 Deno.test("a directory is served unless it contains the device's keys, under any name", async () => {
   await using dir = await tempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
-  for (const path of ["state/home", "state/home-2", "share"]) {
+  for (const path of ["state/home/inside", "state/home-2", "share"]) {
     await Deno.mkdir(at(path), { recursive: true });
   }
   await makeLinks({ [at("link")]: at("state"), [at("other")]: at("share") });
   const home = at("state", "home");
-  const served = { path: await Deno.realPath(at("share")), isMade: false };
-  assertEquals(await checkServed("--share", at("share"), home), served);
-  assertEquals(await checkServed("--share", at("other"), home), served);
-  await checkServed("--share", at("state", "home-2"), home);
-  await Deno.mkdir(at("state", "home", "inside"));
+  const share = await Deno.realPath(at("share"));
+  for (const path of ["share", "other"]) assertEquals(await checkShare(at(path), home), share);
+  await checkShare(at("state", "home-2"), home);
   for (const path of ["state", "state/home", "state/home/inside", "link", ".", "link/home"]) {
-    const error = await assertRejects(
-      () => checkServed("--share", at(path), home),
-      Failure,
-      "keys",
-      path,
-    );
+    const error = await assertRejects(() => checkShare(at(path), home), Failure, "keys", path);
     assertEquals(error.exitCode, 2);
   }
 });
 
-Deno.test("a path that is not a directory is refused with what to do", async () => {
+Deno.test("a path that is not a directory is refused with what to do; an inbox is made, for its owner alone", async () => {
   await using dir = await tempDir();
-  const home = join(dir.path, "home");
-  const file = join(dir.path, "file");
+  const at = (...names: string[]) => join(dir.path, ...names);
+  const home = at("home");
   await Deno.mkdir(home);
-  await Deno.writeTextFile(file, "");
-  const absent = join(dir.path, "absent");
-  await assertRejects(() => checkServed("--share", absent, home), Failure, `mkdir -p ${absent}`);
-  const deep = join(absent, "inbox");
-  await assertRejects(() => checkServed("--inbox", deep, home), Failure, `mkdir -p ${deep}`);
-  await assertRejects(() => checkServed("--inbox", join(home, "inbox"), home), Failure, "keys");
-  await assertRejects(() => checkServed("--inbox", join(file, "inbox"), home), Failure);
-  await makeLinks({ [join(dir.path, "dangling")]: absent });
-  await assertRejects(
-    () => checkServed("--inbox", join(dir.path, "dangling"), home),
-    Failure,
-    "is no directory",
-  );
+  await Deno.writeTextFile(at("file"), "");
+  await makeLinks({ [at("dangling")]: at("absent") });
+  await assertRejects(() => checkShare(at("absent"), home), Failure, `mkdir -p ${at("absent")}`);
+  const rows: [path: string, problem: string][] = [
+    ["absent/inbox", `--inbox: there is no directory ${at("absent/inbox")}; make it first: mkdir`],
+    ["home/inbox", "keys"],
+    ["file/inbox", "there is no directory"],
+    ["dangling", "there is no directory"],
+    ["file", `--inbox: ${at("file")} is no directory`],
+  ];
+  for (const [path, problem] of rows) {
+    const check = (output: Output) =>
+      assertRejects(() => checkInbox(at(path), home, output), Failure, problem);
+    assertEquals(await notesOf(check), [], path);
+  }
   assertEquals(await entries(dir.path), ["dangling", "file", "home"]);
   assertEquals(await entries(home), []);
-  await assertRejects(() => checkServed("--inbox", file, home), Failure, "is no directory");
-});
-
-Deno.test("an inbox that is not there is made, for its owner alone", async () => {
-  await using dir = await tempDir();
-  const [home, inbox] = [join(dir.path, "home"), join(dir.path, "inbox")];
-  await Deno.mkdir(home);
   const path = join(await Deno.realPath(dir.path), "inbox");
-  assertEquals(await checkServed("--inbox", inbox, home), { path, isMade: true });
-  assertEquals((await Deno.stat(inbox)).mode! & 0o777, 0o700);
-  assertEquals(await checkServed("--inbox", inbox, home), { path, isMade: false });
+  for (const notes of [[`created ${path}`], []]) {
+    const check = async (output: Output) =>
+      assertEquals(await checkInbox(at("inbox"), home, output), path);
+    assertEquals(await notesOf(check), notes);
+  }
+  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
 });
 
 // What `degu serve` says of the files of its peers.
 
-Deno.test("downloads, uploads and deletions by peers are reported; listings, probes and refusals are not", async () => {
+/** What an app says that a peer does, over mutual TLS. */
+async function eventsOf(act: (connection: Connection, dir: string) => Promise<void>) {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await record(camera, viewer);
-  const inbox = join(devices.path("."), "inbox");
-  await Deno.mkdir(inbox);
-  const texts: string[] = [];
-  const objects: unknown[] = [];
-  const warnings: string[] = [];
-  const lines: string[] = [];
-  const outputs = [
-    { json: false, note: (text: string) => lines.push(text) },
-    { json: false, note: (text: string) => texts.push(text) },
-    { json: true, result: (_text: string, object: unknown) => objects.push(object) },
-    {
-      json: true,
-      result: () => {
-        throw new OutputClosed("the output was closed");
-      },
-      warn: (text: string) => warnings.push(text),
-    },
-  ] as unknown as Output[];
-  const reporters = outputs.map((output, i) => new ServeEvents(output, { verbose: i === 1 }));
-  let session: Session | undefined;
+  const dir = devices.path("files");
+  const inbox = join(dir, "inbox");
+  await makeTreeAt(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
+  const events: [area: string, event: FileEvent][] = [];
   const served = { name: "camera", share: null, inbox };
-  const app = new ServeApp(served, new RecordingLogger(), (area, event) => {
-    session = event.session;
-    for (const reporter of reporters) reporter.add(area, event);
-  });
+  const app = makeServeApp(served, new RecordingLogger(), (...args) => void events.push(args));
   const server = camera.listen(LOOPBACK, app);
   server.serveForever();
   await server.ready;
   await record(viewer, camera, { addresses: [server.address] });
   {
     using connection = await (await viewer.client("camera")).connect();
+    await act(connection, dir);
+  }
+  await server.shutdown();
+  return { events, id: viewer.id, session: events[0]![1].session! };
+}
+
+/** What is printed of events: notes, results, or warnings where these fail. */
+function printed(
+  how: "brief" | "verbose" | "json" | "closed",
+  report: (events: ServeEvents, texts: unknown[]) => void,
+): unknown[] {
+  const texts: unknown[] = [];
+  const add = (text: unknown) => void texts.push(text);
+  const output = {
+    json: how === "json" || how === "closed",
+    note: add,
+    warn: add,
+    result: (_text: string, object: unknown) => {
+      if (how === "closed") throw new OutputClosed("the output was closed");
+      add(object);
+    },
+  } as unknown as Output;
+  const events = new ServeEvents(output, how === "verbose");
+  report(events, texts);
+  events[Symbol.dispose]();
+  return texts;
+}
+
+Deno.test("downloads, uploads and deletions by peers are reported; listings, probes and refusals are not", async () => {
+  const { events, id, session } = await eventsOf(async (connection, dir) => {
     const requests = [
       () => connection.put("/inbox/a~20b/c", {}, new TextEncoder().encode("hello")),
       () => connection.get("/"),
@@ -296,90 +291,55 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
       () => connection.delete("/inbox/a~20b/c"),
     ];
     for (const request of requests) await (await request()).body?.bytes();
-  }
-  await server.shutdown();
-  for (const reporter of reporters) reporter[Symbol.dispose]();
-  assertEquals(lines, [
-    "viewer uploaded 1 file (5 B), downloaded 1 file (5 B), deleted 1 file",
+    // Each file of a bundle is counted.
+    await uploadTree(connection, join(dir, "here"), "/inbox/top/");
+    await downloadTree(connection, "/inbox/top/", join(dir, "back"));
+  });
+  const all = (to: ServeEvents) => events.forEach((event) => to.add(...event));
+  assertEquals(printed("brief", all), [
+    "viewer uploaded 4 files (11 B), downloaded 4 files (11 B), deleted 1 file",
   ]);
-  assertEquals(texts, [
+  assertEquals(printed("verbose", all).slice(0, 3), [
     "viewer uploaded inbox/a b/c (5 B)",
     "viewer downloaded inbox/a b/c (5 B)",
     "viewer deleted inbox/a b/c",
   ]);
-  assertEquals(warnings, ["what peers do can't be reported: the output was closed"]);
-  const common = { peer: "viewer", id: viewer.id, path: "inbox/a b/c", complete: true };
-  assertEquals(objects, [
+  const warning = "what peers do can't be reported: the output was closed";
+  assertEquals(printed("closed", all), [warning]);
+  const common = { peer: "viewer", id, path: "inbox/a b/c", complete: true };
+  assertEquals(printed("json", all).slice(0, 3), [
     { event: "put", ...common, status: 201, bytes: 5 },
     { event: "get", ...common, status: 200, bytes: 5 },
     { event: "delete", ...common, status: 204, bytes: 0 },
   ]);
-  checkCollecting(session!);
-});
 
-Deno.test("each file of a bundle is counted", async () => {
-  await using devices = await TestDevices.create();
-  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await record(camera, viewer);
-  const dir = (name: string) => join(devices.path("."), name);
-  await makeTreeAt(dir("here"), { "a": "1", "sub/b": "22", "sub/c": "333" });
-  await Deno.mkdir(dir("inbox"));
-  const lines: string[] = [];
-  const output = { json: false, note: (text: string) => lines.push(text) } as unknown as Output;
-  const events = new ServeEvents(output);
-  const served = { name: "camera", share: null, inbox: dir("inbox") };
-  const onFile = (area: "share" | "inbox", event: FileEvent) => events.add(area, event);
-  const app = new ServeApp(served, new RecordingLogger(), onFile);
-  const server = camera.listen(LOOPBACK, app);
-  server.serveForever();
-  await server.ready;
-  await record(viewer, camera, { addresses: [server.address] });
-  const client = await viewer.client("camera");
-  await uploadTree(client, dir("here"), "/inbox/top/");
-  await downloadTree(client, "/inbox/top/", dir("back"));
-  await server.shutdown();
-  events[Symbol.dispose]();
-  assertEquals(lines, ["viewer uploaded 3 files (6 B), downloaded 3 files (6 B)"]);
-});
-
-/** Feeds events of many files, as the app reports them. */
-function checkCollecting(session: Session): void {
   using time = new FakeTime();
-  const lines: string[] = [];
-  const output = { json: false, note: (text: string) => lines.push(text) } as unknown as Output;
-  using events = new ServeEvents(output);
-  const add = (action: FileEvent["action"], name: string, bytes: number, complete = true) =>
-    events.add("inbox", { session, action, path: ["dir", name], bytes, complete, status: 200 });
-  for (let i = 0; i < 10_000; i++) {
-    add("put", `${i}`, 1000);
-    time.tick(1); // so it is never silent for a second
-  }
-  assertEquals(lines, []);
-  time.tick(1000);
-  assertEquals(lines.splice(0), ["viewer uploaded 10000 files (10.0 MB)"]);
-  add("get", "film", 700, false);
-  time.tick(999);
-  assertEquals(lines, []);
-  time.tick(1);
-  assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (700 B, cut off)"]);
-  // Continued: still one file.
-  add("get", "film", 700, false);
-  add("get", "film", 300);
-  events.add("inbox", {
-    session: undefined,
-    action: "get",
-    path: [],
-    bytes: 1,
-    complete: true,
-    status: 200,
+  const rest = printed("brief", (to, lines) => {
+    const add = (action: FileEvent["action"], name: string, bytes: number, complete = true) =>
+      to.add("inbox", { session, action, path: ["dir", name], bytes, complete, status: 200 });
+    for (let i = 0; i < 10_000; i++) {
+      add("put", `${i}`, 1000);
+      time.tick(1); // so it is never silent for a second
+    }
+    assertEquals(lines, []);
+    time.tick(1000);
+    assertEquals(lines.splice(0), ["viewer uploaded 10000 files (10.0 MB)"]);
+    add("get", "film", 700, false);
+    time.tick(999);
+    assertEquals(lines, []);
+    time.tick(1);
+    assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (700 B, cut off)"]);
+    // Continued: still one file. What no peer has done is not said.
+    add("get", "film", 700, false);
+    add("get", "film", 300);
+    to.add("inbox", { ...events[0]![1], session: undefined });
+    time.tick(1000);
+    assertEquals(lines.splice(0), ["viewer downloaded 1 file (1.00 kB); 1 cut off"]);
+    add("delete", "film", 0);
   });
-  time.tick(1000);
-  assertEquals(lines.splice(0), ["viewer downloaded 1 file (1.00 kB); 1 cut off"]);
   // Nothing is lost at the end.
-  add("delete", "film", 0);
-  events[Symbol.dispose]();
-  assertEquals(lines.splice(0), ["viewer deleted inbox/dir/film"]);
-}
+  assertEquals(rest, ["viewer deleted inbox/dir/film"]);
+});
 
 Deno.test("ping reports who answers, where, how fast, and what it serves", async () => {
   await using homes = await AgentHomes.create();
@@ -401,29 +361,15 @@ Deno.test("ping reports who answers, where, how fast, and what it serves", async
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
 });
 
-Deno.test("if nobody serves, ping says what to check", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
-  await homes.pair("camera", "viewer", "127.0.0.1:1");
-  const { code, stdout, stderr } = await homes.run("viewer", ["ping", "camera"]);
-  assertEquals([code, stdout], [1, ""]);
-  assertStringIncludes(stderr, "no address answers: ");
-  assertStringIncludes(stderr, 'check that "degu serve" runs there');
-});
-
-Deno.test("another device at a peer's address is not mistaken for the peer", async () => {
+Deno.test("if nobody serves, or another device, ping says what to check", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer", "other");
-  await homes.pair("camera", "viewer");
+  await homes.pair("camera", "viewer", "127.0.0.1:1");
+  const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
+  assertStringIncludes(said, 'check that "degu serve" runs there');
   const { address } = await homes.serve("other");
-  const { code, stdout, stderr } = await homes.run("viewer", [
-    "ping",
-    "camera",
-    "--address",
-    address,
-  ]);
-  assertEquals([code, stdout], [3, ""]);
-  assertStringIncludes(stderr, "another device answers there");
+  const ping = ["ping", "camera", "--address", address];
+  await homes.fail("viewer", 3, "another device answers there", ping);
 });
 
 Deno.test("another program at a peer's address is recognized", async () => {
@@ -438,9 +384,8 @@ Deno.test("another program at a peer's address is recognized", async () => {
     }
   })();
   const address = `127.0.0.1:${listener.addr.port}`;
-  const { code, stderr } = await homes.run("viewer", ["ping", "camera", "--address", address]);
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, "another program answers there");
+  const ping = ["ping", "camera", "--address", address];
+  await homes.fail("viewer", 1, "another program answers there", ping);
   listener.close();
   await answering.catch(() => {});
 });

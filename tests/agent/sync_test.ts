@@ -1,11 +1,12 @@
 /** degu sync, and what commands say of trees. */
 import { type Address, BodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { downloadTree, type FilesApp, uploadTree } from "@degu/degu/files";
+import type { FilesApp } from "@degu/degu/files";
 import type { Request, Session } from "@degu/degu/server";
 import type { Context } from "@degu/internal/agent/context.ts";
 import { Failure, Interrupted } from "@degu/internal/agent/failure.ts";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { type Area, RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import { Transfers, type TreeJob } from "@degu/internal/agent/transfers.ts";
 import { AgentFiles, makeTreeAt, objectsOf, treeOf } from "@degu/testing/agent_files.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -70,9 +71,7 @@ Deno.test("sync --inbox brings back what was synced there", async () => {
   assertEquals(kept, "5");
   assertEquals(back, await treeOf(`${inbox}/top`));
   await files.succeed("sync", "--inbox", "--delete", `${here}/top`, "camera:top");
-  const missing = await files.run("sync", "camera:top/b", `${here}/none`);
-  assertEquals(missing.code, 1);
-  assertStringIncludes(missing.stderr, "add --inbox to read it there");
+  await files.fail(1, "add --inbox to read it there", "sync", "camera:top/b", `${here}/none`);
 });
 
 Deno.test("--checksum compares contents, whatever the times", async () => {
@@ -131,61 +130,31 @@ for (const direction of ["to here", "to a peer"] as const) {
     });
     await Deno.remove(`${source}/.deguignore`);
     await Deno.mkdir(`${source}/.deguignore`);
-    const { code, stderr: why } = await files.run("sync", "--delete", ...both);
-    assertEquals(code, 1);
-    assertStringIncludes(why, "can't be read: it has to be a file");
+    await files.fail(1, "can't be read: it has to be a file", "sync", "--delete", ...both);
     assertEquals((await treeOf(target))["old.o"], "9");
   });
 }
-
-Deno.test("an entry with the same name as a skipped link is kept", async () => {
-  await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await makeTreeAt(here, { "top/a": "1" });
-  await makeTreeAt(inbox, { "old": "o", "linked/c": "3" });
-  await makeLinks({ [`${here}/top/linked`]: here });
-  const { stderr } = await files.succeed("sync", "--delete", `${here}/top`, "camera:");
-  assertStringIncludes(stderr, `${here}/top/linked: skipped: a symbolic link`);
-  assertEquals(await treeOf(inbox), { "a": "1", "linked": null, "linked/c": "3" });
-});
 
 Deno.test("nothing is deleted for a source that is empty, or that could not be copied as a whole", async () => {
   await using files = await AgentFiles.start();
   const { here, share, inbox } = files;
   await makeTreeAt(here, { "to/a": "1", "empty": null });
   await makeTreeAt(inbox, { "b": "2" });
-  for (const both of [["camera:", `${here}/to`], [`${here}/empty`, "camera:"]]) {
-    const { code, stdout, stderr } = await files.run("sync", "--delete", ...both);
-    assertEquals([code, stdout], [1, ""]);
-    assertStringIncludes(stderr, "it is empty, so nothing is deleted: is its disk mounted?");
-  }
+  const empty = "it is empty, so nothing is deleted: is its disk mounted?";
+  await files.fail(1, empty, "sync", "--delete", "camera:", `${here}/to`);
+  await files.fail(1, empty, "sync", "--delete", `${here}/empty`, "camera:");
   assertEquals([await treeOf(`${here}/to`), await treeOf(inbox)], [{ "a": "1" }, { "b": "2" }]);
 
   // A link is replaced by a file; a directory with a link in it stays.
   await makeTreeAt(share, { "c": "3", "moved": "1" });
-  await makeLinks({ [`${here}/to/c`]: here });
   await Deno.mkdir(`${here}/to/moved`);
-  await makeLinks({ [`${here}/to/moved/link`]: here });
-  const { code, stderr } = await files.run("sync", "--delete", "camera:", `${here}/to`);
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, "nothing more is deleted, as not everything could be copied");
+  await makeLinks({ [`${here}/to/c`]: here, [`${here}/to/moved/link`]: here });
+  const sync = ["sync", "--delete", "camera:", `${here}/to`];
+  await files.fail(1, "nothing more is deleted, as not everything could be copied", ...sync);
   await Deno.remove(`${here}/to/moved`, { recursive: true });
   assertEquals(await treeOf(`${here}/to`), { "a": "1", "c": "3" });
-  await files.succeed("sync", "--delete", "camera:", `${here}/to`);
+  await files.succeed(...sync);
   assertEquals(await treeOf(`${here}/to`), { "c": "3", "moved": "1" });
-});
-
-Deno.test("nothing is deleted where not everything could be listed", async () => {
-  await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await makeTreeAt(here, { "top/a": "1" });
-  await makeTreeAt(inbox, { "old": "o" });
-  if (!await makeNonUtf8Name(`${here}/top`)) return;
-  const { code, stderr } = await files.run("sync", "--delete", `${here}/top`, "camera:");
-  assertEquals(code, 1);
-  assertStringIncludes(stderr, "its name can't be sent: it is not UTF-8");
-  assertStringIncludes(stderr, "nothing is deleted");
-  assertEquals(await treeOf(inbox), { "a": "1", "old": "o" });
 });
 
 Deno.test("a file in place of a directory, and the reverse", async () => {
@@ -193,30 +162,17 @@ Deno.test("a file in place of a directory, and the reverse", async () => {
   const { here, share } = files;
   await makeTreeAt(share, { "a/b": "1", "c": "2", "d": "3" });
   await makeTreeAt(here, { "a": "file", "c/deep/e": "directory" });
-  const { code, stderr } = await files.run("sync", "camera:", here);
-  assertEquals(code, 1);
-  assertStringIncludes(
-    stderr,
-    "camera:a: a file has this name at the target; with --delete it gives way",
-  );
-  assertStringIncludes(
-    stderr,
-    "camera:c: a directory has this name at the target; with --delete it gives way",
-  );
-  assertEquals(await treeOf(here), {
-    "a": "file",
-    "c": null,
-    "c/deep": null,
-    "c/deep/e": "directory",
-    "d": "3",
-  });
+  const way = "has this name at the target; with --delete it gives way";
+  const said = await files.fail(1, `camera:a: a file ${way}`, "sync", "camera:", here);
+  assertStringIncludes(said, `camera:c: a directory ${way}`);
+  const kept = { "a": "file", "c": null, "c/deep": null, "c/deep/e": "directory", "d": "3" };
+  assertEquals(await treeOf(here), kept);
   await files.succeed("sync", "--delete", "camera:", here);
   assertEquals(await treeOf(here), await treeOf(share));
-  assertEquals((await files.run("sync", here, share)).code, 2);
-  const file = await files.run("sync", "camera:c", here);
-  assertStringIncludes(file.stderr, 'is a file: get it with "degu get"');
-  const missing = await files.run("sync", "--delete", "camera:aa", here);
-  assertStringIncludes(missing.stderr, 'did you mean "camera:a"?');
+  await files.fail(2, "on another device", "sync", here, share);
+  await files.fail(2, "on this device", "sync", "camera:", "camera:");
+  await files.fail(1, 'is a file: get it with "degu get"', "sync", "camera:c", here);
+  await files.fail(1, 'did you mean "camera:a"?', "sync", "--delete", "camera:aa", here);
   assertEquals(await treeOf(here), await treeOf(share));
 });
 
@@ -235,7 +191,7 @@ interface Told {
   readonly errors: readonly string[];
 }
 
-/** Copies a tree as a command does; the source is called `from:`, the target `to:`. */
+/** Copies a tree as a command does; what is in the source is called `from:`, what is in the target `to:`. */
 async function tell(
   trees: Trees,
   options: TreeJob["options"] = {},
@@ -249,48 +205,44 @@ async function tell(
     signal = new AbortController().signal,
   } = {},
 ): Promise<Told> {
-  const results: string[] = [];
+  const isDownload = trees.direction === "download";
+  const root = isDownload ? trees.target : trees.source;
+  const [here, there] = isDownload ? ["to:", "from:"] : ["from:", "to:"];
+  const named = (text: string) =>
+    text.replaceAll(new RegExp(`${root}/?`, "g"), here).replaceAll("peer:", there);
+  const [results, notes, warnings, errors]: string[][] = [[], [], [], []];
   const objects: Record<string, unknown>[] = [];
-  const [notes, warnings, errors]: string[][] = [[], [], []];
   const output = {
     json,
-    quiet: false,
     result: (text: string, object: Record<string, unknown>) => {
-      results.push(text);
+      results!.push(named(text));
+      objects.push(JSON.parse(named(JSON.stringify(object))));
       onResult();
-      objects.push(object);
     },
-    note: (text: string) => notes!.push(text),
-    warn: (text: string) => warnings!.push(text),
-    error: (text: string) => errors!.push(text),
+    note: (text: string) => notes!.push(named(text)),
+    warn: (text: string) => warnings!.push(named(text)),
+    error: (text: string) => errors!.push(named(text)),
   };
-  const context = { output, signal } as unknown as Context;
-  const isDownload = trees.direction === "download";
-  using transfers = new Transfers(context, isDownload ? "get" : "put");
-  const client = address === null ? trees.client : new Client(address);
+  const context = { home: `${root}/..`, output, signal } as unknown as Context;
+  using transfers = await Transfers.begin(context, isDownload ? "get" : "put");
   const note = (text: string) => {
-    notes!.push(text);
+    output.note(text);
     onNote(text);
   };
+  const client = address === null ? trees.client : new Client(address);
   using connections = new PeerConnections(client, signal, note, retries);
-  const job: TreeJob = {
-    sourceName: (path) => `from:${path.join("/")}`,
-    targetName: (path) => `to:${path.join("/")}`,
-    listsUnchanged,
-    options,
-    copy: (client, options) =>
-      isDownload
-        ? downloadTree(client, "/tree/", trees.target, options)
-        : uploadTree(client, trees.source, "/tree/", options),
-  };
+  const files = new RemoteFiles(connections, "peer", "tree" as Area, signal);
   let [code, error]: [number | null, unknown] = [null, null];
   try {
-    await transfers.tree(connections, job);
+    await transfers.tree(files, { names: [], root, listsUnchanged, options });
     code = transfers.finish();
   } catch (thrown) {
     error = thrown;
   }
-  return { code, error, results, objects, notes: notes!, warnings: warnings!, errors: errors! };
+  return {
+    ...{ code, error, results: results!, objects },
+    ...{ notes: notes!, warnings: warnings!, errors: errors! },
+  };
 }
 
 function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {

@@ -20,14 +20,14 @@ Deno.test("the first minute is the same in the help, in README.md and in docs/ag
   }
 });
 
-await labTest<{ mode: number; files: [string, string][] }>({
-  name: "after the first minute a file has arrived in an inbox that only its owner can open",
-  program: "agent_first_minute.ts",
-  check: ({ mode, files }) => {
+await labTest<{ mode: number; files: [string, string][] }>(
+  "after the first minute a file has arrived in an inbox that only its owner can open",
+  "agent_first_minute.ts",
+  ({ mode, files }) => {
     assertEquals(files, [["hello.txt", "hello\n"]]);
     assertEquals(mode, 0o700);
   },
-});
+);
 
 // Daily work over three devices with a cable that goes out in the middle of each command, in
 // network namespaces.
@@ -39,11 +39,10 @@ interface Ended {
   readonly objects: readonly Record<string, unknown>[];
 }
 
-await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>({
-  name:
-    "put -r, get --inbox -r, sync and rm -r lose, repeat and hide no file when the cable goes out",
-  program: "agent_daily_work.ts",
-  check: ({ ended, same, files }) => {
+await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
+  "put -r, get --inbox -r, sync and rm -r lose, repeat and hide no file when the cable goes out",
+  "agent_daily_work.ts",
+  ({ ended, same, files }) => {
     for (const { args, code, stderr } of ended) {
       assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
     }
@@ -60,7 +59,7 @@ await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>({
       else assert(copied.length >= files + 1, `${shown}: ${copied.length} of ${files}`);
     }
   },
-});
+);
 
 // The program where a disk is full at either end: a tmpfs in a mount namespace that the test
 // makes.

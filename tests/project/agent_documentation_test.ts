@@ -5,7 +5,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { hasShell } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
-const program = makeProgram(() => Promise.resolve());
+const program = makeProgram(() => () => Promise.resolve());
 const page = await read("docs/agent.md");
 
 /** The options of other programs that the text names: of Deno and systemctl. */

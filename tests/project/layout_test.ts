@@ -145,7 +145,6 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
           "agent/",
           "node:",
           "npm:commander",
-          "npm:string-width",
           "npm:dns-packet",
           "npm:ignore",
           "npm:uqr",

@@ -10,7 +10,7 @@ import { read } from "./tree.ts";
 
 /** The commands of the help's first minute, each with the name of its machine; what is in parentheses explains. */
 export function firstMinute(): [machine: string, command: string][] {
-  const help = makeProgram(() => Promise.resolve()).helpInformation();
+  const help = makeProgram(() => () => Promise.resolve()).helpInformation();
   return commandsIn(help);
 }
 

@@ -5,18 +5,14 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type Address, parseAddress } from "@degu/degu/base";
-import type { Device } from "@degu/degu/device";
+import type { Address } from "@degu/degu/base";
 import {
   type AgentEnd,
+  AgentHomes,
   type HereOptions,
-  runAgentHere,
   type RunningAgent,
   spawnAgent,
-  startAgentHere,
 } from "./agents.ts";
-import { record, TestDevices } from "./device_pairs.ts";
-import { tempDir } from "./directories.ts";
 import { listenAgain, unusedPort } from "./ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
@@ -26,34 +22,22 @@ export class AgentFiles implements AsyncDisposable {
   readonly inbox: string;
   /** The directory of the viewer, which moves files. */
   readonly here: string;
-  readonly #devices: TestDevices;
-  readonly #stack: AsyncDisposableStack;
-  readonly #camera: Device;
-  readonly #viewer: Device;
-  #address: Address | null = null;
+  readonly homes: AgentHomes;
+  readonly #port: number;
   #server: RunningAgent | null = null;
 
-  private constructor(
-    stack: AsyncDisposableStack,
-    devices: TestDevices,
-    [camera, viewer]: readonly [Device, Device],
-    dir: string,
-  ) {
-    this.#stack = stack;
-    this.#devices = devices;
-    this.#camera = camera;
-    this.#viewer = viewer;
-    [this.share, this.inbox, this.here] = [`${dir}/share`, `${dir}/inbox`, `${dir}/here`];
+  private constructor(homes: AgentHomes, port: number) {
+    this.homes = homes;
+    this.#port = port;
+    [this.share, this.inbox, this.here] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
   }
 
   /** Pairs two devices, and begins to serve. */
   static async start(): Promise<AgentFiles> {
-    const stack = new AsyncDisposableStack();
-    const { path } = stack.use(await tempDir());
-    const devices = stack.use(await TestDevices.create());
-    const pair = [await devices.open("camera"), await devices.open("viewer")] as const;
-    await record(pair[0], pair[1]);
-    const files = new AgentFiles(stack, devices, pair, path);
+    const homes = await AgentHomes.create();
+    const files = new AgentFiles(homes, await unusedPort());
+    await homes.init("camera", "viewer");
+    await homes.pair("camera", "viewer", `127.0.0.1:${files.address[1]}`);
     for (const dir of [files.share, files.inbox, files.here]) await Deno.mkdir(dir);
     await files.serve();
     return files;
@@ -62,26 +46,17 @@ export class AgentFiles implements AsyncDisposable {
   /** Begins to serve, at the same address as before. */
   async serve(...options: string[]): Promise<void> {
     await this.kill();
-    const port = this.#address?.[1] ?? await unusedPort();
     const shared = options.length > 0 ? options : ["--share", this.share, "--inbox", this.inbox];
-    const home = this.#devices.path("camera");
-    const args = ["--home", home, "serve", "--json", ...shared, "--listen", `127.0.0.1:${port}`];
-    const line = await listenAgain(async () => {
-      this.#server = startAgentHere(args);
+    const args = ["serve", "--json", ...shared, "--listen", `127.0.0.1:${this.#port}`];
+    await listenAgain(async () => {
+      this.#server = this.homes.start("camera", args);
       try {
-        return await this.#server.line();
+        await this.#server.line();
       } catch (error) {
         await this.kill();
         throw String(error).includes("is in use") ? new Deno.errors.AddrInUse() : error;
       }
     });
-    this.#address = parseAddress(JSON.parse(line).addresses[0]);
-    await record(this.#viewer, this.#camera, { addresses: [this.#address] });
-  }
-
-  /** The directory of the viewer's device. */
-  get home(): string {
-    return this.#devices.path("viewer");
   }
 
   /** Ends what serves. */
@@ -92,13 +67,12 @@ export class AgentFiles implements AsyncDisposable {
 
   /** Where the camera serves. */
   get address(): Address {
-    if (this.#address === null) throw new Error("it has never served");
-    return this.#address;
+    return ["127.0.0.1", this.#port];
   }
 
   /** Begins to run the program of the viewer, in this process. */
   start(args: readonly string[], options: HereOptions = {}): RunningAgent {
-    return startAgentHere(["--home", this.home, ...args], options);
+    return this.homes.start("viewer", args, options);
   }
 
   /**
@@ -106,15 +80,14 @@ export class AgentFiles implements AsyncDisposable {
    * home, and the directory `here`.
    */
   spawnThrough(through: readonly string[], ...args: string[]): RunningAgent {
-    const paths = `${this.home},${this.here}`;
-    const files = [`--allow-read=${paths}`, `--allow-write=${paths}`];
-    const flags = ["--allow-net=127.0.0.1", ...files, "--allow-sys=uid"];
-    return spawnAgent(["--home", this.home, ...args], { flags, through });
+    const files = [`--allow-read=${this.here}`, `--allow-write=${this.here}`];
+    const flags = this.homes.flags("viewer", "--allow-net=127.0.0.1", ...files);
+    return spawnAgent(["--home", this.homes.at("viewer"), ...args], { flags, through });
   }
 
   /** Runs the program of the viewer to its end, in this process. */
   async run(...args: string[]): Promise<AgentEnd> {
-    return await runAgentHere(["--home", this.home, ...args]);
+    return await this.homes.run("viewer", args);
   }
 
   /** Runs it, and fails the test where it does not succeed. */
@@ -124,14 +97,13 @@ export class AgentFiles implements AsyncDisposable {
     return end;
   }
 
-  /** Forgets the viewer, at the camera. */
-  async forgetViewer(): Promise<void> {
-    await this.#camera.forget("viewer");
+  /** Runs it, and fails the test where it does not end with this code, and say this; returns what it has said. */
+  async fail(code: number, said: string | RegExp, ...args: string[]): Promise<string> {
+    return await this.homes.fail("viewer", code, said, args);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
-    await this.#stack.disposeAsync();
+    await this.homes[Symbol.asyncDispose]();
   }
 }
 

@@ -4,16 +4,16 @@
  * @module
  */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { type Address, parseAddress } from "@degu/degu/base";
+import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
+import { record } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { Interrupted } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { within } from "./raw_peer.ts";
-import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
@@ -69,13 +69,22 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   const { stdin = "", terminal, noColor = false } = options;
   const isTerminal = () => terminal !== undefined;
   const input = new TransformStream<Uint8Array, Uint8Array>();
-  const stdout = new Written(isTerminal());
+  const stdout = new Shown();
   // All that is written to a terminal is seen in one place.
-  const stderr = isTerminal() ? stdout : new Written(false);
+  const stderr = isTerminal() ? stdout : new Shown();
+  const streamOf = (shown: Shown) => ({
+    writeSync: (bytes: Uint8Array) => {
+      const text = new TextDecoder().decode(bytes);
+      // A terminal begins each line in its first column.
+      shown.add(isTerminal() ? text.replaceAll("\n", "\r\n") : text);
+      return bytes.length;
+    },
+    isTerminal,
+  });
   const streams: Streams = {
     stdin: { readable: input.readable, isTerminal },
-    stdout: { writeSync: (bytes) => stdout.write(bytes), isTerminal },
-    stderr: { writeSync: (bytes) => stderr.write(bytes), isTerminal },
+    stdout: streamOf(stdout),
+    stderr: streamOf(stderr),
     noColor,
     consoleSize: () => {
       if (terminal === undefined) throw new Error("no terminal");
@@ -83,44 +92,20 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
     },
   };
   const interruption = new AbortController();
-  const status = (async () => {
+  const run = async () => {
     const caught = { signal: interruption.signal, [Symbol.dispose]: () => {} };
     const code = await runProgram(args, streams, caught);
-    for (const output of new Set([stdout, stderr])) output.end();
+    for (const each of [stdout, stderr]) each.end();
     await input.readable.cancel().catch(() => {}); // it may be read by nobody
-    return { code };
-  })();
-  const child = {
-    stdin: input.writable,
-    stdout: stdout.readable,
-    stderr: stderr === stdout ? new Blob().stream() : stderr.readable,
-    status,
-    kill: () => interruption.abort(new Interrupted()),
+    return code;
   };
-  return new RunningAgent(child, stdin, `degu ${args.join(" ")}`);
-}
-
-/** What is written at once, as a stream; a terminal begins each line in its first column. */
-class Written {
-  #controller!: ReadableStreamDefaultController<Uint8Array>;
-  readonly #isTerminal: boolean;
-  readonly readable: ReadableStream<Uint8Array<ArrayBuffer>> = new ReadableStream({
-    start: (controller) => void (this.#controller = controller),
-  });
-
-  constructor(isTerminal: boolean) {
-    this.#isTerminal = isTerminal;
-  }
-
-  write(bytes: Uint8Array): number {
-    const text = this.#isTerminal ? fromLatin1(bytes).replaceAll("\n", "\r\n") : null;
-    this.#controller.enqueue(text === null ? bytes.slice() : latin1(text));
-    return bytes.length;
-  }
-
-  end(): void {
-    this.#controller.close();
-  }
+  return new RunningAgent(`degu ${args.join(" ")}`, {
+    stdin: input.writable,
+    stdout,
+    stderr: isTerminal() ? Shown.from(new Blob().stream()) : stderr,
+    code: run(),
+    kill: () => interruption.abort(new Interrupted()),
+  }, stdin);
 }
 
 /** The command that runs it, to be run in the directory of the project. */
@@ -141,45 +126,52 @@ export function spawnAgent(args: readonly string[], options: AgentOptions = {}):
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  return new RunningAgent(child, stdin, `degu ${args.join(" ")}`);
+  return watch(child, stdin, `degu ${args.join(" ")}`);
 }
 
-/** What there is of a process. */
-interface Child {
+/** Watches a process, all of whose streams are pipes. */
+export function watch(child: Deno.ChildProcess, stdin: string | null, what: string): RunningAgent {
+  return new RunningAgent(what, {
+    stdin: child.stdin,
+    stdout: Shown.from(child.stdout),
+    stderr: Shown.from(child.stderr),
+    code: child.status.then(({ code }) => code),
+    kill: (signal) => child.kill(signal),
+  }, stdin);
+}
+
+/** What runs. */
+interface Running {
   readonly stdin: WritableStream<Uint8Array>;
-  readonly stdout: ReadableStream<Uint8Array>;
-  readonly stderr: ReadableStream<Uint8Array>;
-  readonly status: Promise<{ readonly code: number }>;
+  readonly stdout: Shown;
+  readonly stderr: Shown;
+  readonly code: Promise<number>;
   kill(signal: Deno.Signal): void;
 }
 
 /** One that runs; disposing of it ends it if need be. */
 export class RunningAgent implements AsyncDisposable {
-  readonly #child: Child;
   readonly #what: string;
-  readonly #stdout: Reading;
-  readonly #stderr: Reading;
+  readonly #running: Running;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   #fed: Promise<void> = Promise.resolve();
 
   /** Made by {@linkcode spawnAgent} and {@linkcode startAgentHere}. */
-  constructor(child: Child, stdin: string | null, what: string) {
-    this.#child = child;
+  constructor(what: string, running: Running, stdin: string | null) {
     this.#what = what;
-    this.#stdout = new Reading(child.stdout);
-    this.#stderr = new Reading(child.stderr);
-    this.#stdin = child.stdin.getWriter();
+    this.#running = running;
+    this.#stdin = running.stdin.getWriter();
     if (stdin !== null) this.feed(stdin, true);
   }
 
   /** Waits until stdout has a text; returns the line that has it. */
   line(text = "\n"): Promise<string> {
-    return this.#lineOf(this.#stdout, text);
+    return this.#lineOf(this.#running.stdout, text);
   }
 
   /** Waits until stderr has a text; returns the line that has it. */
   message(text: string): Promise<string> {
-    return this.#lineOf(this.#stderr, text);
+    return this.#lineOf(this.#running.stderr, text);
   }
 
   /** Gives it something to read, and perhaps the end of it. */
@@ -192,37 +184,36 @@ export class RunningAgent implements AsyncDisposable {
 
   /** Sends it a signal. */
   kill(signal: Deno.Signal): void {
-    this.#child.kill(signal);
+    this.#running.kill(signal);
   }
 
   /** Waits until it ends. */
   async ended(): Promise<AgentEnd> {
-    const { code } = await within(this.#child.status, `the end of ${this.#what}`, PATIENCE);
+    const { code, stdout, stderr } = this.#running;
+    const ended = await within(code, `the end of ${this.#what}`, PATIENCE);
     await this.#endStdin();
-    return { code, stdout: await this.#stdout.all, stderr: await this.#stderr.all };
+    return { code: ended, stdout: await stdout.all, stderr: await stderr.all };
   }
 
-  async #lineOf(reading: Reading, text: string): Promise<string> {
-    const whole = await within(
-      reading.until(text),
-      `${JSON.stringify(text)} of ${this.#what}`,
-      PATIENCE,
-    )
-      .catch((error) => {
-        throw new Error(`${error.message}: ${this.#stdout.text}${this.#stderr.text}`);
-      });
+  async #lineOf(shown: Shown, text: string): Promise<string> {
+    const what = `${JSON.stringify(text)} of ${this.#what}`;
+    const whole = await within(shown.until(text), what, PATIENCE).catch((error) => {
+      const { stdout, stderr } = this.#running;
+      throw new Error(`${error.message}: ${stdout.text}${stderr.text}`);
+    });
     const begin = whole.lastIndexOf("\n", whole.indexOf(text) - 1) + 1;
     return whole.slice(begin).split("\n")[0]!;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      this.#child.kill("SIGKILL");
+      this.kill("SIGKILL");
     } catch {
       // It has ended.
     }
-    await this.#child.status;
-    await Promise.all([this.#stdout.all, this.#stderr.all, this.#endStdin()]);
+    const { code, stdout, stderr } = this.#running;
+    await code;
+    await Promise.all([stdout.all, stderr.all, this.#endStdin()]);
   }
 
   async #endStdin(): Promise<void> {
@@ -231,41 +222,50 @@ export class RunningAgent implements AsyncDisposable {
   }
 }
 
-/** What a stream has given so far. */
-class Reading {
+/** What has been printed so far. */
+class Shown {
   text = "";
-  readonly all: Promise<string>;
-  #waiting: { readonly wanted: string; resolve(text: string): void }[] = [];
+  readonly #end = Promise.withResolvers<string>();
+  #wake = Promise.withResolvers<void>();
+  #hasEnded = false;
 
-  constructor(stream: ReadableStream<Uint8Array>) {
-    this.all = this.#read(stream);
+  /** What a process prints. */
+  static from(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Shown {
+    const shown = new Shown();
+    (async () => {
+      for await (const piece of stream.pipeThrough(new TextDecoderStream())) shown.add(piece);
+      shown.end();
+    })();
+    return shown;
   }
 
-  async #read(stream: ReadableStream<Uint8Array>): Promise<string> {
-    for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
-      this.text += piece;
-      this.#waiting = this.#waiting.filter(({ wanted, resolve }) => {
-        const isThere = isWhole(this.text, wanted);
-        if (isThere) resolve(this.text);
-        return !isThere;
-      });
+  add(piece: string): void {
+    this.text += piece;
+    this.#wake.resolve();
+    this.#wake = Promise.withResolvers();
+  }
+
+  end(): void {
+    this.#hasEnded = true;
+    this.#end.resolve(this.text);
+    this.#wake.resolve();
+  }
+
+  /** All of it, at its end. */
+  get all(): Promise<string> {
+    return this.#end.promise;
+  }
+
+  /** Resolves once a text is there, with the end of its line; rejects where it ends before. */
+  async until(wanted: string): Promise<string> {
+    for (;;) {
+      const index = this.text.indexOf(wanted);
+      const end = index + wanted.length - (wanted.endsWith("\n") ? 1 : 0);
+      if (index >= 0 && this.text.includes("\n", end)) return this.text;
+      if (this.#hasEnded) throw new Error(`the output ended without ${JSON.stringify(wanted)}`);
+      await this.#wake.promise;
     }
-    return this.text;
   }
-
-  /** Resolves once a text is there, with the end of its line; rejects where the stream ends before. */
-  until(wanted: string): Promise<string> {
-    if (isWhole(this.text, wanted)) return Promise.resolve(this.text);
-    const { promise, resolve, reject } = Promise.withResolvers<string>();
-    this.#waiting.push({ wanted, resolve });
-    this.all.then(() => reject(new Error(`the output ended without ${JSON.stringify(wanted)}`)));
-    return promise;
-  }
-}
-
-function isWhole(text: string, wanted: string): boolean {
-  const index = text.indexOf(wanted);
-  return index >= 0 && text.includes("\n", index + wanted.length - (wanted.endsWith("\n") ? 1 : 0));
 }
 
 /** Devices of the program, each with its home in a directory that is removed on dispose. */
@@ -308,6 +308,21 @@ export class AgentHomes implements AsyncDisposable {
     return stdout;
   }
 
+  /** Runs a command that has to end with this code, and to say this; returns what it has said. */
+  async fail(
+    name: string,
+    code: number,
+    said: string | RegExp,
+    args: readonly string[],
+    options: HereOptions = {},
+  ): Promise<string> {
+    const { code: ended, stdout, stderr } = await this.run(name, args, options);
+    assertEquals(ended, code, `degu ${args.join(" ")}: ${stdout}${stderr}`);
+    if (typeof said === "string") assertStringIncludes(stderr, said);
+    else assertMatch(stderr, said);
+    return stderr;
+  }
+
   /** Begins to run a command of a device in this process; it ends with this. */
   start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
     return this.#running.use(startAgentHere(["--home", this.at(name), ...args], options));
@@ -327,22 +342,12 @@ export class AgentHomes implements AsyncDisposable {
     }));
   }
 
-  /**
-   * Pairs two devices on this machine as `degu invite` and `degu join` do, but in this process; each learns the addresses that
-   * are given for the other.
-   */
+  /** Pairs two devices, without a command; each learns the addresses that are given for the other. */
   async pair(one: string, two: string, servingOne = DEAD, servingTwo = DEAD): Promise<void> {
-    await using inviter = await Device.open(this.at(one));
-    await using joiner = await Device.open(this.at(two));
-    const listen = [LOOPBACK];
-    const serving = [parseAddress(servingOne)];
-    await using invitation = await inviter.invite({ listen, serving });
-    const joined = joiner.join(invitation.line, { serving: [parseAddress(servingTwo)] });
-    await within(
-      Promise.all([joined, invitation.paired]),
-      `${one} and ${two} are paired`,
-      PATIENCE,
-    );
+    await using first = await Device.open(this.at(one));
+    await using second = await Device.open(this.at(two));
+    await record(first, second, { addresses: [parseAddress(servingTwo)] });
+    await record(second, first, { addresses: [parseAddress(servingOne)] });
   }
 
   /** Runs `degu serve` at a port that is free; resolves once it serves. */
@@ -361,9 +366,6 @@ export class AgentHomes implements AsyncDisposable {
     await this.#dir[Symbol.asyncDispose]();
   }
 }
-
-/** Where invitations wait. */
-const LOOPBACK: Address = ["127.0.0.1", 0];
 
 /** An address at which nobody serves. */
 const DEAD = "127.0.0.1:1";

@@ -12,8 +12,13 @@ import {
   type Announcement,
   type AnnounceOptions,
 } from "@degu/internal/agent/mdns/announce.ts";
-import { type Link, Links, type Network } from "@degu/internal/agent/mdns/links.ts";
-import type { Incoming } from "@degu/internal/agent/mdns/packet.ts";
+import type { Network } from "@degu/internal/agent/mdns/links.ts";
+import {
+  type Incoming,
+  loadPacketCoder,
+  type Outgoing,
+  type PacketCoder,
+} from "@degu/internal/agent/mdns/packet.ts";
 import { within } from "./raw_peer.ts";
 
 /** The group of IPv4. */
@@ -27,14 +32,10 @@ export const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 /** A network of the loopback interface alone, with a port that nobody else uses. */
 export async function loopbackNetwork(): Promise<Network> {
   const socket = createSocket("udp4");
-  const { promise, resolve } = Promise.withResolvers<void>();
-  socket.bind(0, "127.0.0.1", resolve);
-  await promise;
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
   const { port } = socket.address();
   await closed(socket);
-  const own = { name: "lo", netmask: "255.0.0.0", family: "IPv4", scopeid: null } as const;
-  const addresses = ["127.0.0.1", ADDRESS].map((address) => ({ ...own, address }));
-  return { port, findInterfaces: () => addresses };
+  return { port, findInterfaces: () => interfaceOf(null, "127.0.0.1", ADDRESS) };
 }
 
 /** Somebody else on the network, who hears everything and can say anything. */
@@ -42,87 +43,65 @@ export class Stranger implements AsyncDisposable {
   readonly heard: Incoming[] = [];
   /** The same as it came. */
   readonly bytes: Uint8Array[] = [];
-  readonly #network: Network;
-  readonly #raw: Socket;
-  readonly #links: Links;
+  readonly #port: number;
+  readonly #socket: Socket;
+  readonly #coder: PacketCoder;
   #waiting: (() => void)[] = [];
 
-  private constructor(network: Network, raw: Socket, links: Links) {
-    this.#network = network;
-    this.#raw = raw;
-    this.#links = links;
-    raw.on("message", (bytes) => this.bytes.push(bytes));
+  private constructor(port: number, socket: Socket, coder: PacketCoder) {
+    [this.#port, this.#socket, this.#coder] = [port, socket, coder];
+    socket.on("message", (bytes) => {
+      if (bytes.length > 2000) return; // only it says so much
+      try {
+        this.heard.push(coder.decode(bytes));
+      } catch {
+        return; // its own
+      }
+      this.bytes.push(bytes);
+      for (const wake of this.#waiting.splice(0)) wake();
+    });
   }
 
   /** Joins the network. */
-  static async join(network: Network): Promise<Stranger> {
-    const ready = Promise.withResolvers<void>();
-    const raw = createSocket({ type: "udp4", reuseAddr: true });
-    await new Promise<void>((resolve) => raw.bind(network.port, GROUP, resolve));
-    raw.setMulticastInterface("127.0.0.1");
-    const links = await Links.open(network, ["udp4"], {
-      onPacket: (packet) => stranger.#hear(packet),
-      onLink: () => ready.resolve(),
-    }, SILENT);
-    const stranger: Stranger = new Stranger(network, raw, links);
-    await within(ready.promise, "the stranger has joined");
-    return stranger;
+  static async join({ port }: Network): Promise<Stranger> {
+    const socket = createSocket({ type: "udp4", reuseAddr: true });
+    await new Promise<void>((resolve) => socket.bind(port, GROUP, resolve));
+    socket.addMembership(GROUP, "127.0.0.1");
+    socket.setMulticastInterface("127.0.0.1");
+    return new Stranger(port, socket, await loadPacketCoder());
   }
 
-  #hear(packet: Incoming): void {
-    this.heard.push(packet);
-    for (const wake of this.#waiting.splice(0)) wake();
-  }
-
-  /** What it has heard since `from`, once there is a packet that is looked for. */
+  /** Waits until it has heard so many packets that are looked for, since `from`. */
   async hears(
     what: string,
     isIt: (packet: Incoming) => boolean,
-    from = 0,
+    { from = 0, count = 1 } = {},
   ): Promise<Incoming> {
     const find = async () => {
       for (;;) {
-        const found = this.heard.slice(from).find(isIt);
-        if (found !== undefined) return found;
+        const found = this.heard.slice(from).filter(isIt);
+        if (found.length >= count) return found[count - 1]!;
         await new Promise<void>((resolve) => this.#waiting.push(resolve));
       }
     };
     return await within(find(), what);
   }
 
-  /** Waits until it has heard so many packets that are looked for. */
-  async hearsMany(what: string, isIt: (packet: Incoming) => boolean, count: number): Promise<void> {
-    await this.hears(what, () => this.heard.filter(isIt).length >= count);
+  /** Sends a packet, or bytes. */
+  async send(packet: Outgoing & { type: "query" | "response" } | Uint8Array): Promise<void> {
+    const bytes = packet instanceof Uint8Array ? packet : this.#coder.encode(packet);
+    await new Promise((resolve) =>
+      this.#socket.send(Buffer.from(bytes), this.#port, GROUP, resolve)
+    );
   }
 
-  /** Sends a query. */
-  query(packet: Parameters<Link["query"]>[0]): Promise<void> {
-    return this.#links.query(packet);
-  }
-
-  /** Sends a response. */
-  respond(packet: Parameters<Link["respond"]>[0]): Promise<void> {
-    return this.#links.respond(() => packet);
-  }
-
-  /** Sends bytes. */
-  async send(bytes: Uint8Array): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<unknown>();
-    this.#raw.send(Buffer.from(bytes), this.#network.port, GROUP, resolve);
-    await promise;
-  }
-
-  /** Leaves. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#links[Symbol.asyncDispose]();
-    await closed(this.#raw);
+    await closed(this.#socket);
   }
 }
 
 function closed(socket: Socket): Promise<void> {
-  return new Promise((resolve) => {
-    socket.close(() => resolve());
-  });
+  return new Promise((resolve) => void socket.close(() => resolve()));
 }
 
 /** An id of a device that begins with a letter. */
@@ -140,12 +119,12 @@ export function announceCamera(
 }
 
 /** The addresses of one interface, as the system lists them. */
-export function interfaceOf(scopeid: number, ...addresses: string[]) {
+export function interfaceOf(scopeid: number | null, ...addresses: string[]) {
   return addresses.map((address) => ({
     family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
     name: "eth0",
     address,
-    netmask: "",
+    netmask: "255.0.0.0",
     scopeid,
   }));
 }

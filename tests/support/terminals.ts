@@ -1,12 +1,9 @@
 /**
- * Programs on a pseudo-terminal, what a person sees there, and shells.
+ * Programs on a pseudo-terminal, which Python makes, what a person sees there, and shells.
  *
  * @module
  */
 import { assert } from "@std/assert";
-import { runAgentHere } from "./agents.ts";
-
-// Programs on a pseudo-terminal, which Python makes.
 
 /** Waits for each text, then types what belongs to it; prints all that the program has printed. */
 const SCRIPT = String.raw`
@@ -40,18 +37,20 @@ code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps([code, shown.decode(errors="replace")]))
 `;
 
-/** Whether there can be terminals; a test that needs one is skipped where there can't. */
-export async function hasTerminals(): Promise<boolean> {
+/** Whether a program is there, with what it needs; a test that needs it is skipped where it is missing. */
+async function works(program: string, script: string): Promise<boolean> {
   try {
-    const args = ["-c", "import pty"];
-    return (await new Deno.Command("python3", { args, stdin: "null" }).output()).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
-      return false;
-    }
-    throw error;
+    const command = new Deno.Command(program, { args: ["-c", script], stdin: "null" });
+    return (await command.output()).success;
+  } catch {
+    return false;
   }
 }
+
+/** Whether there can be terminals. */
+export const hasTerminals = (): Promise<boolean> => works("python3", "import pty");
+/** Whether there is a shell. */
+export const hasShell = (shell: string): Promise<boolean> => works(shell, "true");
 
 /** What to run. */
 export interface TerminalOptions {
@@ -67,25 +66,10 @@ export interface TerminalOptions {
 export async function runOnTerminal(
   { command, rows = 24, columns = 80, steps = [], env = {} }: TerminalOptions,
 ): Promise<{ code: number; shown: string }> {
-  const { success, stdout, stderr } = await new Deno.Command("python3", {
-    args: [
-      "-c",
-      SCRIPT,
-      JSON.stringify([rows, columns, steps, { TERM: "xterm", ...env }, command]),
-    ],
-    cwd: new URL("../..", import.meta.url),
-    stdin: "null",
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  const [code, shown] = JSON.parse(new TextDecoder().decode(stdout));
+  const options = JSON.stringify([rows, columns, steps, { TERM: "xterm", ...env }, command]);
+  const [code, shown] = JSON.parse(await runShell("python3", SCRIPT, options));
   return { code, shown };
 }
-
-/**
- * What a person sees on a terminal after all that a program has written to it.
- *
- * @module
- */
 
 /** A control sequence, a saved or restored cursor, or one character. */
 // deno-lint-ignore no-control-regex -- control sequences are what it is for
@@ -122,38 +106,14 @@ export function screenOf(written: string): string[] {
   return texts;
 }
 
-// Shells that complete commands of the agent.
-
-/** The completion script of the program for a shell. */
-export async function completionScript(shell: string): Promise<string> {
-  const { code, stdout, stderr } = await runAgentHere(["completions", shell, "--home", "/nowhere"]);
-  assert(code === 0, stderr);
-  return stdout;
-}
-
-/** Runs a script in a shell; returns what it prints. */
+/** Runs a script in a shell, in the directory of the project; returns what it prints. */
 export async function runShell(shell: string, script: string, ...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(shell, {
     args: ["-c", script, ...args],
+    cwd: new URL("../..", import.meta.url),
     stdin: "null",
   }).output();
   const messages = new TextDecoder().decode(stderr);
   assert(success && messages === "", messages);
   return new TextDecoder().decode(stdout);
 }
-
-/** Whether there is a shell; a test that needs it is skipped where it is missing. */
-export async function hasShell(shell: string): Promise<boolean> {
-  try {
-    return (await new Deno.Command(shell, { args: ["-c", "true"], stdin: "null" }).output())
-      .success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
-      return false;
-    }
-    throw error;
-  }
-}
-
-/** Stands in for the program where a shell asks it for peers. */
-export const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;

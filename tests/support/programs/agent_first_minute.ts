@@ -9,7 +9,7 @@ import { assert } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { firstMinute, installFlags } from "@degu/testing/agent_documentation.ts";
 import { Machine, network } from "@degu/testing/agent_lab.ts";
-import { RunningAgent } from "@degu/testing/agents.ts";
+import { type RunningAgent, watch } from "@degu/testing/agents.ts";
 
 const [dir = ""] = Deno.args;
 const machines = new Map<string, Machine>();
@@ -39,7 +39,7 @@ for (const [name, text] of firstMinute()) {
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const process = new RunningAgent(child, text.includes("join") ? line : "", text);
+  const process = watch(child, text.includes("join") ? line : "", text);
   running.push(process);
   // Those go on in terminals of their own.
   if (text.includes("serve")) await process.line("serving on");

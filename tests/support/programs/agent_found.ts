@@ -1,6 +1,6 @@
 /**
- * Three devices at a switch, with link-local addresses only and no route to anywhere. One is looked for, another one
- * says that it is that one. Prints what is found as JSON.
+ * Three devices at a switch, with link-local addresses only and no route to anywhere. One is looked for; another one, with which
+ * nobody is paired, says that it is that one, and takes its address. Prints what the third one sees as JSON.
  *
  * @module
  */
@@ -34,11 +34,20 @@ const impostor = new Deno.Command("ip", {
 }).spawn();
 const reader = impostor.stdout.pipeThrough(new TextDecoderStream()).getReader();
 const as = (await reader.read()).value;
-const despite = [await ping("--find"), await ping("--find")];
+const despite = await ping("--find");
+
+await camera.ip("address", "delete", "fe80::1/64", "dev", "lan");
+await camera.addAddress("fe80::9/64");
+await stranger.addAddress("fe80::1/64");
+await viewer.ip("neighbor", "flush", "dev", "lan");
+const atStranger = await ping();
+const given = await ping("--address", "[fe80::9%lan]:7555");
+const moved = await ping("--find");
 serving.kill("SIGTERM");
 await serving.ended();
 const alone = await ping("--find");
 impostor.kill("SIGKILL");
 await impostor.status;
 await reader.cancel();
-console.log(JSON.stringify({ known, found, as, despite, alone }));
+const gone = await ping("--find");
+console.log(JSON.stringify({ known, found, as, despite, atStranger, given, moved, alone, gone }));

@@ -24,7 +24,7 @@ const [dir = ""] = Deno.args;
 const laptop = await Machine.makeEmpty("laptop", dir);
 const desk = await Machine.makeEmpty("desk", dir);
 await network([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
-await slowDown(laptop, "lan", RATE);
+await slowDown(laptop, RATE);
 for (const path of ["laptop/Videos", "laptop/Inbox", "desk/Downloads"]) {
   await Deno.mkdir(`${dir}/${path}`);
 }

@@ -1,15 +1,12 @@
 /**
- * The directory of the device itself.
+ * Paths on this device, and the directory of the device itself.
  *
  * @module
  */
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";
-import { FAILED, Failure } from "./failure.ts";
-
-/** Why the directory of the device is skipped. */
-export const OWN_DIRECTORY = "the directory of this device, with its keys";
+import { Failure } from "./failure.ts";
 
 /** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
 export class OwnDirectory {
@@ -25,11 +22,6 @@ export class OwnDirectory {
   static async at(home: string): Promise<OwnDirectory> {
     const path = await Deno.realPath(home);
     return new OwnDirectory(path, await Deno.stat(path));
-  }
-
-  /** Whether something that was looked at is this directory, whatever its path. */
-  is({ dev, ino }: Deno.FileInfo): boolean {
-    return ino !== null && ino === this.#info.ino && dev === this.#info.dev;
   }
 
   /**
@@ -55,7 +47,8 @@ export class OwnDirectory {
 
   #isAt(path: string): boolean {
     try {
-      return this.is(Deno.lstatSync(path));
+      const { dev, ino } = Deno.lstatSync(path);
+      return ino !== null && ino === this.#info.ino && dev === this.#info.dev;
     } catch {
       return false;
     }
@@ -69,7 +62,6 @@ export class OwnDirectory {
   async check(path: string): Promise<void> {
     if (!isIn(await realPath(path), this.#path)) return;
     throw new Failure(
-      FAILED,
       `${path} is the directory of this device, or in it: its keys must not leave it; choose another one`,
     );
   }
@@ -77,20 +69,27 @@ export class OwnDirectory {
 
 /** The real path of something, or that which it would have: of what is there already of the way to it. */
 async function realPath(path: string): Promise<string> {
-  try {
-    return await Deno.realPath(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
-      throw error;
-    }
-    const whole = resolve(path);
-    const parent = dirname(whole);
-    return parent === whole ? whole : join(await realPath(parent), basename(whole));
-  }
+  const real = await ifThere(Deno.realPath(path));
+  if (real !== null) return real;
+  const whole = resolve(path);
+  const parent = dirname(whole);
+  return parent === whole ? whole : join(await realPath(parent), basename(whole));
 }
 
 /** Whether a real path is that of a directory, or in it. */
 export function isIn(path: string, dir: string): boolean {
   const inside = dir.endsWith(sep) ? dir : dir + sep;
   return path === dir || path.startsWith(inside);
+}
+
+/** Resolves to `null` if there is nothing at a path that was looked at. */
+export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
+  try {
+    return await result;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return null;
+    }
+    throw error;
+  }
 }
