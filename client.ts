@@ -1,8 +1,9 @@
 /**
  * HTTP/1.1 clients, with and without TLS.
  *
- * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and make requests;
- * {@linkcode buildClientSslctx} reads a configuration of TLS once for many. The other names are what these refer to.
+ * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and make requests, whose answer is a
+ * `Response`; {@linkcode buildClientSslctx} reads a configuration of TLS once for many, and {@linkcode publicKey256} the key of a
+ * certificate. Every other name is a type that these refer to.
  *
  * @example
  * ```ts
