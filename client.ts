@@ -8,11 +8,11 @@
  * @example
  * ```ts
  * import { Client } from "@degu/degu/client";
- * import { TempServer } from "@degu/degu/misc";
+ * import { Server } from "@degu/degu/server";
  * import { assertEquals } from "@std/assert";
  *
- * const app = () => [200, "OK", { hello: "world" }, null] as const;
- * await using server = await TempServer.start(["127.0.0.1", 0], null, app);
+ * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", { hello: "world" }, null]);
+ * server.serveForever();
  * const response = await new Client(server.address).request("GET", "/");
  * assertEquals(response.headers.hello, "world");
  * ```
