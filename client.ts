@@ -281,7 +281,7 @@ export class Client {
  * A client of one HTTPS server: its address, how to connect to it, and which servers to trust.
  *
  * The server's certificate is always verified. With `{}` it must come from an authority that Deno trusts
- * by default; with `caFile` or `caPath` from one of those, and from no other. Its names are those in its
+ * by default; with `ca`, `caFile` or `caPath` from one of those, and from no other. Its names are those in its
  * subjectAltName (RFC 9525 §6.3). The certificate of a connection's server is
  * `conn.sock.peerCertificate`.
  *
