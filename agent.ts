@@ -1,7 +1,7 @@
 /**
  * The program `degu`: files between one's own devices, over mutual TLS, without a third party.
  *
- * Importing it does nothing. Run or install it; docs/agent.md has the exact permissions of each command:
+ * It exports nothing, and importing it does nothing. Run or install it; docs/agent.md has the exact permissions of each command:
  *
  * ```sh
  * deno run jsr:@degu/degu/agent --help

@@ -1,17 +1,18 @@
 /**
  * HTTP/1.1 clients, with and without TLS.
  *
- * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and make requests;
- * {@linkcode buildClientSslctx} reads a configuration of TLS once for many. The other names are what these refer to.
+ * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and make requests, whose answer is a
+ * `Response`; {@linkcode buildClientSslctx} reads a configuration of TLS once for many, and {@linkcode publicKey256} the key of a
+ * certificate. Every other name is a type that these refer to.
  *
  * @example
  * ```ts
  * import { Client } from "@degu/degu/client";
- * import { TempServer } from "@degu/degu/misc";
+ * import { Server } from "@degu/degu/server";
  * import { assertEquals } from "@std/assert";
  *
- * const app = () => [200, "OK", { hello: "world" }, null] as const;
- * await using server = await TempServer.start(["127.0.0.1", 0], null, app);
+ * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", { hello: "world" }, null]);
+ * server.serveForever();
  * const response = await new Client(server.address).request("GET", "/");
  * assertEquals(response.headers.hello, "world");
  * ```
@@ -280,7 +281,7 @@ export class Client {
  * A client of one HTTPS server: its address, how to connect to it, and which servers to trust.
  *
  * The server's certificate is always verified. With `{}` it must come from an authority that Deno trusts
- * by default; with `caFile` or `caPath` from one of those, and from no other. Its names are those in its
+ * by default; with `ca`, `caFile` or `caPath` from one of those, and from no other. Its names are those in its
  * subjectAltName (RFC 9525 §6.3). The certificate of a connection's server is
  * `conn.sock.peerCertificate`.
  *

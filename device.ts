@@ -3,7 +3,7 @@
  *
  * {@linkcode Device} is a device with all of that: it makes an {@linkcode Invitation}, joins another one's, knows each
  * {@linkcode Peer}, and opens a {@linkcode DeviceServer} for them, whose app asks {@linkcode peerOf}.
- * {@linkcode createDevicePki} makes the identity alone. The other names are what these refer to.
+ * {@linkcode createDevicePki} makes the identity alone. Every other name is a type that these refer to.
  *
  * @example
  * ```ts

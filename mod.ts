@@ -1,10 +1,14 @@
 /**
  * A secure, fast HTTP/1.1 client and server for device-to-device communication on a local network.
  *
- * An app is a function from a request to a response, which a {@linkcode Server} or an {@linkcode SSLServer}
- * serves; {@linkcode Router}, {@linkcode AllowedMethods}, {@linkcode ProxyApp} and {@linkcode accessLog} help with it, and a
- * {@linkcode Validator} tests it. A {@linkcode Client} or an {@linkcode SSLClient} makes requests;
- * {@linkcode fromFetchHandler}, {@linkcode toFetchHandler} and {@linkcode createFetch} are the bridge to `fetch`.
+ * - An app is a function from a request to a response, which a {@linkcode Server} or an {@linkcode SSLServer} serves.
+ * - {@linkcode Router}, {@linkcode AllowedMethods} with its {@linkcode MethodFilter}, {@linkcode ProxyApp} and {@linkcode accessLog} help with
+ *   it; a {@linkcode Validator} tests it.
+ * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests, which {@linkcode retry} repeats after errors that are
+ *   {@linkcode isTransient}.
+ * - {@linkcode fromFetchHandler}, {@linkcode toFetchHandler} and {@linkcode createFetch} are the bridge to `fetch`.
+ *
+ * The rest is that of `@degu/degu/base`, `@degu/degu/client` and `@degu/degu/server`, and types that these refer to.
  *
  * @example
  * ```ts
@@ -21,9 +25,6 @@
  * @module
  */
 
-export * from "./base.ts";
-export * from "./client.ts";
-export * from "./server.ts";
 export { accessLog, type AccessLogOptions } from "./apps/access_log.ts";
 export { AllowedMethods, MethodFilter } from "./apps/method_filter.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
@@ -45,3 +46,6 @@ export {
   type RetryOptions,
   type RetryProgress,
 } from "./net/retry.ts";
+export * from "./base.ts";
+export * from "./client.ts";
+export * from "./server.ts";

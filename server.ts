@@ -1,8 +1,9 @@
 /**
  * HTTP/1.1 servers, with and without TLS.
  *
- * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with each request;
- * {@linkcode buildServerSslctx} reads a configuration of TLS once for many. The other names are what these refer to.
+ * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with each `Request`;
+ * {@linkcode buildServerSslctx} reads a configuration of TLS once for many, and {@linkcode publicKey256} the key of a certificate. Every
+ * other name is a type that these refer to.
  *
  * @example
  * ```ts

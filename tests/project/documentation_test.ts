@@ -75,6 +75,14 @@ Deno.test("the page for users of Python Degu names its versions, their defaults,
   }
 });
 
+Deno.test("the reference of each public module is linked from a page of docs/", async () => {
+  const text = (await Promise.all((await filesUnder("docs", ".md")).map(read))).join("\n");
+  for (const name of Object.keys((await readConfiguration()).exports)) {
+    const url = `https://jsr.io/@degu/degu/doc${name.slice(1)}`;
+    assert(text.includes(`(${url})`), url);
+  }
+});
+
 Deno.test("each picture has a title and a description, and is on a page with alternative text", async () => {
   const pages = ["README.md", ...await filesUnder("docs", ".md")];
   const text = (await Promise.all(pages.map(read))).join("\n");

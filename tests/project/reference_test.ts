@@ -1,7 +1,7 @@
 /** The API reference: its completeness, and the targets of its links. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readReference, type Reference } from "@degu/testing/reference.ts";
-import { readConfiguration } from "@degu/testing/tree.ts";
+import { readConfiguration, ROOT } from "@degu/testing/tree.ts";
 
 /** What can be called with arguments and throws nothing of its own. Each must be needed. */
 const THROWS_NOTHING = [
@@ -22,12 +22,27 @@ const THROWS_NOTHING = [
 ];
 
 const references = new Map<string, Reference>();
+/** The names of the functions, classes and constants that each entry exports. */
+const values = new Map<string, readonly string[]>();
 for (const path of Object.values((await readConfiguration()).exports)) {
   references.set(path, await readReference(path));
+  values.set(path, Object.keys(await import(new URL(path, ROOT).href)));
 }
 
 Deno.test("every public module has an example", () => {
   for (const [path, { text }] of references) assertMatch(text, /^```(ts|sh)$/m, path);
+});
+
+Deno.test("the comment of every public module links each function, class and constant of its own", () => {
+  const repeated = ["./base.ts", "./client.ts", "./server.ts"].flatMap((path) => values.get(path)!);
+  for (const [path, { text }] of references) {
+    const own = new Set(values.get(path)).difference(new Set(path === "./mod.ts" ? repeated : []));
+    // A link to a name that Deno has, too, would lead to that.
+    const missing = [...own.difference(new Set(linksOf(text)))].filter((name) =>
+      !(name in globalThis)
+    );
+    assertEquals(missing, [], path);
+  }
 });
 
 Deno.test("everything public has a doc comment", () => {
