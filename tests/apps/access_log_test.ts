@@ -6,53 +6,12 @@ import { type Exchange, Session } from "@degu/degu/server";
 import { uri } from "../fuzz/grammar.ts";
 import { mutate } from "../fuzz/fuzzer.ts";
 import { Random } from "../fuzz/random.ts";
+import { readAccessLine } from "@degu/testing/access_lines.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
-
-/** A line, with its escapes undone. */
-interface AccessLine {
-  readonly host: string;
-  /** `null` where there is a dash. */
-  readonly user: string | null;
-  /** The method, the target and the version. */
-  readonly request: string;
-  /** `null` where there is a dash. */
-  readonly status: number | null;
-  /** 0 where there is a dash. */
-  readonly bytes: number;
-}
-
-const LINE = new RegExp(
-  [
-    /^(?<host>[^ ]+) - (?<user>(?:[!#-[\]-~]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4})+) /,
-    /\[\d\d\/[A-Z][a-z]{2}\/\d{4}:\d\d:\d\d:\d\d \+0000\] /,
-    /"(?<request>(?:[ !#-[\]-~]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4})*)" /,
-    /(?<status>\d{3}|-) (?<bytes>\d+|-)$/,
-  ].map(({ source }) => source).join(""),
-);
-
-/** Reads a line; `null` where it is none. */
-function readAccessLine(line: string): AccessLine | null {
-  const { host, user, request, status, bytes } = LINE.exec(line)?.groups ?? {};
-  if (host === undefined || user === undefined || request === undefined) return null;
-  return {
-    host,
-    user: user === "-" ? null : unescape(user),
-    request: unescape(request),
-    status: status === "-" ? null : Number(status),
-    bytes: bytes === "-" ? 0 : Number(bytes),
-  };
-}
-
-function unescape(text: string): string {
-  return text.replace(
-    /\\(?:x(..)|u(....))/g,
-    (_, byte, unit) => String.fromCharCode(parseInt(byte ?? unit, 16)),
-  );
-}
 
 /** The line for a request target, as if any had got through the parser, and a user. */
 function lineOf(target: string, options?: AccessLogOptions): string {

@@ -2,7 +2,6 @@
 import { type App, type AppFunction, Validator } from "@degu/degu";
 import {
   Body,
-  type BodyError,
   BodyIter,
   ChunkedBody,
   ChunkedBodyIter,

@@ -10,8 +10,7 @@ import { spawnScript } from "./processes.ts";
 import { within } from "./raw_peer.ts";
 
 /** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */
-const REFUSED =
-  /NotCapable|Requires read access to ".*\/worker\/server_worker\.ts"/;
+const REFUSED = /NotCapable|Requires read access to ".*\/worker\/server_worker\.ts"/;
 
 /** Processes at a time: each needs most of a core for as long as it starts. */
 const AT_A_TIME = 3;
