@@ -9,7 +9,7 @@ import { TempPKI } from "@degu/degu/misc";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { runCases } from "@degu/testing/permission_cases.ts";
+import { type Case, runCases } from "@degu/testing/permission_cases.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 import { dirname, fromFileUrl, join } from "@std/path";
@@ -29,6 +29,16 @@ const check = async (answering) => {
   if ((status.status ?? status) >= 400) throw new Error(status);
 };\n`;
 const APP = '() => [200, "OK", {}, null]';
+
+function needs(
+  permissions: string[],
+  imports: string,
+  parts: Case["parts"],
+  shown: string[] = [],
+  client: Case["client"] = undefined,
+): Case {
+  return { permissions, imports, parts, shown, client };
+}
 
 const ok: App = () => [200, "OK", {}, null];
 const quoted = JSON.stringify;
@@ -55,39 +65,21 @@ Deno.test("plain clients and servers need the permissions in the table", async (
   const serve = (address: string) => `await serve((app) => new Server(${address}, app));`;
   const ask = (address: string) => `await new Client(${address}).request("GET", "/");`;
   await runCases([
-    {
-      permissions: ["net=127.0.0.1:0"],
-      imports: SERVERS,
-      parts: { "Server on a host": serve('["127.0.0.1", 0]') },
-    },
-    {
-      permissions: ["net=[::1]:0"],
-      imports: SERVERS,
-      parts: { "Server on IPv6": serve('["::1", 0, 0, 0]') },
-    },
-    {
-      permissions: [`net=unix:${path}`, `read=${path}`, `write=${path}`],
-      imports: SERVERS,
-      parts: { "Server on a path": serve(quoted(path)) },
-    },
-    {
-      permissions: ["net"],
-      imports: SERVERS + CLIENTS,
-      parts: {
-        "Server on an abstract name": serve("new Uint8Array()"),
-        "Client of an abstract name": ask(`Uint8Array.from(${name})`),
-      },
-    },
-    {
-      permissions: [`net=localhost:${port}`],
-      imports: CLIENTS,
-      parts: { "Client of a name": ask(`["localhost", ${port}]`) },
-    },
-    {
-      permissions: [`net=unix:${unix.address}`, `read=${unix.address}`, `write=${unix.address}`],
-      imports: CLIENTS,
-      parts: { "Client of a path": ask(quoted(unix.address)) },
-    },
+    needs(["net=127.0.0.1:0"], SERVERS, { "Server on a host": serve('["127.0.0.1", 0]') }),
+    needs(["net=[::1]:0"], SERVERS, { "Server on IPv6": serve('["::1", 0, 0, 0]') }),
+    needs([`net=unix:${path}`, `read=${path}`, `write=${path}`], SERVERS, {
+      "Server on a path": serve(quoted(path)),
+    }),
+    needs(["net"], SERVERS + CLIENTS, {
+      "Server on an abstract name": serve("new Uint8Array()"),
+      "Client of an abstract name": ask(`Uint8Array.from(${name})`),
+    }),
+    needs([`net=localhost:${port}`], CLIENTS, {
+      "Client of a name": ask(`["localhost", ${port}]`),
+    }),
+    needs([`net=unix:${unix.address}`, `read=${unix.address}`, `write=${unix.address}`], CLIENTS, {
+      "Client of a path": ask(quoted(unix.address)),
+    }),
   ]);
 });
 
@@ -108,52 +100,33 @@ Deno.test("what a client of a host does needs its permission, and those of the f
 import { createFetch, ProxyApp } from "./mod.ts";
 import { Session } from "./server.ts";
 const client = new Client(["127.0.0.1", ${port}]);`;
-  const moving = { imports, shown: [net] };
   await runCases([
-    {
-      permissions: [net],
-      imports,
-      parts: {
-        "Client": 'await check(client.request("GET", "/file"));',
-        "createFetch": 'await (await createFetch(client)("/file")).text();',
-        "ProxyApp": `const session = new Session("peer", null, 1);
+    needs([net], imports, {
+      "Client": 'await check(client.request("GET", "/file"));',
+      "createFetch": 'await (await createFetch(client)("/file")).text();',
+      "ProxyApp": `const session = new Session("peer", null, 1);
 await check(new ProxyApp(client).handle(mkreq("GET", "/file"), session));
 session.store.get("conn").close();`,
-        "listDirectory": 'await Array.fromAsync(files.listDirectory(client, "/"));',
-        "listTree": 'await Array.fromAsync(files.listTree(client, "/"));',
-        "remoteDigest": 'await files.remoteDigest(client, "/file");',
-        "makeDirectory and deleteFile": `await files.makeDirectory(client, "/new/");
+      "listDirectory": 'await Array.fromAsync(files.listDirectory(client, "/"));',
+      "listTree": 'await Array.fromAsync(files.listTree(client, "/"));',
+      "remoteDigest": 'await files.remoteDigest(client, "/file");',
+      "makeDirectory and deleteFile": `await files.makeDirectory(client, "/new/");
 await files.deleteFile(client, "/new");`,
-      },
-    },
-    {
-      ...moving,
-      permissions: [net, `read=${here}`, `write=${here}`],
-      parts: {
-        "download": `await files.download(client, "/file", ${quoted(join(here, "copy"))});`,
-      },
-    },
-    {
-      ...moving,
-      permissions: [net, `read=${file}`],
-      parts: { "upload": `await files.upload(client, ${quoted(file)}, "/copy");` },
-    },
-    {
-      ...moving,
-      permissions: [net, `read=${tree}`, `write=${tree}`],
-      parts: {
-        "downloadTree": `const options = { compare: "nothing", delete: true };
+    }),
+    needs([net, `read=${here}`, `write=${here}`], imports, {
+      "download": `await files.download(client, "/file", ${quoted(join(here, "copy"))});`,
+    }, [net]),
+    needs([net, `read=${file}`], imports, {
+      "upload": `await files.upload(client, ${quoted(file)}, "/copy");`,
+    }, [net]),
+    needs([net, `read=${tree}`, `write=${tree}`], imports, {
+      "downloadTree": `const options = { compare: "nothing", delete: true };
 await files.downloadTree(client, "/", ${quoted(tree)}, options);`,
-      },
-    },
-    {
-      ...moving,
-      permissions: [net, `read=${here}`],
-      parts: {
-        "uploadTree": `
+    }, [net]),
+    needs([net, `read=${here}`], imports, {
+      "uploadTree": `
 await files.uploadTree(client, ${quoted(here)}, "/tree/", { delete: true });`,
-      },
-    },
+    }, [net]),
   ]);
 });
 
@@ -179,80 +152,42 @@ Deno.test("clients, servers and pools with TLS need the permissions in the table
   const pool = (address: string, workers: number, more = "") => `
 const app = { module: ${poolApp}, name: "app" };
 await using pool = await ServerPool.start(${address}, app, { workers: ${workers}${more} });`;
-  const ofServer = {
-    imports: SERVERS,
-    client: (address: SSLServer["address"]) => new SSLClient(clientSslconfig, address),
-  };
+  const secure: Case["client"] = (address) => new SSLClient(clientSslconfig, address);
   await runCases([
-    {
-      ...ofServer,
-      permissions: ["net=127.0.0.1:0", ...serverFiles],
-      shown: ["net=127.0.0.1:0", ...serverFiles],
-      parts: { "SSLServer on a host": serve(host) },
-    },
-    {
-      ...ofServer,
-      permissions: [...onPath, ...serverFiles],
-      shown: [...onPath, ...serverFiles],
-      parts: { "SSLServer on a path": serve(quoted(path)) },
-    },
-    {
-      imports: CLIENTS,
-      permissions: [`net=127.0.0.1:${port}`, ...clientFiles],
-      shown: clientFiles,
-      parts: {
-        "SSLClient of a host":
-          `await new SSLClient(${forClient}, ["127.0.0.1", ${port}]).request("GET", "/");`,
-      },
-    },
-    {
-      imports: CLIENTS,
-      permissions: [`net=127.0.0.1:${port}`],
-      parts: {
-        "SSLClient that trusts the system's authorities": `
+    needs(["net=127.0.0.1:0", ...serverFiles], SERVERS, { "SSLServer on a host": serve(host) }, [
+      "net=127.0.0.1:0",
+      ...serverFiles,
+    ], secure),
+    needs([...onPath, ...serverFiles], SERVERS, { "SSLServer on a path": serve(quoted(path)) }, [
+      ...onPath,
+      ...serverFiles,
+    ], secure),
+    needs([`net=127.0.0.1:${port}`, ...clientFiles], CLIENTS, {
+      "SSLClient of a host":
+        `await new SSLClient(${forClient}, ["127.0.0.1", ${port}]).request("GET", "/");`,
+    }, clientFiles),
+    needs([`net=127.0.0.1:${port}`], CLIENTS, {
+      "SSLClient that trusts the system's authorities": `
 try {
   await new SSLClient({}, ["127.0.0.1", ${port}]).request("GET", "/");
 } catch (error) {
   // Nobody whom the system trusts has signed this server's certificate.
   if (!/certificate|UnknownIssuer/i.test(error.message)) throw error;
 }`,
-      },
-    },
-    {
-      imports: CLIENTS,
-      permissions: [`read=${authorities}`],
-      parts: {
-        "a directory of authorities": `buildClientSslctx({ caPath: ${quoted(authorities)} });`,
-      },
-    },
-    {
-      imports: CLIENTS,
-      permissions: clientFiles,
-      parts: { "buildClientSslctx": `buildClientSslctx(${forClient});` },
-    },
-    {
-      imports: SERVERS,
-      permissions: serverFiles,
-      parts: { "buildServerSslctx": `buildServerSslctx(${forServer});` },
-    },
-    {
-      imports: MISC + POOLS,
-      permissions: ["net=127.0.0.1:0", TREE],
-      shown: ["net=127.0.0.1:0"],
-      parts: {
-        "TempServer": `await using server = await TempServer.start(${host}, null, ${APP});`,
-        "ServerPool of one worker": pool(host, 1),
-      },
-    },
-    {
-      imports: MISC,
-      permissions: ["net=127.0.0.1:0", TREE, ...serverFiles],
-      shown: ["net=127.0.0.1:0", TREE, ...serverFiles],
-      parts: {
-        "TempSSLServer": `
+    }),
+    needs([`read=${authorities}`], CLIENTS, {
+      "a directory of authorities": `buildClientSslctx({ caPath: ${quoted(authorities)} });`,
+    }),
+    needs(clientFiles, CLIENTS, { "buildClientSslctx": `buildClientSslctx(${forClient});` }),
+    needs(serverFiles, SERVERS, { "buildServerSslctx": `buildServerSslctx(${forServer});` }),
+    needs(["net=127.0.0.1:0", TREE], MISC + POOLS, {
+      "TempServer": `await using server = await TempServer.start(${host}, null, ${APP});`,
+      "ServerPool of one worker": pool(host, 1),
+    }, ["net=127.0.0.1:0"]),
+    needs(["net=127.0.0.1:0", TREE, ...serverFiles], MISC, {
+      "TempSSLServer": `
 await using server = await TempSSLServer.start(${forServer}, ${host}, null, ${APP});`,
-      },
-    },
+    }, ["net=127.0.0.1:0", TREE, ...serverFiles]),
     ...["net=127.0.0.1", `net=127.0.0.1:${poolPort}`].map((net) => ({
       imports: POOLS,
       permissions: [net, TREE, ...serverFiles],
@@ -284,22 +219,15 @@ Deno.test("files and keys need the permissions in the table", async () => {
   await createDevicePki(keys, "viewer");
   const imports = FILES + MISC + CHECK;
   await runCases([
-    {
-      imports,
-      permissions: [`read=${served}`],
-      parts: {
-        "FilesApp": `
+    needs([`read=${served}`], imports, {
+      "FilesApp": `
 await check(new files.FilesApp(${quoted(served)}).handle(mkreq("GET", "/hello.txt")));`,
-        "FilesApp with list": `const app = new files.FilesApp(${quoted(served)}, { list: true });
+      "FilesApp with list": `const app = new files.FilesApp(${quoted(served)}, { list: true });
 const [, , , body] = await app.handle(mkreq("GET", "/"));
 await body.writeTo(new WritableStream());`,
-      },
-    },
-    {
-      imports,
-      permissions: [`read=${writable}`, `write=${writable}`],
-      parts: {
-        "FilesApp with write": `
+    }),
+    needs([`read=${writable}`, `write=${writable}`], imports, {
+      "FilesApp with write": `
 const warnings = [];
 const logger = { warn: (...values) => warnings.push(values.join(" ")) };
 const app = new files.FilesApp(${quoted(writable)}, { write: true, logger });
@@ -316,32 +244,21 @@ for (const request of requests) {
   const [status] = await app.handle(request);
   if (status >= 400) throw new Error(status + warnings.join());
 }`,
-      },
-    },
-    {
-      imports: MISC,
-      permissions: [`write=${dirname(dir.path)}`],
-      parts: { "TempPKI": "await using pki = await TempPKI.create();" },
-    },
-    {
-      imports: DEVICES,
-      permissions: [`read=${keys}`, `write=${keys}`, "sys=uid"],
-      parts: {
-        "createDevicePki that makes keys": `await createDevicePki(${
-          quoted(keys)
-        }, "camera-" + crypto.randomUUID());`,
-      },
-    },
-    {
-      imports: DEVICES,
-      permissions: [`read=${keys}`, "sys=uid"],
-      parts: {
-        "createDevicePki that finds keys": `await createDevicePki(${quoted(keys)}, "viewer");`,
-        "createDevicePki that renews nothing": `await createDevicePki(${
-          quoted(keys)
-        }, "viewer", { renew: false });`,
-      },
-    },
+    }),
+    needs([`write=${dirname(dir.path)}`], MISC, {
+      "TempPKI": "await using pki = await TempPKI.create();",
+    }),
+    needs([`read=${keys}`, `write=${keys}`, "sys=uid"], DEVICES, {
+      "createDevicePki that makes keys": `await createDevicePki(${
+        quoted(keys)
+      }, "camera-" + crypto.randomUUID());`,
+    }),
+    needs([`read=${keys}`, "sys=uid"], DEVICES, {
+      "createDevicePki that finds keys": `await createDevicePki(${quoted(keys)}, "viewer");`,
+      "createDevicePki that renews nothing": `await createDevicePki(${
+        quoted(keys)
+      }, "viewer", { renew: false });`,
+    }),
   ]);
 });
 
@@ -359,43 +276,25 @@ Deno.test("a device needs the permissions in the table", async () => {
   const onHome = [`read=${home}`, `write=${home}`, "sys=uid"];
   const open = `await using device = await Device.open(${quoted(home)});`;
   await runCases([
-    {
-      imports: DEVICES,
-      permissions: [`read=${fresh}`, `write=${fresh}`, "sys=uid"],
-      parts: {
-        "Device.open that makes a device": `
+    needs([`read=${fresh}`, `write=${fresh}`, "sys=uid"], DEVICES, {
+      "Device.open that makes a device": `
 await Deno.remove(${quoted(fresh)}, { recursive: true }).catch(() => {});
 await using device = await Device.open(${quoted(fresh)}, { name: "fresh" });`,
-      },
-    },
-    {
-      imports: DEVICES,
-      permissions: onHome,
-      parts: {
-        "Device.open, peers, rename and forget": `${open}
+    }),
+    needs(onHome, DEVICES, {
+      "Device.open, peers, rename and forget": `${open}
 await device.rename("camera", "camera");
 await device.forget("nobody");
 if ((await device.peers()).length !== 1) throw new Error("no peer");`,
-      },
-    },
-    {
-      imports: DEVICES,
-      permissions: [...onHome, "net=127.0.0.1:0"],
-      shown: onHome,
-      parts: {
-        "device.listen": `${open}
+    }),
+    needs([...onHome, "net=127.0.0.1:0"], DEVICES, {
+      "device.listen": `${open}
 await using server = device.listen(["127.0.0.1", 0], ${APP});
 await server.ready;`,
-      },
-    },
-    {
-      imports: DEVICES,
-      permissions: [...onHome, `net=127.0.0.1:${port}`],
-      shown: onHome,
-      parts: {
-        "device.client": `${open}
+    }, onHome),
+    needs([...onHome, `net=127.0.0.1:${port}`], DEVICES, {
+      "device.client": `${open}
 await (await device.client("camera")).request("GET", "/");`,
-      },
-    },
+    }, onHome),
   ]);
 });

@@ -45,7 +45,7 @@ export interface Case {
   /** What is done, by its name: code that fails if one of the permissions is missing. */
   readonly parts: Readonly<Record<string, string>>;
   /** Makes a client of a server of the program, if it isn't a plain one. */
-  readonly client?: (address: Address) => Client;
+  readonly client?: ((address: Address) => Client) | undefined;
 }
 
 /** Makes flags of permissions: those of one kind become one list. */
