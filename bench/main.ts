@@ -6,10 +6,11 @@
  */
 
 import { parseArgs } from "node:util";
+import { TempPKI } from "../misc.ts";
 import { measureGroup } from "./measure.ts";
 import { Cores, type Row, type RowSetting } from "./pair.ts";
 import type { CertificateFiles } from "./peer.ts";
-import { killAll } from "./process.ts";
+import { ending } from "./process.ts";
 import { describeCircumstances, formatGroup, pagePath, replaceRow } from "./report.ts";
 import { bulkRow } from "./rows/bulk.ts";
 import {
@@ -46,23 +47,11 @@ ${rows.map(({ number, title }) => `Row ${String(number).padStart(2)}  ${title}`)
 
 /** Seconds that one measurement may take before its contender counts as failed. */
 const measurementTimeout = 120;
-/** The shell's exit status for a program that was interrupted. */
-const interruptedStatus = 130;
-
-interface Options {
-  readonly quick: boolean;
-  readonly save: boolean;
-  readonly help: boolean;
-  /** Numbers of the rows to measure. */
-  readonly rows: readonly number[];
-  /** Measurements of each contender. */
-  readonly rounds: number;
-}
 
 /** Reads the command line; throws `TypeError` or `RangeError` with what is wrong with it. */
-function parseOptions(args: readonly string[]): Options {
+function parseOptions() {
   const { values } = parseArgs({
-    args: [...args],
+    args: Deno.args,
     options: {
       quick: { type: "boolean", default: false },
       save: { type: "boolean", default: false },
@@ -71,7 +60,7 @@ function parseOptions(args: readonly string[]): Options {
       rounds: { type: "string" },
     },
   });
-  const { quick, rows, rounds = quick ? "3" : "7" } = values;
+  const { quick, save, help, rows, rounds = quick ? "3" : "7" } = values;
   if (!/^[1-9]\d{0,3}$/.test(rounds)) {
     throw new RangeError(`--rounds takes a number of 1 or more, not "${rounds}"`);
   }
@@ -79,41 +68,10 @@ function parseOptions(args: readonly string[]): Options {
   if (!chosen.every((row) => rowNumbers.includes(row))) {
     throw new RangeError(`--rows takes ${rowNumbers.join(", ")}, not "${rows}"`);
   }
-  return { ...values, rows: chosen, rounds: Number(rounds) };
+  return { quick, save, help, rows: chosen, rounds: Number(rounds) };
 }
 
-async function main(): Promise<void> {
-  let options: Options;
-  try {
-    options = parseOptions(Deno.args);
-  } catch (error) {
-    write(Deno.stderr, `${error instanceof Error ? error.message : error}\n\n${usage}`);
-    Deno.exit(2);
-  }
-  if (options.help) return write(Deno.stdout, usage);
-
-  await using stack = new AsyncDisposableStack();
-  const directory = await Deno.makeTempDir({ prefix: "degu-bench-" });
-  stack.defer(() => Deno.remove(directory, { recursive: true }));
-  stack.defer(killAll);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, async () => {
-      killAll();
-      await stack.disposeAsync();
-      Deno.exit(interruptedStatus);
-    });
-  }
-  const failed = await run(options, {
-    cores: await Cores.find(),
-    directory,
-    timeout: measurementTimeout,
-    quick: options.quick,
-    tls: await makeCertificates(stack),
-  });
-  await stack.disposeAsync();
-  // Explicit, because the signal listeners keep the process alive.
-  Deno.exit(failed ? 1 : 0);
-}
+type Options = ReturnType<typeof parseOptions>;
 
 /** Returns whether a contender of this project failed. A peer that can't be had is not our failure. */
 async function run({ rows: chosen, rounds, save }: Options, setting: RowSetting): Promise<boolean> {
@@ -121,50 +79,61 @@ async function run({ rows: chosen, rounds, save }: Options, setting: RowSetting)
   for (const row of rows.filter(({ number }) => chosen.includes(number))) {
     const facts = describeCircumstances(rounds, setting.quick, setting.cores.problem);
     let section = `## Row ${row.number}: ${row.title}\n\n${facts}\n`;
-    write(Deno.stdout, `${section}\n`);
+    console.log(section);
     for await (const group of row.groups(setting)) {
       const results = await measureGroup(group, rounds, reportProgress);
-      reportProgress("");
       const text = formatGroup(group, results);
-      write(Deno.stdout, `${text}\n`);
+      console.log(text);
       section += `\n${text}`;
       failed ||= results.some(({ name, error }) => name.startsWith("degu") && error !== null);
     }
     if (!save) continue;
-    const page = await Deno.readTextFile(pagePath).catch(() => "");
+    const page = await Deno.readTextFile(pagePath);
     await Deno.writeTextFile(pagePath, replaceRow(page, row.number, section));
   }
   return failed;
 }
 
-/** Certificates for the time of the run, or why there are none. */
-async function makeCertificates(stack: AsyncDisposableStack): Promise<RowSetting["tls"]> {
-  try {
-    const { TempPKI } = await import("../misc.ts");
-    const { serverSslconfig, clientSslconfig } = stack.use(await TempPKI.create());
-    return { server: pickFiles(serverSslconfig), client: pickFiles(clientSslconfig) };
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    return { problem: `no certificates could be made: ${message}` };
-  }
-}
-
-function pickFiles({ certFile, keyFile, caFile }: Partial<CertificateFiles>): CertificateFiles {
-  if (certFile === undefined || keyFile === undefined || caFile === undefined) {
-    throw new Error("a configuration with certificates on both ends names three files");
-  }
-  return { certFile, keyFile, caFile };
-}
-
 /** Shows where the run is, in one line that the next one replaces, where somebody can see it. */
 function reportProgress(text: string): void {
-  if (Deno.stderr.isTerminal()) write(Deno.stderr, `\r\x1b[K${text}`);
+  if (!Deno.stderr.isTerminal()) return;
+  Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }
 
-function write(stream: typeof Deno.stdout | typeof Deno.stderr, text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  let written = 0;
-  while (written < bytes.length) written += stream.writeSync(bytes.subarray(written));
+let options: Options;
+try {
+  options = parseOptions();
+} catch (error) {
+  console.error(`${error instanceof Error ? error.message : error}\n\n${usage}`);
+  Deno.exit(2);
 }
-
-if (import.meta.main) await main();
+if (options.help) {
+  console.log(usage);
+  Deno.exit(0);
+}
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // Every contender then fails, and what was made is removed.
+  Deno.addSignalListener(signal, () => ending.abort(new Error(`ended by ${signal}`)));
+}
+const directory = await Deno.makeTempDir({ prefix: "degu-bench-" });
+let failed = true;
+try {
+  await using pki = await TempPKI.create();
+  failed = await run(options, {
+    cores: await Cores.find(),
+    directory,
+    timeout: measurementTimeout,
+    quick: options.quick,
+    // Made for both ends, they name three files each.
+    tls: {
+      server: pki.serverSslconfig as CertificateFiles,
+      client: pki.clientSslconfig as CertificateFiles & { checkHostname: false },
+    },
+  });
+} finally {
+  failed ||= ending.signal.aborted;
+  ending.abort();
+  await Deno.remove(directory, { recursive: true });
+}
+// Explicit, because the signal listeners keep the process alive.
+Deno.exit(failed ? 1 : 0);

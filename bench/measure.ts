@@ -54,7 +54,6 @@ export async function measureGroup(
   report: (text: string) => void,
 ): Promise<Result[]> {
   const trials = new Map<Result, Trial>();
-  const results = contenders.map(({ name }): Result => ({ name, samples: [], error: null }));
   const attempt = async (result: Result, action: () => Promise<unknown>) => {
     try {
       await action();
@@ -64,11 +63,14 @@ export async function measureGroup(
       trials.delete(result);
     }
   };
+  const results: Result[] = [];
   try {
-    for (const [index, result] of results.entries()) {
-      report(`${id}: starting ${result.name}`);
+    for (const { name, start } of contenders) {
+      report(`${id}: starting ${name}`);
+      const result = { name, samples: [], error: null };
+      results.push(result);
       await attempt(result, async () => {
-        const trial = await contenders[index]!.start();
+        const trial = await start();
         trials.set(result, trial);
         await trial.warmUp?.();
       });
@@ -82,15 +84,14 @@ export async function measureGroup(
     }
   } finally {
     await Promise.all([...trials.values()].map((trial) => trial.stop?.()));
+    report("");
   }
   return results;
 }
 
 /** The smallest of some sorted samples that at least `share` of them don't exceed; there is at least one. */
 export function quantileOf(sorted: ArrayLike<number>, share: number): number {
-  const found = sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)];
-  if (found === undefined) throw new RangeError("no samples");
-  return found;
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)]!;
 }
 
 /** The middle of some samples. */

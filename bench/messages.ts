@@ -43,11 +43,8 @@ export const responseHeaders: Readonly<Record<string, string>> = {
   "x-request-id": "4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
 };
 
-/** The header by which each end checks that the other end's headers arrived. */
+/** The header by which each end checks that the other end's headers arrived: the same in both directions. */
 export const checkedHeader = "x-request-id";
-
-/** The value that {@link checkedHeader} has in both directions. */
-export const checkedValue = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736";
 
 /** The body that a server under a load generator answers with. */
 export const answerBody: Uint8Array<ArrayBuffer> = makePayload();
@@ -58,14 +55,15 @@ export function makePayload(): Uint8Array<ArrayBuffer> {
 }
 
 /** Throws unless a response has the status 200. */
-export function checkStatus(status: number): void {
+export function checkStatus(status: number | undefined): void {
   if (status !== 200) throw new Error(`expected a response with status 200, not ${status}`);
 }
 
 /** Throws unless `value` is what {@link checkedHeader} must be. */
 export function checkHeader(value: unknown): void {
-  if (value !== checkedValue) {
-    throw new Error(`expected header ${checkedHeader} to be ${checkedValue}, not ${value}`);
+  const expected = requestHeaders[checkedHeader];
+  if (value !== expected) {
+    throw new Error(`expected header ${checkedHeader} to be ${expected}, not ${value}`);
   }
 }
 
@@ -81,28 +79,36 @@ export function checkSame(expected: Uint8Array, actual: Uint8Array): void {
   }
 }
 
-const encoder = new TextEncoder();
-const host = "127.0.0.1:12345";
-
-/** The bytes of a request as Degu writes it, up to and with the empty line. */
-export function requestPreamble(message: MessageKind): Uint8Array<ArrayBuffer> {
-  return message === "post"
-    ? formatPreamble("POST / HTTP/1.1", { "content-length": String(payloadLength), host })
-    : formatPreamble("GET / HTTP/1.1", { ...requestHeaders, host });
+/** The bytes of a message as Degu writes it; its body is a view of them. */
+export interface RawMessage {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** The bytes of a response as Degu writes it, up to and with the empty line. */
-export function responsePreamble(message: MessageKind): Uint8Array<ArrayBuffer> {
+/** A request whose body is to be filled in. */
+export function makeRawRequest(message: MessageKind): RawMessage {
+  const host = "127.0.0.1:12345";
   return message === "post"
-    ? formatPreamble("HTTP/1.1 200 OK", { "content-length": String(payloadLength) })
-    : formatPreamble("HTTP/1.1 200 OK", responseHeaders);
+    ? makeRaw("POST / HTTP/1.1", { "content-length": `${payloadLength}`, host }, payloadLength)
+    : makeRaw("GET / HTTP/1.1", { ...requestHeaders, host });
 }
 
-/** A first line and headers sorted by name, as bytes, with the empty line. */
-export function formatPreamble(
+/** A response whose body is to be filled in. */
+export function makeRawResponse(message: MessageKind): RawMessage {
+  return message === "post"
+    ? makeRaw("HTTP/1.1 200 OK", { "content-length": `${payloadLength}` }, payloadLength)
+    : makeRaw("HTTP/1.1 200 OK", responseHeaders);
+}
+
+/** A first line, headers sorted by name, the empty line, and room for a body. */
+export function makeRaw(
   first: string,
   headers: Readonly<Record<string, string>>,
-): Uint8Array<ArrayBuffer> {
+  bodyLength = 0,
+): RawMessage {
   const lines = Object.keys(headers).sort().map((name) => `${name}: ${headers[name]}`);
-  return encoder.encode([first, ...lines, "", ""].join("\r\n"));
+  const preamble = new TextEncoder().encode([first, ...lines, "", ""].join("\r\n"));
+  const bytes = new Uint8Array(preamble.length + bodyLength);
+  bytes.set(preamble);
+  return { bytes, body: bytes.subarray(preamble.length) };
 }

@@ -6,14 +6,14 @@
  */
 
 import type { Contender, Group, Trial } from "./measure.ts";
-import type { ClientWork, Endpoint, ServerWork, TlsFiles } from "./peer.ts";
+import type { ClientWork, Endpoint, PeerArgument, ServerWork, TlsFiles } from "./peer.ts";
 import { Program } from "./process.ts";
 
 /** The programs of `peers/`. “raw” over TLS is `node_tls`. */
 export type PeerName = "raw" | "degu" | "fetch" | "node_http" | "node_tls";
 
-/** Where a program runs: both ends on `one` core, each on its own, or anywhere on `two` cores. */
-export type Placement = "one" | "server" | "client" | "two";
+/** Where a program runs: on one core, on another one, or anywhere on these two. */
+export type Placement = "one" | "other" | "two";
 
 /** What every row needs to know to start programs. */
 export interface RowSetting {
@@ -24,8 +24,8 @@ export interface RowSetting {
   readonly timeout: number;
   /** Whether to use small sizes, for a run of a few seconds. */
   readonly quick: boolean;
-  /** Certificates of both ends, or why there are none. */
-  readonly tls: TlsFiles | { readonly problem: string };
+  /** Certificates of both ends. */
+  readonly tls: TlsFiles;
 }
 
 /** One subject of the benchmark. */
@@ -44,11 +44,8 @@ export class Cores {
   readonly #lists: Readonly<Record<Placement, string>>;
 
   /** Takes the cores to use, and why programs are not pinned as they should be, or `null`. */
-  constructor(cores: readonly number[], readonly problem: string | null) {
-    const [first, second = first] = cores.map(String);
-    const [one = "", other = ""] = [second, first];
-    const two = one === other ? one : `${other},${one}`;
-    this.#lists = { one, server: one, client: other, two };
+  private constructor([other = "", one = other]: string[], readonly problem: string | null) {
+    this.#lists = { one, other, two: one === other ? one : `${other},${one}` };
   }
 
   /** Asks `taskset` for the cores that this process may use. */
@@ -59,7 +56,7 @@ export class Cores {
       const list = /list: ([-,0-9]+)\s*$/.exec(new TextDecoder().decode(stdout))?.[1] ?? "";
       const cores = list.split(",").flatMap((range) => {
         const [first = 0, last = first] = range.split("-").map(Number);
-        return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+        return Array.from({ length: last - first + 1 }, (_, index) => String(first + index));
       });
       const problem = cores.length < 2 ? "one core only: both ends share it in every row" : null;
       return new Cores(cores, problem);
@@ -75,13 +72,13 @@ export class Cores {
     return list === "" ? [] : ["taskset", "-c", list];
   }
 
-  /** How a table names a placement. */
-  describe(placement: "one" | "apart" | "two"): string {
-    const { one, two, server, client } = this.#lists;
+  /** How a table names a placement; `other`: the server on one core, the load on the other. */
+  describe(placement: Placement): string {
+    const { one, other, two } = this.#lists;
     if (this.problem !== null) return `NOT as it should be: ${this.problem}`;
     if (placement === "one") return `all programs on one core (${one})`;
     if (placement === "two") return `all programs on two cores (${two})`;
-    return `server on core ${server}, load on core ${client}`;
+    return `server on core ${one}, load on core ${other}`;
   }
 }
 
@@ -107,56 +104,28 @@ const startTimeout = 60;
 
 let sockets = 0;
 
-/** The ends of a started pair. */
-export class RunningPair {
-  readonly #programs: Program[] = [];
-  readonly #timeout: number;
-
-  private constructor(timeout: number) {
-    this.#timeout = timeout;
-  }
-
-  /** Starts the server, the relay if there is one, and the client. */
-  static async start(pair: Pair, setting: RowSetting): Promise<RunningPair> {
-    const { server, client, relay, work, placement } = pair;
-    const running = new RunningPair(setting.timeout);
-    const start = async (peer: PeerName, work: ServerWork) => {
-      const endpoint = makeEndpoint(pair, setting);
-      const program = await startPeer(peer, "serve", placement, setting, { endpoint, work });
-      running.#programs.push(program);
-      return program.ready as Endpoint;
-    };
-    try {
-      let endpoint = await start(server, work);
-      if (relay !== undefined) endpoint = await start(relay, { kind: "relay", upstream: endpoint });
-      const argument = { endpoint, work };
-      running.#programs.push(await startPeer(client, "drive", placement, setting, argument));
-      return running;
-    } catch (error) {
-      await running.stop();
-      throw error;
-    }
-  }
-
-  /** Lets the client do `amount` of its work and gives the seconds it took. */
-  run(amount: number): Promise<number> {
-    return this.#programs.at(-1)!.ask({ command: "run", amount }, this.#timeout);
-  }
-
-  /** Lets the client open connections that it keeps. */
-  async hold(amount: number): Promise<void> {
-    await this.#programs.at(-1)!.ask({ command: "hold", amount }, this.#timeout);
-  }
-
-  /** Bytes of resident memory of all programs after a collection, the server's first, the client's last. */
-  takeRest(): Promise<number[]> {
-    return Promise.all(this.#programs.map((each) => each.ask({ command: "rest" }, this.#timeout)));
-  }
-
-  /** Ends all programs. */
-  async stop(): Promise<void> {
-    await Promise.all(this.#programs.map((program) => program.stop()));
-  }
+/** Starts the server of a pair, the relay if there is one, and the client, in this order. */
+export async function startPair(
+  { server, client, relay, work, placement, transport, tls }: Pair,
+  setting: RowSetting,
+): Promise<Program[]> {
+  await using started = new AsyncDisposableStack();
+  const programs: Program[] = [];
+  const start = async (peer: PeerName, role: "serve" | "drive", argument: PeerArgument) => {
+    const program = started.use(await startPeer(peer, role, placement, setting, argument));
+    programs.push(program);
+    return program.ready as Endpoint;
+  };
+  const serve = (peer: PeerName, work: ServerWork) => {
+    const path = `${setting.directory}/${++sockets}.sock`;
+    const base = transport === "tcp" ? anyPort : { transport, path };
+    return start(peer, "serve", { endpoint: tls === undefined ? base : { ...base, tls }, work });
+  };
+  let endpoint = await serve(server, work);
+  if (relay !== undefined) endpoint = await serve(relay, { kind: "relay", upstream: endpoint });
+  await start(client, "drive", { endpoint, work });
+  started.move();
+  return programs;
 }
 
 /** A contender whose measurements are units of work per second, times `scale`. */
@@ -164,34 +133,37 @@ export function makePairContender(pair: Pair, setting: RowSetting, scale = 1): C
   return {
     name: pair.name,
     async start(): Promise<Trial> {
-      const running = await RunningPair.start(pair, setting);
+      const programs = await startPair(pair, setting);
+      const run = (amount: number) =>
+        programs.at(-1)!.ask({ command: "run", amount }, setting.timeout);
       return {
-        warmUp: () => running.run(pair.warmUp),
-        measure: async () => pair.amount / await running.run(pair.amount) * scale,
-        stop: () => running.stop(),
+        warmUp: () => run(pair.warmUp),
+        measure: async () => pair.amount / await run(pair.amount) * scale,
+        stop: () => stopAll(programs),
       };
     },
   };
 }
 
-/** An endpoint to listen on. */
-export function makeEndpoint(
-  { transport, tls }: Pick<Pair, "transport" | "tls">,
-  { directory }: RowSetting,
-): Endpoint {
-  const base: Endpoint = transport === "tcp"
-    ? { transport, hostname: "127.0.0.1", port: 0 }
-    : { transport, path: `${directory}/${++sockets}.sock` };
-  return tls === undefined ? base : { ...base, tls };
+/** Ends programs. */
+export async function stopAll(programs: readonly Program[]): Promise<void> {
+  await Promise.all(programs.map((program) => program[Symbol.asyncDispose]()));
 }
 
-/** Starts a file of `peers/` in one of its two roles. */
-export function startPeer(
+const anyPort = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
+
+/** Starts a server that answers small requests over TCP, on the first core. */
+export function startServer(peer: PeerName, setting: RowSetting): Promise<Program> {
+  const argument = { endpoint: anyPort, work: { kind: "answer" } } as const;
+  return startPeer(peer, "serve", "one", setting, argument);
+}
+
+function startPeer(
   peer: PeerName,
   role: "serve" | "drive",
   placement: Placement,
   setting: RowSetting,
-  argument: { readonly endpoint: Endpoint; readonly work: ServerWork },
+  argument: PeerArgument,
 ): Promise<Program> {
   const path = `${import.meta.dirname}/peers/${peer}.ts`;
   return startProgram([path, role, JSON.stringify(argument)], placement, setting);
@@ -212,10 +184,9 @@ export function startProgram(
 
 /** The command that runs a program of this directory with what peers need: loopback, files, environment. */
 export function denoCommand({ directory }: RowSetting): string[] {
-  const permissions = ["--allow-net", "--allow-read", `--allow-write=${directory}`, "--allow-env"];
   return [
     ...[Deno.execPath(), "run", "--quiet", "--no-prompt", "--no-check", "--allow-sys"],
-    ...permissions,
+    ...["--allow-net", "--allow-read", `--allow-write=${directory}`, "--allow-env"],
     // The row on idle connections measures what is left after a collection.
     "--v8-flags=--expose-gc",
   ];

@@ -5,10 +5,11 @@
  * @module
  */
 
-const blockLength = 1 << 20;
+import { Buffer } from "node:buffer";
 
+const blockLength = 1 << 20;
 /** One period of the bytes of every large body. Not to be modified. */
-export const block: Uint8Array<ArrayBuffer> = makeBlock();
+const block = makeBlock();
 
 function makeBlock(): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(blockLength);
@@ -23,22 +24,16 @@ function makeBlock(): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Bytes of the buffer that a BYOB reader passes around. */
-const readerLength = 64 * 1024;
-
 /** Delivers the bytes of a large body, either into buffers it is given or as pieces. */
 export class PatternSource {
-  readonly total: number;
   #position = 0;
 
-  constructor(total: number) {
-    this.total = total;
-  }
+  constructor(readonly total: number) {}
 
   /** Fills `into`, or less of it at the end; `null` after the end. */
-  fill(into: Uint8Array): number | null {
+  read(into: Uint8Array): Promise<number | null> {
     const wanted = Math.min(into.length, this.total - this.#position);
-    if (wanted === 0) return null;
+    if (wanted === 0) return Promise.resolve(null);
     let filled = 0;
     while (filled < wanted) {
       const offset = (this.#position + filled) % blockLength;
@@ -47,15 +42,10 @@ export class PatternSource {
       filled += part.length;
     }
     this.#position += wanted;
-    return wanted;
+    return Promise.resolve(wanted);
   }
 
-  /** As {@linkcode PatternSource.fill}, in the shape of a `ByteSource`. */
-  read(into: Uint8Array): Promise<number | null> {
-    return Promise.resolve(this.fill(into));
-  }
-
-  /** Pieces of `length` bytes, the last one perhaps shorter, all of them views of {@linkcode block}. */
+  /** Pieces of `length` bytes, the last one perhaps shorter, all of them views of the block. */
   *pieces(length: number): Generator<Uint8Array<ArrayBuffer>, void, undefined> {
     while (this.#position < this.total) {
       const offset = this.#position % blockLength;
@@ -68,20 +58,13 @@ export class PatternSource {
 
 /** Checks the bytes of a large body as they arrive, in pieces of any size. */
 export class PatternChecker {
-  readonly #total: number;
-  readonly #period: Uint8Array;
-  readonly #tail: Uint8Array;
   #position = 0;
 
   constructor(
-    total: number,
-    period: Uint8Array = block,
-    tail: Uint8Array = new Uint8Array(),
-  ) {
-    this.#total = total;
-    this.#period = period;
-    this.#tail = tail;
-  }
+    private readonly total: number,
+    private readonly period: Uint8Array = block,
+    private readonly tail: Uint8Array = new Uint8Array(),
+  ) {}
 
   /** Counts a piece and compares its first, middle and last byte. */
   check(piece: Uint8Array): void {
@@ -100,62 +83,41 @@ export class PatternChecker {
 
   /** Throws unless exactly all bytes have come. */
   finish(): void {
-    if (this.#position !== this.#total) {
-      throw new Error(`expected a body of ${this.#total} bytes, not ${this.#position}`);
+    if (this.#position !== this.total) {
+      throw new Error(`expected a body of ${this.total} bytes, not ${this.#position}`);
     }
   }
 
   #compare(piece: Uint8Array, index: number): void {
     const position = this.#position + index;
-    const tailStart = this.#total - this.#tail.length;
+    const tailStart = this.total - this.tail.length;
     const expected = position < tailStart
-      ? this.#period[position % this.#period.length]
-      : this.#tail[position - tailStart];
+      ? this.period[position % this.period.length]
+      : this.tail[position - tailStart];
     if (piece[index] !== expected) {
       throw new Error(`the body differs from what was sent at byte ${position}`);
     }
   }
 }
 
-/** A checker for the chunked encoding of the same body, as it is on the wire. */
-export function makeEncodedChecker(
-  total: number,
-  pieceLength: number,
-): PatternChecker {
-  if (total % blockLength !== 0) throw new RangeError("a chunked body is a multiple of 1 MiB here");
-  const head = new TextEncoder().encode(`${pieceLength.toString(16)}\r\n`);
-  const lineEnd = new TextEncoder().encode("\r\n");
+/** A checker for the chunked encoding of the same body, a multiple of 1 MiB, as it is on the wire. */
+export function makeEncodedChecker(total: number, pieceLength: number): PatternChecker {
+  const head = Buffer.from(`${pieceLength.toString(16)}\r\n`);
   const chunks: Uint8Array[] = [];
   for (let offset = 0; offset < blockLength; offset += pieceLength) {
-    chunks.push(head, block.subarray(offset, offset + pieceLength), lineEnd);
+    chunks.push(head, block.subarray(offset, offset + pieceLength), Buffer.from("\r\n"));
   }
-  const period = concatenate(chunks);
-  const tail = new TextEncoder().encode("0\r\n\r\n");
-  const length = total / blockLength * period.length + tail.length;
-  return new PatternChecker(length, period, tail);
+  const period = Buffer.concat(chunks);
+  const tail = Buffer.from("0\r\n\r\n");
+  return new PatternChecker(total / blockLength * period.length + tail.length, period, tail);
 }
 
-/** Gives a byte stream to a checker, through a BYOB reader with one buffer. */
-export async function checkByReader(
-  stream: ReadableStream<Uint8Array>,
-  checker: PatternChecker,
-): Promise<void> {
-  const reader = stream.getReader({ mode: "byob" });
-  let buffer = new Uint8Array(readerLength);
-  while (true) {
-    const { value, done } = await reader.read(buffer);
-    if (done || value === undefined) return;
-    checker.check(value);
-    buffer = new Uint8Array(value.buffer);
-  }
+/** A raw transfer starts with the number of its bytes. */
+export function formatAmount(bytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(BigUint64Array.of(BigInt(bytes)).buffer);
 }
 
-function concatenate(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole;
+/** The number at the start of a raw transfer. */
+export function parseAmount(prefix: Uint8Array): number {
+  return Number(new BigUint64Array(prefix.slice(0, 8).buffer)[0]);
 }

@@ -74,16 +74,14 @@ export interface Peer {
   serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint>;
   /** Opens one connection for small messages. */
   exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
-  /**
-   * What each message over a connection of its own goes through; without this, an {@link exchange} for each.
-   */
-  single?(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
+  /** Whether {@link exchange} itself takes a connection for each message where the work says so. */
+  readonly opensForEach?: boolean;
   /** Sends or receives one body of so many bytes on a connection of its own, and checks that it arrived. */
   transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void>;
 }
 
 /** The second argument of a peer's program, as JSON. */
-export interface PeerArgument<Work extends ServerWork | ClientWork> {
+export interface PeerArgument<Work = ServerWork> {
   readonly endpoint: Endpoint;
   readonly work: Work;
 }
@@ -112,21 +110,19 @@ const collections = 5;
 export async function runPeer(peer: Peer): Promise<void> {
   const [role, json = "{}"] = Deno.args;
   if (role === "serve") {
-    const { endpoint, work }: PeerArgument<ServerWork> = JSON.parse(json);
+    const { endpoint, work }: PeerArgument = JSON.parse(json);
     await answerCommands(await peer.serve(endpoint, work), {});
   }
   const { endpoint, work }: PeerArgument<ClientWork> = JSON.parse(json);
   if (work.kind === "transfer") {
-    await answerCommands(true, {
-      run: (bytes) => time(() => peer.transfer(endpoint, work, bytes)),
-    });
-    return;
+    const run = (bytes: number) => time(() => peer.transfer(endpoint, work, bytes));
+    return await answerCommands(true, { run });
   }
   const open = () => peer.exchange(endpoint, work);
-  const single = () => peer.single?.(endpoint, work) ?? Promise.resolve(singly(open));
+  const each = work.single && !peer.opensForEach ? () => Promise.resolve(singly(open)) : open;
   const kept: Exchange[] = [];
   await answerCommands(true, {
-    run: (amount) => measureExchange(work.single === true ? single : open, work, amount),
+    run: (amount) => measureExchange(each, work, amount),
     async hold(amount) {
       for (let count = 0; count < amount; count++) {
         const opened = await open();
@@ -140,13 +136,12 @@ export async function runPeer(peer: Peer): Promise<void> {
 /** Says that the program is ready, then answers commands until standard input ends, and exits. */
 export async function answerCommands(ready: unknown, answers: Answers): Promise<never> {
   const all: Answers = { rest, ...answers };
+  const say = (message: unknown) => console.log(JSON.stringify(message));
   say({ ready });
   for await (const line of linesOf(Deno.stdin.readable)) {
     const { command, amount = 0 }: Command = JSON.parse(line);
     try {
-      const answer = all[command];
-      if (answer === undefined) throw new Error(`this program does not ${command}`);
-      say({ value: await answer(amount) ?? null });
+      say({ value: await all[command]!(amount) ?? null });
     } catch (error) {
       say({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
     }
@@ -157,8 +152,7 @@ export async function answerCommands(ready: unknown, answers: Answers): Promise<
 /** Collects the garbage; resolves to the resident memory in bytes. */
 async function rest(): Promise<number> {
   // Only with --v8-flags=--expose-gc, which every program of the benchmark is started with.
-  const { gc } = globalThis as { gc?: () => void };
-  if (gc === undefined) throw new Error("started without --expose-gc");
+  const { gc } = globalThis as unknown as { gc(): void };
   for (let count = 0; count < collections; count++) {
     gc();
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -217,12 +211,6 @@ async function repeat(exchange: Exchange, work: ExchangeWork, count: number): Pr
   }
 }
 
-function say(message: unknown): void {
-  const bytes = new TextEncoder().encode(JSON.stringify(message) + "\n");
-  let written = 0;
-  while (written < bytes.length) written += Deno.stdout.writeSync(bytes.subarray(written));
-}
-
 /** The lines of a byte stream, without their ends. */
 export async function* linesOf(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
@@ -233,5 +221,4 @@ export async function* linesOf(
     rest = lines.pop() ?? "";
     yield* lines;
   }
-  if (rest !== "") yield rest;
 }

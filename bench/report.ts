@@ -4,6 +4,7 @@
  * @module
  */
 
+import { cpus } from "node:os";
 import { type Group, medianOf, type Result } from "./measure.ts";
 
 const pageHead = `# Results of the benchmark
@@ -25,19 +26,11 @@ export function describeCircumstances(
   const load = Deno.loadavg().map((value) => value.toFixed(2)).join(", ");
   const system = `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`;
   return `${new Date().toISOString().slice(0, 10)}, Deno ${Deno.version.deno}, ${system}, ` +
-    `${navigator.hardwareConcurrency} cores of ${readProcessor()}, ${memory} GiB; ${rounds} rounds` +
+    `${navigator.hardwareConcurrency} cores of ${
+      cpus()[0]?.model
+    }, ${memory} GiB; ${rounds} rounds` +
     `${quick ? " of a quick run" : ""}; load average at the start ${load}.` +
     (pinningProblem === null ? "" : ` Attention: ${pinningProblem}.`);
-}
-
-function readProcessor(): string {
-  try {
-    const text = Deno.readTextFileSync("/proc/cpuinfo");
-    return /^model name\s*:\s*(.+)$/m.exec(text)?.[1] ?? "unknown";
-  } catch {
-    // There is no such file outside Linux, and a sandbox may hide it.
-    return "unknown";
-  }
 }
 
 /** Puts the section of a row into the page, in place of the one that it has, in the order of the numbers. */

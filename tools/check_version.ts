@@ -20,11 +20,11 @@ export function findProblems(tag: string, version: string, changelog: string): s
   if (tag !== `v${version}`) {
     problems.push(`the tag is ${JSON.stringify(tag)}, and deno.json has the version ${version}`);
   }
-  const headings = changelog.split("\n").filter((line) => line.startsWith("## "));
-  const isDated = headings.some((line) =>
-    line.startsWith(`## [${version}] - `) && /\d{4}-\d\d-\d\d$/.test(line)
-  );
-  if (!isDated) problems.push(`CHANGELOG.md has no heading "## [${version}] - YYYY-MM-DD"`);
+  const heading = `\n## [${version}] - `;
+  const [, date = ""] = changelog.split(heading);
+  if (!/^\d{4}-\d\d-\d\d\n/.test(date)) {
+    problems.push(`CHANGELOG.md has no heading "## [${version}] - YYYY-MM-DD"`);
+  }
   return problems;
 }
 

@@ -4,12 +4,6 @@
  * @module
  */
 
-interface Page {
-  readonly url: URL;
-  readonly links: readonly string[];
-  readonly anchors: ReadonlySet<string>;
-}
-
 /**
  * Finds the links of all pages below a directory that lead to no file, or to no anchor of a page. Links to the web are
  * not followed.
@@ -18,39 +12,41 @@ interface Page {
  * @returns `page: link` for each, sorted.
  */
 export async function findBrokenLinks(dir: URL): Promise<string[]> {
-  const pages = new Map<string, Page>();
-  for await (const url of pagesBelow(dir)) {
-    pages.set(pathOf(url), { url, ...readPage(await Deno.readTextFile(url)) });
-  }
-  if (pages.size === 0) throw new Error(`${dir.pathname} has no HTML page`);
-  const broken: string[] = [];
-  for (const [path, { url, links }] of pages) {
-    for (const link of links) {
-      const target = new URL(link, url);
-      if (target.protocol !== "file:" || await leadsSomewhere(target, pages)) continue;
-      broken.push(`${path.slice(pathOf(dir).length)}: ${link}`);
+  const paths = new Set<string>();
+  const pages = new Map<string, { links: Set<string>; anchors: Set<string> }>();
+  const visit = async (dir: string) => {
+    for await (const { name, isDirectory } of Deno.readDir(dir)) {
+      const path = dir + name;
+      paths.add(isDirectory ? `${path}/` : path);
+      if (isDirectory) await visit(`${path}/`);
+      else if (name.endsWith(".html")) pages.set(path, readPage(await Deno.readTextFile(path)));
     }
-  }
-  return broken.toSorted();
-}
-
-async function* pagesBelow(dir: URL): AsyncGenerator<URL, void> {
-  for await (const { name, isDirectory } of Deno.readDir(dir)) {
-    if (isDirectory) yield* pagesBelow(new URL(`${encodeURIComponent(name)}/`, dir));
-    else if (name.endsWith(".html")) yield new URL(encodeURIComponent(name), dir);
-  }
-}
-
-function readPage(html: string): Omit<Page, "url"> {
-  return {
-    links: [...new Set(valuesOf(html, /<[^>]*\s(?:href|src)="([^"]*)"/g))],
-    anchors: new Set(valuesOf(html, /<[^>]*\sid="([^"]*)"/g)),
   };
+  const root = pathOf(dir);
+  await visit(root);
+  if (pages.size === 0) throw new Error(`${root} has no HTML page`);
+  const leadsSomewhere = (target: URL) => {
+    const path = pathOf(target).replace(/\/$/, "/index.html");
+    const anchor = decodeURIComponent(target.hash.slice(1));
+    return paths.has(path) && (anchor === "" || pages.get(path)?.anchors.has(anchor));
+  };
+  return [...pages].flatMap(([path, { links }]) => {
+    const base = new URL(path.split("/").map(encodeURIComponent).join("/"), dir);
+    return [...links].flatMap((link) => {
+      const target = new URL(link, base);
+      if (target.protocol !== "file:" || leadsSomewhere(target)) return [];
+      return `${path.slice(root.length)}: ${link}`;
+    });
+  }).toSorted();
 }
 
-function valuesOf(html: string, attribute: RegExp): string[] {
-  const values = [...html.matchAll(attribute)].map(([, value = ""]) => value);
-  return values.map(decodeReferences);
+function readPage(html: string) {
+  const values = (attribute: RegExp) =>
+    new Set(Array.from(html.matchAll(attribute), ([, value = ""]) => decodeReferences(value)));
+  return {
+    links: values(/<[^>]*\s(?:href|src)="([^"]*)"/g),
+    anchors: values(/<[^>]*\sid="([^"]*)"/g),
+  };
 }
 
 const NAMED: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
@@ -61,20 +57,6 @@ function decodeReferences(value: string): string {
     if (name !== undefined) return NAMED[name] ?? all;
     return String.fromCodePoint(hex !== undefined ? parseInt(hex, 16) : Number(decimal));
   });
-}
-
-async function leadsSomewhere(target: URL, pages: ReadonlyMap<string, Page>): Promise<boolean> {
-  const anchor = decodeURIComponent(target.hash.slice(1));
-  const path = pathOf(target).replace(/\/$/, "/index.html");
-  const page = pages.get(path);
-  if (page !== undefined) return anchor === "" || page.anchors.has(anchor);
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
 
 /** One URL can be escaped in several ways; its path has one form. */

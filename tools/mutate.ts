@@ -16,6 +16,7 @@
  * @module
  */
 
+import { parseArgs } from "node:util";
 import { type Mutant, mutantsOf } from "./mutants.ts";
 import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
 
@@ -30,32 +31,29 @@ const FIRST_SECONDS = 6;
 /** All tests of one mutant together: what the nearest tests don't notice counts as not noticed. */
 const ALL_SECONDS = 60;
 
-interface Options {
-  count: number;
-  seed: number;
-  seconds: number;
-  tests: string[];
-  paths: string[];
-}
-
-function readArguments(args: readonly string[]): Options {
-  const options: Options = { count: 400, seed: 1, seconds: Infinity, tests: [], paths: [] };
-  for (let i = 0; i < args.length; i++) {
-    const flag = args[i]!.replace(/^--/, "");
-    if (flag === args[i]) options.paths.push(flag);
-    else if (flag === "tests") options.tests.push(args[++i] ?? "");
-    else if (flag === "count" || flag === "seed" || flag === "seconds") {
-      options[flag] = Number(args[++i]);
-      if (!(options[flag] > 0)) throw new RangeError(`--${flag} takes a number above 0`);
-    } else throw new TypeError(`unknown option --${flag}`);
+function readOptions() {
+  const number = (fallback: string) => ({ type: "string", default: fallback }) as const;
+  const { values, positionals: paths } = parseArgs({
+    args: Deno.args,
+    allowPositionals: true,
+    options: {
+      count: number("400"),
+      seed: number("1"),
+      seconds: number("Infinity"),
+      tests: { type: "string", multiple: true },
+    },
+  });
+  const [count, seed, seconds] = [values.count, values.seed, values.seconds].map(Number) as [
+    ...[number, number, number],
+  ];
+  if (!(count > 0 && seed > 0 && seconds > 0)) {
+    throw new RangeError("--count, --seed and --seconds take a number above 0");
   }
-  if (options.tests.length === 0) {
-    const rooms = options.paths.filter((path) => path.includes("/"));
-    const all = rooms.length === 0 || rooms.length < options.paths.length;
-    options.tests = all ? ["tests/"] : rooms.map((path) => `tests/${path.split("/")[0]}/`);
-  }
-  if (options.paths.length === 0) options.paths = CORE;
-  return options;
+  const rooms = paths.filter((path) => path.includes("/"));
+  const all = rooms.length === 0 || rooms.length < paths.length;
+  const nearest = all ? ["tests/"] : rooms.map((path) => `tests/${path.split("/")[0]}/`);
+  const { tests = nearest } = values;
+  return { count, seed, seconds, tests, paths: paths.length === 0 ? CORE : paths };
 }
 
 /** The layout, the permissions and the fuzzers read or run everything, and are no tests of a module. */
@@ -220,18 +218,17 @@ async function survives(
 /** Takes what is waiting, in every checkout one at a time. */
 async function share<T>(
   checkouts: readonly Checkout[],
-  waiting: T[],
+  waiting: readonly T[],
   work: (checkout: Checkout, item: T) => Promise<void>,
 ): Promise<void> {
+  const items = waiting.values();
   await Promise.all(checkouts.map(async (checkout) => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) {
-      await work(checkout, item);
-    }
+    for (const item of items) await work(checkout, item);
   }));
 }
 
-async function main(args: readonly string[]): Promise<boolean> {
-  const { count, seed, seconds, tests, paths } = readArguments(args);
+async function main(): Promise<boolean> {
+  const { count, seed, seconds, tests, paths } = readOptions();
   const begin = performance.now();
   const elapsed = () => (performance.now() - begin) / 1000;
   const files = await trackedFiles();
@@ -239,11 +236,8 @@ async function main(args: readonly string[]): Promise<boolean> {
     prefixes.some((prefix) => path.startsWith(prefix));
   const all: Mutant[] = [];
   const unmatched: string[] = [];
-  for (
-    const path of files.filter((each) => each.endsWith(".ts")).filter(
-      isIn(paths.map((path) => path.replace(/:.*/, ""))),
-    )
-  ) {
+  const isMutated = isIn(paths.map((path) => path.replace(/:.*/, "")));
+  for (const path of files.filter((each) => each.endsWith(".ts") && isMutated(each))) {
     const found = mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT)));
     all.push(...found.mutants);
     unmatched.push(...found.unmatched);
@@ -286,4 +280,4 @@ function textOf({ path, line, before, after }: Mutant): string {
   return `${path}:${line}  ${oneLine(before)}  →  ${oneLine(after) || "(nothing)"}`;
 }
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args) ? 0 : 1;
+Deno.exitCode = await main() ? 0 : 1;

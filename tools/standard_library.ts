@@ -57,10 +57,7 @@ export async function findStandardLibrary(
   };
 }
 
-/**
- * Finds the packages, prints their source, and returns the flags; exits with a message if they are
- * unavailable.
- */
+/** Finds the packages, prints their source, and returns the flags; exits with a message if they are unavailable. */
 export async function chooseStandardLibrary(): Promise<readonly string[]> {
   try {
     const { description, flags } = await findStandardLibrary();
@@ -90,20 +87,15 @@ async function whatKeepsUs(
   }).output();
   const loaded = loading.then(({ success }) => success ? null : "JSR is out of reach");
   const bounds = [after(load, `JSR did not answer within ${load} s`, over.signal)];
-  if (!hasProxy(env)) bounds.push(noConnection(env, connect, over.signal));
+  // With a proxy, our own connections prove nothing: it connects instead of us.
+  const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
+  if (!hasProxy) bounds.push(noConnection(env, connect, over.signal));
   try {
     return await Promise.race([loaded, ...bounds]);
   } finally {
     over.abort();
     await loading;
   }
-}
-
-/** With a proxy, our own connections prove nothing: the proxy connects instead of us. */
-function hasProxy(env: Record<string, string>): boolean {
-  return Object.entries(env).some(([name, value]) =>
-    /^(https?|all)_proxy$/i.test(name) && value !== ""
-  );
 }
 
 /** Resolves if no connection to JSR is made in time; Deno itself reports any other failure. */
@@ -113,13 +105,13 @@ async function noConnection(
   signal: AbortSignal,
 ): Promise<string> {
   const { protocol, hostname, port } = new URL(env["JSR_URL"] ?? "https://jsr.io/");
-  const outOfTime = after(seconds, "JSR is out of reach", signal);
   const address = {
     hostname: hostname.replace(/^\[|\]$/g, ""),
     port: Number(port || (protocol === "http:" ? 80 : 443)),
   };
   const attempt = Deno.connect({ ...address, signal }).then((conn) => conn.close(), () => {});
-  return await Promise.race([outOfTime, attempt]) ?? await never();
+  const never = new Promise<never>(() => {});
+  return await Promise.race([after(seconds, "JSR is out of reach", signal), attempt]) ?? never;
 }
 
 /** Resolves after so many seconds, unless a signal comes first. */
@@ -128,10 +120,6 @@ function after<T>(seconds: number, value: T, signal: AbortSignal): Promise<T> {
     const timer = setTimeout(() => resolve(value), seconds * 1000);
     signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
   });
-}
-
-function never(): Promise<never> {
-  return new Promise(() => {});
 }
 
 /**

@@ -11,32 +11,32 @@
 import { publishedFiles } from "./package/published_files.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/** A program of the fresh project: its name, its text, and how it is run. */
+/** A program of the fresh project, and how it is run. */
 interface Program {
   readonly name: string;
   readonly source: string;
   /** Its permissions; `null` if another program loads it. */
   readonly flags: readonly string[] | null;
-  readonly env?: Record<string, string>;
 }
 
 const SECONDS = 60;
 const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
 const NET = "--allow-net=127.0.0.1";
+/** So that there is a tracer. */
 const OTEL = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" };
 
 const files = await publishedFiles();
 const { exports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
 const dir = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-package-" });
 try {
-  await tryPackage(dir);
+  await tryPackage();
   console.log(`The package of ${files.length} files works in a fresh project.`);
 } finally {
   await Deno.remove(dir, { recursive: true });
 }
 
-async function tryPackage(dir: string): Promise<void> {
-  const programs = await findPrograms(dir);
+async function tryPackage(): Promise<void> {
+  const programs = await findPrograms();
   await Deno.mkdir(`${dir}/project`);
   await Deno.mkdir(`${dir}/tmp`);
   for (const { name, source } of programs) {
@@ -46,22 +46,26 @@ async function tryPackage(dir: string): Promise<void> {
   {
     await using server = serveFiles(store);
     const { port } = server.addr;
-    await writeConfiguration(dir, `http://127.0.0.1:${port}/`);
+    await writeConfiguration(`http://127.0.0.1:${port}/`);
     const names = programs.map(({ name }) => name);
-    await runDeno(dir, ["check", `--allow-import=127.0.0.1:${port}`, ...names]);
+    await runDeno(["check", `--allow-import=127.0.0.1:${port}`, ...names]);
   }
-  for (const { name, flags, env } of programs) {
+  for (const { name, flags } of programs) {
     if (flags === null) continue;
-    await runDeno(dir, ["run", "--no-prompt", "--cached-only", ...flags, name], env);
+    await runDeno(["run", "--no-prompt", "--cached-only", ...flags, name]);
     console.log(`PASS ${name}`);
   }
 }
 
 /** The programs of tools/package/programs, the ones in the README, and one that loads every public module. */
-async function findPrograms(dir: string): Promise<Program[]> {
+async function findPrograms(): Promise<Program[]> {
   const tmp = [`--allow-read=${dir}/tmp`, `--allow-write=${dir}/tmp`];
   const everywhere = [NET, ...tmp, "--allow-sys=uid"];
-  const read = (name: string) => Deno.readTextFile(new URL(name, PROGRAMS));
+  const own = async (name: string, flags: Program["flags"]) => ({
+    name,
+    source: await Deno.readTextFile(new URL(name, PROGRAMS)),
+    flags,
+  });
   const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
   const blocks = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code)
     .filter((code) => !code.includes("serveUntilSignal")); // what ends here
@@ -69,15 +73,11 @@ async function findPrograms(dir: string): Promise<Program[]> {
   return [
     { name: "entries.ts", source: importAll(), flags: [] },
     ...blocks.map((source, i) => ({ name: `readme_${i + 1}.ts`, source, flags: everywhere })),
-    { name: "app.ts", source: await read("app.ts"), flags: null },
-    {
-      name: "temp_server.ts",
-      source: await read("temp_server.ts"),
-      flags: [NET, `--allow-read=${dir}/project`],
-    },
-    { name: "files.ts", source: await read("files.ts"), flags: [NET, ...tmp] },
-    { name: "devices.ts", source: await read("devices.ts"), flags: everywhere },
-    { name: "otel.ts", source: await read("otel.ts"), flags: [NET], env: OTEL },
+    await own("app.ts", null),
+    await own("temp_server.ts", [NET, `--allow-read=${dir}/project`]),
+    await own("files.ts", [NET, ...tmp]),
+    await own("devices.ts", everywhere),
+    await own("otel.ts", [NET]),
   ];
 }
 
@@ -114,7 +114,7 @@ function serveFiles(store: URL): Deno.HttpServer<Deno.NetAddr> {
   });
 }
 
-async function writeConfiguration(dir: string, url: string): Promise<void> {
+async function writeConfiguration(url: string): Promise<void> {
   const imports: Record<string, string> = { "@std/assert": `${url}std/assert.ts` };
   for (const [name, path] of Object.entries<string>(exports)) {
     imports[name.replace(/^\./, "@degu/degu")] = new URL(path, `${url}degu/`).href;
@@ -123,21 +123,20 @@ async function writeConfiguration(dir: string, url: string): Promise<void> {
 }
 
 /** Runs Deno in the fresh project; what it prints is shown if it fails. */
-async function runDeno(
-  dir: string,
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Promise<void> {
+async function runDeno(args: readonly string[]): Promise<void> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [...args],
     cwd: `${dir}/project`,
-    env: { ...env, DENO_DIR: `${dir}/cache`, TMPDIR: `${dir}/tmp`, NO_COLOR: "1" },
+    env: {
+      ...(args.at(-1) === "otel.ts" ? OTEL : {}),
+      DENO_DIR: `${dir}/cache`,
+      TMPDIR: `${dir}/tmp`,
+      NO_COLOR: "1",
+    },
     stdin: "null",
     signal: AbortSignal.timeout(SECONDS * 1000),
   }).output();
-  if (success) return;
   const decoder = new TextDecoder();
-  throw new Error(
-    `deno ${args.join(" ")} failed:\n${decoder.decode(stdout)}${decoder.decode(stderr)}`,
-  );
+  const output = decoder.decode(stdout) + decoder.decode(stderr);
+  if (!success) throw new Error(`deno ${args.join(" ")} failed:\n${output}`);
 }

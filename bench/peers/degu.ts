@@ -6,51 +6,40 @@
 
 import type { Address, BodyOut, Chunk } from "../../base.ts";
 import { Body, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
-import { Client } from "../../client.ts";
+import { Client, SSLClient } from "../../client.ts";
 import type { App, Request, ResponseTuple } from "../../server.ts";
-import { Server } from "../../server.ts";
-import {
-  answerBody,
-  checkedHeader,
-  checkHeader,
-  checkStatus,
-  requestHeaders,
-  responseHeaders,
-} from "../messages.ts";
-import { checkByReader, makeEncodedChecker, PatternChecker, PatternSource } from "../pattern.ts";
+import { Server, SSLServer } from "../../server.ts";
+import * as messages from "../messages.ts";
+import { makeEncodedChecker, PatternChecker, PatternSource } from "../pattern.ts";
 import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
 
 const serverOptions = { maxConnections: 2048, maxRequests: Infinity, timeout: 30 };
+/** Bytes of the buffer that a BYOB reader passes around. */
+const readerLength = 64 * 1024;
 
 async function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
   const address = toAddress(endpoint);
   const app = await makeApp(work);
   const server = endpoint.tls === undefined
     ? new Server(address, app, serverOptions)
-    : (await import("./degu_tls.ts")).makeServer(endpoint.tls, address, app, serverOptions);
+    : new SSLServer(endpoint.tls.server, address, app, serverOptions);
   await server.ready;
   server.serveForever();
-  return fromAddress(server.address, endpoint);
+  if (endpoint.transport === "unix") return endpoint;
+  const [, port] = server.address as readonly [string, number];
+  return { ...endpoint, port };
 }
 
 function toAddress(endpoint: Endpoint): Address {
   return endpoint.transport === "tcp" ? [endpoint.hostname, endpoint.port] : endpoint.path;
 }
 
-function fromAddress(address: Address, endpoint: Endpoint): Endpoint {
-  if (endpoint.transport === "unix") return endpoint;
-  if (typeof address === "string" || address instanceof Uint8Array) {
-    throw new Error("the server listens on an address of another kind");
-  }
-  return { ...endpoint, port: address[1] };
-}
-
-async function makeClient(endpoint: Endpoint): Promise<Client> {
+function makeClient(endpoint: Endpoint): Client {
   const address = toAddress(endpoint);
   if (endpoint.tls === undefined) return new Client(address);
-  // Loaded on demand: a plain connection's memory and start-up are measured without it.
-  return (await import("./degu_tls.ts")).makeClient(endpoint.tls, address);
+  // The authority is private: whoever has a certificate of it is the server.
+  return new SSLClient({ ...endpoint.tls.client, checkHostname: false }, address);
 }
 
 async function makeApp(work: ServerWork): Promise<App> {
@@ -61,57 +50,43 @@ async function makeApp(work: ServerWork): Promise<App> {
       return (request) => answerTransfer(request, work);
     case "relay": {
       const { ProxyApp } = await import("../../apps/proxy.ts");
-      return new ProxyApp(await makeClient(work.upstream));
+      return new ProxyApp(makeClient(work.upstream));
     }
     case "answer":
-      return () => [200, "OK", {}, answerBody];
+      return () => [200, "OK", {}, messages.answerBody];
   }
 }
 
 async function echo(request: Request): Promise<ResponseTuple> {
-  if (request.body === null) throw new Error("a request without body");
-  return [200, "OK", {}, await request.body.bytes()];
+  return [200, "OK", {}, await request.body!.bytes()];
 }
 
 function answerHeaders(request: Request): ResponseTuple {
-  checkHeader(request.headers[checkedHeader]);
-  return [200, "OK", responseHeaders, null];
+  messages.checkHeader(request.headers[messages.checkedHeader]);
+  return [200, "OK", messages.responseHeaders, null];
 }
 
 /** Kept, as a program keeps its client: one holds what the certificates are made into. */
 let client: Client | null = null;
 
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
-  client ??= await makeClient(endpoint);
-  const conn = await client.connect();
+  client ??= makeClient(endpoint);
+  const conn = work.single ? null : await client.connect();
+  const requester = conn ?? client;
   const none = new Uint8Array();
   return {
     async request(payload: Uint8Array | null): Promise<Uint8Array> {
-      if (work.message === "headers") {
-        const response = await conn.get("/", requestHeaders);
-        checkStatus(response.status);
-        checkHeader(response.headers[checkedHeader]);
+      if (payload === null) {
+        const response = await requester.request("GET", "/", messages.requestHeaders, null);
+        messages.checkStatus(response.status);
+        messages.checkHeader(response.headers[messages.checkedHeader]);
         return none;
       }
-      const response = await conn.post("/", {}, payload);
-      checkStatus(response.status);
-      if (response.body === null) throw new Error("a response without body");
-      return await response.body.bytes();
+      const response = await requester.request("POST", "/", {}, payload);
+      messages.checkStatus(response.status);
+      return await response.body!.bytes();
     },
-    close: () => conn.close(),
-  };
-}
-
-async function single(endpoint: Endpoint): Promise<Exchange> {
-  const own = await makeClient(endpoint);
-  return {
-    async request(payload: Uint8Array | null): Promise<Uint8Array> {
-      const response = await own.request("POST", "/", {}, payload);
-      checkStatus(response.status);
-      if (response.body === null) throw new Error("a response without body");
-      return await response.body.bytes();
-    },
-    close: () => {},
+    close: () => conn?.close(),
   };
 }
 
@@ -123,13 +98,13 @@ async function answerTransfer(request: Request, work: TransferWork): Promise<Res
 }
 
 async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
-  using conn = await (await makeClient(endpoint)).connect();
+  using conn = await makeClient(endpoint).connect();
   if (work.direction === "download") {
     const response = await conn.get(`/${bytes}`);
-    checkStatus(response.status);
+    messages.checkStatus(response.status);
     await take(response.body, work, bytes);
   } else {
-    checkStatus((await conn.post(`/${bytes}`, {}, makeBody(bytes, work))).status);
+    messages.checkStatus((await conn.post(`/${bytes}`, {}, makeBody(bytes, work))).status);
   }
 }
 
@@ -165,4 +140,19 @@ async function take(body: BodyOut, work: TransferWork, bytes: number): Promise<v
   checker.finish();
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, single, transfer });
+/** Gives a byte stream to a checker, through a BYOB reader with one buffer. */
+async function checkByReader(
+  stream: ReadableStream<Uint8Array>,
+  checker: PatternChecker,
+): Promise<void> {
+  const reader = stream.getReader({ mode: "byob" });
+  let buffer = new Uint8Array(readerLength);
+  while (true) {
+    const { value, done } = await reader.read(buffer);
+    if (done || value === undefined) return;
+    checker.check(value);
+    buffer = new Uint8Array(value.buffer);
+  }
+}
+
+if (import.meta.main) await runPeer({ serve, exchange, opensForEach: true, transfer });

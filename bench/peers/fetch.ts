@@ -4,14 +4,7 @@
  * @module
  */
 
-import {
-  answerBody,
-  checkedHeader,
-  checkHeader,
-  checkStatus,
-  requestHeaders,
-  responseHeaders,
-} from "../messages.ts";
+import * as messages from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
 import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
@@ -44,7 +37,7 @@ function makeHandler(work: ServerWork): Handler {
     case "relay":
       return makeRelay(work.upstream);
     case "answer":
-      return () => new Response(answerBody);
+      return () => new Response(messages.answerBody);
   }
 }
 
@@ -53,19 +46,17 @@ async function echo(request: Request): Promise<Response> {
 }
 
 function answerHeaders(request: Request): Response {
-  checkHeader(request.headers.get(checkedHeader));
-  return new Response(null, { headers: responseHeaders });
+  messages.checkHeader(request.headers.get(messages.checkedHeader));
+  return new Response(null, { headers: messages.responseHeaders });
 }
 
 async function answerTransfer(request: Request, work: TransferWork): Promise<Response> {
   const bytes = Number(new URL(request.url).pathname.slice(1));
   if (work.direction === "download") {
-    const headers: HeadersInit = work.framing === "length"
-      ? { "content-length": String(bytes) }
-      : {};
-    return new Response(toStream(new PatternSource(bytes), work.pieceLength), { headers });
+    const headers: HeadersInit = work.framing === "length" ? { "content-length": `${bytes}` } : {};
+    return new Response(makeBody(bytes, work), { headers });
   }
-  await take(request.body, new PatternChecker(bytes));
+  await take(request.body, bytes);
   return new Response(null);
 }
 
@@ -105,33 +96,15 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   // A client of its own keeps one connection, as the other peers' exchanges do.
   const client = makeClient(endpoint);
   const url = `${baseUrl(endpoint)}/`;
-  const none = new Uint8Array();
+  // `fetch` closes the connection after each message if the request says so.
+  const headers: HeadersInit = work.single ? { connection: "close" } : {};
   return Promise.resolve({
     async request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array> {
-      if (work.message === "headers") {
-        const response = await fetch(url, { client, headers: requestHeaders });
-        checkStatus(response.status);
-        checkHeader(response.headers.get(checkedHeader));
-        await response.bytes();
-        return none;
-      }
-      const response = await fetch(url, { client, method: "POST", body: payload });
-      checkStatus(response.status);
-      return await response.bytes();
-    },
-    close: () => client.close(),
-  });
-}
-
-/** `fetch` closes the connection after each message if the request says so. */
-function single(endpoint: Endpoint): Promise<Exchange> {
-  const client = makeClient(endpoint);
-  const url = `${baseUrl(endpoint)}/`;
-  const headers = { connection: "close" };
-  return Promise.resolve({
-    async request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array> {
-      const response = await fetch(url, { client, method: "POST", body: payload, headers });
-      checkStatus(response.status);
+      const response = payload === null
+        ? await fetch(url, { client, headers: messages.requestHeaders })
+        : await fetch(url, { client, method: "POST", body: payload, headers });
+      messages.checkStatus(response.status);
+      if (payload === null) messages.checkHeader(response.headers.get(messages.checkedHeader));
       return await response.bytes();
     },
     close: () => client.close(),
@@ -143,27 +116,24 @@ async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): 
   const url = `${baseUrl(endpoint)}/${bytes}`;
   if (work.direction === "download") {
     const response = await fetch(url, { client });
-    checkStatus(response.status);
-    await take(response.body, new PatternChecker(bytes));
+    messages.checkStatus(response.status);
+    await take(response.body, bytes);
   } else {
-    const body = toStream(new PatternSource(bytes), work.pieceLength);
-    const response = await fetch(url, { client, method: "POST", body });
-    checkStatus(response.status);
+    const response = await fetch(url, { client, method: "POST", body: makeBody(bytes, work) });
+    messages.checkStatus(response.status);
     await response.bytes();
   }
 }
 
-function toStream(source: PatternSource, length: number): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return ReadableStream.from(source.pieces(length));
+function makeBody(bytes: number, work: TransferWork): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return ReadableStream.from(new PatternSource(bytes).pieces(work.pieceLength));
 }
 
-async function take(
-  body: ReadableStream<Uint8Array> | null,
-  checker: PatternChecker,
-): Promise<void> {
+async function take(body: ReadableStream<Uint8Array> | null, bytes: number): Promise<void> {
   if (body === null) throw new Error("a message without body");
+  const checker = new PatternChecker(bytes);
   for await (const piece of body) checker.check(piece);
   checker.finish();
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, single, transfer });
+if (import.meta.main) await runPeer({ serve, exchange, opensForEach: true, transfer });

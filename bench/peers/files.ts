@@ -4,13 +4,10 @@
  * @module
  */
 
-import type { Address } from "../../base.ts";
 import { Client } from "../../client.ts";
 import { download, FilesApp, upload } from "../../files.ts";
-import type { Logger } from "../../server.ts";
 import { Server } from "../../server.ts";
-import { answerCommands, time, type TlsFiles } from "../peer.ts";
-import { makeClient, makeServer } from "./degu_tls.ts";
+import { answerCommands, time } from "../peer.ts";
 
 /** What a program does. */
 export type Task =
@@ -24,7 +21,6 @@ export interface FilesWork {
   /** `null` for the server of the directory. */
   readonly task: Task | null;
   readonly port: number;
-  readonly tls: TlsFiles | null;
   /** The directory that is served. */
   readonly there: string;
   readonly here: string;
@@ -34,65 +30,49 @@ export interface FilesWork {
 export const LARGE = "large.bin";
 
 const SETTLED_MILLISECONDS = 2100;
-const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
-async function serve({ there, tls }: FilesWork): Promise<number> {
-  const address: Address = ["127.0.0.1", 0];
+async function serve({ there }: FilesWork): Promise<number> {
   const app = new FilesApp(there, { write: true });
-  const options = { logger: quiet, maxRequests: Infinity };
-  const server = tls === null
-    ? new Server(address, app, options)
-    : makeServer(tls, address, app, options);
+  const logger = { debug() {}, info() {}, warn() {}, error() {} };
+  const server = new Server(["127.0.0.1", 0], app, { logger, maxRequests: Infinity });
   await server.ready;
   server.serveForever();
   return (server.address as readonly [string, number])[1];
 }
 
 async function measure(work: FilesWork): Promise<number> {
-  const { task, there, here, port, tls } = work;
-  await remove(`${here}/down.bin`);
-  await remove(`${there}/up.bin`);
+  const { task, there, here, port } = work;
+  for (const path of [`${here}/down.bin`, `${there}/up.bin`]) {
+    await Deno.remove(path).catch(() => {});
+  }
   if (task === "download, hashed meanwhile") {
     // The other end doesn't know its digest any more.
     await Deno.utime(`${there}/${LARGE}`, new Date(), new Date());
     await new Promise((resolve) => setTimeout(resolve, SETTLED_MILLISECONDS));
   }
-  const address: Address = ["127.0.0.1", port];
-  const options = { timeout: null };
-  const client = tls === null ? new Client(address, options) : makeClient(tls, address);
+  const client = new Client(["127.0.0.1", port], { timeout: null });
   return await time(() => run(work, client));
 }
 
-async function run({ task, here }: FilesWork, client: Client): Promise<void> {
-  switch (task) {
-    case "put": {
-      using conn = await client.connect();
-      using file = await Deno.open(`${here}/${LARGE}`);
-      const { size } = await file.stat();
-      const { status } = await conn.put("/up.bin", {}, new conn.bodies.Body(file, size));
-      if (status !== 201) throw new Error(`status ${status}`);
-      return;
-    }
-    case "upload":
-      return void await upload(client, `${here}/${LARGE}`, "/up.bin");
-    case "upload, verify: false":
-      return void await upload(client, `${here}/${LARGE}`, "/up.bin", { verify: false });
-    case "get": {
-      using conn = await client.connect();
-      using file = await Deno.open(`${here}/down.bin`, { write: true, createNew: true });
-      await (await conn.get(`/${LARGE}`)).body!.writeTo(file);
-      return await file.sync();
-    }
-    case "download":
-    case "download, hashed meanwhile":
-      return void await download(client, `/${LARGE}`, `${here}/down.bin`);
-    case "download, verify: false":
-      return void await download(client, `/${LARGE}`, `${here}/down.bin`, { verify: false });
+async function run({ task, here }: FilesWork, client: Client): Promise<unknown> {
+  const verify = !task?.endsWith("verify: false");
+  if (task?.startsWith("upload")) {
+    return await upload(client, `${here}/${LARGE}`, "/up.bin", { verify });
   }
-}
-
-async function remove(path: string): Promise<void> {
-  await Deno.remove(path).catch(() => {});
+  if (task?.startsWith("download")) {
+    return await download(client, `/${LARGE}`, `${here}/down.bin`, { verify });
+  }
+  using conn = await client.connect();
+  if (task === "get") {
+    using file = await Deno.open(`${here}/down.bin`, { write: true, createNew: true });
+    await (await conn.get(`/${LARGE}`)).body!.writeTo(file);
+    return await file.sync();
+  }
+  using file = await Deno.open(`${here}/${LARGE}`);
+  const { size } = await file.stat();
+  const { status } = await conn.put("/up.bin", {}, new conn.bodies.Body(file, size));
+  if (status !== 201) throw new Error(`status ${status}`);
+  return null;
 }
 
 if (import.meta.main) {

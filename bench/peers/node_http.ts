@@ -8,39 +8,54 @@ import { once } from "node:events";
 import * as http from "node:http";
 import * as https from "node:https";
 import { readFileSync } from "node:fs";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Server } from "node:net";
 import { Buffer } from "node:buffer";
-import {
-  answerBody,
-  checkedHeader,
-  checkHeader,
-  checkStatus,
-  requestHeaders,
-  responseHeaders,
-} from "../messages.ts";
+import * as messages from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
-import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
+import type {
+  CertificateFiles,
+  Endpoint,
+  Exchange,
+  ExchangeWork,
+  ServerWork,
+  TransferWork,
+} from "../peer.ts";
 import { runPeer } from "../peer.ts";
 
 type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
-async function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
-  const handler = makeHandler(work);
-  const server = endpoint.tls === undefined ? http.createServer(handler) : https.createServer({
-    cert: readFileSync(endpoint.tls.server.certFile),
-    key: readFileSync(endpoint.tls.server.keyFile),
-    ca: readFileSync(endpoint.tls.server.caFile),
-    requestCert: true,
-    rejectUnauthorized: true,
-  }, handler);
-  if (endpoint.transport === "unix") {
-    server.listen(endpoint.path);
-    await once(server, "listening");
-    return endpoint;
-  }
-  server.listen(endpoint.port, endpoint.hostname);
+/** The certificate of one end, and the authority of the other. */
+export function readCertificates({ certFile, keyFile, caFile }: CertificateFiles) {
+  return { cert: readFileSync(certFile), key: readFileSync(keyFile), ca: readFileSync(caFile) };
+}
+
+/** What a server needs to ask its clients for a certificate. */
+export function serverCertificates(files: CertificateFiles) {
+  return { ...readCertificates(files), requestCert: true, rejectUnauthorized: true };
+}
+
+/** Where a client connects. */
+export function targetOf(endpoint: Endpoint) {
+  return endpoint.transport === "unix"
+    ? { path: endpoint.path, socketPath: endpoint.path }
+    : { host: endpoint.hostname, port: endpoint.port };
+}
+
+/** Lets a server listen, and says where. */
+export async function listen(server: Server, endpoint: Endpoint): Promise<Endpoint> {
+  if (endpoint.transport === "unix") server.listen(endpoint.path);
+  else server.listen(endpoint.port, endpoint.hostname);
   await once(server, "listening");
+  if (endpoint.transport === "unix") return endpoint;
   return { ...endpoint, port: (server.address() as AddressInfo).port };
+}
+
+function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
+  const handler = makeHandler(work);
+  const server = endpoint.tls === undefined
+    ? http.createServer(handler)
+    : https.createServer(serverCertificates(endpoint.tls.server), handler);
+  return listen(server, endpoint);
 }
 
 function makeHandler(work: ServerWork): Handler {
@@ -51,6 +66,7 @@ function makeHandler(work: ServerWork): Handler {
       return (request, response) => answerTransfer(request, response, work);
     case "answer":
       return (_request, response) => {
+        const { answerBody } = messages;
         response.writeHead(200, { "content-length": answerBody.length }).end(answerBody);
       };
     default:
@@ -72,8 +88,8 @@ function collect(message: http.IncomingMessage, done: (body: Uint8Array) => void
 }
 
 function answerHeaders(request: http.IncomingMessage, response: http.ServerResponse): void {
-  checkHeader(request.headers[checkedHeader]);
-  response.writeHead(200, { ...responseHeaders, "content-length": 0 }).end();
+  messages.checkHeader(request.headers[messages.checkedHeader]);
+  response.writeHead(200, { ...messages.responseHeaders, "content-length": 0 }).end();
 }
 
 async function answerTransfer(
@@ -84,9 +100,9 @@ async function answerTransfer(
   const bytes = Number(request.url?.slice(1));
   if (work.direction === "download") {
     response.writeHead(200, work.framing === "length" ? { "content-length": bytes } : {});
-    await send(response, new PatternSource(bytes), work.pieceLength);
+    await send(response, bytes, work);
   } else {
-    await take(request, new PatternChecker(bytes));
+    await take(request, bytes);
     response.writeHead(200, { "content-length": 0 }).end();
   }
 }
@@ -98,18 +114,14 @@ interface Opener {
 
 /** @param keepAlive Whether a connection is for more than one message, and its session for more than one connection. */
 function makeOpener(endpoint: Endpoint, keepAlive = true): Opener {
-  const target = endpoint.transport === "unix"
-    ? { socketPath: endpoint.path }
-    : { host: endpoint.hostname, port: endpoint.port };
+  const target = targetOf(endpoint);
   const agent = endpoint.tls === undefined
     ? new http.Agent({ keepAlive, maxSockets: 1 })
     : new https.Agent({
       keepAlive,
       ...(keepAlive ? {} : { maxCachedSessions: 0 }),
       maxSockets: 1,
-      cert: readFileSync(endpoint.tls.client.certFile),
-      key: readFileSync(endpoint.tls.client.keyFile),
-      ca: readFileSync(endpoint.tls.client.caFile),
+      ...readCertificates(endpoint.tls.client),
       // The authority is private: whoever has a certificate of it is the server.
       checkServerIdentity: () => undefined,
     });
@@ -121,9 +133,10 @@ function makeOpener(endpoint: Endpoint, keepAlive = true): Opener {
 }
 
 function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
-  const opener = makeOpener(endpoint, work.single !== true);
-  const headers = work.message === "headers" ? requestHeaders : { "content-length": 108 };
-  const method = work.message === "headers" ? "GET" : "POST";
+  const opener = makeOpener(endpoint, !work.single);
+  const [method, headers] = work.message === "headers"
+    ? ["GET", messages.requestHeaders]
+    : ["POST", { "content-length": messages.payloadLength }];
   return Promise.resolve({
     request(payload: Uint8Array | null): Promise<Uint8Array> {
       const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
@@ -131,8 +144,8 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
       request.on("error", reject);
       request.on("response", (response: http.IncomingMessage) => {
         try {
-          checkStatus(response.statusCode ?? 0);
-          if (work.message === "headers") checkHeader(response.headers[checkedHeader]);
+          messages.checkStatus(response.statusCode);
+          if (payload === null) messages.checkHeader(response.headers[messages.checkedHeader]);
           response.on("error", reject);
           collect(response, resolve);
         } catch (error) {
@@ -154,11 +167,10 @@ async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): 
     const request = opener.request(download ? "GET" : "POST", `/${bytes}`, headers);
     const answered = once(request, "response");
     if (download) request.end();
-    else await send(request, new PatternSource(bytes), work.pieceLength);
+    else await send(request, bytes, work);
     const [response]: http.IncomingMessage[] = await answered;
-    if (response === undefined) throw new Error("no response");
-    checkStatus(response.statusCode ?? 0);
-    await take(response, new PatternChecker(download ? bytes : 0));
+    messages.checkStatus(response?.statusCode);
+    await take(response!, download ? bytes : 0);
   } finally {
     opener.close();
   }
@@ -166,19 +178,20 @@ async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): 
 
 async function send(
   message: http.OutgoingMessage,
-  source: PatternSource,
-  length: number,
+  bytes: number,
+  { pieceLength }: TransferWork,
 ): Promise<void> {
-  for (const piece of source.pieces(length)) {
+  for (const piece of new PatternSource(bytes).pieces(pieceLength)) {
     if (!message.write(piece)) await once(message, "drain");
   }
   message.end();
 }
 
-async function take(message: http.IncomingMessage, checker: PatternChecker): Promise<void> {
+async function take(message: http.IncomingMessage, bytes: number): Promise<void> {
+  const checker = new PatternChecker(bytes);
   message.on("data", (piece: Uint8Array) => checker.check(piece));
   await once(message, "end");
   checker.finish();
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, single: exchange, transfer });
+if (import.meta.main) await runPeer({ serve, exchange, opensForEach: true, transfer });

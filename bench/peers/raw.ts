@@ -5,29 +5,26 @@
  * @module
  */
 
-import { answerBody, requestPreamble, responsePreamble } from "../messages.ts";
-import { PatternChecker, PatternSource } from "../pattern.ts";
+import { answerBody, makeRawRequest, makeRawResponse } from "../messages.ts";
+import { formatAmount, parseAmount, PatternChecker, PatternSource } from "../pattern.ts";
 import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
 
 /** Bytes that a receiver of a large body asks for at once: larger buffers leave the cache and are slower. */
 const readLength = 64 * 1024;
-/** A transfer starts with the number of its bytes. */
-const prefixLength = 8;
+/** What an upload is answered with. */
 const accepted = 1;
 
 type Handler = (conn: Deno.Conn) => Promise<void>;
 
 function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
-  const listener = endpoint.transport === "unix"
-    ? Deno.listen({ transport: "unix", path: endpoint.path })
-    : Deno.listen({ hostname: endpoint.hostname, port: endpoint.port });
+  if (endpoint.transport === "unix") {
+    acceptAll(Deno.listen({ transport: "unix", path: endpoint.path }), makeHandler(work));
+    return Promise.resolve(endpoint);
+  }
+  const listener = Deno.listen({ hostname: endpoint.hostname, port: endpoint.port });
   acceptAll(listener, makeHandler(work));
-  return Promise.resolve(
-    endpoint.transport === "tcp" && listener.addr.transport === "tcp"
-      ? { ...endpoint, port: listener.addr.port }
-      : endpoint,
-  );
+  return Promise.resolve({ ...endpoint, port: listener.addr.port });
 }
 
 function makeHandler(work: ServerWork): Handler {
@@ -52,20 +49,12 @@ async function connect(endpoint: Endpoint): Promise<Deno.Conn> {
   return conn;
 }
 
-async function acceptAll(listener: Deno.Listener, handle: Handler): Promise<void> {
+async function acceptAll(listener: AsyncIterable<Deno.Conn>, handle: Handler): Promise<void> {
   for await (const conn of listener) {
     if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay();
     handle(conn).catch((error) => {
       if (!(error instanceof Deno.errors.ConnectionReset)) throw error;
-    }).finally(() => close(conn));
-  }
-}
-
-function close(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }).finally(() => conn[Symbol.dispose]());
   }
 }
 
@@ -89,97 +78,61 @@ async function readFull(conn: Deno.Conn, into: Uint8Array): Promise<boolean> {
 }
 
 async function answerExchanges(conn: Deno.Conn, work: ExchangeWork): Promise<void> {
-  const bodyLength = work.message === "post" ? answerBody.length : 0;
-  const preamble = responsePreamble(work.message);
-  const request = new Uint8Array(requestPreamble(work.message).length + bodyLength);
-  const response = new Uint8Array(preamble.length + bodyLength);
-  response.set(preamble);
-  const body = request.subarray(request.length - bodyLength);
-  while (await readFull(conn, request)) {
-    response.set(body, preamble.length);
-    await writeAll(conn, response);
+  const request = makeRawRequest(work.message), response = makeRawResponse(work.message);
+  while (await readFull(conn, request.bytes)) {
+    response.body.set(request.body);
+    await writeAll(conn, response.bytes);
   }
 }
 
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   const conn = await connect(endpoint);
-  const bodyLength = work.message === "post" ? answerBody.length : 0;
-  const preamble = requestPreamble(work.message);
-  const request = new Uint8Array(preamble.length + bodyLength);
-  request.set(preamble);
-  const response = new Uint8Array(responsePreamble(work.message).length + bodyLength);
-  const body = response.subarray(response.length - bodyLength);
+  const request = makeRawRequest(work.message), response = makeRawResponse(work.message);
   return {
     async request(payload: Uint8Array | null): Promise<Uint8Array> {
-      if (payload !== null) request.set(payload, preamble.length);
-      await writeAll(conn, request);
-      if (!await readFull(conn, response)) throw new Error("the server closed the connection");
-      return body;
+      if (payload !== null) request.body.set(payload);
+      await writeAll(conn, request.bytes);
+      if (!await readFull(conn, response.bytes)) throw new Error("the server has closed");
+      return response.body;
     },
-    close: () => close(conn),
+    close: () => conn.close(),
   };
 }
 
 /** Takes each read for one whole request, as a load generator without pipelining sends it. */
 async function answerRequests(conn: Deno.Conn): Promise<void> {
-  const preamble = responsePreamble("post");
-  const response = new Uint8Array(preamble.length + answerBody.length);
-  response.set(preamble);
-  response.set(answerBody, preamble.length);
+  const response = makeRawResponse("post");
+  response.body.set(answerBody);
   const buffer = new Uint8Array(4096);
-  while (await conn.read(buffer) !== null) await writeAll(conn, response);
-}
-
-function writePrefix(bytes: number): Uint8Array {
-  const prefix = new Uint8Array(prefixLength);
-  new DataView(prefix.buffer).setBigUint64(0, BigInt(bytes));
-  return prefix;
-}
-
-async function readPrefix(conn: Deno.Conn): Promise<number> {
-  const prefix = new Uint8Array(prefixLength);
-  if (!await readFull(conn, prefix)) throw new Error("the client closed before its first byte");
-  return Number(new DataView(prefix.buffer).getBigUint64(0));
+  while (await conn.read(buffer) !== null) await writeAll(conn, response.bytes);
 }
 
 async function answerTransfer(conn: Deno.Conn, work: TransferWork): Promise<void> {
-  const bytes = await readPrefix(conn);
-  if (work.direction === "download") {
-    await send(conn, new PatternSource(bytes), work.pieceLength);
-  } else {
-    await receive(conn, bytes, new PatternChecker(bytes));
-    await writeAll(conn, Uint8Array.of(accepted));
-  }
+  const amount = formatAmount(0);
+  if (!await readFull(conn, amount)) throw new Error("the client has closed");
+  const bytes = parseAmount(amount);
+  if (work.direction === "download") return await send(conn, bytes, work);
+  await receive(conn, bytes);
+  await writeAll(conn, Uint8Array.of(accepted));
 }
 
 async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
-  const conn = await connect(endpoint);
-  try {
-    await writeAll(conn, writePrefix(bytes));
-    if (work.direction === "download") {
-      await receive(conn, bytes, new PatternChecker(bytes));
-    } else {
-      await send(conn, new PatternSource(bytes), work.pieceLength);
-      const answer = new Uint8Array(1);
-      if (!await readFull(conn, answer) || answer[0] !== accepted) {
-        throw new Error("the server did not accept the upload");
-      }
-    }
-  } finally {
-    close(conn);
+  using conn = await connect(endpoint);
+  await writeAll(conn, formatAmount(bytes));
+  if (work.direction === "download") return await receive(conn, bytes);
+  await send(conn, bytes, work);
+  const answer = new Uint8Array(1);
+  if (!await readFull(conn, answer) || answer[0] !== accepted) {
+    throw new Error("the server did not accept the upload");
   }
 }
 
-async function send(conn: Deno.Conn, source: PatternSource, pieceLength: number): Promise<void> {
-  const buffer = new Uint8Array(pieceLength);
-  while (true) {
-    const count = await source.read(buffer);
-    if (count === null) return;
-    await writeAll(conn, buffer.subarray(0, count));
-  }
+async function send(conn: Deno.Conn, bytes: number, { pieceLength }: TransferWork): Promise<void> {
+  await copy(new PatternSource(bytes), conn, pieceLength);
 }
 
-async function receive(conn: Deno.Conn, bytes: number, checker: PatternChecker): Promise<void> {
+async function receive(conn: Deno.Conn, bytes: number): Promise<void> {
+  const checker = new PatternChecker(bytes);
   const buffer = new Uint8Array(readLength);
   let received = 0;
   while (received < bytes) {
@@ -192,17 +145,17 @@ async function receive(conn: Deno.Conn, bytes: number, checker: PatternChecker):
 }
 
 async function relay(conn: Deno.Conn, upstream: Endpoint): Promise<void> {
-  const other = await connect(upstream);
-  try {
-    // Whichever side ends first ends both: a transfer has its last byte in the server's answer.
-    await Promise.race([copy(conn, other), copy(other, conn)]);
-  } finally {
-    close(other);
-  }
+  using other = await connect(upstream);
+  // Whichever side ends first ends both: a transfer has its last byte in the server's answer.
+  await Promise.race([copy(conn, other, readLength), copy(other, conn, readLength)]);
 }
 
-async function copy(from: Deno.Conn, to: Deno.Conn): Promise<void> {
-  const buffer = new Uint8Array(readLength);
+async function copy(
+  from: Pick<Deno.Conn, "read">,
+  to: Deno.Conn,
+  bufferLength: number,
+): Promise<void> {
+  const buffer = new Uint8Array(bufferLength);
   while (true) {
     const count = await from.read(buffer);
     if (count === null) return;

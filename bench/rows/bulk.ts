@@ -26,7 +26,7 @@ interface TransferPeers {
   readonly relay?: PeerName;
   readonly taking?: Taking;
   /** Only in this direction. */
-  readonly direction?: TransferWork["direction"];
+  readonly only?: TransferWork["direction"];
   /** Whether it is missing over TLS. */
   readonly plain?: boolean;
 }
@@ -43,7 +43,7 @@ const peers: readonly TransferPeers[] = [
   // An upload handed on by `fetch` takes time that grows with the square of its length: 256 MiB 15 s.
   {
     ...{ name: "fetch + Deno.serve, relayed", peer: "fetch", relay: "fetch" },
-    ...{ direction: "download", plain: true },
+    ...{ only: "download", plain: true },
   },
   { name: "node:http", peer: "node_http" },
 ];
@@ -62,30 +62,33 @@ export function* makeTransferGroups(
   tls?: TlsFiles,
 ): Generator<Group, void, undefined> {
   const framings = [
-    { framing: "length", pieceLength: writeLength },
-    { framing: "chunked", pieceLength: mebibyte },
-    { framing: "chunked", pieceLength: 16 * kibibyte },
+    { framing: "length", pieceLength: writeLength, id: "body", as: "Body" },
+    { framing: "chunked", pieceLength: mebibyte, id: "chunked-1024k", as: "chunks of 1024 KiB" },
+    { framing: "chunked", pieceLength: 16 * kibibyte, id: "chunked-16k", as: "chunks of 16 KiB" },
   ] as const;
   const amount = setting.quick ? 64 * mebibyte : 1024 * mebibyte;
-  for (const { framing, pieceLength } of framings) {
+  for (const { framing, pieceLength, id, as } of framings) {
     // Chunks of 1 MiB are close to a Body.
-    if (setting.quick && framing === "chunked" && pieceLength === mebibyte) continue;
-    const [id, as] = framing === "length"
-      ? ["body", "Body"]
-      : [`chunked-${pieceLength / kibibyte}k`, `chunks of ${pieceLength / kibibyte} KiB`];
+    if (setting.quick && id === "chunked-1024k") continue;
     for (const direction of ["upload", "download"] as const) {
-      const chosen = peers.filter((each) =>
-        each.direction === undefined || each.direction === direction
-      )
-        .filter(({ plain }) => tls === undefined || !plain);
+      const chosen = peers.filter(({ only = direction, plain }) =>
+        only === direction && !(plain && tls !== undefined)
+      );
       const contenders = chosen.map(({ name, peer, relay, taking = "stream" }) => {
         const work = { kind: "transfer", direction, framing, pieceLength, taking } as const;
         const end = peer === "raw" && tls !== undefined ? "node_tls" : peer;
+        const pair = {
+          name,
+          server: end,
+          client: end,
+          relay,
+          work,
+          transport: "tcp",
+          tls,
+        } as const;
+        const warmUp = Math.min(amount, 256 * mebibyte);
         return makePairContender(
-          {
-            ...{ name, server: end, client: end, relay, work, transport: "tcp", tls },
-            ...{ placement: "two", amount, warmUp: Math.min(amount, 256 * mebibyte) },
-          },
+          { ...pair, placement: "two", amount, warmUp },
           setting,
           1 / mebibyte,
         );

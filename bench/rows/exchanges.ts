@@ -6,9 +6,8 @@
  */
 
 import type { Contender, Group } from "../measure.ts";
-import { makeSkippedGroup } from "../measure.ts";
 import type { Pair, PeerName, Row, RowSetting } from "../pair.ts";
-import { makePairContender, RunningPair } from "../pair.ts";
+import { makePairContender, startPair, stopAll } from "../pair.ts";
 import type { Endpoint, ExchangeWork, TlsFiles } from "../peer.ts";
 import { makeTransferGroups, tlsNote } from "./bulk.ts";
 
@@ -100,7 +99,6 @@ export const tlsRow: Row = {
   title: "Rows 1 and 4 over TLS with certificates on both ends",
   *groups(setting) {
     const { tls } = setting;
-    if ("problem" in tls) return yield makeSkippedGroup("6", "Over TLS", tls.problem);
     for (const transport of ["tcp", "unix"] as const) {
       const title = `${post} over TLS, one connection, in sequence`;
       const all = transport === "tcp" ? tlsPeers : mutualPeers;
@@ -116,14 +114,12 @@ export const handshakeRow: Row = {
   number: 15,
   title: "Row 14 over TLS with certificates on both ends",
   *groups(setting) {
-    const { tls } = setting;
-    if ("problem" in tls) return yield makeSkippedGroup("15", "TLS handshakes", tls.problem);
     yield makeExchangeGroup({
       id: "15-full",
       title: `${post}, each message with a connection of its own, full handshakes`,
       transport: "tcp",
       single: true,
-      tls,
+      tls: setting.tls,
       peers: mutualPeers,
       notes: [tlsNote, "The client of “raw” keeps its context."],
     }, setting);
@@ -136,16 +132,20 @@ export const idleRow: Row = {
   title: "Memory of an idle connection",
   *groups(setting) {
     const amount = setting.quick ? 200 : 1000;
-    for (const kind of ["plain", "tls"] as const) {
-      if (kind === "tls" && "problem" in setting.tls) {
-        yield makeSkippedGroup("16-tls", "An idle connection over TLS", setting.tls.problem);
-        continue;
-      }
-      const tls = kind === "tls" ? setting.tls as TlsFiles : undefined;
+    for (const tls of [undefined, setting.tls]) {
+      const kind = tls === undefined ? "plain" : "tls";
       for (const end of ["server", "client"] as const) {
-        const chosen = Object.entries(kind === "tls" ? mutualPeers : peers)
+        const chosen = Object.entries(tls === undefined ? peers : mutualPeers)
           // A client of theirs has more than one connection only while it makes requests.
           .filter(([, peer]) => end === "server" || !["fetch", "node_http"].includes(peer));
+        const contenders = chosen.map(([name, peer]): Contender => ({
+          name,
+          start: () =>
+            Promise.resolve({
+              measure: async () =>
+                (await measureIdle(peer, amount, tls, setting)).at(end === "server" ? 0 : -1)!,
+            }),
+        }));
         yield {
           id: `16-${kind}-${end}`,
           title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${end}`,
@@ -153,16 +153,7 @@ export const idleRow: Row = {
           better: "lower",
           placement: setting.cores.describe("two"),
           references: ["raw"],
-          contenders: chosen.map(([name, peer]): Contender => ({
-            name,
-            start: () =>
-              Promise.resolve({
-                measure: async () => {
-                  const each = await measureIdle(peer, amount, tls, setting);
-                  return each.at(end === "server" ? 0 : -1)!;
-                },
-              }),
-          })),
+          contenders,
           notes: [
             "In fresh processes, after a collection, from one amount of connections to twice as many.",
           ],
@@ -182,14 +173,16 @@ async function measureIdle(
   const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
   const ends = { name: peer, server: peer, client: peer, work, tls, amount };
   const pair: Pair = { ...ends, transport: "tcp", placement: "two", warmUp: 0 };
-  const running = await RunningPair.start(pair, setting);
+  const programs = await startPair(pair, setting);
+  const { timeout } = setting;
+  const rest = () => Promise.all(programs.map((each) => each.ask({ command: "rest" }, timeout)));
   try {
-    await running.hold(amount);
-    const before = await running.takeRest();
-    await running.hold(amount);
-    const after = await running.takeRest();
+    await programs[1]!.ask({ command: "hold", amount }, timeout);
+    const before = await rest();
+    await programs[1]!.ask({ command: "hold", amount }, timeout);
+    const after = await rest();
     return after.map((bytes, index) => (bytes - before[index]!) / amount / 1000);
   } finally {
-    await running.stop();
+    await stopAll(programs);
   }
 }

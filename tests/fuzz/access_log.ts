@@ -7,7 +7,7 @@
 import { accessLog } from "@degu/degu";
 import type { App, Session } from "@degu/degu/server";
 import { readAccessLine } from "../support/access_lines.ts";
-import { bytesOf } from "./bytes.ts";
+import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
 import { MemoryServer, MemorySocket, whole } from "./memory.ts";
@@ -54,16 +54,13 @@ function requests(random: Random): string {
 export function accessLines(): Fuzzer {
   let lines: string[] = [];
   const server = new MemoryServer(answer, accessLog((line) => lines.push(line)));
-  const serving = server.serveForever();
   return {
     name: "access-log",
     grammar: requests,
     async check(input): Promise<Outcome> {
       checkTarget(input);
       lines = [];
-      const socket = new MemorySocket(whole(bytesOf(input)));
-      server.memory.offer(socket);
-      await socket.closed;
+      await server.connect(new MemorySocket(whole(latin1(input))));
       const { requests, broken } = readRequests(input);
       for (const [i, each] of requests.entries()) checkLine(lines[i], each, 200);
       if (broken !== null) checkLine(lines[requests.length], broken, null);
@@ -71,9 +68,6 @@ export function accessLines(): Fuzzer {
       demand(lines.length === expected, `${lines.length} lines in place of ${expected}`);
       return lines.length > 0 ? "accepted" : "rejected";
     },
-    async close() {
-      server.close();
-      await serving;
-    },
+    close: () => server.end(),
   };
 }

@@ -10,7 +10,7 @@ import { type Incoming, knownRecords } from "@degu/internal/agent/mdns/packet.ts
 import { formatRemotePath, parseRemotePath } from "@degu/internal/agent/remote_path.ts";
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import { escapeName } from "@degu/degu/files";
-import { bytesOf, textOf } from "./bytes.ts";
+import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
@@ -73,12 +73,12 @@ export const mdnsPackets: Fuzzer = {
   grammar(random) {
     const answers = Array.from({ length: 1 + random.below(8) }, () => makeRecord(random));
     const type = random.pick(["response", "query"]);
-    return textOf(dnsPacket.encode({ type, answers, additionals: [makeRecord(random)] }));
+    return fromLatin1(dnsPacket.encode({ type, answers, additionals: [makeRecord(random)] }));
   },
   check(input): Outcome {
     let packet: Incoming;
     try {
-      packet = dnsPacket.decode(Buffer.from(bytesOf(input)));
+      packet = dnsPacket.decode(Buffer.from(latin1(input)));
     } catch {
       return "rejected"; // as the library does, which reports a warning then
     }

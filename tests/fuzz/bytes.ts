@@ -1,5 +1,5 @@
 /**
- * Latin-1 text to bytes and back, without a call per character.
+ * Inputs as bytes, and as they are shown.
  *
  * @module
  */
@@ -14,28 +14,10 @@ export function view(text: string): Uint8Array {
   return scratch.subarray(0, length);
 }
 
-/** The bytes of a Latin-1 text. */
-export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
-  return view(text).slice() as Uint8Array<ArrayBuffer>;
-}
-
-/** The inverse of {@linkcode bytesOf}. */
-export function textOf(bytes: Uint8Array): string {
-  let text = "";
-  for (let i = 0; i < bytes.length; i++) text += String.fromCharCode(bytes[i]!);
-  return text;
-}
-
 /** The text as a literal that stands for it in a program, whatever its bytes. */
 export function literal(text: string): string {
-  let quoted = "";
-  for (const character of text) {
-    const code = character.charCodeAt(0);
-    if (character === "\r") quoted += "\\r";
-    else if (character === "\n") quoted += "\\n";
-    else if (character === '"' || character === "\\") quoted += `\\${character}`;
-    else if (code >= 0x20 && code < 0x7f) quoted += character;
-    else quoted += `\\x${code.toString(16).padStart(2, "0")}`;
-  }
-  return `"${quoted}"`;
+  return JSON.stringify(text).replaceAll(
+    /[\x7f-\xff]/g,
+    (character) => `\\x${character.charCodeAt(0).toString(16)}`,
+  );
 }

@@ -6,7 +6,7 @@
 
 import type { App } from "@degu/internal/base/app/app.ts";
 import { toFetchHandler } from "@degu/degu";
-import { bytesOf, textOf } from "./bytes.ts";
+import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { requestPreamble } from "./grammar.ts";
 import { describeMessage, readRequest, type ReferenceRequest } from "./oracle.ts";
@@ -27,7 +27,7 @@ function preambleInUtf8(random: Random): string {
       : random.pick([0x0d, 0x0a, 0x20, 0x2f]);
     units[at] = String.fromCharCode(random.pick([0x100, 0x200, 0x2100, 0xff00]) + low);
   }
-  return textOf(encoder.encode(units.join("")));
+  return fromLatin1(encoder.encode(units.join("")));
 }
 
 /** What a server hands over; nothing of it has been checked. */
@@ -94,7 +94,7 @@ export function fetchRequests(): Fuzzer {
     name: "fetch-request",
     grammar: preambleInUtf8,
     async check(input): Promise<Outcome> {
-      const parts = takeApart(decoder.decode(bytesOf(input)));
+      const parts = takeApart(decoder.decode(latin1(input)));
       const expected = expectedOf(parts);
       seen = [];
       await handler(requestOf(parts), info);

@@ -20,8 +20,6 @@ export interface Fuzzer {
   grammar(random: Random): string;
   /** Runs an input, and throws where an oracle objects. The same input has to do the same again. */
   check(input: string): Outcome | Promise<Outcome>;
-  /** How often the code under test has run; where it is left out, once for each input. */
-  executions?(): number;
   /** Gives up what it has opened. */
   close?(): Promise<void>;
 }
@@ -38,7 +36,6 @@ export interface Report {
   readonly name: string;
   readonly seed: number;
   readonly inputs: number;
-  readonly executions: number;
   readonly accepted: number;
   readonly seconds: number;
 }
@@ -75,27 +72,34 @@ export function demand(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Objection(what);
 }
 
-const BATCH = 128;
+const BATCH = 128, POOL = 256;
 const LONGEST_BATCH_MILLISECONDS = 50;
 
 /** Runs a fuzzer; throws a {@linkcode Finding} at the first objection. */
 export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
   const { seed, seconds = Infinity, inputs: most = Infinity } = bounds;
-  const source = new InputSource((random) => fuzzer.grammar(random), new Random(seed));
+  const random = new Random(seed);
+  // Accepted mutants, of which others are made.
+  const pool: string[] = [];
+  const base = () =>
+    pool.length > 0 && random.chance(40) ? random.pick(pool) : fuzzer.grammar(random);
   const start = performance.now();
   const end = start + seconds * 1000;
   let inputs = 0, accepted = 0;
   for (let now = start; now < end && inputs < most; now = performance.now()) {
     const batchEnd = Math.min(end, now + LONGEST_BATCH_MILLISECONDS);
     for (let i = 0; i < BATCH && inputs < most; i++) {
-      const input = source.next();
+      const isMutant = random.chance(55);
+      const input = isMutant ? mutate(base(), base(), random) : fuzzer.grammar(random);
       inputs++;
       try {
         const pending = fuzzer.check(input);
         const outcome = typeof pending === "string" ? pending : await pending;
         if (outcome === "accepted") {
           accepted++;
-          source.keep(input);
+          if (isMutant && input.length <= 2000) {
+            pool[pool.length < POOL ? pool.length : random.below(POOL)] = input;
+          }
         }
       } catch (error) {
         const [smallest, cause] = await shrink(fuzzer, input, error);
@@ -104,15 +108,14 @@ export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
       if ((i & 15) === 15 && performance.now() > batchEnd) break;
     }
   }
-  const executions = fuzzer.executions?.() ?? inputs;
   const elapsed = (performance.now() - start) / 1000;
-  return { name: fuzzer.name, seed, inputs, executions, accepted, seconds: elapsed };
+  return { name: fuzzer.name, seed, inputs, accepted, seconds: elapsed };
 }
 
 const MOST_ATTEMPTS = 3000, MOST_SHRINK_MILLISECONDS = 20_000;
 
 /** Makes an input smaller, and its bytes plainer, as long as an oracle still objects. */
-export async function shrink(
+async function shrink(
   fuzzer: Fuzzer,
   input: string,
   error: unknown,
@@ -206,42 +209,4 @@ function swapLines(text: string, random: Random): string {
   const a = random.below(lines.length), b = random.below(lines.length);
   [lines[a], lines[b]] = [lines[b]!, lines[a]!];
   return lines.join("\r\n");
-}
-
-const POOL = 256;
-
-/** Gives inputs: fresh ones of a grammar, and changed ones of those that were kept. */
-export class InputSource {
-  readonly #grammar: (random: Random) => string;
-  readonly #random: Random;
-  readonly #pool: string[] = [];
-  #mutated = false;
-
-  /** Makes a source over a grammar. */
-  constructor(grammar: (random: Random) => string, random: Random) {
-    this.#grammar = grammar;
-    this.#random = random;
-  }
-
-  /** The next input. */
-  next(): string {
-    const random = this.#random;
-    this.#mutated = random.chance(55);
-    if (!this.#mutated) return this.#grammar(random);
-    return mutate(this.#base(), this.#base(), random);
-  }
-
-  /** Told that the last input was accepted. */
-  keep(input: string): void {
-    if (!this.#mutated || input.length > 2000) return;
-    if (this.#pool.length < POOL) this.#pool.push(input);
-    else this.#pool[this.#random.below(POOL)] = input;
-  }
-
-  #base(): string {
-    const random = this.#random;
-    return this.#pool.length > 0 && random.chance(40)
-      ? random.pick(this.#pool)
-      : this.#grammar(random);
-  }
 }

@@ -13,16 +13,16 @@ import type { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
 import type { BodyIn, BodyOut } from "@degu/internal/base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
-import { bytesOf } from "./bytes.ts";
+import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, Objection, type Outcome } from "./fuzzer.ts";
-import { MemoryServer, MemorySocket } from "./memory.ts";
+import { AnsweringSocket, MemoryServer, MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
 import { receive, WAYS } from "./received.ts";
 
 const MOST_TURNS = 60;
 
 /** A body on the wire: framing, bytes, and how they are cut. */
-export interface CutBody {
+interface CutBody {
   readonly framing: string;
   readonly content: string;
   readonly pieces: Uint8Array[];
@@ -32,7 +32,7 @@ export interface CutBody {
 }
 
 /** Reads a case from a text: `way turns (chunked? size cut)…`. */
-export function caseOf(input: string, start: string, after: string): CutBody {
+function caseOf(input: string, start: string, after: string): CutBody {
   const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
   const [way = 0, turns = 0, cut = 7, ...sizes] = numbers;
   const chunked = input.startsWith("c");
@@ -41,14 +41,14 @@ export function caseOf(input: string, start: string, after: string): CutBody {
       .map((size) => `${size.toString(16)}\r\n${"x".repeat(size)}\r\n`).join("")
     : "x".repeat(sizes.reduce((sum, size) => sum + size, 0));
   const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${content.length}`;
-  const bytes = bytesOf(`${start}${framing}\r\n\r\n${content}${after}`);
+  const bytes = latin1(`${start}${framing}\r\n\r\n${content}${after}`);
   const pieces: Uint8Array[] = [];
   for (let at = 0; at < bytes.length; at += cut + 1) pieces.push(bytes.subarray(at, at + cut + 1));
   return { framing, content, pieces, turns: turns % MOST_TURNS, way: WAYS[way % WAYS.length]! };
 }
 
 /** Makes a text that {@linkcode caseOf} reads. */
-export function cutBody(random: Random): string {
+function cutBody(random: Random): string {
   const sizes = Array.from({ length: random.below(6) }, () => random.below(300));
   const numbers = [
     random.below(WAYS.length),
@@ -79,14 +79,14 @@ async function cancelMeanwhile(
 }
 
 /** Whether a body has refused an operation because it was cancelled for the reason. */
-export function isRefused(error: unknown, reason: unknown): boolean {
+function isRefused(error: unknown, reason: unknown): boolean {
   return error instanceof BodyError && error.cause === reason;
 }
 
 async function checkClient(input: string): Promise<boolean> {
   const each = caseOf(input, "HTTP/1.1 200 OK\r\n", "");
-  const socket = new MemorySocket([]);
-  using connection = new Connection(new Answering(socket, each.pieces), null, undefined, null);
+  const socket = new AnsweringSocket([each.pieces]);
+  using connection = new Connection(socket, null, undefined, null);
   const { body } = await connection.get("/");
   if (body === null) throw new Objection("a response without its body");
   const outcome = await cancelMeanwhile(body, each);
@@ -95,29 +95,6 @@ async function checkClient(input: string): Promise<boolean> {
     `${outcome}, closed: ${connection.closed}`,
   );
   return outcome === "read";
-}
-
-/** Answers when it has been asked. */
-class Answering {
-  constructor(readonly socket: MemorySocket, readonly pieces: Uint8Array[]) {}
-  #asked = Promise.withResolvers<void>();
-
-  async read(into: Uint8Array): Promise<number | null> {
-    await this.#asked.promise;
-    return await this.socket.read(into);
-  }
-
-  async write(bytes: Uint8Array): Promise<number> {
-    const count = await this.socket.write(bytes);
-    this.socket.deliver(this.pieces);
-    this.#asked.resolve();
-    return count;
-  }
-
-  close(): void {
-    this.socket.close();
-    this.#asked.resolve();
-  }
 }
 
 const ANSWER = "HTTP/1.1 409 Conflict\r\n\r\n";
@@ -137,8 +114,6 @@ export function cancelledBodies(): Fuzzer {
     return [409, "Conflict", {}, null];
   };
   const server = new MemoryServer(app);
-  const serving = server.serveForever();
-  let executions = 0;
   return {
     name: "cancelled-body",
     grammar: cutBody,
@@ -147,22 +122,15 @@ export function cancelledBodies(): Fuzzer {
       objection = null;
       current = caseOf(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
       const socket = new MemorySocket(current.pieces);
-      server.memory.offer(socket);
-      await socket.closed;
-      executions++;
+      await server.connect(socket);
       if (objection !== null && !(objection instanceof ProtocolError)) throw objection;
       const whole = outcomes[0] === "read";
       demand(outcomes.length === (whole ? 2 : 1), `${outcomes.length} requests: ${outcomes}`);
       demand(socket.written === ANSWER.repeat(outcomes.length), `answered ${socket.written}`);
       const same = await checkClient(input);
-      executions++;
       return whole && same ? "accepted" : "rejected";
     },
-    executions: () => executions,
-    async close() {
-      server.close();
-      await serving;
-    },
+    close: () => server.end(),
   };
 }
 
@@ -259,7 +227,6 @@ export function closedSessions(): Fuzzer {
     },
   };
   const server = new MemoryServer(app);
-  const serving = server.serveForever();
   return {
     name: "closed-session",
     grammar: cutBody,
@@ -267,7 +234,7 @@ export function closedSessions(): Fuzzer {
       const each = caseOf(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
       const socket = new MemorySocket(each.pieces);
       run = new Run(each, socket);
-      server.memory.offer(socket);
+      server.connect(socket);
       if (!run.fromInside) {
         for (let turn = 0; turn < each.turns * 2; turn++) await null;
         run.close();
@@ -288,9 +255,6 @@ export function closedSessions(): Fuzzer {
       demand(socket.written === written, `after it was closed was written ${socket.written}`);
       return "accepted";
     },
-    async close() {
-      server.close();
-      await serving;
-    },
+    close: () => server.end(),
   };
 }

@@ -1,22 +1,16 @@
 /**
  * `deno task fuzz [--seconds N] [--seed N] [--target name]…`: runs the fuzzers, each for its part of the time.
  *
- * Prints the seed, and for each target the inputs, the executions of what is under test, how many there were in a second, and what part of
- * the inputs was accepted. At the first objection of an oracle it prints the seed and the smallest bytes that still show it, and ends
+ * Prints the seed, and for each target the inputs, how many there were in a second, and what part of them was accepted. At the first objection of an oracle it prints the seed and the smallest bytes that still show it, and ends
  * with status 1.
  *
  * @module
  */
 
+import { parseArgs } from "node:util";
 import { treesCommand } from "../trees/command.ts";
 import { Finding, type Report, run } from "./fuzzer.ts";
 import { targets } from "./targets.ts";
-
-interface Options {
-  readonly seconds: number;
-  readonly seed: number;
-  readonly names: readonly string[];
-}
 
 /** A target that is a program of its own. */
 const TREES = "trees";
@@ -27,36 +21,28 @@ const USAGE = `usage: deno task fuzz [--seconds N] [--seed N] [--target name]…
 --seed     an integer; a new one where it is left out
 --target   may be given again; all targets where it is left out: ${ALL.join(", ")}`;
 
-class UsageError extends Error {}
-
-function readOptions(args: readonly string[]): Options {
-  let seconds = 60, seed = Math.floor(Math.random() * 2 ** 31);
-  const chosen: string[] = [];
-  for (let i = 0; i < args.length; i += 2) {
-    const flag = args[i], value = args[i + 1] ?? "";
-    if (flag === "--seconds") seconds = readNumber(flag, value);
-    else if (flag === "--seed") seed = readNumber(flag, value);
-    else if (flag === "--target" && ALL.includes(value)) chosen.push(value);
-    else throw new UsageError(`unknown argument: ${flag} ${value}`);
+function readOptions() {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      seconds: { type: "string", default: "60" },
+      seed: { type: "string", default: `${Math.floor(Math.random() * 2 ** 31)}` },
+      target: { type: "string", multiple: true, default: ALL },
+    },
+  });
+  const [seconds, seed] = [Number(values.seconds), Number(values.seed)];
+  if (!(seconds > 0 && seed >= 0 && values.target.every((name) => ALL.includes(name)))) {
+    throw new RangeError(`got ${Deno.args.join(" ")}`);
   }
-  return { seconds, seed, names: chosen.length > 0 ? chosen : ALL };
+  return { seconds, seed, names: values.target };
 }
 
-function readNumber(flag: string, value: string): number {
-  const number = Number(value);
-  if (value === "" || !(number >= 0 && number < Infinity)) {
-    throw new UsageError(`${flag}: need a number; got ${value}`);
-  }
-  return number;
-}
-
-function format({ name, inputs, executions, accepted, seconds }: Report): string {
-  const rate = Math.round(executions / seconds);
+function format({ name, inputs, accepted, seconds }: Report): string {
+  const rate = Math.round(inputs / seconds);
   const share = (accepted / inputs * 100).toFixed(1);
   return [
     name.padEnd(18),
     inputs.toLocaleString("en").padStart(13),
-    executions.toLocaleString("en").padStart(13),
     rate.toLocaleString("en").padStart(9) + "/s",
     `${share.padStart(5)} %`,
     `${seconds.toFixed(1).padStart(6)} s`,
@@ -81,51 +67,45 @@ async function fuzzTrees(seed: number, seconds: number): Promise<Report> {
     const decoder = new TextDecoder();
     if (!success) {
       const last = await Deno.readTextFile(caseFile);
-      throw new Finding("trees", seed, last, new Error(decoder.decode(stderr)));
+      throw new Finding(TREES, seed, last, new Error(decoder.decode(stderr)));
     }
-    const { runs, transfers, seconds: elapsed } = JSON.parse(decoder.decode(stdout));
-    return {
-      name: "trees",
-      seed,
-      inputs: runs,
-      executions: transfers,
-      accepted: runs,
-      seconds: elapsed,
-    };
+    const { runs, seconds: elapsed } = JSON.parse(decoder.decode(stdout));
+    return { name: TREES, seed, inputs: runs, accepted: runs, seconds: elapsed };
   } finally {
     await Deno.remove(caseFile);
   }
 }
 
-async function main(args: readonly string[]): Promise<number> {
-  const { seconds, seed, names } = readOptions(args);
+async function runAll({ seconds, seed, names }: ReturnType<typeof readOptions>): Promise<void> {
   // Most of the time of an error that nobody looks at goes into its stack.
   Error.stackTraceLimit = 0;
   console.log(`seed ${seed}`);
   console.log(
-    `${"target".padEnd(18)}  ${"inputs".padStart(13)}  ${"executions".padStart(13)}  ` +
-      `${"speed".padStart(11)}  accepted     time`,
+    `${"target".padEnd(18)}  ${"inputs".padStart(13)}  ${"speed".padStart(11)}  accepted     time`,
   );
+  const share = seconds / names.length;
   for (const name of names) {
-    if (name === TREES) {
-      console.log(format(await fuzzTrees(seed, seconds / names.length)));
-      continue;
-    }
-    const fuzzer = targets[name]!();
+    const fuzzer = targets[name]?.();
     try {
-      console.log(format(await run(fuzzer, { seed, seconds: seconds / names.length })));
+      const report = fuzzer ? run(fuzzer, { seed, seconds: share }) : fuzzTrees(seed, share);
+      console.log(format(await report));
     } finally {
-      await fuzzer.close?.();
+      await fuzzer?.close?.();
     }
   }
-  return 0;
 }
 
+let options;
 try {
-  Deno.exit(await main(Deno.args));
+  options = readOptions();
 } catch (error) {
-  if (error instanceof UsageError) console.error(`${error.message}\n${USAGE}`);
-  else if (error instanceof Finding) console.error(`FINDING ${error.message}`);
-  else console.error(error);
+  console.error(`${error instanceof Error ? error.message : error}\n${USAGE}`);
   Deno.exit(1);
 }
+try {
+  await runAll(options);
+} catch (error) {
+  console.error(error instanceof Finding ? `FINDING ${error.message}` : error);
+  Deno.exit(1);
+}
+Deno.exit(0);

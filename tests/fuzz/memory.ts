@@ -8,35 +8,23 @@ import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address_rules.ts";
 import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
 import { Server, type ServerOptions } from "@degu/degu/server";
-import { textOf } from "./bytes.ts";
+import { fromLatin1 } from "../support/wire_grammar.ts";
 
 /** A socket that reads what it was given and keeps what is written. */
 export class MemorySocket implements Socket {
+  /** What has been written, as Latin-1 text. */
+  written = "";
+  isClosed = false;
+  readonly #closing = Promise.withResolvers<void>();
   /** Resolves once the socket has been closed. */
-  readonly closed: Promise<void>;
-  readonly #resolveClosed: () => void;
+  readonly closed: Promise<void> = this.#closing.promise;
   #pieces: readonly Uint8Array[];
   #next = 0;
   #taken = 0;
-  #isClosed = false;
-  #written = "";
 
   /** Makes a socket from which these pieces, none of them empty, and then an end can be read. */
   constructor(pieces: readonly Uint8Array[]) {
     this.#pieces = pieces;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.closed = promise;
-    this.#resolveClosed = resolve;
-  }
-
-  /** What has been written, as Latin-1 text. */
-  get written(): string {
-    return this.#written;
-  }
-
-  /** True once it has been closed. */
-  get isClosed(): boolean {
-    return this.#isClosed;
   }
 
   /** Lets further pieces arrive. */
@@ -51,7 +39,7 @@ export class MemorySocket implements Socket {
   }
 
   read(into: Uint8Array): Promise<number | null> {
-    if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("closed"));
+    if (this.isClosed) return Promise.reject(new Deno.errors.BadResource("closed"));
     const piece = this.#pieces[this.#next];
     if (piece === undefined) return Promise.resolve(null);
     const count = Math.min(into.length, piece.length - this.#taken);
@@ -65,14 +53,54 @@ export class MemorySocket implements Socket {
   }
 
   write(bytes: Uint8Array): Promise<number> {
-    if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("closed"));
-    this.#written += textOf(bytes);
+    if (this.isClosed) return Promise.reject(new Deno.errors.BadResource("closed"));
+    this.written += fromLatin1(bytes);
     return Promise.resolve(bytes.length);
   }
 
   close(): void {
-    this.#isClosed = true;
-    this.#resolveClosed();
+    this.isClosed = true;
+    this.#closing.resolve();
+  }
+}
+
+/** A peer that answers each request with the next bytes, and ends where it is asked for more. */
+export class AnsweringSocket extends MemorySocket {
+  readonly #answers: (readonly Uint8Array[])[];
+  #answering = false;
+  #waiting: { into: Uint8Array; resolve(count: Promise<number | null>): void } | null = null;
+
+  constructor(answers: (readonly Uint8Array[])[]) {
+    super([]);
+    this.#answers = answers;
+  }
+
+  override read(into: Uint8Array): Promise<number | null> {
+    if (!this.empty || this.#answering || this.isClosed) return super.read(into);
+    // Nobody has asked for anything yet, so there is nothing until somebody does.
+    return new Promise((resolve) => this.#waiting = { into, resolve });
+  }
+
+  override write(bytes: Uint8Array): Promise<number> {
+    if (this.isClosed) return super.write(bytes);
+    this.#answering = true;
+    this.deliver(this.#answers.shift() ?? []);
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    waiting?.resolve(super.read(waiting.into));
+    return super.write(bytes);
+  }
+
+  /** The exchange is over: what is left is early for the next request. */
+  rest(): void {
+    this.#answering = false;
+  }
+
+  override close(): void {
+    super.close();
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    waiting?.resolve(Promise.reject(new Deno.errors.BadResource("closed")));
   }
 }
 
@@ -140,18 +168,27 @@ class MemoryListener implements Listener {
 
 /** A server whose connections are in memory; all else is the real one. */
 export class MemoryServer extends Server {
-  readonly memory: MemoryListener;
+  readonly #memory: MemoryListener;
+  readonly #serving: Promise<void>;
 
+  /** Begins to serve. */
   constructor(app: App, onExchange?: ServerOptions["onExchange"]) {
     const memory = new MemoryListener();
-    const options = {
-      timeout: null,
-      logger: quiet,
-      maxConnections: Infinity,
-      maxRequests: Infinity,
-      onExchange,
-    };
-    super(["127.0.0.1", 1], app, options, () => memory);
-    this.memory = memory;
+    const limits = { timeout: null, maxConnections: Infinity, maxRequests: Infinity };
+    super(["127.0.0.1", 1], app, { ...limits, logger: quiet, onExchange }, () => memory);
+    this.#memory = memory;
+    this.#serving = this.serveForever();
+  }
+
+  /** Lets a socket connect, and resolves once it has been closed. */
+  async connect(socket: MemorySocket): Promise<void> {
+    this.#memory.offer(socket);
+    await socket.closed;
+  }
+
+  /** Closes the server, and waits for its end. */
+  async end(): Promise<void> {
+    this.close();
+    await this.#serving;
   }
 }

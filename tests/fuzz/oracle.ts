@@ -1,11 +1,18 @@
 /**
- * The grammar once more, as regular expressions that are built once from the sets of allowed bytes: independent of the parsers, which
- * scan tables, and fast enough to be asked millions of times. Works on Latin-1 text; answers `null` where the wire's rules refuse.
+ * What whole messages and streams of them say, by the grammar of `tests/support/wire_grammar.ts`: independent of the
+ * parsers, which scan tables. Works on Latin-1 text; answers `null` where the wire's rules refuse.
  *
  * @module
  */
 
-import { allowedBytes, type FlatHeaders, limits } from "../support/wire_grammar.ts";
+import {
+  type FlatHeaders,
+  limits,
+  referenceChunkLine,
+  referenceHeaders,
+  referenceRequestLine,
+  referenceStatusLine,
+} from "../support/wire_grammar.ts";
 
 /** What a request preamble says. */
 export interface ReferenceRequest {
@@ -21,133 +28,31 @@ export interface ReferenceResponse {
   readonly headers: FlatHeaders;
 }
 
-function classOf(set: string): string {
-  return `[${[...set].map((c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`).join("")}]`;
-}
-
-const path = classOf(allowedBytes.path);
-const target = `/(?:${path}+(?:/${path}+)*/?)?(?:\\?${classOf(allowedBytes.query)}*)?`;
-const URI = new RegExp(`^${target}$`);
-const DOT_DOT = /^[^?]*\/\.\.(?:[/?]|$)/;
-const REQUEST_LINE = new RegExp(`^(GET|PUT|POST|HEAD|DELETE) (${target}) HTTP/1\\.1$`);
-const STATUS_LINE = new RegExp(
-  `^HTTP/1\\.1 ([1-5][0-9]{2}) (${classOf(allowedBytes.reason)}{2,})$`,
-);
-const HEADER_LINE = new RegExp(
-  `^(${classOf(allowedBytes.headerName)}{1,${limits.headerName}}): (${
-    classOf(allowedBytes.headerValue)
-  }+)$`,
-);
-const CHUNK_LINE = new RegExp(
-  `^(0|[1-9A-Fa-f][0-9A-Fa-f]{0,6})(?:;(${classOf(allowedBytes.extensionKey)}+)=(${
-    classOf(allowedBytes.extensionValue)
-  }+))?$`,
-);
-const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/;
-const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})$/;
-const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16})$/;
-
-/** A number as the wire writes it. */
-export function readNumber(text: string): number | null {
-  if (!NUMBER.test(text)) return null;
-  // 16 digits are compared as text: no rounding can hide which side of the limit they are on.
-  return text.length === 16 && text > String(limits.number) ? null : Number(text);
-}
-
-/** Whether a text is a URI. */
-export function isUri(text: string): boolean {
-  return URI.test(text) && !DOT_DOT.test(text);
-}
-
-/** First and last position of a `range`, or `null`. */
-export function readRange(text: string): readonly [start: number, stop: number] | null {
-  const match = RANGE.exec(text);
-  if (match === null) return null;
-  const first = readNumber(match[1]!);
-  const last = readNumber(match[2]!);
-  if (first === null || last === null || first > last || last >= limits.number) return null;
-  return [first, last + 1];
-}
-
-/** Start, stop and total of a `content-range`, or `null`. */
-export function readContentRange(
-  text: string,
-): readonly [start: number, stop: number, total: number] | null {
-  const match = CONTENT_RANGE.exec(text);
-  if (match === null) return null;
-  const first = readNumber(match[1]!);
-  const last = readNumber(match[2]!);
-  const total = readNumber(match[3]!);
-  if (first === null || last === null || total === null || first > last || last >= total) {
-    return null;
-  }
-  return [first, last + 1, total];
-}
-
-function readValue(name: string, value: string): string | number | null {
-  switch (name) {
-    case "content-length":
-      return readNumber(value);
-    case "transfer-encoding":
-      return value === "chunked" ? value : null;
-    case "range":
-      return readRange(value) === null ? null : value;
-    case "content-range":
-      return readContentRange(value) === null ? null : value;
-    default:
-      return value;
-  }
-}
-
-function readHeaders(lines: readonly string[]): FlatHeaders | null {
-  const headers: FlatHeaders = Object.create(null);
-  for (let i = 1; i < lines.length; i++) {
-    const match = HEADER_LINE.exec(lines[i]!);
-    if (match === null) return null;
-    const name = match[1]!.toLowerCase();
-    if (name in headers) return null;
-    const value = readValue(name, match[2]!);
-    if (value === null) return null;
-    headers[name] = value;
-  }
-  return "content-length" in headers && "transfer-encoding" in headers ? null : headers;
+/** The first line of a preamble without its final CR LF CR LF, and its header block. */
+function readPreamble(preamble: string): readonly [line: string, block: string] | null {
+  if (preamble.length > limits.preamble - 4) return null;
+  const end = preamble.indexOf("\r\n");
+  if (end < 0) return [preamble, ""];
+  // No line is empty, the only one neither.
+  return end + 2 === preamble.length ? null : [preamble.slice(0, end), preamble.slice(end + 2)];
 }
 
 /** Reads a request preamble without its final CR LF CR LF. */
 export function readRequest(preamble: string): ReferenceRequest | null {
-  if (preamble.length > limits.preamble - 4) return null;
-  const lines = preamble.split("\r\n");
-  const match = REQUEST_LINE.exec(lines[0]!);
-  if (match === null || DOT_DOT.test(match[2]!)) return null;
-  const headers = readHeaders(lines);
-  if (headers === null || "content-range" in headers) return null;
-  if ("content-length" in headers || "transfer-encoding" in headers) {
-    if ("range" in headers || (match[1] !== "PUT" && match[1] !== "POST")) return null;
-  }
-  return { method: match[1]!, uri: match[2]!, headers };
+  const [line, block] = readPreamble(preamble) ?? [];
+  const start = line === undefined ? null : referenceRequestLine(line);
+  if (start === null) return null;
+  const hasBody = start.method === "PUT" || start.method === "POST";
+  const headers = referenceHeaders(block!, hasBody ? "request with body" : "request without body");
+  return headers === null ? null : { ...start, headers };
 }
 
 /** Reads a response preamble without its final CR LF CR LF. */
 export function readResponse(preamble: string): ReferenceResponse | null {
-  if (preamble.length > limits.preamble - 4) return null;
-  const lines = preamble.split("\r\n");
-  const match = STATUS_LINE.exec(lines[0]!);
-  if (match === null) return null;
-  const headers = readHeaders(lines);
-  if (headers === null || "range" in headers) return null;
-  return { status: Number(match[1]), reason: match[2]!, headers };
-}
-
-/** Reads the line before a chunk's data, without its CR LF. */
-export function readChunkLine(
-  line: string,
-): { size: number; extension: readonly [key: string, value: string] | null } | null {
-  if (line.length > limits.chunkLine - 2) return null;
-  const match = CHUNK_LINE.exec(line);
-  if (match === null) return null;
-  const size = parseInt(match[1]!, 16);
-  if (size > limits.chunkData) return null;
-  return { size, extension: match[2] === undefined ? null : [match[2], match[3]!] };
+  const [line, block] = readPreamble(preamble) ?? [];
+  const start = line === undefined ? null : referenceStatusLine(line);
+  const headers = start === null ? null : referenceHeaders(block!, "response");
+  return start === null || headers === null ? null : { ...start, headers };
 }
 
 /** A chunk with its data as Latin-1 text. */
@@ -166,7 +71,7 @@ export function readChunks(
   for (;;) {
     const lineEnd = text.indexOf("\r\n", at);
     if (lineEnd < 0) return null;
-    const header = readChunkLine(text.slice(at, lineEnd));
+    const header = referenceChunkLine(text.slice(at, lineEnd));
     if (header === null) return null;
     const dataEnd = lineEnd + 2 + header.size;
     if (text.slice(dataEnd, dataEnd + 2) !== "\r\n") return null;

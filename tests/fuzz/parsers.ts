@@ -21,40 +21,51 @@ import {
 } from "@degu/internal/misc/wire.ts";
 import { ContentRange, Range } from "@degu/internal/base/wire/range.ts";
 import { buildUri } from "@degu/internal/base/wire/uri.ts";
-import { type FlatHeaders, referenceUri } from "../support/wire_grammar.ts";
-import { bytesOf, textOf, view } from "./bytes.ts";
+import {
+  type FlatHeaders,
+  fromLatin1,
+  latin1,
+  referenceChunkLine,
+  referenceContentRange,
+  referenceNumber,
+  referenceRange,
+  referenceUri,
+} from "../support/wire_grammar.ts";
+import { view } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
-import {
-  chunkLine,
-  contentRange,
-  range,
-  requestPreamble,
-  responsePreamble,
-  uri,
-} from "./grammar.ts";
-import {
-  isUri,
-  readChunkLine,
-  readChunks,
-  readContentRange,
-  readNumber,
-  readRange,
-  readRequest,
-  readResponse,
-} from "./oracle.ts";
+import * as grammar from "./grammar.ts";
+import { readChunks, readRequest, readResponse } from "./oracle.ts";
 
-/** What a parser gives, or `null` where it throws a ProtocolError; everything else is passed on. */
-export function valueOf<T>(parse: () => T): T | null {
-  try {
-    return parse();
-  } catch (error) {
-    demand(error instanceof ProtocolError, `threw ${error} in place of a ProtocolError`);
-    return null;
-  }
+/** A target that parses, and goes on with what the oracle accepts, too. */
+function parserTarget<Parsed, Expected>(
+  name: string,
+  grammar: Fuzzer["grammar"],
+  parse: (input: string) => Parsed,
+  read: (input: string) => Expected | null,
+  compare: (parsed: Parsed, expected: Expected, input: string) => void,
+): Fuzzer {
+  return {
+    name,
+    grammar,
+    check(input): Outcome {
+      let parsed: Parsed;
+      const expected = read(input);
+      try {
+        parsed = parse(input);
+      } catch (error) {
+        demand(error instanceof ProtocolError, `threw ${error} in place of a ProtocolError`);
+        demand(expected === null, "refused what the oracle accepts");
+        return "rejected";
+      }
+      demand(expected !== null, "accepted what the oracle refuses");
+      compare(parsed, expected, input);
+      return "accepted";
+    },
+  };
 }
 
 /** Says whether a parsed dictionary is what the oracle has read. */
-export function sameHeaders(headers: HeaderDict, expected: FlatHeaders): boolean {
+function sameHeaders(headers: HeaderDict, expected: FlatHeaders): boolean {
   if (Object.getPrototypeOf(headers) !== null) return false;
   let count = 0;
   for (const name in headers) {
@@ -82,114 +93,81 @@ function checkEnd(preamble: string): void {
 }
 
 /** `parseRequest` and `formatRequest`. */
-export const requestPreambles: Fuzzer = {
-  name: "request-preamble",
-  grammar: requestPreamble,
-  check(input): Outcome {
+export const requestPreambles: Fuzzer = parserTarget(
+  "request-preamble",
+  grammar.requestPreamble,
+  (input) => parseRequest(view(input)),
+  (input) => {
     checkEnd(input);
-    const expected = readRequest(input);
-    const parsed = valueOf(() => parseRequest(view(input)));
-    demand(
-      (parsed === null) === (expected === null),
-      expected === null ? "accepted what the oracle refuses" : "refused what the oracle accepts",
-    );
-    if (parsed === null || expected === null) return "rejected";
-    demand(
-      parsed.method === expected.method && parsed.uri === expected.uri,
-      "another request line",
-    );
-    demand(sameHeaders(parsed.headers, expected.headers), "other headers");
+    return readRequest(input);
+  },
+  (parsed, { method, uri, headers }) => {
+    demand(parsed.method === method && parsed.uri === uri, "another request line");
+    demand(sameHeaders(parsed.headers, headers), "other headers");
     const sent = formatRequest(parsed.method, parsed.uri, parsed.headers);
     const again = parseRequest(sent.subarray(0, -4));
-    demand(again.method === parsed.method && again.uri === parsed.uri, "came back as another line");
+    demand(again.method === method && again.uri === uri, "came back as another line");
     demand(again.query === parsed.query, "came back with another query");
     demand(again.path.join("/") === parsed.path.join("/"), "came back with another path");
-    demand(sameHeaders(again.headers, expected.headers), "came back with other headers");
-    return "accepted";
+    demand(sameHeaders(again.headers, headers), "came back with other headers");
   },
-};
+);
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "PUT", "POST", "DELETE"];
 
 /** `parseResponse` and `formatResponse`. */
-export const responsePreambles: Fuzzer = {
-  name: "response-preamble",
-  grammar: responsePreamble,
-  check(input): Outcome {
+export const responsePreambles: Fuzzer = parserTarget(
+  "response-preamble",
+  grammar.responsePreamble,
+  (input) => parseResponse(METHODS[input.length % METHODS.length]!, view(input)),
+  (input) => {
     checkEnd(input);
-    const expected = readResponse(input);
-    const method = METHODS[input.length % METHODS.length]!;
-    const parsed = valueOf(() => parseResponse(method, view(input)));
-    demand(
-      (parsed === null) === (expected === null),
-      expected === null ? "accepted what the oracle refuses" : "refused what the oracle accepts",
-    );
-    if (parsed === null || expected === null) return "rejected";
-    demand(
-      parsed.status === expected.status && parsed.reason === expected.reason,
-      "another status line",
-    );
-    demand(sameHeaders(parsed.headers, expected.headers), "other headers");
-    const sent = formatResponse(parsed.status, parsed.reason, parsed.headers);
-    const again = parseResponse(method, sent.subarray(0, -4));
-    demand(
-      again.status === parsed.status && again.reason === parsed.reason,
-      "came back as another status line",
-    );
-    demand(sameHeaders(again.headers, expected.headers), "came back with other headers");
-    return "accepted";
+    return readResponse(input);
   },
-};
-
-function demandSame(parsed: unknown, expected: unknown): void {
-  demand(
-    (parsed === null) === (expected === null),
-    expected === null ? "accepted what the oracle refuses" : "refused what the oracle accepts",
-  );
-}
+  (parsed, { status, reason, headers }, input) => {
+    demand(parsed.status === status && parsed.reason === reason, "another status line");
+    demand(sameHeaders(parsed.headers, headers), "other headers");
+    const sent = formatResponse(parsed.status, parsed.reason, parsed.headers);
+    const again = parseResponse(METHODS[input.length % METHODS.length]!, sent.subarray(0, -4));
+    demand(again.status === status && again.reason === reason, "came back as another line");
+    demand(sameHeaders(again.headers, headers), "came back with other headers");
+  },
+);
 
 /** `parseUri` and `buildUri`. */
-export const uris: Fuzzer = {
-  name: "uri",
-  grammar: uri,
-  check(input): Outcome {
-    const parsed = valueOf(() => parseUri(input));
-    const expected = referenceUri(input);
-    demand((expected !== null) === isUri(input), "the two oracles disagree");
-    demandSame(parsed, expected);
-    if (parsed === null || expected === null) return "rejected";
-    const { path, query } = parsed;
+export const uris: Fuzzer = parserTarget(
+  "uri",
+  grammar.uri,
+  (input) => parseUri(input),
+  referenceUri,
+  ({ path, query }, expected, input) => {
     demand(query === expected.query, "another query");
     demand(
       path.length === expected.path.length && path.every((part, i) => part === expected.path[i]),
       "another path",
     );
     demand(buildUri(path, query) === input, "came back as another URI");
-    return "accepted";
   },
-};
+);
 
 /** `parseRange`, and what a `Range` says of totals. */
-export const ranges: Fuzzer = {
-  name: "range",
-  grammar: range,
-  check(input): Outcome {
-    const parsed = valueOf(() => parseRange(input));
-    const expected = readRange(input);
-    demandSame(parsed, expected);
-    if (parsed === null || expected === null) return "rejected";
+export const ranges: Fuzzer = parserTarget(
+  "range",
+  grammar.range,
+  (input) => parseRange(input),
+  referenceRange,
+  (parsed, expected, input) => {
     const { start, stop } = parsed;
     demand(
-      parsed instanceof Range && start === expected[0] && stop === expected[1],
+      parsed instanceof Range && start === expected.start && stop === expected.stop,
       "another range",
     );
     demand(String(parsed) === input, "came back as another range");
     for (const total of [start, start + 1, stop - 1, stop, Number.MAX_SAFE_INTEGER]) {
       checkTotal(parsed, total);
     }
-    return "accepted";
   },
-};
+);
 
 function checkTotal(parsed: Range, total: number): void {
   const { start, stop } = parsed;
@@ -212,51 +190,44 @@ function checkTotal(parsed: Range, total: number): void {
 }
 
 /** `parseContentRange`. */
-export const contentRanges: Fuzzer = {
-  name: "content-range",
-  grammar: contentRange,
-  check(input): Outcome {
-    const parsed = valueOf(() => parseContentRange(input));
-    const expected = readContentRange(input);
-    demandSame(parsed, expected);
-    if (parsed === null || expected === null) return "rejected";
-    const { start, stop, total } = parsed;
+export const contentRanges: Fuzzer = parserTarget(
+  "content-range",
+  grammar.contentRange,
+  (input) => parseContentRange(input),
+  referenceContentRange,
+  (parsed, { start, stop, total }, input) => {
     demand(
-      parsed instanceof ContentRange && start === expected[0] && stop === expected[1] &&
-        total === expected[2],
+      parsed instanceof ContentRange && parsed.start === start && parsed.stop === stop &&
+        parsed.total === total,
       "another range",
     );
     demand(String(parsed) === input, "came back as another range");
-    return "accepted";
   },
-};
+);
 
 /** `parseChunkHeader` and `formatChunk`. */
-export const chunkLines: Fuzzer = {
-  name: "chunk-line",
-  grammar: (random) => chunkLine(random.below(1 << random.below(26)), random),
-  check(input): Outcome {
-    const parsed = valueOf(() => parseChunkHeader(view(input)));
-    const expected = readChunkLine(input);
-    demandSame(parsed, expected);
-    if (parsed === null || expected === null) return "rejected";
-    demand(parsed.size === expected.size, "another size");
-    demand(parsed.extension?.join("=") === expected.extension?.join("="), "another extension");
-    demand(parsed.extension?.[0] === expected.extension?.[0], "another key");
-    if (parsed.size > 64) return "accepted";
-    const sent = textOf(formatChunk([parsed.extension, new Uint8Array(parsed.size)]));
+export const chunkLines: Fuzzer = parserTarget(
+  "chunk-line",
+  (random) => grammar.chunkLine(random.below(1 << random.below(26)), random),
+  (input) => parseChunkHeader(view(input)),
+  referenceChunkLine,
+  ({ size, extension }, expected, input) => {
+    demand(size === expected.size, "another size");
+    demand(extension?.join("=") === expected.extension?.join("="), "another extension");
+    demand(extension?.[0] === expected.extension?.[0], "another key");
+    if (size > 64) return;
+    const sent = fromLatin1(formatChunk([extension, new Uint8Array(size)]));
     const line = sent.slice(0, sent.indexOf("\r\n"));
     demand(line.toLowerCase() === input.toLowerCase(), "came back as another line");
     const again = parseChunkHeader(view(line));
-    demand(again.extension?.[1] === parsed.extension?.[1], "came back with another value");
-    return "accepted";
+    demand(again.extension?.[1] === extension?.[1], "came back with another value");
   },
-};
+);
 
 /** What a formatter writes, or `null` where it refuses as it has to. */
 function writtenBy(format: () => Uint8Array): string | null {
   try {
-    return textOf(format());
+    return fromLatin1(format());
   } catch (error) {
     demand(
       error instanceof TypeError || error instanceof RangeError,
@@ -285,14 +256,14 @@ function carelessHeaders(lines: readonly string[]): HeaderDict {
 }
 
 function typed(name: string, value: string): HeaderDict[string] {
-  if (name === "content-length") return readNumber(value) ?? Number(value);
+  if (name === "content-length") return referenceNumber(value) ?? Number(value);
   if (name === "range") {
-    const range = readRange(value);
-    if (range !== null) return new Range(...range);
+    const range = referenceRange(value);
+    if (range !== null) return new Range(range.start, range.stop);
   }
   if (name === "content-range") {
-    const range = readContentRange(value);
-    if (range !== null) return new ContentRange(...range);
+    const range = referenceContentRange(value);
+    if (range !== null) return new ContentRange(range.start, range.stop, range.total);
   }
   return value;
 }
@@ -303,63 +274,69 @@ function wanted(firstLine: string, headers: HeaderDict): string {
   return [firstLine, ...names.map((name) => `${name}: ${headers[name]}`)].join("\r\n") + "\r\n\r\n";
 }
 
-/** Demands that what was written is one preamble, the one that was asked for. */
-function checkWritten(written: string, asked: string, readable: boolean): void {
-  demand(written === asked, "wrote something else than what was asked for");
-  demand(written.indexOf("\r\n\r\n") === written.length - 4, "wrote more than one preamble");
-  demand(readable, "wrote what the oracle refuses to read");
+/** A target that formats what a careless app gives, and compares it with what was asked for. */
+function formatTarget(
+  name: string,
+  grammar: Fuzzer["grammar"],
+  prepare: (line: string, headers: HeaderDict) => { asked: string; format(): Uint8Array },
+  read: (preamble: string) => unknown,
+): Fuzzer {
+  return {
+    name,
+    grammar,
+    check(input): Outcome {
+      const [line = "", ...lines] = input.split("\r\n");
+      const headers = carelessHeaders(lines);
+      const { asked: firstLine, format } = prepare(line, headers);
+      const written = writtenBy(format);
+      const asked = wanted(firstLine, headers);
+      const readable = read(asked.slice(0, -4)) !== null;
+      if (written === null) {
+        const lower = Object.keys(headers).every((name) => name === name.toLowerCase());
+        demand(!readable || !lower, "refused what the oracle reads");
+        return "rejected";
+      }
+      demand(written === asked, "wrote something else than what was asked for");
+      demand(written.indexOf("\r\n\r\n") === written.length - 4, "wrote more than one preamble");
+      demand(readable, "wrote what the oracle refuses to read");
+      return "accepted";
+    },
+  };
 }
 
 /** `formatRequest`. */
-export const requestFormats: Fuzzer = {
-  name: "request-format",
-  grammar: requestPreamble,
-  check(input): Outcome {
-    const [line = "", ...lines] = input.split("\r\n");
-    const space = line.indexOf(" ");
-    const end = line.lastIndexOf(" ");
-    const method = line.slice(0, space) as Method;
-    const uri = line.slice(space + 1, end);
-    const headers = carelessHeaders(lines);
-    const written = writtenBy(() => formatRequest(method, uri, headers));
-    const asked = wanted(`${method} ${uri} HTTP/1.1`, headers);
-    const readable = readRequest(asked.slice(0, -4)) !== null;
-    if (written === null) {
-      const lower = Object.keys(headers).every((name) => name === name.toLowerCase());
-      demand(!readable || !lower, "refused what the oracle reads");
-      return "rejected";
-    }
-    checkWritten(written, asked, readable);
-    return "accepted";
+export const requestFormats: Fuzzer = formatTarget(
+  "request-format",
+  grammar.requestPreamble,
+  (line, headers) => {
+    const space = line.indexOf(" "), end = line.lastIndexOf(" ");
+    const method = line.slice(0, space) as Method, uri = line.slice(space + 1, end);
+    return {
+      asked: `${method} ${uri} HTTP/1.1`,
+      format: () => formatRequest(method, uri, headers),
+    };
   },
-};
+  readRequest,
+);
 
 /** `formatResponse`. */
-export const responseFormats: Fuzzer = {
-  name: "response-format",
-  grammar: responsePreamble,
-  check(input): Outcome {
-    const [line = "", ...lines] = input.split("\r\n");
-    const status = Number(line.slice(9, 12));
-    const reason = line.slice(13);
-    const headers = carelessHeaders(lines);
-    const written = writtenBy(() => formatResponse(status, reason, headers));
-    const asked = wanted(`HTTP/1.1 ${status} ${reason}`, headers);
-    const readable = readResponse(asked.slice(0, -4)) !== null;
-    if (written === null) {
-      const lower = Object.keys(headers).every((name) => name === name.toLowerCase());
-      demand(!readable || !lower, "refused what the oracle reads");
-      return "rejected";
-    }
-    checkWritten(written, asked, readable);
-    return "accepted";
+export const responseFormats: Fuzzer = formatTarget(
+  "response-format",
+  grammar.responsePreamble,
+  (line, headers) => {
+    const status = Number(line.slice(9, 12)), reason = line.slice(13);
+    return {
+      asked: `HTTP/1.1 ${status} ${reason}`,
+      format: () => formatResponse(status, reason, headers),
+    };
   },
-};
+  readResponse,
+);
 
 /** `formatChunk`. */
 export const chunkFormats: Fuzzer = {
   name: "chunk-format",
-  grammar: (random) => chunkLine(random.below(20), random),
+  grammar: (random) => grammar.chunkLine(random.below(20), random),
   check(input): Outcome {
     const semicolon = input.indexOf(";");
     const equals = input.indexOf("=", semicolon + 1);
@@ -367,11 +344,11 @@ export const chunkFormats: Fuzzer = {
     const extension: [string, string] | null = semicolon < 0
       ? null
       : [input.slice(semicolon + 1, Math.max(equals, semicolon + 1)), input.slice(equals + 1)];
-    const written = writtenBy(() => formatChunk([extension, bytesOf(data)]));
+    const written = writtenBy(() => formatChunk([extension, latin1(data)]));
     if (written === null) {
       const size = data.length.toString(16);
       const line = extension === null ? size : `${size};${extension.join("=")}`;
-      demand(readChunkLine(line) === null, "refused what can be read");
+      demand(referenceChunkLine(line) === null, "refused what can be read");
       return "rejected";
     }
     // A last chunk ends the body by itself.

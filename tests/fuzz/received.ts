@@ -7,8 +7,7 @@
 import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
 import type { Body } from "@degu/internal/base/body/body.ts";
 import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
-import type { FlatHeaders } from "../support/wire_grammar.ts";
-import { textOf } from "./bytes.ts";
+import { type FlatHeaders, fromLatin1 } from "../support/wire_grammar.ts";
 import type { ModelBody } from "./oracle.ts";
 
 /** Headers with ranges as their text. */
@@ -37,9 +36,9 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
       const chunks = [];
       if (way === "iterate") { for await (const chunk of body) chunks.push(chunk); }
       else do chunks.push(await body.readChunk()); while (chunks.at(-1)![1].length > 0);
-      return chunks.map(([extension, data]) => [extension, textOf(data)]);
+      return chunks.map(([extension, data]) => [extension, fromLatin1(data)]);
     }
-    if (way === "read") return textOf(await body.read());
+    if (way === "read") return fromLatin1(await body.read());
     if (way === "readable") return await collect(body.readable);
     return await written((sink) => body.writeTo(sink));
   }
@@ -51,11 +50,11 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
     let text = "";
     for (;;) {
       const piece = await body.read(7);
-      text += textOf(piece);
+      text += fromLatin1(piece);
       if (piece.length < 7) return text;
     }
   }
-  if (way === "read") return textOf(await body.read());
+  if (way === "read") return fromLatin1(await body.read());
   if (way === "writeTo") return await written((sink) => body.writeTo(sink));
   return await collect(way === "readable" ? body.readable : body);
 }
@@ -73,7 +72,7 @@ async function refuseToCollect(body: Body): Promise<void> {
 
 async function collect(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   let text = "";
-  for await (const piece of pieces) text += textOf(piece);
+  for await (const piece of pieces) text += fromLatin1(piece);
   return text;
 }
 
@@ -85,7 +84,7 @@ async function written(write: (sink: TextSink) => Promise<number>): Promise<stri
   let text = "";
   await write({
     write(bytes) {
-      text += textOf(bytes);
+      text += fromLatin1(bytes);
       return Promise.resolve();
     },
   });

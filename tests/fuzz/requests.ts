@@ -7,7 +7,7 @@
 import type { App } from "@degu/internal/base/app/app.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import { Server } from "@degu/degu/server";
-import { bytesOf, textOf } from "./bytes.ts";
+import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
 import { MemoryServer, MemorySocket, quiet, splits, whole } from "./memory.ts";
@@ -85,34 +85,22 @@ function requestStream(random: Random): string {
 export function requestStreams(mostSplits = MOST_SPLITS): Fuzzer {
   const record = new Record();
   const server = new MemoryServer(record.app);
-  const serving = server.serveForever();
-  let executions = 0;
   return {
     name: "request-stream",
     grammar: requestStream,
     async check(input): Promise<Outcome> {
-      const bytes = bytesOf(input);
       let accepted = false;
       let index = 0;
-      for (const pieces of splits(bytes, mostSplits)) {
-        record.begin(WAYS[(input.length + index) % WAYS.length]!);
+      for (const pieces of splits(latin1(input), mostSplits)) {
+        record.begin(WAYS[(input.length + index++) % WAYS.length]!);
         const socket = new MemorySocket(pieces);
-        server.memory.offer(socket);
-        await socket.closed;
-        executions++;
-        const where = `(${record.way}, ${pieces.length} pieces, the first of ${
-          pieces[0]?.length ?? 0
-        } bytes)`;
+        await server.connect(socket);
+        const where = `(${record.way}, pieces ${pieces.map(({ length }) => length)})`;
         accepted = checkRecord(record, input, socket, where);
-        index++;
       }
       return accepted ? "accepted" : "rejected";
     },
-    executions: () => executions,
-    async close() {
-      server.close();
-      await serving;
-    },
+    close: () => server.end(),
   };
 }
 
@@ -126,7 +114,7 @@ export function loopbackRequests(): Fuzzer {
     name: "request-loopback",
     grammar: requestStream,
     async check(input): Promise<Outcome> {
-      const bytes = bytesOf(input);
+      const bytes = latin1(input);
       record.begin(WAYS[input.length % WAYS.length]!);
       const split = input.length * 31 % (bytes.length + 1);
       const pieces = input.length % 3 === 0
@@ -164,7 +152,7 @@ async function exchange(
     for (;;) {
       const count = await conn.read(buffer);
       if (count === null) return { written, reset: false };
-      written += textOf(buffer.subarray(0, count));
+      written += fromLatin1(buffer.subarray(0, count));
     }
   } catch (error) {
     if (!isBroken(error)) throw error;

@@ -5,7 +5,7 @@
  */
 
 import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
-import { bytesOf, textOf } from "./bytes.ts";
+import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
@@ -23,8 +23,8 @@ function heldBytes(): number {
 }
 
 const WAYS = {
-  bytes: async (body: ChunkedBody) => textOf(await body.bytes()),
-  read: async (body: ChunkedBody) => textOf(await body.read()),
+  bytes: async (body: ChunkedBody) => fromLatin1(await body.bytes()),
+  read: async (body: ChunkedBody) => fromLatin1(await body.read()),
   text: (body: ChunkedBody) => body.text(),
   json: async (body: ChunkedBody) => String(await body.json()),
 };
@@ -57,7 +57,7 @@ export const tinyChunks: Fuzzer = {
     function* pieces(): Generator<Uint8Array> {
       for (let at = 0; at < encoded.length; at += PIECE_BYTES) {
         if (at + PIECE_BYTES >= encoded.length) atEnd = heldBytes();
-        yield bytesOf(encoded.slice(at, at + PIECE_BYTES));
+        yield latin1(encoded.slice(at, at + PIECE_BYTES));
       }
     }
     let collected: string | null = null;

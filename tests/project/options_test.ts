@@ -32,12 +32,15 @@ import {
 } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 
-/** Every option that there is, each of them `undefined`; one that is missing here is an error of types. */
+/** Every option that there is, each of them `undefined`. */
 type Undefined<Options> = {
   readonly [Name in keyof Options as undefined extends Options[Name] ? Name : never]-?: undefined;
 };
 
-const clientOptions: Undefined<ClientOptions> = {
+/** One that is missing, and one that may not be `undefined`, is an error of types. */
+const unset = <Options>(options: Undefined<Options> & Options) => options;
+
+const clientOptions = unset<ClientOptions>({
   host: undefined,
   timeout: undefined,
   bodies: undefined,
@@ -45,15 +48,15 @@ const clientOptions: Undefined<ClientOptions> = {
   headers: undefined,
   onConnect: undefined,
   signal: undefined,
-};
-const serverOptions: Undefined<ServerOptions> = {
+});
+const serverOptions = unset<ServerOptions>({
   maxConnections: undefined,
   maxRequests: undefined,
   timeout: undefined,
   logger: undefined,
   onExchange: undefined,
-};
-const clientSslconfig: Undefined<ClientSslconfig> = {
+});
+const clientSslconfig = unset<ClientSslconfig>({
   checkHostname: undefined,
   ca: undefined,
   caFile: undefined,
@@ -62,27 +65,24 @@ const clientSslconfig: Undefined<ClientSslconfig> = {
   certFile: undefined,
   key: undefined,
   keyFile: undefined,
-};
+});
 
 const app = () => [200, "OK", {}, null] as const;
 const request = ["GET", "/"] as const;
 
 Deno.test("a client's options may be undefined", () => {
-  const plain: ClientOptions = clientOptions;
   for (const address of [["127.0.0.1", 81] as const, "/run/socket"]) {
-    const { host, timeout, bodies } = new Client(address, plain);
+    const { host, timeout, bodies } = new Client(address, clientOptions);
     const expected = new Client(address);
     assertEquals([host, timeout], [expected.host, expected.timeout]);
     assertEquals(bodies === expected.bodies, true);
   }
-  const undefinedOptions: Undefined<SSLClientOptions> = { ...clientOptions, sslHost: undefined };
-  const options: SSLClientOptions = undefinedOptions;
+  const options = unset<SSLClientOptions>({ ...clientOptions, sslHost: undefined });
   assertEquals(new SSLClient({}, ["127.0.0.1", 444], options).sslHost, "127.0.0.1");
 });
 
 Deno.test("the options of a request may be undefined", async () => {
-  const undefinedOptions: Undefined<RequestOptions> = { signal: undefined };
-  const options: RequestOptions = undefinedOptions;
+  const options = unset<RequestOptions>({ signal: undefined });
   await using server = new Server(["127.0.0.1", 0], app);
   const serving = server.serveForever();
   const client = new Client(server.address);
@@ -94,30 +94,25 @@ Deno.test("the options of a request may be undefined", async () => {
 });
 
 Deno.test("a server's options may be undefined", async () => {
-  const options: ServerOptions = serverOptions;
-  await using server = new Server(["127.0.0.1", 0], app, options);
+  await using server = new Server(["127.0.0.1", 0], app, serverOptions);
   const serving = server.serveForever();
   const client = new Client(server.address, clientOptions);
   assertEquals((await client.request(...request)).status, 200);
   server.close();
   await serving;
 
-  const untilSignal: Undefined<UntilSignalOptions> = { signals: undefined, deadline: undefined };
-  const untilOptions: UntilSignalOptions = untilSignal;
-  await server.serveUntilSignal(untilOptions); // it has ended
-
-  const undefinedLog: Undefined<AccessLogOptions> = { user: undefined };
-  const logOptions: AccessLogOptions = undefinedLog;
-  accessLog(() => {}, logOptions);
+  // It has ended.
+  await server.serveUntilSignal(
+    unset<UntilSignalOptions>({ signals: undefined, deadline: undefined }),
+  );
+  accessLog(() => {}, unset<AccessLogOptions>({ user: undefined }));
 });
 
 Deno.test("the options of an sslconfig may be undefined", async () => {
-  const forClient: ClientSslconfig = clientSslconfig;
-  assertEquals(buildClientSslctx(forClient).checkHostname, true);
-
-  const undefinedPki: Undefined<TempPKIOptions> = { clientPki: undefined, names: undefined };
-  const pkiOptions: TempPKIOptions = undefinedPki;
-  await using pki = await TempPKI.create(pkiOptions);
+  assertEquals(buildClientSslctx(clientSslconfig).checkHostname, true);
+  await using pki = await TempPKI.create(
+    unset<TempPKIOptions>({ clientPki: undefined, names: undefined }),
+  );
   const { certFile, keyFile, caFile } = pki.serverSslconfig;
   const undefinedServer: Undefined<ServerSslconfig> = {
     cert: undefined,
@@ -144,22 +139,20 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
 });
 
 Deno.test("the options of createDevicePki may be undefined", async () => {
-  const options: Undefined<DevicePkiOptions> = { renew: undefined };
-  const plain: DevicePkiOptions = options;
+  const options = unset<DevicePkiOptions>({ renew: undefined });
   await using dir = await tempDir();
-  const device = await createDevicePki(dir.path, "camera-1", plain); // made, as by default
+  const device = await createDevicePki(dir.path, "camera-1", options); // made, as by default
   assertEquals(await createDevicePki(dir.path, "camera-1", undefined), device);
 });
 
 Deno.test("the options of a pool may be undefined", async () => {
-  const undefinedOptions: Undefined<PoolOptions> = {
+  const options = unset<PoolOptions>({
     workers: undefined,
     sslconfig: undefined,
     server: undefined,
     logger: undefined,
     onExchange: undefined,
-  };
-  const options: PoolOptions = undefinedOptions;
+  });
   const module = "data:text/javascript,export const app = () => [200, 'OK', {}, null];";
   const pooled = { module, name: "app", args: undefined };
   // On a path there is one worker, by default.
@@ -171,23 +164,19 @@ Deno.test("the options of a pool may be undefined", async () => {
 });
 
 Deno.test("the options of apps, handlers and temporary servers may be undefined", async () => {
-  const undefinedProxy: Undefined<ProxyOptions> = { logger: undefined };
-  const proxyOptions: ProxyOptions = undefinedProxy;
+  const proxyOptions = unset<ProxyOptions>({ logger: undefined });
   new ProxyApp(new Client(["127.0.0.1", 81]), undefined, proxyOptions);
 
-  const undefinedHandler: Undefined<FromFetchHandlerOptions> = {
+  const handlerOptions = unset<FromFetchHandlerOptions>({
     origin: undefined,
     chooseCookie: undefined,
     maxUnreadBytes: undefined,
-  };
-  const handlerOptions: FromFetchHandlerOptions = undefinedHandler;
+  });
   type Info = NonNullable<Parameters<ReturnType<typeof toFetchHandler>>[1]>;
-  const undefinedInfo: Undefined<Info> = { remoteAddr: undefined };
-  const info: Info = undefinedInfo;
-  const undefinedOptions: Undefined<ToFetchHandlerOptions> = { logger: undefined };
+  const info = unset<Info>({ remoteAddr: undefined });
   const handler = toFetchHandler(
     fromFetchHandler(() => new Response("hello"), handlerOptions),
-    undefinedOptions,
+    unset<ToFetchHandlerOptions>({ logger: undefined }),
   );
   const response = await handler(new Request("http://localhost/"), info);
   assertEquals(await response.text(), "hello");

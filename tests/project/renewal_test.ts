@@ -7,7 +7,7 @@ import { type CertificateLife, openDevicePki } from "@degu/internal/identity/dev
 import type { DevicePki } from "@degu/degu/device";
 import type { App } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
-import { runScript } from "@degu/testing/processes.ts";
+import { RunningProcess, runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 
@@ -141,21 +141,19 @@ Deno.test({
   async fn() {
     const [firstLine = ""] = (await Deno.readTextFile(new URL(EXAMPLE, ROOT))).split("\n");
     const flags = firstLine.split(" ").filter((word) => word.startsWith("--"));
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", "--quiet", ...flags, EXAMPLE, "stay"],
-      cwd: ROOT,
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const stderr = new Response(child.stderr).text();
-    let stdout = "";
-    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-      stdout += text;
-      if (text.includes("valid until")) child.kill("SIGTERM");
-    }
-    const { success, signal } = await within(child.status, "the example ends");
-    assertEquals([success, signal, await stderr], [true, null, ""]);
-    assertMatch(stdout, /^Here I am\.\nThe camera's certificate is valid until .*\.\n$/);
+    await using running = new RunningProcess(
+      new Deno.Command(Deno.execPath(), {
+        args: ["run", "--no-prompt", "--quiet", ...flags, EXAMPLE, "stay"],
+        cwd: ROOT,
+        stdin: "null",
+        stdout: "piped",
+        stderr: "piped",
+      }).spawn(),
+    );
+    await running.printed(/^Here I am\.\nThe camera's certificate is valid until .*\.\n$/);
+    running.child.kill("SIGTERM");
+    const { success, stdout, stderr } = await running.ended();
+    assertEquals([success, stderr], [true, ""]);
+    assertMatch(stdout, /valid until .*\.\n$/);
   },
 });

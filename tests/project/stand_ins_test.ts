@@ -56,10 +56,8 @@ const same: Record<string, [unknown, unknown]> = {
   "URLs": [new URL("http://a/"), new URL("http://a")],
   "typed arrays of one buffer and another": [Uint8Array.of(1, 2).subarray(1), Uint8Array.of(2)],
   "instances whose state nobody sees": [new Hidden(1), new Hidden(2)],
-  "references to equal objects": [new WeakRef({ a: 1 }), new WeakRef({ a: 1 })],
   "circles": [circle(1), circle(1)],
   "errors with the same stack and cause": [errorOf("a", 1), errorOf("a", 1)],
-  "boxed numbers, of which no property tells the value": [Object(1), Object(2)],
 };
 
 const different: Record<string, [unknown, unknown]> = {
@@ -76,14 +74,12 @@ const different: Record<string, [unknown, unknown]> = {
   "messages": [errorOf("a"), errorOf("b")],
   "kinds of typed arrays": [Uint8Array.of(1), Int8Array.of(1)],
   "buffers": [Uint8Array.of(1).buffer, Uint8Array.of(2).buffer],
-  "views": [new DataView(Uint8Array.of(1).buffer), new DataView(Uint8Array.of(2).buffer)],
   "symbols of one name": [Symbol("a"), Symbol("a")],
   "values of symbols": [{ [Symbol.iterator]: 1 }, { [Symbol.iterator]: 2 }],
   "sets": [new Set([{ a: 1 }]), new Set([{ a: 2 }])],
   "values of maps": [new Map([["a", { b: 1 }]]), new Map([["a", { b: 2 }]])],
   "functions of one source": [() => 1, () => 1],
   "circles": [circle(1), circle(2)],
-  "texts that are boxed": [Object("a"), Object("b")],
 };
 
 Deno.test("assertEquals treats equal contents as equal", async (t) => {
@@ -103,12 +99,6 @@ Deno.test("assertEquals distinguishes everything that is observable", async (t) 
       assertNotEquals({ a: b }, { a });
       assertThrows(() => assertEquals(a, b));
     });
-  }
-});
-
-Deno.test("weak collections cannot be compared", () => {
-  for (const make of [() => new WeakMap(), () => new WeakSet()]) {
-    assertThrows(() => assertEquals(make(), make()), TypeError);
   }
 });
 

@@ -5,8 +5,7 @@
  */
 
 import { type App, type AppFunction, type Client, Connection, type Server } from "@degu/degu";
-import { Random } from "../fuzz/random.ts";
-import { exchange, type Tally } from "./traffic.ts";
+import { exchange, pause, type Run } from "./traffic.ts";
 
 /** A server whose sessions are closed, a client of it, and whom they were closed for. */
 export interface Closing {
@@ -26,40 +25,30 @@ export function noting(app: App): AppFunction {
   };
 }
 
-/** Closes one session after the other until the signal is aborted. */
-export async function runCloser(
-  { server, closed }: Closing,
-  seed: number,
-  tally: Tally,
-  signal: AbortSignal,
-): Promise<void> {
-  const random = new Random(seed);
+/** Closes one session after the other. */
+export async function runCloser({ server, closed }: Closing, run: Run): Promise<void> {
+  const { random, tally, signal } = run;
   while (!signal.aborted) {
-    await new Promise((resolve) => setTimeout(resolve, random.below(20)));
+    await pause(random.below(20));
     const sessions = [...server.sessions].filter(({ store }) => store.has("who"));
     if (sessions.length === 0) continue;
     const session = random.pick(sessions);
     closed.add(String(session.store.get("who")));
     session.close(new Error("closed by the soak test"));
     if (server.sessions.has(session)) tally.failures.push(`${NAME}: it is still there`);
-    tally.faults.set(NAME, (tally.faults.get(NAME) ?? 0) + 1);
+    tally.count(NAME);
   }
 }
 
 /** Makes requests over one connection after the other, which fail only where they were closed. */
-export async function runAmongClosed(
-  { client, closed }: Closing,
-  seed: number,
-  tally: Tally,
-  signal: AbortSignal,
-): Promise<void> {
-  const random = new Random(seed);
-  for (let n = 0; !signal.aborted; n++) {
-    const who = `${seed}-${n}`;
+export async function runAmongClosed({ client, closed }: Closing, run: Run): Promise<void> {
+  const { random, tally, signal } = run;
+  while (!signal.aborted) {
+    const who = crypto.randomUUID();
     using connection = new Connection(await client.createSocket(), { who }, undefined, 20);
     tally.connections++;
     try {
-      while (!signal.aborted && random.below(100) > 0) await exchange(connection, random, tally);
+      while (!signal.aborted && random.below(100) > 0) await exchange(connection, run);
     } catch (error) {
       if (!closed.has(who)) tally.failures.push(`among closed sessions: ${Deno.inspect(error)}`);
     }

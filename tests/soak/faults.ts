@@ -15,10 +15,10 @@ import {
   type Connection,
   type Socket,
 } from "@degu/degu";
-import { Random } from "../fuzz/random.ts";
+import type { Random } from "../fuzz/random.ts";
 import { serverFaults } from "./app.ts";
 import { Checksum } from "./payload.ts";
-import type { Tally } from "./traffic.ts";
+import { pause, type Run } from "./traffic.ts";
 
 const encoder = new TextEncoder();
 
@@ -43,21 +43,21 @@ async function readUpTo(socket: Socket, most: number): Promise<number> {
   return total;
 }
 
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
 /** Something that goes wrong on a socket; resolves to what must not be, or to `null`. */
 type SocketFault = (socket: Socket, random: Random) => Promise<string | null>;
+
+const CHUNKED = "PUT / HTTP/1.1\r\nchecksum: x\r\ntransfer-encoding: chunked\r\n\r\n";
+
+function get(query: string): string {
+  return `GET /data?${query} HTTP/1.1\r\nchecksum: 0-0\r\n\r\n`;
+}
 
 /** What no client of ours would do. */
 const socketFaults: Readonly<Record<string, SocketFault>> = {
   "connects and goes": () => Promise.resolve(null),
   "sends garbage": async (socket, random) => {
-    let garbage = "";
-    for (let n = 1 + random.below(300); n > 0; n--) {
-      garbage += String.fromCharCode(random.below(128));
-    }
+    const bytes = Array.from({ length: 1 + random.below(300) }, () => random.below(128));
+    const garbage = String.fromCharCode(...bytes);
     await send(socket, `${garbage}\r\n\r\n`);
     const answered = await readUpTo(socket, 1);
     return answered === 0 ? null : `${answered} bytes in answer to garbage`;
@@ -74,29 +74,22 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     return null;
   },
   "stops in a chunk": async (socket, random) => {
-    await send(socket, "PUT / HTTP/1.1\r\nchecksum: x\r\ntransfer-encoding: chunked\r\n\r\n");
     const chunks = "10;a=b\r\n0123456789abcdef\r\n5\r\nhello\r\n";
-    await send(socket, chunks.slice(0, random.below(chunks.length)));
+    await send(socket, CHUNKED + chunks.slice(0, random.below(chunks.length)));
     return null;
   },
   "breaks a chunk": async (socket) => {
-    await send(
-      socket,
-      "PUT / HTTP/1.1\r\nchecksum: x\r\ntransfer-encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
-    );
+    await send(socket, `${CHUNKED}5\nhello\r\n0\r\n\r\n`);
     const answered = await readUpTo(socket, 1);
     return answered === 0 ? null : "an answer to a broken chunk";
   },
   "goes while a body is sent to it": async (socket, random) => {
-    await send(socket, "GET /data?seed=5&size=3000000&kind=iter HTTP/1.1\r\nchecksum: 0-0\r\n\r\n");
+    await send(socket, get("seed=5&size=3000000&kind=iter"));
     await readUpTo(socket, 1 + random.below(200000));
     return null;
   },
   "does not read for a while": async (socket, random) => {
-    await send(
-      socket,
-      "GET /data?seed=6&size=3000000&kind=chunked HTTP/1.1\r\nchecksum: 0-0\r\n\r\n",
-    );
+    await send(socket, get("seed=6&size=3000000&kind=chunked"));
     await pause(random.below(100));
     return null;
   },
@@ -108,18 +101,14 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     return null;
   },
   "pipelines": async (socket) => {
-    const request = "GET /data?seed=0&size=0 HTTP/1.1\r\nchecksum: 0-0\r\n\r\n";
     const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\n\r\n";
     const count = 40;
-    await send(socket, request.repeat(count));
+    await send(socket, get("seed=0&size=0").repeat(count));
     const received = await readUpTo(socket, answer.length * count);
     return received === answer.length * count ? null : `${received} bytes in answer to ${count}`;
   },
   "sends more than one request, the second wrong": async (socket) => {
-    await send(
-      socket,
-      "GET /data?seed=0&size=0 HTTP/1.1\r\nchecksum: 0-0\r\n\r\nGET / HTTP/1.0\r\n\r\n",
-    );
+    await send(socket, `${get("seed=0&size=0")}GET / HTTP/1.0\r\n\r\n`);
     await readUpTo(socket, 1000);
     return null;
   },
@@ -140,26 +129,20 @@ function* breaking(): Generator<Uint8Array> {
 }
 
 /** Whether the promise rejects. */
-async function fails(promise: Promise<unknown>): Promise<boolean> {
-  try {
-    await promise;
-    return false;
-  } catch {
-    return true;
-  }
+function fails(promise: Promise<unknown>): Promise<boolean> {
+  return promise.then(() => false, () => true);
+}
+
+/** What must not be of a body that is sent, where it has to fail, and the connection with it. */
+async function sendBroken(connection: Connection, body: BodyOut): Promise<string | null> {
+  const failed = await fails(connection.put("/data", { checksum: "x" }, body));
+  return failed && connection.closed ? null : "a broken body was taken for whole";
 }
 
 const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
-  "its body fails": async (connection) => {
-    const body = new BodyIter(breaking(), 200000);
-    const failed = await fails(connection.put("/data", { checksum: "x" }, body));
-    return failed && connection.closed ? null : "a body that failed was taken for whole";
-  },
-  "its body is too short": async (connection) => {
-    const body = new BodyIter([new Uint8Array(10)], 20);
-    const failed = await fails(connection.put("/data", { checksum: "x" }, body));
-    return failed && connection.closed ? null : "a body that was too short was taken for whole";
-  },
+  "its body fails": (connection) => sendBroken(connection, new BodyIter(breaking(), 200000)),
+  "its body is too short": (connection) =>
+    sendBroken(connection, new BodyIter([new Uint8Array(10)], 20)),
   "its body is canceled": async (connection, random) => {
     const reason = new Error("cancelled");
     const body = new BodyIter(waiting(random.below(4)), 400000);
@@ -185,7 +168,7 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     if (sent) await outcome.body?.read();
     return sent || cut ? null : `a transferred array: ${outcome}`;
   },
-  "its body awaits no write": async (connection) => {
+  "its body awaits no write": (connection) => {
     const piece = new Uint8Array(60000);
     const body: unknown = {
       chunked: false,
@@ -193,8 +176,7 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
       writeTo: (sink: ByteSink) => Promise.allSettled([sink.write(piece), sink.write(piece)]),
       cancel: () => Promise.resolve(),
     };
-    const failed = await fails(connection.put("/data", { checksum: "x" }, body as BodyOut));
-    return failed && connection.closed ? null : "two writes at once were taken for whole";
+    return sendBroken(connection, body as BodyOut);
   },
   "its body comes in tiny chunks": async (connection, random) => {
     const count = 1000 + random.below(4000);
@@ -237,22 +219,15 @@ async function serverFault(
   }
 }
 
-function count(tally: Tally, name: string): void {
-  tally.faults.set(name, (tally.faults.get(name) ?? 0) + 1);
-}
-
-/** Injects faults until the signal is aborted. */
+/** Injects faults. */
 export async function runFaulty(
   name: string,
   client: Client,
-  seed: number,
-  tally: Tally,
-  signal: AbortSignal,
+  { random, tally, signal }: Run,
 ): Promise<void> {
-  const random = new Random(seed);
   while (!signal.aborted) {
     const [fault, problem] = await injectOne(client, random);
-    count(tally, fault);
+    tally.count(fault);
     if (problem !== null) tally.failures.push(`${name}: ${fault}: ${problem}`);
     await pause(random.below(10));
   }

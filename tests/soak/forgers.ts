@@ -5,8 +5,8 @@
  */
 
 import type { Client } from "@degu/degu";
-import { Random } from "../fuzz/random.ts";
-import type { Tally } from "./traffic.ts";
+import type { Random } from "../fuzz/random.ts";
+import { pause, type Run } from "./traffic.ts";
 
 const encoder = new TextEncoder();
 const NAME = "client: forges a request";
@@ -34,14 +34,8 @@ function forgery(random: Random): string {
   ]);
 }
 
-/** Tries until the signal is aborted. */
-export async function runForger(
-  client: Client,
-  seed: number,
-  tally: Tally,
-  signal: AbortSignal,
-): Promise<void> {
-  const random = new Random(seed);
+/** Tries. */
+export async function runForger(client: Client, { random, tally, signal }: Run): Promise<void> {
   const buffer = new Uint8Array(4096);
   while (!signal.aborted) {
     const socket = await client.createSocket();
@@ -51,10 +45,10 @@ export async function runForger(
       const count = await socket.read(buffer) ?? 0;
       const answer = new TextDecoder().decode(buffer.subarray(0, Math.min(count, ANSWER.length)));
       if (answer !== ANSWER) tally.failures.push(`${NAME}: ${answer} to ${request}`);
-      tally.faults.set(NAME, (tally.faults.get(NAME) ?? 0) + 1);
+      tally.count(NAME);
     } finally {
       socket.close();
     }
-    await new Promise((resolve) => setTimeout(resolve, random.below(10)));
+    await pause(random.below(10));
   }
 }

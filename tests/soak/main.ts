@@ -8,6 +8,7 @@
  * @module
  */
 
+import { Random } from "../fuzz/random.ts";
 import { runAborting } from "./aborts.ts";
 import type { Ledger } from "./app.ts";
 import { makeApp } from "./app.ts";
@@ -17,7 +18,7 @@ import { runForger } from "./forgers.ts";
 import { measure, type Resources, settle } from "./resources.ts";
 import { type Servers, startServers } from "./servers.ts";
 import { runSwaps } from "./swaps.ts";
-import { runHonestly, type Tally } from "./traffic.ts";
+import { pause, type Run, runHonestly, Tally } from "./traffic.ts";
 import { runTrees } from "./trees.ts";
 
 const HONEST_CLIENTS = 3, FAULTY_CLIENTS = 2, ABORTING_CLIENTS = 2;
@@ -27,10 +28,6 @@ const MOST_HEAP_GROWTH_BYTES = 4 * 1024 * 1024;
 /** The allocator keeps what was needed at some time. */
 const MOST_RSS_GROWTH_BYTES = 96 * 1024 * 1024;
 
-function makeTally(): Tally {
-  return { requests: 0, bytes: 0, connections: 0, faults: new Map(), failures: [] };
-}
-
 /** Lets all clients of all servers run for some seconds, and waits for each to end. */
 async function runTraffic(
   servers: Servers,
@@ -38,34 +35,29 @@ async function runTraffic(
   seconds: number,
   seed: number,
 ): Promise<Tally> {
-  const tally = makeTally();
+  const tally = new Tally();
   const ending = new AbortController();
+  const { signal } = ending;
   const timer = setTimeout(() => ending.abort(), seconds * 1000);
-  const running: Promise<void>[] = [
-    runStranger(servers, tally, ending.signal),
-    runSwaps(servers.swapping, seed++, tally, ending.signal),
-    runTrees(dir, seed++, tally, ending.signal),
-  ];
+  const running: Promise<void>[] = [];
+  const start = (times: number, begin: (run: Run) => Promise<void>) => {
+    for (let n = times; n > 0; n--) {
+      running.push(begin({ random: new Random(seed++), tally, signal }));
+    }
+  };
+  start(1, (run) => runStranger(servers, run));
+  start(1, (run) => runSwaps(servers.swapping, run));
+  start(1, (run) => runTrees(dir, run));
   for (const [name, client] of servers.clients) {
-    for (let i = 0; i < HONEST_CLIENTS; i++) {
-      running.push(runHonestly(name, client, seed++, tally, ending.signal));
-    }
-    for (let i = 0; i < FAULTY_CLIENTS; i++) {
-      running.push(runFaulty(name, client, seed++, tally, ending.signal));
-    }
+    start(HONEST_CLIENTS, (run) => runHonestly(name, client, run));
+    start(FAULTY_CLIENTS, (run) => runFaulty(name, client, run));
+    start(ABORTING_CLIENTS, (run) => runAborting(name, client, run));
   }
-  for (const [name, client] of servers.clients) {
-    for (let i = 0; i < ABORTING_CLIENTS; i++) {
-      running.push(runAborting(name, client, seed++, tally, ending.signal));
-    }
-  }
-  running.push(runHonestly("Deno.serve", servers.foreign, seed++, tally, ending.signal));
-  running.push(runForger(servers.foreign, seed++, tally, ending.signal));
+  start(1, (run) => runHonestly("Deno.serve", servers.foreign, run));
+  start(1, (run) => runForger(servers.foreign, run));
   for (const closing of servers.closing) {
-    running.push(runCloser(closing, seed++, tally, ending.signal));
-    for (let i = 0; i < HONEST_CLIENTS; i++) {
-      running.push(runAmongClosed(closing, seed++, tally, ending.signal));
-    }
+    start(1, (run) => runCloser(closing, run));
+    start(HONEST_CLIENTS, (run) => runAmongClosed(closing, run));
   }
   await Promise.all(running);
   clearTimeout(timer);
@@ -73,20 +65,16 @@ async function runTraffic(
 }
 
 /** Clients that are not let in. */
-async function runStranger(
-  { stranger }: Servers,
-  tally: Tally,
-  signal: AbortSignal,
-): Promise<void> {
+async function runStranger({ stranger }: Servers, { tally, signal }: Run): Promise<void> {
   const name = "client: no certificate";
   while (!signal.aborted) {
     try {
       const { status } = await stranger.request("GET", "/data", { checksum: "0-0" });
       tally.failures.push(`${name}: answered with ${status}`);
     } catch {
-      tally.faults.set(name, (tally.faults.get(name) ?? 0) + 1);
+      tally.count(name);
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await pause(100);
   }
 }
 

@@ -6,9 +6,8 @@
  */
 
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu";
-import { Random } from "../fuzz/random.ts";
 import type { Swapping } from "./servers.ts";
-import type { Tally } from "./traffic.ts";
+import { pause, type Run, type Tally } from "./traffic.ts";
 
 const GUESTS = 2;
 
@@ -19,25 +18,18 @@ interface Trust {
   guest: boolean;
 }
 
-/** Swaps the contexts of a server at random until the signal is aborted, and lets the guest connect meanwhile. */
-export async function runSwaps(
-  swapping: Swapping,
-  seed: number,
-  tally: Tally,
-  signal: AbortSignal,
-): Promise<void> {
+/** Swaps the contexts of a server at random, and lets the guest connect meanwhile. */
+export async function runSwaps(swapping: Swapping, run: Run): Promise<void> {
   const trust: Trust = { version: 0, guest: false };
-  const guests = Array.from({ length: GUESTS }, () => runGuest(swapping, trust, tally, signal));
-  await swapAtRandom(swapping, trust, new Random(seed), tally, signal);
+  const guests = Array.from({ length: GUESTS }, () => runGuest(swapping, trust, run));
+  await swapAtRandom(swapping, trust, run);
   await Promise.all(guests);
 }
 
 async function swapAtRandom(
   swapping: Swapping,
   trust: Trust,
-  random: Random,
-  tally: Tally,
-  signal: AbortSignal,
+  { random, tally, signal }: Run,
 ): Promise<void> {
   const { server, withGuest, withoutGuest } = swapping;
   const contexts = { true: buildServerSslctx(withGuest), false: buildServerSslctx(withoutGuest) };
@@ -50,7 +42,7 @@ async function swapAtRandom(
         server.setSslctx(bad);
         tally.failures.push("setSslctx: took a certificate that is missing");
       } catch {
-        count(tally, "server: a context that can't be built");
+        tally.count("server: a context that can't be built");
       }
       if (server.sslctx !== before) tally.failures.push("setSslctx: threw, and has changed");
     }
@@ -58,11 +50,11 @@ async function swapAtRandom(
     server.setSslctx(random.below(2) === 0 ? contexts[`${guest}`] : config);
     trust.version++;
     trust.guest = guest;
-    count(tally, `server: a context ${guest ? "with" : "without"} the guest`);
+    tally.count(`server: a context ${guest ? "with" : "without"} the guest`);
     if (!guest && random.below(2) === 0) closeGuests(swapping, tally);
     // Now and then long enough for whole connections under one and the same context.
     const most = random.chance(50) ? 100 : 2000;
-    await new Promise((resolve) => setTimeout(resolve, random.below(most)));
+    await pause(random.below(most));
   }
 }
 
@@ -71,7 +63,7 @@ function closeGuests({ server, guestKey }: Swapping, tally: Tally): void {
   for (const session of server.sessions) {
     if (session.peerCertificate?.authority?.publicKey256 !== guestKey) continue;
     session.close();
-    count(tally, "server: a session of the guest closed");
+    tally.count("server: a session of the guest closed");
   }
 }
 
@@ -79,8 +71,7 @@ function closeGuests({ server, guestKey }: Swapping, tally: Tally): void {
 async function runGuest(
   { guest }: Swapping,
   trust: Trust,
-  tally: Tally,
-  signal: AbortSignal,
+  { tally, signal }: Run,
 ): Promise<void> {
   while (!signal.aborted) {
     const { version, guest: isTrusted } = trust;
@@ -91,16 +82,12 @@ async function runGuest(
       problem = error;
     }
     if (version !== trust.version) {
-      count(tally, "guest: its trust has changed meanwhile");
+      tally.count("guest: its trust has changed meanwhile");
     } else if (isTrusted !== (problem === null)) {
       tally.failures.push(`guest, trusted: ${isTrusted}: ${Deno.inspect(problem)}`);
     } else {
-      count(tally, `guest: ${isTrusted ? "trusted, answered" : "not trusted, refused"}`);
+      tally.count(`guest: ${isTrusted ? "trusted, answered" : "not trusted, refused"}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await pause(5);
   }
-}
-
-function count(tally: Tally, name: string): void {
-  tally.faults.set(name, (tally.faults.get(name) ?? 0) + 1);
 }

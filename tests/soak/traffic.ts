@@ -13,19 +13,36 @@ import {
   type HeaderDict,
   type RequestOptions,
 } from "@degu/degu";
-import { Random } from "../fuzz/random.ts";
+import type { Random } from "../fuzz/random.ts";
 import { checksumOfBody } from "./app.ts";
 import { checksumOf, chunks, type Payload, pieces, whole } from "./payload.ts";
 
 /** What the clients have done. */
-export interface Tally {
-  requests: number;
-  bytes: number;
-  connections: number;
+export class Tally {
+  requests = 0;
+  bytes = 0;
+  connections = 0;
   /** How often each fault was injected. */
-  readonly faults: Map<string, number>;
+  readonly faults = new Map<string, number>();
   /** What must not be. */
-  readonly failures: string[];
+  readonly failures: string[] = [];
+
+  /** Counts a fault. */
+  count(name: string): void {
+    this.faults.set(name, (this.faults.get(name) ?? 0) + 1);
+  }
+}
+
+/** What each client is given: it runs until the signal is aborted. */
+export interface Run {
+  readonly random: Random;
+  readonly tally: Tally;
+  readonly signal: AbortSignal;
+}
+
+/** Waits for so many milliseconds. */
+export function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /** One of a few sizes of which some are around the limits of buffers. */
@@ -38,21 +55,15 @@ function someSize(random: Random): number {
   return random.below(4000000);
 }
 
-/** Makes requests over one connection after the other until the signal is aborted. */
-export async function runHonestly(
-  name: string,
-  client: Client,
-  seed: number,
-  tally: Tally,
-  signal: AbortSignal,
-): Promise<void> {
-  const random = new Random(seed);
+/** Makes requests over one connection after the other. */
+export async function runHonestly(name: string, client: Client, run: Run): Promise<void> {
+  const { random, tally, signal } = run;
   while (!signal.aborted) {
     try {
       using connection = await client.connect();
       tally.connections++;
       for (let n = 1 + random.below(60); n > 0 && !signal.aborted; n--) {
-        await exchange(connection, random, tally);
+        await exchange(connection, run);
       }
     } catch (error) {
       tally.failures.push(`${name}: ${Deno.inspect(error)}`);
@@ -63,8 +74,7 @@ export async function runHonestly(
 /** Makes a request of any kind and checks the answer. */
 export async function exchange(
   connection: Connection,
-  random: Random,
-  tally: Tally,
+  { random, tally }: Run,
   options?: RequestOptions,
 ): Promise<void> {
   const method = random.pick(["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE"] as const);

@@ -9,25 +9,18 @@ import { Client } from "@degu/degu/client";
 import { isTransient } from "@degu/degu";
 import { downloadTree, FilesApp, type TreeOptions, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
-import { Random } from "../fuzz/random.ts";
 import { ChangingTrees } from "../trees/changing.ts";
-import type { Tally } from "./traffic.ts";
+import { pause, type Run } from "./traffic.ts";
 
 const SMALL_FILES = 120;
 /** When a fault comes: sometimes after the end. */
 const MOST_MILLISECONDS = 120;
 
-/** Moves a tree to a directory, and another one back, with faults, until the signal is aborted. */
-export async function runTrees(
-  dir: string,
-  seed: number,
-  tally: Tally,
-  signal: AbortSignal,
-): Promise<void> {
-  const random = new Random(seed);
+/** Moves a tree to a directory, and another one back, with faults. */
+export async function runTrees(dir: string, run: Run): Promise<void> {
+  const { tally, signal } = run;
   for (let round = 0; !signal.aborted; round++) {
-    const parent = `${dir}/trees${seed}-${round}`;
-    Deno.mkdirSync(parent);
+    const parent = Deno.makeTempDirSync({ dir, prefix: "trees" });
     const isUpload = round % 2 === 0;
     const trees = new ChangingTrees(`${parent}/source`, `${parent}/target`, SMALL_FILES);
     const app = new FilesApp(isUpload ? trees.target : trees.source, {
@@ -38,7 +31,7 @@ export async function runTrees(
     server.serveForever();
     for (let turn = 0; turn < 6 && !signal.aborted; turn++) {
       trees.change();
-      await moveWithFault(trees, isUpload, server, random, tally);
+      await moveWithFault(trees, isUpload, server, run);
     }
     const { failed, deletionsKept } = await move(trees, isUpload, server, {});
     const problems = trees.problems(true);
@@ -65,12 +58,11 @@ async function moveWithFault(
   trees: ChangingTrees,
   isUpload: boolean,
   server: Server,
-  random: Random,
-  tally: Tally,
+  { random, tally }: Run,
 ): Promise<void> {
   const fault = random.pick(["abort", "cut", "change", "none"]);
   const name = `tree: ${fault}`;
-  tally.faults.set(name, (tally.faults.get(name) ?? 0) + 1);
+  tally.count(name);
   const aborter = new AbortController();
   const timer = setTimeout(() => {
     if (fault === "abort") aborter.abort(name);
@@ -92,7 +84,7 @@ async function moveWithFault(
     clearTimeout(timer);
   }
   // What a server has received whole it still writes.
-  while (server.sessions.size > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  while (server.sessions.size > 0) await pause(1);
   const problems = trees.problems(isComplete, fault !== "change");
   tally.failures.push(...problems.map((problem) => `${name}: ${problem}`));
 }

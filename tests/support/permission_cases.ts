@@ -4,8 +4,10 @@
  * @module
  */
 
-import { assert, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { TextLineStream } from "@std/streams";
 import type { Address } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
 import { spawnScript } from "./processes.ts";
 import { within } from "./raw_peer.ts";
 
@@ -18,21 +20,31 @@ const AT_A_TIME = 3;
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 30;
 
-/** How a process ended. */
-interface Ended {
-  readonly success: boolean;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+/** What every program begins with: `serve` makes a server, and closes it after one request of the test. */
+const SERVE = `
+async function serve(make) {
+  const { promise: answered, resolve } = Promise.withResolvers();
+  const server = make(() => { resolve(); return [200, "OK", {}, null]; });
+  const serving = server.serveForever();
+  await server.ready;
+  const { address } = server;
+  console.log(JSON.stringify({ address: address instanceof Uint8Array ? [...address] : address }));
+  await answered;
+  await server.shutdown();
+  await serving;
+}`;
 
-/** Something that needs permissions, as a program. */
+/** What needs the same permissions. */
 export interface Case {
-  readonly name: string;
-  /** Without `--allow-`; each is needed. */
+  /** Without `--allow-`. */
   readonly permissions: readonly string[];
-  readonly script: string;
-  /** What its first line, which is JSON, is used for, where somebody else has to do something. */
-  drive?(value: Address): Promise<void>;
+  /** Those that another case shows to be needed: each process takes its time. */
+  readonly shown?: readonly string[];
+  readonly imports: string;
+  /** What is done, by its name: code that fails if one of the permissions is missing. */
+  readonly parts: Readonly<Record<string, string>>;
+  /** Makes a client of a server of the program, if it isn't a plain one. */
+  readonly client?: ((address: Address) => Client) | undefined;
 }
 
 /** Makes flags of permissions: those of one kind become one list. */
@@ -40,57 +52,61 @@ export function flagsOf(permissions: readonly string[]): string[] {
   const lists = new Map<string, string[]>();
   for (const permission of permissions) {
     const [kind = "", value] = permission.split(/=(.*)/s);
-    const list = lists.get(kind) ?? [];
+    const list = lists.getOrInsert(kind, []);
     if (value !== undefined) list.push(value);
-    lists.set(kind, list);
   }
   return [...lists].map(([kind, values]) =>
     `--allow-${kind}${values.length === 0 ? "" : `=${values.join(",")}`}`
   );
 }
 
-/** Runs a program with these permissions until it ends. */
-async function runProgram(
-  script: string,
+/** Runs the parts of a case with these permissions; resolves to what each has thrown, or `null`. */
+async function run(
+  { imports, parts, client = (address) => new Client(address) }: Case,
   permissions: readonly string[],
-  drive?: Case["drive"],
-): Promise<Ended> {
-  const child = await spawnScript(script, flagsOf(permissions), { NO_COLOR: "1" });
+): Promise<Map<string, string | null>> {
+  const script = `${imports}${SERVE}
+const parts = {${Object.entries(parts).map(([name, code]) => `"${name}": async () => {${code}}`)}};
+for (const [name, part] of Object.entries(parts)) {
+  const thrown = await part().then(() => null, (error) => Deno.inspect(error));
+  console.log(JSON.stringify({ name, thrown }));
+}`;
+  await using child = await spawnScript(script, flagsOf(permissions), { NO_COLOR: "1" });
   const stderr = new Response(child.stderr).text();
-  let stdout = "";
-  let driven = drive === undefined;
-  try {
-    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-      stdout += text;
-      if (driven || !stdout.includes("\n")) continue;
-      driven = true;
-      await drive?.(readAddress(stdout.slice(0, stdout.indexOf("\n"))));
+  const outcomes = new Map<string, string | null>();
+  const reading = (async () => {
+    const lines = child.stdout.pipeThrough(new TextDecoderStream())
+      .pipeThrough(new TextLineStream());
+    for await (const line of lines) {
+      if (!line.startsWith("{")) continue;
+      const { address, name, thrown } = JSON.parse(line);
+      if (address === undefined) outcomes.set(name, thrown);
+      // An abstract name is an array of bytes.
+      const isName = typeof address?.[0] === "number";
+      if (address) await client(isName ? Uint8Array.from(address) : address).request("GET", "/");
     }
-    const { success } = await within(child.status, `the program ends: ${script}`, PATIENCE);
-    return { success, stdout, stderr: await stderr };
-  } catch (error) {
-    child.kill("SIGKILL");
-    await child.status;
-    await stderr;
-    throw error;
-  }
-}
-
-/** An address from JSON, in which an abstract name is an array of bytes. */
-function readAddress(json: string): Address {
-  const value = JSON.parse(json);
-  return typeof value[0] === "number" ? Uint8Array.from(value) : value;
+  })();
+  await within(reading, `the program ends: ${script}`, PATIENCE);
+  assertEquals(outcomes.size, Object.keys(parts).length, `${script}\n${await stderr}`);
+  await stderr;
+  return outcomes;
 }
 
 /** Runs a case with its permissions, and once without each. */
-async function runCase({ name, permissions, script, drive }: Case): Promise<void> {
-  const { success, stderr } = await runProgram(script, permissions, drive);
-  assert(success, `${name} with ${flagsOf(permissions).join(" ")}: ${stderr}`);
-  for (const left of permissions) {
-    const fewer = permissions.filter((permission) => permission !== left);
-    const failed = await runProgram(script, fewer);
-    assert(!failed.success, `${name} works without ${left}`);
-    assertMatch(failed.stderr, REFUSED, `${name} without ${left}`);
+async function runCase(each: Case): Promise<void> {
+  const { permissions, shown = [], parts } = each;
+  const names = Object.keys(parts);
+  const whole = await run(each, permissions);
+  for (const name of names) {
+    assertEquals(whole.get(name), null, `${name} with ${flagsOf(permissions).join(" ")}`);
+  }
+  for (const left of permissions.filter((permission) => !shown.includes(permission))) {
+    const outcomes = await run(each, permissions.filter((permission) => permission !== left));
+    for (const name of names) {
+      const thrown = outcomes.get(name) ?? null;
+      assert(thrown !== null, `${name} works without ${left}`);
+      assertMatch(thrown, REFUSED, `${name} without ${left}`);
+    }
   }
 }
 

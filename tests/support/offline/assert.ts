@@ -82,35 +82,6 @@ export function assertStringIncludes(actual: string, expected: string, msg?: str
   throw new AssertionError(`Expected actual: "${actual}" to contain: "${expected}"${suffix(msg)}`);
 }
 
-/** Throws unless `error` is an instance of `ErrorClass` whose message contains or matches `msgMatches`. */
-function assertIsError<E extends Error = Error>(
-  error: unknown,
-  ErrorClass?: ErrorClass<E>,
-  msgMatches?: string | RegExp,
-  msg?: string,
-): asserts error is E {
-  if (!(error instanceof Error)) {
-    throw new AssertionError(`Expected an Error, but was ${show(error)}${suffix(msg)}`);
-  }
-  if (ErrorClass && !(error instanceof ErrorClass)) {
-    throw new AssertionError(
-      `Expected error to be an instance of "${ErrorClass.name}", but was ${show(error)}` +
-        suffix(msg),
-      { cause: error },
-    );
-  }
-  const matches = typeof msgMatches === "string"
-    ? error.message.includes(msgMatches)
-    : msgMatches?.test(error.message) ?? true;
-  if (!matches) {
-    throw new AssertionError(
-      `Expected error message to match ${show(msgMatches)}, but got ${show(error.message)}` +
-        suffix(msg),
-      { cause: error },
-    );
-  }
-}
-
 /** Throws unless `fn` throws; returns what it threw. */
 export function assertThrows(fn: () => unknown, msg?: string): unknown;
 /** Throws unless `fn` throws an `ErrorClass` whose message includes `msgIncludes`; returns it. */
@@ -126,13 +97,13 @@ export function assertThrows<E extends Error = Error>(
   msgIncludes?: string,
   msg?: string,
 ): unknown {
-  const expected = expectation(classOrMsg, msg);
+  const text = suffix(typeof classOrMsg === "string" ? classOrMsg : msg);
   try {
     fn();
   } catch (error) {
-    return checkThrown(error, expected, msgIncludes);
+    return checkThrown(error, classOrMsg, msgIncludes, text);
   }
-  throw new AssertionError(`Expected function to throw${suffix(expected.msg)}`);
+  throw new AssertionError(`Expected function to throw${text}`);
 }
 
 /** Rejects unless the promise of `fn` rejects; resolves to the reason. */
@@ -150,52 +121,47 @@ export async function assertRejects<E extends Error = Error>(
   msgIncludes?: string,
   msg?: string,
 ): Promise<unknown> {
-  const expected = expectation(classOrMsg, msg);
-  let promise: unknown;
+  const text = suffix(typeof classOrMsg === "string" ? classOrMsg : msg);
+  let promise: PromiseLike<unknown>;
   try {
     promise = fn();
-  } catch (error) {
-    throw new AssertionError(`Function throws when expected to reject${suffix(expected.msg)}`, {
-      cause: error,
-    });
+  } catch (cause) {
+    throw new AssertionError(`Function throws when expected to reject${text}`, { cause });
   }
-  if (!isThenable(promise)) {
-    throw new AssertionError(`Expected function to return a promise${suffix(expected.msg)}`);
+  if (typeof promise?.then !== "function") {
+    throw new AssertionError(`Expected function to return a promise${text}`);
   }
   try {
     await promise;
   } catch (error) {
-    return checkThrown(error, expected, msgIncludes);
+    return checkThrown(error, classOrMsg, msgIncludes, text);
   }
-  throw new AssertionError(`Expected function to reject${suffix(expected.msg)}`);
+  throw new AssertionError(`Expected function to reject${text}`);
 }
 
-interface Expectation<E extends Error> {
-  errorClass: ErrorClass<E> | undefined;
-  msg: string | undefined;
-}
-
-function expectation<E extends Error>(
-  classOrMsg: ErrorClass<E> | string | undefined,
-  msg: string | undefined,
-): Expectation<E> {
-  return typeof classOrMsg === "string"
-    ? { errorClass: undefined, msg: classOrMsg }
-    : { errorClass: classOrMsg, msg };
-}
-
+/** Throws unless an error is of this class, if one is given, and its message includes a text. */
 function checkThrown<E extends Error>(
   error: unknown,
-  expected: Expectation<E>,
+  ErrorClass: ErrorClass<E> | string | undefined,
   msgIncludes: string | undefined,
+  text: string,
 ): unknown {
-  if (expected.errorClass) assertIsError(error, expected.errorClass, msgIncludes, expected.msg);
+  if (typeof ErrorClass !== "function") return error;
+  if (!(error instanceof ErrorClass)) {
+    throw new AssertionError(
+      `Expected error to be an instance of "${ErrorClass.name}", but was ${show(error)}${text}`,
+      { cause: error },
+    );
+  }
+  if (msgIncludes !== undefined && !error.message.includes(msgIncludes)) {
+    throw new AssertionError(
+      `Expected error message to include ${show(msgIncludes)}, but got ${
+        show(error.message)
+      }${text}`,
+      { cause: error },
+    );
+  }
   return error;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && "then" in value &&
-    typeof value.then === "function";
 }
 
 function suffix(msg: string | undefined): string {

@@ -5,14 +5,6 @@
  * @module
  */
 
-/** Thrown where time is already faked, or no longer. */
-export class TimeError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = "TimeError";
-  }
-}
-
 interface Timer {
   readonly id: number;
   readonly callback: (...args: unknown[]) => void;
@@ -39,12 +31,9 @@ export class FakeTime implements Disposable {
   readonly #timers = new Map<number, Timer>();
 
   /** @param start milliseconds since the epoch, or a date; the present where there is none */
-  constructor(start?: number | string | Date | null) {
-    if (current) throw new TimeError("cannot fake time: it is faked already");
-    this.start = start instanceof Date || typeof start === "string"
-      ? new RealDate(start).getTime()
-      : Math.floor(start ?? RealDate.now());
-    if (Number.isNaN(this.start)) throw new TypeError("cannot fake time: no valid start");
+  constructor(start: number | Date = RealDate.now()) {
+    if (current) throw new Error("cannot fake time: it is faked already");
+    this.start = Number(start);
     this.#now = this.start;
     current = this;
     const clear = (id?: unknown) => void this.#timers.delete(id as number);
@@ -102,7 +91,7 @@ export class FakeTime implements Disposable {
 
   /** Brings the real clock and timers back. */
   restore(): void {
-    if (current !== this) throw new TimeError("cannot restore time: it is restored already");
+    if (current !== this) throw new Error("cannot restore time: it is restored already");
     current = undefined;
     Object.assign(globalThis, real);
   }

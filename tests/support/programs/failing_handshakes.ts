@@ -17,7 +17,7 @@ const { serverSslconfig, clientSslconfig, timeout }: {
   timeout: number | null;
 } = JSON.parse(Deno.args[0]!);
 
-const EACH = 120;
+const EACH = 80;
 const SIDE_BY_SIDE = 20;
 
 let failed = 0;
