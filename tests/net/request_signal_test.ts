@@ -257,18 +257,6 @@ Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
   }
 });
 
-Deno.test("aborting a failed request changes nothing", async () => {
-  const { signal, abort } = withAbort();
-  using connected = await connect();
-  const responding = connected.conn.get("/", {}, { signal });
-  const failing = rejectionOf(responding, "nonsense");
-  await connected.peer.readPreamble();
-  await connected.peer.send("nonsense\r\n\r\n");
-  const error = await failing;
-  abort(reason);
-  assert(error !== reason && connected.conn.closed);
-});
-
 Deno.test("the next request detects what a peer had sent too early", async () => {
   using connected = await connect();
   const { conn, peer } = connected;
@@ -517,15 +505,6 @@ for (const { name, available, start } of endpointKinds) {
   });
 }
 
-Deno.test("AbortSignal.timeout limits a request", async () => {
-  using connected = await connect();
-  const signal = AbortSignal.timeout(20);
-  const error = await rejectionOf(connected.conn.get("/", {}, { signal }), "a time-out");
-  assertStrictEquals(error, signal.reason);
-  assertInstanceOf(error, DOMException);
-  assertEquals(error.name, "TimeoutError");
-});
-
 /** A signal that counts who listens. */
 function counted(signal: AbortSignal) {
   const count = { now: 0, most: 0 };
@@ -578,19 +557,4 @@ Deno.test("no listener remains on a signal after thousands of requests", async (
   await rejection;
   assertEquals(count.now, 0);
   assert(count.most <= 2, `${count.most} at a time`);
-});
-
-Deno.test("no listener remains on the client's signal either", async () => {
-  await using serving = serve(() => [200, "OK", {}, new Uint8Array(5)]);
-  const ofClient = new AbortController().signal;
-  const ofRequest = new AbortController().signal;
-  const counts = [counted(ofClient), counted(ofRequest)];
-  const client = serving.makeClient({ signal: ofClient });
-  for (let i = 0; i < 50; i++) {
-    const response = await client.request("GET", "/", {}, null, { signal: ofRequest });
-    await response.body?.text();
-    (await client.createSocket({ signal: ofRequest })).close();
-  }
-  assertEquals(counts.map(({ now }) => now), [0, 0]);
-  assert(counts.every(({ most }) => most > 0));
 });

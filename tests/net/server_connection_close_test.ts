@@ -221,16 +221,6 @@ Deno.test("a listener of its signal can close a session", async () => {
   assert(session.message?.endsWith("Error: revoked"), `${session.message}`);
 });
 
-Deno.test("a listener that closes the session again changes nothing", async () => {
-  await using serving = serve(ok);
-  using peer = await RawPeer.connect(serving.address);
-  const session = await onlySession(serving);
-  session.signal.addEventListener("abort", () => session.close(new Error("again")));
-  session.close(reason);
-  assertClosed(serving, session);
-  await peer.assertClosedSilently();
-});
-
 Deno.test("a closed session releases its slot, even if its app never returns", async () => {
   const sessions: Session[] = [];
   await using serving = serve((_request, session) => {
