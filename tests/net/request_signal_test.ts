@@ -14,7 +14,6 @@ import { Client, type Connection, type RequestOptions, SSLClient } from "@degu/d
 import { TempPKI } from "@degu/degu/misc";
 import { assertReason, half, never, reason, reasons, withAbort } from "@degu/testing/aborts.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -479,31 +478,6 @@ Deno.test("SSL client request: aborted in the handshake, the socket closes", asy
   await rejecting;
   await peer.readToEnd();
 });
-
-for (const { name, available, start } of endpointKinds) {
-  Deno.test({
-    name: `${name}: aborted while it waits; another connection is served`,
-    ignore: !available,
-    fn: async () => {
-      const arrived = Promise.withResolvers<void>();
-      await using endpoint = await start(async ({ path }, session) => {
-        if (path[0] !== "slow") return [200, "OK", {}, null];
-        arrived.resolve();
-        await new Promise((resolve) => session.signal.addEventListener("abort", resolve));
-        return [200, "OK", {}, null];
-      });
-      const { signal, abort } = withAbort();
-      using conn = await endpoint.client.connect();
-      assertEquals((await conn.get("/", {}, { signal })).status, 200);
-      const rejecting = assertReason(conn.get("/slow", {}, { signal }), reason, name);
-      await within(arrived.promise, "the request arrives");
-      abort(reason);
-      await rejecting;
-      assert(conn.closed);
-      assertEquals((await endpoint.client.request("GET", "/")).status, 200);
-    },
-  });
-}
 
 /** A signal that counts who listens. */
 function counted(signal: AbortSignal) {

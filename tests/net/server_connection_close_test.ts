@@ -1,17 +1,10 @@
 /** Closing a session from an app, at every moment of it. */
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { type App, Session } from "@degu/degu/server";
 import { api } from "@degu/internal/base/app/app.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { assertClosed, disposed, onlySession, reason } from "@degu/testing/closed_sessions.ts";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -235,24 +228,6 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
   session.close(reason);
   assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
   await first.assertClosedSilently();
-});
-
-Deno.test("a session can be closed over every kind of address, and its peer notices", async () => {
-  const kinds = endpointKinds.filter(({ available }) => available);
-  await Promise.all(kinds.map(async (kind) => {
-    await using endpoint = await kind.start(ok);
-    const { server, client } = endpoint;
-    using conn = await client.connect();
-    using other = await client.connect();
-    await conn.get("/");
-    const [session] = server.sessions;
-    await other.get("/");
-    assertEquals(server.sessions.size, 2, kind.name);
-    session!.close(reason);
-    await assertRejects(() => conn.get("/"));
-    assertEquals((await other.get("/")).status, 200);
-    assertEquals(server.sessions.size, 1, kind.name);
-  }));
 });
 
 const reading: Readonly<Record<string, (body: NonNullable<Body>) => Promise<unknown>>> = {

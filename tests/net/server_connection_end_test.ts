@@ -306,32 +306,6 @@ Deno.test("an empty body that is read late, after a relayed body, does not affec
   assertEquals(uris, ["/late", "/large", "/half"]);
 });
 
-for (
-  const [what, request, status] of [
-    ["without a body", get, 200],
-    ["whose body was read", put, 200],
-    ["whose body is unread", put, 413],
-  ] as const
-) {
-  Deno.test(`shutdown() lets a request be answered ${what}`, async () => {
-    const begun = Promise.withResolvers<void>();
-    const answering = Promise.withResolvers<void>();
-    await using serving = serve(async ({ body }) => {
-      if (status === 200) await body?.bytes();
-      begun.resolve();
-      await answering.promise;
-      return [status, "As it is", {}, null];
-    });
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(request);
-    await within(begun.promise, "the app is called");
-    const shutdown = serving.server.shutdown();
-    answering.resolve();
-    assertEquals((await peer.readToEnd()).received, `HTTP/1.1 ${status} As it is\r\n\r\n`);
-    await shutdown;
-  });
-}
-
 const GONE = "the peer closed the connection before the first byte of a message";
 const EXPECTS = "PUT / HTTP/1.1\r\nexpect: 100-continue\r\n";
 const mistake = new Error("wrong");

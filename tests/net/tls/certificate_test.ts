@@ -17,8 +17,6 @@ import {
   fingerprint256,
   parseCertificate,
   PURPOSE,
-  usageProblem,
-  validityProblem,
 } from "@degu/internal/net/tls/certificate.ts";
 import { hostAddress, nameProblem } from "@degu/internal/net/tls/client_handshake.ts";
 import { createAuthority, createLeaf } from "@degu/internal/identity/certificates.ts";
@@ -199,35 +197,6 @@ const leaf: Certificate = {
 function named(...dns: string[]): Certificate {
   return { ...leaf, names: dns.map((value) => ({ type: "DNS", value })) };
 }
-
-Deno.test("usageProblem() and validityProblem() check the role and the current time", () => {
-  const both = [PURPOSE.serverAuth, PURPOSE.clientAuth];
-  const rows: readonly [Partial<Certificate>, server: boolean, client: boolean][] = [
-    [{}, true, true],
-    [{ purposes: both }, true, true],
-    [{ purposes: [PURPOSE.serverAuth] }, true, false],
-    [{ purposes: [PURPOSE.clientAuth] }, false, true],
-    [{ purposes: [] }, false, false],
-    [{ purposes: ["2.5.29.37.0"] }, false, false],
-    [{ isAuthority: true }, false, false],
-    [{ version: 1 }, false, false],
-    [{ maySign: false }, false, false],
-  ];
-  for (const [change, server, client] of rows) {
-    const certificate = { ...leaf, ...change };
-    assertEquals(usageProblem(certificate, "serverAuth") === null, server, Deno.inspect(change));
-    assertEquals(usageProblem(certificate, "clientAuth") === null, client, Deno.inspect(change));
-  }
-  const times: readonly [string, boolean][] = [
-    ["2025-12-31T23:59:59.999Z", false],
-    ["2026-01-01T00:00:00Z", true],
-    ["2026-12-31T23:59:59Z", true],
-    ["2026-12-31T23:59:59.001Z", false],
-  ];
-  for (const [time, valid] of times) {
-    assertEquals(validityProblem(leaf, Date.parse(time)) === null, valid, time);
-  }
-});
 
 Deno.test("nameProblem() matches a DNS name as RFC 9525 requires", () => {
   const rows: readonly [presented: string, host: string, matches: boolean][] = [

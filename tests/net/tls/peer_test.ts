@@ -44,6 +44,11 @@ Deno.test("a certificate is checked for its role, its times, its version and its
     [client, "client", null, from],
     [client, "client", null, to],
     [client, "client", "EXPIRED", to + 1000],
+    [{ ...client, purposes: null }, "server", null],
+    [{ ...client, purposes: [] }, "client", "WRONG_PURPOSE"],
+    // anyExtendedKeyUsage is not enough for a leaf.
+    [{ ...client, purposes: ["2.5.29.37.0"] }, "client", "WRONG_PURPOSE"],
+    [{ ...client, maySign: false }, "client", "WRONG_PURPOSE"],
     [{ ...client, version: 1 }, "client", "UNTRUSTED"],
     [{ ...client, version: 2 }, "client", "UNTRUSTED"],
     [{ ...client, version: 4 }, "client", "UNTRUSTED"],
