@@ -208,12 +208,14 @@ Deno.test("a session lingers for 1 s even if its timeout is shorter", async () =
   using first = await RawPeer.connect(serving.address);
   await first.send("GET / HTTP/1.1\r\n\r\n");
   assertEquals((await first.readToEnd()).how, "end");
+  const ended = performance.now();
   // The first keeps its place until it is closed, so the second is answered after that.
   using second = await RawPeer.connect(serving.address);
   await second.send("GET / HTTP/1.1\r\n\r\n");
   await second.readPreamble();
   const seconds = (performance.now() - start) / 1000;
   assert(seconds >= 1 && seconds < 1.8, `${seconds} s`);
+  assert(performance.now() - ended > 500, "the end of the last response was told late");
 });
 
 /** Answers 413 at once, while somebody still reads the body, or begins to. */
