@@ -87,6 +87,19 @@ Deno.test("a socket whose close() throws is closed all the same", async () => {
   assertEquals([conn.closed, inner.closings], [true, 1]);
 });
 
+Deno.test("close() ends a request over a socket that never ends its reads", async () => {
+  const { socket } = socketWith({
+    read: () => new Promise<never>(() => {}),
+    write(bytes) {
+      conn.close();
+      return Promise.resolve(bytes.length);
+    },
+  });
+  const conn = new Connection(socket, null);
+  const error = await within(rejectionOf(conn.get("/"), "a request"), "it rejects", 2);
+  assertInstanceOf(error, ConnectionClosedError);
+});
+
 Deno.test("bytes that a socket returns after close() are discarded", async () => {
   const answer = latin1("HTTP/1.1 200 OK\r\n\r\n");
   for (const isSent of [false, true]) {
