@@ -1,51 +1,20 @@
 /** What onExchange reports about exchanges that are cut, over plain and encrypted connections. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
-import type { Client, Connection, Response } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
-import type { App, Exchange, Server, ServerOptions } from "@degu/degu/server";
+import type { Connection, Response } from "@degu/degu/client";
+import type { App, ServerOptions } from "@degu/degu/server";
+import { type EndpointKind, endpointKinds } from "@degu/testing/endpoints.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { SeenExchanges } from "@degu/testing/seen_exchanges.ts";
-import { serve } from "@degu/testing/serving.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
 
-/** A server of one kind of connection whose exchanges are kept, and its client. */
-interface Setup extends AsyncDisposable {
-  readonly server: Server;
-  readonly client: Client;
-  readonly next: () => Promise<Exchange>;
+/** Starts a server whose exchanges are kept, over plain or encrypted connections, and a client of it. */
+async function startKind(kind: EndpointKind, app: App, options?: ServerOptions) {
+  const kept = new SeenExchanges();
+  const endpoint = await kind.start(app, { server: { onExchange: kept.onExchange, ...options } });
+  return Object.assign(endpoint, { next: () => kept.next() });
 }
 
-/** Starts a server. */
-type Start = (app: App, options?: ServerOptions) => Promise<Setup>;
-
-const startPlain: Start = (app, options) => {
-  const kept = new SeenExchanges();
-  const serving = serve(app, { onExchange: kept.onExchange, ...options });
-  const { server } = serving;
-  return Promise.resolve({
-    server,
-    client: serving.makeClient(),
-    next: () => kept.next(),
-    [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
-  });
-};
-
-const startEncrypted: Start = async (app, options) => {
-  const kept = new SeenExchanges();
-  const pki = await TempPKI.create();
-  const server = { onExchange: kept.onExchange, ...options };
-  const endpoint = await startTls(pki, app, { server });
-  return {
-    server: endpoint.server,
-    client: endpoint.client,
-    next: () => kept.next(),
-    async [Symbol.asyncDispose]() {
-      await endpoint[Symbol.asyncDispose]();
-      await pki[Symbol.asyncDispose]();
-    },
-  };
-};
+type Setup = Awaited<ReturnType<typeof startKind>>;
 
 const MiB = 1048576;
 const TOTAL = 1024 * MiB;
@@ -86,7 +55,10 @@ async function beginUpload({ client }: Setup) {
   return { abort, [Symbol.dispose]: abort };
 }
 
-for (const [kind, start] of [["plain", startPlain], ["TLS", startEncrypted]] as const) {
+for (const each of endpointKinds.filter(({ name }) => /^(TLS over )?IPv4$/.test(name))) {
+  const kind = each.name;
+  const start = (app: App, options?: ServerOptions) => startKind(each, app, options);
+
   Deno.test(`${kind}: a peer that disconnects during a download`, async () => {
     await using setup = await start(() => [200, "OK", {}, new BodyIter(endless(), TOTAL)]);
     const connection = await setup.client.connect();
