@@ -10,8 +10,7 @@ import {
   ChunkedBodyIter,
   type Response,
 } from "@degu/degu/base";
-import { Client, type Connection, type RequestOptions, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
+import { Client, type Connection, type RequestOptions } from "@degu/degu/client";
 import { assertReason, half, never, reason, reasons, withAbort } from "@degu/testing/aborts.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
@@ -421,62 +420,35 @@ Deno.test("the first of two signals to be aborted counts", async (t) => {
   });
 });
 
-Deno.test("client request: if already aborted, no connection is made", async () => {
-  using server = new RawServer();
-  const tracked = new TrackedStream([new Uint8Array(5)]);
-  const body = new Body(tracked.stream, 5);
-  const client = new Client(server.address);
-  const signal = AbortSignal.abort(reason);
-  await assertReason(client.request("PUT", "/", {}, body, { signal }), reason);
-  assertEquals(tracked.cancelled, [reason]);
-  const { signal: soon, abort } = withAbort();
-  const responding = client.request("GET", "/", {}, null, { signal: soon });
-  abort(reason);
-  await assertReason(responding, reason, "in the same turn");
-  await assertReason(client.connect(undefined, { signal }), reason, "connect");
-  await assertReason(client.createSocket({ signal }), reason, "createSocket");
-});
-
-Deno.test("client request: aborted in onConnect, and while it waits", async (t) => {
+Deno.test("client request: aborted by either signal in onConnect, and while it waits", async (t) => {
   for (const phase of ["onConnect", "waiting", "reading"]) {
-    await t.step(phase, async () => {
-      using server = new RawServer();
-      const { signal, abort } = withAbort();
-      const connected = Promise.withResolvers<void>();
-      const client = new Client(server.address, {
-        onConnect: () => {
-          connected.resolve();
-          return phase === "onConnect" ? never() : true;
-        },
+    for (const whose of ["client", "request"]) {
+      await t.step(`${phase}, the ${whose}'s`, async () => {
+        using server = new RawServer();
+        const { signal, abort } = withAbort();
+        const connected = Promise.withResolvers<void>();
+        const client = new Client(server.address, {
+          signal: whose === "client" ? signal : undefined,
+          onConnect: () => {
+            connected.resolve();
+            return phase === "onConnect" ? never() : true;
+          },
+        });
+        const options = { signal: whose === "client" ? undefined : signal };
+        const responding = client.request("GET", "/", {}, null, options);
+        responding.catch(() => {});
+        const peer = await server.accept();
+        await connected.promise;
+        if (phase !== "onConnect") await peer.readPreamble();
+        if (phase === "reading") await peer.send(half);
+        const failing = phase === "reading" ? (await responding).body!.text() : responding;
+        const rejecting = assertReason(failing, reason);
+        abort(reason);
+        await rejecting;
+        await peer.assertClosedSilently();
       });
-      const responding = client.request("GET", "/", {}, null, { signal });
-      responding.catch(() => {});
-      const peer = await server.accept();
-      await connected.promise;
-      if (phase !== "onConnect") await peer.readPreamble();
-      if (phase === "reading") await peer.send(half);
-      const failing = phase === "reading" ? (await responding).body!.text() : responding;
-      const rejecting = assertReason(failing, reason);
-      abort(reason);
-      await rejecting;
-      await peer.assertClosedSilently();
-    });
+    }
   }
-});
-
-Deno.test("SSL client request: aborted in the handshake, the socket closes", async () => {
-  await using pki = await TempPKI.create();
-  using server = new RawServer();
-  const { signal, abort } = withAbort();
-  const client = new SSLClient(pki.clientSslconfig, server.address);
-  const responding = client.request("GET", "/", {}, null, { signal });
-  const rejecting = assertReason(responding, reason);
-  const peer = await server.accept();
-  // The beginning of a handshake, to which nobody answers.
-  await peer.readExactly(5);
-  abort(reason);
-  await rejecting;
-  await peer.readToEnd();
 });
 
 /** A signal that counts who listens. */
