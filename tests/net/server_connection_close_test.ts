@@ -4,11 +4,41 @@ import { BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/bas
 import { type App, Session } from "@degu/degu/server";
 import { api } from "@degu/internal/base/app/app.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
-import { assertClosed, disposed, onlySession, reason } from "@degu/testing/closed_sessions.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { RecordingLogger, serve, type Serving } from "@degu/testing/serving.ts";
+
+/** Why a session is closed. */
+const reason = new Error("revoked");
+
+/** The one session of a server, once there is one. */
+async function onlySession({ server }: Serving): Promise<Session> {
+  const found = async () => {
+    while (server.sessions.size === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  };
+  await within(found(), "a session");
+  const [session] = server.sessions;
+  return session!;
+}
+
+/** Asserts that nothing is left of a session that was closed with a reason, and that no error was logged. */
+function assertClosed(serving: Serving, session: Session, why: unknown = reason): void {
+  assert(session.signal.aborted);
+  assertStrictEquals(session.signal.reason, why);
+  assertEquals(serving.server.sessions.has(session), false);
+  assert(session.message?.startsWith("closed by the app"), `${session.message}`);
+  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.at("info"), []);
+  assertEquals(serving.logger.at("debug"), [`${session}: ${session.message}`]);
+}
+
+/** Resolves when the store of the session is disposed of: the session is then over. */
+function disposed(session: Session): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  session.store.set("disposed", { [Symbol.dispose]: resolve });
+  return within(promise, "the store is disposed of");
+}
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 
