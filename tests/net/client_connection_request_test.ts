@@ -137,9 +137,11 @@ Deno.test("for HEAD and 304 a single header of the body is sent as given", async
   }
 });
 
-Deno.test("a socket that writes a few bytes at a time gets all of them, in order", async (t) => {
-  for (const perWrite of [1, 7, 100]) {
-    for (const { name, make, header, bytes } of kinds) {
+Deno.test("a socket that writes a few bytes at a time, or all but one, gets all of them, in order", async (t) => {
+  for (const { name, make, header, bytes } of kinds) {
+    const lines = [header, "host: example.com"].toSorted().join("\r\n");
+    const whole = `PUT / HTTP/1.1\r\n${lines}\r\n\r\n${bytes}`;
+    for (const perWrite of [1, 7, 100, whole.length - 1]) {
       await t.step(`${perWrite} bytes at a time: ${name}`, async () => {
         const socket = new RecordingSocket({ perWrite });
         using conn = new Connection(socket, { host: "example.com" });
@@ -148,8 +150,7 @@ Deno.test("a socket that writes a few bytes at a time gets all of them, in order
         await written;
         socket.give("HTTP/1.1 200 OK\r\n\r\n");
         await responding;
-        const lines = [header, "host: example.com"].toSorted().join("\r\n");
-        assertEquals(socket.writes.join(""), `PUT / HTTP/1.1\r\n${lines}\r\n\r\n${bytes}`);
+        assertEquals(socket.writes.join(""), whole);
       });
     }
   }

@@ -43,6 +43,7 @@ for (const [name, make] of Object.entries(ways)) {
   Deno.test(`${name}: aborted before the first byte, nothing is sent`, async () => {
     using connected = await connect();
     const { conn } = connected;
+    await assertUntouched(connected);
     for (const expected of reasons) {
       await assertReason(make(conn, { signal: AbortSignal.abort(expected) }), expected, "aborted");
       const aborter = new AbortController();
