@@ -249,7 +249,7 @@ Deno.test("a TLS socket returns what has arrived before the end, and then the en
   socket.close();
 });
 
-const BYTES = 67_108_864;
+const BYTES = 33_554_432;
 
 /** Where a server listens, and the most bytes that may wait for the collector while more than twice as many pass. */
 const addresses: readonly (readonly [string, Address, number | null])[] = [
