@@ -5,12 +5,7 @@
  */
 
 import { readCertificate } from "../net/tls/authority.ts";
-import {
-  type Certificate,
-  fingerprint256,
-  formatPem,
-  parseCertificate,
-} from "../net/tls/certificate.ts";
+import { type Certificate, formatPem, parseCertificate } from "../net/tls/certificate.ts";
 import { DerReader, TAG } from "../net/tls/der.ts";
 import { publicKeyOf, verifySignature } from "../net/tls/keys.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -54,12 +49,12 @@ export async function readAuthority(der: Uint8Array): Promise<Authority> {
   const certificate = parse(der);
   const problem = problemOf(certificate);
   if (problem !== null) throw bad(problem);
-  const { raw, publicKey } = certificate;
+  const { raw, publicKey, publicKey256 } = certificate;
   const { createHash } = loadBuiltin("node:crypto");
   return Object.freeze({
     certificate: formatPem(raw),
     der: raw,
-    publicKey256: fingerprint256(publicKey),
+    publicKey256,
     id: deviceId(createHash("sha256").update(publicKey).digest()),
   });
 }
@@ -90,8 +85,8 @@ export async function readAuthorityText(pem: string): Promise<Authority> {
  */
 export function hasSigned(authority: string, der: Uint8Array): boolean {
   const { X509Certificate } = loadBuiltin("node:crypto");
-  const { key } = readCertificate(new X509Certificate(authority).raw);
-  return key !== null && verifySignature(readCertificate(der).certificate, key);
+  const key = publicKeyOf(readCertificate(new X509Certificate(authority).raw));
+  return key !== null && verifySignature(readCertificate(der), key);
 }
 
 function bad(problem: string): RangeError {
@@ -154,7 +149,7 @@ function problemOf(certificate: Certificate): string | null {
   if (links.uncheckedRules !== null) {
     return "it has constraints on names or an unknown critical extension";
   }
-  if (links.issuer.toHex() !== links.subject.toHex()) return "another authority has issued it";
+  if (links.issuer !== links.subject) return "another authority has issued it";
   const key = publicKeyOf(certificate);
   const isSigned = key !== null && verifySignature(certificate, key);
   return isSigned ? null : "it is not signed with its own key";

@@ -40,7 +40,6 @@ import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimersForNext } from "./deadline.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { MessageWriter } from "./message_writer.ts";
-import { PreambleReader } from "./preamble_reader.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT } from "./state.ts";
 import { Transport } from "./transport.ts";
@@ -102,7 +101,6 @@ export class Connection implements Disposable {
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #transport: Transport;
-  readonly #preambles: PreambleReader;
   readonly #writer: MessageWriter;
   #state = CLIENT.idle;
   /** The connection ends with the response to come, or the one that is read. */
@@ -139,8 +137,7 @@ export class Connection implements Disposable {
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout);
-    this.#preambles = new PreambleReader(this.#transport, checkResponseStart);
+    this.#transport = new Transport(sock, timeout, checkResponseStart);
     this.#writer = new MessageWriter(this.#transport);
     this.#mayBeRefused = sock.protocol !== undefined;
     closeWhenForgotten(this, this.#transport);
@@ -329,22 +326,22 @@ export class Connection implements Disposable {
     framing: Framing,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
-    const preambles = this.#preambles;
+    const transport = this.#transport;
     const writer = this.#writer;
-    const { reader } = this.#transport;
+    const { reader } = transport;
     try {
       // A read is issued before the request is sent: what arrived before can't be its response, and must never be
       // taken for it.
       if (reader.buffered > 0) throw excessBytes();
-      preambles.readAhead();
+      transport.readAhead();
       // A read that finds bytes settles within two turns.
       await null;
       await null;
       // A clock that was set back counts as a pause.
-      if (Math.abs(this.#transport.sinceArrival) > PAUSE_MILLISECONDS) await turnOfEventLoop();
+      if (Math.abs(transport.sinceArrival) > PAUSE_MILLISECONDS) await turnOfEventLoop();
       // What was read ahead is kept for the next request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
-      if (preambles.aheadSettled) await this.#refuseEarlyBytes();
+      if (reader.ahead === null) await this.#refuseEarlyBytes();
       try {
         const rest = writer.endSend(await writer.beginSend(length, body, framing));
         if (rest !== null) await rest;
@@ -352,8 +349,8 @@ export class Connection implements Disposable {
         this.#noteRefusal(error);
       }
       let end;
-      while ((end = preambles.find()) < 0) {
-        const hasReceived = preambles.endReceive(await preambles.beginReceive());
+      while ((end = transport.findPreamble()) < 0) {
+        const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) throw new EmptyPreambleError(END_MESSAGE);
       }
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
@@ -369,7 +366,7 @@ export class Connection implements Disposable {
   }
 
   async #refuseEarlyBytes(): Promise<never> {
-    await this.#preambles.settleAhead();
+    await this.#transport.settleAhead();
     if (this.#transport.reader.buffered > 0) throw excessBytes();
     throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
   }
@@ -434,7 +431,7 @@ export class Connection implements Disposable {
       this.#state = this.#state.fails;
       return signal.reason;
     }
-    const failure = this.#preambles.failureOf(thrown);
+    const failure = this.#transport.failureOf(thrown);
     const error = this.#state === CLIENT.requesting ? this.#asRefusal(failure) : failure;
     cancelUnused(body, error);
     this.#transport.close(error);

@@ -39,7 +39,15 @@ export interface Exchange {
   readonly error: unknown;
 }
 
-/** Follows one exchange, which begins now. */
+/** Follows one exchange. */
+export interface ExchangeWatch {
+  /** The response begins, with so many bytes of preamble; returns the counter of the bytes that are sent. */
+  respond(status: number, preamble: number, framing: Framing | undefined): SentBytes;
+  /** The exchange is over. Only the first call counts. */
+  end(error: unknown): void;
+}
+
+/** Begins to follow an exchange, now. */
 export type WatchExchange = (
   session: Session,
   method: Method,
@@ -66,66 +74,36 @@ export function makeExchangeWatch(
       fail(error);
     }
   };
-  return (session, method, uri, body) => new ExchangeWatch(report, session, method, uri, body);
-}
-
-/** Follows one exchange, and reports it once. */
-export class ExchangeWatch {
-  readonly #report: (exchange: Exchange) => void;
-  readonly #session: Session;
-  readonly #method: Method;
-  readonly #uri: string;
-  readonly #body: BodyIn;
-  readonly #start = performance.now();
-  #status = 0;
-  #sent: SentBytes | null = null;
-  #ended = false;
-
-  /** Begins now. */
-  constructor(
-    report: (exchange: Exchange) => void,
-    session: Session,
-    method: Method,
-    uri: string,
-    body: BodyIn,
-  ) {
-    this.#report = report;
-    this.#session = session;
-    this.#method = method;
-    this.#uri = uri;
-    this.#body = body;
-  }
-
-  /**
-   * The response begins.
-   *
-   * @param preamble Bytes of its preamble.
-   * @returns The counter of the bytes that are sent.
-   */
-  respond(status: number, preamble: number, framing: Framing | undefined): SentBytes {
-    this.#status = status;
-    return this.#sent = new SentBytes(preamble, framing);
-  }
-
-  /** The exchange is over. Only the first call counts. */
-  end(error: unknown): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    const { firstByteAt = null, lastByteAt = null } = this.#sent ?? {};
-    // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
-    const endAt = error === null && lastByteAt !== null ? lastByteAt : performance.now();
-    this.#report({
-      session: this.#session,
-      method: this.#method,
-      uri: this.#uri,
-      status: firstByteAt === null ? null : this.#status,
-      requestBytes: this.#body === null ? 0 : progressOf(this.#body).bytes,
-      responseBytes: this.#sent?.data ?? 0,
-      firstByteMs: firstByteAt === null ? null : firstByteAt - this.#start,
-      totalMs: endAt - this.#start,
-      error,
-    });
-  }
+  return (session, method, uri, body) => {
+    const start = performance.now();
+    let begun = 0;
+    let sent: SentBytes | null = null;
+    let ended = false;
+    return {
+      respond(status, preamble, framing) {
+        begun = status;
+        return sent = new SentBytes(preamble, framing);
+      },
+      end(error) {
+        if (ended) return;
+        ended = true;
+        const { firstByteAt = null, lastByteAt = null, data = 0 } = sent ?? {};
+        // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
+        const endAt = error === null && lastByteAt !== null ? lastByteAt : performance.now();
+        report({
+          session,
+          method,
+          uri,
+          status: firstByteAt === null ? null : begun,
+          requestBytes: body === null ? 0 : progressOf(body).bytes,
+          responseBytes: data,
+          firstByteMs: firstByteAt === null ? null : firstByteAt - start,
+          totalMs: endAt - start,
+          error,
+        });
+      },
+    };
+  };
 }
 
 const CR = 0x0d, LF = 0x0a;
@@ -150,11 +128,7 @@ export class SentBytes {
   #size = 0;
   #remaining = 0;
 
-  /**
-   * Counts one message.
-   *
-   * @param preamble Bytes of its preamble.
-   */
+  /** Counts one message with so many bytes of preamble. */
   constructor(preamble: number, framing: Framing | undefined) {
     this.#preamble = preamble;
     this.#chunked = framing === "chunked";

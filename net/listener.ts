@@ -8,6 +8,7 @@ import type { Socket } from "../base/app/app.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
 import { addressText } from "../base/address.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
+import type { Logger } from "./standard_logger.ts";
 import { reworded } from "./thrown.ts";
 
 /** A connection that was accepted. */
@@ -41,19 +42,11 @@ export interface ListenerSide {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
   /** What to report to. */
-  readonly logger: ListenerLog & { info(message: string): void };
+  readonly logger: Logger;
 }
 
 /** Makes the listener of a server: binds a checked address, or throws. */
 export type Listen = (address: Address, side: ListenerSide) => Listener;
-
-/** What a listener reports to. */
-export interface ListenerLog {
-  /** Peers that left before they were accepted. */
-  debug(message: string): void;
-  /** Failures to accept that are not a peer's fault. */
-  warn(message: string): void;
-}
 
 /** How a port is shared by listeners. */
 export interface PortSharing {
@@ -109,7 +102,7 @@ export class PlainListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address;
   readonly #listener: Deno.TcpListener | Deno.UnixListener;
-  readonly #log: ListenerLog;
+  readonly #log: Logger;
   #count = 0;
   #closed = false;
   #failing = false;
@@ -120,7 +113,7 @@ export class PlainListener implements Listener {
    *
    * @param sharing For a port, needs `--unstable-net` if it is shared: else Deno ends the process.
    */
-  constructor(address: Address, log: ListenerLog, sharing: PortSharing = NOT_SHARED) {
+  constructor(address: Address, log: Logger, sharing: PortSharing = NOT_SHARED) {
     this.#listener = listenAt(address, sharing);
     this.address = boundAddress(address, this.#listener.addr);
     this.#log = log;

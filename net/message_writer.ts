@@ -48,7 +48,7 @@ export class MessageWriter {
   #phase: "unsent" | "begun" | "failed" = "unsent";
   /** The bytes of the single write of a small message. */
   #sending: Uint8Array | null = null;
-  #failBody: ((error: unknown) => void) | null = null;
+  #sink: MessageSink | null = null;
   /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
   sent: SentBytes | null = null;
 
@@ -117,10 +117,7 @@ export class MessageWriter {
   }
 
   /**
-   * Puts bytes behind the preamble, to go out in the same write; `null` if they are too many.
-   *
-   * @param length Bytes of the preamble.
-   * @param count How many bytes there are to put behind it.
+   * Puts bytes behind a preamble of `length` bytes, to go out in the same write; `null` if they are too many.
    */
   join(length: number, bytes: Uint8Array, count: number = bytes.length): Uint8Array | null {
     const whole = length + count;
@@ -211,53 +208,34 @@ export class MessageWriter {
     body: WritableBody,
     framing: Framing | undefined,
   ): Promise<void> {
-    const failing = Promise.withResolvers<never>();
-    // A body that throws synchronously may have closed the connection before this is awaited.
-    failing.promise.catch(() => {});
-    const sink = new MessageSink(this, length, body, framing, failing.reject);
-    this.#failBody = (error) => {
-      sink.discard(error);
-      failing.reject(error);
-    };
+    const sink = this.#sink = new MessageSink(this, length, body, framing);
     try {
-      const writing = sink.writeBody();
       // The preamble doesn't wait for a body that waits for its source; and once the connection
       // closes, nothing waits.
-      await Promise.race([Promise.all([writing, sink.flush()]), failing.promise]);
+      await Promise.race([Promise.all([sink.writeBody(), sink.flush()]), sink.failed]);
     } catch (error) {
-      sink.close(error);
+      sink.fail(error);
       cancelQuietly(body, error);
       throw error;
     } finally {
-      this.#failBody = null;
+      this.#sink = null;
     }
   }
 
   /** Makes the body that is being sent fail; bytes that were not handed to the socket are not sent. */
   cancelBody(reason: unknown): void {
-    this.#failBody?.(reason ?? new ConnectionClosedError());
+    this.#sink?.fail(reason ?? new ConnectionClosedError());
   }
 }
 
-/** Where a message is written to. */
-export interface MessageOutput {
-  /** The array that begins with the preamble. */
-  readonly out: Uint8Array;
-  /** Puts bytes behind so many bytes of preamble, to go out in one write; `null` if they are too many. */
-  join(preamble: number, bytes: Uint8Array): Uint8Array | null;
-  /** Writes all of the bytes. */
-  write(bytes: Uint8Array): Promise<void>;
-}
-
 /** Writes a body after its preamble, and keeps it within the framing that the preamble announces. */
-export class MessageSink implements ByteSink {
+class MessageSink implements ByteSink {
   /** Large writes are the fastest, even if reading that much at a time is slower. */
   readonly pieceBytes = MAX_PIECE_BYTES;
-  readonly #writer: MessageOutput;
+  readonly #writer: MessageWriter;
   readonly #body: WritableBody;
   readonly #framing: Framing | undefined;
-  readonly #limit: number;
-  readonly #onFailure: (error: unknown) => void;
+  readonly #failing = Promise.withResolvers<never>();
   #check: CodingCheck | null = null;
   #written = 0;
   #preamble: number;
@@ -265,25 +243,31 @@ export class MessageSink implements ByteSink {
   #writing = false;
   #closed: unknown = null;
 
-  /**
-   * Makes a sink for one body.
-   *
-   * @param preamble Bytes of the preamble.
-   * @param onFailure Called when the body breaks the framing; the body may not report it itself.
-   */
+  /** Makes a sink for one body; `preamble` is how many bytes its preamble has. */
   constructor(
-    writer: MessageOutput,
+    writer: MessageWriter,
     preamble: number,
     body: WritableBody,
     framing: Framing | undefined,
-    onFailure: (error: unknown) => void,
   ) {
     this.#writer = writer;
     this.#preamble = preamble;
     this.#body = body;
     this.#framing = framing;
-    this.#limit = typeof framing === "number" ? framing : Infinity;
-    this.#onFailure = onFailure;
+    // A body that throws synchronously may have closed the connection before this is awaited.
+    this.#failing.promise.catch(() => {});
+  }
+
+  /** Rejects when the body fails, which may not report it itself. */
+  get failed(): Promise<never> {
+    return this.#failing.promise;
+  }
+
+  /** Makes this and every later write fail with the error; a preamble that wasn't written never is. */
+  fail(error: unknown): void {
+    this.#preamble = 0;
+    this.#closed ??= error;
+    this.#failing.reject(error);
   }
 
   /**
@@ -295,9 +279,17 @@ export class MessageSink implements ByteSink {
   async writeBody(): Promise<void> {
     try {
       await this.#begin();
-      this.#end();
+      if (this.#closed !== null) throw this.#closed;
+      this.#closed = new BodyError("the body wrote after its end");
+      if (this.#writing) {
+        throw new BodyError("the body ended before its last write had; await each write");
+      }
+      if (typeof this.#framing === "number" && this.#written !== this.#framing) {
+        throw new BodyError(`the body wrote ${this.#written} of ${this.#framing} bytes`);
+      }
+      this.#check?.end();
     } catch (error) {
-      this.discard(error);
+      this.fail(error);
       throw error;
     }
   }
@@ -323,7 +315,13 @@ export class MessageSink implements ByteSink {
   /** Writes some of the body. One write at a time: two would mix their bytes. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
-      this.#beginWrite();
+      if (this.#closed !== null) throw this.#closed;
+      if (this.#writing) {
+        throw new BodyError(
+          "the body wrote again before its last write had ended; await each write",
+        );
+      }
+      this.#writing = true;
       const checked = this.#checkNext(viewOf(bytes));
       const { length } = checked;
       if (length > 0) {
@@ -339,26 +337,17 @@ export class MessageSink implements ByteSink {
       }
       this.#writing = false;
     } catch (error) {
-      this.close(error);
-      this.#onFailure(error);
+      this.fail(error);
       throw error;
     }
   }
 
-  #beginWrite(): void {
-    if (this.#closed !== null) throw this.#closed;
-    if (this.#writing) {
-      throw new BodyError("the body wrote again before its last write had ended; await each write");
-    }
-    this.#writing = true;
-  }
-
   /** Checks the bytes to write; returns as many of them as are known to be valid. */
   #checkNext(bytes: Uint8Array): Uint8Array {
-    if (bytes.length > this.#limit - this.#written) {
-      throw new BodyError(`the body wrote more than its ${this.#limit} bytes`);
-    }
     this.#written += bytes.length;
+    if (typeof this.#framing === "number" && this.#written > this.#framing) {
+      throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
+    }
     return this.#check === null ? bytes : this.#check.check(bytes);
   }
 
@@ -370,30 +359,6 @@ export class MessageSink implements ByteSink {
     if (joined === null) this.flush();
     else this.#preamble = 0;
     return joined;
-  }
-
-  /** Checks that the body is complete; nothing can be written any more. */
-  #end(): void {
-    if (this.#closed !== null) throw this.#closed;
-    this.close(new BodyError("the body wrote after its end"));
-    if (this.#writing) {
-      throw new BodyError("the body ended before its last write had; await each write");
-    }
-    if (this.#limit !== Infinity && this.#written !== this.#limit) {
-      throw new BodyError(`the body wrote ${this.#written} of ${this.#limit} bytes`);
-    }
-    this.#check?.end();
-  }
-
-  /** Makes every later write fail with the error. */
-  close(error: unknown): void {
-    this.#closed ??= error;
-  }
-
-  /** Like {@linkcode close}, but also drops the preamble if it was not written. */
-  discard(error: unknown): void {
-    this.#preamble = 0;
-    this.close(error);
   }
 }
 

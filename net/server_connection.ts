@@ -42,7 +42,6 @@ import { type Interval, startInterval } from "./deadline.ts";
 import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { MessageWriter } from "./message_writer.ts";
-import { PreambleReader } from "./preamble_reader.ts";
 import type { Logger } from "./standard_logger.ts";
 import { SERVER } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
@@ -83,7 +82,6 @@ export interface ServerContext {
 export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   readonly #context: ServerContext;
   readonly #transport: Transport;
-  readonly #preambles: PreambleReader;
   readonly #writer: MessageWriter;
   readonly #socket: Socket;
   readonly #session: Session;
@@ -112,8 +110,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     this.#socket = socket;
     this.#session = session;
     this.#isTrusted = isTrusted;
-    this.#transport = new Transport(socket, context.timeout);
-    this.#preambles = new PreambleReader(this.#transport, checkRequestStart);
+    this.#transport = new Transport(socket, context.timeout, checkRequestStart);
     this.#writer = new MessageWriter(this.#transport);
     this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
@@ -205,7 +202,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
         await linger(this.#transport, this.#socket.protocol !== undefined);
       }
     } catch (error) {
-      this.#report(this.#preambles.failureOf(error));
+      this.#report(this.#transport.failureOf(error));
     } finally {
       this.#transport.close();
       disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
@@ -243,13 +240,13 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** Answers requests until one of them is the last. */
   async #serveRequests(): Promise<void> {
-    const preambles = this.#preambles;
+    const transport = this.#transport;
     const writer = this.#writer;
     const { handle, api } = this.#context;
     for (;;) {
       let end;
-      while ((end = preambles.find()) < 0) {
-        const hasReceived = preambles.endReceive(await preambles.beginReceive());
+      while ((end = transport.findPreamble()) < 0) {
+        const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) return this.#endByPeer();
       }
       const request = this.#parseRequest(end);

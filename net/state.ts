@@ -23,8 +23,8 @@
  * Whether it is closed is for its `Transport` to say: what the transport refers to is never garbage collected before
  * it is closed, and a connection is.
  *
- * How far the current message has got in or out is known where bytes move, in `PreambleReader` and `MessageWriter`,
- * and what broke a connection in `Transport`.
+ * How far the current message has got in or out is known where bytes move, in `Transport` and `MessageWriter`, and
+ * what broke a connection in `Transport`.
  *
  * @module
  */

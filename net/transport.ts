@@ -1,12 +1,14 @@
 /**
- * A socket with a read buffer, a deadline and one way to end.
+ * A socket with a read buffer, the preambles that arrive over it, a deadline and one way to end.
  *
  * @module
  */
 
 import type { Socket } from "../base/app/app.ts";
 import { type AheadSource, ByteReader, checkCount } from "../base/body/byte_io.ts";
-import { ConnectionClosedError } from "../base/errors.ts";
+import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { findPreambleEnd } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
 
 /** Where discarded bytes go. */
@@ -16,8 +18,9 @@ const DISCARDED = new Uint8Array(65536);
 export type CloseListener = (failure: unknown) => void;
 
 /**
- * The part that both ends of a connection share: the socket, its deadline, and what broke it. A
- * `PreambleReader` receives preambles through it, and a `MessageWriter` sends messages.
+ * The part that both ends of a connection share: the socket, its deadline, and what broke it. It receives preambles,
+ * one after the other, and a `MessageWriter` sends messages through it:
+ * `while ((end = transport.findPreamble()) < 0) if (!transport.endReceive(await transport.beginReceive())) …`
  */
 export class Transport implements AheadSource {
   /** Bytes that arrived and were not consumed yet. */
@@ -25,7 +28,12 @@ export class Transport implements AheadSource {
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
   readonly #socket: Socket;
+  readonly #checkStart: (first: number) => void;
   readonly #closeListeners: CloseListener[] = [];
+  /** How many bytes of the next preamble were searched for its end. */
+  #searched = 0;
+  /** What a preamble waits for: a read of the socket, or one that was issued ahead. */
+  #receiving: "nothing" | "read" | "read ahead" = "nothing";
   // The pending read, unless the reader issued it ahead.
   #reading: Promise<number | null> | null = null;
   // Measured with Date.now(), which costs a tenth of performance.now().
@@ -37,9 +45,15 @@ export class Transport implements AheadSource {
    * Owns the socket from now on.
    *
    * @param timeout Seconds that each wait may take, or `null`.
+   * @param checkStart Throws if no preamble begins with this byte.
    */
-  constructor(socket: Socket, timeout: number | null) {
+  constructor(
+    socket: Socket,
+    timeout: number | null,
+    checkStart: (first: number) => void = () => {},
+  ) {
     this.#socket = socket;
+    this.#checkStart = checkStart;
     this.deadline = new Deadline(timeout, () => {
       this.close(
         new Deno.errors.TimedOut(`the peer kept the connection waiting for over ${timeout} s`),
@@ -93,9 +107,10 @@ export class Transport implements AheadSource {
   /**
    * The error to report for one that was thrown: the connection's own if that was closed before.
    *
-   * @param isOfSocket Whether the socket has thrown it, which breaks the connection.
+   * @param isOfSocket Whether the socket has thrown it, which breaks the connection: by default while a preamble is
+   * received.
    */
-  failureOf(error: unknown, isOfSocket: boolean): unknown {
+  failureOf(error: unknown, isOfSocket: boolean = this.#receiving !== "nothing"): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
     if (isOfSocket) this.#failure ??= error;
     return error;
@@ -106,29 +121,90 @@ export class Transport implements AheadSource {
     return Date.now() - this.#lastArrival;
   }
 
-  /** Records that bytes arrived just now. */
-  noteArrival(): void {
-    this.#lastArrival = Date.now();
-  }
-
   /** Makes {@linkcode sinceArrival} infinite until bytes arrive. */
   forgetArrival(): void {
     this.#lastArrival = -Infinity;
   }
 
+  /**
+   * Searches what has arrived for the end of a preamble.
+   *
+   * @returns The position of its end, or -1 if more must be received.
+   * @throws {ProtocolError} if it is too large.
+   * @throws the error of `checkStart`.
+   */
+  findPreamble(): number {
+    const { reader } = this;
+    const from = reader.start + Math.max(0, this.#searched - 3);
+    const end = findPreambleEnd(reader.bytes, from, reader.end);
+    // mutant `<` → `<=`: the end of a preamble is never at position 0
+    const size = end < 0 ? reader.buffered + 1 : end - reader.start;
+    // The parser has better messages, and gets every whole preamble.
+    // mutant `<` → `<=`: the end of a preamble is never at position 0
+    if (this.#searched === 0 && reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
+      this.#checkStart(reader.bytes[reader.start]!);
+    }
+    if (size > MAX_PREAMBLE_BYTES) {
+      const message = `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`;
+      throw new ProtocolError("PREAMBLE_TOO_LARGE", message);
+    }
+    if (end < 0) {
+      this.#searched = reader.buffered;
+    } else {
+      this.#searched = 0;
+      this.#endWait();
+    }
+    return end;
+  }
+
   // Hot path: one read and one write a message. An async wrapper around either costs as much as parsing,
   // so begin… returns the socket's promise, and end… or failureOf follows it.
 
+  /**
+   * Begins to read more of a preamble; {@linkcode endReceive} takes what the promise resolves to, and
+   * {@linkcode failureOf} what it rejects with.
+   *
+   * The wait for the first byte is bounded, and from that byte on the whole preamble: a peer gains
+   * nothing by sending a byte a second.
+   */
+  beginReceive(): Promise<number | null> {
+    const { reader, deadline } = this;
+    const { ahead } = reader;
+    this.#receiving = ahead === null ? "read" : "read ahead";
+    reader.checkFailure();
+    if (!deadline.isReading) deadline.start();
+    if (ahead !== null) return ahead;
+    if (reader.buffered === 0) reader.fit();
+    return this.#beginRead(reader.room());
+  }
+
+  /**
+   * Ends a read that {@linkcode beginReceive} began.
+   *
+   * @returns False if the peer closed before a preamble. Most connections end like this.
+   * @throws {ProtocolError} if the peer closed within one.
+   */
+  endReceive(count: number | null): boolean {
+    this.#endRead();
+    // What was read ahead is in the reader already.
+    const arrived = this.#receiving === "read" ? this.reader.filled(count) : count ?? 0;
+    if (arrived === 0) {
+      if (this.#searched === 0) return false;
+      throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
+    }
+    if (this.#searched === 0) this.deadline.start();
+    this.#receiving = "nothing";
+    return true;
+  }
+
   /** Begins a read, one at a time. */
-  beginRead(into: Uint8Array): Promise<number | null> {
+  #beginRead(into: Uint8Array): Promise<number | null> {
     this.reader.checkFailure();
     return this.#reading = this.#socket.read(into);
   }
 
-  /**
-   * Ends a read that {@linkcode beginRead} began; bytes that arrive after the connection closed are dropped.
-   */
-  endRead(): void {
+  /** Ends a read; bytes that arrive after the connection closed are dropped. */
+  #endRead(): void {
     this.#reading = null;
     this.reader.checkFailure();
   }
@@ -154,11 +230,11 @@ export class Transport implements AheadSource {
     }
     this.deadline.start();
     try {
-      const count = await this.beginRead(into);
+      const count = await this.#beginRead(into);
+      this.#endRead();
       this.#endWait();
       return checkCount(count, into.length) || null;
     } catch (error) {
-      this.#reading = null;
       throw this.failureOf(error, true);
     }
   }
@@ -168,6 +244,7 @@ export class Transport implements AheadSource {
     this.deadline.start();
     try {
       await this.reader.settleAhead();
+      this.#endRead();
       this.#endWait();
     } catch (error) {
       throw this.failureOf(error, true);
@@ -175,9 +252,8 @@ export class Transport implements AheadSource {
   }
 
   #endWait(): void {
-    this.endRead();
     this.deadline.stop();
-    this.noteArrival();
+    this.#lastArrival = Date.now();
   }
 
   /** Ends the wait for a pending read whose result is no longer needed. */
@@ -186,12 +262,21 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Issues a read before it is needed, as far as the reader has room.
-   *
-   * @param lent Whether views of the reader's buffer may be in use.
+   * Issues the read for the next preamble before it is needed. Nothing else may touch the reader, which must be
+   * empty, until {@linkcode beginReceive}.
    */
-  readAhead(lent: boolean): Promise<number | null> | null {
-    return this.reader.readAhead(this.#socket, lent);
+  readAhead(): void {
+    this.reader.fit();
+    this.reader.readAhead(this.#socket, false);
+  }
+
+  /** Waits for the read issued ahead; if it found the end, the reader is empty. */
+  async settleAhead(): Promise<void> {
+    try {
+      await this.reader.settleAhead();
+    } catch (error) {
+      throw this.failureOf(error, true);
+    }
   }
 
   /**
@@ -202,7 +287,8 @@ export class Transport implements AheadSource {
    */
   watch(onEnd: () => void): void {
     if (this.#closed || this.#reading !== null) return;
-    this.readAhead(true)?.then((count) => count === null && onEnd(), onEnd);
+    // Views of the reader's buffer may be in use.
+    this.reader.readAhead(this.#socket, true)?.then((count) => count === null && onEnd(), onEnd);
   }
 
   /**

@@ -12,6 +12,7 @@
 import { DeguError, TlsError } from "../../base/errors.ts";
 import { MAX_INTERVAL } from "../deadline.ts";
 import type { Accepted, ListenerSide } from "../listener.ts";
+import type { Logger } from "../standard_logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 /** How many may wait for a handshake. */
@@ -73,7 +74,7 @@ class Handshake {
 /** The connections of a listener, from their arrival until a server takes them. */
 export class Admission<T extends Arrival> {
   readonly #timeout: number | null;
-  readonly #logger: ListenerSide["logger"];
+  readonly #logger: Logger;
   readonly #handshake: (arrival: T) => Promise<Accepted>;
   /** Each of the three has the oldest first. */
   readonly #waiting: T[] = [];

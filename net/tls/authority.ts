@@ -5,14 +5,12 @@
  * @module
  */
 
-import type { KeyObject } from "node:crypto";
 import type { PeerAuthority } from "../../base/app/session.ts";
 import { forgetOldest } from "../../base/forget_oldest.ts";
 import {
   ANY_PURPOSE,
   type Certificate,
   describeAuthority,
-  fingerprint256,
   parseCertificate,
   PURPOSE,
   validityProblem,
@@ -52,9 +50,12 @@ export class Authorities {
    * @throws {RangeError} if one can't be read.
    */
   constructor(certificates: readonly Uint8Array[]) {
-    const issuers = certificates.map((der, order) => ({ known: readCertificate(der), order }));
-    this.#bySubject = Map.groupBy(issuers, ({ known }) => known.subject);
-    for (const { known } of issuers) this.#keys.add(known.publicKey256);
+    const issuers = certificates.map((der, order) => ({
+      certificate: readCertificate(der),
+      order,
+    }));
+    this.#bySubject = Map.groupBy(issuers, ({ certificate: { links } }) => links.subject);
+    for (const { certificate } of issuers) this.#keys.add(certificate.publicKey256);
   }
 
   /** Whether the key of one of them has this SHA-256, as in {@linkcode PeerAuthority}. */
@@ -75,18 +76,20 @@ export class Authorities {
   find([own, ...rest]: readonly Uint8Array[], purpose?: Purpose): PeerAuthority | null {
     if (own === undefined) return null;
     const between = rest.slice(0, MAX_CHAIN - 1).flatMap((der, order) => {
-      const known = tryRead(der);
-      return known !== null && maySignOthers(known.certificate, purpose) ? [{ known, order }] : [];
+      const certificate = tryRead(der);
+      return certificate !== null && maySignOthers(certificate, purpose)
+        ? [{ certificate, order }]
+        : [];
     });
     const search = new PathSearch(this.#bySubject, between, this.#signers);
     const found = search.run(readCertificate(own), purpose);
-    return found === null ? null : describeAuthority(found.certificate, found);
+    return found === null ? null : describeAuthority(found);
   }
 }
 
 /** A certificate that may have signed others, and its position among those that it came with. */
 interface Issuer {
-  readonly known: KnownCertificate;
+  readonly certificate: Certificate;
   readonly order: number;
 }
 
@@ -105,49 +108,49 @@ class PathSearch {
     signers: Map<string, string>,
   ) {
     this.#trusted = trusted;
-    this.#between = Map.groupBy(between, ({ known }) => known.subject);
+    this.#between = Map.groupBy(between, ({ certificate: { links } }) => links.subject);
     this.#signers = signers;
     for (const { length } of trusted.values()) this.#signatures += 2 * length;
   }
 
   /** The trusted certificate at the end; `null` without a path, or if finding it takes too many signatures. */
-  run(leaf: KnownCertificate, purpose: Purpose | undefined): KnownCertificate | null {
-    const seen = new Set<KnownCertificate>();
+  run(leaf: Certificate, purpose: Purpose | undefined): Certificate | null {
+    const seen = new Set<Certificate>();
     let level = [leaf];
     for (let depth = 0; level.length > 0; depth++) {
       const [end] = level.flatMap((child) => this.#issuersOf(child, this.#trusted))
-        .filter(({ known: { certificate } }) =>
+        .filter(({ certificate }) =>
           mayFollow(certificate, depth) && isForPurpose(certificate, purpose)
         )
         .sort((a, b) => a.order - b.order);
       if (this.#signatures < 0) return null;
-      if (end !== undefined) return end.known;
+      if (end !== undefined) return end.certificate;
       const above = level.flatMap((child) => this.#issuersOf(child, this.#between))
-        .filter(({ known }) => !seen.has(known) && mayFollow(known.certificate, depth));
-      level = [...new Set(above.map(({ known }) => known))];
-      for (const known of level) seen.add(known);
+        .filter(({ certificate }) => !seen.has(certificate) && mayFollow(certificate, depth));
+      level = [...new Set(above.map(({ certificate }) => certificate))];
+      for (const certificate of level) seen.add(certificate);
     }
     return null;
   }
 
   /** Which of these signed a certificate: all those with one key, as no other can have made the signature. */
-  #issuersOf(child: KnownCertificate, among: IssuersBySubject): readonly Issuer[] {
-    const candidates = among.get(child.issuer);
+  #issuersOf(child: Certificate, among: IssuersBySubject): readonly Issuer[] {
+    const candidates = among.get(child.links.issuer);
     if (candidates === undefined) return [];
     const signer = this.#signers.get(child.certificate256);
-    const hint = child.certificate.links.authorityKeyId?.toHex();
+    const hint = child.links.authorityKeyId?.toHex();
     const isLikely = ([key256, [first]]: readonly [string, readonly Issuer[]]) =>
       // mutant `||` → `&&`: it decides only which key is tried first
       key256 === signer ||
-      (hint !== undefined && first!.known.certificate.links.subjectKeyId?.toHex() === hint);
-    const keys = [...Map.groupBy(candidates, ({ known }) => known.publicKey256)];
+      (hint !== undefined && first!.certificate.links.subjectKeyId?.toHex() === hint);
+    const keys = [...Map.groupBy(candidates, (each) => each.certificate.publicKey256)];
     const inOrder = [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
     for (const [key256, issuers] of inOrder) {
       if (key256 === signer) return issuers;
-      const { key } = issuers[0]!.known;
+      const key = publicKeyOf(issuers[0]!.certificate);
       if (key === null) continue;
       if (--this.#signatures < 0) return [];
-      if (!verifySignature(child.certificate, key)) continue;
+      if (!verifySignature(child, key)) continue;
       this.#signers.set(child.certificate256, key256);
       forgetOldest(this.#signers, MAX_SIGNERS);
       return issuers;
@@ -157,7 +160,7 @@ class PathSearch {
 }
 
 /** `null` for what the peer has sent and can't be parsed. */
-function tryRead(der: Uint8Array): KnownCertificate | null {
+function tryRead(der: Uint8Array): Certificate | null {
   try {
     return readCertificate(der);
   } catch (error) {
@@ -185,57 +188,21 @@ function isForPurpose({ purposes }: Certificate, purpose: Purpose | undefined): 
     purposes.includes(PURPOSE[purpose]) || purposes.includes(ANY_PURPOSE);
 }
 
-/** Everything derived from the bytes of a certificate alone. It is shared and must not be changed. */
-export class KnownCertificate {
-  /** The parsed certificate. */
-  readonly certificate: Certificate;
-  /** Its subject, in a form to look it up by. */
-  readonly subject: string;
-  /** Its issuer, in the same form. */
-  readonly issuer: string;
-  #key: KeyObject | null | undefined;
-  #certificate256: string | undefined;
-  #publicKey256: string | undefined;
-
-  /** Parses a certificate in DER. */
-  constructor(der: Uint8Array) {
-    this.certificate = parseCertificate(der);
-    this.subject = this.certificate.links.subject.toHex();
-    this.issuer = this.certificate.links.issuer.toHex();
-  }
-
-  /** Its key; `null` if that can't be used. */
-  get key(): KeyObject | null {
-    if (this.#key === undefined) this.#key = publicKeyOf(this.certificate);
-    return this.#key;
-  }
-
-  /** The SHA-256 of the whole certificate: `AB:CD:…`. */
-  get certificate256(): string {
-    return this.#certificate256 ??= fingerprint256(this.certificate.raw);
-  }
-
-  /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
-  get publicKey256(): string {
-    return this.#publicKey256 ??= fingerprint256(this.certificate.publicKey);
-  }
-}
-
-const known = new Map<string, KnownCertificate>();
+const known = new Map<string, Certificate>();
 
 /**
- * Parses a certificate, or returns the remembered one with exactly the same bytes: peers return. Whether it is valid
- * now, and trusted, is decided each time.
+ * Parses a certificate, or returns the remembered one with exactly the same bytes: peers return. It is shared and must
+ * not be changed. Whether it is valid now, and trusted, is decided each time.
  *
  * @param der The certificate in DER.
  * @throws {RangeError} if it isn't one.
  */
-export function readCertificate(der: Uint8Array): KnownCertificate {
-  if (der.length > MAX_KNOWN_BYTES) return new KnownCertificate(der);
+export function readCertificate(der: Uint8Array): Certificate {
+  if (der.length > MAX_KNOWN_BYTES) return parseCertificate(der);
   const key = der.toHex();
   const found = known.get(key);
   if (found !== undefined) return found;
-  const read = new KnownCertificate(der);
+  const read = parseCertificate(der);
   known.set(key, read);
   forgetOldest(known, MAX_KNOWN);
   return read;

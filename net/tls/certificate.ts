@@ -59,16 +59,20 @@ export interface Certificate {
   readonly raw: Uint8Array;
   /** The SubjectPublicKeyInfo, in DER. */
   readonly publicKey: Uint8Array;
+  /** The SHA-256 of the whole certificate: `AB:CD:…`. */
+  readonly certificate256: string;
+  /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
+  readonly publicKey256: string;
   /** The data that decides whether it is part of a path to an authority. */
   readonly links: CertificateLinks;
 }
 
 /** The data that links a certificate to its issuer's (RFC 5280 §6.1). */
 export interface CertificateLinks {
-  /** The name of the subject, in DER. */
-  readonly subject: Uint8Array;
-  /** The name of the issuer, in DER. */
-  readonly issuer: Uint8Array;
+  /** The name of the subject, in DER, as hex. */
+  readonly subject: string;
+  /** The name of the issuer, in the same form. */
+  readonly issuer: string;
   /** A hint at the subject's key; `null` without the extension. */
   readonly subjectKeyId: Uint8Array | null;
   /** A hint at the issuer's key; `null` without the extension. */
@@ -172,9 +176,11 @@ export function parseCertificate(der: Uint8Array): Certificate {
     maySign: hasUsage(keyUsage, KEY_USAGE.digitalSignature),
     raw,
     publicKey,
+    certificate256: fingerprint256(raw),
+    publicKey256: fingerprint256(publicKey),
     links: {
-      subject,
-      issuer,
+      subject: subject.toHex(),
+      issuer: issuer.toHex(),
       subjectKeyId: extensions.get(EXTENSION.subjectKeyIdentifier)?.take(TAG.octetString) ?? null,
       // [0] is the key's identifier; what may follow names the issuer's own issuer.
       authorityKeyId: extensions.get(EXTENSION.authorityKeyIdentifier)?.enter(TAG.sequence)
@@ -193,16 +199,13 @@ export function parseCertificate(der: Uint8Array): Certificate {
   };
 }
 
-/** The SHA-256 of a certificate, and of its SubjectPublicKeyInfo. */
-type Fingerprints = { readonly certificate256: string; readonly publicKey256: string };
-
 /** Describes the certificate of a peer, for a session or a socket. */
 export function describeCertificate(
   certificate: Certificate,
-  { certificate256, publicKey256 }: Fingerprints,
   authority: PeerAuthority | null,
 ): PeerCertificate {
-  const { subject, issuer, names, validFrom, validTo, raw } = certificate;
+  const { subject, issuer, names, validFrom, validTo, raw, certificate256, publicKey256 } =
+    certificate;
   // Dates and bytes are copied, because the receiver may change them.
   return Object.freeze({
     subject,
@@ -219,8 +222,7 @@ export function describeCertificate(
 
 /** Describes an authority. */
 export function describeAuthority(
-  { subject, raw }: Certificate,
-  { certificate256, publicKey256 }: Fingerprints,
+  { subject, raw, certificate256, publicKey256 }: Certificate,
 ): PeerAuthority {
   return Object.freeze({
     subject,
@@ -275,7 +277,7 @@ export function publicKey256(pem: string): string {
       'pem: must be a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
     );
   }
-  return fingerprint256(parseCertificate(der).publicKey);
+  return parseCertificate(der).publicKey256;
 }
 
 /** PEM text of a certificate: the TLS library gets what was checked, and nothing else from the file. */

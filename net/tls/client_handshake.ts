@@ -179,12 +179,12 @@ function verifyServer(
   checkNegotiated(socket);
   if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
   const { chain, leaf } = verifyPeer("server", socket);
-  const problem = host === null ? null : nameProblem(leaf.certificate, host);
+  const problem = host === null ? null : nameProblem(leaf, host);
   if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
   const authority = authorities === null
     ? null
     : findIssuingAuthority("server", authorities, chain);
-  return describeCertificate(leaf.certificate, leaf, authority);
+  return describeCertificate(leaf, authority);
 }
 
 /** The IP address of a host in the form in which it is compared, without its zone; `null` for a name. */

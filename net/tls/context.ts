@@ -15,7 +15,6 @@ import { checkDenoVersion } from "../deno_version.ts";
 import { Authorities, readCertificate } from "./authority.ts";
 import {
   type Certificate,
-  fingerprint256,
   formatPem,
   type PURPOSE,
   usageProblem,
@@ -535,7 +534,7 @@ function readAuthorities({ ca, caFile, caPath }: Config, warnings: string[]): Ui
   const authorities = new Map<string, Certificate>();
   for (const source of sources) {
     for (const [index, certificate] of readCertificates(source).entries()) {
-      const fingerprint = fingerprint256(certificate.raw);
+      const fingerprint = certificate.certificate256;
       // mutant `authorities.has(fingerprint)` → `false`: the same certificate replaces itself
       if (authorities.has(fingerprint)) continue;
       const where = `${source.option}: ${nameOf(certificate, index, ` in ${source.name}`)}, `;
@@ -546,7 +545,7 @@ function readAuthorities({ ca, caFile, caPath }: Config, warnings: string[]): Ui
       if (validity !== null) warnings.push(where + validity);
     }
   }
-  const byName = Map.groupBy(authorities.values(), ({ links }) => links.subject.toHex());
+  const byName = Map.groupBy(authorities.values(), ({ links }) => links.subject);
   for (const { length, 0: first } of byName.values()) {
     if (length <= MAX_NAMESAKES) continue;
     warnings.push(
@@ -578,7 +577,7 @@ function authorityProblem(certificate: Certificate): string | null {
   if (links.uncheckedRules !== null) {
     return `has an extension that is not checked here, ${links.uncheckedRules}: make an authority without`;
   }
-  const isSelfSigned = links.subject.toHex() === links.issuer.toHex();
+  const isSelfSigned = links.subject === links.issuer;
   const problem = isSelfSigned ? signatureProblem(certificate) : null;
   return problem === null ? null : `${problem}, and what it signs, too`;
 }
@@ -632,7 +631,7 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
       const der = Uint8Array.fromBase64(blocks[index]![1]!);
       // Two parsers must agree that it is a certificate.
       new X509Certificate(der);
-      return readCertificate(der).certificate;
+      return readCertificate(der);
     } catch {
       throw new RangeError(
         `${option}: certificate ${index + 1} in ${name} can't be read; ` +

@@ -14,7 +14,6 @@ export const TAG = {
   utf8String: 0x0c,
   utcTime: 0x17,
   generalizedTime: 0x18,
-  universalString: 0x1c,
   bmpString: 0x1e,
   sequence: 0x30,
   set: 0x31,
@@ -120,29 +119,20 @@ export function formatObjectIdentifier(content: Uint8Array): string {
   return arcs.join(".");
 }
 
-/** Decodes a string of any of the types that names have; what is not valid becomes U+FFFD. */
+/**
+ * Decodes a string of a name; what is not valid becomes U+FFFD. A UniversalString, which nobody uses, is not decoded:
+ * its bytes are shown.
+ */
 export function decodeString({ tag, content }: DerElement): string {
   switch (tag) {
     case TAG.utf8String:
       return new TextDecoder("utf-8", { ignoreBOM: true }).decode(content);
     case TAG.bmpString:
       return new TextDecoder("utf-16be", { ignoreBOM: true }).decode(content);
-    case TAG.universalString:
-      return decodeUtf32(content);
     default:
       // PrintableString, IA5String and TeletexString, which is Latin-1 in practice.
       return Array.from(content, (byte) => String.fromCharCode(byte)).join("");
   }
-}
-
-function decodeUtf32(content: Uint8Array): string {
-  const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
-  let text = "";
-  for (let at = 0; at + 4 <= content.length; at += 4) {
-    const code = view.getUint32(at);
-    text += code > 0x10ffff ? "\ufffd" : String.fromCodePoint(code);
-  }
-  return text;
 }
 
 /** Decodes a UTCTime or a GeneralizedTime in the forms that certificates have (RFC 5280 §4.1.2.5). */

@@ -41,15 +41,23 @@ export function isUsableKey(
   }
 }
 
+const publicKeys = new WeakMap<Certificate, KeyObject | null>();
+
 /** The key of a certificate; `null` if it can't be used. */
-export function publicKeyOf({ publicKey }: Certificate): KeyObject | null {
+export function publicKeyOf(certificate: Certificate): KeyObject | null {
+  let usable = publicKeys.get(certificate);
+  if (usable !== undefined) return usable;
+  usable = null;
   const { createPublicKey } = loadBuiltin("node:crypto");
   try {
-    const key = createPublicKey({ key: publicKey as Buffer, format: "der", type: "spki" });
-    return isUsableKey(key) ? key : null;
+    const key = certificate.publicKey as Buffer;
+    const read = createPublicKey({ key, format: "der", type: "spki" });
+    if (isUsableKey(read)) usable = read;
   } catch {
-    return null;
+    // Keys of unknown kinds can't even be read.
   }
+  publicKeys.set(certificate, usable);
+  return usable;
 }
 
 /** An algorithm by which certificates are signed. */

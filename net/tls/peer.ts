@@ -5,11 +5,10 @@
  * @module
  */
 
-import type { KeyObject } from "node:crypto";
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import type { PeerAuthority } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
-import { type Authorities, type KnownCertificate, readCertificate } from "./authority.ts";
+import { type Authorities, readCertificate } from "./authority.ts";
 import { type Certificate, usageProblem, validityProblem } from "./certificate.ts";
 import { publicKeyOf, signatureProblem, USABLE_KEYS } from "./keys.ts";
 
@@ -20,7 +19,7 @@ export type Chain = readonly [Uint8Array, ...Uint8Array[]];
 export interface VerifiedPeer {
   readonly chain: Chain;
   /** The first certificate of the chain, the peer's own. */
-  readonly leaf: KnownCertificate;
+  readonly leaf: Certificate;
 }
 
 /**
@@ -37,7 +36,7 @@ export function verifyPeer(whose: "client" | "server", socket: TLSSocket): Verif
   const chain = presentedChain(socket);
   if (chain === null) throw new TlsError("NO_CERTIFICATE", `the ${whose} sent no certificate`);
   const leaf = readCertificate(chain[0]);
-  checkCertificate(whose, leaf.certificate, leaf.key);
+  checkCertificate(whose, leaf);
   return { chain, leaf };
 }
 
@@ -53,7 +52,7 @@ export function findIssuingAuthority(
 ): PeerAuthority {
   const authority = authorities.find(chain, `${whose}Auth`);
   if (authority !== null) return authority;
-  const problem = signatureProblem(readCertificate(chain[0]).certificate);
+  const problem = signatureProblem(readCertificate(chain[0]));
   throw new TlsError(
     "UNTRUSTED",
     problem !== null
@@ -67,14 +66,9 @@ export function findIssuingAuthority(
 /**
  * Checks that a certificate can be used for one end of a connection, now.
  *
- * @param key Its key; `null` if that can't be used.
  * @throws {TlsError} if it can't.
  */
-export function checkCertificate(
-  whose: "client" | "server",
-  certificate: Certificate,
-  key: KeyObject | null = publicKeyOf(certificate),
-): void {
+export function checkCertificate(whose: "client" | "server", certificate: Certificate): void {
   const now = Date.now();
   const refuse = (code: TlsError["code"], problem: string) =>
     new TlsError(code, `the ${whose}'s certificate ${problem}`);
@@ -88,7 +82,7 @@ export function checkCertificate(
     const isEarly = now < certificate.validFrom.getTime();
     throw refuse(isEarly ? "NOT_YET_VALID" : "EXPIRED", validity);
   }
-  if (key === null) {
+  if (publicKeyOf(certificate) === null) {
     throw refuse("WEAK", `has a key of an unsupported kind; must be ${USABLE_KEYS}`);
   }
 }

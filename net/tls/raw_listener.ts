@@ -9,7 +9,8 @@ import type { Address, HostAddress, ScopedAddress } from "../../base/address_rul
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "../addresses.ts";
 import { duplicateDescriptor } from "../held_socket.ts";
 import { type Interval, startInterval } from "../deadline.ts";
-import { type ListenerLog, NOT_SHARED, PlainListener, type PortSharing } from "../listener.ts";
+import { NOT_SHARED, PlainListener, type PortSharing } from "../listener.ts";
+import type { Logger } from "../standard_logger.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
@@ -52,14 +53,14 @@ const BACKLOG = 511;
  */
 export function listenRaw(
   address: Address,
-  log: ListenerLog,
+  log: Logger,
   receive: Receive,
   sharing: PortSharing = NOT_SHARED,
 ): RawListener {
   const endpoint = endpointOf(address);
   return isForNode(endpoint)
     ? new NodeListener(address, endpoint, log, receive, sharing)
-    : new DenoListener(address, log, receive, sharing);
+    : listenWithDeno(address, log, receive, sharing);
 }
 
 /** Whether `node:net` can listen there, which shares a port without a flag. */
@@ -68,53 +69,43 @@ export function isForNode(endpoint: Endpoint): endpoint is TcpEndpoint {
 }
 
 /** Listens like a plain server. */
-class DenoListener implements RawListener {
-  readonly ready: Promise<void>;
-  readonly #asked: Address;
-  readonly #plain: PlainListener | null = null;
-  readonly #receive: Receive;
-  #accepting: Promise<void> | null = null;
-
-  constructor(address: Address, log: ListenerLog, receive: Receive, sharing: PortSharing) {
-    this.#asked = address;
-    this.#receive = receive;
-    try {
-      this.#plain = new PlainListener(address, log, sharing);
-      this.ready = this.#plain.ready;
-    } catch (error) {
-      this.ready = Promise.reject(error);
-    }
+function listenWithDeno(
+  asked: Address,
+  log: Logger,
+  receive: Receive,
+  sharing: PortSharing,
+): RawListener {
+  let plain: PlainListener | null = null;
+  let ready = Promise.resolve();
+  try {
+    plain = new PlainListener(asked, log, sharing);
+  } catch (error) {
+    ready = Promise.reject(error);
   }
-
-  get address(): Address {
-    return this.#plain?.address ?? this.#asked;
-  }
-
-  start(): void {
-    this.#accepting ??= this.#acceptAll();
-  }
-
-  async #acceptAll(): Promise<void> {
+  const acceptAll = async () => {
     for (;;) {
-      const conn = await this.#plain!.acceptConn().catch(() => null);
+      const conn = await plain!.acceptConn().catch(() => null);
       if (conn === null) return;
-      const address = peerAddress(this.address, conn.remoteAddr);
-      this.#receive({ rawStream: makeDuplex(conn), address });
+      receive({
+        rawStream: makeDuplex(conn),
+        address: peerAddress(plain!.address, conn.remoteAddr),
+      });
     }
-  }
-
-  duplicate(): null {
-    return null;
-  }
-
-  close(): void {
-    this.#plain?.close();
-  }
-
-  async ended(): Promise<void> {
+  };
+  let accepting: Promise<void> | null = null;
+  return {
+    ready,
+    get address() {
+      return plain?.address ?? asked;
+    },
+    start: () => void (accepting ??= acceptAll()),
+    duplicate: () => null,
+    close: () => plain?.close(),
     // The system keeps the address until a pending accept() has ended.
-    await this.#accepting;
-  }
+    async ended() {
+      await accepting;
+    },
+  };
 }
 
 /** Where to listen at a port. */
@@ -131,7 +122,7 @@ class NodeListener implements RawListener {
   constructor(
     address: Address,
     endpoint: TcpEndpoint,
-    log: ListenerLog,
+    log: Logger,
     receive: Receive,
     sharing: PortSharing,
   ) {

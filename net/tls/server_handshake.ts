@@ -8,8 +8,7 @@ import type { Server as TlsServer, TLSSocket } from "node:tls";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
 import { forgetOldest } from "../../base/forget_oldest.ts";
-import type { KnownCertificate } from "./authority.ts";
-import { describeCertificate } from "./certificate.ts";
+import { type Certificate, describeCertificate } from "./certificate.ts";
 import type { ContextInForce, ServerMaterial } from "./context.ts";
 import { tlsErrorOf } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -144,13 +143,13 @@ function checkClient(
   const authority = socket.isSessionReused()
     ? recallAuthority(chain, leaf, inForce)
     : verifyAuthority(chain, leaf, begun, inForce);
-  return describeCertificate(leaf.certificate, leaf, authority);
+  return describeCertificate(leaf, authority);
 }
 
 /** The authority that vouched for a certificate which the library has just verified. */
 function verifyAuthority(
   chain: Chain,
-  leaf: KnownCertificate,
+  leaf: Certificate,
   begun: ServerMaterial,
   inForce: ServerMaterial,
 ): PeerAuthority {
@@ -168,7 +167,7 @@ function verifyAuthority(
  */
 function recallAuthority(
   chain: Chain,
-  leaf: KnownCertificate,
+  leaf: Certificate,
   inForce: ServerMaterial,
 ): PeerAuthority {
   const keys = verifiedClients.authoritiesOf(leaf.certificate256);

@@ -73,129 +73,6 @@ Deno.test("options, timeout and bodies are those passed, or the defaults", () =>
   assertStrictEquals(new Client(["127.0.0.1", 12345], { bodies: own }).bodies, own);
 });
 
-Deno.test("later changes to the address or the options have no effect", () => {
-  const address: [string, number] = ["127.0.0.1", 12345];
-  const options = { timeout: 5 };
-  const name = Uint8Array.from(abstractName);
-  const client = new Client(address, options);
-  const named = new Client(name);
-  address[1] = 1;
-  options.timeout = 1;
-  name.fill(0);
-  assertEquals([client.address, client.timeout, client.options], [["127.0.0.1", 12345], 5, {
-    timeout: 5,
-  }]);
-  assertEquals(named.address, abstractName);
-});
-
-Deno.test("an address of a wrong type is a TypeError", () => {
-  const addresses: readonly unknown[] = [
-    undefined,
-    null,
-    0,
-    80,
-    true,
-    Symbol("address"),
-    {},
-    { hostname: "127.0.0.1", port: 80 },
-    new URL("http://127.0.0.1/"),
-    new Map(),
-    () => {},
-    [],
-    ["127.0.0.1"],
-    ["127.0.0.1", 80, 0],
-    ["127.0.0.1", 80, 0, 0, 0],
-    [80, "127.0.0.1"],
-    ["127.0.0.1", "80"],
-    ["127.0.0.1", null],
-    ["127.0.0.1", 80n],
-    [null, 80],
-    [new Uint8Array(4), 80],
-    ["::1", 80, "0", 0],
-    ["::1", 80, 0, null],
-    new ArrayBuffer(8),
-    new Uint16Array(4),
-  ];
-  for (const address of addresses) {
-    assertTypeError(() => constructWith(Client, address), Deno.inspect(address));
-  }
-});
-
-Deno.test("an address with an invalid value is a RangeError", () => {
-  const addresses: readonly unknown[] = [
-    ["", 80],
-    [" ", 80],
-    ["a b", 80],
-    ["a\r\nb", 80],
-    ["a\nb", 80],
-    ["a\0", 80],
-    ["a\tb", 80],
-    ["ä.example", 80],
-    ["a#b", 80],
-    ["user@host", 80],
-    ["127.0.0.1", 0],
-    ["127.0.0.1", -1],
-    ["127.0.0.1", 65536],
-    ["127.0.0.1", 80.5],
-    ["127.0.0.1", NaN],
-    ["127.0.0.1", Infinity],
-    ["::1", 0, 0, 0],
-    ["::1", 80, -1, 0],
-    ["::1", 80, 0.5, 0],
-    ["::1", 80, 2 ** 32, 0],
-    ["::1", 80, 0, -1],
-    ["::1", 80, 0, 2 ** 32],
-    ["::1", 80, 0, NaN],
-    "",
-    "tmp/my.socket",
-    "./my.socket",
-    "~/my.socket",
-    "/",
-    "//tmp/my.socket",
-    "/tmp//my.socket",
-    "/tmp/./my.socket",
-    "/tmp/../my.socket",
-    "/tmp/my.socket/",
-    "/tmp/my.socket/.",
-    "/tmp/..",
-    "/tmp/my\0socket",
-    "\x0000022",
-    "/" + "a".repeat(107),
-    "/" + "ä".repeat(54),
-    "/tmp/\ud800",
-    new Uint8Array(0),
-    Uint8Array.of(1),
-    new TextEncoder().encode("00022"),
-    new TextEncoder().encode("/tmp/my.socket"),
-    new Uint8Array(109),
-    Uint8Array.of(0, 0xff),
-    Uint8Array.of(0, 0xc3),
-    Uint8Array.of(0, 0xed, 0xa0, 0x80),
-  ];
-  for (const address of addresses) {
-    assertRangeError(() => constructWith(Client, address), Deno.inspect(address));
-  }
-});
-
-Deno.test("an address at a limit is accepted", () => {
-  const addresses: readonly Address[] = [
-    ["a", 1],
-    ["a", 65535],
-    ["a_b-c.example", 80],
-    ["::1", 80, 2 ** 32 - 1, 2 ** 32 - 1],
-    "/a",
-    "/tmp/...",
-    "/tmp/my socket",
-    "/" + "a".repeat(106),
-    "/" + "ä".repeat(53),
-    new Uint8Array(1),
-    new Uint8Array(108),
-    new TextEncoder().encode("\0ä"),
-    new TextEncoder().encode("\0\uFEFFa"),
-  ];
-  for (const address of addresses) assertEquals(new Client(address).address, address);
-});
-
 Deno.test("an invalid host is a RangeError that says what it looks like", () => {
   const rows: readonly (readonly [host: string, words: string])[] = [
     ["[::1]", "brackets"],
@@ -235,51 +112,6 @@ Deno.test("an invalid host is a RangeError that says what it looks like", () => 
   }
 });
 
-Deno.test("a link-local address needs exactly one scope", () => {
-  const without: readonly Address[] = [
-    ["fe80::1", 80],
-    ["FE80::1", 80],
-    ["febf:ffff::1", 80],
-    ["fe80::1", 80, 0, 0],
-    ["fe80::1/64", 80, 0, 0],
-    ["fe80::1%0", 80],
-    ["fe80::1%0", 80, 0, 0],
-  ];
-  for (const address of without) {
-    assertThrows(() => new Client(address), RangeError, "scope", Deno.inspect(address));
-  }
-  const twice: readonly Address[] = [["fe80::1%2", 80, 0, 3], ["fe80::1%eth0", 80, 0, 3]];
-  for (const address of twice) {
-    assertThrows(
-      () => new Client(address),
-      RangeError,
-      "must give the scope once",
-      Deno.inspect(address),
-    );
-  }
-  const scoped: readonly Address[] = [
-    ["fe80::1%eth0", 80],
-    ["fe80::1%eth0.100", 80],
-    ["fe80::1%3", 80],
-    ["fe80::1%3", 80, 0, 3],
-    ["fe80::1%eth0", 80, 0, 0],
-    ["fe80::1", 80, 0, 3],
-    ["fe80::1/64", 80, 0, 3],
-    ["2001:db8::1/64", 80, 0, 0],
-    ["fec0::1", 80],
-    ["fe7f::1", 80],
-    ["::fe80:1", 80],
-  ];
-  for (const address of scoped) assertEquals(new Client(address).address, address);
-});
-
-Deno.test("an error about an address says what was wrong", () => {
-  const error = assertThrows(() => new Client(["127.0.0.1", 65536]), RangeError);
-  assert(error.message.includes("65536") && error.message.includes("65535"), error.message);
-  const relative = assertThrows(() => new Client("my.socket"), RangeError);
-  assert(relative.message.includes("my.socket"), relative.message);
-});
-
 // `headers` of a client: what is sent with every request, and what is refused.
 
 const address = ["127.0.0.1", 8080] as const;
@@ -302,16 +134,6 @@ Deno.test("baseHeaders are sent with every request, override the caller's, and a
     await responding;
   }
   assertEquals(caller, { "accept": "b", "x-kind": "caller" });
-});
-
-Deno.test("baseHeaders are the only ones sent if there is no host", async () => {
-  using ends = await connect({ headers: { a: "b" } });
-  const responding = ends.conn.get("/");
-  assertEquals(await ends.peer.readPreamble(), "GET / HTTP/1.1\r\na: b\r\n\r\n");
-  await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
-  await responding;
-  using plain = await connect({ headers: {} });
-  assertEquals(plain.conn.baseHeaders, null);
 });
 
 Deno.test("baseHeaders are sent with one-shot requests and with those of fetch", async () => {

@@ -10,7 +10,6 @@ import { endToEndHeaders } from "@degu/internal/apps/proxy.ts";
 import type { HeaderDict } from "@degu/degu/base";
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
-import { PreambleReader } from "@degu/internal/net/preamble_reader.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
 import {
   parseChunkHeader,
@@ -90,8 +89,8 @@ const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: 
 ];
 
 async function receivePreamble(socket: MemorySocket): Promise<void> {
-  const preambles = new PreambleReader(new Transport(socket, null));
-  while (preambles.find() < 0) preambles.endReceive(await preambles.beginReceive());
+  const transport = new Transport(socket, null);
+  while (transport.findPreamble() < 0) transport.endReceive(await transport.beginReceive());
 }
 
 /** The chunked coding as it comes in one byte at a time. */

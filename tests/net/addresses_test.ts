@@ -1,4 +1,4 @@
-/** Addresses of servers: what is refused, what is bound, and what remains after the server has closed. */
+/** Addresses of both ends: what is refused, what a server binds, and what remains after it has closed. */
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
@@ -13,86 +13,79 @@ import { makeLinks } from "@degu/testing/special_files.ts";
 
 const ok: App = () => [200, "OK", {}, null];
 
-Deno.test("an address of a wrong type is a TypeError", () => {
+// tests/base/address_test.ts has the rules of hosts, scopes, paths and names; here is who applies them.
+const make = (end: "client" | "server", address: unknown) =>
+  end === "client" ? constructWith(Client, address) : constructWith(Server, address, ok);
+const both = ["client", "server"] as const;
+
+Deno.test("an address of a wrong type is a TypeError at both ends", () => {
   const addresses: readonly unknown[] = [
-    undefined,
-    null,
-    80,
-    {},
-    { hostname: "127.0.0.1", port: 0 },
-    [],
-    ["127.0.0.1"],
-    ["127.0.0.1", 0, 0],
-    ["::1", 0, 0, 0, 0],
-    [127001, 0],
-    ["127.0.0.1", "0"],
-    ["127.0.0.1", undefined],
-    ["::1", 0, "0", 0],
-    ["::1", 0, 0, "0"],
-    new ArrayBuffer(8),
+    ...[undefined, null, 80, true, Symbol("address"), {}, new Map(), () => {}, []],
+    ...[{ hostname: "127.0.0.1", port: 0 }, new URL("http://127.0.0.1/"), new ArrayBuffer(8)],
+    ...[["127.0.0.1"], ["127.0.0.1", 0, 0], ["::1", 0, 0, 0, 0], [127001, 0], [null, 80]],
+    ...[["127.0.0.1", "80"], ["127.0.0.1", undefined], ["127.0.0.1", 80n]],
+    ...[["::1", 80, "0", 0], ["::1", 80, 0, null], [new Uint8Array(4), 80], new Uint16Array(4)],
   ];
-  for (const address of addresses) {
-    assertTypeError(() => constructWith(Server, address, ok), Deno.inspect(address));
+  for (const end of both) {
+    for (const address of addresses) {
+      assertTypeError(() => make(end, address), `${end} ${Deno.inspect(address)}`);
+    }
   }
 });
 
 Deno.test("an address with an invalid value is a RangeError", () => {
-  const addresses: readonly unknown[] = [
-    ["localhost", 0],
-    ["example.com", 0],
-    ["", 0],
-    [" 127.0.0.1", 0],
-    ["127.0.0.1 ", 0],
-    ["127.1", 0],
-    ["127.0.0.256", 0],
-    ["127.0.0.01", 0],
-    ["127.0.0.1.", 0],
-    ["0x7f.0.0.1", 0],
-    ["2130706433", 0],
-    ["*", 0],
-    ["[::1]", 0],
-    ["::1::", 0],
-    [":::", 0],
-    ["1:2:3:4:5:6:7", 0],
-    ["::g", 0],
-    ["::1/64", 0],
-    ["::1/64", 0, 0, 0],
-    ["fe80::1", 0],
-    ["fe80::1", 0, 0, 0],
-    ["fe80::1%0", 0],
-    ["fe80::1%", 0],
-    ["fe80::1%a/b", 0],
-    ["fe80::1%2", 0, 0, 3],
-    ["localhost%eth0", 0],
-    ["127.0.0.1%lo", 0],
-    ["http://127.0.0.1", 0],
-    ["127.0.0.1:0", 0],
-    ["::1", -1, 0, 0],
-    ["127.0.0.1", 0, 0, 0],
-    ["localhost", 0, 0, 0],
-    ["127.0.0.1", -1],
-    ["127.0.0.1", 65536],
-    ["127.0.0.1", 0.5],
-    ["127.0.0.1", NaN],
-    ["::1", 0, -1, 0],
-    ["::1", 0, 2 ** 32, 0],
-    ["::1", 0, 0, -1],
-    ["::1", 0, 0, 2 ** 32],
-    "",
-    "socket",
-    "./socket",
-    "/tmp/",
-    "/tmp//socket",
-    "/tmp/../socket",
-    "/tmp/so\0cket",
-    "/" + "a".repeat(107),
-    Uint8Array.of(1),
-    new Uint8Array(109),
-    Uint8Array.of(0, 0xff),
+  const wrongPorts = [-1, 65536, 80.5, NaN, Infinity].map((port) => ["127.0.0.1", port]);
+  const wrong: Record<"client" | "server", readonly unknown[]> = {
+    client: [
+      ...[["127.0.0.1", 0], ["::1", 0, 0, 0], ["ä.example", 80], ["a\r\nb", 80], ["user@host", 80]],
+      ...[["::1/64", 80], ["fe80::1/64%3", 80], new Uint8Array(0)],
+    ],
+    server: [
+      ...[["localhost", 0], ["example.com", 0], ["localhost", 0, 0, 0], ["127.0.0.1", 0, 0, 0]],
+      ...[["::1/64", 0], ["::1/64", 0, 0, 0], ["*", 0], ["2130706433", 0], ["127.1", 0]],
+    ],
+  };
+  const atBoth: readonly unknown[] = [
+    ...wrongPorts,
+    ...[["", 80], [" ", 80], ["a b", 80], ["http://127.0.0.1", 80], ["127.0.0.1:0", 80]],
+    ...[["[::1]", 80], [":::", 80], ["127.0.0.1%lo", 80], ["localhost%eth0", 80]],
+    ...[["fe80::1", 80], ["fe80::1", 80, 0, 0], ["fe80::1%0", 80], ["fe80::1%2", 80, 0, 3]],
+    ...[["::1", 80, -1, 0], ["::1", 80, 2 ** 32, 0], ["::1", 80, 0, -1], ["::1", 80, 0, 2 ** 32]],
+    ...["", "socket", "/tmp/", "/tmp/../socket", "/tmp/so\0cket", "/" + "a".repeat(107)],
+    ...[Uint8Array.of(1), new Uint8Array(109), Uint8Array.of(0, 0xff)],
   ];
-  for (const address of addresses) {
-    assertRangeError(() => constructWith(Server, address, ok), Deno.inspect(address));
+  for (const end of both) {
+    for (const address of [...atBoth, ...wrong[end]]) {
+      assertRangeError(() => make(end, address), `${end} ${Deno.inspect(address)}`);
+    }
   }
+  for (const host of ["localhost", "a b", ""]) {
+    assertThrows(() => new Server([host, 0], ok), RangeError, "an IPv4 or IPv6 address");
+    assertThrows(() => new Server([host, 0, 0, 0], ok), RangeError, "an IPv6 address");
+    if (host !== "localhost") assertThrows(() => new Client([host, 1]), RangeError, "a DNS name");
+  }
+});
+
+Deno.test("a client keeps an address as it was given, up to the limits of its parts", () => {
+  const addresses: readonly Address[] = [
+    ...[["a", 1], ["a_b-c.example", 65535], ["::1", 80, 2 ** 32 - 1, 2 ** 32 - 1]] as Address[],
+    ...[["fe80::1%eth0.100", 80], ["fe80::1%3", 80, 0, 3], ["fe80::1/64", 80, 0, 3]] as Address[],
+    ...["/a", "/tmp/my socket", "/" + "a".repeat(106), "/" + "ä".repeat(53)],
+    ...[new Uint8Array(1), new Uint8Array(108), new TextEncoder().encode("\0\uFEFFa")],
+  ];
+  for (const address of addresses) assertEquals(new Client(address).address, address);
+});
+
+Deno.test("later changes to the address have no effect", async () => {
+  const address: [string, number] = ["127.0.0.1", 1234];
+  const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
+  const copy = Uint8Array.from(name);
+  const clients = [new Client(address), new Client(name)];
+  await using named = new Server(name, ok);
+  address[0] = "127.0.0.2";
+  name.fill(0);
+  assertEquals(clients.map((client) => client.address), [["127.0.0.1", 1234], copy]);
+  assertEquals(named.address, copy);
 });
 
 for (const { name, available, start } of plainKinds) {
@@ -208,19 +201,6 @@ Deno.test("a socket file that was already removed is not an error", async () => 
   await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
 });
 
-Deno.test("later changes to the address have no effect", async () => {
-  const address: [string, number] = ["127.0.0.1", 0];
-  await using server = new Server(address, ok);
-  const bound = server.address;
-  address[0] = "127.0.0.2";
-  assertEquals(server.address, bound);
-  const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
-  const copy = Uint8Array.from(name);
-  await using named = new Server(name, ok);
-  name.fill(0);
-  assertEquals(named.address, copy);
-});
-
 Deno.test("a prefix length is accepted only if the address is given in full", () => {
   assertEquals(new Client(["fe80::1/64", 80, 0, 3]).address, ["fe80::1/64", 80, 0, 3]);
   for (const host of ["::1/128", "fe80::1/64%3"]) {
@@ -246,13 +226,6 @@ Deno.test(
     );
   },
 );
-
-Deno.test("an invalid host is refused with a description of what is needed", () => {
-  for (const host of ["localhost", "a b", ""]) {
-    assertThrows(() => new Server([host, 0], ok), RangeError, "an IPv4 or IPv6 address");
-    assertThrows(() => new Server([host, 0, 0, 0], ok), RangeError, "an IPv6 address");
-  }
-});
 
 Deno.test("the address of a peer has the same form as the server's", () => {
   const peer = (hostname: string) => ({ transport: "tcp", hostname, port: 80 });

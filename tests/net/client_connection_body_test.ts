@@ -157,51 +157,6 @@ for (const [kind, preamble, half, rest] of kinds) {
   });
 }
 
-Deno.test("an invalid chunked body closes the connection", async (t) => {
-  const rows = [
-    ["5\nhello\r\n0\r\n\r\n", "BAD_CHUNK_LINE"],
-    ["05\r\nhello\r\n0\r\n\r\n", "BAD_CHUNK_LINE"],
-    ["5 \r\nhello\r\n0\r\n\r\n", "BAD_CHUNK_LINE"],
-    ["5;k\r\nhello\r\n0\r\n\r\n", "BAD_CHUNK_EXTENSION"],
-    ["5\r\nhelloXX0\r\n\r\n", "BAD_CHUNK_END"],
-    ["1000001\r\n", "CHUNK_TOO_LARGE"],
-    [`5;k=${"v".repeat(5000)}`, "CHUNK_LINE_TOO_LONG"],
-    ["0\r\nx: y\r\n\r\n", "BAD_CHUNK_END"],
-  ] as const;
-  for (const [bytes, code] of rows) {
-    await t.step(JSON.stringify(bytes.slice(0, 40)), async () => {
-      using ends = await connect();
-      const { body } = await ends.answer(
-        `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${bytes}`,
-      );
-      await assertProtocolRejection(body!.read(), [code], bytes);
-      assertEquals(ends.conn.closed, true);
-      await ends.peer.assertClosedSilently();
-    });
-  }
-});
-
-Deno.test("a body of more than 16 MiB is refused by read() and can be read in pieces", async () => {
-  using ends = await connect();
-  const { body } = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 16777217\r\n\r\nhello");
-  assertInstanceOf(body, Body);
-  await assertRejects(() => body.read(), RangeError);
-  await assertRejects(() => body.bytes(), RangeError);
-  assertEquals(ends.conn.closed, false);
-  assertEquals(new TextDecoder().decode(await body.read(5)), "hello");
-});
-
-Deno.test("reading one body twice at the same time is a BodyError, and the first read continues", async () => {
-  using ends = await connect();
-  const { body } = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
-  const first = body!.read();
-  await assertRejects(() => body!.read(), BodyError);
-  await assertRejects(() => body!.text(), BodyError);
-  await ends.peer.send("world");
-  assertEquals(new TextDecoder().decode(await first), "helloworld");
-  assertEquals(ends.conn.closed, false);
-});
-
 Deno.test("text is decoded as strict UTF-8 whether it is buffered or arrives in pieces", async () => {
   const wrong = [[0xff], [0xc3], [0x61, 0xed, 0xa0, 0x80], [0xc0, 0x80]];
   const right = ["a", "é€😀", "\ufeffa", "a\0b"];
@@ -307,25 +262,6 @@ Deno.test("foreign body classes get a source that ends with the body", async (t)
       assertEquals([error.code, conn.closed], ["BODY_INCOMPLETE", true]);
     });
   }
-});
-
-Deno.test("the chunks of a response are those that the app sent", async () => {
-  await using serving = serve((_request, _session, api) => {
-    const chunks = [
-      [["k", "v;w"], new Uint8Array(3).fill(0x61)],
-      [null, new Uint8Array(2).fill(0x62)],
-      [["last", "1"], new Uint8Array(0)],
-    ] as const;
-    return [200, "OK", {}, new api.ChunkedBodyIter(chunks)];
-  });
-  using conn = await serving.makeClient().connect();
-  const { body } = await conn.get("/");
-  assertInstanceOf(body, ChunkedBody);
-  const chunks = await Array.fromAsync(body);
-  assertEquals(
-    chunks.map(([extension, data]) => [extension, new TextDecoder().decode(data)]),
-    [[["k", "v;w"], "aaa"], [null, "bb"], [["last", "1"], ""]],
-  );
 });
 
 /** Bytes of each body: many pieces, and a last one that is short. */

@@ -8,7 +8,6 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import {
-  Body,
   ChunkedBody,
   EmptyPreambleError,
   ProtocolError,
@@ -81,23 +80,6 @@ async function turnOfTasks(): Promise<void> {
     port2.postMessage(null);
   });
 }
-
-Deno.test("a response over a real socket is parsed the same at every split", async (t) => {
-  for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
-    await t.step(shown(bytes), async () => {
-      using ends = await connect();
-      const expected = await told(await ends.answer(bytes));
-      for (let at = 1; at < bytes.length; at++) {
-        const telling = ends.conn.get("/").then(told);
-        await ends.peer.readPreamble();
-        await ends.peer.send(bytes.slice(0, at));
-        await turnOfEventLoop();
-        await ends.peer.send(bytes.slice(at));
-        assertEquals(await telling, expected, `split at ${at}`);
-      }
-    });
-  }
-});
 
 Deno.test("a response that is cut after any byte is an error, and closes the connection", async (t) => {
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
@@ -303,17 +285,6 @@ Deno.test("an invalid first byte of a response is an error at once, without wait
   }
 });
 
-Deno.test("an empty response has its own error code, however its bytes arrive", async () => {
-  using ends = await connect();
-  const requesting = assertProtocolRejection(ends.conn.get("/"), ["EMPTY_PREAMBLE"], "empty");
-  await ends.peer.readPreamble();
-  for (const character of "\r\n\r\n") {
-    await ends.peer.send(character);
-    await turnOfEventLoop();
-  }
-  await requesting;
-});
-
 Deno.test("a response preamble of 32768 bytes is read, with its body after it", async () => {
   const start = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\na: ";
   const preamble = `${start}${"b".repeat(32768 - start.length - 4)}\r\n\r\n`;
@@ -322,18 +293,6 @@ Deno.test("a response preamble of 32768 bytes is read, with its body after it", 
   assertEquals(await (await ends.answer(`${preamble}hello`)).body?.text(), "hello");
   const bare = await ends.answer(preamble.replace("content-length", "content-lengtx"));
   assertEquals(String(bare.headers["a"]).length, 32768 - start.length - 4);
-});
-
-Deno.test("the end of the connection never ends a response", async () => {
-  using ends = await connect();
-  const { body } = await ends.answer("HTTP/1.1 200 OK\r\n\r\n");
-  await ends.peer.closeWrite();
-  assertStrictEquals(body, null);
-  using other = await connect();
-  const cut = await other.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell");
-  await other.peer.closeWrite();
-  assertInstanceOf(cut.body, Body);
-  await assertProtocolRejection(cut.body.read(), ["BODY_INCOMPLETE"], "a cut body");
 });
 
 const HINT = "your membership has ended: renew it";
@@ -396,14 +355,4 @@ Deno.test("a plain server refuses a request: the error of the client refers to t
   const what = "the server closed the connection before it answered anything";
   assertEquals(error.message, `${what}; the server's log says why, at level info`);
   assertMatch(logger.at("error")[0] ?? "", /body: must be null, a Uint8Array/);
-});
-
-Deno.test("a client that disconnects normally is not an error in the log of the server", async () => {
-  const logger = new RecordingLogger();
-  await using server = new Server(["127.0.0.1", 0], noContent, { logger });
-  server.serveForever();
-  (await new Client(server.address).connect()).close();
-  await logger.waitFor("debug");
-  const ended = "ended: the peer closed the connection before the first byte of a message";
-  assertEquals(logger.lines.map(([, line]) => line.replace(/^\S+ /, "")), [ended]);
 });

@@ -7,7 +7,7 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { Body, BodyError, BodyIter, ConnectionClosedError } from "@degu/degu/base";
+import { Body, BodyError, ConnectionClosedError } from "@degu/degu/base";
 import { Connection, type Socket } from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -87,6 +87,19 @@ Deno.test("a socket whose close() throws is closed all the same", async () => {
   assertEquals([conn.closed, inner.closings], [true, 1]);
 });
 
+Deno.test("close() ends a request over a socket that never ends its reads", async () => {
+  const { socket } = socketWith({
+    read: () => new Promise<never>(() => {}),
+    write(bytes) {
+      conn.close();
+      return Promise.resolve(bytes.length);
+    },
+  });
+  const conn = new Connection(socket, null);
+  const error = await within(rejectionOf(conn.get("/"), "a request"), "it rejects", 2);
+  assertInstanceOf(error, ConnectionClosedError);
+});
+
 Deno.test("bytes that a socket returns after close() are discarded", async () => {
   const answer = latin1("HTTP/1.1 200 OK\r\n\r\n");
   for (const isSent of [false, true]) {
@@ -106,61 +119,6 @@ Deno.test("bytes that a socket returns after close() are discarded", async () =>
     conn.close();
     assertInstanceOf(await error, ConnectionClosedError);
   }
-});
-
-Deno.test("everything works over a socket that transfers one byte at a time", async () => {
-  const socket = new RecordingSocket({ perRead: 1, perWrite: 1 });
-  using conn = new Connection(socket, { host: "a" });
-  for (let i = 0; i < 3; i++) {
-    const written = socket.written();
-    const responding = conn.put("/", {}, new BodyIter([latin1("he"), latin1("llo")], 5));
-    await written;
-    socket.give("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nworld\r\n0\r\n\r\n");
-    assertEquals(await (await responding).body?.text(), "world");
-  }
-  const request = "PUT / HTTP/1.1\r\ncontent-length: 5\r\nhost: a\r\n\r\nhello";
-  assertEquals(socket.writes.join(""), request.repeat(3));
-  assert(socket.writes.every((piece) => piece.length === 1));
-  conn.close();
-  conn[Symbol.dispose]();
-  assertEquals(socket.closings, 1);
-});
-
-Deno.test("a pair of web streams works like a socket", async () => {
-  const up = new TransformStream<Uint8Array, Uint8Array>();
-  const down = new TransformStream<Uint8Array, Uint8Array>();
-  const reader = down.readable.getReader();
-  const writer = up.writable.getWriter();
-  let rest = new Uint8Array(0);
-  const socket: Socket = {
-    async read(into) {
-      if (rest.length === 0) {
-        const { done, value } = await reader.read();
-        if (done) return null;
-        rest = Uint8Array.from(value);
-      }
-      const count = Math.min(into.length, rest.length);
-      into.set(rest.subarray(0, count));
-      rest = rest.subarray(count);
-      return count;
-    },
-    async write(bytes) {
-      await writer.write(bytes.slice());
-      return bytes.length;
-    },
-    close() {
-      reader.cancel().catch(() => {});
-      writer.abort().catch(() => {});
-    },
-  };
-  using conn = new Connection(socket, null);
-  const responding = conn.get("/");
-  const peer = up.readable.getReader();
-  assertEquals(new TextDecoder().decode((await peer.read()).value), "GET / HTTP/1.1\r\n\r\n");
-  await down.writable.getWriter().write(
-    latin1("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
-  );
-  assertEquals(await (await responding).body?.text(), "hello");
 });
 
 Deno.test("a connection releases the memory that relaying a body needed", async (t) => {

@@ -1,11 +1,5 @@
 /** Responses without a length, and `connection: close`, at both ends and in the modules above. */
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
 import { ProtocolError, type ResponseTuple } from "@degu/degu/base";
 import { Client, Connection, type Response } from "@degu/degu/client";
@@ -16,7 +10,7 @@ import { serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const CLOSES = [
   "close",
@@ -188,16 +182,6 @@ Deno.test("an invalid status is reported before a body without a length", async 
   }
 });
 
-Deno.test("a response with connection: close that refuses an upload is delivered", async () => {
-  using ends = await connect();
-  const upload = ends.conn.put("/", {}, new Uint8Array(16777216));
-  await ends.peer.readPreamble();
-  await ends.peer.send(closing("close", "413 Content Too Large"));
-  ends.peer.close();
-  const { status, body } = await upload;
-  assertEquals([status, body, ends.conn.closed], [413, null, true]);
-});
-
 Deno.test("a reset after a response with connection: close that refuses an upload counts as its end", async () => {
   const socket = new RecordingSocket();
   using conn = new Connection(socket, null);
@@ -266,18 +250,6 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
   }
 });
 
-Deno.test("createFetch over a connection that the server closes returns the response, then rejects", async () => {
-  using ends = await connect();
-  const fetch = createFetch(ends.conn);
-  const answer = fetch("/");
-  await ends.peer.readPreamble();
-  await ends.peer.send(closing("close"));
-  await ends.peer.closeWrite();
-  assertEquals((await answer).status, 200);
-  assertEquals(ends.conn.closed, true);
-  await assertRejects(() => fetch("/"), TypeError, "closed");
-});
-
 // ───────────────────────── the server
 
 Deno.test("connection: close from an app ends the session after that response", async (t) => {
@@ -301,22 +273,6 @@ Deno.test("connection: close from an app ends the session after that response", 
         assertEquals(serving.logger.at("error"), []);
       });
     }
-  }
-});
-
-Deno.test("a client closes after a response with connection: close, whatever its body", async () => {
-  const bodies = [null, latin1(""), latin1("hello")];
-  await using serving = serve(({ uri }) => [
-    200,
-    "OK",
-    { connection: "close" },
-    bodies[Number(uri.slice(1))] ?? null,
-  ]);
-  for (const [number, body] of bodies.entries()) {
-    using conn = await serving.makeClient().connect();
-    const response = await conn.get(`/${number}`);
-    assertEquals(await response.body?.text(), body === null ? undefined : fromLatin1(body));
-    assertEquals(conn.closed, true);
   }
 });
 

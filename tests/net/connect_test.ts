@@ -1,7 +1,7 @@
 /** Attempts with a time limit, and joined signals. */
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { bounded, connectSocket, JoinedSignal, untilAborted } from "@degu/internal/net/connect.ts";
+import { bounded, connectSocket } from "@degu/internal/net/connect.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
@@ -31,20 +31,6 @@ function closable() {
     },
   };
 }
-
-Deno.test("bounded returns the result of the attempt, and leaves no timer or listener", async () => {
-  const { signal, listeners } = counted();
-  const thing = closable();
-  const options = { timeout: 1000, signal };
-  assertStrictEquals(await bounded("trying", options, () => Promise.resolve(thing)), thing);
-  const failing = bounded("trying", options, () => Promise.reject(reason));
-  assertStrictEquals(await rejectionOf(failing, "an attempt that fails"), reason);
-  const throwing = bounded("trying", options, () => {
-    throw reason;
-  });
-  assertStrictEquals(await rejectionOf(throwing, "an attempt that throws"), reason);
-  assertEquals([listeners(), thing.closed], [0, 0]);
-});
 
 Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result is closed", async () => {
   const late = Promise.withResolvers<ReturnType<typeof closable>>();
@@ -82,63 +68,6 @@ Deno.test("a result that comes too late and can't be closed ends nothing else", 
   late.resolve({ close });
   // A rejection that nobody handles would fail the test here.
   await turnOfEventLoop();
-});
-
-Deno.test("no attempt is made if the signal was already aborted", async () => {
-  let attempts = 0;
-  const attempt = bounded("trying", { timeout: null, signal: AbortSignal.abort(reason) }, () => {
-    attempts++;
-    return Promise.resolve(closable());
-  });
-  assertStrictEquals(await rejectionOf(attempt, "aborted"), reason);
-  assertEquals(attempts, 0);
-});
-
-Deno.test("the reason of an abort replaces the error of the attempt", async () => {
-  const { signal, abort, listeners } = counted();
-  const attempt = bounded(
-    "trying",
-    { timeout: null, signal },
-    (inner) =>
-      new Promise<never>((_, reject) => {
-        inner.addEventListener("abort", () => reject(new Error("the socket was closed")));
-      }),
-  );
-  abort();
-  assertStrictEquals(await rejectionOf(attempt, "aborted"), reason);
-  assertEquals(listeners(), 0);
-});
-
-Deno.test("untilAborted waits for a value, or for the signal, and removes its listener", async () => {
-  const { signal, abort, listeners } = counted();
-  assertEquals(await untilAborted(Promise.resolve(1), signal), 1);
-  assertEquals(await untilAborted(2, undefined), 2);
-  const waiting = untilAborted(new Promise(() => {}), signal);
-  assertEquals(listeners(), 1);
-  abort();
-  assertStrictEquals(await rejectionOf(waiting, "aborted"), reason);
-  assertEquals(listeners(), 0);
-  assertStrictEquals(await rejectionOf(untilAborted(1, signal), "aborted before"), reason);
-});
-
-Deno.test("a joined signal is aborted with the first of its signals, until it is disposed of", () => {
-  const [one, other] = [counted(), counted()];
-  {
-    using joined = new JoinedSignal(one.signal, undefined, other.signal);
-    assertEquals([one.listeners(), other.listeners()], [1, 1]);
-    other.abort();
-    assertStrictEquals(joined.signal?.reason, reason);
-  }
-  assertEquals([one.listeners(), other.listeners()], [0, 0]);
-});
-
-Deno.test("a single signal, or one that is already aborted, is used as it is", () => {
-  const { signal, listeners } = counted();
-  const aborted = AbortSignal.abort(reason);
-  assertStrictEquals(new JoinedSignal(undefined, signal).signal, signal);
-  assertStrictEquals(new JoinedSignal(signal, aborted).signal, aborted);
-  assertEquals(new JoinedSignal().signal, undefined);
-  assertEquals(listeners(), 0);
 });
 
 Deno.test("an abort at the moment at which a socket is connected leaves no socket open", async () => {

@@ -1,5 +1,11 @@
-/** What onExchange is told, and what it counts. */
-import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+/** What onExchange is told, what it counts, and how it ends where an exchange is cut. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertStrictEquals,
+} from "@std/assert";
 import { ProxyApp } from "@degu/degu";
 import {
   Body,
@@ -7,16 +13,55 @@ import {
   type BodyOut,
   type Chunk,
   ChunkedBodyIter,
+  ConnectionClosedError,
   ProtocolError,
 } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
-import type { App } from "@degu/degu/server";
+import { Client, type Connection, type Response } from "@degu/degu/client";
+import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { SentBytes } from "@degu/internal/net/exchange_watch.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
-import { watch } from "@degu/testing/seen_exchanges.ts";
-import { lawless, serve } from "@degu/testing/serving.ts";
+import { lawless, serve, type Serving } from "@degu/testing/serving.ts";
 import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
 import fc from "fast-check";
+import { type EndpointKind, endpointKinds } from "@degu/testing/endpoints.ts";
+
+/** Keeps exchanges until a test asks for them. */
+class SeenExchanges {
+  /** Those that were reported and not asked for yet. */
+  readonly waiting: Exchange[] = [];
+  #resolve: (() => void)[] = [];
+
+  /** The option of the server. */
+  readonly onExchange = (exchange: Exchange): void => {
+    this.waiting.push(exchange);
+    for (const resolve of this.#resolve.splice(0)) resolve();
+  };
+
+  /** The next exchange, once it is reported. */
+  async next(): Promise<Exchange> {
+    while (this.waiting.length === 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#resolve.push(resolve);
+      await within(promise, "an exchange is reported");
+    }
+    return this.waiting.shift()!;
+  }
+}
+
+/** A server whose exchanges are kept. */
+interface Watched {
+  readonly serving: Serving;
+  readonly next: () => Promise<Exchange>;
+  /** Those that {@linkcode next} has not returned. */
+  readonly seen: readonly Exchange[];
+}
+
+/** Starts a server whose exchanges are kept. */
+function watch(app: App, options: ServerOptions = {}): Watched {
+  const kept = new SeenExchanges();
+  const serving = serve(app, { onExchange: kept.onExchange, ...options });
+  return { serving, next: () => kept.next(), seen: kept.waiting };
+}
 
 const echo: App = async (request) => {
   const data = request.body === null ? new Uint8Array() : await request.body.bytes();
@@ -57,21 +102,6 @@ for (const [name, make, bytes] of BODIES) {
     assert(firstByteMs !== null && firstByteMs >= 0 && firstByteMs <= totalMs);
   });
 }
-
-Deno.test("a proxy reports the same counts as its upstream", async () => {
-  const upstream = watch(echo);
-  await using _upstream = upstream.serving;
-  const proxy = watch(new ProxyApp(upstream.serving.makeClient()));
-  await using _proxy = proxy.serving;
-  for (const [, make, bytes] of BODIES) {
-    const response = await proxy.serving.makeClient().request("POST", "/", {}, make());
-    await response.body?.bytes();
-    for (const { next } of [upstream, proxy]) {
-      const { requestBytes, responseBytes } = await next();
-      assertEquals([requestBytes, responseBytes], [bytes, bytes]);
-    }
-  }
-});
 
 const BODYLESS: readonly (readonly [string, string, App])[] = [
   ["HEAD, whatever it announces", "HEAD", () => [200, "OK", { "content-length": 12 }, null]],
@@ -392,15 +422,142 @@ Deno.test("data is counted without the preamble and the chunk lines, in pieces o
   ));
 });
 
-Deno.test("the first and the last byte are recorded after the socket has accepted them", () => {
-  const sent = new SentBytes(3, 2);
-  sent.add(bytesOf("abcde"), 0);
-  assertEquals([sent.firstByteAt, sent.lastByteAt], [null, null]);
-  sent.add(bytesOf("abcde"), 4);
-  const { firstByteAt, lastByteAt, data } = sent;
-  assertEquals([typeof firstByteAt, lastByteAt, data], ["number", firstByteAt, 1]);
-  while (performance.now() === firstByteAt);
-  sent.add(bytesOf("e"), 1);
-  assertEquals([sent.firstByteAt, sent.data], [firstByteAt, 2]);
-  assert(sent.lastByteAt! > firstByteAt!);
-});
+// ───────────────────────── exchanges that are cut
+
+/** Starts a server whose exchanges are kept, over plain or encrypted connections, and a client of it. */
+async function startKind(kind: EndpointKind, app: App, options?: ServerOptions) {
+  const kept = new SeenExchanges();
+  const endpoint = await kind.start(app, { server: { onExchange: kept.onExchange, ...options } });
+  return Object.assign(endpoint, { next: () => kept.next() });
+}
+
+type Setup = Awaited<ReturnType<typeof startKind>>;
+
+const MiB = 1048576;
+const TOTAL = 1024 * MiB;
+const never = () => new Promise<never>(() => {});
+
+/** Pieces of a body, the last of which never comes. */
+async function* pieces(...sizes: number[]) {
+  for (const size of sizes) yield new Uint8Array(size);
+  await never();
+}
+
+function* endless() {
+  const piece = new Uint8Array(MiB);
+  for (let i = 0; i < TOTAL / MiB; i++) yield piece;
+}
+
+/** Reads so much of a response's body. */
+async function readPart(connection: Connection, bytes: number): Promise<void> {
+  const { body } = await connection.get("/");
+  assertInstanceOf(body, Body);
+  let missing = bytes;
+  while (missing > 0) missing -= (await body.read(missing)).length;
+}
+
+/** How many bytes a response's body has. */
+async function readAll({ body }: Response): Promise<number | undefined> {
+  return (await body?.bytes())?.length;
+}
+
+/** Begins an upload of 100 bytes that sends 12 and then nothing, until it is aborted or disposed of. */
+async function beginUpload({ client }: Setup) {
+  const connection = await client.connect();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const sending = connection.put("/", {}, new BodyIter(pieces(5, 7), 100), { signal });
+  sending.catch(() => {});
+  const abort = () => controller.abort(new Deno.errors.TimedOut("too slow"));
+  return { abort, [Symbol.dispose]: abort };
+}
+
+for (const each of endpointKinds.filter(({ name }) => /^(TLS over )?IPv4$/.test(name))) {
+  const kind = each.name;
+  const start = (app: App, options?: ServerOptions) => startKind(each, app, options);
+
+  Deno.test(`${kind}: a peer that disconnects during a download`, async () => {
+    await using setup = await start(() => [200, "OK", {}, new BodyIter(endless(), TOTAL)]);
+    const connection = await setup.client.connect();
+    await readPart(connection, 3 * MiB);
+    connection.close();
+    const { status, responseBytes, firstByteMs, totalMs, error } = await setup.next();
+    assertEquals(status, 200);
+    assert(responseBytes >= 3 * MiB && responseBytes < TOTAL, `${responseBytes} bytes`);
+    assert(firstByteMs !== null && firstByteMs <= totalMs);
+    assertInstanceOf(error, Error);
+  });
+
+  Deno.test(`${kind}: a session that is closed during a download`, async () => {
+    const reason = new Error("forgotten");
+    await using setup = await start(() => [200, "OK", {}, new BodyIter(pieces(5, 7), 100)]);
+    using connection = await setup.client.connect();
+    await readPart(connection, 12);
+    for (const session of setup.server.sessions) session.close(reason);
+    const { status, responseBytes, error } = await setup.next();
+    assertEquals([status, responseBytes], [200, 12]);
+    assertStrictEquals(error, reason);
+  });
+
+  Deno.test(`${kind}: a session that is closed during an upload`, async () => {
+    const reason = new Error("forgotten");
+    await using setup = await start(async (request, session) => {
+      await (request.body as Body).read(9);
+      session.close(reason);
+      return [200, "OK", {}, null];
+    });
+    using _ = await beginUpload(setup);
+    const { status, requestBytes, responseBytes, error } = await setup.next();
+    assertEquals([status, requestBytes, responseBytes], [null, 9, 0]);
+    assertStrictEquals(error, reason);
+  });
+
+  Deno.test(`${kind}: a client that cancels during an upload`, async () => {
+    const read = Promise.withResolvers<void>();
+    await using setup = await start(async (request) => {
+      const body = request.body as Body;
+      await body.read(12);
+      read.resolve();
+      return [200, "OK", {}, await body.bytes()];
+    });
+    using upload = await beginUpload(setup);
+    await within(read.promise, "the server reads");
+    upload.abort();
+    const { status, requestBytes, firstByteMs, error } = await setup.next();
+    assertEquals([status, requestBytes, firstByteMs], [null, 12, null]);
+    assertInstanceOf(error, Error);
+  });
+
+  Deno.test(`${kind}: a client that pauses for too long during an upload`, async () => {
+    const app: App = async (request) => [200, "OK", {}, await request.body!.bytes()];
+    await using setup = await start(app, { timeout: 0.3 });
+    using _ = await beginUpload(setup);
+    const { status, requestBytes, error } = await setup.next();
+    assertEquals([status, requestBytes], [null, 12]);
+    assertInstanceOf(error, Deno.errors.TimedOut);
+  });
+
+  Deno.test(`${kind}: shutdown lets an exchange finish, close aborts it`, async () => {
+    for (const how of ["shutdown", "close"] as const) {
+      const called = Promise.withResolvers<void>();
+      const answer = Promise.withResolvers<void>();
+      await using setup = await start(async () => {
+        called.resolve();
+        await answer.promise;
+        return [200, "OK", {}, new Uint8Array(5)];
+      });
+      const received = setup.client.request("GET", "/").then(readAll, () => null);
+      await within(called.promise, "the app is called");
+      const stopped = setup.server[how]();
+      answer.resolve();
+      await stopped;
+      const { status, responseBytes, error } = await setup.next();
+      if (how === "shutdown") assertEquals([status, responseBytes, error], [200, 5, null]);
+      else {
+        assertEquals([status, responseBytes], [null, 0]);
+        assertInstanceOf(error, ConnectionClosedError);
+      }
+      assertEquals(await received, status === null ? null : 5);
+    }
+  });
+}

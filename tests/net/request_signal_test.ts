@@ -10,11 +10,9 @@ import {
   ChunkedBodyIter,
   type Response,
 } from "@degu/degu/base";
-import { Client, type Connection, type RequestOptions, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
+import { Client, type Connection, type RequestOptions } from "@degu/degu/client";
 import { assertReason, half, never, reason, reasons, withAbort } from "@degu/testing/aborts.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -45,6 +43,7 @@ for (const [name, make] of Object.entries(ways)) {
   Deno.test(`${name}: aborted before the first byte, nothing is sent`, async () => {
     using connected = await connect();
     const { conn } = connected;
+    await assertUntouched(connected);
     for (const expected of reasons) {
       await assertReason(make(conn, { signal: AbortSignal.abort(expected) }), expected, "aborted");
       const aborter = new AbortController();
@@ -257,18 +256,6 @@ Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
   }
 });
 
-Deno.test("aborting a failed request changes nothing", async () => {
-  const { signal, abort } = withAbort();
-  using connected = await connect();
-  const responding = connected.conn.get("/", {}, { signal });
-  const failing = rejectionOf(responding, "nonsense");
-  await connected.peer.readPreamble();
-  await connected.peer.send("nonsense\r\n\r\n");
-  const error = await failing;
-  abort(reason);
-  assert(error !== reason && connected.conn.closed);
-});
-
 Deno.test("the next request detects what a peer had sent too early", async () => {
   using connected = await connect();
   const { conn, peer } = connected;
@@ -434,96 +421,35 @@ Deno.test("the first of two signals to be aborted counts", async (t) => {
   });
 });
 
-Deno.test("client request: if already aborted, no connection is made", async () => {
-  using server = new RawServer();
-  const tracked = new TrackedStream([new Uint8Array(5)]);
-  const body = new Body(tracked.stream, 5);
-  const client = new Client(server.address);
-  const signal = AbortSignal.abort(reason);
-  await assertReason(client.request("PUT", "/", {}, body, { signal }), reason);
-  assertEquals(tracked.cancelled, [reason]);
-  const { signal: soon, abort } = withAbort();
-  const responding = client.request("GET", "/", {}, null, { signal: soon });
-  abort(reason);
-  await assertReason(responding, reason, "in the same turn");
-  await assertReason(client.connect(undefined, { signal }), reason, "connect");
-  await assertReason(client.createSocket({ signal }), reason, "createSocket");
-});
-
-Deno.test("client request: aborted in onConnect, and while it waits", async (t) => {
+Deno.test("client request: aborted by either signal in onConnect, and while it waits", async (t) => {
   for (const phase of ["onConnect", "waiting", "reading"]) {
-    await t.step(phase, async () => {
-      using server = new RawServer();
-      const { signal, abort } = withAbort();
-      const connected = Promise.withResolvers<void>();
-      const client = new Client(server.address, {
-        onConnect: () => {
-          connected.resolve();
-          return phase === "onConnect" ? never() : true;
-        },
+    for (const whose of ["client", "request"]) {
+      await t.step(`${phase}, the ${whose}'s`, async () => {
+        using server = new RawServer();
+        const { signal, abort } = withAbort();
+        const connected = Promise.withResolvers<void>();
+        const client = new Client(server.address, {
+          signal: whose === "client" ? signal : undefined,
+          onConnect: () => {
+            connected.resolve();
+            return phase === "onConnect" ? never() : true;
+          },
+        });
+        const options = { signal: whose === "client" ? undefined : signal };
+        const responding = client.request("GET", "/", {}, null, options);
+        responding.catch(() => {});
+        const peer = await server.accept();
+        await connected.promise;
+        if (phase !== "onConnect") await peer.readPreamble();
+        if (phase === "reading") await peer.send(half);
+        const failing = phase === "reading" ? (await responding).body!.text() : responding;
+        const rejecting = assertReason(failing, reason);
+        abort(reason);
+        await rejecting;
+        await peer.assertClosedSilently();
       });
-      const responding = client.request("GET", "/", {}, null, { signal });
-      responding.catch(() => {});
-      const peer = await server.accept();
-      await connected.promise;
-      if (phase !== "onConnect") await peer.readPreamble();
-      if (phase === "reading") await peer.send(half);
-      const failing = phase === "reading" ? (await responding).body!.text() : responding;
-      const rejecting = assertReason(failing, reason);
-      abort(reason);
-      await rejecting;
-      await peer.assertClosedSilently();
-    });
+    }
   }
-});
-
-Deno.test("SSL client request: aborted in the handshake, the socket closes", async () => {
-  await using pki = await TempPKI.create();
-  using server = new RawServer();
-  const { signal, abort } = withAbort();
-  const client = new SSLClient(pki.clientSslconfig, server.address);
-  const responding = client.request("GET", "/", {}, null, { signal });
-  const rejecting = assertReason(responding, reason);
-  const peer = await server.accept();
-  // The beginning of a handshake, to which nobody answers.
-  await peer.readExactly(5);
-  abort(reason);
-  await rejecting;
-  await peer.readToEnd();
-});
-
-for (const { name, available, start } of endpointKinds) {
-  Deno.test({
-    name: `${name}: aborted while it waits; another connection is served`,
-    ignore: !available,
-    fn: async () => {
-      const arrived = Promise.withResolvers<void>();
-      await using endpoint = await start(async ({ path }, session) => {
-        if (path[0] !== "slow") return [200, "OK", {}, null];
-        arrived.resolve();
-        await new Promise((resolve) => session.signal.addEventListener("abort", resolve));
-        return [200, "OK", {}, null];
-      });
-      const { signal, abort } = withAbort();
-      using conn = await endpoint.client.connect();
-      assertEquals((await conn.get("/", {}, { signal })).status, 200);
-      const rejecting = assertReason(conn.get("/slow", {}, { signal }), reason, name);
-      await within(arrived.promise, "the request arrives");
-      abort(reason);
-      await rejecting;
-      assert(conn.closed);
-      assertEquals((await endpoint.client.request("GET", "/")).status, 200);
-    },
-  });
-}
-
-Deno.test("AbortSignal.timeout limits a request", async () => {
-  using connected = await connect();
-  const signal = AbortSignal.timeout(20);
-  const error = await rejectionOf(connected.conn.get("/", {}, { signal }), "a time-out");
-  assertStrictEquals(error, signal.reason);
-  assertInstanceOf(error, DOMException);
-  assertEquals(error.name, "TimeoutError");
 });
 
 /** A signal that counts who listens. */
@@ -578,19 +504,4 @@ Deno.test("no listener remains on a signal after thousands of requests", async (
   await rejection;
   assertEquals(count.now, 0);
   assert(count.most <= 2, `${count.most} at a time`);
-});
-
-Deno.test("no listener remains on the client's signal either", async () => {
-  await using serving = serve(() => [200, "OK", {}, new Uint8Array(5)]);
-  const ofClient = new AbortController().signal;
-  const ofRequest = new AbortController().signal;
-  const counts = [counted(ofClient), counted(ofRequest)];
-  const client = serving.makeClient({ signal: ofClient });
-  for (let i = 0; i < 50; i++) {
-    const response = await client.request("GET", "/", {}, null, { signal: ofRequest });
-    await response.body?.text();
-    (await client.createSocket({ signal: ofRequest })).close();
-  }
-  assertEquals(counts.map(({ now }) => now), [0, 0]);
-  assert(counts.every(({ most }) => most > 0));
 });

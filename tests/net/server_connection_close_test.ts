@@ -1,21 +1,44 @@
 /** Closing a session from an app, at every moment of it. */
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { type App, Session } from "@degu/degu/server";
 import { api } from "@degu/internal/base/app/app.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
-import { assertClosed, disposed, onlySession, reason } from "@degu/testing/closed_sessions.ts";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { RecordingLogger, serve, type Serving } from "@degu/testing/serving.ts";
+
+/** Why a session is closed. */
+const reason = new Error("revoked");
+
+/** The one session of a server, once there is one. */
+async function onlySession({ server }: Serving): Promise<Session> {
+  const found = async () => {
+    while (server.sessions.size === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  };
+  await within(found(), "a session");
+  const [session] = server.sessions;
+  return session!;
+}
+
+/** Asserts that nothing is left of a session that was closed with a reason, and that no error was logged. */
+function assertClosed(serving: Serving, session: Session, why: unknown = reason): void {
+  assert(session.signal.aborted);
+  assertStrictEquals(session.signal.reason, why);
+  assertEquals(serving.server.sessions.has(session), false);
+  assert(session.message?.startsWith("closed by the app"), `${session.message}`);
+  assertEquals(serving.logger.at("error"), []);
+  assertEquals(serving.logger.at("info"), []);
+  assertEquals(serving.logger.at("debug"), [`${session}: ${session.message}`]);
+}
+
+/** Resolves when the store of the session is disposed of: the session is then over. */
+function disposed(session: Session): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  session.store.set("disposed", { [Symbol.dispose]: resolve });
+  return within(promise, "the store is disposed of");
+}
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 
@@ -221,16 +244,6 @@ Deno.test("a listener of its signal can close a session", async () => {
   assert(session.message?.endsWith("Error: revoked"), `${session.message}`);
 });
 
-Deno.test("a listener that closes the session again changes nothing", async () => {
-  await using serving = serve(ok);
-  using peer = await RawPeer.connect(serving.address);
-  const session = await onlySession(serving);
-  session.signal.addEventListener("abort", () => session.close(new Error("again")));
-  session.close(reason);
-  assertClosed(serving, session);
-  await peer.assertClosedSilently();
-});
-
 Deno.test("a closed session releases its slot, even if its app never returns", async () => {
   const sessions: Session[] = [];
   await using serving = serve((_request, session) => {
@@ -245,24 +258,6 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
   session.close(reason);
   assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
   await first.assertClosedSilently();
-});
-
-Deno.test("a session can be closed over every kind of address, and its peer notices", async () => {
-  const kinds = endpointKinds.filter(({ available }) => available);
-  await Promise.all(kinds.map(async (kind) => {
-    await using endpoint = await kind.start(ok);
-    const { server, client } = endpoint;
-    using conn = await client.connect();
-    using other = await client.connect();
-    await conn.get("/");
-    const [session] = server.sessions;
-    await other.get("/");
-    assertEquals(server.sessions.size, 2, kind.name);
-    session!.close(reason);
-    await assertRejects(() => conn.get("/"));
-    assertEquals((await other.get("/")).status, 200);
-    assertEquals(server.sessions.size, 1, kind.name);
-  }));
 });
 
 const reading: Readonly<Record<string, (body: NonNullable<Body>) => Promise<unknown>>> = {

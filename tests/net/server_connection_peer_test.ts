@@ -81,20 +81,6 @@ Deno.test("a flood of requests stops being read if its responses are not read", 
   await flood;
 });
 
-Deno.test("bytes after the end of a session are dropped", async () => {
-  let calls = 0;
-  await using serving = serve(() => {
-    calls++;
-    return [200, "OK", {}, null];
-  }, { maxRequests: 1 });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  assertEquals((await peer.readToEnd()).received, ok);
-  await peer.sendUntilRefused(latin1(get.repeat(1000)), 100_000);
-  await assertServes(serving);
-  assertEquals(calls, 2);
-});
-
 Deno.test("silent connections do not prevent others from being served", async () => {
   await using serving = serve(reader, { maxConnections: 60 });
   const peers = [];
@@ -177,14 +163,4 @@ Deno.test("a length that is announced and never sent costs no memory", async () 
   await assertServes(serving);
   assert(Deno.memoryUsage().external - before < 100 * 1048576);
   for (const peer of peers) peer.close();
-});
-
-Deno.test("an app that never returns can be closed, and its peer may leave", async () => {
-  const never = Promise.withResolvers<never>();
-  await using serving = serve(({ uri }) => uri === "/" ? [200, "OK", {}, null] : never.promise);
-  const peer = await RawPeer.connect(serving.address);
-  await peer.send("GET /never HTTP/1.1\r\n\r\n");
-  await turnOfEventLoop();
-  peer.close();
-  await assertServes(serving);
 });

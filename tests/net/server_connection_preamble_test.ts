@@ -38,16 +38,6 @@ async function answersTo(peer: RawPeer, ...parts: string[]): Promise<string> {
   return (await peer.readToEnd()).received;
 }
 
-Deno.test("host is a header like any other: text, and not required", async () => {
-  await using serving = serve(({ headers }) => [200, "OK", {}, latin1(JSON.stringify(headers))]);
-  for (const host of ["camera.local", "a, b", "a/b", " ", "evil.example:1:2", null]) {
-    using peer = await RawPeer.connect(serving.address);
-    const line = host === null ? "" : `host: ${host}\r\n`;
-    const answer = await answersTo(peer, `GET / HTTP/1.1\r\n${line}\r\n`);
-    assertEquals(answer.split("\r\n\r\n")[1], JSON.stringify(host === null ? {} : { host }));
-  }
-});
-
 Deno.test("requests are parsed the same however their bytes were split, and are answered in order", async () => {
   await using serving = serve(teller);
   using whole = await RawPeer.connect(serving.address);
@@ -138,15 +128,6 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
     await peer.send(`${method.slice(1)} / HTTP/1.1\r\n\r\n`);
     assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n", method);
   }
-});
-
-Deno.test("the logger reports that a client speaks TLS", async () => {
-  await using serving = serve(teller);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("\x16\x03\x01\x02\x00\x01");
-  await peer.assertClosedSilently();
-  const [message = ""] = await serving.logger.waitFor("info");
-  assert(message.includes('begins with "\\x16": the client seems to speak TLS'), message);
 });
 
 Deno.test("a request after an invalid one is not read", async () => {

@@ -13,6 +13,7 @@ import {
 } from "@degu/degu/base";
 import type { ResponseTuple, Session } from "@degu/degu/server";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -64,33 +65,6 @@ for (const [how, leave] of Object.entries(leaving)) {
     );
   });
 }
-
-Deno.test("a reset by the client aborts the signal", async () => {
-  const reasons: unknown[] = [];
-  const ended = Promise.withResolvers<void>();
-  await using serving = serve(async (_request, session) => {
-    reasons.push(await aborted(session));
-    ended.resolve();
-    return [200, "OK", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("GET /1 HTTP/1.1\r\n\r\n");
-  // What is unread when a socket is closed makes the kernel send a reset.
-  peer.close();
-  await within(ended.promise, "the app ends");
-  assertEquals(reasons.length, 1);
-});
-
-Deno.test("an answer still reaches a client that has closed its write side", async () => {
-  await using serving = serve(async (_request, session) => {
-    await aborted(session);
-    return [200, "OK", { hello: "world" }, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await peer.closeWrite();
-  assertEquals((await peer.readToEnd()).received, "HTTP/1.1 200 OK\r\nhello: world\r\n\r\n");
-});
 
 Deno.test("the signal is aborted when the server is closed, and when the session ends", async () => {
   const sessions: Session[] = [];
@@ -182,25 +156,40 @@ Deno.test("the signal is aborted when a client leaves while a response is idle",
   }
 });
 
-Deno.test("over every kind of address the signal is aborted when a client closes", async () => {
-  const kinds = endpointKinds.filter(({ available }) => available);
-  await Promise.all(kinds.map(async (kind) => {
-    const begun = Promise.withResolvers<void>();
-    const told = Promise.withResolvers<unknown>();
-    await using endpoint = await kind.start(async (_request, session) => {
-      begun.resolve();
-      told.resolve(await aborted(session));
-      return [200, "OK", {}, null];
-    });
-    using conn = await endpoint.client.connect();
-    const answer = conn.get("/").catch(() => null);
-    await within(begun.promise, `the app works: ${kind.name}`);
-    conn.close();
-    const why = await within(told.promise, `the app is told: ${kind.name}`);
-    assertInstanceOf(why, ConnectionClosedError, kind.name);
-    assertEquals(await answer, null);
-  }));
-});
+for (const { name, available, start } of endpointKinds) {
+  Deno.test({
+    name: `${name}: each end notices how the other ends a request, a session or all of them`,
+    ignore: !available,
+    async fn() {
+      const arrived = Promise.withResolvers<void>();
+      const told = Promise.withResolvers<unknown>();
+      await using endpoint = await start(async ({ uri }, session) => {
+        if (uri !== "/slow") return [200, "OK", {}, null];
+        arrived.resolve();
+        told.resolve(await aborted(session));
+        return [200, "OK", {}, null];
+      });
+      const { server, client } = endpoint;
+      const aborter = new AbortController();
+      using first = await client.connect();
+      const answer = rejectionOf(first.get("/slow", {}, { signal: aborter.signal }), "the request");
+      await within(arrived.promise, "the app works");
+      aborter.abort();
+      assertInstanceOf(await within(told.promise, "the app is told"), ConnectionClosedError);
+      assert(await answer === aborter.signal.reason && first.closed);
+
+      for (const close of ["session", "shutdown"] as const) {
+        using second = await client.connect();
+        assertEquals((await second.get("/")).status, 200);
+        const session = [...server.sessions].at(-1)!;
+        if (close === "session") session.close();
+        else await server.shutdown();
+        await rejectionOf(second.get("/"), close);
+        assertEquals([server.sessions.has(session), session.signal.aborted], [false, true]);
+      }
+    },
+  });
+}
 
 Deno.test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
   const begun = Promise.withResolvers<Session>();

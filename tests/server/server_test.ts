@@ -10,7 +10,6 @@ import {
   type Socket,
   SSLServer,
 } from "@degu/degu/server";
-import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { assertTypeError, constructWith, optionOf } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
@@ -175,17 +174,6 @@ Deno.test("onConnect gets the session and the socket, once per connection, befor
   for (const name of ["read", "write", "close"] as const) {
     assertEquals(typeof call?.[1][name], "function");
   }
-});
-
-Deno.test("onConnect may take time, and what the peer sends meanwhile is not lost", async () => {
-  const letIn = Promise.withResolvers<boolean>();
-  await using serving = serve({ handle: ok, onConnect: () => letIn.promise });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get + get);
-  assertEquals(peer.text, "");
-  letIn.resolve(true);
-  assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
-  assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
 });
 
 Deno.test("serveForever() may be called again, and before or after close()", async () => {
@@ -501,21 +489,6 @@ Deno.test("a session that ends with a response is no longer listed while its end
   await peer.send(get);
   await peer.readToEnd();
   assertEquals(serving.server.sessions.size, 0);
-});
-
-Deno.test("close() and shutdown() leave no session, over every kind of address", async () => {
-  const kinds = endpointKinds.filter(({ available }) => available);
-  await Promise.all(kinds.map(async (kind) => {
-    for (const how of ["close", "shutdown"] as const) {
-      await using endpoint = await kind.start(ok);
-      const { server, client } = endpoint;
-      using conn = await client.connect();
-      await conn.get("/");
-      assertEquals(server.sessions.size, 1, kind.name);
-      await server[how]();
-      assertEquals(server.sessions.size, 0, kind.name);
-    }
-  }));
 });
 
 Deno.test("the sessions of a server are read-only", async () => {

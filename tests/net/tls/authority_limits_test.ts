@@ -180,7 +180,7 @@ Deno.test({
         const hasRules = all.some(({ rule }) => rule !== undefined);
         assertEquals(isAllowed, code === 0 && !hasRules);
       }),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
   },
 });

@@ -263,12 +263,12 @@ Deno.test({
 
 Deno.test({
   name:
-    "among 130 authorities with one name each client's own is found, and more than 100 cause a warning",
+    "among 101 authorities with one name each client's own is found, and more than 100 cause a warning",
   ...needsOpenssl,
   async fn() {
     await using pki = await OpensslPki.create();
     const authorities = await Promise.all(
-      Array.from({ length: 130 }, async (_, index): Promise<Issued> => {
+      Array.from({ length: 101 }, async (_, index): Promise<Issued> => {
         const { certificate, privateKey } = await createAuthority({ commonName: "same" }, 2);
         const issued = { certFile: pki.path(`${index}.pem`), keyFile: pki.path(`${index}.key`) };
         await Deno.writeTextFile(issued.certFile, certificate);
@@ -276,7 +276,7 @@ Deno.test({
         return issued;
       }),
     );
-    const clients = [0, 99, 129];
+    const clients = [0, 99, 100];
     const issued: Issued[] = [];
     for (const index of clients) {
       const extensions = ["extendedKeyUsage=clientAuth", "authorityKeyIdentifier=none"];
@@ -293,7 +293,7 @@ Deno.test({
     assertEquals(buildServerSslctx(serverSslconfig).warnings, []);
     const { warnings } = buildServerSslctx({ ...own, ca: texts });
     assertEquals(warnings.length, 1);
-    assertStringIncludes(warnings[0]!, '130 authorities have the name "CN=same"');
+    assertStringIncludes(warnings[0]!, '101 authorities have the name "CN=same"');
     const clientSslconfig = { ca: texts[0]!, ...await textsOf(issued[1]!), checkHostname: false };
     const seen: (PeerCertificate | null)[] = [];
     await using endpoint = await startTls({ serverSslconfig, clientSslconfig }, (_, session) => {
@@ -318,8 +318,6 @@ Deno.test({
       const between = await pki.authority(name, { issuer: root, extensions, ...options });
       return [await pki.client(`below_${name}`, { issuer: between }), between];
     };
-    const shortPath = await pki.authority("short_path", { issuer: root, pathLength: 0 });
-    const tooLong = await pki.authority("too_long", { issuer: shortPath });
     const key1 = await pki.authority("circle1");
     const circle2 = await pki.authority("circle2", { issuer: key1 });
     const circle = { issuer: circle2, commonName: "circle1", keyOf: key1 };
@@ -333,8 +331,6 @@ Deno.test({
       ["an intermediate is missing", (await make("a", [])).slice(0, 1), [root], null],
       ["an intermediate", await make("b", ["keyUsage=keyCertSign"]), [root], root],
       ["it may not sign certificates", await make("c", ["keyUsage=cRLSign"]), [root], null],
-      ["it is for servers", await make("d", ["extendedKeyUsage=serverAuth"]), [root], null],
-      ["it is for both", await make("e", ["extendedKeyUsage=serverAuth,clientAuth"]), [root], root],
       ["it has expired", await make("f", [], { to: timeFromNow(-1) }), [root], null],
       ["it is not valid yet", await make("g", [], { from: timeFromNow(1) }), [root], null],
       [
@@ -348,25 +344,6 @@ Deno.test({
         null,
       ],
       ["a leaf in between", [await pki.client("below_leaf", { issuer: leaf }), leaf], [root], null],
-      [
-        "as many as may be",
-        [
-          await pki.client("below_short", { issuer: shortPath }),
-          shortPath,
-        ],
-        [root],
-        root,
-      ],
-      [
-        "one too many",
-        [
-          await pki.client("below_long", { issuer: tooLong }),
-          tooLong,
-          shortPath,
-        ],
-        [root],
-        null,
-      ],
     ];
     for (const [name, chain, trusted, expected] of rows) {
       await t.step(name, async () => {

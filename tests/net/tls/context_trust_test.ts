@@ -1,113 +1,11 @@
 /** What a server and a client trust if a process uses several authorities. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
-import type { ServerSslconfig } from "@degu/degu/server";
 import { runScript } from "@degu/testing/processes.ts";
-import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
-import { converse, type Issued, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
-
-const GET = "GET / HTTP/1.1\r\n\r\n";
-const ANSWER = "HTTP/1.1 200 OK";
-
-function show({ certFile, keyFile }: Issued): string[] {
-  return ["-cert", certFile, "-key", keyFile];
-}
-
-/** Asks with `openssl s_client`, which tells whether the session was resumed. */
-async function ask(
-  { server }: TlsEndpoint,
-  ...args: readonly string[]
-): Promise<{ answered: boolean; resumed: boolean }> {
-  const [host, port] = server.address as [string, number];
-  const { stdout } = await converse(
-    "openssl",
-    ["s_client", "-connect", `${host}:${port}`, "-ign_eof", ...args],
-    GET,
-  );
-  return { answered: stdout.includes(ANSWER), resumed: stdout.includes("\nReused, TLSv1.") };
-}
-
-/** Starts a server that counts its requests; each connection makes one. */
-async function startCounting(serverSslconfig: ServerSslconfig, caFile: string) {
-  let requests = 0;
-  const endpoint = await startTls(
-    { serverSslconfig, clientSslconfig: { caFile } },
-    (_request, session) => {
-      requests++;
-      const subject = session.peerCertificate?.subject ?? "nobody";
-      return [200, "OK", { subject }, null];
-    },
-    { server: { maxRequests: 1 } },
-  );
-  return { endpoint, requests: () => requests };
-}
-
-Deno.test({
-  name: "a TLS session is resumed only under the same trust that has verified its certificate",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const serverAuthority = await pki.authority("server_authority");
-    const clientAuthority = await pki.authority("client_authority");
-    const otherAuthority = await pki.authority("other_authority");
-    const own = await pki.server("server", { issuer: serverAuthority });
-    const client = await pki.client("client", { issuer: clientAuthority });
-    const trusting = (authority: Issued) =>
-      startCounting({ ...own, caFile: authority.certFile }, serverAuthority.certFile);
-    const first = await trusting(clientAuthority);
-    await using _first = first.endpoint;
-    const second = await trusting(otherAuthority);
-    await using _second = second.endpoint;
-    const open = await startCounting(
-      { ...own, allowUnauthenticatedClients: true },
-      serverAuthority.certFile,
-    );
-    await using _open = open.endpoint;
-    for (const version of ["tls1_3", "tls1_2"]) {
-      const ticket = pki.path(`${version}.ticket`);
-      await t.step(`${version}: at the server that verified it: resumed and answered`, async () => {
-        const args = [`-${version}`, ...show(client)];
-        assertEquals(await ask(first.endpoint, ...args, "-sess_out", ticket), {
-          answered: true,
-          resumed: false,
-        });
-        assertEquals(await ask(first.endpoint, ...args, "-sess_in", ticket), {
-          answered: true,
-          resumed: true,
-        });
-      });
-      await t.step(`${version}: at a server that trusts somebody else: refused`, async () => {
-        const before = second.requests();
-        const { answered, resumed } = await ask(
-          second.endpoint,
-          ...[`-${version}`, "-sess_in", ticket],
-        );
-        assert(resumed, "the TLS library did not resume it, so there was nothing to refuse");
-        assertEquals([answered, second.requests()], [false, before]);
-      });
-      await t.step(`${version}: from a server that lets everybody in: refused`, async () => {
-        const anonymous = pki.path(`${version}.anonymous`);
-        const got = await ask(open.endpoint, `-${version}`, "-sess_out", anonymous);
-        assertEquals(got, { answered: true, resumed: false });
-        const before = first.requests();
-        const { answered, resumed } = await ask(
-          first.endpoint,
-          ...[`-${version}`, "-sess_in", anonymous],
-        );
-        assert(resumed, "the TLS library did not resume it, so there was nothing to refuse");
-        assertEquals([answered, first.requests()], [false, before]);
-      });
-    }
-    for (const { endpoint: { logger } } of [first, second]) {
-      for (const line of logger.at("info")) {
-        assertMatch(line, /the client resumed a session|was not verified/);
-      }
-    }
-    assertEquals(second.endpoint.logger.at("info").length, 2);
-  },
-});
 
 Deno.test("a server that accepts everybody warns once, and requests no certificate", async () => {
   await using pki = await TempPKI.create();

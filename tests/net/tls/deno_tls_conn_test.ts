@@ -1,10 +1,9 @@
 /** A `Connection` over a `Deno.TlsConn`, as docs/tls.md describes it under "Over Deno.connectTls". */
-import { assertEquals, assertInstanceOf, assertNotEquals, assertRejects } from "@std/assert";
-import { Body, BodyIter, ChunkedBodyIter, EmptyPreambleError } from "@degu/degu/base";
+import { assertEquals, assertInstanceOf, assertNotEquals } from "@std/assert";
+import { Body, BodyIter, ChunkedBodyIter } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
-import type { App, ServerOptions } from "@degu/degu/server";
+import type { App } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
-import { within } from "@degu/testing/raw_peer.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 
 const MEBIBYTE = 1024 * 1024;
@@ -29,10 +28,10 @@ function* piecesOf(bytes: Uint8Array, size = 100_000): Generator<Uint8Array<Arra
 }
 
 /** A server that asks for certificates, and a `Connection` to it over Deno's own TLS. */
-async function connect(app: App, options: ServerOptions = {}, timeout = 10) {
+async function connect(app: App) {
   const stack = new AsyncDisposableStack();
   const pki = stack.use(await TempPKI.create());
-  const { server } = stack.use(await startTls(pki, app, { server: options }));
+  const { server } = stack.use(await startTls(pki, app));
   const [hostname, port] = server.address as [string, number];
   const { caFile = "", certFile = "", keyFile = "" } = pki.clientSslconfig;
   const [ca = "", cert = "", key = ""] = await Promise.all(
@@ -41,7 +40,7 @@ async function connect(app: App, options: ServerOptions = {}, timeout = 10) {
   const dial = () => Deno.connectTls({ hostname, port, caCerts: [ca], cert, key });
   const sock = await dial();
   await sock.handshake();
-  const conn = new Connection(sock, null, undefined, timeout);
+  const conn = new Connection(sock, null, undefined, 10);
   stack.defer(() => conn.close());
   return { conn, hostname, port, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
@@ -64,29 +63,6 @@ Deno.test("bodies of every kind arrive unchanged both ways, over one connection"
       assertEquals(await digestOf(received!), await digestOf(DATA));
     });
   }
-});
-
-Deno.test("the end of such a connection is that of any other", async (t) => {
-  await t.step("the server ends it after a response", async () => {
-    await using ends = await connect(echo, { maxRequests: 1 });
-    assertEquals((await ends.conn.get("/")).status, 200);
-    await assertRejects(() => within(ends.conn.get("/"), "it rejects"), EmptyPreambleError);
-    assertEquals(ends.conn.closed, true);
-  });
-  await t.step("a wait that takes too long ends it", async () => {
-    const never = Promise.withResolvers<void>();
-    await using ends = await connect(
-      async () => {
-        await never.promise;
-        return [200, "OK", {}, null];
-      },
-      {},
-      0.2,
-    );
-    await assertRejects(() => within(ends.conn.get("/"), "it rejects"), Deno.errors.TimedOut);
-    assertEquals(ends.conn.closed, true);
-    never.resolve();
-  });
 });
 
 Deno.test("Deno's TLS shows no certificate of the server, and refuses one that it doesn't trust", async () => {

