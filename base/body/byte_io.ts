@@ -316,7 +316,7 @@ export class ByteReader {
   filled(count: number | null, room: number = this.bytes.length - this.end): number {
     const added = checkCount(count, room);
     this.end += added;
-    if (this.end > this.#peak) this.#peak = this.end;
+    this.#peak = Math.max(this.#peak, this.end);
     return added;
   }
 

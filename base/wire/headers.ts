@@ -14,7 +14,7 @@
  * @module
  */
 
-import { decodeAscii, startsWith, writeBytes } from "../bytes.ts";
+import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
 import { quoteLine, quoteValue } from "../inspect.ts";
@@ -411,13 +411,8 @@ interface KnownName {
 // one in its slot, and needs no new string. A miss overwrites the slot, so a peer that keeps sending new
 // names costs time but no memory.
 const KNOWN_NAME_SLOTS = 512;
-const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS).fill({
-  // Longer than any name, so it matches none.
-  // mutant `3` → `4`: an entry of a cache that must match nothing is longer than any name
-  bytes: new Uint8Array(MAX_HEADER_NAME_BYTES + 3),
-  name: "",
-  special: null,
-});
+const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS)
+  .fill({ name: "", bytes: EMPTY, special: null });
 
 /** Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is none. */
 function readName(bytes: Uint8Array, start: number): KnownName | null {
@@ -439,6 +434,7 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
   const slot = hash & (KNOWN_NAME_SLOTS - 1);
   const known = knownNames[slot]!;
   // mutant `+` → `-`: it is a cache: a name that is not found is parsed
+  // mutant `2` → `3`: the same
   if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
   const name = decodeAscii(bytes.subarray(start, i)).toLowerCase();
   return knownNames[slot] = {

@@ -5,7 +5,7 @@ import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { mkreq, TempPKI } from "@degu/degu/misc";
 import { makeSession } from "@degu/testing/calling.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
-import { connectThrough, echo, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough, echo, relay, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
@@ -61,10 +61,8 @@ Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad ga
   };
   for (const [what, answer] of Object.entries(answers)) {
     await t.step(what, async () => {
-      await using through = await connectThrough();
-      await through.near.send("GET / HTTP/1.1\r\n\r\n");
-      const far = await through.upstream.accept();
-      await far.readPreamble();
+      await using through = await relay("GET / HTTP/1.1\r\n\r\n");
+      const { far } = through;
       await far.send(answer);
       far.close();
       const { received } = await through.near.readToEnd();
@@ -199,10 +197,8 @@ Deno.test("an upload that stalls times out on the client's side, and ends upstre
 });
 
 Deno.test("a client that leaves during a download ends it upstream", async () => {
-  await using through = await connectThrough();
-  await through.near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await through.upstream.accept();
-  await far.readPreamble();
+  await using through = await relay("GET / HTTP/1.1\r\n\r\n");
+  const { far } = through;
   await far.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n");
   await through.near.readPreamble();
   through.near.close();
@@ -342,10 +338,8 @@ Deno.test("a connection is replaced once, and a new connection never", async () 
     far.close();
     assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
   }
-  await using through = await connectThrough();
-  await through.near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await through.upstream.accept();
-  await far.readPreamble();
+  await using through = await relay("GET / HTTP/1.1\r\n\r\n");
+  const { far } = through;
   far.close();
   assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
 });
@@ -450,10 +444,8 @@ for (const [how, leave] of Object.entries(leaving)) {
     };
     for (const [what, request] of Object.entries(requests)) {
       await t.step(what, async () => {
-        await using through = await connectThrough();
-        await through.near.send(request);
-        const far = await through.upstream.accept();
-        assertEquals(await far.readExactly(request.length), request);
+        await using through = await relay(request);
+        const { far } = through;
         await leave(through.near);
         assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
       });
@@ -469,10 +461,8 @@ for (const [how, leave] of Object.entries(leaving)) {
     };
     for (const [what, response] of Object.entries(responses)) {
       await t.step(what, async () => {
-        await using through = await connectThrough();
-        await through.near.send("GET /events HTTP/1.1\r\n\r\n");
-        const far = await through.upstream.accept();
-        await far.readPreamble();
+        await using through = await relay("GET /events HTTP/1.1\r\n\r\n");
+        const { far } = through;
         await far.send(`HTTP/1.1 200 OK\r\n${response}`);
         await through.near.readUntil("hello");
         await leave(through.near);
@@ -504,10 +494,8 @@ Deno.test("a connection that an app has stored under the key is also closed when
 
 Deno.test("closing a session closes its upstream connection", async () => {
   for (const idle of [false, true]) {
-    await using through = await connectThrough();
-    await through.near.send("GET /events HTTP/1.1\r\n\r\n");
-    const far = await through.upstream.accept();
-    await far.readPreamble();
+    await using through = await relay("GET /events HTTP/1.1\r\n\r\n");
+    const { far } = through;
     if (idle) {
       await far.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
       await through.near.readUntil("hello");

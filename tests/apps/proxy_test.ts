@@ -7,7 +7,14 @@ import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { countLines } from "@degu/testing/chunk_lines.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
-import { connectThrough, echo, endToEnd, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
+import {
+  connectThrough,
+  echo,
+  endToEnd,
+  relay,
+  REQUESTS,
+  serveProxy,
+} from "@degu/testing/proxies.ts";
 import type { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
@@ -27,10 +34,8 @@ import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
 Deno.test("ProxyApp relays each request byte by byte", async (t) => {
   for (const request of REQUESTS) {
     await t.step(JSON.stringify(request), async () => {
-      await using through = await connectThrough();
-      await through.near.send(request);
-      const far = await through.upstream.accept();
-      assertEquals(await far.readExactly(request.length), request);
+      await using through = await relay(request);
+      const { far } = through;
       await far.send("HTTP/1.1 200 OK\r\n\r\n");
       assertEquals(await through.near.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
       assertEquals(far.text, "");
@@ -65,10 +70,8 @@ const RESPONSES: readonly [request: string, response: string][] = [
 Deno.test("ProxyApp relays each response byte by byte", async (t) => {
   for (const [method, response] of RESPONSES) {
     await t.step(`${method}: ${JSON.stringify(response).slice(0, 70)}`, async () => {
-      await using through = await connectThrough();
-      await through.near.send(`${method} / HTTP/1.1\r\n\r\n`);
-      const far = await through.upstream.accept();
-      await far.readPreamble();
+      await using through = await relay(`${method} / HTTP/1.1\r\n\r\n`);
+      const { far } = through;
       await far.send(response);
       assertEquals(await through.near.readExactly(response.length), response);
       assertEquals(through.near.text, "");
@@ -376,10 +379,8 @@ Deno.test("a peer can't remove host or framing headers by naming them in connect
       ["GET", "HTTP/1.1 304 Not Modified", ["content-length: 500"], ""],
     ];
     for (const [method, line, kept, body] of cases) {
-      await using through = await connectThrough();
-      await through.near.send(`${method} / HTTP/1.1\r\n\r\n`);
-      const far = await through.upstream.accept();
-      await far.readPreamble();
+      await using through = await relay(`${method} / HTTP/1.1\r\n\r\n`);
+      const { far } = through;
       await far.send(message(line, [`connection: ${ALL}`, ...kept, "x-one: 1"]) + body);
       const expected = message(line, kept) + body;
       assertEquals(await through.near.readExactly(expected.length), expected);
@@ -428,10 +429,8 @@ Deno.test("an upstream that sends connection: close gets no other request, and t
 });
 
 Deno.test("the connection to an upstream that sends connection: close is closed with the session", async () => {
-  await using through = await connectThrough();
-  await through.near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await through.upstream.accept();
-  await far.readPreamble();
+  await using through = await relay("GET / HTTP/1.1\r\n\r\n");
+  const { far } = through;
   await far.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello");
   await through.near.readUntil("hello");
   through.near.close();

@@ -9,6 +9,7 @@ import { type Address, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
+import { assertEquals } from "@std/assert";
 
 /** A proxy on a server of its own; its client sends no `host` and waits for 10 s unless told. */
 export function serveProxy(upstream: Address, options: ClientOptions = {}): Serving {
@@ -30,6 +31,15 @@ export async function connectThrough(options: ClientOptions = {}) {
       await proxy[Symbol.asyncDispose]();
     },
   };
+}
+
+/** A request that has arrived at the server behind a proxy, as it was sent; `far` is that end. */
+export async function relay(request: string, options?: ClientOptions) {
+  const through = await connectThrough(options);
+  await through.near.send(request);
+  const far = await through.upstream.accept();
+  assertEquals(await far.readExactly(request.length), request);
+  return { ...through, far };
 }
 
 /** Requests of every kind, as they stand on the wire; nothing in them is for one connection only. */

@@ -426,6 +426,11 @@ Deno.test("a URL with a user name or a password is refused, and not quoted", asy
       () => fetch("http://user:secret@device.local:x/"),
       "must be a URL; got text that is not shown",
     ],
+    [
+      "one without slashes that is no URL",
+      () => fetch("https:user:secret@device.local:x"),
+      "must be a URL; got text that is not shown",
+    ],
     ["another scheme", () => fetch("ftp://user:secret@device.local/"), refused],
   ];
   for (const [name, start, said] of rows) {

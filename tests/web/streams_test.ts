@@ -6,6 +6,7 @@ import {
   BodyError,
   BodyIter,
   type BodyOut,
+  type ByteSink,
   type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
@@ -16,7 +17,12 @@ import { Client } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
 import type { WritableBody } from "@degu/internal/base/body/bodies.ts";
 import { dictOf, headersOf } from "@degu/internal/web/headers.ts";
-import { chunkedBody, streamOf, StreamPieces } from "@degu/internal/web/streams.ts";
+import {
+  chunkedBody,
+  encodedStreamOf,
+  streamOf,
+  StreamPieces,
+} from "@degu/internal/web/streams.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -58,6 +64,27 @@ Deno.test("hasBytes waits for the first byte, which next() still returns", async
   assertEquals([(await none.pieces.next()).done, none.ends], [true, ["end"]]);
 });
 
+Deno.test("StreamPieces is canceled once, with the first reason, which next() throws", async () => {
+  const source = new sources.TrackedStream([latin1("a")]);
+  const { pieces, cuts, ends } = observed(source.stream);
+  const reason = new Error("enough");
+  pieces.cancel(reason);
+  pieces.cancel("again");
+  await pieces.return("again");
+  assertStrictEquals(await rejectionOf(pieces.next(), "a canceled stream"), reason);
+  assertEquals([source.cancelled, cuts, ends], [[reason], [reason], []]);
+});
+
+Deno.test("a stream that fails reports it once, and every later read fails with the same error", async () => {
+  const failure = new Error("the disk is gone");
+  const { pieces, cuts } = observed(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
+  for (let i = 0; i < 2; i++) {
+    assertStrictEquals(await rejectionOf(pieces.next(), "a failing stream"), failure);
+  }
+  pieces.cancel("too late");
+  assertEquals(cuts, [failure]);
+});
+
 Deno.test("takeWhole loses nothing of a stream that is late, long, or not of bytes", async () => {
   const late = lateStream();
   late.controller.enqueue(latin1("a"));
@@ -90,6 +117,35 @@ type Stream = ReadableStream<Uint8Array<ArrayBuffer>>;
 async function textOf(stream: Stream): Promise<string> {
   return fromLatin1(sources.concat(await sources.collect(stream)));
 }
+
+Deno.test("encodedStreamOf requests the next write only after a read, and copies it", async () => {
+  const array = latin1("a");
+  const writes: string[] = [];
+  const body = {
+    chunked: true,
+    used: false,
+    cancel() {},
+    async writeTo(sink: ByteSink) {
+      for (const text of ["a", "b"]) {
+        array.set(latin1(text));
+        writes.push(text);
+        await sink.write(array);
+      }
+      array.fill(0x78);
+    },
+  } as unknown as WritableBody;
+  const stream = encodedStreamOf(body);
+  assertEquals(writes, []);
+  const reader = stream.getReader();
+  const first = (await reader.read()).value!;
+  assertEquals(writes.slice(0, 1), ["a"]);
+  const second = (await reader.read()).value!;
+  assertEquals([fromLatin1(first), fromLatin1(second), (await reader.read()).done], [
+    "a",
+    "b",
+    true,
+  ]);
+});
 
 // ───────────────────────── streams that report their end
 

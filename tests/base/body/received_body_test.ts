@@ -199,7 +199,7 @@ for (const [name, kind] of Object.entries(kinds)) {
         for (const open of Object.values(sourcesOf(start, 4))) {
           const body = make(open());
           await assertCutShort(run(body), `${operation} of ${shown(fromLatin1(start))}`);
-          await assertDead(body, operation);
+          await assertBodyError(body.read(), `a read after ${operation}`);
         }
       }
     }
