@@ -17,12 +17,7 @@ import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/
 const NAME_FILE = "device.json";
 const VERSION = 1;
 
-/**
- * The path of a device's directory.
- *
- * @throws {TypeError} if it is neither a string nor a URL.
- * @throws {RangeError} if it is relative, or not a file URL.
- */
+/** The path of a device's directory, checked. */
 export function devicePath(dir: string | URL): string {
   if (dir instanceof URL && dir.protocol !== "file:") {
     throw new RangeError(`dir: must be a file URL; got ${quote(dir.href)}`);
@@ -35,15 +30,7 @@ export function devicePath(dir: string | URL): string {
   return normalize(join(path, "."));
 }
 
-/**
- * Creates what is missing of a device's directory, and returns the name of the device.
- *
- * @param name The name that was passed.
- * @throws {RangeError} if there is no device yet and no name is passed, or if its name is different.
- * @throws {Deno.errors.PermissionDenied} if another user owns the directory or could change it; if
- * it contains other things and others can access it.
- * @throws {Deno.errors.InvalidData} if the file with its name can't be read.
- */
+/** Creates what is missing of a device's directory, and returns the name of the device, which must be the one that was given. */
 export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
   const files = new StateDirectory(dir, join(dir, "lock"));
   const known = await readName(dir);
@@ -119,21 +106,13 @@ export class StateDirectory {
   readonly #lockFile: string;
   #last: Promise<unknown> = Promise.resolve();
 
-  /**
-   * Opens an existing directory.
-   *
-   * @param lockFile The path of the file that writers lock, outside of it.
-   */
+  /** @param lockFile The path of the file that writers lock, outside of it. */
   constructor(path: string, lockFile: string) {
     this.path = path;
     this.#lockFile = lockFile;
   }
 
-  /**
-   * Runs a function while nobody else, in this process or another, changes the directory.
-   *
-   * @throws {Deno.errors.TimedOut} if another process doesn't finish its change.
-   */
+  /** Runs a function while nobody else, in this process or another, changes the directory. */
   exclusively<T>(change: () => Promise<T>): Promise<T> {
     const result = this.#last.then(async () => {
       using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });

@@ -28,9 +28,6 @@ import { MAX_ADDRESSES } from "./invitation_line.ts";
 /**
  * Checks the addresses of an option, and copies them. Its name takes the place of `address` in errors:
  * `listen[0][1]: must be …`.
- *
- * @throws {TypeError} if they are not an array of addresses.
- * @throws {RangeError} if a part of one is not allowed.
  */
 export function checkAddresses(
   label: string,
@@ -52,10 +49,6 @@ export function checkAddresses(
 /**
  * Returns a function that finds the addresses to send: those of the `serving` option, or those at which servers of the
  * device listen when it is called.
- *
- * @throws {TypeError} if `serving` is not an array of addresses.
- * @throws {RangeError} if it has more than 6, or one that can't be reached from another machine.
- * @throws {Deno.errors.NotCapable} if it has a wildcard, and `--allow-sys=networkInterfaces` is missing.
  */
 export function addressFinder(
   { serving: records, logger }: Pick<DeviceServices, "serving" | "logger">,
@@ -93,12 +86,7 @@ export function addressFinder(
   };
 }
 
-/**
- * Checks the `listen` option: where an invitation listens.
- *
- * @throws {TypeError} if it is not an array of addresses.
- * @throws {RangeError} if it has no address, more than 6, or one that is not an IP address.
- */
+/** Checks the `listen` option: where an invitation listens. */
 export function checkListen(listen: readonly Address[]): readonly Address[] {
   const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkServerAddress(address);

@@ -162,8 +162,6 @@ export class PeerStore {
    * Checks that a name can be given to a peer.
    *
    * @param id The peer that may already have it.
-   * @throws {TypeError} if it is not a string.
-   * @throws {RangeError} if it is not a valid name, or taken.
    */
   async checkFree(peerName: string, id?: string): Promise<void> {
     checkPeerName("peerName", peerName, await this.#readAll(), id);
@@ -172,8 +170,6 @@ export class PeerStore {
   /**
    * Stores a pairing: a new entry, or the renewed entry of the same device, with its certificate, the time
    * and its addresses. A renewed entry keeps its name, unless `peerName` is given.
-   *
-   * @throws {RangeError} if `peerName` is taken, or a name or an address is not valid.
    */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
     const { id } = authority;
@@ -201,11 +197,7 @@ export class PeerStore {
     return removed;
   }
 
-  /**
-   * Renames a peer.
-   *
-   * @throws {RangeError} if the peer is unknown, or the name is not valid or taken.
-   */
+  /** Renames a peer. */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     checkDeviceName("name", name);
     const id = await this.idOf(peer);
@@ -319,28 +311,24 @@ function compare(a: string, b: string): number {
 // ───────────────────────── the files
 
 /** Files that are written here have a few kilobytes at most; a foreign file may have any size. */
-export const MAX_PEER_FILE_BYTES = 16384;
+const MAX_PEER_FILE_BYTES = 16384;
 
 const VERSION = 1;
 const EXTENSION = ".json";
 
 /** The name of the file of a peer. */
-export function peerFileName(id: string): string {
+function peerFileName(id: string): string {
   return id + EXTENSION;
 }
 
 /** The id of the peer whose file has this name; `null` if it is not such a name. */
-export function idOfFileName(name: string): string | null {
+function idOfFileName(name: string): string | null {
   const id = name.slice(0, -EXTENSION.length);
   return name.endsWith(EXTENSION) && isDeviceId(id) ? id : null;
 }
 
-/**
- * Creates a peer.
- *
- * @throws {TypeError} or `RangeError` if a client could not connect to an address.
- */
-export function makePeer(
+/** Creates a peer; each of its addresses must be one that a client could connect to. */
+function makePeer(
   { id, certificate }: Authority,
   name: string,
   addresses: readonly Address[],
@@ -350,12 +338,8 @@ export function makePeer(
   return Object.freeze({ id, name, addresses: checked, pairedAt, certificate });
 }
 
-/**
- * The text of the file of a peer.
- *
- * @throws {RangeError} if an address can't be read back.
- */
-export function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
+/** The text of the file of a peer. */
+function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
   const fields = {
     version: VERSION,
     name,
@@ -372,7 +356,7 @@ export function formatPeer({ name, addresses, pairedAt, certificate }: Peer): st
  * @throws {RangeError} if it was not written here, is truncated, or belongs to another peer; it quotes nothing of the
  * text, which may be that of any file.
  */
-export async function parsePeer(id: string, text: string): Promise<Peer> {
+async function parsePeer(id: string, text: string): Promise<Peer> {
   const peer = await readPeer(text).catch(() => null);
   if (peer === null) {
     throw new RangeError("it is truncated, or not of the form in which this version writes it");

@@ -10,7 +10,7 @@ import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { makeTreeAt } from "@degu/testing/agent_files.ts";
 import { AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
-import { LOOPBACK } from "@degu/testing/device_clients.ts";
+import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";

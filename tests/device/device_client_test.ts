@@ -19,7 +19,7 @@ import {
 } from "@degu/internal/device/device_client.ts";
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
+import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_serving.ts";
 import { authorityOf, storeOf } from "@degu/testing/device_pairs.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 

@@ -6,16 +6,18 @@ import { Client } from "@degu/degu/client";
 import { peerOf } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { assertWorks, hello, setUpClient } from "@degu/testing/device_clients.ts";
 import { authorityOf, record, TestDevices } from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
+  assertWorks,
   clientWith,
+  hello,
   LOOPBACK,
   ownCertificate,
   recordAuthority,
   REFUSED,
   setUp,
+  setUpClient,
   tellName,
 } from "@degu/testing/device_serving.ts";
 import { listenAgain } from "@degu/testing/ports.ts";

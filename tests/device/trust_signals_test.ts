@@ -10,10 +10,16 @@ import {
   Session,
   tieToTrust,
 } from "@degu/internal/base/app/session.ts";
-import { assertWorks, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import { record } from "@degu/testing/device_pairs.ts";
 import { inAnotherProcess } from "@degu/testing/device_programs.ts";
-import { REFUSED, setUp, tellName } from "@degu/testing/device_serving.ts";
+import {
+  assertWorks,
+  LOOPBACK,
+  REFUSED,
+  setUp,
+  setUpClient,
+  tellName,
+} from "@degu/testing/device_serving.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";

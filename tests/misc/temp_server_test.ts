@@ -417,7 +417,6 @@ Deno.test("a failure in the worker rejects start() with the real cause", async (
   };
   const rows: readonly (readonly [what: string, ref: Build, ...string[]])[] = [
     ["a build function that throws", throwing, "RangeError", "the build function broke"],
-    ["one that rejects", async () => await Promise.reject(new TypeError("no")), "TypeError", "no"],
     // deno-lint-ignore no-throw-literal
     [
       "one that throws no error",
@@ -430,21 +429,6 @@ Deno.test("a failure in the worker rejects start() with the real cause", async (
     ["one that returns no app", () => Reflect.get({}, "app"), "TypeError", "app"],
     ["a name that is not in scope", () => Reflect.get(globalThis, "x")(), "TypeError", ""],
     ["no such module", { module: `${apps}.missing`, name: "build" }, "", "missing"],
-    ["no such export", { module: apps, name: "missing" }, "TypeError", "missing"],
-    ["an export that is no function", { module: apps, name: "constant" }, "TypeError", ""],
-    ["an export that throws", { module: apps, name: "buildBroken" }, "Error", "the module broke"],
-    [
-      "a module that fails",
-      { module: "data:text/javascript,throw new Error('at import')", name: "a" },
-      "Error",
-      "at import",
-    ],
-    [
-      "a module with wrong syntax",
-      { module: "data:text/javascript,export const (", name: "a" },
-      "",
-      "",
-    ],
   ];
   for (const [what, ref, name = "", words = ""] of rows) {
     await t.step(what, async () => {

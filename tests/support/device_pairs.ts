@@ -5,12 +5,13 @@
  * @module
  */
 
-import { join } from "@std/path";
+import { dirname, join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
 import { type Authority, readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
-import { tempDir } from "./directories.ts";
+import { ifPresent } from "@degu/internal/disk/names.ts";
+import { entries, tempDir } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";
 
 /** The authority of a device, from its directory. */
@@ -45,6 +46,35 @@ export async function record(
   return peer;
 }
 
+/** The files of devices, by the part that they play in a test: keys are made once for all tests of a module. */
+const made = new Map<string, [path: string, text: string][]>();
+
+/** Opens a device. A new one has the identity of that with the same part and name in an earlier test. */
+export async function openDevice(
+  dir: string,
+  part: string,
+  options: DeviceOptions & { name: string },
+): Promise<Device> {
+  const key = `${part} ${options.name}`;
+  const files = made.get(key);
+  const isNew = await ifPresent(Deno.stat(dir)) === null;
+  for (const [path, text] of isNew && files || []) {
+    await Deno.mkdir(join(dir, dirname(path)), { recursive: true, mode: 0o700 });
+    await Deno.writeTextFile(join(dir, path), text, { mode: 0o600 });
+  }
+  const device = await Device.open(dir, options);
+  if (!isNew || files !== undefined) return device;
+  const [home = ""] = await entries(join(dir, "identity"));
+  const names = (await entries(join(dir, "identity", home))).map((name) =>
+    join("identity", home, name)
+  );
+  const read = async (
+    path: string,
+  ): Promise<[string, string]> => [path, await Deno.readTextFile(join(dir, path))];
+  made.set(key, await Promise.all([...names, "device.json"].map(read)));
+  return device;
+}
+
 /** Devices in a directory that is removed on dispose. */
 export class TestDevices implements AsyncDisposable {
   readonly #dir: { readonly path: string } & AsyncDisposable;
@@ -66,8 +96,9 @@ export class TestDevices implements AsyncDisposable {
 
   /** Opens the device of a name. */
   async open(name: string, options: DeviceOptions = {}): Promise<Device> {
+    const all = { name, logger: new RecordingLogger(), ...options };
     return this.#open.use(
-      await Device.open(this.path(name), { name, logger: new RecordingLogger(), ...options }),
+      await openDevice(this.path(name), name, { ...all, name: all.name ?? name }),
     );
   }
 

@@ -4,14 +4,15 @@
  * @module
  */
 
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { SSLClient } from "@degu/degu/client";
+import { type Client, SSLClient } from "@degu/degu/client";
 import { type Device, peerOf } from "@degu/degu/device";
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import type { App } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
 import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";
+import { unusedPort } from "./ports.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
@@ -92,4 +93,53 @@ export async function ownCertificate(
 ): Promise<{ cert: string; key: string }> {
   const read = (file: string) => Deno.readTextFile(`${dir}/identity/${name}/${file}`);
   return { cert: await read("cert.pem"), key: await read("key.pem") };
+}
+
+/** What a device serves to its clients. */
+export const hello: App = () => [200, "OK", { hello: "world" }, null];
+
+/** The same for tests of a client: with ways to be in its way. */
+export async function setUpClient() {
+  const setup = await setUp(hello);
+  const { devices, camera, viewer } = setup;
+  const stack = new AsyncDisposableStack();
+  return {
+    ...setup,
+    at: (addresses: Address[]) => record(viewer, camera, { addresses }),
+    /** Another device that serves, and lets the viewer in. */
+    impostor: async () => {
+      const other = await devices.open("other");
+      await record(other, viewer);
+      const server = other.listen(LOOPBACK, hello);
+      server.serveForever();
+      await server.ready;
+      return server.address;
+    },
+    /** An address at which nobody listens. */
+    dead: async () => ["127.0.0.1", await unusedPort()] as const,
+    /** An address at which nobody answers; counts who has connected. */
+    mute: () => {
+      const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const conns: Deno.Conn[] = [];
+      const accepting = (async () => {
+        for await (const conn of listener) conns.push(conn);
+      })().catch(() => {});
+      stack.defer(async () => {
+        listener.close();
+        for (const conn of conns) conn.close();
+        await accepting;
+      });
+      return { address: ["127.0.0.1", listener.addr.port] as const, conns };
+    },
+    [Symbol.asyncDispose]: async () => {
+      await setup[Symbol.asyncDispose]();
+      await stack.disposeAsync();
+    },
+  };
+}
+
+/** Asserts that a client reaches the device that serves. */
+export async function assertWorks(client: Client): Promise<void> {
+  const { status, headers } = await client.request("GET", "/");
+  assertEquals([status, headers["hello"]], [200, "world"]);
 }

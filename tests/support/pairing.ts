@@ -7,15 +7,10 @@
 import { join } from "@std/path";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
-import {
-  Device,
-  type Invitation,
-  type InviteOptions,
-  type JoinOptions,
-  type Peer,
-} from "@degu/degu/device";
+import type { Device, Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
 import { type Authority, readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { decodeLine, encodeLine } from "@degu/internal/device/invitation_line.ts";
+import { openDevice } from "./device_pairs.ts";
 import { entries, tempDir } from "./directories.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
@@ -33,9 +28,9 @@ export class PairingDevice implements AsyncDisposable {
   ) {}
 
   /** Opens a device, and makes it where there is none. */
-  static async open(dir: string, name: string): Promise<PairingDevice> {
+  static async open(dir: string, name: string, part = name): Promise<PairingDevice> {
     const logger = new RecordingLogger();
-    const device = await Device.open(dir, { name, logger });
+    const device = await openDevice(dir, part, { name, logger });
     const [home = ""] = await entries(join(dir, "identity"));
     const read = (file: string) => Deno.readTextFile(join(dir, "identity", home, file));
     const authority = await readAuthorityText(await read("ca.pem"));
@@ -84,7 +79,7 @@ export async function makeDevices<Name extends string>(
 ): Promise<Record<Name, PairingDevice> & AsyncDisposable> {
   const { path, [Symbol.asyncDispose]: remove } = await tempDir();
   const opened = names.map(async (name, index) => {
-    const device = await PairingDevice.open(join(path, `${index}`), name);
+    const device = await PairingDevice.open(join(path, `${index}`), name, `${index}`);
     return [name, device] as const;
   });
   const devices = Object.fromEntries(await Promise.all(opened)) as Record<Name, PairingDevice>;
