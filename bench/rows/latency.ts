@@ -57,14 +57,10 @@ function* makeGroups(
       better: "lower",
       placement: setting.cores.describe("other"),
       references: ["raw", "Deno.serve"],
-      contenders: servers.map(([name, peer], place): Contender => {
-        const own = reports[place]!;
-        const start = () =>
-          key === "p50"
-            ? startMeasuring(peer, rate, own, setting)
-            : Promise.resolve(replay(own, key));
-        return { name, start };
-      }),
+      contenders: servers.map(([name, peer], place): Contender => ({
+        name,
+        start: () => startMeasuring(peer, rate, reports[place]!, key, setting),
+      })),
       notes: [
         "From the time at which a request is due, so waiting for a free connection counts.",
         "“raw” doesn't look at what it reads.",
@@ -77,30 +73,20 @@ async function startMeasuring(
   peer: PeerName,
   rate: number,
   reports: LatencyReport[],
+  key: keyof LatencyReport,
   setting: RowSetting,
 ): Promise<Trial> {
-  const program = await startServer(peer, setting);
+  const program = key === "p50" ? await startServer(peer, setting) : null;
+  let round = 0;
   return {
-    warmUp: () => load(program, rate, setting),
+    warmUp: async () => void (program && await load(program, rate, setting)),
     async measure(): Promise<number> {
-      const report = await load(program, rate, setting);
-      reports.push(report);
-      return report.p50;
+      if (program !== null) reports.push(await load(program, rate, setting));
+      const report = reports[round++];
+      if (report === undefined) throw new Error("see p50");
+      return report[key];
     },
-    stop: () => program[Symbol.asyncDispose](),
-  };
-}
-
-/** Gives what was measured, one report after the other. */
-function replay(reports: readonly LatencyReport[], key: keyof LatencyReport): Trial {
-  let next = 0;
-  return {
-    measure: () => {
-      const report = reports[next++];
-      return report === undefined
-        ? Promise.reject(new Error("see p50"))
-        : Promise.resolve(report[key]);
-    },
+    stop: async () => await program?.[Symbol.asyncDispose](),
   };
 }
 
@@ -143,30 +129,29 @@ const patience = 1000;
 const request = makeRaw("GET / HTTP/1.1", { host: "127.0.0.1" }).bytes;
 const statusLine = new TextEncoder().encode("HTTP/1.1 200 ");
 
-/** One connection with one request at a time. */
-class LoadConnection {
-  readonly #buffer = new Uint8Array(4096);
-  /** Bytes of a response, the same for all of them once the first one has come. */
-  #length: number | null = null;
+/** Makes one request after the other over a connection, and checks each response. */
+type Exchange = () => Promise<void>;
 
-  constructor(readonly conn: Deno.TcpConn) {
-    conn.setNoDelay();
-  }
-
-  async exchange(): Promise<void> {
-    const written = await this.conn.write(request);
+async function openConnection(port: number): Promise<Exchange> {
+  const conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  conn.setNoDelay();
+  const buffer = new Uint8Array(4096);
+  // Bytes of a response, the same for all of them once the first one has come.
+  let length: number | null = null;
+  return async () => {
+    const written = await conn.write(request);
     if (written !== request.length) throw new Error("a request was written in part only");
     let received = 0;
     do {
-      const count = await this.conn.read(this.#buffer.subarray(received));
+      const count = await conn.read(buffer.subarray(received));
       if (count === null) throw new Error("the server closed the connection");
       received += count;
-      this.#length ??= findLength(this.#buffer.subarray(0, received));
-    } while (this.#length === null || received < this.#length);
-    if (received !== this.#length) throw new Error("a response has another length than the first");
-    checkSame(statusLine, this.#buffer.subarray(0, statusLine.length));
-    checkSame(answerBody, this.#buffer.subarray(received - answerBody.length, received));
-  }
+      length ??= findLength(buffer.subarray(0, received));
+    } while (length === null || received < length);
+    if (received !== length) throw new Error("a response has another length than the first");
+    checkSame(statusLine, buffer.subarray(0, statusLine.length));
+    checkSame(answerBody, buffer.subarray(received - answerBody.length, received));
+  };
 }
 
 /** Bytes of the response that begins like this, or `null` if its headers are incomplete. */
@@ -180,16 +165,16 @@ function findLength(bytes: Uint8Array): number | null {
  * its latency starts then, so waiting for a connection that is busy counts.
  */
 async function drive(
-  idle: LoadConnection[],
+  idle: Exchange[],
   rate: number | null,
   seconds: number,
 ): Promise<LatencyReport> {
   const interval = rate === null ? 0 : 1000 / rate;
   const latencies: number[] = [];
   const failures: unknown[] = [];
-  const exchange = async (connection: LoadConnection, due: number) => {
+  const exchange = async (connection: Exchange, due: number) => {
     try {
-      await connection.exchange();
+      await connection();
       latencies.push((performance.now() - due) * 1000);
       idle.push(connection);
     } catch (error) {
@@ -225,16 +210,11 @@ async function drive(
   };
 }
 
-async function main(work: LatencyWork): Promise<LatencyReport> {
-  const { port } = work;
-  const opened = await Promise.all(Array.from({ length: connections }, async () => {
-    return new LoadConnection(await Deno.connect({ hostname: "127.0.0.1", port }));
-  }));
-  await drive(opened, work.rate, work.warmUp);
-  return await drive(opened, work.rate, work.seconds);
-}
-
 if (import.meta.main) {
-  console.log(JSON.stringify(await main(JSON.parse(Deno.args[0] ?? "{}"))));
+  const { port, rate, warmUp, seconds }: LatencyWork = JSON.parse(Deno.args[0] ?? "{}");
+  const opening = Array.from({ length: connections }, () => openConnection(port));
+  const opened = await Promise.all(opening);
+  await drive(opened, rate, warmUp);
+  console.log(JSON.stringify(await drive(opened, rate, seconds)));
   Deno.exit();
 }

@@ -11,7 +11,6 @@ import {
   BodyIter,
   type BodyOut,
   ChunkedBodyIter,
-  type Request,
   type ResponseTuple,
 } from "@degu/degu";
 import { Checksum, checksumOf, chunks, type Payload, pieces, whole } from "./payload.ts";
@@ -22,21 +21,6 @@ export interface Ledger {
   bytes: number;
   readonly mismatches: string[];
 }
-
-/** How a fault of the application looks to the client: it fails, or it gets this status. */
-export const serverFaults: Readonly<Record<string, number | null>> = {
-  "throws": null,
-  "throws-inside": null,
-  "too-short": null,
-  "too-long": null,
-  "nonsense": null,
-  "bad-header": null,
-  "unread": null,
-  "refuses-unread": 413,
-  "cancels-unread": 409,
-  "cancels-its-answer": null,
-  "slow": 200,
-};
 
 /** Reads a body and says what its checksum is. */
 export async function checksumOfBody(body: BodyIn): Promise<string> {
@@ -56,7 +40,8 @@ function makeBody(kind: string | null, payload: Payload): BodyOut {
 /** Makes the application; what it sees is written down. */
 export function makeApp(ledger: Ledger): App {
   return async (request) => {
-    if (request.path[0] === "fault") return await fail(request, request.path[1] ?? "");
+    const [kind, fault = ""] = request.path;
+    if (kind === "fault") return await (serverFaults[fault]?.[1] ?? collect)(request.body);
     const query = new URLSearchParams(request.query ?? "");
     const payload = { seed: Number(query.get("seed")), size: Number(query.get("size")) };
     const received = await checksumOfBody(request.body);
@@ -103,35 +88,35 @@ function cancelSoon(body: BodyIter): BodyIter {
   return body;
 }
 
-async function fail(request: Request, kind: string): Promise<ResponseTuple> {
-  switch (kind) {
-    case "throws":
-      throw new Planned("before the body");
-    case "throws-inside":
-      return [200, "OK", {}, new BodyIter(failing(), 200000)];
-    case "too-short":
-      return [200, "OK", {}, new BodyIter([new Uint8Array(10)], 20)];
-    case "too-long":
-      return [200, "OK", {}, new BodyIter([new Uint8Array(70000)], 69999)];
-    case "nonsense":
-      return { status: 200 } as unknown as ResponseTuple;
-    case "bad-header":
-      return [200, "OK", { "x": "a\r\nb" }, null];
-    case "unread":
-      return [200, "OK", {}, null];
-    case "refuses-unread":
-      return [413, "Content Too Large", {}, null];
-    case "cancels-unread":
-      return await cancelWhileReading(request.body);
-    case "cancels-its-answer":
-      return [200, "OK", {}, cancelSoon(new BodyIter(endless(), 5_000_000))];
-    case "collects": {
-      const bytes = await request.body?.bytes();
-      return [200, "OK", {}, new TextEncoder().encode(`${bytes?.length}`)];
-    }
-    default:
-      await checksumOfBody(request.body);
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      return [200, "OK", {}, null];
-  }
+/** What goes wrong in the application, and how it looks to the client: it fails, or it gets this status. */
+export const serverFaults: Readonly<
+  Record<string, readonly [status: number | null, answer: (body: BodyIn) => Answer]>
+> = {
+  "throws": [null, () => Promise.reject(new Planned("before the body"))],
+  "throws-inside": [null, () => [200, "OK", {}, new BodyIter(failing(), 200000)]],
+  "too-short": [null, () => [200, "OK", {}, new BodyIter([new Uint8Array(10)], 20)]],
+  "too-long": [null, () => [200, "OK", {}, new BodyIter([new Uint8Array(70000)], 69999)]],
+  "nonsense": [null, () => ({ status: 200 }) as unknown as ResponseTuple],
+  "bad-header": [null, () => [200, "OK", { "x": "a\r\nb" }, null]],
+  "unread": [null, () => [200, "OK", {}, null]],
+  "refuses-unread": [413, () => [413, "Content Too Large", {}, null]],
+  "cancels-unread": [409, cancelWhileReading],
+  "cancels-its-answer": [
+    null,
+    () => [200, "OK", {}, cancelSoon(new BodyIter(endless(), 5_000_000))],
+  ],
+  "slow": [200, answerSlowly],
+};
+
+type Answer = ResponseTuple | Promise<ResponseTuple>;
+
+async function answerSlowly(body: BodyIn): Promise<ResponseTuple> {
+  await checksumOfBody(body);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  return [200, "OK", {}, null];
+}
+
+async function collect(body: BodyIn): Promise<ResponseTuple> {
+  const bytes = await body?.bytes();
+  return [200, "OK", {}, new TextEncoder().encode(`${bytes?.length}`)];
 }

@@ -252,7 +252,7 @@ async function injectOne(client: Client, random: Random): Promise<[string, strin
     const [name, fault] = random.pick(Object.entries(connectionFaults));
     return [`client: ${name}`, await fault(connection, random)];
   }
-  const [name, expected] = random.pick(Object.entries(serverFaults));
+  const [name, [expected]] = random.pick(Object.entries(serverFaults));
   return [`server: ${name}`, await serverFault(connection, name, expected)];
 }
 

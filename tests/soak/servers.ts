@@ -20,45 +20,27 @@ import { TempPKI } from "@degu/degu/misc";
 import { type Closing, noting } from "./closing.ts";
 
 /** Servers that run, with a client of each. */
-export interface Servers extends AsyncDisposable {
-  readonly clients: ReadonlyMap<string, Client>;
-  /** A client of the server with TLS that has no certificate. */
-  readonly stranger: SSLClient;
-  /** A server with TLS, and the one of its clients that it does not always trust. */
-  readonly swapping: Swapping;
-  /** A client of Deno's server, under which the application runs, too. */
-  readonly foreign: Client;
-  /** Servers whose sessions are closed by themselves. */
-  readonly closing: readonly Closing[];
-  /** How many sessions all of them have at this moment. */
-  countSessions(): number;
-}
+export type Servers = Awaited<ReturnType<typeof startServers>>;
 
 /** A server, of whose clients one is not always trusted. */
-export interface Swapping {
-  readonly server: SSLServer;
-  /** What the server is, and that it trusts the clients that are always trusted. */
-  readonly withoutGuest: ServerSslconfig;
-  /** And the other one. */
-  readonly withGuest: ServerSslconfig;
-  /** The client that is not always trusted. */
-  readonly guest: SSLClient;
-  /** The SHA-256 of the key of its authority. */
-  readonly guestKey: string;
-}
+export type Swapping = Servers["swapping"];
 
-async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI): Promise<Swapping> {
+async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI) {
   const { certFile, keyFile, caFile } = pki.serverSslconfig;
   const ca = await Promise.all(
     [caFile!, guestPki.serverSslconfig.caFile!].map((path) => Deno.readTextFile(path)),
   );
   const { certFile: guestCert, keyFile: guestKey } = guestPki.clientSslconfig;
   const sslconfig = { ...pki.clientSslconfig, certFile: guestCert, keyFile: guestKey };
+  const withGuest: ServerSslconfig = { certFile, keyFile, ca };
   return {
     server,
-    withoutGuest: { certFile, keyFile, ca: ca.slice(0, 1) },
-    withGuest: { certFile, keyFile, ca },
+    /** What the server is, and that it trusts the clients that are always trusted; and the other one. */
+    withoutGuest: { ...withGuest, ca: ca.slice(0, 1) },
+    withGuest,
+    /** The client that is not always trusted. */
     guest: new SSLClient(sslconfig, server.address, CLIENT_OPTIONS),
+    /** The SHA-256 of the key of its authority. */
     guestKey: publicKey256(ca[1]!),
   };
 }
@@ -72,7 +54,7 @@ const OPTIONS: ServerOptions = {
 const CLIENT_OPTIONS = { timeout: 20 };
 
 /** Starts a server of the application over TCP, a Unix socket, an abstract name and mutual TLS, and a proxy. */
-export async function startServers(app: App, dir: string): Promise<Servers> {
+export async function startServers(app: App, dir: string) {
   const stack = new AsyncDisposableStack();
   const started: Server[] = [];
   const start = async <S extends Server>(server: S): Promise<S> => {
@@ -97,6 +79,9 @@ export async function startServers(app: App, dir: string): Promise<Servers> {
   const foreign = stack.use(
     Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, toFetchHandler(app)),
   );
+  const closingOf = (server: Server, client: Client): Closing => ({
+    ...{ server, client, closed: new Set() },
+  });
   return {
     clients: new Map<string, Client>([
       ["TCP", new Client(tcp.address, CLIENT_OPTIONS)],
@@ -105,16 +90,16 @@ export async function startServers(app: App, dir: string): Promise<Servers> {
       ["mTLS", new SSLClient(pki.clientSslconfig, tls.address, CLIENT_OPTIONS)],
       ["proxy", new Client(proxy.address, CLIENT_OPTIONS)],
     ]),
+    /** A server with TLS, and the one of its clients that it does not always trust. */
     swapping: await makeSwapping(tls, pki, guest),
+    /** A client of the server with TLS that has no certificate. */
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
+    /** A client of Deno's server, under which the application runs, too. */
     foreign: new Client(["127.0.0.1", foreign.addr.port], CLIENT_OPTIONS),
+    /** Servers whose sessions are closed by themselves. */
     closing: [
-      { server: closing, client: new Client(closing.address), closed: new Set() },
-      {
-        server: closingTls,
-        client: new SSLClient(pki.clientSslconfig, closingTls.address),
-        closed: new Set(),
-      },
+      closingOf(closing, new Client(closing.address)),
+      closingOf(closingTls, new SSLClient(pki.clientSslconfig, closingTls.address)),
     ],
     countSessions: () => started.reduce((sum, { sessions }) => sum + sessions.size, 0),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),

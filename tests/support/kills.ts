@@ -10,13 +10,11 @@ import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { ChangingTrees } from "../trees/changing.ts";
 import { entries, tempDir } from "./directories.ts";
+import { RunningProcess } from "./processes.ts";
 import { programCommand } from "./programs.ts";
 import { ServedVersion } from "./served_version.ts";
 import { serve } from "./serving.ts";
 import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
-
-// Processes that move or write files and are killed at random moments. What is left must be
-// whole.
 
 /** How many processes a test kills; `deno task crash` kills more. */
 export const KILLS_OF_A_TEST = 12;
@@ -180,22 +178,12 @@ async function inLanes(kills: number, work: (kills: number) => Promise<void>): P
 
 /** Starts a program that prints a line when it begins its work, and kills it some time after that. */
 async function killAtRandom(command: Deno.Command, mostMilliseconds: number): Promise<Ended> {
-  const child = command.spawn();
-  const stderr = new Response(child.stderr).text();
-  const reader = child.stdout.getReader();
-  const { done } = await reader.read();
-  assert(!done, `it did not start: ${done && await stderr}`);
-  const timer = setTimeout(() => {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended just now.
-    }
-  }, Math.random() * mostMilliseconds);
-  const { success } = await child.status;
+  await using running = new RunningProcess(command.spawn());
+  await running.printed(/\n/);
+  const timer = setTimeout(() => running.kill(), Math.random() * mostMilliseconds);
+  const ended = await running.ended();
   clearTimeout(timer);
-  await reader.cancel();
-  return { success, stderr: await stderr };
+  return ended;
 }
 
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
@@ -230,18 +218,17 @@ async function killServers(isUpload: boolean, kills: number): Promise<void> {
   for (let kill = 0; kill < kills; kill++) {
     trees.change();
     const served = isUpload ? trees.target : trees.source;
-    const { child, address, [Symbol.asyncDispose]: end } = await startServer(served);
-    const client = new Client(["127.0.0.1", address], { timeout: 10 });
-    const timer = setTimeout(() => child.kill("SIGKILL"), Math.random() * MOST_MILLISECONDS);
-    const moved = await (isUpload
+    await using running = new RunningProcess(treeCommand(served, ["serve", "0", served]).spawn());
+    const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
+    const client = new Client(["127.0.0.1", port], { timeout: 10 });
+    const timer = setTimeout(() => running.kill(), Math.random() * MOST_MILLISECONDS);
+    const moving = isUpload
       ? uploadTree(client, trees.source, "/", { delete: true })
-      : downloadTree(client, "/", trees.target, { delete: true })).then(
-        () =>
-          true,
-        () => false,
-      );
+      : downloadTree(client, "/", trees.target, { delete: true });
+    const moved = await moving.then(() => true, () => false);
     clearTimeout(timer);
-    await end();
+    running.kill();
+    await running.ended();
     assertEquals(trees.problems(moved), []);
     if (kill % 5 === 4) await complete(trees, isUpload);
   }
@@ -259,19 +246,9 @@ async function killTransfers(direction: "download" | "upload", kills: number): P
   const local = isUpload ? trees.source : trees.target;
   for (let kill = 0; kill < kills; kill++) {
     trees.change();
-    const command = programCommand("transfer_tree.ts", {
-      flags: ["--allow-net=127.0.0.1", `--allow-read=${local}`, `--allow-write=${local}`],
-      args: [direction, `${port}`, local, "/"],
-    });
-    const child = command.spawn();
-    const stderr = new Response(child.stderr).text();
-    const reader = child.stdout.getReader();
-    assert(!(await reader.read()).done, "it did not start");
-    const timer = setTimeout(() => kill9(child), Math.random() * MOST_MILLISECONDS);
-    const { success } = await child.status;
-    clearTimeout(timer);
-    await reader.cancel();
-    assertEquals(await stderr, "");
+    const command = treeCommand(local, [direction, `${port}`, local, "/"]);
+    const { success, stderr } = await killAtRandom(command, MOST_MILLISECONDS);
+    assertEquals(stderr, "");
     // What a server has received whole it still writes.
     while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
     assertEquals(trees.problems(success), []);
@@ -281,12 +258,9 @@ async function killTransfers(direction: "download" | "upload", kills: number): P
   assertEquals(trees.leftParts(), []);
 }
 
-function kill9(child: Deno.ChildProcess): void {
-  try {
-    child.kill("SIGKILL");
-  } catch {
-    // It has ended just now.
-  }
+function treeCommand(dir: string, args: readonly string[]): Deno.Command {
+  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
+  return programCommand("transfer_tree.ts", { flags, args });
 }
 
 /** Runs the same again, undisturbed: it has to end, and then both are the same. */
@@ -299,22 +273,4 @@ async function complete(trees: ChangingTrees, isUpload: boolean): Promise<void> 
     : await downloadTree(client, "/", trees.target, { delete: true });
   assertEquals([result.failed, result.deletionsKept], [0, null]);
   assertEquals(trees.problems(true), []);
-}
-
-async function startServer(dir: string) {
-  const command = programCommand("transfer_tree.ts", {
-    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`],
-    args: ["serve", "0", dir],
-  });
-  const child = command.spawn();
-  const reader = child.stdout.getReader();
-  const { value } = await reader.read();
-  const [, address]: [string, number] = JSON.parse(new TextDecoder().decode(value));
-  const end = async () => {
-    kill9(child);
-    await child.status;
-    await reader.cancel();
-    await child.stderr.cancel();
-  };
-  return { child, address, [Symbol.asyncDispose]: end };
 }

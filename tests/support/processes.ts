@@ -67,12 +67,17 @@ export class RunningProcess implements AsyncDisposable {
     return { success, stdout: this.#stdout.text, stderr: this.#stderr.text };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Kills it, unless it has ended. */
+  kill(): void {
     try {
       this.child.kill("SIGKILL");
     } catch {
       // It has ended.
     }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill();
     await this.child.status;
     await Promise.all([this.#stdout.ended, this.#stderr.ended]);
   }
