@@ -45,9 +45,12 @@ export class DirectoryWatch implements AsyncDisposable {
   constructor(dir: string, onChange: () => Promise<boolean>) {
     this.#dir = dir;
     this.#onChange = onChange;
-    this.#interval = startInterval(() => {
+    const poll = () => {
       this.#polling ??= this.#poll().finally(() => this.#polling = null);
-    }, POLL_MILLISECONDS);
+    };
+    this.#interval = startInterval(poll, POLL_MILLISECONDS);
+    // A peer that is paired right after the start is not to wait for the first interval.
+    poll();
   }
 
   #watch(): void {
