@@ -5,7 +5,6 @@
  */
 
 import { createHash, type Hash } from "node:crypto";
-import type { BodyOut } from "../base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
@@ -86,7 +85,7 @@ export class SourceFile implements AsyncDisposable {
    *
    * @param sent Called after each piece with how many bytes it had.
    */
-  body(sent: (count: number) => void): BodyOut {
+  body(sent: (count: number) => void): BodyIter {
     return new BodyIter(this.#sending(this.#pieces(0, null), sent), this.size);
   }
 
