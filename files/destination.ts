@@ -18,14 +18,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import {
-  fold,
-  foldedNames,
-  giveNewName,
-  isReal,
-  randomSuffix,
-  syncIfPossible,
-} from "../disk/names.ts";
+import { fold, foldedNames, giveNewName, isReal, syncIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
@@ -34,10 +27,10 @@ import { Refusal } from "./refusal.ts";
 import {
   isReserved,
   isReservedName,
-  PART_SUFFIX,
   prefixOf,
   reservedPath,
   statOrNull,
+  unusedPart,
 } from "./reserved.ts";
 import { isHeld, isUnfinishedName } from "./unfinished.ts";
 
@@ -304,11 +297,6 @@ function makeDirectories(
     throw error;
   }
   if (aside !== null) unlinkSync(aside);
-}
-
-/** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
-export function unusedPart(directory: string): string {
-  return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
 }
 
 /** Removes new directories again, unless somebody else has put something in them. */

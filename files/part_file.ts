@@ -15,12 +15,11 @@ import {
   syncIfPossible,
 } from "../disk/names.ts";
 import { readPieces } from "./file_pieces.ts";
-import { isPartName, PART_SUFFIX, statOrNull } from "./reserved.ts";
+import { isPartName, PART_SUFFIX, statOrNull, unusedPart } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
-const READ_WRITE = { read: true, write: true };
 
 /** How often a part may disappear between two checks before something else is wrong. */
 const MAX_ATTEMPTS = 20;
@@ -145,21 +144,15 @@ export class PartFile implements AsyncDisposable {
     this.#phase = record === null ? "temporary" : "resumable";
   }
 
-  /** Replaces the existing file with a new one; the path always leads to a locked file. */
+  /** Replaces the existing file with a new one. */
   async #replace(): Promise<void> {
-    const path = `${this.#path}.new`;
-    await removeIfPresent(path);
-    const file = await Deno.open(path, { ...READ_WRITE, createNew: true, mode: 0o600 });
-    try {
-      await lock(file, this.#target);
-      await Deno.rename(path, this.#path);
-    } catch (error) {
-      file.close();
-      await removeIfPossible(path);
-      throw error;
-    }
+    await removeIfPresent(this.#path);
+    const file = await createFile(this.#path);
+    // Another download was faster.
+    if (file === null) throw inUse(this.#target);
     this.#file.close();
     this.#file = file;
+    await lock(file, this.#target);
   }
 
   /** Seeks to the end of what is kept, and drops what follows. */
@@ -205,15 +198,11 @@ export class PartFile implements AsyncDisposable {
   async #rename(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
-    await this.#setMode(replaced?.isFile ? replaced.mode : await this.#newMode());
+    await this.#setMode(
+      replaced?.isFile ? replaced.mode : newFileMode(unusedPart(dirname(this.#path))),
+    );
     if (this.#replaces) await Deno.rename(this.#path, this.#target);
     else if (!giveNewName(this.#path, this.#target)) throw alreadyExists(this.#target);
-  }
-
-  async #newMode(): Promise<number | null> {
-    const path = `${this.#path}.new`;
-    await removeIfPresent(path);
-    return newFileMode(path);
   }
 
   /** Gives it the permission bits of the complete file: until now only this user could read it. */
@@ -399,8 +388,8 @@ export function explainForeignPart(error: unknown, target: string): unknown {
     (error as { code?: unknown }).code === "EPERM";
   if (!isDenied) return error;
   const part = partPath(target);
-  const paths = [part, `${part}.new`, `${part}.json`, `${part}.json.tmp`];
-  // Of several the one that the system names: the part may be ours, and its replacement somebody else's.
+  const paths = [part, `${part}.json`, `${part}.json.tmp`];
+  // Of several the one that the system names: the part may be ours, and its record somebody else's.
   const named = paths.filter((path) => (error as Error).message.includes(`'${path}'`));
   for (const path of [...named, ...paths]) {
     const info = statOrNull(path);
