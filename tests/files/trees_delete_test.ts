@@ -6,19 +6,14 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import {
+  both,
   content,
   type CopiedTree,
+  DIRECTIONS,
   fill,
   makeTrees,
   type TreeDirection,
 } from "@degu/testing/trees.ts";
-
-const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
-
-/** A test in both directions. */
-function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
-}
 
 both("what the source does not have goes, innermost first", async (direction) => {
   await using trees = await makeTrees(
