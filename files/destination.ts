@@ -108,7 +108,7 @@ export function findParent(
 /** Whether a path leads to a directory, and no link is on the way: then nothing of it needs a look of its own. */
 function isExactly(path: string): boolean {
   try {
-    return Deno.realPathSync(`${path}/.`) === path;
+    return Deno.realPathSync(path) === path && Deno.lstatSync(path).isDirectory;
   } catch {
     return false;
   }
@@ -186,8 +186,11 @@ export function checkFileSystem(
   { path, parent }: Destination,
 ): void {
   const unfinished = statOrNull(reservedPath(root));
-  const existing = parent.missing.length > 0 ? dirname(parent.missing[0]!) : parent.path;
-  if (unfinished === null || unfinished.dev === statOrNull(existing)?.dev) return;
+  const directory = statOrNull(
+    parent.missing.length > 0 ? dirname(parent.missing[0]!) : parent.path,
+  );
+  // What has vanished the rename finds out.
+  if (unfinished === null || directory === null || unfinished.dev === directory.dev) return;
   throw new Refusal(507, `${path} is on another file system than ${root}`);
 }
 
