@@ -27,7 +27,8 @@ export class Turns {
    * @param path A directory that the program can read.
    */
   async next(path: string): Promise<void> {
-    await Deno.lstat(path);
+    // Whether it is still there is for the caller to find out.
+    await Deno.lstat(path).catch(() => {});
     this.#began = performance.now();
   }
 }

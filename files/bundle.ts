@@ -11,7 +11,7 @@
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
 import { SHA256_HEX } from "./digest.ts";
-import { parseTime } from "./entries.ts";
+import { Held, parseTime } from "./entries.ts";
 
 /** The media type of a bundle. */
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
@@ -179,9 +179,8 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
 /** Parses a bundle that arrives in pieces, and buffers at most one record. */
 export class BundleParser<R> {
   readonly #format: BundleFormat<R>;
-  /** The beginning of the line, or of the content, that has not arrived in full. */
-  #buffer: Uint8Array<ArrayBuffer> = EMPTY;
-  #length = 0;
+  /** The beginning of the line, or of the content. */
+  readonly #held = new Held(MAX_LINE_BYTES, tooLong);
   /** The record whose content is next. */
   #record: R | null = null;
   #size = 0;
@@ -203,18 +202,18 @@ export class BundleParser<R> {
       if (this.#record === null) {
         const stop = piece.indexOf(LINE_FEED, at);
         const part = piece.subarray(at, stop < 0 ? undefined : stop);
-        if (this.#length + part.length >= MAX_LINE_BYTES) throw tooLong();
+        if (this.#held.length + part.length >= MAX_LINE_BYTES) throw tooLong();
         at += part.length;
-        if (stop < 0) return this.#hold(part);
+        if (stop < 0) return this.#held.add(part);
         at++;
-        this.#readLine(this.#take(part));
+        this.#readLine(this.#held.take(part));
       } else {
-        const part = piece.subarray(at, at + this.#size - this.#length);
+        const part = piece.subarray(at, at + this.#size - this.#held.length);
         at += part.length;
-        if (this.#length + part.length < this.#size) return this.#hold(part);
+        if (this.#held.length + part.length < this.#size) return this.#held.add(part);
         const record = this.#record;
         this.#record = null;
-        yield { record, content: this.#take(part) };
+        yield { record, content: this.#held.take(part) };
         continue;
       }
       if (this.#record !== null && this.#size === 0) {
@@ -248,27 +247,6 @@ export class BundleParser<R> {
     }
     this.#record = check(value as Record<string, unknown>);
     this.#size = hasContent && "size" in value ? value.size as number : 0;
-  }
-
-  /** What was held and this part, which is the rest of it. */
-  #take(part: Uint8Array): Uint8Array {
-    if (this.#length === 0) return part;
-    this.#hold(part);
-    const whole = this.#buffer.subarray(0, this.#length);
-    this.#length = 0;
-    return whole;
-  }
-
-  #hold(part: Uint8Array): void {
-    const length = this.#length + part.length;
-    if (length > this.#buffer.length) {
-      // Never more than 64 KiB: the limit of a line and of a content.
-      const larger = new Uint8Array(Math.min(MAX_LINE_BYTES, length * 2));
-      larger.set(this.#buffer.subarray(0, this.#length));
-      this.#buffer = larger;
-    }
-    this.#buffer.set(part, this.#length);
-    this.#length = length;
   }
 }
 

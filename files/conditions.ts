@@ -53,45 +53,36 @@ function parseDate(value: string): number | null {
 }
 
 /**
- * Checks the preconditions of a GET or HEAD in the order of RFC 9110 §13.2.2.
+ * Checks the preconditions of a request in the order of RFC 9110 §13.2.2.
  *
  * A file without a tag matches no tag of a client, and a file without a modification
  * time counts as changed.
  *
+ * @param validators Those of the existing file; `null` if there is none.
+ * @param isWriting Whether it is a PUT or DELETE, and not a GET or HEAD.
  * @returns 412 or 304 if the request must not be carried out, else `null`.
  */
-export function checkConditions(headers: HeaderDict, validators: Validators): 304 | 412 | null {
+export function checkConditions(
+  headers: HeaderDict,
+  validators: Validators | null,
+  isWriting = false,
+): 304 | 412 | null {
+  const ifMatch = text(headers, "if-match");
+  if (ifMatch !== null) {
+    if (validators === null || !listHas(ifMatch, validators.etag, false)) return 412;
+  } else {
+    const since = date(headers, "if-unmodified-since");
+    if (since !== null && validators !== null && validators.modified > since) return 412;
+  }
+  if (validators === null) return null;
   const { etag, lastModified, modified } = validators;
-  const ifMatch = text(headers, "if-match");
-  if (ifMatch !== null) {
-    if (!listHas(ifMatch, etag, false)) return 412;
-  } else {
-    const since = date(headers, "if-unmodified-since");
-    if (since !== null && modified > since) return 412;
-  }
   const ifNoneMatch = text(headers, "if-none-match");
-  if (ifNoneMatch !== null) return listHas(ifNoneMatch, etag, true) ? 304 : null;
-  const since = date(headers, "if-modified-since");
+  if (ifNoneMatch !== null) {
+    if (!listHas(ifNoneMatch, etag, true)) return null;
+    return isWriting ? 412 : 304;
+  }
+  const since = isWriting ? null : date(headers, "if-modified-since");
   return since !== null && lastModified !== null && modified <= since ? 304 : null;
-}
-
-/**
- * Checks the preconditions of a PUT or DELETE, in the same order.
- *
- * @param validators Those of the existing file; `null` if there is none.
- * @returns True if the request must be carried out.
- */
-export function allowsWriting(headers: HeaderDict, validators: Validators | null): boolean {
-  const ifMatch = text(headers, "if-match");
-  if (ifMatch !== null) {
-    if (validators === null || !listHas(ifMatch, validators.etag, false)) return false;
-  } else {
-    const since = date(headers, "if-unmodified-since");
-    if (since !== null && validators !== null && validators.modified > since) return false;
-  }
-  const ifNoneMatch = text(headers, "if-none-match");
-  return ifNoneMatch === null || validators === null ||
-    !listHas(ifNoneMatch, validators.etag, true);
 }
 
 /** Reports whether a request requires that nothing exists yet. */

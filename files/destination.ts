@@ -18,14 +18,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import {
-  fold,
-  foldedNames,
-  giveNewName,
-  isReal,
-  randomSuffix,
-  syncIfPossible,
-} from "../disk/names.ts";
+import { fold, foldedNames, giveNewName, isReal, syncIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
@@ -34,10 +27,10 @@ import { Refusal } from "./refusal.ts";
 import {
   isReserved,
   isReservedName,
-  PART_SUFFIX,
   prefixOf,
   reservedPath,
   statOrNull,
+  unusedPart,
 } from "./reserved.ts";
 import { isHeld, isUnfinishedName } from "./unfinished.ts";
 
@@ -64,10 +57,6 @@ export interface Parent {
   readonly missing: readonly string[];
   /** The file that gives way to the first of them. */
   readonly obstacle: string | null;
-  /** The innermost directory that exists. */
-  readonly directory: BigIntStats;
-  /** The reserved directory in it, by whatever name. */
-  readonly reserved: BigIntStats | null;
   /** The names in it, folded, if it was listed: a name that is not among them is new. */
   readonly names?: Set<string> | null;
 }
@@ -97,18 +86,15 @@ export function findParent(
 ): Parent {
   if (names.some(isReservedName)) throw reservedName();
   if (Deno.realPathSync(root) !== root) throw new Refusal(403, `${root} now leads somewhere else`);
-  let directory = statOrNull(root)!;
+  const isThere = isExactly(names.length === 0 ? root : prefixOf(root) + names.join("/"));
   const missing: string[] = [];
   let obstacle: string | null = null;
   let path = root;
   for (const name of names) {
     if (missing.length === 0 && isReserved(path, name)) throw reservedName();
     path = prefixOf(path) + name;
-    const state = missing.length > 0 ? null : statOrNull(path);
-    if (state?.isDirectory()) {
-      directory = state;
-      continue;
-    }
+    const state = isThere || missing.length > 0 ? null : statOrNull(path);
+    if (isThere || state?.isDirectory()) continue;
     if (state !== null) {
       if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
       checkObstacle(path, state, replaceable);
@@ -116,8 +102,16 @@ export function findParent(
     }
     missing.push(path);
   }
-  const reserved = missing.length > 0 ? null : statOrNull(reservedPath(path));
-  return { path, missing, obstacle, directory, reserved };
+  return { path, missing, obstacle };
+}
+
+/** Whether a path leads to a directory, and no link is on the way: then nothing of it needs a look of its own. */
+function isExactly(path: string): boolean {
+  try {
+    return Deno.realPathSync(path) === path && Deno.lstatSync(path).isDirectory;
+  } catch {
+    return false;
+  }
 }
 
 /** Lists a directory, if that is faster than to look for many names in it. */
@@ -131,9 +125,9 @@ function findIn(parent: Parent, name: string): Destination {
   const path = prefixOf(parent.path) + name;
   const isNew = parent.missing.length > 0 || parent.names?.has(fold(name)) === false;
   const existing = isNew ? null : statOrNull(path);
-  if (existing !== null && parent.reserved !== null && isSameFile(existing, parent.reserved)) {
-    throw reservedName();
-  }
+  // By whatever name.
+  const reserved = existing === null ? null : statOrNull(reservedPath(parent.path));
+  if (reserved !== null && isSameFile(existing!, reserved)) throw reservedName();
   return { path, parent, existing };
 }
 
@@ -189,10 +183,14 @@ export function findFile(
 /** Refuses a target on another file system, to which no unfinished file of the root can be renamed. */
 export function checkFileSystem(
   root: string,
-  { path, parent: { directory } }: Destination,
+  { path, parent }: Destination,
 ): void {
   const unfinished = statOrNull(reservedPath(root));
-  if (unfinished === null || unfinished.dev === directory.dev) return;
+  const directory = statOrNull(
+    parent.missing.length > 0 ? dirname(parent.missing[0]!) : parent.path,
+  );
+  // What has vanished the rename finds out.
+  if (unfinished === null || directory === null || unfinished.dev === directory.dev) return;
   throw new Refusal(507, `${path} is on another file system than ${root}`);
 }
 
@@ -304,11 +302,6 @@ function makeDirectories(
     throw error;
   }
   if (aside !== null) unlinkSync(aside);
-}
-
-/** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
-export function unusedPart(directory: string): string {
-  return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
 }
 
 /** Removes new directories again, unless somebody else has put something in them. */

@@ -19,7 +19,6 @@ import {
   makeDirectoryAt,
   moveTo,
   removeDirectory,
-  unusedPart,
 } from "./destination.ts";
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
@@ -27,7 +26,7 @@ import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { explainForeignPart, explainFullDisk, inUse, partPath } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
-import { PART_SUFFIX, prefixOf } from "./reserved.ts";
+import { PART_SUFFIX, prefixOf, unusedPart } from "./reserved.ts";
 import type { Route } from "./route.ts";
 import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
 import {
@@ -47,7 +46,6 @@ import {
   type TreeResult,
 } from "./tree.ts";
 import {
-  compareContents,
   type Direction,
   type Outcome,
   requestBundle,
@@ -186,7 +184,7 @@ class Download implements Direction {
 
   async look(_route: Route, node: TreeNode): Promise<TreeNode | null> {
     try {
-      const { isFile, isDirectory, isSymlink, size, mtime } = await Deno.lstat(this.#pathOf(node));
+      const { isFile, isDirectory, isSymlink, size, mtime } = await Deno.lstat(this.pathOf(node));
       const kind = isFile ? "file" : isDirectory ? "directory" : "other";
       const reason = kind !== "other" ? null : isSymlink ? "link" : "special";
       return new TreeNode(null, node.name, kind, size, mtime?.getTime() ?? 0, reason);
@@ -205,17 +203,12 @@ class Download implements Direction {
     }
   }
 
-  compare(route: Route, copies: readonly Copy[]): Promise<boolean[]> {
-    const pathOf = (node: TreeNode) => this.#pathOf(node);
-    return compareContents(route, this.#uri, copies, pathOf, this.#settings.signal);
-  }
-
   #uriOf({ path }: TreeNode): string {
     return this.#uri + fileUri(...path).slice(1);
   }
 
   /** The path of a node of the source, once it is here. */
-  #pathOf({ path }: TreeNode): string {
+  pathOf({ path }: TreeNode): string {
     return prefixOf(this.#root) + path.join("/");
   }
 
@@ -291,7 +284,7 @@ class Download implements Direction {
 
   /** The part of a small file, which the file gets its name from. */
   #newPart({ node, target }: Copy): Omit<Complete, "state"> {
-    const place = this.#pathOf(node);
+    const place = this.pathOf(node);
     const old = this.#parts.size === 0 ? "" : partPath(place);
     if (this.#parts.delete(old)) removePart(old, place);
     const directory = dirname(place);
@@ -320,7 +313,7 @@ class Download implements Direction {
     }
     const full = explainFullDisk(error, this.#root);
     if (full !== error) throw full;
-    const explained = explainForeignPart(error, this.#pathOf(node));
+    const explained = explainForeignPart(error, this.pathOf(node));
     const isPlain = explained instanceof Error && !(explained instanceof TransferError);
     if (isPlain && !explained.message.includes(node.name)) {
       explained.message = `${show(node.path)}: ${explained.message}`;
@@ -361,7 +354,7 @@ class Download implements Direction {
     const result = await downloadFile(
       route,
       this.#uriOf(node),
-      this.#pathOf(beside),
+      this.pathOf(beside),
       {
         resume: true,
         verify,
@@ -443,7 +436,7 @@ class Download implements Direction {
 
   async remove(_route: Route, node: TreeNode): Promise<void> {
     await this.#pause();
-    const path = this.#pathOf(node);
+    const path = this.pathOf(node);
     const directory = dirname(path);
     this.#ofNode(node, () => {
       if (!isReal(directory)) throw new Refusal(403, `${directory} is reached by a link, or gone`);
@@ -485,5 +478,5 @@ function isMissing(error: unknown): boolean {
 function removePart(path: string, target: string): void {
   if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
   else if (!removeUnlocked(path)) throw inUse(target);
-  for (const suffix of [".new", ".json", ".json.tmp"]) removeIfThere(path + suffix);
+  for (const suffix of [".json", ".json.tmp"]) removeIfThere(path + suffix);
 }

@@ -6,7 +6,7 @@
 
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { decodeText } from "../base/bytes.ts";
+import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { TransferError } from "./transfer_error.ts";
@@ -96,6 +96,43 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
+/** The beginning of something that arrives in pieces, as long as the rest has not. */
+export class Held {
+  readonly #most: number;
+  readonly #tooMany: () => Error;
+  #buffer: Uint8Array<ArrayBuffer> = EMPTY;
+  /** How many bytes are held. */
+  length = 0;
+
+  /** Holds nothing yet; of more than `most` bytes the error is thrown. */
+  constructor(most: number, tooMany: () => Error) {
+    this.#most = most;
+    this.#tooMany = tooMany;
+  }
+
+  /** Holds a part that does not end it. */
+  add(part: Uint8Array): void {
+    const length = this.length + part.length;
+    if (length > this.#most) throw this.#tooMany();
+    if (length > this.#buffer.length) {
+      const larger = new Uint8Array(Math.min(this.#most, length * 2));
+      larger.set(this.#buffer.subarray(0, this.length));
+      this.#buffer = larger;
+    }
+    this.#buffer.set(part, this.length);
+    this.length = length;
+  }
+
+  /** Takes what is held and this part, which is the rest of it; valid until more is held. */
+  take(part: Uint8Array): Uint8Array {
+    if (this.length === 0 && part.length <= this.#most) return part;
+    this.add(part);
+    const whole = this.#buffer.subarray(0, this.length);
+    this.length = 0;
+    return whole;
+  }
+}
+
 /** What may follow in the array, besides white space. */
 type Expected = "[" | "entry or ]" | "entry" | ", or ]" | "]" | "nothing";
 
@@ -104,11 +141,10 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   /** Makes an entry of an element; `null` of the one that says that it is the last. */
   readonly #check: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
-  readonly #maxBytes: number;
+  /** The bytes of an entry that has begun. */
+  readonly #held: Held;
+  #isInside = false;
   #expected: Expected = "[";
-  // The bytes of an entry that has begun; null between two.
-  #bytes: Uint8Array | null = null;
-  #length = 0;
   #spaces = 0;
   #inString = false;
   #escaped = false;
@@ -117,7 +153,8 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
     this.#isTree = isTree;
     this.#check = check;
-    this.#maxBytes = isTree ? MAX_TREE_ENTRY_BYTES : MAX_ENTRY_BYTES;
+    const most = isTree ? MAX_TREE_ENTRY_BYTES : MAX_ENTRY_BYTES;
+    this.#held = new Held(most, () => badEntry(`it has more than ${most} bytes`));
   }
 
   /** Makes a parser of the list of a directory. */
@@ -139,18 +176,17 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     let start = 0;
     for (let at = 0; at < piece.length; at++) {
       const byte = piece[at]!;
-      if (this.#bytes === null) {
+      if (!this.#isInside) {
         this.#between(byte);
         start = at;
       } else if (this.#endsEntry(byte)) {
-        this.#hold(piece.subarray(start, at + 1));
-        const entry = this.#check(parseElement(this.#bytes.subarray(0, this.#length)));
-        this.#bytes = null;
+        const entry = this.#check(parseElement(this.#held.take(piece.subarray(start, at + 1))));
+        this.#isInside = false;
         this.#expected = entry === null ? "]" : ", or ]";
         if (entry !== null) yield entry;
       }
     }
-    if (this.#bytes !== null) this.#hold(piece.subarray(start));
+    if (this.#isInside) this.#held.add(piece.subarray(start));
   }
 
   /**
@@ -174,8 +210,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     if (byte === OPEN_BRACKET && expected === "[") {
       this.#expected = this.#isTree ? "entry" : "entry or ]";
     } else if (byte === OPEN_BRACE && (expected === "entry" || expected === "entry or ]")) {
-      this.#bytes = new Uint8Array(512);
-      this.#length = 0;
+      this.#isInside = true;
     } else if (byte === COMMA && expected === ", or ]") {
       this.#expected = "entry";
     } else if (byte === CLOSE_BRACKET && expected.endsWith("]")) {
@@ -201,18 +236,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     else if (byte === CLOSE_BRACKET) this.#inPath = false;
     else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) throw badEntry("it has another inside");
     return byte === CLOSE_BRACE;
-  }
-
-  #hold(part: Uint8Array): void {
-    const length = this.#length + part.length;
-    if (length > this.#maxBytes) throw badEntry(`it has more than ${this.#maxBytes} bytes`);
-    if (length > this.#bytes!.length) {
-      const larger = new Uint8Array(Math.min(this.#maxBytes, length * 2));
-      larger.set(this.#bytes!.subarray(0, this.#length));
-      this.#bytes = larger;
-    }
-    this.#bytes!.set(part, this.#length);
-    this.#length = length;
   }
 }
 

@@ -34,6 +34,15 @@ export class KnownDigests {
     this.#digests.set(versionOf(state), digest);
     forgetOldest(this.#digests, MAX_KEPT);
   }
+
+  /** The same of {@linkcode find}, or else computes it; `null` if the file was changed meanwhile. */
+  async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
+    const known = this.find(file);
+    if (known !== null) return known;
+    const digest = await digestFile(file, signal);
+    if (digest !== null) this.remember(file, digest);
+    return digest;
+  }
 }
 
 /**

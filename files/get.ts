@@ -17,7 +17,6 @@ import {
 } from "./conditions.ts";
 import { formatReprDigest, parseWantReprDigest } from "./digest.ts";
 import { type Digested, makeFileBody } from "./file_body.ts";
-import { digestFile } from "./file_digest.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
 import { openBelow, type OpenFile } from "./open_file.ts";
@@ -113,15 +112,12 @@ async function digestHeader(
   compute: boolean,
 ): Promise<HeaderDict> {
   if (!wantsDigest(request)) return {};
-  let digest = digests.find(file);
-  if (digest === null && compute) {
-    try {
-      digest = await digestFile(file, session?.signal);
-    } catch (error) {
-      session?.signal.throwIfAborted();
-      warn(unreadable(error), target.names.join("/"));
-    }
-    if (digest !== null) digests.remember(file, digest);
+  let digest: string | null = null;
+  try {
+    digest = compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
+  } catch (error) {
+    session?.signal.throwIfAborted();
+    warn(unreadable(error), target.names.join("/"));
   }
   return digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
 }

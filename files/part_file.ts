@@ -15,23 +15,14 @@ import {
   syncIfPossible,
 } from "../disk/names.ts";
 import { readPieces } from "./file_pieces.ts";
-import { isPartName, PART_SUFFIX, statOrNull } from "./reserved.ts";
+import { isPartName, PART_SUFFIX, statOrNull, unusedPart } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
-const READ_WRITE = { read: true, write: true };
 
 /** How often a part may disappear between two checks before something else is wrong. */
 const MAX_ATTEMPTS = 20;
-
-/** Where a part is, and its target. */
-interface PartLocation {
-  readonly target: string;
-  readonly path: string;
-  /** Whether the target may already exist. */
-  readonly replaces: boolean;
-}
 
 /** What an earlier call has left of a file. */
 export interface KeptPart {
@@ -51,19 +42,26 @@ type Phase = "found" | "resumable" | "temporary" | "complete";
  * is disposed of, unless a later call can resume it, or it has become the target.
  */
 export class PartFile implements AsyncDisposable {
+  /** Where it is. */
+  readonly path: string;
   readonly #target: string;
-  readonly #path: string;
+  /** Whether the target may already exist. */
   readonly #replaces: boolean;
+  /** Where it really is: a directory may be exchanged for a link just when it is opened. */
+  readonly #real: string;
   #file: Deno.FsFile;
   #phase: Phase;
 
   private constructor(
-    { target, path, replaces }: PartLocation,
+    target: string,
+    replaces: boolean,
     file: Deno.FsFile,
     phase: Phase,
+    real: string,
   ) {
+    this.path = partPath(target);
+    this.#real = real;
     this.#target = target;
-    this.#path = path;
     this.#replaces = replaces;
     this.#file = file;
     this.#phase = phase;
@@ -82,7 +80,7 @@ export class PartFile implements AsyncDisposable {
   static async open(target: string, replaces: boolean, isChecked = false): Promise<PartFile> {
     if (!isChecked) await checkTarget(target, replaces);
     try {
-      return await PartFile.#open({ target, path: partPath(target), replaces });
+      return await PartFile.#open(target, replaces);
     } catch (error) {
       if (error instanceof TransferError) throw error;
       // The path of the part says nothing to the caller.
@@ -91,8 +89,8 @@ export class PartFile implements AsyncDisposable {
     }
   }
 
-  static async #open(location: PartLocation): Promise<PartFile> {
-    const { target, path } = location;
+  static async #open(target: string, replaces: boolean): Promise<PartFile> {
+    const path = partPath(target);
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const created = await createFile(path);
       const file = created ?? await openRegularFile(path);
@@ -101,7 +99,10 @@ export class PartFile implements AsyncDisposable {
         await lock(file, target);
         // The previous holder of the lock may have just renamed or removed it.
         const phase = created === null ? "found" : "temporary";
-        if (await isAt(path, file)) return new PartFile(location, file, phase);
+        const real = await ifPresent(Deno.realPath(path));
+        if (real !== null && await isAt(path, file)) {
+          return new PartFile(target, replaces, file, phase, real);
+        }
       } catch (error) {
         file.close();
         throw error;
@@ -111,25 +112,20 @@ export class PartFile implements AsyncDisposable {
     throw inUse(target);
   }
 
-  /** Where it is. */
-  get path(): string {
-    return this.#path;
-  }
-
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
   async kept(): Promise<KeptPart | null> {
-    const record = this.#phase === "found" ? await readRecord(this.#path) : null;
+    const record = this.#phase === "found" ? await readRecord(this.path) : null;
     if (record === null) return null;
     const { size, uid, nlink } = await this.#file.stat();
     if (size === 0 || size > record.total || (nlink ?? 1) > 1) return null;
     // In a shared directory, this identifies one's own files without --allow-sys.
-    return await writeRecord(this.#path, record) === uid ? { record, size } : null;
+    return await writeRecord(this.path, record) === uid ? { record, size } : null;
   }
 
   /** Yields what is kept, up to a position; each piece is valid until the next is requested. */
   readTo(stop: number): AsyncIterable<Uint8Array> {
     return readPieces(this.#file, 0, stop, () => {
-      return new TransferError("CHANGED", `${this.#path} was changed while it was in use`);
+      return new TransferError("CHANGED", `${this.path} was changed while it was in use`);
     });
   }
 
@@ -139,27 +135,21 @@ export class PartFile implements AsyncDisposable {
    * @param record Describes the file, so that a later call can resume; `null` if none can.
    */
   async begin(record: PartRecord | null): Promise<void> {
-    await removeRecord(this.#path);
+    await removeRecord(this.path);
     if (this.#phase === "found") await this.#replace();
-    if (record !== null) await writeRecord(this.#path, record);
+    if (record !== null) await writeRecord(this.path, record);
     this.#phase = record === null ? "temporary" : "resumable";
   }
 
-  /** Replaces the existing file with a new one; the path always leads to a locked file. */
+  /** Replaces the existing file with a new one. */
   async #replace(): Promise<void> {
-    const path = `${this.#path}.new`;
-    await removeIfPresent(path);
-    const file = await Deno.open(path, { ...READ_WRITE, createNew: true, mode: 0o600 });
-    try {
-      await lock(file, this.#target);
-      await Deno.rename(path, this.#path);
-    } catch (error) {
-      file.close();
-      await removeIfPossible(path);
-      throw error;
-    }
+    await removeIfPresent(this.path);
+    const file = await createFile(this.path);
+    // Another download was faster.
+    if (file === null) throw inUse(this.#target);
     this.#file.close();
     this.#file = file;
+    await lock(file, this.#target);
   }
 
   /** Seeks to the end of what is kept, and drops what follows. */
@@ -185,7 +175,7 @@ export class PartFile implements AsyncDisposable {
 
   /** Records how many bytes were synced. */
   async noteSynced(record: PartRecord): Promise<void> {
-    await writeRecord(this.#path, record);
+    await writeRecord(this.path, record);
   }
 
   /**
@@ -194,26 +184,22 @@ export class PartFile implements AsyncDisposable {
    * @param place Gives it its name instead.
    */
   async complete(place?: (part: string) => Promise<void>): Promise<void> {
-    if (place !== undefined) await place(this.#path);
+    if (place !== undefined) await place(this.path);
     else await this.#rename();
     const mayHaveRecord = this.#phase !== "temporary";
     this.#phase = "complete";
     await syncIfPossible(dirname(this.#target));
-    if (mayHaveRecord) await removeRecord(this.#path);
+    if (mayHaveRecord) await removeRecord(this.path);
   }
 
   async #rename(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
-    await this.#setMode(replaced?.isFile ? replaced.mode : await this.#newMode());
-    if (this.#replaces) await Deno.rename(this.#path, this.#target);
-    else if (!giveNewName(this.#path, this.#target)) throw alreadyExists(this.#target);
-  }
-
-  async #newMode(): Promise<number | null> {
-    const path = `${this.#path}.new`;
-    await removeIfPresent(path);
-    return newFileMode(path);
+    await this.#setMode(
+      replaced?.isFile ? replaced.mode : newFileMode(unusedPart(dirname(this.path))),
+    );
+    if (this.#replaces) await Deno.rename(this.path, this.#target);
+    else if (!giveNewName(this.path, this.#target)) throw alreadyExists(this.#target);
   }
 
   /** Gives it the permission bits of the complete file: until now only this user could read it. */
@@ -221,7 +207,7 @@ export class PartFile implements AsyncDisposable {
     if (mode === null) return;
     const now = (await this.#file.stat()).mode ?? 0;
     // Where the mount decides, they can't be set.
-    if (((now ^ mode) & 0o777) !== 0) await Deno.chmod(this.#path, mode & 0o777);
+    if (((now ^ mode) & 0o777) !== 0) await Deno.chmod(this.path, mode & 0o777);
   }
 
   /** Marks it for removal: no call can resume it. */
@@ -233,8 +219,10 @@ export class PartFile implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       if (this.#phase === "temporary") {
-        await removeIfPossible(recordPath(this.#path));
-        await removeIfPossible(this.#path);
+        for (const path of new Set([this.path, this.#real])) {
+          await removeIfPossible(recordPath(path));
+          await removeIfPossible(path);
+        }
       }
     } finally {
       this.#file.close();
@@ -399,8 +387,8 @@ export function explainForeignPart(error: unknown, target: string): unknown {
     (error as { code?: unknown }).code === "EPERM";
   if (!isDenied) return error;
   const part = partPath(target);
-  const paths = [part, `${part}.new`, `${part}.json`, `${part}.json.tmp`];
-  // Of several the one that the system names: the part may be ours, and its replacement somebody else's.
+  const paths = [part, `${part}.json`, `${part}.json.tmp`];
+  // Of several the one that the system names: the part may be ours, and its record somebody else's.
   const named = paths.filter((path) => (error as Error).message.includes(`'${path}'`));
   for (const path of [...named, ...paths]) {
     const info = statOrNull(path);

@@ -65,14 +65,9 @@ export function partSize({ path }: PartName): number {
  * @throws {Refusal} if too many parts of the authority are being written.
  */
 export function makeRoom(root: string, part: PartName): void {
-  const others = listOthers(root, part);
-  let count = others.length;
-  for (const { path } of oldestIdle(others)) {
-    if (count < MAX_PARTS) return;
-    if (!removeUnlocked(path)) continue;
-    count--;
-  }
-  if (count >= MAX_PARTS) throw new Refusal(507, `${MAX_PARTS} uploads of this authority at once`);
+  const left = removeOldest(root, part, ({ length }) => length < MAX_PARTS);
+  if (left.length < MAX_PARTS) return;
+  throw new Refusal(507, `${MAX_PARTS} uploads of this authority at once`);
 }
 
 /**
@@ -83,24 +78,25 @@ export function makeRoom(root: string, part: PartName): void {
  * @returns How many of the bytes there is room for.
  */
 export function findRoom(root: string, part: PartName, bytes: number, maxBytes: number): number {
-  const others = listOthers(root, part);
   const wanted = Math.min(bytes, maxBytes);
-  let total = others.reduce((sum, { size }) => sum + size, 0);
-  for (const { path, size } of oldestIdle(others)) {
-    if (total + wanted <= maxBytes) break;
-    if (!removeUnlocked(path)) continue;
-    total -= size;
+  const room = (left: readonly Listed[]) => left.reduce((sum, { size }) => sum - size, maxBytes);
+  const left = removeOldest(root, part, (left) => room(left) >= wanted);
+  return Math.max(0, Math.min(wanted, room(left)));
+}
+
+/** Removes other parts of the same authority, the oldest idle ones first, until there is enough room; returns those left. */
+function removeOldest(
+  root: string,
+  { path, beginning }: PartName,
+  isEnough: (left: readonly Listed[]) => boolean,
+): readonly Listed[] {
+  let left = listUnfinished(root, beginning).filter((other) => other.path !== path);
+  const idle = left.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
+  for (const part of idle) {
+    if (isEnough(left)) break;
+    if (removeUnlocked(part.path)) left = left.filter((other) => other !== part);
   }
-  return Math.max(0, Math.min(wanted, maxBytes - total));
-}
-
-/** The other parts of the same authority. */
-function listOthers(root: string, { path, beginning }: PartName): Listed[] {
-  return listUnfinished(root, beginning).filter((other) => other.path !== path);
-}
-
-function oldestIdle(parts: readonly Listed[]): Listed[] {
-  return parts.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
+  return left;
 }
 
 /** An upload in progress. */

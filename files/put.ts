@@ -10,7 +10,7 @@ import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
-import { allowsWriting, makeValidators, wantsNew } from "./conditions.ts";
+import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import {
   checkFileSystem,
   clearWay,
@@ -168,7 +168,9 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
 /** Refuses a request whose preconditions fail. */
 export function checkCondition(headers: HeaderDict, existing: BigIntStats | null): void {
   const validators = existing && makeValidators(existing, Date.now());
-  if (!allowsWriting(headers, validators)) throw new Refusal(412, "a precondition does not hold");
+  if (checkConditions(headers, validators, true) !== null) {
+    throw new Refusal(412, "a precondition does not hold");
+  }
 }
 
 /** Checked right before what can't be undone: the peer may have been forgotten meanwhile. */

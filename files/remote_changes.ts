@@ -5,6 +5,8 @@
  * @module
  */
 
+import { EMPTY } from "../base/bytes.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
@@ -86,7 +88,7 @@ export async function deleteFile(
   await change("DELETE", from, uri, options);
 }
 
-/** Makes a request without a body; resolves to its status, which is always a success. */
+/** Makes a single request; resolves to its status, which is always a success. */
 async function change(
   method: "PUT" | "DELETE",
   target: Client | Connection,
@@ -96,12 +98,23 @@ async function change(
   const signal = requestSignal(options);
   using route = new Route(method === "PUT" ? "to" : "from", target, signal);
   signal?.throwIfAborted();
-  const body = method === "PUT" ? new Uint8Array(0) : null;
-  const response = await route.request(method, uri, {}, body);
+  return await requestChange(route, method, uri);
+}
+
+/**
+ * Makes a directory, or deletes something, over a route.
+ *
+ * @returns The status, which is always a success.
+ */
+export async function requestChange(
+  route: Route,
+  method: "PUT" | "DELETE",
+  uri: string,
+  headers: HeaderDict = {},
+): Promise<number> {
+  const response = await route.request(method, uri, headers, method === "PUT" ? EMPTY : null);
   await route.discard(response);
   const { status } = response;
-  if (status !== 201 && status !== 204) {
-    throw statusError(method, uri, response, method === "PUT" ? "make" : "delete");
-  }
-  return status;
+  if (status === 201 || status === 204) return status;
+  throw statusError(method, uri, response, method === "PUT" ? "make" : "delete");
 }

@@ -6,6 +6,7 @@
  */
 
 import { type BigIntStats, chmodSync, lstatSync, mkdirSync } from "node:fs";
+import { randomSuffix } from "../disk/names.ts";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -27,6 +28,11 @@ export function prefixOf(directory: string): string {
 
 /** The suffix of the name of a part of a download, which is kept next to its target. */
 export const PART_SUFFIX = ".degu-part";
+
+/** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
+export function unusedPart(directory: string): string {
+  return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
+}
 
 /** Parts, their replacements and their records; ignoring case, as some file systems do. */
 const PART_NAME = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/isu;

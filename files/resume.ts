@@ -11,7 +11,6 @@ import type { ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { findFile } from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
-import { digestFile } from "./file_digest.ts";
 import { hashPieces, readPieces } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { type FileState, isUnchanged } from "./file_state.ts";
@@ -157,11 +156,7 @@ async function findHere(
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
-    let digest = digests.find(file);
-    if (digest === null) {
-      digest = await digestFile(file, session?.signal);
-      if (digest !== null) digests.remember(file, digest);
-    }
+    const digest = await digests.findOrCompute(file, session?.signal);
     return digest === null ? null : { state: file.state, digest };
   } finally {
     await file.handle.close();

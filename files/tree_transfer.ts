@@ -86,8 +86,8 @@ export interface Direction {
   look(route: Route, node: TreeNode): Promise<TreeNode | null>;
   /** The names in a directory of the target. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>>;
-  /** For each of them, whether it has the same content at both ends. */
-  compare(route: Route, copies: readonly Copy[]): Promise<boolean[]>;
+  /** The path of a file here. */
+  pathOf(node: TreeNode): string;
   /** Copies small files; what has no outcome when it rejects may be requested again. */
   copySmall(
     route: Route,
@@ -148,7 +148,7 @@ export async function transferTree(
   dir: string,
   uri: string,
   options: TreeOptions,
-  makeDirection: (settings: TreeSettings, lanes: Lanes) => Direction,
+  makeDirection: (settings: TreeSettings) => Direction,
 ): Promise<TreeResult> {
   checkTreeUri(uri);
   if (typeof dir !== "string") throw wrongType("dir", "the path of a directory", dir);
@@ -159,7 +159,7 @@ export async function transferTree(
   const settings = checkOptions(options, controller.signal);
   using lanes = new Lanes(label, peer, settings, controller);
   settings.signal.throwIfAborted();
-  return await new TreeTransfer(settings, lanes, makeDirection(settings, lanes)).run();
+  return await new TreeTransfer(uri, settings, lanes, makeDirection(settings)).run();
 }
 
 function checkOptions(options: TreeOptions, ended: AbortSignal): TreeSettings {
@@ -302,20 +302,20 @@ export async function* requestBundle<R, T>(
  * Compares the contents of files here and at the other end.
  *
  * @param copies Small ones, or a single one.
- * @param pathOf The path of each of them here.
+ * @param here Has the path of each of them here.
  * @returns For each whether they are known to be the same.
  */
 export async function compareContents(
   route: Route,
   uri: string,
   copies: readonly Copy[],
-  pathOf: (node: TreeNode) => string,
+  here: Pick<Direction, "pathOf">,
   signal: AbortSignal,
 ): Promise<boolean[]> {
   const [first] = copies;
   if (copies.length === 1 && !isSmall(first!)) {
     const { node } = first!;
-    const ours = await digestHere(pathOf(node), signal);
+    const ours = await digestHere(here.pathOf(node), signal);
     if (ours === null) return [false];
     try {
       const { sha256 } = await askDigest(route, `${uri}${fileUri(...node.path).slice(1)}`);
@@ -330,7 +330,7 @@ export async function compareContents(
   const path = `${uri}?bundle=digest`;
   const records = requestBundle(route, path, body, DIGEST_ANSWER, "get", copies);
   for await (const { record, item } of records) {
-    const ours = record.status === 200 ? await digestHere(pathOf(item.node), signal) : null;
+    const ours = record.status === 200 ? await digestHere(here.pathOf(item.node), signal) : null;
     same.push(ours !== null && "sha256" in record && record.sha256 === ours);
   }
   return same;
@@ -455,8 +455,10 @@ class TreeTransfer {
   /** Whether the target had what may be there by another spelling. */
   readonly #there = new Map<TreeNode, boolean>();
   #target: TreeNode | null = null;
+  readonly #uri: string;
 
-  constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
+  constructor(uri: string, settings: TreeSettings, lanes: Lanes, direction: Direction) {
+    this.#uri = uri;
     this.#settings = settings;
     this.#lanes = lanes;
     this.#direction = direction;
@@ -523,7 +525,8 @@ class TreeTransfer {
   /** Compares the contents of files of equal sizes. */
   async #compare(plan: Plan): Promise<void> {
     await this.#lanes.run(queuesOf(plan.compares), async (route, copies) => {
-      const same = await this.#direction.compare(route, copies);
+      const { signal } = this.#settings;
+      const same = await compareContents(route, this.#uri, copies, this.#direction, signal);
       for (const [i, copy] of copies.entries()) {
         if (same[i]) plan.unchanged.push(copy.node);
         else if (this.#settings.replace) plan.copies.push(copy);

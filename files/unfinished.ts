@@ -6,12 +6,12 @@
 
 import { type BigIntStats, readdirSync, unlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { lockFile, lockIfFree } from "../disk/files.ts";
+import { lockFile, lockIfFree, newFileMode } from "../disk/files.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { makeReserved, prefixOf, reservedPath, statOrNull } from "./reserved.ts";
 
-const MODE_BITS = 0o7777n;
+const MODE_BITS = 0o7777;
 /** The pattern of the names of unfinished files; nothing else is ever removed. */
 const NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
@@ -44,7 +44,7 @@ export class Unfinished implements AsyncDisposable {
 
   /** Its mode. */
   get mode(): bigint {
-    return this.state.mode & MODE_BITS;
+    return this.state.mode & BigInt(MODE_BITS);
   }
 
   /** Writes some of the bytes at a position; returns how many. */
@@ -63,7 +63,8 @@ export class Unfinished implements AsyncDisposable {
    * is removed, and a new one created: the other process notices before it gives the file a name.
    */
   static async openPart(path: string, root: string): Promise<Unfinished> {
-    const { newMode } = await probe(root);
+    makeReserved(root);
+    const newMode = BigInt((newFileMode(newPath(root)) ?? 0) & MODE_BITS);
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const old = statOrNull(path);
       // A killed process has left a second name of a served file.
@@ -118,12 +119,6 @@ export class Unfinished implements AsyncDisposable {
       inUse.delete(this.path);
     }
   }
-}
-
-/** Finds out the default mode of new files: reading the umask requires a permission. */
-async function probe(root: string): Promise<Unfinished> {
-  await using file = await Unfinished.create(root);
-  return file;
 }
 
 /** Returns the path of a file in the reserved directory. */

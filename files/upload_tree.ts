@@ -25,6 +25,7 @@ import { readSmall } from "./file_pieces.ts";
 import { readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
+import { requestChange } from "./remote_changes.ts";
 import type { Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import {
@@ -156,14 +157,13 @@ class Upload implements Direction {
 
   async begin(route: Route): Promise<void> {
     if (!this.#isMissing) return;
-    const response = await route.request("PUT", this.#uri, {}, EMPTY);
-    await route.discard(response);
-    const { status } = response;
-    if (status === 201 || status === 204) return;
-    const error = statusError("PUT", this.#uri, response, "make");
-    // The root of an app that does not list is there, and can't be made.
-    if (status !== 403) throw error;
-    this.#refusal = error;
+    try {
+      await requestChange(route, "PUT", this.#uri);
+    } catch (error) {
+      // The root of an app that does not list is there, and can't be made.
+      if (!(error instanceof TransferError) || error.status !== 403) throw error;
+      this.#refusal = error;
+    }
   }
 
   async look(route: Route, node: TreeNode): Promise<TreeNode | null> {
@@ -192,16 +192,11 @@ class Upload implements Direction {
     }
   }
 
-  compare(route: Route, copies: readonly Copy[]): Promise<boolean[]> {
-    const pathOf = (node: TreeNode) => this.#pathOf(node);
-    return compareContents(route, this.#uri, copies, pathOf, this.#settings.signal);
-  }
-
   #uriOf({ path }: TreeNode, isDirectory = false): string {
     return this.#uri + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
   }
 
-  #pathOf(node: TreeNode): string {
+  pathOf(node: TreeNode): string {
     return prefixOf(this.#root) + node.path.join("/");
   }
 
@@ -221,7 +216,8 @@ class Upload implements Direction {
     }
     if (existing.length === 0) return;
     // What an earlier request put there, before its connection broke off, is the same.
-    const same = await this.compare(route, existing.map(({ copy }) => copy));
+    const copied = existing.map(({ copy }) => copy);
+    const same = await compareContents(route, this.#uri, copied, this, this.#settings.signal);
     for (const [i, { copy, sha256 }] of existing.entries()) {
       done(copy, same[i] ? { bytes: 0, sha256 } : { error: existsAlready(copy.node) });
     }
@@ -256,7 +252,7 @@ class Upload implements Direction {
 
   /** Reads a small file; twice if it changes meanwhile. */
   #read(node: TreeNode, content: Uint8Array): { size: number; modified: Date } | Outcome {
-    const path = this.#pathOf(node);
+    const path = this.pathOf(node);
     try {
       for (let attempt = 0; attempt < 2; attempt++) {
         // A link, or what opening would wait for.
@@ -278,7 +274,7 @@ class Upload implements Direction {
     return new TransferError(
       "CHANGED",
       `${
-        this.#pathOf(node)
+        this.pathOf(node)
       } was replaced by something that is not a file, or is reached by a link now`,
     );
   }
@@ -300,7 +296,7 @@ class Upload implements Direction {
     way: Obstacle | null,
     progress: (bytes: number) => void,
   ): Promise<TransferResult> {
-    const path = this.#pathOf(node);
+    const path = this.pathOf(node);
     const check = () => {
       if (!isRealFile(path)) throw this.#replaced(node);
     };
@@ -344,20 +340,16 @@ class Upload implements Direction {
   }
 
   async replaceByDirectory(route: Route, node: TreeNode, obstacle: Obstacle): Promise<void> {
-    const uri = this.#uriOf(node, true);
-    const response = await route.request("PUT", uri, replacing(obstacle), EMPTY);
-    await route.discard(response);
-    const { status } = response;
-    if (status !== 201 && status !== 204) throw statusError("PUT", uri, response, "make");
+    await requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
   }
 
   async remove(route: Route, node: TreeNode): Promise<void> {
-    const uri = this.#uriOf(node, node.kind === "directory");
-    const response = await route.request("DELETE", uri, {});
-    await route.discard(response);
-    const { status } = response;
-    // It may be gone by itself.
-    if (status !== 204 && status !== 404) throw statusError("DELETE", uri, response, "delete");
+    try {
+      await requestChange(route, "DELETE", this.#uriOf(node, node.kind === "directory"));
+    } catch (error) {
+      // It may be gone by itself.
+      if (!(error instanceof TransferError) || error.status !== 404) throw error;
+    }
   }
 
   finish(): Promise<void> {

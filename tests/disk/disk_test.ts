@@ -1,6 +1,7 @@
 /** Files and names on a disk. */
 import {
   EarlySync,
+  isAt,
   lockFile,
   newFileMode,
   replacePrivateFile,
@@ -18,7 +19,7 @@ import {
   syncIfPossible,
 } from "@degu/internal/disk/names.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
-import { makeFifo, openFilesBelow } from "@degu/testing/special_files.ts";
+import { makeFifo, makeLinks, openFilesBelow } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 
@@ -87,6 +88,17 @@ Deno.test("a large file is synced on the way, which ends with nothing open; a fa
   sync.add(100_000_000);
   await sync.settle();
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+});
+
+Deno.test("isAt tells whether a path leads to an open file, and not through a link", async () => {
+  await using dir = await tempDir();
+  const paths = ["a", "another", "link", "none"].map((name) => join(dir.path, name));
+  const [path = "", another = "", link = ""] = paths;
+  using file = await Deno.create(path);
+  await Deno.writeTextFile(another, "");
+  await makeLinks({ [link]: "a" });
+  const found = await Promise.all(paths.map((path) => isAt(path, file)));
+  assertEquals(found, [true, false, false, false]);
 });
 
 // Names on the disk.

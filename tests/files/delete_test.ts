@@ -263,13 +263,18 @@ const canBeUser = await canRun(...AS_USER);
 
 const MIB = 1048576;
 
-Deno.test({
-  name: "a full disk is answered with 507, damages nothing and keeps nothing (needs unshare)",
-  ignore: !mayMount,
-  async fn() {
-    await using dir = await tempDir();
-    const mount = 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@"';
-    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+/** Disks that are mounted at a directory, and what is asked of an app there. */
+const DISKS: readonly {
+  readonly name: string;
+  readonly mount: string;
+  readonly asked: readonly Asked[];
+  /** What is in the directory of the app afterwards, outside of the namespace. */
+  readonly left?: readonly string[];
+}[] = [
+  {
+    name: "a full disk is answered with 507, damages nothing and keeps nothing",
+    mount: 'mount -t tmpfs -o size=2m tmpfs "$0"',
+    asked: [
       ["PUT", "/kept", MIB, null, 201],
       ["PUT", "/large", 4 * MIB, null, 507],
       ["PUT", "/kept", 4 * MIB, null, 507],
@@ -283,37 +288,25 @@ Deno.test({
       ["PUT", "/other", MIB - 65536, null, 507],
       ["DELETE", "/kept", 0, null, 204],
       ["PUT", "/other", MIB - 65536, 0, 204],
-    ]);
+    ],
   },
-});
-
-Deno.test({
-  name: "a disk without room for one more name is answered with 507 (needs unshare)",
-  ignore: !mayMount,
-  async fn() {
-    await using dir = await tempDir();
+  {
+    name: "a disk without room for one more name is answered with 507",
     // The root, the reserved directory, and one more.
-    const mount = 'mount -t tmpfs -o nr_inodes=3 tmpfs "$0" && exec "$@"';
-    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+    mount: 'mount -t tmpfs -o nr_inodes=3 tmpfs "$0"',
+    asked: [
       ["PUT", "/a/b", 5, null, 507],
       ["GET", "/a", 0, null, 404],
       ["PUT", "/a", 5, null, 201],
       ["PUT", "/b", 5, null, 507],
       ["DELETE", "/a", 0, null, 204],
       ["PUT", "/b", 5, null, 201],
-    ]);
+    ],
   },
-});
-
-Deno.test({
-  name:
-    "another file system below the root can be read, and writing to it is answered with 507 (needs unshare)",
-  ignore: !mayMount,
-  async fn() {
-    await using dir = await tempDir();
-    await Deno.mkdir(`${dir.path}/other`);
-    const mount = 'mount -t tmpfs tmpfs "$0/other" && echo text > "$0/other/file" && exec "$@"';
-    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+  {
+    name: "another file system below the root can be read, and writing to it is answered with 507",
+    mount: 'mount -t tmpfs tmpfs "$0/other" && echo text > "$0/other/file"',
+    asked: [
       ["PUT", "/other/new", 5, null, 507],
       ["PUT", "/other/new", 5, 0, 507],
       ["PUT", "/other/deep/new", 5, null, 507],
@@ -322,27 +315,35 @@ Deno.test({
       ["DELETE", "/other/file", 0, null, 204],
       ["DELETE", "/other", 0, null, 409],
       ["PUT", "/new", 5, null, 201],
-    ]);
-    assertEquals(await entries(dir.path), [RESERVED, "new", "other"]);
-    assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+    ],
+    left: [RESERVED, "file", "new", "other"],
   },
-});
-
-Deno.test({
-  name: "a read-only disk is answered with 403 (needs unshare)",
-  ignore: !mayMount,
-  async fn() {
-    await using dir = await tempDir();
-    await Deno.writeTextFile(`${dir.path}/file`, "text");
-    const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
-    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+  {
+    name: "a read-only disk is answered with 403",
+    mount: 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"',
+    asked: [
       ["PUT", "/new", 5, null, 403],
       ["PUT", "/file", 5, 0, 403],
       ["DELETE", "/file", 0, null, 403],
       ["GET", "/file", 0, null, 200],
-    ]);
+    ],
   },
-});
+];
+
+for (const { name, mount, asked, left = ["file", "other"] } of DISKS) {
+  Deno.test({
+    name: `${name} (needs unshare)`,
+    ignore: !mayMount,
+    async fn() {
+      await using dir = await tempDir();
+      await Deno.mkdir(`${dir.path}/other`);
+      await Deno.writeTextFile(`${dir.path}/file`, "text");
+      await checkAsked(dir.path, [...MOUNTING, `${mount} && exec "$@"`, dir.path], asked);
+      assertEquals(await entries(dir.path), left);
+      assertEquals(await entries(`${dir.path}/${RESERVED}`).catch(() => []), []);
+    },
+  });
+}
 
 Deno.test({
   name: "a path that the user may not write is answered with 403 (needs unshare)",

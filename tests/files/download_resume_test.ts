@@ -1,11 +1,8 @@
 /** download: the part of a file, its record, and what is resumed. */
 import { download, TransferError, type TransferOptions } from "@degu/degu/files";
-import { isAt } from "@degu/internal/disk/files.ts";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import {
-  createFile,
   explainFullDisk,
-  openRegularFile,
   PartFile,
   type PartRecord,
   readRecord,
@@ -220,21 +217,6 @@ Deno.test("anything that is not a part of this file starts over", async (t) => {
     "without a record": (dir) => Deno.remove(`${dir}/${RECORD}`),
     "with an empty record": (dir) => Deno.truncate(`${dir}/${RECORD}`),
     "with half a record": (dir) => Deno.truncate(`${dir}/${RECORD}`, 50),
-    "with a record that is null": (dir) => Deno.writeTextFile(`${dir}/${RECORD}`, "null"),
-    "with a record of another format": async (dir) => {
-      const text = await Deno.readTextFile(`${dir}/${RECORD}`);
-      await Deno.writeTextFile(`${dir}/${RECORD}`, text.replace("degu-part/1", "degu-part/2"));
-    },
-    "with a record of a bad total": async (dir) => {
-      const text = await Deno.readTextFile(`${dir}/${RECORD}`);
-      await Deno.writeTextFile(`${dir}/${RECORD}`, text.replace('"total":', '"total":-'));
-    },
-    "with a record that is too long": (dir) =>
-      Deno.writeTextFile(`${dir}/${RECORD}`, " ".repeat(70_000), { append: true }),
-    "with a directory for a record": async (dir) => {
-      await Deno.remove(`${dir}/${RECORD}`);
-      await Deno.mkdir(`${dir}/${RECORD}`);
-    },
     "longer than the file": (dir) => Deno.truncate(`${dir}/${PART}`, SIZE + 1),
     "empty": (dir) => Deno.truncate(`${dir}/${PART}`),
     "a directory": async (dir) => {
@@ -429,7 +411,6 @@ Deno.test({
       ["readable", ".f.degu-part", 0o644],
       ["writable", ".f.degu-part", 0o666],
       ["a record", ".f.degu-part.json", 0o644],
-      ["a replacement", ".f.degu-part.new", 0o644],
     ];
     for (const [name, path, bits] of cases) {
       await t.step(name, async () => {
@@ -563,43 +544,6 @@ Deno.test("every 64 MiB the record of a part notes how much was synced to the di
   sync.add(7);
   await sync.finish();
   assertEquals(await noted(), 2 * INTERVAL + 12);
-});
-
-Deno.test("a new file is created only if there is none", async () => {
-  await using dir = await tempDir();
-  {
-    using file = await createFile(`${dir.path}/a`);
-    assert(file !== null && await isAt(`${dir.path}/a`, file));
-    assertEquals(await isAt(`${dir.path}/b`, file), false);
-    await Deno.writeTextFile(`${dir.path}/b`, "");
-    assertEquals(await isAt(`${dir.path}/b`, file), false, "another file");
-    await Deno.remove(`${dir.path}/b`);
-  }
-  await Deno.mkdir(`${dir.path}/dir`);
-  await makeLinks({ [`${dir.path}/link`]: "new" });
-  for (const name of ["a", "dir", "link"]) {
-    assertEquals(await createFile(`${dir.path}/${name}`), null, name);
-  }
-  assertEquals(await entries(dir.path), ["a", "dir", "link"]);
-  await assertRejects(() => createFile(`${dir.path}/none/a`), Deno.errors.NotFound);
-});
-
-Deno.test("a regular file is opened, and anything else with its name is removed", async () => {
-  await using dir = await tempDir();
-  await Deno.writeTextFile(`${dir.path}/file`, "12345");
-  {
-    using file = await openRegularFile(`${dir.path}/file`);
-    assertEquals((await file?.stat())?.size, 5);
-  }
-  await makeLinks({ [`${dir.path}/link`]: "file" });
-  await Deno.mkdir(`${dir.path}/dir`);
-  for (const name of ["none", "link", "dir"]) {
-    assertEquals(await openRegularFile(`${dir.path}/${name}`), null, name);
-  }
-  assertEquals(await entries(dir.path), ["file"]);
-  assertEquals(await Deno.readTextFile(`${dir.path}/file`), "12345");
-  await Deno.mkdir(`${dir.path}/full/sub`, { recursive: true });
-  await assertRejects(() => openRegularFile(`${dir.path}/full`));
 });
 
 Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {

@@ -6,7 +6,6 @@ import { Turns } from "@degu/internal/disk/turns.ts";
 import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
-import { readLocalTree } from "@degu/internal/files/list_tree.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
@@ -391,37 +390,15 @@ Deno.test("a directory that is replaced by a link while its tree is listed cuts 
 // only lost its place is not.
 
 /** Lists a tree, and calls a function in between; resolves to the paths. */
-type List = (root: string, meanwhile: () => void) => Promise<string[]>;
-
-const lists: readonly [name: string, list: List][] = [
-  ["of a server", async (root, meanwhile) => {
-    const paths: string[] = [];
-    for await (const entries of readTree({ root: dirname(root), path: root, turns: new Turns() })) {
-      for (const { path } of entries) paths.push(path.join("/"));
-      if (entries.some(({ name }) => name === "top")) meanwhile();
-    }
-    return paths;
-  }],
-  ["of this device", async (root, meanwhile) => {
-    let isFirst = true;
-    // It is looked at between two turns.
-    const signal = Object.assign(new AbortController().signal, {
-      throwIfAborted() {
-        if (isFirst) meanwhile();
-        isFirst = false;
-      },
-    });
-    const paths: string[] = [];
-    const collect = ({ children }: Awaited<ReturnType<typeof readLocalTree>>) => {
-      for (const child of children?.values() ?? []) {
-        paths.push(child.path.join("/"));
-        collect(child);
-      }
-    };
-    collect(await readLocalTree(root, signal));
-    return paths;
-  }],
-];
+async function listTree(path: string, isLocal: boolean, meanwhile: () => void): Promise<string[]> {
+  const paths: string[] = [];
+  const root = isLocal ? path : dirname(path);
+  for await (const entries of readTree({ root, path, turns: new Turns(), isLocal })) {
+    for (const { path } of entries) paths.push(path.join("/"));
+    if (entries.some(({ name }) => name === "top")) meanwhile();
+  }
+  return paths;
+}
 
 const DIRECTORIES = ["a", "b", "c"];
 
@@ -443,8 +420,9 @@ const rows: readonly [what: string, isRefused: boolean, change: (root: string) =
   }],
 ];
 
-for (const [name, list] of lists) {
+for (const isLocal of [false, true]) {
   for (const [what, isRefused, change] of rows) {
+    const name = `of ${isLocal ? "this device" : "a server"}`;
     Deno.test(`a list ${name} while ${what} is ${isRefused ? "refused" : "complete"}`, async () => {
       await using dir = await tempDir();
       const root = `${dir.path}/root`;
@@ -453,7 +431,7 @@ for (const [name, list] of lists) {
         makeEmptyFiles(`${root}/top/${name}`, Array.from({ length: 3000 }, (_, i) => `${i}`));
       }
       let isChanged = false;
-      const listed = list(await Deno.realPath(root), () => {
+      const listed = listTree(await Deno.realPath(root), isLocal, () => {
         isChanged = true;
         change(root);
       });

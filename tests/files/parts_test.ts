@@ -238,8 +238,6 @@ Deno.test("parts of several GiB work like small ones", async () => {
   assertEquals([refused, right["upload-offset"]], [409, `${length - 3}`]);
 });
 
-// ───────────────────────── how long it is kept
-
 // ───────────────────────── who may go on
 
 Deno.test("a peer that is no longer admitted can't complete a rename or delete", async () => {
@@ -320,17 +318,6 @@ Deno.test("a part is reopened with its content, and only its owner can read it",
   assertEquals(part.newMode, fresh.mode, "a file that is new gets the mode that new files have");
 });
 
-Deno.test("a part with a second hard link is not written", async () => {
-  await using dir = await tempDir();
-  const path = pathOf(dir.path, PART);
-  makeReserved(dir.path);
-  await Deno.writeTextFile(`${dir.path}/served`, "served");
-  await Deno.link(`${dir.path}/served`, path);
-  await using part = await Unfinished.openPart(path, dir.path);
-  assertEquals(part.state.size, 0n);
-  assertEquals(await Deno.readTextFile(`${dir.path}/served`), "served");
-});
-
 Deno.test("nothing else in the reserved directory is listed", async () => {
   await using dir = await tempDir();
   assertEquals(listUnfinished(dir.path, ""), []);
@@ -405,22 +392,6 @@ Deno.test("exactly one of two processes that write the same new file gets 201", 
   for (let i = 0; i < count; i++) {
     assertEquals(all.map((statuses) => statuses[i]!).toSorted(), [201, 412], `the file ${i}`);
   }
-});
-
-Deno.test("a time is set to the millisecond, even before 1970", async () => {
-  await using dir = await tempDir();
-  const path = `${dir.path}/file`;
-  await Deno.writeTextFile(path, "text");
-  const state = lstatSync(path, { bigint: true });
-  const times = fc.date({
-    min: new Date("1902-01-01T00:00:00Z"),
-    max: new Date("2100-01-01T00:00:00Z"),
-    noInvalidDate: true,
-  });
-  fc.assert(fc.property(times, (time) => {
-    setModified(path, state, time);
-    assertEquals(Deno.statSync(path).mtime, time);
-  }));
 });
 
 Deno.test("a file that has replaced another keeps its time", async () => {

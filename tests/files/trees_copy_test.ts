@@ -11,19 +11,13 @@ import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes } from "@degu/testing/transferring.ts";
-import { content, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { both, content, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { treesCommand } from "../trees/command.ts";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
 
-const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
 const NOTHING = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
-
-/** A test in both directions. */
-function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
-}
 
 /** Changes the times of a file. */
 async function touch(path: string, time: string): Promise<void> {

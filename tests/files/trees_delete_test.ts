@@ -3,22 +3,17 @@ import { assert, assertEquals } from "@std/assert";
 import { TransferError } from "@degu/degu/files";
 import { tempDir } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
+import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import {
+  both,
   content,
   type CopiedTree,
+  DIRECTIONS,
   fill,
   makeTrees,
   type TreeDirection,
 } from "@degu/testing/trees.ts";
-
-const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
-
-/** A test in both directions. */
-function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
-}
 
 both("what the source does not have goes, innermost first", async (direction) => {
   await using trees = await makeTrees(
@@ -349,63 +344,3 @@ Deno.test({
     assertEquals(Object.keys(left).filter((path) => path.includes("degu-part")), []);
   },
 });
-
-/** A shell that mounts an image that ignores case at the target, and runs a command; then prints what is there. */
-const DISKS: readonly [name: string, make: string, mount: string][] = [
-  ["exFAT", "mkfs.exfat $0/image", "mount -t exfat -o loop $0/image $0/target"],
-  ["NTFS", "mkfs.ntfs -F -Q $0/image", "lowntfs-3g -o ignore_case $0/image $0/target"],
-];
-const mayMount = await canMount();
-for (const [name, make, mount] of DISKS) {
-  const script = `truncate -s 64M $0/image && ${make} >/dev/null 2>&1 && ${mount} && exec "$@"`;
-  const through = [...MOUNTING.slice(0, 1), "-m", "sh", "-c", script];
-  const isThere = mayMount && await (async () => {
-    await using dir = await tempDir();
-    await Deno.mkdir(`${dir.path}/target`);
-    return await canRun(...through, dir.path);
-  })();
-  for (const direction of DIRECTIONS) {
-    Deno.test({
-      name: `${direction}: nothing is lost on a disk that ignores case (${name})`,
-      ignore: !isThere,
-      async fn() {
-        await using dir = await tempDir();
-        await Deno.mkdir(`${dir.path}/target`);
-        await fill(`${dir.path}/source`, {
-          "Photos/One": "1",
-          "Photos/two": "2",
-          "A/x": "3",
-          "B": "4",
-        });
-        // A first run of each source, in one namespace: the second has other spellings of the same.
-        const run = [...through, dir.path];
-        const options = [{ delete: true }, { delete: true }, { delete: true, dryRun: true }];
-        const [first, again, dry] = await copyElsewhere(dir.path, direction, run, options);
-        assertEquals([first!.result.files, first!.result.failed], [4, 0], JSON.stringify(first));
-        assertEquals(again!.outcomes, {
-          "A/x": "unchanged",
-          B: "unchanged",
-          "Photos/One": "unchanged",
-          "Photos/two": "unchanged",
-        });
-        assertEquals([again!.deleted, dry!.deleted], [[], []]);
-      },
-    });
-    Deno.test({
-      name:
-        `${direction}: a letter with two small forms is one on a disk that ignores case (${name})`,
-      ignore: !isThere,
-      async fn() {
-        await using dir = await tempDir();
-        await Deno.mkdir(`${dir.path}/target`);
-        await fill(`${dir.path}/source`, { "ΟΔΟΣ": "new" });
-        const older = `${mount} && echo older > $0/target/οδοσ && exec "$@"`;
-        const run = [...through.slice(0, -1), script.replace(`${mount} && exec "$@"`, older)];
-        const options = [{ delete: true }, { delete: true }];
-        const calls = await copyElsewhere(dir.path, direction, [...run, dir.path], options);
-        assertEquals(calls.map(({ outcomes }) => outcomes["ΟΔΟΣ"]), ["copied", "unchanged"]);
-        assertEquals(calls.map(({ deleted }) => deleted), [[], []]);
-      },
-    });
-  }
-}

@@ -9,15 +9,9 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { content, copyTree, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { both, content, copyTree, DIRECTIONS, fill, makeTrees } from "@degu/testing/trees.ts";
 
-const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
 const encoder = new TextEncoder();
-
-/** A test in both directions. */
-function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
-  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
-}
 
 type Answer = Awaited<ReturnType<FilesApp["handle"]>>;
 

@@ -20,6 +20,14 @@ import { serve, type Serving } from "./serving.ts";
 /** Where a tree is copied to: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
 
+/** Both of them. */
+export const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
+
+/** A test in both directions. */
+export function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
+}
+
 /** A call, and what it has reported. */
 export interface CopiedTree {
   readonly result: TreeResult;
