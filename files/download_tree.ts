@@ -344,7 +344,7 @@ class Download implements Direction {
     route: Route,
     copy: Copy,
     way: Obstacle | null,
-    progress: (bytes: number) => void,
+    progress: (bytes: number, resumedFrom: number) => void,
   ): Promise<TransferResult> {
     const { node } = copy;
     const { verify, replace, signal } = this.#settings;
@@ -360,7 +360,7 @@ class Download implements Direction {
         verify,
         replace,
         modified: new Date(node.modified),
-        onProgress: ({ bytes, resumedFrom }) => progress(resumedFrom + bytes),
+        onProgress: ({ bytes, resumedFrom }) => progress(resumedFrom + bytes, resumedFrom),
         signal,
       },
       {

@@ -125,7 +125,7 @@ export class ProgressMeter {
   #bytes = 0;
   #reportedAt: number;
 
-  /** Creates a meter for a transfer that begins now. */
+  /** Creates a meter for a transfer that begins now, and reports from where it is resumed. */
   constructor(
     report: ((progress: TransferProgress) => void) | undefined,
     total: number,
@@ -135,6 +135,7 @@ export class ProgressMeter {
     this.total = total;
     this.resumedFrom = resumedFrom;
     this.#reportedAt = performance.now();
+    if (resumedFrom > 0) this.#callBack();
   }
 
   /** Counts bytes that were transferred. */

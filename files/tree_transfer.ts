@@ -98,13 +98,13 @@ export interface Direction {
    * Copies a single file.
    *
    * @param way The file that is in the way of one of its directories.
-   * @param progress Gets how many bytes of it are at the target.
+   * @param progress Gets how many bytes of it are at the target, and how many were there before.
    */
   copyAlone(
     route: Route,
     copy: Copy,
     way: Obstacle | null,
-    progress: (bytes: number) => void,
+    progress: (bytes: number, resumedFrom: number) => void,
   ): Promise<TransferResult>;
   /** Takes a new look at a file that may have changed; rejects if the peer does not answer. */
   lookAgain(route: Route, copy: Copy): Promise<void>;
@@ -629,9 +629,15 @@ class TreeTransfer {
   /** Copies a file; false if it has failed, alone. */
   async #copyAlone(route: Route, copy: Copy, way: Obstacle | null): Promise<boolean> {
     const meter = this.#report.meter(copy.node);
+    let resumedFrom = 0;
     for (let attempt = 1;; attempt++) {
+      const before = resumedFrom;
+      const progress = (bytes: number, from: number) => {
+        resumedFrom = from;
+        meter(bytes);
+      };
       try {
-        const result = await this.#direction.copyAlone(route, copy, way, meter);
+        const result = await this.#direction.copyAlone(route, copy, way, progress);
         this.#report.deleted([...goneFor(way), ...goneFor(copy.obstacle)]);
         this.#copied(copy, result, meter);
         return true;
@@ -647,7 +653,9 @@ class TreeTransfer {
             throw error;
           }
         }
-        if (mayHelp && attempt === 1) continue;
+        // A file that is resumed gets further with every connection, whatever breaks them off.
+        if (isCut(error) && resumedFrom > before) attempt = 0;
+        if (mayHelp && attempt < 2) continue;
         meter(0);
         this.#report.failed(copy.node, error);
         return false;

@@ -124,7 +124,8 @@ class Upload implements Direction {
   readonly #turns = new Turns();
   /** The real path of the source. */
   #root = "";
-  #isMissing = false;
+  /** The answer to the request for the target's list, if there is no such directory, or no list. */
+  #missing: TransferError | null = null;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: TransferError | null = null;
 
@@ -150,20 +151,23 @@ class Upload implements Direction {
       return await readRemoteTree(route, this.#uri, false, this.#settings.signal);
     } catch (error) {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
-      this.#isMissing = true;
+      this.#missing = error;
       return null;
     }
   }
 
   async begin(route: Route): Promise<void> {
-    if (!this.#isMissing) return;
+    if (this.#missing === null) return;
+    let isThere = true;
     try {
-      await requestChange(route, "PUT", this.#uri);
+      isThere = await requestChange(route, "PUT", this.#uri) !== 201;
     } catch (error) {
       // The root of an app that does not list is there, and can't be made.
       if (!(error instanceof TransferError) || error.status !== 403) throw error;
       this.#refusal = error;
     }
+    // What is not listed would be kept in silence.
+    if (isThere && this.#settings.delete) throw this.#missing;
   }
 
   async look(route: Route, node: TreeNode): Promise<TreeNode | null> {
@@ -294,7 +298,7 @@ class Upload implements Direction {
     route: Route,
     { node, obstacle }: Copy,
     way: Obstacle | null,
-    progress: (bytes: number) => void,
+    progress: (bytes: number, resumedFrom: number) => void,
   ): Promise<TransferResult> {
     const path = this.pathOf(node);
     const check = () => {
@@ -311,7 +315,7 @@ class Upload implements Direction {
         verify,
         replace,
         modified: new Date(node.modified),
-        onProgress: ({ bytes, resumedFrom }) => progress(resumedFrom + bytes),
+        onProgress: ({ bytes, resumedFrom }) => progress(resumedFrom + bytes, resumedFrom),
         signal,
       },
       { ...replacing(way), ...replacing(obstacle) },

@@ -11,7 +11,7 @@ import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes } from "@degu/testing/transferring.ts";
-import { both, content, makeTrees } from "@degu/testing/trees.ts";
+import { both, content, fill, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { treesCommand } from "../trees/command.ts";
 
@@ -454,6 +454,20 @@ Deno.test("upload: directories above the target are made; a server that doesn't 
     [1, 0],
     "a server that does not list takes everything",
   );
+});
+
+Deno.test("upload: with delete a server that does not list rejects before anything is copied, unless the directory is new", async () => {
+  await using dir = await tempDir();
+  await using here = await tempDir();
+  await fill(dir.path, { "x/old": "old" });
+  await fill(here.path, { a: "a" });
+  await using serving = serve(new FilesApp(dir.path, { write: true }));
+  const copy = (uri: string) => {
+    return uploadTree(serving.makeClient(), here.path, uri, { delete: true });
+  };
+  for (const uri of ["/", "/x/"]) await assertRejects(() => copy(uri), TransferError, "list: true");
+  assertEquals(await content(dir.path), { x: null, "x/old": "old" });
+  assertEquals((await copy("/new/")).files, 1);
 });
 
 both(

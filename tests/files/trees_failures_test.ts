@@ -2,13 +2,17 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Api, AppFunction, Request, Session } from "@degu/degu";
 import { ChunkedBodyIter } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
 import { FilesApp, isTransient, TransferError, type TreeEvent } from "@degu/degu/files";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
 import { both, content, copyTree, DIRECTIONS, fill, makeTrees } from "@degu/testing/trees.ts";
 
 const encoder = new TextEncoder();
@@ -336,6 +340,26 @@ both("a refusal of one file leaves the others alone", async (direction) => {
   const { outcomes } = await trees.copy();
   assertEquals(outcomes, { a: "copied", b: "failed", c: "copied" });
 });
+
+both(
+  "a file is copied as long as each connection that breaks off brings more",
+  async (direction) => {
+    let requests = 0;
+    const count = ({ method, path }: Request) => {
+      if (path.at(-1) === "large" && method !== "HEAD") requests++;
+      return null;
+    };
+    await using trees = await makeTrees(direction, {}, {}, changing(count));
+    await Deno.writeFile(`${trees.source}/large`, randomBytes(8_000_000));
+    using _later = setClockAhead();
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutEachAfter(2_000_000);
+    const { outcomes } = await trees.copy({}, new Client(relay.address));
+    assertEquals(outcomes, { large: "copied" });
+    assert(requests > 4, `${requests}`);
+    assertEquals(await content(trees.target), await content(trees.source));
+  },
+);
 
 Deno.test("download: a part that another run holds fails alone; one that nobody holds is removed", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });

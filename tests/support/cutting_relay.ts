@@ -14,6 +14,7 @@ export class CuttingRelay implements AsyncDisposable {
   readonly #conns = new Set<Deno.Conn>();
   readonly #running: Promise<void>[] = [];
   #left = Infinity;
+  #each = Infinity;
   #stalls = false;
 
   /** Relays to a server until it is disposed of. */
@@ -33,6 +34,11 @@ export class CuttingRelay implements AsyncDisposable {
     this.#stalls = false;
   }
 
+  /** Breaks each new connection off once so many bytes have passed over it. */
+  cutEachAfter(bytes: number): void {
+    this.#each = bytes;
+  }
+
   /** Lets nothing more pass once so many more bytes have; the connections stay open. */
   stallAfter(bytes: number): void {
     this.#left = bytes;
@@ -45,21 +51,26 @@ export class CuttingRelay implements AsyncDisposable {
       if (client === null) return;
       const server = await dial(this.#server);
       this.#conns.add(client).add(server);
-      this.#running.push(this.#pump(client, server), this.#pump(server, client));
+      const own = { left: this.#each };
+      this.#running.push(this.#pump(client, server, own), this.#pump(server, client, own));
     }
   }
 
-  async #pump(from: Deno.Conn, to: Deno.Conn): Promise<void> {
+  async #pump(from: Deno.Conn, to: Deno.Conn, own: { left: number }): Promise<void> {
     const buffer = new Uint8Array(65536);
     try {
       for (;;) {
         const count = await from.read(buffer);
         if (count === null) break;
-        const passed = Math.min(count, this.#left);
+        const passed = Math.min(count, this.#left, own.left);
         this.#left -= passed;
+        own.left -= passed;
         for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
         if (this.#left === 0 && !this.#stalls) this.#cut();
+        if (own.left === 0) break;
       }
+      // What has passed arrives: a reset of the other side could take it back.
+      if (own.left === 0) this.#close(from);
       await to.closeWrite();
     } catch {
       this.#close(from);
