@@ -83,11 +83,12 @@ async function writeCodeBlocks(directory: string): Promise<string[]> {
     for (const { line, code } of await codeBlocks(path)) {
       const module = `./block-${++count}.ts`;
       await Deno.writeTextFile(`${directory}/${module}`, code);
-      // A block is a program: what it leaves open ends with it, as with `--doc`.
-      const options = `{ name: "${path}:${line}", sanitizeOps: false, sanitizeResources: false }`;
-      const test = code.includes("Deno.test(")
-        ? `import "${module}";\n`
-        : `Deno.test(${options}, async () => void await import("${module}"));\n`;
+      let test = `import "${module}";\n`;
+      if (!code.includes("Deno.test(")) {
+        // What a block imports is loaded before it runs: what a module leaves open is not the block's.
+        test = code.match(/(?<= from )"[^"]+";/g)!.map((name) => `import ${name}\n`).join("") +
+          `Deno.test("${path}:${line}", async () => void await import("${module}"));\n`;
+      }
       const group = path.endsWith(".md") ? path : /^\w+(?=\/)/.exec(path)?.[0] ?? "entries";
       groups.set(group, (groups.get(group) ?? "") + test);
     }
