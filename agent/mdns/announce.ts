@@ -69,7 +69,7 @@ export function announce(
     await using links = await Links.open(network, types, { onPacket, onLink }, logger);
     await pause(Infinity, signal);
     responder[Symbol.dispose]();
-    await links.respond({ answers: goodbyes(service) });
+    await links.send({ type: "response", answers: goodbyes(service) });
   })().catch((error) => logger.warn(`the announcement has ended: ${messageOf(error)}`));
   return {
     announced,
@@ -100,7 +100,7 @@ export class Responder implements Disposable {
 
   /** Sends all records on a link; never rejects. */
   async respond(link: Link): Promise<void> {
-    await link.respond({ answers: recordsOf(this.#service, link.on.addresses) });
+    await link.send({ type: "response", answers: recordsOf(this.#service, link.on.addresses) });
   }
 
   /** Answers a query, if it asks for a record of the service. */

@@ -37,7 +37,7 @@ const PAUSE_FACTOR = 2;
 const SETTLE_MILLISECONDS = 1200;
 
 /** What is asked: devices send all that they have in one response. */
-const QUERY = { questions: [{ name: SERVICE, type: "PTR" }] };
+const QUERY = { type: "query", questions: [{ name: SERVICE, type: "PTR" }] } as const;
 
 /** How {@linkcode findAddresses} looks for a device. */
 export interface FindOptions {
@@ -74,7 +74,7 @@ export async function findAddresses(
       hints.add(knownRecords([...packet.answers, ...packet.additionals]), link.on.scope);
       if (hints.addresses().length > 0) found.resolve();
     },
-    onLink: (link: Link) => void link.query(QUERY),
+    onLink: (link: Link) => void link.send(QUERY),
   };
   const types = permittedTypes(network.port);
   const ending = new AbortController();
@@ -97,7 +97,7 @@ export async function findAddresses(
 async function askAgain(links: Links, signal: AbortSignal): Promise<void> {
   for (let wait = FIRST_PAUSE_MILLISECONDS; !signal.aborted; wait *= PAUSE_FACTOR) {
     await pause(wait, signal);
-    if (!signal.aborted) await links.query(QUERY);
+    if (!signal.aborted) await links.send(QUERY);
   }
 }
 

@@ -101,23 +101,20 @@ export class Link {
     });
   }
 
-  /** Sends a query; never rejects. */
-  query(packet: Outgoing): Promise<void> {
-    return this.#send({ ...packet, type: "query" });
-  }
-
-  /** Sends a response; never rejects. */
-  respond(packet: Outgoing): Promise<void> {
-    return this.#send({ ...packet, type: "response", flags: AUTHORITATIVE_ANSWER });
-  }
-
-  async #send(packet: Outgoing & { type: string; flags?: number }): Promise<void> {
+  /** Sends a packet; never rejects. */
+  async send(packet: Outgoing): Promise<void> {
     if (this.#state !== "ready") return;
     const { network, coder } = this.#shared;
+    const flags = packet.type === "response" ? AUTHORITATIVE_ANSWER : 0;
     try {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const done = (error: unknown) => error ? reject(error) : resolve();
-      this.#socket.send(coder.encode(packet), network.port, GROUPS[this.on.type], done);
+      this.#socket.send(
+        coder.encode({ ...packet, flags }),
+        network.port,
+        GROUPS[this.on.type],
+        done,
+      );
       await promise;
     } catch (error) {
       // The cable may be out.
@@ -176,14 +173,9 @@ export class Links implements AsyncDisposable {
     return links;
   }
 
-  /** Sends a query on every link. */
-  async query(packet: Outgoing): Promise<void> {
-    await Promise.all(Array.from(this.#links.values(), (link) => link.query(packet)));
-  }
-
-  /** Sends a response on every link. */
-  async respond(packet: Outgoing): Promise<void> {
-    await Promise.all(Array.from(this.#links.values(), (link) => link.respond(packet)));
+  /** Sends a packet on every link. */
+  async send(packet: Outgoing): Promise<void> {
+    await Promise.all(Array.from(this.#links.values(), (link) => link.send(packet)));
   }
 
   /** Opens what is new and closes what is gone. */

@@ -186,7 +186,10 @@ Deno.test("links follow the interfaces, also after these could not be listed", a
   assertEquals([calls, test.told], [3, ["127.0.0.1 192.0.2.7", "127.0.0.1 192.0.2.8"]]);
   assertEquals(test.logged, ["mDNS: Error: not now"]);
   // There is one link, on which this is too much.
-  await test.links.query({ questions: Array(9000).fill({ name: "too.much.local", type: "A" }) });
+  await test.links.send({
+    type: "query",
+    questions: Array(9000).fill({ name: "too.much.local", type: "A" }),
+  });
   assertEquals(test.logged.length, 2, test.logged.join());
 });
 
@@ -194,7 +197,10 @@ Deno.test("an interface that can't be used is logged at debug, and closed", asyn
   await using test = await openLinks(() => [of("gone", "fe80::1", "", 9999)], ["udp6"]);
   await test.until(1);
   assert(test.logged[0]?.startsWith("mDNS on gone: "), test.logged[0]);
-  await test.links.query({ questions: Array(9000).fill({ name: "too.much.local", type: "A" }) });
+  await test.links.send({
+    type: "query",
+    questions: Array(9000).fill({ name: "too.much.local", type: "A" }),
+  });
   assertEquals([test.told, test.logged.length], [[], 1]);
 });
 
@@ -343,7 +349,7 @@ function respond(test: (ask: Responder["answer"], sent: () => number, time: Fake
   using responder = new Responder(CAMERA);
   let count = 0;
   const on = { addresses: [] };
-  const link = { on, respond: () => Promise.resolve(void count++) } as unknown as Link;
+  const link = { on, send: () => Promise.resolve(void count++) } as unknown as Link;
   test((packet) => responder.answer(packet, link), () => count, time);
 }
 

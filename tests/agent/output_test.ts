@@ -37,7 +37,7 @@ function print(
   const consoleSize = () => isTerminal() ? { columns, rows: 24 } : Deno.consoleSize();
   const [stdout, stderr] = [streamOf(0), streamOf(1)];
   const streams = { stdin: Deno.stdin, stdout, stderr, noColor: true, consoleSize };
-  calls(new Output({ json, quiet, streams }));
+  calls(new Output({ json, quiet }, streams));
   return texts;
 }
 
@@ -73,7 +73,7 @@ Deno.test("control and format characters are escaped, so that they don't affect 
 
 Deno.test("a message that nobody reads is no reason to stop, and a result that nobody reads is told from other errors", async () => {
   const script = `import { Output } from "./agent/output.ts";
-const output = new Output({ json: false, quiet: false });
+const output = new Output({});
 for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
 try {
   for (;;) output.result("x".repeat(4096), {});

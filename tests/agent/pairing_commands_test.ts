@@ -346,7 +346,7 @@ function outputWith(readable: ReadableStream<Uint8Array>): Output {
   const { stdout, stderr, noColor, consoleSize } = Deno;
   const stdin = { readable, isTerminal: () => false };
   const streams = { stdin, stdout, stderr, noColor, consoleSize };
-  return new Output({ json: false, quiet: true, streams });
+  return new Output({ quiet: true }, streams);
 }
 const NEVER = new AbortController().signal;
 

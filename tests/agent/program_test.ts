@@ -8,7 +8,7 @@ import {
   parseListenAddress,
   parseServingAddress,
 } from "@degu/internal/agent/commands.ts";
-import { makeContext, nearNames, openClient } from "@degu/internal/agent/context.ts";
+import { nearNames, openClient } from "@degu/internal/agent/context.ts";
 import {
   ALREADY_THERE,
   type Direction,
@@ -20,6 +20,7 @@ import {
   Interrupted,
   reasonOf,
 } from "@degu/internal/agent/failure.ts";
+import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { existsAlready, inTheWay, sameFile, show, TreeNode } from "@degu/internal/files/tree.ts";
 import { AgentHomes, runAgent, runAgentHere } from "@degu/testing/agents.ts";
@@ -265,7 +266,7 @@ Deno.test("an address at which nobody answers is waited for no longer than 10 s,
   await record(viewer, camera, { addresses: [["127.0.0.1", 1]] });
   const { signal } = new AbortController();
   for (const options of [{}, { address: ["127.0.0.1", 2] as const }]) {
-    const context = makeContext({ home: viewer.dir, ...options }, signal);
+    const context = { home: viewer.dir, output: new Output({}), signal, options };
     const client = await openClient(context, viewer, "camera");
     const { connectTimeout }: DeviceClientOptions = client.options;
     assertEquals([connectTimeout, client.timeout], [10, 90]);
