@@ -77,10 +77,8 @@ export function parseOnce(text: string, before?: string): string {
 
 /** The error of addresses to listen at, one of which another machine may have. */
 export function notOfThisMachine(addresses: readonly Address[], cause: Error): Failure {
-  const texts = addresses.map(formatAddress).join(" ");
-  const message = addresses.length === 1
-    ? `${texts} is not an address of this machine: use one that is, or 0.0.0.0`
-    : `${texts} are not all addresses of this machine: give those that are, or 0.0.0.0`;
+  const texts = addresses.map(formatAddress).join(", or ");
+  const message = `${texts} is not an address of this machine: use one that is, or 0.0.0.0`;
   return new Failure(message, FAILED, { cause });
 }
 

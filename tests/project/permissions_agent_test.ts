@@ -47,7 +47,7 @@ interface Case {
   readonly until?: string;
   /** The exit code with all permissions; 0 if left out. */
   readonly code?: number;
-  /** One of the permissions that open the device: a run without it, too. All of them are left out for `id` and `init`. */
+  /** One of the permissions that open the device: a run without it, too. Each of them is left out for `id` and `init`. */
   readonly without?: string;
 }
 
@@ -135,7 +135,7 @@ async function run(homes: AgentHomes, row: string, given: Case): Promise<void> {
   const found = ROWS.get(row) ?? [];
   const permissions = found.map((each) => each.replace(/(?<==)[A-Z]+$/, valueOf));
   // Of what every command needs to open the device only these leave out all: each process takes its time.
-  const isOfDevice = /^(id|init)\b/.test(row);
+  const isOfDevice = row === "id" || row === "init";
   const options = { stdin, env: env ?? {} };
   for (const [i, left] of permissions.entries()) {
     if (!isOfDevice && OPENING.includes(found[i]!) && found[i] !== without) continue;
