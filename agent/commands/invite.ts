@@ -12,15 +12,15 @@ import {
   addExamples,
   addPairingOptions,
   notOfThisMachine,
-  optionMessage,
   type PairingOptions,
   parseListenAddress,
   repeated,
   type Run,
   servingAddresses,
+  usageError,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { Failure, OutputClosed, USAGE } from "../failure.ts";
+import { Failure, OutputClosed } from "../failure.ts";
 import type { Output } from "../output.ts";
 
 /** The options of `degu invite`. */
@@ -79,8 +79,7 @@ async function open(context: Context, device: Device, options: Options): Promise
     if (error instanceof Deno.errors.AddrNotAvailable && listen !== undefined) {
       throw notOfThisMachine(listen, error);
     }
-    if (!(error instanceof RangeError)) throw error;
-    throw new Failure(optionMessage(error), USAGE, { cause: error });
+    throw usageError(error);
   }
 }
 

@@ -9,10 +9,10 @@ import { DeguError, formatAddress } from "../../base.ts";
 import {
   addExamples,
   addPairingOptions,
-  optionMessage,
   type PairingOptions,
   type Run,
   servingAddresses,
+  usageError,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { isWholeLine } from "../../device/invitation_line.ts";
@@ -55,10 +55,7 @@ async function join(
 
 /** Says why pairing has failed; where nothing answered, the invitation was not refused. */
 function joinError(error: unknown): unknown {
-  if (error instanceof RangeError) {
-    return new Failure(optionMessage(error), USAGE, { cause: error });
-  }
-  if (!(error instanceof DeguError)) return error;
+  if (!(error instanceof DeguError)) return usageError(error);
   const { message, cause } = error;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
   const isOutOfReach = errors.every((each) =>

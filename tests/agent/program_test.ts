@@ -3,10 +3,10 @@ import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { DeviceClientOptions } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import {
-  optionMessage,
   parseAddressOption,
   parseListenAddress,
   parseServingAddress,
+  usageError,
 } from "@degu/internal/agent/commands.ts";
 import { nearNames, openClient } from "@degu/internal/agent/context.ts";
 import {
@@ -184,7 +184,8 @@ Deno.test("messages name an argument as on the command line", () => {
     ["no argument", "no argument"],
   ] as const;
   for (const [message, expected] of rows) {
-    assertEquals(optionMessage(new RangeError(message)), expected);
+    const error = usageError(new RangeError(message)) as Failure;
+    assertEquals([error.message, error.exitCode], [expected, 2]);
   }
 });
 

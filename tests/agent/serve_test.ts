@@ -8,7 +8,7 @@ import { checkInbox, checkShare, makeServeApp } from "@degu/internal/agent/comma
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
-import { makeTreeAt } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/trees.ts";
 import { AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -241,7 +241,7 @@ async function eventsOf(act: (connection: Connection, dir: string) => Promise<vo
   await record(camera, viewer);
   const dir = devices.path("files");
   const inbox = join(dir, "inbox");
-  await makeTreeAt(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
+  await fill(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
   const events: [area: string, event: FileEvent][] = [];
   const served = { name: "camera", share: null, inbox };
   const app = makeServeApp(served, new RecordingLogger(), (...args) => void events.push(args));

@@ -2,7 +2,8 @@
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
-import { AgentFiles, makeTreeAt, objectsOf, treeOf, untilFile } from "@degu/testing/agent_files.ts";
+import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
+import { content, fill } from "@degu/testing/trees.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries } from "@degu/testing/directories.ts";
@@ -117,7 +118,7 @@ const COUNT = 300;
 async function setUpFiles() {
   const files = await AgentFiles.start();
   const names = Array.from({ length: COUNT }, (_, i) => [`file-${i}`, "text"]);
-  await makeTreeAt(files.share, Object.fromEntries(names));
+  await fill(files.share, Object.fromEntries(names));
   return files;
 }
 
@@ -132,7 +133,7 @@ Deno.test("transfers end when their output is closed, as by head: no file is to 
   await using agent = files.spawnThrough(through, "get", "-r", "camera:", files.here);
   const { code, stdout, stderr } = await agent.ended();
   assertEquals([code, stdout.split("\n").length, stderr], [1, 2, ""]);
-  const got = Object.keys(await treeOf(files.here));
+  const got = Object.keys(await content(files.here));
   assert(got.length < COUNT, `${got.length}`);
 });
 

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { makeTreeAt } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/trees.ts";
 import { AgentHomes, runAgent, spawnAgent } from "@degu/testing/agents.ts";
 import { flagsOf } from "@degu/testing/permission_cases.ts";
 import { read } from "@degu/testing/tree.ts";
@@ -54,15 +54,15 @@ interface Case {
 /** A camera, that serves a share and an inbox, a viewer, that is paired with it, others, and the commands. */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [share, inbox, here] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
-  await makeTreeAt(homes.path, { "inbox": null, "here/target": null, "here/synced": null });
-  await makeTreeAt(share, { "shared": "x", "dir/file": "x" });
-  await makeTreeAt(here, { "file": "x", "own/file": "x" });
+  await fill(homes.path, { "inbox": null, "here/target": null, "here/synced": null });
+  await fill(share, { "shared": "x", "dir/file": "x" });
+  await fill(here, { "file": "x", "own/file": "x" });
   await homes.init("camera", "viewer", "old", "guest");
   await homes.must("state/degu", ["init", "--name", "x"]);
   const { address: PEER } = await homes.serve("camera", ["--share", share, "--inbox", inbox]);
   await homes.pair("camera", "viewer", PEER);
   await homes.pair("camera", "old");
-  await makeTreeAt(inbox, { "old": "x" });
+  await fill(inbox, { "old": "x" });
   const local = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
   const invite = homes.start("camera", ["invite", ...local]);
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];
