@@ -4,8 +4,8 @@ import { findAddresses, Hints } from "@degu/internal/agent/mdns/find.ts";
 import {
   interfacesOf,
   type Link,
-  Links,
   makePacketFilter,
+  openLinks,
 } from "@degu/internal/agent/mdns/links.ts";
 import {
   goodbyes,
@@ -135,7 +135,7 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
 });
 
 /** Links, what they have told their user, and what was logged. */
-async function openLinks(
+async function open(
   findInterfaces: () => readonly InterfaceAddress[],
   types: readonly ("udp4" | "udp6")[] = ["udp4"],
 ) {
@@ -150,7 +150,7 @@ async function openLinks(
     tell(told!, on.addresses.map(({ address }) => address).join(" "));
   const logger = { ...SILENT, debug: (text: string) => tell(logged!, text) };
   const listener = { onPacket: () => {}, onLink };
-  const links = await Links.open({ port, findInterfaces }, types, listener, logger);
+  const links = await openLinks({ port, findInterfaces }, types, listener, logger);
   return {
     links,
     told: told!,
@@ -168,7 +168,7 @@ async function openLinks(
 Deno.test("links follow the interfaces, also after these could not be listed", async () => {
   using time = new FakeTime();
   let calls = 0;
-  await using test = await openLinks(() => {
+  await using test = await open(() => {
     if (++calls === 2) throw new Error("not now");
     return interfaceOf(null, "127.0.0.1", calls === 1 ? "192.0.2.7" : "192.0.2.8");
   }, ["udp4", "udp6"]);
@@ -186,7 +186,7 @@ Deno.test("links follow the interfaces, also after these could not be listed", a
 });
 
 Deno.test("an interface that can't be used is logged at debug, and closed", async () => {
-  await using test = await openLinks(() => [of("gone", "fe80::1", "", 9999)], ["udp6"]);
+  await using test = await open(() => [of("gone", "fe80::1", "", 9999)], ["udp6"]);
   await test.until(1);
   assert(test.logged[0]?.startsWith("mDNS on gone: "), test.logged[0]);
   await test.links.send({
