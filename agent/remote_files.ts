@@ -8,7 +8,7 @@ import type { Device } from "../device.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
 import { type Context, nearNames, openClient } from "./context.ts";
 import { Failure } from "./failure.ts";
-import { PeerConnections } from "./peer_connections.ts";
+import { connectionsTo, type PeerConnections } from "./peer_connections.ts";
 import { formatRemotePath } from "./remote_path.ts";
 
 /** What a peer shares to read, and where it takes files. */
@@ -77,7 +77,7 @@ export class RemoteFiles implements Disposable {
     const { signal, output } = context;
     const client = await openClient(context, device, peer);
     const note = (text: string) => output.note(text);
-    return new RemoteFiles(new PeerConnections(client, signal, note, retries), peer, area, signal);
+    return new RemoteFiles(connectionsTo(client, signal, note, retries), peer, area, signal);
   }
 
   /** Closes the connections. */

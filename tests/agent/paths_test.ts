@@ -3,8 +3,8 @@ import { ChunkedBody } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import type { Request, Response, ResponseTuple, Session } from "@degu/degu/server";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { OwnDirectory } from "@degu/internal/agent/local_paths.ts";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
+import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
 import { type Area, RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import {
   formatRemotePath,
@@ -62,7 +62,7 @@ Deno.test("the directory is known by whatever path, and so is what is in it, or 
   const { path } = dir;
   await fill(path, { "state/home/peers": null, "state/home-2": null });
   await makeLinks({ [`${path}/link`]: `${path}/state/home` });
-  const own = await OwnDirectory.at(`${path}/link`);
+  const own = await ownDirectory(`${path}/link`);
   const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
   for (const each of [...inside, "state/home/new", "link/new/deep"]) {
     await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
@@ -81,7 +81,7 @@ for (const direction of ["download", "upload"] as const) {
       await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
       const root = direction === "download" ? trees.target : trees.source;
       const before = await content(`${trees.target}/state`).catch(() => null);
-      const own = await OwnDirectory.at(`${root}/state/own`);
+      const own = await ownDirectory(`${root}/state/own`);
       const told = new Set<string>();
       const filter = await own.filter(root, (path) => told.add(path.join("/")));
       const { result, outcomes } = await trees.copy({ filter, delete: true });
@@ -133,7 +133,7 @@ function setUp(
     const area = request.shiftPath();
     return area === "share" ? answer(request, session) : [404, "no", {}, null];
   });
-  const connections = new PeerConnections(serving.makeClient(), signal, () => {});
+  const connections = connectionsTo(serving.makeClient(), signal, () => {});
   return {
     asked,
     remote: (area: Area = "share") => new RemoteFiles(connections, "c", area, signal, maxEntries),

@@ -5,7 +5,7 @@ import type { FilesApp } from "@degu/degu/files";
 import type { Request, Session } from "@degu/degu/server";
 import type { Context } from "@degu/internal/agent/context.ts";
 import { Failure, Interrupted } from "@degu/internal/agent/failure.ts";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
 import { type Area, RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import { Transfers, type TreeJob } from "@degu/internal/agent/transfers.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
@@ -208,7 +208,7 @@ async function tell(
     onNote(text);
   };
   const client = address === null ? trees.client : new Client(address);
-  using connections = new PeerConnections(client, signal, note, retries);
+  using connections = connectionsTo(client, signal, note, retries);
   const files = new RemoteFiles(connections, "peer", "tree" as Area, signal);
   let [code, error]: [number | null, unknown] = [null, null];
   try {

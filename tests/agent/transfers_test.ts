@@ -1,7 +1,7 @@
 /** Transfers that are interrupted, and the connections that they use. */
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import { content, fill } from "@degu/testing/trees.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -161,7 +161,7 @@ Deno.test("there are as many connections as simultaneous calls; one that the ser
     return [204, "No Content", {}, null];
   }, { maxRequests: 10 });
   const notes: string[] = [];
-  using connections = new PeerConnections(
+  using connections = connectionsTo(
     serving.makeClient(),
     signal,
     (text) => void notes.push(text),
@@ -185,7 +185,7 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
     notes.push(text);
     stop.abort(new Error("stop"));
   };
-  using connections = new PeerConnections(client, stop.signal, note);
+  using connections = connectionsTo(client, stop.signal, note);
   const calls = [
     connections.call(statusOf),
     connections.callAnew((client) => client.request("GET", "/")),
@@ -193,7 +193,7 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
   for (const call of calls) await assertRejects(() => call, Error, "stop");
   assertEquals(notes.length, 1);
   assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
-  using once = new PeerConnections(client, signal, note, 0);
+  using once = connectionsTo(client, signal, note, 0);
   await assertRejects(() => once.call(statusOf), Deno.errors.ConnectionRefused);
   assertEquals(notes.length, 1);
 });
@@ -210,7 +210,7 @@ Deno.test("a silence is reported once, and another one again", async () => {
     notes.push(text);
     answer[0]!.resolve();
   };
-  using connections = new PeerConnections(serving.makeClient(), signal, note, 0, 100);
+  using connections = connectionsTo(serving.makeClient(), signal, note, 0, 100);
   for (let i = 0; i < 2; i++) assertEquals(await connections.call(statusOf), 204);
   assertEquals(notes, Array(2).fill("nothing has arrived for 0.1 s; still waiting"));
   // No timer is left: the sanitizer would find it.
@@ -218,7 +218,7 @@ Deno.test("a silence is reported once, and another one again", async () => {
 
 Deno.test("a connection is not reused after an error", async () => {
   await using serving = serve(() => [204, "No Content", {}, null]);
-  using connections = new PeerConnections(serving.makeClient(), signal, () => {});
+  using connections = connectionsTo(serving.makeClient(), signal, () => {});
   let first: Connection | null = null;
   await assertRejects(
     () =>
@@ -241,7 +241,7 @@ Deno.test("a peer that hangs up twice in a row has refused; one that hangs up on
   await using serving = serve({ handle: app, onConnect });
   const notes: string[] = [];
   const note = (text: string) => void notes.push(text);
-  using connections = new PeerConnections(serving.makeClient(), signal, note);
+  using connections = connectionsTo(serving.makeClient(), signal, note);
   await assertRejects(() => connections.call(statusOf), EmptyPreambleError);
   assertEquals([sessions, notes.length], [2, 1]);
   [hangUps, sessions] = [1, 0];
@@ -252,7 +252,7 @@ Deno.test("a peer that hangs up twice in a row has refused; one that hangs up on
     if (sessions === 2) moved();
     return await statusOf(connection);
   };
-  using others = new PeerConnections(serving.makeClient(), signal, note);
+  using others = connectionsTo(serving.makeClient(), signal, note);
   assertEquals(await others.call(moving), 204);
   assertEquals(sessions, 3);
 });
@@ -267,7 +267,7 @@ Deno.test("a peer whose slots are all taken hangs up later, which is no refusal"
   const note = (text: string) => {
     if (notes.push(text) === 2) stop.abort(new Error("stop"));
   };
-  using connections = new PeerConnections(client, stop.signal, note);
+  using connections = connectionsTo(client, stop.signal, note);
   await assertRejects(() => connections.call(statusOf), Error, "stop");
   assertEquals(notes.map((text) => text.slice(text.indexOf(";"))), [
     "; trying again in 1 s (1 of 3)",
