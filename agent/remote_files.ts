@@ -139,8 +139,10 @@ export class RemoteFiles implements Disposable {
     }
     const parent = names.slice(0, -1);
     const listed = await this.list(parent);
-    const entry = listed?.get(name) ?? lookAlike(name, listed);
-    return entry && { ...entry, names: [...parent, entry.name] };
+    const alike = (entry: DirectoryEntry) => entry.name.normalize() === name.normalize();
+    const [first, ...others] = [...listed?.values() ?? []].filter(alike);
+    const entry = listed?.get(name) ?? (others.length === 0 ? first : undefined);
+    return entry === undefined ? null : { ...entry, names: [...parent, entry.name] };
   }
 
   /**
@@ -198,13 +200,4 @@ export class RemoteFiles implements Disposable {
   #quoted(names: readonly string[]): string {
     return JSON.stringify(this.name(names));
   }
-}
-
-function lookAlike(
-  name: string,
-  listed: ReadonlyMap<string, DirectoryEntry> | null,
-): DirectoryEntry | null {
-  const wanted = name.normalize();
-  const alike = [...listed?.values() ?? []].filter((entry) => entry.name.normalize() === wanted);
-  return alike.length === 1 ? alike[0]! : null;
 }

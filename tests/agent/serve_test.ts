@@ -1,5 +1,5 @@
 /** degu serve, what it says of its peers, and degu ping. */
-import type { BodyOut, Method } from "@degu/degu/base";
+import { type BodyOut, type Method, parseAddress } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, listDirectory, uploadTree } from "@degu/degu/files";
@@ -58,10 +58,11 @@ async function startDownload(
   const share = homes.at("share");
   await Deno.mkdir(share);
   await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(SIZE));
+  await homes.pair("camera", "viewer");
   const { agent, address } = await start(homes, share);
-  await homes.pair("camera", "viewer", address);
   const viewer = await Device.open(homes.at("viewer"));
-  const connection = await (await viewer.client("camera")).connect();
+  const addresses = [parseAddress(address)];
+  const connection = await (await viewer.client("camera", { addresses })).connect();
   const { body } = await connection.get(`/share/${COMPONENT}`);
   const pieces = body![Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
   const first: Uint8Array = (await pieces.next()).value;
@@ -346,8 +347,8 @@ Deno.test("ping reports who answers, where, how fast, and what it serves", async
   const [camera] = await homes.init("camera", "viewer");
   await Deno.mkdir(homes.at("share"));
   const share = ["--share", homes.at("share")];
-  const { address } = await homes.serve("camera", share);
-  await homes.pair("camera", "viewer", address);
+  await homes.pair("camera", "viewer");
+  const { address } = await homes.serve("camera", share, "viewer");
   assertMatch(
     await homes.must("viewer", ["ping", "camera"]),
     new RegExp(

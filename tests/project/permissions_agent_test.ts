@@ -59,16 +59,16 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   await fill(here, { "file": "x", "own/file": "x" });
   await homes.init("camera", "viewer", "old", "guest");
   await homes.must("state/degu", ["init", "--name", "x"]);
-  const { address: PEER } = await homes.serve("camera", ["--share", share, "--inbox", inbox]);
-  await homes.pair("camera", "viewer", PEER);
+  await homes.pair("camera", "viewer");
   await homes.pair("camera", "old");
+  const files = ["--share", share, "--inbox", inbox];
+  const { address: PEER } = await homes.serve("camera", files, "viewer");
   await fill(inbox, { "old": "x" });
   const local = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
   const invite = homes.start("camera", ["invite", ...local]);
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];
   const invited = { until: "degu:", code: 130 };
   const [target, synced, own] = [`${here}/target`, `${here}/synced`, `${here}/own`];
-  const files = ["--share", share, "--inbox", inbox];
   return {
     "completions": { args: ["completions", "bash"] },
     "init": { args: ["init"], home: "unnamed" },

@@ -32,9 +32,9 @@ const serve = async () => {
   await running.line("serving on");
   return running;
 };
-let serving = await serve();
 await acquaint(laptop, phone, "fd00::1");
 await acquaint(laptop, desktop, "fd00::1");
+let serving = await serve();
 for (const machine of [laptop, phone, desktop]) await slowDown(machine, "40mbit");
 
 /** Makes small files in several directories, and large ones. */
