@@ -108,6 +108,21 @@ export class Output {
     this.#writeMessage(`\r\x1b[K${line}`);
   }
 
+  /** Draws a line anew every so many milliseconds, until disposed of; nothing without a terminal or with `--quiet`. */
+  animate(milliseconds: number, line: () => string): Disposable {
+    if (!this.draws) return { [Symbol.dispose]: () => {} };
+    const draw = () => this.draw(line());
+    draw();
+    const timer = setInterval(draw, milliseconds);
+    return {
+      [Symbol.dispose]: () => {
+        clearInterval(timer);
+        draw();
+        this.draw("");
+      },
+    };
+  }
+
   #writeMessage(text: string): void {
     try {
       writeText(this.streams.stderr, text);

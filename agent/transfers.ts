@@ -188,7 +188,7 @@ export class Transfers implements Disposable {
 
   #showProgress(): void {
     const { output } = this.#context;
-    if (output.draws && !output.json) this.#bar ??= showProgress(output, this.#progress);
+    if (!output.json) this.#bar ??= showProgress(output, this.#progress);
   }
 
   #checkInterrupted(): void {

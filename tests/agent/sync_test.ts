@@ -192,6 +192,7 @@ async function tell(
   const objects: Record<string, unknown>[] = [];
   const output = {
     json,
+    animate: () => null,
     result: (text: string, object: Record<string, unknown>) => {
       results!.push(named(text));
       objects.push(JSON.parse(named(JSON.stringify(object))));
