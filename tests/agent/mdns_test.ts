@@ -459,6 +459,8 @@ Deno.test("an address that can't belong to another device is no hint, port 0 is 
   // Of what was said last.
   const found = believed([...ports, many, records(["192.0.2.1"])]);
   assertEquals(found.length, 16);
+  const asked = believed([...ports, records(["192.0.2.1"], { port: 9 })]).map(([, port]) => port);
+  assertEquals(asked, [6, 7, 8, 9]);
   assertEquals(believed([many, records(["192.0.2.1"])]).at(-1), ["192.0.2.1", 7443]);
 });
 
@@ -486,6 +488,7 @@ Deno.test("names that no device has are no hints", () => {
     assertEquals(believed([renamed(INSTANCE, `${name}-cccccccccccccccc.${SERVICE}`)]), [], name);
     assertEquals(believed([renamed(HOST, `${name}.local`)]), [], name);
   }
+  assertEquals(believed([renamed(INSTANCE, "camera._ssh._tcp.local")]), []);
   for (const target of ["\ufffd.local", "degu-c.local"]) {
     const elsewhere = all.map((each) =>
       each.type === "SRV" ? { ...each, data: { ...each.data, target } } : each

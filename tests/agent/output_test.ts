@@ -5,6 +5,7 @@ import {
   type Progress,
   progressLine,
   rateOf,
+  type Sample,
   widthOf,
 } from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
@@ -221,6 +222,9 @@ Deno.test("a rate is that of the samples that there are, and unknown at first", 
   assertEquals(rateOf([[0, 0], [299, 1000]]), null);
   assertEquals(rateOf([[0, 0], [299, 1000], [500, 1000]]), 2000);
   assertEquals(rateOf([[1000, 700], [3000, 1000]]), 150);
+  // Ten are a second.
+  const stalled = Array.from({ length: 100 }, (_, i): Sample => [i * 100, Math.min(i, 55)]);
+  assertEquals(rateOf(stalled), (55 - 50) / 4.9);
 });
 
 Deno.test("the middle of a long text is cut out; what may be wide counts twice", () => {
