@@ -9,7 +9,7 @@ import { type Address, formatAddress, parseAddress } from "../base.ts";
 import { canonicalIPAddress, withoutZone } from "../base/address_rules.ts";
 import type { Device } from "../device.ts";
 import type { Context } from "./context.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { FAILED, Failure, USAGE } from "./failure.ts";
 
 /** The default port of a device that serves. */
 export const DEFAULT_PORT = 7443;
@@ -60,11 +60,14 @@ export function addExamples(
   command.addHelpText("after", `\nExamples:\n${lines.join("\n")}`);
 }
 
-/** The library's message about an argument, with the argument's name on the command line. */
-export function optionMessage({ message }: RangeError): string {
+/** The library's error about an argument, with the argument's name on the command line; any other error as it is. */
+export function usageError(error: unknown): unknown {
+  if (!(error instanceof RangeError)) return error;
+  const { message } = error;
   const [, argument = "", rest = message] = /^(\w+): (.*)$/s.exec(message) ?? [];
-  if (argument === "peerName") return `--as: ${rest}`;
-  return ["listen", "name", "seconds", "serving"].includes(argument) ? `--${message}` : message;
+  const isOption = ["listen", "name", "seconds", "serving"].includes(argument);
+  const text = argument === "peerName" ? `--as: ${rest}` : isOption ? `--${message}` : message;
+  return new Failure(text, USAGE, { cause: error });
 }
 
 /** Reads an option that may be given once: otherwise the first of two directories would be ignored silently. */
@@ -77,10 +80,8 @@ export function parseOnce(text: string, before?: string): string {
 
 /** The error of addresses to listen at, one of which another machine may have. */
 export function notOfThisMachine(addresses: readonly Address[], cause: Error): Failure {
-  const texts = addresses.map(formatAddress).join(" ");
-  const message = addresses.length === 1
-    ? `${texts} is not an address of this machine: use one that is, or 0.0.0.0`
-    : `${texts} are not all addresses of this machine: give those that are, or 0.0.0.0`;
+  const texts = addresses.map(formatAddress).join(", or ");
+  const message = `${texts} is not an address of this machine: use one that is, or 0.0.0.0`;
   return new Failure(message, FAILED, { cause });
 }
 

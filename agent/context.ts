@@ -10,7 +10,7 @@ import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { Failure, REFUSED, USAGE } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
-import { Output, type Streams } from "./output.ts";
+import type { Output } from "./output.ts";
 
 /** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
 const CONNECT_SECONDS = 10;
@@ -37,19 +37,8 @@ export interface CommonOptions {
   readonly find?: boolean;
 }
 
-/** Makes the context of a command. */
-export function makeContext(
-  options: CommonOptions,
-  signal: AbortSignal,
-  streams: Streams = Deno,
-): Context {
-  const { json = false, quiet = false } = options;
-  const output = new Output({ json, quiet, streams });
-  return { home: findHome(options.home), output, signal, options };
-}
-
 /** Where the device is; the environment is read only without `--home`. */
-function findHome(given: string | undefined): string {
+export function findHome(given: string | undefined): string {
   // Usually from an unset variable in a script.
   if (given === "") throw new Failure("--home: must be a directory; it is empty", USAGE);
   if (given !== undefined) return resolve(given);

@@ -9,62 +9,56 @@ import type { TreeEntry } from "../files.ts";
 import { Failure } from "./failure.ts";
 
 /** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
-export class OwnDirectory {
-  readonly #path: string;
-  readonly #info: Deno.FileInfo;
-
-  private constructor(path: string, info: Deno.FileInfo) {
-    this.#path = path;
-    this.#info = info;
-  }
-
-  /** Looks at it. */
-  static async at(home: string): Promise<OwnDirectory> {
-    const path = await Deno.realPath(home);
-    return new OwnDirectory(path, await Deno.stat(path));
-  }
-
+export interface OwnDirectory {
   /**
    * Makes a filter that leaves this directory out of a tree, whatever its spelling there.
    *
    * @param root The path of the tree on this device, where nothing need be.
    * @param onSkipped Called with the path when it is skipped.
    */
-  async filter(
+  filter(
     root: string,
     onSkipped: (path: readonly string[]) => void,
-  ): Promise<(entry: TreeEntry) => boolean> {
-    const real = await realPath(root);
-    const names = isIn(this.#path, real) ? relative(real, this.#path).split(sep) : [];
-    return ({ path, kind }) => {
-      // The other end may have a file of this name, which would take its place.
-      const isCandidate = kind === "directory" || path.length === names.length;
-      if (!isCandidate || !this.#isAt(join(real, ...path))) return true;
-      onSkipped(path);
-      return false;
-    };
-  }
-
-  #isAt(path: string): boolean {
-    try {
-      const { dev, ino } = Deno.lstatSync(path);
-      return ino !== null && ino === this.#info.ino && dev === this.#info.dev;
-    } catch {
-      return false;
-    }
-  }
-
+  ): Promise<(entry: TreeEntry) => boolean>;
   /**
    * Checks a path that a person has named, where nothing need be.
    *
    * @throws {Failure} if it is that of this directory, or of something in it.
    */
-  async check(path: string): Promise<void> {
-    if (!isIn(await realPath(path), this.#path)) return;
-    throw new Failure(
-      `${path} is the directory of this device, or in it: its keys must not leave it; choose another one`,
-    );
-  }
+  check(path: string): Promise<void>;
+}
+
+/** Looks at the directory of the device. */
+export async function ownDirectory(home: string): Promise<OwnDirectory> {
+  const own = await Deno.realPath(home);
+  const { dev, ino } = await Deno.stat(own);
+  const isOwn = (path: string) => {
+    try {
+      const there = Deno.lstatSync(path);
+      return ino !== null && there.ino === ino && there.dev === dev;
+    } catch {
+      return false;
+    }
+  };
+  return {
+    filter: async (root, onSkipped) => {
+      const real = await realPath(root);
+      const names = isIn(own, real) ? relative(real, own).split(sep) : [];
+      return ({ path, kind }) => {
+        // The other end may have a file of this name, which would take its place.
+        const isCandidate = kind === "directory" || path.length === names.length;
+        if (!isCandidate || !isOwn(join(real, ...path))) return true;
+        onSkipped(path);
+        return false;
+      };
+    },
+    check: async (path) => {
+      if (!isIn(await realPath(path), own)) return;
+      throw new Failure(
+        `${path} is the directory of this device, or in it: its keys must not leave it; choose another one`,
+      );
+    },
+  };
 }
 
 /** The real path of something, or that which it would have: of what is there already of the way to it. */

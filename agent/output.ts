@@ -23,16 +23,6 @@ interface Stream {
   isTerminal(): boolean;
 }
 
-/** How to print. */
-export interface OutputOptions {
-  /** One JSON object per line instead of text. */
-  readonly json: boolean;
-  /** Warnings, errors and results only. */
-  readonly quiet: boolean;
-  /** Where; `Deno` if left out. */
-  readonly streams?: Streams;
-}
-
 const DEFAULT_COLUMNS = 80;
 const YELLOW = 33;
 const RED = 31;
@@ -54,8 +44,15 @@ export class Output {
   readonly #colors: boolean;
   #isDrawn = false;
 
-  /** Makes an output. */
-  constructor({ json, quiet, streams = Deno }: OutputOptions) {
+  /**
+   * Makes an output.
+   *
+   * @param options Whether to print one JSON object per line instead of text, and only warnings, errors and results.
+   */
+  constructor(
+    { json = false, quiet = false }: { readonly json?: boolean; readonly quiet?: boolean },
+    streams: Streams = Deno,
+  ) {
     this.json = json;
     this.quiet = quiet;
     this.streams = streams;
@@ -109,6 +106,21 @@ export class Output {
     if (!this.draws || (line === "" && !this.#isDrawn)) return;
     this.#isDrawn = line !== "";
     this.#writeMessage(`\r\x1b[K${line}`);
+  }
+
+  /** Draws a line anew every so many milliseconds, until disposed of; nothing without a terminal or with `--quiet`. */
+  animate(milliseconds: number, line: () => string): Disposable {
+    if (!this.draws) return { [Symbol.dispose]: () => {} };
+    const draw = () => this.draw(line());
+    draw();
+    const timer = setInterval(draw, milliseconds);
+    return {
+      [Symbol.dispose]: () => {
+        clearInterval(timer);
+        draw();
+        this.draw("");
+      },
+    };
   }
 
   #writeMessage(text: string): void {

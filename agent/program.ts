@@ -18,7 +18,7 @@ import { addPut } from "./commands/put.ts";
 import { addRm } from "./commands/rm.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
-import { type CommonOptions, makeContext } from "./context.ts";
+import { type CommonOptions, findHome } from "./context.ts";
 import {
   exitCodeOf,
   explain,
@@ -72,14 +72,15 @@ export async function runAgent(
   caught: CaughtSignals = catchSignals(),
 ): Promise<number> {
   let exitCode = 0;
-  let output = new Output({ json: false, quiet: false, streams });
+  let output = new Output({}, streams);
   using signals = caught;
   const { signal } = signals;
   const run: Run = (action) => async (...args) => {
     const command = args.at(-1) as Command; // after the options, as commander has it
-    const context = makeContext(command.optsWithGlobals<CommonOptions>(), signal, streams);
-    output = context.output;
-    exitCode = await action(context, ...args) ?? 0;
+    const options = command.optsWithGlobals<CommonOptions>();
+    output = new Output(options, streams);
+    const home = findHome(options.home);
+    exitCode = await action({ home, output, signal, options }, ...args) ?? 0;
   };
   try {
     const program = makeProgram(run, streams);

@@ -38,25 +38,16 @@ const MIN_NAME_COLUMNS = 8;
  */
 export function showProgress(output: Output, progress: Progress): Disposable {
   const samples: Sample[] = [];
-  const draw = () => {
+  return output.animate(DRAWING_MILLISECONDS, () => {
     samples.push([performance.now(), progress.moved]);
-    if (samples.length > SAMPLES) samples.shift();
-    if (progress.totalFiles === 0) return;
-    output.draw(progressLine(progress, rateOf(samples), output.columns));
-  };
-  draw();
-  const timer = setInterval(draw, DRAWING_MILLISECONDS);
-  return {
-    [Symbol.dispose]: () => {
-      clearInterval(timer);
-      draw();
-      output.draw("");
-    },
-  };
+    if (progress.totalFiles === 0) return "";
+    return progressLine(progress, rateOf(samples), output.columns);
+  });
 }
 
-/** Bytes per second; `null` if that can't be said yet. */
-export function rateOf(samples: readonly Sample[]): number | null {
+/** Bytes per second; `null` if that can't be said yet. Older samples are removed. */
+export function rateOf(samples: Sample[]): number | null {
+  while (samples.length > SAMPLES) samples.shift();
   const [[begin, before], [end, after]] = [samples[0]!, samples.at(-1)!];
   return end - begin < MIN_MILLISECONDS ? null : (after - before) / (end - begin) * 1000;
 }

@@ -8,7 +8,7 @@ import type { Device } from "../device.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
 import { type Context, nearNames, openClient } from "./context.ts";
 import { Failure } from "./failure.ts";
-import { PeerConnections } from "./peer_connections.ts";
+import { connectionsTo, type PeerConnections } from "./peer_connections.ts";
 import { formatRemotePath } from "./remote_path.ts";
 
 /** What a peer shares to read, and where it takes files. */
@@ -77,7 +77,7 @@ export class RemoteFiles implements Disposable {
     const { signal, output } = context;
     const client = await openClient(context, device, peer);
     const note = (text: string) => output.note(text);
-    return new RemoteFiles(new PeerConnections(client, signal, note, retries), peer, area, signal);
+    return new RemoteFiles(connectionsTo(client, signal, note, retries), peer, area, signal);
   }
 
   /** Closes the connections. */
@@ -139,8 +139,10 @@ export class RemoteFiles implements Disposable {
     }
     const parent = names.slice(0, -1);
     const listed = await this.list(parent);
-    const entry = listed?.get(name) ?? lookAlike(name, listed);
-    return entry && { ...entry, names: [...parent, entry.name] };
+    const alike = (entry: DirectoryEntry) => entry.name.normalize() === name.normalize();
+    const [first, ...others] = [...listed?.values() ?? []].filter(alike);
+    const entry = listed?.get(name) ?? (others.length === 0 ? first : undefined);
+    return entry === undefined ? null : { ...entry, names: [...parent, entry.name] };
   }
 
   /**
@@ -198,13 +200,4 @@ export class RemoteFiles implements Disposable {
   #quoted(names: readonly string[]): string {
     return JSON.stringify(this.name(names));
   }
-}
-
-function lookAlike(
-  name: string,
-  listed: ReadonlyMap<string, DirectoryEntry> | null,
-): DirectoryEntry | null {
-  const wanted = name.normalize();
-  const alike = [...listed?.values() ?? []].filter((entry) => entry.name.normalize() === wanted);
-  return alike.length === 1 ? alike[0]! : null;
 }

@@ -27,7 +27,7 @@ import {
   Failure,
   REFUSED,
 } from "./failure.ts";
-import { OwnDirectory } from "./local_paths.ts";
+import { type OwnDirectory, ownDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration } from "./output.ts";
 import type { Moved, PeerConnections } from "./peer_connections.ts";
 import { type Progress, showProgress } from "./progress_bar.ts";
@@ -115,7 +115,7 @@ export class Transfers implements Disposable {
 
   /** Begins with nothing to do. */
   static async begin(context: Context, direction: "get" | "put"): Promise<Transfers> {
-    return new Transfers(context, direction, await OwnDirectory.at(context.home));
+    return new Transfers(context, direction, await ownDirectory(context.home));
   }
 
   /** Warns, once. */
@@ -188,7 +188,7 @@ export class Transfers implements Disposable {
 
   #showProgress(): void {
     const { output } = this.#context;
-    if (output.draws && !output.json) this.#bar ??= showProgress(output, this.#progress);
+    if (!output.json) this.#bar ??= showProgress(output, this.#progress);
   }
 
   #checkInterrupted(): void {

@@ -7,9 +7,9 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { Device } from "../../device.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../../identity/names.ts";
-import { addExamples, optionMessage, type Run } from "../commands.ts";
+import { addExamples, type Run, usageError } from "../commands.ts";
 import { type Context, loggerOf } from "../context.ts";
-import { Failure, USAGE } from "../failure.ts";
+import { Failure } from "../failure.ts";
 
 /** Adds `degu init`. */
 export function addInit(program: Command, run: Run): void {
@@ -43,8 +43,7 @@ async function init(context: Context, given: { readonly name?: string }): Promis
     const { name, id } = device;
     output.result(`${name} ${id}`, { name, id, home });
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new Failure(optionMessage(error), USAGE, { cause: error });
+    throw usageError(error);
   }
   output.note(
     `created ${home}; to pair, run "degu invite" on one device and "degu join -" on the other`,

@@ -12,15 +12,15 @@ import {
   addExamples,
   addPairingOptions,
   notOfThisMachine,
-  optionMessage,
   type PairingOptions,
   parseListenAddress,
   repeated,
   type Run,
   servingAddresses,
+  usageError,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { Failure, OutputClosed, USAGE } from "../failure.ts";
+import { Failure, OutputClosed } from "../failure.ts";
 import type { Output } from "../output.ts";
 
 /** The options of `degu invite`. */
@@ -67,7 +67,13 @@ async function invite(context: Context, options: Options): Promise<void> {
   output.note(
     'on the other device run "degu join -" and give it this line, which is secret until it has been used',
   );
-  announcePeer(context, await paired(context, invitation));
+  const { name, id } = await paired(context, invitation);
+  try {
+    output.result(`paired with ${name} ${id}`, { name, id });
+  } catch (error) {
+    // The other device may have read its line from a pipe, and have closed the pipe since then.
+    if (!(error instanceof OutputClosed)) throw error;
+  }
 }
 
 async function open(context: Context, device: Device, options: Options): Promise<Invitation> {
@@ -79,14 +85,16 @@ async function open(context: Context, device: Device, options: Options): Promise
     if (error instanceof Deno.errors.AddrNotAvailable && listen !== undefined) {
       throw notOfThisMachine(listen, error);
     }
-    if (!(error instanceof RangeError)) throw error;
-    throw new Failure(optionMessage(error), USAGE, { cause: error });
+    throw usageError(error);
   }
 }
 
 /** Waits for the other device, and shows how long. */
 async function paired({ output, signal }: Context, invitation: Invitation): Promise<Peer> {
-  using _countdown = startCountdown(output, invitation.expires);
+  const end = performance.now() + invitation.expires.getTime() - Date.now();
+  // A line that wraps could not be removed; what is left is at its end.
+  const line = () => countdownText(end - performance.now()).slice(1 - output.columns);
+  using _countdown = output.animate(1000, line);
   const close = () => invitation.close();
   signal.addEventListener("abort", close);
   try {
@@ -99,30 +107,6 @@ async function paired({ output, signal }: Context, invitation: Invitation): Prom
   } finally {
     signal.removeEventListener("abort", close);
   }
-}
-
-/** The other device may have read its line from a pipe, and have closed the pipe since then. */
-function announcePeer({ output }: Context, { name, id }: Peer): void {
-  try {
-    output.result(`paired with ${name} ${id}`, { name, id });
-  } catch (error) {
-    if (!(error instanceof OutputClosed)) throw error;
-  }
-}
-
-/** Shows the time that is left in the last line of the terminal, until disposed of. */
-function startCountdown(output: Output, expires: Date): Disposable {
-  const end = performance.now() + expires.getTime() - Date.now();
-  // A line that wraps could not be removed; what is left is at its end.
-  const draw = () => output.draw(countdownText(end - performance.now()).slice(1 - output.columns));
-  draw();
-  const timer = setInterval(draw, 1000);
-  return {
-    [Symbol.dispose]: () => {
-      clearInterval(timer);
-      output.draw("");
-    },
-  };
 }
 
 /** The text for a remaining time in milliseconds. */

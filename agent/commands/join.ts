@@ -6,14 +6,13 @@
 
 import type { Command } from "npm:commander@^15.1.0";
 import { DeguError, formatAddress } from "../../base.ts";
-import type { Device, JoinOptions, Peer } from "../../device.ts";
 import {
   addExamples,
   addPairingOptions,
-  optionMessage,
   type PairingOptions,
   type Run,
   servingAddresses,
+  usageError,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { isWholeLine } from "../../device/invitation_line.ts";
@@ -45,33 +44,24 @@ async function join(
   const { output, signal } = context;
   await using device = await openDevice(context);
   const line = given === "-" ? await readLine(output, signal) : given;
-  const { name, id, addresses } = await pair(device, line, {
-    peerName: as,
-    serving: await servingAddresses(context, device, serving),
-    signal,
+  const served = await servingAddresses(context, device, serving);
+  const joining = device.join(line, { peerName: as, serving: served, signal });
+  const { name, id, addresses } = await joining.catch((error) => {
+    throw joinError(error);
   });
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
   output.note(`compare the id with what "degu id" prints on ${name}; then try "degu ping ${name}"`);
 }
 
-async function pair(device: Device, line: string, options: JoinOptions): Promise<Peer> {
-  try {
-    return await device.join(line, options);
-  } catch (error) {
-    if (error instanceof RangeError) {
-      throw new Failure(optionMessage(error), USAGE, { cause: error });
-    }
-    if (!(error instanceof DeguError)) throw error;
-    throw new Failure(error.message, isOutOfReach(error) ? FAILED : REFUSED, { cause: error });
-  }
-}
-
-/** Whether nothing answered, so that the invitation was not refused. */
-function isOutOfReach({ cause }: DeguError): boolean {
+/** Says why pairing has failed; where nothing answered, the invitation was not refused. */
+function joinError(error: unknown): unknown {
+  if (!(error instanceof DeguError)) return usageError(error);
+  const { message, cause } = error;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
-  return errors.every((error) =>
-    noAddressAnswers(error) && !(error instanceof Deno.errors.ConnectionRefused)
+  const isOutOfReach = errors.every((each) =>
+    noAddressAnswers(each) && !(each instanceof Deno.errors.ConnectionRefused)
   );
+  return new Failure(message, isOutOfReach ? FAILED : REFUSED, { cause: error });
 }
 
 /** If nothing has arrived for this long after a part of a line, no more is being pasted. */
@@ -92,12 +82,15 @@ export async function readLine(output: Output, signal: AbortSignal): Promise<str
   const reader = stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
   const cancel = () => reader.cancel().catch(() => {});
   signal.addEventListener("abort", cancel);
+  const ask = () =>
+    output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
   let text = "";
   try {
     while (!isEnd(text)) {
       signal.throwIfAborted();
-      using _asking = text.includes("\n") ? askSoon(output) : null;
-      const { done, value } = await reader.read();
+      // A text that a terminal has wrapped is pasted as several lines: the rest arrives at once.
+      const timer = text.includes("\n") ? setTimeout(ask, QUIET_MS) : undefined;
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
       if (done) break;
       text += value;
       if (text.length > MAX_LENGTH) {
@@ -114,13 +107,6 @@ export async function readLine(output: Output, signal: AbortSignal): Promise<str
     'stdin is empty: give "degu join -" the line that "degu invite" has printed',
     USAGE,
   );
-}
-
-/** Asks for the rest of a line unless it arrives at once: text that a terminal has wrapped is pasted as several lines. */
-function askSoon(output: Output): Disposable {
-  const text = "the line is incomplete: paste the rest of it, or an empty line to end it";
-  const timer = setTimeout(() => output.note(text), QUIET_MS);
-  return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 /** Whether nothing more is waited for. */

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { basename, dirname, join } from "node:path";
+import { basename } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
 import { upload } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
-import { type Context, nearNames, openDevice } from "../context.ts";
+import { type Context, openDevice } from "../context.ts";
 import { ALREADY_THERE, Failure, USAGE } from "../failure.ts";
 import { ifThere, type OwnDirectory } from "../local_paths.ts";
 import { RemoteFiles } from "../remote_files.ts";
@@ -117,27 +117,16 @@ async function findSource(
   recursive: boolean,
 ): Promise<Source> {
   const info = await ifThere(Deno.stat(path));
-  if (info === null) throw await nothingAt(path);
+  if (info === null) {
+    const hint = "check the name, and the directory that you are in";
+    throw new Failure(`${JSON.stringify(path)} is not there: ${hint}`);
+  }
   await own.check(path);
   if (!info.isFile && !info.isDirectory) {
     throw new Failure(`${path} is neither a file nor a directory`);
   }
   if (info.isFile || recursive) return { path, info };
   throw new Failure(`${path} is a directory: put it with -r`);
-}
-
-/** The error if there is nothing of a name here: suggests similar names, as far as they may be looked at. */
-async function nothingAt(path: string): Promise<Failure> {
-  const [parent, name] = [dirname(path), basename(path)];
-  const { state } = Deno.permissions.querySync({ name: "read", path: parent });
-  const listed = state === "granted" && (await ifThere(Deno.stat(parent)))?.isDirectory === true
-    ? await Array.fromAsync(Deno.readDir(parent), (entry) => entry.name)
-    : [];
-  const near = nearNames(name, listed).map((each) => JSON.stringify(join(parent, each)));
-  const hint = near.length > 0
-    ? `did you mean ${near.join(" or ")}?`
-    : "check the name, and the directory that you are in";
-  return new Failure(`${JSON.stringify(path)} is not there: ${hint}`);
 }
 
 /** Puts a file, unless it is there already. */

@@ -72,8 +72,7 @@ async function serve(context: Context, options: Options): Promise<void> {
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
-  const start: Listen = (address) => device.listen(address, app);
-  const servers = await listen(start, options.listen);
+  const servers = await listen((address) => device.listen(address, app), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
@@ -97,39 +96,39 @@ async function serve(context: Context, options: Options): Promise<void> {
   await Promise.all(serving);
 }
 
-/** Makes a server at an address. */
-type Listen = (address: Address) => DeviceServer;
-
-/** Listens on all addresses; resolves when they are bound. */
-async function listen(start: Listen, given: Address[] | undefined): Promise<DeviceServer[]> {
-  if (given !== undefined) return await Promise.all(given.map((each) => bind(start, each)));
+/** Makes servers at addresses, by default at all of this machine; resolves when they are bound. */
+async function listen(
+  start: (address: Address) => DeviceServer,
+  given: Address[] | undefined,
+): Promise<DeviceServer[]> {
+  const bind = async (address: Address) => {
+    const server = start(address);
+    await server.ready.catch((error) => {
+      throw listenError(address, error);
+    });
+    return server;
+  };
+  if (given !== undefined) return await Promise.all(given.map(bind));
   try {
-    return [await bind(start, ["::", DEFAULT_PORT])];
+    return [await bind(["::", DEFAULT_PORT])];
   } catch (error) {
     // A machine without IPv6.
     if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
-    return [await bind(start, ["0.0.0.0", DEFAULT_PORT])];
+    return [await bind(["0.0.0.0", DEFAULT_PORT])];
   }
 }
 
-async function bind(start: Listen, address: Address): Promise<DeviceServer> {
-  const server = start(address);
-  try {
-    await server.ready;
-    return server;
-  } catch (error) {
-    const text = formatAddress(address);
-    if (error instanceof Deno.errors.AddrInUse) {
-      throw new Failure(
-        `${text} is in use: does another "degu serve" run? If it is another program, take another port, as in ` +
-          `--listen ${text.replace(/\d+$/, "7444")}`,
-        FAILED,
-        { cause: error },
-      );
-    }
-    if (!(error instanceof Deno.errors.AddrNotAvailable) || address[0] === "::") throw error;
-    throw notOfThisMachine([address], error);
+/** Says why nothing can listen at an address, if that is known. */
+function listenError(address: Address, error: Error): Error {
+  if (error instanceof Deno.errors.AddrNotAvailable && address[0] !== "::") {
+    return notOfThisMachine([address], error);
   }
+  if (!(error instanceof Deno.errors.AddrInUse)) return error;
+  const text = formatAddress(address);
+  const other = `--listen ${text.replace(/\d+$/, "7444")}`;
+  const problem = `${text} is in use: does another "degu serve" run?`;
+  const advice = `If it is another program, take another port, as in ${other}`;
+  return new Failure(`${problem} ${advice}`, FAILED, { cause: error });
 }
 
 /** What is served. */

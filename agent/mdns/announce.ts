@@ -7,7 +7,7 @@
 import { pause } from "../../base/pause.ts";
 import type { Logger } from "../../net/standard_logger.ts";
 import { messageOf } from "../../net/thrown.ts";
-import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
+import { type Link, NETWORK, type Network, openLinks, permittedTypes } from "./links.ts";
 import {
   goodbyes,
   type Incoming,
@@ -66,10 +66,10 @@ export function announce(
   };
   const responder = new Responder(service);
   const announcing = (async () => {
-    await using links = await Links.open(network, types, { onPacket, onLink }, logger);
+    await using links = await openLinks(network, types, { onPacket, onLink }, logger);
     await pause(Infinity, signal);
     responder[Symbol.dispose]();
-    await links.respond({ answers: goodbyes(service) });
+    await links.send({ type: "response", answers: goodbyes(service) });
   })().catch((error) => logger.warn(`the announcement has ended: ${messageOf(error)}`));
   return {
     announced,
@@ -100,7 +100,7 @@ export class Responder implements Disposable {
 
   /** Sends all records on a link; never rejects. */
   async respond(link: Link): Promise<void> {
-    await link.respond({ answers: recordsOf(this.#service, link.on.addresses) });
+    await link.send({ type: "response", answers: recordsOf(this.#service, link.on.addresses) });
   }
 
   /** Answers a query, if it asks for a record of the service. */

@@ -15,7 +15,14 @@ import {
 } from "../../base/address_rules.ts";
 import { pause } from "../../base/pause.ts";
 import { type Logger, standardLogger } from "../../net/standard_logger.ts";
-import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
+import {
+  type Link,
+  type Links,
+  NETWORK,
+  type Network,
+  openLinks,
+  permittedTypes,
+} from "./links.ts";
 import {
   hostName,
   type Incoming,
@@ -37,7 +44,7 @@ const PAUSE_FACTOR = 2;
 const SETTLE_MILLISECONDS = 1200;
 
 /** What is asked: devices send all that they have in one response. */
-const QUERY = { questions: [{ name: SERVICE, type: "PTR" }] };
+const QUERY = { type: "query", questions: [{ name: SERVICE, type: "PTR" }] } as const;
 
 /** How {@linkcode findAddresses} looks for a device. */
 export interface FindOptions {
@@ -74,13 +81,13 @@ export async function findAddresses(
       hints.add(knownRecords([...packet.answers, ...packet.additionals]), link.on.scope);
       if (hints.addresses().length > 0) found.resolve();
     },
-    onLink: (link: Link) => void link.query(QUERY),
+    onLink: (link: Link) => void link.send(QUERY),
   };
   const types = permittedTypes(network.port);
   const ending = new AbortController();
   const late = setTimeout(() => ending.abort(), seconds * 1000);
   try {
-    await using links = await Links.open(network, types, listener, logger);
+    await using links = await openLinks(network, types, listener, logger);
     const asking = askAgain(links, AbortSignal.any([ending.signal, ...signal ? [signal] : []]));
     await Promise.race([found.promise, asking]);
     await pause(SETTLE_MILLISECONDS, ending.signal, signal);
@@ -97,7 +104,7 @@ export async function findAddresses(
 async function askAgain(links: Links, signal: AbortSignal): Promise<void> {
   for (let wait = FIRST_PAUSE_MILLISECONDS; !signal.aborted; wait *= PAUSE_FACTOR) {
     await pause(wait, signal);
-    if (!signal.aborted) await links.query(QUERY);
+    if (!signal.aborted) await links.send(QUERY);
   }
 }
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { createSocket, type RemoteInfo, type Socket, type SocketType } from "node:dgram";
+import { createSocket, type RemoteInfo, type SocketType } from "node:dgram";
 import { isLinkLocal, isLoopback } from "../../base/address_rules.ts";
 import type { Logger } from "../../net/standard_logger.ts";
 import { messageOf } from "../../net/thrown.ts";
@@ -44,174 +44,142 @@ export interface Listener {
   onLink(link: Link): void;
 }
 
-/** What all links share. */
-interface Shared {
-  readonly network: Network;
-  readonly coder: PacketCoder;
-  readonly listener: Listener;
-  readonly logger: Logger;
-}
-
 /** The socket of one interface, with one of the two protocols; it shares its port with other mDNS programs of the machine. */
-export class Link {
-  /** Its interface. */
+export interface Link {
   readonly on: Interface;
-  readonly #shared: Shared;
-  readonly #socket: Socket;
-  #state: "opening" | "ready" | "closed" = "opening";
-
-  /**
-   * Opens it.
-   *
-   * @param fail Called if it is of no use any more.
-   */
-  constructor(on: Interface, shared: Shared, fail: (link: Link) => void) {
-    const { network: { port }, coder, listener } = shared;
-    this.on = on;
-    this.#shared = shared;
-    const socket = this.#socket = createSocket({ type: on.type, reuseAddr: true });
-    const onError = (error: unknown) => {
-      this.#logError(error);
-      if (this.#state !== "closed") fail(this);
-    };
-    const isWorthDecoding = makePacketFilter(port, on.accept);
-    socket.on("error", onError);
-    socket.on("message", (bytes, from) => {
-      if (this.#state === "closed" || !isWorthDecoding(bytes.length, from)) return;
-      let packet: Incoming;
-      try {
-        packet = coder.decode(bytes);
-      } catch (error) {
-        return this.#logError(error);
-      }
-      listener.onPacket(packet, this);
-    });
-    socket.bind(port, on.bind, () => {
-      if (this.#state === "closed") return;
-      try {
-        socket.addMembership(GROUPS[on.type], on.multicastInterface);
-        socket.setMulticastInterface(on.multicastInterface);
-        socket.setMulticastTTL(TTL);
-        socket.setMulticastLoopback(true);
-      } catch (error) {
-        return onError(error);
-      }
-      this.#state = "ready";
-      listener.onLink(this);
-    });
-  }
-
-  /** Sends a query; never rejects. */
-  query(packet: Outgoing): Promise<void> {
-    return this.#send({ ...packet, type: "query" });
-  }
-
-  /** Sends a response; never rejects. */
-  respond(packet: Outgoing): Promise<void> {
-    return this.#send({ ...packet, type: "response", flags: AUTHORITATIVE_ANSWER });
-  }
-
-  async #send(packet: Outgoing & { type: string; flags?: number }): Promise<void> {
-    if (this.#state !== "ready") return;
-    const { network, coder } = this.#shared;
-    try {
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const done = (error: unknown) => error ? reject(error) : resolve();
-      this.#socket.send(coder.encode(packet), network.port, GROUPS[this.on.type], done);
-      await promise;
-    } catch (error) {
-      // The cable may be out.
-      this.#logError(error);
-    }
-  }
-
-  #logError(error: unknown): void {
-    this.#shared.logger.debug(`mDNS on ${this.on.name}: ${messageOf(error)}`);
-  }
-
+  /** Sends a packet, once the link can be used; never rejects. */
+  send(packet: Outgoing): Promise<void>;
   /** Closes it. */
-  close(): Promise<void> {
-    this.#state = "closed";
-    return new Promise((resolve) => {
-      this.#socket.close(() => resolve());
-    });
-  }
+  close(): Promise<void>;
 }
 
 /** The sockets, which follow the interfaces as they come and go. */
-export class Links implements AsyncDisposable {
-  readonly #shared: Shared;
-  readonly #types: readonly SocketType[];
-  readonly #links = new Map<string, Link>();
-  readonly #closing = new Set<Promise<void>>();
-  #timer: ReturnType<typeof setInterval> | undefined;
+export interface Links extends AsyncDisposable {
+  /** Sends a packet on every link; never rejects. */
+  send(packet: Outgoing): Promise<void>;
+}
 
-  private constructor(shared: Shared, types: readonly SocketType[]) {
-    this.#shared = shared;
-    this.#types = types;
-  }
-
-  /**
-   * Opens a socket for each interface. The listener hears of each link.
-   *
-   * @param types The protocols that are permitted.
-   */
-  static async open(
-    network: Network,
-    types: readonly SocketType[],
-    listener: Listener,
-    logger: Logger,
-  ): Promise<Links> {
-    const coder = await loadPacketCoder();
-    const links = new Links({ network, coder, listener, logger }, types);
-    links.#poll();
-    links.#timer = setInterval(() => {
-      // Nobody awaits this, and it must not end the process: anything that fails is retried the next time.
-      try {
-        links.#poll();
-      } catch (error) {
-        logger.debug(`mDNS: ${messageOf(error)}`);
-      }
-    }, POLL_MILLISECONDS);
-    return links;
-  }
-
-  /** Sends a query on every link. */
-  async query(packet: Outgoing): Promise<void> {
-    await Promise.all(Array.from(this.#links.values(), (link) => link.query(packet)));
-  }
-
-  /** Sends a response on every link. */
-  async respond(packet: Outgoing): Promise<void> {
-    await Promise.all(Array.from(this.#links.values(), (link) => link.respond(packet)));
-  }
-
-  /** Opens what is new and closes what is gone. */
-  #poll(): void {
-    const interfaces = interfacesOf(this.#shared.network.findInterfaces())
-      .filter(({ type }) => this.#types.includes(type));
-    const keys = new Set(interfaces.map(({ key }) => key));
-    for (const link of this.#links.values()) if (!keys.has(link.on.key)) this.#close(link);
-    for (const each of interfaces) {
-      if (this.#links.has(each.key)) continue;
-      // One that fails is tried again at the next check.
-      this.#links.set(each.key, new Link(each, this.#shared, (link) => this.#close(link)));
-    }
-  }
-
-  #close(link: Link): void {
-    this.#links.delete(link.on.key);
+/**
+ * Opens a socket for each interface. The listener hears of each link.
+ *
+ * @param types The protocols that are permitted.
+ */
+export async function openLinks(
+  network: Network,
+  types: readonly SocketType[],
+  listener: Listener,
+  logger: Logger,
+): Promise<Links> {
+  const coder = await loadPacketCoder();
+  const links = new Map<string, Link>();
+  const closing = new Set<Promise<void>>();
+  const close = (link: Link) => {
+    links.delete(link.on.key);
     const closed = link.close();
-    this.#closing.add(closed);
-    closed.finally(() => this.#closing.delete(closed));
-  }
+    closing.add(closed);
+    closed.finally(() => closing.delete(closed));
+  };
+  // Opens what is new and closes what is gone.
+  const poll = () => {
+    const interfaces = interfacesOf(network.findInterfaces())
+      .filter(({ type }) => types.includes(type));
+    const keys = new Set(interfaces.map(({ key }) => key));
+    for (const link of links.values()) if (!keys.has(link.on.key)) close(link);
+    for (const on of interfaces) {
+      // One that fails is tried again at the next check.
+      if (!links.has(on.key)) {
+        links.set(on.key, openLink(on, network.port, coder, listener, logger, close));
+      }
+    }
+  };
+  poll();
+  const timer = setInterval(() => {
+    // Nobody awaits this, and it must not end the process: anything that fails is retried the next time.
+    try {
+      poll();
+    } catch (error) {
+      logger.debug(`mDNS: ${messageOf(error)}`);
+    }
+  }, POLL_MILLISECONDS);
+  return {
+    send: async (packet) => {
+      await Promise.all(Array.from(links.values(), (link) => link.send(packet)));
+    },
+    [Symbol.asyncDispose]: async () => {
+      clearInterval(timer);
+      for (const link of [...links.values()]) close(link);
+      await Promise.all(closing);
+    },
+  };
+}
 
-  /** Closes all sockets. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
-    for (const link of [...this.#links.values()]) this.#close(link);
-    await Promise.all(this.#closing);
-  }
+/**
+ * Opens a link.
+ *
+ * @param fail Called if it is of no use any more.
+ */
+function openLink(
+  on: Interface,
+  port: number,
+  coder: PacketCoder,
+  listener: Listener,
+  logger: Logger,
+  fail: (link: Link) => void,
+): Link {
+  const group = GROUPS[on.type];
+  const socket = createSocket({ type: on.type, reuseAddr: true });
+  let state: "opening" | "ready" | "closed" = "opening";
+  const log = (error: unknown) => logger.debug(`mDNS on ${on.name}: ${messageOf(error)}`);
+  const onError = (error: unknown) => {
+    log(error);
+    if (state !== "closed") fail(link);
+  };
+  const link: Link = {
+    on,
+    send: async (packet) => {
+      if (state !== "ready") return;
+      const flags = packet.type === "response" ? AUTHORITATIVE_ANSWER : 0;
+      try {
+        const { promise, resolve, reject } = Promise.withResolvers<void>();
+        const done = (error: unknown) => error ? reject(error) : resolve();
+        socket.send(coder.encode({ ...packet, flags }), port, group, done);
+        await promise;
+      } catch (error) {
+        // The cable may be out.
+        log(error);
+      }
+    },
+    close: () => {
+      state = "closed";
+      return new Promise((resolve) => void socket.close(() => resolve()));
+    },
+  };
+  const isWorthDecoding = makePacketFilter(port, on.accept);
+  socket.on("error", onError);
+  socket.on("message", (bytes, from) => {
+    if (state === "closed" || !isWorthDecoding(bytes.length, from)) return;
+    let packet: Incoming;
+    try {
+      packet = coder.decode(bytes);
+    } catch (error) {
+      return log(error);
+    }
+    listener.onPacket(packet, link);
+  });
+  socket.bind(port, on.bind, () => {
+    if (state === "closed") return;
+    try {
+      socket.addMembership(group, on.multicastInterface);
+      socket.setMulticastInterface(on.multicastInterface);
+      socket.setMulticastTTL(TTL);
+      socket.setMulticastLoopback(true);
+    } catch (error) {
+      return onError(error);
+    }
+    state = "ready";
+    listener.onLink(link);
+  });
+  return link;
 }
 
 /** An interface, with one of the two protocols. */

@@ -37,6 +37,7 @@ export interface Question {
 
 /** What is sent. */
 export interface Outgoing {
+  readonly type: "query" | "response";
   readonly questions?: readonly Question[];
   readonly answers?: readonly KnownRecord[];
 }
@@ -51,7 +52,7 @@ export interface Incoming {
 
 /** What codes packets. */
 export interface PacketCoder {
-  encode(packet: Outgoing & { type: string; flags?: number }): Uint8Array;
+  encode(packet: Outgoing & { flags?: number }): Uint8Array;
   /** Throws if the bytes are no packet. */
   decode(bytes: Uint8Array): Incoming;
 }

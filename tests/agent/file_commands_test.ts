@@ -1,5 +1,6 @@
 /** degu ls, get, put and rm. */
-import { AgentFiles, makeTreeAt, objectsOf, treeOf } from "@degu/testing/agent_files.ts";
+import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
+import { content, fill } from "@degu/testing/trees.ts";
 import { entries, makeEmptyFiles } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -8,8 +9,8 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 Deno.test("ls lists by name, optionally with sizes and times; names are printed escaped", async () => {
   await using files = await AgentFiles.start();
-  await makeTreeAt(files.share, { "b": "12345", "a\nb": "", "日本": "1", "dir/x": "1" });
-  await makeTreeAt(files.inbox, { "in": "" });
+  await fill(files.share, { "b": "12345", "a\nb": "", "日本": "1", "dir/x": "1" });
+  await fill(files.inbox, { "in": "" });
   assertEquals((await files.succeed("ls", "camera:")).stdout, "a\\u{a}b\nb\ndir/\n日本\n");
   assertEquals((await files.succeed("ls", "camera:dir")).stdout, "x\n");
   assertEquals((await files.succeed("ls", "camera:b")).stdout, "b\n");
@@ -24,7 +25,7 @@ Deno.test("ls lists by name, optionally with sizes and times; names are printed 
 
 Deno.test("a name is also found in the other Unicode normal form", async () => {
   await using files = await AgentFiles.start();
-  await makeTreeAt(files.share, { ["Ö".normalize("NFD")]: "1" });
+  await fill(files.share, { ["Ö".normalize("NFD")]: "1" });
   await files.succeed("get", `camera:${"Ö".normalize("NFC")}`, files.here);
   assertEquals(
     (await files.succeed("ls", `camera:${"Ö".normalize("NFC")}`)).stdout,
@@ -34,7 +35,7 @@ Deno.test("a name is also found in the other Unicode normal form", async () => {
 
 Deno.test("a missing file is reported at once, with similar names", async () => {
   await using files = await AgentFiles.start();
-  await makeTreeAt(files.share, { "photos/1": "" });
+  await fill(files.share, { "photos/1": "" });
   const hint = 'is not there: did you mean "camera:photos"?';
   await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
   await files.serve("--inbox", files.inbox);
@@ -73,12 +74,12 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   await using files = await AgentFiles.start();
   const { here, share } = files;
   const photos = Object.fromEntries(NAMES.map((name, i) => [`photos/${name}`, `text ${i}`]));
-  await makeTreeAt(share, { ...photos, "photos/empty/e": null, "photos/a/b/c": "deep", "b": "b" });
+  await fill(share, { ...photos, "photos/empty/e": null, "photos/a/b/c": "deep", "b": "b" });
   const time = new Date(1_234_567_890_123);
   await Deno.utime(`${share}/photos/a/b/c`, time, time);
   const command = ["get", "-r", "camera:photos", "camera:/b", `${here}/new`];
   const { stdout, stderr } = await files.succeed(...command);
-  assertEquals(await treeOf(`${here}/new`), await treeOf(share));
+  assertEquals(await content(`${here}/new`), await content(share));
   assertEquals((await Deno.stat(`${here}/new/photos/a/b/c`)).mtime, time);
   assertStringIncludes(stdout, `${here}/new/photos/a/b/c\n`);
   assertStringIncludes(stdout, `/a\\u{a}b\n`);
@@ -87,15 +88,15 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   const again = await files.succeed(...command);
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
-  assertEquals(await treeOf(`${here}/new`), await treeOf(share));
+  assertEquals(await content(`${here}/new`), await content(share));
   await files.succeed("get", "--quiet", "-r", "camera:", `${here}/all`);
-  assertEquals(await treeOf(`${here}/all`), await treeOf(share));
+  assertEquals(await content(`${here}/all`), await content(share));
 });
 
 Deno.test("the target is an existing directory, a new one, or the new name", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
-  await makeTreeAt(share, { "a": "1", "sub/a": "2", "b": "3" });
+  await fill(share, { "a": "1", "sub/a": "2", "b": "3" });
   const [first] = objectsOf(await files.succeed("get", "--json", "camera:a", here));
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
   const result = { bytes: 1, total: 1, resumedFrom: 0, sha256 };
@@ -113,7 +114,7 @@ Deno.test("the target is an existing directory, a new one, or the new name", asy
   }
   // Another file of the name is replaced.
   await files.succeed("get", "camera:sub/a", "camera:b", here);
-  assertEquals(await treeOf(here), {
+  assertEquals(await content(here), {
     ...{ "a": "2", "b": "3", "made": null, "made/a": "2", "made/sub": null, "made/sub/a": "2" },
     ...{ "new": null, "new/a": "1", "new/b": "3", "renamed": "1" },
     ...{ "tree": null, "tree/sub": null, "tree/sub/a": "2" },
@@ -129,8 +130,8 @@ Deno.test("the target is an existing directory, a new one, or the new name", asy
 Deno.test("files that can't be downloaded are named, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
-  await makeTreeAt(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
-  await makeTreeAt(files.inbox, { "sub/report.pdf": "" });
+  await fill(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
+  await fill(files.inbox, { "sub/report.pdf": "" });
   const rows: [path: string, target: string, said: string][] = [
     [
       "photos/holliday.jpg",
@@ -159,7 +160,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   const several = await files.fail(1, '"camera:none" is not there', "get", ...sources, here);
   assertStringIncludes(several, "camera:sub/a: camera:a has the same name: get the two into");
   assertStringIncludes(several, "2 errors");
-  assertEquals(await treeOf(here), { "a": "2" });
+  assertEquals(await content(here), { "a": "2" });
   await Deno.mkdir(`${here}/dir/a`, { recursive: true });
   const json = await files.run("get", "--json", "camera:a", `${here}/dir`);
   assertEquals(json.code, 1);
@@ -170,8 +171,8 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
 Deno.test("no name of a peer escapes the target through a link", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
-  await makeTreeAt(share, { "top/link/a": "new", "top/b": "new" });
-  await makeTreeAt(here, { "outside/a": "old", "top": null });
+  await fill(share, { "top/link/a": "new", "top/b": "new" });
+  await fill(here, { "outside/a": "old", "top": null });
   await makeLinks({
     [`${here}/top/link`]: `${here}/outside`,
     [`${here}/top/b`]: `${here}/outside/a`,
@@ -187,10 +188,10 @@ Deno.test("no name of a peer escapes the target through a link", async () => {
 Deno.test("get --inbox gets back what was put", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
-  await makeTreeAt(inbox, { "a": "1", "dir/b": "2" });
+  await fill(inbox, { "a": "1", "dir/b": "2" });
   await files.fail(1, "add --inbox to read it there", "get", "camera:a", here);
   await files.succeed("get", "--inbox", "-r", "camera:a", "camera:dir", `${here}/back`);
-  assertEquals(await treeOf(`${here}/back`), await treeOf(inbox));
+  assertEquals(await content(`${here}/back`), await content(inbox));
 });
 
 // degu put: files to the inbox of a peer.
@@ -199,10 +200,10 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   const tree = { "日本 語/a\tb": "1", "日本 語/עברית": "2", "e/f/g": null, "~": "3", "-x": "4" };
-  await makeTreeAt(here, {
+  await fill(here, {
     ...Object.fromEntries(Object.entries(tree).map(([k, v]) => [`top/${k}`, v])),
   });
-  await makeTreeAt(here, { "top/.a.degu-part": "part", "top/.degu-files/x": "" });
+  await fill(here, { "top/.a.degu-part": "part", "top/.degu-files/x": "" });
   const time = new Date(1_234_567_890_123);
   await Deno.utime(`${here}/top/~`, time, time);
   await makeLinks({ [`${here}/top/link`]: `${here}/top/~`, [`${here}/linked`]: `${here}/top/~` });
@@ -210,7 +211,7 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
   const expected = { "top": null, "top/e": null, "top/e/f": null, "top/e/f/g": null };
   const sent = Object.fromEntries(Object.entries(tree).map(([k, v]) => [`top/${k}`, v]));
   const all = { ...sent, ...expected, "top/日本 語": null, "linked": "3" };
-  assertEquals(await treeOf(inbox), sorted(all));
+  assertEquals(await content(inbox), sorted(all));
   assertEquals((await Deno.stat(`${inbox}/top/~`)).mtime, time);
   assertStringIncludes(stderr, `${here}/top/link: skipped: a symbolic link`);
   assertStringIncludes(stderr, "5 files copied");
@@ -218,18 +219,18 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, "0 files copied, 0 B; 5 up to date");
   await files.succeed("put", "-r", `${here}/top/.`, "camera:sub/dir");
-  assertEquals((await treeOf(`${inbox}/sub/dir`))["~"], "3");
+  assertEquals((await content(`${inbox}/sub/dir`))["~"], "3");
 });
 
 Deno.test("an existing different file is kept, unless --force is given", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
-  await makeTreeAt(here, { "a": "new", "b": "other" });
-  await makeTreeAt(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
+  await fill(here, { "a": "new", "b": "other" });
+  await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
   const why = "another file of this name is there: replace it with --force";
   const both = await files.fail(1, "2 errors", "put", `${here}/a`, `${here}/b`, "camera:");
   for (const name of ["a", "b"]) assertStringIncludes(both, `${here}/${name}: ${why}`);
-  assertEquals(await treeOf(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
+  assertEquals(await content(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
   const single = await files.fail(1, why, "put", `${here}/a`, "camera:");
   assertEquals(single, `degu: error: ${here}/a: ${why}\n`);
   const forced = await files.succeed("put", "--json", "--force", `${here}/a`, "camera:");
@@ -243,7 +244,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
     const { stderr } = await files.succeed("put", ...options, `${here}/a`, "camera:");
     assertEquals(stderr, "0 files copied, 0 B; 1 up to date\n");
   }
-  assertEquals(await treeOf(inbox), {
+  assertEquals(await content(inbox), {
     ...{ "a": "new", "b": "shorter", "c": "other" },
     ...{ "dir": null, "dir/b": "other", "dir/c": "" },
   });
@@ -257,25 +258,25 @@ Deno.test("an existing different file is kept, unless --force is given", async (
 Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
-  await makeTreeAt(here, { "top/a": "new", "top/b": "same", "top/c": "3" });
-  await makeTreeAt(inbox, { "top/a": "old", "top/b": "same" });
+  await fill(here, { "top/a": "new", "top/b": "same", "top/c": "3" });
+  await fill(inbox, { "top/a": "old", "top/b": "same" });
   const why = "top/a: another file of this name is there: replace it with --force";
   const said = await files.fail(1, `${here}/${why}`, "put", "-r", `${here}/top`, "camera:");
   assertMatch(said, /1 file copied, 1 B.*1 up to date/);
-  assertEquals((await treeOf(inbox))["top/a"], "old");
+  assertEquals((await content(inbox))["top/a"], "old");
   await files.succeed("put", "--force", "-r", `${here}/top`, "camera:");
-  assertEquals(await treeOf(inbox), await treeOf(here));
+  assertEquals(await content(inbox), await content(here));
 });
 
 Deno.test("files that can't be uploaded are named with the reason, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
-  await makeTreeAt(here, { "a": "1", "dir/b": "2", "other/a": "3" });
-  await makeTreeAt(inbox, { "file": "" });
+  await fill(here, { "a": "1", "dir/b": "2", "other/a": "3" });
+  await fill(inbox, { "file": "" });
   const paths = [`${here}/none`, `${here}/a`, `${here}/other/a`];
   const several = await files.fail(1, "2 errors", "put", ...paths, "camera:new");
   assertStringIncludes(several, `${here}/other/a: ${here}/a has the same name: put the two into`);
-  assertEquals(await treeOf(inbox), { "file": "", "new": null, "new/a": "1" });
+  assertEquals(await content(inbox), { "file": "", "new": null, "new/a": "1" });
   const a = `${here}/a`;
   await files.fail(1, "the name is reserved", "put", a, "camera:.degu-files/a");
   await files.fail(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
@@ -292,12 +293,9 @@ Deno.test("what is wrong with files here is reported before anything is connecte
   await using files = await AgentFiles.start();
   const { here } = files;
   await files.kill();
-  await makeTreeAt(here, { "report.pdf": "" });
   const none = `"${here}/none" is not there: check the name, and the directory that you are in`;
   const said = await files.fail(1, none, "put", `${here}/none`, "camera:");
   assertEquals(said, `degu: error: ${none}\n`);
-  const near = `is not there: did you mean "${here}/report.pdf"?`;
-  await files.fail(1, near, "put", `${here}/raport.pdf`, "camera:");
   const both = await files.fail(1, "2 errors", "put", `${here}/none`, here, "camera:");
   assertEquals(both.split("\n").slice(0, 2), [
     `degu: error: ${here}/none: ${none}`,
@@ -313,8 +311,8 @@ function sorted<T>(object: Record<string, T>): Record<string, T> {
 
 Deno.test("rm removes a file or an empty directory, and nothing of the share", async () => {
   await using files = await AgentFiles.start();
-  await makeTreeAt(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
-  await makeTreeAt(files.share, { "a": "1" });
+  await fill(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
+  await fill(files.share, { "a": "1" });
   assertEquals((await files.succeed("rm", "camera:a")).stdout, "camera:a\n");
   assertEquals(objectsOf(await files.succeed("rm", "--json", "camera:empty/")), [{
     removed: "camera:empty/",
@@ -322,14 +320,14 @@ Deno.test("rm removes a file or an empty directory, and nothing of the share", a
   await files.fail(1, "語: the directory is not empty: -r removes it", "rm", "camera:日本 語");
   const both = await files.succeed("rm", "camera:日本 語/b", "camera:日本 語");
   assertEquals(both.stdout, "camera:日本 語/b\ncamera:日本 語\n");
-  assertEquals(await treeOf(files.inbox), {});
-  assertEquals(await treeOf(files.share), { "a": "1" });
+  assertEquals(await content(files.inbox), {});
+  assertEquals(await content(files.share), { "a": "1" });
 });
 
 Deno.test("rm reports what does not exist, and what can't be removed", async () => {
   await using files = await AgentFiles.start();
-  await makeTreeAt(files.inbox, { "report.pdf": "1" });
-  await makeTreeAt(files.share, { "shared": "1" });
+  await fill(files.inbox, { "report.pdf": "1" });
+  await fill(files.share, { "shared": "1" });
   await files.fail(1, 'did you mean "camera:report.pdf"?', "rm", "camera:report.pd");
   const elsewhere =
     '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows';
@@ -340,19 +338,19 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   assertEquals(none?.["path"], "camera:none");
   assertStringIncludes(String(none?.["error"]), "is not there");
   assertEquals(removed, { removed: "camera:report.pdf" });
-  await makeTreeAt(files.inbox, { "report.pdf": "1" });
+  await fill(files.inbox, { "report.pdf": "1" });
   const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';
   await files.fail(2, root, "rm", "camera:report.pdf", "camera:");
   await files.homes.must("camera", ["forget", "viewer"]);
   await files.fail(3, "pair the two again", "rm", "camera:report.pdf");
-  assertEquals(await treeOf(files.inbox), { "report.pdf": "1" });
+  assertEquals(await content(files.inbox), { "report.pdf": "1" });
 });
 
 Deno.test("rm -r removes a directory with everything in it, the innermost first", async () => {
   await using files = await AgentFiles.start();
   const { inbox } = files;
-  await makeTreeAt(inbox, { "top/a": "1", "top/sub/b": "2", "top/sub/c/d": null, "file": "3" });
-  await makeTreeAt(inbox, { "top/sub/.left.degu-part": "part" });
+  await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/sub/c/d": null, "file": "3" });
+  await fill(inbox, { "top/sub/.left.degu-part": "part" });
   const { stdout } = await files.succeed("rm", "-r", "camera:top", "camera:file");
   const removed = stdout.trimEnd().split("\n");
   assertEquals(removed.slice(0, 2).toSorted(), ["camera:top/a", "camera:top/sub/b"]);
@@ -360,18 +358,18 @@ Deno.test("rm -r removes a directory with everything in it, the innermost first"
     ...["camera:top/sub/c/d/", "camera:top/sub/c/", "camera:top/sub/", "camera:top/"],
     "camera:file",
   ]);
-  assertEquals(await treeOf(inbox), {});
+  assertEquals(await content(inbox), {});
   await files.fail(1, "is not there", "rm", "-r", "camera:none");
 });
 
 Deno.test("rm -r names what can't be removed, which stays with its directories", async () => {
   await using files = await AgentFiles.start();
   const { inbox } = files;
-  await makeTreeAt(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
+  await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
   const stays = "1 error: camera:top/ stays, with what is named above";
   const said = await files.fail(1, stays, "rm", "--json", "-r", "camera:top");
   assertStringIncludes(said, "camera:top/sub/link: it stays, as it is a symbolic link");
   await Deno.remove(`${inbox}/top/sub/link`);
-  assertEquals(await treeOf(inbox), { "top": null, "top/sub": null });
+  assertEquals(await content(inbox), { "top": null, "top/sub": null });
 });

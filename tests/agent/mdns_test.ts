@@ -4,8 +4,8 @@ import { findAddresses, Hints } from "@degu/internal/agent/mdns/find.ts";
 import {
   interfacesOf,
   type Link,
-  Links,
   makePacketFilter,
+  openLinks,
 } from "@degu/internal/agent/mdns/links.ts";
 import {
   goodbyes,
@@ -34,6 +34,7 @@ import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
+import fc from "fast-check";
 import { Buffer } from "node:buffer";
 
 // The records of a device, and how names and questions are compared.
@@ -111,16 +112,6 @@ Deno.test("records of other types are omitted", () => {
 
 // Sockets on the interfaces of a machine, and what they pass on.
 
-/** A generator of numbers below 2^32 that is the same each time (xorshift). */
-function numbers(seed: number): () => number {
-  return () => {
-    seed ^= seed << 13;
-    seed ^= seed >>> 17;
-    seed ^= seed << 5;
-    return seed >>> 0;
-  };
-}
-
 Deno.test("no bytes end the process or stop an announcement", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
@@ -128,11 +119,12 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
   await within(camera.announced, "announced");
   await stranger.hears("an announcement", isResponse);
   const valid = [...stranger.bytes];
-  const next = numbers(0x2545f491);
-  for (let i = 0; i < 600; i++) {
-    const model = valid[next() % valid.length]!;
-    const bytes = Uint8Array.from(model.subarray(0, 12 + next() % (model.length - 11)));
-    for (let j = next() % 8; j > 0; j--) bytes[next() % bytes.length] = next();
+  const edit = fc.tuple(fc.nat(), fc.nat(255));
+  const edits = fc.tuple(fc.nat(), fc.nat(), fc.array(edit, { maxLength: 7 }));
+  for (const [which, length, changes] of fc.sample(edits, { numRuns: 600, seed: 1 })) {
+    const model = valid[which % valid.length]!;
+    const bytes = Uint8Array.from(model.subarray(0, 12 + length % (model.length - 11)));
+    for (const [at, byte] of changes) bytes[at % bytes.length] = byte;
     await stranger.send(bytes);
   }
   for (const size of [0, 1, 11, 12, 9000, 9001, 65000]) {
@@ -143,7 +135,7 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
 });
 
 /** Links, what they have told their user, and what was logged. */
-async function openLinks(
+async function open(
   findInterfaces: () => readonly InterfaceAddress[],
   types: readonly ("udp4" | "udp6")[] = ["udp4"],
 ) {
@@ -158,7 +150,7 @@ async function openLinks(
     tell(told!, on.addresses.map(({ address }) => address).join(" "));
   const logger = { ...SILENT, debug: (text: string) => tell(logged!, text) };
   const listener = { onPacket: () => {}, onLink };
-  const links = await Links.open({ port, findInterfaces }, types, listener, logger);
+  const links = await openLinks({ port, findInterfaces }, types, listener, logger);
   return {
     links,
     told: told!,
@@ -176,7 +168,7 @@ async function openLinks(
 Deno.test("links follow the interfaces, also after these could not be listed", async () => {
   using time = new FakeTime();
   let calls = 0;
-  await using test = await openLinks(() => {
+  await using test = await open(() => {
     if (++calls === 2) throw new Error("not now");
     return interfaceOf(null, "127.0.0.1", calls === 1 ? "192.0.2.7" : "192.0.2.8");
   }, ["udp4", "udp6"]);
@@ -186,15 +178,21 @@ Deno.test("links follow the interfaces, also after these could not be listed", a
   assertEquals([calls, test.told], [3, ["127.0.0.1 192.0.2.7", "127.0.0.1 192.0.2.8"]]);
   assertEquals(test.logged, ["mDNS: Error: not now"]);
   // There is one link, on which this is too much.
-  await test.links.query({ questions: Array(9000).fill({ name: "too.much.local", type: "A" }) });
+  await test.links.send({
+    type: "query",
+    questions: Array(9000).fill({ name: "too.much.local", type: "A" }),
+  });
   assertEquals(test.logged.length, 2, test.logged.join());
 });
 
 Deno.test("an interface that can't be used is logged at debug, and closed", async () => {
-  await using test = await openLinks(() => [of("gone", "fe80::1", "", 9999)], ["udp6"]);
+  await using test = await open(() => [of("gone", "fe80::1", "", 9999)], ["udp6"]);
   await test.until(1);
   assert(test.logged[0]?.startsWith("mDNS on gone: "), test.logged[0]);
-  await test.links.query({ questions: Array(9000).fill({ name: "too.much.local", type: "A" }) });
+  await test.links.send({
+    type: "query",
+    questions: Array(9000).fill({ name: "too.much.local", type: "A" }),
+  });
   assertEquals([test.told, test.logged.length], [[], 1]);
 });
 
@@ -232,36 +230,34 @@ Deno.test("over IPv4 only the networks of the interface are accepted", () => {
   const accepted = ["192.168.1.1", "192.168.1.127", "169.254.200.1"];
   const refused = ["192.168.1.128", "192.168.0.1", "169.253.3.4", "8.8.8.8"];
   assertEquals([...accepted, ...refused].filter((host) => home!.accept(host)), accepted);
-});
-
-Deno.test("the key of a link changes with any address of the interface, and with its number", () => {
-  const keys = [
-    CABLE,
+  // The key changes with any address of the interface, and with its number.
+  const changed = [
     [of("eth0", "fe80::1", "", 9)],
     [...CABLE, of("eth0", "2001:db8::9")],
     [of("eth1", "fe80::1", "", 2)],
-  ].map((addresses) => interfacesOf(addresses)[0]!.key);
-  assertEquals(new Set(keys).size, keys.length);
-  assertEquals(interfacesOf([...CABLE, ...HOME])[0]!.key, keys[0]);
+  ];
+  const keys = [CABLE, [...CABLE, ...HOME], ...changed].map((each) => interfacesOf(each)[0]!.key);
+  assertEquals([keys[0], new Set(keys).size], [keys[1], 4]);
 });
 
 const SCRIPT = `
   import { permittedTypes } from "./agent/mdns/links.ts";
-  const types = () => {
+  const found = [];
+  const look = () => {
     try {
-      return permittedTypes(5353).join();
+      found.push(permittedTypes(5353).join());
     } catch (error) {
-      return error.name + ": " + error.message;
+      found.push(error.name + ": " + error.message);
     }
   };
-  const revoke = (permission) => Deno.permissions.revokeSync(permission);
-  const [both] = [types()];
-  revoke({ name: "net", host: "[ff02::fb]:5353" });
-  const ipv4 = types();
-  revoke({ name: "net", host: "224.0.0.251:5353" });
-  const none = types();
-  revoke({ name: "sys", kind: "networkInterfaces" });
-  console.log(JSON.stringify([both, ipv4, none, types()]));
+  look();
+  for (const host of ["[ff02::fb]:5353", "224.0.0.251:5353"]) {
+    Deno.permissions.revokeSync({ name: "net", host });
+    look();
+  }
+  Deno.permissions.revokeSync({ name: "sys", kind: "networkInterfaces" });
+  look();
+  console.log(JSON.stringify(found));
 `;
 
 Deno.test("mDNS uses what is permitted, and says what it needs if nothing is", async () => {
@@ -343,7 +339,7 @@ function respond(test: (ask: Responder["answer"], sent: () => number, time: Fake
   using responder = new Responder(CAMERA);
   let count = 0;
   const on = { addresses: [] };
-  const link = { on, respond: () => Promise.resolve(void count++) } as unknown as Link;
+  const link = { on, send: () => Promise.resolve(void count++) } as unknown as Link;
   test((packet) => responder.answer(packet, link), () => count, time);
 }
 
@@ -463,6 +459,8 @@ Deno.test("an address that can't belong to another device is no hint, port 0 is 
   // Of what was said last.
   const found = believed([...ports, many, records(["192.0.2.1"])]);
   assertEquals(found.length, 16);
+  const asked = believed([...ports, records(["192.0.2.1"], { port: 9 })]).map(([, port]) => port);
+  assertEquals(asked, [6, 7, 8, 9]);
   assertEquals(believed([many, records(["192.0.2.1"])]).at(-1), ["192.0.2.1", 7443]);
 });
 
@@ -490,6 +488,7 @@ Deno.test("names that no device has are no hints", () => {
     assertEquals(believed([renamed(INSTANCE, `${name}-cccccccccccccccc.${SERVICE}`)]), [], name);
     assertEquals(believed([renamed(HOST, `${name}.local`)]), [], name);
   }
+  assertEquals(believed([renamed(INSTANCE, "camera._ssh._tcp.local")]), []);
   for (const target of ["\ufffd.local", "degu-c.local"]) {
     const elsewhere = all.map((each) =>
       each.type === "SRV" ? { ...each, data: { ...each.data, target } } : each

@@ -5,6 +5,7 @@ import {
   type Progress,
   progressLine,
   rateOf,
+  type Sample,
   widthOf,
 } from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
@@ -37,7 +38,7 @@ function print(
   const consoleSize = () => isTerminal() ? { columns, rows: 24 } : Deno.consoleSize();
   const [stdout, stderr] = [streamOf(0), streamOf(1)];
   const streams = { stdin: Deno.stdin, stdout, stderr, noColor: true, consoleSize };
-  calls(new Output({ json, quiet, streams }));
+  calls(new Output({ json, quiet }, streams));
   return texts;
 }
 
@@ -73,7 +74,7 @@ Deno.test("control and format characters are escaped, so that they don't affect 
 
 Deno.test("a message that nobody reads is no reason to stop, and a result that nobody reads is told from other errors", async () => {
   const script = `import { Output } from "./agent/output.ts";
-const output = new Output({ json: false, quiet: false });
+const output = new Output({});
 for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
 try {
   for (;;) output.result("x".repeat(4096), {});
@@ -221,6 +222,9 @@ Deno.test("a rate is that of the samples that there are, and unknown at first", 
   assertEquals(rateOf([[0, 0], [299, 1000]]), null);
   assertEquals(rateOf([[0, 0], [299, 1000], [500, 1000]]), 2000);
   assertEquals(rateOf([[1000, 700], [3000, 1000]]), 150);
+  // Ten are a second.
+  const stalled = Array.from({ length: 100 }, (_, i): Sample => [i * 100, Math.min(i, 55)]);
+  assertEquals(rateOf(stalled), (55 - 50) / 4.9);
 });
 
 Deno.test("the middle of a long text is cut out; what may be wide counts twice", () => {

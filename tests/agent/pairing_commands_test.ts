@@ -3,7 +3,7 @@ import { countdownText } from "@degu/internal/agent/commands/invite.ts";
 import { readLine } from "@degu/internal/agent/commands/join.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { Output } from "@degu/internal/agent/output.ts";
-import { agentCommand, AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { agentCommand, AgentHomes, type HereOptions, runAgent } from "@degu/testing/agents.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import {
@@ -30,29 +30,28 @@ const hasBash = await hasShell("bash");
 const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
 const NET = ["--allow-net=127.0.0.1"];
 
+/** With what a device joins. */
+const SERVING = ["--serving", "127.0.0.1:2"];
+
 Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -", async () => {
   await using homes = await AgentHomes.create();
   const [camera, viewer] = await homes.init("camera", "viewer");
   const invite = homes.start("camera", INVITE);
   const line = await invite.line("degu:");
-  const joined = await homes.run("viewer", ["join", line, "--serving", "127.0.0.1:2"]);
+  const joined = await homes.run("viewer", ["join", line, ...SERVING]);
   assertEquals([joined.code, joined.stdout], [0, `paired with camera ${camera}\n`]);
   assertStringIncludes(joined.stderr, '"degu ping camera"');
   const { code, stdout, stderr } = await invite.ended();
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
   assertStringIncludes(stderr, '"degu join -"');
-});
-
-Deno.test("with --json the line and the peer are one object each", async () => {
-  await using homes = await AgentHomes.create();
-  const [, viewer] = await homes.init("camera", "viewer");
-  const invite = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
-  const { line, expires } = JSON.parse(await invite.line());
-  assertMatch(expires, /^\d{4}-/);
-  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
-  const { code, stdout, stderr } = await invite.ended();
-  assertEquals([code, stderr], [0, ""]);
-  assertEquals(JSON.parse(stdout.split("\n")[1]!), { name: "tv", id: viewer });
+  // With --json the line and the peer are one object each.
+  const again = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
+  const first = JSON.parse(await again.line());
+  assertMatch(first.expires, /^\d{4}-/);
+  await homes.must("viewer", ["join", "-", ...SERVING], first.line);
+  const ended = await again.ended();
+  assertEquals([ended.code, ended.stderr], [0, ""]);
+  assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer });
 });
 
 Deno.test("an address of another machine is named", async () => {
@@ -75,8 +74,7 @@ Deno.test("an interrupted invitation is closed", async () => {
   const { code, stderr } = await invite.ended();
   assertEquals(code, 130);
   assertStringIncludes(stderr, "interrupted");
-  const join = ["join", line, "--serving", "127.0.0.1:2"];
-  await homes.fail("viewer", 3, "this line is not open any more", join);
+  await homes.fail("viewer", 3, "this line is not open any more", ["join", line, ...SERVING]);
 });
 
 Deno.test("invalid options are a usage error", async () => {
@@ -86,17 +84,6 @@ Deno.test("invalid options are a usage error", async () => {
   for (const [option = "", value = ""] of rows) {
     await homes.fail("camera", 2, option, [...INVITE, option, value]);
   }
-});
-
-Deno.test("an invitation that nobody uses expires in time; without a terminal --qr draws nothing", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera");
-  const args = [...INVITE, "--seconds", "1", "--qr"];
-  const { code, stdout, stderr } = await homes.run("camera", args);
-  assertEquals(code, 1);
-  assertMatch(stdout, /^degu:[\w-]+\n$/);
-  assertStringIncludes(stderr, "--qr: the output is not a terminal");
-  assertStringIncludes(stderr, 'nobody has joined in time: run "degu invite" again');
 });
 
 Deno.test({
@@ -111,7 +98,7 @@ Deno.test({
       agentCommand(["--home", homes.at(name), "--quiet", ...args], homes.flags(name, ...NET)).join(
         " ",
       );
-    const join = ["join", "-", "--serving", "127.0.0.1:2"];
+    const join = ["join", "-", ...SERVING];
     const script = `${of("camera", INVITE)} | ${of("viewer", join)}; echo "\${PIPESTATUS[*]}"`;
     assertEquals(await runShell("bash", script), `paired with camera ${camera}\n0 0\n`);
   },
@@ -129,14 +116,26 @@ function test(name: string, fn: (homes: AgentHomes) => Promise<void>): void {
   });
 }
 
-test("an invitation counts down, and clears the line; its error is red", async (homes) => {
-  const invite = [...INVITE_FOR, "2"];
-  const { code, stdout: shown } = await homes.run("camera", invite, { terminal: TERMINAL });
-  assertEquals(code, 1);
+test("an invitation that nobody uses expires in time; on a terminal it counts down, and its error is red", async (homes) => {
+  const run = (args: readonly string[], options: HereOptions = {}) =>
+    homes.run("camera", [...INVITE_FOR, ...args], options);
+  const terminal = TERMINAL;
+  const [plain, shown, colorless] = await Promise.all([
+    run(["1", "--qr"]),
+    run(["2"], { terminal }),
+    run(["1", "--quiet"], { terminal, noColor: true }),
+  ]);
+  assertEquals([plain, shown, colorless].map(({ code }) => code), [1, 1, 1]);
+  assertMatch(plain.stdout, /^degu:[\w-]+\n$/);
+  assertStringIncludes(plain.stderr, "--qr: the output is not a terminal");
+  assertStringIncludes(plain.stderr, 'nobody has joined in time: run "degu invite" again');
   for (const left of ["0:02", "0:01"]) {
-    assertStringIncludes(shown, `\r\x1b[Kwaiting for the other device: ${left} left`);
+    assertStringIncludes(shown.stdout, `\r\x1b[Kwaiting for the other device: ${left} left`);
   }
-  assertStringIncludes(shown, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: nobody has joined");
+  assertStringIncludes(shown.stdout, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: nobody has joined");
+  assertStringIncludes(colorless.stdout, "degu: error: nobody has joined");
+  const isPlain = !["waiting", "\x1b"].some((each) => colorless.stdout.includes(each));
+  assert(isPlain, colorless.stdout);
 });
 
 test("who has joined has a line without the countdown", async (homes) => {
@@ -144,7 +143,7 @@ test("who has joined has a line without the countdown", async (homes) => {
   const terminal = { columns: 2000, rows: 24 };
   const invite = homes.start("camera", [...INVITE_FOR, "60"], { terminal });
   const line = (await invite.line("degu:")).trim();
-  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
+  await homes.must("viewer", ["join", "-", ...SERVING], line);
   const { stdout } = await invite.ended();
   assertEquals(screenOf(stdout).at(-1), `paired with viewer ${viewer}`);
 });
@@ -153,24 +152,14 @@ test("a line that is pasted in pieces is asked for only when no more comes", asy
   await homes.init("viewer");
   const invite = homes.start("camera", [...INVITE_FOR, "60"]);
   const line = (await invite.line("degu:")).match(/.{1,79}/g)!;
-  const join = ["join", "-", "--serving", "127.0.0.1:2"];
-  const viewer = homes.start("viewer", join, { terminal: TERMINAL, stdin: null });
+  const options = { terminal: TERMINAL, stdin: null };
+  const viewer = homes.start("viewer", ["join", "-", ...SERVING], options);
   await viewer.line("paste the line");
   for (const piece of line) viewer.feed(`${piece}\n`);
   const { code, stdout: shown } = await viewer.ended();
   assertEquals(code, 0, shown);
   assert(!shown.includes("incomplete"), shown);
   assertEquals((await invite.ended()).code, 0);
-});
-
-test("with NO_COLOR there is none, and with --quiet no countdown", async (homes) => {
-  const invite = [...INVITE_FOR, "1", "--quiet"];
-  const { stdout: shown } = await homes.run("camera", invite, {
-    terminal: TERMINAL,
-    noColor: true,
-  });
-  assertStringIncludes(shown, "degu: error: nobody has joined");
-  assert(!shown.includes("waiting") && !shown.includes("\x1b"), shown);
 });
 
 test("a QR code is drawn where the terminal is large enough", async (homes) => {
@@ -248,27 +237,15 @@ testTerminal(
 );
 
 Deno.test("a countdown shows the remaining minutes and seconds", () => {
-  const rows = [
-    [600_000, "10:00"],
-    [599_999, "10:00"],
-    [61_000, "1:01"],
-    [1, "0:01"],
-    [0, "0:00"],
-    [
-      -5,
-      "0:00",
-    ],
-  ] as const;
-  for (const [milliseconds, left] of rows) {
-    assertEquals(countdownText(milliseconds), `waiting for the other device: ${left} left`);
-  }
+  const left = [600_000, 599_999, 61_000, 1, 0, -5].map((milliseconds) =>
+    /other device: (.*) left/.exec(countdownText(milliseconds))?.[1]
+  );
+  assertEquals(left, ["10:00", "10:00", "1:01", "0:01", "0:00", "0:00"]);
 });
 
 // degu join: the line as it is pasted, and whom it pairs with.
 
 const why = await networkObstacle();
-
-const SERVING = ["--serving", "127.0.0.1:2"];
 
 /** An invitation of a device, and its line. */
 async function invite(homes: AgentHomes, name: string) {
@@ -316,29 +293,12 @@ Deno.test({
     await homes.init("camera", "viewer");
     const { line } = await invite(homes, "camera");
     // A namespace in which no interface is up, not even the loopback one.
-    const { code, stderr } = await runAgent([
-      "--home",
-      homes.at("viewer"),
-      "join",
-      line,
-      ...SERVING,
-    ], {
-      flags: homes.flags("viewer", "--allow-net=127.0.0.1"),
-      through: THROUGH_NAMESPACE,
-    });
+    const args = ["--home", homes.at("viewer"), "join", line, ...SERVING];
+    const flags = homes.flags("viewer", "--allow-net=127.0.0.1");
+    const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
     assertEquals(code, 1, stderr);
     assertStringIncludes(stderr, "can't be reached at an address of the line");
   },
-});
-
-Deno.test("waiting for the rest of the line can be interrupted", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("viewer");
-  const joining = homes.start("viewer", ["join", "-", ...SERVING], { stdin: null });
-  joining.feed("degu:AAAA\n");
-  await joining.message("the line is incomplete");
-  joining.kill("SIGINT");
-  assertEquals((await joining.ended()).code, 130);
 });
 
 /** An output whose stdin this is. */
@@ -346,7 +306,7 @@ function outputWith(readable: ReadableStream<Uint8Array>): Output {
   const { stdout, stderr, noColor, consoleSize } = Deno;
   const stdin = { readable, isTerminal: () => false };
   const streams = { stdin, stdout, stderr, noColor, consoleSize };
-  return new Output({ json: false, quiet: true, streams });
+  return new Output({ quiet: true }, streams);
 }
 const NEVER = new AbortController().signal;
 
@@ -393,12 +353,8 @@ Deno.test("an empty or endless line is refused", async () => {
     [["degu:", "A".repeat(65_536)], false, "not the line of an invitation"],
   ];
   for (const [pieces, ends, expected] of rows) {
-    const error = await assertRejects(
-      () => readLine(outputWith(input(pieces, ends)), NEVER),
-      Failure,
-      expected,
-    );
-    assertEquals(error.exitCode, 2);
+    const read = () => readLine(outputWith(input(pieces, ends)), NEVER);
+    assertEquals((await assertRejects(read, Failure, expected)).exitCode, 2);
   }
 });
 

@@ -3,19 +3,19 @@ import { ChunkedBody } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import type { Request, Response, ResponseTuple, Session } from "@degu/degu/server";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { OwnDirectory } from "@degu/internal/agent/local_paths.ts";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
+import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
 import { type Area, RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import {
   formatRemotePath,
   isRemotePath,
   parseRemotePath,
 } from "@degu/internal/agent/remote_path.ts";
-import { AgentFiles, makeTreeAt, treeOf } from "@degu/testing/agent_files.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { content, makeTrees } from "@degu/testing/trees.ts";
+import { content, fill, makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -60,9 +60,9 @@ Deno.test("what is formatted is parsed back unchanged", () => {
 Deno.test("the directory is known by whatever path, and so is what is in it, or would be", async () => {
   await using dir = await tempDir();
   const { path } = dir;
-  await makeTreeAt(path, { "state/home/peers": null, "state/home-2": null });
+  await fill(path, { "state/home/peers": null, "state/home-2": null });
   await makeLinks({ [`${path}/link`]: `${path}/state/home` });
-  const own = await OwnDirectory.at(`${path}/link`);
+  const own = await ownDirectory(`${path}/link`);
   const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
   for (const each of [...inside, "state/home/new", "link/new/deep"]) {
     await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
@@ -81,7 +81,7 @@ for (const direction of ["download", "upload"] as const) {
       await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
       const root = direction === "download" ? trees.target : trees.source;
       const before = await content(`${trees.target}/state`).catch(() => null);
-      const own = await OwnDirectory.at(`${root}/state/own`);
+      const own = await ownDirectory(`${root}/state/own`);
       const told = new Set<string>();
       const filter = await own.filter(root, (path) => told.add(path.join("/")));
       const { result, outcomes } = await trees.copy({ filter, delete: true });
@@ -99,8 +99,8 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
   await using files = await AgentFiles.start();
   const { homes, share, inbox } = files;
   const home = homes.at("viewer");
-  await makeTreeAt(share, { "d/device.json": "forged" });
-  const before = await treeOf(home);
+  await fill(share, { "d/device.json": "forged" });
+  const before = await content(home);
   for (
     const command of [
       ["get", "camera:d/device.json", `${home}/`],
@@ -111,8 +111,8 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
       ["put", `${home}/device.json`, "camera:"],
     ]
   ) await files.fail(1, "is the directory of this device, or in it", ...command);
-  assertEquals(await treeOf(home), before);
-  assertEquals(await treeOf(inbox), {});
+  assertEquals(await content(home), before);
+  assertEquals(await content(inbox), {});
 });
 
 // The directories that a peer shares.
@@ -133,7 +133,7 @@ function setUp(
     const area = request.shiftPath();
     return area === "share" ? answer(request, session) : [404, "no", {}, null];
   });
-  const connections = new PeerConnections(serving.makeClient(), signal, () => {});
+  const connections = connectionsTo(serving.makeClient(), signal, () => {});
   return {
     asked,
     remote: (area: Area = "share") => new RemoteFiles(connections, "c", area, signal, maxEntries),
@@ -148,7 +148,7 @@ Deno.test("a directory is listed once, and a path that leads to nothing usable i
   await using dir = await tempDir();
   const app = new FilesApp(dir.path, { list: true });
   await using test = setUp((...args) => app.handle(...args));
-  await makeTreeAt(dir.path, { "a/b/c": "1", "file": "22", "photos/one/1.jpg": "" });
+  await fill(dir.path, { "a/b/c": "1", "file": "22", "photos/one/1.jpg": "" });
   await makeLinks({ [`${dir.path}/link`]: "/" });
   const remote = test.remote();
   assertEquals([...(await remote.list(["a", "b"]))!.keys()], ["c"]);

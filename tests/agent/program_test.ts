@@ -3,12 +3,12 @@ import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { DeviceClientOptions } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import {
-  optionMessage,
   parseAddressOption,
   parseListenAddress,
   parseServingAddress,
+  usageError,
 } from "@degu/internal/agent/commands.ts";
-import { makeContext, nearNames, openClient } from "@degu/internal/agent/context.ts";
+import { nearNames, openClient } from "@degu/internal/agent/context.ts";
 import {
   ALREADY_THERE,
   type Direction,
@@ -20,6 +20,7 @@ import {
   Interrupted,
   reasonOf,
 } from "@degu/internal/agent/failure.ts";
+import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { existsAlready, inTheWay, sameFile, show, TreeNode } from "@degu/internal/files/tree.ts";
 import { AgentHomes, runAgent, runAgentHere } from "@degu/testing/agents.ts";
@@ -183,7 +184,8 @@ Deno.test("messages name an argument as on the command line", () => {
     ["no argument", "no argument"],
   ] as const;
   for (const [message, expected] of rows) {
-    assertEquals(optionMessage(new RangeError(message)), expected);
+    const error = usageError(new RangeError(message)) as Failure;
+    assertEquals([error.message, error.exitCode], [expected, 2]);
   }
 });
 
@@ -265,7 +267,7 @@ Deno.test("an address at which nobody answers is waited for no longer than 10 s,
   await record(viewer, camera, { addresses: [["127.0.0.1", 1]] });
   const { signal } = new AbortController();
   for (const options of [{}, { address: ["127.0.0.1", 2] as const }]) {
-    const context = makeContext({ home: viewer.dir, ...options }, signal);
+    const context = { home: viewer.dir, output: new Output({}), signal, options };
     const client = await openClient(context, viewer, "camera");
     const { connectTimeout }: DeviceClientOptions = client.options;
     assertEquals([connectTimeout, client.timeout], [10, 90]);

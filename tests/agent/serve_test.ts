@@ -1,5 +1,5 @@
 /** degu serve, what it says of its peers, and degu ping. */
-import type { BodyOut, Method } from "@degu/degu/base";
+import { type BodyOut, type Method, parseAddress } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, listDirectory, uploadTree } from "@degu/degu/files";
@@ -8,7 +8,7 @@ import { checkInbox, checkShare, makeServeApp } from "@degu/internal/agent/comma
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
-import { makeTreeAt } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/trees.ts";
 import { AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -58,10 +58,11 @@ async function startDownload(
   const share = homes.at("share");
   await Deno.mkdir(share);
   await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(SIZE));
+  await homes.pair("camera", "viewer");
   const { agent, address } = await start(homes, share);
-  await homes.pair("camera", "viewer", address);
   const viewer = await Device.open(homes.at("viewer"));
-  const connection = await (await viewer.client("camera")).connect();
+  const addresses = [parseAddress(address)];
+  const connection = await (await viewer.client("camera", { addresses })).connect();
   const { body } = await connection.get(`/share/${COMPONENT}`);
   const pieces = body![Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
   const first: Uint8Array = (await pieces.next()).value;
@@ -241,7 +242,7 @@ async function eventsOf(act: (connection: Connection, dir: string) => Promise<vo
   await record(camera, viewer);
   const dir = devices.path("files");
   const inbox = join(dir, "inbox");
-  await makeTreeAt(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
+  await fill(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
   const events: [area: string, event: FileEvent][] = [];
   const served = { name: "camera", share: null, inbox };
   const app = makeServeApp(served, new RecordingLogger(), (...args) => void events.push(args));
@@ -346,8 +347,8 @@ Deno.test("ping reports who answers, where, how fast, and what it serves", async
   const [camera] = await homes.init("camera", "viewer");
   await Deno.mkdir(homes.at("share"));
   const share = ["--share", homes.at("share")];
-  const { address } = await homes.serve("camera", share);
-  await homes.pair("camera", "viewer", address);
+  await homes.pair("camera", "viewer");
+  const { address } = await homes.serve("camera", share, "viewer");
   assertMatch(
     await homes.must("viewer", ["ping", "camera"]),
     new RegExp(

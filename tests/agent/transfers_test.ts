@@ -1,14 +1,18 @@
 /** Transfers that are interrupted, and the connections that they use. */
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
+import type { App } from "@degu/degu";
 import type { Connection } from "@degu/degu/client";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
-import { AgentFiles, makeTreeAt, objectsOf, treeOf, untilFile } from "@degu/testing/agent_files.ts";
+import type { ServerOptions } from "@degu/degu/server";
+import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
+import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
+import { content, fill } from "@degu/testing/trees.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
+import { Buffer } from "node:buffer";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 // Transfers that are interrupted: by the network, by a signal, by the other end.
@@ -38,16 +42,12 @@ async function setUp() {
         await Deno.remove(path).catch(() => {});
       }
     },
-    isWhole: async (path: string) => isSame(await Deno.readFile(path), content),
+    isWhole: async (path: string) => Buffer.from(await Deno.readFile(path)).equals(content),
     [Symbol.asyncDispose]: async () => {
       clock[Symbol.dispose]();
       await files[Symbol.asyncDispose]();
     },
   };
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 Deno.test("interruptions", async (t) => {
@@ -117,7 +117,7 @@ const COUNT = 300;
 async function setUpFiles() {
   const files = await AgentFiles.start();
   const names = Array.from({ length: COUNT }, (_, i) => [`file-${i}`, "text"]);
-  await makeTreeAt(files.share, Object.fromEntries(names));
+  await fill(files.share, Object.fromEntries(names));
   return files;
 }
 
@@ -132,7 +132,7 @@ Deno.test("transfers end when their output is closed, as by head: no file is to 
   await using agent = files.spawnThrough(through, "get", "-r", "camera:", files.here);
   const { code, stdout, stderr } = await agent.ended();
   assertEquals([code, stdout.split("\n").length, stderr], [1, 2, ""]);
-  const got = Object.keys(await treeOf(files.here));
+  const got = Object.keys(await content(files.here));
   assert(got.length < COUNT, `${got.length}`);
 });
 
@@ -145,7 +145,36 @@ Deno.test("an output that can't be written ends transfers with its own error", a
 
 // Connections that are used again, and calls that are made again.
 
-const { signal } = new AbortController();
+const NOTHING = [204, "No Content", {}, null] as const;
+
+/** A peer that answers so, connections to it, and what these have noted; the note of a number ends them. */
+function setUpCalls(
+  app: App = () => NOTHING,
+  { server = {} as ServerOptions, endsAt = Infinity, onNote = () => {}, silence = 10_000 } = {},
+) {
+  const serving = serve(app, server);
+  const notes: string[] = [];
+  const stop = new AbortController();
+  const connections = connectionsTo(
+    serving.makeClient(),
+    stop.signal,
+    (text) => {
+      if (notes.push(text) === endsAt) stop.abort(new Error("stop"));
+      onNote();
+    },
+    3,
+    silence,
+  );
+  return {
+    serving,
+    notes,
+    connections,
+    [Symbol.asyncDispose]: async () => {
+      connections[Symbol.dispose]();
+      await serving[Symbol.asyncDispose]();
+    },
+  };
+}
 
 async function statusOf(connection: Connection): Promise<number> {
   const { status, body } = await connection.get("/");
@@ -153,38 +182,35 @@ async function statusOf(connection: Connection): Promise<number> {
   return status;
 }
 
-Deno.test("there are as many connections as simultaneous calls; one that the server has closed is replaced at once", async () => {
+Deno.test("there are as many connections as simultaneous calls; one that was closed, or has failed, is replaced at once", async () => {
   const sessions = new Set<unknown>();
-  await using serving = serve((_request, session) => {
+  const app: App = (_request, session) => {
     sessions.add(session);
-    return [204, "No Content", {}, null];
-  }, { maxRequests: 10 });
-  const notes: string[] = [];
-  using connections = new PeerConnections(
-    serving.makeClient(),
-    signal,
-    (text) => void notes.push(text),
-  );
+    return NOTHING;
+  };
+  await using test = setUpCalls(app, { server: { maxRequests: 10 } });
+  const { connections, notes } = test;
   for (let i = 0; i < 25; i++) assertEquals(await connections.call(statusOf), 204);
   assertEquals(sessions.size, 3);
   await Promise.all(Array.from({ length: 4 }, () => connections.call(statusOf)));
   assertEquals(sessions.size <= 6, true);
+  let failed: Connection | null = null;
+  const fail = (connection: Connection) => {
+    failed = connection;
+    return Promise.reject(new Error("no"));
+  };
+  await assertRejects(() => connections.call(fail), Error, "no");
+  assertEquals((failed as Connection | null)?.closed, true);
+  assertEquals(await connections.call(statusOf), 204);
   assertEquals(notes, []);
 });
 
 Deno.test("a call is retried, and several that fail at the same time are reported once", async () => {
-  await using serving = serve(() => [204, "No Content", {}, null]);
-  const client = serving.makeClient();
+  await using test = setUpCalls(undefined, { endsAt: 1 });
+  const { serving, connections, notes } = test;
   serving.server.close();
   await serving.done;
   await untilRefused(serving.address);
-  const notes: string[] = [];
-  const stop = new AbortController();
-  const note = (text: string) => {
-    notes.push(text);
-    stop.abort(new Error("stop"));
-  };
-  using connections = new PeerConnections(client, stop.signal, note);
   const calls = [
     connections.call(statusOf),
     connections.callAnew((client) => client.request("GET", "/")),
@@ -192,83 +218,51 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
   for (const call of calls) await assertRejects(() => call, Error, "stop");
   assertEquals(notes.length, 1);
   assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
-  using once = new PeerConnections(client, signal, note, 0);
+  const { signal } = new AbortController();
+  using once = connectionsTo(serving.makeClient(), signal, () => notes.push(""), 0);
   await assertRejects(() => once.call(statusOf), Deno.errors.ConnectionRefused);
   assertEquals(notes.length, 1);
 });
 
 Deno.test("a silence is reported once, and another one again", async () => {
-  const answer = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  await using serving = serve(async () => {
-    await answer[0]!.promise;
-    answer.shift();
-    return [204, "No Content", {}, null];
-  });
-  const notes: string[] = [];
-  const note = (text: string) => {
-    notes.push(text);
-    answer[0]!.resolve();
+  const answers = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const app = async () => {
+    await answers[0]!.promise;
+    answers.shift();
+    return NOTHING;
   };
-  using connections = new PeerConnections(serving.makeClient(), signal, note, 0, 100);
-  for (let i = 0; i < 2; i++) assertEquals(await connections.call(statusOf), 204);
-  assertEquals(notes, Array(2).fill("nothing has arrived for 0.1 s; still waiting"));
+  await using test = setUpCalls(app, { silence: 100, onNote: () => answers[0]!.resolve() });
+  for (let i = 0; i < 2; i++) assertEquals(await test.connections.call(statusOf), 204);
+  assertEquals(test.notes, Array(2).fill("nothing has arrived for 0.1 s; still waiting"));
   // No timer is left: the sanitizer would find it.
-});
-
-Deno.test("a connection is not reused after an error", async () => {
-  await using serving = serve(() => [204, "No Content", {}, null]);
-  using connections = new PeerConnections(serving.makeClient(), signal, () => {});
-  let first: Connection | null = null;
-  await assertRejects(
-    () =>
-      connections.call((connection) => {
-        first = connection;
-        return Promise.reject(new Error("no"));
-      }),
-    Error,
-    "no",
-  );
-  assertEquals((first as Connection | null)?.closed, true);
-  assertEquals(await connections.call(statusOf), 204);
 });
 
 Deno.test("a peer that hangs up twice in a row has refused; one that hangs up once has only ended a connection", async () => {
   let hangUps = Infinity;
   let sessions = 0;
-  const app = () => [204, "No Content", {}, null] as const;
-  const onConnect = () => ++sessions > hangUps;
-  await using serving = serve({ handle: app, onConnect });
-  const notes: string[] = [];
-  const note = (text: string) => void notes.push(text);
-  using connections = new PeerConnections(serving.makeClient(), signal, note);
+  await using test = setUpCalls({ handle: () => NOTHING, onConnect: () => ++sessions > hangUps });
+  const { connections, notes } = test;
   await assertRejects(() => connections.call(statusOf), EmptyPreambleError);
   assertEquals([sessions, notes.length], [2, 1]);
   [hangUps, sessions] = [1, 0];
   assertEquals(await connections.call(statusOf), 204);
   // Between the two something has been moved.
+  await using other = setUpCalls({ handle: () => NOTHING, onConnect: () => ++sessions > hangUps });
   [hangUps, sessions] = [2, 0];
   const moving = async (connection: Connection, moved: () => void) => {
     if (sessions === 2) moved();
     return await statusOf(connection);
   };
-  using others = new PeerConnections(serving.makeClient(), signal, note);
-  assertEquals(await others.call(moving), 204);
+  assertEquals(await other.connections.call(moving), 204);
   assertEquals(sessions, 3);
 });
 
 Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {
-  await using serving = serve(() => [204, "No Content", {}, null], { maxConnections: 1 });
-  const client = serving.makeClient();
-  using busy = await client.connect();
+  await using test = setUpCalls(undefined, { server: { maxConnections: 1 }, endsAt: 2 });
+  using busy = await test.serving.makeClient().connect();
   assertEquals(await statusOf(busy), 204);
-  const stop = new AbortController();
-  const notes: string[] = [];
-  const note = (text: string) => {
-    if (notes.push(text) === 2) stop.abort(new Error("stop"));
-  };
-  using connections = new PeerConnections(client, stop.signal, note);
-  await assertRejects(() => connections.call(statusOf), Error, "stop");
-  assertEquals(notes.map((text) => text.slice(text.indexOf(";"))), [
+  await assertRejects(() => test.connections.call(statusOf), Error, "stop");
+  assertEquals(test.notes.map((text) => text.slice(text.indexOf(";"))), [
     "; trying again in 1 s (1 of 3)",
     "; trying again in 2 s (2 of 3)",
   ]);

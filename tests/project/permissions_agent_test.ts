@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { makeTreeAt } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/trees.ts";
 import { AgentHomes, runAgent, spawnAgent } from "@degu/testing/agents.ts";
 import { flagsOf } from "@degu/testing/permission_cases.ts";
 import { read } from "@degu/testing/tree.ts";
@@ -47,28 +47,28 @@ interface Case {
   readonly until?: string;
   /** The exit code with all permissions; 0 if left out. */
   readonly code?: number;
-  /** One of the permissions that open the device: a run without it, too. All of them are left out for `id` and `init`. */
+  /** One of the permissions that open the device: a run without it, too. Each of them is left out for `id` and `init`. */
   readonly without?: string;
 }
 
 /** A camera, that serves a share and an inbox, a viewer, that is paired with it, others, and the commands. */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [share, inbox, here] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
-  await makeTreeAt(homes.path, { "inbox": null, "here/target": null, "here/synced": null });
-  await makeTreeAt(share, { "shared": "x", "dir/file": "x" });
-  await makeTreeAt(here, { "file": "x", "own/file": "x" });
+  await fill(homes.path, { "inbox": null, "here/target": null, "here/synced": null });
+  await fill(share, { "shared": "x", "dir/file": "x" });
+  await fill(here, { "file": "x", "own/file": "x" });
   await homes.init("camera", "viewer", "old", "guest");
   await homes.must("state/degu", ["init", "--name", "x"]);
-  const { address: PEER } = await homes.serve("camera", ["--share", share, "--inbox", inbox]);
-  await homes.pair("camera", "viewer", PEER);
+  await homes.pair("camera", "viewer");
   await homes.pair("camera", "old");
-  await makeTreeAt(inbox, { "old": "x" });
+  const files = ["--share", share, "--inbox", inbox];
+  const { address: PEER } = await homes.serve("camera", files, "viewer");
+  await fill(inbox, { "old": "x" });
   const local = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
   const invite = homes.start("camera", ["invite", ...local]);
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];
   const invited = { until: "degu:", code: 130 };
   const [target, synced, own] = [`${here}/target`, `${here}/synced`, `${here}/own`];
-  const files = ["--share", share, "--inbox", inbox];
   return {
     "completions": { args: ["completions", "bash"] },
     "init": { args: ["init"], home: "unnamed" },
@@ -135,7 +135,7 @@ async function run(homes: AgentHomes, row: string, given: Case): Promise<void> {
   const found = ROWS.get(row) ?? [];
   const permissions = found.map((each) => each.replace(/(?<==)[A-Z]+$/, valueOf));
   // Of what every command needs to open the device only these leave out all: each process takes its time.
-  const isOfDevice = /^(id|init)\b/.test(row);
+  const isOfDevice = row === "id" || row === "init";
   const options = { stdin, env: env ?? {} };
   for (const [i, left] of permissions.entries()) {
     if (!isOfDevice && OPENING.includes(found[i]!) && found[i] !== without) continue;

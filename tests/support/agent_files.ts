@@ -112,34 +112,6 @@ export function objectsOf({ stdout }: AgentEnd): Record<string, unknown>[] {
   return stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 
-/** The texts of all files below a directory, by path; `null` for a directory. */
-export async function treeOf(root: string): Promise<Record<string, string | null>> {
-  const tree: Record<string, string | null> = {};
-  const visit = async (prefix: string) => {
-    for await (const { name, isDirectory } of Deno.readDir(`${root}/${prefix}`)) {
-      if (name === ".degu-files") continue;
-      tree[prefix + name] = isDirectory
-        ? null
-        : await Deno.readTextFile(`${root}/${prefix}${name}`);
-      if (isDirectory) await visit(`${prefix}${name}/`);
-    }
-  };
-  await visit("");
-  return Object.fromEntries(Object.entries(tree).sort(([a], [b]) => a < b ? -1 : 1));
-}
-
-/** Makes files and, where the text is `null`, directories below a directory. */
-export async function makeTreeAt(
-  root: string,
-  tree: Readonly<Record<string, string | null>>,
-): Promise<void> {
-  for (const [path, text] of Object.entries(tree)) {
-    const parent = `${root}/${path}`.replace(/\/[^/]*$/, "");
-    await Deno.mkdir(text === null ? `${root}/${path}` : parent, { recursive: true });
-    if (text !== null) await Deno.writeTextFile(`${root}/${path}`, text);
-  }
-}
-
 /** Resolves once a file in a directory fits. */
 export async function untilFile(
   dir: string,

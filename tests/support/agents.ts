@@ -342,23 +342,33 @@ export class AgentHomes implements AsyncDisposable {
     }));
   }
 
-  /** Pairs two devices, without a command; each learns the addresses that are given for the other. */
+  /**
+   * Pairs two devices, without a command; each learns the address that is given for the other. One that serves already would
+   * learn it only a little later.
+   */
   async pair(one: string, two: string, servingOne = DEAD, servingTwo = DEAD): Promise<void> {
-    await using first = await Device.open(this.at(one));
-    await using second = await Device.open(this.at(two));
-    await record(first, second, { addresses: [parseAddress(servingTwo)] });
-    await record(second, first, { addresses: [parseAddress(servingOne)] });
+    await this.#tell(one, two, servingTwo);
+    await this.#tell(two, one, servingOne);
   }
 
-  /** Runs `degu serve` at a port that is free; resolves once it serves. */
+  /** Writes down at a device that it is paired with another one, which serves at an address. */
+  async #tell(name: string, of: string, address: string): Promise<void> {
+    await using at = await Device.open(this.at(name));
+    await using other = await Device.open(this.at(of));
+    await record(at, other, { addresses: [parseAddress(address)] });
+  }
+
+  /** Runs `degu serve` at a port that is free; resolves once it serves, and the devices that are paired with it know where. */
   async serve(
     name: string,
     args: readonly string[] = [],
+    ...peers: string[]
   ): Promise<{ agent: RunningAgent; address: string }> {
     const all = ["serve", "--listen", "127.0.0.1:0", "--json", ...args];
     const agent = this.start(name, all);
-    const { addresses } = JSON.parse(await agent.line());
-    return { agent, address: addresses[0] };
+    const { addresses: [address] } = JSON.parse(await agent.line());
+    for (const peer of peers) await this.#tell(peer, name, address);
+    return { agent, address };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -88,7 +88,7 @@ export class Stranger implements AsyncDisposable {
   }
 
   /** Sends a packet, or bytes. */
-  async send(packet: Outgoing & { type: "query" | "response" } | Uint8Array): Promise<void> {
+  async send(packet: Outgoing | Uint8Array): Promise<void> {
     const bytes = packet instanceof Uint8Array ? packet : this.#coder.encode(packet);
     await new Promise((resolve) =>
       this.#socket.send(Buffer.from(bytes), this.#port, GROUP, resolve)

@@ -15,7 +15,7 @@ import {
   slowDown,
   until,
 } from "@degu/testing/agent_lab.ts";
-import { makeTreeAt, treeOf } from "@degu/testing/agent_files.ts";
+import { content, fill } from "@degu/testing/trees.ts";
 
 const FILES = 100;
 const LARGE_BYTES = 3_000_000;
@@ -32,9 +32,9 @@ const serve = async () => {
   await running.line("serving on");
   return running;
 };
-let serving = await serve();
 await acquaint(laptop, phone, "fd00::1");
 await acquaint(laptop, desktop, "fd00::1");
+let serving = await serve();
 for (const machine of [laptop, phone, desktop]) await slowDown(machine, "40mbit");
 
 /** Makes small files in several directories, and large ones. */
@@ -46,7 +46,7 @@ async function makeFiles(root: string, generation: string): Promise<void> {
   for (const i of [1, 2]) {
     texts[`large ${i}`] = `${generation} ${i} `.repeat(LARGE_BYTES).slice(0, LARGE_BYTES);
   }
-  await makeTreeAt(root, texts);
+  await fill(root, texts);
 }
 
 const ended: unknown[] = [];
@@ -72,7 +72,7 @@ async function cut(
 }
 
 async function compare(name: string, one: string, other: string): Promise<void> {
-  same.push([name, JSON.stringify(await treeOf(one)) === JSON.stringify(await treeOf(other))]);
+  same.push([name, JSON.stringify(await content(one)) === JSON.stringify(await content(other))]);
 }
 
 const A_PART = 1_000_000;
@@ -86,13 +86,13 @@ await cut(desktop, ["get", "--inbox", "-r", "laptop:photos", back], await grows(
 await compare("get", photos, `${back}/photos`);
 
 await makeFiles(`${share}/docs`, "document");
-await makeTreeAt(mirror, { "old/document": "old", "1/1 ä": "another one" });
+await fill(mirror, { "old/document": "old", "1/1 ä": "another one" });
 await cut(desktop, ["sync", "--delete", "laptop:docs", mirror], await grows(mirror, A_PART));
 await compare("sync", `${share}/docs`, mirror);
 
 await makeFiles(notes, "note");
 await Deno.writeTextFile(`${notes}/.deguignore`, "/large 2\n");
-await makeTreeAt(`${inbox}/notes`, { "old/note": "old" });
+await fill(`${inbox}/notes`, { "old/note": "old" });
 const sync = ["sync", "--delete", "--checksum", notes, "laptop:notes"];
 await cut(phone, sync, await grows(inbox, A_PART));
 await Deno.remove(`${notes}/large 2`);
@@ -101,6 +101,6 @@ await compare("sync to the inbox", notes, `${inbox}/notes`);
 const before = await bytesBelow(`${inbox}/photos`);
 const shrinks = async () => await bytesBelow(`${inbox}/photos`) < before;
 await cut(desktop, ["rm", "-r", "laptop:photos"], shrinks);
-same.push(["rm", !Object.hasOwn(await treeOf(inbox), "photos")]);
+same.push(["rm", !Object.hasOwn(await content(inbox), "photos")]);
 await serving[Symbol.asyncDispose]();
 console.log(JSON.stringify({ ended, same, files: FILES }));

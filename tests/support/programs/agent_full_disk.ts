@@ -1,5 +1,6 @@
 /** Gets files to a small disk, and puts files to one, until they are full, and again once they are larger. */
-import { AgentFiles, treeOf } from "../agent_files.ts";
+import { AgentFiles } from "../agent_files.ts";
+import { content } from "../trees.ts";
 
 const KIBIBYTE = 1024;
 
@@ -13,27 +14,22 @@ const mount = (dir: string, ...options: string[]) =>
 
 await using files = await AgentFiles.start();
 const results = [];
-for (const direction of ["get", "put"] as const) {
-  const [source, target] = direction === "get"
-    ? [files.share, `${files.here}/disk`]
-    : [files.here, `${files.inbox}`];
+for (const direction of ["get", "put"]) {
+  const isGet = direction === "get";
+  const target = isGet ? `${files.here}/disk` : files.inbox;
+  const source = `${isGet ? files.share : files.here}/${direction}`;
   await Deno.mkdir(target, { recursive: true });
-  await Deno.mkdir(`${source}/${direction}`);
+  await Deno.mkdir(source);
   await mount(target, "-o", "size=1m");
-  if (direction === "put") await files.serve();
+  if (!isGet) await files.serve();
   for (let i = 0; i < 4; i++) {
-    await Deno.writeFile(
-      `${source}/${direction}/${i}`,
-      new Uint8Array(400 * KIBIBYTE).fill(48 + i),
-    );
+    await Deno.writeFile(`${source}/${i}`, new Uint8Array(400 * KIBIBYTE).fill(48 + i));
   }
-  const args = direction === "get"
-    ? ["get", "-r", "camera:get", target]
-    : ["put", "-r", `${files.here}/put`, "camera:"];
+  const args = isGet ? ["get", "-r", "camera:get", target] : ["put", "-r", source, "camera:"];
   const full = await files.run(...args);
   await mount(target, "-o", "remount,size=8m");
   const again = await files.run(...args);
-  const moved = Object.values(await treeOf(`${target}/${direction}`)).map((text) => text?.length);
+  const moved = Object.values(await content(`${target}/${direction}`)).map((text) => text?.length);
   results.push({ full, again, moved });
 }
 await files.kill();

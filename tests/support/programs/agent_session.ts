@@ -4,16 +4,12 @@
  * @module
  */
 
+import { installFlags } from "@degu/testing/agent_documentation.ts";
 import { Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
-import { type RunningAgent, spawnAgent } from "@degu/testing/agents.ts";
+import { agentCommand, type RunningAgent, spawnAgent } from "@degu/testing/agents.ts";
 import { runOnTerminal } from "@degu/testing/terminals.ts";
 
-/** What docs/agent.md has for the installation. */
-const FLAGS = [
-  "--allow-env=XDG_STATE_HOME,HOME",
-  ...["--allow-net", "--allow-read", "--allow-write"],
-  "--allow-sys=hostname,networkInterfaces,uid",
-];
+const FLAGS = await installFlags();
 const COLUMNS = 96;
 /** Large enough to be interrupted. */
 const FILM_BYTES = 64_000_000;
@@ -57,17 +53,8 @@ async function run(machine: Machine, args: string[], stdin = ""): Promise<void> 
 /** Runs a command on a terminal, and presses Ctrl-C once a text is shown. */
 async function runShown(machine: Machine, args: string[], until?: string): Promise<void> {
   prompt(machine, args);
-  const program = [
-    Deno.execPath(),
-    "run",
-    "--no-prompt",
-    "--quiet",
-    "--no-check",
-    ...FLAGS,
-    "agent.ts",
-  ];
   const { shown } = await runOnTerminal({
-    command: ["ip", "netns", "exec", machine.name, ...program, ...args],
+    command: ["ip", "netns", "exec", machine.name, ...agentCommand(args, FLAGS)],
     columns: COLUMNS - 2, // room for ^C
     steps: until === undefined ? [] : [[until, "\x03"]],
     env: { ...environment(machine), NO_COLOR: "1" },
@@ -77,16 +64,11 @@ async function runShown(machine: Machine, args: string[], until?: string): Promi
 
 /** Of a bar that is drawn again and again the last drawing that was seen, and all other lines. */
 function lastDrawings(shown: string): string {
-  // Where the cursor goes back to the first column.
-  // deno-lint-ignore no-control-regex
-  const drawings = shown.split(/\r?\n|\r|\x1b\[1G/)
-    // deno-lint-ignore no-control-regex
-    .map((line) => line.replace(/\x1b(?:\[[0-9;?]*[A-Za-z]|[78])/g, "").trimEnd())
-    .filter((line) => line !== "");
+  const drawings = shown.split(/\r?\n|\r/).map((line) => line.replace("\x1b[K", "").trimEnd());
   const isBar = (line: string) => /\[[= ]{10,20}\]/.test(line);
   const bars = drawings.filter(isBar);
-  const last = bars.find((line) => line.endsWith("^C")) ?? bars.at(-1);
-  return [last ?? "", ...drawings.filter((line) => !isBar(line))].join("\n").trim();
+  const last = bars.find((line) => line.endsWith("^C")) ?? bars.at(-1) ?? "";
+  return [last, ...drawings.filter((line) => line !== "" && !isBar(line))].join("\n");
 }
 
 /** A text in lines of so many columns at most, broken at spaces, as terminals would do it anywhere. */
@@ -95,14 +77,8 @@ function wrap(text: string): string {
 }
 
 await run(laptop, ["init", "--name", "laptop"]);
-const serve = [
-  "serve",
-  "--share",
-  `${laptop.dir}/Videos`,
-  "--inbox",
-  `${laptop.dir}/Inbox`,
-  "--announce",
-];
+const directories = ["--share", `${laptop.dir}/Videos`, "--inbox", `${laptop.dir}/Inbox`];
+const serve = ["serve", ...directories, "--announce"];
 prompt(laptop, [...serve, "&"]);
 await using serving = start(laptop, serve);
 print(laptop, await serving.line("serving"));
