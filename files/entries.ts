@@ -82,7 +82,7 @@ export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
  */
 const MAX_ENTRY_BYTES = 4096;
 /** Bytes of a path: no system opens a longer one. */
-export const MAX_PATH_BYTES = 4096;
+const MAX_PATH_BYTES = 4096;
 /** Bytes of one entry of a tree: each byte of its path may be escaped with six. */
 const MAX_TREE_ENTRY_BYTES = 32768;
 /** White space between two entries: more of it than any program writes, and without a limit it would have no end. */

@@ -135,7 +135,7 @@ export class PartFile implements AsyncDisposable {
    * @param record Describes the file, so that a later call can resume; `null` if none can.
    */
   async begin(record: PartRecord | null): Promise<void> {
-    await removeRecord(this.path);
+    await removeIfPresent(recordPath(this.path));
     if (this.#phase === "found") await this.#replace();
     if (record !== null) await writeRecord(this.path, record);
     this.#phase = record === null ? "temporary" : "resumable";
@@ -189,7 +189,7 @@ export class PartFile implements AsyncDisposable {
     const mayHaveRecord = this.#phase !== "temporary";
     this.#phase = "complete";
     await syncIfPossible(dirname(this.#target));
-    if (mayHaveRecord) await removeRecord(this.path);
+    if (mayHaveRecord) await removeIfPresent(recordPath(this.path));
   }
 
   async #rename(): Promise<void> {
@@ -280,13 +280,7 @@ export async function writeRecord(part: string, record: PartRecord): Promise<num
   return uid;
 }
 
-/** Removes the record of a part, if there is one. */
-export async function removeRecord(part: string): Promise<void> {
-  await removeIfPresent(recordPath(part));
-}
-
-/** The path of the record of a part. */
-export function recordPath(part: string): string {
+function recordPath(part: string): string {
   return `${part}.json`;
 }
 
@@ -306,7 +300,7 @@ function isCount(value: unknown): value is number {
 }
 
 /** Opens a new file of mode 0600 for reading and writing; `null` if something has that name. */
-export async function createFile(path: string): Promise<Deno.FsFile | null> {
+async function createFile(path: string): Promise<Deno.FsFile | null> {
   try {
     return await Deno.open(path, { read: true, write: true, createNew: true, mode: 0o600 });
   } catch (error) {
@@ -319,7 +313,7 @@ export async function createFile(path: string): Promise<Deno.FsFile | null> {
  * Opens a regular file for reading and writing, but not a link to one; `null` if there is none. Anything else
  * with that name is removed: only this package uses it.
  */
-export async function openRegularFile(path: string): Promise<Deno.FsFile | null> {
+async function openRegularFile(path: string): Promise<Deno.FsFile | null> {
   const info = await ifPresent(Deno.lstat(path));
   if (info === null) return null;
   if (!info.isFile) {

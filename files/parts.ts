@@ -5,23 +5,14 @@
  */
 
 import { createHash } from "node:crypto";
-import type { Session } from "../base/app/session.ts";
+import type { FileRequest } from "./file_request.ts";
 import { Refusal } from "./refusal.ts";
 import { statOrNull } from "./reserved.ts";
+import type { UploadHeaders } from "./upload_headers.ts";
 import { inUse, type Listed, listUnfinished, pathOf, removeUnlocked } from "./unfinished.ts";
 
 /** The number of parts that clients of one authority may have. */
 const MAX_PARTS = 16;
-
-/** What identifies an upload, besides its sender. */
-export interface Wanted {
-  readonly names: readonly string[];
-  /** Bytes of the whole file. */
-  readonly length: number;
-  /** The SHA-256 of the whole file, or else what the client calls this version of it. */
-  readonly digest: string | null;
-  readonly version: string | null;
-}
 
 /** Where a part is kept, whether or not there is one. */
 export interface PartName {
@@ -35,9 +26,8 @@ export interface PartName {
  * its own key or its authority's, gets another path.
  */
 export function namePart(
-  root: string,
-  session: Session | undefined,
-  { names, length, digest, version }: Wanted,
+  { root, session, target: { names } }: FileRequest,
+  { length, digest, version }: UploadHeaders,
 ): PartName {
   const certificate = session?.peerCertificate;
   const authority = certificate?.authority?.publicKey256 ?? "";

@@ -59,7 +59,7 @@ export async function answerOffset(
 ): Promise<ResponseTuple> {
   const wanted = wantedFile(headers);
   checkDestination(write, wanted.length);
-  const part = nameOf(write, wanted);
+  const part = namePart(write, wanted);
   for (let older; (older = endOlder(part)) !== null;) await older;
   if (wanted.digest !== null) {
     return [200, "OK", offsetHeader(await offsetOf(write, wanted, part)), null];
@@ -87,7 +87,7 @@ export async function putRest(
     );
   }
   checkBeforeBody(write, length);
-  const part = nameOf(write, wanted);
+  const part = namePart(write, wanted);
   for (let older; (older = endOlder(part)) !== null;) await older;
   if (offset !== 0 && offset !== partSize(part)) {
     const here = wanted.digest === null ? null : await findHere(write, wanted);
@@ -114,11 +114,6 @@ export async function putRest(
 
 function isRest(body: BodyIn, rest: number): boolean {
   return body === null ? rest === 0 : !body.chunked && body.contentLength === rest;
-}
-
-function nameOf({ root, session, target }: FileRequest, wanted: WantedFile): PartName {
-  const { length, digest, version } = wanted;
-  return namePart(root, session, { names: target.names, length, digest, version });
 }
 
 function offsetHeader(offset: number): { "upload-offset": string } {

@@ -354,6 +354,15 @@ async function digestHere(path: string, signal: AbortSignal): Promise<string | n
 /** The minimum time between two reports of progress. */
 const INTERVAL_MILLISECONDS = 100;
 
+/** What is counted of the events. */
+const COUNTED = {
+  copied: "files",
+  unchanged: "unchanged",
+  deleted: "deleted",
+  skipped: "skipped",
+  failed: "failed",
+} as const;
+
 /** Counts what happens, and calls back. */
 class Report {
   readonly #onEvent: TreeOptions["onEvent"];
@@ -374,6 +383,7 @@ class Report {
     // After an error nothing more is reported: other files may be complete before the signal is aborted.
     this.#signal.throwIfAborted();
     if (this.#thrown !== null) throw this.#thrown.error;
+    if (event.type !== "plan" && event.type !== "progress") this.counts[COUNTED[event.type]]++;
     try {
       this.#onEvent?.(event);
     } catch (error) {
@@ -382,37 +392,19 @@ class Report {
     }
   }
 
-  plan(files: number, bytes: number): void {
-    this.total = bytes;
-    this.event({ type: "plan", files, bytes });
-  }
-
   copied(node: TreeNode, result: TransferResult): void {
-    this.counts.files++;
     this.counts.bytes += result.bytes;
     this.event({ type: "copied", path: node.path, ...result });
-  }
-
-  unchanged(node: TreeNode): void {
-    this.counts.unchanged++;
-    this.event({ type: "unchanged", path: node.path });
-  }
-
-  skipped(node: TreeNode): void {
-    this.counts.skipped++;
-    this.event({ type: "skipped", path: node.path, reason: node.reason! });
   }
 
   failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
     // The program lacks a permission: that is no fault of this file, and so for others as well.
     if (error instanceof Deno.errors.NotCapable) throw error;
-    this.counts.failed++;
     this.event({ type: "failed", path: node.path, error, at });
   }
 
   deleted(nodes: readonly TreeNode[]): void {
     for (const node of nodes) {
-      this.counts.deleted++;
       const kind = node.kind === "directory" ? "directory" : "file";
       this.event({ type: "deleted", path: node.path, kind });
     }
@@ -538,9 +530,12 @@ class TreeTransfer {
   /** Reports what will be done, and what won't. */
   #announce(plan: Plan, serial: readonly Serial[]): void {
     const nodes = copiesOf(plan, serial).map(({ node }) => node);
-    this.#report.plan(nodes.length, nodes.reduce((bytes, { size }) => bytes + size, 0));
-    for (const node of plan.unchanged) this.#report.unchanged(node);
-    for (const node of plan.skipped) this.#report.skipped(node);
+    const bytes = this.#report.total = nodes.reduce((bytes, { size }) => bytes + size, 0);
+    this.#report.event({ type: "plan", files: nodes.length, bytes });
+    for (const { path } of plan.unchanged) this.#report.event({ type: "unchanged", path });
+    for (const { path, reason } of plan.skipped) {
+      this.#report.event({ type: "skipped", path, reason: reason! });
+    }
     for (const { node, error } of plan.failed) this.#report.failed(node, error);
   }
 

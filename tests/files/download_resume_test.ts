@@ -6,7 +6,6 @@ import {
   PartFile,
   type PartRecord,
   readRecord,
-  removeRecord,
   writeRecord,
 } from "@degu/internal/files/part_file.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
@@ -248,6 +247,19 @@ Deno.test("a link in place of the part is not followed", async () => {
   assertEquals(await entries(files.dir), ["copy", "victim"]);
 });
 
+Deno.test("a part that was made through a link is removed where it is", async () => {
+  await using dir = await tempDir();
+  await Deno.mkdir(`${dir.path}/sub`);
+  await makeLinks({ [`${dir.path}/link`]: "sub" });
+  {
+    await using _part = await PartFile.open(`${dir.path}/link/f`, true);
+    assertEquals(await entries(`${dir.path}/sub`), [".f.degu-part"]);
+    await Deno.remove(`${dir.path}/link`);
+    await Deno.mkdir(`${dir.path}/link`);
+  }
+  assertEquals(await entries(`${dir.path}/sub`), []);
+});
+
 Deno.test("a damaged part is detected by its digest, and not kept", async () => {
   await using files = await setUp();
   await files.cut(600_000);
@@ -476,9 +488,6 @@ Deno.test("a record is read as it was written, and only its owner can read it", 
   });
   await fc.assert(property, { numRuns: 50 });
   assertEquals([await entries(dir.path), await mode(`${part}.json`)], [["part.json"], 0o600]);
-  await removeRecord(part);
-  await removeRecord(part);
-  assertEquals(await entries(dir.path), []);
 });
 
 Deno.test("an incomplete record that was being written is harmless", async () => {

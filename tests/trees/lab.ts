@@ -35,7 +35,7 @@ import {
   seeDirectory,
   Stock,
 } from "./disk.ts";
-import { accepts, objections } from "./model.ts";
+import { accepts, COUNTED, objections } from "./model.ts";
 import { compare, rsync } from "./rsync.ts";
 
 /** What a case did otherwise than documented. */
@@ -875,18 +875,7 @@ class Changes {
     if (result === null) return found;
     const counts: Record<string, number> = {};
     for (const { type } of events) counts[type] = (counts[type] ?? 0) + 1;
-    for (
-      const [name, type] of [
-        ["files", "copied"],
-        ["unchanged", "unchanged"],
-        [
-          "deleted",
-          "deleted",
-        ],
-        ["skipped", "skipped"],
-        ["failed", "failed"],
-      ] as const
-    ) {
+    for (const [name, type] of COUNTED) {
       if (result[name] !== (counts[type] ?? 0)) {
         found.push(`result.${name} is ${result[name]}, events: ${counts[type] ?? 0}`);
       }

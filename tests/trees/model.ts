@@ -51,6 +51,12 @@ export interface Run {
   readonly result: TreeResult;
 }
 
+/** What of a result counts which events. */
+export const COUNTED = [
+  ["files", "copied"],
+  ...(["unchanged", "deleted", "skipped", "failed"] as const).map((type) => [type, type] as const),
+] as const;
+
 /** Whether a filter of the cases accepts an entry. */
 export function accepts(
   { hidden }: Options,
@@ -196,18 +202,7 @@ class Judge {
       }
     }
     if (plan === null) return this.#object("no plan");
-    for (
-      const [name, type] of [
-        ["files", "copied"],
-        ["unchanged", "unchanged"],
-        [
-          "deleted",
-          "deleted",
-        ],
-        ["skipped", "skipped"],
-        ["failed", "failed"],
-      ] as const
-    ) {
+    for (const [name, type] of COUNTED) {
       if (result[name] !== (counts[type] ?? 0)) {
         this.#object(`result.${name} is ${result[name]}, events: ${counts[type] ?? 0}`);
       }
