@@ -202,7 +202,13 @@ Deno.test("text that is not an address is a RangeError that says why", () => {
 });
 
 Deno.test("a value that is not an address can't be formatted", () => {
-  for (const value of [undefined, null, 80, ["::1"], ["::1", "80"], {}]) {
+  const tuples = [["::1"], ["::1", "80"], ["::1", 80, 0], ["::1", 80, 0, 0, 0], [
+    "::1",
+    80,
+    "0",
+    0,
+  ]];
+  for (const value of [undefined, null, 80, {}, ...tuples, ["::1", 80, 0, "0"]]) {
     assertTypeError(() => callWith(formatAddress, value), Deno.inspect(value));
   }
   for (const value of [undefined, null, 80, ["::1", 80], new Uint8Array(1)]) {
