@@ -220,6 +220,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     let buffer = EMPTY;
     while (!reader.done) {
       const wanted = Math.min(size, reader.remaining);
+      // mutant `keepsBytes || buffer.length < wanted` → `true`: a new buffer does as well, and costs more
       if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
       const count = await this.#readInto(buffer.subarray(0, wanted));
       // A source that fills the buffer probably has more; a slow one doesn't get much memory.

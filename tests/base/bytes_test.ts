@@ -50,6 +50,10 @@ Deno.test("a pause takes its time", async () => {
 Deno.test("a signal ends a pause, even an endless one, and leaves no timer", async () => {
   const stop = new AbortController();
   const pausing = [pause(1e6, stop.signal), pause(Infinity, stop.signal)];
+  let over = 0;
+  for (const each of pausing) each.then(() => over++);
+  await pause(5);
+  assertEquals(over, 0);
   stop.abort();
   const other = new AbortController().signal;
   await Promise.all([...pausing, pause(1e6, stop.signal), pause(1e6, other, stop.signal)]);
