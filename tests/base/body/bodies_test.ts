@@ -34,6 +34,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertRejects,
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
@@ -258,6 +259,18 @@ Deno.test("cancel waits until an iterable that was not begun has ended", async (
   };
   await new ChunkedBodyIter({ [Symbol.asyncIterator]: () => iterator }).cancel();
   assertEquals(ended, true);
+});
+
+Deno.test("an iterator that throws has ended by itself, and is not asked to return", async () => {
+  let returned = 0;
+  const iterator = {
+    next: (): Promise<IteratorResult<Chunk>> => Promise.reject(new Error("gone")),
+    return: () => (returned++, Promise.resolve({ done: true, value: undefined } as const)),
+  };
+  const body = new ChunkedBodyIter({ [Symbol.asyncIterator]: () => iterator });
+  await assertRejects(() => body.writeTo(new RecordingSink()));
+  await body.cancel();
+  assertEquals(returned, 0);
 });
 
 const smuggled = "GET /smuggled HTTP/1.1\r\n\r\n";
