@@ -211,6 +211,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       const start = reader.take(buffered);
       const piece = this.#source.reader.bytes.subarray(start, start + buffered);
       const ending = reader.end();
+      // mutant `await this.#state.fromSource(ending);` → `;`: a source with bytes in its buffer has no end to wait for
       if (ending !== null) await this.#state.fromSource(ending);
       await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
     }

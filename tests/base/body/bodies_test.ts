@@ -20,6 +20,7 @@ import {
   outgoingFraming,
   progressOf,
   releaseKept,
+  writeTrusted,
 } from "@degu/internal/base/body/bodies.ts";
 import { type BodyOrigin, BodyState } from "@degu/internal/base/body/body_state.ts";
 import { Interruption } from "@degu/internal/base/body/byte_io.ts";
@@ -133,6 +134,27 @@ Deno.test("a body is consumed only after its last byte has been written", async 
     const write = () => Promise.resolve(void consumed.push(progressOf(body).isConsumed));
     await body.writeTo({ write });
     assertEquals([consumed, progressOf(body).isConsumed], [[false], true]);
+  }
+});
+
+Deno.test("the last byte of a body is written only if its source has no more, wherever it is held", async () => {
+  for (const read of [0, 1]) {
+    const sink = new RecordingSink();
+    const body = new Body(streamOf(latin1("ab"), latin1("c")), 2);
+    if (read > 0) await body.read(read);
+    await assertRejects(() => body.writeTo(sink), BodyError);
+    assertEquals(sink.pieces, []);
+  }
+});
+
+Deno.test("a body whose writeTo was replaced is not written past it", async () => {
+  const bodies = [
+    new ChunkedBody(streamOf(latin1("0\r\n\r\n"))),
+    new ChunkedBodyIter([]),
+  ];
+  for (const body of bodies) {
+    body.writeTo = () => Promise.resolve(0);
+    assertEquals(await writeTrusted(body, new RecordingSink()), null);
   }
 });
 
