@@ -195,7 +195,7 @@ export class ChunkedReader {
         reader.start + size,
       );
       reader.start += size;
-      if (size > 0) this.#scanner.skipData(size);
+      this.#scanner.skipData(size);
       return data;
     }
     const collector = new Collector(size);
