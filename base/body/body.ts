@@ -196,8 +196,10 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#state.write(sink, async (out) => {
+      const ending = this.#endIfEmpty();
+      if (ending !== null) await ending;
       await this.#copyTo(out);
-      this.#state.consume();
+      if (!this.#state.isConsumed) this.#state.consume();
       return this.contentLength;
     });
   }
@@ -247,7 +249,21 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
   }
 
+  /** An empty body ends in the turn in which it begins, if its source allows: nobody can cancel it in between. */
+  #endIfEmpty(): Promise<void> | null {
+    if (this.contentLength > 0) return null;
+    const ending = this.#reader.end();
+    if (ending !== null) return this.#state.fromSource(ending).then(() => this.#state.consume());
+    this.#state.consume();
+    return null;
+  }
+
   async #readPiece(into: Uint8Array): Promise<number> {
+    if (this.contentLength === 0) {
+      const ending = this.#endIfEmpty();
+      if (ending !== null) await ending;
+      return 0;
+    }
     const count = await this.#readInto(into);
     if (this.#reader.done) this.#state.consume();
     return count;
