@@ -29,7 +29,7 @@ import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
-import { RecordingSink, streamOf, TrackedStream } from "@degu/testing/streams.ts";
+import { PieceSource, RecordingSink, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
@@ -155,6 +155,22 @@ Deno.test("a body whose writeTo was replaced is not written past it", async () =
   for (const body of bodies) {
     body.writeTo = () => Promise.resolve(0);
     assertEquals(await writeTrusted(body, new RecordingSink()), null);
+  }
+});
+
+Deno.test("canceling an empty body has no effect once its use has begun, as its connection goes on", async () => {
+  const uses: ((body: Body) => Promise<unknown>)[] = [
+    (body) => body.read(),
+    (body) => body.writeTo(new RecordingSink()),
+    (body) => Array.fromAsync(body),
+    (body) => Array.fromAsync(body.readable),
+  ];
+  for (const use of uses) {
+    const body = new Body(new PieceSource([]), 0);
+    const using = use(body);
+    await body.cancel(new Error("too late"));
+    await using;
+    assertEquals(progressOf(body).isConsumed, true);
   }
 });
 
