@@ -18,8 +18,6 @@ export interface AccessLogOptions {
   user?: ((session: Session) => string | null) | undefined;
 }
 
-const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
-
 /**
  * Makes an `onExchange` that writes a line of the common log format for each exchange, in UTC:
  *
@@ -74,11 +72,10 @@ function formatLine(exchange: Exchange, user: string | null, time: string): stri
   return `${escape(host)} - ${name} [${time}] "${request}" ${status ?? "-"} ${bytes}`;
 }
 
+/** `02/Jan/2026:03:04:05 +0000` of `Fri, 02 Jan 2026 03:04:05 GMT`. */
 function formatTime(time: Date): string {
-  const two = (value: number) => String(value).padStart(2, "0");
-  const day = `${two(time.getUTCDate())}/${MONTHS[time.getUTCMonth()]}/${time.getUTCFullYear()}`;
-  const clock = [time.getUTCHours(), time.getUTCMinutes(), time.getUTCSeconds()].map(two).join(":");
-  return `${day}:${clock} +0000`;
+  const [, day, month, year, clock] = time.toUTCString().split(" ");
+  return `${day}/${month}/${year}:${clock} +0000`;
 }
 
 /** Escapes what could end a line or its quotes, or look like something else: log injection. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, checkNumber, checkString, wrongType } from "./checks.ts";
+import { checkInteger, checkString, wrongType } from "./checks.ts";
 import { quote } from "./errors.ts";
 
 /** An IPv4 or IPv6 address, or a DNS name, and a port. */
@@ -153,7 +153,7 @@ function pathProblem(path: string): string | null {
 /** The parts of a tuple; flowinfo and scopeid are undefined in a pair. */
 export type Parts = [host: string, port: number, flowinfo?: number, scopeid?: number];
 
-/** Checks the length of a tuple and the types of its items, but not the host or the range of the port. */
+/** Checks the length of a tuple, and its items except for the text of the host and the port. */
 export function checkTuple(address: Address): Parts {
   if (!Array.isArray(address)) {
     const wanted = "[host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array";
@@ -165,7 +165,6 @@ export function checkTuple(address: Address): Parts {
   }
   const [host, port, flowinfo = 0, scopeid = 0] = parts;
   checkString("address[0]", host);
-  checkNumber("address[1]", port);
   if (parts.length === 2) return [host, port];
   checkInteger("address[2]", flowinfo, 0, MAX_UINT32);
   checkInteger("address[3]", scopeid, 0, MAX_UINT32);

@@ -196,8 +196,10 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#state.write(sink, async (out) => {
+      const ending = this.#endIfEmpty();
+      if (ending !== null) await ending;
       await this.#copyTo(out);
-      this.#state.consume();
+      if (!this.#state.isConsumed) this.#state.consume();
       return this.contentLength;
     });
   }
@@ -211,6 +213,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       const start = reader.take(buffered);
       const piece = this.#source.reader.bytes.subarray(start, start + buffered);
       const ending = reader.end();
+      // mutant `await this.#state.fromSource(ending);` → `;`: a source with bytes in its buffer has no end to wait for
       if (ending !== null) await this.#state.fromSource(ending);
       await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
     }
@@ -220,6 +223,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     let buffer = EMPTY;
     while (!reader.done) {
       const wanted = Math.min(size, reader.remaining);
+      // mutant `keepsBytes || buffer.length < wanted` → `true`: a new buffer does as well, and costs more
       if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
       const count = await this.#readInto(buffer.subarray(0, wanted));
       // A source that fills the buffer probably has more; a slow one doesn't get much memory.
@@ -245,7 +249,21 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
   }
 
+  /** An empty body ends in the turn in which it begins, if its source allows: nobody can cancel it in between. */
+  #endIfEmpty(): Promise<void> | null {
+    if (this.contentLength > 0) return null;
+    const ending = this.#reader.end();
+    if (ending !== null) return this.#state.fromSource(ending).then(() => this.#state.consume());
+    this.#state.consume();
+    return null;
+  }
+
   async #readPiece(into: Uint8Array): Promise<number> {
+    if (this.contentLength === 0) {
+      const ending = this.#endIfEmpty();
+      if (ending !== null) await ending;
+      return 0;
+    }
     const count = await this.#readInto(into);
     if (this.#reader.done) this.#state.consume();
     return count;

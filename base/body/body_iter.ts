@@ -163,6 +163,7 @@ export class BodyIter {
           );
         }
         left -= bytes.length;
+        // mutant `out.keepsBytes` → `true`: a copy does as well, and costs more
         if (left > 0) await out.write(out.keepsBytes ? bytes.slice() : bytes);
         // A copy: the source is asked for another item, and may reuse the memory.
         else if (bytes.length > 0) last = bytes.slice();

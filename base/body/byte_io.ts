@@ -324,6 +324,7 @@ export class ByteReader {
   take(into: Uint8Array): number {
     const count = Math.min(into.length, this.end - this.start);
     // mutant `count > 0` → `true`: copying nothing changes nothing
+    // mutant `>` → `>=`: copying nothing changes nothing
     if (count > 0) {
       into.set(this.bytes.subarray(this.start, this.start + count));
       this.start += count;

@@ -195,7 +195,7 @@ export class ChunkedReader {
         reader.start + size,
       );
       reader.start += size;
-      if (size > 0) this.#scanner.skipData(size);
+      this.#scanner.skipData(size);
       return data;
     }
     const collector = new Collector(size);
@@ -225,6 +225,7 @@ export class ChunkedReader {
   }
 }
 
+// mutant `0x46` → `71`: a size has no G
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
 
 /** Puts the size in a chunk's line in lower case, as it is sent. */
@@ -306,6 +307,7 @@ export class Collector {
 
   /** The bytes collected so far, in an array of their own. */
   collected(): Uint8Array<ArrayBuffer> {
+    // mutant `this.#length === this.#bytes.length` → `false`: a copy has the same bytes
     return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }
 }

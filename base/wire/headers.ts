@@ -464,6 +464,7 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
   const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
   const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
   const known = knownSets[slot];
+  // mutant `known !== undefined && known.names.length === count` → `false`: it is a cache
   if (known !== undefined && known.names.length === count) {
     let i = 0;
     // mutant `i < count && names[i] === known.names[i]` → `false`: it is a cache: a set that is not found is made

@@ -182,6 +182,7 @@ export function parseDecimal(text: string): number {
 /** Reads the value of a `range` header. */
 export function parseRange(value: string): Range {
   const dash = value.indexOf("-");
+  // mutant `1` → `2`: every negative number is refused
   const first = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1));
   // Without a dash there is no last position.
@@ -195,6 +196,7 @@ export function parseRange(value: string): Range {
 export function parseContentRange(value: string): ContentRange {
   const dash = value.indexOf("-");
   const slash = value.indexOf("/");
+  // mutant `1` → `2`: every negative number is refused
   const first = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1, slash));
   const total = parseDecimal(value.slice(slash + 1));

@@ -1,5 +1,6 @@
 /** Access log lines, which no peer can end or forge. */
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 import { accessLog, type AccessLogOptions } from "@degu/degu";
 import { type Exchange, Session } from "@degu/degu/server";
@@ -88,6 +89,18 @@ Deno.test("the user of a device's server is its peer's name, as it is now, unles
   assertEquals(await usersOf({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
   assertEquals(await usersOf({ user: () => "somebody" }), ["somebody", "somebody"]);
   assertEquals(await usersOf({ user: () => null }), [null, null]);
+});
+
+Deno.test("the time of a line is that of its second, in UTC", () => {
+  for (
+    const [iso, time] of [["2026-01-02T03:04:05.999Z", "02/Jan/2026:03:04:05"], [
+      "1999-12-31T23:59:59Z",
+      "31/Dec/1999:23:59:59",
+    ]]
+  ) {
+    using _time = new FakeTime(new Date(iso!));
+    assertStringIncludes(lineOf("/"), ` [${time} +0000] `);
+  }
 });
 
 Deno.test("no target can end a line, its quotes or an escape", () => {

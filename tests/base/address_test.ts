@@ -202,11 +202,18 @@ Deno.test("text that is not an address is a RangeError that says why", () => {
 });
 
 Deno.test("a value that is not an address can't be formatted", () => {
-  for (const value of [undefined, null, 80, ["::1"], ["::1", "80"], {}]) {
+  const tuples = [["::1"], ["::1", "80"], ["::1", 80, 0], ["::1", 80, 0, 0, 0], [
+    "::1",
+    80,
+    "0",
+    0,
+  ]];
+  for (const value of [undefined, null, 80, {}, ...tuples, ["::1", 80, 0, "0"]]) {
     assertTypeError(() => callWith(formatAddress, value), Deno.inspect(value));
   }
   for (const value of [undefined, null, 80, ["::1", 80], new Uint8Array(1)]) {
-    assertTypeError(() => callWith(parseAddress, value), Deno.inspect(value));
+    const { message } = assertThrows(() => callWith(parseAddress, value), TypeError);
+    assertEquals(message.slice(0, 26), "address: must be a string;");
   }
   const wrong: readonly Address[] = [
     ["::1", 80, 5, 0],

@@ -18,7 +18,7 @@ import { Client, SSLClient } from "@degu/degu/client";
 import { mkreq, parseResponse, TempPKI } from "@degu/degu/misc";
 import { type App, Server, type Socket, SSLServer } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
-import { cancelAnswer, makeEmptyResponse } from "@degu/internal/base/app/message.ts";
+import { cancelAnswer, makeEmptyResponse, readAnswer } from "@degu/internal/base/app/message.ts";
 import {
   disposeStore,
   isStillAdmitted,
@@ -80,6 +80,21 @@ Deno.test("an invalid app is a TypeError that names the argument", () => {
 });
 
 // Requests and responses, and the rules for what may answer a request.
+
+Deno.test("an answer is a tuple of four, or an object with the fields of a response", () => {
+  const whole = { status: 200, reason: "OK", headers: {}, body: null };
+  assertEquals(readAnswer(whole), whole);
+  assertEquals(readAnswer(Object.values(whole)), whole);
+  const parts = Object.keys(whole).map((name) => {
+    const part: Partial<typeof whole> = { ...whole };
+    delete part[name as keyof typeof whole];
+    return part;
+  });
+  for (const wrong of [...parts, null, undefined, 200, "OK", () => {}, [200, "OK", {}]]) {
+    const { message } = assertThrows(() => readAnswer(wrong), TypeError);
+    assert(message.startsWith("response: must be [status, reason, headers, body]"), message);
+  }
+});
 
 Deno.test("Response stores status, reason, headers and body and iterates over them in that order", () => {
   const headers: HeaderDict = { hello: "world" };

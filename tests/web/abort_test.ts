@@ -20,32 +20,25 @@ import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std
 // why.
 
 const PIECE = new Uint8Array(65536);
+const encode = (text: string) => new TextEncoder().encode(text);
 
 /** What a promise rejects with, soon. */
 function rejectsSoon(promise: Promise<unknown>, what: string): Promise<unknown> {
   return within(rejectionOf(promise, what), `${what} rejects`);
 }
 
-/** A stream without an end, and what it is told about being canceled. */
-function endless(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unknown> } {
+/** A stream that gives the bytes, once or again and again, but never an end; and what it is told when it is canceled. */
+function source(bytes: Uint8Array, goesOn = false) {
   const { promise, resolve } = Promise.withResolvers<unknown>();
-  const stream = new ReadableStream({
-    pull: (controller) => controller.enqueue(PIECE),
-    cancel: resolve,
-  });
-  return { stream, cancelled: within(promise, "the stream is canceled") };
+  const give = (controller: ReadableStreamDefaultController<Uint8Array>) =>
+    controller.enqueue(bytes);
+  const stream = new ReadableStream({ [goesOn ? "pull" : "start"]: give, cancel: resolve });
+  return { stream, cancelled: within(promise, "the stream is canceled", 3) };
 }
 
-/** A stream that gives one piece and then never another, nor an end. */
-function stuck(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unknown> } {
-  const { promise, resolve } = Promise.withResolvers<unknown>();
-  const stream = new ReadableStream({
-    start: (controller) => controller.enqueue(PIECE),
-    cancel: resolve,
-  });
-  return { stream, cancelled: within(promise, "the stream is canceled") };
-}
-
+const endless = () => source(PIECE, true);
+const stuck = () => source(PIECE);
+const events = () => source(encode("data: hello\n\n"));
 const streams = [["that goes on", endless], ["that is stuck", stuck]] as const;
 
 /** An application that reads whatever it gets. */
@@ -308,7 +301,6 @@ Deno.test("toFetchHandler: canceling a response cancels a body that waits for it
 
 const get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const reason = new Error("revoked");
-const encode = (text: string) => new TextEncoder().encode(text);
 
 /** Resolves when a signal is aborted, to its reason. */
 function aborted(signal: AbortSignal): Promise<unknown> {
@@ -316,16 +308,6 @@ function aborted(signal: AbortSignal): Promise<unknown> {
   if (signal.aborted) resolve(signal.reason);
   signal.addEventListener("abort", () => resolve(signal.reason));
   return within(promise, "the signal is aborted", 2);
-}
-
-/** Events of a server that never end, and what they are told when they are canceled. */
-function events(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unknown> } {
-  const { promise, resolve } = Promise.withResolvers<unknown>();
-  const stream = new ReadableStream({
-    start: (controller) => controller.enqueue(encode("data: hello\n\n")),
-    cancel: resolve,
-  });
-  return { stream, cancelled: within(promise, "the stream is canceled", 3) };
 }
 
 const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {

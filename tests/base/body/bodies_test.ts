@@ -20,6 +20,7 @@ import {
   outgoingFraming,
   progressOf,
   releaseKept,
+  writeTrusted,
 } from "@degu/internal/base/body/bodies.ts";
 import { type BodyOrigin, BodyState } from "@degu/internal/base/body/body_state.ts";
 import { Interruption } from "@degu/internal/base/body/byte_io.ts";
@@ -28,12 +29,13 @@ import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
-import { RecordingSink, streamOf, TrackedStream } from "@degu/testing/streams.ts";
+import { PieceSource, RecordingSink, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertRejects,
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
@@ -132,6 +134,43 @@ Deno.test("a body is consumed only after its last byte has been written", async 
     const write = () => Promise.resolve(void consumed.push(progressOf(body).isConsumed));
     await body.writeTo({ write });
     assertEquals([consumed, progressOf(body).isConsumed], [[false], true]);
+  }
+});
+
+Deno.test("the last byte of a body is written only if its source has no more, wherever it is held", async () => {
+  for (const read of [0, 1]) {
+    const sink = new RecordingSink();
+    const body = new Body(streamOf(latin1("ab"), latin1("c")), 2);
+    if (read > 0) await body.read(read);
+    await assertRejects(() => body.writeTo(sink), BodyError);
+    assertEquals(sink.pieces, []);
+  }
+});
+
+Deno.test("a body whose writeTo was replaced is not written past it", async () => {
+  const bodies = [
+    new ChunkedBody(streamOf(latin1("0\r\n\r\n"))),
+    new ChunkedBodyIter([]),
+  ];
+  for (const body of bodies) {
+    body.writeTo = () => Promise.resolve(0);
+    assertEquals(await writeTrusted(body, new RecordingSink()), null);
+  }
+});
+
+Deno.test("canceling an empty body has no effect once its use has begun, as its connection goes on", async () => {
+  const uses: ((body: Body) => Promise<unknown>)[] = [
+    (body) => body.read(),
+    (body) => body.writeTo(new RecordingSink()),
+    (body) => Array.fromAsync(body),
+    (body) => Array.fromAsync(body.readable),
+  ];
+  for (const use of uses) {
+    const body = new Body(new PieceSource([]), 0);
+    const using = use(body);
+    await body.cancel(new Error("too late"));
+    await using;
+    assertEquals(progressOf(body).isConsumed, true);
   }
 });
 
@@ -244,7 +283,32 @@ Deno.test("canceling a body cancels the items of its iterable", async () => {
   cancelUnused(new ChunkedBodyIter(iterable), reason);
   await Promise.resolve();
   assertEquals(reasons, [reason]);
-  assertInstanceOf(reasons[0], Error);
+});
+
+Deno.test("cancel waits until an iterable that was not begun has ended", async () => {
+  let ended = false;
+  const iterator = {
+    next: () => Promise.resolve({ done: true, value: undefined } as const),
+    async return() {
+      await new Promise((resolve) => setTimeout(resolve));
+      ended = true;
+      return { done: true, value: undefined } as const;
+    },
+  };
+  await new ChunkedBodyIter({ [Symbol.asyncIterator]: () => iterator }).cancel();
+  assertEquals(ended, true);
+});
+
+Deno.test("an iterator that throws has ended by itself, and is not asked to return", async () => {
+  let returned = 0;
+  const iterator = {
+    next: (): Promise<IteratorResult<Chunk>> => Promise.reject(new Error("gone")),
+    return: () => (returned++, Promise.resolve({ done: true, value: undefined } as const)),
+  };
+  const body = new ChunkedBodyIter({ [Symbol.asyncIterator]: () => iterator });
+  await assertRejects(() => body.writeTo(new RecordingSink()));
+  await body.cancel();
+  assertEquals(returned, 0);
 });
 
 const smuggled = "GET /smuggled HTTP/1.1\r\n\r\n";

@@ -228,6 +228,18 @@ Deno.test("ByteReader shrinks only after it has grown, and only if what is buffe
   assertEquals([reader.bytes.length, reader.buffered], [8, 8]);
 });
 
+Deno.test("ByteReader keeps what is buffered when it shrinks, whatever the size that fits", async () => {
+  for (const [size, length] of [[2047, 2048], [2048, 65536], [5000, 65536]] as const) {
+    const bytes = Uint8Array.from({ length: size }, (_, i) => i);
+    const reader = new ByteReader(new PieceSource([bytes]));
+    while (reader.buffered < size) await reader.fill();
+    reader.grow(2 ** 20);
+    reader.shrink();
+    assertEquals(reader.bytes.length, length);
+    assertEquals(reader.bytes.slice(reader.start, reader.end), bytes);
+  }
+});
+
 Deno.test("ByteReader does not grow or shrink while a read is pending", async () => {
   const source = new ManualSource();
   const reader = new ByteReader(source, 8);

@@ -13,7 +13,15 @@ const app = new FilesApp(dir, {
 });
 const uri = fileUri("a\nWARNING \x1b[2J");
 const put = () => mkreq("PUT", uri, {}, new Body(new Blob(["x"]).stream(), 1));
+const requests = () => [mkreq("GET", uri), mkreq("GET", "/"), put()];
 const statuses: unknown[] = [(await app.handle(put()))[0]];
+
+// What needs a descriptor of its own when it is used first is used now: Deno ends the process where there is none.
+Deno.addSignalListener("SIGUSR2", () => {});
+for (const request of requests()) {
+  const [, , , body] = await app.handle(request);
+  if (body !== null && "writeTo" in body) await body.writeTo({ write: () => Promise.resolve() });
+}
 
 const opened: Deno.FsFile[] = [];
 try {
@@ -21,15 +29,10 @@ try {
 } catch {
   // There are no more.
 }
-for (
-  const request of [
-    mkreq("GET", uri),
-    mkreq("GET", "/"),
-    put(),
-  ]
-) {
+for (const request of requests()) {
   const answer = await app.handle(request).catch((error) => [`${error}`]);
   statuses.push(answer[0]);
 }
 for (const file of opened) file.close();
 console.log(JSON.stringify({ statuses, warnings }));
+Deno.exit();
