@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
-import { verifiedClients } from "@degu/internal/net/tls/server_handshake.ts";
+import { recallVerified, rememberVerified } from "@degu/internal/net/tls/server_handshake.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { converse, type Issued, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
@@ -153,16 +153,16 @@ Deno.test({
 });
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
-  const keysOf = (name: string) => [...verifiedClients.authoritiesOf(name)];
+  const keysOf = (name: string) => [...recallVerified(name)];
   const used = "the first, which is used again";
-  verifiedClients.add(used, "its authority");
-  verifiedClients.add("the second", "another authority");
-  for (let i = 0; i < 9997; i++) verifiedClients.add(`certificate ${i}`, "an authority");
+  rememberVerified(used, "its authority");
+  rememberVerified("the second", "another authority");
+  for (let i = 0; i < 9997; i++) rememberVerified(`certificate ${i}`, "an authority");
   assertEquals(keysOf(used), ["its authority"]);
-  verifiedClients.add("the second", "one more authority");
-  verifiedClients.add("the last one that fits", "an authority");
+  rememberVerified("the second", "one more authority");
+  rememberVerified("the last one that fits", "an authority");
   assertEquals(keysOf("certificate 0"), ["an authority"], "10,000 are remembered");
-  verifiedClients.add("one too many", "an authority");
+  rememberVerified("one too many", "an authority");
   assertEquals(keysOf("certificate 1"), [], "the oldest is forgotten");
   assertEquals(keysOf("certificate 2"), ["an authority"], "and no other");
   assertEquals(keysOf(used), ["its authority"], "use keeps it");
