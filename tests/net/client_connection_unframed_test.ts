@@ -1,7 +1,7 @@
 /** Responses without a length, and `connection: close`, at both ends and in the modules above. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import { createFetch, ProxyApp } from "@degu/degu";
-import { ProtocolError, type ResponseTuple } from "@degu/degu/base";
+import { createFetch } from "@degu/degu";
+import { ProtocolError } from "@degu/degu/base";
 import { Client, Connection, type Response } from "@degu/degu/client";
 import type { Session } from "@degu/degu/server";
 import { connect } from "@degu/testing/connected.ts";
@@ -274,26 +274,4 @@ Deno.test("connection: close from an app ends the session after that response", 
       });
     }
   }
-});
-
-Deno.test("a proxy reconnects after connection: close from its upstream", async () => {
-  const sessions = new Set<Session>();
-  await using upstream = serve(async ({ body }, session) => {
-    sessions.add(session);
-    const received = await body?.bytes() ?? null;
-    return [200, "OK", { connection: "close" }, received];
-  });
-  const app = new ProxyApp(upstream.makeClient());
-  await using proxy = serve(async (request, session) => {
-    // The proxy's own connection is to go on.
-    const [status, reason, , body] = await app.handle(request, session) as ResponseTuple;
-    return [status, reason, {}, body];
-  });
-  using conn = await proxy.makeClient().connect();
-  assertEquals((await conn.get("/")).status, 200);
-  const echoed = await conn.post("/", {}, latin1("hello"));
-  assertEquals([echoed.status, await echoed.body?.text()], [200, "hello"]);
-  assertEquals((await conn.post("/", {}, null)).status, 200);
-  assertEquals((await conn.get("/")).status, 200);
-  assertEquals([sessions.size, conn.closed], [4, false]);
 });
