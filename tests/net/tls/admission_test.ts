@@ -175,21 +175,6 @@ Deno.test("clients that wait for a slot get one in turn, or are closed after 2 s
   );
 });
 
-Deno.test("one client waits for a slot, and at most 64 with a finished handshake wait behind it", async () => {
-  await using pki = await TempPKI.create();
-  await using endpoint = await startTls(pki, noContent, { server: { maxConnections: 1 } });
-  using holder = await endpoint.client.connect();
-  await holder.get("/");
-  const conns = [];
-  for (let i = 0; i < 65; i++) conns.push(await endpoint.client.connect());
-  await turnOfEventLoop();
-  assertEquals(endpoint.logger.at("info"), []);
-  using last = await endpoint.client.connect();
-  await assertRejects(() => last.get("/"), EmptyPreambleError);
-  assertMatch((await endpoint.logger.waitFor("info")).join(), /^[^,]*: too many wait for a slot$/);
-  for (const conn of conns) conn.close();
-});
-
 Deno.test("a closing server closes handshakes, and connections that wait for a slot", async (t) => {
   await using pki = await TempPKI.create();
   const addresses: Address[] = [["127.0.0.1", 0]];
