@@ -52,7 +52,7 @@ import {
 } from "./net/client_options.ts";
 import { keepTimers } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
-import { connectorOverTls, findSslHost } from "./net/tls/client_handshake.ts";
+import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
 
 export { type ClientOptions, Connection, type RequestOptions, type SSLClientOptions };
@@ -346,11 +346,11 @@ export class SSLClient extends Client {
   ) {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
-    const { moreOptions = [], connect = connectorOverTls(context, name) } = connector ?? {};
     super(address, options, {
       defaultPort: 443,
-      moreOptions: ["sslHost", ...moreOptions],
-      connect,
+      moreOptions: ["sslHost", ...connector?.moreOptions ?? []],
+      connect: connector?.connect ??
+        ((where, bounds) => connectTls(where, context, name, bounds)),
     });
     this.sslctx = context;
     this.sslHost = name;

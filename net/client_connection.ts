@@ -292,7 +292,6 @@ export class Connection implements Disposable {
     stop: number,
     options?: RequestOptions,
   ): Promise<Response> {
-    requestSignal(options)?.throwIfAborted();
     this.#checkReady("GET", uri, null);
     return await this.request("GET", uri, withRange(headers, start, stop), null, options);
   }

@@ -33,10 +33,13 @@ const MAX_KNOWN_BYTES = 2048;
 
 type Purpose = keyof typeof PURPOSE;
 
+type BySubject = ReadonlyMap<string, readonly Certificate[]>;
+
 /** The certificates that one configuration trusts. */
 export class Authorities {
-  readonly #bySubject: IssuersBySubject;
-  readonly #keys = new Set<string>();
+  readonly #trusted: readonly Certificate[];
+  readonly #bySubject: BySubject;
+  readonly #keys: ReadonlySet<string>;
   /**
    * Whose key has signed a certificate, once that was verified: it stays true, and finding it takes long if
    * many authorities share a name.
@@ -50,12 +53,9 @@ export class Authorities {
    * @throws {RangeError} if one can't be read.
    */
   constructor(certificates: readonly Uint8Array[]) {
-    const issuers = certificates.map((der, order) => ({
-      certificate: readCertificate(der),
-      order,
-    }));
-    this.#bySubject = Map.groupBy(issuers, ({ certificate: { links } }) => links.subject);
-    for (const { certificate } of issuers) this.#keys.add(certificate.publicKey256);
+    this.#trusted = certificates.map((der) => readCertificate(der));
+    this.#bySubject = groupBySubject(this.#trusted);
+    this.#keys = new Set(this.#trusted.map(({ publicKey256 }) => publicKey256));
   }
 
   /** Whether the key of one of them has this SHA-256, as in {@linkcode PeerAuthority}. */
@@ -70,86 +70,50 @@ export class Authorities {
    *
    * @param chain What the peer sent, in DER, its own certificate first.
    * @param purpose What the peer uses its certificate for; all authorities of the path must allow it.
-   * @returns `null` if none of them is found to have vouched for it.
+   * @returns `null` if none of them is found to have vouched for it, or if that takes too many signatures.
    * @throws {RangeError} if the peer's own certificate can't be read.
    */
   find([own, ...rest]: readonly Uint8Array[], purpose?: Purpose): PeerAuthority | null {
     if (own === undefined) return null;
-    const between = rest.slice(0, MAX_CHAIN - 1).flatMap((der, order) => {
-      const certificate = tryRead(der);
-      return certificate !== null && maySignOthers(certificate, purpose)
-        ? [{ certificate, order }]
-        : [];
-    });
-    const search = new PathSearch(this.#bySubject, between, this.#signers);
-    const found = search.run(readCertificate(own), purpose);
-    return found === null ? null : describeAuthority(found);
-  }
-}
-
-/** A certificate that may have signed others, and its position among those that it came with. */
-interface Issuer {
-  readonly certificate: Certificate;
-  readonly order: number;
-}
-
-type IssuersBySubject = ReadonlyMap<string, readonly Issuer[]>;
-
-/** Looks for a path from the certificate of a peer to a trusted one, the shortest first. */
-class PathSearch {
-  readonly #trusted: IssuersBySubject;
-  readonly #between: IssuersBySubject;
-  readonly #signers: Map<string, string>;
-  #signatures = MAX_SIGNATURES;
-
-  constructor(
-    trusted: IssuersBySubject,
-    between: readonly Issuer[],
-    signers: Map<string, string>,
-  ) {
-    this.#trusted = trusted;
-    this.#between = Map.groupBy(between, ({ certificate: { links } }) => links.subject);
-    this.#signers = signers;
-    for (const { length } of trusted.values()) this.#signatures += 2 * length;
-  }
-
-  /** The trusted certificate at the end; `null` without a path, or if finding it takes too many signatures. */
-  run(leaf: Certificate, purpose: Purpose | undefined): Certificate | null {
+    const sent = rest.slice(0, MAX_CHAIN - 1).map(tryRead).filter((each) => each !== null);
+    const between = groupBySubject(sent.filter((each) => maySignOthers(each, purpose)));
+    const budget = { signatures: MAX_SIGNATURES + 2 * this.#trusted.length };
     const seen = new Set<Certificate>();
-    let level = [leaf];
+    let level = [readCertificate(own)];
     for (let depth = 0; level.length > 0; depth++) {
-      const [end] = level.flatMap((child) => this.#issuersOf(child, this.#trusted))
-        .filter(({ certificate }) =>
-          mayFollow(certificate, depth) && isForPurpose(certificate, purpose)
-        )
-        .sort((a, b) => a.order - b.order);
-      if (this.#signatures < 0) return null;
-      if (end !== undefined) return end.certificate;
-      const above = level.flatMap((child) => this.#issuersOf(child, this.#between))
-        .filter(({ certificate }) => !seen.has(certificate) && mayFollow(certificate, depth));
-      level = [...new Set(above.map(({ certificate }) => certificate))];
-      for (const certificate of level) seen.add(certificate);
+      const ends = level.flatMap((child) => this.#issuersOf(child, this.#bySubject, budget))
+        .filter((each) => mayFollow(each, depth) && isForPurpose(each, purpose));
+      if (budget.signatures < 0) return null;
+      const end = this.#trusted.find((each) => ends.includes(each));
+      if (end !== undefined) return describeAuthority(end);
+      const above = level.flatMap((child) => this.#issuersOf(child, between, budget))
+        .filter((each) => !seen.has(each) && mayFollow(each, depth));
+      level = [...new Set(above)];
+      for (const each of level) seen.add(each);
     }
     return null;
   }
 
   /** Which of these signed a certificate: all those with one key, as no other can have made the signature. */
-  #issuersOf(child: Certificate, among: IssuersBySubject): readonly Issuer[] {
+  #issuersOf(
+    child: Certificate,
+    among: BySubject,
+    budget: { signatures: number },
+  ): readonly Certificate[] {
     const candidates = among.get(child.links.issuer);
     if (candidates === undefined) return [];
     const signer = this.#signers.get(child.certificate256);
     const hint = child.links.authorityKeyId?.toHex();
-    const isLikely = ([key256, [first]]: readonly [string, readonly Issuer[]]) =>
+    const isLikely = ([key256, [first]]: readonly [string, readonly Certificate[]]) =>
       // mutant `||` → `&&`: it decides only which key is tried first
-      key256 === signer ||
-      (hint !== undefined && first!.certificate.links.subjectKeyId?.toHex() === hint);
-    const keys = [...Map.groupBy(candidates, (each) => each.certificate.publicKey256)];
+      key256 === signer || (hint !== undefined && first!.links.subjectKeyId?.toHex() === hint);
+    const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
     const inOrder = [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
     for (const [key256, issuers] of inOrder) {
       if (key256 === signer) return issuers;
-      const key = publicKeyOf(issuers[0]!.certificate);
+      const key = publicKeyOf(issuers[0]!);
       if (key === null) continue;
-      if (--this.#signatures < 0) return [];
+      if (--budget.signatures < 0) return [];
       if (!verifySignature(child, key)) continue;
       this.#signers.set(child.certificate256, key256);
       forgetOldest(this.#signers, MAX_SIGNERS);
@@ -157,6 +121,10 @@ class PathSearch {
     }
     return [];
   }
+}
+
+function groupBySubject(certificates: readonly Certificate[]): BySubject {
+  return Map.groupBy(certificates, ({ links }) => links.subject);
 }
 
 /** `null` for what the peer has sent and can't be parsed. */

@@ -63,12 +63,6 @@ function hostIn(address: Address): string | null {
   return hostAddress(host) === null ? host : withoutZone(host);
 }
 
-/** What connects the clients that use a context to a checked address. */
-export function connectorOverTls(sslctx: ClientSslctx, sslHost: string | null) {
-  return (address: Address, bounds: ConnectBounds): Promise<TlsSocket> =>
-    connectTls(address, sslctx, sslHost, bounds);
-}
-
 /**
  * Connects to a checked address, does the handshake, and verifies the server.
  *

@@ -16,7 +16,7 @@ import {
 import { Admission } from "./admission.ts";
 import type { ContextInForce } from "./context.ts";
 import { listenRaw, type RawConnection, type RawListener } from "./raw_listener.ts";
-import { isStillTrusted, ServerHandshakes } from "./server_handshake.ts";
+import { isStillTrusted, makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
 /** The warning of a listener that authenticates nobody. */
 export const EVERY_CLIENT_IS_ACCEPTED =
@@ -33,7 +33,7 @@ export class TlsListener implements Listener {
   readonly ready: Promise<void>;
   readonly #raw: RawListener;
   readonly #context: ContextInForce;
-  readonly #handshakes: ServerHandshakes;
+  readonly #handshake: ServerHandshake;
   readonly #admission: Admission<NamedConnection>;
   #count = 0;
 
@@ -53,7 +53,7 @@ export class TlsListener implements Listener {
     sharing: PortSharing = NOT_SHARED,
   ) {
     this.#context = context;
-    this.#handshakes = new ServerHandshakes(context, protocol);
+    this.#handshake = makeServerHandshake(context, protocol);
     this.#admission = new Admission(side, (connection) => this.#open(connection));
     this.#raw = listenRaw(address, side.logger, (connection) => this.#receive(connection), sharing);
     const warn = () => {
@@ -100,7 +100,7 @@ export class TlsListener implements Listener {
   }
 
   async #open({ name, address, rawStream }: NamedConnection): Promise<Accepted> {
-    const socket = await this.#handshakes.run(rawStream);
+    const socket = await this.#handshake(rawStream);
     const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
     return { name, address, socket, isTrusted };
   }

@@ -27,62 +27,40 @@ const NO_TIMEOUT = -1;
 /** How many verified certificates are remembered; resuming a session with any other one is refused. */
 const MAX_VERIFIED = 10_000;
 
-/** Does the handshakes of one listener. */
-export class ServerHandshakes {
-  readonly #context: ContextInForce;
-  readonly #protocol: string | null;
-  /** The idle servers, and what they were made with. */
-  #material: ServerMaterial;
-  #idle: TlsServer[] = [];
+/** Does a handshake over a stream, which it closes if it rejects. */
+export type ServerHandshake = (rawStream: RawStream) => Promise<TlsSocket>;
 
-  /**
-   * Makes the handshakes for a context, which may have changed when a handshake is over.
-   *
-   * @param protocol The name by ALPN that both ends must give, or `null` for none.
-   */
-  constructor(context: ContextInForce, protocol: string | null) {
-    this.#context = context;
-    this.#protocol = protocol;
-    this.#material = context.material;
-  }
-
-  /**
-   * Does a handshake over a stream, which it closes if it rejects. None of its errors contains text chosen by the
-   * peer.
-   */
-  async run(rawStream: RawStream): Promise<TlsSocket> {
-    try {
-      return await this.#run(rawStream);
-    } catch (error) {
-      rawStream.close();
-      throw error instanceof Error ? tlsErrorOf("client", error) : error;
-    }
-  }
-
-  /**
-   * The events of `node:tls` come from a server, and don't identify the stream. So a server does one
-   * handshake at a time; after a failed one another event may still follow, so it is not reused.
-   */
-  async #run(rawStream: RawStream): Promise<TlsSocket> {
-    if (rawStream.stream.destroyed) throw new TlsError("CLOSED", "the peer closed the connection");
-    const begun = this.#context.material;
-    if (begun !== this.#material) {
-      this.#material = begun;
-      this.#idle = [];
-    }
-    const idle = this.#idle;
-    const server = idle.pop() ?? makeServer(begun, this.#protocol);
+/**
+ * Makes what does the handshakes of one listener, for a context that may have changed when one of them is over. None of
+ * its errors contains text chosen by the peer.
+ *
+ * The events of `node:tls` come from a server, and don't identify the stream. So a server does one handshake at a time;
+ * after a failed one another event may still follow, so it is not reused.
+ *
+ * @param protocol The name by ALPN that both ends must give, or `null` for none.
+ */
+export function makeServerHandshake(
+  context: ContextInForce,
+  protocol: string | null,
+): ServerHandshake {
+  // The idle servers, and what they were made with.
+  let material = context.material;
+  let idle: TlsServer[] = [];
+  const handshake = (rawStream: RawStream): Promise<TlsSocket> => {
+    const begun = context.material;
+    if (begun !== material) [material, idle] = [begun, []];
+    const own = idle;
+    const server = own.pop() ?? makeServer(begun, protocol);
     const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
     server.once("secureConnection", (socket) => {
       server.removeAllListeners("tlsClientError");
-      if (idle.length < MAX_IDLE) idle.push(server);
+      if (own.length < MAX_IDLE) own.push(server);
       socket.on("error", () => {});
       // Deno 2.9 never ends describing certificates of which two that are trusted have signed each other.
       skipDescriptions(socket);
       try {
-        checkProtocol(socket, this.#protocol);
-        const certificate = checkClient(socket, begun, this.#context.material);
-        resolve(new TlsSocket(socket, rawStream, certificate));
+        checkProtocol(socket, protocol);
+        resolve(new TlsSocket(socket, rawStream, checkClient(socket, begun, context.material)));
       } catch (error) {
         socket.destroy();
         reject(error);
@@ -96,8 +74,17 @@ export class ServerHandshakes {
       reject(tlsErrorOf("client", error, typeof code === "string" ? code : undefined));
     });
     server.emit("connection", rawStream.stream);
-    return await promise;
-  }
+    return promise;
+  };
+  return async (rawStream) => {
+    try {
+      if (!rawStream.stream.destroyed) return await handshake(rawStream);
+      throw new TlsError("CLOSED", "the peer closed the connection");
+    } catch (error) {
+      rawStream.close();
+      throw error instanceof Error ? tlsErrorOf("client", error) : error;
+    }
+  };
 }
 
 function makeServer(
@@ -154,7 +141,7 @@ function verifyAuthority(
   inForce: ServerMaterial,
 ): PeerAuthority {
   const verified = findIssuingAuthority("client", begun.authorities, chain);
-  verifiedClients.add(leaf.certificate256, verified.publicKey256);
+  rememberVerified(leaf.certificate256, verified.publicKey256);
   if (begun === inForce) return verified;
   const authority = inForce.authorities.find(chain, "clientAuth");
   if (authority !== null) return authority;
@@ -170,7 +157,7 @@ function recallAuthority(
   leaf: Certificate,
   inForce: ServerMaterial,
 ): PeerAuthority {
-  const keys = verifiedClients.authoritiesOf(leaf.certificate256);
+  const keys = recallVerified(leaf.certificate256);
   if (keys.values().some((publicKey256) => inForce.authorities.trusts(publicKey256))) {
     const authority = inForce.authorities.find(chain, "clientAuth");
     if (authority !== null) return authority;
@@ -185,34 +172,28 @@ function recallAuthority(
 }
 
 /**
- * The certificates of clients that were verified in this process, each with the keys of the authorities that
- * vouched for it.
+ * The certificates of clients that were verified in this process, by their SHA-256, each with the SHA-256 of the keys of
+ * the authorities that vouched for it; the most recently used last. What was verified outlives the context that it was
+ * verified with.
  *
  * The tickets of all TLS servers in a process are encrypted with one key, and a resumed session brings its
  * certificate along, which is not verified again. So a client that another server has accepted, with other
  * authorities or with none, would be accepted everywhere, and one that was accepted once, forever.
  */
-class VerifiedClients {
-  /** The SHA-256 of each key, by the SHA-256 of the certificate; the most recently used last. */
-  readonly #authorities = new Map<string, Set<string>>();
+const verifiedClients = new Map<string, Set<string>>();
 
-  /** Remembers that the authority with this key was found to have vouched for a certificate. */
-  add(certificate256: string, publicKey256: string): void {
-    const keys = this.authoritiesOf(certificate256);
-    this.#authorities.set(certificate256, keys.add(publicKey256));
-    forgetOldest(this.#authorities, MAX_VERIFIED);
-  }
-
-  /** The keys of the authorities that vouched for a certificate; none if it was never verified. */
-  authoritiesOf(certificate256: string): Set<string> {
-    const keys = this.#authorities.get(certificate256);
-    if (keys === undefined) return new Set();
-    // Re-inserted as the most recently used.
-    this.#authorities.delete(certificate256);
-    this.#authorities.set(certificate256, keys);
-    return keys;
-  }
+/** Remembers that the authority with this key was found to have vouched for a certificate. */
+export function rememberVerified(certificate256: string, publicKey256: string): void {
+  verifiedClients.set(certificate256, recallVerified(certificate256).add(publicKey256));
+  forgetOldest(verifiedClients, MAX_VERIFIED);
 }
 
-/** Shared by the process: what was verified outlives the context that it was verified with. */
-export const verifiedClients: VerifiedClients = new VerifiedClients();
+/** The keys of the authorities that vouched for a certificate; none if it was never verified. */
+export function recallVerified(certificate256: string): Set<string> {
+  const keys = verifiedClients.get(certificate256);
+  if (keys === undefined) return new Set();
+  // Re-inserted as the most recently used.
+  verifiedClients.delete(certificate256);
+  verifiedClients.set(certificate256, keys);
+  return keys;
+}

@@ -141,20 +141,6 @@ Deno.test("each free abstract name is different", async () => {
   assert(String(first.address) !== String(second.address));
 });
 
-Deno.test("binding an address that is in use fails with AddrInUse", async () => {
-  await using directory = await tempDir();
-  const addresses: readonly Address[] = [
-    ["127.0.0.1", 0],
-    `${directory.path}/socket`,
-    new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`),
-  ];
-  for (const address of addresses) {
-    await using serving = serve(ok, {}, address);
-    assertThrows(() => new Server(serving.address, ok), Deno.errors.AddrInUse);
-    assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-  }
-});
-
 Deno.test("an existing path is not overwritten, whatever it is", async () => {
   await using directory = await tempDir();
   const file = `${directory.path}/file`;

@@ -7,7 +7,6 @@ import { assertProtocolRejection, callWith, rejectionOf } from "@degu/testing/ex
 import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat, cut } from "@degu/testing/streams.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const kinds = [
   ["a length body", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", "hello", "world"],
@@ -156,27 +155,6 @@ for (const [kind, preamble, half, rest] of kinds) {
     }
   });
 }
-
-Deno.test("text is decoded as strict UTF-8 whether it is buffered or arrives in pieces", async () => {
-  const wrong = [[0xff], [0xc3], [0x61, 0xed, 0xa0, 0x80], [0xc0, 0x80]];
-  const right = ["a", "é€😀", "\ufeffa", "a\0b"];
-  using ends = await connect();
-  for (const text of [...right, ...wrong]) {
-    const bytes = typeof text === "string" ? new TextEncoder().encode(text) : Uint8Array.from(text);
-    const preamble = latin1(`HTTP/1.1 200 OK\r\ncontent-length: ${bytes.length}\r\n\r\n`);
-    for (const here of [0, bytes.length]) {
-      const sent = new Uint8Array([...preamble, ...bytes.subarray(0, here)]);
-      const { body } = await ends.answer(sent);
-      assert(body instanceof Body);
-      const reading = typeof text === "string" ? body.text() : rejectionOf(body.text(), `${text}`);
-      await ends.peer.send(bytes.subarray(here));
-      if (typeof text === "string") assertEquals(await reading, text);
-      else assertInstanceOf(await reading, TypeError);
-      assertEquals([body.used, (await body.read()).length], [true, 0]);
-      await assertRejects(() => body.text(), BodyError);
-    }
-  }
-});
 
 Deno.test("injected classes construct the bodies of responses", async (t) => {
   class LoudBody extends Body {

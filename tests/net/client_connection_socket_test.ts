@@ -40,7 +40,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
         const error = rejectionOf(conn.get("/"), `${count}`);
         if (isSent) await written;
         late.resolve(count);
-        assertInstanceOf(await within(error, "the request rejects", 1), Error);
+        assertInstanceOf(await within(error, "the request rejects"), Error);
         assertEquals([conn.closed, inner.closings], [true, 1]);
       });
     }
@@ -67,7 +67,7 @@ Deno.test("a socket that throws instead of rejecting is an error like any other"
     using conn = new Connection(socket, null);
     const requesting = conn.get("/");
     inner.end();
-    await assertRejects(() => within(requesting, "the request rejects", 1));
+    await assertRejects(() => within(requesting, "the request rejects"));
     assertEquals(conn.closed, true);
   }
 });
@@ -96,7 +96,7 @@ Deno.test("close() ends a request over a socket that never ends its reads", asyn
     },
   });
   const conn = new Connection(socket, null);
-  const error = await within(rejectionOf(conn.get("/"), "a request"), "it rejects", 2);
+  const error = await within(rejectionOf(conn.get("/"), "a request"), "it rejects");
   assertInstanceOf(error, ConnectionClosedError);
 });
 
@@ -178,7 +178,7 @@ for (const by of ["close()", "the client's signal"]) {
     const error = await responding;
     if (by === "close()") assertInstanceOf(error, ConnectionClosedError);
     else assertStrictEquals(error, reason);
-    await within(cancelled.promise, "the source is canceled", 2);
+    await within(cancelled.promise, "the source is canceled");
     assertEquals(ends.conn.closed, true);
   });
 }

@@ -182,20 +182,15 @@ Deno.test("a request that is made while another one is being checked is refused"
   }
 });
 
-/** Mistakes of a caller, and the error that tells of them. */
+/** Mistakes of a caller, and the error that tells of them; tests/base/wire/ has every byte that a part may have. */
 const mistakes: readonly (readonly [what: string, args: readonly unknown[], Class: ErrorClass])[] =
   [
     ["method unknown", ["FOO", "/", {}, null], RangeError],
-    ["method in lower case", ["get", "/", {}, null], RangeError],
     ["method no string", [null, "/", {}, null], TypeError],
     ["uri empty", ["GET", "", {}, null], RangeError],
     ["uri relative", ["GET", "foo", {}, null], RangeError],
     ["uri absolute", ["GET", "http://localhost/", {}, null], RangeError],
-    ["uri with a space", ["GET", "/a b", {}, null], RangeError],
     ["uri with a line", ["GET", "/ HTTP/1.1\r\na: b\r\n\r\nGET /", {}, null], RangeError],
-    ["uri with a fragment", ["GET", "/#a", {}, null], RangeError],
-    ["uri with //", ["GET", "//a", {}, null], RangeError],
-    ["uri with ..", ["GET", "/../a", {}, null], RangeError],
     ["uri no string", ["GET", new URL("http://localhost/"), {}, null], TypeError],
     ["GET with a body", ["GET", "/", {}, latin1("x")], RangeError],
     ["HEAD with a body", ["HEAD", "/", {}, latin1("")], RangeError],
@@ -205,9 +200,6 @@ const mistakes: readonly (readonly [what: string, args: readonly unknown[], Clas
     ["headers Map", ["GET", "/", new Map(), null], TypeError],
     ["headers array", ["GET", "/", [], null], TypeError],
     ["name in upper case", ["GET", "/", { A: "b" }, null], RangeError],
-    ["name empty", ["GET", "/", { "": "b" }, null], RangeError],
-    ["name too long", ["GET", "/", { ["a".repeat(33)]: "b" }, null], RangeError],
-    ["value empty", ["GET", "/", { a: "" }, null], RangeError],
     ["value with a line", ["GET", "/", { a: "b\r\nc: d" }, null], RangeError],
     ["value a number", ["GET", "/", { a: 5 }, null], TypeError],
     ["value undefined", ["GET", "/", { a: undefined }, null], TypeError],

@@ -3,7 +3,6 @@ import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/as
 import { FakeTime } from "@std/testing/time";
 import { bounded, connectSocket } from "@degu/internal/net/connect.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 
 const reason = new Error("changed my mind");
@@ -84,20 +83,4 @@ Deno.test("an abort at the moment at which a socket is connected leaves no socke
     using peer = await listener.accept();
     await peer.read(new Uint8Array(1)).catch(() => {});
   }
-});
-
-Deno.test("a socket connects if somebody listens, and is refused otherwise", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const address = ["127.0.0.1", listener.addr.port] as const;
-  const bounds = { timeout: 10, signal: undefined };
-  {
-    const [near, far] = await Promise.all([connectSocket(address, bounds), listener.accept()]);
-    await near.write(Uint8Array.of(1));
-    assertEquals(await far.read(new Uint8Array(9)), 1);
-    near.close();
-    far.close();
-  }
-  listener.close();
-  const nobody = ["127.0.0.1", await unusedPort()] as const;
-  await assertRejects(() => connectSocket(nobody, bounds), Deno.errors.ConnectionRefused);
 });

@@ -388,15 +388,6 @@ Deno.test("a client's own body has no time limit, and neither has a wait that th
   assertEquals((await conn.get("/")).status, 200);
 });
 
-Deno.test("timeout null waits indefinitely", async () => {
-  await using serving = serve(async () => {
-    await seconds(0.4);
-    return [200, "OK", {}, null];
-  });
-  using conn = await serving.makeClient({ timeout: null }).connect();
-  assertEquals((await conn.get("/")).status, 200);
-});
-
 Deno.test("an interval does not keep the process alive, with or without Node's modules", async () => {
   for (const first of ["", 'import "node:timers";']) {
     const script = `${first}

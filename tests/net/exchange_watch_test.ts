@@ -179,22 +179,6 @@ Deno.test("closing a session ends its exchange with the reason, once", async () 
   assertEquals([status, error, seen.length], [null, reason, 0]);
 });
 
-Deno.test("an app that never returns is reported when the server closes", async () => {
-  const called = Promise.withResolvers<void>();
-  const { serving, next } = watch(() => {
-    called.resolve();
-    return new Promise(() => {});
-  });
-  await using _ = serving;
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("GET / HTTP/1.1\r\n\r\n");
-  await within(called.promise, "the app is called");
-  serving.server.close();
-  const { status, error } = await next();
-  assertEquals(status, null);
-  assertMatch(`${error}`, /closed by the server/);
-});
-
 Deno.test("an onExchange that throws, rejects or never resolves is logged and affects nothing", async () => {
   const failing: readonly (() => unknown)[] = [
     () => {

@@ -114,6 +114,29 @@ Deno.test("the buffer of a connection adapts to what it sends, and to what it se
   assertEquals(sizes, [1024, 1024, 4096, 16384, 16384, 4096, 1024, 65536, 65536, 16384]);
 });
 
+Deno.test("a request soon after a response waits for no turn of the event loop", async () => {
+  const { setTimeout } = globalThis;
+  let timers = -1;
+  // On a busy machine it may take long all the same.
+  for (let attempt = 0; attempt < 50 && timers !== 0; attempt++) {
+    const { put } = open();
+    const end = performance.now() + 15;
+    while (performance.now() < end);
+    await put(null);
+    timers = 0;
+    globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
+      timers++;
+      return setTimeout(...args);
+    }) as typeof setTimeout;
+    try {
+      await put(null);
+    } finally {
+      globalThis.setTimeout = setTimeout;
+    }
+  }
+  assertEquals(timers, 0);
+});
+
 Deno.test("a preamble is sent even if the body waits for its source, and an empty write sends nothing", async () => {
   const { socket, put } = open();
   const source = Promise.withResolvers<Uint8Array>();

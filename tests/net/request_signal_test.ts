@@ -427,15 +427,16 @@ Deno.test("client request: aborted by either signal in onConnect, and while it w
       await t.step(`${phase}, the ${whose}'s`, async () => {
         using server = new RawServer();
         const { signal, abort } = withAbort();
+        const { signal: other } = withAbort();
         const connected = Promise.withResolvers<void>();
         const client = new Client(server.address, {
-          signal: whose === "client" ? signal : undefined,
+          signal: whose === "client" ? signal : other,
           onConnect: () => {
             connected.resolve();
             return phase === "onConnect" ? never() : true;
           },
         });
-        const options = { signal: whose === "client" ? undefined : signal };
+        const options = { signal: whose === "client" ? other : signal };
         const responding = client.request("GET", "/", {}, null, options);
         responding.catch(() => {});
         const peer = await server.accept();
@@ -476,8 +477,10 @@ Deno.test("no listener remains on a signal after thousands of requests", async (
   const { signal } = new AbortController();
   const count = counted(signal);
   const options = { signal };
-  const client = serving.makeClient();
-  using conn = await client.connect();
+  const ofClient = new AbortController().signal;
+  const countOfClient = counted(ofClient);
+  const client = serving.makeClient({ signal: ofClient, onConnect: () => true });
+  using conn = await serving.makeClient().connect();
   for (let i = 0; i < 2000; i++) {
     const length = [-1, 0, 5][i % 3]!;
     const { body } = await conn.put(`/${length}`, {}, new Uint8Array(i % 2), options);
@@ -490,13 +493,15 @@ Deno.test("no listener remains on a signal after thousands of requests", async (
     if (i % 3 === 0) await body!.text();
     else if (i % 3 === 1) await body!.cancel();
     else await body!.read(3).then(() => body!.cancel());
-    assertEquals(count.now, 0);
+    assertEquals([count.now, countOfClient.now], [0, 0]);
     using other = await client.connect(undefined, options);
     await other.get("/5", {}, options);
     other.close();
+    (await client.connect()).close();
     await rejectionOf(conn.get("bad uri", {}, options), "a mistake");
-    assertEquals(count.now, 0);
+    assertEquals([count.now, countOfClient.now], [0, 0]);
   }
+  assert(countOfClient.most > 0);
   using server = new RawServer();
   const failing = new Client(server.address).request("GET", "/", {}, null, options);
   const rejection = rejectionOf(failing, "a peer that closes");

@@ -33,7 +33,7 @@ async function exchange(
   return { received, errors: serving.logger.at("error") };
 }
 
-/** Answers that must never get out. */
+/** Answers that must never get out; tests/base/wire/ has every byte that a part may have. */
 const wrong: readonly (readonly [what: string, answer: unknown, request?: string])[] = [
   ["nothing", undefined],
   ["null", null],
@@ -45,29 +45,20 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
   ["an empty object", {}],
   ["an object without a body", { status: 200, reason: "OK", headers: {} }],
   ["a fetch response", new globalThis.Response("x")],
-  ["status 0", [0, "OK", {}, null]],
   ["status 100", [100, "Continue", {}, null]],
   ["status 199", [199, "OK", {}, null]],
   ["status 600", [600, "OK", {}, null]],
-  ["status 200.5", [200.5, "OK", {}, null]],
-  ["status NaN", [NaN, "OK", {}, null]],
   ["status as text", ["200", "OK", {}, null]],
   ["reason of one byte", [200, "O", {}, null]],
   ["reason empty", [200, "", {}, null]],
   ["reason with a line", [200, "OK\r\na: b", {}, null]],
-  ["reason with an umlaut", [200, "schön", {}, null]],
-  ["reason with a dot", [200, "OK.", {}, null]],
   ["reason null", [200, null, {}, null]],
   ["headers null", [200, "OK", null, null]],
   ["headers Headers", [200, "OK", new Headers(), null]],
   ["headers Map", [200, "OK", new Map(), null]],
   ["headers array", [200, "OK", [["a", "b"]], null]],
   ["name in upper case", [200, "OK", { A: "b" }, null]],
-  ["name with a line", [200, "OK", { "a\r\nb": "c" }, null]],
   ["value with a line", [200, "OK", { a: "b\r\n\r\nHTTP/1.1 200 Forged" }, null]],
-  ["value with LF", [200, "OK", { a: "b\nc: d" }, null]],
-  ["value with NUL", [200, "OK", { a: "b\0" }, null]],
-  ["value empty", [200, "OK", { a: "" }, null]],
   ["value a number", [200, "OK", { a: 5 }, null]],
   ["value an array", [200, "OK", { "set-cookie": ["a", "b"] }, null]],
   ["content-length as text", [200, "OK", { "content-length": "5" }, latin1("hello")]],

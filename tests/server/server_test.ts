@@ -248,7 +248,7 @@ Deno.test("close(): serveForever() settles even if an app never returns", async 
     await asked.promise;
     serving.server.close();
     await peer.assertClosedSilently();
-    await within(serving.done, "serveForever() settles", 2);
+    await within(serving.done, "serveForever() settles");
     const again = () => new Server(serving.address, () => [200, "OK", {}, null]);
     (await listenAgain(again)).close();
   } finally {
@@ -272,8 +272,8 @@ Deno.test("close(): a response that waits for its source ends, and the source is
   await peer.readPreamble();
   serving.server.close();
   await peer.assertClosedSilently();
-  await within(serving.done, "serveForever() settles", 2);
-  await within(cancelled, "the source is canceled", 2);
+  await within(serving.done, "serveForever() settles");
+  await within(cancelled, "the source is canceled");
 });
 
 Deno.test("shutdown(): a response that was sent is not lost while the session lingers", async () => {

@@ -164,8 +164,8 @@ Deno.test("an app receives requests of clients that send much with the handshake
     using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...own }));
     await peer.send(upload);
   }
-  await within(allHeard.promise, "the app hears that every client is gone", 2);
-  await within(endpoint.server.shutdown(), "no session is left", 2);
+  await within(allHeard.promise, "the app hears that every client is gone");
+  await within(endpoint.server.shutdown(), "no session is left");
 });
 
 Deno.test("an address that can't be bound rejects ready and serveForever()", async (t) => {

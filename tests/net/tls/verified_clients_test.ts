@@ -3,9 +3,9 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { AddressInfo } from "node:net";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
-import { type ServerSslconfig, SSLServer } from "@degu/degu/server";
-import { verifiedClients } from "@degu/internal/net/tls/server_handshake.ts";
-import { RecordingLogger } from "@degu/testing/serving.ts";
+import type { ServerSslconfig } from "@degu/degu/server";
+import { recallVerified, rememberVerified } from "@degu/internal/net/tls/server_handshake.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { converse, type Issued, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
@@ -26,33 +26,14 @@ async function ask(address: Address, ...args: readonly string[]): Promise<Fate> 
   return `${resumed}${stdout.includes("HTTP/1.1 204") ? "answered" : "refused"}` as Fate;
 }
 
-/** A server that counts its requests, of which each connection makes one. */
-class CountingServer implements AsyncDisposable {
-  readonly logger = new RecordingLogger();
-  readonly ssl: SSLServer;
-  requests = 0;
-  readonly #done: Promise<void>;
-
-  private constructor(sslconfig: ServerSslconfig) {
-    const app = () => {
-      this.requests++;
-      return [204, "No Content", {}, null] as const;
-    };
-    const options = { maxRequests: 1, logger: this.logger };
-    this.ssl = new SSLServer(sslconfig, ["127.0.0.1", 0], app, options);
-    this.#done = this.ssl.serveForever();
-  }
-
-  static async start(sslconfig: ServerSslconfig): Promise<CountingServer> {
-    const server = new CountingServer(sslconfig);
-    await within(server.ssl.ready, "the server is bound");
-    return server;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.ssl.close();
-    await within(this.#done, "serveForever() settles after close()");
-  }
+/** Starts a server that counts its requests, of which each connection makes one. */
+async function startCounting(serverSslconfig: ServerSslconfig) {
+  const counted = { requests: 0 };
+  const endpoint = await startTls({ serverSslconfig, clientSslconfig: {} }, () => {
+    counted.requests++;
+    return [204, "No Content", {}, null];
+  }, { server: { maxRequests: 1 } });
+  return Object.assign(endpoint, { counted });
 }
 
 const VERSIONS = ["tls1_2", "tls1_3"] as const;
@@ -75,8 +56,8 @@ Deno.test({
       const ticket = pki.path(`${version}.ticket`);
       const anew = [`-${version}`, "-cert", client.certFile, "-key", client.keyFile];
       const resuming = [`-${version}`, "-sess_in", ticket];
-      await using server = await CountingServer.start(trusting(authority.certFile));
-      const { ssl } = server;
+      await using server = await startCounting(trusting(authority.certFile));
+      const { server: ssl, counted } = server;
       await t.step(`${version}: a session begins`, async () => {
         assertEquals(await ask(ssl.address, ...anew, "-sess_out", ticket), "answered");
       });
@@ -91,7 +72,7 @@ Deno.test({
       for (const [name, caFile, expected] of rows) {
         await t.step(`${version}: ${name}`, async () => {
           ssl.setSslctx(trusting(caFile));
-          const before = server.requests;
+          const before = counted.requests;
           const isTrusted = expected === "resumed, answered";
           assertEquals(await ask(ssl.address, ...resuming), expected);
           if (!isTrusted) {
@@ -100,19 +81,19 @@ Deno.test({
               /UNTRUSTED: the client resumed a session/,
             );
           }
-          assertEquals(server.requests - before, isTrusted ? 1 : 0);
+          assertEquals(counted.requests - before, isTrusted ? 1 : 0);
           if (!isTrusted) assertEquals(await ask(ssl.address, ...anew), "refused");
         });
       }
       await t.step(`${version}: at another server, which never trusted it`, async () => {
-        await using another = await CountingServer.start(trusting(other.certFile));
-        assertEquals(await ask(another.ssl.address, ...resuming), "resumed, refused");
-        assertEquals(another.requests, 0);
+        await using another = await startCounting(trusting(other.certFile));
+        assertEquals(await ask(another.server.address, ...resuming), "resumed, refused");
+        assertEquals(another.counted.requests, 0);
       });
       await t.step(`${version}: at another server, when the first one is gone`, async () => {
         ssl.close();
-        await using another = await CountingServer.start(trusting(both));
-        assertEquals(await ask(another.ssl.address, ...resuming), "resumed, answered");
+        await using another = await startCounting(trusting(both));
+        assertEquals(await ask(another.server.address, ...resuming), "resumed, answered");
       });
     }
   },
@@ -130,15 +111,15 @@ Deno.test({
     for (const version of VERSIONS) {
       await t.step(version, async () => {
         const open = { ...own, allowUnauthenticatedClients: true } as const;
-        await using server = await CountingServer.start(open);
-        const { ssl } = server;
+        await using server = await startCounting(open);
+        const { server: ssl, counted } = server;
         const ticket = pki.path(`${version}.ticket`);
         const anew = [`-${version}`, ...shown];
         assertEquals(await ask(ssl.address, ...anew, "-sess_out", ticket), "answered");
         ssl.setSslctx({ ...own, caFile: authority.certFile });
         const resumed = await ask(ssl.address, `-${version}`, "-sess_in", ticket, ...shown);
         assertEquals(resumed, "resumed, refused");
-        assertEquals(server.requests, 1);
+        assertEquals(counted.requests, 1);
         assertEquals(await ask(ssl.address, ...anew), "answered");
         for (const line of server.logger.at("info")) assertMatch(line, /was not verified/);
       });
@@ -154,7 +135,7 @@ Deno.test({
     const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
     const authority = await pki.authority("authority");
     await using lax = await LaxServer.start(own);
-    await using server = await CountingServer.start({ ...own, caFile: authority.certFile });
+    await using server = await startCounting({ ...own, caFile: authority.certFile });
     for (const version of VERSIONS) {
       await t.step(version, async () => {
         const { certFile, keyFile } = await pki.client(version, { issuer: authority });
@@ -162,26 +143,26 @@ Deno.test({
         const anew = [`-${version}`, "-cert", certFile, "-key", keyFile];
         const resuming = [...anew, "-sess_in", ticket];
         assertEquals(await ask(lax.address, ...anew, "-sess_out", ticket), "answered");
-        assertEquals(await ask(server.ssl.address, ...resuming), "resumed, refused");
+        assertEquals(await ask(server.server.address, ...resuming), "resumed, refused");
         assertMatch(server.logger.at("info").at(-1)!, /POLICY: .* was not verified/);
-        assertEquals(await ask(server.ssl.address, ...anew), "answered");
-        assertEquals(await ask(server.ssl.address, ...resuming), "resumed, answered");
+        assertEquals(await ask(server.server.address, ...anew), "answered");
+        assertEquals(await ask(server.server.address, ...resuming), "resumed, answered");
       });
     }
   },
 });
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
-  const keysOf = (name: string) => [...verifiedClients.authoritiesOf(name)];
+  const keysOf = (name: string) => [...recallVerified(name)];
   const used = "the first, which is used again";
-  verifiedClients.add(used, "its authority");
-  verifiedClients.add("the second", "another authority");
-  for (let i = 0; i < 9997; i++) verifiedClients.add(`certificate ${i}`, "an authority");
+  rememberVerified(used, "its authority");
+  rememberVerified("the second", "another authority");
+  for (let i = 0; i < 9997; i++) rememberVerified(`certificate ${i}`, "an authority");
   assertEquals(keysOf(used), ["its authority"]);
-  verifiedClients.add("the second", "one more authority");
-  verifiedClients.add("the last one that fits", "an authority");
+  rememberVerified("the second", "one more authority");
+  rememberVerified("the last one that fits", "an authority");
   assertEquals(keysOf("certificate 0"), ["an authority"], "10,000 are remembered");
-  verifiedClients.add("one too many", "an authority");
+  rememberVerified("one too many", "an authority");
   assertEquals(keysOf("certificate 1"), [], "the oldest is forgotten");
   assertEquals(keysOf("certificate 2"), ["an authority"], "and no other");
   assertEquals(keysOf(used), ["its authority"], "use keeps it");
