@@ -90,8 +90,10 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     throw new Error("Too many open files (os error 24)");
   };
   try {
+    await assertRejects(() => camera.peers(), Error, "Too many"); // so none is being read any more
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
+    await assertRejects(() => camera.peers(), Error, "Too many");
     assertEquals(signals[0]!.aborted, false);
   } finally {
     Deno.readDir = readDir;
