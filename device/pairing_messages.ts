@@ -79,7 +79,7 @@ export function decodeMessage<Names extends readonly (keyof Fields)[]>(
 ): Message<Names> {
   let fields;
   try {
-    fields = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    fields = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     throw new RangeError("it is not JSON");
   }

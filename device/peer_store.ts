@@ -6,7 +6,7 @@
 
 import { join } from "node:path";
 import { formatAddress, parseAddress } from "../base/address.ts";
-import { type Address, isUnixAddress } from "../base/address_rules.ts";
+import { type Address, isUnixAddress, type ScopedAddress } from "../base/address_rules.ts";
 import { checkString, wrongType } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";
@@ -327,15 +327,23 @@ function idOfFileName(name: string): string | null {
   return name.endsWith(EXTENSION) && isDeviceId(id) ? id : null;
 }
 
-/** Creates a peer; each of its addresses must be one that a client could connect to. */
+/** Creates a peer; each of its addresses must be one that a client could connect to, and that has a text form. */
 function makePeer(
   { id, certificate }: Authority,
   name: string,
   addresses: readonly Address[],
   pairedAt: Date,
 ): Peer {
-  const checked = Object.freeze(addresses.map(withoutFlow));
-  return Object.freeze({ id, name, addresses: checked, pairedAt, certificate });
+  const checked = addresses.map((address) => {
+    const checked = checkClientAddress(address);
+    const [host, port, , scopeid] = checked as ScopedAddress;
+    // Flow information has no meaning elsewhere, and the text form has none.
+    const isScoped = !isUnixAddress(checked) && checked.length === 4;
+    const withoutFlow = isScoped ? [host, port, 0, scopeid] as const : checked;
+    // As it will be read.
+    return parseAddress(formatAddress(withoutFlow));
+  });
+  return Object.freeze({ id, name, addresses: Object.freeze(checked), pairedAt, certificate });
 }
 
 /** The text of the file of a peer. */
@@ -343,7 +351,7 @@ function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
   const fields = {
     version: VERSION,
     name,
-    addresses: addresses.map(textOf),
+    addresses: addresses.map(formatAddress),
     pairedAt: pairedAt.toISOString(),
     certificate,
   };
@@ -371,19 +379,4 @@ async function readPeer(text: string): Promise<Peer | null> {
   const peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
   const isName = typeof name === "string" && isDeviceName(name);
   return isName && formatPeer(peer) === text ? peer : null;
-}
-
-/** An address that can't be read back would make the whole file useless. */
-function textOf(address: Address): string {
-  const text = formatAddress(address);
-  parseAddress(text);
-  return text;
-}
-
-/** Flow information has no meaning elsewhere, and the text form has none. */
-function withoutFlow(address: Address): Address {
-  const checked = checkClientAddress(address);
-  if (isUnixAddress(checked)) return checked;
-  const [host, port, flowinfo, scopeid] = checked;
-  return flowinfo === undefined ? checked : Object.freeze([host, port, 0, scopeid!] as const);
 }

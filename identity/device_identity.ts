@@ -21,9 +21,7 @@ import { type CertificateLife, openDevicePki } from "./device_pki.ts";
 type Loaded = Readonly<{ authority: Authority; cert: string; key: string }>;
 
 /** A peer, or an authority: its certificate is PEM text. */
-interface HasCertificate {
-  readonly certificate: string;
-}
+type HasCertificate = Readonly<{ certificate: string }>;
 
 /** The identity of a device: its authority, and contexts of TLS with its certificate as it is now. */
 export class DeviceIdentity {

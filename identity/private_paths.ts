@@ -25,14 +25,11 @@ export class PrivatePaths {
   readonly #checked = new Set<string>();
 
   /**
-   * Makes sure that a file or directory, and every directory and link that leads to it, belongs to
-   * the user of this process or to root, and that no other user can change it. The file itself, or the
-   * target of a link, must have none of the forbidden bits. Directories above may be writable if the
-   * sticky bit keeps others from replacing what is not theirs. What the program may not read is not
-   * checked.
+   * Makes sure that a file or directory, and every directory and link that leads to it, belongs to the user of this
+   * process or to root, and that no other user can change it. The file itself, or the target of a link, must have none of
+   * the forbidden bits. Directories above may be writable if the sticky bit keeps others from replacing what is not theirs.
+   * What the program may not read is not checked.
    *
-   * @param path An absolute path of something that exists.
-   * @param forbidden Permission bits.
    * @throws {Deno.errors.PermissionDenied} if another user could.
    */
   async check(path: string, forbidden: number): Promise<void> {
@@ -51,13 +48,7 @@ export class PrivatePaths {
     return this.#user === null || uid === this.#user;
   }
 
-  /**
-   * Makes sure of what leads to a path, as {@linkcode PrivatePaths.check} does, by following it as the
-   * system does, one name after the other.
-   *
-   * @param path An absolute path; it need not exist.
-   * @throws {Deno.errors.PermissionDenied} if another user could change it.
-   */
+  /** Makes sure of what leads to a path, by following it as the system does, name after name; the path need not exist. */
   async checkWay(path: string): Promise<void> {
     if (this.#user === null) return;
     let at = "/";

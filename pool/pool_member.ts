@@ -13,10 +13,9 @@ import { EVERY_CLIENT_IS_ACCEPTED } from "../net/tls/listener.ts";
 import type { Level, Service } from "../worker/server_worker.ts";
 import { type Ending, type Heartbeat, WorkerThread } from "../worker/worker_thread.ts";
 
-/** The times of a pool. */
+/** The times of a pool; `restart`: milliseconds until a worker that has ended is started again, at first and at most. */
 export interface PoolTimes {
   readonly heartbeat: Heartbeat;
-  /** Milliseconds until a worker that has ended is started again: at first, and at most. */
   readonly restart: { readonly first: number; readonly most: number };
 }
 

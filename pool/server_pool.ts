@@ -257,15 +257,7 @@ function warnOfUnauthenticated(
 
 // ───────────────────────── arguments and options
 
-/**
- * Checks the arguments of a pool, and reads the files of its *sslconfig*.
- *
- * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed.
- * @throws {DOMException} if an argument of the app can't be cloned.
- * @throws {DeguError} if `--unstable-net` is missing.
- * @throws what `buildServerSslctx` does.
- */
+/** Checks the arguments of a pool, and reads the files of its *sslconfig*. */
 export function checkPool(address: Address, app: PoolApp, options: PoolOptions) {
   const checked = checkServerAddress(address);
   const source = checkApp(app);

@@ -6,11 +6,9 @@
 
 import { quote } from "../base/errors.ts";
 
-/** What a module exports under a name. */
+/** What a module exports under a name, by the module's absolute URL. */
 export interface ModuleExport {
-  /** The absolute URL of the module. */
   readonly module: string;
-  /** The name of the export. */
   readonly name: string;
 }
 

@@ -23,14 +23,12 @@ const _importWorker = () => import("./server_worker.ts");
 /** After `close()`, an app may keep its worker too busy to notice. */
 const TERMINATE_AFTER_MILLISECONDS = 2000;
 
-/** When a worker counts as hung. */
+/**
+ * When a worker counts as hung: milliseconds between two pings, and how many may be due without an answer. They are counted,
+ * since a clock would also run while this thread is busy or the machine sleeps.
+ */
 export interface Heartbeat {
-  /** Milliseconds between two pings. */
   readonly every: number;
-  /**
-   * How many pings may be due without an answer. They are counted, since a clock would also run while
-   * this thread is busy or the machine sleeps.
-   */
   readonly missed: number;
 }
 
@@ -93,7 +91,9 @@ export class WorkerThread {
     this.ended = this.#ended.promise;
     for (const { promise } of [this.#loaded, this.#serving]) promise.catch(() => {});
     port.on("message", (report: Report) => this.#receive(report));
-    worker.on("error", (error) => this.#fail(asError(error)));
+    worker.on("error", (thrown) => {
+      this.#fail(thrown instanceof Error ? thrown : new DeguError(String(thrown)));
+    });
     worker.on("exit", async (code) => {
       // After its last reports: when the worker ends, its end of the port is closed.
       await this.#portClosed.promise;
@@ -126,21 +126,13 @@ export class WorkerThread {
     return new WorkerThread(name, worker, port1, heartbeat, log);
   }
 
-  /**
-   * Makes the app.
-   *
-   * @throws what the module or the function throws; {@linkcode DeguError} if the worker ends.
-   */
+  /** Makes the app. Rejects with what the module or the function throws, or a {@linkcode DeguError} if the worker ends. */
   async load(service: Service, sslconfig: ServerSslconfig | null): Promise<void> {
     this.#post({ type: "load", service, sslconfig });
     await this.#loaded.promise;
   }
 
-  /**
-   * Listens and serves.
-   *
-   * @throws what a server throws; {@linkcode DeguError} if the worker ends.
-   */
+  /** Listens and serves. Rejects with what a server throws, or a {@linkcode DeguError} if the worker ends. */
   async listen(address: Address, sharing: PortSharing): Promise<Serving> {
     if (this.#phase === "loading") this.#phase = "serving";
     this.#post({ type: "listen", address, sharing });
@@ -247,8 +239,4 @@ export class WorkerThread {
     this.#serving.reject(ending.error);
     this.#ended.resolve(ending);
   }
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new DeguError(String(thrown));
 }

@@ -17,7 +17,14 @@ const never = () => {
 };
 const unchecked = <T>(value: unknown): T => value as T;
 
-Deno.test("all other addresses from another device are refused", () => {
+Deno.test("addresses from another device are IP addresses or DNS names, each with a port, and nothing else", () => {
+  const allowed = [
+    [],
+    [["192.0.2.1", 1], ["2001:db8::1", 65535], ["fe80::1", 80], ["127.0.0.1", 80], ["::1", 80]],
+    [["camera.local", 80], ["a", 1], ["my_camera-1.example.com", 443], ["10.0.0.1", 80]],
+    Array(6).fill(["10.0.0.1", 80]),
+  ];
+  for (const addresses of allowed) assertEquals(readAddresses(addresses) as unknown, addresses);
   const list: unknown[] = [null, {}, "10.0.0.1:80", 7, { length: 1, 0: ["10.0.0.1", 80] }];
   for (const value of list) assertThrows(() => readAddresses(value), RangeError, "not a list");
   assertThrows(() => readAddresses(Array(7).fill(["10.0.0.1", 80])), RangeError, "7 addresses");
@@ -157,6 +164,17 @@ Deno.test("own addresses list the most useful first, and loopback ones never wit
     ["169.254.3.4", 0],
     ["192.168.1.8", 0],
     ["2001:db8::2", 0],
+  ]);
+});
+
+Deno.test("of one interface the first of each kind is listed before the second of any", () => {
+  assertEquals(ownAddresses(HOME.toReversed()).map(([host]) => host), [
+    "192.168.1.8",
+    "2001:db8::2",
+    "fe80::1",
+    "169.254.3.4",
+    "192.168.1.7",
+    "2001:db8::1",
   ]);
 });
 

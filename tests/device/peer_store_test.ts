@@ -144,6 +144,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     ["no JSON", "-----BEGIN PRIVATE KEY-----"],
     ["a list", "[]"],
     ["null", "null"],
+    ["the same in another form", JSON.stringify(fields)],
     ["a field more", changed({ more: 1 })],
     ["a field less", JSON.stringify({ ...fields, name: undefined })],
     ["another version", changed({ version: 2 })],

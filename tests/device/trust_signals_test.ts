@@ -90,8 +90,10 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     throw new Error("Too many open files (os error 24)");
   };
   try {
+    await assertRejects(() => camera.peers(), Error, "Too many"); // so none is being read any more
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
+    await assertRejects(() => camera.peers(), Error, "Too many");
     assertEquals(signals[0]!.aborted, false);
   } finally {
     Deno.readDir = readDir;
@@ -133,46 +135,50 @@ Deno.test("a peer that is slow in its handshake is not accepted after it was for
   assertEquals(asked, []);
 });
 
-Deno.test("the file of a peer is checked after its handshake and onConnect", async () => {
+/** An app whose `onConnect` holds a peer, from `isSlow` on, until it is released. */
+function holdPeers() {
   const entered = Promise.withResolvers<Session>();
   const released = Promise.withResolvers<void>();
-  const names: string[] = [];
-  await using setup = await setUp({
-    onConnect: async (session) => {
-      names.push(peerOf(session).name);
+  const sessions: Session[] = [];
+  const gate = {
+    isSlow: true,
+    sessions,
+    entered: () => within(entered.promise, "the peer is welcomed"),
+    release: () => released.resolve(),
+    onConnect: async (session: Session) => {
+      sessions.push(session);
+      if (!gate.isSlow) return true;
       entered.resolve(session);
       await released.promise;
       return true;
     },
-    handle: tellName as never,
-  });
+    handle: tellName as AppFunction,
+  };
+  return gate;
+}
+
+Deno.test("the file of a peer is checked after its handshake and onConnect", async () => {
+  const held = holdPeers();
+  await using setup = await setUp(held);
   const { camera, viewer } = setup;
   const asking = setup.ask();
-  const session = await within(entered.promise, "the peer is welcomed");
+  const session = await held.entered();
+  assertEquals(peerOf(session).name, "viewer");
   // As another process does it, and before this one can have seen it.
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-  released.resolve();
+  held.release();
   assertEquals(await asking, REFUSED);
-  assertEquals(names, ["viewer"]);
   assertEquals(setup.server.sessions.size, 0);
   assertEquals(await isStillAdmitted(session), false);
   assertEquals(peerOf(session).name, "viewer");
 });
 
 Deno.test("forget ends a session whose onConnect is pending", async () => {
-  const entered = Promise.withResolvers<Session>();
-  const released = Promise.withResolvers<void>();
-  await using setup = await setUp({
-    onConnect: async (session) => {
-      entered.resolve(session);
-      await released.promise;
-      return true;
-    },
-    handle: tellName as never,
-  });
+  const held = holdPeers();
+  await using setup = await setUp(held);
   const { camera, viewer } = setup;
   const asking = setup.ask();
-  const { signal } = await within(entered.promise, "the peer is welcomed");
+  const { signal } = await held.entered();
   const ended = Promise.withResolvers<void>();
   signal.addEventListener("abort", () => ended.resolve());
   try {
@@ -182,41 +188,29 @@ Deno.test("forget ends a session whose onConnect is pending", async () => {
     assertMatch(String(signal.reason), /forgotten/);
     assertEquals(await within(asking, "the connection is closed"), REFUSED);
   } finally {
-    released.resolve();
+    held.release();
   }
 });
 
 Deno.test("a peer that is forgotten and paired again at once loses what the old trust had let in", async () => {
-  const entered = Promise.withResolvers<Session>();
-  const released = Promise.withResolvers<void>();
-  const sessions: Session[] = [];
-  let isSlow = false;
-  await using setup = await setUp({
-    onConnect: async (session) => {
-      if (!isSlow) return true;
-      entered.resolve(session);
-      await released.promise;
-      return true;
-    },
-    handle: (request, session, api) => {
-      sessions.push(session);
-      return (tellName as AppFunction)(request, session, api);
-    },
-  });
+  const held = holdPeers();
+  held.isSlow = false;
+  await using setup = await setUp(held);
   const { camera, viewer, server } = setup;
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
-  isSlow = true;
+  held.isSlow = true;
   const asking = setup.ask();
-  const waiting = await within(entered.promise, "the peer is welcomed");
-  isSlow = false;
+  const waiting = await held.entered();
+  held.isSlow = false;
   await camera.forget("viewer");
   await record(camera, viewer);
-  for (const session of [sessions[0]!, waiting]) {
+  assertEquals(held.sessions.length, 2);
+  for (const session of held.sessions) {
     assertMatch(String(session.signal.reason), /forgotten/);
     assertEquals(await isStillAdmitted(session), false);
   }
-  released.resolve();
+  held.release();
   assertEquals(await asking, REFUSED);
   await conn.get("/").then(() => assert(false), () => {});
   assertEquals(await setup.ask(), "viewer");

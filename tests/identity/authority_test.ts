@@ -18,62 +18,34 @@ Deno.test("readAuthority accepts the authority of a device", async () => {
 
 Deno.test("readAuthority rejects everything else", async (t) => {
   const issuer = await makeAuthority();
+  const { noAuthority, signsHandshakes, signsAlsoHandshakes, unknown, nameConstraints } =
+    EXTENSIONS;
+  const rsa = {
+    name: "RSASSA-PKCS1-v1_5",
+    modulusLength: 2048,
+    publicExponent: new Uint8Array([1, 0, 1]),
+    hash: "SHA-256",
+  };
+  const sameName = issuer.certificate.subject.slice("CN=".length);
+  const of = (...extensions: NonNullable<Deviation["extensions"]>) => ({ extensions });
+  const basic = [authority(), signsCertificates()];
   const rows: [name: string, deviation: Deviation, problem: RegExp | null][] = [
     ["as a device's", {}, null],
-    [
-      "a key that signs handshakes, too",
-      { extensions: [authority(), EXTENSIONS.signsAlsoHandshakes()] },
-      null,
-    ],
-    [
-      "an unknown extension that is not critical",
-      { extensions: [authority(), signsCertificates(), EXTENSIONS.unknown(false)] },
-      null,
-    ],
+    ["a key that signs handshakes, too", of(authority(), signsAlsoHandshakes()), null],
+    ["an unknown extension that is not critical", of(...basic, unknown(false)), null],
     ["P-384", { algorithm: { name: "ECDSA", namedCurve: "P-384" } }, /P-256/],
-    [
-      "RSA",
-      {
-        algorithm: {
-          name: "RSASSA-PKCS1-v1_5",
-          modulusLength: 2048,
-          publicExponent: new Uint8Array([1, 0, 1]),
-          hash: "SHA-256",
-        },
-      },
-      /DER/,
-    ],
+    ["RSA", { algorithm: rsa }, /DER/],
     ["SHA-384", { hash: "SHA-384" }, /DER/],
-    ["no authority", { extensions: [EXTENSIONS.noAuthority(), signsCertificates()] }, /CA:TRUE/],
-    ["no basicConstraints", { extensions: [signsCertificates()] }, /CA:TRUE/],
-    ["no keyUsage", { extensions: [authority()] }, /keyCertSign/],
-    [
-      "no keyCertSign",
-      { extensions: [authority(), EXTENSIONS.signsHandshakes()] },
-      /keyCertSign/,
-    ],
-    [
-      "an unknown critical extension",
-      { extensions: [authority(), signsCertificates(), EXTENSIONS.unknown(true)] },
-      /critical/,
-    ],
-    [
-      "constraints on names",
-      { extensions: [authority(), signsCertificates(), EXTENSIONS.nameConstraints(false)] },
-      /constraints/,
-    ],
-    ["no extension", { extensions: [] }, /CA:TRUE/],
+    ["no authority", of(noAuthority(), signsCertificates()), /CA:TRUE/],
+    ["no basicConstraints", of(signsCertificates()), /CA:TRUE/],
+    ["no keyUsage", of(authority()), /keyCertSign/],
+    ["no keyCertSign", of(authority(), signsHandshakes()), /keyCertSign/],
+    ["an unknown critical extension", of(...basic, unknown(true)), /critical/],
+    ["constraints on names", of(...basic, nameConstraints(false)), /constraints/],
+    ["no extension", of(), /CA:TRUE/],
     ["signed by another", { issuer }, /another authority/],
-    [
-      "signed by another of the same name",
-      { issuer, name: issuer.certificate.subject.slice("CN=".length) },
-      /own key/,
-    ],
-    [
-      "more than 2 KiB",
-      { extensions: [authority(), signsCertificates(), EXTENSIONS.unknown(false, 2048)] },
-      /2048/,
-    ],
+    ["signed by another of the same name", { issuer, name: sameName }, /own key/],
+    ["more than 2 KiB", of(...basic, unknown(false, 2048)), /2048/],
   ];
   for (const [name, deviation, problem] of rows) {
     await t.step(name, async () => {

@@ -1,9 +1,8 @@
 /** TempServer: what it serves, its worker, and its errors. */
-import { type Address, buildUri, ChunkedBody, makeOutputFromInput } from "@degu/degu/base";
+import { type Address, buildUri, makeOutputFromInput } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
 import { type App, type AppFunction, Server } from "@degu/degu/server";
-import { runFromCache } from "@degu/testing/cached_programs.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -177,23 +176,6 @@ Deno.test("close() waits for a busy app, but not for one that never answers", as
   }
 });
 
-Deno.test("two servers in workers exchange messages, including chunk extensions", async () => {
-  await using server = await TempServer.start(anywhere, null, { module: apps, name: "echo" });
-  const build = { module: apps, name: "buildProxyApp" };
-  await using proxy = await TempServer.start(anywhere, build, server.address);
-  using conn = await new Client(proxy.address).connect();
-  const { ChunkedBodyIter } = conn.bodies;
-  const sent = [[["k", "v"], latin1("hello")], [null, latin1("world")], [
-    ["z", "0"],
-    latin1(""),
-  ]] as const;
-  const { body } = await conn.post("/a?b", { "x-y": "z" }, new ChunkedBodyIter(sent));
-  assert(body instanceof ChunkedBody);
-  const received = await Array.fromAsync(body);
-  assertEquals<unknown>(received, sent);
-  assertThrows(() => new Server(proxy.address, uselessApp), Deno.errors.AddrInUse);
-});
-
 // The worker of a temporary server: its end is noticed, it can be stopped, and its code is found.
 
 const app = () => [200, "OK", {}, null] as const;
@@ -325,21 +307,6 @@ Deno.test("a signal of another type, or an unknown property beside the address, 
       words,
     );
   }
-});
-
-Deno.test("a cached program finds the worker without its server", async () => {
-  const program = `
-    import { TempServer } from "./misc.ts";
-    import { Client } from "./client.ts";
-    await using server = await TempServer.start(["127.0.0.1", 0], null, () => [204, "OK", {}, null]);
-    console.log((await new Client(server.address).request("GET", "/")).status);`;
-  const permissions = ["--allow-net=127.0.0.1"];
-  assertEquals(await runFromCache({ texts: { "/main.ts": program }, permissions }), "204\n");
-});
-
-Deno.test("loading misc.ts runs nothing of the worker", async () => {
-  await import("@degu/degu/misc");
-  assertEquals(Reflect.get(globalThis, "onmessage") ?? null, null);
 });
 
 // TempServer: what is refused, and how errors are returned from its worker.
