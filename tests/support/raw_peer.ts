@@ -191,7 +191,8 @@ export class RawPeer implements Disposable {
   }
 }
 
-function isBroken(error: unknown): boolean {
+/** Whether the other end has closed or broken off. */
+export function isBroken(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionAborted;
 }
