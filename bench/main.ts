@@ -8,7 +8,7 @@
 import { parseArgs } from "node:util";
 import { TempPKI } from "../misc.ts";
 import { measureGroup } from "./measure.ts";
-import { Cores, type Row, type RowSetting } from "./pair.ts";
+import { findCores, type Row, type RowSetting } from "./pair.ts";
 import type { CertificateFiles } from "./peer.ts";
 import { ending } from "./process.ts";
 import { describeCircumstances, formatGroup, pagePath, replaceRow } from "./report.ts";
@@ -77,7 +77,7 @@ type Options = ReturnType<typeof parseOptions>;
 async function run({ rows: chosen, rounds, save }: Options, setting: RowSetting): Promise<boolean> {
   let failed = false;
   for (const row of rows.filter(({ number }) => chosen.includes(number))) {
-    const facts = describeCircumstances(rounds, setting.quick, setting.cores.problem);
+    const facts = describeCircumstances(rounds, setting.quick);
     let section = `## Row ${row.number}: ${row.title}\n\n${facts}\n`;
     console.log(section);
     for await (const group of row.groups(setting)) {
@@ -120,7 +120,7 @@ let failed = true;
 try {
   await using pki = await TempPKI.create();
   failed = await run(options, {
-    cores: await Cores.find(),
+    cores: await findCores(),
     directory,
     timeout: measurementTimeout,
     quick: options.quick,

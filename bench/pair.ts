@@ -36,50 +36,32 @@ export interface Row {
   groups(setting: RowSetting): AsyncIterable<Group> | Iterable<Group>;
 }
 
-/**
- * Finds the arguments that pin a program to a core: on two cores the scheduler alone changes a round trip by a factor of
- * three.
- */
-export class Cores {
-  readonly #lists: Readonly<Record<Placement, string>>;
+/** The lists of cores by placement: on two cores the scheduler alone changes a round trip by a factor of three. */
+export type Cores = Readonly<Record<Placement, string>>;
 
-  /** Takes the cores to use, and why programs are not pinned as they should be, or `null`. */
-  private constructor([other = "", one = other]: string[], readonly problem: string | null) {
-    this.#lists = { one, other, two: one === other ? one : `${other},${one}` };
-  }
+/** Asks `taskset` for two cores that this process may use; throws if there are none. */
+export async function findCores(): Promise<Cores> {
+  const args = ["-c", "-p", String(Deno.pid)];
+  const { stdout } = await new Deno.Command("taskset", { args }).output();
+  const list = /list: ([-,0-9]+)\s*$/.exec(new TextDecoder().decode(stdout))?.[1] ?? "";
+  const [other, one] = list.split(",").flatMap((range) => {
+    const [first = 0, last = first] = range.split("-").map(Number);
+    return Array.from({ length: last - first + 1 }, (_, index) => String(first + index));
+  });
+  if (one === undefined) throw new Error("the benchmark needs two cores");
+  return { one, other: other!, two: `${other},${one}` };
+}
 
-  /** Asks `taskset` for the cores that this process may use. */
-  static async find(): Promise<Cores> {
-    try {
-      const args = ["-c", "-p", String(Deno.pid)];
-      const { stdout } = await new Deno.Command("taskset", { args, stderr: "null" }).output();
-      const list = /list: ([-,0-9]+)\s*$/.exec(new TextDecoder().decode(stdout))?.[1] ?? "";
-      const cores = list.split(",").flatMap((range) => {
-        const [first = 0, last = first] = range.split("-").map(Number);
-        return Array.from({ length: last - first + 1 }, (_, index) => String(first + index));
-      });
-      const problem = cores.length < 2 ? "one core only: both ends share it in every row" : null;
-      return new Cores(cores, problem);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      return new Cores([], "`taskset` is missing: the scheduler moved programs as it liked");
-    }
-  }
+/** What to put before a command line so that it runs there. */
+export function pinnedTo(placement: Placement, cores: Cores): string[] {
+  return ["taskset", "-c", cores[placement]];
+}
 
-  /** What to put before a command line so that it runs there; empty where nothing can be pinned. */
-  prefix(placement: Placement): string[] {
-    const list = this.#lists[placement];
-    return list === "" ? [] : ["taskset", "-c", list];
-  }
-
-  /** How a table names a placement; `other`: the server on one core, the load on the other. */
-  describe(placement: Placement): string {
-    const { one, other, two } = this.#lists;
-    if (this.problem !== null) return `NOT as it should be: ${this.problem}`;
-    if (placement === "one") return `all programs on one core (${one})`;
-    if (placement === "two") return `all programs on two cores (${two})`;
-    return `server on core ${one}, load on core ${other}`;
-  }
+/** How a table names a placement; `other`: the server on one core, the load on the other. */
+export function describePlacement(placement: Placement, { one, other, two }: Cores): string {
+  if (placement === "one") return `all programs on one core (${one})`;
+  if (placement === "two") return `all programs on two cores (${two})`;
+  return `server on core ${one}, load on core ${other}`;
 }
 
 /** A server and a client and what they do together. */
@@ -176,7 +158,7 @@ export function startProgram(
   setting: RowSetting,
 ): Promise<Program> {
   return Program.start({
-    prefix: setting.cores.prefix(placement),
+    prefix: pinnedTo(placement, setting.cores),
     command: [...denoCommand(setting), ...args],
     timeout: startTimeout,
   });

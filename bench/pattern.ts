@@ -6,23 +6,12 @@
  */
 
 import { Buffer } from "node:buffer";
+import { Random } from "../tests/fuzz/random.ts";
 
 const blockLength = 1 << 20;
+const random = new Random(1);
 /** One period of the bytes of every large body. Not to be modified. */
-const block = makeBlock();
-
-function makeBlock(): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(blockLength);
-  // Marsaglia's xorshift32: any generator without short cycles in the low byte does.
-  let state = 2463534242;
-  for (let index = 0; index < blockLength; index++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    bytes[index] = state & 0xff;
-  }
-  return bytes;
-}
+const block = Uint8Array.from({ length: blockLength }, () => random.below(256));
 
 /** Delivers the bytes of a large body, either into buffers it is given or as pieces. */
 export class PatternSource {

@@ -17,11 +17,7 @@ Written by \`deno task bench --save\`, row by row; \`bench/README.md\` has the r
 export const pagePath = new URL("results.md", import.meta.url);
 
 /** Says when and where a row is measured. */
-export function describeCircumstances(
-  rounds: number,
-  quick: boolean,
-  pinningProblem: string | null,
-): string {
+export function describeCircumstances(rounds: number, quick: boolean): string {
   const memory = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
   const load = Deno.loadavg().map((value) => value.toFixed(2)).join(", ");
   const system = `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`;
@@ -29,8 +25,7 @@ export function describeCircumstances(
     `${navigator.hardwareConcurrency} cores of ${
       cpus()[0]?.model
     }, ${memory} GiB; ${rounds} rounds` +
-    `${quick ? " of a quick run" : ""}; load average at the start ${load}.` +
-    (pinningProblem === null ? "" : ` Attention: ${pinningProblem}.`);
+    `${quick ? " of a quick run" : ""}; load average at the start ${load}.`;
 }
 
 /** Puts the section of a row into the page, in place of the one that it has, in the order of the numbers. */

@@ -7,7 +7,7 @@
 
 import type { Group } from "../measure.ts";
 import type { PeerName, Row, RowSetting } from "../pair.ts";
-import { makePairContender } from "../pair.ts";
+import { describePlacement, makePairContender } from "../pair.ts";
 import type { Taking, TlsFiles, TransferWork } from "../peer.ts";
 
 const mebibyte = 1 << 20;
@@ -98,7 +98,7 @@ export function* makeTransferGroups(
         title: `${amount / mebibyte} MiB ${direction} as ${as}`,
         unit: "MiB/s",
         better: "higher",
-        placement: setting.cores.describe("two"),
+        placement: describePlacement("two", setting.cores),
         references: ["raw", "fetch + Deno.serve"],
         contenders,
         notes: [

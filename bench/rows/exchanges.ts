@@ -7,7 +7,7 @@
 
 import type { Contender, Group } from "../measure.ts";
 import type { Pair, PeerName, Row, RowSetting } from "../pair.ts";
-import { makePairContender, startPair, stopAll } from "../pair.ts";
+import { describePlacement, makePairContender, startPair, stopAll } from "../pair.ts";
 import type { Endpoint, ExchangeWork, TlsFiles } from "../peer.ts";
 import { makeTransferGroups, tlsNote } from "./bulk.ts";
 
@@ -45,7 +45,7 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
     title: `${title} over ${transport === "tcp" ? "TCP" : "a Unix socket"}`,
     unit: "requests/s",
     better: "higher",
-    placement: setting.cores.describe("one"),
+    placement: describePlacement("one", setting.cores),
     references: chosen.map(([name]) => name).filter((name) => name !== "degu"),
     contenders: chosen.map(([name, peer]): Contender => {
       const pair = { name, server: peer, client: peer, work, transport, tls, amount };
@@ -151,7 +151,7 @@ export const idleRow: Row = {
           title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${end}`,
           unit: "KB",
           better: "lower",
-          placement: setting.cores.describe("two"),
+          placement: describePlacement("two", setting.cores),
           references: ["raw"],
           contenders,
           notes: [

@@ -5,7 +5,14 @@
  */
 
 import type { Contender, Group, Trial } from "../measure.ts";
-import { type Row, type RowSetting, startProgram, stopAll } from "../pair.ts";
+import {
+  describePlacement,
+  pinnedTo,
+  type Row,
+  type RowSetting,
+  startProgram,
+  stopAll,
+} from "../pair.ts";
 import { PatternSource } from "../pattern.ts";
 import { type FilesWork, LARGE, type Task } from "../peers/files.ts";
 import { runToEnd } from "../process.ts";
@@ -52,7 +59,7 @@ function makeGroup(
     title: `A file of ${size / mebibyte} MiB: ${direction} over tcp`,
     unit: "MiB/s",
     better: "higher",
-    placement: setting.cores.describe("two"),
+    placement: describePlacement("two", setting.cores),
     references: [`degu ${bare}`],
     contenders: [
       ...tasks.map((task) => makeContender(task, places, setting, rate)),
@@ -113,7 +120,7 @@ function makeCurl(
           await Deno.remove(target).catch(() => {});
           const start = performance.now();
           await runToEnd({
-            prefix: setting.cores.prefix("two"),
+            prefix: pinnedTo("two", setting.cores),
             command: ["curl", "--silent", "--fail", ...args],
             timeout: setting.timeout,
           });

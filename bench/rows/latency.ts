@@ -10,7 +10,7 @@ import type { Contender, Group, Trial } from "../measure.ts";
 import { quantileOf } from "../measure.ts";
 import { answerBody, checkSame, makeRaw } from "../messages.ts";
 import type { PeerName, Row, RowSetting } from "../pair.ts";
-import { denoCommand, startServer } from "../pair.ts";
+import { denoCommand, describePlacement, pinnedTo, startServer } from "../pair.ts";
 import type { Endpoint } from "../peer.ts";
 import { type Program, runToEnd } from "../process.ts";
 import { servers } from "./load.ts";
@@ -55,7 +55,7 @@ function* makeGroups(
         `${rate} requests/s (a ${part} of what degu reaches)`,
       unit: "µs",
       better: "lower",
-      placement: setting.cores.describe("other"),
+      placement: describePlacement("other", setting.cores),
       references: ["raw", "Deno.serve"],
       contenders: servers.map(([name, peer], place): Contender => ({
         name,
@@ -98,7 +98,7 @@ async function load(
   const { port } = program.ready as Extract<Endpoint, { transport: "tcp" }>;
   const work: LatencyWork = { port, rate, warmUp: 1, seconds: setting.quick ? 1 : 3 };
   const report = await runToEnd({
-    prefix: setting.cores.prefix("other"),
+    prefix: pinnedTo("other", setting.cores),
     command: [...denoCommand(setting), import.meta.url, JSON.stringify(work)],
     timeout: setting.timeout,
   });

@@ -7,7 +7,7 @@
 import { type Contender, makeSkippedGroup, type Trial } from "../measure.ts";
 import { answerBody, checkSame, checkStatus } from "../messages.ts";
 import type { PeerName, Row, RowSetting } from "../pair.ts";
-import { startServer } from "../pair.ts";
+import { describePlacement, pinnedTo, startServer } from "../pair.ts";
 import type { Endpoint } from "../peer.ts";
 import { runToEnd } from "../process.ts";
 
@@ -35,7 +35,7 @@ export const loadRow: Row = {
         title: `GET of 108 B under wrk, connections: ${connections}`,
         unit: "requests/s",
         better: "higher",
-        placement: setting.cores.describe("other"),
+        placement: describePlacement("other", setting.cores),
         references: ["raw", "Deno.serve", "node:http"],
         contenders: servers.map(([name, peer]) => makeContender(name, peer, connections, setting)),
         notes: ["“raw” answers every read with the same bytes and looks at none of them."],
@@ -98,7 +98,7 @@ async function runWrk(
 ): Promise<number> {
   const args = ["--threads", "1", "--connections", `${connections}`, "--duration", `${seconds}s`];
   const command = ["wrk", ...args, url];
-  const report = await runToEnd({ prefix: cores.prefix("other"), command, timeout });
+  const report = await runToEnd({ prefix: pinnedTo("other", cores), command, timeout });
   const trouble = /^\s*(Non-2xx or 3xx responses|Socket errors):.*$/m.exec(report)?.[0];
   if (trouble !== undefined) throw new Error(`wrk met trouble: ${trouble.trim()}`);
   const rate = /^Requests\/sec:\s+([\d.]+)$/m.exec(report)?.[1];

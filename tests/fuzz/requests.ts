@@ -7,7 +7,8 @@
 import type { App } from "@degu/internal/base/app/app.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import { Server } from "@degu/degu/server";
-import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
+import { isBroken, RawPeer } from "../support/raw_peer.ts";
+import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
 import { MemoryServer, MemorySocket, quiet, splits, whole } from "./memory.ts";
@@ -109,7 +110,6 @@ export function loopbackRequests(): Fuzzer {
   const record = new Record();
   const server = new Server(["127.0.0.1", 0], record.app, { logger: quiet, maxRequests: Infinity });
   const serving = server.serveForever();
-  const [hostname, port] = server.address as readonly [string, number];
   return {
     name: "request-loopback",
     grammar: requestStream,
@@ -120,7 +120,7 @@ export function loopbackRequests(): Fuzzer {
       const pieces = input.length % 3 === 0
         ? whole(bytes)
         : [bytes.subarray(0, split), bytes.subarray(split)];
-      const answer = await exchange(await Deno.connect({ hostname, port }), pieces);
+      const answer = await exchange(server.address, pieces);
       return checkRecord(record, input, answer, `over loopback, cut at ${split}`)
         ? "accepted"
         : "rejected";
@@ -134,36 +134,16 @@ export function loopbackRequests(): Fuzzer {
 
 /** Sends the pieces and an end, and reads to the end; a reset is an end, too. */
 async function exchange(
-  conn: Deno.TcpConn,
+  address: Server["address"],
   pieces: readonly Uint8Array[],
 ): Promise<{ written: string; reset: boolean }> {
-  conn.setNoDelay(true);
+  using peer = await RawPeer.connect(address);
   try {
-    for (const piece of pieces) {
-      for (let sent = 0; sent < piece.length;) sent += await conn.write(piece.subarray(sent));
-    }
-    await conn.closeWrite();
+    await peer.send(...pieces);
+    await peer.closeWrite();
   } catch (error) {
-    if (!isBroken(error)) throw error;
+    if (!isBroken(error) && !(error instanceof Deno.errors.NotConnected)) throw error;
   }
-  let written = "";
-  try {
-    const buffer = new Uint8Array(4096);
-    for (;;) {
-      const count = await conn.read(buffer);
-      if (count === null) return { written, reset: false };
-      written += fromLatin1(buffer.subarray(0, count));
-    }
-  } catch (error) {
-    if (!isBroken(error)) throw error;
-    return { written, reset: true };
-  } finally {
-    conn.close();
-  }
-}
-
-function isBroken(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.NotConnected ||
-    error instanceof Deno.errors.ConnectionAborted;
+  const { received, how } = await peer.readToEnd();
+  return { written: received, reset: how === "reset" };
 }

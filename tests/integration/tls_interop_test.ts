@@ -56,6 +56,8 @@ async function makePeers(
   role: "client" | "server",
 ): Promise<Peer[]> {
   const make = pki[role].bind(pki);
+  const shown = async (name: string, options: Parameters<typeof make>[1]) =>
+    show(await make(name, { issuer: trusted, ...options }));
   const other = await pki.authority("other");
   const intermediate = await pki.authority("intermediate", { issuer: trusted });
   const leaf = await make("leaf", { issuer: trusted });
@@ -65,54 +67,43 @@ async function makePeers(
   const belowLeaf = await make("below_leaf", { issuer: leaf });
   return [
     ["the right authority, ECDSA P-256", "accepted", show(leaf)],
-    ["ECDSA P-384", "accepted", show(await make("p384", { issuer: trusted, key: KEY.p384 }))],
-    ["RSA 2048", "accepted", show(await make("rsa", { issuer: trusted, key: KEY.rsa2048 }))],
-    ["Ed25519", "accepted", show(await make("ed25519", { issuer: trusted, key: KEY.ed25519 }))],
+    ["ECDSA P-384", "accepted", await shown("p384", { key: KEY.p384 })],
+    ["RSA 2048", "accepted", await shown("rsa", { key: KEY.rsa2048 })],
+    ["Ed25519", "accepted", await shown("ed25519", { key: KEY.ed25519 })],
     ["an intermediate authority", "accepted", show(below, intermediate)],
     ["an intermediate authority that is missing", UNVERIFIED, show(below)],
     ["an intermediate that is no authority", UNVERIFIED, show(belowLeaf, leaf)],
-    ["another authority", UNVERIFIED, show(await make("stranger", { issuer: other }))],
+    ["another authority", UNVERIFIED, await shown("stranger", { issuer: other })],
     ["another authority, which is shown too", SELF_SIGNED, [
       ...show(await make("stranger2", { issuer: other }), other),
     ]],
     [
       "the authority of the other role",
       UNVERIFIED,
-      show(await make("swapped", { issuer: ownAuthority })),
+      await shown("swapped", { issuer: ownAuthority }),
     ],
     ["a certificate that signed itself", SELF_SIGNED, show(await make("self", {}))],
-    [
-      "a certificate that has expired",
-      UNVERIFIED,
-      show(await make("expired", { issuer: trusted, to: timeFromNow(-1) })),
-    ],
+    ["a certificate that has expired", UNVERIFIED, await shown("expired", { to: timeFromNow(-1) })],
     [
       "a certificate that is not valid yet",
       UNVERIFIED,
-      show(await make("early", { issuer: trusted, from: timeFromNow(1) })),
+      await shown("early", { from: timeFromNow(1) }),
     ],
     [
       "an extendedKeyUsage for the other role",
       UNVERIFIED,
-      show(
-        await make("usage", {
-          issuer: trusted,
-          extensions: [`extendedKeyUsage=${wrongUsage}`, names],
-        }),
-      ),
+      await shown("usage", { extensions: [`extendedKeyUsage=${wrongUsage}`, names] }),
     ],
     [
       "a keyUsage without digitalSignature",
       /^WRONG_PURPOSE: .*keyUsage without digitalSignature|^REFUSED_BY_PEER: .*alert: HandshakeFailure/,
-      show(
-        await make("key_usage", { issuer: trusted, extensions: ["keyUsage=keyAgreement", names] }),
-      ),
+      await shown("key_usage", { extensions: ["keyUsage=keyAgreement", names] }),
     ],
     ["the authority itself", IS_AUTHORITY, show(trusted)],
     [
       "a certificate that is an authority too",
       SELF_SIGNED,
-      show(await make("sub_authority", { issuer: trusted, isAuthority: true })),
+      await shown("sub_authority", { isAuthority: true }),
     ],
     [
       "a certificate of version 1",
@@ -122,19 +113,14 @@ async function makePeers(
     [
       "an extension that can't be read",
       /^UNTRUSTED: the .*certificate can't be read$|^REFUSED_BY_PEER: .*alert: HandshakeFailure$/,
-      show(
-        await make("unreadable", {
-          issuer: trusted,
-          extensions: [names, "2.5.29.35=DER:01:01:ff"],
-        }),
-      ),
+      await shown("unreadable", { extensions: [names, "2.5.29.35=DER:01:01:ff"] }),
     ],
     ["a signature with SHA-1", UNVERIFIED, [
-      ...show(await make("sha1", { issuer: trusted, signing: ["-md", "sha1"] })),
+      ...await shown("sha1", { signing: ["-md", "sha1"] }),
       ...WEAK,
     ]],
     ["RSA 1024", UNVERIFIED, [
-      ...show(await make("short", { issuer: trusted, key: KEY.rsa1024 })),
+      ...await shown("short", { key: KEY.rsa1024 }),
       ...WEAK,
     ]],
   ];
@@ -502,6 +488,16 @@ const VERSIONS = ["tls1_3", "tls1_2"] as const;
 const INCOMPATIBLE =
   /^POLICY: .*(?:NoKxGroupsInCommon|NoCipherSuitesInCommon|SignatureAlgorithms)|^REFUSED_BY_PEER: received fatal alert: (?:HandshakeFailure|ProtocolVersion)$/;
 
+const tls12 = (cipher: string) => ["-tls1_2", "-cipher", cipher];
+
+/** What neither end speaks. */
+const REFUSED_HANDSHAKES: readonly Peer[] = [
+  ["TLS 1.1 only", INCOMPATIBLE, ["-tls1_1", ...WEAK]],
+  ["no forward secrecy", INCOMPATIBLE, tls12("AES128-GCM-SHA256")],
+  ["DHE", INCOMPATIBLE, tls12("DHE-RSA-AES128-GCM-SHA256")],
+  ["CBC", INCOMPATIBLE, tls12("ECDHE-RSA-AES128-SHA256")],
+];
+
 /** Remembers what it was asked for. */
 class Witness {
   readonly asked = new Set<string>();
@@ -555,13 +551,9 @@ Deno.test({
     await using endpoint = await startTls(trust, witness.app, { server: { maxRequests: 1 } });
     const peers = await makePeers(certificates, "client");
     const good = peers[0]![2];
+    const none: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
     for (const version of VERSIONS) {
-      for (
-        const [name, verdict, args] of [
-          ...peers,
-          ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []] as const,
-        ]
-      ) {
+      for (const [name, verdict, args] of [...peers, none]) {
         await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
           const uri = `/${version}/${encodeURIComponent(name).replaceAll(/[^A-Za-z0-9]/g, "-")}`;
           return assertAsked(endpoint, witness, uri, verdict, [`-${version}`, ...args]);
@@ -569,34 +561,12 @@ Deno.test({
       }
     }
     const handshakes: readonly Peer[] = [
-      ["TLS 1.1 only", INCOMPATIBLE, [
-        "-tls1_1",
-        ...WEAK,
-      ]],
+      ...REFUSED_HANDSHAKES,
       ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
-      ["ECDHE with AES-GCM", "accepted", ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"]],
-      ["ECDHE with ChaCha20", "accepted", ["-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"]],
-      ["no forward secrecy", INCOMPATIBLE, [
-        "-tls1_2",
-        "-cipher",
-        "AES128-GCM-SHA256",
-      ]],
-      ["DHE", INCOMPATIBLE, [
-        "-tls1_2",
-        "-cipher",
-        "DHE-RSA-AES128-GCM-SHA256",
-      ]],
-      ["CBC", INCOMPATIBLE, [
-        "-tls1_2",
-        "-cipher",
-        "ECDHE-RSA-AES128-SHA256",
-      ]],
+      ["ECDHE with AES-GCM", "accepted", tls12("ECDHE-RSA-AES128-GCM-SHA256")],
+      ["ECDHE with ChaCha20", "accepted", tls12("ECDHE-RSA-CHACHA20-POLY1305")],
       ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
-      ["TLS 1.3 with CCM", INCOMPATIBLE, [
-        "-tls1_3",
-        "-ciphersuites",
-        "TLS_AES_128_CCM_SHA256",
-      ]],
+      ["TLS 1.3 with CCM", INCOMPATIBLE, ["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"]],
     ];
     for (const [name, verdict, args] of handshakes) {
       await t.step(`${name}${outcome(verdict)}`, () => {
@@ -656,21 +626,17 @@ Deno.test({
     const named = (name: string, ...extensions: string[]) =>
       pki.issue(name, { issuer: trusted, extensions }).then((issued) => show(issued));
     const rsa = show(await pki.server("rsa_server", { issuer: trusted, key: KEY.rsa2048 }));
+    const DNS = "subjectAltName=DNS:";
     const hosts: readonly (readonly [...Peer, sslHost: string])[] = [
       ["the address", "accepted", good, "127.0.0.1"],
       ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
       ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
       ["a host below", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
-      [
-        "a wildcard",
-        "accepted",
-        await named("w1", "subjectAltName=DNS:*.a.example"),
-        "b.a.example",
-      ],
+      ["a wildcard", "accepted", await named("w1", `${DNS}*.a.example`), "b.a.example"],
       [
         "a wildcard, two labels",
         /^WRONG_NAME: .* is not for "c\.b\.a\.example"/,
-        await named("w2", "subjectAltName=DNS:*.a.example"),
+        await named("w2", `${DNS}*.a.example`),
         "c.b.a.example",
       ],
       [
@@ -682,13 +648,13 @@ Deno.test({
       [
         "a name in the subject, another in the extension",
         /^WRONG_NAME: .* is not for "both\.example"/,
-        await named("both.example", "subjectAltName=DNS:localhost"),
+        await named("both.example", `${DNS}localhost`),
         "both.example",
       ],
       [
         "an address as a DNS name",
         /^WRONG_NAME: .* is not for "127\.0\.0\.1"/,
-        await named("ip", "subjectAltName=DNS:127.0.0.1"),
+        await named("ip", `${DNS}127.0.0.1`),
         "127.0.0.1",
       ],
     ];
@@ -699,35 +665,10 @@ Deno.test({
       );
     }
     const handshakes: readonly Peer[] = [
-      ["TLS 1.1 only", INCOMPATIBLE, [
-        ...rsa,
-        "-tls1_1",
-        ...WEAK,
-      ]],
-      ["no forward secrecy", INCOMPATIBLE, [
-        ...rsa,
-        "-tls1_2",
-        "-cipher",
-        "AES128-GCM-SHA256",
-      ]],
-      ["DHE", INCOMPATIBLE, [
-        ...rsa,
-        "-tls1_2",
-        "-cipher",
-        "DHE-RSA-AES128-GCM-SHA256",
-      ]],
-      ["CBC", INCOMPATIBLE, [
-        ...rsa,
-        "-tls1_2",
-        "-cipher",
-        "ECDHE-RSA-AES128-SHA256",
-      ]],
-      ["no certificate at all", INCOMPATIBLE, [
-        "-nocert",
-        "-tls1_2",
-        "-cipher",
-        "aNULL@SECLEVEL=0",
-      ]],
+      ...REFUSED_HANDSHAKES.map((
+        [name, verdict, args],
+      ): Peer => [name, verdict, [...rsa, ...args]]),
+      ["no certificate at all", INCOMPATIBLE, ["-nocert", ...tls12("aNULL@SECLEVEL=0")]],
     ];
     for (const [name, verdict, args] of handshakes) {
       await t.step(

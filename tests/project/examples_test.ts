@@ -1,6 +1,7 @@
 /** Each program in examples/ runs with the permissions in its first line, and needs them. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { firstLineOf, flagsOf, NO_PROGRAM, ROOT } from "@degu/testing/example_programs.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
 
 const DIRECTORY = "examples/";
 /** They need each other: examples_pair_test.ts runs them. */
@@ -74,7 +75,12 @@ Deno.test({
   name: "the tutorial uses 127.0.0.1 if there is no IPv6, and says so (needs unshare, python3)",
   ignore: !await canMakeNetworks(),
   async fn() {
-    const lines = await runTutorial("unshare", "-rn", "python3", "-c", WITHOUT_IPV6);
+    const path = `${DIRECTORY}tutorial.ts`;
+    const flags = flagsOf(path, await firstLineOf(path));
+    const wrapper = ["unshare", "-rn", "python3", "-c", WITHOUT_IPV6];
+    await using running = new RunningProcess(exampleCommand(path, flags, ...wrapper).spawn());
+    // The transfers follow, which are the same.
+    const lines = (await running.printed(/^(?:.*\n){5}/)).split("\n");
     assertStringIncludes(lines[2] ?? "", "no IPv6");
     assertMatch(lines[3] ?? "", /proxy.* 127\.0\.0\.1:\d+:$/);
     assertEquals(lines[4], lines[1]);
@@ -86,20 +92,17 @@ async function examplePaths(): Promise<string[]> {
   return entries.map(({ name }) => DIRECTORY + name).filter((path) => path.endsWith(".ts")).sort();
 }
 
-/** Runs a program of examples/ as a process of its own, perhaps by another command. */
-async function runExample(
-  path: string,
-  flags: readonly string[],
-  ...wrapper: string[]
-): Promise<Result> {
+/** The command that runs a program of examples/, perhaps by another command. */
+function exampleCommand(path: string, flags: readonly string[], ...wrapper: string[]) {
   const [program, ...args] = [...wrapper, Deno.execPath(), "run", "--no-prompt", ...flags, path];
-  const { success, stdout, stderr } = await new Deno.Command(program!, {
-    args,
-    cwd: ROOT,
-    env: { NO_COLOR: "1" },
-    stdin: "null",
-    signal: AbortSignal.timeout(TIME_LIMIT),
-  }).output();
+  const pipes = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  const signal = AbortSignal.timeout(TIME_LIMIT);
+  return new Deno.Command(program!, { args, cwd: ROOT, env: { NO_COLOR: "1" }, signal, ...pipes });
+}
+
+/** Runs a program of examples/ as a process of its own. */
+async function runExample(path: string, flags: readonly string[]): Promise<Result> {
+  const { success, stdout, stderr } = await exampleCommand(path, flags).output();
   const decoder = new TextDecoder();
   return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
@@ -115,12 +118,9 @@ function runWhole(path: string): Promise<Result> {
   );
 }
 
-/** The lines that the tutorial prints, perhaps when run by another command. */
-async function runTutorial(...wrapper: string[]): Promise<string[]> {
-  const path = `${DIRECTORY}tutorial.ts`;
-  const flags = flagsOf(path, await firstLineOf(path));
-  const running = wrapper.length === 0 ? runWhole(path) : runExample(path, flags, ...wrapper);
-  const { success, stdout, stderr } = await running;
+/** The lines that the tutorial prints. */
+async function runTutorial(): Promise<string[]> {
+  const { success, stdout, stderr } = await runWhole(`${DIRECTORY}tutorial.ts`);
   assert(success, stderr);
   return stdout.trimEnd().split("\n");
 }

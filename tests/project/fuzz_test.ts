@@ -10,8 +10,11 @@ const INPUTS: Readonly<Record<string, number>> = {
   "request-stream": 40,
   "response-stream": 40,
   "request-loopback": 300,
-  "careless-sender": 500,
+  "careless-sender": 200,
   "cancelled-body": 1000,
+  "closed-session": 2000,
+  "access-log": 2000,
+  "mdns-packet": 2000,
   "tiny-chunks": 30,
   "linear-time": 30,
 };

@@ -1,4 +1,4 @@
-/** The messages in docs/troubleshooting.md are those of the code. */
+/** The messages that docs/troubleshooting.md and docs/agent.md explain are those of the code. */
 import { assert, assertEquals } from "@std/assert";
 import { codeOf, libraryFiles, read } from "@degu/testing/tree.ts";
 
@@ -11,12 +11,14 @@ const JOINTS =
 /** Deno's own messages, and those of its TLS library, which no file here has. */
 const FOREIGN = /\(Deno\)|^received fatal alert|^received corrupt message|is not defined$/;
 
-Deno.test("every message that the troubleshooting page explains is in the code", async () => {
+Deno.test("every message that a page explains is in the code", async () => {
   const code =
     (await Promise.all((await libraryFiles()).map(async (path) => textOf(await codeOf(path)))))
       .join("\n");
-  const messages = await explainedMessages();
-  assert(messages.length > 60, `only ${messages.length} messages were found`);
+  const [, ofAgent = ""] = (await read("docs/agent.md")).split("\n## Troubleshooting\n");
+  const pages = [await read("docs/troubleshooting.md"), ofAgent].map(explainedMessages);
+  assert(pages.every(({ length }) => length > 20), `${pages.map(({ length }) => length)} messages`);
+  const messages = pages.flat();
   const missing = messages.flatMap((message) =>
     partsOf(message).filter((part) => !code.includes(part)).map((part) => `${message}: ${part}`)
   );
@@ -31,8 +33,8 @@ Deno.test("a message that is not in the code is detected", () => {
 });
 
 /** The messages in the first cells of the tables' rows. */
-async function explainedMessages(): Promise<string[]> {
-  const rows = (await read("docs/troubleshooting.md")).matchAll(/^\| ([^|]*`[^|]*?) +\|/gm);
+function explainedMessages(page: string): string[] {
+  const rows = page.matchAll(/^\| ([^|]*`[^|]*?) +\|/gm);
   return [...rows].flatMap(([, cell = ""]) =>
     FOREIGN.test(cell) ? [] : [...cell.matchAll(/`([^`]+)`/g)].map(([, message = ""]) => message)
   ).filter((message) => !FOREIGN.test(message));

@@ -16,6 +16,7 @@ import {
   type Socket,
 } from "@degu/degu";
 import type { Random } from "../fuzz/random.ts";
+import { isBroken } from "../support/raw_peer.ts";
 import { serverFaults } from "./app.ts";
 import { Checksum } from "./payload.ts";
 import { pause, type Run } from "./traffic.ts";
@@ -254,9 +255,4 @@ async function injectOne(client: Client, random: Random): Promise<[string, strin
   }
   const [name, [expected]] = random.pick(Object.entries(serverFaults));
   return [`server: ${name}`, await serverFault(connection, name, expected)];
-}
-
-function isBroken(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionAborted;
 }

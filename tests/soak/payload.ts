@@ -6,6 +6,7 @@
 
 import { crc32 } from "node:zlib";
 import type { Chunk } from "@degu/degu/base";
+import { concat } from "../support/streams.ts";
 
 /** What is to be made: `size` bytes, which `seed` decides. */
 export interface Payload {
@@ -42,13 +43,7 @@ export function* chunks(payload: Payload): Generator<Chunk> {
 
 /** All the bytes in one array. */
 export function whole(payload: Payload): Uint8Array {
-  const bytes = new Uint8Array(payload.size);
-  let at = 0;
-  for (const piece of pieces(payload)) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
+  return concat(pieces(payload));
 }
 
 /** A checksum that grows with the pieces. */

@@ -15,8 +15,8 @@ import { startTls } from "./tls_endpoints.ts";
 
 /** The options of both ends. */
 export interface EndpointOptions {
-  readonly server?: ServerOptions;
-  readonly client?: ClientOptions;
+  readonly server?: ServerOptions | undefined;
+  readonly client?: ClientOptions | undefined;
 }
 
 /** A server while it serves, and a client of it. */
@@ -50,30 +50,32 @@ function canListen(hostname: string): boolean {
   }
 }
 
-/** Makes an address to listen on, and what is to be removed afterwards. */
-type MakeAddress = () => Promise<{ address: Address; directory?: AsyncDisposable }>;
+/** An address to listen on, or what makes one, with what is to be removed afterwards. */
+type Place = Address | ((stack: AsyncDisposableStack) => Promise<Address>);
 
 function kind(
   name: string,
-  makeAddress: MakeAddress | Address,
-  { available = true, translate = (address: Address) => address } = {},
+  place: Place,
+  { available = true, isSecure = false, translate = (address: Address) => address } = {},
 ): EndpointKind {
   return {
     name,
     available,
-    async start(app, options = {}) {
-      const place = typeof makeAddress === "function"
-        ? await makeAddress()
-        : { address: makeAddress };
-      const serving = serve(app, options.server, place.address);
+    async start(app, { server, client } = {}) {
+      await using making = new AsyncDisposableStack();
+      const address = typeof place === "function" ? await place(making) : place;
+      const pki = isSecure ? making.use(await TempPKI.create()) : null;
+      const ends = pki === null
+        ? making.use(serve(app, server, address))
+        : making.use(await startTls(pki, app, { server, client }, address, translate));
+      const stack = making.move();
       return {
-        server: serving.server,
-        logger: serving.logger,
-        client: new Client(translate(serving.address), { timeout: 10, ...options.client }),
-        async [Symbol.asyncDispose]() {
-          await serving[Symbol.asyncDispose]();
-          await place.directory?.[Symbol.asyncDispose]();
-        },
+        server: ends.server,
+        logger: ends.logger,
+        client: "client" in ends
+          ? ends.client
+          : new Client(translate(ends.address), { timeout: 10, ...client }),
+        [Symbol.asyncDispose]: () => stack.disposeAsync(),
       };
     },
   };
@@ -84,14 +86,12 @@ function atHost(host: string) {
   return (address: Address): Address => [host, Number(address[1])];
 }
 
-async function socketPath() {
-  const directory = await tempDir();
-  return { address: `${directory.path}/socket`, directory };
+async function socketPath(stack: AsyncDisposableStack): Promise<Address> {
+  return `${stack.use(await tempDir()).path}/socket`;
 }
 
-function abstractName() {
-  const name = `\0degu-test-${crypto.randomUUID()}`;
-  return Promise.resolve({ address: new TextEncoder().encode(name) });
+function abstractName(): Promise<Address> {
+  return Promise.resolve(new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`));
 }
 
 /** Every kind of address that needs no set-up of the machine, without encryption. */
@@ -111,35 +111,12 @@ export const plainKinds: readonly EndpointKind[] = [
   kind("abstract name that is free", new Uint8Array(0)),
 ];
 
-function tlsKind(name: string, makeAddress: MakeAddress, available = true): EndpointKind {
-  return {
-    name: `TLS over ${name}`,
-    available,
-    async start(app, options = {}) {
-      const pki = await TempPKI.create();
-      const { address, directory } = await makeAddress();
-      const endpoint = await startTls(pki, app, options, address);
-      const { server, client, logger } = endpoint;
-      return {
-        server,
-        client,
-        logger,
-        async [Symbol.asyncDispose]() {
-          await endpoint[Symbol.asyncDispose]();
-          await directory?.[Symbol.asyncDispose]();
-          await pki[Symbol.asyncDispose]();
-        },
-      };
-    },
-  };
-}
-
 /** The same with certificates at both ends. */
 const tlsKinds: readonly EndpointKind[] = [
-  tlsKind("IPv4", () => Promise.resolve({ address: ["127.0.0.1", 0] })),
-  tlsKind("IPv6 in four parts", () => Promise.resolve({ address: ["::1", 0, 0, 0] }), hasIPv6),
-  tlsKind("a Unix path", socketPath),
-  tlsKind("an abstract name", abstractName),
+  kind("TLS over IPv4", ["127.0.0.1", 0], { isSecure: true }),
+  kind("TLS over IPv6 in four parts", ["::1", 0, 0, 0], { isSecure: true, available: hasIPv6 }),
+  kind("TLS over a Unix path", socketPath, { isSecure: true }),
+  kind("TLS over an abstract name", abstractName, { isSecure: true }),
 ];
 
 /** Everything over which two ends can meet. */

@@ -61,8 +61,10 @@ export class RunningProcess implements AsyncDisposable {
   }
 
   /** Waits until it ends by itself. */
-  async ended(): Promise<{ success: boolean; stdout: string; stderr: string }> {
-    const { success } = await within(this.child.status, "the process ends", PATIENCE);
+  async ended(
+    patience: number = PATIENCE,
+  ): Promise<{ success: boolean; stdout: string; stderr: string }> {
+    const { success } = await within(this.child.status, "the process ends", patience);
     await Promise.all([this.#stdout.ended, this.#stderr.ended]);
     return { success, stdout: this.#stdout.text, stderr: this.#stderr.text };
   }

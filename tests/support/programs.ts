@@ -6,7 +6,7 @@
 
 import { assert } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { within } from "./raw_peer.ts";
+import { RunningProcess } from "./processes.ts";
 
 /** How to run a program. */
 export interface ProgramOptions {
@@ -48,23 +48,8 @@ export function programCommand(
 
 /** Runs a program to its end and returns what it printed; fails the test where it does not succeed. */
 export async function runProgram(name: string, options: ProgramOptions = {}): Promise<string> {
-  const child = programCommand(name, options).spawn();
-  const output = child.output();
-  try {
-    const { success, stdout, stderr } = await within(
-      output,
-      `${name} ends`,
-      options.patience ?? 60,
-    );
-    assert(success, `${name}: ${new TextDecoder().decode(stderr)}`);
-    return new TextDecoder().decode(stdout);
-  } catch (error) {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-    await output;
-    throw error;
-  }
+  await using running = new RunningProcess(programCommand(name, options).spawn());
+  const { success, stdout, stderr } = await running.ended(options.patience ?? 60);
+  assert(success, `${name}: ${stderr}`);
+  return stdout;
 }

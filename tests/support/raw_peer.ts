@@ -1,12 +1,11 @@
 /**
  * Peers that send raw bytes, including those that no client or server of this project would send, and read
  * raw bytes. Text is Latin-1, one character per byte. Every wait has a time limit, so that a broken test
- * fails instead of hanging.
+ * fails instead of hanging. Fuzzers and the soak use them, too, where nothing of `@std` is at hand.
  *
  * @module
  */
 
-import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
@@ -147,7 +146,9 @@ export class RawPeer implements Disposable {
   /** Asserts that the other end closes, in whatever way, without another byte. */
   async assertClosedSilently(what = "the connection"): Promise<void> {
     const { received } = await this.readToEnd();
-    assertEquals(received, "", `${what} was to be closed without a byte`);
+    if (received !== "") {
+      throw new Error(`${what} was to be closed without a byte; got ${JSON.stringify(received)}`);
+    }
   }
 
   /** What has been read and not been taken; of more than 64 KiB the beginning. */
@@ -191,7 +192,8 @@ export class RawPeer implements Disposable {
   }
 }
 
-function isBroken(error: unknown): boolean {
+/** Whether the other end has closed or broken off. */
+export function isBroken(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionAborted;
 }

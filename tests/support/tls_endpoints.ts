@@ -18,8 +18,8 @@ export interface Trust {
 
 /** The options of both ends. */
 export interface TlsEndpointOptions {
-  readonly server?: ServerOptions;
-  readonly client?: SSLClientOptions;
+  readonly server?: ServerOptions | undefined;
+  readonly client?: SSLClientOptions | undefined;
 }
 
 /** A server over TLS while it serves, and a client of it. */

@@ -14,8 +14,8 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
-import { tempDir } from "./directories.ts";
-import { serve, type Serving } from "./serving.ts";
+import type { Serving } from "./serving.ts";
+import { serveFiles } from "./transferring.ts";
 
 /** Where a tree is copied to: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
@@ -58,37 +58,20 @@ export async function makeTrees(
   target: Readonly<Record<string, string | null>> = {},
   wrap: (app: FilesApp) => AppFunction = (app) => (...args) => app.handle(...args),
 ): Promise<Trees> {
-  const there = await tempDir();
-  const here = await tempDir();
-  await Deno.mkdir(`${there.path}/tree`);
-  await Deno.mkdir(`${here.path}/tree`);
-  const app = new FilesApp(there.path, { list: true, write: true });
-  const running = new Set<Promise<unknown>>();
-  const handle = wrap(app);
-  const serving = serve((...args) => {
-    const answer = Promise.resolve(handle(...args));
-    const settled: Promise<unknown> = answer.catch(() => {}).finally(() => running.delete(settled));
-    running.add(settled);
-    return answer;
-  });
-  const client = serving.makeClient();
+  const files = await serveFiles((dir) => wrap(new FilesApp(dir, { list: true, write: true })));
+  const { there, here, serving, client } = files;
+  for (const dir of [there, here]) await Deno.mkdir(`${dir}/tree`);
   const [from, to] = direction === "download" ? [there, here] : [here, there];
   const trees: Trees = {
     direction,
-    source: `${from.path}/tree`,
-    target: `${to.path}/tree`,
+    source: `${from}/tree`,
+    target: `${to}/tree`,
     serving,
     client,
     copy: (options = {}, over = client) => {
-      return copyTree(direction, over, `${here.path}/tree`, "/tree/", options);
+      return copyTree(direction, over, `${here}/tree`, "/tree/", options);
     },
-    [Symbol.asyncDispose]: async () => {
-      await serving[Symbol.asyncDispose]();
-      // A server that is closed does not wait for what its app has begun to write.
-      await Promise.all(running);
-      await there[Symbol.asyncDispose]();
-      await here[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
   };
   await fill(trees.source, source);
   await fill(trees.target, target);

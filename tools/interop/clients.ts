@@ -109,14 +109,15 @@ async function tryOperation(
   const command = client.command(operation, origin + path, operation === "mtls" ? tls : undefined);
   if (command === null) return "–";
   served.reset();
-  const limit = operation === "null"
-    ? served.nextExchange().then(() => delay(PATIENCE_MS))
-    : undefined;
-  const ending = await run(command, limit);
+  const waiting = new AbortController();
+  if (operation === "null") {
+    served.nextExchange().then(() => delay(PATIENCE_MS)).then(() => waiting.abort());
+  }
+  const ending = await run(command, AbortSignal.any([waiting.signal, AbortSignal.timeout(60_000)]));
   if (ending === null) return "not installed";
   const { log: [logged], connections } = served;
   if (logged !== undefined) return notes.cell(logged);
-  if (ending.cut) return "waits";
+  if (waiting.signal.aborted) return "waits";
   if (!ending.success) return notes.cell(complaintOf(ending));
   if (!ending.stdout.includes(expected)) return notes.cell(`printed ${ending.stdout}`);
   return operation !== "keep-alive" || connections === 1 ? "yes" : `${connections} connections`;

@@ -15,42 +15,36 @@ import {
 import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
 
-/** How a program ended, or that it did not. */
+/** How a program ended. */
 export interface Ending {
   readonly success: boolean;
   readonly stdout: string;
   readonly stderr: string;
-  /** Whether it was stopped because it took too long. */
-  readonly cut: boolean;
 }
 
 /** No proxy, whatever the environment says. */
 const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };
 
-/** Runs a program until it ends or `limit` resolves; `null` if it isn't installed. */
+/** Runs a program until it ends or a signal ends it; `null` if it isn't installed. */
 export async function run(
   [program = "", ...args]: readonly string[],
-  limit: Promise<unknown> = delay(60_000),
+  signal: AbortSignal = AbortSignal.timeout(60_000),
   env: Readonly<Record<string, string>> = {},
 ): Promise<Ending | null> {
-  let child;
   try {
-    const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
-    child = new Deno.Command(program, { args, env: { ...ENV, ...env }, ...streams }).spawn();
+    const command = new Deno.Command(program, {
+      args,
+      env: { ...ENV, ...env },
+      stdin: "null",
+      signal,
+    });
+    const { success, stdout, stderr } = await command.output();
+    const decoder = new TextDecoder();
+    return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
-  const output = child.output();
-  const cut = await Promise.race([output.then(() => false), limit.then(() => true)]);
-  if (cut) {
-    // A program ends its own children; one that doesn't end in time is killed.
-    child.kill("SIGTERM");
-    if (await Promise.race([child.status, delay(3000)]) === undefined) child.kill("SIGKILL");
-  }
-  const { success, stdout, stderr } = await output;
-  const decoder = new TextDecoder();
-  return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr), cut };
 }
 
 /** Resolves after a time, and does not keep the process alive. */
@@ -97,18 +91,16 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
 export class Served implements AsyncDisposable {
   /** What the servers logged since the last `reset`, `debug` left out. */
   log: string[] = [];
+  /** Without a slash at the end. */
+  http = "";
+  https = "";
   #sessions = new Set<Session>();
   #exchanged = Promise.withResolvers<void>();
-
-  private constructor(
-    /** Without a slash at the end. */
-    readonly http: string,
-    readonly https: string,
-    readonly dispose: () => Promise<void>,
-  ) {}
+  readonly #stack = new AsyncDisposableStack();
 
   /** Serves `directory` below `/files`, a `null` body at `/null`, and elsewhere what the request was. */
   static async start(pki: TempPKI, directory: string): Promise<Served> {
+    const served = new Served();
     const keep = (line: string) => void served.log.push(line.split("\n")[0] ?? "");
     const logger: Logger = { debug() {}, info: keep, warn: keep, error: keep };
     const onExchange: ServerOptions["onExchange"] = ({ session }) => {
@@ -118,19 +110,15 @@ export class Served implements AsyncDisposable {
     };
     const app = describingApp(new FilesApp(directory, { write: true }));
     const options = { logger, onExchange };
-    const plain = new Server(["127.0.0.1", 0], app, options);
-    const secure = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, options);
+    const plain = served.#stack.use(new Server(["127.0.0.1", 0], app, options));
+    const secure = served.#stack.use(
+      new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, options),
+    );
     await Promise.all([plain.ready, secure.ready]);
     plain.serveForever();
     secure.serveForever();
-    const served = new Served(
-      `http://127.0.0.1:${plain.address[1]}`,
-      `https://127.0.0.1:${secure.address[1]}`,
-      async () => {
-        await plain[Symbol.asyncDispose]();
-        await secure[Symbol.asyncDispose]();
-      },
-    );
+    served.http = `http://127.0.0.1:${plain.address[1]}`;
+    served.https = `https://127.0.0.1:${secure.address[1]}`;
     return served;
   }
 
@@ -152,7 +140,7 @@ export class Served implements AsyncDisposable {
 
   /** Closes the servers. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.dispose();
+    return this.#stack.disposeAsync();
   }
 }
 

@@ -74,12 +74,12 @@ async function startServer(start: Start, served: Served, pki: TempPKI, dir: stri
     const filled = text.replaceAll(/\{([A-Z_]+)\}/g, (_, name) => String(values[name]));
     await Deno.writeTextFile(config, filled);
   }
-  const ending = Promise.withResolvers<void>();
+  const ending = new AbortController();
   // Caddy saves its configuration there.
   const env = { XDG_CONFIG_HOME: dir };
-  const running = run(await start.command(config, values), ending.promise, env);
+  const running = run(await start.command(config, values), ending.signal, env);
   const stop = () => {
-    ending.resolve();
+    ending.abort();
     return running;
   };
   for (let attempt = 0; attempt < 100; attempt++) {

@@ -4,9 +4,6 @@
  * @module
  */
 
-/** Does not compile unless its argument is `true`. */
-export type AssertTrue<T extends true> = never & T;
-
 /** `true` where two types are the same. */
 export type IsExact<T, U> = (<X>() => X extends T ? 1 : 2) extends (<X>() => X extends U ? 1 : 2)
   ? true

@@ -157,7 +157,7 @@ await forgotten("a response of fetch whose signal lives on closes", async () => 
     body: response.body,
     peer,
   }));
-  findings.push(["a body keeps its connection", !await settlesByCollection(closed(peer), 20)]);
+  findings.push(["a body keeps its connection", !await settlesByCollection(closed(peer), 10)]);
   await peer.write(rest);
   findings.push(["which can be read to its end", await body?.text() === "hello"]);
   peer.close();
@@ -179,7 +179,7 @@ for (const [kind, answer] of Object.entries({ length: `${half}llo`, chunked: who
     stream: response.body?.readable,
     peer,
   }));
-  findings.push(["a stream keeps its connection", !await settlesByCollection(closed(peer), 20)]);
+  findings.push(["a stream keeps its connection", !await settlesByCollection(closed(peer), 10)]);
   await peer.write(rest);
   findings.push(["which can be read", await new Response(stream ?? null).text() === "hello"]);
   peer.close();
@@ -189,7 +189,7 @@ for (const [kind, answer] of Object.entries({ length: `${half}llo`, chunked: who
     reading: response.body?.text(),
     peer,
   }));
-  findings.push(["a read that waits keeps all", !await settlesByCollection(closed(peer), 20)]);
+  findings.push(["a read that waits keeps all", !await settlesByCollection(closed(peer), 10)]);
   await peer.write(rest);
   findings.push(["and gets what comes", await reading === "hello"]);
   peer.close();
@@ -197,7 +197,7 @@ for (const [kind, answer] of Object.entries({ length: `${half}llo`, chunked: who
 {
   const connection = await new Client(address).connect();
   const peer = await listener.accept();
-  findings.push(["a connection that is held stays", !await settlesByCollection(closed(peer), 20)]);
+  findings.push(["a connection that is held stays", !await settlesByCollection(closed(peer), 10)]);
   connection.close();
   peer.close();
 }
