@@ -137,7 +137,7 @@ export function checkPath(path: string): string {
 }
 
 function pathProblem(path: string): string | null {
-  if (!path.startsWith("/")) return "must be absolute";
+  if (!path.startsWith("/")) return "must be absolute, and a host is given as [host, port]";
   if (path.includes("\0")) return "must not contain a NUL";
   const components = path.slice(1).split("/");
   if (components.some((component) => ["", ".", ".."].includes(component))) {

@@ -504,7 +504,7 @@ function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict
   return { ...headers, range };
 }
 
-const LOG_HINT = "the server's log says why, at level info";
+const LOG_HINT = "the server's log says why, from level info on";
 const END_MESSAGE = `the server closed the connection before it answered anything; ${LOG_HINT}`;
 const REFUSED_MESSAGE =
   "the server closed the connection before it answered anything, which over TLS may be its way to " +

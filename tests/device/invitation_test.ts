@@ -259,7 +259,10 @@ Deno.test("invalid options are refused, and leave no port open; an error names t
     [[good, good, ["::1", 0, 0]], "listen[2]: must have 2 or 4 items"],
     [["/run/a.socket"], "listen[0]: must be an IP address with a port; got a Unix socket"],
     [[good, 7], "listen[1]: must be [host, port]"],
-    [good, 'listen[0]: the path of a Unix socket must be absolute; got "127.0.0.1"'],
+    [
+      good,
+      'listen[0]: the path of a Unix socket must be absolute, and a host is given as [host, port]; got "127.0.0.1"',
+    ],
     [{}, "listen: must be an array of addresses"],
     [[], "listen: must be 1 to 6 addresses; got 0"],
     [Array(7).fill(good), "listen: must be 1 to 6 addresses; got 7"],
