@@ -66,8 +66,8 @@ Deno.test("the error of a request names the character of its URI", async () => {
 
 Deno.test("the error for a path of a Unix socket says what is required", () => {
   const rows = [
-    ["my.socket", "must be absolute"],
-    ["", "must be absolute"],
+    ["my.socket", "must be absolute, and a host is given as [host, port]"],
+    ["", "must be absolute, and a host is given as [host, port]"],
     ["/a\0b", "must not contain a NUL"],
     ["/a//b", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
     ["/a/", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
