@@ -7,6 +7,7 @@ import { type Exchange, Session } from "@degu/degu/server";
 import { uri } from "../fuzz/grammar.ts";
 import { mutate } from "../fuzz/fuzzer.ts";
 import { Random } from "../fuzz/random.ts";
+import { userOf } from "@degu/internal/base/app/session.ts";
 import { readAccessLine } from "@degu/testing/access_lines.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -56,6 +57,8 @@ Deno.test("no user can end its field, or look like another one", () => {
 });
 
 Deno.test("a session without a user has a dash", () => {
+  // What a test of an app has in place of a session.
+  assertEquals(userOf({} as Session), null);
   for (const options of [undefined, {}, { user: undefined }, { user: () => null }]) {
     assertMatch(lineOf("/", options), /^::1 - - \[/);
   }
