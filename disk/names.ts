@@ -4,7 +4,7 @@
  * @module
  */
 
-import { constants } from "node:fs";
+import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 
 /** Resolves to `null` if nothing has the requested name. */
@@ -17,6 +17,42 @@ export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
   }
 }
 
+/** Does the same with what is not asynchronous. */
+function ifPresentSync<T>(look: () => T): T | null {
+  try {
+    return look();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/** The metadata of a path, without following links; `null` if nothing is there. Its numbers are exact. */
+export function statOrNull(path: string): BigIntStats | null {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
+}
+
+/** What a file is, whatever its name: from `node:fs`, or rounded to numbers from `Deno`. */
+export interface FileIdentity {
+  readonly dev: bigint | number;
+  readonly ino: bigint | number | null;
+}
+
+/** Whether two states are of one file. */
+export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
+  return isSameNumber(one.dev, other.dev) && isSameNumber(one.ino, other.ino);
+}
+
+function isSameNumber(one: bigint | number | null, other: bigint | number | null): boolean {
+  return typeof one === typeof other ? one === other : Number(one) === Number(other);
+}
+
+/** Whether a file has a path; a link to it has another. `Deno.lstatSync` takes half the time of `node:fs`. */
+export function isAt(path: string, file: FileIdentity): boolean {
+  const there = ifPresentSync(() => Deno.lstatSync(path));
+  return there !== null && isSameFile(there, file);
+}
+
 /**
  * Removes a file, or whatever else has this name, if anything has.
  *
@@ -24,6 +60,15 @@ export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
  */
 export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
   await ifPresent(Deno.remove(path, options));
+}
+
+/** Removes a file, if it is there, before anything else of this process runs. */
+export function removeIfPresentSync(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ENOENT") throw error;
+  }
 }
 
 /** Cleanup after an error, which matters more than a failure here; a later call removes what is left. */
@@ -58,7 +103,7 @@ export function giveNewName(from: string, to: string): boolean {
     if (error instanceof Deno.errors.AlreadyExists) return false;
     if (NOT_OF_LINKS.has((error as { code?: unknown }).code)) throw error;
     // There are file systems without hard links: another process may be faster after this check.
-    if (isPresent(to)) return false;
+    if (ifPresentSync(() => Deno.lstatSync(to)) !== null) return false;
     Deno.renameSync(from, to);
     return true;
   }
@@ -68,16 +113,6 @@ export function giveNewName(from: string, to: string): boolean {
 
 /** Errors of a link that a rename would have, too. */
 const NOT_OF_LINKS: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
-
-function isPresent(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
 
 /** Resolves once the names in a directory are on the disk, where the system can open directories. */
 export async function syncDirectory(path: string): Promise<void> {

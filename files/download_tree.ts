@@ -8,7 +8,14 @@ import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { dirname } from "node:path";
 import { newFileMode } from "../disk/files.ts";
-import { ifPresent, isOverload, isReal, randomSuffix, syncAllIfPossible } from "../disk/names.ts";
+import {
+  ifPresent,
+  isOverload,
+  isReal,
+  randomSuffix,
+  removeIfPresentSync,
+  syncAllIfPossible,
+} from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
@@ -52,7 +59,7 @@ import {
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
-import { removeIfThere, removeUnlocked } from "./unfinished.ts";
+import { removeUnlocked } from "./unfinished.ts";
 
 /**
  * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one attempt. After any error, or
@@ -478,5 +485,5 @@ function isMissing(error: unknown): boolean {
 function removePart(path: string, target: string): void {
   if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
   else if (!removeUnlocked(path)) throw inUse(target);
-  for (const suffix of [".json", ".json.tmp"]) removeIfThere(path + suffix);
+  for (const suffix of [".json", ".json.tmp"]) removeIfPresentSync(path + suffix);
 }

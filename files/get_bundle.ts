@@ -12,6 +12,7 @@ import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
+import { isSameFile } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -25,7 +26,6 @@ import {
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { isSameFile } from "./file_state.ts";
 import { isServed, openBelow } from "./open_file.ts";
 import { Refusal, unreadable } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";

@@ -9,14 +9,14 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
+import { type FileIdentity, isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
-import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
 import { printable } from "../base/printable.ts";
-import { isReservedName, prefixOf, reservedPath, statOrNull } from "./reserved.ts";
+import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
 const AT_A_TIME = 128;

@@ -6,7 +6,8 @@
 
 import { type BigIntStats, constants, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";
-import { type FileState, isSameFile } from "./file_state.ts";
+import { isSameFile } from "../disk/names.ts";
+import type { FileState } from "./file_state.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
 /** A file that is open for reading, with its state when it was opened. */

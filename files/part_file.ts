@@ -6,16 +6,18 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { isAt, lockFile, newFileMode } from "../disk/files.ts";
+import { lockFile, newFileMode } from "../disk/files.ts";
 import {
   giveNewName,
   ifPresent,
+  isAt,
   removeIfPossible,
   removeIfPresent,
+  statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
 import { readPieces } from "./file_pieces.ts";
-import { isPartName, PART_SUFFIX, statOrNull, unusedPart } from "./reserved.ts";
+import { isPartName, PART_SUFFIX, unusedPart } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
@@ -100,7 +102,8 @@ export class PartFile implements AsyncDisposable {
         // The previous holder of the lock may have just renamed or removed it.
         const phase = created === null ? "found" : "temporary";
         const real = await ifPresent(Deno.realPath(path));
-        if (real !== null && await isAt(path, file)) {
+        const opened = await file.stat();
+        if (real !== null && opened.isFile && isAt(path, opened)) {
           return new PartFile(target, replaces, file, phase, real);
         }
       } catch (error) {

@@ -11,7 +11,8 @@ import {
 import { makeFileBody } from "@degu/internal/files/file_body.ts";
 import { digestFile, KnownDigests } from "@degu/internal/files/file_digest.ts";
 import { hashPieces, readPieces } from "@degu/internal/files/file_pieces.ts";
-import { type FileState, isOverwritten, isSameFile } from "@degu/internal/files/file_state.ts";
+import { isSameFile } from "@degu/internal/disk/names.ts";
+import { type FileState, isOverwritten } from "@degu/internal/files/file_state.ts";
 import { openBelow } from "@degu/internal/files/open_file.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
