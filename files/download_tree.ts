@@ -31,7 +31,7 @@ import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult } from "./options.ts";
-import { explainForeignPart, explainFullDisk, inUse, partPath } from "./part_file.ts";
+import { explainForeignPart, explainFullDisk, partInUse, partPath } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPart } from "./reserved.ts";
 import type { Route } from "./route.ts";
@@ -484,6 +484,6 @@ function isMissing(error: unknown): boolean {
 /** Removes a part that nobody holds, with what belongs to it. */
 function removePart(path: string, target: string): void {
   if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
-  else if (!removeUnlocked(path)) throw inUse(target);
+  else if (!removeUnlocked(path)) throw partInUse(target);
   for (const suffix of [".json", ".json.tmp"]) removeIfPresentSync(path + suffix);
 }

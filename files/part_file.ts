@@ -112,7 +112,7 @@ export class PartFile implements AsyncDisposable {
       }
       file.close();
     }
-    throw inUse(target);
+    throw partInUse(target);
   }
 
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
@@ -149,7 +149,7 @@ export class PartFile implements AsyncDisposable {
     await removeIfPresent(this.path);
     const file = await createFile(this.path);
     // Another download was faster.
-    if (file === null) throw inUse(this.#target);
+    if (file === null) throw partInUse(this.#target);
     this.#file.close();
     this.#file = file;
     await lock(file, this.#target);
@@ -362,11 +362,11 @@ function alreadyExists(target: string): Error {
 }
 
 async function lock(file: Deno.FsFile, target: string): Promise<void> {
-  if (!await lockFile(file)) throw inUse(target);
+  if (!await lockFile(file)) throw partInUse(target);
 }
 
 /** The error of a target that another download is writing. */
-export function inUse(target: string): TransferError {
+export function partInUse(target: string): TransferError {
   return new TransferError(
     "IN_USE",
     `${target}: another download to the same file is in progress, which has locked ${
