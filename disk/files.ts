@@ -32,14 +32,6 @@ export function lockIfFree(file: Deno.FsFile): boolean {
   }
 }
 
-/** Writes all of the bytes, where one write may take only some of them. */
-export async function writeAll(
-  bytes: Uint8Array,
-  write: (rest: Uint8Array) => Promise<number>,
-): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await write(bytes.subarray(at));
-}
-
 /**
  * Finds out the mode of new files, `null` where files have none: it depends on the umask, which can be read only with a
  * permission, and on the directory.

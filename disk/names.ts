@@ -143,8 +143,9 @@ const AT_ONCE = 32;
 
 /** Does {@linkcode syncIfPossible} for many directories. */
 export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> {
-  const next = new Set(paths).values();
-  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+  const all = new Set(paths);
+  const next = all.values();
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, all.size) }, async () => {
     for (const path of next) await syncIfPossible(path);
   }));
 }

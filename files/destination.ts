@@ -27,7 +27,6 @@ import {
   isReal,
   isSameFile,
   statOrNull,
-  syncIfPossible,
 } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
@@ -483,9 +482,4 @@ export async function clearWay(
   if (now === null || !isSameFile(now, existing)) throw changed();
   removeDirectory(path);
   return removed;
-}
-
-/** Makes changes of directories durable, the innermost first. */
-export async function syncDirectories(directories: readonly string[]): Promise<void> {
-  for (const path of directories.toReversed()) await syncIfPossible(path);
 }

@@ -4,7 +4,6 @@ import {
   lockFile,
   newFileMode,
   replacePrivateFile,
-  writeAll,
   writePrivateFile,
 } from "@degu/internal/disk/files.ts";
 import {
@@ -58,16 +57,6 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   await Deno.mkdir(join(dir.path, "directory"));
   await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
   assertEquals(await entries(dir.path), ["directory", "key"]);
-});
-
-Deno.test("all bytes are written, however few a write takes", async () => {
-  const written: number[] = [];
-  await writeAll(new Uint8Array([1, 2, 3, 4, 5, 6, 7]), (rest) => {
-    const taken = Array.from(rest.subarray(0, 1 + written.length % 3));
-    written.push(...taken);
-    return Promise.resolve(taken.length);
-  });
-  assertEquals(written, [1, 2, 3, 4, 5, 6, 7]);
 });
 
 Deno.test("the mode of new files is found out, and nothing is left of it", async () => {
