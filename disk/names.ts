@@ -7,6 +7,15 @@
 import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 
+/**
+ * Whether an error says that nothing has a path. Others, like that of a directory that may not be searched, leave open what
+ * is there: whether that is the same to a caller is for the caller to say.
+ */
+export function isMissing(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === "ENOENT" || code === "ENOTDIR";
+}
+
 /** Resolves to `null` if nothing has the requested name. */
 export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
   try {
@@ -126,15 +135,15 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Errors that are ignored: the directory can't be read, was deleted or replaced, or its file system can't sync it. */
-const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
+/** Errors that are ignored, too: the directory can't be read, was replaced, or its file system can't sync it. */
+const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
 
 /** Resolves when the names in a directory are on the disk, or can't be synced. */
 export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);
   } catch (error) {
-    if (!HARMLESS.has((error as { code?: unknown }).code)) throw error;
+    if (!isMissing(error) && !HARMLESS.has((error as { code?: unknown }).code)) throw error;
   }
 }
 
@@ -188,7 +197,7 @@ export function isReal(path: string): boolean {
     // A file system that ignores case may give another spelling.
     return real === path || fold(real) === fold(path) && Deno.lstatSync(path).isDirectory;
   } catch (error) {
-    if (ABSENT.has((error as { code?: unknown }).code)) return false;
+    if (isMissing(error) || UNSEEN.has((error as { code?: unknown }).code)) return false;
     throw error;
   }
 }
@@ -198,7 +207,5 @@ export function isRealFile(path: string): boolean {
   return Deno.lstatSync(path).isFile && isReal(path.slice(0, path.lastIndexOf("/")) || "/");
 }
 
-/** Errors of a path that leads nowhere, or where this user may not see. */
-const ABSENT: ReadonlySet<unknown> = new Set([
-  ...["ENOENT", "ENOTDIR", "EACCES", "EPERM", "EIO", "ELOOP"],
-]);
+/** Errors of a path that leads where this user may not see. */
+const UNSEEN: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);

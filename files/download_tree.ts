@@ -10,6 +10,7 @@ import { dirname } from "node:path";
 import { newFileMode } from "../disk/files.ts";
 import {
   ifPresent,
+  isMissing,
   isOverload,
   isReal,
   randomSuffix,
@@ -475,11 +476,6 @@ class Download implements Direction {
  */
 const SLACK_BYTES = 4096;
 const LARGE_SLACK_BYTES = 65536;
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory ||
-    (error as { code?: unknown }).code === "ENOTDIR";
-}
 
 /** Removes a part that nobody holds, with what belongs to it. */
 function removePart(path: string, target: string): void {

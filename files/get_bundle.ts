@@ -26,7 +26,7 @@ import {
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { isServed, openBelow } from "./open_file.ts";
+import { isAbsence, isServed, openBelow } from "./open_file.ts";
 import { Refusal, unreadable } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
 
@@ -250,7 +250,7 @@ class BundleReader {
     if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") {
       return 403;
     }
-    if (ABSENT_CODES.has(code)) return 404;
+    if (isAbsence(error)) return 404;
     this.#request.warn(unreadable(error), names.join("/"));
     return 503;
   }
@@ -282,11 +282,3 @@ function areStillThere(directory: string, read: readonly JustRead[]): boolean {
     return false;
   }
 }
-
-const ABSENT_CODES: ReadonlySet<unknown> = new Set([
-  "ENOENT",
-  "ENOTDIR",
-  "ELOOP",
-  "ENAMETOOLONG",
-  "ENXIO",
-]);

@@ -9,7 +9,7 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
-import { type FileIdentity, isSameFile, statOrNull } from "../disk/names.ts";
+import { type FileIdentity, isMissing, isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
@@ -244,7 +244,7 @@ function describe(directory: ReadDirectory, name: string): Found | null {
     const { code } = error as { code?: unknown };
     if (code === "ENAMETOOLONG") return other(name, "name");
     // It was removed meanwhile, unless the real name has other bytes.
-    if (code === "ENOENT" || code === "ENOTDIR") return isDoubtful ? other(name, "name") : null;
+    if (isMissing(error)) return isDoubtful ? other(name, "name") : null;
     if (isAbsence(error) || code === "EPERM" || code === "EIO") return other(name, "unreadable");
     throw error;
   }
