@@ -7,12 +7,17 @@
 import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 
+/** The code of an error of the system, such as `"ENOENT"`; `undefined` if it has none. */
+export function codeOf(error: unknown): unknown {
+  return (error as { code?: unknown } | null | undefined)?.code;
+}
+
 /**
  * Whether an error says that nothing has a path. Others, like that of a directory that may not be searched, leave open what
  * is there: whether that is the same to a caller is for the caller to say.
  */
 export function isMissing(error: unknown): boolean {
-  const { code } = error as { code?: unknown };
+  const code = codeOf(error);
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
@@ -76,7 +81,7 @@ export function removeIfPresentSync(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
-    if ((error as { code?: unknown }).code !== "ENOENT") throw error;
+    if (codeOf(error) !== "ENOENT") throw error;
   }
 }
 
@@ -110,7 +115,7 @@ export function giveNewName(from: string, to: string): boolean {
     Deno.linkSync(from, to);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
-    if (NOT_OF_LINKS.has((error as { code?: unknown }).code)) throw error;
+    if (NOT_OF_LINKS.has(codeOf(error))) throw error;
     // There are file systems without hard links: another process may be faster after this check.
     if (ifPresentSync(() => Deno.lstatSync(to)) !== null) return false;
     Deno.renameSync(from, to);
@@ -143,7 +148,7 @@ export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);
   } catch (error) {
-    if (!isMissing(error) && !HARMLESS.has((error as { code?: unknown }).code)) throw error;
+    if (!isMissing(error) && !HARMLESS.has(codeOf(error))) throw error;
   }
 }
 
@@ -186,7 +191,7 @@ export function foldedNames(directory: string): Set<string> | null {
 
 /** Whether the process, or the system, has too many files open at the moment. */
 export function isOverload(error: unknown): boolean {
-  const { code } = (error ?? {}) as { code?: unknown };
+  const code = codeOf(error);
   return code === "EMFILE" || code === "ENFILE";
 }
 
@@ -197,7 +202,7 @@ export function isReal(path: string): boolean {
     // A file system that ignores case may give another spelling.
     return real === path || fold(real) === fold(path) && Deno.lstatSync(path).isDirectory;
   } catch (error) {
-    if (isMissing(error) || UNSEEN.has((error as { code?: unknown }).code)) return false;
+    if (isMissing(error) || UNSEEN.has(codeOf(error))) return false;
     throw error;
   }
 }

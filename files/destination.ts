@@ -19,6 +19,7 @@ import {
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
 import {
+  codeOf,
   type FileIdentity,
   fold,
   foldedNames,
@@ -362,7 +363,7 @@ export function removeDirectory(path: string): void {
   try {
     return rmdirSync(path);
   } catch (error) {
-    const { code } = error as { code?: unknown };
+    const code = codeOf(error);
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
   }
   const { files, directories, isElseEmpty } = findLeftovers(path);

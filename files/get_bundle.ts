@@ -12,7 +12,7 @@ import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { isSameFile } from "../disk/names.ts";
+import { codeOf, isSameFile } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -246,7 +246,7 @@ class BundleReader {
 
   /** The status of a file that can't be read: a bad sector, too, costs no other file. */
   #statusOf(error: unknown, names: readonly string[]): AbsentStatus {
-    const { code } = error as { code?: unknown };
+    const code = codeOf(error);
     if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") {
       return 403;
     }

@@ -9,7 +9,7 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
-import { type FileIdentity, isMissing, isSameFile, statOrNull } from "../disk/names.ts";
+import { codeOf, type FileIdentity, isMissing, isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
@@ -136,7 +136,7 @@ export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void,
 }
 
 function isGone(error: unknown, path: string): boolean {
-  return (error as { code?: unknown }).code === "ENOENT" && statOrNull(path) === null;
+  return codeOf(error) === "ENOENT" && statOrNull(path) === null;
 }
 
 /** A directory as it was when it was named. */
@@ -241,7 +241,7 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   try {
     return describeAt(directory, prefixOf(path) + name, name);
   } catch (error) {
-    const { code } = error as { code?: unknown };
+    const code = codeOf(error);
     if (code === "ENAMETOOLONG") return other(name, "name");
     // It was removed meanwhile, unless the real name has other bytes.
     if (isMissing(error)) return isDoubtful ? other(name, "name") : null;

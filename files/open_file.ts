@@ -6,7 +6,7 @@
 
 import { type BigIntStats, constants, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";
-import { isMissing, isSameFile } from "../disk/names.ts";
+import { codeOf, isMissing, isSameFile } from "../disk/names.ts";
 import type { FileState } from "./file_state.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
@@ -147,5 +147,5 @@ const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLO
 export function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory; Deno does not check the targets of links.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
-    NOT_SERVED.has((error as { code?: unknown }).code);
+    NOT_SERVED.has(codeOf(error));
 }

@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { lockFile, newFileMode } from "../disk/files.ts";
 import {
+  codeOf,
   giveNewName,
   ifPresent,
   isAt,
@@ -381,7 +382,7 @@ export function partInUse(target: string): TransferError {
  */
 export function explainForeignPart(error: unknown, target: string): unknown {
   const isDenied = error instanceof Deno.errors.PermissionDenied ||
-    (error as { code?: unknown }).code === "EPERM";
+    codeOf(error) === "EPERM";
   if (!isDenied) return error;
   const part = partPath(target);
   const paths = [part, `${part}.json`, `${part}.json.tmp`];
@@ -403,7 +404,7 @@ const NO_SPACE: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
 /** Converts the error of a full disk, which has no class of its own; other errors are returned unchanged. */
 export function explainFullDisk(error: unknown, file: string): unknown {
-  if (!NO_SPACE.has((error as { code?: unknown } | null)?.code)) return error;
+  if (!NO_SPACE.has(codeOf(error))) return error;
   return new TransferError(
     "DISK_FULL",
     `${file}: there is no space left on this device, or its quota is exceeded; free some and call ` +

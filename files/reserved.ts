@@ -6,7 +6,7 @@
  */
 
 import { chmodSync, lstatSync, mkdirSync } from "node:fs";
-import { isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
+import { codeOf, isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
 import { Refusal } from "./refusal.ts";
 
 /**
@@ -77,7 +77,7 @@ export function makeReserved(root: string): void {
       mkdirSync(path, { mode: 0o700 });
     } catch (error) {
       // Another process was first.
-      if ((error as { code?: unknown }).code !== "EEXIST") throw error;
+      if (codeOf(error) !== "EEXIST") throw error;
     }
     state = lstatSync(path, { bigint: true });
   }

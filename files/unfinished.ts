@@ -7,7 +7,13 @@
 import { type BigIntStats, readdirSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { lockFile, lockIfFree, newFileMode } from "../disk/files.ts";
-import { type FileIdentity, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import {
+  type FileIdentity,
+  isOverload,
+  isSameFile,
+  removeIfPresentSync,
+  statOrNull,
+} from "../disk/names.ts";
 import { Refusal } from "./refusal.ts";
 import { makeReserved, prefixOf, reservedPath } from "./reserved.ts";
 
@@ -181,8 +187,7 @@ function openIfPossible(path: string): Deno.FsFile | null {
   try {
     return Deno.openSync(path, { write: true });
   } catch (error) {
-    const { code } = error as { code?: unknown };
-    if (code === "EMFILE" || code === "ENFILE") throw error;
+    if (isOverload(error)) throw error;
     return null;
   }
 }

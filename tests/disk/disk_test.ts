@@ -11,9 +11,13 @@ import {
   giveNewName,
   ifPresent,
   isAt,
+  isMissing,
+  isSameFile,
   randomSuffix,
   removeIfPossible,
   removeIfPresent,
+  removeIfPresentSync,
+  statOrNull,
   syncDirectory,
   syncIfPossible,
 } from "@degu/internal/disk/names.ts";
@@ -92,6 +96,42 @@ Deno.test("isAt tells whether a file has a path, and not only a link there", asy
 });
 
 // Names on the disk.
+
+Deno.test("a file is identified by its device and inode numbers, which are compared exactly where both are exact", () => {
+  const large = { dev: 1n, ino: 2n ** 60n };
+  const others = [large, { dev: 2n, ino: large.ino }, { dev: 1n, ino: large.ino + 1n }];
+  assertEquals(others.map((other) => isSameFile(large, other)), [true, false, false]);
+  const rounded = { dev: 1, ino: 2 ** 60 };
+  assertEquals(others.map((other) => isSameFile(rounded, other)), [true, false, true]);
+});
+
+Deno.test("nothing has a path that is not there, or that leads through a file", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(join(dir.path, "file"), "");
+  const errorOf = async (path: string) =>
+    await assertRejects(() => Deno.lstat(join(dir.path, path)));
+  const paths = ["none", "none/below", "file/below", "n".repeat(300)];
+  const errors = await Promise.all(paths.map(errorOf));
+  assertEquals(errors.map(isMissing), [true, true, true, false]);
+  assertEquals([undefined, new Error("no code")].map(isMissing), [false, false]);
+});
+
+Deno.test("what has a name is looked at, or removed, at once; a link is not followed, and nothing there is no error", async () => {
+  await using dir = await tempDir();
+  const link = join(dir.path, "link");
+  await makeLinks({ [link]: "none" });
+  assertEquals(statOrNull(link)?.isSymbolicLink(), true);
+  for (let i = 0; i < 2; i++) removeIfPresentSync(link);
+  assertEquals(statOrNull(link), null);
+  await Deno.writeTextFile(join(dir.path, "file"), "");
+  for (const act of [statOrNull, removeIfPresentSync]) {
+    await assertRejects(
+      () => Promise.try(() => act(join(dir.path, "file", "below"))),
+      Error,
+      "ENOTDIR",
+    );
+  }
+});
 
 Deno.test("ifPresent turns only NotFound into null", async () => {
   assertEquals(await ifPresent(Promise.resolve(1)), 1);
