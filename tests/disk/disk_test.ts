@@ -12,12 +12,14 @@ import {
   ifPresent,
   isAt,
   isMissing,
+  isReal,
   isSameFile,
   randomSuffix,
   removeIfPossible,
   removeIfPresent,
   removeIfPresentSync,
   statOrNull,
+  syncAllIfPossible,
   syncDirectory,
   syncIfPossible,
 } from "@degu/internal/disk/names.ts";
@@ -93,6 +95,10 @@ Deno.test("isAt tells whether a file has a path, and not only a link there", asy
   const opened = await file.stat();
   const found = paths.map((path) => isAt(path, opened));
   assertEquals(found, [true, false, false, false]);
+  await assertRejects(
+    () => Promise.try(() => isAt(join(path, "below"), opened)),
+    Deno.errors.NotADirectory,
+  );
 });
 
 // Names on the disk.
@@ -121,6 +127,7 @@ Deno.test("what has a name is looked at, or removed, at once; a link is not foll
   const link = join(dir.path, "link");
   await makeLinks({ [link]: "none" });
   assertEquals(statOrNull(link)?.isSymbolicLink(), true);
+  assertEquals(typeof statOrNull(link)?.ino, "bigint");
   for (let i = 0; i < 2; i++) removeIfPresentSync(link);
   assertEquals(statOrNull(link), null);
   await Deno.writeTextFile(join(dir.path, "file"), "");
@@ -220,6 +227,37 @@ Deno.test("what has replaced a directory, or one above it, is not an error when 
 
 Deno.test("a directory that the program may not read is an error also where it may be gone", async () => {
   await assertRejects(() => syncIfPossible("/proc"), Deno.errors.NotCapable);
+});
+
+Deno.test("of many directories each is synced, also the last", async () => {
+  await using dir = await tempDir();
+  const paths = Array.from({ length: 100 }, (_, i) => join(dir.path, `${i}`));
+  await syncAllIfPossible(paths);
+  await syncAllIfPossible([]);
+  await assertRejects(() => syncAllIfPossible([...paths, "/proc"]), Deno.errors.NotCapable);
+});
+
+Deno.test("a path is real if something is there, and no link is on the way", async () => {
+  await using dir = await tempDir();
+  const root = await Deno.realPath(dir.path);
+  await Deno.mkdir(`${root}/a/b`, { recursive: true });
+  await Deno.writeTextFile(`${root}/a/file`, "");
+  await makeLinks({ [`${root}/link`]: "a", [`${root}/loop`]: "loop" });
+  const rows: [path: string, isReal: boolean][] = [
+    ["a", true],
+    ["a/b", true],
+    ["none", false],
+    ["a/file/below", false],
+    ["link", false],
+    ["link/b", false],
+    ["loop", false],
+  ];
+  assertEquals(rows.map(([path]) => [path, isReal(`${root}/${path}`)]), rows);
+  await assertRejects(
+    () => Promise.try(() => isReal(`${root}/${"n".repeat(300)}`)),
+    Error,
+    "too long",
+  );
 });
 
 Deno.test("a new name is given only to one of several files, and the others keep theirs", async () => {
