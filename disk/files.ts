@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ifPresent, removeIfPossible } from "./names.ts";
+import { removeIfPossible } from "./names.ts";
 
 const TRIES = 10;
 const PAUSE_MILLISECONDS = 30;
@@ -30,20 +30,6 @@ export function lockIfFree(file: Deno.FsFile): boolean {
   } catch {
     return true;
   }
-}
-
-/** Reports whether a path leads to this open file, and not through a link. */
-export async function isAt(path: string, file: Deno.FsFile): Promise<boolean> {
-  const [there, opened] = await Promise.all([ifPresent(Deno.lstat(path)), file.stat()]);
-  return there !== null && there.isFile && there.dev === opened.dev && there.ino === opened.ino;
-}
-
-/** Writes all of the bytes, where one write may take only some of them. */
-export async function writeAll(
-  bytes: Uint8Array,
-  write: (rest: Uint8Array) => Promise<number>,
-): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await write(bytes.subarray(at));
 }
 
 /**

@@ -18,20 +18,22 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { fold, foldedNames, giveNewName, isReal, syncIfPossible } from "../disk/names.ts";
+import {
+  codeOf,
+  type FileIdentity,
+  fold,
+  foldedNames,
+  giveNewName,
+  isAt,
+  isReal,
+  isSameFile,
+  statOrNull,
+} from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
-import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
-import {
-  isReserved,
-  isReservedName,
-  prefixOf,
-  reservedPath,
-  statOrNull,
-  unusedPart,
-} from "./reserved.ts";
+import { isReserved, isReservedName, prefixOf, reservedPath, unusedPart } from "./reserved.ts";
 import { isHeld, isUnfinishedName } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
@@ -241,31 +243,20 @@ export function moveTo(
   if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
   condition(existing);
   const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
-  if (!isAt(file.path, file)) throw replaced(file.path);
+  if (file.state !== null && !isAt(file.path, file.state)) throw replaced(file.path);
   if (mode !== null && file.mode !== mode) chmodSync(file.path, Number(mode));
   makeDirectories(parent.missing, parent.obstacle, () => {
     if (!isNew) renameSync(file.path, path);
     else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
   });
   parent.names?.add(fold(names.at(-1)!));
-  if (!isAt(path, file)) throw replaced(path);
+  if (file.state !== null && !isAt(path, file.state)) throw replaced(path);
   if (checked === undefined) checkStillThere(parent);
   return { created: existing === null, changed: changedBy(parent, path) };
 }
 
 function changedBy({ missing }: Parent, path: string): string[] {
   return [dirname(missing[0] ?? path), ...missing];
-}
-
-/** Whether a file has a path. `Deno.lstatSync` takes half the time of `node:fs`. */
-function isAt(path: string, { state }: Complete): boolean {
-  if (state === null) return true;
-  try {
-    return isSameFile(Deno.lstatSync(path), state);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
 
 /** Checks that a directory where something has got a name was not exchanged for a link before. */
@@ -372,7 +363,7 @@ export function removeDirectory(path: string): void {
   try {
     return rmdirSync(path);
   } catch (error) {
-    const { code } = error as { code?: unknown };
+    const code = codeOf(error);
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
   }
   const { files, directories, isElseEmpty } = findLeftovers(path);
@@ -492,9 +483,4 @@ export async function clearWay(
   if (now === null || !isSameFile(now, existing)) throw changed();
   removeDirectory(path);
   return removed;
-}
-
-/** Makes changes of directories durable, the innermost first. */
-export async function syncDirectories(directories: readonly string[]): Promise<void> {
-  for (const path of directories.toReversed()) await syncIfPossible(path);
 }

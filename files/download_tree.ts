@@ -8,7 +8,15 @@ import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { dirname } from "node:path";
 import { newFileMode } from "../disk/files.ts";
-import { ifPresent, isOverload, isReal, randomSuffix, syncAllIfPossible } from "../disk/names.ts";
+import {
+  ifPresent,
+  isMissing,
+  isOverload,
+  isReal,
+  randomSuffix,
+  removeIfPresentSync,
+  syncAllIfPossible,
+} from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
@@ -24,7 +32,7 @@ import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult } from "./options.ts";
-import { explainForeignPart, explainFullDisk, inUse, partPath } from "./part_file.ts";
+import { explainForeignPart, explainFullDisk, partInUse, partPath } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPart } from "./reserved.ts";
 import type { Route } from "./route.ts";
@@ -52,7 +60,7 @@ import {
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
-import { removeIfThere, removeUnlocked } from "./unfinished.ts";
+import { removeUnlocked } from "./unfinished.ts";
 
 /**
  * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one attempt. After any error, or
@@ -469,14 +477,9 @@ class Download implements Direction {
 const SLACK_BYTES = 4096;
 const LARGE_SLACK_BYTES = 65536;
 
-function isMissing(error: unknown): boolean {
-  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory ||
-    (error as { code?: unknown }).code === "ENOTDIR";
-}
-
 /** Removes a part that nobody holds, with what belongs to it. */
 function removePart(path: string, target: string): void {
   if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
-  else if (!removeUnlocked(path)) throw inUse(target);
-  for (const suffix of [".json", ".json.tmp"]) removeIfThere(path + suffix);
+  else if (!removeUnlocked(path)) throw partInUse(target);
+  for (const suffix of [".json", ".json.tmp"]) removeIfPresentSync(path + suffix);
 }

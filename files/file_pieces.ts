@@ -6,10 +6,11 @@
 
 import { Buffer } from "node:buffer";
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { type FileIdentity, isSameFile, isUnchanged, SETTLED_MILLISECONDS } from "./file_state.ts";
 import type { Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY } from "../base/bytes.ts";
+import { type FileIdentity, isSameFile } from "../disk/names.ts";
+import { isUnchanged, SETTLED_MILLISECONDS } from "./file_state.ts";
 
 /** Bytes of each of the two buffers for a file of this device. */
 const PIECE_BYTES = 2097152;

@@ -37,21 +37,6 @@ export function isUnchanged(first: FileState, now: FileState): boolean {
     first.mtimeNs === now.mtimeNs && first.ctimeNs === now.ctimeNs;
 }
 
-/** What a file is, whatever its name: from `node:fs`, or rounded to numbers from `Deno`. */
-export interface FileIdentity {
-  readonly dev: bigint | number;
-  readonly ino: bigint | number | null;
-}
-
-/** Whether two states are of one file. */
-export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
-  return isSameNumber(one.dev, other.dev) && isSameNumber(one.ino, other.ino);
-}
-
-function isSameNumber(one: bigint | number | null, other: bigint | number | null): boolean {
-  return typeof one === typeof other ? one === other : Number(one) === Number(other);
-}
-
 /**
  * Whether the bytes that an open file had at first may have been overwritten since.
  *

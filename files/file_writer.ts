@@ -6,9 +6,9 @@
 
 import type { Hash } from "node:crypto";
 import type { BodyIn } from "../base/body/bodies.ts";
-import type { ByteSink } from "../base/body/byte_io.ts";
+import { type ByteSink, writeAll } from "../base/body/byte_io.ts";
 import { type ChunkHeader, ChunkWalker } from "../base/wire/chunk.ts";
-import { EarlySync, writeAll } from "../disk/files.ts";
+import { EarlySync } from "../disk/files.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -177,12 +177,14 @@ class FileWriter implements ByteSink {
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
-    await writeAll(bytes, async (rest) => {
-      const count = await this.#file.write(rest, this.#written);
-      this.#written += count;
-      this.#sync.add(count);
-      return count;
-    });
+    await writeAll({
+      write: async (rest) => {
+        const count = await this.#file.write(rest, this.#written);
+        this.#written += count;
+        this.#sync.add(count);
+        return count;
+      },
+    }, bytes);
     this.#reportWritten(bytes.length);
   }
 }

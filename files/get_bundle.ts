@@ -12,6 +12,7 @@ import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
+import { codeOf, isSameFile } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -25,8 +26,7 @@ import {
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { isSameFile } from "./file_state.ts";
-import { isServed, openBelow } from "./open_file.ts";
+import { isAbsence, isServed, openBelow } from "./open_file.ts";
 import { Refusal, unreadable } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
 
@@ -246,11 +246,11 @@ class BundleReader {
 
   /** The status of a file that can't be read: a bad sector, too, costs no other file. */
   #statusOf(error: unknown, names: readonly string[]): AbsentStatus {
-    const { code } = error as { code?: unknown };
+    const code = codeOf(error);
     if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") {
       return 403;
     }
-    if (ABSENT_CODES.has(code)) return 404;
+    if (isAbsence(error)) return 404;
     this.#request.warn(unreadable(error), names.join("/"));
     return 503;
   }
@@ -282,11 +282,3 @@ function areStillThere(directory: string, read: readonly JustRead[]): boolean {
     return false;
   }
 }
-
-const ABSENT_CODES: ReadonlySet<unknown> = new Set([
-  "ENOENT",
-  "ENOTDIR",
-  "ELOOP",
-  "ENAMETOOLONG",
-  "ENXIO",
-]);

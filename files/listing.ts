@@ -9,14 +9,14 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
+import { codeOf, type FileIdentity, isMissing, isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
-import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
 import { printable } from "../base/printable.ts";
-import { isReservedName, prefixOf, reservedPath, statOrNull } from "./reserved.ts";
+import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
 const AT_A_TIME = 128;
@@ -136,7 +136,7 @@ export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void,
 }
 
 function isGone(error: unknown, path: string): boolean {
-  return (error as { code?: unknown }).code === "ENOENT" && statOrNull(path) === null;
+  return codeOf(error) === "ENOENT" && statOrNull(path) === null;
 }
 
 /** A directory as it was when it was named. */
@@ -241,10 +241,10 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   try {
     return describeAt(directory, prefixOf(path) + name, name);
   } catch (error) {
-    const { code } = error as { code?: unknown };
+    const code = codeOf(error);
     if (code === "ENAMETOOLONG") return other(name, "name");
     // It was removed meanwhile, unless the real name has other bytes.
-    if (code === "ENOENT" || code === "ENOTDIR") return isDoubtful ? other(name, "name") : null;
+    if (isMissing(error)) return isDoubtful ? other(name, "name") : null;
     if (isAbsence(error) || code === "EPERM" || code === "EIO") return other(name, "unreadable");
     throw error;
   }

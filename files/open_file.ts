@@ -6,7 +6,8 @@
 
 import { type BigIntStats, constants, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";
-import { type FileState, isSameFile } from "./file_state.ts";
+import { codeOf, isMissing, isSameFile } from "../disk/names.ts";
+import type { FileState } from "./file_state.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
 /** A file that is open for reading, with its state when it was opened. */
@@ -139,18 +140,12 @@ function changeSince(path: string, real: string, opened: FileState): null | "rep
   return null;
 }
 
-const ABSENCE: ReadonlySet<unknown> = new Set([
-  "ENOENT",
-  "ENOTDIR",
-  "EACCES",
-  "ELOOP",
-  "ENAMETOOLONG",
-  // The error for a socket, if one replaces the file.
-  "ENXIO",
-]);
+/** Errors of what can't be served. ENXIO is the one for a socket, if one replaces the file. */
+const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLONG", "ENXIO"]);
 
 /** Reports whether an error means that nothing may be seen there. */
 export function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory; Deno does not check the targets of links.
-  return error instanceof Deno.errors.NotCapable || ABSENCE.has((error as { code?: unknown }).code);
+  return isMissing(error) || error instanceof Deno.errors.NotCapable ||
+    NOT_SERVED.has(codeOf(error));
 }

@@ -6,16 +6,19 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { isAt, lockFile, newFileMode } from "../disk/files.ts";
+import { lockFile, newFileMode } from "../disk/files.ts";
 import {
+  codeOf,
   giveNewName,
   ifPresent,
+  isAt,
   removeIfPossible,
   removeIfPresent,
+  statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
 import { readPieces } from "./file_pieces.ts";
-import { isPartName, PART_SUFFIX, statOrNull, unusedPart } from "./reserved.ts";
+import { isPartName, PART_SUFFIX, unusedPart } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
@@ -100,7 +103,8 @@ export class PartFile implements AsyncDisposable {
         // The previous holder of the lock may have just renamed or removed it.
         const phase = created === null ? "found" : "temporary";
         const real = await ifPresent(Deno.realPath(path));
-        if (real !== null && await isAt(path, file)) {
+        const opened = await file.stat();
+        if (real !== null && opened.isFile && isAt(path, opened)) {
           return new PartFile(target, replaces, file, phase, real);
         }
       } catch (error) {
@@ -109,7 +113,7 @@ export class PartFile implements AsyncDisposable {
       }
       file.close();
     }
-    throw inUse(target);
+    throw partInUse(target);
   }
 
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
@@ -146,7 +150,7 @@ export class PartFile implements AsyncDisposable {
     await removeIfPresent(this.path);
     const file = await createFile(this.path);
     // Another download was faster.
-    if (file === null) throw inUse(this.#target);
+    if (file === null) throw partInUse(this.#target);
     this.#file.close();
     this.#file = file;
     await lock(file, this.#target);
@@ -359,11 +363,11 @@ function alreadyExists(target: string): Error {
 }
 
 async function lock(file: Deno.FsFile, target: string): Promise<void> {
-  if (!await lockFile(file)) throw inUse(target);
+  if (!await lockFile(file)) throw partInUse(target);
 }
 
 /** The error of a target that another download is writing. */
-export function inUse(target: string): TransferError {
+export function partInUse(target: string): TransferError {
   return new TransferError(
     "IN_USE",
     `${target}: another download to the same file is in progress, which has locked ${
@@ -378,7 +382,7 @@ export function inUse(target: string): TransferError {
  */
 export function explainForeignPart(error: unknown, target: string): unknown {
   const isDenied = error instanceof Deno.errors.PermissionDenied ||
-    (error as { code?: unknown }).code === "EPERM";
+    codeOf(error) === "EPERM";
   if (!isDenied) return error;
   const part = partPath(target);
   const paths = [part, `${part}.json`, `${part}.json.tmp`];
@@ -400,7 +404,7 @@ const NO_SPACE: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
 /** Converts the error of a full disk, which has no class of its own; other errors are returned unchanged. */
 export function explainFullDisk(error: unknown, file: string): unknown {
-  if (!NO_SPACE.has((error as { code?: unknown } | null)?.code)) return error;
+  if (!NO_SPACE.has(codeOf(error))) return error;
   return new TransferError(
     "DISK_FULL",
     `${file}: there is no space left on this device, or its quota is exceeded; free some and call ` +

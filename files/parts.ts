@@ -5,9 +5,9 @@
  */
 
 import { createHash } from "node:crypto";
+import { statOrNull } from "../disk/names.ts";
 import type { FileRequest } from "./file_request.ts";
 import { Refusal } from "./refusal.ts";
-import { statOrNull } from "./reserved.ts";
 import type { UploadHeaders } from "./upload_headers.ts";
 import { inUse, type Listed, listUnfinished, pathOf, removeUnlocked } from "./unfinished.ts";
 

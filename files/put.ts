@@ -10,6 +10,7 @@ import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
+import { syncAllIfPossible } from "../disk/names.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import {
   checkFileSystem,
@@ -19,7 +20,6 @@ import {
   makeDirectoryAt,
   moveTo,
   type Replaceable,
-  syncDirectories,
 } from "./destination.ts";
 import { formatReprDigest, SHA256_HEX } from "./digest.ts";
 import { parseTime } from "./entries.ts";
@@ -88,7 +88,7 @@ export async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   await checkAdmission(write.session);
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
   const { created, changed } = makeDirectoryAt(root, target.names, condition, replaceable);
-  await syncDirectories(changed);
+  await syncAllIfPossible(changed);
   return answerOf(created, {});
 }
 
@@ -148,7 +148,7 @@ export async function finish(
   await admit();
   const isNew = wantsNew(request.headers);
   const { created, changed } = moveTo(root, names, file, { condition, isNew, replaceable });
-  await syncDirectories(changed);
+  await syncAllIfPossible(changed);
   const headers: HeaderDict = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
   report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
   return answerOf(created, headers);
@@ -160,7 +160,7 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
   await checkAdmission(write.session);
   const { wasFile, changed } = deleteAt(root, target.names, target.isDirectory, condition);
-  await syncDirectories([changed]);
+  await syncAllIfPossible([changed]);
   if (wasFile) report("delete", target.names, 0, true, 204);
   return [204, "No Content", {}, null];
 }

@@ -6,8 +6,9 @@
 
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import { BundleError } from "./bundle.ts";
 import { printable } from "../base/printable.ts";
+import { codeOf } from "../disk/names.ts";
+import { BundleError } from "./bundle.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 const REASONS = {
@@ -59,7 +60,7 @@ export function notFound(): Refusal {
  * @throws the error if it is not one of the file system.
  */
 export function unreadable(error: unknown): Refusal {
-  if (typeof (error as { code?: unknown }).code !== "string") throw error;
+  if (typeof codeOf(error) !== "string") throw error;
   return new Refusal(503, `${error}`, {}, { cause: error });
 }
 
@@ -99,7 +100,7 @@ export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof BundleError) {
     return new Refusal(error.status, error.message, {}, { cause: error });
   }
-  const { code } = error as { code?: unknown };
+  const code = codeOf(error);
   const status = error instanceof Deno.errors.NotCapable
     ? 403
     : typeof code === "string" && Object.hasOwn(STATUSES, code)

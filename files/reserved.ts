@@ -5,9 +5,8 @@
  * @module
  */
 
-import { type BigIntStats, chmodSync, lstatSync, mkdirSync } from "node:fs";
-import { randomSuffix } from "../disk/names.ts";
-import { isSameFile } from "./file_state.ts";
+import { chmodSync, lstatSync, mkdirSync } from "node:fs";
+import { codeOf, isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
 import { Refusal } from "./refusal.ts";
 
 /**
@@ -78,7 +77,7 @@ export function makeReserved(root: string): void {
       mkdirSync(path, { mode: 0o700 });
     } catch (error) {
       // Another process was first.
-      if ((error as { code?: unknown }).code !== "EEXIST") throw error;
+      if (codeOf(error) !== "EEXIST") throw error;
     }
     state = lstatSync(path, { bigint: true });
   }
@@ -94,9 +93,4 @@ function closeToOthers(path: string): void {
   } catch {
     // A file system without modes: the mount decides who may read.
   }
-}
-
-/** The metadata of a path, without following links; `null` if nothing is there. */
-export function statOrNull(path: string): BigIntStats | null {
-  return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
 }

@@ -9,7 +9,7 @@
 
 import type { BigIntStats } from "node:fs";
 import { lockIfFree } from "../disk/files.ts";
-import { isOverload, syncAllIfPossible } from "../disk/names.ts";
+import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import {
   checkStillThere,
@@ -21,7 +21,7 @@ import {
   withNames,
 } from "./destination.ts";
 import { Refusal } from "./refusal.ts";
-import { inUse, removeIfThere } from "./unfinished.ts";
+import { inUse } from "./unfinished.ts";
 
 /** How many files get their names together. */
 const BATCH = 64;
@@ -287,7 +287,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 /** Closes a file, and removes it unless it has got a name. */
 function discard({ path, open }: Pick<Written, "path" | "open">): void {
   try {
-    if (inUse.has(path)) removeIfThere(path);
+    if (inUse.has(path)) removeIfPresentSync(path);
   } catch {
     // The error that made it superfluous is the one to report.
   } finally {

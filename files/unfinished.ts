@@ -4,12 +4,18 @@
  * @module
  */
 
-import { type BigIntStats, readdirSync, unlinkSync } from "node:fs";
+import { type BigIntStats, readdirSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { lockFile, lockIfFree, newFileMode } from "../disk/files.ts";
-import { type FileIdentity, isSameFile } from "./file_state.ts";
+import {
+  type FileIdentity,
+  isOverload,
+  isSameFile,
+  removeIfPresentSync,
+  statOrNull,
+} from "../disk/names.ts";
 import { Refusal } from "./refusal.ts";
-import { makeReserved, prefixOf, reservedPath, statOrNull } from "./reserved.ts";
+import { makeReserved, prefixOf, reservedPath } from "./reserved.ts";
 
 const MODE_BITS = 0o7777;
 /** The pattern of the names of unfinished files; nothing else is ever removed. */
@@ -68,7 +74,7 @@ export class Unfinished implements AsyncDisposable {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const old = statOrNull(path);
       // A killed process has left a second name of a served file.
-      if (old !== null && (!old.isFile() || old.nlink > 1n)) removeIfThere(path);
+      if (old !== null && (!old.isFile() || old.nlink > 1n)) removeIfPresentSync(path);
       const file = await Unfinished.#open(
         path,
         statOrNull(path) === null ? "wx+" : "r+",
@@ -113,7 +119,7 @@ export class Unfinished implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.handle.close();
-      if (!this.isKept) removeIfThere(this.path);
+      if (!this.isKept) removeIfPresentSync(this.path);
     } finally {
       this.#lock?.close();
       inUse.delete(this.path);
@@ -153,15 +159,6 @@ export function setModified(path: string, seen: FileIdentity, modified: Date): v
   file.utimeSync(new Date(), modified);
 }
 
-/** Removes a file if it exists. */
-export function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== "ENOENT") throw error;
-  }
-}
-
 /**
  * Removes an unfinished file unless another process is writing it.
  *
@@ -175,7 +172,7 @@ export function removeUnlocked(path: string): boolean {
     const now = statOrNull(path);
     // A file that another process has just put there is in use.
     if (before !== null && now !== null && !isSameFile(before, now)) return false;
-    removeIfThere(path);
+    removeIfPresentSync(path);
     return true;
   } finally {
     file?.close();
@@ -190,8 +187,7 @@ function openIfPossible(path: string): Deno.FsFile | null {
   try {
     return Deno.openSync(path, { write: true });
   } catch (error) {
-    const { code } = error as { code?: unknown };
-    if (code === "EMFILE" || code === "ENFILE") throw error;
+    if (isOverload(error)) throw error;
     return null;
   }
 }

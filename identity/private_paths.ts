@@ -72,7 +72,7 @@ export class PrivatePaths {
 
   /** Returns the target of a link; `null` if it isn't a link, or can't be read. */
   async #checkLink(path: string): Promise<string | null> {
-    const info = await statOrNull(path);
+    const info = await statIfReadable(path);
     if (info === null || !info.isSymlink) return null;
     this.#checkOwner(path, info, ELSEWHERE);
     return await Deno.readLink(path);
@@ -80,7 +80,7 @@ export class PrivatePaths {
 
   async #checkAbove(path: string): Promise<void> {
     if (this.#checked.has(path)) return;
-    const info = await statOrNull(path);
+    const info = await statIfReadable(path);
     if (info === null) return;
     this.#checkOwner(path, info, ELSEWHERE);
     const mode = info.mode ?? 0;
@@ -114,7 +114,7 @@ function howToClose({ mode, isDirectory }: Deno.FileInfo): string {
 }
 
 /** Reads the metadata of a path if the program may read it; never prompts for the permission. */
-async function statOrNull(path: string): Promise<Deno.FileInfo | null> {
+async function statIfReadable(path: string): Promise<Deno.FileInfo | null> {
   const { state } = await Deno.permissions.query({ name: "read", path });
   if (state !== "granted") return null;
   try {

@@ -1,20 +1,25 @@
 /** Files and names on a disk. */
 import {
   EarlySync,
-  isAt,
   lockFile,
   newFileMode,
   replacePrivateFile,
-  writeAll,
   writePrivateFile,
 } from "@degu/internal/disk/files.ts";
 import {
   exists,
   giveNewName,
   ifPresent,
+  isAt,
+  isMissing,
+  isReal,
+  isSameFile,
   randomSuffix,
   removeIfPossible,
   removeIfPresent,
+  removeIfPresentSync,
+  statOrNull,
+  syncAllIfPossible,
   syncDirectory,
   syncIfPossible,
 } from "@degu/internal/disk/names.ts";
@@ -60,16 +65,6 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   assertEquals(await entries(dir.path), ["directory", "key"]);
 });
 
-Deno.test("all bytes are written, however few a write takes", async () => {
-  const written: number[] = [];
-  await writeAll(new Uint8Array([1, 2, 3, 4, 5, 6, 7]), (rest) => {
-    const taken = Array.from(rest.subarray(0, 1 + written.length % 3));
-    written.push(...taken);
-    return Promise.resolve(taken.length);
-  });
-  assertEquals(written, [1, 2, 3, 4, 5, 6, 7]);
-});
-
 Deno.test("the mode of new files is found out, and nothing is left of it", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(join(dir.path, "plain"), "");
@@ -90,18 +85,60 @@ Deno.test("a large file is synced on the way, which ends with nothing open; a fa
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
 });
 
-Deno.test("isAt tells whether a path leads to an open file, and not through a link", async () => {
+Deno.test("isAt tells whether a file has a path, and not only a link there", async () => {
   await using dir = await tempDir();
   const paths = ["a", "another", "link", "none"].map((name) => join(dir.path, name));
   const [path = "", another = "", link = ""] = paths;
   using file = await Deno.create(path);
   await Deno.writeTextFile(another, "");
   await makeLinks({ [link]: "a" });
-  const found = await Promise.all(paths.map((path) => isAt(path, file)));
+  const opened = await file.stat();
+  const found = paths.map((path) => isAt(path, opened));
   assertEquals(found, [true, false, false, false]);
+  await assertRejects(
+    () => Promise.try(() => isAt(join(path, "below"), opened)),
+    Deno.errors.NotADirectory,
+  );
 });
 
 // Names on the disk.
+
+Deno.test("a file is identified by its device and inode numbers, which are compared exactly where both are exact", () => {
+  const large = { dev: 1n, ino: 2n ** 60n };
+  const others = [large, { dev: 2n, ino: large.ino }, { dev: 1n, ino: large.ino + 1n }];
+  assertEquals(others.map((other) => isSameFile(large, other)), [true, false, false]);
+  const rounded = { dev: 1, ino: 2 ** 60 };
+  assertEquals(others.map((other) => isSameFile(rounded, other)), [true, false, true]);
+});
+
+Deno.test("nothing has a path that is not there, or that leads through a file", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(join(dir.path, "file"), "");
+  const errorOf = async (path: string) =>
+    await assertRejects(() => Deno.lstat(join(dir.path, path)));
+  const paths = ["none", "none/below", "file/below", "n".repeat(300)];
+  const errors = await Promise.all(paths.map(errorOf));
+  assertEquals(errors.map(isMissing), [true, true, true, false]);
+  assertEquals([undefined, new Error("no code")].map(isMissing), [false, false]);
+});
+
+Deno.test("what has a name is looked at, or removed, at once; a link is not followed, and nothing there is no error", async () => {
+  await using dir = await tempDir();
+  const link = join(dir.path, "link");
+  await makeLinks({ [link]: "none" });
+  assertEquals(statOrNull(link)?.isSymbolicLink(), true);
+  assertEquals(typeof statOrNull(link)?.ino, "bigint");
+  for (let i = 0; i < 2; i++) removeIfPresentSync(link);
+  assertEquals(statOrNull(link), null);
+  await Deno.writeTextFile(join(dir.path, "file"), "");
+  for (const act of [statOrNull, removeIfPresentSync]) {
+    await assertRejects(
+      () => Promise.try(() => act(join(dir.path, "file", "below"))),
+      Error,
+      "ENOTDIR",
+    );
+  }
+});
 
 Deno.test("ifPresent turns only NotFound into null", async () => {
   assertEquals(await ifPresent(Promise.resolve(1)), 1);
@@ -190,6 +227,37 @@ Deno.test("what has replaced a directory, or one above it, is not an error when 
 
 Deno.test("a directory that the program may not read is an error also where it may be gone", async () => {
   await assertRejects(() => syncIfPossible("/proc"), Deno.errors.NotCapable);
+});
+
+Deno.test("of many directories each is synced, also the last", async () => {
+  await using dir = await tempDir();
+  const paths = Array.from({ length: 100 }, (_, i) => join(dir.path, `${i}`));
+  await syncAllIfPossible(paths);
+  await syncAllIfPossible([]);
+  await assertRejects(() => syncAllIfPossible([...paths, "/proc"]), Deno.errors.NotCapable);
+});
+
+Deno.test("a path is real if something is there, and no link is on the way", async () => {
+  await using dir = await tempDir();
+  const root = await Deno.realPath(dir.path);
+  await Deno.mkdir(`${root}/a/b`, { recursive: true });
+  await Deno.writeTextFile(`${root}/a/file`, "");
+  await makeLinks({ [`${root}/link`]: "a", [`${root}/loop`]: "loop" });
+  const rows: [path: string, isReal: boolean][] = [
+    ["a", true],
+    ["a/b", true],
+    ["none", false],
+    ["a/file/below", false],
+    ["link", false],
+    ["link/b", false],
+    ["loop", false],
+  ];
+  assertEquals(rows.map(([path]) => [path, isReal(`${root}/${path}`)]), rows);
+  await assertRejects(
+    () => Promise.try(() => isReal(`${root}/${"n".repeat(300)}`)),
+    Error,
+    "too long",
+  );
 });
 
 Deno.test("a new name is given only to one of several files, and the others keep theirs", async () => {

@@ -11,7 +11,7 @@ import {
 import { makeFileBody } from "@degu/internal/files/file_body.ts";
 import { digestFile, KnownDigests } from "@degu/internal/files/file_digest.ts";
 import { hashPieces, readPieces } from "@degu/internal/files/file_pieces.ts";
-import { type FileState, isOverwritten, isSameFile } from "@degu/internal/files/file_state.ts";
+import { type FileState, isOverwritten } from "@degu/internal/files/file_state.ts";
 import { openBelow } from "@degu/internal/files/open_file.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -356,14 +356,6 @@ const first: FileState = {
   mtimeNs: 1_000_000_000n,
   ctimeNs: 1_000_000_000n,
 };
-
-Deno.test("a file is identified by its device and inode numbers alone", () => {
-  const later: FileState = { ...first, size: 0n, nlink: 5n, mtimeNs: 0n };
-  assertEquals(isSameFile(first, later), true);
-  assertEquals(isSameFile(first, { dev: 1n, ino: 3n }), false);
-  assertEquals(isSameFile(first, { dev: 2n, ino: 2n }), false);
-  assertEquals(isSameFile({ dev: 1n, ino: 2n ** 60n }, { dev: 1n, ino: 2n ** 60n + 1n }), false);
-});
 
 const changes: readonly (readonly [what: string, now: Partial<FileState>, overwritten: boolean])[] =
   [

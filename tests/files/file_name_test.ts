@@ -10,6 +10,7 @@ import {
   readTarget,
   unescapeName,
 } from "@degu/internal/files/file_name.ts";
+import { statOrNull } from "@degu/internal/disk/names.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   isPartName,
@@ -19,7 +20,6 @@ import {
   prefixOf,
   RESERVED,
   reservedPath,
-  statOrNull,
 } from "@degu/internal/files/reserved.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
