@@ -171,12 +171,8 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   }
   // There is no default: strangers are accepted only if that is said, and nothing else.
   const verify = namesAuthorities(config);
-  if (verify === (allow === true)) {
-    throw new RangeError(
-      "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, " +
-        `or allowUnauthenticatedClients: true; got ${verify ? "both" : "neither"}`,
-    );
-  }
+  if (verify && allow) throw new RangeError(`${ONE_TRUST}; got both`);
+  if (!verify && !allow) throw new RangeError(`${ONE_TRUST}; got neither`);
   const warnings: string[] = [];
   const identity = readIdentity(config, own, "serverAuth", warnings);
   return makeServerSslctx(identity, verify ? config : null, warnings);
@@ -399,6 +395,9 @@ const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
 const IDENTITY_OPTIONS = ["cert", "certFile", "key", "keyFile"];
 const CLIENT_OPTIONS = ["checkHostname", ...TRUST_OPTIONS, ...IDENTITY_OPTIONS];
 const SERVER_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthenticatedClients"];
+const ONE_TRUST =
+  "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, " +
+  "or allowUnauthenticatedClients: true";
 const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
 const PEM_BEGIN = "-----BEGIN ";
 
