@@ -182,7 +182,7 @@ class Download implements Direction {
     this.#root = await Deno.realPath(this.#dir);
   }
 
-  async look(_route: Route, node: TreeNode): Promise<TreeNode | null> {
+  async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {
     try {
       const { isFile, isDirectory, isSymlink, size, mtime } = await Deno.lstat(this.pathOf(node));
       const kind = isFile ? "file" : isDirectory ? "directory" : "other";
@@ -218,7 +218,7 @@ class Download implements Direction {
     done: (copy: Copy, outcome: Outcome) => void,
   ): Promise<void> {
     for (const copy of copies) {
-      if (this.#grown.delete(copy)) await this.lookAgain(route, copy);
+      if (this.#grown.delete(copy)) await this.refresh(route, copy);
     }
     await using files = new SmallFiles(this.#placement(done));
     try {
@@ -405,7 +405,7 @@ class Download implements Direction {
     }
   }
 
-  async lookAgain(route: Route, copy: Copy): Promise<void> {
+  async refresh(route: Route, copy: Copy): Promise<void> {
     const uri = this.#uriOf(copy.node);
     const response = await route.request("HEAD", uri, {});
     await route.discard(response);

@@ -79,7 +79,7 @@ export async function putRest(
   const { body } = request;
   const wanted = wantedFile(headers);
   const { offset, length } = wanted;
-  if (offset === null) throw new Refusal(400, "need upload-offset");
+  if (offset === null) throw new Refusal(400, "the request must have upload-offset");
   if (wanted.version !== null ? !body?.chunked : !isRest(body, length - offset)) {
     throw new Refusal(
       400,
@@ -195,8 +195,9 @@ async function append(
   await hashPieces(readPieces(handle, 0, offset, changed), hash, () => {
     if (upload.isEnded) throw new Refusal(409, "a newer request for the same part");
   });
-  const told = await receive(request.body, { file, start: offset, limit: length, length, hash });
-  const announced = digest ?? told;
+  const destined = { file, start: offset, limit: length, length, hash };
+  const lastChunkDigest = await receive(request.body, destined);
+  const announced = digest ?? lastChunkDigest;
   checkDigest(hash, announced);
   return announced!;
 }
