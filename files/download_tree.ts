@@ -118,7 +118,7 @@ const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 
 /** A small file that has arrived, and was verified. */
-interface Arrived extends SmallFile {
+interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
   readonly bytes: number;
   /** Of the content, if it was compared. */
@@ -251,7 +251,7 @@ class Download implements Direction {
   }
 
   /** Where small files are placed. */
-  #placement(done: (copy: Copy, outcome: Outcome) => void): Placement<Arrived> {
+  #placement(done: (copy: Copy, outcome: Outcome) => void): Placement<VerifiedFile> {
     return {
       root: this.#root,
       isLocked: true,
