@@ -18,7 +18,7 @@ import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
 import { quoteLine, quoteValue } from "../inspect.ts";
-import { MAX_HEADER_NAME_BYTES, MAX_LENGTH, MAX_PREAMBLE_BYTES } from "./limits.ts";
+import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
 import {
   type ContentRange,
   isContentRange,
@@ -263,37 +263,6 @@ export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
 /** The label of one header in errors: `headers["content-type"]`. */
 function itemLabel(label: string, name: string): string {
   return `${label}[${quote(name)}]`;
-}
-
-/** Headers for which a client has a separate option. */
-const OPTIONS: readonly string[] = ["host", "authorization"];
-
-/**
- * Checks headers that a client sends with every request: names and values, and that none of them has a
- * separate option or describes a single message.
- *
- * @throws {TypeError} if they are not a dictionary, or a value is not a string.
- * @throws {RangeError} if a name or a value can't be sent, or a header is not allowed here.
- */
-export function checkBaseHeaders(headers: HeaderDict): void {
-  checkHeaderDict(headers);
-  for (const name of Object.keys(headers)) {
-    if (OPTIONS.includes(name)) {
-      throw new RangeError(`headers["${name}"]: must be given as the option ${name}`);
-    }
-    if (isSpecial(name)) {
-      throw new RangeError(
-        `headers["${name}"]: is for one message, and can't be sent with every request`,
-      );
-    }
-  }
-  const room = new Uint8Array(MAX_PREAMBLE_BYTES);
-  const size = formatHeaderLines(room, 0, headers, null, undefined, "any");
-  if (size > MAX_PREAMBLE_BYTES) {
-    throw new RangeError(
-      `headers: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
-    );
-  }
 }
 
 /**
