@@ -60,7 +60,11 @@ export async function answerOffset(
   const wanted = wantedFile(headers);
   checkDestination(write, wanted.length);
   const part = namePart(write, wanted);
-  for (let older; (older = endOlder(part)) !== null;) await older;
+  let older = endOlder(part);
+  while (older !== null) {
+    await older;
+    older = endOlder(part);
+  }
   if (wanted.digest !== null) {
     return [200, "OK", offsetHeader(await offsetOf(write, wanted, part)), null];
   }
@@ -88,7 +92,11 @@ export async function putRest(
   }
   checkBeforeBody(write, length);
   const part = namePart(write, wanted);
-  for (let older; (older = endOlder(part)) !== null;) await older;
+  let older = endOlder(part);
+  while (older !== null) {
+    await older;
+    older = endOlder(part);
+  }
   if (offset !== 0 && offset !== partSize(part)) {
     const here = wanted.digest === null ? null : await findHere(write, wanted);
     const isHere = here !== null && here.digest === wanted.digest;
