@@ -383,6 +383,20 @@ const KNOWN_NAME_SLOTS = 512;
 const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS)
   .fill({ name: "", bytes: EMPTY, special: null });
 
+/** The slot of the name from `start` to `end`: of the usual names hardly two share one. */
+function slotOf(bytes: Uint8Array, start: number, end: number): number {
+  // mutant `+` → `-`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
+  const middle = (start + end) >> 1;
+  // mutant `-` → `+`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
+  // mutant `2` → `3`: it is a hash for a cache
+  // mutant `5` → `6`: it is a hash for a cache
+  const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
+  // mutant `1` → `2`: half of the slots would do, too
+  return hash & (KNOWN_NAME_SLOTS - 1);
+}
+
 /** Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is none. */
 function readName(bytes: Uint8Array, start: number): KnownName | null {
   let i = start;
@@ -390,17 +404,7 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
   const length = i - start;
   if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
-  // Of the usual names hardly two share a slot.
-  // mutant `+` → `-`: it is a hash for a cache
-  // mutant `1` → `2`: it is a hash for a cache
-  const middle = (start + i) >> 1;
-  // mutant `-` → `+`: it is a hash for a cache
-  // mutant `1` → `2`: it is a hash for a cache
-  // mutant `2` → `3`: it is a hash for a cache
-  // mutant `5` → `6`: it is a hash for a cache
-  const hash = bytes[start]! ^ bytes[i - 1]! << 2 ^ bytes[middle]! << 5 ^ length;
-  // mutant `1` → `2`: half of the slots would do, too
-  const slot = hash & (KNOWN_NAME_SLOTS - 1);
+  const slot = slotOf(bytes, start, i);
   const known = knownNames[slot]!;
   // mutant `+` → `-`: it is a cache: a name that is not found is parsed
   // mutant `2` → `3`: the same
