@@ -343,6 +343,11 @@ export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
   return clientMaterials.get(sslctx)!;
 }
 
+/** What belongs to a server's context. */
+export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
+  return serverMaterials.get(sslctx)!;
+}
+
 /**
  * A configuration in text that makes the same context again, without any file. It has the private key.
  */
@@ -351,39 +356,6 @@ export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
   const trust = sslctx.verify ? { ca } : { allowUnauthenticatedClients: true };
   // It was made above, of strings alone.
   return { cert, key, ...trust } as ServerSslconfig;
-}
-
-/** The context of a server that runs, which its listeners share; replacing it takes effect at once. */
-export class ContextInForce {
-  #sslctx: ServerSslctx;
-  readonly #openedListeners: (() => void)[] = [];
-
-  /** Begins with a context. */
-  constructor(sslctx: ServerSslctx) {
-    this.#sslctx = sslctx;
-  }
-
-  /** The context itself. */
-  get sslctx(): ServerSslctx {
-    return this.#sslctx;
-  }
-
-  /** What belongs to it. */
-  get material(): ServerMaterial {
-    return serverMaterials.get(this.#sslctx)!;
-  }
-
-  /** Replaces it. */
-  replace(sslctx: ServerSslctx): void {
-    const opened = this.#sslctx.verify && !sslctx.verify;
-    this.#sslctx = sslctx;
-    if (opened) { for (const listener of this.#openedListeners) listener(); }
-  }
-
-  /** Calls a function whenever every client is accepted from then on, and was not before. */
-  onOpened(listener: () => void): void {
-    this.#openedListeners.push(listener);
-  }
 }
 
 // ───────────────────────── the options
