@@ -34,13 +34,8 @@ import { ServerConnection, type ServerContext } from "./net/server_connection.ts
 import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
 import { standardLogger } from "./net/standard_logger.ts";
 import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts";
-import {
-  asServerSslctx,
-  ContextInForce,
-  type ServerSslconfig,
-  type ServerSslctx,
-} from "./net/tls/context.ts";
-import { TlsListener } from "./net/tls/listener.ts";
+import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
+import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";

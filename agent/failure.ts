@@ -178,18 +178,18 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
 const PROBLEMS = { get: GET_PROBLEMS, put: PUT_PROBLEMS, delete: DELETE_PROBLEMS };
 
 /** What was to be done with a file. */
-export type Direction = keyof typeof PROBLEMS;
+export type FileAction = keyof typeof PROBLEMS;
 
 /** Says why a file could not be moved, and what to do. */
-export function explainTransfer(error: unknown, direction: Direction): string {
+export function explainTransfer(error: unknown, action: FileAction): string {
   if (!(error instanceof TransferError)) return explain(error);
   const { code, message } = error;
   const status = error.status ?? 0;
   if (code !== "STATUS") {
-    return (direction !== "delete" ? COPY_PROBLEMS[code] : undefined) ??
+    return (action !== "delete" ? COPY_PROBLEMS[code] : undefined) ??
       ADVICE.reduce((text, [from, to]) => text.replace(from, to), message);
   }
-  const problem = PROBLEMS[direction][status];
+  const problem = PROBLEMS[action][status];
   if (problem !== undefined) return problem;
   if (status >= 500) {
     return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
@@ -200,7 +200,7 @@ export function explainTransfer(error: unknown, direction: Direction): string {
 }
 
 /** Whether after an error the next file would fail as well: the peer can't be reached, or a disk is full. */
-export function endsAll(error: unknown): boolean {
+export function endsCommand(error: unknown): boolean {
   if (error instanceof TransferError && (error.code === "DISK_FULL" || error.status === 507)) {
     return true;
   }

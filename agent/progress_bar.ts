@@ -26,7 +26,7 @@ export type Sample = readonly [at: number, moved: number];
 
 const DRAWING_MILLISECONDS = 100;
 /** A rate is that of the last five seconds. */
-const SAMPLES = 50;
+const SAMPLES = 5000 / DRAWING_MILLISECONDS;
 /** A rate over less time than this is meaningless. */
 const MIN_MILLISECONDS = 300;
 /** A name cut to fewer columns is useless, so the bar is dropped first. */
@@ -84,7 +84,7 @@ function barOf(fraction: number, columns: number): string {
 /** Letters of East Asia and emoji, and what lies between: all that is two columns wide, and some that is not. */
 const WIDE = /[\u1100-\u115f\u2300-\u{10ffff}]/gu;
 
-/** The most columns that a text can take: none that combines with the one before it is known here. */
+/** The most columns that a text can take: a character that combines with the one before it counts, too. */
 export function widthOf(text: string): number {
   return [...text].length + (text.match(WIDE)?.length ?? 0);
 }

@@ -19,12 +19,12 @@ import {
 } from "../files.ts";
 import type { Context } from "./context.ts";
 import {
-  type Direction,
-  endsAll,
+  endsCommand,
   exitCodeOf,
   explainTransfer,
   FAILED,
   Failure,
+  type FileAction,
   REFUSED,
 } from "./failure.ts";
 import { type OwnDirectory, ownDirectory } from "./local_paths.ts";
@@ -89,7 +89,7 @@ export class Transfers implements Disposable {
   /** The directory of the device, which is left out. */
   readonly own: OwnDirectory;
   readonly #context: Context;
-  readonly #direction: Exclude<Direction, "delete">;
+  readonly #direction: Exclude<FileAction, "delete">;
   readonly #startedAt = performance.now();
   readonly #progress: Progress = {
     ...{ name: "", files: 0, totalFiles: 0 },
@@ -224,7 +224,7 @@ export class Transfers implements Disposable {
         : await connections.call(attempt);
     } catch (error) {
       signal.throwIfAborted();
-      if (endsAll(error)) throw this.#ending(name, object, error);
+      if (endsCommand(error)) throw this.#ending(name, object, error);
       return this.#fail(name, explainTransfer(error, this.#direction), object);
     } finally {
       progress.bytes += size - there;
@@ -335,7 +335,7 @@ export class Transfers implements Disposable {
     } catch (error) {
       this.#reportFailures(namesOf, failures);
       this.#checkInterrupted();
-      if (!endsAll(error) && !(error instanceof TransferError)) throw error;
+      if (!endsCommand(error) && !(error instanceof TransferError)) throw error;
       const { from, to } = namesOf([]);
       throw this.#ending(isGet ? from : to, { from, to }, error);
     }

@@ -11,6 +11,7 @@ import { DeguError, quote, TlsError, type TlsErrorCode } from "../base/errors.ts
 import { type ClientOptions, type Connector, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { JoinedSignal } from "../net/connect.ts";
+import { withMessage } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
@@ -168,11 +169,7 @@ export function mostInformative(cause: AggregateError, sought: Sought): Error {
   const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
   const message = best.message + others + hintFor(best, sought);
   if (best instanceof TlsError) return new TlsError(best.code, message, { cause });
-  const Class = Object.values(Deno.errors).find((each) => best.constructor === each) ?? Error;
-  return Object.assign(
-    new Class(message, { cause }),
-    "code" in best ? { code: best.code } : {},
-  );
+  return withMessage(best, message, cause);
 }
 
 /** What to do, unless the error already says so. */

@@ -140,7 +140,7 @@ async function connect(
       try {
         return await connectToDevice(certificate, sslctx, address, bounds, PAIRING_PROTOCOL);
       } catch (error) {
-        if (!isCut(error) || tries === MAX_TRIES) throw error;
+        if (!wasClosed(error) || tries === MAX_TRIES) throw error;
       }
       const most = FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1);
       // Half of it is random, so that clients that were cut at the same time spread out.
@@ -214,7 +214,7 @@ export class JoinFailure {
       `check the peers of ${this.#who}, and forget any that you don't recognize`;
     // A port that is crowded by strangers is more likely than one that another program now uses. An invitation that has
     // ended can be as silent as a device that is far away.
-    const message = errors.some(isCut)
+    const message = errors.some(wasClosed)
       ? `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
         "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
         notOpen
@@ -254,7 +254,7 @@ function isAgainstTheRules(error: unknown): boolean {
 }
 
 /** True if the other side, or somebody in between, has closed the connection during its handshake. */
-function isCut(error: unknown): boolean {
+function wasClosed(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 

@@ -138,7 +138,7 @@ interface Kept {
 }
 
 /** All of the file, in the part. */
-interface Arrived {
+interface CompletePart {
   readonly version: Version;
   readonly record: PartRecord | null;
   readonly hash: Hash | null;
@@ -178,7 +178,7 @@ class Download {
   }
 
   /** Downloads what is missing of a part; all of the file if it has changed; `null` if there is no part. */
-  async #continue(): Promise<Arrived | null> {
+  async #continue(): Promise<CompletePart | null> {
     const kept = await this.#findKept();
     if (kept === null) return null;
     const { record: { etag, total }, offset } = kept;
@@ -206,7 +206,7 @@ class Download {
   }
 
   /** Checks that a complete part is still the current file. */
-  async #confirm({ record, offset, hash }: Kept): Promise<Arrived | null> {
+  async #confirm({ record, offset, hash }: Kept): Promise<CompletePart | null> {
     const response = await this.#head();
     const version = versionOf("HEAD", this.#uri, response);
     if (response.status !== 200) await this.#route.discard(response);
@@ -216,7 +216,7 @@ class Download {
   }
 
   /** Receives the rest of a file. */
-  async #append({ record, offset, hash }: Kept, response: Response): Promise<Arrived | null> {
+  async #append({ record, offset, hash }: Kept, response: Response): Promise<CompletePart | null> {
     const { total, etag, sha256 } = record;
     const version = versionOf("GET", this.#uri, response);
     const range = response.headers["content-range"];
@@ -241,7 +241,7 @@ class Download {
   }
 
   /** Receives a whole file. */
-  async #begin(response: Response): Promise<Arrived> {
+  async #begin(response: Response): Promise<CompletePart> {
     const { resume, verify, onProgress } = this.#settings;
     if (response.status !== 200) {
       await this.#route.discard(response);
@@ -266,7 +266,7 @@ class Download {
 
   /** Writes a body to the prepared part. */
   async #receive(
-    { version, record, hash, meter }: Arrived,
+    { version, record, hash, meter }: CompletePart,
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
@@ -318,7 +318,7 @@ class Download {
   }
 
   /** Syncs all of it to the disk, and compares it with the server's file. */
-  async #verify({ version, record, hash, meter }: Arrived): Promise<string | null> {
+  async #verify({ version, record, hash, meter }: CompletePart): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
       this.#part.sync(),
       hash === null || version.sha256 !== null

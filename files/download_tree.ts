@@ -126,7 +126,7 @@ const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 
 /** A small file that has arrived, and was verified. */
-interface Arrived extends SmallFile {
+interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
   readonly bytes: number;
   /** Of the content, if it was compared. */
@@ -190,7 +190,7 @@ class Download implements Direction {
     this.#root = await Deno.realPath(this.#dir);
   }
 
-  async look(_route: Route, node: TreeNode): Promise<TreeNode | null> {
+  async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {
     try {
       const { isFile, isDirectory, isSymlink, size, mtime } = await Deno.lstat(this.pathOf(node));
       const kind = isFile ? "file" : isDirectory ? "directory" : "other";
@@ -226,7 +226,7 @@ class Download implements Direction {
     done: (copy: Copy, outcome: Outcome) => void,
   ): Promise<void> {
     for (const copy of copies) {
-      if (this.#grown.delete(copy)) await this.lookAgain(route, copy);
+      if (this.#grown.delete(copy)) await this.refresh(route, copy);
     }
     await using files = new SmallFiles(this.#placement(done));
     try {
@@ -259,7 +259,7 @@ class Download implements Direction {
   }
 
   /** Where small files are placed. */
-  #placement(done: (copy: Copy, outcome: Outcome) => void): Placement<Arrived> {
+  #placement(done: (copy: Copy, outcome: Outcome) => void): Placement<VerifiedFile> {
     return {
       root: this.#root,
       isLocked: true,
@@ -413,7 +413,7 @@ class Download implements Direction {
     }
   }
 
-  async lookAgain(route: Route, copy: Copy): Promise<void> {
+  async refresh(route: Route, copy: Copy): Promise<void> {
     const uri = this.#uriOf(copy.node);
     const response = await route.request("HEAD", uri, {});
     await route.discard(response);

@@ -18,7 +18,7 @@ const MAX_PARTS = 16;
 export interface PartName {
   readonly path: string;
   /** The prefix of the names of all parts of the same authority. */
-  readonly beginning: string;
+  readonly prefix: string;
 }
 
 /**
@@ -32,8 +32,8 @@ export function namePart(
   const certificate = session?.peerCertificate;
   const authority = certificate?.authority?.publicKey256 ?? "";
   const identity = [authority, certificate?.publicKey256 ?? "", names, length, digest, version];
-  const beginning = `part-${sha256(authority).slice(0, 32)}-`;
-  return { path: pathOf(root, beginning + sha256(JSON.stringify(identity))), beginning };
+  const prefix = `part-${sha256(authority).slice(0, 32)}-`;
+  return { path: pathOf(root, prefix + sha256(JSON.stringify(identity))), prefix };
 }
 
 function sha256(text: string): string {
@@ -77,10 +77,10 @@ export function findRoom(root: string, part: PartName, bytes: number, maxBytes: 
 /** Removes other parts of the same authority, the oldest idle ones first, until there is enough room; returns those left. */
 function removeOldest(
   root: string,
-  { path, beginning }: PartName,
+  { path, prefix }: PartName,
   isEnough: (left: readonly Listed[]) => boolean,
 ): readonly Listed[] {
-  let left = listUnfinished(root, beginning).filter((other) => other.path !== path);
+  let left = listUnfinished(root, prefix).filter((other) => other.path !== path);
   const idle = left.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
   for (const part of idle) {
     if (isEnough(left)) break;

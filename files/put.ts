@@ -71,8 +71,8 @@ export async function put(write: FileRequest, headers: UploadHeaders): Promise<R
   await using file = await Unfinished.create(root);
   const hash = digest === null && length === null ? null : createHash("sha256");
   const whole = { file, start: 0, limit: maxBytes, length, hash };
-  const told = await receive(request.body, whole);
-  const sha256 = length === null ? digest : told;
+  const lastChunkDigest = await receive(request.body, whole);
+  const sha256 = length === null ? digest : lastChunkDigest;
   checkDigest(hash, sha256);
   return await finish(write, { ...headers, digest: sha256 }, file);
 }

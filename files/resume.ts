@@ -60,7 +60,11 @@ export async function answerOffset(
   const wanted = wantedFile(headers);
   checkDestination(write, wanted.length);
   const part = namePart(write, wanted);
-  for (let older; (older = endOlder(part)) !== null;) await older;
+  let older = endOlder(part);
+  while (older !== null) {
+    await older;
+    older = endOlder(part);
+  }
   if (wanted.digest !== null) {
     return [200, "OK", offsetHeader(await offsetOf(write, wanted, part)), null];
   }
@@ -79,7 +83,7 @@ export async function putRest(
   const { body } = request;
   const wanted = wantedFile(headers);
   const { offset, length } = wanted;
-  if (offset === null) throw new Refusal(400, "need upload-offset");
+  if (offset === null) throw new Refusal(400, "the request must have upload-offset");
   if (wanted.version !== null ? !body?.chunked : !isRest(body, length - offset)) {
     throw new Refusal(
       400,
@@ -88,7 +92,11 @@ export async function putRest(
   }
   checkBeforeBody(write, length);
   const part = namePart(write, wanted);
-  for (let older; (older = endOlder(part)) !== null;) await older;
+  let older = endOlder(part);
+  while (older !== null) {
+    await older;
+    older = endOlder(part);
+  }
   if (offset !== 0 && offset !== partSize(part)) {
     const here = wanted.digest === null ? null : await findHere(write, wanted);
     const isHere = here !== null && here.digest === wanted.digest;
@@ -195,8 +203,9 @@ async function append(
   await hashPieces(readPieces(handle, 0, offset, changed), hash, () => {
     if (upload.isEnded) throw new Refusal(409, "a newer request for the same part");
   });
-  const told = await receive(request.body, { file, start: offset, limit: length, length, hash });
-  const announced = digest ?? told;
+  const destined = { file, start: offset, limit: length, length, hash };
+  const lastChunkDigest = await receive(request.body, destined);
+  const announced = digest ?? lastChunkDigest;
   checkDigest(hash, announced);
   return announced!;
 }

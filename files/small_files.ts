@@ -204,7 +204,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       let isAdmitted = false;
       for (const [i, { file, written }] of arrived.entries()) {
         if (!isAdmitted || this.#turns.isOver) {
-          this.#leave();
+          this.#finishDirectory();
           if (isAdmitted) await this.#turns.next(root);
           await this.#placement.admit();
           isAdmitted = true;
@@ -216,11 +216,11 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
           this.#placement.failed(file, error);
         }
         // Whatever happens to directories, they are looked at again.
-        if (this.#named !== null && this.#named.parent.missing.length > 0) this.#leave();
+        if (this.#named !== null && this.#named.parent.missing.length > 0) this.#finishDirectory();
       }
     } finally {
       for (const { written } of arrived) if (written !== null) discard(written);
-      this.#leave();
+      this.#finishDirectory();
       if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
       const placed = this.#placed;
       this.#placed = [];
@@ -241,7 +241,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     };
     const directory = names.slice(0, -1);
     const key = directory.join("/");
-    if (written === null || this.#named?.key !== key) this.#leave();
+    if (written === null || this.#named?.key !== key) this.#finishDirectory();
     if (written === null) {
       const { created, changed } = makeDirectoryAt(root, names, condition);
       for (const path of changed) this.#changed.add(path);
@@ -262,7 +262,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   /** Checks that the directory was not replaced while files got their names in it; the next file is looked for anew. */
-  #leave(): void {
+  #finishDirectory(): void {
     const named = this.#named;
     this.#named = null;
     if (named === null) return;

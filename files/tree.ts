@@ -434,7 +434,7 @@ class Planner {
     if (source === null) return target!.kind === "directory";
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, members.wanted);
-    else if (pair.failure !== null) this.#fail(source, below(source, pair.failure));
+    else if (pair.failure !== null) this.#fail(source, directoryMissing(source, pair.failure));
     else this.#decideFile(pair, members);
     return false;
   }
@@ -579,8 +579,8 @@ export function sameFile(node: TreeNode, other: TreeNode): TransferError {
   );
 }
 
-/** The error of what lies below something that failed. */
-export function below(node: TreeNode, cause: unknown): TransferError {
+/** The error of what is in a directory that could not be made. */
+export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   return new TransferError(
     "CONFLICT",
     `${show(node.path)}: a directory that it is in could not be made at the target`,

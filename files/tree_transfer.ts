@@ -83,7 +83,7 @@ export interface Direction {
   /** Makes the target, or checks that it can be. */
   begin(route: Route): Promise<void>;
   /** What has the path of a node of the source at the target, in whatever spelling. */
-  look(route: Route, node: TreeNode): Promise<TreeNode | null>;
+  readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null>;
   /** The names in a directory of the target. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>>;
   /** The path of a file here. */
@@ -106,8 +106,8 @@ export interface Direction {
     way: Obstacle | null,
     progress: (bytes: number, resumedFrom: number) => void,
   ): Promise<TransferResult>;
-  /** Takes a new look at a file that may have changed; rejects if the peer does not answer. */
-  lookAgain(route: Route, copy: Copy): Promise<void>;
+  /** Reads anew what a file is that may have changed; rejects if the peer does not answer. */
+  refresh(route: Route, copy: Copy): Promise<void>;
   /** Makes directories, each after those that it is in; for each of them the reason why it was not made, or `null`. */
   makeDirectories(route: Route, nodes: readonly TreeNode[]): Promise<unknown[]>;
   /** Makes a directory in the place of a file or a link. */
@@ -494,7 +494,7 @@ class TreeTransfer {
       const { node, target, alias, rivals, blocked } = doubtful;
       const seen = this.#target === null || blocked !== null
         ? null
-        : await this.#direction.look(this.#lanes.first, node);
+        : await this.#direction.readTargetNode(this.#lanes.first, node);
       // What comes later is not known yet.
       const before = (isThere: boolean) => (rival: Doubtful) => {
         return there.get(rival.node) === isThere &&
@@ -642,7 +642,7 @@ class TreeTransfer {
         const mayHelp = isCut(error) || hasChanged(error);
         if (mayHelp) {
           try {
-            await this.#direction.lookAgain(route, copy);
+            await this.#direction.refresh(route, copy);
           } catch {
             // No answer either: it was not the file.
             throw error;
@@ -662,7 +662,7 @@ class TreeTransfer {
   async #copySerially({ copy, doubtful: { node, rivals, rank } }: Serial): Promise<void> {
     const { first } = this.#lanes;
     try {
-      if (await this.#direction.look(first, node) !== null) {
+      if (await this.#direction.readTargetNode(first, node) !== null) {
         this.#names.clear();
         for (const { node: rival } of rivals.slice(0, rank)) {
           if (this.#there.get(rival) || await this.#areDistinct(node.path, rival.path)) continue;
@@ -784,7 +784,7 @@ class TreeTransfer {
     for (const name of wanted.path) node = node?.get(name) ?? null;
     if (node !== null) return true;
     if (wanted.kind === "other") return false;
-    return await this.#direction.look(this.#lanes.first, wanted) === null;
+    return await this.#direction.readTargetNode(this.#lanes.first, wanted) === null;
   }
 }
 

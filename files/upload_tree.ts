@@ -170,7 +170,7 @@ class Upload implements Direction {
     if (isThere && this.#settings.delete) throw this.#missing;
   }
 
-  async look(route: Route, node: TreeNode): Promise<TreeNode | null> {
+  async readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null> {
     const response = await route.request("HEAD", this.#uriOf(node), {});
     await route.discard(response);
     const { status, headers } = response;
@@ -323,7 +323,7 @@ class Upload implements Direction {
     );
   }
 
-  async lookAgain(route: Route, { node }: Copy): Promise<void> {
+  async refresh(route: Route, { node }: Copy): Promise<void> {
     await route.discard(await route.request("HEAD", this.#uriOf(node), {}));
   }
 

@@ -18,6 +18,7 @@ import {
   syncDirectory,
 } from "../disk/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
+import { type Certificate, validityProblem } from "../net/tls/certificate.ts";
 import {
   createAuthority,
   createLeaf,
@@ -190,12 +191,11 @@ export async function openDevicePki(
   await checkFiles(home, files, paths);
   const { identity, warnings } = await loadCurrentIdentity(files, profile, life, renew);
   const { certificateValidity, authorityValidity } = identity;
+  const authorityEnd = authorityValidity.validTo;
   // It can't be renewed: its peers would have to trust another one.
-  if (authorityValidity.to < Date.now() + AUTHORITY_WARNING_DAYS * DAY) {
+  if (authorityEnd.getTime() < Date.now() + AUTHORITY_WARNING_DAYS * DAY) {
     warnings.push(
-      `The authority in ${files.caFile} ${
-        describeValidity(authorityValidity)
-      }, and can't be renewed: if ` +
+      `The authority in ${files.caFile} expires at ${authorityEnd.toISOString()}, and can't be renewed: if ` +
         "the clock is right, remove the directory that it is in before then and pair the device again",
     );
   }
@@ -205,7 +205,7 @@ export async function openDevicePki(
     caFile: files.caFile,
     certFile: files.certFile,
     keyFile: files.keyFile,
-    validTo: new Date(certificateValidity.to),
+    validTo: certificateValidity.validTo,
     warnings: Object.freeze(warnings),
   });
 }
@@ -278,24 +278,7 @@ async function checkFiles(home: string, files: IdentityFiles, paths: PrivatePath
   await paths.check(files.keyFile, USABLE_BY_OTHERS);
 }
 
-/** How long something is valid, in milliseconds since the epoch. */
-interface Validity {
-  readonly from: number;
-  readonly to: number;
-}
-
-/** True if something is valid now. */
-export function isValid({ from, to }: Validity): boolean {
-  return from <= Date.now() && Date.now() < to;
-}
-
-/** Describes from or until when something is valid, as the end of a sentence. */
-export function describeValidity({ from, to }: Validity): string {
-  const [verb, time] = Date.now() < from
-    ? ["is not valid before", from]
-    : [Date.now() < to ? "expires on" : "has expired on", to];
-  return `${verb} ${new Date(time).toISOString()}`;
-}
+type Validity = Pick<Certificate, "validFrom" | "validTo">;
 
 /** The parts of an identity that are needed to renew its certificate. */
 interface LoadedIdentity {
@@ -322,8 +305,11 @@ async function loadCurrentIdentity(
 ): Promise<Loaded> {
   const name = profile.subject.commonName;
   // One that is not valid yet was made while the clock was ahead.
-  const isDue = ({ certificateValidity: { from, to }, authorityValidity }: LoadedIdentity) =>
-    from > Date.now() || to < Date.now() + renewalDays * DAY && to < authorityValidity.to;
+  const isDue = ({ certificateValidity, authorityValidity }: LoadedIdentity) => {
+    const to = certificateValidity.validTo.getTime();
+    return certificateValidity.validFrom.getTime() > Date.now() ||
+      to < Date.now() + renewalDays * DAY && to < authorityValidity.validTo.getTime();
+  };
   const loaded = await loadIdentity(files, name);
   if (!isDue(loaded)) return { identity: loaded, warnings: [] };
   if (!renew) return keep(files, loaded, "is not renewed, as renew is false");
@@ -349,9 +335,10 @@ function keep(
   options?: ErrorOptions,
 ): Loaded {
   const { certificateValidity } = identity;
-  const validity = describeValidity(certificateValidity);
+  const invalid = validityProblem(certificateValidity, Date.now());
+  const validity = invalid ?? `expires at ${certificateValidity.validTo.toISOString()}`;
   const problem = `The certificate in ${certFile} ${validity}, and ${why}`;
-  if (isValid(certificateValidity)) return { identity, warnings: [problem] };
+  if (invalid === null) return { identity, warnings: [problem] };
   throw new Deno.errors.InvalidData(
     `${problem}; correct the clock if it is wrong, else have it renewed by a program that may write`,
     options,
@@ -379,14 +366,15 @@ async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedI
     );
   }
   const authorityValidity = validityOf(ca.value);
-  if (!isValid(authorityValidity)) {
+  const invalid = validityProblem(authorityValidity, Date.now());
+  if (invalid !== null) {
     // Peers are paired with it, so it must not be replaced by another.
-    const advice = Date.now() < authorityValidity.from
+    const advice = Date.now() < authorityValidity.validFrom.getTime()
       ? "correct the clock; if it is right, it was ahead when the authority was made, so remove the " +
         "directory that it is in and pair the device again"
       : "if the clock is right, remove the directory that it is in and pair the device again";
     throw new Deno.errors.InvalidData(
-      `The authority in ${files.caFile} ${describeValidity(authorityValidity)}: ${advice}`,
+      `The authority in ${files.caFile} ${invalid}: ${advice}`,
     );
   }
   return {
@@ -398,7 +386,7 @@ async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedI
 }
 
 function validityOf({ validFrom, validTo }: { validFrom: string; validTo: string }): Validity {
-  return { from: Date.parse(validFrom), to: Date.parse(validTo) };
+  return { validFrom: new Date(validFrom), validTo: new Date(validTo) };
 }
 
 async function parseFile<T>(
@@ -424,11 +412,8 @@ function checkMatch(matches: boolean, path: string, otherPath: string): void {
 /** The age, in milliseconds, at which a temporary file counts as left behind. */
 const LEFT_BEHIND_AFTER = 60 * 60 * 1000;
 
-/**
- * The ends of temporary names: 16 hexadecimal digits, or fewer from `Deno.makeTempDir`, which older
- * versions used. Decimal digits alone are the date in the name of a copy.
- */
-const TEMPORARY_SUFFIX = /^(?!\d+$)[0-9a-f]{8,16}$/;
+/** The ends of temporary names. Decimal digits alone are the time in the name of a copy. */
+const TEMPORARY_SUFFIX = /^(?!\d+$)[0-9a-f]{16}$/;
 
 /**
  * Removes what calls left behind that were interrupted by a crash or a power failure, if the program may

@@ -7,7 +7,13 @@
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
 import { checkFunction, checkString, copyOptions } from "../base/checks.ts";
 import { hideSecretsOf } from "../base/inspect.ts";
-import { checkBaseHeaders, type HeaderDict } from "../base/wire/headers.ts";
+import {
+  checkHeaderDict,
+  formatHeaderLines,
+  type HeaderDict,
+  isSpecial,
+} from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { allows, VALUE } from "../base/wire/tables.ts";
 import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";
@@ -99,6 +105,37 @@ export function checkClientOptions(
     copy.headers = Object.freeze(hideSecretsOf({ ...headers }));
   }
   return copy;
+}
+
+/** Headers for which a client has a separate option. */
+const OPTIONS: readonly string[] = ["host", "authorization"];
+
+/**
+ * Checks headers that a client sends with every request: names and values, and that none of them has a
+ * separate option or describes a single message.
+ *
+ * @throws {TypeError} if they are not a dictionary, or a value is not a string.
+ * @throws {RangeError} if a name or a value can't be sent, or a header is not allowed here.
+ */
+function checkBaseHeaders(headers: HeaderDict): void {
+  checkHeaderDict(headers);
+  for (const name of Object.keys(headers)) {
+    if (OPTIONS.includes(name)) {
+      throw new RangeError(`headers["${name}"]: must be given as the option ${name}`);
+    }
+    if (isSpecial(name)) {
+      throw new RangeError(
+        `headers["${name}"]: is for one message, and can't be sent with every request`,
+      );
+    }
+  }
+  const room = new Uint8Array(MAX_PREAMBLE_BYTES);
+  const size = formatHeaderLines(room, 0, headers, null, undefined, "any");
+  if (size > MAX_PREAMBLE_BYTES) {
+    throw new RangeError(
+      `headers: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
+    );
+  }
 }
 
 function checkHeaderValue(name: string, value: string): void {

@@ -76,12 +76,12 @@ export function makeExchangeWatch(
   };
   return (session, method, uri, body) => {
     const start = performance.now();
-    let begun = 0;
+    let responseStatus = 0;
     let sent: SentBytes | null = null;
     let ended = false;
     return {
       respond(status, preamble, framing) {
-        begun = status;
+        responseStatus = status;
         return sent = new SentBytes(preamble, framing);
       },
       end(error) {
@@ -94,7 +94,7 @@ export function makeExchangeWatch(
           session,
           method,
           uri,
-          status: firstByteAt === null ? null : begun,
+          status: firstByteAt === null ? null : responseStatus,
           requestBytes: body === null ? 0 : progressOf(body).bytes,
           responseBytes: data,
           firstByteMs: firstByteAt === null ? null : firstByteAt - start,

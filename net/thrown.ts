@@ -42,11 +42,16 @@ export function plainMessageOf(error: unknown): string {
  */
 export function reworded(error: unknown, reword: (error: Error) => string): unknown {
   if (!(error instanceof Error)) return error;
-  const code = "code" in error ? { code: error.code } : undefined;
   // A name that can't be resolved is an error without a class and without a code.
-  if (code === undefined && error.constructor !== Error) return error;
+  if (!("code" in error) && error.constructor !== Error) return error;
+  return withMessage(error, reword(error), error);
+}
+
+/** An error with another message: of the same class, if that is of the system, and with the same `code`. */
+export function withMessage(error: Error, message: string, cause: Error): Error {
   const Class = Object.values(Deno.errors).find((each) => error.constructor === each) ?? Error;
-  return Object.assign(new Class(reword(error), { cause: error }), code);
+  const code = "code" in error ? { code: error.code } : undefined;
+  return Object.assign(new Class(message, { cause }), code);
 }
 
 const CLASSES: readonly (abstract new (...args: never[]) => Error)[] = [

@@ -399,17 +399,17 @@ class RequestScope {
   /** The response consists of these pieces, which have not arrived yet. */
   stream(pieces: StreamPieces): void {
     this.#pieces = pieces;
-    if (this.#session.signal.aborted) this.#leave(pieces);
+    if (this.#session.signal.aborted) this.#cancelPieces(pieces);
   }
 
   /** The session is over, or its client has left. */
   sessionEnded(): void {
     this.#aborter.abort(this.#session.signal.reason);
-    if (this.#pieces !== null) this.#leave(this.#pieces);
+    if (this.#pieces !== null) this.#cancelPieces(this.#pieces);
   }
 
   /** Cancels a stream that is no longer wanted: at once, or when it has been silent for a while. */
-  #leave(pieces: StreamPieces): void {
+  #cancelPieces(pieces: StreamPieces): void {
     const session = this.#session;
     const { reason } = session.signal;
     if (session.message !== null) return pieces.cancel(reason);

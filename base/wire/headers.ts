@@ -18,7 +18,7 @@ import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
 import { quoteLine, quoteValue } from "../inspect.ts";
-import { MAX_HEADER_NAME_BYTES, MAX_LENGTH, MAX_PREAMBLE_BYTES } from "./limits.ts";
+import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
 import {
   type ContentRange,
   isContentRange,
@@ -265,37 +265,6 @@ function itemLabel(label: string, name: string): string {
   return `${label}[${quote(name)}]`;
 }
 
-/** Headers for which a client has a separate option. */
-const OPTIONS: readonly string[] = ["host", "authorization"];
-
-/**
- * Checks headers that a client sends with every request: names and values, and that none of them has a
- * separate option or describes a single message.
- *
- * @throws {TypeError} if they are not a dictionary, or a value is not a string.
- * @throws {RangeError} if a name or a value can't be sent, or a header is not allowed here.
- */
-export function checkBaseHeaders(headers: HeaderDict): void {
-  checkHeaderDict(headers);
-  for (const name of Object.keys(headers)) {
-    if (OPTIONS.includes(name)) {
-      throw new RangeError(`headers["${name}"]: must be given as the option ${name}`);
-    }
-    if (isSpecial(name)) {
-      throw new RangeError(
-        `headers["${name}"]: is for one message, and can't be sent with every request`,
-      );
-    }
-  }
-  const room = new Uint8Array(MAX_PREAMBLE_BYTES);
-  const size = formatHeaderLines(room, 0, headers, null, undefined, "any");
-  if (size > MAX_PREAMBLE_BYTES) {
-    throw new RangeError(
-      `headers: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
-    );
-  }
-}
-
 /**
  * Writes header lines, sorted by name, and returns the position after the last one. Bytes beyond
  * the end of the buffer are dropped: the caller checks the position against the limit.
@@ -414,6 +383,20 @@ const KNOWN_NAME_SLOTS = 512;
 const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS)
   .fill({ name: "", bytes: EMPTY, special: null });
 
+/** The slot of the name from `start` to `end`: of the usual names hardly two share one. */
+function slotOf(bytes: Uint8Array, start: number, end: number): number {
+  // mutant `+` → `-`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
+  const middle = (start + end) >> 1;
+  // mutant `-` → `+`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
+  // mutant `2` → `3`: it is a hash for a cache
+  // mutant `5` → `6`: it is a hash for a cache
+  const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
+  // mutant `1` → `2`: half of the slots would do, too
+  return hash & (KNOWN_NAME_SLOTS - 1);
+}
+
 /** Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is none. */
 function readName(bytes: Uint8Array, start: number): KnownName | null {
   let i = start;
@@ -421,17 +404,7 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
   const length = i - start;
   if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
-  // Of the usual names hardly two share a slot.
-  // mutant `+` → `-`: it is a hash for a cache
-  // mutant `1` → `2`: it is a hash for a cache
-  const middle = (start + i) >> 1;
-  // mutant `-` → `+`: it is a hash for a cache
-  // mutant `1` → `2`: it is a hash for a cache
-  // mutant `2` → `3`: it is a hash for a cache
-  // mutant `5` → `6`: it is a hash for a cache
-  const hash = bytes[start]! ^ bytes[i - 1]! << 2 ^ bytes[middle]! << 5 ^ length;
-  // mutant `1` → `2`: half of the slots would do, too
-  const slot = hash & (KNOWN_NAME_SLOTS - 1);
+  const slot = slotOf(bytes, start, i);
   const known = knownNames[slot]!;
   // mutant `+` → `-`: it is a cache: a name that is not found is parsed
   // mutant `2` → `3`: the same

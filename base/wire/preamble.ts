@@ -179,7 +179,10 @@ function badRequestLine(text: string): ProtocolError {
   const first = line.indexOf(" ");
   const last = line.lastIndexOf(" ");
   if (first === last) {
-    return new ProtocolError("BAD_REQUEST_LINE", `need two spaces in ${quote(line)}`);
+    return new ProtocolError(
+      "BAD_REQUEST_LINE",
+      `a request line must have two spaces: ${quote(line)}`,
+    );
   }
   const method = line.substring(0, first);
   if (!isMethod(method)) {

@@ -286,8 +286,11 @@ export function formatPem(der: Uint8Array): string {
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
 
-/** Why a certificate can't be used at this time; `null` if it can. */
-export function validityProblem({ validFrom, validTo }: Certificate, now: number): string | null {
+/** Why a certificate can't be used at this time; `null` if it can. Both ends are part of it (RFC 5280 §4.1.2.5). */
+export function validityProblem(
+  { validFrom, validTo }: Pick<Certificate, "validFrom" | "validTo">,
+  now: number,
+): string | null {
   if (now < validFrom.getTime()) return `is not valid before ${validFrom.toISOString()}`;
   if (now > validTo.getTime()) return `has expired at ${validTo.toISOString()}`;
   return null;

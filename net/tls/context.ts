@@ -171,12 +171,8 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   }
   // There is no default: strangers are accepted only if that is said, and nothing else.
   const verify = namesAuthorities(config);
-  if (verify === (allow === true)) {
-    throw new RangeError(
-      "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, " +
-        `or allowUnauthenticatedClients: true; got ${verify ? "both" : "neither"}`,
-    );
-  }
+  if (verify && allow) throw new RangeError(`${ONE_TRUST}; got both`);
+  if (!verify && !allow) throw new RangeError(`${ONE_TRUST}; got neither`);
   const warnings: string[] = [];
   const identity = readIdentity(config, own, "serverAuth", warnings);
   return makeServerSslctx(identity, verify ? config : null, warnings);
@@ -347,6 +343,11 @@ export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
   return clientMaterials.get(sslctx)!;
 }
 
+/** What belongs to a server's context. */
+export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
+  return serverMaterials.get(sslctx)!;
+}
+
 /**
  * A configuration in text that makes the same context again, without any file. It has the private key.
  */
@@ -355,39 +356,6 @@ export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
   const trust = sslctx.verify ? { ca } : { allowUnauthenticatedClients: true };
   // It was made above, of strings alone.
   return { cert, key, ...trust } as ServerSslconfig;
-}
-
-/** The context of a server that runs, which its listeners share; replacing it takes effect at once. */
-export class ContextInForce {
-  #sslctx: ServerSslctx;
-  readonly #openedListeners: (() => void)[] = [];
-
-  /** Begins with a context. */
-  constructor(sslctx: ServerSslctx) {
-    this.#sslctx = sslctx;
-  }
-
-  /** The context itself. */
-  get sslctx(): ServerSslctx {
-    return this.#sslctx;
-  }
-
-  /** What belongs to it. */
-  get material(): ServerMaterial {
-    return serverMaterials.get(this.#sslctx)!;
-  }
-
-  /** Replaces it. */
-  replace(sslctx: ServerSslctx): void {
-    const opened = this.#sslctx.verify && !sslctx.verify;
-    this.#sslctx = sslctx;
-    if (opened) { for (const listener of this.#openedListeners) listener(); }
-  }
-
-  /** Calls a function whenever every client is accepted from then on, and was not before. */
-  onOpened(listener: () => void): void {
-    this.#openedListeners.push(listener);
-  }
 }
 
 // ───────────────────────── the options
@@ -399,6 +367,9 @@ const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
 const IDENTITY_OPTIONS = ["cert", "certFile", "key", "keyFile"];
 const CLIENT_OPTIONS = ["checkHostname", ...TRUST_OPTIONS, ...IDENTITY_OPTIONS];
 const SERVER_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthenticatedClients"];
+const ONE_TRUST =
+  "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, " +
+  "or allowUnauthenticatedClients: true";
 const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
 const PEM_BEGIN = "-----BEGIN ";
 

@@ -14,7 +14,7 @@ import {
   type PortSharing,
 } from "../listener.ts";
 import { Admission } from "./admission.ts";
-import type { ContextInForce } from "./context.ts";
+import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { listenRaw, type RawConnection, type RawListener } from "./raw_listener.ts";
 import { isStillTrusted, makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
@@ -24,6 +24,39 @@ export const EVERY_CLIENT_IS_ACCEPTED =
 
 /** A connection that has arrived, with the name of its peer in logs. */
 type NamedConnection = RawConnection & { readonly name: string };
+
+/** The context of a server that runs, which its listeners share; replacing it takes effect at once. */
+export class ContextInForce {
+  #sslctx: ServerSslctx;
+  readonly #openedListeners: (() => void)[] = [];
+
+  /** Begins with a context. */
+  constructor(sslctx: ServerSslctx) {
+    this.#sslctx = sslctx;
+  }
+
+  /** The context itself. */
+  get sslctx(): ServerSslctx {
+    return this.#sslctx;
+  }
+
+  /** What belongs to it. */
+  get material(): ServerMaterial {
+    return serverMaterialOf(this.#sslctx);
+  }
+
+  /** Replaces it. */
+  replace(sslctx: ServerSslctx): void {
+    const opened = this.#sslctx.verify && !sslctx.verify;
+    this.#sslctx = sslctx;
+    if (opened) { for (const listener of this.#openedListeners) listener(); }
+  }
+
+  /** Calls a function whenever every client is accepted from then on, and was not before. */
+  onOpened(listener: () => void): void {
+    this.#openedListeners.push(listener);
+  }
+}
 
 /**
  * Listens for TLS connections, and accepts those whose handshake succeeds. The handshakes are done side

@@ -9,7 +9,7 @@ import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
 import { forgetOldest } from "../../base/forget_oldest.ts";
 import { type Certificate, describeCertificate } from "./certificate.ts";
-import type { ContextInForce, ServerMaterial } from "./context.ts";
+import type { ServerMaterial } from "./context.ts";
 import { tlsErrorOf } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { type Chain, findIssuingAuthority, skipDescriptions, verifyPeer } from "./peer.ts";
@@ -40,7 +40,7 @@ export type ServerHandshake = (rawStream: RawStream) => Promise<TlsSocket>;
  * @param protocol The name by ALPN that both ends must give, or `null` for none.
  */
 export function makeServerHandshake(
-  context: ContextInForce,
+  context: { readonly material: ServerMaterial },
   protocol: string | null,
 ): ServerHandshake {
   // The idle servers, and what they were made with.

@@ -11,12 +11,12 @@ import {
 import { nearNames, openClient } from "@degu/internal/agent/context.ts";
 import {
   ALREADY_THERE,
-  type Direction,
-  endsAll,
+  endsCommand,
   exitCodeOf,
   explain,
   explainTransfer,
   Failure,
+  type FileAction,
   Interrupted,
   reasonOf,
 } from "@degu/internal/agent/failure.ts";
@@ -371,7 +371,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
   const advice = "call again with verify: false to skip the check";
   const unreadable =
     `"a \\"b\\"" can't be read where it is; change its permissions, or leave it out by a filter`;
-  const rows: [error: unknown, direction: Direction, text: string][] = [
+  const rows: [error: unknown, direction: FileAction, text: string][] = [
     [status(404), "get", "it is not there any more"],
     [status(303), "get", "it is a directory by now: run the same command again"],
     [
@@ -437,6 +437,6 @@ Deno.test("the next file is tried if only this one has failed", () => {
     new TlsError("UNTRUSTED", ""),
     new EmptyPreambleError(),
   ];
-  for (const error of goesOn) assertEquals(endsAll(error), false, Deno.inspect(error));
-  for (const error of ends) assertEquals(endsAll(error), true, Deno.inspect(error));
+  for (const error of goesOn) assertEquals(endsCommand(error), false, Deno.inspect(error));
+  for (const error of ends) assertEquals(endsCommand(error), true, Deno.inspect(error));
 });

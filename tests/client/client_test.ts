@@ -196,6 +196,16 @@ Deno.test("baseHeaders can't contain a header that has its own option or describ
   }
 });
 
+Deno.test("baseHeaders fit in a preamble", () => {
+  const headers = { a: "b".repeat(20000), c: "d".repeat(12768 - "a: \r\nc: \r\n".length) };
+  assertEquals(new Client(address, { headers }).options.headers, headers);
+  assertThrows(
+    () => new Client(address, { headers: { ...headers, e: "f" } }),
+    RangeError,
+    "headers: must fit in a preamble of 32768 bytes; got 32774",
+  );
+});
+
 Deno.test("baseHeaders are copied when the client is constructed", async () => {
   using server = new RawServer();
   const headers: HeaderDict = { a: "b" };

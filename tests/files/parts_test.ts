@@ -341,7 +341,7 @@ Deno.test("a part that another process is writing is not removed", async () => {
   const old = new Date(Date.now() - 25 * 3_600_000);
   await Deno.utime(path, old, old);
   const sweep = () => new Sweeper(dir.path, (message) => assert(false, message));
-  const part = { path: pathOf(dir.path, PART.replace("1", "2")), beginning: PART.slice(0, 38) };
+  const part = { path: pathOf(dir.path, PART.replace("1", "2")), prefix: PART.slice(0, 38) };
   sweep();
   makeRoom(dir.path, part);
   assertEquals(findRoom(dir.path, part, 1, 0), 0);

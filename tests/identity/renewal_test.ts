@@ -75,7 +75,7 @@ Deno.test("createDevicePki warns of an authority that expires within 30 days", a
         assertStrictEquals(warnings.length, warned ? 1 : 0, String(warnings));
         if (!warned) continue;
         const date = new Date(Date.now() + days * DAY).toISOString().slice(0, 10);
-        assertStringIncludes(warnings[0] ?? "", `The authority in ${caFile} expires on ${date}T`);
+        assertStringIncludes(warnings[0] ?? "", `The authority in ${caFile} expires at ${date}T`);
         assertStringIncludes(warnings[0] ?? "", "pair the device again");
       }
     });
@@ -86,7 +86,7 @@ Deno.test("createDevicePki rejects an authority that has expired", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   await replaceIdentity(dirname(device.caFile), -0.5);
-  await assertRefused(dir.path, "InvalidData", "ca.pem has expired on");
+  await assertRefused(dir.path, "InvalidData", "ca.pem has expired at");
 });
 
 Deno.test("createDevicePki renews a certificate that was made while the clock was ahead", async () => {
@@ -144,9 +144,9 @@ Deno.test("a certificate that may not be renewed is returned with a warning as l
       "29 days left: a warning",
       () => reissue(device, 29),
       29,
-      /^The certificate in .*cert\.pem expires on /,
+      /^The certificate in .*cert\.pem expires at /,
     ],
-    ["expired: an error", () => reissue(device, -0.5), null, /^InvalidData: .*pem has expired on /],
+    ["expired: an error", () => reissue(device, -0.5), null, /^InvalidData: .*pem has expired at /],
     [
       "not valid yet: an error",
       ahead,

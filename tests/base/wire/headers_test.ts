@@ -10,7 +10,7 @@ import {
 } from "./range.rows.ts";
 import { ContentRange, type HeaderDict, Range } from "@degu/degu/base";
 import { formatHeaders, parseHeaders } from "@degu/degu/misc";
-import { checkBaseHeaders, connectionOptions } from "@degu/internal/base/wire/headers.ts";
+import { connectionOptions } from "@degu/internal/base/wire/headers.ts";
 import { requestHeaders, responseHeaders } from "@degu/testing/arbitraries.ts";
 import {
   assertCallerError,
@@ -20,7 +20,6 @@ import {
   callWith,
   flatten,
   shown,
-  thrownBy,
 } from "@degu/testing/expectations.ts";
 import {
   allowedBytes,
@@ -170,29 +169,6 @@ Deno.test("parseHeaders returns the same for names in any case, however often it
     for (const name of names) {
       assertEquals(Object.keys(parseHeaders(latin1(`${inCase(name)}: v`))), [name]);
     }
-  }
-});
-
-Deno.test("headers for every request have no option of their own, belong to no single message, and fit", () => {
-  const long = { a: "b".repeat(20000), c: "d".repeat(12768 - "a: \r\nc: \r\n".length) };
-  checkBaseHeaders({});
-  checkBaseHeaders({ "user-agent": "a", accept: "b" });
-  checkBaseHeaders(long);
-  const wrong: [headers: unknown, error: string][] = [
-    [{ host: "a" }, 'RangeError: headers["host"]: must be given as the option host'],
-    [{ authorization: "a" }, 'RangeError: headers["authorization"]: must be given as the option'],
-    ...["content-length", "transfer-encoding", "range", "content-range"].map((name) =>
-      [{ [name]: 5 }, `RangeError: headers["${name}"]: is for one message`] as [unknown, string]
-    ),
-    [{ A: "b" }, 'RangeError: headers["A"]: the name must'],
-    [{ a: "" }, 'RangeError: headers["a"]: must have at least one character'],
-    [{ a: 5 }, 'TypeError: headers["a"]: must be a string; got number'],
-    [{ ...long, e: "f" }, "RangeError: headers: must fit in a preamble of 32768 bytes; got 32774"],
-    [null, "TypeError: headers: must be a plain object; got null"],
-  ];
-  for (const [headers, error] of wrong) {
-    const message = `${thrownBy(() => callWith(checkBaseHeaders, headers), error)}`;
-    assertEquals(message.slice(0, error.length), error);
   }
 });
 
