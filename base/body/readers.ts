@@ -33,8 +33,7 @@ export class LengthReader {
     let count: number | null = this.#source.reader.take(room);
     if (count === 0 && room.length > 0) count = await this.#source.read(room);
     if (count === null) throw this.#source.incomplete(this.remaining);
-    this.remaining -= count;
-    const ending = this.end();
+    const ending = this.#advance(count);
     if (ending !== null) await ending;
     return count;
   }
@@ -45,22 +44,16 @@ export class LengthReader {
   }
 
   /**
-   * Takes bytes that have arrived; returns where they begin in the source's buffer, until the next read. With
-   * the last one, {@linkcode LengthReader.prototype.end} must follow.
+   * Takes bytes that have arrived; they stay in the source's buffer until the next read. If they are the last
+   * ones, or none was left, the promise rejects if the source has more; `null` if there is nothing to wait for.
    */
-  take(count: number): number {
-    const { reader } = this.#source;
-    const { start } = reader;
-    reader.start += count;
-    this.remaining -= count;
-    return start;
+  take(count: number): Promise<void> | null {
+    this.#source.reader.start += count;
+    return this.#advance(count);
   }
 
-  /**
-   * Ends the body if no byte is left. The promise rejects if the source has more; `null` if there is
-   * nothing to wait for.
-   */
-  end(): Promise<void> | null {
+  #advance(count: number): Promise<void> | null {
+    this.remaining -= count;
     if (this.remaining > 0) return null;
     const ending = this.#source.finish();
     if (ending !== null) return ending.then(() => void (this.done = true));
