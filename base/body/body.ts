@@ -9,12 +9,13 @@ import {
   type BodyInput,
   type BodySource,
   type ByteSink,
+  Collector,
   largerPiece,
   openSource,
 } from "./byte_io.ts";
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
-import { Collector, LengthReader } from "./readers.ts";
+import { LengthReader } from "./readers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
