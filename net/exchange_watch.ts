@@ -4,8 +4,10 @@
  * @module
  */
 
-import { type BodyIn, progressOf } from "../base/body/bodies.ts";
 import type { Session } from "../base/app/session.ts";
+import { type BodyIn, progressOf } from "../base/body/bodies.ts";
+import { concatenate, EMPTY } from "../base/bytes.ts";
+import { ChunkScanner } from "../base/wire/chunk.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { Logger } from "./standard_logger.ts";
@@ -106,14 +108,9 @@ export function makeExchangeWatch(
   };
 }
 
-const CR = 0x0d, LF = 0x0a;
-
-/** What comes next in a chunked body. */
-type Part = "size" | "extension" | "data" | "end";
-
 /**
  * Counts the bytes of data of one message as the socket takes them: neither its preamble nor the lines
- * between chunks. The bytes have been checked before, so nothing is checked here; it never throws.
+ * between chunks. The bytes have been checked before, so it never throws.
  */
 export class SentBytes {
   /** Bytes of data that were sent. */
@@ -123,15 +120,14 @@ export class SentBytes {
   /** When the last byte so far was sent, likewise. */
   lastByteAt: number | null = null;
   #preamble: number;
-  readonly #chunked: boolean;
-  #part: Part = "size";
-  #size = 0;
-  #remaining = 0;
+  readonly #scanner: ChunkScanner | null;
+  // The beginning of a line or an end that the socket has not taken whole yet.
+  #rest: Uint8Array = EMPTY;
 
   /** Counts one message with so many bytes of preamble. */
   constructor(preamble: number, framing: Framing | undefined) {
     this.#preamble = preamble;
-    this.#chunked = framing === "chunked";
+    this.#scanner = framing === "chunked" ? new ChunkScanner() : null;
   }
 
   /** The socket has taken the first `count` of these bytes. */
@@ -141,35 +137,19 @@ export class SentBytes {
     this.firstByteAt ??= this.lastByteAt;
     const start = Math.min(this.#preamble, count);
     this.#preamble -= start;
-    if (this.#chunked) this.#walk(bytes, start, count);
-    else this.data += count - start;
+    if (this.#scanner === null) this.data += count - start;
+    else this.#scan(this.#scanner, bytes, start, count);
   }
 
-  #walk(bytes: Uint8Array, at: number, end: number): void {
-    while (at < end) {
-      if (this.#part !== "data") {
-        this.#step(bytes[at++]!);
-        continue;
-      }
-      const count = Math.min(this.#remaining, end - at);
-      this.data += count;
-      this.#remaining -= count;
-      at += count;
-      if (this.#remaining === 0) this.#part = "end";
+  #scan(scanner: ChunkScanner, bytes: Uint8Array, at: number, end: number): void {
+    if (this.#rest.length > 0) {
+      bytes = concatenate([this.#rest, bytes.subarray(at, end)]);
+      at = 0;
+      end = bytes.length;
     }
-  }
-
-  /** Moves past a byte of the line before a chunk's data, or after it. */
-  #step(byte: number): void {
-    if (byte === LF) {
-      const isLine = this.#part !== "end";
-      this.#remaining = this.#size;
-      this.#size = 0;
-      this.#part = isLine && this.#remaining > 0 ? "data" : "size";
-    } else if (this.#part === "size") {
-      const digit = byte === CR ? NaN : parseInt(String.fromCharCode(byte), 16);
-      if (Number.isNaN(digit)) this.#part = "extension";
-      else this.#size = this.#size * 16 + digit;
-    }
+    let next;
+    while ((next = scanner.advance(bytes, at, end)) !== -1) at = next;
+    this.#rest = at === end ? EMPTY : bytes.slice(at, end);
+    this.data = scanner.taken;
   }
 }

@@ -266,7 +266,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
         this.#cutShort(writer.failureOf(error), "the app", request, isSending);
         return;
       }
-      if (this.#isLast(answer)) {
+      if (this.#endIfLast(answer)) {
         // What follows is dropped, and no part of it may be read.
         if (this.#state === SERVER.unread) cancelQuietly(request.body, unreadError(answer.status));
         return;
@@ -305,8 +305,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     return this.#writer.beginSend(length, body, framing);
   }
 
-  /** Decides after a response whether it was the last one. */
-  #isLast({ status, headers }: Answer): boolean {
+  /** Counts a request that was answered. If its response was the last one, ends the session and returns true. */
+  #endIfLast({ status, headers }: Answer): boolean {
     const requests = countRequest(this.#session);
     // If it was closed while the last bytes were sent, the reason was already reported.
     if (this.#transport.closed) return false;

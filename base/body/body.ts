@@ -9,13 +9,13 @@ import {
   type BodyInput,
   type BodySource,
   type ByteSink,
+  Collector,
   largerPiece,
-  type OpenSink,
   openSource,
 } from "./byte_io.ts";
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
-import { Collector, LengthReader } from "./readers.ts";
+import { LengthReader } from "./readers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -140,10 +140,10 @@ export class Body implements AsyncIterable<Uint8Array> {
       throw tooLongError(this, `${wanted}`, "give a size, iterate, or use writeTo");
     }
     const isOwn = wanted > this.#reader.buffered;
+    const start = isOwn ? 0 : this.#source.reader.start;
     const buffer = isOwn ? await this.#collect(wanted) : this.#source.reader.bytes as Bytes;
-    const start = isOwn ? 0 : this.#reader.take(wanted);
-    if (!this.#reader.done) {
-      const ending = this.#reader.end();
+    if (!isOwn) {
+      const ending = this.#reader.take(wanted);
       if (ending !== null) await this.#state.fromSource(ending);
     }
     // An empty body has been read to its end before: this was the read that returns no bytes.
@@ -188,7 +188,8 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked.
+   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked. The last
+   * byte is written only after the source has confirmed that it was the last.
    *
    * @param sink Where the bytes go.
    * @returns How many bytes were written: the content-length.
@@ -196,40 +197,33 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#state.write(sink, async (out) => {
-      const ending = this.#endIfEmpty();
-      if (ending !== null) await ending;
-      await this.#copyTo(out);
-      if (!this.#state.isConsumed) this.#state.consume();
+      const reader = this.#reader;
+      const { keepsBytes } = out;
+      const { buffered } = reader;
+      // An empty body ends here, without a wait, as in #readPiece.
+      if (buffered > 0 || this.contentLength === 0) {
+        const { bytes, start } = this.#source.reader;
+        const piece = bytes.subarray(start, start + buffered);
+        const ending = reader.take(buffered);
+        if (ending !== null) await this.#state.fromSource(ending);
+        if (buffered > 0) await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
+      }
+      const { pieceBytes, mostBytes } = this.#source;
+      const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? pieceBytes, mostBytes);
+      let size = Math.min(most, PIECE_BYTES);
+      let buffer = EMPTY;
+      while (!reader.done) {
+        const wanted = Math.min(size, reader.remaining);
+        // mutant `keepsBytes || buffer.length < wanted` → `true`: a new buffer does as well, and costs more
+        if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
+        const count = await this.#readInto(buffer.subarray(0, wanted));
+        // A source that fills the buffer probably has more; a slow one doesn't get much memory.
+        if (count === size) size = largerPiece(size, most);
+        if (count > 0) await this.#state.wait(out.write(buffer.subarray(0, count)));
+      }
+      this.#state.consume();
       return this.contentLength;
     });
-  }
-
-  /** Passes the body on. Its last byte is written only after the source has confirmed that it was the last. */
-  async #copyTo(out: OpenSink): Promise<void> {
-    const reader = this.#reader;
-    const { keepsBytes } = out;
-    if (reader.buffered > 0) {
-      const { buffered } = reader;
-      const start = reader.take(buffered);
-      const piece = this.#source.reader.bytes.subarray(start, start + buffered);
-      const ending = reader.end();
-      // mutant `await this.#state.fromSource(ending);` → `;`: a source with bytes in its buffer has no end to wait for
-      if (ending !== null) await this.#state.fromSource(ending);
-      await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
-    }
-    const { pieceBytes, mostBytes } = this.#source;
-    const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? pieceBytes, mostBytes);
-    let size = Math.min(most, PIECE_BYTES);
-    let buffer = EMPTY;
-    while (!reader.done) {
-      const wanted = Math.min(size, reader.remaining);
-      // mutant `keepsBytes || buffer.length < wanted` → `true`: a new buffer does as well, and costs more
-      if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
-      const count = await this.#readInto(buffer.subarray(0, wanted));
-      // A source that fills the buffer probably has more; a slow one doesn't get much memory.
-      if (count === size) size = largerPiece(size, most);
-      if (count > 0) await this.#state.wait(out.write(buffer.subarray(0, count)));
-    }
   }
 
   /**
@@ -249,22 +243,15 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
   }
 
-  /** An empty body ends in the turn in which it begins, if its source allows: nobody can cancel it in between. */
-  #endIfEmpty(): Promise<void> | null {
-    if (this.contentLength > 0) return null;
-    const ending = this.#reader.end();
-    if (ending !== null) return this.#state.fromSource(ending).then(() => this.#state.consume());
-    this.#state.consume();
-    return null;
-  }
-
   async #readPiece(into: Uint8Array): Promise<number> {
-    if (this.contentLength === 0) {
-      const ending = this.#endIfEmpty();
-      if (ending !== null) await ending;
-      return 0;
+    let count = 0;
+    if (this.contentLength > 0) count = await this.#readInto(into);
+    else {
+      // An empty body ends in the turn in which it begins, if its source allows: its message may be over, and
+      // canceling it has no effect on what follows on the connection.
+      const ending = this.#reader.take(0);
+      if (ending !== null) await this.#state.fromSource(ending);
     }
-    const count = await this.#readInto(into);
     if (this.#reader.done) this.#state.consume();
     return count;
   }

@@ -6,10 +6,10 @@
 
 import type { Progress } from "./body.ts";
 import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
-import { type BodyInput, type ByteSink, openSource } from "./byte_io.ts";
+import { type BodyInput, type ByteSink, Collector, openSource } from "./byte_io.ts";
 import { decodeText } from "../bytes.ts";
 import type { Chunk } from "../wire/chunk.ts";
-import { ChunkedReader, Collector } from "./readers.ts";
+import { ChunkedReader } from "./readers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
 /** How far a body has been read, in bytes of data; `null` for a body of another class. */

@@ -5,7 +5,7 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { Collector } from "./readers.ts";
+import { Collector } from "./byte_io.ts";
 import {
   type Chunk,
   ChunkWalker,

@@ -8,10 +8,9 @@
  * @module
  */
 
-import { type BodySource, type ByteReader, largerPiece } from "./byte_io.ts";
+import { type BodySource, type ByteReader, Collector, largerPiece } from "./byte_io.ts";
 import { checkUnchanged } from "../bytes.ts";
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
-import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";
 
 /** Reads a body of known length (RFC 9112 §6.2). After any error it must not be used again. */
 export class LengthReader {
@@ -33,8 +32,7 @@ export class LengthReader {
     let count: number | null = this.#source.reader.take(room);
     if (count === 0 && room.length > 0) count = await this.#source.read(room);
     if (count === null) throw this.#source.incomplete(this.remaining);
-    this.remaining -= count;
-    const ending = this.end();
+    const ending = this.#advance(count);
     if (ending !== null) await ending;
     return count;
   }
@@ -45,22 +43,16 @@ export class LengthReader {
   }
 
   /**
-   * Takes bytes that have arrived; returns where they begin in the source's buffer, until the next read. With
-   * the last one, {@linkcode LengthReader.prototype.end} must follow.
+   * Takes bytes that have arrived; they stay in the source's buffer until the next read. If they are the last
+   * ones, or none was left, the promise rejects if the source has more; `null` if there is nothing to wait for.
    */
-  take(count: number): number {
-    const { reader } = this.#source;
-    const { start } = reader;
-    reader.start += count;
-    this.remaining -= count;
-    return start;
+  take(count: number): Promise<void> | null {
+    this.#source.reader.start += count;
+    return this.#advance(count);
   }
 
-  /**
-   * Ends the body if no byte is left. The promise rejects if the source has more; `null` if there is
-   * nothing to wait for.
-   */
-  end(): Promise<void> | null {
+  #advance(count: number): Promise<void> | null {
+    this.remaining -= count;
     if (this.remaining > 0) return null;
     const ending = this.#source.finish();
     if (ending !== null) return ending.then(() => void (this.done = true));
@@ -233,81 +225,5 @@ function lowerSize(bytes: Uint8Array, at: number, end: number): void {
   for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) {
     const byte = bytes[at]!;
     if (byte >= UPPER_A && byte <= UPPER_F) bytes[at] = byte | 0x20;
-  }
-}
-
-/** Growth factor for a size that was announced: the new buffer relative to what has arrived. */
-const ANNOUNCED_GROWTH = 8;
-/** The same for an unknown size: smaller, since the last buffer and the one before are both in memory. */
-const UNKNOWN_GROWTH = 2;
-/** Bytes of the first buffer for an unknown size. */
-const UNKNOWN_BYTES = 4096;
-
-/** Collects up to `size` bytes. Its memory grows with what has arrived, not with what was announced. */
-export class Collector {
-  #bytes: Uint8Array<ArrayBuffer>;
-  #length = 0;
-  readonly #size: number;
-  readonly #growth: number;
-
-  /**
-   * Makes a collector.
-   *
-   * @param size How many bytes were announced.
-   * @param first Bytes of the first buffer, at most.
-   * @param growth How many times as large each buffer is as the one before, at most.
-   */
-  constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
-    this.#size = size;
-    this.#growth = growth;
-    this.#bytes = new Uint8Array(Math.min(size, first));
-  }
-
-  /** Makes a collector for an unknown number of bytes, up to `most`. */
-  static upTo(most: number): Collector {
-    return new Collector(most, UNKNOWN_BYTES, UNKNOWN_GROWTH);
-  }
-
-  /** How many bytes have been collected. */
-  get length(): number {
-    return this.#length;
-  }
-
-  /** How many bytes are still missing. */
-  get missing(): number {
-    return this.#size - this.#length;
-  }
-
-  /** Where to put the next bytes; never empty while some are missing. */
-  room(): Uint8Array<ArrayBuffer> {
-    if (this.#length === this.#bytes.length) {
-      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growth));
-      larger.set(this.#bytes);
-      this.#bytes = larger;
-    }
-    return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
-  }
-
-  /** Copies bytes, which must not be more than are missing. */
-  append(bytes: Uint8Array): void {
-    let at = 0;
-    while (at < bytes.length) {
-      const room = this.room();
-      const piece = bytes.subarray(at, at + room.length);
-      room.set(piece);
-      this.add(piece.length);
-      at += piece.length;
-    }
-  }
-
-  /** Adds bytes that were put into the {@linkcode room}. */
-  add(count: number): void {
-    this.#length += count;
-  }
-
-  /** The bytes collected so far, in an array of their own. */
-  collected(): Uint8Array<ArrayBuffer> {
-    // mutant `this.#length === this.#bytes.length` → `false`: a copy has the same bytes
-    return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }
 }

@@ -45,8 +45,9 @@ Deno.test("SERVER: no request follows one whose body is unread", () => {
   assertStrictEquals(SERVER.unread.request, SERVER.unread);
 });
 
-Deno.test("CLIENT: a request begins in no state but idle", () => {
+Deno.test("CLIENT: a request begins in no state but idle, and may fail in each", () => {
   for (const state of [CLIENT.requesting, CLIENT.responding, CLIENT.unread]) {
     assertStrictEquals(state.request, state);
+    assertStrictEquals(state.fails, CLIENT.idle);
   }
 });

@@ -3,13 +3,14 @@ import { BodyError, ConnectionClosedError } from "@degu/degu/base";
 import {
   ByteReader,
   checkCount,
+  Collector,
   MAX_PIECE_BYTES,
   notWritten,
   openSink,
   openSource,
   writeAll,
 } from "@degu/internal/base/body/byte_io.ts";
-import { ChunkedReader, Collector } from "@degu/internal/base/body/readers.ts";
+import { ChunkedReader } from "@degu/internal/base/body/readers.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import {
   concat,

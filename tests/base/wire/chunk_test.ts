@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
 import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
 import { formatChunk, parseChunkHeader } from "@degu/degu/misc";
-import { Collector } from "@degu/internal/base/body/readers.ts";
+import { Collector } from "@degu/internal/base/body/byte_io.ts";
 import {
   type ChunkPhase,
   ChunkScanner,
