@@ -55,6 +55,7 @@ export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): b
  * the end of the buffer are dropped.
  */
 export function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
+  // mutant `<` → `<=`: what is written behind is overwritten by what follows
   for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
   return at + bytes.length;
 }

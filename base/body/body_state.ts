@@ -274,6 +274,7 @@ export class BodyState {
     this.begin("stream", true);
     return this.#stream = new ReadableStream({
       type: "bytes",
+      // mutant `1` → `2`: nothing is pulled from an empty stream
       autoAllocateChunkSize: Math.max(1, size),
       start: async (controller) => {
         if (size > 0) return;

@@ -383,6 +383,7 @@ export class Collector {
       larger.set(this.#bytes);
       this.#bytes = larger;
     }
+    // mutant `this.#length === 0` → `false`: a view of all of it is the same room
     return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
   }
 

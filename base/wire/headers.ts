@@ -71,6 +71,7 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
       throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
     },
     format(value, item) {
+      // mutant `!Number.isSafeInteger(value) || value as number < 0` → `true`: checkInteger() decides, more slowly
       if (!Number.isSafeInteger(value) || value as number < 0) {
         checkInteger(item(), value, 0, MAX_LENGTH);
       }
@@ -471,6 +472,7 @@ const blanks: HeaderDict[] = [];
 
 /** A new object without a prototype. It is a fast one; Object.create(null) would be in dictionary mode. */
 function newHeaderDict(): HeaderDict {
+  // mutant `blanks.length === 0` → `true`: more are made than are needed now
   if (blanks.length === 0) {
     while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));
   }
