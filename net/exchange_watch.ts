@@ -142,13 +142,16 @@ export class SentBytes {
   }
 
   #scan(scanner: ChunkScanner, bytes: Uint8Array, at: number, end: number): void {
+    // mutant `>` → `>=`: a copy is counted as well, and costs more
+    // mutant `this.#rest.length > 0` → `true`: a copy is counted as well, and costs more
     if (this.#rest.length > 0) {
-      bytes = concatenate([this.#rest, bytes.subarray(at, end)]);
-      at = 0;
+      // The preamble was sent before: `at` is 0.
+      bytes = concatenate([this.#rest, bytes.subarray(0, end)]);
       end = bytes.length;
     }
     let next;
     while ((next = scanner.advance(bytes, at, end)) !== -1) at = next;
+    // mutant `at === end` → `false`: no bytes are a rest of no bytes, too
     this.#rest = at === end ? EMPTY : bytes.slice(at, end);
     this.data = scanner.taken;
   }
