@@ -283,8 +283,13 @@ function makeDirectories(
   if (aside !== null) renameSync(obstacle!, aside);
   try {
     for (const path of paths) {
-      mkdirSync(path);
-      made.push(path);
+      try {
+        mkdirSync(path);
+        made.push(path);
+      } catch (error) {
+        // Another process was faster.
+        if (codeOf(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
+      }
     }
     then();
   } catch (error) {
@@ -409,6 +414,8 @@ function findLeftovers(path: string): Leftovers {
         }
         files.push(prefixOf(at) + inner);
       }
+    } else if (state !== null) {
+      throw new Refusal(409, `${at} is no part of a transfer`);
     } else {
       isElseEmpty = false;
     }
@@ -464,6 +471,10 @@ export async function clearWay(
     }
   }
   await confirm();
+  // What can't be moved, such as a mount point, can't be removed either: then nothing in it may be lost.
+  const aside = unusedPart(dirname(path));
+  renameSync(path, aside);
+  renameSync(aside, path);
   const removed: (readonly string[])[] = [];
   for (const entry of seen.reverse()) {
     if (turns.isOver) await turns.next(root);

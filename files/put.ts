@@ -142,6 +142,8 @@ export async function finish(
   const admit = () => checkAdmission(write.session);
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
   if (replaceable.directory !== null) {
+    // Again: before the first unfinished file there was nothing to compare with.
+    checkFileSystem(root, findFile(root, names, replaceable));
     const removed = await clearWay(root, names, replaceable, condition, admit);
     for (const path of removed ?? []) report("delete", path, 0, true, 204);
   }

@@ -625,8 +625,8 @@ class TreeTransfer {
   async #copyAlone(route: Route, copy: Copy, way: Obstacle | null): Promise<boolean> {
     const meter = this.#report.meter(copy.node);
     let resumedFrom = 0;
+    let furthest = 0;
     for (let attempt = 1;; attempt++) {
-      const before = resumedFrom;
       const progress = (bytes: number, from: number) => {
         resumedFrom = from;
         meter(bytes);
@@ -649,7 +649,8 @@ class TreeTransfer {
           }
         }
         // A file that is resumed gets further with every connection, whatever breaks them off.
-        if (isCut(error) && resumedFrom > before) attempt = 0;
+        if (isCut(error) && resumedFrom > furthest) attempt = 0;
+        furthest = Math.max(furthest, resumedFrom);
         if (mayHelp && attempt < 2) continue;
         meter(0);
         this.#report.failed(copy.node, error);

@@ -124,8 +124,7 @@ class Upload implements Direction {
   readonly #turns = new Turns();
   /** The real path of the source. */
   #root = "";
-  /** The answer to the request for the target's list, if there is no such directory, or no list. */
-  #missing: TransferError | null = null;
+  #isMissing = false;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: TransferError | null = null;
 
@@ -151,13 +150,13 @@ class Upload implements Direction {
       return await readRemoteTree(route, this.#uri, false, this.#settings.signal);
     } catch (error) {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
-      this.#missing = error;
+      this.#isMissing = true;
       return null;
     }
   }
 
   async begin(route: Route): Promise<void> {
-    if (this.#missing === null) return;
+    if (!this.#isMissing) return;
     let isThere = true;
     try {
       isThere = await requestChange(route, "PUT", this.#uri) !== 201;
@@ -166,8 +165,10 @@ class Upload implements Direction {
       if (!(error instanceof TransferError) || error.status !== 403) throw error;
       this.#refusal = error;
     }
-    // What is not listed would be kept in silence.
-    if (isThere && this.#settings.delete) throw this.#missing;
+    // What is not listed would be kept in silence. Another call may have made it just now.
+    if (isThere && this.#settings.delete) {
+      await readRemoteTree(route, this.#uri, false, this.#settings.signal);
+    }
   }
 
   async readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null> {

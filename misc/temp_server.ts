@@ -75,7 +75,7 @@ export class TempServer implements AsyncDisposable {
     return new TempServer(...await startThread(null, address, build, args));
   }
 
-  /** Closes the server and ends the worker; when it resolves the address is free again. */
+  /** Closes the server and ends the worker; then the address is free again, unless the app hangs. */
   close(): Promise<void> {
     return this.#thread.close();
   }
@@ -133,7 +133,7 @@ export class TempSSLServer implements AsyncDisposable {
     return new TempSSLServer(...await startThread(sslconfig, address, build, args));
   }
 
-  /** Closes the server and ends the worker; when it resolves the address is free again. */
+  /** Closes the server and ends the worker; then the address is free again, unless the app hangs. */
   close(): Promise<void> {
     return this.#thread.close();
   }

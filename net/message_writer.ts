@@ -337,7 +337,9 @@ class MessageSink implements ByteSink {
       }
       this.#writing = false;
     } catch (error) {
-      this.fail(error);
+      // The preamble still goes out: the peer is to see a message that breaks off.
+      this.#closed ??= error;
+      this.#failing.reject(error);
       throw error;
     }
   }

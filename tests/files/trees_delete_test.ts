@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { TransferError } from "@degu/degu/files";
 import { tempDir } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
+import { AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import {
   both,
@@ -344,3 +344,37 @@ Deno.test({
     assertEquals(Object.keys(left).filter((path) => path.includes("degu-part")), []);
   },
 });
+
+both("a directory in the way with a link by a reserved name loses nothing", async (direction) => {
+  await using trees = await makeTrees(direction, { x: "file" }, { "x/a": "a" });
+  await makeLinks({ [`${trees.target}/x/.a.degu-part`]: "/nowhere" });
+  const { outcomes } = await trees.copy({ delete: true });
+  assertEquals(outcomes, { x: "failed" });
+  assertEquals(await Deno.readTextFile(`${trees.target}/x/a`), "a");
+});
+
+const mayMount = await canMount();
+for (const direction of DIRECTIONS) {
+  // The mount point itself, and a directory on the other disk, to which an upload can't be renamed.
+  for (const path of ["disk", ...direction === "upload" ? ["disk/d"] : []]) {
+    Deno.test({
+      name:
+        `${direction}: what is in the way on another disk is not emptied: ${path} (needs unshare)`,
+      ignore: !mayMount,
+      async fn() {
+        await using dir = await tempDir();
+        await fill(dir.path, { [`source/${path}`]: "file", "target/disk": null });
+        const script = 'mount -t tmpfs tmpfs "$0/target/disk" && mkdir "$0/target/disk/d" && ' +
+          'touch "$0/target/disk/d/precious" && exec "$@"';
+        const printed = await runProgram("copy_trees.ts", {
+          flags: ["--allow-all", ...importMapFlags()],
+          args: [dir.path, direction, JSON.stringify([{ delete: true }])],
+          through: [...MOUNTING.slice(0, -1), "-c", script, dir.path],
+          patience: 60,
+        });
+        const [{ left }] = JSON.parse(printed);
+        assert(left.includes("disk/d/precious"), printed);
+      },
+    });
+  }
+}

@@ -14,6 +14,8 @@ const [root = "", direction = "", json = "[]"] = Deno.args;
 const isDownload = direction === "download";
 const [there, here] = isDownload ? ["source", "target"] : ["target", "source"];
 await using serving = serve(new FilesApp(`${root}/${there}`, { list: true, write: true }));
+/** Nothing where a part of it can't be read. */
+const leftAtTarget = async () => Object.keys(await content(`${root}/target`).catch(() => ({})));
 const calls = [];
 for (const options of JSON.parse(json) as TreeOptions[]) {
   try {
@@ -25,11 +27,11 @@ for (const options of JSON.parse(json) as TreeOptions[]) {
       options,
     );
     const messages = Object.entries(errors).map(([path, error]) => [path, String(error)]);
-    calls.push({ result, outcomes, deleted, errors: Object.fromEntries(messages) });
+    const left = await leftAtTarget();
+    calls.push({ result, outcomes, deleted, errors: Object.fromEntries(messages), left });
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
-    const left = Object.keys(await content(`${root}/target`));
-    calls.push({ rejected: `${code}: ${message}`, left });
+    calls.push({ rejected: `${code}: ${message}`, left: await leftAtTarget() });
   }
 }
 console.log(JSON.stringify(calls));
