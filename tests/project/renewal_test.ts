@@ -88,7 +88,8 @@ Deno.test("two ends that renew their certificates work past the first expiry, an
   // Certificates of this moment, so that it is the server's alone that has expired.
   toStale = makeClient(await load("viewer")(), stale.server.address);
   const refusal = await assertRejects(() => toStale.request("GET", "/"), TlsError);
-  assertEquals(refusal.code, "EXPIRED", `${refusal.message} ${Date.now() - expired}`);
+  // EXPIRED from our own check; from the second after that from the TLS library, which only names it among the reasons.
+  assertMatch(refusal.message, /has expired/);
   const answered = shown.length;
   await assertRejects(() => staleClient.request("GET", "/"), DeguError);
   assertEquals(shown.length, answered);
