@@ -4,7 +4,7 @@
  * @module
  */
 
-export type { Address, HostAddress, ScopedAddress } from "../address_rules.ts";
+export type { Address, HostAddress, ScopedAddress } from "../address.ts";
 export type { Bodies, BodyIn, BodyOut } from "../body/bodies.ts";
 export type { Body } from "../body/body.ts";
 export type { BodyIter, ChunkedBodyIter } from "../body/body_iter.ts";

@@ -24,7 +24,7 @@ import {
   isUnixAddress,
   withoutZone,
   zoneOf,
-} from "@degu/internal/base/address_rules.ts";
+} from "@degu/internal/base/address.ts";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
