@@ -62,7 +62,7 @@ export function checkInteger(
   least: number,
   most: number,
 ): asserts value is number {
-  checkNumber(label, value);
+  if (typeof value !== "number") throw wrongType(label, "a number", value);
   const isExact = Number.isSafeInteger(value) || (value === Infinity && most === Infinity);
   if (isExact && value >= least && value <= most) return;
   const wanted = most === Infinity

@@ -5,8 +5,8 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { type BodyOrigin, BodyState } from "./body_state.ts";
-import type { ByteSink, OpenSink } from "./byte_io.ts";
+import { BodyState } from "./body_state.ts";
+import { BodyOrigin, type ByteSink, type OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
@@ -16,8 +16,7 @@ type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
 /** What a body is made of: one pass over the items of an iterable, whose iterator is always closed. */
-class Items<T> implements BodyOrigin {
-  readonly interruption = null;
+class Items<T> extends BodyOrigin {
   readonly state: BodyState = new BodyState(this);
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
@@ -26,6 +25,7 @@ class Items<T> implements BodyOrigin {
   #ended = false;
 
   constructor(source: AnyIterable<T>) {
+    super();
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
     if (
       typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
@@ -53,10 +53,6 @@ class Items<T> implements BodyOrigin {
     });
   }
 
-  consumed(): void {}
-
-  failed(): void {}
-
   async #next(iterator: AnyIterator<T>): Promise<IteratorResult<T>> {
     this.#asked = true;
     try {
@@ -79,7 +75,7 @@ class Items<T> implements BodyOrigin {
       : iterable[Symbol.iterator]();
   }
 
-  async cancel(_error: Error, reason: unknown): Promise<void> {
+  override async cancel(_error: unknown, reason: unknown): Promise<void> {
     if (this.#ended) return;
     try {
       // The iterator of a stream cancels the stream with the reason.

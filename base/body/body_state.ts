@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type ByteSink, Interruption, type OpenSink, openSink } from "./byte_io.ts";
+import {
+  type BodyOrigin,
+  type ByteSink,
+  Interruption,
+  type OpenSink,
+  openSink,
+} from "./byte_io.ts";
 import { EMPTY } from "../bytes.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
@@ -40,23 +46,6 @@ export const PIECE_BYTES = 65536;
 export function closeByteStream(controller: ReadableByteStreamController): void {
   controller.close();
   controller.byobRequest?.respond(0);
-}
-
-/** What a body is made from. It is notified of how the body ends, which is also its own end. */
-export interface BodyOrigin {
-  /** Aborts the body from outside; `null` if nothing can. */
-  readonly interruption: Interruption | null;
-  /** The body has been consumed. */
-  consumed(): void;
-  /** What was read is invalid, or could not be read. */
-  failed(error: unknown): void;
-  /**
-   * The rest of the body is canceled. Never rejects.
-   *
-   * @param error What the body fails with.
-   * @param reason What the caller gave.
-   */
-  cancel(error: Error, reason: unknown): Promise<void>;
 }
 
 /**

@@ -451,8 +451,30 @@ export function largerPiece(bytes: number, most: number): number {
 /** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
-/** A source of bytes that is notified of how the body ends. */
-export abstract class BodySource implements ByteSource {
+/** What a body is made from. It is notified of how the body ends, which is also its own end. */
+export abstract class BodyOrigin {
+  /** Aborts the body from outside; `null` if nothing can. */
+  readonly interruption: Interruption | null = null;
+
+  /** The body has been consumed. */
+  consumed(): void {}
+
+  /** What was read is invalid, or could not be read. */
+  failed(_error: unknown): void {}
+
+  /**
+   * The rest of the body is canceled. Never rejects.
+   *
+   * @param _error What the body fails with.
+   * @param _reason What the caller gave.
+   */
+  cancel(_error: unknown, _reason?: unknown): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** A source of bytes for a body. */
+export abstract class BodySource extends BodyOrigin implements ByteSource {
   /** The buffer for what is read ahead. */
   abstract readonly reader: ByteReader;
   /** True if not one byte beyond the body may be read. */
@@ -463,8 +485,6 @@ export abstract class BodySource implements ByteSource {
   readonly pieceBytes: number = COPY_BYTES;
   /** How many bytes are worth reading at a time at most. */
   readonly mostBytes: number = COPY_BYTES;
-  /** Aborts the body from outside; `null` if nothing can. */
-  readonly interruption: Interruption | null = null;
   /** Reads past the reader, which must be empty. */
   abstract read(into: Uint8Array): Promise<number | null>;
 
@@ -474,17 +494,6 @@ export abstract class BodySource implements ByteSource {
    */
   finish(): Promise<void> | null {
     return null;
-  }
-
-  /** Called when the body has been consumed. */
-  consumed(): void {}
-
-  /** Called when the source has failed, or its bytes are invalid. */
-  failed(_error: unknown): void {}
-
-  /** Called when the rest of the body is canceled. Never rejects. */
-  cancel(_reason: unknown): Promise<void> {
-    return Promise.resolve();
   }
 
   /** The error if the source ends `missing` bytes too early. */

@@ -5,10 +5,11 @@
  * @module
  */
 
+import { LengthReader } from "./body.ts";
 import type { BodySource, ByteSource } from "./byte_io.ts";
+import { ChunkedReader } from "./chunked_body.ts";
 import { EMPTY } from "../bytes.ts";
 import { ChunkWalker } from "../wire/chunk.ts";
-import { ChunkedReader, LengthReader } from "./readers.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 

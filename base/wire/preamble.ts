@@ -92,8 +92,8 @@ export function mayHaveBody(method: string): boolean {
 const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 
 /** True for the five supported methods. */
-export function isMethod(text: string): text is Method {
-  return (METHODS as readonly string[]).includes(text);
+export function isMethod(text: unknown): text is Method {
+  return (METHODS as readonly unknown[]).includes(text);
 }
 
 const encoder = new TextEncoder();
@@ -247,8 +247,8 @@ function parseStatus(text: string): number {
  * @throws {RangeError} if it is not one of the five.
  */
 export function checkMethod(method: Method, label = "method"): void {
-  checkString(label, method);
   if (isMethod(method)) return;
+  checkString(label, method);
   throw new RangeError(`${label}: must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkArray, checkString, wrongType } from "../checks.ts";
+import { checkArray, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
 import { allows, PATH, QUERY, URI } from "./tables.ts";
 
@@ -89,7 +89,7 @@ function characterProblem(table: Uint8Array, text: string, rule: string): string
  * @throws {RangeError} if a reader would reject it.
  */
 export function checkUri(uri: string, label = "uri"): void {
-  checkString(label, uri);
+  if (typeof uri !== "string") throw wrongType(label, "a string", uri);
   try {
     parseUri(uri);
   } catch (error) {
