@@ -22,6 +22,7 @@ import {
   constructWith,
 } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { allowedBytes, latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
@@ -74,13 +75,11 @@ Deno.test("Router forwards a request to the app of its path and shifts the match
     ["/bar/constructor/x", "object", ["bar", "constructor"], ["x"]],
     ["/bar/deep/er/", "deeper", ["bar", "deep", "er"], [""]],
   ];
-  for (const [uri, name, mount, path] of cases) {
-    await t.step(uri, async () => {
-      const { status, headers } = await answer(router, uri);
-      assertEquals(status, 200);
-      assertEquals(headers, { name, mount: Deno.inspect(mount), path: Deno.inspect(path) });
-    });
-  }
+  await eachRow(t, cases, async (uri, name, mount, path) => {
+    const { status, headers } = await answer(router, uri);
+    assertEquals(status, 200);
+    assertEquals(headers, { name, mount: Deno.inspect(mount), path: Deno.inspect(path) });
+  });
 });
 
 Deno.test("Router answers 410 if there is no entry, whatever the method", async () => {

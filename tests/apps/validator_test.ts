@@ -23,6 +23,7 @@ import {
   rejectionOf,
 } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { serveWithDeno } from "@degu/testing/web_serving.ts";
@@ -124,16 +125,14 @@ Deno.test("Validator reports where a request is invalid", async (t) => {
     ["TypeError: request.shiftPath: must be a function", { shiftPath: undefined }],
     ["TypeError: request.buildProxyUri: must be a function", { buildProxyUri: null }],
   ];
-  for (const [beginning, fields] of wrong) {
-    await t.step(beginning, async () => {
-      const app: App = () => {
-        throw new Error("the app was called");
-      };
-      const request = fields && requestWith(fields);
-      const handled = new Validator(app).handle(request as Request, makeSession(), api);
-      await assertFails(handled, beginning);
-    });
-  }
+  await eachRow(t, wrong, async (beginning, fields) => {
+    const app: App = () => {
+      throw new Error("the app was called");
+    };
+    const request = fields && requestWith(fields);
+    const handled = new Validator(app).handle(request as Request, makeSession(), api);
+    await assertFails(handled, beginning);
+  });
 });
 
 Deno.test("Validator reports where a session is invalid", async () => {
@@ -383,17 +382,15 @@ Deno.test("Validator reports where a response is invalid", async (t) => {
       [row[0], [row[3] ?? 200, "OK", row[1], row.length > 2 ? row[2] : null]] as const
     ),
   ];
-  for (const [beginning, response] of all) {
-    await t.step(beginning, async () => {
-      await assertFails(validate(response), beginning);
-      // A response that is an object is refused in the same words.
-      if (!Array.isArray(response) || response.length !== 4) return;
-      const [status, reason, headers, body] = response;
-      // What has been refused has been canceled.
-      if (body instanceof BodyIter || body instanceof ChunkedBodyIter) return;
-      await assertFails(validate({ status, reason, headers, body }), beginning);
-    });
-  }
+  await eachRow(t, all, async (beginning, response) => {
+    await assertFails(validate(response), beginning);
+    // A response that is an object is refused in the same words.
+    if (!Array.isArray(response) || response.length !== 4) return;
+    const [status, reason, headers, body] = response;
+    // What has been refused has been canceled.
+    if (body instanceof BodyIter || body instanceof ChunkedBodyIter) return;
+    await assertFails(validate({ status, reason, headers, body }), beginning);
+  });
 });
 
 Deno.test("Validator refuses a body that was used, or is the request's", async () => {

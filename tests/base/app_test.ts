@@ -30,6 +30,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { latin1, methods } from "@degu/testing/wire_grammar.ts";
@@ -277,11 +278,9 @@ Deno.test("every module that runs an app reports its answers in the same words",
     ["an empty body", "GET", () => [200, "OK", {}, new Body(nothing, 0)], "answered"],
     ["a text", "GET", () => [200, "OK", {}, "a"], "refused"],
   ];
-  for (const [name, method, answer, expected] of rows) {
-    await t.step(name, async () => {
-      assertEquals(await verdictsOn(answer, method, null), all(expected));
-    });
-  }
+  await eachRow(t, rows, async (_name, method, answer, expected) => {
+    assertEquals(await verdictsOn(answer, method, null), all(expected));
+  });
   for (const kind of ["length", "chunked"] as const) {
     await t.step(`the request's own body (${kind})`, async () => {
       const app: AnyApp = ({ body }) => [500, "As you like", {}, body];
@@ -447,24 +446,22 @@ Deno.test("message is null while the session lasts, then says why it ended", asy
     ["nonsense", "NONSENSE\r\n\r\n", /./],
     ["the end", "", /./],
   ];
-  for (const [what, request, words] of endings) {
-    await t.step(what, async () => {
-      const sessions: Session[] = [];
-      await using serving = serve(({ uri }, session) => {
-        sessions.push(session);
-        if (uri === "/throw") throw new Error("the application broke");
-        return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
-      });
-      const { session, peer } = await openSession(sessions, serving);
-      using _peer = peer;
-      assertStrictEquals(session.message, null);
-      await peer.send(request);
-      await peer.closeWrite();
-      await peer.readToEnd();
-      assertMatch(session.message ?? "", words);
-      assertEquals(session.requests, request.includes("/500") || request.includes("/404") ? 2 : 1);
+  await eachRow(t, endings, async (_what, request, words) => {
+    const sessions: Session[] = [];
+    await using serving = serve(({ uri }, session) => {
+      sessions.push(session);
+      if (uri === "/throw") throw new Error("the application broke");
+      return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
     });
-  }
+    const { session, peer } = await openSession(sessions, serving);
+    using _peer = peer;
+    assertStrictEquals(session.message, null);
+    await peer.send(request);
+    await peer.closeWrite();
+    await peer.readToEnd();
+    assertMatch(session.message ?? "", words);
+    assertEquals(session.requests, request.includes("/500") || request.includes("/404") ? 2 : 1);
+  });
   await t.step("maxRequests", async () => {
     const { sessions, app } = keeper();
     await using serving = serve(app, { maxRequests: 1 });

@@ -46,6 +46,7 @@ import { runProgram } from "@degu/testing/programs.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting } from "@degu/testing/written_directory.ts";
 import {
@@ -107,15 +108,13 @@ Deno.test("the message of a ProtocolError quotes the bytes escaped and truncated
     "range": () => parseRange(bad),
     "content-range": () => parseContentRange(bad),
   };
-  for (const [what, parse] of Object.entries(rows)) {
-    await t.step(what, () => {
-      const error = thrownBy(parse, what);
-      assertInstanceOf(error, ProtocolError);
-      assert(/^[ -~…]+$/.test(error.message), JSON.stringify(error.message.slice(0, 200)));
-      assert(error.message.length < 400, `${error.message.length} characters`);
-      assert(/^[A-Z]+(_[A-Z]+)*$/.test(error.code), error.code);
-    });
-  }
+  await eachRow(t, Object.entries(rows), (what, parse) => {
+    const error = thrownBy(parse, what);
+    assertInstanceOf(error, ProtocolError);
+    assert(/^[ -~…]+$/.test(error.message), JSON.stringify(error.message.slice(0, 200)));
+    assert(error.message.length < 400, `${error.message.length} characters`);
+    assert(/^[A-Z]+(_[A-Z]+)*$/.test(error.code), error.code);
+  });
 });
 
 Deno.test("a ProtocolError quotes what is wrong", () => {
@@ -332,14 +331,12 @@ const failing: Record<string, Log> = {
 };
 
 Deno.test("nothing throws or rejects, whatever a logger's method does", async (t) => {
-  for (const [what, warn] of Object.entries(failing)) {
-    await t.step(what, async () => {
-      using rejections = unhandledRejections();
-      makeSafeLogger({ warn }, ["warn"]).warn("message");
-      await turnOfEventLoop();
-      assertEquals(rejections.reasons, []);
-    });
-  }
+  await eachRow(t, Object.entries(failing), async (_what, warn) => {
+    using rejections = unhandledRejections();
+    makeSafeLogger({ warn }, ["warn"]).warn("message");
+    await turnOfEventLoop();
+    assertEquals(rejections.reasons, []);
+  });
 });
 
 Deno.test("a method that is missing at the start is a TypeError that names it", () => {

@@ -15,6 +15,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { slowStream } from "@degu/testing/web_serving.ts";
 import {
@@ -206,17 +207,15 @@ Deno.test("an abort closes a connection that is in use, but not an idle one", as
     ],
     ["after a 204", () => [204, "No Content", {}, null], (response) => response.text()],
   ];
-  for (const [name, app, take] of ends) {
-    await t.step(name, async () => {
-      await using connected = await connect(app);
-      const { fetch, conn } = connected;
-      const aborter = new AbortController();
-      await take(await fetch("/", { signal: aborter.signal }));
-      aborter.abort();
-      assert(!conn.closed);
-      await take(await fetch("/"));
-    });
-  }
+  await eachRow(t, ends, async (_name, app, take) => {
+    await using connected = await connect(app);
+    const { fetch, conn } = connected;
+    const aborter = new AbortController();
+    await take(await fetch("/", { signal: aborter.signal }));
+    aborter.abort();
+    assert(!conn.closed);
+    await take(await fetch("/"));
+  });
   await t.step("after a mistake", async () => {
     await using connected = await connect(countingApp);
     const { fetch, conn } = connected;
@@ -372,14 +371,12 @@ Deno.test("a failure is a TypeError whose cause says why", async (t) => {
     ["data", () => fetch("data:,a"), TypeError, "data:"],
     ["no server", () => goneFetch("/"), Deno.errors.ConnectionRefused, "/"],
   ];
-  for (const [name, start, cause, said] of rows) {
-    await t.step(name, async () => {
-      const error = await rejectionOf(start(), name);
-      assertInstanceOf(error, TypeError);
-      assertInstanceOf(error.cause, cause as typeof Error);
-      assertStringIncludes(error.message, said);
-    });
-  }
+  await eachRow(t, rows, async (name, start, cause, said) => {
+    const error = await rejectionOf(start(), name);
+    assertInstanceOf(error, TypeError);
+    assertInstanceOf(error.cause, cause as typeof Error);
+    assertStringIncludes(error.message, said);
+  });
 });
 
 Deno.test("what the platform refuses rejects in the same way", async (t) => {
@@ -394,11 +391,9 @@ Deno.test("what the platform refuses rejects in the same way", async (t) => {
     ["a used Request", () => fetch(used)],
     ["Deno's own clients", () => fetch("/", { client: {} } as RequestInit)],
   ];
-  for (const [name, start] of rows) {
-    await t.step(name, async () => {
-      assertInstanceOf(await rejectionOf(start(), name), TypeError);
-    });
-  }
+  await eachRow(t, rows, async (name, start) => {
+    assertInstanceOf(await rejectionOf(start(), name), TypeError);
+  });
 });
 
 Deno.test("a URL with a user name or a password is refused, and not quoted", async (t) => {
@@ -433,14 +428,12 @@ Deno.test("a URL with a user name or a password is refused, and not quoted", asy
     ],
     ["another scheme", () => fetch("ftp://user:secret@device.local/"), refused],
   ];
-  for (const [name, start, said] of rows) {
-    await t.step(name, async () => {
-      const error = await rejectionOf(start(), name);
-      assertInstanceOf(error, TypeError);
-      assertStringIncludes(error.message, said);
-      assert(!Deno.inspect(error).includes("secret"), Deno.inspect(error));
-    });
-  }
+  await eachRow(t, rows, async (name, start, said) => {
+    const error = await rejectionOf(start(), name);
+    assertInstanceOf(error, TypeError);
+    assertStringIncludes(error.message, said);
+    assert(!Deno.inspect(error).includes("secret"), Deno.inspect(error));
+  });
 });
 
 Deno.test("a peer's protocol error is the cause", async () => {

@@ -5,6 +5,7 @@ import { Client, type ClientOptions } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { slowStream } from "@degu/testing/web_serving.ts";
@@ -157,11 +158,9 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ],
     ["a range", ["/", { headers: { range: "bytes=2-4" } }], "GET / HTTP/1.1|range: bytes=2-4||"],
   ];
-  for (const [name, args, sent] of rows) {
-    await t.step(name, async () => {
-      assertEquals((await answered((fetch) => fetch(...args), OK)).sent, wire(sent));
-    });
-  }
+  await eachRow(t, rows, async (_name, args, sent) => {
+    assertEquals((await answered((fetch) => fetch(...args), OK)).sent, wire(sent));
+  });
   await t.step("a form", async () => {
     const { sent } = await answered((fetch) => fetch("/", post(form)), OK);
     const [preamble = "", body = ""] = sent.split("\r\n\r\n", 2);
@@ -194,16 +193,14 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
     ["200 OK|set-cookie: a=b||", null],
     ["206 Partial Content|content-length: 1|content-range: bytes 2-2/9||c", "c"],
   ];
-  for (const [answer, body] of rows) {
-    await t.step(answer, async () => {
-      const { response } = await answered((fetch) => fetch("/"), wire(`HTTP/1.1 ${answer}`));
-      const [line = "", ...lines] = answer.slice(0, answer.indexOf("||")).split("|");
-      assertEquals(`${response.status} ${response.statusText}`, line);
-      const sent = lines.map((header) => header.toLowerCase().split(": "));
-      assertEquals([...response.headers], sent);
-      assertEquals(response.body === null ? null : await response.text(), body);
-    });
-  }
+  await eachRow(t, rows, async (answer, body) => {
+    const { response } = await answered((fetch) => fetch("/"), wire(`HTTP/1.1 ${answer}`));
+    const [line = "", ...lines] = answer.slice(0, answer.indexOf("||")).split("|");
+    assertEquals(`${response.status} ${response.statusText}`, line);
+    const sent = lines.map((header) => header.toLowerCase().split(": "));
+    assertEquals([...response.headers], sent);
+    assertEquals(response.body === null ? null : await response.text(), body);
+  });
 });
 
 Deno.test("a response to HEAD has no body, and its headers stay", async () => {
@@ -285,18 +282,16 @@ Deno.test("a response with status 205 has no body, over a client and over a conn
     ["bytes that are not to be there", () => encoder.encode("hello")],
     ["no chunks", () => new ChunkedBodyIter([[null, new Uint8Array(0)]])],
   ];
-  for (const [name, make] of bodies) {
-    await t.step(name, async () => {
-      await using serving = serve(() => [205, "Reset Content", {}, make()]);
-      using conn = await serving.makeClient().connect();
-      for (const fetch of [createFetch(serving.makeClient()), createFetch(conn)]) {
-        for (let i = 0; i < 2; i++) {
-          const { status, statusText, body } = await fetch("/");
-          assertEquals([status, statusText, body], [205, "Reset Content", null]);
-        }
+  await eachRow(t, bodies, async (_name, make) => {
+    await using serving = serve(() => [205, "Reset Content", {}, make()]);
+    using conn = await serving.makeClient().connect();
+    for (const fetch of [createFetch(serving.makeClient()), createFetch(conn)]) {
+      for (let i = 0; i < 2; i++) {
+        const { status, statusText, body } = await fetch("/");
+        assertEquals([status, statusText, body], [205, "Reset Content", null]);
       }
-    });
-  }
+    }
+  });
 });
 
 Deno.test("simultaneous fetches use separate connections", async () => {
@@ -401,14 +396,12 @@ Deno.test("a location is resolved against the URL of the request", async (t) => 
     // The server knows itself by the host that the client has sent.
     [`http://${host}/a`, `http://${host}/a`],
   ];
-  for (const [location, url] of rows) {
-    await t.step(location, async () => {
-      const fetch = createFetch(serving.makeClient());
-      const response = await fetch("http://device.local/to/307", { headers: { target: location } });
-      await response.body?.cancel();
-      assertEquals(response.url, url);
-    });
-  }
+  await eachRow(t, rows, async (location, url) => {
+    const fetch = createFetch(serving.makeClient());
+    const response = await fetch("http://device.local/to/307", { headers: { target: location } });
+    await response.body?.cancel();
+    assertEquals(response.url, url);
+  });
 });
 
 Deno.test("a redirect to another origin is refused", async (t) => {
@@ -423,14 +416,12 @@ Deno.test("a redirect to another origin is refused", async (t) => {
     ["data:text/plain,a", "another origin"],
     ["http://[", "not a URL"],
   ];
-  for (const [location, said] of rows) {
-    await t.step(location, async () => {
-      const responding = fetch("http://device.local/to/302", { headers: { target: location } });
-      const error = await rejectionOf(responding, location);
-      assertInstanceOf(error, TypeError);
-      assertStringIncludes(error.message, said);
-    });
-  }
+  await eachRow(t, rows, async (location, said) => {
+    const responding = fetch("http://device.local/to/302", { headers: { target: location } });
+    const error = await rejectionOf(responding, location);
+    assertInstanceOf(error, TypeError);
+    assertStringIncludes(error.message, said);
+  });
 });
 
 Deno.test("a redirect to an invalid path is refused", async () => {
@@ -556,25 +547,23 @@ Deno.test("the connection of a redirect is closed, whatever is unread of it", as
     ["refused", "http://other.local/", "follow"],
     ["forbidden", "/there", "error"],
   ];
-  for (const [name, location, redirect] of rows) {
-    await t.step(name, async () => {
-      using server = new RawServer();
-      const fetching = createFetch(new Client(server.address))("http://device.local/", {
-        redirect,
-      });
-      const peer = await server.accept();
-      await peer.readPreamble();
-      const answered = fetching.then((response) => response.status, () => "an error");
-      await peer.send(
-        `HTTP/1.1 302 Found\r\ncontent-length: 9\r\nlocation: ${location}\r\n\r\n123`,
-      );
-      if (name === "followed") {
-        const next = await server.accept();
-        await next.readPreamble();
-        await next.send("HTTP/1.1 200 OK\r\n\r\n");
-      }
-      assertEquals(await answered, name === "followed" ? 200 : "an error");
-      await peer.assertClosedSilently();
+  await eachRow(t, rows, async (name, location, redirect) => {
+    using server = new RawServer();
+    const fetching = createFetch(new Client(server.address))("http://device.local/", {
+      redirect,
     });
-  }
+    const peer = await server.accept();
+    await peer.readPreamble();
+    const answered = fetching.then((response) => response.status, () => "an error");
+    await peer.send(
+      `HTTP/1.1 302 Found\r\ncontent-length: 9\r\nlocation: ${location}\r\n\r\n123`,
+    );
+    if (name === "followed") {
+      const next = await server.accept();
+      await next.readPreamble();
+      await next.send("HTTP/1.1 200 OK\r\n\r\n");
+    }
+    assertEquals(await answered, name === "followed" ? 200 : "an error");
+    await peer.assertClosedSilently();
+  });
 });

@@ -22,8 +22,8 @@ import {
   releaseKept,
   writeTrusted,
 } from "@degu/internal/base/body/bodies.ts";
-import { type BodyOrigin, BodyState } from "@degu/internal/base/body/body_state.ts";
-import { Interruption } from "@degu/internal/base/body/byte_io.ts";
+import { BodyState } from "@degu/internal/base/body/body_state.ts";
+import { BodyOrigin, Interruption } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
@@ -480,32 +480,18 @@ Deno.test("LengthEncoderStream passes on what was written, even if the writer ch
 // BodyState: what may be done with a body, one operation at a time, and what its origin learns of
 // it.
 
-/** What a body is made from, which records what it learns. */
-class Origin implements BodyOrigin {
-  readonly interruption: Interruption | null;
-  readonly seen: [what: string, error?: unknown, reason?: unknown][] = [];
+/** What a body is made from; an interruption may abort it. */
+class Origin extends BodyOrigin {
+  override readonly interruption: Interruption | null;
 
   constructor(interruption: Interruption | null = null) {
+    super();
     this.interruption = interruption;
-  }
-
-  consumed(): void {
-    this.seen.push(["consumed"]);
-  }
-
-  failed(error: unknown): void {
-    this.seen.push(["failed", error]);
-  }
-
-  cancel(error: Error, reason: unknown): Promise<void> {
-    this.seen.push(["canceled", error, reason]);
-    return Promise.resolve();
   }
 }
 
-function make(interruption?: Interruption): { state: BodyState; seen: Origin["seen"] } {
-  const origin = new Origin(interruption);
-  return { state: new BodyState(origin), seen: origin.seen };
+function make(interruption?: Interruption): { state: BodyState } {
+  return { state: new BodyState(new Origin(interruption)) };
 }
 
 /** Fails a body as its source does. */

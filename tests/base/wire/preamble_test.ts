@@ -30,6 +30,7 @@ import {
   shown,
   thrownBy,
 } from "@degu/testing/expectations.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import {
   checkRequestStart,
   checkResponseStart,
@@ -341,22 +342,20 @@ const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string
 };
 
 Deno.test("formatRequest and formatResponse set the header that describes the body", async (t) => {
-  for (const [kind, { make, line }] of Object.entries(bodyKinds)) {
-    await t.step(kind, () => {
-      for (const method of ["PUT", "POST"] as const) {
-        const headers = Object.freeze({ a: "1", z: "2" });
-        assertEquals(
-          fromLatin1(formatRequest(method, "/", headers, make())),
-          `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`,
-        );
-        assertEquals(Object.keys(headers), ["a", "z"]);
-      }
+  await eachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
+    for (const method of ["PUT", "POST"] as const) {
+      const headers = Object.freeze({ a: "1", z: "2" });
       assertEquals(
-        fromLatin1(formatResponse(200, "OK", {}, make())),
-        `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`,
+        fromLatin1(formatRequest(method, "/", headers, make())),
+        `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`,
       );
-    });
-  }
+      assertEquals(Object.keys(headers), ["a", "z"]);
+    }
+    assertEquals(
+      fromLatin1(formatResponse(200, "OK", {}, make())),
+      `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`,
+    );
+  });
 });
 
 Deno.test("formatRequest and formatResponse add no header for a null body", () => {
@@ -374,26 +373,24 @@ Deno.test("formatRequest and formatResponse add no header for a null body", () =
 Deno.test("formatRequest and formatResponse require a body and its header to agree", async (t) => {
   const lengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
   const chunked: HeaderDict = { "transfer-encoding": "chunked" };
-  for (const [kind, { make, line }] of Object.entries(bodyKinds)) {
-    await t.step(kind, () => {
-      const isChunked = line === "transfer-encoding: chunked";
-      const own = isChunked ? chunked : lengthHeaders(Number(line.slice(16)));
-      const whole = `PUT / HTTP/1.1\r\n${line}\r\n\r\n`;
-      assertEquals(fromLatin1(formatRequest("PUT", "/", own, make())), whole);
-      const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
-      assertEquals(fromLatin1(formatResponse(200, "OK", own, make())), answer);
-      const wrong = isChunked ? [lengthHeaders(0), lengthHeaders(5)] : [
-        ...[chunked, lengthHeaders(4), lengthHeaders(6), { ...own, ...chunked }],
-      ];
-      for (const headers of wrong) {
-        const what = Deno.inspect(headers);
-        assertRangeError(() => formatRequest("PUT", "/", headers, make()), what);
-        assertRangeError(() => formatResponse(200, "OK", headers, make()), what);
-      }
-      const range = { range: new Range(0, 1) };
-      assertRangeError(() => formatRequest("PUT", "/", range, make()), "range beside a body");
-    });
-  }
+  await eachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
+    const isChunked = line === "transfer-encoding: chunked";
+    const own = isChunked ? chunked : lengthHeaders(Number(line.slice(16)));
+    const whole = `PUT / HTTP/1.1\r\n${line}\r\n\r\n`;
+    assertEquals(fromLatin1(formatRequest("PUT", "/", own, make())), whole);
+    const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
+    assertEquals(fromLatin1(formatResponse(200, "OK", own, make())), answer);
+    const wrong = isChunked ? [lengthHeaders(0), lengthHeaders(5)] : [
+      ...[chunked, lengthHeaders(4), lengthHeaders(6), { ...own, ...chunked }],
+    ];
+    for (const headers of wrong) {
+      const what = Deno.inspect(headers);
+      assertRangeError(() => formatRequest("PUT", "/", headers, make()), what);
+      assertRangeError(() => formatResponse(200, "OK", headers, make()), what);
+    }
+    const range = { range: new Range(0, 1) };
+    assertRangeError(() => formatRequest("PUT", "/", range, make()), "range beside a body");
+  });
 });
 
 Deno.test("the error for a header that does not match the body says what the body is", () => {
