@@ -96,7 +96,7 @@ export function keepUnused(body: BodyIn): void {
 
 /** Undoes {@linkcode keepUnused}. */
 export function releaseKept(body: BodyIn): void {
-  if (body !== null) kept.delete(body);
+  kept.delete(body!);
 }
 
 /**

@@ -205,6 +205,7 @@ export class Body implements AsyncIterable<Uint8Array> {
         const piece = bytes.subarray(start, start + buffered);
         const ending = reader.take(buffered);
         if (ending !== null) await this.#state.fromSource(ending);
+        // mutant `keepsBytes` → `true`: a copy does as well, and costs more
         if (buffered > 0) await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
       }
       const { pieceBytes, mostBytes } = this.#source;

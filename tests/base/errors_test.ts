@@ -209,6 +209,8 @@ const samples: Record<string, unknown> = {
   Object: {},
   Array: [],
   Uint8Array: new Uint8Array(0),
+  // A class without a name.
+  object: new class {}(),
 };
 
 const checks: readonly [name: string, check: Check, wanted: string, passing: readonly string[]][] =
@@ -217,7 +219,7 @@ const checks: readonly [name: string, check: Check, wanted: string, passing: rea
     ["checkBoolean", checkBoolean, "a boolean", ["boolean"]],
     ["checkNumber", checkNumber, "a number", ["number"]],
     ["checkFunction", checkFunction, "a function", ["function"]],
-    ["checkObject", checkObject, "an object", ["Object", "Array", "Uint8Array"]],
+    ["checkObject", checkObject, "an object", ["Object", "Array", "Uint8Array", "object"]],
     ["checkArray", checkArray, "an array", ["Array"]],
     ["checkUint8Array", checkUint8Array, "a Uint8Array", ["Uint8Array"]],
   ];

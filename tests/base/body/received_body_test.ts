@@ -162,7 +162,7 @@ for (const [name, kind] of Object.entries(kinds)) {
   Deno.test(`${name} starts whole operations only if it is untouched`, async () => {
     const starts: Record<string, (body: Received) => unknown> = {
       "a part": part,
-      "its stream": ({ readable }) => assertInstanceOf(readable, ReadableStream),
+      "its stream": (body) => body.readable.getReader().read(),
       "an iteration": (body) => body[Symbol.asyncIterator]().next(),
       ...(name === "Body" ? { "read(0)": (body: Received) => (body as Body).read(0) } : {}),
     };
@@ -172,6 +172,7 @@ for (const [name, kind] of Object.entries(kinds)) {
         const body = make(streamOf(...cut(bytes, 4)));
         await begin(body);
         await assertBodyError(operations[operation]!(body), `${operation} after ${start}`);
+        if (/its|an /.test(start)) await assertBodyError(body.read(), `a read after ${start}`);
       }
     }
     const rest = make(new PieceSource([bytes]));

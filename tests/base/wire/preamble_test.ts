@@ -35,6 +35,7 @@ import {
   checkRequestStart,
   checkResponseStart,
   findPreambleEnd,
+  formatRequestPreamble,
 } from "@degu/internal/base/wire/preamble.ts";
 import { PieceSource, streamOf, TrackedItems } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits, methods } from "@degu/testing/wire_grammar.ts";
@@ -240,6 +241,14 @@ Deno.test("formatRequest refuses headers that its method does not allow", () => 
   assertRangeError(() => formatResponse(200, "OK", both), "both in a response");
 });
 
+Deno.test("a request's base headers stand in place of the caller's, which are left as they are", () => {
+  const into = new Uint8Array(limits.preamble);
+  const headers = Object.freeze({ host: "its", a: "b" });
+  const length = formatRequestPreamble(into, "GET", "/", headers, { host: "my", c: "d" }, null);
+  const expected = "GET / HTTP/1.1\r\na: b\r\nc: d\r\nhost: my\r\n\r\n";
+  assertEquals(fromLatin1(into.subarray(0, length)), expected);
+});
+
 Deno.test("formatRequest and parseRequest undo each other", () => {
   fc.assert(fc.property(methodAndHeaders, uri, ([method, headers], target) => {
     const bytes = formatRequest(method, target, headers);
@@ -297,7 +306,11 @@ Deno.test("formatRequest and formatResponse refuse arguments of the wrong type",
     const what = Deno.inspect(value);
     assertTypeError(() => callWith(formatRequest, value, "/", {}), `method ${what}`);
     assertTypeError(() => callWith(formatRequest, "GET", value, {}), `uri ${what}`);
-    assertTypeError(() => callWith(formatResponse, 200, value, {}), `reason ${what}`);
+    assertThrows(
+      () => callWith(formatResponse, 200, value, {}),
+      TypeError,
+      "reason: must be a str",
+    );
   }
   for (const value of ["200", null, undefined, 200n, [200], {}, new Number(200)]) {
     assertTypeError(() => callWith(formatResponse, value, "OK", {}), Deno.inspect(value));
