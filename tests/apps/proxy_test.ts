@@ -1,6 +1,6 @@
 /** ProxyApp: what it passes on, and which headers. */
 import { type App, ProxyApp } from "@degu/degu";
-import { type Address, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { formatChunk, formatRequest, formatResponse, TempPKI } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
@@ -17,7 +17,7 @@ import {
 } from "@degu/testing/proxies.ts";
 import type { RawPeer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { serve, type Serving } from "@degu/testing/serving.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
@@ -127,7 +127,7 @@ Deno.test("ProxyApp changes no byte of any exchange", async () => {
         assertEquals([far.text, through.near.text], ["", ""]);
       },
     ),
-    { numRuns: 200 },
+    { numRuns: 100 },
   );
 });
 
@@ -164,43 +164,12 @@ Deno.test("the client's base headers replace those of the request", async () => 
   }
 });
 
-Deno.test("five proxies in a row preserve every chunk, its extension, and every byte", async () => {
-  const servings: Serving[] = [serve(echo)];
-  try {
-    for (let i = 0; i < 5; i++) servings.push(serveProxy(servings.at(-1)!.address));
-    using conn = await servings.at(-1)!.makeClient().connect();
-    await fc.assert(
-      fc.asyncProperty(arbitrary.chunks, async (chunks) => {
-        const { body } = await conn.put("/", {}, new ChunkedBodyIter(chunks));
-        assert(body?.chunked);
-        assertEquals(await Array.fromAsync(body), chunks);
-      }),
-      { numRuns: 30 },
-    );
-    const large = [1, 65535, 65536, 65537, 3_000_000].map((size, i): Chunk => [
-      i % 2 === 0 ? ["size", `${size}`] : null,
-      Uint8Array.from({ length: size }, (_, at) => at * 7 + i),
-    ]);
-    const sent: Chunk[] = [...large, [null, new Uint8Array(0)]];
-    const { body } = await conn.put("/", {}, new ChunkedBodyIter(sent));
-    assert(body?.chunked);
-    const received = await Array.fromAsync(body);
-    assertEquals(received.map(([extension]) => extension), sent.map(([extension]) => extension));
-    for (const [i, [, data]] of received.entries()) {
-      assertEquals(data.length, sent[i]![1].length);
-      assert(data.every((byte, at) => byte === sent[i]![1][at]));
-    }
-  } finally {
-    for (const serving of servings.reverse()) await serving[Symbol.asyncDispose]();
-  }
-});
-
 /** A server of one kind of address, and a client of it. */
 interface Endpoint extends AsyncDisposable {
   readonly client: Client;
 }
 
-Deno.test("ProxyApp connects every kind of address with every other", async (t) => {
+Deno.test("ProxyApp connects every kind of address with another", async (t) => {
   await using dir = await tempDir();
   await using pki = await TempPKI.create();
   const plain = (app: App, address: Address): Endpoint => {
@@ -219,21 +188,22 @@ Deno.test("ProxyApp connects every kind of address with every other", async (t) 
     "TLS": (app) => startTls(trust, app),
     "TLS over Unix": (app) => startTls(trust, app, {}, makePath()),
   };
-  for (const [near, startNear] of Object.entries(kinds)) {
-    for (const [far, startFar] of Object.entries(kinds)) {
-      await t.step(`${near} → ${far}`, async () => {
-        await using upstream = await startFar(echo);
-        await using proxy = await startNear(new ProxyApp(upstream.client));
-        using conn = await proxy.client.connect();
-        for (const text of ["hello", "world"]) {
-          const { body } = await conn.post("/", {}, latin1(text));
-          assertEquals(await body?.text(), text);
-        }
-        const content = new Uint8Array(1_000_000).fill(7);
-        const { body } = await conn.put("/", {}, content);
-        assertEquals((await body?.bytes())?.length, content.length);
-      });
-    }
+  const all = Object.entries(kinds);
+  for (const [i, [near, startNear]] of all.entries()) {
+    // Each kind once on either side: neither side knows the other.
+    const [far, startFar] = all[(i + 1) % all.length]!;
+    await t.step(`${near} → ${far}`, async () => {
+      await using upstream = await startFar(echo);
+      await using proxy = await startNear(new ProxyApp(upstream.client));
+      using conn = await proxy.client.connect();
+      for (const text of ["hello", "world"]) {
+        const { body } = await conn.post("/", {}, latin1(text));
+        assertEquals(await body?.text(), text);
+      }
+      const content = new Uint8Array(1_000_000).fill(7);
+      const { body } = await conn.put("/", {}, content);
+      assertEquals((await body?.bytes())?.length, content.length);
+    });
   }
 });
 

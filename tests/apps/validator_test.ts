@@ -26,7 +26,6 @@ import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { serveWithDeno } from "@degu/testing/web_serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
@@ -468,49 +467,6 @@ Deno.test("no function of the contract throws instead of rejecting", () => {
   assertInstanceOf(connected, Promise);
   connected.catch(() => {});
   assertCallerError(() => constructWith(Validator), "no app");
-});
-
-Deno.test("an unread body is refused in the same cases by a server, by Validator and under Deno.serve", async (t) => {
-  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
-    "left alone": () => {},
-    "a read that is not awaited": (body) => void body.read().catch(() => {}),
-    "a text that is not awaited": (body) => void body.text().catch(() => {}),
-    "a body that is given up": (body) => body.cancel(),
-    "a body that is given up with a reason": (body) => body.cancel(new Error("not wanted")),
-    "a stream that is taken": (body) => void body.readable,
-    "a stream that is canceled": (body) => body.readable.cancel(),
-    "a loop that is left": async (body) => {
-      for await (const _ of body) break;
-    },
-  };
-  const messages: Record<string, string> = {
-    length: "content-length: 5\r\n\r\nhel",
-    chunked: "transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n",
-  };
-  for (const [way, use] of Object.entries(ways)) {
-    for (const [kind, message] of Object.entries(messages)) {
-      await t.step(`${way}, ${kind}`, async () => {
-        const app: App = async ({ body }) => {
-          await use(body!);
-          return [200, "OK", {}, null];
-        };
-        const request = `PUT / HTTP/1.1\r\nhost: a\r\n${message}`;
-        for (const served of [app, new Validator(app)]) {
-          await using serving = serve(served);
-          using peer = await RawPeer.connect(serving.address);
-          await peer.send(request);
-          await peer.assertClosedSilently();
-          const [said = ""] = await serving.logger.waitFor("error");
-          if (served !== app) assertStringIncludes(said, "request.body: must be read");
-        }
-        await using deno = serveWithDeno(app);
-        using peer = await RawPeer.connect(deno.address);
-        await peer.send(request);
-        assertStringIncludes(await peer.readPreamble(), "HTTP/1.1 500 ");
-        assertStringIncludes(String(deno.errors[0]), "request.body: must be read");
-      });
-    }
-  }
 });
 
 Deno.test("Validator checks what it can of a foreign body", async () => {

@@ -250,28 +250,6 @@ Deno.test("a request whose stream errors rejects the fetch, and is detectably cu
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("toFetchHandler: a client that leaves ends the body of the response", async () => {
-  const left = Promise.withResolvers<void>();
-  const items: AsyncIterable<Chunk> = {
-    [Symbol.asyncIterator]: () => ({
-      next: () => Promise.resolve({ done: false, value: [null, PIECE] as const }),
-      return: () => {
-        left.resolve();
-        return Promise.resolve({ done: true, value: undefined });
-      },
-    }),
-  };
-  const server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen() {} },
-    toFetchHandler(() => [200, "OK", {}, new ChunkedBodyIter(items)]),
-  );
-  const fetch = createFetch(new Client(["127.0.0.1", server.addr.port]));
-  const response = await fetch("/");
-  await response.body!.cancel();
-  await within(left.promise, "the iterator is left");
-  await within(server.shutdown(), "Deno's server shuts down");
-});
-
 Deno.test("toFetchHandler: canceling a response cancels a body that waits for its source", async () => {
   const left = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();

@@ -1,10 +1,10 @@
 /** createFetch: what it sends and returns, and redirects. */
 import { createFetch } from "@degu/degu";
-import { type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
@@ -223,51 +223,6 @@ Deno.test("a response is a Response with its URL", async () => {
   }
 });
 
-Deno.test("a response can be read by a reader with its own buffer", async (t) => {
-  const chunks = (bytes: Uint8Array): Chunk[] =>
-    [bytes, new Uint8Array(0)].map((data) => [null, data]);
-  const rows: [name: string, make: () => BodyOut, expected: number[] | null][] = [
-    ["of known length", () => encoder.encode("12345678"), [3, 3, 2]],
-    ["chunked", () => new ChunkedBodyIter(chunks(encoder.encode("12345678"))), [3, 3, 2]],
-    ["empty", () => new Uint8Array(0), []],
-    ["large", () => new Uint8Array(200_000), null],
-  ];
-  for (const [name, make, expected] of rows) {
-    for (const over of ["a client", "a connection"]) {
-      await t.step(`${name}, over ${over}`, async () => {
-        await using serving = serve(() => [200, "OK", {}, make()]);
-        using conn = await serving.makeClient().connect();
-        const fetch = createFetch(over === "a client" ? serving.makeClient() : conn);
-        const response = await fetch("/");
-        const reader = response.body!.getReader({ mode: "byob" });
-        const lengths: number[] = [];
-        for (let buffer = new ArrayBuffer(expected === null ? 997 : 3);;) {
-          const reading = reader.read(new Uint8Array(buffer));
-          const { done, value } = await within(reading, "a piece or the end");
-          if (done) break;
-          lengths.push(value.length);
-          buffer = value.buffer;
-        }
-        if (expected !== null) assertEquals(lengths, expected);
-        else assertEquals(lengths.reduce((sum, length) => sum + length, 0), 200_000);
-        if (over === "a connection") assertEquals((await fetch("/")).status, 200);
-      });
-    }
-  }
-});
-
-Deno.test("a form has a length, however large it is", async () => {
-  await using serving = serve(async (request) => {
-    const length = request.headers["content-length"] as number;
-    const bytes = await request.body!.bytes();
-    return [200, "OK", {}, encoder.encode(`${length > 4_000_000} ${bytes.length === length}`)];
-  });
-  const body = new FormData();
-  body.set("file", new Blob([new Uint8Array(4_000_000)]));
-  const response = await createFetch(serving.makeClient())("/", { method: "POST", body });
-  assertEquals(await response.text(), "true true");
-});
-
 Deno.test("init may be null, as with any fetch", async () => {
   await using serving = serve(() => [200, "OK", {}, encoder.encode("hello")]);
   const fetch = createFetch(serving.makeClient());
@@ -292,22 +247,6 @@ Deno.test("a response with status 205 has no body, over a client and over a conn
       }
     }
   });
-});
-
-Deno.test("simultaneous fetches use separate connections", async () => {
-  const waiting: (() => void)[] = [];
-  await using serving = serve(async (request, session) => {
-    // Nobody is answered before all have asked.
-    await new Promise<void>((resolve) => {
-      if (waiting.push(resolve) === 5) waiting.forEach((go) => go());
-    });
-    return [200, "OK", {}, encoder.encode(`${request.path} ${session.requests}`)];
-  });
-  const fetch = createFetch(serving.makeClient());
-  const texts = await Promise.all(
-    [0, 1, 2, 3, 4].map(async (i) => await (await fetch(`/${i}`)).text()),
-  );
-  assertEquals(texts, [0, 1, 2, 3, 4].map((i) => `${i} 0`));
 });
 
 // createFetch: redirects within the origin (Fetch standard, HTTP-redirect fetch).
@@ -422,14 +361,6 @@ Deno.test("a redirect to another origin is refused", async (t) => {
     assertInstanceOf(error, TypeError);
     assertStringIncludes(error.message, said);
   });
-});
-
-Deno.test("a redirect to an invalid path is refused", async () => {
-  await using serving = serveRedirects();
-  const responding = createFetch(serving.makeClient())("/to/302", { headers: { target: "/a//b" } });
-  const error = await rejectionOf(responding, "a path with two slashes");
-  assertInstanceOf(error, TypeError);
-  assertStringIncludes(error.message, '"/a//b"');
 });
 
 Deno.test("the redirect option decides how redirects are handled", async (t) => {

@@ -216,24 +216,6 @@ Deno.test("the URL is https for a peer with a certificate", async () => {
   assertEquals(urls, ["https://device.local/a", "http://device.local/a"]);
 });
 
-Deno.test("Deno's own fetch sends requests to a handler, repeatedly over one connection", async () => {
-  await using serving = serveHandler(async (request, { session }) => {
-    if (request.method === "DELETE") return new Response(null);
-    return new Response(`${session.requests} ${await request.text()}`);
-  });
-  const [host, port] = serving.address as [string, number];
-  using client = Deno.createHttpClient({ poolMaxIdlePerHost: 1 });
-  const ask = async (init: RequestInit) =>
-    await (await fetch(`http://${host}:${port}/`, { ...init, client })).text();
-  assertEquals(await ask({}), "0 ");
-  assertEquals(await ask({ method: "POST", body: "hello" }), "1 hello");
-  assertEquals(await ask({ method: "PUT", body: slowStream("a", "b") }), "2 ab");
-  // Without a length the client would wait for the end of the connection.
-  assertEquals(await ask({ method: "DELETE" }), "");
-  assertEquals(await ask({}), "4 ");
-  assertEquals(serving.logger.at("error"), []);
-});
-
 // fromFetchHandler: the response of a handler on the wire, and which are refused.
 
 function respond(
@@ -691,14 +673,4 @@ Deno.test("a reader of the request's body gets an error when the answer is sent"
   const response = await serving.makeClient().request("POST", "/", {}, new Uint8Array(300_000));
   assertEquals(await response.body?.text(), "hello");
   assertStringIncludes(String(await within(told.promise, "the reader is told")), "was dropped");
-});
-
-Deno.test("a clone of a request can be read instead of the request", async () => {
-  await using serving = serveHandler(async (request) => {
-    const copy = request.clone();
-    return Response.json([await copy.text(), await request.text()]);
-  });
-  const client = serving.makeClient();
-  const response = await client.request("POST", "/", {}, encoder.encode("hello"));
-  assertEquals(await response.body?.json(), ["hello", "hello"]);
 });

@@ -384,7 +384,7 @@ Deno.test("createFetch resolves with the response before the body is available",
 });
 
 /** Far more than all buffers between the two ends can hold. */
-const MANY = 128;
+const MANY = 48;
 const PIECE_BYTES = 1048576;
 /** So many turns of the event loop without another piece are the sign that everything is full. */
 const QUIET_TURNS = 20;
