@@ -81,11 +81,7 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
   }
 }
 
-/**
- * Copies options, so later changes can't bypass the checks. One that is unknown, and usually misspelled, is a `TypeError`.
- *
- * @param label The name of the options in errors.
- */
+/** Copies options, so later changes can't bypass the checks. One that is unknown, and usually misspelled, is an error. */
 export function copyOptions<T extends object>(
   options: T,
   known: readonly string[],

@@ -85,12 +85,7 @@ export interface AppParts {
   readonly onConnect: OnConnect | null;
 }
 
-/**
- * Returns the functions of an app. The methods of an object are looked up when they are called.
- *
- * @param label The name of the app in errors.
- * @throws {TypeError} if it is neither a function nor an object with a method `handle`.
- */
+/** Returns the functions of an app, which errors call `label`. The methods of an object are looked up at each call. */
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
@@ -106,10 +101,7 @@ export function readApp(app: App, label: string): AppParts {
   };
 }
 
-/**
- * Asks each app in turn whether to accept a peer; false as soon as one of them does not return
- * exactly `true`.
- */
+/** Asks each app in turn whether to accept a peer; false as soon as one of them does not return exactly `true`. */
 export async function allAccept(
   askers: Iterable<OnConnect>,
   session: Session,

@@ -35,11 +35,7 @@ export interface Bodies {
 /** The four body classes of this package. */
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
-/**
- * Checks the `bodies` option.
- *
- * @throws {TypeError} if a class is missing.
- */
+/** Checks the `bodies` option: no class may be missing. */
 export function checkBodies(bodies: Bodies): void {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
     if (typeof bodies?.[name] === "function") continue;

@@ -20,12 +20,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** The bodies that were too long to be collected, by the error that said so. */
 const tooLong = new WeakMap<Error, object>();
 
-/**
- * The error for collecting more of a body than one read may return.
- *
- * @param left How many bytes are left, as text.
- * @param instead What to do instead.
- */
+/** The error for collecting more of a body than one read may return: how many bytes are left, and what to do instead. */
 export function tooLongError(body: object, left: string, instead: string): RangeError {
   const error = new RangeError(
     `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: ${instead}`,
@@ -85,12 +80,7 @@ export class BodyState {
     return this.isConsumed || this.#phase === "failed";
   }
 
-  /**
-   * Begins a read, which may follow other reads.
-   *
-   * @returns False if the body is consumed and this is the one read that returns no bytes.
-   * @throws {BodyError} if the body is in use, has failed, or has answered such a read before.
-   */
+  /** Begins a read, which may follow other reads. False if this is the one read of a consumed body, of no bytes. */
   beginRead(): boolean {
     this.#checkFree("read");
     if (this.#phase === "consumed") {
@@ -101,11 +91,7 @@ export class BodyState {
     return true;
   }
 
-  /**
-   * Begins an operation on the next chunk or, if `whole` is true, on the whole body.
-   *
-   * @throws {BodyError} if the body is in use, has failed, or has too little left.
-   */
+  /** Begins an operation on the next chunk or, if `whole` is true, on the whole body. */
   begin(operation: string, whole: boolean): void {
     this.#checkFree(operation);
     if (this.isConsumed) throw new BodyError(`can't ${operation} a body that has been consumed`);
@@ -139,11 +125,7 @@ export class BodyState {
     this.#operation = null;
   }
 
-  /**
-   * Ends the operation that read the last byte; throws if the body was canceled since.
-   *
-   * @param emptyRead Whether that was the one read that returns no bytes.
-   */
+  /** Ends the operation that read the last byte, or that read no bytes; throws if the body was canceled since. */
   consume(emptyRead = false): void {
     this.checkAlive();
     this.#phase = emptyRead ? "ended" : "consumed";
@@ -165,11 +147,7 @@ export class BodyState {
     this.#interruption.interrupt(error);
   }
 
-  /**
-   * Cancels what is left of the body, if anything.
-   *
-   * @param reason What the body fails with; if it isn't an error, the `cause` of one.
-   */
+  /** Cancels what is left of the body, which fails with the reason or, if that isn't an error, with its `cause`. */
   async cancel(reason: unknown): Promise<void> {
     if (this.isOver) return;
     const error = reason instanceof Error

@@ -14,11 +14,8 @@ import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 
 /**
- * The source for a received body: the given one if the class is ours or extends ours, else one that
+ * The source for a received body: the given one if the class used is ours or extends ours, else one that
  * has the bytes of this body and no others.
- *
- * @param used The class that the body will have.
- * @param ours The class of this package for this kind of body.
  */
 export function sourceFor(
   used: { prototype: unknown },
@@ -92,19 +89,13 @@ export class CodingCheck {
 
   /**
    * Checks the next bytes; returns as much of the body as is known to be valid, in memory that the
-   * body can't change.
-   *
-   * @throws {BodyError} if they break the coding.
+   * body can't change. A `BodyError` says that they break the coding.
    */
   check(bytes: Uint8Array): Uint8Array {
     return asBodyError(() => this.#walker.walk(bytes.slice()));
   }
 
-  /**
-   * Checks that the body is complete.
-   *
-   * @throws {BodyError} if it ended before its last chunk.
-   */
+  /** Throws a `BodyError` if the body has ended before its last chunk. */
   end(): void {
     asBodyError(() => this.#walker.end());
   }

@@ -123,12 +123,7 @@ export function isSpecial(name: string): boolean {
   return SPECIAL.has(name);
 }
 
-/**
- * Which of the four exclude each other, and which have no place in this message.
- *
- * @param present Which of them are present, as a set of bits.
- * @returns The rule that is broken, as an error; `null` if none is.
- */
+/** Which of the four exclude each other or have no place in this message: the rule that is broken, or `null`. */
 function checkTogether(present: number, context: HeaderContext): ProtocolError | null {
   // RFC 9112 §6.1: whichever of the two a reader believes, another one may believe the other.
   if ((present & FRAMING) === FRAMING) {
@@ -174,13 +169,10 @@ const NONE: readonly string[] = [];
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
 
 /**
- * Parses header lines up to the empty line that ends them.
+ * Parses the header lines from `start` to `end`, the position after the empty line that ends them. The headers have no
+ * prototype.
  *
- * @param bytes Contains the lines and the empty line, CR LF, that ends them.
- * @param start Where the first line starts.
- * @param end The position after the empty line.
  * @param text The preamble decoded: its first character is `bytes[textOffset]`.
- * @returns The headers by lower-case name, without a prototype; and the framing that they announce.
  */
 export function parseHeaderLines(
   bytes: Uint8Array,
@@ -270,12 +262,8 @@ function itemLabel(label: string, name: string): string {
  * Writes header lines, sorted by name, and returns the position after the last one. Bytes beyond
  * the end of the buffer are dropped: the caller checks the position against the limit.
  *
- * @param into Where to write.
- * @param at Where the first line starts.
- * @param headers The caller's headers, which are not changed.
- * @param base Headers that override the caller's.
- * @param framing The framing that the body requires, or `undefined` to send the headers as they are.
- * @param label The name of the headers in errors.
+ * @param base Headers that override the caller's, which are not changed.
+ * @param framing What the body requires, or `undefined` to send the headers as they are.
  */
 export function formatHeaderLines(
   into: Uint8Array,

@@ -82,12 +82,7 @@ function characterProblem(table: Uint8Array, text: string, rule: string): string
   return rule;
 }
 
-/**
- * Checks a URI that a caller wants to send.
- *
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if a reader would reject it.
- */
+/** Checks a URI that a caller wants to send: a `RangeError` if a reader would reject it. */
 export function checkUri(uri: string, label = "uri"): void {
   if (typeof uri !== "string") throw wrongType(label, "a string", uri);
   try {
