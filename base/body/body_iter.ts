@@ -89,6 +89,43 @@ class Items<T> extends BodyOrigin {
   }
 }
 
+/** Counts bytes against a content-length, and holds the last ones back until their source has ended. */
+export class LengthGate {
+  readonly #contentLength: number;
+  readonly #holdsLast: boolean;
+  #left: number;
+  #last: Uint8Array | null = null;
+
+  /** Checks the length. */
+  constructor(contentLength: number, holdsLast = true) {
+    checkContentLength(contentLength);
+    this.#contentLength = this.#left = contentLength;
+    this.#holdsLast = holdsLast;
+  }
+
+  /** Counts an item; returns what may be passed on at once, `null` if that are no bytes, or the last ones. */
+  take(item: Uint8Array): Uint8Array | null {
+    const bytes = viewOf(item);
+    if (bytes.length > this.#left) {
+      throw new BodyError(
+        `the source has more than the content-length of ${this.#contentLength} bytes`,
+      );
+    }
+    if (bytes.length === 0) return null;
+    this.#left -= bytes.length;
+    if (this.#left > 0 || !this.#holdsLast) return bytes;
+    // A copy: the source is asked for another item, and may reuse the memory.
+    this.#last = bytes.slice();
+    return null;
+  }
+
+  /** The last bytes, if there are any; throws if some are missing. */
+  end(): Uint8Array | null {
+    if (this.#left === 0) return this.#last;
+    throw new BodyError(`the source ended ${this.#left} bytes before the content-length`);
+  }
+}
+
 /**
  * A body of known length from an iterable of byte arrays. It can be sent once.
  *
@@ -144,29 +181,18 @@ export class BodyIter {
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#items.pass(sink, async (next, out) => {
-      let left = this.contentLength;
-      let last: Uint8Array | null = null;
+      const gate = new LengthGate(this.contentLength);
       for (;;) {
         const { done, value } = await next();
         if (done) break;
         if (!(value instanceof Uint8Array)) {
           throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
         }
-        const bytes = viewOf(value);
-        if (bytes.length > left) {
-          throw new BodyError(
-            `the source has more than the content-length of ${this.contentLength} bytes`,
-          );
-        }
-        left -= bytes.length;
+        const bytes = gate.take(value);
         // mutant `out.keepsBytes` → `true`: a copy does as well, and costs more
-        if (left > 0) await out.write(out.keepsBytes ? bytes.slice() : bytes);
-        // A copy: the source is asked for another item, and may reuse the memory.
-        else if (bytes.length > 0) last = bytes.slice();
+        if (bytes !== null) await out.write(out.keepsBytes ? bytes.slice() : bytes);
       }
-      if (left > 0) {
-        throw new BodyError(`the source ended ${left} bytes before the content-length`);
-      }
+      const last = gate.end();
       if (last !== null) await out.write(last);
       return this.contentLength;
     });
