@@ -20,12 +20,9 @@ import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { createServer, type IncomingHttpHeaders } from "node:http";
-import type { AddressInfo } from "node:net";
 import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
 
 // ProxyApp: what it relays, unchanged except for headers of a single connection.
@@ -404,94 +401,4 @@ Deno.test("the connection to an upstream that sends connection: close is closed 
   await through.near.readUntil("hello");
   through.near.close();
   assertEquals((await far.readToEnd()).received, "");
-});
-
-/** What a server of `node:http` was sent. */
-interface Upload {
-  readonly method: string | undefined;
-  readonly headers: IncomingHttpHeaders;
-  readonly sha256: string;
-}
-
-/** A server of `node:http` that keeps what it is sent, and answers with how much it was. */
-async function startNodeHttp() {
-  const uploads: Upload[] = [];
-  const server = createServer((request, response) => {
-    const pieces: Uint8Array<ArrayBuffer>[] = [];
-    request.on("data", (piece) => pieces.push(piece));
-    request.on("error", () => {});
-    request.on("end", async () => {
-      const bytes = await new Blob(pieces).bytes();
-      const { method, headers } = request;
-      uploads.push({ method, headers, sha256: await sha256(bytes) });
-      response.end(`${bytes.length} bytes`);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  return {
-    port,
-    uploads,
-    async [Symbol.asyncDispose]() {
-      const closed = new Promise((resolve) => server.close(resolve));
-      server.closeAllConnections();
-      await closed;
-    },
-  };
-}
-
-async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-}
-
-Deno.test({
-  name: "curl uploads 3 MB through a proxy to node:http, chunked or with a length",
-  ...await unlessMissing("curl"),
-  async fn() {
-    await using dir = await tempDir();
-    const content = Uint8Array.from({ length: 3_000_000 }, (_, i) => i % 251);
-    await Deno.writeFile(`${dir.path}/file`, content);
-    await using upstream = await startNodeHttp();
-    await using proxy = serveProxy(["127.0.0.1", upstream.port]);
-    const [, port] = proxy.address as [string, number];
-    const options = [
-      ...["--silent", "--show-error", "--noproxy", "*", "--max-time", "10"],
-      // How long curl waits for an interim response, which never comes: a second, unless told.
-      ...["--expect100-timeout", "0.2"],
-    ];
-    const upload = [
-      ...["--upload-file", `${dir.path}/file`],
-      ...["--verbose", "--include", "--write-out", ", %{num_connects} connections\n"],
-      `http://127.0.0.1:${port}/`,
-    ];
-    const ways: Record<string, string[]> = {
-      "content-length": [],
-      "transfer-encoding": ["--header", "Transfer-Encoding: chunked"],
-    };
-    const args = Object.values(ways).flatMap((way, i) => [
-      ...(i === 0 ? [] : ["--next"]),
-      ...options,
-      ...way,
-      ...upload,
-    ]);
-    const { stdout, stderr, code } = await converse("curl", args, "");
-    assertEquals(code, 0, stderr);
-    // It asked for an interim response both times.
-    assertEquals([...stderr.matchAll(/^> Expect: 100-continue/gm)].length, 2);
-    const answers = stdout.split("HTTP/1.1 200 OK\r\n").slice(1);
-    assertEquals(answers.length, 2, stdout);
-    for (const [i, answer] of answers.entries()) {
-      // The second goes over the connection of the first.
-      assertStringIncludes(answer, `\r\n\r\n3000000 bytes, ${1 - i} connections\n`);
-      assert(!/^(connection|keep-alive): /m.test(answer), answer);
-    }
-    const digest = await sha256(content);
-    for (const [i, name] of Object.keys(ways).entries()) {
-      const { method, headers, sha256 } = upstream.uploads[i]!;
-      assertEquals([method, sha256], ["PUT", digest]);
-      assertEquals(headers[name], name === "content-length" ? "3000000" : "chunked");
-      assertEquals(headers["expect"], undefined);
-    }
-    assertEquals(proxy.logger.at("error"), []);
-  },
 });

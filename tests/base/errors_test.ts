@@ -42,9 +42,7 @@ import { printable, printableError, printableJson } from "@degu/internal/base/pr
 import { makeSafeLogger } from "@degu/internal/base/safe_logger.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
-import { runProgram } from "@degu/testing/programs.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -495,31 +493,6 @@ Deno.test("an error with such characters is replaced by one without them", () =>
   for (const other of [new Error("plain"), "text\n", null]) {
     assertEquals(printableError(other), other);
   }
-});
-
-const canBeUser = await canRun(...AS_USER);
-
-Deno.test({
-  name:
-    "with no file descriptors left the answer is 503, and no name forges a log line (needs unshare)",
-  ignore: !canBeUser,
-  async fn() {
-    const dir = await Deno.makeTempDir();
-    try {
-      const printed = await runProgram("files_without_descriptors.ts", {
-        flags: ["--allow-read", `--allow-write=${dir}`],
-        args: [dir],
-        through: ["unshare", "-r", "sh", "-c", 'ulimit -n 100; exec "$@"', "sh"],
-        patience: 60,
-      });
-      const { statuses, warnings } = JSON.parse(printed);
-      assertEquals(statuses, [201, 503, 503, 503]);
-      assertEquals(warnings.length, 3);
-      assertEquals(warnings.filter((line: string) => line !== printable(line)), []);
-    } finally {
-      await Deno.remove(dir, { recursive: true });
-    }
-  },
 });
 
 Deno.test("no name that a peer chooses forges a log line", async () => {
