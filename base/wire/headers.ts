@@ -414,6 +414,7 @@ interface Line extends KnownName {
 
 // An app sends the same few sets of names again and again: comparing them with the previous set is faster
 // than checking and sorting them.
+// mutant `64` → `65`: it is a cache
 const SET_SLOTS = 64;
 const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] } | undefined>(
   SET_SLOTS,
@@ -424,6 +425,9 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
   // Both ends may be in one program, each with its own set of as many names.
   const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
+  // mutant `3` → `4`: it is a hash for a cache
+  // mutant `-` → `+`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
   const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
   const known = knownSets[slot];
   // mutant `known !== undefined && known.names.length === count` → `false`: it is a cache
@@ -434,6 +438,7 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
     if (i === count) return known.lines;
   }
   const lines = names.map((name, index) => makeLine(name, index, label))
+    // mutant `<` → `<=`: no two names are the same
     .sort((a, b) => a.name < b.name ? -1 : 1);
   // mutant `count < SET_SLOTS` → `true`: it keeps a cache from being replaced too often
   // mutant `count < SET_SLOTS` → `false`: it is a cache
