@@ -123,6 +123,7 @@ Deno.test("a ProtocolError quotes what is wrong", () => {
     [() => parseRange("bytes=5-1"), "bytes=5-1"],
     [() => parseRequest(latin1("BREW / HTTP/1.1")), "BREW"],
     [() => parseResponse("GET", latin1("HTTP/1.1 999 OK")), "999"],
+    [() => parseResponse("GET", latin1("HTTQ/1.1 200 OK")), '"HTTQ/1.1 200 OK"'],
     [() => parseChunkHeader(latin1("0x5")), "0x5"],
   ];
   for (const [call, part] of rows) {

@@ -35,6 +35,8 @@ import {
   checkResponseStart,
   findPreambleEnd,
   formatRequestPreamble,
+  parseRequestPreamble,
+  parseResponsePreamble,
 } from "@degu/internal/base/wire/preamble.ts";
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits, methods } from "@degu/testing/wire_grammar.ts";
@@ -174,12 +176,19 @@ Deno.test("a first byte that begins no message is refused, with a hint if it beg
   }
 });
 
-Deno.test("parseRequest reads a view into a larger buffer and leaves it unchanged", () => {
-  const buffer = latin1("x\r\n\r\nGET /a HTTP/1.1\r\nb: c\r\n\r\nGET");
-  const copy = buffer.slice();
-  const parsed = parseRequest(buffer.subarray(5, -7));
-  assertEquals([parsed.uri, flatten(parsed.headers)], ["/a", { b: "c" }]);
-  assertEquals(buffer, copy);
+Deno.test("a preamble is read from the middle of a buffer, which stays as it is", () => {
+  const ends = [[parseRequestPreamble, "GET /a HTTP/1.1"], [
+    parseResponsePreamble,
+    "HTTP/1.1 200 OK",
+  ]] as const;
+  for (const [parse, line] of ends) {
+    const before = "x\r\n\r\n";
+    const bytes = latin1(`${before}${line}\r\nb: c\r\nd: ef\r\n\r\nGET`);
+    const copy = bytes.slice();
+    const { headers } = parse(bytes, before.length, bytes.length - 3);
+    assertEquals(flatten(headers), { b: "c", d: "ef" });
+    assertEquals(bytes, copy);
+  }
 });
 
 // What preambles are sent, and how they describe their bodies.
