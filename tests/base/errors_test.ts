@@ -120,6 +120,7 @@ Deno.test("a ProtocolError quotes what is wrong", () => {
     [() => parseHeaders(latin1("a_b: c")), "a_b"],
     [() => parseHeaders(latin1("a: b{c")), "b{c"],
     [() => parseUri("/a//b"), "/a//b"],
+    [() => parseUri("/?ab/c"), '"/" is not allowed'],
     [() => parseRange("bytes=5-1"), "bytes=5-1"],
     [() => parseRequest(latin1("BREW / HTTP/1.1")), "BREW"],
     [() => parseResponse("GET", latin1("HTTP/1.1 999 OK")), "999"],
