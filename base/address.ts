@@ -1,8 +1,4 @@
-/**
- * Addresses: as values, as text, and the rules for their parts.
- *
- * @module
- */
+/** Addresses: as values, as text, and the rules for their parts. */
 
 import { checkInteger, checkString, wrongType } from "./checks.ts";
 import { quote } from "./errors.ts";

@@ -2,8 +2,6 @@
  * Checks of arguments and options. Each takes the label that its error begins with: the name of the
  * argument or option, or its path in a larger value, as in `response.headers["content-type"]`. A wrong type is a
  * `TypeError`, a value that is not allowed a `RangeError`.
- *
- * @module
  */
 
 import { quote, typeName } from "./errors.ts";

@@ -1,8 +1,4 @@
-/**
- * Loggers given by users, which may fail.
- *
- * @module
- */
+/** Loggers given by users, which may fail. */
 
 import { checkMethods } from "./checks.ts";
 

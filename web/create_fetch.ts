@@ -1,8 +1,4 @@
-/**
- * `fetch` over a client.
- *
- * @module
- */
+/** `fetch` over a client. */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnused } from "../base/body/bodies.ts";

@@ -1,8 +1,4 @@
-/**
- * Fetch-style handlers as apps.
- *
- * @module
- */
+/** Fetch-style handlers as apps. */
 
 import type { AppFunction } from "../base/app/app.ts";
 import {

@@ -1,8 +1,4 @@
-/**
- * Web streams, piece by piece: bodies from streams, and streams from bodies.
- *
- * @module
- */
+/** Web streams, piece by piece: bodies from streams, and streams from bodies. */
 
 import type { WritableBody } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";

@@ -1,8 +1,4 @@
-/**
- * Apps: their types, and their functions in either of their two forms.
- *
- * @module
- */
+/** Apps: their types, and their functions in either of their two forms. */
 
 import type { Request, Response, ResponseTuple } from "./message.ts";
 import type { PeerCertificate, Session } from "./session.ts";

@@ -1,8 +1,4 @@
-/**
- * The types that the signatures of an app refer to, as {@linkcode App} is one.
- *
- * @module
- */
+/** The types that the signatures of an app refer to, as {@linkcode App} is one. */
 
 export type { Address, HostAddress, ScopedAddress } from "../address.ts";
 export type { Bodies, BodyIn, BodyOut } from "../body/bodies.ts";

@@ -1,8 +1,4 @@
-/**
- * Requests as an app gets them, responses as a client does, and the rules for what may answer a request.
- *
- * @module
- */
+/** Requests as an app gets them, responses as a client does, and the rules for what may answer a request. */
 
 import { type BodyIn, type BodyOut, cancelUnused, outgoingFraming } from "../body/bodies.ts";
 import { EMPTY } from "../bytes.ts";

@@ -1,8 +1,4 @@
-/**
- * Sessions: what a server knows about one connection.
- *
- * @module
- */
+/** Sessions: what a server knows about one connection. */
 
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";

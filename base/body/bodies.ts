@@ -1,8 +1,4 @@
-/**
- * The kinds of bodies, and how they frame a message.
- *
- * @module
- */
+/** The kinds of bodies, and how they frame a message. */
 
 import { Body, bodyProgress, type Progress } from "./body.ts";
 import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";

@@ -1,8 +1,4 @@
-/**
- * A body of known length (RFC 9112 §6.2).
- *
- * @module
- */
+/** A body of known length (RFC 9112 §6.2). */
 
 import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
 import {

@@ -1,8 +1,4 @@
-/**
- * Bodies from iterables, to be sent.
- *
- * @module
- */
+/** Bodies from iterables, to be sent. */
 
 import { checkContentLength } from "./body.ts";
 import { BodyState } from "./body_state.ts";

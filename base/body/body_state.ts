@@ -1,8 +1,4 @@
-/**
- * The state of a body: untouched, read in part, consumed, failed. One operation at a time.
- *
- * @module
- */
+/** The state of a body: untouched, read in part, consumed, failed. One operation at a time. */
 
 import {
   type BodyOrigin,

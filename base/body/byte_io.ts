@@ -1,8 +1,4 @@
-/**
- * Where the bytes of bodies come from and go to: sources, sinks, a buffer that reads ahead, and one that collects.
- *
- * @module
- */
+/** Where the bytes of bodies come from and go to: sources, sinks, a buffer that reads ahead, and one that collects. */
 
 import { checkUnchanged, EMPTY, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";

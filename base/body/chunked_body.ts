@@ -1,8 +1,4 @@
-/**
- * A chunked body (RFC 9112 §7.1).
- *
- * @module
- */
+/** A chunked body (RFC 9112 §7.1). */
 
 import type { Progress } from "./body.ts";
 import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";

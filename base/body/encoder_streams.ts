@@ -1,8 +1,4 @@
-/**
- * Transform streams for the two ways to frame a body: known length and chunked.
- *
- * @module
- */
+/** Transform streams for the two ways to frame a body: known length and chunked. */
 
 import { LengthGate } from "./body_iter.ts";
 import { Collector } from "./byte_io.ts";

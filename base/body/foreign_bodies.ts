@@ -1,8 +1,6 @@
 /**
  * Bodies of other classes: those that the `bodies` option makes from what was received, and those
  * that an app sends. Whatever they do, the framing of a message stays intact.
- *
- * @module
  */
 
 import { LengthReader } from "./body.ts";

@@ -1,8 +1,4 @@
-/**
- * The chunked coding (RFC 9112 §7.1): one optional extension a chunk, no trailers.
- *
- * @module
- */
+/** The chunked coding (RFC 9112 §7.1): one optional extension a chunk, no trailers. */
 
 import { checkUnchanged, concatenate, decodeAscii, EMPTY, viewOf } from "../bytes.ts";
 import { checkUint8Array, wrongType } from "../checks.ts";

@@ -10,8 +10,6 @@
  * 5. Some of the four exclude each other, or have no place in a message: {@linkcode checkTogether}.
  *
  * What makes this fast stands at the end: a cache of names, and one of sets of names.
- *
- * @module
  */
 
 import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";

@@ -1,8 +1,4 @@
-/**
- * Request and response preambles: everything before the body, including CR LF CR LF.
- *
- * @module
- */
+/** Request and response preambles: everything before the body, including CR LF CR LF. */
 
 import { decodeAscii, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString } from "../checks.ts";

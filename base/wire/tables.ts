@@ -1,8 +1,6 @@
 /**
  * Which bytes are allowed in which region of a message. A table has 256 entries, 1 where the byte
  * is allowed; everything that is not named here is rejected everywhere.
- *
- * @module
  */
 
 const DIGITS = "0123456789";

@@ -1,8 +1,4 @@
-/**
- * Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form).
- *
- * @module
- */
+/** Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form). */
 
 import { checkArray, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
