@@ -57,7 +57,7 @@ export { type Method } from "./base/wire/preamble.ts";
 export { Response, type ResponseTuple } from "./base/app/message.ts";
 export { formatAddress, parseAddress } from "./base/address.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
-export type { Address, HostAddress, ScopedAddress } from "./base/address_rules.ts";
+export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
 export { type Api, api, type Socket } from "./base/app/app.ts";
 export { printable } from "./base/printable.ts";

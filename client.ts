@@ -33,7 +33,7 @@ import type { HeaderDict } from "./base/wire/headers.ts";
 import { hideSecretsOf, INSPECT, inspectFields } from "./base/inspect.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
-import type { Address } from "./base/address_rules.ts";
+import type { Address } from "./base/address.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
 import { type ConnectBounds, connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
 import {
@@ -64,7 +64,7 @@ export {
 } from "./net/tls/context.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
-export type { Address, HostAddress, ScopedAddress } from "./base/address_rules.ts";
+export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export type { Bodies, BodyIn, BodyOut } from "./base/body/bodies.ts";
 export type { Body } from "./base/body/body.ts";
 export type { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";

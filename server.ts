@@ -23,8 +23,9 @@
 
 import { api, type App, readApp } from "./base/app/app.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
-import type { Address } from "./base/address_rules.ts";
-import { Session, viewOfSet } from "./base/app/session.ts";
+import type { Address } from "./base/address.ts";
+import { Session } from "./base/app/session.ts";
+import { INSPECT, type Inspect } from "./base/inspect.ts";
 import { serveConnections, Slots } from "./net/accept_loop.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { keepTimers } from "./net/deadline.ts";
@@ -349,4 +350,29 @@ export class SSLServer extends Server {
   setSslctx(sslctx: ServerSslctx | ServerSslconfig): void {
     this.#context.replace(asServerSslctx(sslctx));
   }
+}
+
+/** The methods of a set that don't change it, and mean the same for a view of it. */
+const READING = [
+  ...["has", "keys", "values", "entries", "union", "intersection", "difference"],
+  ...["symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom", Symbol.iterator],
+] as readonly (keyof ReadonlySet<unknown>)[];
+
+/** A live view of a set that offers no way to change it. */
+function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
+  const view = {
+    get size() {
+      return set.size;
+    },
+    forEach(call: (item: T, same: T, set: unknown) => void, thisArg?: unknown) {
+      for (const item of set) call.call(thisArg, item, item, view);
+    },
+    [INSPECT]: (inspect: Inspect, options: unknown) => inspect(new Set(set), options),
+  };
+  for (const name of READING) {
+    const method = set[name] as unknown as (...args: unknown[]) => unknown;
+    Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
+  }
+  // The methods of the list complete it.
+  return Object.freeze(view) as unknown as ReadonlySet<T>;
 }

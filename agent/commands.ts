@@ -6,7 +6,7 @@
 
 import { type Command, InvalidArgumentError } from "npm:commander@^15.1.0";
 import { type Address, formatAddress, parseAddress } from "../base.ts";
-import { canonicalIPAddress, withoutZone } from "../base/address_rules.ts";
+import { canonicalIPAddress, withoutZone } from "../base/address.ts";
 import type { Device } from "../device.ts";
 import type { Context } from "./context.ts";
 import { FAILED, Failure, USAGE } from "./failure.ts";

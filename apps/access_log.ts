@@ -1,8 +1,4 @@
-/**
- * Lines of the common log format.
- *
- * @module
- */
+/** Lines of the common log format. */
 
 import { type Session, userOf } from "../base/app/session.ts";
 import { checkFunction, copyOptions } from "../base/checks.ts";

@@ -1,8 +1,4 @@
-/**
- * Middleware that allows only some methods.
- *
- * @module
- */
+/** Middleware that allows only some methods. */
 
 import {
   type Api,

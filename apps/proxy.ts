@@ -1,8 +1,4 @@
-/**
- * An app that forwards each request to another server.
- *
- * @module
- */
+/** An app that forwards each request to another server. */
 
 import type { Api, AppObject } from "../base/app/app.ts";
 import { checkString, copyOptions, wrongType } from "../base/checks.ts";

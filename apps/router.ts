@@ -1,8 +1,4 @@
-/**
- * An app that passes each request to another app, by its path.
- *
- * @module
- */
+/** An app that passes each request to another app, by its path. */
 
 import {
   allAccept,

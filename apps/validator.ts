@@ -1,8 +1,4 @@
-/**
- * The middleware that checks both sides of the contract between a server and an app.
- *
- * @module
- */
+/** The middleware that checks both sides of the contract between a server and an app. */
 
 import {
   type Api,

@@ -1,8 +1,4 @@
-/**
- * Byte arrays, which can change at any time.
- *
- * @module
- */
+/** Byte arrays, which can change at any time. */
 
 import { BodyError } from "./errors.ts";
 

@@ -2,8 +2,6 @@
  * Checks of arguments and options. Each takes the label that its error begins with: the name of the
  * argument or option, or its path in a larger value, as in `response.headers["content-type"]`. A wrong type is a
  * `TypeError`, a value that is not allowed a `RangeError`.
- *
- * @module
  */
 
 import { quote, typeName } from "./errors.ts";
@@ -62,7 +60,7 @@ export function checkInteger(
   least: number,
   most: number,
 ): asserts value is number {
-  checkNumber(label, value);
+  if (typeof value !== "number") throw wrongType(label, "a number", value);
   const isExact = Number.isSafeInteger(value) || (value === Infinity && most === Infinity);
   if (isExact && value >= least && value <= most) return;
   const wanted = most === Infinity
@@ -81,11 +79,7 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
   }
 }
 
-/**
- * Copies options, so later changes can't bypass the checks. One that is unknown, and usually misspelled, is a `TypeError`.
- *
- * @param label The name of the options in errors.
- */
+/** Copies options, so later changes can't bypass the checks. One that is unknown, and usually misspelled, is an error. */
 export function copyOptions<T extends object>(
   options: T,
   known: readonly string[],

@@ -1,8 +1,6 @@
 /**
  * The errors of this library, besides those for arguments: a `TypeError` for a wrong type, and a
  * `RangeError` for a value that is not allowed.
- *
- * @module
  */
 
 /** The base class of all errors that are specific to this library. */

@@ -1,8 +1,4 @@
-/**
- * Bounds maps that strangers could otherwise fill without limit.
- *
- * @module
- */
+/** Bounds maps that strangers could otherwise fill without limit. */
 
 /** Removes the oldest entry of a map, if one more than `most` has been added. */
 export function forgetOldest<Key>(map: Map<Key, unknown>, most: number): void {

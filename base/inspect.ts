@@ -1,8 +1,4 @@
-/**
- * Prints objects, and quotes values in error messages, without secrets.
- *
- * @module
- */
+/** Prints objects, and quotes values in error messages, without secrets. */
 
 import { decodeAscii } from "./bytes.ts";
 import { quote } from "./errors.ts";

@@ -1,8 +1,4 @@
-/**
- * A pause that a signal ends.
- *
- * @module
- */
+/** A pause that a signal ends. */
 
 /** Waits this many milliseconds, which may be `Infinity`, or until one of the signals is aborted. Never rejects. */
 export function pause(

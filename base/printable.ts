@@ -1,8 +1,4 @@
-/**
- * Text that somebody else has chosen, in messages and logs.
- *
- * @module
- */
+/** Text that somebody else has chosen, in messages and logs. */
 
 import { checkString } from "./checks.ts";
 

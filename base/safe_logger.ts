@@ -1,16 +1,10 @@
-/**
- * Loggers given by users, which may fail.
- *
- * @module
- */
+/** Loggers given by users, which may fail. */
 
 import { checkMethods } from "./checks.ts";
 
 /**
  * Wraps a logger so that its failures (a full disk, say) don't reach the caller: exceptions and rejections
- * are dropped.
- *
- * @throws {TypeError} if the logger lacks a method for one of the levels.
+ * are dropped. It must have a method for each level.
  */
 export function makeSafeLogger<Level extends string>(
   logger: Readonly<Record<Level, (message: string) => void>>,

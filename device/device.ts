@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";

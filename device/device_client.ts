@@ -4,8 +4,7 @@
  * @module
  */
 
-import { addressText } from "../base/address.ts";
-import type { Address } from "../base/address_rules.ts";
+import { type Address, addressText } from "../base/address.ts";
 import { checkNumber, checkObject } from "../base/checks.ts";
 import { DeguError, quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
 import { type ClientOptions, type Connector, SSLClient } from "../client.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import { TlsError } from "../base/errors.ts";
 import { hasSigned } from "../identity/authority.ts";
 import type { ConnectBounds } from "../net/connect.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import { type App, type AppObject, readApp } from "../base/app/app.ts";
 import { nameUser, Session, tieToTrust } from "../base/app/session.ts";
 import { checkObject, wrongType } from "../base/checks.ts";

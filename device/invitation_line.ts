@@ -24,7 +24,7 @@ import {
   type HostAddress,
   isIPv4,
   withoutZone,
-} from "../base/address_rules.ts";
+} from "../base/address.ts";
 import { checkString } from "../base/checks.ts";
 import { MAX_AUTHORITY_BYTES } from "../identity/authority.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";

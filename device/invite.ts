@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Address, HostAddress } from "../base/address_rules.ts";
+import type { Address, HostAddress } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";

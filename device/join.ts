@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Address, type HostAddress, isLinkLocal } from "../base/address_rules.ts";
+import { type Address, type HostAddress, isLinkLocal } from "../base/address.ts";
 import { copyOptions } from "../base/checks.ts";
 import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";

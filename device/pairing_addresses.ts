@@ -4,9 +4,9 @@
  * @module
  */
 
-import { addressText } from "../base/address.ts";
 import {
   type Address,
+  addressText,
   canonicalDnsName,
   canonicalIPAddress,
   type HostAddress,
@@ -18,7 +18,7 @@ import {
   type ScopedAddress,
   withoutZone,
   zoneOf,
-} from "../base/address_rules.ts";
+} from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { wrongType } from "../base/checks.ts";
 import { checkClientAddress, checkServerAddress, withoutMapping } from "../net/addresses.ts";

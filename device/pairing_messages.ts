@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { HostAddress } from "../base/address_rules.ts";
+import type { HostAddress } from "../base/address.ts";
 import { isDeviceName } from "../identity/names.ts";
 import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
 import { readAddresses } from "./pairing_addresses.ts";

@@ -5,8 +5,13 @@
  */
 
 import { join } from "node:path";
-import { formatAddress, parseAddress } from "../base/address.ts";
-import { type Address, isUnixAddress, type ScopedAddress } from "../base/address_rules.ts";
+import {
+  type Address,
+  formatAddress,
+  isUnixAddress,
+  parseAddress,
+  type ScopedAddress,
+} from "../base/address.ts";
 import { checkString, wrongType } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";

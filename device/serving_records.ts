@@ -5,8 +5,7 @@
  */
 
 import { join } from "node:path";
-import { addressText, parseAddress } from "../base/address.ts";
-import type { Address } from "../base/address_rules.ts";
+import { type Address, addressText, parseAddress } from "../base/address.ts";
 import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
 
 const MAX_RECORD_BYTES = 1024;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { copyOptions, wrongType } from "../base/checks.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";

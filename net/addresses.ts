@@ -4,25 +4,28 @@
  * @module
  */
 
-import { addressText, socketName } from "../base/address.ts";
 import {
+  type Address,
+  addressText,
   badHost,
   checkName,
   checkPath,
   checkPort,
   checkScope,
   checkTuple,
+  type HostAddress,
   isIPv4,
   isIPv6,
   isLinkLocal,
   isNameOrIPv4,
   isUnixAddress,
   makeTuple,
+  type ScopedAddress,
+  socketName,
   withoutPrefix,
   withoutZone,
   zoneOf,
-} from "../base/address_rules.ts";
-import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
+} from "../base/address.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();

@@ -4,8 +4,7 @@
  * @module
  */
 
-import { addressText } from "../base/address.ts";
-import { type Address, isUnixAddress, zoneOf } from "../base/address_rules.ts";
+import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
 import { reworded, systemCode } from "./thrown.ts";

@@ -5,8 +5,12 @@
  */
 
 import type { Socket } from "../base/app/app.ts";
-import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
-import { addressText } from "../base/address.ts";
+import {
+  type Address,
+  addressText,
+  type HostAddress,
+  type ScopedAddress,
+} from "../base/address.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 import type { Logger } from "./standard_logger.ts";
 import { reworded } from "./thrown.ts";

@@ -17,7 +17,7 @@ import {
   SpanStatusCode,
   trace,
 } from "npm:@opentelemetry/api@^1.9.0";
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import { type App, type AppObject, readApp, type Socket } from "../base/app/app.ts";
 import { readAnswer } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";

@@ -5,7 +5,7 @@
  */
 
 import { pause } from "../base/pause.ts";
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import type { HeldSocket } from "../net/held_socket.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import { checkArray, checkInteger, copyOptions, wrongType } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";

@@ -1,8 +1,4 @@
-/**
- * `fetch` over a client.
- *
- * @module
- */
+/** `fetch` over a client. */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnused } from "../base/body/bodies.ts";
@@ -280,37 +276,26 @@ async function makeResponse(
   const init = { status, statusText: reason, headers: headersOf(headers) };
   if (body === null || NULL_BODY.has(status) || method === "HEAD") {
     await discard(route, answer);
-    return new FetchResponse(null, init, url.href, redirected);
+    return responseFrom(null, init, url.href, redirected);
   }
-  return new FetchResponse(streamOf(body), init, url.href, redirected);
+  return responseFrom(streamOf(body), init, url.href, redirected);
 }
 
-/** A response with the URL that it came from, and whether it was redirected there. */
-class FetchResponse extends Response {
-  readonly #url: string;
-  readonly #redirected: boolean;
-
-  constructor(body: BodyInit | null, init: ResponseInit, url: string, redirected: boolean) {
-    super(body, init);
-    this.#url = url;
-    this.#redirected = redirected;
+/** A response with the URL that it came from, and whether it was redirected there; not filtered, so of type "basic". */
+function responseFrom(
+  body: BodyInit | null,
+  init: ResponseInit,
+  url: string,
+  redirected: boolean,
+): Response {
+  const response = new Response(body, init);
+  const clone = () => {
+    const copy = Response.prototype.clone.call(response);
+    const { status, statusText, headers } = copy;
+    return responseFrom(copy.body, { status, statusText, headers }, url, redirected);
+  };
+  for (const [name, value] of Object.entries({ url, redirected, type: "basic", clone })) {
+    Object.defineProperty(response, name, { value });
   }
-
-  override get url(): string {
-    return this.#url;
-  }
-
-  override get redirected(): boolean {
-    return this.#redirected;
-  }
-
-  /** The type of a response that is not filtered. */
-  override get type(): ResponseType {
-    return "basic";
-  }
-
-  override clone(): FetchResponse {
-    const { body, status, statusText, headers } = super.clone();
-    return new FetchResponse(body, { status, statusText, headers }, this.#url, this.#redirected);
-  }
+  return response;
 }

@@ -1,8 +1,4 @@
-/**
- * Fetch-style handlers as apps.
- *
- * @module
- */
+/** Fetch-style handlers as apps. */
 
 import type { AppFunction } from "../base/app/app.ts";
 import {
@@ -349,9 +345,6 @@ class IncomingStream {
  */
 const IDLE_MILLISECONDS = 500;
 
-/** The request that a session is processing: one at a time, so all of them share one listener. */
-const scopes = new WeakMap<Session, RequestScope | null>();
-
 /** One request, from when a handler gets it until its response has been sent or canceled. */
 class RequestScope {
   readonly #session: Session;
@@ -362,10 +355,7 @@ class RequestScope {
   constructor(session: Session) {
     this.#session = session;
     const { signal } = session;
-    if (!scopes.has(session)) {
-      signal.addEventListener("abort", () => scopes.get(session)?.sessionEnded(), { once: true });
-    }
-    scopes.set(session, this);
+    signal.addEventListener("abort", this.#sessionEnded);
     if (signal.aborted) this.#aborter.abort(signal.reason);
   }
 
@@ -403,10 +393,10 @@ class RequestScope {
   }
 
   /** The session is over, or its client has left. */
-  sessionEnded(): void {
+  readonly #sessionEnded = (): void => {
     this.#aborter.abort(this.#session.signal.reason);
     if (this.#pieces !== null) this.#cancelPieces(this.#pieces);
-  }
+  };
 
   /** Cancels a stream that is no longer wanted: at once, or when it has been silent for a while. */
   #cancelPieces(pieces: StreamPieces): void {
@@ -429,7 +419,7 @@ class RequestScope {
   end(): void {
     clearInterval(this.#watching);
     this.#pieces = null;
-    if (scopes.get(this.#session) === this) scopes.set(this.#session, null);
+    this.#session.signal.removeEventListener("abort", this.#sessionEnded);
   }
 }
 

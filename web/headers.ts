@@ -1,8 +1,4 @@
-/**
- * Headers of fetch as dictionaries, and back; and URLs in messages.
- *
- * @module
- */
+/** Headers of fetch as dictionaries, and back; and URLs in messages. */
 
 import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";

@@ -1,8 +1,4 @@
-/**
- * Web streams, piece by piece: bodies from streams, and streams from bodies.
- *
- * @module
- */
+/** Web streams, piece by piece: bodies from streams, and streams from bodies. */
 
 import type { WritableBody } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";
@@ -99,7 +95,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   }
 
   /** Cancels the rest of the stream, with the reason if there is one. */
-  return(reason?: unknown): Promise<IteratorResult<Bytes, undefined>> {
+  return(reason?: unknown): Promise<IteratorReturnResult<undefined>> {
     this.cancel(reason ?? new BodyError("the message was not sent to its end"));
     return Promise.resolve({ done: true, value: undefined });
   }
@@ -163,35 +159,27 @@ async function settledWithinTurns<T>(promise: Promise<T>): Promise<T | null> {
 // ───────────────────────── bodies from streams
 
 /** The pieces of a stream as chunks, and the empty chunk after the last one. */
-class StreamChunks implements AsyncIterableIterator<Chunk> {
-  readonly #pieces: StreamPieces;
-  #rest: Uint8Array = EMPTY;
-  #ended = false;
-
-  constructor(pieces: StreamPieces) {
-    this.#pieces = pieces;
-  }
-
-  async next(): Promise<IteratorResult<Chunk, undefined>> {
-    if (this.#ended) return { done: true, value: undefined };
-    while (this.#rest.length === 0 && !this.#ended) {
-      const { done, value } = await this.#pieces.next();
-      if (done) this.#ended = true;
-      else this.#rest = value;
-    }
-    const data = this.#rest.subarray(0, MAX_CHUNK_BYTES);
-    this.#rest = this.#rest.subarray(data.length);
-    return { done: false, value: [null, data] };
-  }
-
-  async return(reason?: unknown): Promise<IteratorResult<Chunk, undefined>> {
-    await this.#pieces.return(reason);
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
+function chunksOf(pieces: StreamPieces): AsyncIterable<Chunk> {
+  let rest: Uint8Array | null = EMPTY;
+  // No generator, because it could end the stream only after a pending piece has come.
+  const iterator: AsyncIterator<Chunk, undefined> = {
+    async next() {
+      if (rest === null) return { done: true, value: undefined };
+      while (rest.length === 0) {
+        const { done, value } = await pieces.next();
+        if (done) {
+          rest = null;
+          return { done: false, value: [null, EMPTY] };
+        }
+        rest = value;
+      }
+      const data = rest.subarray(0, MAX_CHUNK_BYTES);
+      rest = rest.subarray(data.length);
+      return { done: false, value: [null, data] };
+    },
+    return: (reason) => pieces.return(reason),
+  };
+  return { [Symbol.asyncIterator]: () => iterator };
 }
 
 /** A body of pieces that have not arrived yet: of the length in the headers, or chunked. */
@@ -212,7 +200,7 @@ export function bodyOfBytes(pieces: readonly Uint8Array[]): Uint8Array | BodyIte
 
 /** A chunked body of the pieces of a stream. */
 export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
-  return new ChunkedBodyIter(new StreamChunks(pieces));
+  return new ChunkedBodyIter(chunksOf(pieces));
 }
 
 // ───────────────────────── streams from bodies

@@ -1,8 +1,4 @@
-/**
- * Apps as fetch-style handlers.
- *
- * @module
- */
+/** Apps as fetch-style handlers. */
 
 import { api, type App, readApp, type Socket } from "../base/app/app.ts";
 import { cancelAnswer, Request as AppRequest } from "../base/app/message.ts";

@@ -5,7 +5,7 @@
  */
 
 import { type MessagePort, workerData } from "node:worker_threads";
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { typeName } from "../base/errors.ts";
 import { PlainListener, type PortSharing } from "../net/listener.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { MessagePort, Worker } from "node:worker_threads";
-import type { Address } from "../base/address_rules.ts";
+import type { Address } from "../base/address.ts";
 import { DeguError } from "../base/errors.ts";
 import { HeldSocket } from "../net/held_socket.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";

@@ -12,7 +12,7 @@ import {
   isIPv4LinkLocal,
   isLinkLocal,
   isLoopback,
-} from "../../base/address_rules.ts";
+} from "../../base/address.ts";
 import { pause } from "../../base/pause.ts";
 import { type Logger, standardLogger } from "../../net/standard_logger.ts";
 import {

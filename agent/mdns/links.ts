@@ -6,7 +6,7 @@
  */
 
 import { createSocket, type RemoteInfo, type SocketType } from "node:dgram";
-import { isLinkLocal, isLoopback } from "../../base/address_rules.ts";
+import { isLinkLocal, isLoopback } from "../../base/address.ts";
 import type { Logger } from "../../net/standard_logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import {

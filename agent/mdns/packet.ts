@@ -6,7 +6,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { canonicalIPAddress, isLoopback } from "../../base/address_rules.ts";
+import { canonicalIPAddress, isLoopback } from "../../base/address.ts";
 
 /** An address of an interface, as the system lists them: the fields that are used here. */
 export type InterfaceAddress = Pick<

@@ -1,8 +1,4 @@
-/**
- * Apps: their types, and their functions in either of their two forms.
- *
- * @module
- */
+/** Apps: their types, and their functions in either of their two forms. */
 
 import type { Request, Response, ResponseTuple } from "./message.ts";
 import type { PeerCertificate, Session } from "./session.ts";
@@ -85,12 +81,7 @@ export interface AppParts {
   readonly onConnect: OnConnect | null;
 }
 
-/**
- * Returns the functions of an app. The methods of an object are looked up when they are called.
- *
- * @param label The name of the app in errors.
- * @throws {TypeError} if it is neither a function nor an object with a method `handle`.
- */
+/** Returns the functions of an app, which errors call `label`. The methods of an object are looked up at each call. */
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
@@ -106,10 +97,7 @@ export function readApp(app: App, label: string): AppParts {
   };
 }
 
-/**
- * Asks each app in turn whether to accept a peer; false as soon as one of them does not return
- * exactly `true`.
- */
+/** Asks each app in turn whether to accept a peer; false as soon as one of them does not return exactly `true`. */
 export async function allAccept(
   askers: Iterable<OnConnect>,
   session: Session,

@@ -1,10 +1,6 @@
-/**
- * The types that the signatures of an app refer to, as {@linkcode App} is one.
- *
- * @module
- */
+/** The types that the signatures of an app refer to, as {@linkcode App} is one. */
 
-export type { Address, HostAddress, ScopedAddress } from "../address_rules.ts";
+export type { Address, HostAddress, ScopedAddress } from "../address.ts";
 export type { Bodies, BodyIn, BodyOut } from "../body/bodies.ts";
 export type { Body } from "../body/body.ts";
 export type { BodyIter, ChunkedBodyIter } from "../body/body_iter.ts";

@@ -1,8 +1,4 @@
-/**
- * Requests as an app gets them, responses as a client does, and the rules for what may answer a request.
- *
- * @module
- */
+/** Requests as an app gets them, responses as a client does, and the rules for what may answer a request. */
 
 import { type BodyIn, type BodyOut, cancelUnused, outgoingFraming } from "../body/bodies.ts";
 import { EMPTY } from "../bytes.ts";
@@ -182,11 +178,7 @@ export interface Answer {
   readonly body: BodyOut;
 }
 
-/**
- * Splits what an app returned into its parts.
- *
- * @throws {TypeError} if it is neither a tuple of four items nor an object with the fields of a response.
- */
+/** Splits what an app returned into its parts: a tuple of four items, or an object with the fields of a response. */
 export function readAnswer(returned: unknown): Answer {
   if (Array.isArray(returned)) {
     if (returned.length === 4) {
@@ -212,15 +204,10 @@ export interface AnsweredRequest {
 }
 
 /**
- * Checks everything about an answer except its reason and headers.
+ * Checks everything about an answer except its reason and headers; returns its {@linkcode responseFraming}.
  *
  * @param unread Whether the request has a body that was not read to its end.
  * @param owner What errors put before the names of the parts: `"response."`.
- * @returns How the end of the body will be determined, as {@linkcode responseFraming} does.
- * @throws {TypeError} if the status or the body has a wrong type.
- * @throws {RangeError} if the status is not allowed, or the response must not have a body.
- * @throws {BodyError} if the body of the request is unread, or is that of the response as well, or the
- * body was used before.
  */
 export function answerFraming(
   request: AnsweredRequest,
@@ -244,10 +231,6 @@ export function answerFraming(
 /**
  * How the end of a response's body will be determined; `undefined` if the headers are sent as given, because
  * they may describe a body that is not sent: in a response to HEAD, and with 304 (RFC 9110 §15.4.5).
- *
- * @throws {TypeError} if it is not a body.
- * @throws {RangeError} if the response must not have a body.
- * @throws {BodyError} if the body was used before.
  */
 export function responseFraming(
   method: Method,

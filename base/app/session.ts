@@ -1,12 +1,7 @@
-/**
- * Sessions: what a server knows about one connection.
- *
- * @module
- */
+/** Sessions: what a server knows about one connection. */
 
-import type { HostAddress, ScopedAddress } from "../address_rules.ts";
+import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
-import { INSPECT, type Inspect } from "../inspect.ts";
 
 /** The trusted certificate that vouched for a peer. */
 export interface PeerAuthority {
@@ -259,29 +254,4 @@ export async function isStillAdmitted(session: Session): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-/** The methods of a set that don't change it, and mean the same for a view of it. */
-const READING = [
-  ...["has", "keys", "values", "entries", "union", "intersection", "difference"],
-  ...["symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom", Symbol.iterator],
-] as readonly (keyof ReadonlySet<unknown>)[];
-
-/** A live view of a set that offers no way to change it. */
-export function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
-  const view = {
-    get size() {
-      return set.size;
-    },
-    forEach(call: (item: T, same: T, set: unknown) => void, thisArg?: unknown) {
-      for (const item of set) call.call(thisArg, item, item, view);
-    },
-    [INSPECT]: (inspect: Inspect, options: unknown) => inspect(new Set(set), options),
-  };
-  for (const name of READING) {
-    const method = set[name] as unknown as (...args: unknown[]) => unknown;
-    Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
-  }
-  // The methods of the list complete it.
-  return Object.freeze(view) as unknown as ReadonlySet<T>;
 }

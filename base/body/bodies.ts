@@ -1,8 +1,4 @@
-/**
- * The kinds of bodies, and how they frame a message.
- *
- * @module
- */
+/** The kinds of bodies, and how they frame a message. */
 
 import { Body, bodyProgress, type Progress } from "./body.ts";
 import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
@@ -35,11 +31,7 @@ export interface Bodies {
 /** The four body classes of this package. */
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
-/**
- * Checks the `bodies` option.
- *
- * @throws {TypeError} if a class is missing.
- */
+/** Checks the `bodies` option: no class may be missing. */
 export function checkBodies(bodies: Bodies): void {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
     if (typeof bodies?.[name] === "function") continue;
@@ -96,7 +88,7 @@ export function keepUnused(body: BodyIn): void {
 
 /** Undoes {@linkcode keepUnused}. */
 export function releaseKept(body: BodyIn): void {
-  if (body !== null) kept.delete(body);
+  kept.delete(body!);
 }
 
 /**

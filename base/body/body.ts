@@ -1,8 +1,4 @@
-/**
- * A body of known length (RFC 9112 §6.2).
- *
- * @module
- */
+/** A body of known length (RFC 9112 §6.2). */
 
 import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
 import {
@@ -15,7 +11,6 @@ import {
 } from "./byte_io.ts";
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
-import { LengthReader } from "./readers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -206,6 +201,7 @@ export class Body implements AsyncIterable<Uint8Array> {
         const piece = bytes.subarray(start, start + buffered);
         const ending = reader.take(buffered);
         if (ending !== null) await this.#state.fromSource(ending);
+        // mutant `keepsBytes` → `true`: a copy does as well, and costs more
         if (buffered > 0) await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
       }
       const { pieceBytes, mostBytes } = this.#source;
@@ -276,5 +272,54 @@ export class Body implements AsyncIterable<Uint8Array> {
         isConsumed: body.#state.isConsumed || body.contentLength === 0,
       };
     };
+  }
+}
+
+/** Reads a body of known length (RFC 9112 §6.2). After any error it must not be used again. */
+export class LengthReader {
+  /** How many bytes are left. */
+  remaining: number;
+  /** True once the last byte has been read, and nothing follows it. */
+  done = false;
+  readonly #source: BodySource;
+
+  /** Makes a reader of so many bytes from the source's current position. */
+  constructor(source: BodySource, contentLength: number) {
+    this.#source = source;
+    this.remaining = contentLength;
+  }
+
+  /** Reads bytes into the array; resolves to how many, 0 only if none is left or the array is empty. */
+  async read(into: Uint8Array): Promise<number> {
+    const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
+    let count: number | null = this.#source.reader.take(room);
+    if (count === 0 && room.length > 0) count = await this.#source.read(room);
+    if (count === null) throw this.#source.incomplete(this.remaining);
+    const ending = this.#advance(count);
+    if (ending !== null) await ending;
+    return count;
+  }
+
+  /** How many bytes have arrived. */
+  get buffered(): number {
+    return Math.min(this.#source.reader.buffered, this.remaining);
+  }
+
+  /**
+   * Takes bytes that have arrived; they stay in the source's buffer until the next read. If they are the last
+   * ones, or none was left, the promise rejects if the source has more; `null` if there is nothing to wait for.
+   */
+  take(count: number): Promise<void> | null {
+    this.#source.reader.start += count;
+    return this.#advance(count);
+  }
+
+  #advance(count: number): Promise<void> | null {
+    this.remaining -= count;
+    if (this.remaining > 0) return null;
+    const ending = this.#source.finish();
+    if (ending !== null) return ending.then(() => void (this.done = true));
+    this.done = true;
+    return null;
   }
 }

@@ -1,12 +1,8 @@
-/**
- * Bodies from iterables, to be sent.
- *
- * @module
- */
+/** Bodies from iterables, to be sent. */
 
 import { checkContentLength } from "./body.ts";
-import { type BodyOrigin, BodyState } from "./body_state.ts";
-import type { ByteSink, OpenSink } from "./byte_io.ts";
+import { BodyState } from "./body_state.ts";
+import { BodyOrigin, type ByteSink, type OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
@@ -16,8 +12,7 @@ type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
 /** What a body is made of: one pass over the items of an iterable, whose iterator is always closed. */
-class Items<T> implements BodyOrigin {
-  readonly interruption = null;
+class Items<T> extends BodyOrigin {
   readonly state: BodyState = new BodyState(this);
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
@@ -26,6 +21,7 @@ class Items<T> implements BodyOrigin {
   #ended = false;
 
   constructor(source: AnyIterable<T>) {
+    super();
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
     if (
       typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
@@ -53,10 +49,6 @@ class Items<T> implements BodyOrigin {
     });
   }
 
-  consumed(): void {}
-
-  failed(): void {}
-
   async #next(iterator: AnyIterator<T>): Promise<IteratorResult<T>> {
     this.#asked = true;
     try {
@@ -79,7 +71,7 @@ class Items<T> implements BodyOrigin {
       : iterable[Symbol.iterator]();
   }
 
-  async cancel(_error: Error, reason: unknown): Promise<void> {
+  override async cancel(_error: unknown, reason: unknown): Promise<void> {
     if (this.#ended) return;
     try {
       // The iterator of a stream cancels the stream with the reason.
@@ -90,6 +82,43 @@ class Items<T> implements BodyOrigin {
     } catch {
       // It was asked to end; a failure to do so makes no difference here.
     }
+  }
+}
+
+/** Counts bytes against a content-length, and holds the last ones back until their source has ended. */
+export class LengthGate {
+  readonly #contentLength: number;
+  readonly #holdsLast: boolean;
+  #left: number;
+  #last: Uint8Array | null = null;
+
+  /** Checks the length. */
+  constructor(contentLength: number, holdsLast = true) {
+    checkContentLength(contentLength);
+    this.#contentLength = this.#left = contentLength;
+    this.#holdsLast = holdsLast;
+  }
+
+  /** Counts an item; returns what may be passed on at once, `null` if that are no bytes, or the last ones. */
+  take(item: Uint8Array): Uint8Array | null {
+    const bytes = viewOf(item);
+    if (bytes.length > this.#left) {
+      throw new BodyError(
+        `the source has more than the content-length of ${this.#contentLength} bytes`,
+      );
+    }
+    if (bytes.length === 0) return null;
+    this.#left -= bytes.length;
+    if (this.#left > 0 || !this.#holdsLast) return bytes;
+    // A copy: the source is asked for another item, and may reuse the memory.
+    this.#last = bytes.slice();
+    return null;
+  }
+
+  /** The last bytes, if there are any; throws if some are missing. */
+  end(): Uint8Array | null {
+    if (this.#left === 0) return this.#last;
+    throw new BodyError(`the source ended ${this.#left} bytes before the content-length`);
   }
 }
 
@@ -148,29 +177,18 @@ export class BodyIter {
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#items.pass(sink, async (next, out) => {
-      let left = this.contentLength;
-      let last: Uint8Array | null = null;
+      const gate = new LengthGate(this.contentLength);
       for (;;) {
         const { done, value } = await next();
         if (done) break;
         if (!(value instanceof Uint8Array)) {
           throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
         }
-        const bytes = viewOf(value);
-        if (bytes.length > left) {
-          throw new BodyError(
-            `the source has more than the content-length of ${this.contentLength} bytes`,
-          );
-        }
-        left -= bytes.length;
+        const bytes = gate.take(value);
         // mutant `out.keepsBytes` → `true`: a copy does as well, and costs more
-        if (left > 0) await out.write(out.keepsBytes ? bytes.slice() : bytes);
-        // A copy: the source is asked for another item, and may reuse the memory.
-        else if (bytes.length > 0) last = bytes.slice();
+        if (bytes !== null) await out.write(out.keepsBytes ? bytes.slice() : bytes);
       }
-      if (left > 0) {
-        throw new BodyError(`the source ended ${left} bytes before the content-length`);
-      }
+      const last = gate.end();
       if (last !== null) await out.write(last);
       return this.contentLength;
     });

@@ -1,10 +1,12 @@
-/**
- * The state of a body: untouched, read in part, consumed, failed. One operation at a time.
- *
- * @module
- */
+/** The state of a body: untouched, read in part, consumed, failed. One operation at a time. */
 
-import { type ByteSink, Interruption, type OpenSink, openSink } from "./byte_io.ts";
+import {
+  type BodyOrigin,
+  type ByteSink,
+  Interruption,
+  type OpenSink,
+  openSink,
+} from "./byte_io.ts";
 import { EMPTY } from "../bytes.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
@@ -14,12 +16,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** The bodies that were too long to be collected, by the error that said so. */
 const tooLong = new WeakMap<Error, object>();
 
-/**
- * The error for collecting more of a body than one read may return.
- *
- * @param left How many bytes are left, as text.
- * @param instead What to do instead.
- */
+/** The error for collecting more of a body than one read may return: how many bytes are left, and what to do instead. */
 export function tooLongError(body: object, left: string, instead: string): RangeError {
   const error = new RangeError(
     `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: ${instead}`,
@@ -40,23 +37,6 @@ export const PIECE_BYTES = 65536;
 export function closeByteStream(controller: ReadableByteStreamController): void {
   controller.close();
   controller.byobRequest?.respond(0);
-}
-
-/** What a body is made from. It is notified of how the body ends, which is also its own end. */
-export interface BodyOrigin {
-  /** Aborts the body from outside; `null` if nothing can. */
-  readonly interruption: Interruption | null;
-  /** The body has been consumed. */
-  consumed(): void;
-  /** What was read is invalid, or could not be read. */
-  failed(error: unknown): void;
-  /**
-   * The rest of the body is canceled. Never rejects.
-   *
-   * @param error What the body fails with.
-   * @param reason What the caller gave.
-   */
-  cancel(error: Error, reason: unknown): Promise<void>;
 }
 
 /**
@@ -96,12 +76,7 @@ export class BodyState {
     return this.isConsumed || this.#phase === "failed";
   }
 
-  /**
-   * Begins a read, which may follow other reads.
-   *
-   * @returns False if the body is consumed and this is the one read that returns no bytes.
-   * @throws {BodyError} if the body is in use, has failed, or has answered such a read before.
-   */
+  /** Begins a read, which may follow other reads. False if this is the one read of a consumed body, of no bytes. */
   beginRead(): boolean {
     this.#checkFree("read");
     if (this.#phase === "consumed") {
@@ -112,11 +87,7 @@ export class BodyState {
     return true;
   }
 
-  /**
-   * Begins an operation on the next chunk or, if `whole` is true, on the whole body.
-   *
-   * @throws {BodyError} if the body is in use, has failed, or has too little left.
-   */
+  /** Begins an operation on the next chunk or, if `whole` is true, on the whole body. */
   begin(operation: string, whole: boolean): void {
     this.#checkFree(operation);
     if (this.isConsumed) throw new BodyError(`can't ${operation} a body that has been consumed`);
@@ -150,11 +121,7 @@ export class BodyState {
     this.#operation = null;
   }
 
-  /**
-   * Ends the operation that read the last byte; throws if the body was canceled since.
-   *
-   * @param emptyRead Whether that was the one read that returns no bytes.
-   */
+  /** Ends the operation that read the last byte, or that read no bytes; throws if the body was canceled since. */
   consume(emptyRead = false): void {
     this.checkAlive();
     this.#phase = emptyRead ? "ended" : "consumed";
@@ -176,11 +143,7 @@ export class BodyState {
     this.#interruption.interrupt(error);
   }
 
-  /**
-   * Cancels what is left of the body, if anything.
-   *
-   * @param reason What the body fails with; if it isn't an error, the `cause` of one.
-   */
+  /** Cancels what is left of the body, which fails with the reason or, if that isn't an error, with its `cause`. */
   async cancel(reason: unknown): Promise<void> {
     if (this.isOver) return;
     const error = reason instanceof Error

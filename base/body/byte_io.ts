@@ -1,8 +1,4 @@
-/**
- * Where the bytes of bodies come from and go to: sources, sinks, a buffer that reads ahead, and one that collects.
- *
- * @module
- */
+/** Where the bytes of bodies come from and go to: sources, sinks, a buffer that reads ahead, and one that collects. */
 
 import { checkUnchanged, EMPTY, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
@@ -41,12 +37,7 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
   } while (rest.length > 0);
 }
 
-/**
- * The bytes that are left after a write that resolved to `written`.
- *
- * @param length How many bytes there were when the write began.
- * @throws {BodyError} if the sink can't have written as many, or the array was detached meanwhile.
- */
+/** The bytes that are left of `length` after a write that resolved to `written`, if that can be. */
 export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
   // mutant `>` → `>=`: as many as there were have been dealt with
@@ -76,11 +67,7 @@ export interface OpenSink extends ByteSink {
   release(): void;
 }
 
-/**
- * Opens a sink for writing; locks it if it is a stream.
- *
- * @throws {TypeError} if it is neither an unlocked stream nor has a `write` method.
- */
+/** Opens a sink for writing; locks it if it is a stream. */
 export function openSink(sink: WritableStream<Uint8Array> | ByteSink): OpenSink {
   if (typeof (sink as WritableStream | null)?.getWriter === "function") {
     const writer = (sink as WritableStream<Uint8Array>).getWriter();
@@ -225,12 +212,10 @@ export class ByteReader {
   }
 
   /**
-   * Issues a read before anything waits for it. Its bytes are in the buffer once it has settled. Does
-   * nothing while another one is pending, or if as many bytes as the usual capacity are buffered.
+   * Issues a read of `source` before anything waits for it. Its bytes are in the buffer once it has settled. `null`
+   * while another one is pending, or if as many bytes as the usual capacity are buffered.
    *
-   * @param source What to read from instead of the reader's own source.
    * @param lent Whether views of consumed bytes may still be in use: those bytes stay where they are.
-   * @returns The read; `null` if none was issued.
    */
   readAhead(source: ByteSource, lent: boolean): Promise<number | null> | null {
     if (this.#ahead !== null || this.buffered >= this.#usual) return null;
@@ -260,11 +245,7 @@ export class ByteReader {
     this.#failure ??= { error };
   };
 
-  /**
-   * Waits for the read that was issued ahead, if any; resolves to how many bytes are buffered.
-   *
-   * @throws the error of that read.
-   */
+  /** Waits for the read that was issued ahead, if any; resolves to how many bytes are buffered. */
   async settleAhead(): Promise<number> {
     try {
       await this.#ahead;
@@ -309,11 +290,7 @@ export class ByteReader {
     return this.filled(count, room.length);
   }
 
-  /**
-   * Adds the bytes of a read into the {@linkcode room}, or into its first bytes; returns how many.
-   *
-   * @param count What the read has resolved to.
-   */
+  /** Adds the bytes of a read into the {@linkcode room}, or into its first bytes; returns how many. */
   filled(count: number | null, room: number = this.bytes.length - this.end): number {
     const added = checkCount(count, room);
     this.end += added;
@@ -348,13 +325,7 @@ export class Collector {
   readonly #size: number;
   readonly #growth: number;
 
-  /**
-   * Makes a collector.
-   *
-   * @param size How many bytes were announced.
-   * @param first Bytes of the first buffer, at most.
-   * @param growth How many times as large each buffer is as the one before, at most.
-   */
+  /** The first buffer has at most `first` bytes, and each is at most `growth` times as large as the one before. */
   constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
     this.#size = size;
     this.#growth = growth;
@@ -451,8 +422,25 @@ export function largerPiece(bytes: number, most: number): number {
 /** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
-/** A source of bytes that is notified of how the body ends. */
-export abstract class BodySource implements ByteSource {
+/** What a body is made from. It is notified of how the body ends, which is also its own end. */
+export abstract class BodyOrigin {
+  /** Aborts the body from outside; `null` if nothing can. */
+  readonly interruption: Interruption | null = null;
+
+  /** The body has been consumed. */
+  consumed(): void {}
+
+  /** What was read is invalid, or could not be read. */
+  failed(_error: unknown): void {}
+
+  /** The rest of the body is canceled: it fails with the error, for the reason that the caller gave. Never rejects. */
+  cancel(_error: unknown, _reason?: unknown): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** A source of bytes for a body. */
+export abstract class BodySource extends BodyOrigin implements ByteSource {
   /** The buffer for what is read ahead. */
   abstract readonly reader: ByteReader;
   /** True if not one byte beyond the body may be read. */
@@ -463,8 +451,6 @@ export abstract class BodySource implements ByteSource {
   readonly pieceBytes: number = COPY_BYTES;
   /** How many bytes are worth reading at a time at most. */
   readonly mostBytes: number = COPY_BYTES;
-  /** Aborts the body from outside; `null` if nothing can. */
-  readonly interruption: Interruption | null = null;
   /** Reads past the reader, which must be empty. */
   abstract read(into: Uint8Array): Promise<number | null>;
 
@@ -476,28 +462,13 @@ export abstract class BodySource implements ByteSource {
     return null;
   }
 
-  /** Called when the body has been consumed. */
-  consumed(): void {}
-
-  /** Called when the source has failed, or its bytes are invalid. */
-  failed(_error: unknown): void {}
-
-  /** Called when the rest of the body is canceled. Never rejects. */
-  cancel(_reason: unknown): Promise<void> {
-    return Promise.resolve();
-  }
-
   /** The error if the source ends `missing` bytes too early. */
   incomplete(missing: number): Error {
     return new BodyError(`the source ended ${missing} bytes before the content-length`);
   }
 }
 
-/**
- * Makes the source of a body from what the body's constructor was given.
- *
- * @throws {TypeError} if that is neither an unlocked stream nor has a `read` method.
- */
+/** Makes the source of a body from what the body's constructor was given. */
 export function openSource(input: BodyInput): BodySource {
   if (input instanceof BodySource) return input;
   if (typeof (input as ReadableStream | null)?.getReader === "function") {

@@ -1,10 +1,6 @@
-/**
- * Transform streams for the two ways to frame a body: known length and chunked.
- *
- * @module
- */
+/** Transform streams for the two ways to frame a body: known length and chunked. */
 
-import { checkContentLength } from "./body.ts";
+import { LengthGate } from "./body_iter.ts";
 import { Collector } from "./byte_io.ts";
 import {
   type Chunk,
@@ -14,35 +10,23 @@ import {
   makeSendableOf,
   type SendableChunk,
 } from "../wire/chunk.ts";
-import { viewOf } from "../bytes.ts";
 import { checkUint8Array } from "../checks.ts";
 import { BodyError } from "../errors.ts";
 
 /** Passes bytes on; errors at the first byte too many, or at the end if some are missing. */
 function checkLength(
   contentLength: number,
-  keepLast: boolean,
+  holdsLast: boolean,
 ): Transformer<Uint8Array, Uint8Array> {
-  checkContentLength(contentLength);
-  let left = contentLength;
-  let last: Uint8Array | null = null;
+  const gate = new LengthGate(contentLength, holdsLast);
   return {
     transform(item, controller) {
       checkUint8Array("chunk", item);
-      const bytes = viewOf(item);
-      if (bytes.length > left) {
-        throw new BodyError(`more than the content-length of ${contentLength} bytes`);
-      }
-      if (bytes.length === 0) return;
-      left -= bytes.length;
-      // A copy: the writer may reuse the memory.
-      if (left === 0 && keepLast) last = bytes.slice();
-      else controller.enqueue(bytes);
+      const bytes = gate.take(item);
+      if (bytes !== null) controller.enqueue(bytes);
     },
     flush(controller) {
-      if (left > 0) {
-        throw new BodyError(`${left} bytes fewer than the content-length of ${contentLength}`);
-      }
+      const last = gate.end();
       if (last !== null) controller.enqueue(last);
     },
   };

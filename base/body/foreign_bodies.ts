@@ -1,23 +1,19 @@
 /**
  * Bodies of other classes: those that the `bodies` option makes from what was received, and those
  * that an app sends. Whatever they do, the framing of a message stays intact.
- *
- * @module
  */
 
+import { LengthReader } from "./body.ts";
 import type { BodySource, ByteSource } from "./byte_io.ts";
+import { ChunkedReader } from "./chunked_body.ts";
 import { EMPTY } from "../bytes.ts";
 import { ChunkWalker } from "../wire/chunk.ts";
-import { ChunkedReader, LengthReader } from "./readers.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 
 /**
- * The source for a received body: the given one if the class is ours or extends ours, else one that
+ * The source for a received body: the given one if the class used is ours or extends ours, else one that
  * has the bytes of this body and no others.
- *
- * @param used The class that the body will have.
- * @param ours The class of this package for this kind of body.
  */
 export function sourceFor(
   used: { prototype: unknown },
@@ -91,19 +87,13 @@ export class CodingCheck {
 
   /**
    * Checks the next bytes; returns as much of the body as is known to be valid, in memory that the
-   * body can't change.
-   *
-   * @throws {BodyError} if they break the coding.
+   * body can't change. A `BodyError` says that they break the coding.
    */
   check(bytes: Uint8Array): Uint8Array {
     return asBodyError(() => this.#walker.walk(bytes.slice()));
   }
 
-  /**
-   * Checks that the body is complete.
-   *
-   * @throws {BodyError} if it ended before its last chunk.
-   */
+  /** Throws a `BodyError` if the body has ended before its last chunk. */
   end(): void {
     asBodyError(() => this.#walker.end());
   }

@@ -1,8 +1,4 @@
-/**
- * The chunked coding (RFC 9112 §7.1): one optional extension a chunk, no trailers.
- *
- * @module
- */
+/** The chunked coding (RFC 9112 §7.1): one optional extension a chunk, no trailers. */
 
 import { checkUnchanged, concatenate, decodeAscii, EMPTY, viewOf } from "../bytes.ts";
 import { checkUint8Array, wrongType } from "../checks.ts";
@@ -82,12 +78,7 @@ export interface SendableChunk {
   readonly data: Uint8Array;
 }
 
-/**
- * Checks a chunk that a caller wants to send and formats its line. Each part is read once.
- *
- * @throws {TypeError} if it is not a pair of an extension and a `Uint8Array`.
- * @throws {RangeError} if a reader would reject it.
- */
+/** Checks a chunk that a caller wants to send and formats its line. Each part is read once. */
 export function makeSendable(chunk: Chunk): SendableChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
     throw wrongType("chunk", "[extension, data]", chunk);
@@ -135,11 +126,7 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
-/**
- * Formats a whole chunk that can be sent: line, data and CR LF.
- *
- * @throws {BodyError} if the data has lost its bytes since the line was formatted.
- */
+/** Formats a whole chunk that can be sent, unless its data has lost its bytes since the line was formatted. */
 export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array {
   checkUnchanged(data, size);
   const bytes = new Uint8Array(line.length + data.length + 2);
@@ -309,11 +296,7 @@ export class ChunkWalker {
     return this.#scanner.phase === "done";
   }
 
-  /**
-   * Checks that the last chunk has been seen.
-   *
-   * @throws {ProtocolError} if it has not.
-   */
+  /** Throws a `ProtocolError` unless the last chunk has been seen. */
   end(): void {
     if (!this.isComplete) throw chunksIncomplete();
   }

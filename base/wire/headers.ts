@@ -10,8 +10,6 @@
  * 5. Some of the four exclude each other, or have no place in a message: {@linkcode checkTogether}.
  *
  * What makes this fast stands at the end: a cache of names, and one of sets of names.
- *
- * @module
  */
 
 import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";
@@ -123,12 +121,7 @@ export function isSpecial(name: string): boolean {
   return SPECIAL.has(name);
 }
 
-/**
- * Which of the four exclude each other, and which have no place in this message.
- *
- * @param present Which of them are present, as a set of bits.
- * @returns The rule that is broken, as an error; `null` if none is.
- */
+/** Which of the four exclude each other or have no place in this message: the rule that is broken, or `null`. */
 function checkTogether(present: number, context: HeaderContext): ProtocolError | null {
   // RFC 9112 §6.1: whichever of the two a reader believes, another one may believe the other.
   if ((present & FRAMING) === FRAMING) {
@@ -174,13 +167,10 @@ const NONE: readonly string[] = [];
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
 
 /**
- * Parses header lines up to the empty line that ends them.
+ * Parses the header lines from `start` to `end`, the position after the empty line that ends them. The headers have no
+ * prototype.
  *
- * @param bytes Contains the lines and the empty line, CR LF, that ends them.
- * @param start Where the first line starts.
- * @param end The position after the empty line.
  * @param text The preamble decoded: its first character is `bytes[textOffset]`.
- * @returns The headers by lower-case name, without a prototype; and the framing that they announce.
  */
 export function parseHeaderLines(
   bytes: Uint8Array,
@@ -270,12 +260,8 @@ function itemLabel(label: string, name: string): string {
  * Writes header lines, sorted by name, and returns the position after the last one. Bytes beyond
  * the end of the buffer are dropped: the caller checks the position against the limit.
  *
- * @param into Where to write.
- * @param at Where the first line starts.
- * @param headers The caller's headers, which are not changed.
- * @param base Headers that override the caller's.
- * @param framing The framing that the body requires, or `undefined` to send the headers as they are.
- * @param label The name of the headers in errors.
+ * @param base Headers that override the caller's, which are not changed.
+ * @param framing What the body requires, or `undefined` to send the headers as they are.
  */
 export function formatHeaderLines(
   into: Uint8Array,
@@ -426,6 +412,7 @@ interface Line extends KnownName {
 
 // An app sends the same few sets of names again and again: comparing them with the previous set is faster
 // than checking and sorting them.
+// mutant `64` → `65`: it is a cache
 const SET_SLOTS = 64;
 const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] } | undefined>(
   SET_SLOTS,
@@ -436,6 +423,9 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
   // Both ends may be in one program, each with its own set of as many names.
   const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
+  // mutant `3` → `4`: it is a hash for a cache
+  // mutant `-` → `+`: it is a hash for a cache
+  // mutant `1` → `2`: it is a hash for a cache
   const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
   const known = knownSets[slot];
   // mutant `known !== undefined && known.names.length === count` → `false`: it is a cache
@@ -446,6 +436,7 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
     if (i === count) return known.lines;
   }
   const lines = names.map((name, index) => makeLine(name, index, label))
+    // mutant `<` → `<=`: no two names are the same
     .sort((a, b) => a.name < b.name ? -1 : 1);
   // mutant `count < SET_SLOTS` → `true`: it keeps a cache from being replaced too often
   // mutant `count < SET_SLOTS` → `false`: it is a cache

@@ -1,8 +1,4 @@
-/**
- * The limits of the wire, each with the attack or the mistake it stops.
- *
- * @module
- */
+/** The limits of the wire, each with the attack or the mistake it stops. */
 
 /** Bytes of a preamble with its final CR LF CR LF: bounds how much unparsed data a peer can make us keep. */
 export const MAX_PREAMBLE_BYTES = 32768;

@@ -1,8 +1,4 @@
-/**
- * Request and response preambles: everything before the body, including CR LF CR LF.
- *
- * @module
- */
+/** Request and response preambles: everything before the body, including CR LF CR LF. */
 
 import { decodeAscii, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString } from "../checks.ts";
@@ -92,8 +88,8 @@ export function mayHaveBody(method: string): boolean {
 const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 
 /** True for the five supported methods. */
-export function isMethod(text: string): text is Method {
-  return (METHODS as readonly string[]).includes(text);
+export function isMethod(text: unknown): text is Method {
+  return (METHODS as readonly unknown[]).includes(text);
 }
 
 const encoder = new TextEncoder();
@@ -104,23 +100,14 @@ const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
-/**
- * Refuses a first byte that no request begins with, instead of waiting for the rest.
- *
- * @throws {ProtocolError} if no method begins with it.
- */
+/** Refuses a first byte that no request begins with, instead of waiting for the rest. */
 export function checkRequestStart(first: number): void {
   if (METHOD_BYTES.some((method) => method[0] === first)) return;
   const hint = "the client seems to speak TLS, which takes an SSLServer";
   throw new ProtocolError("BAD_METHOD", `no request begins with ${describeStart(first, hint)}`);
 }
 
-/**
- * Refuses a first byte that no response begins with. CR is accepted: it may begin an empty preamble, which
- * has its own error.
- *
- * @throws {ProtocolError} if neither `HTTP/1.1` nor the empty preamble begins with it.
- */
+/** Refuses a first byte that no response begins with. CR may begin an empty preamble, which has its own error. */
 export function checkResponseStart(first: number): void {
   if (first === STATUS_LINE_START[0] || first === CR) return;
   const hint = "the server seems to speak TLS, which takes an SSLClient";
@@ -240,15 +227,10 @@ function parseStatus(text: string): number {
 
 // ───────────────────────── formatting
 
-/**
- * Checks a method that a caller wants to send.
- *
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if it is not one of the five.
- */
+/** Checks a method that a caller wants to send. */
 export function checkMethod(method: Method, label = "method"): void {
-  checkString(label, method);
   if (isMethod(method)) return;
+  checkString(label, method);
   throw new RangeError(`${label}: must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
 }
 
@@ -269,13 +251,8 @@ function checkReason(reason: string, owner: string): void {
 
 /**
  * Writes a request preamble at the start of a buffer of at least 32768 bytes and returns its
- * length in bytes. Headers are checked. If it throws, ignore the contents of the buffer.
- *
- * @param method The method, checked with {@linkcode checkMethod}.
- * @param uri The request target, checked with `checkUri`.
- * @param base Headers that override the caller's, or `null`.
- * @param framing What the body asks for, or `undefined` to send the headers as they are.
- * @param label What errors call the headers.
+ * length in bytes. If it throws, ignore the contents of the buffer. The headers are checked here, as
+ * `formatHeaderLines` does; method and URI have been checked.
  */
 export function formatRequestPreamble(
   into: Uint8Array,

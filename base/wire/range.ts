@@ -1,8 +1,4 @@
-/**
- * Byte ranges: the one supported form of RFC 9110 §14, `first-last`, as half-open intervals.
- *
- * @module
- */
+/** Byte ranges: the one supported form of RFC 9110 §14, `first-last`, as half-open intervals. */
 
 import { checkInteger } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";

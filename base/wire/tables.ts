@@ -1,8 +1,6 @@
 /**
  * Which bytes are allowed in which region of a message. A table has 256 entries, 1 where the byte
  * is allowed; everything that is not named here is rejected everywhere.
- *
- * @module
  */
 
 const DIGITS = "0123456789";
@@ -13,6 +11,7 @@ const ALPHANUMERIC = DIGITS + UPPER + LOWER;
 function tableOf(allowed: string): Uint8Array {
   // mutant `256` → `257`: no byte is 256
   const table = new Uint8Array(256);
+  // mutant `<` → `<=`: an array of bytes has no element NaN
   for (let i = 0; i < allowed.length; i++) table[allowed.charCodeAt(i)] = 1;
   return table;
 }

@@ -1,10 +1,6 @@
-/**
- * Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form).
- *
- * @module
- */
+/** Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form). */
 
-import { checkArray, checkString, wrongType } from "../checks.ts";
+import { checkArray, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
 import { allows, PATH, QUERY, URI } from "./tables.ts";
 
@@ -82,14 +78,9 @@ function characterProblem(table: Uint8Array, text: string, rule: string): string
   return rule;
 }
 
-/**
- * Checks a URI that a caller wants to send.
- *
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if a reader would reject it.
- */
+/** Checks a URI that a caller wants to send: a `RangeError` if a reader would reject it. */
 export function checkUri(uri: string, label = "uri"): void {
-  checkString(label, uri);
+  if (typeof uri !== "string") throw wrongType(label, "a string", uri);
   try {
     parseUri(uri);
   } catch (error) {

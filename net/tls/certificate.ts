@@ -5,7 +5,7 @@
  * @module
  */
 
-import { formatIPAddress } from "../../base/address_rules.ts";
+import { formatIPAddress } from "../../base/address.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { checkString } from "../../base/checks.ts";
 import {

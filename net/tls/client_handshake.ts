@@ -6,17 +6,17 @@
 
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
-import { addressText } from "../../base/address.ts";
-import { wrongType } from "../../base/checks.ts";
-import { quote, TlsError } from "../../base/errors.ts";
 import {
   type Address,
+  addressText,
   canonicalDnsName,
   canonicalIPAddress,
   isUnixAddress,
   withoutPrefix,
   withoutZone,
-} from "../../base/address_rules.ts";
+} from "../../base/address.ts";
+import { wrongType } from "../../base/checks.ts";
+import { quote, TlsError } from "../../base/errors.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";

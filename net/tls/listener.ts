@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Address } from "../../base/address_rules.ts";
+import type { Address } from "../../base/address.ts";
 import { peerName } from "../addresses.ts";
 import {
   type Accepted,

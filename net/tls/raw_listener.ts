@@ -5,7 +5,7 @@
  */
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
-import type { Address, HostAddress, ScopedAddress } from "../../base/address_rules.ts";
+import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "../addresses.ts";
 import { duplicateDescriptor } from "../held_socket.ts";
 import { type Interval, startInterval } from "../deadline.ts";

@@ -1,6 +1,6 @@
 /** ProxyApp: what it passes on, and which headers. */
 import { type App, ProxyApp } from "@degu/degu";
-import { type Address, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { formatChunk, formatRequest, formatResponse, TempPKI } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
@@ -16,15 +16,13 @@ import {
   serveProxy,
 } from "@degu/testing/proxies.ts";
 import type { RawPeer } from "@degu/testing/raw_peer.ts";
-import { serve, type Serving } from "@degu/testing/serving.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { createServer, type IncomingHttpHeaders } from "node:http";
-import type { AddressInfo } from "node:net";
 import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
 
 // ProxyApp: what it relays, unchanged except for headers of a single connection.
@@ -126,7 +124,7 @@ Deno.test("ProxyApp changes no byte of any exchange", async () => {
         assertEquals([far.text, through.near.text], ["", ""]);
       },
     ),
-    { numRuns: 200 },
+    { numRuns: 100 },
   );
 });
 
@@ -163,43 +161,12 @@ Deno.test("the client's base headers replace those of the request", async () => 
   }
 });
 
-Deno.test("five proxies in a row preserve every chunk, its extension, and every byte", async () => {
-  const servings: Serving[] = [serve(echo)];
-  try {
-    for (let i = 0; i < 5; i++) servings.push(serveProxy(servings.at(-1)!.address));
-    using conn = await servings.at(-1)!.makeClient().connect();
-    await fc.assert(
-      fc.asyncProperty(arbitrary.chunks, async (chunks) => {
-        const { body } = await conn.put("/", {}, new ChunkedBodyIter(chunks));
-        assert(body?.chunked);
-        assertEquals(await Array.fromAsync(body), chunks);
-      }),
-      { numRuns: 30 },
-    );
-    const large = [1, 65535, 65536, 65537, 3_000_000].map((size, i): Chunk => [
-      i % 2 === 0 ? ["size", `${size}`] : null,
-      Uint8Array.from({ length: size }, (_, at) => at * 7 + i),
-    ]);
-    const sent: Chunk[] = [...large, [null, new Uint8Array(0)]];
-    const { body } = await conn.put("/", {}, new ChunkedBodyIter(sent));
-    assert(body?.chunked);
-    const received = await Array.fromAsync(body);
-    assertEquals(received.map(([extension]) => extension), sent.map(([extension]) => extension));
-    for (const [i, [, data]] of received.entries()) {
-      assertEquals(data.length, sent[i]![1].length);
-      assert(data.every((byte, at) => byte === sent[i]![1][at]));
-    }
-  } finally {
-    for (const serving of servings.reverse()) await serving[Symbol.asyncDispose]();
-  }
-});
-
 /** A server of one kind of address, and a client of it. */
 interface Endpoint extends AsyncDisposable {
   readonly client: Client;
 }
 
-Deno.test("ProxyApp connects every kind of address with every other", async (t) => {
+Deno.test("ProxyApp connects every kind of address with another", async (t) => {
   await using dir = await tempDir();
   await using pki = await TempPKI.create();
   const plain = (app: App, address: Address): Endpoint => {
@@ -218,21 +185,22 @@ Deno.test("ProxyApp connects every kind of address with every other", async (t) 
     "TLS": (app) => startTls(trust, app),
     "TLS over Unix": (app) => startTls(trust, app, {}, makePath()),
   };
-  for (const [near, startNear] of Object.entries(kinds)) {
-    for (const [far, startFar] of Object.entries(kinds)) {
-      await t.step(`${near} → ${far}`, async () => {
-        await using upstream = await startFar(echo);
-        await using proxy = await startNear(new ProxyApp(upstream.client));
-        using conn = await proxy.client.connect();
-        for (const text of ["hello", "world"]) {
-          const { body } = await conn.post("/", {}, latin1(text));
-          assertEquals(await body?.text(), text);
-        }
-        const content = new Uint8Array(1_000_000).fill(7);
-        const { body } = await conn.put("/", {}, content);
-        assertEquals((await body?.bytes())?.length, content.length);
-      });
-    }
+  const all = Object.entries(kinds);
+  for (const [i, [near, startNear]] of all.entries()) {
+    // Each kind once on either side: neither side knows the other.
+    const [far, startFar] = all[(i + 1) % all.length]!;
+    await t.step(`${near} → ${far}`, async () => {
+      await using upstream = await startFar(echo);
+      await using proxy = await startNear(new ProxyApp(upstream.client));
+      using conn = await proxy.client.connect();
+      for (const text of ["hello", "world"]) {
+        const { body } = await conn.post("/", {}, latin1(text));
+        assertEquals(await body?.text(), text);
+      }
+      const content = new Uint8Array(1_000_000).fill(7);
+      const { body } = await conn.put("/", {}, content);
+      assertEquals((await body?.bytes())?.length, content.length);
+    });
   }
 });
 
@@ -331,16 +299,14 @@ function message(line: string, headers: readonly string[]): string {
 }
 
 Deno.test("ProxyApp does not forward connection-specific headers, in either direction", async (t) => {
-  for (const [what, [sent, kept]] of Object.entries(LINES)) {
-    await t.step(what, async () => {
-      await using through = await connectThrough();
-      await through.near.send(message("DELETE / HTTP/1.1", sent));
-      const far = await through.upstream.accept();
-      assertEquals(await far.readPreamble(), message("DELETE / HTTP/1.1", kept));
-      await far.send(message("HTTP/1.1 204 No Content", sent));
-      assertEquals(await through.near.readPreamble(), message("HTTP/1.1 204 No Content", kept));
-    });
-  }
+  await eachRow(t, Object.entries(LINES), async (_what, [sent, kept]) => {
+    await using through = await connectThrough();
+    await through.near.send(message("DELETE / HTTP/1.1", sent));
+    const far = await through.upstream.accept();
+    assertEquals(await far.readPreamble(), message("DELETE / HTTP/1.1", kept));
+    await far.send(message("HTTP/1.1 204 No Content", sent));
+    assertEquals(await through.near.readPreamble(), message("HTTP/1.1 204 No Content", kept));
+  });
 });
 
 const ALL = "content-length, transfer-encoding, Content-Range, range, Host, x-one";
@@ -435,94 +401,4 @@ Deno.test("the connection to an upstream that sends connection: close is closed 
   await through.near.readUntil("hello");
   through.near.close();
   assertEquals((await far.readToEnd()).received, "");
-});
-
-/** What a server of `node:http` was sent. */
-interface Upload {
-  readonly method: string | undefined;
-  readonly headers: IncomingHttpHeaders;
-  readonly sha256: string;
-}
-
-/** A server of `node:http` that keeps what it is sent, and answers with how much it was. */
-async function startNodeHttp() {
-  const uploads: Upload[] = [];
-  const server = createServer((request, response) => {
-    const pieces: Uint8Array<ArrayBuffer>[] = [];
-    request.on("data", (piece) => pieces.push(piece));
-    request.on("error", () => {});
-    request.on("end", async () => {
-      const bytes = await new Blob(pieces).bytes();
-      const { method, headers } = request;
-      uploads.push({ method, headers, sha256: await sha256(bytes) });
-      response.end(`${bytes.length} bytes`);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  return {
-    port,
-    uploads,
-    async [Symbol.asyncDispose]() {
-      const closed = new Promise((resolve) => server.close(resolve));
-      server.closeAllConnections();
-      await closed;
-    },
-  };
-}
-
-async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-}
-
-Deno.test({
-  name: "curl uploads 3 MB through a proxy to node:http, chunked or with a length",
-  ...await unlessMissing("curl"),
-  async fn() {
-    await using dir = await tempDir();
-    const content = Uint8Array.from({ length: 3_000_000 }, (_, i) => i % 251);
-    await Deno.writeFile(`${dir.path}/file`, content);
-    await using upstream = await startNodeHttp();
-    await using proxy = serveProxy(["127.0.0.1", upstream.port]);
-    const [, port] = proxy.address as [string, number];
-    const options = [
-      ...["--silent", "--show-error", "--noproxy", "*", "--max-time", "10"],
-      // How long curl waits for an interim response, which never comes: a second, unless told.
-      ...["--expect100-timeout", "0.2"],
-    ];
-    const upload = [
-      ...["--upload-file", `${dir.path}/file`],
-      ...["--verbose", "--include", "--write-out", ", %{num_connects} connections\n"],
-      `http://127.0.0.1:${port}/`,
-    ];
-    const ways: Record<string, string[]> = {
-      "content-length": [],
-      "transfer-encoding": ["--header", "Transfer-Encoding: chunked"],
-    };
-    const args = Object.values(ways).flatMap((way, i) => [
-      ...(i === 0 ? [] : ["--next"]),
-      ...options,
-      ...way,
-      ...upload,
-    ]);
-    const { stdout, stderr, code } = await converse("curl", args, "");
-    assertEquals(code, 0, stderr);
-    // It asked for an interim response both times.
-    assertEquals([...stderr.matchAll(/^> Expect: 100-continue/gm)].length, 2);
-    const answers = stdout.split("HTTP/1.1 200 OK\r\n").slice(1);
-    assertEquals(answers.length, 2, stdout);
-    for (const [i, answer] of answers.entries()) {
-      // The second goes over the connection of the first.
-      assertStringIncludes(answer, `\r\n\r\n3000000 bytes, ${1 - i} connections\n`);
-      assert(!/^(connection|keep-alive): /m.test(answer), answer);
-    }
-    const digest = await sha256(content);
-    for (const [i, name] of Object.keys(ways).entries()) {
-      const { method, headers, sha256 } = upstream.uploads[i]!;
-      assertEquals([method, sha256], ["PUT", digest]);
-      assertEquals(headers[name], name === "content-length" ? "3000000" : "chunked");
-      assertEquals(headers["expect"], undefined);
-    }
-    assertEquals(proxy.logger.at("error"), []);
-  },
 });

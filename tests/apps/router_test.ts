@@ -6,15 +6,12 @@ import {
   type AppMap,
   type AppObject,
   MethodFilter,
-  ProxyApp,
   Router,
   Validator,
 } from "@degu/degu";
 import { type HeaderDict, type Method, Response, type ResponseTuple } from "@degu/degu/base";
-import { FilesApp } from "@degu/degu/files";
 import { mkreq, mkuri } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
-import { tempDir } from "@degu/testing/directories.ts";
 import {
   assertRangeError,
   assertTypeError,
@@ -22,8 +19,9 @@ import {
   constructWith,
 } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { allowedBytes, latin1 } from "@degu/testing/wire_grammar.ts";
+import { allowedBytes } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -74,13 +72,11 @@ Deno.test("Router forwards a request to the app of its path and shifts the match
     ["/bar/constructor/x", "object", ["bar", "constructor"], ["x"]],
     ["/bar/deep/er/", "deeper", ["bar", "deep", "er"], [""]],
   ];
-  for (const [uri, name, mount, path] of cases) {
-    await t.step(uri, async () => {
-      const { status, headers } = await answer(router, uri);
-      assertEquals(status, 200);
-      assertEquals(headers, { name, mount: Deno.inspect(mount), path: Deno.inspect(path) });
-    });
-  }
+  await eachRow(t, cases, async (uri, name, mount, path) => {
+    const { status, headers } = await answer(router, uri);
+    assertEquals(status, 200);
+    assertEquals(headers, { name, mount: Deno.inspect(mount), path: Deno.inspect(path) });
+  });
 });
 
 Deno.test("Router answers 410 if there is no entry, whatever the method", async () => {
@@ -376,37 +372,4 @@ Deno.test("a 405 to an upload leaves the body unread and ends the session", asyn
     "HTTP/1.1 405 Method Not Allowed\r\nallow: GET\r\ncontent-length: 0\r\n\r\n",
   );
   assertEquals(serving.logger.at("error"), []);
-});
-
-Deno.test("nested apps work, and are validated on every level", async () => {
-  await using dir = await tempDir();
-  await Deno.writeTextFile(`${dir.path}/file.txt`, "from a file");
-  const echo: App = async ({ body, method, uri }) => [
-    200,
-    "OK",
-    { method, uri },
-    latin1((await body?.text())?.toUpperCase() ?? ""),
-  ];
-  await using upstream = serve(new Validator(new Router(new Map([["echo", echo]]))));
-  const proxy = new ProxyApp(upstream.makeClient());
-  const checked = (inner: App) => new Validator(inner);
-  const get = new AllowedMethods("GET", "HEAD");
-  await using serving = serve(checked(
-    new Router(
-      new Map<string, App>([
-        ["files", checked(get.wrap(checked(new FilesApp(dir.path))))],
-        ["proxy", checked(new AllowedMethods("POST").wrap(checked(proxy)))],
-      ]),
-    ),
-  ));
-  using conn = await serving.makeClient().connect();
-
-  const file = await conn.get("/files/file.txt");
-  assertEquals(await file.body?.text(), "from a file");
-  const echoed = await conn.post("/proxy/echo/a?b", {}, latin1("hello"));
-  assertEquals([echoed.headers["method"], echoed.headers["uri"]], ["POST", "/echo/a?b"]);
-  assertEquals(await echoed.body?.text(), "HELLO");
-  assertEquals((await conn.head("/files/file.txt")).headers["content-length"], 11);
-  assertEquals((await conn.delete("/files/file.txt")).status, 405);
-  for (const { logger } of [serving, upstream]) assertEquals(logger.at("error"), []);
 });

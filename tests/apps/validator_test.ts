@@ -23,9 +23,9 @@ import {
   rejectionOf,
 } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
-import { serveWithDeno } from "@degu/testing/web_serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
@@ -124,16 +124,14 @@ Deno.test("Validator reports where a request is invalid", async (t) => {
     ["TypeError: request.shiftPath: must be a function", { shiftPath: undefined }],
     ["TypeError: request.buildProxyUri: must be a function", { buildProxyUri: null }],
   ];
-  for (const [beginning, fields] of wrong) {
-    await t.step(beginning, async () => {
-      const app: App = () => {
-        throw new Error("the app was called");
-      };
-      const request = fields && requestWith(fields);
-      const handled = new Validator(app).handle(request as Request, makeSession(), api);
-      await assertFails(handled, beginning);
-    });
-  }
+  await eachRow(t, wrong, async (beginning, fields) => {
+    const app: App = () => {
+      throw new Error("the app was called");
+    };
+    const request = fields && requestWith(fields);
+    const handled = new Validator(app).handle(request as Request, makeSession(), api);
+    await assertFails(handled, beginning);
+  });
 });
 
 Deno.test("Validator reports where a session is invalid", async () => {
@@ -383,17 +381,15 @@ Deno.test("Validator reports where a response is invalid", async (t) => {
       [row[0], [row[3] ?? 200, "OK", row[1], row.length > 2 ? row[2] : null]] as const
     ),
   ];
-  for (const [beginning, response] of all) {
-    await t.step(beginning, async () => {
-      await assertFails(validate(response), beginning);
-      // A response that is an object is refused in the same words.
-      if (!Array.isArray(response) || response.length !== 4) return;
-      const [status, reason, headers, body] = response;
-      // What has been refused has been canceled.
-      if (body instanceof BodyIter || body instanceof ChunkedBodyIter) return;
-      await assertFails(validate({ status, reason, headers, body }), beginning);
-    });
-  }
+  await eachRow(t, all, async (beginning, response) => {
+    await assertFails(validate(response), beginning);
+    // A response that is an object is refused in the same words.
+    if (!Array.isArray(response) || response.length !== 4) return;
+    const [status, reason, headers, body] = response;
+    // What has been refused has been canceled.
+    if (body instanceof BodyIter || body instanceof ChunkedBodyIter) return;
+    await assertFails(validate({ status, reason, headers, body }), beginning);
+  });
 });
 
 Deno.test("Validator refuses a body that was used, or is the request's", async () => {
@@ -471,49 +467,6 @@ Deno.test("no function of the contract throws instead of rejecting", () => {
   assertInstanceOf(connected, Promise);
   connected.catch(() => {});
   assertCallerError(() => constructWith(Validator), "no app");
-});
-
-Deno.test("an unread body is refused in the same cases by a server, by Validator and under Deno.serve", async (t) => {
-  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
-    "left alone": () => {},
-    "a read that is not awaited": (body) => void body.read().catch(() => {}),
-    "a text that is not awaited": (body) => void body.text().catch(() => {}),
-    "a body that is given up": (body) => body.cancel(),
-    "a body that is given up with a reason": (body) => body.cancel(new Error("not wanted")),
-    "a stream that is taken": (body) => void body.readable,
-    "a stream that is canceled": (body) => body.readable.cancel(),
-    "a loop that is left": async (body) => {
-      for await (const _ of body) break;
-    },
-  };
-  const messages: Record<string, string> = {
-    length: "content-length: 5\r\n\r\nhel",
-    chunked: "transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n",
-  };
-  for (const [way, use] of Object.entries(ways)) {
-    for (const [kind, message] of Object.entries(messages)) {
-      await t.step(`${way}, ${kind}`, async () => {
-        const app: App = async ({ body }) => {
-          await use(body!);
-          return [200, "OK", {}, null];
-        };
-        const request = `PUT / HTTP/1.1\r\nhost: a\r\n${message}`;
-        for (const served of [app, new Validator(app)]) {
-          await using serving = serve(served);
-          using peer = await RawPeer.connect(serving.address);
-          await peer.send(request);
-          await peer.assertClosedSilently();
-          const [said = ""] = await serving.logger.waitFor("error");
-          if (served !== app) assertStringIncludes(said, "request.body: must be read");
-        }
-        await using deno = serveWithDeno(app);
-        using peer = await RawPeer.connect(deno.address);
-        await peer.send(request);
-        assertStringIncludes(await peer.readPreamble(), "HTTP/1.1 500 ");
-        assertStringIncludes(String(deno.errors[0]), "request.body: must be read");
-      });
-    }
-  }
 });
 
 Deno.test("Validator checks what it can of a foreign body", async () => {

@@ -1,7 +1,6 @@
 /** What an app receives and returns: messages, sessions, apps. */
 import { type AppFunction, toFetchHandler, Validator } from "@degu/degu";
 import {
-  type Address,
   Body,
   BodyIter,
   type ByteSource,
@@ -14,9 +13,8 @@ import {
   Response as AppResponse,
   type ResponseTuple,
 } from "@degu/degu/base";
-import { Client, SSLClient } from "@degu/degu/client";
-import { mkreq, parseResponse, TempPKI } from "@degu/degu/misc";
-import { type App, Server, type Socket, SSLServer } from "@degu/degu/server";
+import { mkreq, parseResponse } from "@degu/degu/misc";
+import type { App, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import { cancelAnswer, makeEmptyResponse, readAnswer } from "@degu/internal/base/app/message.ts";
 import {
@@ -24,13 +22,12 @@ import {
   isStillAdmitted,
   Session,
   tieToTrust,
-  viewOfSet,
 } from "@degu/internal/base/app/session.ts";
 import { api, makeSession, uploads } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { latin1, methods } from "@degu/testing/wire_grammar.ts";
@@ -43,7 +40,6 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import fc from "fast-check";
 
 // The functions of an app, in either of its two forms.
 
@@ -198,6 +194,7 @@ const uses: Record<string, readonly [isRead: boolean, use: (body: Body | Chunked
       await body.bytes();
       await body.cancel();
     }],
+    "takes its stream": [false, (body) => void body.readable],
     "cancels its stream": [false, (body) => body.readable.cancel()],
     "reads its stream to the end": [true, (body) => body.readable.pipeTo(new WritableStream())],
   };
@@ -279,11 +276,9 @@ Deno.test("every module that runs an app reports its answers in the same words",
     ["an empty body", "GET", () => [200, "OK", {}, new Body(nothing, 0)], "answered"],
     ["a text", "GET", () => [200, "OK", {}, "a"], "refused"],
   ];
-  for (const [name, method, answer, expected] of rows) {
-    await t.step(name, async () => {
-      assertEquals(await verdictsOn(answer, method, null), all(expected));
-    });
-  }
+  await eachRow(t, rows, async (_name, method, answer, expected) => {
+    assertEquals(await verdictsOn(answer, method, null), all(expected));
+  });
   for (const kind of ["length", "chunked"] as const) {
     await t.step(`the request's own body (${kind})`, async () => {
       const app: AnyApp = ({ body }) => [500, "As you like", {}, body];
@@ -356,55 +351,6 @@ Deno.test("an IPv4 session has the address of its peer, and is named after it", 
   assertEquals(`${session}`, `127.0.0.1:${port}`);
 });
 
-Deno.test({
-  name: "the address of an IPv6 session has the same form as the server's",
-  ignore: !hasIPv6,
-  fn: async () => {
-    const addresses: readonly Address[] = [["::1", 0], ["::1", 0, 0, 0]];
-    for (const address of addresses) {
-      const { sessions, app } = keeper();
-      await using serving = serve(app, {}, address);
-      const { session, peer } = await openSession(sessions, serving);
-      using _peer = peer;
-      const { port } = peer.conn.localAddr as Deno.NetAddr;
-      assertEquals(session.address, address.length === 2 ? ["::1", port] : ["::1", port, 0, 0]);
-      assertEquals(`${session}`, `[::1]:${port}`);
-    }
-  },
-});
-
-Deno.test({
-  name: "a dual-stack server reports the address of an IPv4 peer as IPv4",
-  ignore: !hasIPv6,
-  fn: async () => {
-    await using pki = await TempPKI.create();
-    const addresses: readonly Address[] = [["::", 0], ["::", 0, 0, 0]];
-    for (const address of addresses) {
-      for (const secure of [false, true]) {
-        const { sessions, app } = keeper();
-        await using server = secure
-          ? new SSLServer(pki.serverSslconfig, address, app)
-          : new Server(address, app);
-        const serving = server.serveForever();
-        await server.ready;
-        const port = Number(server.address[1]);
-        for (const host of ["127.0.0.1", "::1"]) {
-          const client = secure
-            ? new SSLClient(pki.clientSslconfig, [host, port])
-            : new Client([host, port]);
-          await client.request("GET", "/");
-          const [seen, seenPort, ...more] = sessions.at(-1)?.address ?? [];
-          assertEquals([seen, more], [host, host === "::1" ? address.slice(2) : []]);
-          const text = host === "::1" ? `[::1]:${seenPort}` : `127.0.0.1:${seenPort}`;
-          assertEquals(`${sessions.at(-1)}`, text);
-        }
-        server.close();
-        await serving;
-      }
-    }
-  },
-});
-
 Deno.test("a session over a Unix socket has no address, and is named by path and number", async () => {
   await using directory = await tempDir();
   const path = `${directory.path}/socket`;
@@ -449,24 +395,22 @@ Deno.test("message is null while the session lasts, then says why it ended", asy
     ["nonsense", "NONSENSE\r\n\r\n", /./],
     ["the end", "", /./],
   ];
-  for (const [what, request, words] of endings) {
-    await t.step(what, async () => {
-      const sessions: Session[] = [];
-      await using serving = serve(({ uri }, session) => {
-        sessions.push(session);
-        if (uri === "/throw") throw new Error("the application broke");
-        return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
-      });
-      const { session, peer } = await openSession(sessions, serving);
-      using _peer = peer;
-      assertStrictEquals(session.message, null);
-      await peer.send(request);
-      await peer.closeWrite();
-      await peer.readToEnd();
-      assertMatch(session.message ?? "", words);
-      assertEquals(session.requests, request.includes("/500") || request.includes("/404") ? 2 : 1);
+  await eachRow(t, endings, async (_what, request, words) => {
+    const sessions: Session[] = [];
+    await using serving = serve(({ uri }, session) => {
+      sessions.push(session);
+      if (uri === "/throw") throw new Error("the application broke");
+      return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
     });
-  }
+    const { session, peer } = await openSession(sessions, serving);
+    using _peer = peer;
+    assertStrictEquals(session.message, null);
+    await peer.send(request);
+    await peer.closeWrite();
+    await peer.readToEnd();
+    assertMatch(session.message ?? "", words);
+    assertEquals(session.requests, request.includes("/500") || request.includes("/404") ? 2 : 1);
+  });
   await t.step("maxRequests", async () => {
     const { sessions, app } = keeper();
     await using serving = serve(app, { maxRequests: 1 });
@@ -592,60 +536,4 @@ Deno.test("a session ends with the trust in its peer, until it is over", () => {
     assertEquals(tied.message, when === "after" ? null : "closed by the app");
     if (when !== "after") assertStrictEquals(tied.signal.reason, reason);
   }
-});
-
-const sets = fc.uniqueArray(fc.integer({ min: 0, max: 9 })).map((items) => new Set(items));
-
-Deno.test("each method returns the same as that of a Set", () => {
-  fc.assert(fc.property(sets, sets, fc.integer({ min: 0, max: 9 }), (set, other, item) => {
-    const view = viewOfSet(set);
-    assertEquals(view.size, set.size);
-    assertEquals(view.has(item), set.has(item));
-    for (const method of ["values", "keys", "entries"] as const) {
-      assertEquals([...view[method]()] as unknown[], [...set[method]()]);
-    }
-    assertEquals([...view], [...set]);
-    for (const like of [other, viewOfSet(other)]) {
-      assertEquals([...view.union(like)], [...set.union(other)]);
-      assertEquals([...view.intersection(like)], [...set.intersection(other)]);
-      assertEquals([...view.difference(like)], [...set.difference(other)]);
-      assertEquals([...view.symmetricDifference(like)], [...set.symmetricDifference(other)]);
-      assertEquals(view.isSubsetOf(like), set.isSubsetOf(other));
-      assertEquals(view.isSupersetOf(like), set.isSupersetOf(other));
-      assertEquals(view.isDisjointFrom(like), set.isDisjointFrom(other));
-    }
-    assertEquals(Deno.inspect(view), Deno.inspect(set));
-  }));
-});
-
-Deno.test("the view always shows the current set", () => {
-  const set = new Set([1]);
-  const view = viewOfSet(set);
-  set.add(2);
-  assertEquals([view.size, [...view]], [2, [1, 2]]);
-  const seen: unknown[] = [];
-  view.forEach((item, same, whole) => {
-    seen.push([item, same]);
-    assertStrictEquals(whole, view);
-    set.delete(item);
-  });
-  assertEquals(seen, [[1, 1], [2, 2]]);
-  assertEquals(view.size, 0);
-});
-
-Deno.test("forEach uses the given `this`", () => {
-  const self = {};
-  viewOfSet(new Set([1])).forEach(function (this: unknown) {
-    assertStrictEquals(this, self);
-  }, self);
-});
-
-Deno.test("the view can't change the set, and what it returns is a copy", () => {
-  const set = new Set([1]);
-  const view = viewOfSet(set);
-  for (const method of ["add", "delete", "clear"]) assert(!(method in view), method);
-  view.union(new Set([2])).clear();
-  assertEquals([...set], [1]);
-  assertEquals([Reflect.set(view, "has", null), view.size], [false, 1]);
-  assertEquals(Object.values(view).includes(set), false);
 });

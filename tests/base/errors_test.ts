@@ -42,10 +42,9 @@ import { printable, printableError, printableJson } from "@degu/internal/base/pr
 import { makeSafeLogger } from "@degu/internal/base/safe_logger.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
-import { runProgram } from "@degu/testing/programs.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting } from "@degu/testing/written_directory.ts";
 import {
@@ -107,15 +106,13 @@ Deno.test("the message of a ProtocolError quotes the bytes escaped and truncated
     "range": () => parseRange(bad),
     "content-range": () => parseContentRange(bad),
   };
-  for (const [what, parse] of Object.entries(rows)) {
-    await t.step(what, () => {
-      const error = thrownBy(parse, what);
-      assertInstanceOf(error, ProtocolError);
-      assert(/^[ -~…]+$/.test(error.message), JSON.stringify(error.message.slice(0, 200)));
-      assert(error.message.length < 400, `${error.message.length} characters`);
-      assert(/^[A-Z]+(_[A-Z]+)*$/.test(error.code), error.code);
-    });
-  }
+  await eachRow(t, Object.entries(rows), (what, parse) => {
+    const error = thrownBy(parse, what);
+    assertInstanceOf(error, ProtocolError);
+    assert(/^[ -~…]+$/.test(error.message), JSON.stringify(error.message.slice(0, 200)));
+    assert(error.message.length < 400, `${error.message.length} characters`);
+    assert(/^[A-Z]+(_[A-Z]+)*$/.test(error.code), error.code);
+  });
 });
 
 Deno.test("a ProtocolError quotes what is wrong", () => {
@@ -123,9 +120,11 @@ Deno.test("a ProtocolError quotes what is wrong", () => {
     [() => parseHeaders(latin1("a_b: c")), "a_b"],
     [() => parseHeaders(latin1("a: b{c")), "b{c"],
     [() => parseUri("/a//b"), "/a//b"],
+    [() => parseUri("/?ab/c"), '"/" is not allowed'],
     [() => parseRange("bytes=5-1"), "bytes=5-1"],
     [() => parseRequest(latin1("BREW / HTTP/1.1")), "BREW"],
     [() => parseResponse("GET", latin1("HTTP/1.1 999 OK")), "999"],
+    [() => parseResponse("GET", latin1("HTTQ/1.1 200 OK")), '"HTTQ/1.1 200 OK"'],
     [() => parseChunkHeader(latin1("0x5")), "0x5"],
   ];
   for (const [call, part] of rows) {
@@ -210,6 +209,8 @@ const samples: Record<string, unknown> = {
   Object: {},
   Array: [],
   Uint8Array: new Uint8Array(0),
+  // A class without a name.
+  object: new class {}(),
 };
 
 const checks: readonly [name: string, check: Check, wanted: string, passing: readonly string[]][] =
@@ -218,7 +219,7 @@ const checks: readonly [name: string, check: Check, wanted: string, passing: rea
     ["checkBoolean", checkBoolean, "a boolean", ["boolean"]],
     ["checkNumber", checkNumber, "a number", ["number"]],
     ["checkFunction", checkFunction, "a function", ["function"]],
-    ["checkObject", checkObject, "an object", ["Object", "Array", "Uint8Array"]],
+    ["checkObject", checkObject, "an object", ["Object", "Array", "Uint8Array", "object"]],
     ["checkArray", checkArray, "an array", ["Array"]],
     ["checkUint8Array", checkUint8Array, "a Uint8Array", ["Uint8Array"]],
   ];
@@ -332,14 +333,12 @@ const failing: Record<string, Log> = {
 };
 
 Deno.test("nothing throws or rejects, whatever a logger's method does", async (t) => {
-  for (const [what, warn] of Object.entries(failing)) {
-    await t.step(what, async () => {
-      using rejections = unhandledRejections();
-      makeSafeLogger({ warn }, ["warn"]).warn("message");
-      await turnOfEventLoop();
-      assertEquals(rejections.reasons, []);
-    });
-  }
+  await eachRow(t, Object.entries(failing), async (_what, warn) => {
+    using rejections = unhandledRejections();
+    makeSafeLogger({ warn }, ["warn"]).warn("message");
+    await turnOfEventLoop();
+    assertEquals(rejections.reasons, []);
+  });
 });
 
 Deno.test("a method that is missing at the start is a TypeError that names it", () => {
@@ -496,31 +495,6 @@ Deno.test("an error with such characters is replaced by one without them", () =>
   for (const other of [new Error("plain"), "text\n", null]) {
     assertEquals(printableError(other), other);
   }
-});
-
-const canBeUser = await canRun(...AS_USER);
-
-Deno.test({
-  name:
-    "with no file descriptors left the answer is 503, and no name forges a log line (needs unshare)",
-  ignore: !canBeUser,
-  async fn() {
-    const dir = await Deno.makeTempDir();
-    try {
-      const printed = await runProgram("files_without_descriptors.ts", {
-        flags: ["--allow-read", `--allow-write=${dir}`],
-        args: [dir],
-        through: ["unshare", "-r", "sh", "-c", 'ulimit -n 100; exec "$@"', "sh"],
-        patience: 60,
-      });
-      const { statuses, warnings } = JSON.parse(printed);
-      assertEquals(statuses, [201, 503, 503, 503]);
-      assertEquals(warnings.length, 3);
-      assertEquals(warnings.filter((line: string) => line !== printable(line)), []);
-    } finally {
-      await Deno.remove(dir, { recursive: true });
-    }
-  },
 });
 
 Deno.test("no name that a peer chooses forges a log line", async () => {

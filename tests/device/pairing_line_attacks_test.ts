@@ -1,7 +1,7 @@
 /** Attacks by somebody who has the line of an invitation. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Invitation, Peer } from "@degu/degu/device";
-import type { HostAddress } from "@degu/internal/base/address_rules.ts";
+import type { HostAddress } from "@degu/internal/base/address.ts";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { Inviter } from "@degu/internal/device/invite.ts";

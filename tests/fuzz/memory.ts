@@ -5,7 +5,7 @@
  */
 
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
-import type { Address } from "@degu/internal/base/address_rules.ts";
+import type { Address } from "@degu/internal/base/address.ts";
 import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
 import { Server, type ServerOptions } from "@degu/degu/server";
 import { fromLatin1 } from "../support/wire_grammar.ts";

@@ -138,7 +138,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       paths: await part("agent"),
       mayImport: [
         ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts"],
-        ...["base/address_rules.ts", "base/pause.ts", "base/printable.ts"],
+        ...["base/address.ts", "base/pause.ts", "base/printable.ts"],
         ...["net/standard_logger.ts", "net/thrown.ts"],
         ...["identity/names.ts", "device/invitation_line.ts"],
         ...[

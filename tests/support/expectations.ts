@@ -20,6 +20,17 @@ export function thrownBy(call: () => unknown, what: string): unknown {
   return fail(`${what} was accepted: ${Deno.inspect(result).slice(0, 200)}`);
 }
 
+/** Fails a test with an error that is not the expected one; it is shown only then, because that takes long. */
+function wrong(what: string, error: unknown): never {
+  return fail(`${what} failed with ${Deno.inspect(error)}`);
+}
+
+/** Asserts that an error is a `ProtocolError` whose code is one of `codes`. */
+function assertCode(error: unknown, codes: readonly string[], what: string) {
+  if (!(error instanceof ProtocolError)) wrong(what, error);
+  assert(codes.includes(error.code), `${what}: ${error.code} is none of ${codes.join(", ")}`);
+}
+
 /**
  * The value that a parser returns, or null where it throws a `ProtocolError`; any other error fails the test. `what` names the input in
  * that failure; it may be the input itself.
@@ -28,16 +39,13 @@ export function parsedOrNull<T>(parse: () => T, what: string): T | null {
   try {
     return parse();
   } catch (error) {
-    assert(error instanceof ProtocolError, `${what} threw ${Deno.inspect(error)}`);
-    return null;
+    return error instanceof ProtocolError ? null : wrong(what, error);
   }
 }
 
 /** Asserts that a parser refuses its input with a `ProtocolError` whose code is one of `codes`. */
 export function assertProtocolError(parse: () => unknown, codes: readonly string[], what: string) {
-  const error = thrownBy(parse, what);
-  assert(error instanceof ProtocolError, `${what} threw ${Deno.inspect(error)}`);
-  assert(codes.includes(error.code), `${what}: ${error.code} is none of ${codes.join(", ")}`);
+  assertCode(thrownBy(parse, what), codes, what);
 }
 
 /** Asserts that a promise rejects with a `ProtocolError` whose code is one of `codes`. */
@@ -46,9 +54,7 @@ export async function assertProtocolRejection(
   codes: readonly string[],
   what: string,
 ) {
-  const error = await rejectionOf(promise, what);
-  assert(error instanceof ProtocolError, `${what} rejected with ${Deno.inspect(error)}`);
-  assert(codes.includes(error.code), `${what}: ${error.code} is none of ${codes.join(", ")}`);
+  assertCode(await rejectionOf(promise, what), codes, what);
 }
 
 /** What a promise rejects with; fails the test where it resolves. */
@@ -65,7 +71,7 @@ export async function rejectionOf(promise: Promise<unknown>, what: string): Prom
 /** Asserts that a promise rejects with a `BodyError`. */
 export async function assertBodyError(promise: Promise<unknown>, what: string) {
   const error = await rejectionOf(promise, what);
-  assert(error instanceof BodyError, `${what} rejected with ${Deno.inspect(error)}`);
+  if (!(error instanceof BodyError)) wrong(what, error);
 }
 
 /**
@@ -74,15 +80,13 @@ export async function assertBodyError(promise: Promise<unknown>, what: string) {
  */
 export async function assertCutShort(promise: Promise<unknown>, what: string) {
   const error = await rejectionOf(promise, what);
-  const fits = error instanceof BodyError ||
-    error instanceof ProtocolError && error.code === "BODY_INCOMPLETE";
-  assert(fits, `${what} rejected with ${Deno.inspect(error)}`);
+  if (!(error instanceof BodyError)) assertCode(error, ["BODY_INCOMPLETE"], what);
 }
 
 /** Asserts that a call throws a `TypeError`: an argument has the wrong type. */
 export function assertTypeError(call: () => unknown, what: string) {
   const error = thrownBy(call, what);
-  assert(error instanceof TypeError, `${what} threw ${Deno.inspect(error)}`);
+  if (!(error instanceof TypeError)) wrong(what, error);
 }
 
 /** The name of the option that these options are about, which an error about it has; `""` if they are no object. */
@@ -93,16 +97,13 @@ export function optionOf(options: unknown): string {
 /** Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not allowed. */
 export function assertRangeError(call: () => unknown, what: string) {
   const error = thrownBy(call, what);
-  assert(error instanceof RangeError, `${what} threw ${Deno.inspect(error)}`);
+  if (!(error instanceof RangeError)) wrong(what, error);
 }
 
 /** Asserts that a call throws a `TypeError` or a `RangeError`: a caller's mistake, never a peer's. */
 export function assertCallerError(call: () => unknown, what: string) {
   const error = thrownBy(call, what);
-  assert(
-    error instanceof TypeError || error instanceof RangeError,
-    `${what} threw ${Deno.inspect(error)}`,
-  );
+  if (!(error instanceof TypeError || error instanceof RangeError)) wrong(what, error);
 }
 
 /** Calls a function with arguments that its signature does not allow. */

@@ -27,3 +27,12 @@ export function refused(
   const list = typeof codes === "string" ? [codes] : codes;
   return texts.map((text) => ({ rule, rfc, text, codes: list }));
 }
+
+/** Runs the rows of a test, each as a step that its first item names. */
+export async function eachRow<Rest extends readonly unknown[]>(
+  t: Deno.TestContext,
+  rows: Iterable<readonly [name: string, ...Rest]>,
+  run: (name: string, ...rest: Rest) => unknown,
+): Promise<void> {
+  for (const row of rows) await t.step(row[0], async () => void await run(...row));
+}

@@ -52,7 +52,10 @@ export function latin1(text: string): Uint8Array<ArrayBuffer> {
 /** The inverse of {@linkcode latin1}. */
 export function fromLatin1(bytes: Uint8Array): string {
   let text = "";
-  for (let i = 0; i < bytes.length; i++) text += String.fromCharCode(bytes[i]!);
+  // Far faster than one by one; more arguments at a time could be too many.
+  for (let at = 0; at < bytes.length; at += 8192) {
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  }
   return text;
 }
 

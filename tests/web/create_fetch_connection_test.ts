@@ -1,10 +1,8 @@
 /** createFetch: requests, connections, and failures. */
 import { createFetch } from "@degu/degu";
 import {
-  BodyError,
   type BodyOut,
   ConnectionClosedError,
-  DeguError,
   ProtocolError,
   Response as DeguResponse,
 } from "@degu/degu/base";
@@ -14,7 +12,8 @@ import type { Address, App, AppFunction } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
-import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { slowStream } from "@degu/testing/web_serving.ts";
 import {
@@ -91,48 +90,12 @@ Deno.test("a URL without an origin gets that of the connection", async () => {
   assertEquals([other.url, await other.text()], ["http://localhost/a", "0 /a "]);
 });
 
-Deno.test("a request before the body of the last response is read rejects", async () => {
-  await using connected = await connect(countingApp);
-  const { fetch } = connected;
-  const first = await fetch("/a");
-  await assertCause(fetch("/b"), BodyError);
-  assertEquals(await first.text(), "0 /a ");
-  assertEquals(await (await fetch("/c")).text(), "1 /c ");
-});
-
-Deno.test("a request while another is pending rejects", async () => {
-  const goOn = Promise.withResolvers<void>();
-  await using connected = await connect(async (request, session, api) => {
-    await goOn.promise;
-    return countingApp(request, session, api);
-  });
-  const { fetch } = connected;
-  const first = fetch("/a");
-  await assertCause(fetch("/b"), DeguError);
-  goOn.resolve();
-  assertEquals(await (await first).text(), "0 /a ");
-});
-
 Deno.test("a caller's mistake leaves the connection usable", async () => {
   await using connected = await connect(countingApp);
   const { fetch } = connected;
   await assertCause(fetch("/", { headers: { a: "{}" } }), RangeError);
   await assertCause(fetch("/", { method: "PATCH" }), RangeError);
   assertEquals(await (await fetch("/a")).text(), "0 /a ");
-});
-
-Deno.test("a request on a connection that has ended rejects", async (t) => {
-  await t.step("closed here", async () => {
-    await using connected = await connect(countingApp);
-    connected.conn.close();
-    await assertCause(connected.fetch("/"), ConnectionClosedError);
-  });
-  await t.step("by a response that ends the session", async () => {
-    await using connected = await connect(() => [500, "Internal Server Error", {}, null]);
-    const { fetch } = connected;
-    assertEquals((await fetch("/")).status, 500);
-    await assertCause(fetch("/"), DeguError);
-  });
 });
 
 Deno.test("redirects use the connection, whatever their bodies", async (t) => {
@@ -163,75 +126,14 @@ Deno.test("redirects use the connection, whatever their bodies", async (t) => {
   });
 });
 
-Deno.test("an abort closes a connection that is in use, but not an idle one", async (t) => {
-  await t.step("before the first byte", async () => {
-    await using connected = await connect(countingApp);
-    const { fetch, conn } = connected;
-    const reason = new Error("never mind");
-    const early = fetch("/", { signal: AbortSignal.abort(reason) });
-    assertEquals(await rejectionOf(early, "an abort"), reason);
-    const request = new Request("http://a/", { signal: AbortSignal.abort(reason) });
-    assertEquals(await rejectionOf(fetch(request), "an abort"), reason);
-    assert(!conn.closed);
-    assertEquals(await (await fetch("/a")).text(), "0 /a ");
-  });
-  await t.step("while waiting for the response", async () => {
-    using server = new RawServer();
-    using conn = await new Client(server.address).connect();
-    const aborter = new AbortController();
-    const reason = new Error("too slow");
-    const rejection = rejectionOf(createFetch(conn)("/", { signal: aborter.signal }), "an abort");
-    await (await server.accept()).readPreamble();
-    aborter.abort(reason);
-    assertEquals(await within(rejection, "the fetch rejects"), reason);
-    assert(conn.closed);
-  });
-  await t.step("while reading", async () => {
-    await using connected = await connect(() => [200, "OK", {}, new Uint8Array(10)]);
-    const { fetch, conn } = connected;
-    const aborter = new AbortController();
-    const reason = new Error("enough");
-    const response = await fetch("/", { signal: aborter.signal });
-    aborter.abort(reason);
-    assertEquals(await rejectionOf(response.bytes(), "an abort"), reason);
-    assert(conn.closed);
-  });
-  const ends: [name: string, app: App, take: (response: Response) => Promise<unknown>][] = [
-    ["after a body", countingApp, (response) => response.text()],
-    ["after no body", () => [200, "OK", {}, null], (response) => response.text()],
-    [
-      "after an empty body",
-      () => [200, "OK", {}, new Uint8Array(0)],
-      (response) => response.text(),
-    ],
-    ["after a 204", () => [204, "No Content", {}, null], (response) => response.text()],
-  ];
-  for (const [name, app, take] of ends) {
-    await t.step(name, async () => {
-      await using connected = await connect(app);
-      const { fetch, conn } = connected;
-      const aborter = new AbortController();
-      await take(await fetch("/", { signal: aborter.signal }));
-      aborter.abort();
-      assert(!conn.closed);
-      await take(await fetch("/"));
-    });
-  }
-  await t.step("after a mistake", async () => {
-    await using connected = await connect(countingApp);
-    const { fetch, conn } = connected;
-    const aborter = new AbortController();
-    await assertCause(fetch("/", { method: "PATCH", signal: aborter.signal }), RangeError);
-    aborter.abort();
-    assert(!conn.closed);
-  });
-});
-
-Deno.test("a response that is canceled closes the connection", async () => {
-  await using connected = await connect(() => [200, "OK", {}, new Uint8Array(10)]);
-  const { fetch, conn } = connected;
-  await (await fetch("/")).body?.cancel();
-  assert(conn.closed);
+Deno.test("a signal that is aborted before the first byte leaves the connection usable", async () => {
+  await using connected = await connect(countingApp);
+  const { fetch } = connected;
+  const reason = new Error("never mind");
+  const signal = AbortSignal.abort(reason);
+  const early = [fetch("/", { signal }), fetch(new Request("http://a/", { signal }))];
+  for (const each of early) assertEquals(await rejectionOf(each, "an abort"), reason);
+  assertEquals(await (await fetch("/a")).text(), "0 /a ");
 });
 
 // createFetch: which URL and host a request is for, and its body, each time that it is sent.
@@ -372,14 +274,12 @@ Deno.test("a failure is a TypeError whose cause says why", async (t) => {
     ["data", () => fetch("data:,a"), TypeError, "data:"],
     ["no server", () => goneFetch("/"), Deno.errors.ConnectionRefused, "/"],
   ];
-  for (const [name, start, cause, said] of rows) {
-    await t.step(name, async () => {
-      const error = await rejectionOf(start(), name);
-      assertInstanceOf(error, TypeError);
-      assertInstanceOf(error.cause, cause as typeof Error);
-      assertStringIncludes(error.message, said);
-    });
-  }
+  await eachRow(t, rows, async (name, start, cause, said) => {
+    const error = await rejectionOf(start(), name);
+    assertInstanceOf(error, TypeError);
+    assertInstanceOf(error.cause, cause as typeof Error);
+    assertStringIncludes(error.message, said);
+  });
 });
 
 Deno.test("what the platform refuses rejects in the same way", async (t) => {
@@ -394,11 +294,9 @@ Deno.test("what the platform refuses rejects in the same way", async (t) => {
     ["a used Request", () => fetch(used)],
     ["Deno's own clients", () => fetch("/", { client: {} } as RequestInit)],
   ];
-  for (const [name, start] of rows) {
-    await t.step(name, async () => {
-      assertInstanceOf(await rejectionOf(start(), name), TypeError);
-    });
-  }
+  await eachRow(t, rows, async (name, start) => {
+    assertInstanceOf(await rejectionOf(start(), name), TypeError);
+  });
 });
 
 Deno.test("a URL with a user name or a password is refused, and not quoted", async (t) => {
@@ -433,14 +331,12 @@ Deno.test("a URL with a user name or a password is refused, and not quoted", asy
     ],
     ["another scheme", () => fetch("ftp://user:secret@device.local/"), refused],
   ];
-  for (const [name, start, said] of rows) {
-    await t.step(name, async () => {
-      const error = await rejectionOf(start(), name);
-      assertInstanceOf(error, TypeError);
-      assertStringIncludes(error.message, said);
-      assert(!Deno.inspect(error).includes("secret"), Deno.inspect(error));
-    });
-  }
+  await eachRow(t, rows, async (name, start, said) => {
+    const error = await rejectionOf(start(), name);
+    assertInstanceOf(error, TypeError);
+    assertStringIncludes(error.message, said);
+    assert(!Deno.inspect(error).includes("secret"), Deno.inspect(error));
+  });
 });
 
 Deno.test("a peer's protocol error is the cause", async () => {

@@ -1,10 +1,11 @@
 /** createFetch: what it sends and returns, and redirects. */
 import { createFetch } from "@degu/degu";
-import { type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { slowStream } from "@degu/testing/web_serving.ts";
@@ -157,11 +158,9 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
     ],
     ["a range", ["/", { headers: { range: "bytes=2-4" } }], "GET / HTTP/1.1|range: bytes=2-4||"],
   ];
-  for (const [name, args, sent] of rows) {
-    await t.step(name, async () => {
-      assertEquals((await answered((fetch) => fetch(...args), OK)).sent, wire(sent));
-    });
-  }
+  await eachRow(t, rows, async (_name, args, sent) => {
+    assertEquals((await answered((fetch) => fetch(...args), OK)).sent, wire(sent));
+  });
   await t.step("a form", async () => {
     const { sent } = await answered((fetch) => fetch("/", post(form)), OK);
     const [preamble = "", body = ""] = sent.split("\r\n\r\n", 2);
@@ -194,16 +193,14 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
     ["200 OK|set-cookie: a=b||", null],
     ["206 Partial Content|content-length: 1|content-range: bytes 2-2/9||c", "c"],
   ];
-  for (const [answer, body] of rows) {
-    await t.step(answer, async () => {
-      const { response } = await answered((fetch) => fetch("/"), wire(`HTTP/1.1 ${answer}`));
-      const [line = "", ...lines] = answer.slice(0, answer.indexOf("||")).split("|");
-      assertEquals(`${response.status} ${response.statusText}`, line);
-      const sent = lines.map((header) => header.toLowerCase().split(": "));
-      assertEquals([...response.headers], sent);
-      assertEquals(response.body === null ? null : await response.text(), body);
-    });
-  }
+  await eachRow(t, rows, async (answer, body) => {
+    const { response } = await answered((fetch) => fetch("/"), wire(`HTTP/1.1 ${answer}`));
+    const [line = "", ...lines] = answer.slice(0, answer.indexOf("||")).split("|");
+    assertEquals(`${response.status} ${response.statusText}`, line);
+    const sent = lines.map((header) => header.toLowerCase().split(": "));
+    assertEquals([...response.headers], sent);
+    assertEquals(response.body === null ? null : await response.text(), body);
+  });
 });
 
 Deno.test("a response to HEAD has no body, and its headers stay", async () => {
@@ -226,51 +223,6 @@ Deno.test("a response is a Response with its URL", async () => {
   }
 });
 
-Deno.test("a response can be read by a reader with its own buffer", async (t) => {
-  const chunks = (bytes: Uint8Array): Chunk[] =>
-    [bytes, new Uint8Array(0)].map((data) => [null, data]);
-  const rows: [name: string, make: () => BodyOut, expected: number[] | null][] = [
-    ["of known length", () => encoder.encode("12345678"), [3, 3, 2]],
-    ["chunked", () => new ChunkedBodyIter(chunks(encoder.encode("12345678"))), [3, 3, 2]],
-    ["empty", () => new Uint8Array(0), []],
-    ["large", () => new Uint8Array(200_000), null],
-  ];
-  for (const [name, make, expected] of rows) {
-    for (const over of ["a client", "a connection"]) {
-      await t.step(`${name}, over ${over}`, async () => {
-        await using serving = serve(() => [200, "OK", {}, make()]);
-        using conn = await serving.makeClient().connect();
-        const fetch = createFetch(over === "a client" ? serving.makeClient() : conn);
-        const response = await fetch("/");
-        const reader = response.body!.getReader({ mode: "byob" });
-        const lengths: number[] = [];
-        for (let buffer = new ArrayBuffer(expected === null ? 997 : 3);;) {
-          const reading = reader.read(new Uint8Array(buffer));
-          const { done, value } = await within(reading, "a piece or the end");
-          if (done) break;
-          lengths.push(value.length);
-          buffer = value.buffer;
-        }
-        if (expected !== null) assertEquals(lengths, expected);
-        else assertEquals(lengths.reduce((sum, length) => sum + length, 0), 200_000);
-        if (over === "a connection") assertEquals((await fetch("/")).status, 200);
-      });
-    }
-  }
-});
-
-Deno.test("a form has a length, however large it is", async () => {
-  await using serving = serve(async (request) => {
-    const length = request.headers["content-length"] as number;
-    const bytes = await request.body!.bytes();
-    return [200, "OK", {}, encoder.encode(`${length > 4_000_000} ${bytes.length === length}`)];
-  });
-  const body = new FormData();
-  body.set("file", new Blob([new Uint8Array(4_000_000)]));
-  const response = await createFetch(serving.makeClient())("/", { method: "POST", body });
-  assertEquals(await response.text(), "true true");
-});
-
 Deno.test("init may be null, as with any fetch", async () => {
   await using serving = serve(() => [200, "OK", {}, encoder.encode("hello")]);
   const fetch = createFetch(serving.makeClient());
@@ -285,34 +237,16 @@ Deno.test("a response with status 205 has no body, over a client and over a conn
     ["bytes that are not to be there", () => encoder.encode("hello")],
     ["no chunks", () => new ChunkedBodyIter([[null, new Uint8Array(0)]])],
   ];
-  for (const [name, make] of bodies) {
-    await t.step(name, async () => {
-      await using serving = serve(() => [205, "Reset Content", {}, make()]);
-      using conn = await serving.makeClient().connect();
-      for (const fetch of [createFetch(serving.makeClient()), createFetch(conn)]) {
-        for (let i = 0; i < 2; i++) {
-          const { status, statusText, body } = await fetch("/");
-          assertEquals([status, statusText, body], [205, "Reset Content", null]);
-        }
+  await eachRow(t, bodies, async (_name, make) => {
+    await using serving = serve(() => [205, "Reset Content", {}, make()]);
+    using conn = await serving.makeClient().connect();
+    for (const fetch of [createFetch(serving.makeClient()), createFetch(conn)]) {
+      for (let i = 0; i < 2; i++) {
+        const { status, statusText, body } = await fetch("/");
+        assertEquals([status, statusText, body], [205, "Reset Content", null]);
       }
-    });
-  }
-});
-
-Deno.test("simultaneous fetches use separate connections", async () => {
-  const waiting: (() => void)[] = [];
-  await using serving = serve(async (request, session) => {
-    // Nobody is answered before all have asked.
-    await new Promise<void>((resolve) => {
-      if (waiting.push(resolve) === 5) waiting.forEach((go) => go());
-    });
-    return [200, "OK", {}, encoder.encode(`${request.path} ${session.requests}`)];
+    }
   });
-  const fetch = createFetch(serving.makeClient());
-  const texts = await Promise.all(
-    [0, 1, 2, 3, 4].map(async (i) => await (await fetch(`/${i}`)).text()),
-  );
-  assertEquals(texts, [0, 1, 2, 3, 4].map((i) => `${i} 0`));
 });
 
 // createFetch: redirects within the origin (Fetch standard, HTTP-redirect fetch).
@@ -401,14 +335,12 @@ Deno.test("a location is resolved against the URL of the request", async (t) => 
     // The server knows itself by the host that the client has sent.
     [`http://${host}/a`, `http://${host}/a`],
   ];
-  for (const [location, url] of rows) {
-    await t.step(location, async () => {
-      const fetch = createFetch(serving.makeClient());
-      const response = await fetch("http://device.local/to/307", { headers: { target: location } });
-      await response.body?.cancel();
-      assertEquals(response.url, url);
-    });
-  }
+  await eachRow(t, rows, async (location, url) => {
+    const fetch = createFetch(serving.makeClient());
+    const response = await fetch("http://device.local/to/307", { headers: { target: location } });
+    await response.body?.cancel();
+    assertEquals(response.url, url);
+  });
 });
 
 Deno.test("a redirect to another origin is refused", async (t) => {
@@ -423,22 +355,12 @@ Deno.test("a redirect to another origin is refused", async (t) => {
     ["data:text/plain,a", "another origin"],
     ["http://[", "not a URL"],
   ];
-  for (const [location, said] of rows) {
-    await t.step(location, async () => {
-      const responding = fetch("http://device.local/to/302", { headers: { target: location } });
-      const error = await rejectionOf(responding, location);
-      assertInstanceOf(error, TypeError);
-      assertStringIncludes(error.message, said);
-    });
-  }
-});
-
-Deno.test("a redirect to an invalid path is refused", async () => {
-  await using serving = serveRedirects();
-  const responding = createFetch(serving.makeClient())("/to/302", { headers: { target: "/a//b" } });
-  const error = await rejectionOf(responding, "a path with two slashes");
-  assertInstanceOf(error, TypeError);
-  assertStringIncludes(error.message, '"/a//b"');
+  await eachRow(t, rows, async (location, said) => {
+    const responding = fetch("http://device.local/to/302", { headers: { target: location } });
+    const error = await rejectionOf(responding, location);
+    assertInstanceOf(error, TypeError);
+    assertStringIncludes(error.message, said);
+  });
 });
 
 Deno.test("the redirect option decides how redirects are handled", async (t) => {
@@ -556,25 +478,23 @@ Deno.test("the connection of a redirect is closed, whatever is unread of it", as
     ["refused", "http://other.local/", "follow"],
     ["forbidden", "/there", "error"],
   ];
-  for (const [name, location, redirect] of rows) {
-    await t.step(name, async () => {
-      using server = new RawServer();
-      const fetching = createFetch(new Client(server.address))("http://device.local/", {
-        redirect,
-      });
-      const peer = await server.accept();
-      await peer.readPreamble();
-      const answered = fetching.then((response) => response.status, () => "an error");
-      await peer.send(
-        `HTTP/1.1 302 Found\r\ncontent-length: 9\r\nlocation: ${location}\r\n\r\n123`,
-      );
-      if (name === "followed") {
-        const next = await server.accept();
-        await next.readPreamble();
-        await next.send("HTTP/1.1 200 OK\r\n\r\n");
-      }
-      assertEquals(await answered, name === "followed" ? 200 : "an error");
-      await peer.assertClosedSilently();
+  await eachRow(t, rows, async (name, location, redirect) => {
+    using server = new RawServer();
+    const fetching = createFetch(new Client(server.address))("http://device.local/", {
+      redirect,
     });
-  }
+    const peer = await server.accept();
+    await peer.readPreamble();
+    const answered = fetching.then((response) => response.status, () => "an error");
+    await peer.send(
+      `HTTP/1.1 302 Found\r\ncontent-length: 9\r\nlocation: ${location}\r\n\r\n123`,
+    );
+    if (name === "followed") {
+      const next = await server.accept();
+      await next.readPreamble();
+      await next.send("HTTP/1.1 200 OK\r\n\r\n");
+    }
+    assertEquals(await answered, name === "followed" ? 200 : "an error");
+    await peer.assertClosedSilently();
+  });
 });

@@ -25,6 +25,7 @@ import {
 } from "@degu/internal/web/streams.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import * as sources from "@degu/testing/streams.ts";
 import { serveHandler, serveWithDeno } from "@degu/testing/web_serving.ts";
@@ -209,27 +210,25 @@ Deno.test("streamOf reports a failure, a cancellation and a truncation", async (
     BodyIter: (stream) => new BodyIter(new StreamPieces(stream), 2),
     ChunkedBodyIter: (stream) => chunkedBody(new StreamPieces(stream)),
   };
-  for (const [kind, make] of Object.entries(makers)) {
-    await t.step(kind, async () => {
-      const ends: string[] = [];
-      const failing = make(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
-      const failed = textOf(streamOf(failing, () => ends.push("failed"), never));
-      assertStrictEquals(await rejectionOf(failed, "a failing body"), failure);
+  await eachRow(t, Object.entries(makers), async (_kind, make) => {
+    const ends: string[] = [];
+    const failing = make(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
+    const failed = textOf(streamOf(failing, () => ends.push("failed"), never));
+    assertStrictEquals(await rejectionOf(failed, "a failing body"), failure);
 
-      const cancelled = new sources.TrackedStream([latin1("a")]);
-      const stream = streamOf(make(cancelled.stream), () => ends.push("cancelled"), never);
-      await stream.cancel(failure);
-      assertEquals(cancelled.cancelled, [failure]);
+    const cancelled = new sources.TrackedStream([latin1("a")]);
+    const stream = streamOf(make(cancelled.stream), () => ends.push("cancelled"), never);
+    await stream.cancel(failure);
+    assertEquals(cancelled.cancelled, [failure]);
 
-      const closed = Promise.withResolvers<never>();
-      const cut = new sources.TrackedStream([latin1("a"), latin1("b")]);
-      const reader = streamOf(make(cut.stream), () => ends.push("cut"), closed.promise).getReader();
-      await reader.read();
-      closed.reject(failure);
-      assertStrictEquals(await rejectionOf(reader.read(), "a cut stream"), failure);
-      assertEquals([cut.cancelled, ends], [[failure], ["failed", "cancelled", "cut"]]);
-    });
-  }
+    const closed = Promise.withResolvers<never>();
+    const cut = new sources.TrackedStream([latin1("a"), latin1("b")]);
+    const reader = streamOf(make(cut.stream), () => ends.push("cut"), closed.promise).getReader();
+    await reader.read();
+    closed.reject(failure);
+    assertStrictEquals(await rejectionOf(reader.read(), "a cut stream"), failure);
+    assertEquals([cut.cancelled, ends], [[failure], ["failed", "cancelled", "cut"]]);
+  });
 });
 
 // Bodies through the bridge: they stream in both directions, and nothing waits for the whole
@@ -303,14 +302,12 @@ const servers: Readonly<Record<string, (app: App) => AsyncDisposable & { address
 };
 
 Deno.test("fromFetchHandler streams requests", async (t) => {
-  for (const [name, make] of bodies) {
-    await t.step(name, async () => {
-      const relay = new Relay();
-      await using serving = serveHandler(handlerThatReads(relay));
-      const response = await serving.makeClient().request("POST", "/", {}, make(relay));
-      assertEquals(await response.body?.text(), TEXT);
-    });
-  }
+  await eachRow(t, bodies, async (_name, make) => {
+    const relay = new Relay();
+    await using serving = serveHandler(handlerThatReads(relay));
+    const response = await serving.makeClient().request("POST", "/", {}, make(relay));
+    assertEquals(await response.body?.text(), TEXT);
+  });
 });
 
 Deno.test("fromFetchHandler does not wait for the rest of a chunk", async () => {
@@ -326,15 +323,13 @@ Deno.test("fromFetchHandler does not wait for the rest of a chunk", async () => 
 });
 
 Deno.test("fromFetchHandler streams responses", async (t) => {
-  for (const [name, headers] of framings) {
-    await t.step(name, async () => {
-      const relay = new Relay();
-      const handler = () => new Response(relay.stream(), { headers });
-      await using serving = serveHandler(handler);
-      const response = await serving.makeClient().request("GET", "/");
-      assertEquals(await relay.receive(response.body!.readable), TEXT);
-    });
-  }
+  await eachRow(t, framings, async (_name, headers) => {
+    const relay = new Relay();
+    const handler = () => new Response(relay.stream(), { headers });
+    await using serving = serveHandler(handler);
+    const response = await serving.makeClient().request("GET", "/");
+    assertEquals(await relay.receive(response.body!.readable), TEXT);
+  });
 });
 
 Deno.test("fromFetchHandler sends the headers before the body is available", async () => {
@@ -353,27 +348,23 @@ Deno.test("fromFetchHandler sends the headers before the body is available", asy
 
 for (const [where, start] of Object.entries(servers)) {
   Deno.test(`createFetch streams requests to ${where}`, async (t) => {
-    for (const [name, headers] of framings) {
-      await t.step(name, async () => {
-        const relay = new Relay();
-        await using server = start(appThatReads(relay));
-        // Not by Deno's fetch, which has no content-length for a stream.
-        const fetch = createFetch(new Client(server.address));
-        const response = await fetch("/", { method: "POST", body: relay.stream(), headers });
-        assertEquals(await response.text(), TEXT);
-      });
-    }
+    await eachRow(t, framings, async (_name, headers) => {
+      const relay = new Relay();
+      await using server = start(appThatReads(relay));
+      // Not by Deno's fetch, which has no content-length for a stream.
+      const fetch = createFetch(new Client(server.address));
+      const response = await fetch("/", { method: "POST", body: relay.stream(), headers });
+      assertEquals(await response.text(), TEXT);
+    });
   });
 
   Deno.test(`createFetch streams responses from ${where}`, async (t) => {
-    for (const [name, make] of bodies) {
-      await t.step(name, async () => {
-        const relay = new Relay();
-        await using server = start(() => [200, "OK", {}, make(relay)]);
-        const response = await createFetch(new Client(server.address))("/");
-        assertEquals(await relay.receive(response.body!), TEXT);
-      });
-    }
+    await eachRow(t, bodies, async (_name, make) => {
+      const relay = new Relay();
+      await using server = start(() => [200, "OK", {}, make(relay)]);
+      const response = await createFetch(new Client(server.address))("/");
+      assertEquals(await relay.receive(response.body!), TEXT);
+    });
   });
 }
 
@@ -393,7 +384,7 @@ Deno.test("createFetch resolves with the response before the body is available",
 });
 
 /** Far more than all buffers between the two ends can hold. */
-const MANY = 128;
+const MANY = 48;
 const PIECE_BYTES = 1048576;
 /** So many turns of the event loop without another piece are the sign that everything is full. */
 const QUIET_TURNS = 20;

@@ -1,5 +1,5 @@
 /** toFetchHandler: requests, responses, sessions, and what it refuses. */
-import { ProxyApp, toFetchHandler } from "@degu/degu";
+import { toFetchHandler } from "@degu/degu";
 import {
   Body,
   BodyError,
@@ -17,7 +17,8 @@ import type { AppFunction, Session, Socket } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import { type DenoServing, serveWithDeno } from "@degu/testing/web_serving.ts";
 import {
@@ -283,16 +284,14 @@ Deno.test("every kind of body is sent, with its length if it has one", async (t)
         "",
       ],
     ];
-  for (const [name, make, length, text] of rows) {
-    await t.step(name, async () => {
-      await using server = serveWithDeno(() => [201, "Created", { "x-a": "b" }, make()]);
-      const response = await fetch(server.url);
-      assertEquals([response.status, response.headers.get("x-a")], [201, "b"]);
-      assertEquals(response.headers.get("content-length"), length);
-      assertEquals(await response.text(), text);
-      assertEquals(server.errors, []);
-    });
-  }
+  await eachRow(t, rows, async (_name, make, length, text) => {
+    await using server = serveWithDeno(() => [201, "Created", { "x-a": "b" }, make()]);
+    const response = await fetch(server.url);
+    assertEquals([response.status, response.headers.get("x-a")], [201, "b"]);
+    assertEquals(response.headers.get("content-length"), length);
+    assertEquals(await response.text(), text);
+    assertEquals(server.errors, []);
+  });
 });
 
 Deno.test("a response without a body keeps its headers", async (t) => {
@@ -336,15 +335,13 @@ Deno.test("an invalid answer from an app is an error that names it", async (t) =
       throw new Error("thrown on purpose");
     }, "thrown on purpose"],
   ];
-  for (const [name, app, said] of rows) {
-    await t.step(name, async () => {
-      await using server = serveWithDeno(app as AppFunction);
-      const body = /request|unread/.test(name) ? "hello" : "";
-      const response = await fetch(server.url, { method: "POST", body });
-      assertEquals([response.status, await response.text()], [500, ""]);
-      assertStringIncludes(String(server.errors[0]), said);
-    });
-  }
+  await eachRow(t, rows, async (name, app, said) => {
+    await using server = serveWithDeno(app as AppFunction);
+    const body = /request|unread/.test(name) ? "hello" : "";
+    const response = await fetch(server.url, { method: "POST", body });
+    assertEquals([response.status, await response.text()], [500, ""]);
+    assertStringIncludes(String(server.errors[0]), said);
+  });
   await t.step("a body for HEAD", async () => {
     const handler = toFetchHandler(() => [200, "OK", {}, new Uint8Array(1)]);
     const request = new Request("http://a/", { method: "HEAD" });
@@ -380,15 +377,13 @@ Deno.test("a response with status 205 has no body, in whatever way that is expre
     ["a body of length 0", () => new Body(empty.stream, 0)],
     ["an iterable of length 0", () => new BodyIter([], 0)],
   ];
-  for (const [name, make] of bodies) {
-    await t.step(name, async () => {
-      const app: AppFunction = () => [205, "Reset Content", { "x-a": "b" }, make()];
-      await using server = serveWithDeno(app);
-      const response = await fetch(server.url);
-      assertEquals([response.status, response.headers.get("x-a")], [205, "b"]);
-      assertEquals([response.body, server.errors], [null, []]);
-    });
-  }
+  await eachRow(t, bodies, async (_name, make) => {
+    const app: AppFunction = () => [205, "Reset Content", { "x-a": "b" }, make()];
+    await using server = serveWithDeno(app);
+    const response = await fetch(server.url);
+    assertEquals([response.status, response.headers.get("x-a")], [205, "b"]);
+    assertEquals([response.body, server.errors], [null, []]);
+  });
   assertEquals(empty.cancelled.length, 1);
   await t.step("a 205 with bytes is refused, and canceled", async () => {
     const stream = new TrackedStream([encoder.encode("hello")]);
@@ -397,23 +392,6 @@ Deno.test("a response with status 205 has no body, in whatever way that is expre
     assertStringIncludes(String(error), "205");
     assertEquals(stream.cancelled.length, 1);
   });
-});
-
-Deno.test("a proxy under Deno.serve relays to our own server", async () => {
-  const piece = new Uint8Array(100_000).fill(7);
-  await using upstream = serve(async (request, _session, api) => {
-    let length = 0;
-    for await (const [, data] of request.body as ChunkedBody) length += data.length;
-    return [200, "OK", { "x-length": `${length}` }, new api.BodyIter([piece, piece], 200_000)];
-  });
-  await using server = serveWithDeno(new ProxyApp(upstream.makeClient()));
-  for (let i = 0; i < 2; i++) {
-    const body = ReadableStream.from([piece, piece, piece]);
-    const response = await fetch(`${server.url}/a`, { method: "POST", body });
-    assertEquals([response.status, response.headers.get("x-length")], [200, "300000"]);
-    assertEquals((await response.bytes()).length, 200_000);
-  }
-  assertEquals(server.errors, []);
 });
 
 // toFetchHandler: requests that other servers accept and our own does not, as far as that can be
@@ -458,12 +436,10 @@ Deno.test("no character of a target or a host is truncated to another one", asyn
     ["a fragment in the host", `GET / HTTP/1.1\r\nhost: a/admin#\r\n\r\n`],
     ["a query in the host", `GET /b HTTP/1.1\r\nhost: a?\r\n\r\n`],
   ];
-  for (const [name, request] of rows) {
-    await t.step(name, async () => {
-      assertEquals((await askOnce(server, request)).status, 400);
-      assertEquals(counting.take(), []);
-    });
-  }
+  await eachRow(t, rows, async (_name, request) => {
+    assertEquals((await askOnce(server, request)).status, 400);
+    assertEquals(counting.take(), []);
+  });
   await t.step("every character with the low byte of an allowed or dangerous one", async () => {
     using peer = await RawPeer.connect(server.address);
     for (let low = 9; low < 0x7f; low++) {
@@ -496,12 +472,10 @@ Deno.test("a fake Request object can't forge anything either", async (t) => {
     ["another scheme", { url: "ftp://a/" }],
     ["no URL", { url: "/a" }],
   ];
-  for (const [name, request] of rows) {
-    await t.step(name, async () => {
-      const { status } = await handler({ ...good, ...request } as Request);
-      assertEquals([status >= 400, counting.take()], [true, []]);
-    });
-  }
+  await eachRow(t, rows, async (_name, request) => {
+    const { status } = await handler({ ...good, ...request } as Request);
+    assertEquals([status >= 400, counting.take()], [true, []]);
+  });
   await t.step("a valid one is accepted", async () => {
     const { status } = await handler(good as unknown as Request);
     assertEquals([status, counting.take()], [200, ["/"]]);
@@ -672,17 +646,15 @@ Deno.test("each request has its own session, which ends with the response", asyn
       (response) => response.body!.cancel(),
     ],
   ];
-  for (const [name, body, take] of ends) {
-    await t.step(name, async () => {
-      const response = await toFetchHandler((_request, session) => {
-        keep(session);
-        return [200, "OK", {}, body()];
-      })(new Request("http://a/"));
-      assertEquals(disposed, []);
-      await take(response);
-      assertEquals(disposed.splice(0), ["second", "first"]);
-    });
-  }
+  await eachRow(t, ends, async (_name, body, take) => {
+    const response = await toFetchHandler((_request, session) => {
+      keep(session);
+      return [200, "OK", {}, body()];
+    })(new Request("http://a/"));
+    assertEquals(disposed, []);
+    await take(response);
+    assertEquals(disposed.splice(0), ["second", "first"]);
+  });
   await t.step("with a body that has empty pieces", async () => {
     const pieces = ["", "he", "", "llo", ""].map((text) => encoder.encode(text));
     const response = await toFetchHandler((_request, session) => {
@@ -704,54 +676,34 @@ Deno.test("each request has its own session, which ends with the response", asyn
 });
 
 Deno.test("an error while a session is disposed of affects neither the response nor the rest", async (t) => {
-  const thrower = () => {
-    throw new Error("thrown on purpose");
-  };
-  const failing: Record<string, unknown> = {
-    "throws": { [Symbol.dispose]: thrower },
-    "rejects": { [Symbol.dispose]: () => Promise.reject(new Error("thrown on purpose")) },
-    "throws where it is looked up": Object.defineProperty({}, Symbol.dispose, { get: thrower }),
-  };
-  const answers: Record<string, () => ResponseTuple[3]> = {
-    "no body": () => null,
-    "bytes": () => encoder.encode("hello"),
-    "a stream": () => new Body(new Blob(["hello"]).stream(), 5),
-    "an exception": () => {
+  const answers: [name: string, make: () => ResponseTuple[3], text: string][] = [
+    ["no body", () => null, ""],
+    ["bytes", () => encoder.encode("hello"), "hello"],
+    ["a stream", () => new Body(new Blob(["hello"]).stream(), 5), "hello"],
+    ["an exception", () => {
       throw new Error("of the application");
-    },
-  };
-  for (const [how, value] of Object.entries(failing)) {
-    for (const [kind, make] of Object.entries(answers)) {
-      await t.step(`one that ${how}, ${kind}`, async () => {
-        const disposed: string[] = [];
-        const logger = new RecordingLogger();
-        const handler = toFetchHandler((_request, session) => {
-          for (const name of ["first", "second"]) {
-            session.store.set(name, { [Symbol.dispose]: () => void disposed.push(name) });
-            session.store.set(`after ${name}`, value);
-          }
-          return [200, "OK", {}, make()];
-        }, { logger });
-        const answer = handler(new Request("http://a/")).then(
-          (response) => response.text(),
-          String,
-        );
-        const expected = { "no body": "", "an exception": "Error: of the application" }[kind];
-        assertEquals(await answer, expected ?? "hello");
-        assertEquals(disposed, ["second", "first"]);
-        for (const message of await logger.waitFor("error")) {
-          assertStringIncludes(message, "session.store: Error: thrown on purpose");
-        }
-      });
-    }
-  }
-  for (const error of [thrower, () => Promise.reject(new Error("a full disk"))]) {
+    }, "Error: of the application"],
+  ];
+  await eachRow(t, answers, async (_name, make, text) => {
+    const disposed: string[] = [];
+    const logger = new RecordingLogger();
     const handler = toFetchHandler((_request, session) => {
-      session.store.set("failing", failing["throws"]);
-      return [200, "OK", {}, null];
-    }, { logger: { error } });
-    assertEquals((await handler(new Request("http://a/"))).status, 200);
-  }
+      for (const name of ["first", "second"]) {
+        session.store.set(name, {
+          [Symbol.dispose]() {
+            disposed.push(name);
+            throw new Error("thrown on purpose");
+          },
+        });
+      }
+      return [200, "OK", {}, make()];
+    }, { logger });
+    const answer = handler(new Request("http://a/")).then((response) => response.text(), String);
+    assertEquals([await answer, disposed], [text, ["second", "first"]]);
+    for (const message of await logger.waitFor("error")) {
+      assertStringIncludes(message, "session.store: Error: thrown on purpose");
+    }
+  });
 });
 
 Deno.test("the rest of a request's body after an error is dropped after the response", async () => {

@@ -3,7 +3,6 @@ import {
   bodies,
   Body,
   BodyError,
-  type BodyIn,
   BodyIter,
   ChunkedBody,
   ChunkedBodyIter,
@@ -25,6 +24,7 @@ import {
   shown,
 } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
   collect,
@@ -38,13 +38,7 @@ import {
   TrackedItems,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { type AnyBody, type BodyRow, bodyRows, DIGITS } from "./body.rows.ts";
 
@@ -114,13 +108,11 @@ for (const row of bodyRows) {
   });
 
   Deno.test(`${row.name} writes its bytes, whatever it is made from`, async (t) => {
-    for (const [kind, make] of Object.entries(row.sources)) {
-      await t.step(kind, async () => {
-        const sink = new RecordingSink();
-        assertEquals(await row.make(make()).writeTo(sink), row.written.length);
-        assertEquals(fromLatin1(sink.bytes), row.written);
-      });
-    }
+    await eachRow(t, Object.entries(row.sources), async (_kind, make) => {
+      const sink = new RecordingSink();
+      assertEquals(await row.make(make()).writeTo(sink), row.written.length);
+      assertEquals(fromLatin1(sink.bytes), row.written);
+    });
   });
 }
 
@@ -535,20 +527,18 @@ const sources: Readonly<Record<string, () => Received>> = {
 
 for (const [source, make] of Object.entries(sources)) {
   Deno.test(`${source}: cancel() rejects pending and later operations with the reason`, async (t) => {
-    for (const [operation, run] of Object.entries(operations)) {
-      await t.step(operation, async () => {
-        const body = make();
-        const waiting = rejectionOf(run(body), operation);
-        await turnOfEventLoop();
-        await body.cancel(revoked);
-        assertEquals(await within(waiting, "it rejects", 1), revoked);
-        for (const again of [body.read(), body.text(), body.writeTo(new WritableStream())]) {
-          const error = await rejectionOf(again, "an operation on a canceled body");
-          assertInstanceOf(error, BodyError);
-          assertEquals(error.cause, revoked);
-        }
-      });
-    }
+    await eachRow(t, Object.entries(operations), async (operation, run) => {
+      const body = make();
+      const waiting = rejectionOf(run(body), operation);
+      await turnOfEventLoop();
+      await body.cancel(revoked);
+      assertEquals(await within(waiting, "it rejects", 1), revoked);
+      for (const again of [body.read(), body.text(), body.writeTo(new WritableStream())]) {
+        const error = await rejectionOf(again, "an operation on a canceled body");
+        assertInstanceOf(error, BodyError);
+        assertEquals(error.cause, revoked);
+      }
+    });
   });
 }
 
@@ -579,17 +569,15 @@ Deno.test("a body from an iterable rejects at once if it is canceled while it wa
     BodyIter: () => new BodyIter(endless(""), 10),
     ChunkedBodyIter: () => new ChunkedBodyIter(new ReadableStream()),
   };
-  for (const [name, make] of Object.entries(bodies)) {
-    await t.step(name, async () => {
-      const body = make();
-      const writing = rejectionOf(body.writeTo(new WritableStream()), "writeTo");
-      await within(body.cancel(revoked), "cancel() resolves", 1);
-      assertEquals(await within(writing, "it rejects", 1), revoked);
-      const error = await rejectionOf(body.writeTo(new WritableStream()), "writeTo again");
-      assertInstanceOf(error, BodyError);
-      assertEquals(error.cause, revoked);
-    });
-  }
+  await eachRow(t, Object.entries(bodies), async (_name, make) => {
+    const body = make();
+    const writing = rejectionOf(body.writeTo(new WritableStream()), "writeTo");
+    await within(body.cancel(revoked), "cancel() resolves", 1);
+    assertEquals(await within(writing, "it rejects", 1), revoked);
+    const error = await rejectionOf(body.writeTo(new WritableStream()), "writeTo again");
+    assertInstanceOf(error, BodyError);
+    assertEquals(error.cause, revoked);
+  });
 });
 
 Deno.test("a body from an iterable rejects if it is canceled while its sink is busy, and the iterator returns", async () => {
@@ -680,51 +668,45 @@ Deno.test("a response whose body the app cancels is cut short, and the reason is
         }(),
       ),
   };
-  for (const [name, make] of Object.entries(bodies)) {
-    await t.step(name, async () => {
-      const body = make();
-      await using serving = serve(() => [200, "OK", {}, body]);
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send("GET / HTTP/1.1\r\n\r\n");
-      await peer.readPreamble();
-      await body.cancel(revoked);
-      const { received } = await peer.readToEnd();
-      assert(!received.includes("0\r\n\r\n") && received.length < 15, received);
-      const [message] = await serving.logger.waitFor("error");
-      assert(message?.includes("Error: revoked"), message);
-    });
-  }
+  await eachRow(t, Object.entries(bodies), async (_name, make) => {
+    const body = make();
+    await using serving = serve(() => [200, "OK", {}, body]);
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send("GET / HTTP/1.1\r\n\r\n");
+    await peer.readPreamble();
+    await body.cancel(revoked);
+    const { received } = await peer.readToEnd();
+    assert(!received.includes("0\r\n\r\n") && received.length < 15, received);
+    const [message] = await serving.logger.waitFor("error");
+    assert(message?.includes("Error: revoked"), message);
+  });
 });
 
 Deno.test("a request whose body is canceled rejects with the reason", async (t) => {
-  for (const [name, make] of Object.entries(sources)) {
-    await t.step(name, async () => {
-      using connected = await connect();
-      const body = make();
-      const requesting = rejectionOf(connected.conn.put("/", {}, body), "the request");
-      await connected.peer.readPreamble();
-      await body.cancel(revoked);
-      assertEquals(await within(requesting, "the request rejects", 1), revoked);
-      assert(connected.conn.closed);
-    });
-  }
+  await eachRow(t, Object.entries(sources), async (_name, make) => {
+    using connected = await connect();
+    const body = make();
+    const requesting = rejectionOf(connected.conn.put("/", {}, body), "the request");
+    await connected.peer.readPreamble();
+    await body.cancel(revoked);
+    assertEquals(await within(requesting, "the request rejects", 1), revoked);
+    assert(connected.conn.closed);
+  });
 });
 
 Deno.test("a client that cancels a response's body rejects its readers, and closes the connection", async (t) => {
-  for (const [operation, run] of Object.entries(operations)) {
-    await t.step(operation, async () => {
-      using connected = await connect();
-      const { body } = await connected.answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
-      assert(body !== null);
-      const waiting = rejectionOf(run(body), operation);
-      await turnOfEventLoop();
-      await body.cancel(revoked);
-      assertEquals(await within(waiting, "it rejects", 1), revoked);
-      assert(connected.conn.closed);
-      const error = await rejectionOf(body.read(), "a read");
-      assertEquals((error as Error).cause, revoked);
-    });
-  }
+  await eachRow(t, Object.entries(operations), async (operation, run) => {
+    using connected = await connect();
+    const { body } = await connected.answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+    assert(body !== null);
+    const waiting = rejectionOf(run(body), operation);
+    await turnOfEventLoop();
+    await body.cancel(revoked);
+    assertEquals(await within(waiting, "it rejects", 1), revoked);
+    assert(connected.conn.closed);
+    const error = await rejectionOf(body.read(), "a read");
+    assertEquals((error as Error).cause, revoked);
+  });
 });
 
 Deno.test("canceling a consumed body does nothing", async () => {
@@ -741,50 +723,3 @@ Deno.test("canceling a consumed body does nothing", async () => {
     await assertBodyError(body!.writeTo(new WritableStream()), "writing a consumed body");
   }
 });
-
-const TIMEOUT = 0.2;
-const CODING = "5;k=v\r\nhello\r\n0\r\n\r\n";
-
-const waysOfReading: Record<string, (body: ChunkedBody) => Promise<unknown>> = {
-  "read": (body) => body.read(),
-  "readChunk": async (body) => {
-    while ((await body.readChunk())[1].length > 0);
-  },
-  "readable": (body) => new Response(body.readable).bytes(),
-  "writeTo": (body) => body.writeTo(new WritableStream()),
-};
-
-function chunked(body: BodyIn): ChunkedBody {
-  if (!(body instanceof ChunkedBody)) throw new TypeError("need a chunked body");
-  return body;
-}
-
-for (const [name, read] of Object.entries(waysOfReading)) {
-  Deno.test(`server: ${name} of a body times out wherever the peer stops`, async () => {
-    const errors: unknown[] = [];
-    await using serving = serve(async (request) => {
-      await read(chunked(request.body)).catch((error) => errors.push(error));
-      return [200, "OK", {}, null];
-    }, { timeout: TIMEOUT });
-    const stops = Array.from(CODING, (_, length) => CODING.slice(0, length));
-    await Promise.all(stops.map(async (start) => {
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(`PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${start}`);
-      await peer.assertClosedSilently();
-    }));
-    assertEquals(errors.length, CODING.length);
-    assertEquals(errors.every((error) => error instanceof Deno.errors.TimedOut), true);
-  });
-
-  Deno.test(`client: ${name} of a body times out wherever the peer stops`, async () => {
-    const stops = Array.from(CODING, (_, length) => CODING.slice(0, length));
-    await Promise.all(stops.map(async (start) => {
-      using connected = await connect({ timeout: TIMEOUT });
-      const { body } = await connected.answer(
-        `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${start}`,
-      );
-      await assertRejects(() => read(chunked(body)), Deno.errors.TimedOut);
-      assertEquals(connected.conn.closed, true);
-    }));
-  });
-}

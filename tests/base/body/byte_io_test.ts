@@ -10,7 +10,7 @@ import {
   openSource,
   writeAll,
 } from "@degu/internal/base/body/byte_io.ts";
-import { ChunkedReader } from "@degu/internal/base/body/readers.ts";
+import { ChunkedReader } from "@degu/internal/base/body/chunked_body.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import {
   concat,
@@ -360,6 +360,15 @@ Deno.test("ByteReader waits for a read-ahead with the time limit of its source",
   const filling = reader.fill();
   await source.give("abc");
   assertEquals([await filling, settled], [3, 1]);
+  // It may be closed before the wait has ended.
+  const failure = new Error("closed");
+  const closing: ByteReader = new ByteReader({
+    read: (into) => source.read(into),
+    settle: () => Promise.resolve(closing.close(failure)),
+  }, 8);
+  closing.readAhead(source, false);
+  assertStrictEquals(await rejectionOf(closing.fill(), "a closed reader"), failure);
+  await source.give("abc");
 });
 
 Deno.test("ByteReader refuses counts that its source can't have read", async () => {

@@ -20,6 +20,7 @@ import {
   rejectionOf,
   shown,
 } from "@degu/testing/expectations.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { collect, concat, cut, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
@@ -44,32 +45,28 @@ async function encode(items: readonly (Uint8Array | Chunk)[]): Promise<string> {
 }
 
 Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their length", async (t) => {
-  for (const [name, Stream] of Object.entries(lengthStreams)) {
-    await t.step(name, async () => {
-      for (const lengths of [[10], [1], [3, 4], [0, 2]]) {
-        const passed = streamOf(...cut(DIGITS, ...lengths)).pipeThrough(new Stream(10));
-        assertEquals(concat(await collect(passed)), DIGITS);
-      }
-      assertEquals(await collect(streamOf<Uint8Array>().pipeThrough(new Stream(0))), []);
-    });
-  }
+  await eachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
+    for (const lengths of [[10], [1], [3, 4], [0, 2]]) {
+      const passed = streamOf(...cut(DIGITS, ...lengths)).pipeThrough(new Stream(10));
+      assertEquals(concat(await collect(passed)), DIGITS);
+    }
+    assertEquals(await collect(streamOf<Uint8Array>().pipeThrough(new Stream(0))), []);
+  });
 });
 
 Deno.test("LengthEncoderStream and LengthDecoderStream error if there is too much or too little", async (t) => {
-  for (const [name, Stream] of Object.entries(lengthStreams)) {
-    await t.step(name, async () => {
-      for (const pieces of [cut(DIGITS, 10), cut(DIGITS, 9, 1), cut(DIGITS, 1)]) {
-        const source = new TrackedStream(pieces);
-        const excess = collect(source.stream.pipeThrough(new Stream(9)));
-        assertInstanceOf(await rejectionOf(excess, "excess"), DeguError);
-        assert(source.settled);
-        await assertCutShort(collect(streamOf(...pieces).pipeThrough(new Stream(11))), "shortage");
-      }
-      const none = collect(streamOf(DIGITS).pipeThrough(new Stream(0)));
-      assertInstanceOf(await rejectionOf(none, "excess of nothing"), DeguError);
-      await assertCutShort(collect(streamOf<Uint8Array>().pipeThrough(new Stream(1))), "nothing");
-    });
-  }
+  await eachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
+    for (const pieces of [cut(DIGITS, 10), cut(DIGITS, 9, 1), cut(DIGITS, 1)]) {
+      const source = new TrackedStream(pieces);
+      const excess = collect(source.stream.pipeThrough(new Stream(9)));
+      assertInstanceOf(await rejectionOf(excess, "excess"), DeguError);
+      assert(source.settled);
+      await assertCutShort(collect(streamOf(...pieces).pipeThrough(new Stream(11))), "shortage");
+    }
+    const none = collect(streamOf(DIGITS).pipeThrough(new Stream(0)));
+    assertInstanceOf(await rejectionOf(none, "excess of nothing"), DeguError);
+    await assertCutShort(collect(streamOf<Uint8Array>().pipeThrough(new Stream(1))), "nothing");
+  });
 });
 
 Deno.test("LengthEncoderStream never completes a message if its source misbehaves", async () => {

@@ -18,6 +18,7 @@ import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
 import { concat, cut, PieceSource } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
@@ -149,20 +150,18 @@ Deno.test("the bodies of an answer that can't be read are canceled", async (t) =
     }),
     "headers of a wrong type": (body) => [200, "OK", "none", body],
   };
-  for (const [name, make] of Object.entries(answers)) {
-    await t.step(name, async () => {
-      const cancelled: unknown[] = [];
-      const source = new ReadableStream({ cancel: (reason) => void cancelled.push(reason) });
-      await using serving = serve(
-        lawless((_request, _session, { Body }) => make(new Body(source, 5))),
-      );
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send("GET / HTTP/1.1\r\n\r\n");
-      await peer.assertClosedSilently();
-      assertEquals(cancelled.length, 1);
-      assertEquals(serving.logger.at("error").length, 1);
-    });
-  }
+  await eachRow(t, Object.entries(answers), async (_name, make) => {
+    const cancelled: unknown[] = [];
+    const source = new ReadableStream({ cancel: (reason) => void cancelled.push(reason) });
+    await using serving = serve(
+      lawless((_request, _session, { Body }) => make(new Body(source, 5))),
+    );
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send("GET / HTTP/1.1\r\n\r\n");
+    await peer.assertClosedSilently();
+    assertEquals(cancelled.length, 1);
+    assertEquals(serving.logger.at("error").length, 1);
+  });
 });
 
 Deno.test("a chunked body that changes its array after it was checked sends what was checked", async () => {

@@ -132,8 +132,8 @@ const grammars: Record<string, Grammar> = {
       ),
     ),
     parse(text) {
-      const parsed = parseRequest(latin1(text));
-      return { ...parsed, headers: flatten(parsed.headers) };
+      const { headers, ...rest } = parseRequest(latin1(text));
+      return { ...rest, headers: flatten(headers) };
     },
     reference(text) {
       const line = referenceRequestLine(text.split("\r\n")[0]!);
@@ -150,8 +150,8 @@ const grammars: Record<string, Grammar> = {
       ),
     ),
     parse(text) {
-      const parsed = parseResponse("GET", latin1(text));
-      return { ...parsed, headers: flatten(parsed.headers) };
+      const { headers, ...rest } = parseResponse("GET", latin1(text));
+      return { ...rest, headers: flatten(headers) };
     },
     reference: (text) =>
       referencePreamble(text, referenceStatusLine(text.split("\r\n")[0]!), "response"),
@@ -160,8 +160,9 @@ const grammars: Record<string, Grammar> = {
 
 for (const [name, { samples, texts, parse, reference }] of Object.entries(grammars)) {
   const check = (text: string) => {
-    const parsed = parsedOrNull(() => parse(text), text);
-    assertEquals<unknown>(parsed, reference(text), text);
+    const [parsed, expected] = [parsedOrNull(() => parse(text), text), reference(text)];
+    // Nearly all are refused by both.
+    if (parsed !== null || expected !== null) assertEquals<unknown>(parsed, expected, text);
   };
 
   Deno.test(`${name} agrees with the grammar for every byte at every position`, () => {
@@ -169,7 +170,7 @@ for (const [name, { samples, texts, parse, reference }] of Object.entries(gramma
   });
 
   Deno.test(`${name} agrees with the grammar on texts that come close to it`, () => {
-    fc.assert(fc.property(texts, check), { numRuns: 500 });
+    fc.assert(fc.property(texts, check), { numRuns: 200 });
   });
 }
 

@@ -2,7 +2,6 @@
 import fc from "fast-check";
 import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
 import {
-  acceptedContentLengths,
   acceptedContentRanges,
   acceptedRanges,
   refusedContentRanges,
@@ -21,6 +20,7 @@ import {
   flatten,
   shown,
 } from "@degu/testing/expectations.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import {
   allowedBytes,
   consistsOf,
@@ -71,15 +71,6 @@ Deno.test("parseHeaders refuses what is not allowed in any message", async (t) =
         assertProtocolError(() => parseHeaders(latin1(block), isResponse), codes, what);
       }
     });
-  }
-});
-
-Deno.test("parseHeaders returns content-length as a number", () => {
-  for (const [text, length] of acceptedContentLengths) {
-    for (const name of ["content-length", "Content-Length", "CONTENT-LENGTH"]) {
-      const parsed = parseHeaders(latin1(`${name}: ${text}`), true);
-      assertStrictEquals(parsed["content-length"], length);
-    }
   }
 });
 
@@ -177,11 +168,6 @@ Deno.test("connectionOptions are the elements of connection in lower case", () =
   assertEquals(connectionOptions({}), []);
 });
 
-Deno.test("formatHeaders returns nothing for no headers", () => {
-  assertEquals(formatBlock({}), "");
-  assertEquals(formatBlock(Object.create(null)), "");
-});
-
 Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
   const rows: string[][] = [
     ["a", "a-b", "a0", "ab", "b"],
@@ -201,26 +187,6 @@ Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
       }
     });
   }
-});
-
-Deno.test("formatHeaders writes the headers that have a typed value", () => {
-  assertEquals(formatBlock({ "content-length": 0 }), "content-length: 0");
-  assertEquals(
-    formatBlock({ "content-length": limits.number }),
-    "content-length: 9007199254740991",
-  );
-  assertEquals(formatBlock({ "transfer-encoding": "chunked" }), "transfer-encoding: chunked");
-  assertEquals(formatBlock({ range: new Range(2, 5) }), "range: bytes=2-4");
-  const partial = { "content-range": new ContentRange(2, 5, 10), "content-length": 3 };
-  assertEquals(formatBlock(partial), "content-length: 3\r\ncontent-range: bytes 2-4/10");
-});
-
-Deno.test("formatHeaders accepts plain objects with and without a prototype, and frozen ones", () => {
-  const bare: HeaderDict = Object.assign(Object.create(null), { b: "2", a: "1" });
-  assertEquals(formatBlock(bare), "a: 1\r\nb: 2");
-  const frozen = Object.freeze({ b: "2", a: "1" });
-  assertEquals(formatBlock(frozen), "a: 1\r\nb: 2");
-  assertEquals(Object.keys(frozen), ["b", "a"]);
 });
 
 Deno.test("formatHeaders writes no property of Object.prototype, whatever somebody has added to it", () => {
@@ -310,8 +276,8 @@ Deno.test("formatHeaders refuses values of the wrong type", () => {
   ];
   for (const [name, values] of rows) {
     for (const value of values) {
-      const what = `${name}: ${Deno.inspect(value)}`;
-      assertTypeError(() => callWith(formatHeaders, { [name]: value }), what);
+      const start = `headers[${JSON.stringify(name)}]: must be a`;
+      assertThrows(() => callWith(formatHeaders, { [name]: value }), TypeError, start);
     }
   }
 });
@@ -352,19 +318,17 @@ Deno.test("formatHeaders can't be made to forge a line by a value that changes w
     "a subclass of Range": { range: new Lying(0, 1) },
     "a range with other fields": { range: spoiled },
   };
-  for (const [what, headers] of Object.entries(rows)) {
-    await t.step(what, () => {
-      let text = "";
-      try {
-        text = fromLatin1(formatHeaders(Object.assign(headers)));
-      } catch (error) {
-        assertCallerError(() => {
-          throw error;
-        }, what);
-      }
-      assert(!text.includes("evil"), shown(text));
-    });
-  }
+  await eachRow(t, Object.entries(rows), (what, headers) => {
+    let text = "";
+    try {
+      text = fromLatin1(formatHeaders(Object.assign(headers)));
+    } catch (error) {
+      assertCallerError(() => {
+        throw error;
+      }, what);
+    }
+    assert(!text.includes("evil"), shown(text));
+  });
 });
 
 Deno.test("formatHeaders gives each name its own value, also if the object changes while it is read", () => {

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { publicKey256, SSLClient, SSLServer } from "@degu/degu";
-import { canonicalDnsName } from "@degu/internal/base/address_rules.ts";
+import { canonicalDnsName } from "@degu/internal/base/address.ts";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
