@@ -38,11 +38,9 @@ import {
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimersForNext } from "./deadline.ts";
-import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import { MessageWriter } from "./message_writer.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT } from "./state.ts";
-import { Transport } from "./transport.ts";
+import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
@@ -101,7 +99,6 @@ export class Connection implements Disposable {
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #transport: Transport;
-  readonly #writer: MessageWriter;
   #state = CLIENT.idle;
   /** The connection ends with the response to come, or the one that is read. */
   #isLast = false;
@@ -138,7 +135,6 @@ export class Connection implements Disposable {
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponseStart);
-    this.#writer = new MessageWriter(this.#transport);
     this.#mayBeRefused = sock.protocol !== undefined;
     closeWhenForgotten(this, this.#transport);
   }
@@ -178,17 +174,18 @@ export class Connection implements Disposable {
       const signal = requestSignal(options);
       signal?.throwIfAborted();
       this.#checkReady(method, uri, body);
+      const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
       this.#state = this.#state.request;
       let framing, length;
       try {
         framing = outgoingFraming(body);
-        const buffer = this.#writer.beginMessage();
+        const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, headers, this.baseHeaders, framing);
-        this.#writer.endPreamble(buffer, length);
+        transport.endPreamble(buffer, length);
         if (signal !== undefined) {
           signal.throwIfAborted();
-          this.#abort ??= new RequestAbort(this.#transport, this.#writer);
+          this.#abort ??= new RequestAbort(transport);
           this.#abort.begin(signal);
         }
       } catch (error) {
@@ -326,7 +323,6 @@ export class Connection implements Disposable {
     signal: AbortSignal | undefined,
   ): Promise<Response> {
     const transport = this.#transport;
-    const writer = this.#writer;
     const { reader } = transport;
     try {
       // A read is issued before the request is sent: what arrived before can't be its response, and must never be
@@ -337,12 +333,14 @@ export class Connection implements Disposable {
       await null;
       await null;
       // A clock that was set back counts as a pause.
-      if (Math.abs(transport.sinceArrival) > PAUSE_MILLISECONDS) await turnOfEventLoop();
+      if (Math.abs(Date.now() - transport.lastArrival) > PAUSE_MILLISECONDS) {
+        await turnOfEventLoop();
+      }
       // What was read ahead is kept for the next request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (reader.ahead === null) await this.#refuseEarlyBytes();
       try {
-        const rest = writer.endSend(await writer.beginSend(length, body, framing));
+        const rest = transport.endSend(await transport.beginSend(length, body, framing));
         if (rest !== null) await rest;
       } catch (error) {
         this.#noteRefusal(error);
@@ -365,15 +363,15 @@ export class Connection implements Disposable {
   }
 
   async #refuseEarlyBytes(): Promise<never> {
-    await this.#transport.settleAhead();
+    await this.#transport.settle();
     if (this.#transport.reader.buffered > 0) throw excessBytes();
     throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
   }
 
   /** Continues if a write was refused: a server that refuses a body responds and closes. */
   #noteRefusal(thrown: unknown): void {
-    const error = this.#writer.failureOf(thrown);
-    if (!this.#writer.failed || !isReset(error)) throw error;
+    const error = this.#transport.failureOf(thrown);
+    if (!this.#transport.failed || !isReset(error)) throw error;
     this.#refusal = error;
     this.#isLast = true;
   }

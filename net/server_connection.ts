@@ -40,12 +40,10 @@ import {
 import type { SlotHolder } from "./accept_loop.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
-import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import { MessageWriter } from "./message_writer.ts";
 import type { Logger } from "./standard_logger.ts";
 import { SERVER } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
-import { Transport } from "./transport.ts";
+import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
 /** How most connections end, which is no error of anybody. */
 const PEER_ENDED = new EmptyPreambleError();
@@ -82,7 +80,6 @@ export interface ServerContext {
 export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   readonly #context: ServerContext;
   readonly #transport: Transport;
-  readonly #writer: MessageWriter;
   readonly #socket: Socket;
   readonly #session: Session;
   readonly #isTrusted: () => boolean;
@@ -111,7 +108,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     this.#session = session;
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestStart);
-    this.#writer = new MessageWriter(this.#transport);
     this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
   }
@@ -199,7 +195,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       if (await this.#accept()) {
         await this.#serveRequests();
         this.#end();
-        await linger(this.#transport, this.#socket.protocol !== undefined);
+        await this.#transport.linger();
       }
     } catch (error) {
       this.#report(this.#transport.failureOf(error));
@@ -241,7 +237,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /** Answers requests until one of them is the last. */
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
-    const writer = this.#writer;
     const { handle, api } = this.#context;
     for (;;) {
       let end;
@@ -259,11 +254,11 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
         answer = readAnswer(returned);
         const sending = this.#beginSend(request, answer);
         isSending = true;
-        const rest = writer.endSend(await sending);
+        const rest = transport.endSend(await sending);
         if (rest !== null) await rest;
       } catch (error) {
         cancelAnswer(answer ?? returned, request.body, error);
-        this.#cutShort(writer.failureOf(error), "the app", request, isSending);
+        this.#cutShort(transport.failureOf(error), "the app", request, isSending);
         return;
       }
       if (this.#endIfLast(answer)) {
@@ -298,11 +293,11 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers, body } = answer;
     const framing = answerFraming(request, this.#state === SERVER.unread, answer);
-    const buffer = this.#writer.beginMessage();
+    const buffer = transport.beginMessage();
     const length = formatResponsePreamble(buffer, status, reason, headers, framing);
-    this.#writer.endPreamble(buffer, length);
-    this.#writer.sent = this.#exchange?.respond(status, length, framing) ?? null;
-    return this.#writer.beginSend(length, body, framing);
+    transport.endPreamble(buffer, length);
+    transport.sent = this.#exchange?.respond(status, length, framing) ?? null;
+    return transport.beginSend(length, body, framing);
   }
 
   /** Counts a request that was answered. If its response was the last one, ends the session and returns true. */
@@ -388,7 +383,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** The app canceled the rest: it may still answer with an error. */
   bodyCanceled(): void {
-    this.#transport.abandonRead();
+    this.#transport.deadline.stop();
   }
 }
 
@@ -397,37 +392,4 @@ function explainExpectation(expectation: unknown): string {
   const shown = quote(String(expectation));
   return `; its request has expect: ${shown}, but no interim response is ever sent: set the client ` +
     "not to wait for one";
-}
-
-const LINGER_MILLISECONDS = 1000;
-const LINGER_BYTES = 1048576;
-/** How long a peer that only writes may take to begin to read once its writes block. */
-const LAST_CHANCE_MILLISECONDS = 20;
-/** Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. */
-const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
-
-/**
- * Ends the writing side and drops what arrives, so that a reset can't destroy the last response. Resolves
- * when the connection can be closed, or has been. Never rejects.
- *
- * @param encrypted Whether this is a TLS connection.
- */
-async function linger(transport: Transport, encrypted: boolean): Promise<void> {
-  if (transport.closed) return;
-  const closed = Promise.withResolvers<void>();
-  transport.addCloseListener(() => closed.resolve());
-  let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
-  try {
-    await transport.closeWrite();
-    if (!await transport.drain(LINGER_BYTES)) {
-      clearTimeout(timer);
-      const chance = encrypted ? LAST_CHANCE_ENCRYPTED_MILLISECONDS : LAST_CHANCE_MILLISECONDS;
-      timer = setTimeout(() => transport.close(), chance);
-      await closed.promise;
-    }
-  } catch {
-    // The caller closes it anyway.
-  } finally {
-    clearTimeout(timer);
-  }
 }
