@@ -338,12 +338,22 @@ export class Connection implements Disposable {
       }
       // What was read ahead is kept for the next request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
-      if (reader.ahead === null) await this.#refuseEarlyBytes();
+      if (reader.ahead === null) {
+        await transport.settle();
+        if (reader.buffered > 0) throw excessBytes();
+        throw new EmptyPreambleError(
+          "the peer had closed the connection before the request was sent",
+        );
+      }
       try {
         const rest = transport.endSend(await transport.beginSend(length, body, framing));
         if (rest !== null) await rest;
-      } catch (error) {
-        this.#noteRefusal(error);
+      } catch (thrown) {
+        const error = transport.failureOf(thrown);
+        if (!transport.failed || !isReset(error)) throw error;
+        // A server that refuses a body responds and closes.
+        this.#refusal = error;
+        this.#isLast = true;
       }
       let end;
       while ((end = transport.findPreamble()) < 0) {
@@ -362,24 +372,19 @@ export class Connection implements Disposable {
     }
   }
 
-  async #refuseEarlyBytes(): Promise<never> {
-    await this.#transport.settle();
-    if (this.#transport.reader.buffered > 0) throw excessBytes();
-    throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
-  }
-
-  /** Continues if a write was refused: a server that refuses a body responds and closes. */
-  #noteRefusal(thrown: unknown): void {
-    const error = this.#transport.failureOf(thrown);
-    if (!this.#transport.failed || !isReset(error)) throw error;
-    this.#refusal = error;
-    this.#isLast = true;
-  }
-
-  /** Whether the body of the response would end with the connection (RFC 9112 §6.3, case 8). */
-  #endsByClosing(method: Method, preamble: ResponsePreamble): boolean {
-    checkPossible(preamble);
-    const { status, headers, framing } = preamble;
+  /**
+   * Refuses a response that none of our requests can have (RFC 9110 §15.2, §15.3.5). Returns whether its body would
+   * end with the connection (RFC 9112 §6.3, case 8).
+   */
+  #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
+    if (status < 200) {
+      const why = "interim responses are refused; a request has one response";
+      throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
+    }
+    if (status === 204 && framing !== null) {
+      const why = "has no body; its content-length or transfer-encoding is refused";
+      throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
+    }
     const closes = saysClose(headers);
     if (closes) this.#isLast = true;
     if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
@@ -422,38 +427,31 @@ export class Connection implements Disposable {
 
   /** Ends an exchange that has failed; returns the error to report. */
   #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
-    if (signal !== undefined && this.#abort!.fired) {
-      // The connection is closed already, or nothing was sent and it stays as it was.
-      cancelUnused(body, signal.reason);
-      this.#state = this.#state.fails;
-      return signal.reason;
+    let error = signal?.reason;
+    // If it was aborted, the connection is closed already, or nothing was sent and it stays as it was.
+    if (signal === undefined || !this.#abort!.fired) {
+      error = this.#transport.failureOf(thrown);
+      if (this.#state === CLIENT.requesting) error = this.#explain(error);
+      this.#transport.close(error);
     }
-    const failure = this.#transport.failureOf(thrown);
-    const error = this.#state === CLIENT.requesting ? this.#asRefusal(failure) : failure;
     cancelUnused(body, error);
-    this.#transport.close(error);
     this.#state = this.#state.fails;
     return error;
   }
 
-  /** The error to report instead for one that came before the first byte of a response. */
-  #asRefusal(error: unknown): unknown {
+  /** The error to report instead for one that came before the first byte of a response: a reset counts as an end. */
+  #explain(error: unknown): unknown {
     const hint = this.#refusalHint;
     if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
       const { code, message, cause } = error;
       return new TlsError(code, `${message}; ${hint}`, { cause });
     }
-    return this.#asEmptyPreamble(error);
-  }
-
-  /** A reset counts as an end. */
-  #asEmptyPreamble(error: unknown): unknown {
     const { closed, reader, failure } = this.#transport;
     const refusal = this.#refusal;
     if (closed || error === refusal || reader.buffered > 0) return error;
     const reset = isReset(error) && (refusal !== null || error === failure);
     if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
-      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${this.#refusalHint ?? LOG_HINT}`);
+      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
     }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
     return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
@@ -514,20 +512,6 @@ const REFUSED_MESSAGE =
  */
 function turnOfEventLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(() => setTimeout(resolve)));
-}
-
-// ───────────────────────── which responses are refused, and which errors mean that the peer left
-
-/** Refuses a response that none of our requests can have (RFC 9110 §15.2, §15.3.5). */
-function checkPossible({ status, framing }: ResponsePreamble): void {
-  if (status < 200) {
-    const why = "interim responses are refused; a request has one response";
-    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
-  }
-  if (status === 204 && framing !== null) {
-    const why = "has no body; its content-length or transfer-encoding is refused";
-    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
-  }
 }
 
 /** The error for bytes after a response that has no body. */

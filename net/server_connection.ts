@@ -37,7 +37,6 @@ import {
   formatResponsePreamble,
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
-import type { SlotHolder } from "./accept_loop.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
 import type { Logger } from "./standard_logger.ts";
@@ -77,7 +76,7 @@ export interface ServerContext {
 }
 
 /** Serves one connection. */
-export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
+export class ServerConnection implements BodyOwner, SessionOwner {
   readonly #context: ServerContext;
   readonly #transport: Transport;
   readonly #socket: Socket;
@@ -121,21 +120,12 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const { closed, failure } = this.#transport;
     // Made on demand: most apps don't look at it, and it costs more than a request.
     let reason = failure;
-    const makeReason = () => reason ??= this.#makeEndReason();
+    const makeReason = () =>
+      reason ??= this.#state === SERVER.endedByPeer
+        ? new EmptyPreambleError()
+        : new ConnectionClosedError(`the session has ended: ${session.message}`);
     this.#exchange?.end(closed ? makeReason() : null);
     abortSession(session, makeReason);
-  }
-
-  #makeEndReason(): Error {
-    if (this.#state === SERVER.endedByPeer) return new EmptyPreambleError();
-    return new ConnectionClosedError(`the session has ended: ${this.#session.message}`);
-  }
-
-  /** The peer has closed the connection between two requests. */
-  #endByPeer(): void {
-    this.#state = this.#state.peerEnds;
-    this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
-    this.#transport.close();
   }
 
   /**
@@ -242,7 +232,11 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       let end;
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
-        if (!hasReceived) return this.#endByPeer();
+        if (!hasReceived) {
+          this.#state = this.#state.peerEnds;
+          this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
+          return transport.close();
+        }
       }
       const request = this.#parseRequest(end);
       let answer: Answer | null = null;
@@ -352,8 +346,12 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
     const broke = failure ?? error;
     const timedOut = broke instanceof Deno.errors.TimedOut;
-    const expectation = timedOut ? this.#expectation : undefined;
-    const hint = expectation === undefined ? "" : explainExpectation(expectation);
+    let hint = "";
+    if (timedOut && this.#expectation !== undefined) {
+      // What the peer may have been waiting for (RFC 9110 §10.1.1).
+      hint = `; its request has expect: ${quote(String(this.#expectation))}, but no interim ` +
+        "response is ever sent: set the client not to wait for one";
+    }
     const level = timedOut || broke instanceof ProtocolError ? "info" : "debug";
     this.#endSession(level, messageOf(broke) + hint);
   }
@@ -385,11 +383,4 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   bodyCanceled(): void {
     this.#transport.deadline.stop();
   }
-}
-
-/** What a peer that has timed out may have been waiting for (RFC 9110 §10.1.1). */
-function explainExpectation(expectation: unknown): string {
-  const shown = quote(String(expectation));
-  return `; its request has expect: ${shown}, but no interim response is ever sent: set the client ` +
-    "not to wait for one";
 }
