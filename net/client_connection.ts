@@ -171,7 +171,7 @@ export class Connection implements Disposable {
     options?: RequestOptions,
   ): Promise<Response> {
     try {
-      const signal = requestSignal(options);
+      const signal = options === undefined ? undefined : requestSignal(options);
       signal?.throwIfAborted();
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
@@ -366,7 +366,16 @@ export class Connection implements Disposable {
       this.#state = this.#state.preamble;
       this.#mayBeRefused = false;
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
-      return this.#makeResponse(method, preamble, signal !== undefined);
+      this.#state = this.#state.response;
+      const { status, reason, headers } = preamble;
+      const bodiless = method === "HEAD" || status === 304;
+      const incoming = bodiless ? null : preamble.framing;
+      const interruption = signal !== undefined && incoming !== null ? new Interruption() : null;
+      if (interruption !== null) this.#abort!.interrupt(interruption);
+      const owner = this.#owner;
+      const received = makeIncomingBody(this.bodies, transport, owner, incoming, interruption);
+      if (received === null) owner.bodyConsumed();
+      return new Response(status, reason, headers, received);
     } catch (error) {
       throw this.#fail(error, body, signal);
     }
@@ -400,19 +409,6 @@ export class Connection implements Disposable {
       // A connection that broke while the request was sent ends with a reset.
       if (this.#refusal === null || !isReset(error)) throw error;
     }
-  }
-
-  #makeResponse(method: Method, preamble: ResponsePreamble, abortable: boolean): Response {
-    const { status, reason, headers } = preamble;
-    const bodiless = method === "HEAD" || status === 304;
-    const framing = bodiless ? null : preamble.framing;
-    this.#state = this.#state.response;
-    const interruption = abortable && framing !== null ? new Interruption() : null;
-    if (interruption !== null) this.#abort!.interrupt(interruption);
-    const owner = this.#owner;
-    const body = makeIncomingBody(this.bodies, this.#transport, owner, framing, interruption);
-    if (body === null) owner.bodyConsumed();
-    return new Response(status, reason, headers, body);
   }
 
   /** What the end of a response's body does; not public as members of this class would be. */

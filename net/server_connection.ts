@@ -227,7 +227,8 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   /** Answers requests until one of them is the last. */
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
-    const { handle, api } = this.#context;
+    const { reader } = transport;
+    const { handle, api, watchExchange } = this.#context;
     for (;;) {
       let end;
       while ((end = transport.findPreamble()) < 0) {
@@ -238,7 +239,21 @@ export class ServerConnection implements BodyOwner, SessionOwner {
           return transport.close();
         }
       }
-      const request = this.#parseRequest(end);
+
+      const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
+      reader.start = end;
+      const { method, uri, headers, framing, path, query } = preamble;
+      if (framing === null) {
+        this.#state = this.#state.request;
+      } else {
+        this.#state = this.#state.requestWithBody;
+        this.#expectation = headers["expect"];
+      }
+      const body = makeIncomingBody(api, transport, this, framing);
+      const exchange = watchExchange?.(this.#session, method, uri, body) ?? null;
+      this.#exchange = exchange;
+      const request = new Request(method, uri, headers, body, [], path, query);
+
       let answer: Answer | null = null;
       let returned: unknown;
       let isSending = false;
@@ -246,52 +261,31 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         returned = handle(request, this.#session, api);
         if (!Array.isArray(returned)) returned = await returned;
         answer = readAnswer(returned);
-        const sending = this.#beginSend(request, answer);
+        if (transport.closed) throw transport.failure ?? new BodyError("too late");
+        const { status, reason, headers, body } = answer;
+        const framing = answerFraming(request, this.#state === SERVER.unread, answer);
+        const buffer = transport.beginMessage();
+        const length = formatResponsePreamble(buffer, status, reason, headers, framing);
+        transport.endPreamble(buffer, length);
+        transport.sent = exchange?.respond(status, length, framing) ?? null;
+        const sending = transport.beginSend(length, body, framing);
         isSending = true;
         const rest = transport.endSend(await sending);
         if (rest !== null) await rest;
       } catch (error) {
-        cancelAnswer(answer ?? returned, request.body, error);
+        cancelAnswer(answer ?? returned, body, error);
         this.#cutShort(transport.failureOf(error), "the app", request, isSending);
         return;
       }
+
       if (this.#endIfLast(answer)) {
         // What follows is dropped, and no part of it may be read.
-        if (this.#state === SERVER.unread) cancelQuietly(request.body, unreadError(answer.status));
+        if (this.#state === SERVER.unread) cancelQuietly(body, unreadError(answer.status));
         return;
       }
       this.#state = this.#state.answered;
-      this.#exchange?.end(null);
+      exchange?.end(null);
     }
-  }
-
-  #parseRequest(end: number): Request {
-    const { reader } = this.#transport;
-    const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
-    reader.start = end;
-    const { method, uri, headers, framing, path, query } = preamble;
-    if (framing === null) {
-      this.#state = this.#state.request;
-    } else {
-      this.#state = this.#state.requestWithBody;
-      this.#expectation = headers["expect"];
-    }
-    const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
-    this.#exchange = this.#context.watchExchange?.(this.#session, method, uri, body) ?? null;
-    return new Request(method, uri, headers, body, [], path, query);
-  }
-
-  /** Begins to send an answer. */
-  #beginSend(request: Request, answer: Answer): Promise<number | void> {
-    const transport = this.#transport;
-    if (transport.closed) throw transport.failure ?? new BodyError("too late");
-    const { status, reason, headers, body } = answer;
-    const framing = answerFraming(request, this.#state === SERVER.unread, answer);
-    const buffer = transport.beginMessage();
-    const length = formatResponsePreamble(buffer, status, reason, headers, framing);
-    transport.endPreamble(buffer, length);
-    transport.sent = this.#exchange?.respond(status, length, framing) ?? null;
-    return transport.beginSend(length, body, framing);
   }
 
   /** Counts a request that was answered. If its response was the last one, ends the session and returns true. */
