@@ -43,6 +43,28 @@ Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session,
   }
 });
 
+Deno.test("connection: close from an app ends the session after that response", async () => {
+  const rows = {
+    2: [
+      "keep-alive",
+      "closed",
+      "not-close",
+      "close-not",
+      "close:",
+      '"close"',
+      "close x",
+      "x close",
+    ],
+    1: ["close", "CLOSE", "keep-alive, close", "close, keep-alive", "x,cLoSe,y", "a ,  close  , b"],
+  };
+  for (const [answers, values] of Object.entries(rows)) {
+    for (const connection of values) {
+      const app: App = () => [200, "OK", { connection }, latin1("hello")];
+      assertEquals(await answersOf(app, get), Number(answers), connection);
+    }
+  }
+});
+
 Deno.test("maxRequests ends the session after that many requests, answered in order", async () => {
   for (const maxRequests of [1, 2, 5, undefined]) {
     const most = maxRequests ?? 1000;
@@ -315,6 +337,13 @@ const ends: readonly {
     message: /^a response with status 500$/,
     line: "ended after a response with status 500",
     answer: () => [500, "Internal Server Error", {}, null],
+  },
+  {
+    what: "connection: close",
+    level: "debug",
+    message: /^a response with connection: close \(status 200\)$/,
+    line: "ended after a response with connection: close (status 200)",
+    answer: () => [200, "OK", { connection: "close" }, null],
   },
   { what: "onConnect", level: "info", message: /^refused by onConnect$/, accepts: false },
   {
