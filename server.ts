@@ -26,7 +26,6 @@ import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/inspect.ts";
-import { serveConnections, Slots } from "./net/accept_loop.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { keepTimers } from "./net/deadline.ts";
 import { type Exchange, makeExchangeWatch } from "./net/exchange_watch.ts";
@@ -51,6 +50,9 @@ export {
   type ServerSslctx,
   type Sslctx,
 } from "./net/tls/context.ts";
+
+/** How long a connection waits for a slot. */
+const WAIT_MILLISECONDS = 2000;
 
 /**
  * A server of one app. It listens as soon as it is made, and serves once
@@ -86,7 +88,11 @@ export class Server implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #context: ServerContext;
   readonly #maxRequests: number;
-  readonly #slots: Slots;
+  readonly #maxConnections: number;
+  /** The connections that have a slot, and the end of each. */
+  readonly #connections = new Map<ServerConnection, Promise<void>>();
+  /** Ends the wait for a slot. */
+  #endWait: (() => void) | null = null;
   #serving: Promise<void> | null = null;
 
   /**
@@ -126,7 +132,7 @@ export class Server implements AsyncDisposable {
     } = this.options;
     const checkedAddress = checkServerAddress(address);
     const { handle, onConnect } = readApp(app, "app");
-    this.#slots = new Slots(maxConnections);
+    this.#maxConnections = maxConnections;
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
     const sessions = new Set<Session>();
@@ -199,27 +205,71 @@ export class Server implements AsyncDisposable {
     await this.ready;
     const stopTimers = keepTimers();
     try {
-      await serveConnections(
-        this.#listener,
-        this.#slots,
-        this.#context,
-        (accepted) => this.#start(accepted),
-      );
+      await this.#accept();
     } finally {
       stopTimers();
     }
     await this.#ended();
   }
 
+  /** Accepts connections, and serves each of them once it has a slot, until the server is stopping. */
+  async #accept(): Promise<void> {
+    const context = this.#context;
+    while (!context.stopping) {
+      let accepted: Accepted;
+      try {
+        accepted = await this.#listener.accept();
+      } catch (error) {
+        if (context.stopping) return;
+        throw error;
+      }
+      if (!this.#hasSlot && !context.stopping) await this.#waitForSlot();
+      // Checked in the same turn as the start: the server may stop in any earlier turn.
+      if (this.#hasSlot && !context.stopping) {
+        this.#start(accepted);
+        continue;
+      }
+      if (!context.stopping) {
+        context.logger.info(`${accepted.name}: closed, because no slot became free`);
+      }
+      try {
+        accepted.socket.close();
+      } catch {
+        // The peer closed it first.
+      }
+    }
+  }
+
+  get #hasSlot(): boolean {
+    return this.#connections.size < this.#maxConnections;
+  }
+
+  /**
+   * Waits for a slot, for up to 2 seconds or until the server stops. It accepts nothing meanwhile; the system's queue
+   * holds new connections.
+   */
+  async #waitForSlot(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#endWait = resolve;
+    const timer = setTimeout(resolve, WAIT_MILLISECONDS);
+    await promise;
+    clearTimeout(timer);
+    this.#endWait = null;
+  }
+
   #start({ name, address, socket, isTrusted }: Accepted): void {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    this.#slots.hold(connection, connection.serve());
+    const ended = connection.serve().then(() => {
+      this.#connections.delete(connection);
+      this.#endWait?.();
+    });
+    this.#connections.set(connection, ended);
   }
 
   async #ended(): Promise<void> {
-    await Promise.all([this.#listener.ended(), this.#slots.ended()]);
+    await Promise.all([this.#listener.ended(), ...this.#connections.values()]);
   }
 
   /**
@@ -227,7 +277,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    this.#slots.close();
+    for (const connection of this.#connections.keys()) connection.close();
   }
 
   /**
@@ -236,7 +286,9 @@ export class Server implements AsyncDisposable {
    */
   async shutdown(): Promise<void> {
     this.#stop();
-    this.#slots.closeIdle();
+    for (const connection of this.#connections.keys()) {
+      if (connection.isIdle()) connection.close();
+    }
     await this.#ended();
   }
 
@@ -244,7 +296,7 @@ export class Server implements AsyncDisposable {
     if (this.#context.stopping) return;
     this.#context.stopping = true;
     this.#listener.close();
-    this.#slots.stopWaiting();
+    this.#endWait?.();
   }
 
   /** Closes the server: {@linkcode Server.prototype.close}. */

@@ -38,11 +38,9 @@ import {
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimersForNext } from "./deadline.ts";
-import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import { MessageWriter } from "./message_writer.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT } from "./state.ts";
-import { Transport } from "./transport.ts";
+import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
@@ -101,7 +99,6 @@ export class Connection implements Disposable {
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #transport: Transport;
-  readonly #writer: MessageWriter;
   #state = CLIENT.idle;
   /** The connection ends with the response to come, or the one that is read. */
   #isLast = false;
@@ -138,7 +135,6 @@ export class Connection implements Disposable {
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponseStart);
-    this.#writer = new MessageWriter(this.#transport);
     this.#mayBeRefused = sock.protocol !== undefined;
     closeWhenForgotten(this, this.#transport);
   }
@@ -175,20 +171,21 @@ export class Connection implements Disposable {
     options?: RequestOptions,
   ): Promise<Response> {
     try {
-      const signal = requestSignal(options);
+      const signal = options === undefined ? undefined : requestSignal(options);
       signal?.throwIfAborted();
       this.#checkReady(method, uri, body);
+      const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
       this.#state = this.#state.request;
       let framing, length;
       try {
         framing = outgoingFraming(body);
-        const buffer = this.#writer.beginMessage();
+        const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, headers, this.baseHeaders, framing);
-        this.#writer.endPreamble(buffer, length);
+        transport.endPreamble(buffer, length);
         if (signal !== undefined) {
           signal.throwIfAborted();
-          this.#abort ??= new RequestAbort(this.#transport, this.#writer);
+          this.#abort ??= new RequestAbort(transport);
           this.#abort.begin(signal);
         }
       } catch (error) {
@@ -326,7 +323,6 @@ export class Connection implements Disposable {
     signal: AbortSignal | undefined,
   ): Promise<Response> {
     const transport = this.#transport;
-    const writer = this.#writer;
     const { reader } = transport;
     try {
       // A read is issued before the request is sent: what arrived before can't be its response, and must never be
@@ -337,15 +333,27 @@ export class Connection implements Disposable {
       await null;
       await null;
       // A clock that was set back counts as a pause.
-      if (Math.abs(transport.sinceArrival) > PAUSE_MILLISECONDS) await turnOfEventLoop();
+      if (Math.abs(Date.now() - transport.lastArrival) > PAUSE_MILLISECONDS) {
+        await turnOfEventLoop();
+      }
       // What was read ahead is kept for the next request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
-      if (reader.ahead === null) await this.#refuseEarlyBytes();
+      if (reader.ahead === null) {
+        await transport.settle();
+        if (reader.buffered > 0) throw excessBytes();
+        throw new EmptyPreambleError(
+          "the peer had closed the connection before the request was sent",
+        );
+      }
       try {
-        const rest = writer.endSend(await writer.beginSend(length, body, framing));
+        const rest = transport.endSend(await transport.beginSend(length, body, framing));
         if (rest !== null) await rest;
-      } catch (error) {
-        this.#noteRefusal(error);
+      } catch (thrown) {
+        const error = transport.failureOf(thrown);
+        if (!transport.failed || !isReset(error)) throw error;
+        // A server that refuses a body responds and closes.
+        this.#refusal = error;
+        this.#isLast = true;
       }
       let end;
       while ((end = transport.findPreamble()) < 0) {
@@ -358,30 +366,34 @@ export class Connection implements Disposable {
       this.#state = this.#state.preamble;
       this.#mayBeRefused = false;
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
-      return this.#makeResponse(method, preamble, signal !== undefined);
+      this.#state = this.#state.response;
+      const { status, reason, headers } = preamble;
+      const bodiless = method === "HEAD" || status === 304;
+      const incoming = bodiless ? null : preamble.framing;
+      const interruption = signal !== undefined && incoming !== null ? new Interruption() : null;
+      if (interruption !== null) this.#abort!.interrupt(interruption);
+      const owner = this.#owner;
+      const received = makeIncomingBody(this.bodies, transport, owner, incoming, interruption);
+      if (received === null) owner.bodyConsumed();
+      return new Response(status, reason, headers, received);
     } catch (error) {
       throw this.#fail(error, body, signal);
     }
   }
 
-  async #refuseEarlyBytes(): Promise<never> {
-    await this.#transport.settleAhead();
-    if (this.#transport.reader.buffered > 0) throw excessBytes();
-    throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
-  }
-
-  /** Continues if a write was refused: a server that refuses a body responds and closes. */
-  #noteRefusal(thrown: unknown): void {
-    const error = this.#writer.failureOf(thrown);
-    if (!this.#writer.failed || !isReset(error)) throw error;
-    this.#refusal = error;
-    this.#isLast = true;
-  }
-
-  /** Whether the body of the response would end with the connection (RFC 9112 §6.3, case 8). */
-  #endsByClosing(method: Method, preamble: ResponsePreamble): boolean {
-    checkPossible(preamble);
-    const { status, headers, framing } = preamble;
+  /**
+   * Refuses a response that none of our requests can have (RFC 9110 §15.2, §15.3.5). Returns whether its body would
+   * end with the connection (RFC 9112 §6.3, case 8).
+   */
+  #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
+    if (status < 200) {
+      const why = "interim responses are refused; a request has one response";
+      throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
+    }
+    if (status === 204 && framing !== null) {
+      const why = "has no body; its content-length or transfer-encoding is refused";
+      throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
+    }
     const closes = saysClose(headers);
     if (closes) this.#isLast = true;
     if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
@@ -399,19 +411,6 @@ export class Connection implements Disposable {
     }
   }
 
-  #makeResponse(method: Method, preamble: ResponsePreamble, abortable: boolean): Response {
-    const { status, reason, headers } = preamble;
-    const bodiless = method === "HEAD" || status === 304;
-    const framing = bodiless ? null : preamble.framing;
-    this.#state = this.#state.response;
-    const interruption = abortable && framing !== null ? new Interruption() : null;
-    if (interruption !== null) this.#abort!.interrupt(interruption);
-    const owner = this.#owner;
-    const body = makeIncomingBody(this.bodies, this.#transport, owner, framing, interruption);
-    if (body === null) owner.bodyConsumed();
-    return new Response(status, reason, headers, body);
-  }
-
   /** What the end of a response's body does; not public as members of this class would be. */
   readonly #owner: BodyOwner = {
     bodyConsumed: () => {
@@ -424,38 +423,31 @@ export class Connection implements Disposable {
 
   /** Ends an exchange that has failed; returns the error to report. */
   #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
-    if (signal !== undefined && this.#abort!.fired) {
-      // The connection is closed already, or nothing was sent and it stays as it was.
-      cancelUnused(body, signal.reason);
-      this.#state = this.#state.fails;
-      return signal.reason;
+    let error = signal?.reason;
+    // If it was aborted, the connection is closed already, or nothing was sent and it stays as it was.
+    if (signal === undefined || !this.#abort!.fired) {
+      error = this.#transport.failureOf(thrown);
+      if (this.#state === CLIENT.requesting) error = this.#explain(error);
+      this.#transport.close(error);
     }
-    const failure = this.#transport.failureOf(thrown);
-    const error = this.#state === CLIENT.requesting ? this.#asRefusal(failure) : failure;
     cancelUnused(body, error);
-    this.#transport.close(error);
     this.#state = this.#state.fails;
     return error;
   }
 
-  /** The error to report instead for one that came before the first byte of a response. */
-  #asRefusal(error: unknown): unknown {
+  /** The error to report instead for one that came before the first byte of a response: a reset counts as an end. */
+  #explain(error: unknown): unknown {
     const hint = this.#refusalHint;
     if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
       const { code, message, cause } = error;
       return new TlsError(code, `${message}; ${hint}`, { cause });
     }
-    return this.#asEmptyPreamble(error);
-  }
-
-  /** A reset counts as an end. */
-  #asEmptyPreamble(error: unknown): unknown {
     const { closed, reader, failure } = this.#transport;
     const refusal = this.#refusal;
     if (closed || error === refusal || reader.buffered > 0) return error;
     const reset = isReset(error) && (refusal !== null || error === failure);
     if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
-      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${this.#refusalHint ?? LOG_HINT}`);
+      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
     }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
     return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
@@ -516,20 +508,6 @@ const REFUSED_MESSAGE =
  */
 function turnOfEventLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(() => setTimeout(resolve)));
-}
-
-// ───────────────────────── which responses are refused, and which errors mean that the peer left
-
-/** Refuses a response that none of our requests can have (RFC 9110 §15.2, §15.3.5). */
-function checkPossible({ status, framing }: ResponsePreamble): void {
-  if (status < 200) {
-    const why = "interim responses are refused; a request has one response";
-    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
-  }
-  if (status === 204 && framing !== null) {
-    const why = "has no body; its content-length or transfer-encoding is refused";
-    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
-  }
 }
 
 /** The error for bytes after a response that has no body. */

@@ -42,10 +42,9 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
   }
 }
 
-/** A wait that may be in progress. */
-export class Wait {
-  /** The tick at which it began; -1 while there is none. */
-  since = -1;
+/** A wait that may be in progress: the tick at which it began; -1 while there is none. */
+export interface Wait {
+  since: number;
 }
 
 /** Ticks for all deadlines with the same interval, as long as there are any. */
@@ -58,6 +57,7 @@ class Clock {
 
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
+    clocks.set(milliseconds, this);
   }
 
   /** Checks a deadline at each tick; this does not keep the process alive: a wait does. */
@@ -125,18 +125,12 @@ export function keepTimersForNext(): () => Promise<void> {
   };
 }
 
-function clockOf(milliseconds: number): Clock {
-  let clock = clocks.get(milliseconds);
-  if (clock === undefined) clocks.set(milliseconds, clock = new Clock(milliseconds));
-  return clock;
-}
-
 /** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
 export class Deadline {
   /** The wait for bytes. */
-  readonly reading: Wait = new Wait();
+  readonly reading: Wait = { since: -1 };
   /** The wait for a write, which may be in progress at the same time. */
-  readonly writing: Wait = new Wait();
+  readonly writing: Wait = { since: -1 };
   readonly #clock: Clock | null = null;
   readonly #onExpire: () => void;
 
@@ -149,7 +143,8 @@ export class Deadline {
   constructor(timeout: number | null, onExpire: () => void) {
     this.#onExpire = onExpire;
     if (timeout === null) return;
-    this.#clock = clockOf(Math.min(timeout * 1000 / TICKS, MAX_INTERVAL));
+    const milliseconds = Math.min(timeout * 1000 / TICKS, MAX_INTERVAL);
+    this.#clock = clocks.get(milliseconds) ?? new Clock(milliseconds);
     this.#clock.add(this);
   }
 

@@ -13,7 +13,7 @@ import {
 } from "../base/address.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 import type { Logger } from "./standard_logger.ts";
-import { reworded } from "./thrown.ts";
+import { reworded, systemCode } from "./thrown.ts";
 
 /** A connection that was accepted. */
 export interface Accepted {
@@ -133,49 +133,30 @@ export class PlainListener implements Listener {
   /** Like {@linkcode accept}, for a caller that names the peer. */
   async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
     for (;;) {
-      const conn = await this.#tryAccept();
-      if (conn === null) continue;
+      let conn: Deno.TcpConn | Deno.UnixConn | null = null;
       try {
+        conn = await this.#listener.accept();
+        this.#failing = false;
         if ("setNoDelay" in conn) conn.setNoDelay(true);
         return conn;
       } catch (error) {
-        conn.close();
-        this.#reportGone(error);
-      }
-    }
-  }
-
-  /** The next connection; `null` if an attempt failed but the listener can continue. */
-  async #tryAccept(): Promise<Deno.TcpConn | Deno.UnixConn | null> {
-    try {
-      const conn = await this.#listener.accept();
-      this.#failing = false;
-      return conn;
-    } catch (error) {
-      if (this.#closed) throw error;
-      if (error instanceof Error && "code" in error && PEER_CODES.has(error.code)) {
-        this.#reportGone(error);
-      } else {
+        conn?.close();
+        if (this.#closed && conn === null) throw error;
+        if (conn !== null || PEER_CODES.has(systemCode(error))) {
+          this.#log.debug(`a peer was gone before it was accepted: ${error}`);
+          continue;
+        }
         // Reported once, not at each attempt.
         if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`);
         this.#failing = true;
-        await this.#pause();
       }
-      return null;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#endPause = resolve;
+      const timer = setTimeout(resolve, PAUSE_MILLISECONDS);
+      await promise;
+      clearTimeout(timer);
+      this.#endPause = null;
     }
-  }
-
-  #reportGone(error: unknown): void {
-    this.#log.debug(`a peer was gone before it was accepted: ${error}`);
-  }
-
-  async #pause(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#endPause = resolve;
-    const timer = setTimeout(resolve, PAUSE_MILLISECONDS);
-    await promise;
-    clearTimeout(timer);
-    this.#endPause = null;
   }
 
   close(): void {

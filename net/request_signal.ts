@@ -6,7 +6,6 @@
 
 import { copyOptions, wrongType } from "../base/checks.ts";
 import type { Interruption } from "../base/body/byte_io.ts";
-import type { MessageWriter } from "./message_writer.ts";
 import type { Transport } from "./transport.ts";
 
 /** Options of one request. */
@@ -50,15 +49,13 @@ export function checkSignal(signal: AbortSignal | undefined): void {
  */
 export class RequestAbort {
   readonly #transport: Transport;
-  readonly #writer: MessageWriter;
   #signal: AbortSignal | null = null;
   #interruption: Interruption | null = null;
   #fired = false;
 
   /** Makes one for all requests of a connection. */
-  constructor(transport: Transport, writer: MessageWriter) {
+  constructor(transport: Transport) {
     this.#transport = transport;
-    this.#writer = writer;
     transport.addCloseListener(() => this.end());
   }
 
@@ -90,13 +87,14 @@ export class RequestAbort {
     const interruption = this.#interruption;
     this.end();
     this.#fired = true;
-    if (this.#writer.begun) {
-      this.#transport.close(reason);
+    const transport = this.#transport;
+    if (transport.begun) {
+      transport.close(reason);
       interruption?.abort(reason);
     } else {
       // A read was issued ahead, and only the event loop knows whether it has found something.
-      this.#transport.forgetArrival();
-      this.#writer.cancelBody(reason);
+      transport.lastArrival = -Infinity;
+      transport.cancelBody(reason);
     }
   };
 }

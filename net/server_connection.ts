@@ -37,15 +37,12 @@ import {
   formatResponsePreamble,
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
-import type { SlotHolder } from "./accept_loop.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
-import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import { MessageWriter } from "./message_writer.ts";
 import type { Logger } from "./standard_logger.ts";
 import { SERVER } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
-import { Transport } from "./transport.ts";
+import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
 /** How most connections end, which is no error of anybody. */
 const PEER_ENDED = new EmptyPreambleError();
@@ -79,10 +76,9 @@ export interface ServerContext {
 }
 
 /** Serves one connection. */
-export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
+export class ServerConnection implements BodyOwner, SessionOwner {
   readonly #context: ServerContext;
   readonly #transport: Transport;
-  readonly #writer: MessageWriter;
   readonly #socket: Socket;
   readonly #session: Session;
   readonly #isTrusted: () => boolean;
@@ -111,7 +107,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     this.#session = session;
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestStart);
-    this.#writer = new MessageWriter(this.#transport);
     this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
   }
@@ -125,21 +120,12 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const { closed, failure } = this.#transport;
     // Made on demand: most apps don't look at it, and it costs more than a request.
     let reason = failure;
-    const makeReason = () => reason ??= this.#makeEndReason();
+    const makeReason = () =>
+      reason ??= this.#state === SERVER.endedByPeer
+        ? new EmptyPreambleError()
+        : new ConnectionClosedError(`the session has ended: ${session.message}`);
     this.#exchange?.end(closed ? makeReason() : null);
     abortSession(session, makeReason);
-  }
-
-  #makeEndReason(): Error {
-    if (this.#state === SERVER.endedByPeer) return new EmptyPreambleError();
-    return new ConnectionClosedError(`the session has ended: ${this.#session.message}`);
-  }
-
-  /** The peer has closed the connection between two requests. */
-  #endByPeer(): void {
-    this.#state = this.#state.peerEnds;
-    this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
-    this.#transport.close();
   }
 
   /**
@@ -199,7 +185,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       if (await this.#accept()) {
         await this.#serveRequests();
         this.#end();
-        await linger(this.#transport, this.#socket.protocol !== undefined);
+        await this.#transport.linger();
       }
     } catch (error) {
       this.#report(this.#transport.failureOf(error));
@@ -241,15 +227,33 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /** Answers requests until one of them is the last. */
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
-    const writer = this.#writer;
-    const { handle, api } = this.#context;
+    const { reader } = transport;
+    const { handle, api, watchExchange } = this.#context;
     for (;;) {
       let end;
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
-        if (!hasReceived) return this.#endByPeer();
+        if (!hasReceived) {
+          this.#state = this.#state.peerEnds;
+          this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
+          return transport.close();
+        }
       }
-      const request = this.#parseRequest(end);
+
+      const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
+      reader.start = end;
+      const { method, uri, headers, framing, path, query } = preamble;
+      if (framing === null) {
+        this.#state = this.#state.request;
+      } else {
+        this.#state = this.#state.requestWithBody;
+        this.#expectation = headers["expect"];
+      }
+      const body = makeIncomingBody(api, transport, this, framing);
+      const exchange = watchExchange?.(this.#session, method, uri, body) ?? null;
+      this.#exchange = exchange;
+      const request = new Request(method, uri, headers, body, [], path, query);
+
       let answer: Answer | null = null;
       let returned: unknown;
       let isSending = false;
@@ -257,52 +261,31 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
         returned = handle(request, this.#session, api);
         if (!Array.isArray(returned)) returned = await returned;
         answer = readAnswer(returned);
-        const sending = this.#beginSend(request, answer);
+        if (transport.closed) throw transport.failure ?? new BodyError("too late");
+        const { status, reason, headers, body } = answer;
+        const framing = answerFraming(request, this.#state === SERVER.unread, answer);
+        const buffer = transport.beginMessage();
+        const length = formatResponsePreamble(buffer, status, reason, headers, framing);
+        transport.endPreamble(buffer, length);
+        transport.sent = exchange?.respond(status, length, framing) ?? null;
+        const sending = transport.beginSend(length, body, framing);
         isSending = true;
-        const rest = writer.endSend(await sending);
+        const rest = transport.endSend(await sending);
         if (rest !== null) await rest;
       } catch (error) {
-        cancelAnswer(answer ?? returned, request.body, error);
-        this.#cutShort(writer.failureOf(error), "the app", request, isSending);
+        cancelAnswer(answer ?? returned, body, error);
+        this.#cutShort(transport.failureOf(error), "the app", request, isSending);
         return;
       }
+
       if (this.#endIfLast(answer)) {
         // What follows is dropped, and no part of it may be read.
-        if (this.#state === SERVER.unread) cancelQuietly(request.body, unreadError(answer.status));
+        if (this.#state === SERVER.unread) cancelQuietly(body, unreadError(answer.status));
         return;
       }
       this.#state = this.#state.answered;
-      this.#exchange?.end(null);
+      exchange?.end(null);
     }
-  }
-
-  #parseRequest(end: number): Request {
-    const { reader } = this.#transport;
-    const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
-    reader.start = end;
-    const { method, uri, headers, framing, path, query } = preamble;
-    if (framing === null) {
-      this.#state = this.#state.request;
-    } else {
-      this.#state = this.#state.requestWithBody;
-      this.#expectation = headers["expect"];
-    }
-    const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
-    this.#exchange = this.#context.watchExchange?.(this.#session, method, uri, body) ?? null;
-    return new Request(method, uri, headers, body, [], path, query);
-  }
-
-  /** Begins to send an answer. */
-  #beginSend(request: Request, answer: Answer): Promise<number | void> {
-    const transport = this.#transport;
-    if (transport.closed) throw transport.failure ?? new BodyError("too late");
-    const { status, reason, headers, body } = answer;
-    const framing = answerFraming(request, this.#state === SERVER.unread, answer);
-    const buffer = this.#writer.beginMessage();
-    const length = formatResponsePreamble(buffer, status, reason, headers, framing);
-    this.#writer.endPreamble(buffer, length);
-    this.#writer.sent = this.#exchange?.respond(status, length, framing) ?? null;
-    return this.#writer.beginSend(length, body, framing);
   }
 
   /** Counts a request that was answered. If its response was the last one, ends the session and returns true. */
@@ -357,8 +340,12 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
     const broke = failure ?? error;
     const timedOut = broke instanceof Deno.errors.TimedOut;
-    const expectation = timedOut ? this.#expectation : undefined;
-    const hint = expectation === undefined ? "" : explainExpectation(expectation);
+    let hint = "";
+    if (timedOut && this.#expectation !== undefined) {
+      // What the peer may have been waiting for (RFC 9110 §10.1.1).
+      hint = `; its request has expect: ${quote(String(this.#expectation))}, but no interim ` +
+        "response is ever sent: set the client not to wait for one";
+    }
     const level = timedOut || broke instanceof ProtocolError ? "info" : "debug";
     this.#endSession(level, messageOf(broke) + hint);
   }
@@ -388,46 +375,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** The app canceled the rest: it may still answer with an error. */
   bodyCanceled(): void {
-    this.#transport.abandonRead();
-  }
-}
-
-/** What a peer that has timed out may have been waiting for (RFC 9110 §10.1.1). */
-function explainExpectation(expectation: unknown): string {
-  const shown = quote(String(expectation));
-  return `; its request has expect: ${shown}, but no interim response is ever sent: set the client ` +
-    "not to wait for one";
-}
-
-const LINGER_MILLISECONDS = 1000;
-const LINGER_BYTES = 1048576;
-/** How long a peer that only writes may take to begin to read once its writes block. */
-const LAST_CHANCE_MILLISECONDS = 20;
-/** Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. */
-const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
-
-/**
- * Ends the writing side and drops what arrives, so that a reset can't destroy the last response. Resolves
- * when the connection can be closed, or has been. Never rejects.
- *
- * @param encrypted Whether this is a TLS connection.
- */
-async function linger(transport: Transport, encrypted: boolean): Promise<void> {
-  if (transport.closed) return;
-  const closed = Promise.withResolvers<void>();
-  transport.addCloseListener(() => closed.resolve());
-  let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
-  try {
-    await transport.closeWrite();
-    if (!await transport.drain(LINGER_BYTES)) {
-      clearTimeout(timer);
-      const chance = encrypted ? LAST_CHANCE_ENCRYPTED_MILLISECONDS : LAST_CHANCE_MILLISECONDS;
-      timer = setTimeout(() => transport.close(), chance);
-      await closed.promise;
-    }
-  } catch {
-    // The caller closes it anyway.
-  } finally {
-    clearTimeout(timer);
+    this.#transport.deadline.stop();
   }
 }

@@ -1,45 +1,108 @@
 /**
- * A socket with a read buffer, the preambles that arrive over it, a deadline and one way to end.
+ * A socket with the messages that arrive and leave over it, a deadline and one way to end.
  *
  * @module
  */
 
 import type { Socket } from "../base/app/app.ts";
-import { type AheadSource, ByteReader, checkCount } from "../base/body/byte_io.ts";
-import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import {
+  type Bodies,
+  type BodyIn,
+  type BodyOut,
+  cancelQuietly,
+  type WritableBody,
+  writeTrusted,
+} from "../base/body/bodies.ts";
+import { Body } from "../base/body/body.ts";
+import {
+  type AheadSource,
+  BodySource,
+  ByteReader,
+  type ByteSink,
+  checkCount,
+  type Interruption,
+  MAX_PIECE_BYTES,
+  notWritten,
+} from "../base/body/byte_io.ts";
+import { ChunkedBody } from "../base/body/chunked_body.ts";
+import { CodingCheck, sourceFor } from "../base/body/foreign_bodies.ts";
+import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
+import { BodyError, ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
+import type { SentBytes } from "./exchange_watch.ts";
 
 /** Where discarded bytes go. */
 const DISCARDED = new Uint8Array(65536);
+
+const LINGER_MILLISECONDS = 1000;
+const LINGER_BYTES = 1048576;
+/** How long a peer that only writes may take to begin to read once its writes block. */
+const LAST_CHANCE_MILLISECONDS = 20;
+/** Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. */
+const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
+
+/** The buffer for what is sent, large enough for a small message, as most are. */
+const FIRST_BYTES = 1024;
+/** Growth factor for a message that doesn't fit; also how many times too large that buffer may be. */
+const GROWTH = 4;
+/** A preamble and the part of a body that is available now go out in one write up to this size. */
+const JOINED_BYTES = 65536;
+
+/**
+ * Where preambles are formatted, for all connections: it is large, and in use for as long as one call takes.
+ * No other code ever sees it. `null` while it is in use: a getter of a header may make another request.
+ */
+let scratch: Uint8Array | null = null;
 
 /** Called once when a connection closes, with the error that broke it, or `null`. */
 export type CloseListener = (failure: unknown) => void;
 
 /**
- * The part that both ends of a connection share: the socket, its deadline, and what broke it. It receives preambles,
- * one after the other, and a `MessageWriter` sends messages through it:
+ * The part that both ends of a connection share: the socket, its deadline, and what broke it.
+ *
+ * Preambles are received one after the other:
  * `while ((end = transport.findPreamble()) < 0) if (!transport.endReceive(await transport.beginReceive())) …`
+ *
+ * Messages are sent one after the other: {@linkcode beginMessage} and {@linkcode endPreamble}, then
+ * `rest = transport.endSend(await transport.beginSend(…))`, then `if (rest !== null) await rest`.
+ *
+ * Hot path: one read and one write a message. An async wrapper around either costs as much as parsing, so begin…
+ * returns the socket's promise, and end… or {@linkcode failureOf} follows it.
  */
 export class Transport implements AheadSource {
   /** Bytes that arrived and were not consumed yet. */
   readonly reader: ByteReader = new ByteReader(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
+  /** When bytes last arrived. Measured with Date.now(), which costs a tenth of performance.now(). */
+  lastArrival = Date.now();
+  /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
+  sent: SentBytes | null = null;
   readonly #socket: Socket;
   readonly #checkStart: (first: number) => void;
   readonly #closeListeners: CloseListener[] = [];
+  #closed = false;
+  #failure: unknown = null;
   /** How many bytes of the next preamble were searched for its end. */
   #searched = 0;
   /** What a preamble waits for: a read of the socket, or one that was issued ahead. */
   #receiving: "nothing" | "read" | "read ahead" = "nothing";
   // The pending read, unless the reader issued it ahead.
   #reading: Promise<number | null> | null = null;
-  // Measured with Date.now(), which costs a tenth of performance.now().
-  #lastArrival = Date.now();
-  #closed = false;
-  #failure: unknown = null;
+  /** Begins with the preamble of the message that is sent. */
+  #out: Uint8Array = EMPTY;
+  /** The part of it that was sent last: many messages have the same length. */
+  #view: Uint8Array = EMPTY;
+  /** How much of it the current message needs. */
+  #needed = 0;
+  /** How far the current message has got: nothing was handed to the socket, something was, or it refused. */
+  #phase: "unsent" | "begun" | "failed" = "unsent";
+  /** The bytes of the single write of a small message. */
+  #sending: Uint8Array | null = null;
+  #sink: MessageSink | null = null;
 
   /**
    * Owns the socket from now on.
@@ -82,6 +145,7 @@ export class Transport implements AheadSource {
     this.#failure ??= failure;
     this.deadline.close();
     this.reader.close(this.#failure);
+    this.cancelBody(this.#failure);
     try {
       this.#socket.close();
     } catch {
@@ -104,26 +168,18 @@ export class Transport implements AheadSource {
     this.addCloseListener(() => signal.removeEventListener("abort", abort));
   }
 
-  /**
-   * The error to report for one that was thrown: the connection's own if that was closed before.
-   *
-   * @param isOfSocket Whether the socket has thrown it, which breaks the connection: by default while a preamble is
-   * received.
-   */
-  failureOf(error: unknown, isOfSocket: boolean = this.#receiving !== "nothing"): unknown {
+  /** The error to report for one that was thrown: the connection's own if that was closed before. */
+  failureOf(error: unknown): unknown {
+    const isOfWrite = this.#sending !== null;
+    if (isOfWrite) this.#phase = "failed";
+    return this.#failureOf(error, isOfWrite || this.#receiving !== "nothing");
+  }
+
+  /** The same; an error that the socket has thrown breaks the connection. */
+  #failureOf(error: unknown, isOfSocket: boolean): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
     if (isOfSocket) this.#failure ??= error;
     return error;
-  }
-
-  /** Milliseconds since bytes last arrived, by a clock that may be set. */
-  get sinceArrival(): number {
-    return Date.now() - this.#lastArrival;
-  }
-
-  /** Makes {@linkcode sinceArrival} infinite until bytes arrive. */
-  forgetArrival(): void {
-    this.#lastArrival = -Infinity;
   }
 
   /**
@@ -157,9 +213,6 @@ export class Transport implements AheadSource {
     return end;
   }
 
-  // Hot path: one read and one write a message. An async wrapper around either costs as much as parsing,
-  // so begin… returns the socket's promise, and end… or failureOf follows it.
-
   /**
    * Begins to read more of a preamble; {@linkcode endReceive} takes what the promise resolves to, and
    * {@linkcode failureOf} what it rejects with.
@@ -175,7 +228,7 @@ export class Transport implements AheadSource {
     if (!deadline.isReading) deadline.start();
     if (ahead !== null) return ahead;
     if (reader.buffered === 0) reader.fit();
-    return this.#beginRead(reader.room());
+    return this.#reading = this.#socket.read(reader.room());
   }
 
   /**
@@ -185,7 +238,9 @@ export class Transport implements AheadSource {
    * @throws {ProtocolError} if the peer closed within one.
    */
   endReceive(count: number | null): boolean {
-    this.#endRead();
+    this.#reading = null;
+    // Bytes that arrive after the connection closed are dropped.
+    this.reader.checkFailure();
     // What was read ahead is in the reader already.
     const arrived = this.#receiving === "read" ? this.reader.filled(count) : count ?? 0;
     if (arrived === 0) {
@@ -197,30 +252,6 @@ export class Transport implements AheadSource {
     return true;
   }
 
-  /** Begins a read, one at a time. */
-  #beginRead(into: Uint8Array): Promise<number | null> {
-    this.reader.checkFailure();
-    return this.#reading = this.#socket.read(into);
-  }
-
-  /** Ends a read; bytes that arrive after the connection closed are dropped. */
-  #endRead(): void {
-    this.#reading = null;
-    this.reader.checkFailure();
-  }
-
-  /** Begins a write, which the deadline bounds until {@linkcode endWrite}. */
-  beginWrite(bytes: Uint8Array): Promise<number> {
-    if (this.#closed) throw new ConnectionClosedError();
-    this.deadline.start(this.deadline.writing);
-    return this.#socket.write(bytes);
-  }
-
-  /** Ends a write that {@linkcode beginWrite} began. */
-  endWrite(): void {
-    this.deadline.stop(this.deadline.writing);
-  }
-
   /** Reads past the reader, which must be empty; the deadline bounds the wait. */
   async read(into: Uint8Array): Promise<number | null> {
     const { reader } = this;
@@ -230,35 +261,31 @@ export class Transport implements AheadSource {
     }
     this.deadline.start();
     try {
-      const count = await this.#beginRead(into);
-      this.#endRead();
+      reader.checkFailure();
+      const count = await (this.#reading = this.#socket.read(into));
+      this.#reading = null;
+      reader.checkFailure();
       this.#endWait();
       return checkCount(count, into.length) || null;
     } catch (error) {
-      throw this.failureOf(error, true);
+      throw this.#failureOf(error, true);
     }
   }
 
-  /** Waits for the read issued ahead; the deadline bounds that wait, too. */
+  /** Waits for the read issued ahead, if any; the deadline bounds that wait, too. */
   async settle(): Promise<void> {
     this.deadline.start();
     try {
       await this.reader.settleAhead();
-      this.#endRead();
       this.#endWait();
     } catch (error) {
-      throw this.failureOf(error, true);
+      throw this.#failureOf(error, true);
     }
   }
 
   #endWait(): void {
     this.deadline.stop();
-    this.#lastArrival = Date.now();
-  }
-
-  /** Ends the wait for a pending read whose result is no longer needed. */
-  abandonRead(): void {
-    this.deadline.stop();
+    this.lastArrival = Date.now();
   }
 
   /**
@@ -268,15 +295,6 @@ export class Transport implements AheadSource {
   readAhead(): void {
     this.reader.fit();
     this.reader.readAhead(this.#socket, false);
-  }
-
-  /** Waits for the read issued ahead; if it found the end, the reader is empty. */
-  async settleAhead(): Promise<void> {
-    try {
-      await this.reader.settleAhead();
-    } catch (error) {
-      throw this.failureOf(error, true);
-    }
   }
 
   /**
@@ -292,27 +310,436 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Drops what has arrived and then what arrives, up to the peer's end or about `most` bytes. Nothing
-   * else may be done afterwards, and the caller bounds its time.
-   *
-   * @returns Whether the peer's end was reached.
+   * Ends the writing side and drops what arrives, up to the peer's end or a limit, so that a reset can't destroy the
+   * last response. Resolves when the connection can be closed, or has been. Never rejects.
    */
-  async drain(most: number): Promise<boolean> {
-    const { reader } = this;
-    this.deadline.close();
-    // A read of a body may still be pending, and a socket allows only one at a time.
-    await this.#reading;
-    let dropped: number | null = await reader.settleAhead();
-    reader.start = reader.end;
-    while (dropped !== null && most > dropped) {
-      most -= dropped;
-      dropped = await this.read(DISCARDED);
+  async linger(): Promise<void> {
+    if (this.#closed) return;
+    const closed = Promise.withResolvers<void>();
+    this.addCloseListener(() => closed.resolve());
+    let timer = setTimeout(() => this.close(), LINGER_MILLISECONDS);
+    try {
+      await this.#socket.closeWrite?.();
+      this.deadline.close();
+      // A read of a body may still be pending, and a socket allows only one at a time.
+      await this.#reading;
+      let left = LINGER_BYTES;
+      let dropped: number | null = await this.reader.settleAhead();
+      this.reader.start = this.reader.end;
+      while (dropped !== null && left > dropped) {
+        left -= dropped;
+        dropped = await this.read(DISCARDED);
+      }
+      if (dropped === null) return;
+      clearTimeout(timer);
+      const chance = this.#socket.protocol === undefined
+        ? LAST_CHANCE_MILLISECONDS
+        : LAST_CHANCE_ENCRYPTED_MILLISECONDS;
+      timer = setTimeout(() => this.close(), chance);
+      await closed.promise;
+    } catch {
+      // The caller closes it anyway.
+    } finally {
+      clearTimeout(timer);
     }
-    return dropped === null;
   }
 
-  /** Closes the writing side. */
-  async closeWrite(): Promise<void> {
-    await this.#socket.closeWrite?.();
+  /** True once a byte of the message has been handed to the socket. */
+  get begun(): boolean {
+    return this.#phase !== "unsent";
+  }
+
+  /** True once the socket has refused bytes. */
+  get failed(): boolean {
+    return this.#phase === "failed";
+  }
+
+  /**
+   * Begins a message.
+   *
+   * @returns The buffer for its preamble, which {@linkcode endPreamble} takes back.
+   */
+  beginMessage(): Uint8Array {
+    this.#phase = "unsent";
+    const buffer = scratch ?? new Uint8Array(MAX_PREAMBLE_BYTES);
+    scratch = null;
+    return buffer;
+  }
+
+  /**
+   * Takes the preamble out of the buffer that {@linkcode beginMessage} returned, which must not be used any more.
+   * If no preamble could be made and this isn't called, that buffer is not used again.
+   *
+   * @param length Bytes of the preamble.
+   */
+  endPreamble(buffer: Uint8Array, length: number): void {
+    this.#fit(length);
+    this.#out.set(buffer.subarray(0, length));
+    scratch = buffer;
+  }
+
+  /**
+   * Begins to send a message whose preamble was made; a body that is small, or the part of one
+   * that is available now, goes out in the same write. {@linkcode endSend} takes what the promise resolves
+   * to, and {@linkcode failureOf} what it rejects with.
+   *
+   * @param length Bytes of the preamble.
+   */
+  beginSend(length: number, body: BodyOut, framing: Framing | undefined): Promise<number | void> {
+    if (body === null) {
+      this.#sending = this.#viewOf(length);
+    } else {
+      if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
+      checkUnchanged(body, framing as number);
+      this.#sending = this.join(length, body, framing as number);
+      if (this.#sending === null) return this.#sendLarge(length, viewOf(body));
+    }
+    return this.#beginWrite(this.#sending);
+  }
+
+  /**
+   * Puts bytes behind a preamble of `length` bytes, to go out in the same write; `null` if they are too many.
+   */
+  join(length: number, bytes: Uint8Array, count: number = bytes.length): Uint8Array | null {
+    const whole = length + count;
+    if (whole > JOINED_BYTES) return null;
+    if (whole > this.#out.length) {
+      const preamble = this.#out.subarray(0, length);
+      this.#fit(whole);
+      this.#out.set(preamble);
+    }
+    this.#needed = whole;
+    this.#out.set(bytes, length);
+    return this.#viewOf(whole);
+  }
+
+  #viewOf(length: number): Uint8Array {
+    if (this.#view.length !== length) this.#view = this.#out.subarray(0, length);
+    return this.#view;
+  }
+
+  /** Makes the buffer large enough, and smaller if the last message has needed much less. */
+  #fit(size: number): void {
+    const { length } = this.#out;
+    let fitting = length;
+    if (this.#needed * GROWTH <= length) fitting = Math.floor(length / GROWTH);
+    if (fitting < FIRST_BYTES) fitting = FIRST_BYTES;
+    while (fitting < size) fitting *= GROWTH;
+    if (fitting !== length) {
+      this.#out = new Uint8Array(fitting);
+      this.#view = EMPTY;
+    }
+    this.#needed = size;
+  }
+
+  /** Ends a send that {@linkcode beginSend} began; `null` if nothing is left to wait for. */
+  endSend(written: number | void): Promise<void> | null {
+    // Anything larger was written piece by piece.
+    if (this.#sending === null) return null;
+    const rest = notWritten(this.#sending, this.#sending.length, written);
+    this.sent?.add(this.#sending, this.#sending.length - rest.length);
+    this.#sending = null;
+    this.deadline.stop(this.deadline.writing);
+    return rest.length === 0 ? null : this.write(rest);
+  }
+
+  /** Writes a preamble of so many bytes alone. */
+  writePreamble(length: number): Promise<void> {
+    return this.write(this.#viewOf(length));
+  }
+
+  /** Writes all of the bytes; the deadline bounds each write. */
+  async write(bytes: Uint8Array): Promise<void> {
+    let { length } = bytes;
+    try {
+      while (length > 0) {
+        const rest = notWritten(bytes, length, await this.#beginWrite(bytes));
+        this.sent?.add(bytes, length - rest.length);
+        bytes = rest;
+        ({ length } = bytes);
+      }
+      this.deadline.stop(this.deadline.writing);
+    } catch (error) {
+      this.#phase = "failed";
+      const reason = realLength(bytes) === length ? error : changedError(bytes, length);
+      throw this.#failureOf(reason, true);
+    }
+  }
+
+  #beginWrite(bytes: Uint8Array): Promise<number> {
+    if (this.#phase === "unsent") this.#phase = "begun";
+    if (this.#closed) throw new ConnectionClosedError();
+    this.deadline.start(this.deadline.writing);
+    return this.#socket.write(bytes);
+  }
+
+  async #sendLarge(length: number, body: Uint8Array): Promise<void> {
+    const out = this.#out;
+    const announced = body.length;
+    // Avoids a large copy: the rest is sent from where it is.
+    const head = out.length - length;
+    out.set(body.subarray(0, head), length);
+    await this.write(out);
+    checkUnchanged(body, announced);
+    await this.write(body.subarray(head));
+  }
+
+  async #sendBody(
+    length: number,
+    body: WritableBody,
+    framing: Framing | undefined,
+  ): Promise<void> {
+    const sink = this.#sink = new MessageSink(this, length, body, framing);
+    try {
+      await sendThrough(sink);
+    } catch (error) {
+      failSink(sink, error);
+      cancelQuietly(body, error);
+      throw error;
+    } finally {
+      this.#sink = null;
+    }
+  }
+
+  /** Makes the body that is being sent fail; bytes that were not handed to the socket are not sent. */
+  cancelBody(reason: unknown): void {
+    if (this.#sink !== null) failSink(this.#sink, reason ?? new ConnectionClosedError());
+  }
+}
+
+/** Sends a message through its sink. */
+let sendThrough: (sink: MessageSink) => Promise<unknown>;
+/** Makes this and every later write of a sink fail; a preamble that wasn't written never is. */
+let failSink: (sink: MessageSink, error: unknown) => void;
+
+/**
+ * What a body writes to, after its preamble and within the framing that this announces. To the body, which may be
+ * anybody's, it offers no way to end the message or to change how it is checked.
+ */
+class MessageSink implements ByteSink {
+  /** Large writes are the fastest, even if reading that much at a time is slower. */
+  readonly pieceBytes = MAX_PIECE_BYTES;
+  readonly #transport: Transport;
+  readonly #body: WritableBody;
+  readonly #framing: Framing | undefined;
+  /** Bytes of the preamble; 0 once it has gone out, or never will. */
+  #preamble: number;
+  readonly #failed = Promise.withResolvers<never>();
+  #check: CodingCheck | null = null;
+  #written = 0;
+  #flushing: Promise<void> | null = null;
+  #writing = false;
+  #closed: unknown = null;
+
+  constructor(
+    transport: Transport,
+    preamble: number,
+    body: WritableBody,
+    framing: Framing | undefined,
+  ) {
+    this.#transport = transport;
+    this.#preamble = preamble;
+    this.#body = body;
+    this.#framing = framing;
+    // A body that throws synchronously may have closed the connection before this is awaited.
+    this.#failed.promise.catch(() => {});
+  }
+
+  static {
+    Object.freeze(MessageSink.prototype);
+    // The preamble doesn't wait for a body that waits for its source; and once the connection
+    // closes, nothing waits.
+    sendThrough = (sink) =>
+      Promise.race([Promise.all([sink.#writeBody(), sink.#flush()]), sink.#failed.promise]);
+    failSink = (sink, error) => {
+      sink.#preamble = 0;
+      sink.#fail(error);
+    };
+  }
+
+  #fail(error: unknown): void {
+    this.#closed ??= error;
+    this.#failed.reject(error);
+  }
+
+  /**
+   * Writes the whole body, and checks that it is complete. Runs synchronously up to the first write, so the
+   * preamble and the beginning of the body go out together.
+   *
+   * @throws {BodyError} if the body breaks the framing.
+   */
+  async #writeBody(): Promise<void> {
+    const body = this.#body;
+    const framing = this.#framing;
+    try {
+      const trusted = framing === "chunked" ? writeTrusted(body, this) : null;
+      if (trusted === null && framing === "chunked") this.#check = new CodingCheck();
+      await (trusted ?? body.writeTo(this));
+      if (this.#closed !== null) throw this.#closed;
+      this.#closed = new BodyError("the body wrote after its end");
+      if (this.#writing) {
+        throw new BodyError("the body ended before its last write had; await each write");
+      }
+      if (typeof framing === "number" && this.#written !== framing) {
+        throw new BodyError(`the body wrote ${this.#written} of ${framing} bytes`);
+      }
+      this.#check?.end();
+    } catch (error) {
+      failSink(this, error);
+      throw error;
+    }
+  }
+
+  /** Writes the preamble unless it has gone out with the body. */
+  #flush(): Promise<void> | null {
+    const preamble = this.#preamble;
+    if (preamble === 0) return null;
+    this.#preamble = 0;
+    return this.#flushing = this.#transport.writePreamble(preamble);
+  }
+
+  /** Writes some of the body. One write at a time: two would mix their bytes. */
+  async write(bytes: Uint8Array): Promise<void> {
+    try {
+      if (this.#closed !== null) throw this.#closed;
+      if (this.#writing) {
+        throw new BodyError(
+          "the body wrote again before its last write had ended; await each write",
+        );
+      }
+      this.#writing = true;
+      const checked = this.#checkNext(viewOf(bytes));
+      const { length } = checked;
+      if (length > 0) {
+        const joined = this.#join(checked);
+        if (joined === null && this.#flushing !== null) {
+          await this.#flushing;
+          this.#flushing = null;
+          if (this.#closed !== null) throw this.#closed;
+          // Here, in the turn of the write: the array may have changed in any turn before it.
+          checkUnchanged(checked, length);
+        }
+        await this.#transport.write(joined ?? checked);
+      }
+      this.#writing = false;
+    } catch (error) {
+      // The preamble still goes out: the peer is to see a message that breaks off.
+      this.#fail(error);
+      throw error;
+    }
+  }
+
+  /** Checks the bytes to write; returns as many of them as are known to be valid. */
+  #checkNext(bytes: Uint8Array): Uint8Array {
+    this.#written += bytes.length;
+    if (typeof this.#framing === "number" && this.#written > this.#framing) {
+      throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
+    }
+    return this.#check === null ? bytes : this.#check.check(bytes);
+  }
+
+  /** Copies bytes that fit behind the preamble, to go out with it; else begins to write that. */
+  #join(bytes: Uint8Array): Uint8Array | null {
+    if (this.#preamble === 0) return null;
+    const joined = this.#transport.join(this.#preamble, bytes);
+    if (joined === null) this.#flush();
+    else this.#preamble = 0;
+    return joined;
+  }
+}
+
+/**
+ * Notified of how a body ends, unless the peer or the network breaks it, which closes the transport. The body keeps it
+ * alive.
+ */
+export interface BodyOwner {
+  /** The last byte has been read. */
+  bodyConsumed(): void;
+  /** The rest is not wanted. */
+  bodyCanceled(): void;
+}
+
+/**
+ * Makes the body of a message that has arrived as far as its preamble.
+ *
+ * @param bodies The classes to make it from; they need not be ours.
+ * @param interruption Aborts the body, if anything can.
+ */
+export function makeIncomingBody(
+  bodies: Bodies,
+  transport: Transport,
+  owner: BodyOwner,
+  framing: Framing,
+  interruption: Interruption | null = null,
+): BodyIn {
+  if (framing === null) return null;
+  const source = new ConnectionSource(transport, owner, interruption);
+  if (framing === "chunked") {
+    const { ChunkedBody: Class } = bodies;
+    return new Class(sourceFor(Class, ChunkedBody, source, framing));
+  }
+  const { Body: Class } = bodies;
+  const body = new Class(sourceFor(Class, Body, source, framing), framing);
+  if (framing === 0) source.consumed();
+  return body;
+}
+
+/** A connection as the source of our own bodies, which share its buffer. */
+class ConnectionSource extends BodySource {
+  readonly reader: ByteReader;
+  readonly exact = false;
+  readonly isPrivate = true;
+  // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
+  override readonly pieceBytes = 65536;
+  // From connection to connection the fewest turns win over the cache.
+  override readonly mostBytes = MAX_PIECE_BYTES;
+  override readonly interruption: Interruption | null;
+  readonly #transport: Transport;
+  #owner: BodyOwner | null;
+
+  constructor(transport: Transport, owner: BodyOwner, interruption: Interruption | null) {
+    super();
+    this.interruption = interruption;
+    this.reader = transport.reader;
+    this.#transport = transport;
+    this.#owner = owner;
+  }
+
+  read(into: Uint8Array): Promise<number | null> {
+    // A background read for a canceled body would consume bytes that follow the body.
+    if (this.#owner !== null) return this.#transport.read(into);
+    const aborted = this.interruption?.aborted;
+    return Promise.reject(aborted ? aborted.reason : new BodyError("the body is over"));
+  }
+
+  // An empty body is consumed from the start, and may still be read, fail or be canceled while the
+  // connection is at another message. Nor does a body that has ended keep the connection alive.
+  #releaseOwner(): BodyOwner | null {
+    const owner = this.#owner;
+    this.#owner = null;
+    return owner;
+  }
+
+  override consumed(): void {
+    const owner = this.#releaseOwner();
+    if (owner === null) return;
+    this.reader.shrink();
+    owner.bodyConsumed();
+  }
+
+  override failed(error: unknown): void {
+    if (this.#releaseOwner() !== null) this.#transport.close(error);
+  }
+
+  override cancel(): Promise<void> {
+    this.#releaseOwner()?.bodyCanceled();
+    return Promise.resolve();
+  }
+
+  override incomplete(missing: number): Error {
+    return new ProtocolError(
+      "BODY_INCOMPLETE",
+      `the peer closed ${missing} bytes before the end of the body`,
+    );
   }
 }

@@ -9,6 +9,7 @@ import {
 } from "@std/assert";
 import {
   ChunkedBody,
+  ConnectionClosedError,
   EmptyPreambleError,
   ProtocolError,
   type Response,
@@ -18,12 +19,15 @@ import { Client, Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { Server } from "@degu/degu/server";
 import { explainRefusal } from "@degu/internal/net/client_connection.ts";
+import { createFetch } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, rejectionOf, shown } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { type RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { serveProxy } from "@degu/testing/proxies.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
 const chunkedResponse =
@@ -145,27 +149,6 @@ Deno.test("only a reset, an abort and a broken pipe before a response mean that 
   }
 });
 
-Deno.test("an interim response is refused, and so is a 204 that announces a body", async () => {
-  const framings = [
-    "",
-    "content-length: 0\r\n",
-    "content-length: 5\r\n",
-    "transfer-encoding: chunked\r\n",
-  ];
-  for (let status = 100; status < 600; status++) {
-    for (const framing of framings) {
-      const socket = new RecordingSocket();
-      using conn = new Connection(socket, null);
-      const written = socket.written();
-      const responding = conn.get("/").then(({ status }) => status, ({ code }) => code);
-      await written;
-      socket.give(`HTTP/1.1 ${status} OK\r\n${framing}\r\n`);
-      const isPossible = status >= 200 && (status !== 204 || framing === "");
-      assertEquals(await responding, isPossible ? status : "UNEXPECTED_STATUS");
-    }
-  }
-});
-
 Deno.test("errors of a socket are passed on unchanged, and close the connection", async () => {
   const failure = new Error("the cable was cut");
   const reading = new RecordingSocket();
@@ -190,84 +173,182 @@ Deno.test("errors of a socket are passed on unchanged, and close the connection"
   assertEquals(second.closed, true);
 });
 
-Deno.test("a response to HEAD, and one with status 304, has headers and no body", async (t) => {
-  const rows = [
-    ["HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", { "content-length": 5 }],
-    ["HEAD", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", {
-      "transfer-encoding": "chunked",
-    }],
-    ["HEAD", "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", { "content-length": 0 }],
-    ["HEAD", "HTTP/1.1 204 No Content\r\n\r\n", {}],
-    ["HEAD", "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", { "content-length": 9 }],
-    ["GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", { "content-length": 5 }],
-    ["PUT", "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", {
-      "transfer-encoding": "chunked",
-    }],
-    ["GET", "HTTP/1.1 304 Not Modified\r\n\r\n", {}],
-    ["GET", "HTTP/1.1 204 No Content\r\nx: y\r\n\r\n", { x: "y" }],
-    ["GET", "HTTP/1.1 200 OK\r\n\r\n", {}],
-    ["GET", "HTTP/1.1 599 xx\r\n\r\n", {}],
-  ] as const;
-  for (const [method, bytes, expected] of rows) {
-    await t.step(`${method}: ${shown(bytes)}`, async () => {
+const OK = "HTTP/1.1 200 OK\r\n";
+const FORGED = "HTTP/1.1 200 Forged\r\n\r\n";
+const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
+const closing = (value: string, status = "200 OK") =>
+  `HTTP/1.1 ${status}\r\nconnection: ${value}\r\n\r\n`;
+const CLOSE = `${OK}connection: close\r\n`;
+const CLOSES = [
+  ...["close", "Close", "CLOSE", "keep-alive, close", "close, keep-alive", "x,cLoSe,y"],
+  "upgrade ,  close  , x",
+];
+const DOES_NOT_CLOSE = [
+  ...["keep-alive", "closed", "not-close", "close-not", "close:", '"close"', "close x", "x close"],
+];
+
+/** What a peer sends; between two pieces time passes, and `null` is its end. */
+type Sent = readonly (string | null)[];
+/** The status and the text of the response, or the code of its error. */
+type Outcome = readonly [status: number, text: string | null] | string;
+type Method = "GET" | "HEAD" | "PUT";
+interface Row {
+  readonly rule: string;
+  readonly method: Method;
+  readonly sent: Sent;
+  readonly outcome: Outcome;
+  /** Whether the connection stays usable, is closed, or the next request finds bytes that it must not take. */
+  readonly after: "usable" | "closed" | "EXCESS_BYTES";
+}
+
+/** Rows of one rule: a connection that is usable after a response, and closed after an error. */
+function rows(rule: string, method: Method, outcome: Outcome, ...all: (string | Sent)[]): Row[] {
+  const after = typeof outcome === "string" ? "closed" : "usable";
+  return all.map((sent) => ({
+    rule,
+    method,
+    sent: typeof sent === "string" ? [sent] : sent,
+    outcome,
+    after,
+  }));
+}
+
+/** The same, but with bytes behind the response, in one piece with it or later. */
+function excess(rule: string, method: Method, outcome: Outcome, response: string): Row[] {
+  return rows(rule, method, outcome, response + FORGED, [response, FORGED])
+    .map((row) => ({ ...row, after: "EXCESS_BYTES" }));
+}
+
+/** Responses, and what a client makes of them; tests/base/wire/framing_test.ts has the rules of first lines and headers. */
+const responses: readonly Row[] = [
+  // A response to HEAD, and one with status 304 or 204, has no body (RFC 9112 §6.3).
+  ...rows("no body", "HEAD", [200, null], `${OK}content-length: 5\r\n\r\n`, OK + CHUNKED),
+  ...rows("no body", "HEAD", [404, null], "HTTP/1.1 404 xx\r\ncontent-length: 0\r\n\r\n"),
+  ...rows("no body", "HEAD", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
+  ...rows("no body", "PUT", [304, null], `HTTP/1.1 304 xx\r\n${CHUNKED}`),
+  ...rows("no body", "GET", [304, null], "HTTP/1.1 304 xx\r\n\r\n"),
+  ...rows("no body", "GET", [599, null], "HTTP/1.1 599 xx\r\n\r\n"),
+  ...rows("no body", "GET", [200, null], ...DOES_NOT_CLOSE.map((value) => closing(value))),
+  ...excess("a body to HEAD", "HEAD", [200, null], `${OK}content-length: 23\r\n\r\n`),
+  ...excess("a body with 304", "GET", [304, null], `HTTP/1.1 304 xx\r\ncontent-length: 9\r\n\r\n`),
+  ...excess("a body with 204", "GET", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
+  // What nobody has asked for is never a response.
+  ...excess("bytes behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhi`),
+  ...excess("bytes behind it", "GET", [200, ""], `${OK}content-length: 0\r\n\r\n`),
+  ...excess("bytes behind it", "GET", [200, "hi"], `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`),
+  ...rows("bytes after it", "GET", [200, null], [`${OK}\r\n`, FORGED])
+    .map((row) => ({ ...row, after: "EXCESS_BYTES" as const })),
+  // A request has one response, and none that can't be (RFC 9110 §15.2, §15.3.5).
+  ...(["GET", "HEAD"] as const).flatMap((method) => [
+    ...[100, 101, 103, 150, 199].flatMap((status) =>
+      ["", "content-length: 0\r\n", "connection: close\r\n"].flatMap((lines) => {
+        const sent = `HTTP/1.1 ${status} xx\r\n${lines}\r\n`;
+        return rows("interim", method, "UNEXPECTED_STATUS", sent, sent + OK, `${sent}hello`);
+      })
+    ),
+    ...["content-length: 0\r\n\r\n", "content-length: 5\r\n\r\n", CHUNKED].flatMap((framing) =>
+      rows("204 with a body", method, "UNEXPECTED_STATUS", `HTTP/1.1 204 xx\r\n${framing}`)
+    ),
+  ]),
+  ...[200, 201, 203, 205, 206, 299, 300, 305, 400, 599].flatMap((status) =>
+    rows("empty", "GET", [status, ""], `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`)
+  ),
+  ...rows("no preamble", "GET", "EMPTY_PREAMBLE", "\r\n\r\n"),
+  ...rows("a line before the first", "GET", "BAD_STATUS_LINE", `\r\n${OK}\r\n`),
+  ...["", "\r\n\r\n"].flatMap((end) =>
+    rows("too large", "GET", "PREAMBLE_TOO_LARGE", `${OK}a: ${"b".repeat(32768)}${end}`)
+  ),
+  // Only with connection: close does the peer's end end a response without a length, and no byte may come before it.
+  ...[
+    ...[`${OK}\r\n`, "HTTP/1.1 205 xx\r\nx: y\r\n\r\n", "HTTP/1.1 404 xx\r\n\r\n"],
+    ...[...CLOSES, ...DOES_NOT_CLOSE].map((value) => closing(value)),
+  ].flatMap((preamble) =>
+    rows("without a length", "GET", "UNFRAMED_BODY", `${preamble}h`, preamble + FORGED)
+  ),
+  ...CLOSES.flatMap((value) => [
+    ...rows("connection: close", "GET", [200, null], [closing(value), null]),
+    ...rows("connection: close, a byte", "GET", "UNFRAMED_BODY", [closing(value), "h"]),
+  ]),
+  ...rows("connection: close", "HEAD", [200, null], closing("close")),
+  ...rows("connection: close", "GET", [204, null], closing("close", "204 xx")),
+  ...rows("connection: close", "GET", [304, null], closing("close", "304 xx")),
+  ...rows("connection: close", "GET", [200, ""], `${CLOSE}content-length: 0\r\n\r\n`),
+  ...rows("connection: close", "GET", [200, "hello"], `${CLOSE}content-length: 5\r\n\r\nhello`),
+  ...rows("connection: close", "GET", [200, "hello"], `${CLOSE}${CHUNKED}5\r\nhello\r\n0\r\n\r\n`),
+].map((row) => row.rule === "connection: close" ? { ...row, after: "closed" } : row);
+
+for (const rule of new Set(responses.map(({ rule }) => rule))) {
+  Deno.test(`a response: ${rule}`, async () => {
+    for (const { method, sent, outcome, after } of responses.filter((row) => row.rule === rule)) {
+      const what = `${method} ${sent.map((bytes) => shown(`${bytes}`))}`;
       using ends = await connect();
-      for (let i = 0; i < 2; i++) {
-        const responding = ends.conn.request(method, "/", {}, null);
-        await ends.peer.readPreamble();
-        await ends.peer.send(bytes);
-        const { headers, body } = await responding;
-        assertEquals({ ...headers }, { ...expected });
-        assertStrictEquals(body, null);
+      const { conn, peer } = ends;
+      const response = conn.request(method, "/", {}, null);
+      const settled = response.then(
+        async ({ status, body }) => [status, body === null ? null : await body.text()],
+        ({ code }) => code,
+      );
+      await peer.readPreamble();
+      for (const [i, bytes] of sent.entries()) {
+        if (i > 0) await turnOfEventLoop();
+        await (bytes === null ? peer.closeWrite() : peer.send(bytes));
       }
-    });
+      assertEquals(await settled, outcome, what);
+      if (after === "usable") {
+        assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204, what);
+        continue;
+      }
+      if (after === "EXCESS_BYTES") {
+        await turnOfEventLoop();
+        await assertProtocolRejection(conn.get("/"), [after], what);
+      }
+      assertEquals(conn.closed, true, what);
+      await peer.assertClosedSilently(what);
+    }
+  });
+}
+
+Deno.test("a response without a body keeps its headers", async () => {
+  using ends = await connect();
+  for (const header of ["content-length: 5", "transfer-encoding: chunked"]) {
+    const { headers, body } = await ends.answer(`HTTP/1.1 304 xx\r\n${header}\r\n\r\n`);
+    const [[name, value] = []] = Object.entries(headers);
+    assertEquals([`${name}: ${value}`, body], [header, null]);
   }
 });
 
-Deno.test("a body that is not allowed is never read as the answer to a later request", async (t) => {
-  const forged = "HTTP/1.1 200 Forged\r\n\r\n";
-  const rows = [
-    ["HEAD", `HTTP/1.1 200 OK\r\ncontent-length: ${forged.length}\r\n\r\n${forged}`],
-    ["GET", `HTTP/1.1 304 Not Modified\r\ncontent-length: ${forged.length}\r\n\r\n${forged}`],
-    ["GET", `HTTP/1.1 204 No Content\r\n\r\n${forged}`],
-  ] as const;
-  for (const [method, bytes] of rows) {
-    await t.step(`${method}: ${shown(bytes)}`, async () => {
-      using ends = await connect();
-      const responding = ends.conn.request(method, "/", {}, null);
-      await ends.peer.readPreamble();
-      await ends.peer.send(bytes);
-      await responding;
-      await turnOfEventLoop();
-      await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the next request");
-      assertEquals(ends.conn.closed, true);
-      await ends.peer.assertClosedSilently("a connection with excess bytes");
-    });
-  }
+Deno.test("the wait for the end after connection: close is limited by timeout, and ended by close()", async () => {
+  using late = await connect({ timeout: 0.2 });
+  const error = await rejectionOf(late.answer(closing("close")), "a peer that does not close");
+  assertInstanceOf(error, Deno.errors.TimedOut);
+  assertEquals(late.conn.closed, true);
+
+  using ends = await connect();
+  const answer = rejectionOf(ends.answer(closing("close")), "a closed connection");
+  await turnOfEventLoop();
+  const another = await rejectionOf(ends.conn.get("/"), "a request while the first is in flight");
+  assert(`${another}`.includes("in flight"), `${another}`);
+  ends.conn.close();
+  assertInstanceOf(await answer, ConnectionClosedError);
 });
 
-// tests/base/wire/framing_test.ts has the rules of first lines and headers.
-Deno.test("an invalid response closes the connection, and the peer is sent nothing", async (t) => {
-  const rows: readonly (readonly [method: "GET" | "HEAD", bytes: string, ...codes: string[]])[] = [
-    ["GET", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "UNEXPECTED_STATUS"],
-    ["HEAD", "HTTP/1.1 100 Continue\r\n\r\n", "UNEXPECTED_STATUS"],
-    ["HEAD", "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", "UNEXPECTED_STATUS"],
-    ["GET", "\r\n\r\n", "EMPTY_PREAMBLE"],
-    ["GET", "\r\nHTTP/1.1 200 OK\r\n\r\n", "BAD_STATUS_LINE", "BAD_PROTOCOL"],
-    ["GET", `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}`, "PREAMBLE_TOO_LARGE"],
-    ["GET", `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}\r\n\r\n`, "PREAMBLE_TOO_LARGE"],
-  ];
-  for (const [method, bytes, ...codes] of rows) {
-    await t.step(`${method}: ${shown(bytes)}`, async () => {
-      using ends = await connect();
-      const responding = rejectionOf(ends.conn.request(method, "/", {}, null), bytes);
-      await ends.peer.readPreamble();
-      await ends.peer.send(bytes);
-      const error = await responding;
-      assertInstanceOf(error, ProtocolError);
-      assert(codes.includes(error.code), `${error.code} is none of ${codes.join(", ")}`);
-      assertEquals(ends.conn.closed, true);
-      await ends.peer.assertClosedSilently();
-    });
+Deno.test("a reset after connection: close is its end if an upload was refused, and else an error", async () => {
+  for (const isRefused of [true, false]) {
+    const socket = new RecordingSocket();
+    using conn = new Connection(socket, null);
+    if (isRefused) socket.writeFailure = new Deno.errors.BrokenPipe("the peer has closed");
+    const tried = socket.written();
+    const settled = conn.put("/", {}, latin1("hello")).catch((error) => error);
+    await tried;
+    await turnOfEventLoop();
+    socket.give(closing("close", "413 Content Too Large"));
+    await turnOfEventLoop();
+    const reset = new Deno.errors.ConnectionReset("reset");
+    socket.fail(reset);
+    const response = await settled;
+    if (isRefused) assertEquals([response.status, response.body], [413, null]);
+    else assertStrictEquals(response, reset);
+    assertEquals([conn.closed, socket.closings], [true, 1]);
   }
 });
 
@@ -275,13 +356,17 @@ Deno.test("an invalid first byte of a response is an error at once, without wait
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
     if ("H\r".includes(first)) continue;
-    using ends = await connect({ timeout: null });
-    const error = rejectionOf(ends.answer(first), `a response that begins with ${shown(first)}`);
-    const rejected = await within(error, `an error for ${shown(first)}`);
-    assertInstanceOf(rejected, ProtocolError);
-    assertEquals(rejected.code, "BAD_STATUS_LINE");
-    assertEquals(rejected.message.includes("TLS"), byte === 0x15 || byte === 0x16);
-    assertEquals(ends.conn.closed, true);
+    const socket = new RecordingSocket();
+    using conn = new Connection(socket, null, undefined, null);
+    const written = socket.written();
+    const failing = rejectionOf(conn.get("/"), `a response that begins with ${shown(first)}`);
+    await written;
+    socket.give(first);
+    const error = await within(failing, `an error for ${shown(first)}`);
+    assertInstanceOf(error, ProtocolError);
+    assertEquals(error.code, "BAD_STATUS_LINE");
+    assertEquals(error.message.includes("TLS"), byte === 0x15 || byte === 0x16);
+    assertEquals(conn.closed, true);
   }
 });
 
@@ -358,4 +443,57 @@ Deno.test("a plain server refuses a request: the error of the client refers to t
   const what = "the server closed the connection before it answered anything";
   assertEquals(error.message, `${what}; the server's log says why, from level info on`);
   assertMatch(logger.at("error")[0] ?? "", /body: must be null, a Uint8Array/);
+});
+
+// ───────────────────────── what stands on a connection
+
+/** A server that answers every request with these bytes, and then closes or waits. */
+async function answerAll(server: RawServer, bytes: string, closes: boolean): Promise<void> {
+  for (;;) {
+    let peer: RawPeer;
+    try {
+      peer = await server.accept();
+    } catch {
+      return;
+    }
+    await peer.readPreamble();
+    await peer.send(bytes);
+    if (closes) peer.close();
+  }
+}
+
+/** What a promise resolves or rejects with. */
+async function outcome(promise: Promise<{ readonly status: number }>): Promise<unknown> {
+  try {
+    const response = await promise;
+    return [response.status, (response as Response).body === null ? null : "a body"];
+  } catch (error) {
+    const thrown = error instanceof TypeError ? error.cause : error;
+    return thrown instanceof ProtocolError ? thrown.code : (thrown as Error).name;
+  }
+}
+
+Deno.test("client.request, createFetch and ProxyApp handle a response without a length", async (t) => {
+  const rows: readonly [bytes: string, closes: boolean, client: unknown, proxy: unknown][] = [
+    [closing("close") + "hello", true, "UNFRAMED_BODY", [502, "a body"]],
+    [closing("close"), true, [200, null], [200, null]],
+    [closing("close"), false, "TimedOut", [504, "a body"]],
+    ["HTTP/1.1 200 OK\r\n\r\nhello", true, "UNFRAMED_BODY", [502, "a body"]],
+  ];
+  for (const [bytes, closes, client, proxy] of rows) {
+    await t.step(`${shown(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {
+      const server = new RawServer();
+      const answering = answerAll(server, bytes, closes);
+      try {
+        const upstream = new Client(server.address, { timeout: 0.3 });
+        assertEquals(await outcome(upstream.request("GET", "/")), client);
+        assertEquals(await outcome(createFetch(upstream)("/")), client);
+        await using relay = serveProxy(server.address, { timeout: 0.3 });
+        assertEquals(await outcome(relay.makeClient().request("GET", "/")), proxy);
+      } finally {
+        server[Symbol.dispose]();
+        await within(answering, "the server ends");
+      }
+    });
+  }
 });

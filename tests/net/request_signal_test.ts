@@ -12,7 +12,7 @@ import {
 } from "@degu/degu/base";
 import { Client, type Connection, type RequestOptions } from "@degu/degu/client";
 import { assertReason, half, never, reason, reasons, withAbort } from "@degu/testing/aborts.ts";
-import { connect } from "@degu/testing/connected.ts";
+import { connect, type Connected, sent } from "@degu/testing/connected.ts";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -31,190 +31,158 @@ const ways: Readonly<Record<string, Make>> = {
 };
 
 /** Asserts that nothing was sent, by a request that is. */
-async function assertUntouched({ conn, peer }: Awaited<ReturnType<typeof connect>>) {
-  assertEquals(conn.closed, false);
-  const responding = conn.get("/next");
-  assertEquals(await peer.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
-  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
-  assertEquals((await responding).status, 200);
+async function assertUntouched(ends: Connected) {
+  assertEquals(await sent(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
 }
 
 for (const [name, make] of Object.entries(ways)) {
-  Deno.test(`${name}: aborted before the first byte, nothing is sent`, async () => {
-    using connected = await connect();
-    const { conn } = connected;
-    await assertUntouched(connected);
+  Deno.test(`${name}: aborted before the first byte nothing is sent, and while it waits the connection closes`, async () => {
+    using ends = await connect();
+    const { conn, peer } = ends;
+    await assertUntouched(ends);
     for (const expected of reasons) {
       await assertReason(make(conn, { signal: AbortSignal.abort(expected) }), expected, "aborted");
-      const aborter = new AbortController();
-      const responding = make(conn, { signal: aborter.signal });
-      aborter.abort(expected);
+      const { signal, abort } = withAbort();
+      const responding = make(conn, { signal });
+      abort(expected);
       await assertReason(responding, expected, "in the same turn");
     }
-    await assertUntouched(connected);
-  });
-
-  Deno.test(`${name}: aborted while it waits for the response, the connection closes`, async () => {
-    for (const expected of reasons) {
-      using connected = await connect();
-      const { conn, peer } = connected;
-      const aborter = new AbortController();
-      const responding = make(conn, { signal: aborter.signal });
-      const rejecting = assertReason(responding, expected, name);
-      await peer.readPreamble();
-      aborter.abort(expected);
-      assert(conn.closed);
-      await rejecting;
-      await peer.readToEnd();
-    }
-  });
-
-  Deno.test(`${name}: an abort after the response has no effect`, async () => {
-    await using serving = serve(async ({ method, body }) => {
-      await body?.read();
-      const answer = method === "HEAD" ? null : new Uint8Array(3);
-      return [200, "OK", method === "HEAD" ? { "content-length": 3 } : {}, answer];
-    });
-    using conn = await serving.makeClient().connect();
-    for (let i = 0; i < 3; i++) {
-      const aborter = new AbortController();
-      const response = await make(conn, { signal: aborter.signal });
-      await response.body?.read();
-      aborter.abort(reason);
-    }
-    assertEquals(conn.closed, false);
+    await assertUntouched(ends);
+    const { signal, abort } = withAbort();
+    const rejecting = assertReason(make(conn, { signal }), reason, name);
+    await peer.readPreamble();
+    abort(reason);
+    assert(conn.closed);
+    await rejecting;
+    await peer.readToEnd();
   });
 }
 
+Deno.test("an abort after the response has no effect", async () => {
+  await using serving = serve(async ({ method, body }) => {
+    await body?.read();
+    const answer = method === "HEAD" ? null : new Uint8Array(3);
+    return [200, "OK", method === "HEAD" ? { "content-length": 3 } : {}, answer];
+  });
+  using conn = await serving.makeClient().connect();
+  for (const make of [...Object.values(ways), ...Object.values(ways)]) {
+    const { signal, abort } = withAbort();
+    const response = await make(conn, { signal });
+    await response.body?.read();
+    abort(reason);
+  }
+  assertEquals(conn.closed, false);
+});
+
+Deno.test("an abort while it waits rejects with any reason", async () => {
+  for (const expected of reasons) {
+    using ends = await connect();
+    const { signal, abort } = withAbort();
+    const rejecting = assertReason(ends.conn.get("/", {}, { signal }), expected);
+    await ends.peer.readPreamble();
+    abort(expected);
+    await rejecting;
+  }
+});
+
 Deno.test("the source of a body that is not sent is canceled", async () => {
-  using connected = await connect();
-  const { conn } = connected;
-  for (const when of ["before", "in the same turn"]) {
+  using ends = await connect();
+  for (const isBefore of [true, false]) {
     const tracked = new TrackedStream([new Uint8Array(5)]);
-    const left: string[] = [];
+    const left: unknown[] = [];
     const items = {
       [Symbol.iterator]: () => ({
         next: () => ({ done: true, value: undefined } as const),
-        return: (why: unknown) => {
-          assertStrictEquals(why, reason);
-          left.push("left");
-          return { done: true, value: undefined } as const;
-        },
+        return: (why: unknown) => (left.push(why), { done: true, value: undefined } as const),
       }),
     };
     for (const body of [new Body(tracked.stream, 5), new BodyIter(items, 5)]) {
-      const aborter = new AbortController();
-      if (when === "before") aborter.abort(reason);
-      const responding = conn.put("/", {}, body, { signal: aborter.signal });
-      aborter.abort(reason);
-      await assertReason(responding, reason, when);
+      const { signal, abort } = withAbort();
+      if (isBefore) abort(reason);
+      const responding = ends.conn.put("/", {}, body, { signal });
+      abort(reason);
+      await assertReason(responding, reason);
     }
-    assertEquals(tracked.cancelled, [reason]);
-    assertEquals(left, ["left"]);
+    assertEquals([tracked.cancelled, left], [[reason], [reason]]);
   }
-  await assertUntouched(connected);
+  await assertUntouched(ends);
 });
 
-Deno.test("aborted from inside the body's source, before its first byte", async (t) => {
-  const sources: Readonly<Record<string, (abort: () => void) => BodyOut>> = {
-    "an iterator": (abort) =>
-      new BodyIter(
-        (function* () {
-          abort();
-          yield new Uint8Array(5);
-        })(),
-        5,
-      ),
-    "an iterator of chunks": (abort) =>
-      new ChunkedBodyIter((function* (): Generator<Chunk> {
-        abort();
-        yield [null, new Uint8Array(0)];
-      })()),
-    "a source of bytes": (abort) =>
-      new Body({
-        read: (into) => {
-          abort();
-          return Promise.resolve(into.length);
-        },
-      }, 5),
-  };
-  for (const [name, make] of Object.entries(sources)) {
-    for (const expected of reasons) {
-      await t.step(`${name}, ${expected}`, async () => {
-        using connected = await connect();
-        const aborter = new AbortController();
-        const body = make(() => aborter.abort(expected));
-        const { signal } = aborter;
-        await assertReason(connected.conn.put("/", {}, body, { signal }), expected, name);
-        await assertUntouched(connected);
-      });
-    }
-  }
-});
+/** Bodies whose source aborts the request, or waits until it is aborted. */
+const bodiesOf: Readonly<Record<string, (abort: () => void, canceled: () => void) => BodyOut>> = {
+  "an iterator that aborts": (abort) => new BodyIter(aborting(abort, new Uint8Array(5)), 5),
+  "an iterator of chunks that aborts": (abort) =>
+    new ChunkedBodyIter(aborting<Chunk>(abort, [null, new Uint8Array(0)])),
+  "a source of bytes that aborts": (abort) =>
+    new Body({ read: (into) => (abort(), Promise.resolve(into.length)) }, 5),
+  "a stream that waits": (_, cancel) => new Body(new ReadableStream({ cancel }), 5),
+  "a chunked stream that waits": (_, cancel) => new ChunkedBody(new ReadableStream({ cancel })),
+};
 
-Deno.test("aborted from inside the body's source, later", async () => {
-  using connected = await connect();
-  const { conn, peer } = connected;
-  const aborter = new AbortController();
+function* aborting<T>(abort: () => void, item: T): Generator<T> {
+  abort();
+  yield item;
+}
+
+for (const [what, makeBody] of Object.entries(bodiesOf)) {
+  Deno.test(`aborted while its body is ${what}`, async () => {
+    for (const expected of what.includes("waits") ? [reason] : reasons) {
+      using ends = await connect();
+      const { signal, abort } = withAbort();
+      const canceled = Promise.withResolvers<unknown>();
+      const body = makeBody(() => abort(expected), canceled.resolve as () => void);
+      const rejecting = assertReason(ends.conn.put("/", {}, body, { signal }), expected, what);
+      if (!what.includes("waits")) {
+        await rejecting;
+        await assertUntouched(ends);
+        continue;
+      }
+      await ends.peer.readPreamble();
+      abort(expected);
+      await rejecting;
+      assertStrictEquals(await within(canceled.promise, "the stream is canceled"), expected);
+      await ends.peer.assertClosedSilently();
+    }
+  });
+}
+
+Deno.test("aborted from inside the body's source, after its first byte", async () => {
+  using ends = await connect();
+  const { signal, abort } = withAbort();
   async function* items() {
     yield new Uint8Array(5);
-    await peer.readPreamble();
-    aborter.abort(reason);
+    await ends.peer.readPreamble();
+    abort(reason);
     yield new Uint8Array(5);
   }
-  const responding = conn.put("/", {}, new BodyIter(items(), 10), { signal: aborter.signal });
-  await assertReason(responding, reason);
-  assert(conn.closed);
-  assert((await peer.readToEnd()).received.length < 10);
-});
-
-Deno.test("aborted while the body waits for its source", async (t) => {
-  for (const chunked of [false, true]) {
-    await t.step(chunked ? "chunked" : "of known length", async () => {
-      using connected = await connect();
-      const { conn, peer } = connected;
-      const cancelled = Promise.withResolvers<unknown>();
-      const stream = new ReadableStream<Uint8Array>({ cancel: cancelled.resolve });
-      const body = chunked ? new ChunkedBody(stream) : new Body(stream, 5);
-      const aborter = new AbortController();
-      const responding = conn.put("/", {}, body, { signal: aborter.signal });
-      const rejecting = assertReason(responding, reason);
-      await peer.readPreamble();
-      aborter.abort(reason);
-      await rejecting;
-      assertStrictEquals(await within(cancelled.promise, "the stream is canceled"), reason);
-      await peer.assertClosedSilently();
-    });
-  }
+  await assertReason(ends.conn.put("/", {}, new BodyIter(items(), 10), { signal }), reason);
+  assert(ends.conn.closed);
+  assert((await ends.peer.readToEnd()).received.length < 10);
 });
 
 Deno.test("aborted while the body waits for the peer", async () => {
-  using connected = await connect();
-  const { conn, peer } = connected;
-  const aborter = new AbortController();
-  const piece = new Uint8Array(1_000_000);
+  using ends = await connect();
+  const { signal, abort } = withAbort();
   const more = Promise.withResolvers<void>();
-  let given = 0;
-  let left = false;
+  let isLeft = false;
   function* pieces() {
     try {
-      for (;;) {
-        if (++given === 3) more.resolve();
-        yield piece;
+      for (let given = 1;; given++) {
+        if (given === 3) more.resolve();
+        yield new Uint8Array(1_000_000);
       }
     } finally {
-      left = true;
+      isLeft = true;
     }
   }
-  const body = new BodyIter(pieces(), 1e12);
-  const responding = conn.put("/", {}, body, { signal: aborter.signal });
+  const responding = ends.conn.put("/", {}, new BodyIter(pieces(), 1e12), { signal });
   const rejecting = assertReason(responding, reason);
-  await peer.readPreamble();
+  await ends.peer.readPreamble();
   await within(more.promise, "some pieces are taken");
   // Now whatever the kernel holds is full sooner or later; it doesn't matter which of both it is.
-  aborter.abort(reason);
+  abort(reason);
   await rejecting;
-  assert(conn.closed && left);
+  assert(ends.conn.closed && isLeft);
 });
 
 Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
@@ -309,23 +277,21 @@ class OtherBody {
 for (const [kind, answer] of Object.entries({ "known length": half, "chunked": halfChunked })) {
   for (const [name, read] of Object.entries(reads)) {
     Deno.test(`${kind}, ${name}: pending and later reads of the body reject with the reason`, async () => {
-      for (const expected of reasons) {
-        for (const early of [true, false]) {
-          using connected = await connect();
-          const { conn, peer } = connected;
-          const aborter = new AbortController();
-          const { body } = await connected.answer(answer, { signal: aborter.signal });
+      for (const expected of name === "read" ? reasons : [reason]) {
+        for (const isEarly of [true, false]) {
+          using ends = await connect();
+          const { signal, abort } = withAbort();
+          const { body } = await ends.answer(answer, { signal });
           assert(body !== null);
-          const reading = early ? assertReason(read(body), expected, name) : null;
+          const reading = isEarly ? assertReason(read(body), expected, name) : null;
           // The body has taken what is there, and waits.
-          if (early) await new Promise((resolve) => setTimeout(resolve));
-          aborter.abort(expected);
-          assert(conn.closed);
+          if (isEarly) await new Promise((resolve) => setTimeout(resolve));
+          abort(expected);
+          assert(ends.conn.closed);
           await reading;
           await assertReason(read(body), expected, `${name}, later`);
           await assertReason(body.read(), expected, "read, again");
           await assertReason(body.read(1 as never), expected, "read a byte, again");
-          await peer.readToEnd();
         }
       }
     });
@@ -333,125 +299,75 @@ for (const [kind, answer] of Object.entries({ "known length": half, "chunked": h
 }
 
 Deno.test("a foreign body rejects with the reason, too", async () => {
-  const others = { ...bodies, Body: OtherBody as never };
-  using connected = await connect({ bodies: others });
-  const aborter = new AbortController();
-  const { body } = await connected.answer(half, { signal: aborter.signal });
+  using ends = await connect({ bodies: { ...bodies, Body: OtherBody as never } });
+  const { signal, abort } = withAbort();
+  const { body } = await ends.answer(half, { signal });
   const reading = assertReason(body!.read(), reason);
-  aborter.abort(reason);
+  abort(reason);
   await reading;
   await assertReason(body!.read(), reason, "later");
 });
 
 Deno.test("an abort while the last byte is passed on takes effect, and one after it does not", async () => {
-  const whole = `${half}world`;
-  {
-    using connected = await connect();
-    const aborter = new AbortController();
-    const { body } = await connected.answer(whole, { signal: aborter.signal });
-    const sink = {
-      write: () => {
-        aborter.abort(reason);
-        return Promise.resolve();
-      },
-    };
-    await assertReason(body!.writeTo(sink), reason);
-    assert(connected.conn.closed);
-  }
-  {
-    using connected = await connect();
-    const aborter = new AbortController();
-    const { body } = await connected.answer(whole, { signal: aborter.signal });
-    const reading = body!.text();
-    // All of it was there: the last byte is taken.
-    aborter.abort(reason);
-    assertEquals(await reading, "helloworld");
-    assertEquals(connected.conn.closed, false);
+  for (const isLate of [false, true]) {
+    using ends = await connect();
+    const { signal, abort } = withAbort();
+    const { body } = await ends.answer(`${half}world`, { signal });
+    const write = () => Promise.resolve(abort(reason));
+    // All of it is there, so text() takes the last byte at once.
+    const reading = isLate ? body!.text() : body!.writeTo({ write });
+    if (isLate) abort(reason);
+    if (isLate) assertEquals(await reading, "helloworld");
+    else await assertReason(reading, reason);
+    assertEquals(ends.conn.closed, !isLate);
   }
 });
 
 Deno.test("an abort in the same turn as the last byte yields the whole body, or the reason", async () => {
   let aborted = 0;
   for (let turns = 0; turns < 12; turns++) {
-    using connected = await connect();
-    const { conn, peer } = connected;
-    const aborter = new AbortController();
-    const { body } = await connected.answer(half, { signal: aborter.signal });
+    using ends = await connect();
+    const { signal, abort } = withAbort();
+    const { body } = await ends.answer(half, { signal });
     const reading = body!.text().catch((error) => error);
-    const sending = peer.send("world");
+    const sending = ends.peer.send("world");
     for (let i = 0; i < turns; i++) await new Promise((resolve) => setTimeout(resolve));
-    aborter.abort(reason);
+    abort(reason);
     await sending.catch(() => {});
     const result = await within(reading, "reading ends");
-    if (conn.closed) aborted++;
-    assertStrictEquals(result, conn.closed ? reason : "helloworld");
+    if (ends.conn.closed) aborted++;
+    assertStrictEquals(result, ends.conn.closed ? reason : "helloworld");
   }
   assert(aborted > 0);
 });
 
-Deno.test("the first of two signals to be aborted counts", async (t) => {
-  for (const first of ["client's", "request's"]) {
-    for (const phase of ["waiting", "reading"]) {
-      await t.step(`${first}, ${phase}`, async () => {
-        const client = new AbortController();
-        const request = new AbortController();
-        using connected = await connect({ signal: client.signal });
-        const { conn, peer } = connected;
-        const responding = conn.get("/", {}, { signal: request.signal });
-        responding.catch(() => {});
-        await peer.readPreamble();
-        if (phase === "reading") await peer.send(half);
-        const failing = phase === "reading" ? (await responding).body!.text() : responding;
-        const rejecting = assertReason(failing, reason);
-        const [now, later] = first === "client's" ? [client, request] : [request, client];
-        now.abort(reason);
-        later.abort(new Error("too late"));
-        await rejecting;
-        assert(conn.closed);
+for (const phase of ["in onConnect", "waiting", "reading"]) {
+  for (const first of ["the client's", "the request's", "one and the same"]) {
+    Deno.test(`the first of two signals to be aborted counts: ${first}, ${phase}`, async () => {
+      const [one, other] = [new AbortController(), new AbortController()];
+      const [client, request] = first === "the request's" ? [other, one] : [one, other];
+      const options = { signal: first === "one and the same" ? client.signal : request.signal };
+      using server = new RawServer();
+      const connected = Promise.withResolvers<void>();
+      const maker = new Client(server.address, {
+        signal: client.signal,
+        onConnect: () => (connected.resolve(), phase === "in onConnect" ? never() : true),
       });
-    }
+      const responding = maker.request("GET", "/", {}, null, options);
+      responding.catch(() => {});
+      const peer = await server.accept();
+      await within(connected.promise, "onConnect is called");
+      if (phase !== "in onConnect") await peer.readPreamble();
+      if (phase === "reading") await peer.send(half);
+      const failing = phase === "reading" ? (await responding).body!.text() : responding;
+      const rejecting = assertReason(failing, reason);
+      one.abort(reason);
+      other.abort(new Error("too late"));
+      await rejecting;
+      await peer.assertClosedSilently();
+    });
   }
-  await t.step("one and the same", async () => {
-    const { signal, abort } = withAbort();
-    using connected = await connect({ signal });
-    const rejecting = assertReason(connected.conn.get("/", {}, { signal }), reason);
-    await connected.peer.readPreamble();
-    abort(reason);
-    await rejecting;
-  });
-});
-
-Deno.test("client request: aborted by either signal in onConnect, and while it waits", async (t) => {
-  for (const phase of ["onConnect", "waiting", "reading"]) {
-    for (const whose of ["client", "request"]) {
-      await t.step(`${phase}, the ${whose}'s`, async () => {
-        using server = new RawServer();
-        const { signal, abort } = withAbort();
-        const { signal: other } = withAbort();
-        const connected = Promise.withResolvers<void>();
-        const client = new Client(server.address, {
-          signal: whose === "client" ? signal : other,
-          onConnect: () => {
-            connected.resolve();
-            return phase === "onConnect" ? never() : true;
-          },
-        });
-        const options = { signal: whose === "client" ? other : signal };
-        const responding = client.request("GET", "/", {}, null, options);
-        responding.catch(() => {});
-        const peer = await server.accept();
-        await connected.promise;
-        if (phase !== "onConnect") await peer.readPreamble();
-        if (phase === "reading") await peer.send(half);
-        const failing = phase === "reading" ? (await responding).body!.text() : responding;
-        const rejecting = assertReason(failing, reason);
-        abort(reason);
-        await rejecting;
-        await peer.assertClosedSilently();
-      });
-    }
-  }
-});
+}
 
 /** A signal that counts who listens. */
 function counted(signal: AbortSignal) {
@@ -468,7 +384,7 @@ function counted(signal: AbortSignal) {
   return count;
 }
 
-Deno.test("no listener remains on a signal after thousands of requests", async () => {
+Deno.test("no listener remains on a signal after hundreds of requests", async () => {
   await using serving = serve(async ({ path, body }) => {
     await body?.read();
     const length = Number(path[0]);
@@ -481,13 +397,13 @@ Deno.test("no listener remains on a signal after thousands of requests", async (
   const countOfClient = counted(ofClient);
   const client = serving.makeClient({ signal: ofClient, onConnect: () => true });
   using conn = await serving.makeClient().connect();
-  for (let i = 0; i < 2000; i++) {
+  for (let i = 0; i < 300; i++) {
     const length = [-1, 0, 5][i % 3]!;
     const { body } = await conn.put(`/${length}`, {}, new Uint8Array(i % 2), options);
     await body?.read();
     assertEquals(count.now, 0);
   }
-  for (let i = 0; i < 30; i++) {
+  for (let i = 0; i < 9; i++) {
     // Read, cancelled, and left when the connection closes.
     const { body } = await client.request("GET", "/5", {}, null, options);
     if (i % 3 === 0) await body!.text();

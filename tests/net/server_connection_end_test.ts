@@ -4,7 +4,7 @@ import { type Body, BodyError, type ChunkedBody } from "@degu/degu/base";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { type Level, serve, type Serving } from "@degu/testing/serving.ts";
+import { type Level, meet, type Meeting, serve } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
@@ -12,74 +12,82 @@ const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 
 /** How many of two requests that were sent at once are answered. */
 async function answersOf(app: App, request: string): Promise<number> {
-  await using serving = serve(app);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(request + get);
-  await peer.closeWrite();
-  const { received, how } = await peer.readToEnd();
-  assertEquals(how, "end");
-  assertEquals(serving.logger.at("error"), []);
+  await using meeting = await meet(app, request + get);
+  await meeting.peer.closeWrite();
+  const { received, how } = await meeting.peer.readToEnd();
+  assertEquals([how, meeting.logger.at("error")], ["end", []]);
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
 
-Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session", async () => {
+Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session, and so does an unread body", async () => {
   const goOn = [200, 201, 204, 206, 301, 304, 399, 404, 409, 412];
   const end = [400, 401, 403, 405, 408, 410, 411, 413, 416, 418, 429, 499, 500, 501, 503, 599];
+  const reads: Record<string, (body: Body) => unknown> = {
+    "unread": () => {},
+    "read in part": (body) => body.read(3),
+    "read": (body) => body.read(),
+  };
   for (const status of [...goOn, ...end]) {
     const answers = await answersOf(() => [status, "As it is", {}, null], get);
     assertEquals(answers, goOn.includes(status) ? 2 : 1, `status ${status}`);
   }
-});
-
-Deno.test("an unread body ends the session with every status that allows it to be unread", async () => {
   for (const status of [400, 404, 409, 412, 413, 500]) {
-    for (const read of [false, true]) {
+    for (const [how, read] of Object.entries(reads)) {
       const answers = await answersOf(async ({ body }) => {
-        if (read) await body?.read();
+        if (body !== null) await read(body as Body);
         return [status, "As it is", {}, null];
       }, put);
-      const goesOn = read && [404, 409, 412].includes(status);
-      assertEquals(answers, goesOn ? 2 : 1, `status ${status}, body read: ${read}`);
+      const goesOn = how === "read" && goOn.includes(status);
+      assertEquals(answers, goesOn ? 2 : 1, `status ${status}, body ${how}`);
     }
   }
 });
 
-Deno.test("a partially read body counts as unread", async () => {
-  const app: App = async ({ body }) => {
-    if (body !== null && !body.chunked) await body.read(3);
-    return [404, "Not Found", {}, null];
+Deno.test("connection: close from an app ends the session after that response", async () => {
+  const rows = {
+    2: [
+      "keep-alive",
+      "closed",
+      "not-close",
+      "close-not",
+      "close:",
+      '"close"',
+      "close x",
+      "x close",
+    ],
+    1: ["close", "CLOSE", "keep-alive, close", "close, keep-alive", "x,cLoSe,y", "a ,  close  , b"],
   };
-  assertEquals(await answersOf(app, put), 1);
-});
-
-Deno.test("maxRequests ends the session after that many requests, answered in order", async () => {
-  for (const maxRequests of [1, 2, 5]) {
-    const sessions: Session[] = [];
-    await using serving = serve((_request, session) => {
-      sessions.push(session);
-      return [200, "OK", { number: `${session.requests}` }, null];
-    }, { maxRequests });
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(get.repeat(7));
-    const { received, how } = await peer.readToEnd();
-    const numbers = [...received.matchAll(/number: (\d+)/g)].map(([, number]) => Number(number));
-    assertEquals(numbers, Array.from({ length: maxRequests }, (_, i) => i));
-    assertEquals(how, "end");
-    assertEquals(sessions[0]?.maxRequests, maxRequests);
-    assertEquals(sessions[0]?.requests, maxRequests);
-    assert(sessions.every((session) => session === sessions[0]), "one session per connection");
+  for (const [answers, values] of Object.entries(rows)) {
+    for (const connection of values) {
+      const app: App = () => [200, "OK", { connection }, latin1("hello")];
+      assertEquals(await answersOf(app, get), Number(answers), connection);
+    }
   }
 });
 
-Deno.test("a connection serves 1000 requests by default, or any configured number", async () => {
-  await using limited = serve(() => [200, "OK", {}, null]);
-  using conn = await limited.makeClient().connect();
-  for (let i = 0; i < 1000; i++) await conn.get("/");
-  await conn.get("/").then(() => assert(false, "request 1001 was answered"), () => {});
-
-  await using unlimited = serve(() => [200, "OK", {}, null], { maxRequests: Infinity });
-  using other = await unlimited.makeClient().connect();
-  for (let i = 0; i < 1100; i++) await other.get("/");
+Deno.test("maxRequests ends the session after that many requests, answered in order", async () => {
+  for (const maxRequests of [1, 2, 5, undefined]) {
+    const most = maxRequests ?? 1000;
+    const sessions = new Set<Session>();
+    await using meeting = await meet(
+      (_request, session) => {
+        sessions.add(session);
+        return [200, "OK", { number: `${session.requests}` }, null];
+      },
+      get.repeat(most + 3),
+      { maxRequests },
+    );
+    const { received, how } = await meeting.peer.readToEnd();
+    const numbers = [...received.matchAll(/number: (\d+)/g)].map(([, number]) => Number(number));
+    assertEquals(numbers, Array.from({ length: most }, (_, i) => i));
+    const { session } = meeting;
+    assertEquals([how, session.maxRequests, session.requests], ["end", most, most]);
+    assertEquals([...sessions], [session]);
+  }
+  await using unlimited = await meet(() => [200, "OK", {}, null], get.repeat(1100), {
+    maxRequests: Infinity,
+  });
+  await unlimited.peer.readExactly(1100 * "HTTP/1.1 200 OK\r\n\r\n".length);
 });
 
 Deno.test("the last response is not lost even if the client sends up to 1 MiB more", async (t) => {
@@ -87,10 +95,10 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
   for (const status of [404, 413, 500]) {
     for (const rest of [1, 100_000, 900_000]) {
       await t.step(`status ${status}, ${rest} bytes`, async () => {
-        await using serving = serve(() => [status, "As it is", {}, body]);
-        using peer = await RawPeer.connect(serving.address);
-        await peer.send(`PUT / HTTP/1.1\r\ncontent-length: ${rest}\r\n\r\n`);
-        await serving.logger.waitFor("debug");
+        const request = `PUT / HTTP/1.1\r\ncontent-length: ${rest}\r\n\r\n`;
+        await using meeting = await meet(() => [status, "As it is", {}, body], request);
+        const { peer, logger } = meeting;
+        await logger.waitFor("debug");
         await peer.send(new Uint8Array(rest));
         await peer.closeWrite();
         const { received, how } = await peer.readToEnd();
@@ -103,12 +111,11 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
 
 Deno.test("a session that has ended closes its write side at once, and drops what has arrived", async () => {
   const seen: string[] = [];
-  await using serving = serve(({ uri }) => {
+  await using meeting = await meet(({ uri }) => {
     seen.push(uri);
     return [500, "Internal Server Error", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("GET /1 HTTP/1.1\r\n\r\n");
+  }, "GET /1 HTTP/1.1\r\n\r\n");
+  const { peer } = meeting;
   // The end arrives although this side is still open.
   assertEquals(await peer.readToEnd(), {
     received: "HTTP/1.1 500 Internal Server Error\r\n\r\n",
@@ -121,11 +128,10 @@ Deno.test("a session that has ended closes its write side at once, and drops wha
 });
 
 Deno.test("a session that has ended drops at most about 1 MiB", async () => {
-  await using serving = serve(() => [413, "Content Too Large", {}, null], {
-    maxConnections: 1,
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 1000000000\r\n\r\n");
+  const request = "PUT / HTTP/1.1\r\ncontent-length: 1000000000\r\n\r\n";
+  const app: App = () => [413, "Content Too Large", {}, null];
+  await using meeting = await meet(app, request, { maxConnections: 1 });
+  const { peer, serving } = meeting;
   const start = performance.now();
   const taken = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
   // What the kernel buffers on both sides comes on top.
@@ -136,49 +142,52 @@ Deno.test("a session that has ended drops at most about 1 MiB", async () => {
 });
 
 Deno.test("after an error the connection closes at once, and nothing more is sent", async (t) => {
-  const faults: readonly (readonly [what: string, app: AppFunction, request: string])[] = [
-    ["an application that throws", () => {
-      throw new Error("no");
-    }, get],
-    ["an answer that is none", () => [200, "O", {}, null], get],
-    ["a request that is none", () => [200, "OK", {}, null], "GET / HTTP/1.0\r\n\r\n"],
-    ["a body that is none", async ({ body }) => {
-      await body?.read();
-      return [200, "OK", {}, null];
-    }, "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n"],
-  ];
-  for (const [what, app, request] of faults) {
+  const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";
+  const faults: Record<string, readonly [app: AppFunction, request: string, level: Level]> = {
+    "an application that throws": [
+      () => {
+        throw new Error("no");
+      },
+      get,
+      "error",
+    ],
+    "an answer that is none": [() => [200, "O", {}, null], get, "error"],
+    "a request that is none": [() => [200, "OK", {}, null], "GET / HTTP/1.0\r\n\r\n", "info"],
+    "a body that is none": [
+      async ({ body }) => {
+        await body?.read();
+        return [200, "OK", {}, null];
+      },
+      chunked,
+      "info",
+    ],
+    "a body that is none, which the app ignores": [
+      async ({ body }) => {
+        await body?.read().catch(() => {});
+        return [400, "Bad Request", {}, null];
+      },
+      chunked,
+      "info",
+    ],
+  };
+  for (const [what, [app, request, level]] of Object.entries(faults)) {
     await t.step(what, async () => {
-      await using serving = serve((incoming, session, api) => {
-        if (incoming.uri === "/first") return [200, "OK", {}, null];
-        return app(incoming, session, api);
-      }, { maxConnections: 1 });
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send("GET /first HTTP/1.1\r\n\r\n");
-      await peer.readPreamble();
+      const first: App = (incoming, session, api) =>
+        incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
+      const begin = "GET /first HTTP/1.1\r\n\r\n";
+      await using meeting = await meet(first, begin, { maxConnections: 1 });
+      await meeting.peer.readPreamble();
       const start = performance.now();
-      await peer.send(request);
-      await peer.assertClosedSilently(what);
+      await meeting.peer.send(request);
+      await meeting.peer.assertClosedSilently(what);
+      assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
       // Its place is free although this side was never closed: nobody lingers.
-      using next = await RawPeer.connect(serving.address);
-      await next.send("GET /first HTTP/1.1\r\n\r\n");
+      using next = await RawPeer.connect(meeting.serving.address);
+      await next.send(begin);
       await next.readPreamble();
       assert(performance.now() - start < 800, "it lingered");
     });
   }
-});
-
-Deno.test("a body error that the app ignores still ends the session without a byte", async () => {
-  await using serving = serve(async ({ body }) => {
-    await body?.read().catch(() => {});
-    return [400, "Bad Request", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n");
-  await peer.assertClosedSilently();
-  const [message = ""] = await serving.logger.waitFor("info");
-  assert(message.includes("ProtocolError") || message.includes("BAD_CHUNK"), message);
-  assertEquals(serving.logger.at("error"), []);
 });
 
 Deno.test("an app that cancels a request's body may answer only with an error", async () => {
@@ -190,13 +199,11 @@ Deno.test("an app that cancels a request's body may answer only with an error", 
   ];
   for (const giveUp of ways) {
     for (const status of [200, 404, 413]) {
-      await using serving = serve(async ({ body }) => {
+      await using meeting = await meet(async ({ body }) => {
         if (body !== null) await giveUp(body);
         return [status, "As it is", {}, null];
-      });
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
-      const { received } = await peer.readToEnd();
+      }, "PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+      const { received } = await meeting.peer.readToEnd();
       const expected = status === 200 ? "" : `HTTP/1.1 ${status} As it is\r\n\r\n`;
       assertEquals(received, expected);
     }
@@ -205,38 +212,21 @@ Deno.test("an app that cancels a request's body may answer only with an error", 
 
 Deno.test("a session lingers for 1 s even if its timeout is shorter", async () => {
   const start = performance.now();
-  await using serving = serve(() => [500, "Internal Server Error", {}, null], {
-    timeout: 0.2,
-    maxConnections: 1,
-  });
-  using first = await RawPeer.connect(serving.address);
-  await first.send("GET / HTTP/1.1\r\n\r\n");
-  assertEquals((await first.readToEnd()).how, "end");
+  const app: App = () => [500, "Internal Server Error", {}, null];
+  await using first = await meet(app, get, { timeout: 0.2, maxConnections: 1 });
+  assertEquals((await first.peer.readToEnd()).how, "end");
   const ended = performance.now();
   // The first keeps its place until it is closed, so the second is answered after that.
-  using second = await RawPeer.connect(serving.address);
-  await second.send("GET / HTTP/1.1\r\n\r\n");
+  using second = await RawPeer.connect(first.serving.address);
+  await second.send(get);
   await second.readPreamble();
   const seconds = (performance.now() - start) / 1000;
   assert(seconds >= 1 && seconds < 1.8, `${seconds} s`);
   assert(performance.now() - ended > 500, "the end of the last response was told late");
 });
 
-/** Answers 413 at once, while somebody still reads the body, or begins to. */
-function refusing(read: (body: Body | ChunkedBody) => Promise<unknown>, results: unknown[]) {
-  const answered = Promise.withResolvers<void>();
-  const app: AppFunction = ({ body }) => {
-    if (body === null) return [204, "No Content", {}, null];
-    results.push(rejectionOf(read(body), "reading on"));
-    answered.resolve();
-    return [413, "Content Too Large", {}, null];
-  };
-  return { app, answered: answered.promise };
-}
-
 for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) {
   const chunked = framing.includes("chunked");
-  const start = chunked ? "61a80\r\n" : "";
 
   Deno.test(`a body that is read while an error is answered fails with a BodyError (${framing})`, async (t) => {
     const ways: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
@@ -251,31 +241,32 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
     };
     for (const [way, read] of Object.entries(ways)) {
       await t.step(way, async () => {
-        const results: Promise<unknown>[] = [];
-        const { app } = refusing(read, results);
-        let reads = 0;
-        await using serving = serve({
-          handle: app,
+        const failed = Promise.withResolvers<unknown>();
+        let pending = 0;
+        await using meeting = await meet({
+          handle({ body }) {
+            failed.resolve(rejectionOf(read(body!), "reading on"));
+            return [413, "Content Too Large", {}, null];
+          },
           onConnect(_session, sock) {
             const { read } = sock;
             // The server lingers only when what is still being read has ended.
             sock.read = async (into) => {
-              assertEquals(++reads, 1);
+              assertEquals(++pending, 1);
               const count = await read.call(sock, into);
-              reads--;
+              pending--;
               return count;
             };
             return true;
           },
-        });
-        using peer = await RawPeer.connect(serving.address);
-        await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n${start}`);
+        }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${chunked ? "61a80\r\n" : ""}`);
+        const { peer } = meeting;
         assertEquals(await peer.readPreamble(), "HTTP/1.1 413 Content Too Large\r\n\r\n");
         // The server is lingering now, and drops all of this.
         await peer.send(latin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
         await peer.closeWrite();
         assertEquals((await peer.readToEnd()).received, "");
-        const error = await within(results[0]!, "the read rejects");
+        const error = await within(failed.promise, "the read rejects");
         assertInstanceOf(error, BodyError);
         assert(error.message.includes("413"), error.message);
       });
@@ -284,16 +275,14 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
 }
 
 Deno.test("a body that is first read after its error was answered is a BodyError", async () => {
-  const bodies: Body[] = [];
-  await using serving = serve(({ body }) => {
-    if (body !== null && !body.chunked) bodies.push(body);
+  let kept: Request["body"] = null;
+  await using meeting = await meet(({ body }) => {
+    kept = body;
     return [404, "Not Found", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
-  await peer.closeWrite();
-  await peer.readToEnd();
-  const error = await rejectionOf(bodies[0]!.read(), "the read");
+  }, put);
+  await meeting.peer.closeWrite();
+  await meeting.peer.readToEnd();
+  const error = await rejectionOf(kept!.read(), "the read");
   assertInstanceOf(error, BodyError);
   assertInstanceOf(error.cause, BodyError);
 });
@@ -340,7 +329,7 @@ const ends: readonly {
   readonly sent?: string;
   readonly answer?: () => ResponseTuple;
   readonly accepts?: boolean;
-  readonly then?: (peer: RawPeer, serving: Serving) => unknown;
+  readonly then?: (meeting: Meeting) => unknown;
 }[] = [
   {
     what: "the last response",
@@ -349,14 +338,21 @@ const ends: readonly {
     line: "ended after a response with status 500",
     answer: () => [500, "Internal Server Error", {}, null],
   },
+  {
+    what: "connection: close",
+    level: "debug",
+    message: /^a response with connection: close \(status 200\)$/,
+    line: "ended after a response with connection: close (status 200)",
+    answer: () => [200, "OK", { connection: "close" }, null],
+  },
   { what: "onConnect", level: "info", message: /^refused by onConnect$/, accepts: false },
   {
     what: "the server",
     level: "debug",
     message: /^closed by the server$/,
-    then: async (peer, { server }) => {
+    then: async ({ peer, serving }) => {
       await peer.readPreamble();
-      server.close();
+      serving.server.close();
     },
   },
   {
@@ -364,14 +360,14 @@ const ends: readonly {
     level: "debug",
     message: new RegExp(`^EmptyPreambleError: ${GONE}$`),
     line: `ended: ${GONE}`,
-    then: (peer) => peer.closeWrite(),
+    then: ({ peer }) => peer.closeWrite(),
   },
   {
     what: "a peer that closes instead of reading",
     level: "debug",
     message: /^(ConnectionReset|BrokenPipe): /,
     answer: () => [200, "OK", {}, new Uint8Array(8 * 1048576)],
-    then: async (peer) => {
+    then: async ({ peer }) => {
       await peer.readExactly(100);
       peer.close();
     },
@@ -396,21 +392,18 @@ const ends: readonly {
 
 for (const { what, level, message, line, sent = get, answer, accepts = true, then } of ends) {
   Deno.test(`a session that ends by ${what} is logged once, at level ${level}`, async () => {
-    const sessions: Session[] = [];
-    await using serving = serve({
-      onConnect: (session) => sessions.push(session) > 0 && accepts,
+    await using meeting = await meet({
+      onConnect: () => accepts,
       handle: async ({ body }) => {
         await body?.bytes();
         return answer?.() ?? [200, "OK", {}, null];
       },
-    });
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(sent);
-    await then?.(peer, serving);
-    const [logged] = await serving.logger.waitFor(level);
-    const [session] = sessions;
-    assertMatch(`${session!.message}`, message);
-    assertEquals(serving.logger.lines, [[level, `${session}: ${line ?? session!.message}`]]);
+    }, sent);
+    await then?.(meeting);
+    const { session, logger } = meeting;
+    const [logged] = await logger.waitFor(level);
+    assertMatch(`${session.message}`, message);
+    assertEquals(logger.lines, [[level, `${session}: ${line ?? session.message}`]]);
     assert(!logged!.includes("expect:"), logged);
   });
 }

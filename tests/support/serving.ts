@@ -15,7 +15,7 @@ import {
   type ServerOptions,
   type Session,
 } from "@degu/degu/server";
-import { within } from "./raw_peer.ts";
+import { RawPeer, within } from "./raw_peer.ts";
 
 /** The levels of a logger. */
 export type Level = keyof Logger;
@@ -93,6 +93,56 @@ export function serve(
     [Symbol.asyncDispose]: async () => {
       server.close();
       await within(done, "serveForever() settles after close()");
+    },
+  };
+}
+
+/** A server, one raw peer of it, and that peer's session. */
+export interface Meeting extends AsyncDisposable {
+  readonly serving: Serving;
+  readonly logger: RecordingLogger;
+  readonly peer: RawPeer;
+  readonly session: Session;
+  /** Resolves when the app is called for the first time. */
+  readonly asked: Promise<void>;
+  /** Resolves when nothing of the session is left: its store is disposed of. */
+  readonly over: Promise<void>;
+}
+
+/** Starts a server, and connects a raw peer that sends these bytes; resolves once it has a session. */
+export async function meet(app: App, sent = "", options?: ServerOptions): Promise<Meeting> {
+  const { handle, onConnect } = typeof app === "function" ? { handle: app } : app;
+  const begun = Promise.withResolvers<Session>();
+  const asked = Promise.withResolvers<void>();
+  const over = Promise.withResolvers<void>();
+  const serving = serve({
+    handle(request, session, api) {
+      asked.resolve();
+      return handle.call(app, request, session, api);
+    },
+    onConnect(session, sock) {
+      session.store.set("meeting", { [Symbol.dispose]: over.resolve });
+      begun.resolve(session);
+      return onConnect?.call(app, session, sock) ?? true;
+    },
+  }, options);
+  const peer = await RawPeer.connect(serving.address);
+  await peer.send(sent);
+  const session = await within(begun.promise, "a session begins");
+  return {
+    serving,
+    logger: serving.logger,
+    peer,
+    session,
+    get asked() {
+      return within(asked.promise, "the app is called");
+    },
+    get over() {
+      return within(over.promise, "the session is over");
+    },
+    async [Symbol.asyncDispose]() {
+      peer.close();
+      await serving[Symbol.asyncDispose]();
     },
   };
 }
