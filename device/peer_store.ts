@@ -13,6 +13,7 @@ import { type Authority, readAuthorityText } from "../identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "../identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 import { checkClientAddress } from "../net/addresses.ts";
+import { startInterval } from "../net/deadline.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { StateDirectory } from "./device_directory.ts";
@@ -46,6 +47,11 @@ export interface Pairing {
   readonly addresses: readonly Address[];
 }
 
+/** Twice in the second within which a change by another process must be noticed. */
+const CHECK_MILLISECONDS = 400;
+/** The peers are read again at so many checks after a change: the times of some file systems have steps of two seconds. */
+const READS_AFTER_CHANGE = 6;
+
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
@@ -66,11 +72,6 @@ export class PeerStore {
   constructor(dir: string, logger: Logger) {
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
     this.#logger = logger;
-  }
-
-  /** The directory of the files. */
-  get path(): string {
-    return this.#files.path;
   }
 
   /** The peers as they were last read, by name. */
@@ -110,10 +111,31 @@ export class PeerStore {
     }
   }
 
-  /** Resolves when no read is pending. */
-  async settled(): Promise<void> {
-    while (this.#next !== null) await this.#next.catch(() => {});
-    await this.#reading;
+  /** Notices what other processes change, until it is disposed of; then nothing is being read. */
+  watch(): AsyncDisposable {
+    let last: string | null = null;
+    let reads = 0;
+    let checking: Promise<void> | null = null;
+    const check = async () => {
+      const state = await stateOf(this.#files.path);
+      if (state !== last) reads = READS_AFTER_CHANGE;
+      last = state;
+      if (reads > 0 && await this.tryRefresh()) reads--;
+    };
+    const start = () => {
+      checking ??= check().finally(() => checking = null);
+    };
+    const interval = startInterval(start, CHECK_MILLISECONDS);
+    // A peer that is paired right after the start is not to wait for the first interval.
+    start();
+    return {
+      [Symbol.asyncDispose]: async () => {
+        clearInterval(interval);
+        await checking;
+        while (this.#next !== null) await this.#next.catch(() => {});
+        await this.#reading;
+      },
+    };
   }
 
   #publish(peers: readonly Peer[]): void {
@@ -302,6 +324,17 @@ function checkPeerName(option: string, name: string, peers: readonly Peer[], id?
   throw new RangeError(
     `${option}: the name ${quote(name)} is taken, by the peer with the id ${holder.id}`,
   );
+}
+
+/** Differs after a change in a directory, and if another one, or none, is in its place. */
+async function stateOf(dir: string): Promise<string> {
+  try {
+    const { dev, ino, mtime, ctime } = await Deno.stat(dir);
+    // Restoring a directory can set `mtime`, but not `ctime`.
+    return `${dev}:${ino} ${mtime?.getTime()} ${ctime?.getTime()}`;
+  } catch {
+    return "";
+  }
 }
 
 function compare(a: string, b: string): number {

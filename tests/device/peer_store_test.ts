@@ -7,6 +7,7 @@ import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");
@@ -215,6 +216,40 @@ Deno.test({
     assertEquals(await camera.peers(), []);
     assertEquals(await camera.peer(one!.id), null);
   },
+});
+
+Deno.test("what another process changes is noticed, in any directory in this place and by any clock", async () => {
+  await using setup = await setUpPeers("one", "two");
+  const { camera, others: [one, two] } = setup;
+  const store = storeOf(camera.dir);
+  const [path, away] = [join(camera.dir, "peers"), join(camera.dir, "away")];
+  const { stat } = Deno;
+  // The times of some file systems have steps of two seconds, so the next change may leave them as they are.
+  Deno.stat = async (path) => ({ ...await stat(path), mtime: new Date(0), ctime: new Date(0) });
+  try {
+    await using _watch = store.watch();
+    const see = async (names: string[], what: string) => {
+      const seen = Promise.withResolvers<void>();
+      const look = () => namesOf(store.current).join() === names.join() && seen.resolve();
+      const stop = store.onChange(look);
+      look();
+      await within(seen.promise, what, 20);
+      stop();
+    };
+    await record(camera, one!);
+    await see(["one"], "a first change");
+    await record(camera, two!);
+    await see(["one", "two"], "another in the same tick");
+    await Deno.rename(path, away);
+    await see([], "that the directory is gone");
+    await Deno.rename(away, path);
+    await see(["one", "two"], "that it was restored");
+    await Deno.rename(path, away);
+    await Deno.mkdir(path);
+    await see([], "that another one replaced it");
+  } finally {
+    Deno.stat = stat;
+  }
 });
 
 /** Few, so that the suite stays fast. */
