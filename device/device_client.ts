@@ -99,7 +99,7 @@ function connectorOf(
     using joined = new JoinedSignal(bounds.signal, trust);
     try {
       const { address, socket } = await raceAddresses(ordered, (address, signal) => {
-        return connectToDevice(peer.certificate, sslctx, address, { timeout, signal });
+        return connectToDevice(peer, sslctx, address, { timeout, signal });
       }, joined.signal);
       lastAddress = String(address);
       return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });

@@ -11,7 +11,7 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
-import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";
+import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -382,12 +382,10 @@ export class Inviter {
   async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
     const joiner = this.#stage;
-    const certificate = session.peerCertificate;
-    if (typeof joiner === "string" || certificate === null) return this.#refuse(session);
-    const { authority, answer } = joiner;
-    const isSigner = certificate.authority?.publicKey256 === authority.publicKey256 &&
-      hasSigned(authority.certificate, certificate.raw);
-    if (!isSigner || !hasRandom(bytes, PROOF, "value", answer.value)) return this.#refuse(session);
+    const isBack = typeof joiner !== "string" &&
+      identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
+      hasRandom(bytes, PROOF, "value", joiner.answer.value);
+    if (!isBack) return this.#refuse(session);
     this.#stage = "storing";
     visit.isWaiting = false;
     clearTimeout(visit.timer);
