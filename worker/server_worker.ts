@@ -15,7 +15,7 @@ import { buildServerSslctx, type ServerSslconfig } from "../net/tls/context.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
 import { Server } from "../server.ts";
 import { loadModuleExport, type ModuleExport } from "./module_export.ts";
-import { type PlainError, toPlainError } from "./plain_error.ts";
+import { type PostedError, toPostedError } from "./posted_error.ts";
 
 // ───────────────────────── the messages
 
@@ -67,12 +67,12 @@ export type Report =
   /** `fd` is a duplicate of the listening socket, which outlives the worker; `null` if there is none. */
   | { readonly type: "serving"; readonly address: Address; readonly fd: number | null }
   /** The app can't be made or the address can't be bound. */
-  | { readonly type: "failed"; readonly error: PlainError }
+  | { readonly type: "failed"; readonly error: PostedError }
   | { readonly type: "pong" }
   | { readonly type: "sslctxSet"; readonly id: number }
   | { readonly type: "log"; readonly level: Level; readonly message: string }
   /** An uncaught error, which ends the worker. */
-  | { readonly type: "crashed"; readonly error: PlainError }
+  | { readonly type: "crashed"; readonly error: PostedError }
   /** After "shutdown" or "close": the server has ended. */
   | { readonly type: "closed" };
 
@@ -99,7 +99,7 @@ export class WorkerServer {
     try {
       await this.#execute(command);
     } catch (error) {
-      this.#report({ type: "failed", error: toPlainError(error) });
+      this.#report({ type: "failed", error: toPostedError(error) });
     }
   }
 
@@ -195,7 +195,7 @@ function run(port: MessagePort): void {
   Object.assign(globalThis, { self: globalThis });
   const report = (report: Report) => port.postMessage(report);
   const crash = (error: unknown) => {
-    report({ type: "crashed", error: toPlainError(error) });
+    report({ type: "crashed", error: toPostedError(error) });
     Deno.exit(CRASHED);
   };
   const onEvent = (event: Event) => {

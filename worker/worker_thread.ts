@@ -11,7 +11,7 @@ import { HeldSocket } from "../net/held_socket.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
 import type { PortSharing } from "../net/listener.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
-import { fromPlainError } from "./plain_error.ts";
+import { fromPostedError } from "./posted_error.ts";
 import type { Command, Level, Report, ServerWorkerData, Service } from "./server_worker.ts";
 
 /**
@@ -208,7 +208,7 @@ export class WorkerThread {
     else if (report.type === "closed") {
       this.#phase = "closed";
       this.#closed.resolve();
-    } else if (report.type !== "pong") this.#fail(fromPlainError(report.error));
+    } else if (report.type !== "pong") this.#fail(fromPostedError(report.error));
   }
 
   #fail(error: Error): void {
