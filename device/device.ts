@@ -22,7 +22,7 @@ import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { type Invitation, type InviteOptions, openInvitation } from "./invite.ts";
+import { Invitation, type InviteOptions } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
 import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
@@ -209,7 +209,7 @@ export class Device implements AsyncDisposable {
    */
   async invite(options: InviteOptions = {}): Promise<Invitation> {
     this.#checkOpen();
-    const invitation = await openInvitation(this.#services, options);
+    const invitation = await Invitation.open(this.#services, options);
     const remove = () => this.#open.delete(invitation);
     invitation.paired.then(remove, remove);
     this.#open.add(invitation);

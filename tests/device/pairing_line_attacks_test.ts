@@ -1,10 +1,7 @@
 /** Attacks by somebody who has the line of an invitation. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { Invitation, Peer } from "@degu/degu/device";
-import type { HostAddress } from "@degu/internal/base/address_rules.ts";
+import { Invitation, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
-import { encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { Inviter } from "@degu/internal/device/invite.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
@@ -16,6 +13,7 @@ import {
   addressOf,
   base64url,
   introductionOf,
+  LOOPBACK,
   makeDevices,
   pair,
   type PairingDevice,
@@ -189,17 +187,15 @@ Deno.test("a second device with the right secret is refused, with a warning to t
   const { camera, viewer, other } = devices;
   const asked = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<[]>();
-  const inviter = new Inviter(await servicesOf(camera), undefined, () => {
+  const services = await servicesOf(camera);
+  services.serving.addresses = () => {
     asked.resolve();
     return gate.promise;
-  });
-  const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
-  const secret = base64url(inviter.secret);
+  };
+  await using invitation = await Invitation.open(services, { listen: LOOPBACK });
   const introduce = async (device: PairingDevice) => {
-    const stranger = await Stranger.connect([host, port]);
-    const { name, authority } = device;
-    const der = base64url(authority.der);
-    stranger.post("/secret", { secret, authority: der, name, addresses: [] });
+    const stranger = await Stranger.connect(addressOf(invitation));
+    stranger.post("/secret", introductionOf(invitation.line, device));
     return stranger;
   };
   using first = await introduce(viewer);
@@ -209,7 +205,6 @@ Deno.test("a second device with the right secret is refused, with a warning to t
   gate.resolve([]);
   await first.answer(200);
   assert(camera.logger.at("warn")[0]!.includes("somebody else may have seen the line"));
-  await inviter.close(new Error("enough"));
 });
 
 /** What pairing gets of a device. */
@@ -300,20 +295,14 @@ Deno.test("closing an invitation while its pairing is being stored completes the
   const { camera, viewer } = devices;
   const peers = new SlowStore(camera.dir, camera.logger);
   const services = await servicesOf(camera, peers);
-  const inviter = new Inviter(services, undefined, () => Promise.resolve([]));
-  const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
-  const line = encodeLine({
-    authority: camera.authority.der,
-    addresses: [[host, port]],
-    secret: inviter.secret,
-    expires: new Date(Date.now() + 60_000),
-  });
-  const joining = viewer.join(line);
+  const options = { listen: LOOPBACK, serving: [] };
+  await using invitation = await Invitation.open(services, options);
+  const joining = viewer.join(invitation.line);
   await within(peers.asked.promise, "the pairing is being stored");
-  const closing = inviter.close(new Error("closed too late"));
+  const closing = invitation.close();
   peers.gate.resolve();
   assertEquals((await joining).id, camera.id);
-  assertEquals((await inviter.paired).id, viewer.id);
+  assertEquals((await invitation.paired).id, viewer.id);
   await closing;
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
 });
