@@ -23,7 +23,13 @@ import {
 } from "@degu/testing/pools.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { dial, within } from "@degu/testing/raw_peer.ts";
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
 // The worker of a pool: its module, and the server in it, by its messages in both directions.
@@ -132,6 +138,36 @@ Deno.test("the server in a worker loads an app, serves, answers pings, and close
     await served;
     assertEquals(reports, []);
   }
+});
+
+Deno.test("what keeps the server in a worker from loading its app is reported", async () => {
+  const code = (text: string) => `data:text/javascript,${encodeURIComponent(text)}`;
+  const from = (module: string, name = "app") => ({ from: { module, name }, args: null });
+  const { module } = serviceOf("app").app.from as { module: string };
+  const built = (name: string) => serviceOf(name, []).app;
+  const rows: [change: object, name: string, words: string][] = [
+    [{ app: from(`${module}.missing`) }, "TypeError", ".missing"],
+    [{ app: from(module, "missing") }, "TypeError", 'has no export "missing"'],
+    [{ app: from(code("throw new RangeError('at import')")) }, "RangeError", "at import"],
+    [{ app: from(code("export const (")) }, "TypeError", "SyntaxError"],
+    [{ app: built("constant") }, "TypeError", "must be a function or a class if there are args"],
+    [{ app: built("buildAnswer") }, "TypeError", "returned an array, as an app does"],
+    [{ app: built("buildFailing") }, "RangeError", "there is no such database"],
+    [{ onExchange: from(module, "missing").from }, "TypeError", "no export"],
+    [{ onExchange: from(module, "constant").from }, "TypeError", "must be a function"],
+  ];
+  for (const [change, name, words] of rows) {
+    const { server, next } = makeServer();
+    const service = { ...serviceOf("app"), ...change };
+    await server.receive({ type: "load", service, sslconfig: null });
+    const { error, name: found } = (await next("failed")).error;
+    assertEquals(found, name, words);
+    assertStringIncludes(error.message, words);
+  }
+  const { server, next } = makeServer();
+  await server.receive({ type: "load", service: serviceOf("constant"), sslconfig: null });
+  await server.receive(LISTEN);
+  assertStringIncludes((await next("failed")).error.error.message, "app: must be");
 });
 
 Deno.test("the server in a worker logs the requested levels", async () => {
@@ -305,31 +341,20 @@ Deno.test("a file that can't be looked at is not missed", async () => {
   clearInterval(watching);
 });
 
-// Workers that hang, plain pools, and processes that end: in processes of their own.
+// Workers that hang, plain pools, and processes that end: in a process of their own.
 
-const FLAGS = ["--allow-net", "--allow-read", "--allow-write=/tmp", "--allow-env"];
-
-/** Those that can be in one process. */
-const TOGETHER = [
-  ...["hang", "hangTwice", "hangThenExit", "hangThenFail", "comeBackOnPath", "neverMade"],
-  ...["closeWhileBusyOnPath", "hangOnPath", "hangAtStart", "shutdownWhileHung"],
+const OFFLINE = new URL("../support/offline/import_map.json", import.meta.url).pathname;
+const FLAGS = [
+  ...["--allow-net", "--allow-read", "--allow-write=/tmp", "--allow-env"],
+  ...["--unstable-net", `--import-map=${OFFLINE}`],
 ];
 
-/** Runs parts of `pools.ts`, which ends by itself: nothing that a pool has left keeps it alive. */
-async function runPools(names: readonly string[], ...flags: string[]) {
-  const offline = new URL("../support/offline/import_map.json", import.meta.url).pathname;
-  const all = [...FLAGS, `--import-map=${offline}`, ...flags];
-  return JSON.parse(await runProgram("pools.ts", { flags: all, args: names, patience: 240 }));
-}
+let found: Promise<string> | null = null;
 
-let together: Promise<Record<string, unknown>> | null = null;
-
-/** What a part has found. */
-async function run(name: string, ...flags: string[]) {
-  if (!TOGETHER.includes(name)) return (await runPools([name], ...flags))[name];
-  together ??= runPools(TOGETHER);
-  // deno-lint-ignore no-explicit-any -- each test knows what its part prints
-  return (await together)[name] as any;
+/** What a part of `pools.ts` has found, which runs once, and ends by itself: nothing that a pool has left keeps it alive. */
+async function run(name: string) {
+  found ??= runProgram("pools.ts", { flags: FLAGS, patience: 240 });
+  return JSON.parse(await found)[name];
 }
 
 Deno.test("a worker that hangs is replaced while the other serves, and no connection is lost to it", async () => {
@@ -386,5 +411,5 @@ Deno.test("shutdown() ends a worker that hangs", async () => {
 });
 
 Deno.test("a plain pool serves with two workers, one of which is replaced when it ends", async () => {
-  assertEquals(await run("plain", "--unstable-net"), { workers: 2, others: true });
+  assertEquals(await run("plain"), { workers: 2, others: true });
 });
