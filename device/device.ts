@@ -272,9 +272,8 @@ export class Device implements AsyncDisposable {
     this.#checkOpen();
     const { peers } = this.#services;
     const id = await peers.idOf(peer);
-    await peers.refresh();
-    const known = peers.current.find((each) => each.id === id);
-    if (known === undefined) throw unknownPeer(peer);
+    const known = id === null ? null : await peers.read(id);
+    if (known === null) throw unknownPeer(peer);
     return new DeviceClient(this.#services, known, options);
   }
 

@@ -10,7 +10,7 @@ import { type Address, isUnixAddress, type ScopedAddress } from "../base/address
 import { checkString, wrongType } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";
-import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "../identity/names.ts";
+import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { startInterval } from "../net/deadline.ts";
@@ -398,18 +398,18 @@ function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
  * text, which may be that of any file.
  */
 async function parsePeer(id: string, text: string): Promise<Peer> {
-  const peer = await readPeer(text).catch(() => null);
-  if (peer === null) {
+  let peer: Peer | null = null;
+  try {
+    const { name, addresses, pairedAt, certificate } = JSON.parse(text);
+    checkDeviceName("name", name);
+    const authority = await readAuthorityText(certificate);
+    peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
+  } catch {
+    // Whatever is wrong with it, it was not written here.
+  }
+  if (peer === null || formatPeer(peer) !== text) {
     throw new RangeError("it is truncated, or not of the form in which this version writes it");
   }
   if (peer.id !== id) throw new RangeError("it has the authority of another device");
   return peer;
-}
-
-async function readPeer(text: string): Promise<Peer | null> {
-  const { name, addresses, pairedAt, certificate } = JSON.parse(text);
-  const authority = await readAuthorityText(certificate);
-  const peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
-  const isName = typeof name === "string" && isDeviceName(name);
-  return isName && formatPeer(peer) === text ? peer : null;
 }
