@@ -99,9 +99,9 @@ export class DeviceServer extends SSLServer {
       await this.#unregister();
       throw error;
     }
-    if (this.#unregistered !== null) return;
     try {
       this.#record = await serving.add(this.address);
+      // It may have been closed meanwhile.
       if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
       logger.warn(`the address of a server can't be recorded: ${error}`);
