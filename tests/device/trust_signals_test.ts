@@ -11,7 +11,6 @@ import {
   tieToTrust,
 } from "@degu/internal/base/app/session.ts";
 import { record } from "@degu/testing/device_pairs.ts";
-import { inAnotherProcess } from "@degu/testing/device_programs.ts";
 import {
   assertWorks,
   LOOPBACK,
@@ -22,6 +21,7 @@ import {
 } from "@degu/testing/device_serving.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
+import { runScript } from "@degu/testing/processes.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 
 Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
@@ -62,10 +62,12 @@ Deno.test("forget in another process ends sessions and connections within a seco
     const [session] = server.sessions;
     const ended = Promise.withResolvers<number>();
     session!.signal.addEventListener("abort", () => ended.resolve(Date.now()));
-    const at = await inAnotherProcess(
-      camera.dir,
-      `await device.forget("viewer"); console.log(Date.now());`,
-    );
+    const script = `import { Device } from "./device.ts";
+await using device = await Device.open(${JSON.stringify(camera.dir)});
+await device.forget("viewer");
+console.log(Date.now());`;
+    const paths = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`];
+    const at = await runScript(script, ["--no-check", "--allow-sys=uid", ...paths], {});
     attempts.push(await within(ended.promise, "the session ends", 20) - Number(at));
     assertEquals(server.sessions.size, 0);
     assertEquals(await setup.ask(), REFUSED);
