@@ -77,16 +77,17 @@ console.log(Date.now());`;
 });
 
 Deno.test("forget takes effect as soon as the peers can be read again", async () => {
-  const signals: AbortSignal[] = [];
+  const sessions: Session[] = [];
   await using setup = await setUp((_request, session) => {
-    signals.push(session.signal);
+    sessions.push(session);
     return [204, "No Content", {}, null];
   });
   const { camera, viewer, logger } = setup;
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
+  const [session] = sessions;
   const ended = Promise.withResolvers<void>();
-  signals[0]!.addEventListener("abort", () => ended.resolve());
+  session!.signal.addEventListener("abort", () => ended.resolve());
   const { readDir } = Deno;
   Deno.readDir = () => {
     throw new Error("Too many open files (os error 24)");
@@ -96,7 +97,8 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
     await assertRejects(() => camera.peers(), Error, "Too many");
-    assertEquals(signals[0]!.aborted, false);
+    assertEquals(session!.signal.aborted, false);
+    assertEquals(await isStillAdmitted(session!), false); // as its own file says
   } finally {
     Deno.readDir = readDir;
   }
