@@ -122,12 +122,9 @@ export class PeerStore {
       last = state;
       if (reads > 0 && await this.tryRefresh()) reads--;
     };
-    const start = () => {
+    const interval = startInterval(() => {
       checking ??= check().finally(() => checking = null);
-    };
-    const interval = startInterval(start, CHECK_MILLISECONDS);
-    // A peer that is paired right after the start is not to wait for the first interval.
-    start();
+    }, CHECK_MILLISECONDS);
     return {
       [Symbol.asyncDispose]: async () => {
         clearInterval(interval);
