@@ -22,8 +22,7 @@ import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { DirectoryWatch } from "./directory_watch.ts";
-import { type Invitation, type InviteOptions, openInvitation } from "./invite.ts";
+import { Invitation, type InviteOptions } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
 import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
@@ -78,7 +77,7 @@ export class Device implements AsyncDisposable {
   readonly id: string;
   readonly #services: DeviceServices;
   readonly #closing: AbortController;
-  readonly #watch: DirectoryWatch;
+  readonly #watch: AsyncDisposable;
   readonly #renewalChecks: Interval;
   /** Its servers and invitations. */
   readonly #open = new Set<AsyncDisposable>();
@@ -92,7 +91,7 @@ export class Device implements AsyncDisposable {
     this.id = identity.authority.id;
     this.#services = services;
     this.#closing = closing;
-    this.#watch = new DirectoryWatch(peers.path, () => peers.tryRefresh());
+    this.#watch = peers.watch();
     this.#renewalChecks = startInterval(() => {
       this.#lastCheck = this.#lastCheck.then(() => identity.refresh());
     }, RENEWAL_CHECK_MILLISECONDS);
@@ -210,7 +209,7 @@ export class Device implements AsyncDisposable {
    */
   async invite(options: InviteOptions = {}): Promise<Invitation> {
     this.#checkOpen();
-    const invitation = await openInvitation(this.#services, options);
+    const invitation = await Invitation.open(this.#services, options);
     const remove = () => this.#open.delete(invitation);
     invitation.paired.then(remove, remove);
     this.#open.add(invitation);
@@ -273,9 +272,8 @@ export class Device implements AsyncDisposable {
     this.#checkOpen();
     const { peers } = this.#services;
     const id = await peers.idOf(peer);
-    await peers.refresh();
-    const known = peers.current.find((each) => each.id === id);
-    if (known === undefined) throw unknownPeer(peer);
+    const known = id === null ? null : await peers.read(id);
+    if (known === null) throw unknownPeer(peer);
     return new DeviceClient(this.#services, known, options);
   }
 
@@ -287,14 +285,12 @@ export class Device implements AsyncDisposable {
 
   async #dispose(): Promise<void> {
     const reason = new ConnectionClosedError("the device was closed");
-    const unwatched = this.#watch[Symbol.asyncDispose]();
     clearInterval(this.#renewalChecks);
     this.#closing.abort(reason);
     this.#services.trust.end(reason);
     await Promise.all(Array.from(this.#open, (each) => each[Symbol.asyncDispose]()));
-    await unwatched;
     await this.#lastCheck;
-    await this.#services.peers.settled();
+    await this.#watch[Symbol.asyncDispose]();
   }
 
   #checkOpen(): void {

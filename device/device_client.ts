@@ -5,11 +5,12 @@
  */
 
 import { type Address, addressText } from "../base/address.ts";
-import { checkNumber, checkObject } from "../base/checks.ts";
+import { checkObject } from "../base/checks.ts";
 import { DeguError, quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
 import { type ClientOptions, type Connector, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { JoinedSignal } from "../net/connect.ts";
+import { checkTimeout } from "../net/deadline.ts";
 import { withMessage } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -61,14 +62,7 @@ export class DeviceClient extends SSLClient {
       );
     }
     const { connectTimeout } = others;
-    if (connectTimeout !== undefined) {
-      checkNumber("connectTimeout", connectTimeout);
-      if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
-        throw new RangeError(
-          `connectTimeout: must be a number of seconds above 0; got ${connectTimeout}`,
-        );
-      }
-    }
+    if (connectTimeout !== undefined) checkTimeout(connectTimeout, "connectTimeout");
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
     super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, {
@@ -98,7 +92,7 @@ function connectorOf(
     using joined = new JoinedSignal(bounds.signal, trust);
     try {
       const { address, socket } = await raceAddresses(ordered, (address, signal) => {
-        return connectToDevice(peer.certificate, sslctx, address, { timeout, signal });
+        return connectToDevice(peer, sslctx, address, { timeout, signal });
       }, joined.signal);
       lastAddress = String(address);
       return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });

@@ -6,27 +6,27 @@
 
 import type { Address } from "../base/address.ts";
 import { TlsError } from "../base/errors.ts";
-import { hasSigned } from "../identity/authority.ts";
+import { type Authority, identifyDevice } from "../identity/authority.ts";
 import type { ConnectBounds } from "../net/connect.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
 import type { ClientSslctx } from "../net/tls/context.ts";
 import type { TlsSocket } from "../net/tls/socket.ts";
 
 /**
- * Connects to an address if the device of an authority answers there.
+ * Connects to an address if that very device answers there.
  *
- * @param authority The authority, as PEM text, which the context trusts alone.
+ * @param device The device, whose authority the context trusts alone.
  * @param protocol The name by ALPN that both ends must give.
  */
 export async function connectToDevice(
-  authority: string,
+  device: Pick<Authority, "id" | "certificate">,
   sslctx: ClientSslctx,
   address: Address,
   bounds: ConnectBounds,
   protocol?: string,
 ): Promise<TlsSocket> {
   const socket = await connectTls(address, sslctx, null, bounds, protocol);
-  if (hasSigned(authority, socket.peerCertificate!.raw)) return socket;
+  if (identifyDevice(socket.peerCertificate, [device]) !== null) return socket;
   socket.close();
   const problem = "the authority of the device has not signed the certificate directly";
   throw new TlsError("UNTRUSTED", problem);

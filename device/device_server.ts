@@ -8,8 +8,7 @@ import type { Address } from "../base/address.ts";
 import { type App, type AppObject, readApp } from "../base/app/app.ts";
 import { nameUser, Session, tieToTrust } from "../base/app/session.ts";
 import { checkObject, wrongType } from "../base/checks.ts";
-import { hasSigned } from "../identity/authority.ts";
-import { deviceId } from "../identity/names.ts";
+import { identifyDevice } from "../identity/authority.ts";
 import { type ServerOptions, SSLServer } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
@@ -100,9 +99,9 @@ export class DeviceServer extends SSLServer {
       await this.#unregister();
       throw error;
     }
-    if (this.#unregistered !== null) return;
     try {
       this.#record = await serving.add(this.address);
+      // It may have been closed meanwhile.
       if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
       logger.warn(`the address of a server can't be recorded: ${error}`);
@@ -166,10 +165,10 @@ function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject
   return {
     handle,
     async onConnect(session, sock) {
-      const trusted = trust.find(idOfSession(session));
-      if (trusted === null) return false;
-      if (!hasSigned(trusted.peer.certificate, session.peerCertificate!.raw)) {
-        logger.info(`${session}: the peer's authority has not signed its certificate directly`);
+      const peer = identifyDevice(session.peerCertificate, peers.current);
+      const trusted = peer && trust.find(peer.id);
+      if (trusted === null) {
+        logger.info(`${session}: no peer's authority has signed its certificate directly`);
         return false;
       }
       sessions.set(session, { peers, peer: trusted.peer });
@@ -184,13 +183,6 @@ function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject
 
 /** The peer of each session, as it was when it connected. */
 const sessions = new WeakMap<Session, { readonly peers: PeerStore; readonly peer: Peer }>();
-
-/** The id of the device whose authority has vouched for the peer of a session; `null` without one. */
-function idOfSession({ peerCertificate }: Session): string | null {
-  const authority = peerCertificate?.authority ?? null;
-  if (authority === null) return null;
-  return deviceId(Uint8Array.fromHex(authority.publicKey256.replaceAll(":", "")));
-}
 
 /**
  * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has signed its

@@ -11,7 +11,7 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
-import { type Authority, hasSigned, readAuthority } from "../identity/authority.ts";
+import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -69,111 +69,6 @@ const OPTIONS = ["listen", "serving", "seconds", "peerName"];
 const DEFAULT_SECONDS = 600;
 const MAX_SECONDS = 86_400;
 
-/**
- * An open invitation, made by `device.invite()`: one device that has its line can be paired with this one,
- * until it expires.
- */
-export class Invitation implements AsyncDisposable {
-  /** When it expires. Setting the clock does not change how long that takes. */
-  readonly expires: Date;
-  /**
-   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the invitation
-   * expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
-   */
-  readonly paired: Promise<Peer>;
-  readonly #line: string;
-  readonly #inviter: Inviter;
-
-  /**
-   * Created by `device.invite()`.
-   *
-   * @internal
-   */
-  constructor(line: string, expires: Date, inviter: Inviter) {
-    this.#line = line;
-    this.expires = expires;
-    this.paired = inviter.paired;
-    this.#inviter = inviter;
-  }
-
-  /**
-   * The text that the other device needs to join. Any device that has it can be paired with this one, so
-   * keep it secret, and deliver it unchanged. White space in it is ignored.
-   */
-  get line(): string {
-    return this.#line;
-  }
-
-  /**
-   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is completed
-   * first. Calling it again has no effect.
-   */
-  close(): Promise<void> {
-    return this.#inviter.close(new ConnectionClosedError("the invitation was closed"));
-  }
-
-  /** Ends the invitation, as {@linkcode Invitation.prototype.close} does. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-}
-
-/** Opens an invitation: what `Device.invite()` does. */
-export async function openInvitation(
-  services: DeviceServices,
-  options: InviteOptions,
-): Promise<Invitation> {
-  const { listen, serving, seconds = DEFAULT_SECONDS, peerName } = copyOptions(options, OPTIONS);
-  checkNumber("seconds", seconds);
-  if (!(seconds >= 1 && seconds <= MAX_SECONDS)) {
-    throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
-  }
-  const waiting = listen === undefined ? null : checkListen(listen);
-  const findAddresses = addressFinder(services, serving);
-  if (peerName !== undefined) await services.peers.checkFree(peerName);
-  const inviter = new Inviter(services, peerName, findAddresses);
-  try {
-    const bound = waiting === null
-      ? await openOwn(inviter)
-      : withoutWildcards(await Promise.all(waiting.map((address) => inviter.open(address))));
-    const addresses = new Map(bound.map(lineAddress).map((each) => [each.join(" "), each]));
-    if (addresses.size === 0) {
-      throw new DeguError("listen: this machine has no address of the family of the wildcard");
-    }
-    const expires = new Date(Date.now() + seconds * 1000);
-    const line = encodeLine({
-      authority: services.identity.authority.der,
-      addresses: [...addresses.values()].slice(0, MAX_ADDRESSES),
-      secret: inviter.secret,
-      expires,
-    });
-    // A timer, which a clock that is set does not move.
-    const timer = setTimeout(() => {
-      const message = `the invitation expired at ${expires.toISOString()}`;
-      inviter.close(new Deno.errors.TimedOut(message));
-    }, seconds * 1000);
-    const settled = () => clearTimeout(timer);
-    inviter.paired.then(settled, settled);
-    return new Invitation(line, expires, inviter);
-  } catch (error) {
-    await inviter.close(error);
-    throw error;
-  }
-}
-
-/** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */
-async function openOwn(inviter: Inviter): Promise<Address[]> {
-  const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
-  const opened = await Promise.allSettled(addresses.map((address) => inviter.open(address)));
-  const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
-  if (bound.length > 0) return bound;
-  const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
-  const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
-  throw denied ?? new DeguError("can't listen on any address of this machine: set `listen`", {
-    cause: new AggregateError(causes),
-  });
-}
-
 /** How long the joiner may keep its connection open after the last answer. */
 const LAST_MILLISECONDS = 2000;
 /** Time from the end of the handshake to the end of the request: stops slow peers. */
@@ -211,18 +106,26 @@ interface Joiner {
 type Stage = "open" | "claimed" | Joiner | "storing";
 
 /**
- * Pairs with the first device that has the line, in two steps. In the first the joiner sends the secret and
- * its authority, in the second it connects with a certificate of that authority, so every certificate is
- * verified by the TLS library. Nothing is stored before the second.
+ * An open invitation, made by `device.invite()`: the first device that has its line can be paired with this one,
+ * until it expires.
+ *
+ * It takes two steps. In the first the joiner sends the secret and its authority, in the second it connects with a
+ * certificate of that authority, so every certificate is verified by the TLS library. Nothing is stored before the second.
  */
-export class Inviter {
-  /** The secret in the line. */
-  readonly secret: Uint8Array = makeRandom();
-  /** The paired device. Awaiting it is optional: a rejection is never unhandled. */
+export class Invitation implements AsyncDisposable {
+  /** When it expires. Setting the clock does not change how long that takes. */
+  readonly expires: Date;
+  /**
+   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the invitation
+   * expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
+   */
   readonly paired: Promise<Peer>;
   readonly #services: DeviceServices;
   readonly #peerName: string | undefined;
+  /** Returns the addresses of this device that the answer carries. */
   readonly #findAddresses: () => Promise<HostAddress[]>;
+  readonly #secret = makeRandom();
+  #line = "";
   /** Accepts every client until the first one is known. */
   readonly #context: ContextInForce;
   readonly #servers: Server[] = [];
@@ -232,19 +135,16 @@ export class Inviter {
   readonly #late: LimitedWarning;
   readonly #refused: LimitedWarning;
   readonly #outcome = Promise.withResolvers<Peer>();
+  /** A timer, which a clock that is set does not move. */
+  readonly #expiry: ReturnType<typeof setTimeout>;
   #stage: Stage = "open";
   #ending: Promise<void> | null = null;
 
-  /**
-   * Creates an inviter that listens nowhere yet.
-   *
-   * @param peerName What the user calls the other device.
-   * @param findAddresses Returns the addresses of this device that the answer carries.
-   */
-  constructor(
+  private constructor(
     services: DeviceServices,
     peerName: string | undefined,
     findAddresses: () => Promise<HostAddress[]>,
+    seconds: number,
   ) {
     this.#services = services;
     this.#peerName = peerName;
@@ -266,10 +166,65 @@ export class Inviter {
     );
     this.paired = this.#outcome.promise;
     this.paired.catch(() => {});
+    this.expires = new Date(Date.now() + seconds * 1000);
+    const message = `the invitation expired at ${this.expires.toISOString()}`;
+    this.#expiry = setTimeout(
+      () => this.#close(new Deno.errors.TimedOut(message)),
+      seconds * 1000,
+    );
+  }
+
+  /**
+   * Opens an invitation: what `device.invite()` does.
+   *
+   * @internal
+   */
+  static async open(services: DeviceServices, options: InviteOptions): Promise<Invitation> {
+    const { listen, serving, seconds = DEFAULT_SECONDS, peerName } = copyOptions(options, OPTIONS);
+    checkNumber("seconds", seconds);
+    if (!(seconds >= 1 && seconds <= MAX_SECONDS)) {
+      throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
+    }
+    const given = listen === undefined ? null : checkListen(listen);
+    const findAddresses = addressFinder(services, serving);
+    if (peerName !== undefined) await services.peers.checkFree(peerName);
+    const invitation = new Invitation(services, peerName, findAddresses, seconds);
+    try {
+      const bound = given === null
+        ? await invitation.#listenEverywhere()
+        : withoutWildcards(await Promise.all(given.map((each) => invitation.#listen(each))));
+      const addresses = new Map(bound.map(lineAddress).map((each) => [each.join(" "), each]));
+      if (addresses.size === 0) {
+        throw new DeguError("listen: this machine has no address of the family of the wildcard");
+      }
+      invitation.#line = encodeLine({
+        authority: services.identity.authority.der,
+        addresses: [...addresses.values()].slice(0, MAX_ADDRESSES),
+        secret: invitation.#secret,
+        expires: invitation.expires,
+      });
+      return invitation;
+    } catch (error) {
+      await invitation.#close(error);
+      throw error;
+    }
+  }
+
+  /** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */
+  async #listenEverywhere(): Promise<Address[]> {
+    const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
+    const opened = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
+    const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
+    if (bound.length > 0) return bound;
+    const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
+    const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
+    throw denied ?? new DeguError("can't listen on any address of this machine: set `listen`", {
+      cause: new AggregateError(causes),
+    });
   }
 
   /** Listens on an address, and accepts every client; resolves to that address with its port. */
-  async open(address: Address): Promise<Address> {
+  async #listen(address: Address): Promise<Address> {
     const app = {
       onConnect: (session: Session, socket: Socket) =>
         this.#welcome({ session, socket, isWaiting: true }),
@@ -287,10 +242,27 @@ export class Inviter {
   }
 
   /**
-   * Frees the ports and rejects {@linkcode paired} with the reason; a pairing that is being stored is
-   * completed first.
+   * The text that the other device needs to join. Any device that has it can be paired with this one, so
+   * keep it secret, and deliver it unchanged. White space in it is ignored.
    */
-  async close(reason: unknown): Promise<void> {
+  get line(): string {
+    return this.#line;
+  }
+
+  /**
+   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is completed
+   * first. Calling it again has no effect.
+   */
+  close(): Promise<void> {
+    return this.#close(new ConnectionClosedError("the invitation was closed"));
+  }
+
+  /** Ends the invitation, as {@linkcode Invitation.prototype.close} does. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(reason: unknown): Promise<void> {
     // A stored entry can't be taken back: the other device may have the answer already.
     if (this.#stage === "storing") await this.paired.catch(() => {});
     await this.#end(() => this.#outcome.reject(reason));
@@ -299,6 +271,7 @@ export class Inviter {
   #end(settle: () => void): Promise<void> {
     // Not at once: closing a server ends sessions, and that may call this again.
     this.#ending ??= Promise.resolve().then(async () => {
+      clearTimeout(this.#expiry);
       for (const each of [this.#wrong, this.#late, this.#refused]) each.stop();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);
@@ -341,7 +314,7 @@ export class Inviter {
   /** The first step. Nothing is awaited between comparing the secret and noting its use. */
   async #answerSecret(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
-    if (!hasRandom(bytes, INTRODUCTION, "secret", this.secret)) return this.#refuse(session);
+    if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
     if (this.#stage !== "open") {
       this.#late.add(String(session));
       return hangUp(session);
@@ -382,12 +355,10 @@ export class Inviter {
   async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
     const joiner = this.#stage;
-    const certificate = session.peerCertificate;
-    if (typeof joiner === "string" || certificate === null) return this.#refuse(session);
-    const { authority, answer } = joiner;
-    const isSigner = certificate.authority?.publicKey256 === authority.publicKey256 &&
-      hasSigned(authority.certificate, certificate.raw);
-    if (!isSigner || !hasRandom(bytes, PROOF, "value", answer.value)) return this.#refuse(session);
+    const isBack = typeof joiner !== "string" &&
+      identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
+      hasRandom(bytes, PROOF, "value", joiner.answer.value);
+    if (!isBack) return this.#refuse(session);
     this.#stage = "storing";
     visit.isWaiting = false;
     clearTimeout(visit.timer);

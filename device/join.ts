@@ -129,7 +129,7 @@ export async function joinDevice(
 
 /** Connects to the device that made the line, at the first of these addresses where it answers. */
 async function connect(
-  { certificate }: Authority,
+  authority: Authority,
   sslctx: ClientSslctx,
   addresses: readonly Address[],
   signal: AbortSignal,
@@ -138,7 +138,7 @@ async function connect(
     const bounds = { timeout: WAIT_SECONDS, signal };
     for (let tries = 1;; tries++) {
       try {
-        return await connectToDevice(certificate, sslctx, address, bounds, PAIRING_PROTOCOL);
+        return await connectToDevice(authority, sslctx, address, bounds, PAIRING_PROTOCOL);
       } catch (error) {
         if (!wasClosed(error) || tries === MAX_TRIES) throw error;
       }

@@ -104,12 +104,9 @@ export function checkListen(listen: readonly Address[]): readonly Address[] {
  * The addresses as they are sent: only those that another machine can use, link-local ones without their
  * scope, which has a meaning on this machine only. Needs `--allow-sys=networkInterfaces` for wildcards.
  */
-export function addressesToSend(
-  addresses: readonly Address[],
-  findInterfaces?: FindInterfaces,
-): HostAddress[] {
+export function addressesToSend(addresses: readonly Address[]): HostAddress[] {
   const sent = new Map<string, HostAddress>();
-  for (const address of withoutWildcards(addresses, findInterfaces)) {
+  for (const address of withoutWildcards(addresses)) {
     const host = hostAsSent(address);
     if (host === null || !isHost(host) || sent.size === MAX_ADDRESSES) continue;
     const port = Number(address[1]);
@@ -162,12 +159,10 @@ export function withScope(
   addresses: readonly HostAddress[],
   remote: Address | null,
   { localAddr }: Socket,
-  findInterfaces: FindInterfaces = Deno.networkInterfaces,
 ): Address[] {
   if (!addresses.some(([host]) => isLinkLocal(host))) return [...addresses];
   const { hostname } = (localAddr ?? {}) as Partial<Deno.NetAddr>;
-  const scope = scopeOf(remote) ??
-    (hostname === undefined ? null : scopeOfOwn(hostname, findInterfaces));
+  const scope = scopeOf(remote) ?? (hostname === undefined ? null : scopeOfOwn(hostname));
   return addresses.flatMap(([host, port]): Address[] => {
     if (!isLinkLocal(host)) return [[host, port]];
     return scope === null ? [] : [[host, port, 0, scope]];
@@ -187,10 +182,10 @@ function scopeOf(address: Address | null): number | null {
  * The number of the interface with this address; `null` if no interface has it, several have it, the
  * interface has no link-local address, or they may not be listed.
  */
-function scopeOfOwn(host: string, findInterfaces: FindInterfaces): number | null {
-  let interfaces: readonly Interface[];
+function scopeOfOwn(host: string): number | null {
+  let interfaces: Deno.NetworkInterfaceInfo[];
   try {
-    interfaces = findInterfaces();
+    interfaces = Deno.networkInterfaces();
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) return null;
     throw error;
@@ -203,17 +198,8 @@ function scopeOfOwn(host: string, findInterfaces: FindInterfaces): number | null
   return scope;
 }
 
-/** The fields of an interface that are used here. */
-export type Interface = Pick<
-  Deno.NetworkInterfaceInfo,
-  "family" | "name" | "address" | "scopeid"
->;
-
-/** Lists the interfaces; needs `--allow-sys=networkInterfaces`. */
-type FindInterfaces = () => readonly Interface[];
-
 /** The kinds of addresses, the most useful to a peer first. */
-const KINDS: readonly ((own: Interface) => boolean)[] = [
+const KINDS: readonly ((own: Deno.NetworkInterfaceInfo) => boolean)[] = [
   ({ family, address }) => family === "IPv4" && !isIPv4LinkLocal(address),
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
   ({ family }) => family === "IPv6",
@@ -225,9 +211,8 @@ const KINDS: readonly ((own: Interface) => boolean)[] = [
  * others. The most useful are first, and one of each interface is before the second of any, so that the
  * first few are a good choice. Needs `--allow-sys=networkInterfaces`.
  */
-export function ownAddresses(
-  interfaces: readonly Interface[] = Deno.networkInterfaces(),
-): (HostAddress | ScopedAddress)[] {
+export function ownAddresses(): (HostAddress | ScopedAddress)[] {
+  const interfaces = Deno.networkInterfaces();
   const outward = interfaces.filter(({ address }) => !isLoopback(address));
   const usable = outward.length > 0 ? outward : interfaces;
   const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
@@ -249,15 +234,12 @@ export function ownAddresses(
  * Replaces wildcards, `0.0.0.0` and `::`, with the addresses of this machine and the same port. Needs
  * `--allow-sys=networkInterfaces` if there is a wildcard.
  */
-export function withoutWildcards(
-  addresses: readonly Address[],
-  findInterfaces: FindInterfaces = Deno.networkInterfaces,
-): Address[] {
+export function withoutWildcards(addresses: readonly Address[]): Address[] {
   return addresses.flatMap((address) => {
     if (!isWildcard(address)) return [address];
     const [host, port] = address as HostAddress;
     // `::` accepts IPv4, too.
-    const reached = ownAddresses(findInterfaces()).filter(([own]) => isIPv6(host) || !isIPv6(own));
+    const reached = ownAddresses().filter(([own]) => isIPv6(host) || !isIPv6(own));
     return reached.map(([own, , ...scope]) => [own, port, ...scope] as unknown as Address);
   });
 }
@@ -274,7 +256,7 @@ function isWildcard(address: Address): boolean {
  * `--allow-sys=networkInterfaces`.
  */
 export function linkLocalScopes(
-  interfaces: readonly Interface[] = Deno.networkInterfaces(),
+  interfaces: readonly Deno.NetworkInterfaceInfo[] = Deno.networkInterfaces(),
 ): number[] {
   const scopes = interfaces.flatMap(({ address, scopeid }) =>
     isLinkLocal(address) && scopeid ? [scopeid] : []

@@ -15,9 +15,10 @@ import {
 import { checkString, wrongType } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";
-import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "../identity/names.ts";
+import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 import { checkClientAddress } from "../net/addresses.ts";
+import { startInterval } from "../net/deadline.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { StateDirectory } from "./device_directory.ts";
@@ -51,6 +52,11 @@ export interface Pairing {
   readonly addresses: readonly Address[];
 }
 
+/** Twice in the second within which a change by another process must be noticed. */
+const CHECK_MILLISECONDS = 400;
+/** The peers are read again at so many checks after a change: the times of some file systems have steps of two seconds. */
+const READS_AFTER_CHANGE = 6;
+
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
@@ -71,11 +77,6 @@ export class PeerStore {
   constructor(dir: string, logger: Logger) {
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
     this.#logger = logger;
-  }
-
-  /** The directory of the files. */
-  get path(): string {
-    return this.#files.path;
   }
 
   /** The peers as they were last read, by name. */
@@ -115,10 +116,28 @@ export class PeerStore {
     }
   }
 
-  /** Resolves when no read is pending. */
-  async settled(): Promise<void> {
-    while (this.#next !== null) await this.#next.catch(() => {});
-    await this.#reading;
+  /** Notices what other processes change, until it is disposed of; then nothing is being read. */
+  watch(): AsyncDisposable {
+    let last: string | null = null;
+    let reads = 0;
+    let checking: Promise<void> | null = null;
+    const check = async () => {
+      const state = await stateOf(this.#files.path);
+      if (state !== last) reads = READS_AFTER_CHANGE;
+      last = state;
+      if (reads > 0 && await this.tryRefresh()) reads--;
+    };
+    const interval = startInterval(() => {
+      checking ??= check().finally(() => checking = null);
+    }, CHECK_MILLISECONDS);
+    return {
+      [Symbol.asyncDispose]: async () => {
+        clearInterval(interval);
+        await checking;
+        while (this.#next !== null) await this.#next.catch(() => {});
+        await this.#reading;
+      },
+    };
   }
 
   #publish(peers: readonly Peer[]): void {
@@ -309,6 +328,17 @@ function checkPeerName(option: string, name: string, peers: readonly Peer[], id?
   );
 }
 
+/** Differs after a change in a directory, and if another one, or none, is in its place. */
+async function stateOf(dir: string): Promise<string> {
+  try {
+    const { dev, ino, mtime, ctime } = await Deno.stat(dir);
+    // Restoring a directory can set `mtime`, but not `ctime`.
+    return `${dev}:${ino} ${mtime?.getTime()} ${ctime?.getTime()}`;
+  } catch {
+    return "";
+  }
+}
+
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
@@ -370,18 +400,18 @@ function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
  * text, which may be that of any file.
  */
 async function parsePeer(id: string, text: string): Promise<Peer> {
-  const peer = await readPeer(text).catch(() => null);
-  if (peer === null) {
+  let peer: Peer | null = null;
+  try {
+    const { name, addresses, pairedAt, certificate } = JSON.parse(text);
+    checkDeviceName("name", name);
+    const authority = await readAuthorityText(certificate);
+    peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
+  } catch {
+    // Whatever is wrong with it, it was not written here.
+  }
+  if (peer === null || formatPeer(peer) !== text) {
     throw new RangeError("it is truncated, or not of the form in which this version writes it");
   }
   if (peer.id !== id) throw new RangeError("it has the authority of another device");
   return peer;
-}
-
-async function readPeer(text: string): Promise<Peer | null> {
-  const { name, addresses, pairedAt, certificate } = JSON.parse(text);
-  const authority = await readAuthorityText(certificate);
-  const peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
-  const isName = typeof name === "string" && isDeviceName(name);
-  return isName && formatPeer(peer) === text ? peer : null;
 }

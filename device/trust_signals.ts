@@ -37,7 +37,7 @@ export class TrustSignals {
   }
 
   /** The peer with this id, if it was trusted when the peers were last read; `null` otherwise. */
-  find(id: string | null): Trusted | null {
+  find(id: string): Trusted | null {
     const peer = this.#peers.current.find((each) => each.id === id);
     if (peer === undefined || this.#isOver) return null;
     let controller = this.#controllers.get(peer.id);

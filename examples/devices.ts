@@ -11,7 +11,8 @@ import {
 } from "@degu/degu/files";
 
 const MEBIBYTE = 1024 * 1024;
-const FILE_BYTES = 256 * MEBIBYTE;
+/** How much is sent: 256 MiB, or as many as the argument says. */
+const FILE_BYTES = Number(Deno.args[0] ?? 256) * MEBIBYTE;
 
 /** Until a file has an entity tag after a change; without one a download of it can't be resumed. */
 const SETTLED_MILLISECONDS = 2500;

@@ -4,7 +4,8 @@ import { type App, BodyIter, Client } from "@degu/degu";
 import { TempServer } from "@degu/degu/misc";
 
 const MEBIBYTE = 1024 * 1024;
-const TRANSFER_BYTES = 256 * MEBIBYTE;
+/** How much is sent: 256 MiB, or as many as the argument says. */
+const TRANSFER_BYTES = Number(Deno.args[0] ?? 256) * MEBIBYTE;
 
 /** The time limit of the whole program. */
 const MAX_SECONDS = 120;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { PeerCertificate } from "../base/app/session.ts";
 import { readCertificate } from "../net/tls/authority.ts";
 import { type Certificate, formatPem, parseCertificate } from "../net/tls/certificate.ts";
 import { DerReader, TAG } from "../net/tls/der.ts";
@@ -26,8 +27,6 @@ export interface Authority {
   readonly certificate: string;
   /** The same in DER. */
   readonly der: Uint8Array;
-  /** SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
-  readonly publicKey256: string;
   /** The id of the device. */
   readonly id: string;
 }
@@ -49,12 +48,11 @@ export async function readAuthority(der: Uint8Array): Promise<Authority> {
   const certificate = parse(der);
   const problem = problemOf(certificate);
   if (problem !== null) throw bad(problem);
-  const { raw, publicKey, publicKey256 } = certificate;
+  const { raw, publicKey } = certificate;
   const { createHash } = loadBuiltin("node:crypto");
   return Object.freeze({
     certificate: formatPem(raw),
     der: raw,
-    publicKey256,
     id: deviceId(createHash("sha256").update(publicKey).digest()),
   });
 }
@@ -78,15 +76,24 @@ export async function readAuthorityText(pem: string): Promise<Authority> {
 }
 
 /**
- * Reports whether an authority has signed a certificate directly, with no other in between.
+ * Identifies the device at the other end of a TLS connection: the one whose authority has vouched for its certificate,
+ * and has signed it directly, with no other in between. No name in it counts.
  *
- * @param authority Its certificate, as PEM text that {@linkcode readAuthorityText} has accepted.
- * @param der The certificate to check.
+ * @param verified The certificate, as verified in the handshake.
+ * @param devices Those that it may be; their certificates are PEM text that {@linkcode readAuthorityText} has accepted.
+ * @returns `null` if it is none of them.
  */
-export function hasSigned(authority: string, der: Uint8Array): boolean {
+export function identifyDevice<T extends Pick<Authority, "id" | "certificate">>(
+  verified: PeerCertificate | null | undefined,
+  devices: readonly T[],
+): T | null {
+  if (!verified?.authority) return null;
+  const id = deviceId(Uint8Array.fromHex(verified.authority.publicKey256.replaceAll(":", "")));
+  const device = devices.find((each) => each.id === id);
+  if (device === undefined) return null;
   const { X509Certificate } = loadBuiltin("node:crypto");
-  const key = publicKeyOf(readCertificate(new X509Certificate(authority).raw));
-  return key !== null && verifySignature(readCertificate(der), key);
+  const key = publicKeyOf(readCertificate(new X509Certificate(device.certificate).raw));
+  return key !== null && verifySignature(readCertificate(verified.raw), key) ? device : null;
 }
 
 function bad(problem: string): RangeError {

@@ -15,7 +15,7 @@ import { buildServerSslctx, type ServerSslconfig } from "../net/tls/context.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
 import { Server } from "../server.ts";
 import { loadModuleExport, type ModuleExport } from "./module_export.ts";
-import { type PlainError, toPlainError } from "./plain_error.ts";
+import { type PostedError, toPostedError } from "./posted_error.ts";
 
 // ───────────────────────── the messages
 
@@ -50,31 +50,31 @@ export interface ServerWorkerData {
   deguPort?: MessagePort;
 }
 
-/** What is sent to a worker. */
-export type Command =
-  /** The first one: make the app. `sslconfig` is `null` for a plain server. */
+/** What a worker is asked to do: to make an app, to serve it, then anything else. */
+export type Request =
+  /** `sslconfig` is `null` for a plain server. */
   | { readonly type: "load"; readonly service: Service; readonly sslconfig: ServerSslconfig | null }
-  /** The second one: serve. */
   | { readonly type: "listen"; readonly address: Address; readonly sharing: PortSharing }
   | { readonly type: "ping" }
-  | { readonly type: "setSslctx"; readonly id: number; readonly sslconfig: ServerSslconfig }
-  | { readonly type: "shutdown" }
-  | { readonly type: "close" };
+  | { readonly type: "setSslctx"; readonly sslconfig: ServerSslconfig }
+  | { readonly type: "shutdown" | "close" };
+
+/** What is sent to a worker; the number comes back when it is done. */
+export type Command = Request & { readonly id: number };
+
+/** The answer to `listen`. `fd` is a duplicate of the listening socket, which outlives the worker; `null` if there is none. */
+export interface Bound {
+  readonly address: Address;
+  readonly fd: number | null;
+}
 
 /** What a worker reports. */
 export type Report =
-  | { readonly type: "loaded" }
-  /** `fd` is a duplicate of the listening socket, which outlives the worker; `null` if there is none. */
-  | { readonly type: "serving"; readonly address: Address; readonly fd: number | null }
-  /** The app can't be made or the address can't be bound. */
-  | { readonly type: "failed"; readonly error: PlainError }
-  | { readonly type: "pong" }
-  | { readonly type: "sslctxSet"; readonly id: number }
+  | { readonly type: "started" }
+  | { readonly type: "done"; readonly id: number; readonly bound: Bound | null }
   | { readonly type: "log"; readonly level: Level; readonly message: string }
-  /** An uncaught error, which ends the worker. */
-  | { readonly type: "crashed"; readonly error: PlainError }
-  /** After "shutdown" or "close": the server has ended. */
-  | { readonly type: "closed" };
+  /** It can't do what it was asked, or nobody has caught an error: it can't be used any more. */
+  | { readonly type: "failed"; readonly error: PostedError };
 
 // ───────────────────────── the server
 
@@ -88,6 +88,7 @@ export class WorkerServer {
   #context: ContextInForce | null = null;
   #listener: TlsListener | null = null;
   #server: Server | null = null;
+  #serving: Promise<void> | null = null;
 
   /** @param report Posts to the other end. */
   constructor(report: (report: Report) => void) {
@@ -97,13 +98,14 @@ export class WorkerServer {
   /** Carries out a message; resolves when that is done. */
   async receive(command: Command): Promise<void> {
     try {
-      await this.#execute(command);
+      const bound = await this.#execute(command);
+      this.#report({ type: "done", id: command.id, bound });
     } catch (error) {
-      this.#report({ type: "failed", error: toPlainError(error) });
+      this.#report({ type: "failed", error: toPostedError(error) });
     }
   }
 
-  async #execute(command: Command): Promise<void> {
+  async #execute(command: Command): Promise<Bound | null> {
     if (command.type === "load") {
       this.#service = command.service;
       if (command.sslconfig !== null) {
@@ -112,22 +114,18 @@ export class WorkerServer {
       const { app, onExchange } = command.service;
       this.#app = await makeApp(app);
       if (onExchange !== null) this.#onExchange = await loadOnExchange(onExchange);
-      this.#report({ type: "loaded" });
     } else if (command.type === "listen") {
-      await this.#listen(command.address, command.sharing);
-    } else if (command.type === "ping") {
-      this.#report({ type: "pong" });
+      return await this.#listen(command.address, command.sharing);
     } else if (command.type === "setSslctx") {
       this.#context!.replace(buildServerSslctx(command.sslconfig));
-      this.#report({ type: "sslctxSet", id: command.id });
-    } else if (command.type === "shutdown") {
-      await this.#server?.shutdown();
-    } else {
-      this.#server?.close();
+    } else if (command.type === "shutdown" || command.type === "close") {
+      await this.#server?.[command.type]();
+      await this.#serving;
     }
+    return null;
   }
 
-  async #listen(address: Address, sharing: PortSharing): Promise<void> {
+  async #listen(address: Address, sharing: PortSharing): Promise<Bound> {
     const { options, levels } = this.#service!;
     const logger = this.#makeLogger(levels);
     const given = { ...options, logger, onExchange: this.#onExchange };
@@ -138,11 +136,9 @@ export class WorkerServer {
     });
     this.#server = server;
     await server.ready;
-    const serving = server.serveForever();
-    const fd = this.#listener?.duplicate() ?? null;
-    this.#report({ type: "serving", address: server.address, fd });
-    await serving;
-    this.#report({ type: "closed" });
+    this.#serving = server.serveForever();
+    this.#serving.catch((error) => this.#report({ type: "failed", error: toPostedError(error) }));
+    return { address: server.address, fd: this.#listener?.duplicate() ?? null };
   }
 
   #makeLogger(levels: readonly Level[]): Logger {
@@ -195,7 +191,7 @@ function run(port: MessagePort): void {
   Object.assign(globalThis, { self: globalThis });
   const report = (report: Report) => port.postMessage(report);
   const crash = (error: unknown) => {
-    report({ type: "crashed", error: toPlainError(error) });
+    report({ type: "failed", error: toPostedError(error) });
     Deno.exit(CRASHED);
   };
   const onEvent = (event: Event) => {
@@ -210,7 +206,7 @@ function run(port: MessagePort): void {
     }
   };
   listen();
-  report({ type: "pong" }); // from now on it can answer
+  report({ type: "started" }); // from now on it can answer
   const server = new WorkerServer(report);
   port.on("message", (command: Command) => {
     // After the app's own listeners, which may handle the event.

@@ -11,8 +11,16 @@ import { HeldSocket } from "../net/held_socket.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
 import type { PortSharing } from "../net/listener.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
-import { fromPlainError } from "./plain_error.ts";
-import type { Command, Level, Report, ServerWorkerData, Service } from "./server_worker.ts";
+import { fromPostedError } from "./posted_error.ts";
+import type {
+  Bound,
+  Command,
+  Level,
+  Report,
+  Request,
+  ServerWorkerData,
+  Service,
+} from "./server_worker.ts";
 
 /**
  * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by
@@ -36,7 +44,7 @@ export interface Heartbeat {
 export interface Ending {
   /** What happened, for a log: `"has ended by itself"`. */
   readonly what: string;
-  /** What {@linkcode WorkerThread.load} and {@linkcode WorkerThread.listen} reject with. */
+  /** What is rejected with that it has not done. */
   readonly error: Error;
   /** Whether it was ended from here. */
   readonly expected: boolean;
@@ -51,11 +59,8 @@ export interface Serving {
   readonly held: HeldSocket | null;
 }
 
-/**
- * What a worker is doing: it has no server yet; it may have one; it has ended that; it is not used any more, and what it
- * still says is ignored.
- */
-type Phase = "loading" | "serving" | "closed" | "over";
+/** What a worker is doing: it has no server yet; it may have one; it has ended that. */
+type Phase = "loading" | "serving" | "closed";
 
 /** A worker with a server. It is used once. */
 export class WorkerThread {
@@ -65,17 +70,18 @@ export class WorkerThread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #log: (level: Level, message: string) => void;
-  readonly #loaded = Promise.withResolvers<void>();
-  readonly #serving = Promise.withResolvers<Serving>();
+  /** What it was asked and has not done yet, by the number of the command. */
+  readonly #pending = new Map<number, PromiseWithResolvers<Bound | null>>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #portClosed = Promise.withResolvers<void>();
-  readonly #contextChanges = new Map<number, () => void>();
   readonly #name: string;
   readonly #heartbeat: Heartbeat | null;
   #beating: Interval | undefined;
   #phase: Phase = "loading";
+  /** Once the worker is not used any more: what it still says is ignored. */
+  #ending: Ending | null = null;
   #unanswered = 0;
-  #contextChangeCount = 0;
+  #lastId = 0;
 
   private constructor(
     name: string,
@@ -89,7 +95,6 @@ export class WorkerThread {
     this.#port = port;
     this.#log = log;
     this.ended = this.#ended.promise;
-    for (const { promise } of [this.#loaded, this.#serving]) promise.catch(() => {});
     port.on("message", (report: Report) => this.#receive(report));
     worker.on("error", (thrown) => {
       this.#fail(thrown instanceof Error ? thrown : new DeguError(String(thrown)));
@@ -128,25 +133,19 @@ export class WorkerThread {
 
   /** Makes the app. Rejects with what the module or the function throws, or a {@linkcode DeguError} if the worker ends. */
   async load(service: Service, sslconfig: ServerSslconfig | null): Promise<void> {
-    this.#post({ type: "load", service, sslconfig });
-    await this.#loaded.promise;
+    await this.#request({ type: "load", service, sslconfig });
   }
 
   /** Listens and serves. Rejects with what a server throws, or a {@linkcode DeguError} if the worker ends. */
   async listen(address: Address, sharing: PortSharing): Promise<Serving> {
     if (this.#phase === "loading") this.#phase = "serving";
-    this.#post({ type: "listen", address, sharing });
-    return await this.#serving.promise;
+    const { address: bound, fd } = (await this.#request({ type: "listen", address, sharing }))!;
+    return { address: bound, held: fd === null ? null : HeldSocket.open(fd) };
   }
 
   /** Replaces the context, which was checked; resolves when that is done, or the worker has ended. */
   async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
-    const id = ++this.#contextChangeCount;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#contextChanges.set(id, resolve);
-    this.#post({ type: "setSslctx", id, sslconfig });
-    await Promise.race([promise, this.ended]);
-    this.#contextChanges.delete(id);
+    await this.#request({ type: "setSslctx", sslconfig }).catch(() => {});
   }
 
   /** Ends the server after the requests in progress, and then the worker. */
@@ -172,8 +171,11 @@ export class WorkerThread {
 
   /** A worker that has been told to listen may hold a socket, which only it can close. */
   #stop(type: "shutdown" | "close"): void {
-    if (this.#phase === "loading") this.#closed.resolve();
-    else this.#post({ type });
+    if (this.#phase === "loading") return this.#closed.resolve();
+    this.#request({ type }).then(() => {
+      this.#phase = "closed";
+      this.#closed.resolve();
+    }, () => {});
   }
 
   /** Gives the server a moment to end. */
@@ -190,25 +192,26 @@ export class WorkerThread {
     await this.#portClosed.promise;
   }
 
-  #post(command: Command): void {
-    if (this.#phase !== "over") this.#port.postMessage(command);
+  /** Resolves when it is done; rejects with the error with which the worker ends. */
+  #request(request: Request): Promise<Bound | null> {
+    const id = ++this.#lastId;
+    if (this.#ending !== null) return Promise.reject(this.#ending.error);
+    const pending = Promise.withResolvers<Bound | null>();
+    this.#pending.set(id, pending);
+    this.#port.postMessage({ ...request, id } satisfies Command);
+    return pending.promise;
   }
 
   #receive(report: Report): void {
-    if (this.#phase === "over") return;
+    if (this.#ending !== null) return;
     this.#unanswered = 0;
     // On a busy machine a thread may take long to start.
     if (this.#heartbeat !== null) this.#beat(this.#heartbeat);
-    if (report.type === "loaded") this.#loaded.resolve();
-    else if (report.type === "serving") {
-      const { address, fd } = report;
-      this.#serving.resolve({ address, held: fd === null ? null : HeldSocket.open(fd) });
-    } else if (report.type === "sslctxSet") this.#contextChanges.get(report.id)?.();
-    else if (report.type === "log") this.#log(report.level, report.message);
-    else if (report.type === "closed") {
-      this.#phase = "closed";
-      this.#closed.resolve();
-    } else if (report.type !== "pong") this.#fail(fromPlainError(report.error));
+    if (report.type === "done") {
+      this.#pending.get(report.id)?.resolve(report.bound);
+      this.#pending.delete(report.id);
+    } else if (report.type === "log") this.#log(report.level, report.message);
+    else if (report.type === "failed") this.#fail(fromPostedError(report.error));
   }
 
   #fail(error: Error): void {
@@ -223,20 +226,18 @@ export class WorkerThread {
         this.#worker.terminate();
       } else {
         this.#unanswered++;
-        this.#post({ type: "ping" });
+        this.#request({ type: "ping" }).catch(() => {});
       }
     }, every);
   }
 
   #end(what: string, more: Partial<Ending> = {}): void {
-    if (this.#phase === "over") return;
-    this.#phase = "over";
+    if (this.#ending !== null) return;
     clearInterval(this.#beating);
     this.#port.close();
     const error = new DeguError(`${this.#name} ${what}`);
-    const ending = { what, error, expected: false, hung: false, ...more };
-    this.#loaded.reject(ending.error);
-    this.#serving.reject(ending.error);
-    this.#ended.resolve(ending);
+    this.#ending = { what, error, expected: false, hung: false, ...more };
+    for (const { reject } of this.#pending.values()) reject(this.#ending.error);
+    this.#ended.resolve(this.#ending);
   }
 }

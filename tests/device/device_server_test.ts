@@ -6,7 +6,7 @@ import { Client } from "@degu/degu/client";
 import { peerOf } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { authorityOf, record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
   assertWorks,
@@ -50,21 +50,33 @@ Deno.test("a stranger is refused, and so is the device itself", async () => {
   assertEquals(setup.logger.at("warn"), []);
 });
 
-Deno.test("a server without peers refuses everybody until there is one", async () => {
+Deno.test("a server without peers refuses everybody until there is one; what another process has stored counts when it is ready", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await using server = camera.listen(LOOPBACK, tellName);
-  server.serveForever();
-  await server.ready;
+  const authority = await authorityOf(viewer.dir);
+  const serve = async () => {
+    const server = camera.listen(LOOPBACK, tellName);
+    server.serveForever();
+    await server.ready;
+    return server;
+  };
+  await using server = await serve();
   await record(viewer, camera, { addresses: [server.address] });
   const client = await viewer.client("camera");
   assertEquals(await answerOf(client), REFUSED);
-  await record(camera, viewer);
+  await storeOf(camera.dir).record({ authority, receivedName: "viewer", addresses: [] });
+  await using other = await serve();
+  const addresses = [other.address];
+  assertEquals(await answerOf(await viewer.client("camera", { addresses })), "viewer");
   assertEquals(await answerOf(client), "viewer");
 });
 
 Deno.test("malicious paired peer: a certificate below an intermediate authority of its own is refused", async () => {
-  await using setup = await setUp();
+  const asked: Session[] = [];
+  await using setup = await setUp((_request, session) => {
+    asked.push(session);
+    return [200, "OK", { name: peerOf(session).name }, null];
+  });
   const { camera, server, logger } = setup;
   const root = await makeAuthority();
   await recordAuthority(camera, root, "mallory");
@@ -72,8 +84,11 @@ Deno.test("malicious paired peer: a certificate below an intermediate authority 
   const below = await makeLeaf(between);
   const chain = below.pem + between.pem;
   const client = await clientWith(camera, server.address, chain, below.keyPem);
-  assertEquals(await answerOf(client), REFUSED);
-  assertMatch(logger.at("info").join("\n"), /has not signed its certificate directly/);
+  assertEquals([await answerOf(client), asked], [REFUSED, []]);
+  assertMatch(
+    logger.at("info").join("\n"),
+    /no peer.s authority has signed its certificate directly/,
+  );
   const direct = await makeLeaf(root);
   const other = await clientWith(camera, server.address, direct.pem, direct.keyPem);
   assertEquals(await answerOf(other), "mallory");
@@ -104,7 +119,7 @@ Deno.test("listen validates its arguments, and logs to the device's logger", asy
   assertThrows(() => setSslctx.call(other, other.sslctx), TypeError, "forget()");
 });
 
-Deno.test("ready rejects if an address is in use, and leaves nothing behind", async () => {
+Deno.test("a server whose address is in use, or that is closed before it is ready, leaves nothing behind", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   await using first = camera.listen(LOOPBACK, tellName);
@@ -112,6 +127,10 @@ Deno.test("ready rejects if an address is in use, and leaves nothing behind", as
   await using second = camera.listen(first.address, tellName);
   const results = await Promise.allSettled([second.ready, second.serveForever()]);
   assertEquals(results.map(({ status }) => status), ["rejected", "rejected"]);
+  const third = camera.listen(LOOPBACK, tellName);
+  const ready = third.ready.catch(() => {});
+  third.close();
+  await ready;
   assertEquals(await camera.serving(), [first.address]);
 });
 

@@ -97,29 +97,12 @@ async function copy(from: string, to: string): Promise<void> {
   }
 }
 
-Deno.test("joining rejects with the reason of its signal, and stores nothing", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
-  const reason = new Error("enough");
-  const aborted = await assertRejects(() =>
-    viewer.join(invitation.line, { signal: AbortSignal.abort(reason) })
-  );
-  assertEquals(aborted, reason);
-  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const controller = new AbortController();
-  const line = lineWith(invitation.line, [["127.0.0.1", (silent.addr as Deno.NetAddr).port]]);
-  const joining = viewer.join(line, { signal: controller.signal });
-  using _conn = await silent.accept();
-  controller.abort(reason);
-  assertEquals(await assertRejects(() => within(joining, "it ends")), reason);
-  assertEquals(await viewer.written(), []);
-  // The invitation has seen nothing of it.
-  await Promise.all([viewer.join(invitation.line), invitation.paired]);
-});
-
 /** A port that closes the first connections during their handshake, and relays the others. */
-function startCutter(to: readonly [string, number], cuts: number) {
+function startCutter(
+  to: readonly [string, number],
+  cuts: number,
+  onConnection: (count: number) => unknown = () => {},
+) {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const counter = { count: 0 };
   const relay = async (conn: Deno.Conn) => {
@@ -134,6 +117,7 @@ function startCutter(to: readonly [string, number], cuts: number) {
     for await (const conn of listener) {
       if (counter.count++ < cuts) conn.close();
       else running.push(relay(conn));
+      onConnection(counter.count);
     }
     await Promise.all(running);
   })();
@@ -160,21 +144,6 @@ Deno.test("a handshake that breaks off is tried ten times, and its error is not 
   const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
   const [peer] = await within(Promise.all([viewer.join(line), invitation.paired]), "paired", 20);
   assertEquals([peer.id, cutter.count], [camera.id, 6]);
-});
-
-Deno.test("the signal aborts joining at once between two attempts", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
-  await using cutter = startCutter(addressOf(invitation), Infinity);
-  const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
-  const controller = new AbortController();
-  const reason = new Error("enough");
-  const ended = assertRejects(() => viewer.join(line, { signal: controller.signal }));
-  while (cutter.count < 5) await new Promise((resolve) => setTimeout(resolve));
-  controller.abort(reason);
-  assertEquals(await within(ended, "it ends"), reason);
-  assertEquals(await viewer.written(), []);
 });
 
 Deno.test("pairing succeeds even if one address of the line is dead and another an impostor's", async () => {
@@ -336,32 +305,42 @@ Deno.test("an error response is not mistaken for success", async () => {
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("the signal aborts joining in the middle of a step, even with a slow inviter", async () => {
+Deno.test("its signal, and closing the device, end joining at any moment, and nothing is stored", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const reason = new Error("enough");
   const right = answerOf({ value: VALUE, name: "camera", addresses: [] });
-  for (const step of [0, 1]) {
-    const controller = new AbortController();
-    const reason = new Error("enough");
-    await using inviter = await startInviter(camera, (_request, _socket, count) => {
+  const answering = async (step: number, end: () => unknown) => {
+    const inviter = await startInviter(camera, (_request, _socket, count) => {
       if (count < step) return right;
-      controller.abort(reason);
+      end();
       return right.slice(0, 20);
     });
-    const joining = viewer.join(inviter.line, { signal: controller.signal });
-    assertEquals(await assertRejects(() => within(joining, "it ends")), reason);
+    return [inviter.line, inviter] as const;
+  };
+  const cutting = (cuts: number, end: () => unknown) => {
+    const cutter = startCutter(addressOf(invitation), Infinity, (count) => count === cuts && end());
+    return [lineWith(invitation.line, [["127.0.0.1", cutter.port]]), cutter] as const;
+  };
+  const rows = [
+    (end: () => unknown) => (end(), [invitation.line, null] as const),
+    (end: () => unknown) => cutting(1, end),
+    (end: () => unknown) => cutting(5, end), // in the wait before the next attempt
+    (end: () => unknown) => answering(0, end),
+    (end: () => unknown) => answering(1, end),
+  ];
+  for (const [index, start] of rows.entries()) {
+    const controller = new AbortController();
+    const [line, other] = await start(() => controller.abort(reason));
+    await using _other = other;
+    const joining = viewer.join(line, { signal: controller.signal });
+    assertEquals(await assertRejects(() => within(joining, `${index} ends`)), reason);
   }
   assertEquals(await viewer.written(), []);
-});
-
-Deno.test("closing the joiner's device ends its joining", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using inviter = await startInviter(camera, () => {
-    viewer[Symbol.asyncDispose]();
-    return null;
-  });
-  await assertRejects(() => within(viewer.join(inviter.line), "it ends"), DeguError, "was closed");
+  const [line, other] = await answering(0, () => viewer[Symbol.asyncDispose]());
+  await using _other = other;
+  await assertRejects(() => within(viewer.join(line), "it ends"), DeguError, "was closed");
 });
 
 Deno.test("the joiner shows its certificate only in the second step, and its secret only in the first", async () => {

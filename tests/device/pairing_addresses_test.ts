@@ -4,7 +4,6 @@ import type { Address } from "@degu/degu/base";
 import {
   addressesToSend,
   addressFinder,
-  type Interface,
   linkLocalScopes,
   ownAddresses,
   readAddresses,
@@ -15,6 +14,18 @@ import {
 const never = () => {
   throw new Error("asked");
 };
+
+/** Calls a function on a machine with these interfaces. */
+function on<T>(interfaces: () => Deno.NetworkInterfaceInfo[], call: () => T): T {
+  const { networkInterfaces } = Deno;
+  Deno.networkInterfaces = interfaces;
+  try {
+    return call();
+  } finally {
+    Deno.networkInterfaces = networkInterfaces;
+  }
+}
+
 const unchecked = <T>(value: unknown): T => value as T;
 
 Deno.test("addresses from another device are IP addresses or DNS names, each with a port, and nothing else", () => {
@@ -71,7 +82,7 @@ Deno.test("link-local addresses get the interface of the pairing, and are left o
   const rows: [
     remote: Address | null,
     local: string | null,
-    find: () => Interface[],
+    find: () => Deno.NetworkInterfaceInfo[],
     scope: number | null,
   ][] = [
     [["fe80::9", 1, 0, 5], null, never, 5],
@@ -90,9 +101,10 @@ Deno.test("link-local addresses get the interface of the pairing, and are left o
     const socket = { localAddr, read: never, write: never, close: never };
     const local = scope === null ? [] : [["fe80::1", 80, 0, scope]];
     const given = [["fe80::1", 80], ["10.0.0.1", 80]] as const;
-    assertEquals(withScope(given, remote, socket, find) as unknown, [...local, ["10.0.0.1", 80]]);
+    const scoped = on(find, () => withScope(given, remote, socket));
+    assertEquals(scoped as unknown, [...local, ["10.0.0.1", 80]]);
     const plain = [["169.254.1.1", 80], ["a", 80]] as const;
-    assertEquals(withScope(plain, remote, socket, never) as unknown, plain);
+    assertEquals(on(never, () => withScope(plain, remote, socket)) as unknown, plain);
   }
 });
 
@@ -108,11 +120,11 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
     ["camera.local", 80],
   ];
   const interfaces = [of("eth0", "192.168.1.7"), of("eth0", "fe80::7", 2)];
-  const sent = addressesToSend(own, () => interfaces);
+  const sent = on(() => interfaces, () => addressesToSend(own));
   assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ["camera.local", 80]]);
   assertEquals(readAddresses(sent), sent);
   const many = [1, 2, 3, 4, 5, 6, 7].map((port): Address => ["10.0.0.1", port]);
-  assertEquals(addressesToSend(many, never).length, 6);
+  assertEquals(on(never, () => addressesToSend(many)).length, 6);
 });
 
 Deno.test("serving accepts up to six addresses that another machine can reach", async () => {
@@ -138,12 +150,12 @@ Deno.test("serving accepts up to six addresses that another machine can reach", 
   }
 });
 
-const of = (name: string, address: string, scopeid: number | null = null): Interface => ({
-  name,
-  address,
-  scopeid,
-  family: address.includes(":") ? "IPv6" : "IPv4",
-});
+function of(name: string, address: string, scopeid: number | null = null) {
+  const family = address.includes(":") ? "IPv6" : "IPv4";
+  return { name, address, scopeid, family, netmask: "", cidr: "", mac: "" } as const;
+}
+
+const ownOf = (interfaces: Deno.NetworkInterfaceInfo[]) => on(() => interfaces, ownAddresses);
 
 const LOOPBACK = [of("lo", "127.0.0.1"), of("lo", "::1", 0)];
 const HOME = [
@@ -157,7 +169,7 @@ const HOME = [
 ];
 
 Deno.test("own addresses list the most useful first, and loopback ones never with others", () => {
-  assertEquals(ownAddresses(HOME), [
+  assertEquals(ownOf(HOME), [
     ["192.168.1.7", 0],
     ["2001:db8::1", 0],
     ["fe80::1", 0, 0, 2],
@@ -168,7 +180,7 @@ Deno.test("own addresses list the most useful first, and loopback ones never wit
 });
 
 Deno.test("of one interface the first of each kind is listed before the second of any", () => {
-  assertEquals(ownAddresses(HOME.toReversed()).map(([host]) => host), [
+  assertEquals(ownOf(HOME.toReversed()).map(([host]) => host), [
     "192.168.1.8",
     "2001:db8::2",
     "fe80::1",
@@ -181,7 +193,7 @@ Deno.test("of one interface the first of each kind is listed before the second o
 Deno.test("own addresses list one per interface before a second of any", () => {
   const bridges = [1, 2, 3].map((i) => of(`br${i}`, `172.17.${i}.1`));
   const cable = of("eth1", "fe80::2", 9);
-  assertEquals(ownAddresses([...HOME, ...bridges, cable]).slice(0, 6), [
+  assertEquals(ownOf([...HOME, ...bridges, cable]).slice(0, 6), [
     ["192.168.1.7", 0],
     ["172.17.1.1", 0],
     ["172.17.2.1", 0],
@@ -192,13 +204,14 @@ Deno.test("own addresses list one per interface before a second of any", () => {
 });
 
 Deno.test("own addresses are the loopback ones if there are no others", () => {
-  assertEquals(ownAddresses(LOOPBACK), [["127.0.0.1", 0], ["::1", 0]]);
-  assertEquals(ownAddresses([]), []);
+  assertEquals(ownOf(LOOPBACK), [["127.0.0.1", 0], ["::1", 0]]);
+  assertEquals(ownOf([]), []);
 });
 
 Deno.test("a wildcard is replaced by the addresses of this machine, with its port", () => {
   const rest: Address[] = [["10.0.0.1", 5], "/run/a.socket"];
-  assertEquals(withoutWildcards([["0.0.0.0", 7443], ...rest], () => HOME), [
+  const resolve = (...addresses: Address[]) => on(() => HOME, () => withoutWildcards(addresses));
+  assertEquals(resolve(["0.0.0.0", 7443], ...rest), [
     ["192.168.1.7", 7443],
     ["169.254.3.4", 7443],
     ["192.168.1.8", 7443],
@@ -206,15 +219,15 @@ Deno.test("a wildcard is replaced by the addresses of this machine, with its por
   ]);
   for (const wildcard of [["::", 1], ["0::0", 1], ["::", 1, 0, 0]] as const) {
     assertEquals(
-      withoutWildcards([wildcard as Address], () => HOME),
-      ownAddresses(HOME).map(([host, , ...scope]) => [host, 1, ...scope] as unknown as Address),
+      resolve(wildcard as Address),
+      ownOf(HOME).map(([host, , ...scope]) => [host, 1, ...scope] as unknown as Address),
     );
   }
 });
 
 Deno.test("the interfaces are read only if there is a wildcard", () => {
   const given: Address[] = [["127.0.0.1", 0], ["::1", 0], "/run/a.socket", new Uint8Array(0)];
-  assertEquals(withoutWildcards(given, never), given);
+  assertEquals(on(never, () => withoutWildcards(given)), given);
 });
 
 Deno.test("link-local peers are looked for on each interface with a link-local address, once", () => {

@@ -83,22 +83,19 @@ Deno.test("a flood of wrong secrets is counted, with at most one warning a secon
   await using invitation = await camera.invite();
   const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
   const begin = performance.now();
-  let sent = 0;
-  while (performance.now() - begin < 1500) {
-    await Promise.all(Array.from({ length: 8 }, async () => {
-      using stranger = await Stranger.connect(addressOf(invitation));
-      stranger.post("/secret", wrong);
-      await stranger.end();
-      sent++;
-    }));
-  }
+  await Promise.all(Array.from({ length: 12 }, async () => {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.post("/secret", wrong);
+    await stranger.end();
+  }));
+  let warnings: string[];
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    warnings = camera.logger.at("warn");
+  } while (!warnings.at(-1)!.includes("; 12 wrong so far") && performance.now() - begin < 20_000);
   const seconds = (performance.now() - begin) / 1000;
-  const warnings = camera.logger.at("warn");
-  assert(sent > 8, `${sent} in ${seconds} s`);
-  assert(warnings.length >= 1 && warnings.length <= seconds + 1, warnings.join("\n"));
+  assert(warnings.length >= 2 && warnings.length <= seconds + 1, warnings.join("\n"));
   assert(warnings[0]!.includes("1 wrong so far"), warnings[0]);
-  const [, counted = "0"] = /; (\d+) wrong/.exec(warnings.at(-1)!) ?? [];
-  assert(Number(counted) > 8 && Number(counted) <= sent, warnings.at(-1));
   await assertStillOpen(invitation, camera, viewer);
 });
 
@@ -161,38 +158,34 @@ Deno.test("silent connections without a handshake block nobody", async () => {
 });
 
 Deno.test("150 silent connections that reconnect at once block nobody, and don't fill the log", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera } = devices;
-  for (const joiner of [devices.viewer, devices.other]) {
-    await using invitation = await camera.invite();
-    const [hostname, port] = addressOf(invitation);
-    const current = new Set<Deno.Conn>();
-    let over = false;
-    let closed = 0;
-    const strangers = Array.from({ length: 150 }, async () => {
-      while (!over) {
-        try {
-          using conn = await Deno.connect({ hostname, port });
-          current.add(conn);
-          if (!over) await conn.read(new Uint8Array(1)).catch(() => null);
-          current.delete(conn);
-          closed++;
-        } catch {
-          // Too many at a time; another turn of the event loop will do.
-          await new Promise((resolve) => setTimeout(resolve));
-        }
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const [hostname, port] = addressOf(invitation);
+  const current = new Set<Deno.Conn>();
+  let over = false;
+  let closed = 0;
+  const strangers = Array.from({ length: 150 }, async () => {
+    while (!over) {
+      try {
+        using conn = await Deno.connect({ hostname, port });
+        current.add(conn);
+        if (!over) await conn.read(new Uint8Array(1)).catch(() => null);
+        current.delete(conn);
+        closed++;
+      } catch {
+        // Too many at a time; another turn of the event loop will do.
+        await new Promise((resolve) => setTimeout(resolve));
       }
-    });
-    while (closed < 300) await new Promise((resolve) => setTimeout(resolve));
-    try {
-      const paired = Promise.all([joiner.join(invitation.line), invitation.paired]);
-      const [atJoiner, atCamera] = await within(paired, "the two are paired", 20);
-      assertEquals([atJoiner.id, atCamera.id], [camera.id, joiner.id]);
-    } finally {
-      over = true;
-      for (const conn of current) conn.close();
-      await Promise.all(strangers);
     }
+  });
+  while (closed < 150) await new Promise((resolve) => setTimeout(resolve));
+  try {
+    await assertStillOpen(invitation, camera, viewer);
+  } finally {
+    over = true;
+    for (const conn of current) conn.close();
+    await Promise.all(strangers);
   }
   const lines = camera.logger.at("info");
   assert(lines.length < 20, `${lines.length} lines: ${lines.slice(0, 3).join("\n")}`);

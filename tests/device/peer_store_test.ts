@@ -1,6 +1,7 @@
 /** The peers of a device: storing, finding, renaming and forgetting them, their files, and which of those are trusted. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
 import type { Address } from "@degu/degu/base";
 import type { Peer } from "@degu/degu/device";
 import { makeAuthority } from "@degu/testing/authorities.ts";
@@ -136,7 +137,9 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     await Deno.writeTextFile(join(camera.dir, "new"), text, { mode: 0o600 });
     await Deno.rename(join(camera.dir, "new"), path);
   };
-  const changed = (change: Record<string, unknown>) => JSON.stringify({ ...fields, ...change });
+  const changed = (change: Record<string, unknown>) =>
+    `${JSON.stringify({ ...fields, ...change }, null, 2)}\n`;
+  assertEquals(changed({}), original);
   const { pem } = await makeAuthority();
   const rows: [name: string, text: string][] = [
     ["empty", ""],
@@ -146,7 +149,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     ["null", "null"],
     ["the same in another form", JSON.stringify(fields)],
     ["a field more", changed({ more: 1 })],
-    ["a field less", JSON.stringify({ ...fields, name: undefined })],
+    ["a field less", changed({ name: undefined })],
     ["another version", changed({ version: 2 })],
     ["no name", changed({ name: "a b" })],
     ["no time", changed({ pairedAt: "yesterday" })],
@@ -215,6 +218,48 @@ Deno.test({
     assertEquals(await camera.peers(), []);
     assertEquals(await camera.peer(one!.id), null);
   },
+});
+
+Deno.test("what another process changes is noticed, in any directory in this place and by any clock", async () => {
+  await using setup = await setUpPeers("one", "two");
+  const { camera, others: [one, two] } = setup;
+  const store = storeOf(camera.dir);
+  const [path, away] = [join(camera.dir, "peers"), join(camera.dir, "away")];
+  const [{ stat }, { setTimeout }] = [Deno, globalThis];
+  let looks = 0;
+  // The times of some file systems have steps of two seconds, so the next change may leave them as they are.
+  Deno.stat = async (path) => {
+    looks++;
+    return { ...await stat(path), mtime: new Date(0), ctime: new Date(0) };
+  };
+  using time = new FakeTime();
+  const goOn = async (isOver: () => boolean, what: string) => {
+    for (const end = performance.now() + 20_000; !isOver();) {
+      assert(performance.now() < end, `${what} is not seen`);
+      time.tick(400);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  };
+  const see = (names: string[], what: string) =>
+    goOn(() => namesOf(store.current).join() === names.join(), what);
+  try {
+    await using _watch = store.watch();
+    await record(camera, one!);
+    await see(["one"], "a first change");
+    await record(camera, two!);
+    await see(["one", "two"], "another in the same tick");
+    const before = looks;
+    await goOn(() => looks > before + 9, "that nothing changes");
+    await Deno.rename(path, away);
+    await see([], "that the directory is gone");
+    await Deno.rename(away, path);
+    await see(["one", "two"], "that it was restored");
+    await Deno.rename(path, away);
+    await Deno.mkdir(path);
+    await see([], "that another one replaced it");
+  } finally {
+    Deno.stat = stat;
+  }
 });
 
 /** Few, so that the suite stays fast. */

@@ -11,7 +11,6 @@ import {
   tieToTrust,
 } from "@degu/internal/base/app/session.ts";
 import { record } from "@degu/testing/device_pairs.ts";
-import { inAnotherProcess } from "@degu/testing/device_programs.ts";
 import {
   assertWorks,
   LOOPBACK,
@@ -22,6 +21,7 @@ import {
 } from "@degu/testing/device_serving.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
+import { runScript } from "@degu/testing/processes.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 
 Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
@@ -62,10 +62,12 @@ Deno.test("forget in another process ends sessions and connections within a seco
     const [session] = server.sessions;
     const ended = Promise.withResolvers<number>();
     session!.signal.addEventListener("abort", () => ended.resolve(Date.now()));
-    const at = await inAnotherProcess(
-      camera.dir,
-      `await device.forget("viewer"); console.log(Date.now());`,
-    );
+    const script = `import { Device } from "./device.ts";
+await using device = await Device.open(${JSON.stringify(camera.dir)});
+await device.forget("viewer");
+console.log(Date.now());`;
+    const paths = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`];
+    const at = await runScript(script, ["--no-check", "--allow-sys=uid", ...paths], {});
     attempts.push(await within(ended.promise, "the session ends", 20) - Number(at));
     assertEquals(server.sessions.size, 0);
     assertEquals(await setup.ask(), REFUSED);
@@ -75,16 +77,17 @@ Deno.test("forget in another process ends sessions and connections within a seco
 });
 
 Deno.test("forget takes effect as soon as the peers can be read again", async () => {
-  const signals: AbortSignal[] = [];
+  const sessions: Session[] = [];
   await using setup = await setUp((_request, session) => {
-    signals.push(session.signal);
+    sessions.push(session);
     return [204, "No Content", {}, null];
   });
   const { camera, viewer, logger } = setup;
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
+  const [session] = sessions;
   const ended = Promise.withResolvers<void>();
-  signals[0]!.addEventListener("abort", () => ended.resolve());
+  session!.signal.addEventListener("abort", () => ended.resolve());
   const { readDir } = Deno;
   Deno.readDir = () => {
     throw new Error("Too many open files (os error 24)");
@@ -94,7 +97,8 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
     await assertRejects(() => camera.peers(), Error, "Too many");
-    assertEquals(signals[0]!.aborted, false);
+    assertEquals(session!.signal.aborted, false);
+    assertEquals(await isStillAdmitted(session!), false); // as its own file says
   } finally {
     Deno.readDir = readDir;
   }
@@ -332,7 +336,8 @@ Deno.test("forget in another process closes connections, and pending requests re
   const client = await viewer.client("camera", { addresses: [slow.address] });
   using conn = await client.connect();
   const asking = assertRejects(() => conn.get("/"), Error, "forgotten");
-  await inAnotherProcess(viewer.dir, `await device.forget("camera");`);
+  // As another process does it.
+  Deno.removeSync(`${viewer.dir}/peers/${camera.id}.json`);
   await within(asking, "the request ends", 20);
 });
 

@@ -1,10 +1,21 @@
 /** The certificates that devices exchange. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { publicKey256 } from "@degu/degu/server";
-import { hasSigned, readAuthority, readAuthorityText } from "@degu/internal/identity/authority.ts";
+import { type PeerCertificate, publicKey256 } from "@degu/degu/server";
+import {
+  identifyDevice,
+  readAuthority,
+  readAuthorityText,
+} from "@degu/internal/identity/authority.ts";
 import { createAuthority } from "@degu/internal/identity/certificates.ts";
-import { type Deviation, EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { deviceId } from "@degu/internal/identity/names.ts";
+import {
+  type Deviation,
+  EXTENSIONS,
+  makeAuthority,
+  makeLeaf,
+  type TestAuthority,
+} from "@degu/testing/authorities.ts";
 
 const { authority, signsCertificates } = EXTENSIONS;
 
@@ -12,7 +23,8 @@ Deno.test("readAuthority accepts the authority of a device", async () => {
   const { certificate } = await createAuthority({ commonName: "a", organization: "o" }, 1);
   const read = await readAuthorityText(certificate);
   assertEquals(read.certificate, certificate);
-  assertEquals(read.publicKey256, publicKey256(certificate));
+  const key = publicKey256(certificate).replaceAll(":", "");
+  assertEquals(read.id, deviceId(Uint8Array.fromHex(key)));
   assertEquals(await readAuthority(read.der), read);
 });
 
@@ -64,7 +76,8 @@ Deno.test("readAuthority rejects everything else", async (t) => {
 
 Deno.test("readAuthority rejects a certificate with a flipped bit, or one that is cut or extended", async () => {
   const { der } = await makeAuthority();
-  for (let bit = 0; bit < der.length * 8; bit++) {
+  // Every fifth: one or two of each byte.
+  for (let bit = 0; bit < der.length * 8; bit += 5) {
     const changed = Uint8Array.from(der);
     changed[bit >> 3]! ^= 1 << (bit & 7);
     await assertRejects(() => readAuthority(changed), RangeError, "Not", `bit ${bit}`);
@@ -103,12 +116,23 @@ Deno.test("readAuthorityText accepts only the canonical text", async () => {
   }
 });
 
-Deno.test("hasSigned reports whether a key has directly signed a certificate", async () => {
+Deno.test("a device is identified by the authority that has vouched for it and signed it directly", async () => {
   const [one, two] = [await makeAuthority(), await makeAuthority()];
   const leaf = await makeLeaf(one);
-  const between = await makeAuthority({ issuer: one });
-  const below = await makeLeaf(between);
-  assertEquals(hasSigned(one.pem, leaf.der), true);
-  assertEquals(hasSigned(two.pem, leaf.der), false);
-  assertEquals(hasSigned(one.pem, below.der), false);
+  const below = await makeLeaf(await makeAuthority({ issuer: one }));
+  const devices = await Promise.all([two, one].map(({ pem }) => readAuthorityText(pem)));
+  const [other, device] = devices;
+  const rows: [what: string, leaf: TestAuthority, voucher: TestAuthority | null, boolean][] = [
+    ["signed by the authority that vouched", leaf, one, true],
+    ["another certificate in between", below, one, false],
+    ["another authority vouched", leaf, two, false],
+    ["no authority vouched: the system's store", leaf, null, false],
+  ];
+  for (const [what, { der: raw }, voucher, isIdentified] of rows) {
+    const authority = voucher && { publicKey256: publicKey256(voucher.pem) };
+    const verified = { raw, authority } as unknown as PeerCertificate;
+    assertEquals(identifyDevice(verified, devices), isIdentified ? device! : null, what);
+    assertEquals(identifyDevice(verified, [other!]), null, what);
+  }
+  assertEquals(identifyDevice(null, devices), null);
 });

@@ -8,10 +8,10 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { dirname, join } from "@std/path";
+import { basename, dirname, join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
 import { createPrivateKey } from "node:crypto";
-import { createDevicePki, Device } from "@degu/degu/device";
+import { createDevicePki, Device, type DevicePkiOptions } from "@degu/degu/device";
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
 import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
@@ -119,65 +119,52 @@ Deno.test("createDevicePki rejects an authority that is not valid yet", async ()
   await whileClockIsAhead(3, () => createDevicePki(dir.path, "camera-1"));
 });
 
-Deno.test("a certificate that may not be renewed is returned with a warning as long as it is valid, and nothing is written", async (t) => {
+Deno.test("a certificate that may not be renewed is returned with a warning as long as it is valid, and nothing is written", async () => {
   await using dir = await tempDir();
-  const device = await createDevicePki(dir.path, "camera-1");
-  await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
-  await plantTemporary(dirname(device.certFile), "cert.pem.0123456789abcdef", 2);
-  const load = async (options: string, ...permissions: string[]) => {
-    const script = `
-      import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
-      const result = await createDevicePki(${JSON.stringify(dir.path)}, "camera-1", ${options})
-        .catch((error) => ({ warnings: [error.name + ": " + error.message] }));
-      console.log(JSON.stringify(result));`;
-    return JSON.parse(await runScript(script, [...readOnly(dir.path), ...permissions], {}));
-  };
-  const ahead = () => whileClockIsAhead(3, () => reissue(device, 365));
-  const steps: [
-    name: string,
-    make: () => Promise<void>,
-    days: number | null,
-    said: RegExp | null,
-  ][] = [
-    ["31 days left: not due", () => reissue(device, 31), 31, null],
-    [
-      "29 days left: a warning",
-      () => reissue(device, 29),
-      29,
-      /^The certificate in .*cert\.pem expires at /,
-    ],
-    ["expired: an error", () => reissue(device, -0.5), null, /^InvalidData: .*pem has expired at /],
-    [
-      "not valid yet: an error",
-      ahead,
-      null,
-      /^InvalidData: .*pem is not valid before .* correct the clock/,
-    ],
+  const rows: [name: string, days: number, ahead: number, said: RegExp | null][] = [
+    ["not-due", 31, 0, null],
+    ["due", 29, 0, /^The certificate in .*cert\.pem expires at /],
+    ["expired", -0.5, 0, /^InvalidData: .*pem has expired at /],
+    ["ahead", 365, 3, /^InvalidData: .*pem is not valid before .* correct the clock/],
   ];
-  for (const [name, make, days, said] of steps) {
-    await t.step(name, async () => {
-      await make();
-      const before = [await stamps(dir.path), await stamps(dirname(device.certFile))];
-      const [denied, ...unwanted] = await Promise.all([
-        load("{}"),
-        load("{ renew: false }"),
-        load("{ renew: false }", `--allow-write=${dir.path}`),
-      ]);
-      const rows = [
-        [denied, "could not be renewed: Requires write access"],
-        ...unwanted.map((result) => [result, "is not renewed, as renew is false"]),
-      ];
-      for (const [{ validTo, warnings }, why] of rows) {
-        assertStrictEquals(warnings.length, said === null ? 0 : 1, String(warnings));
-        if (days !== null) assertNear(Date.parse(validTo), Date.now() + days * DAY);
-        if (said === null) continue;
-        assertMatch(warnings[0], said);
-        assertStringIncludes(warnings[0], why);
-      }
-      const after = [await stamps(dir.path), await stamps(dirname(device.certFile))];
-      assertEquals(after, before);
-    });
+  for (const [name, days, ahead] of rows) {
+    const device = await createDevicePki(dir.path, name);
+    await whileClockIsAhead(ahead, () => reissue(device, days));
+    await plantTemporary(dir.path, `.${name}.0123456789abcdef`, 2);
+    await plantTemporary(dirname(device.certFile), "cert.pem.0123456789abcdef", 2);
   }
+  const places = [dir.path, ...rows.map(([name]) => join(dir.path, name))];
+  const before = await Promise.all(places.map(stamps));
+  const load = (dir: string, names: string[], options: DevicePkiOptions) =>
+    Promise.all(names.map((name) =>
+      createDevicePki(dir, name, options)
+        .then(({ validTo, warnings }) => ({ validTo: validTo.getTime(), warnings }))
+        .catch((error) => ({ validTo: 0, warnings: [`${error.name}: ${error.message}`] }))
+    ));
+  const names = rows.map(([name]) => name);
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    const load = ${load};
+    const [dir, names] = ${JSON.stringify([dir.path, names])};
+    const options = [{}, { renew: false }];
+    console.log(JSON.stringify(await Promise.all(options.map((each) => load(dir, names, each)))));`;
+  const [denied, unwanted] = JSON.parse(await runScript(script, readOnly(dir.path), {}));
+  const results: [Awaited<ReturnType<typeof load>>, why: string][] = [
+    [denied, "could not be renewed: Requires write access"],
+    [unwanted, "is not renewed, as renew is false"],
+    [await load(dir.path, names, { renew: false }), "is not renewed, as renew is false"],
+  ];
+  for (const [found, why] of results) {
+    for (const [index, [name, days, , said]] of rows.entries()) {
+      const { validTo, warnings } = found[index]!;
+      assertStrictEquals(warnings.length, said === null ? 0 : 1, `${name}: ${warnings}`);
+      if (validTo !== 0) assertNear(validTo, Date.now() + days * DAY);
+      if (said === null) continue;
+      assertMatch(warnings[0] ?? "", said);
+      assertStringIncludes(warnings[0] ?? "", why);
+    }
+  }
+  assertEquals(await Promise.all(places.map(stamps)), before);
 });
 
 Deno.test({
@@ -292,14 +279,15 @@ async function reissue(
   { caFile, certFile }: { caFile: string; certFile: string },
   days: number,
 ): Promise<void> {
+  const name = basename(dirname(certFile));
   const authority = {
     certificate: await Deno.readTextFile(caFile),
     privateKey: await Deno.readTextFile(join(dirname(caFile), "ca_key.pem")),
   };
   const certificate = await renewLeaf(authority, await Deno.readTextFile(certFile), {
-    subject: { commonName: "camera-1" },
+    subject: { commonName: name },
     usages: ["serverAuth", "clientAuth"],
-    alternativeNames: [{ type: "dns", value: "camera-1" }],
+    alternativeNames: [{ type: "dns", value: name }],
     days,
   });
   await Deno.writeTextFile(certFile, certificate);

@@ -48,9 +48,8 @@ Deno.test("it runs on every kind of address, and its address is final", async ()
   await using directory = await tempDir();
   const addresses: readonly Address[] = [
     anywhere,
-    ...(hasIPv6 ? [["::1", 0] as const, ["::1", 0, 0, 0] as const] : []),
+    ...(hasIPv6 ? [["::1", 0, 0, 0] as const] : []),
     `${directory.path}/socket`,
-    new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`),
     new Uint8Array(0),
   ];
   await Promise.all(addresses.map(async (address) => {
@@ -69,8 +68,6 @@ Deno.test("functions in any form are transferred as source", async () => {
   }
   const forms: readonly (readonly [AppFunction, number])[] = [
     [declared, 201],
-    [() => [202, "Accepted", {}, null], 202],
-    [async () => await Promise.resolve([203, "xx", {}, null] as const), 203],
     [function () {
       return [205, "xx", {}, null];
     }, 205],
@@ -101,13 +98,12 @@ Deno.test("a build function gets its arguments, may be asynchronous, and may ret
 });
 
 Deno.test("an export of a module is transferred by name, as a string or URL", async () => {
-  for (const module of [apps, new URL(apps)]) {
-    await using app = await TempServer.start(anywhere, null, { module, name: "echo" });
-    const { body } = await new Client(app.address).request("POST", "/", {}, latin1("hello"));
-    assertEquals(await body?.text(), "hello");
-    await using built = await TempServer.start(anywhere, { module, name: "build" }, 211);
-    assertEquals((await new Client(built.address).request("GET", "/")).status, 211);
-  }
+  await using app = await TempServer.start(anywhere, null, { module: apps, name: "echo" });
+  const { body } = await new Client(app.address).request("POST", "/", {}, latin1("hello"));
+  assertEquals(await body?.text(), "hello");
+  const build = { module: new URL(apps), name: "build" };
+  await using built = await TempServer.start(anywhere, build, 211);
+  assertEquals((await new Client(built.address).request("GET", "/")).status, 211);
 });
 
 Deno.test("the options of the server are transferred with the address", async () => {
@@ -187,11 +183,6 @@ Deno.test("start() rejects if the worker terminates before the server is ready",
   const rows: [what: string, build: () => Promise<App>, words: string][] = [
     ["Deno.exit()", () => Deno.exit(0), "has ended by itself"],
     ["self.close()", () => (self.close(), new Promise(() => {})), "has ended by itself"],
-    [
-      "self.close() later",
-      () => (setTimeout(() => self.close(), 20), new Promise(() => {})),
-      "has ended by itself",
-    ],
     [
       "an error that nobody catches",
       () => {
@@ -357,11 +348,8 @@ Deno.test("an invalid argument is a TypeError or RangeError", async () => {
     ...relative.map((module) => [anywhere, { module, name: "build" }]),
     ...relative.map((module) => [anywhere, null, { module, name: "app" }]),
     [anywhere],
-    [5, null, uselessApp],
     [null, null, uselessApp],
-    [["localhost", 0], null, uselessApp],
     [["127.0.0.1", 65536], null, uselessApp],
-    ["relative", null, uselessApp],
     [{ address: anywhere, options: { unknown: 5 } }, null, uselessApp],
   ];
   await Promise.all(rows.map(async (args) => {
@@ -382,31 +370,18 @@ Deno.test("a failure in the worker rejects start() with the real cause", async (
   const throwing: Extract<Build, CallableFunction> = () => {
     throw new RangeError("the build function broke");
   };
-  const rows: readonly (readonly [what: string, ref: Build, ...string[]])[] = [
+  const rows: readonly (readonly [what: string, ref: Build, name: string, words: string])[] = [
     ["a build function that throws", throwing, "RangeError", "the build function broke"],
-    // deno-lint-ignore no-throw-literal
-    [
-      "one that throws no error",
-      () => {
-        throw "text";
-      },
-      "Error",
-      "text",
-    ],
     ["one that returns no app", () => Reflect.get({}, "app"), "TypeError", "app"],
-    ["a name that is not in scope", () => Reflect.get(globalThis, "x")(), "TypeError", ""],
-    ["no such module", { module: `${apps}.missing`, name: "build" }, "", "missing"],
+    ["no such module", { module: `${apps}.missing`, name: "build" }, "TypeError", "missing"],
   ];
-  for (const [what, ref, name = "", words = ""] of rows) {
+  for (const [what, ref, name, words] of rows) {
     await t.step(what, async () => {
       const error = await rejectionOf(within(TempServer.start(anywhere, ref), what), what);
       assert(error instanceof Error);
-      if (name !== "") assertEquals(error.name, name);
+      assertEquals(error.name, name);
       assertStringIncludes(error.message, words);
-      if (words === "the build function broke") {
-        assert(error instanceof RangeError);
-        assertStringIncludes(error.stack ?? "", words);
-      }
+      assertStringIncludes(error.stack ?? "", words);
     });
   }
 });

@@ -1,12 +1,14 @@
 /** The workers of a pool: what they run, and how they are replaced when they end or hang. */
 import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
+import type { ServerSslconfig } from "@degu/degu/server";
 import { HeldSocket } from "@degu/internal/net/held_socket.ts";
 import { watchFile } from "@degu/internal/pool/pool_member.ts";
 import { readSslconfig } from "@degu/internal/pool/server_pool.ts";
 import {
-  type Command,
+  type Bound,
   type Report,
+  type Request,
   type Service,
   WorkerServer,
 } from "@degu/internal/worker/server_worker.ts";
@@ -23,7 +25,13 @@ import {
 } from "@degu/testing/pools.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { dial, within } from "@degu/testing/raw_peer.ts";
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
 // The worker of a pool: its module, and the server in it, by its messages in both directions.
@@ -79,7 +87,7 @@ Deno.test("a cached program finds the worker without its server", async () => {
 
 // ───────────────────────── its server
 
-const LISTEN: Command = {
+const LISTEN: Request = {
   type: "listen",
   address: ["127.0.0.1", 0],
   sharing: { reusePort: false, fd: null },
@@ -95,76 +103,93 @@ function serviceOf(name: string, args: unknown[] | null = null): Service {
   };
 }
 
-/** A server, and what it reports. */
+/** A server, what it reports, and how it is asked to do something: resolves to the report. */
 function makeServer() {
   const reports: Report[] = [];
-  const waiting = new Set<() => void>();
-  const server = new WorkerServer((report) => {
-    reports.push(report);
-    for (const resolve of waiting) resolve();
-  });
-  const next = async <Type extends Report["type"]>(type: Type) => {
-    for (;;) {
-      const index = reports.findIndex((report) => report.type === type);
-      if (index >= 0) return reports.splice(index, 1)[0] as Report & { type: Type };
-      const { promise, resolve } = Promise.withResolvers<void>();
-      waiting.add(resolve);
-      await within(promise, `a report of type ${type}`);
-      waiting.delete(resolve);
-    }
+  const server = new WorkerServer((report) => reports.push(report));
+  const ask = async (request: Request, id = 5) => {
+    await server.receive({ ...request, id });
+    return reports.pop();
   };
-  return { server, reports, next };
+  const load = (service = serviceOf("app"), sslconfig: ServerSslconfig | null = null) =>
+    ask({ type: "load", service, sslconfig });
+  const listen = async (): Promise<Bound> => {
+    const report = await ask(LISTEN);
+    assert(report?.type === "done" && report.bound !== null, Deno.inspect(report));
+    return report.bound;
+  };
+  return { reports, ask, load, listen };
 }
+
+const DONE: Report = { type: "done", id: 5, bound: null };
 
 Deno.test("the server in a worker loads an app, serves, answers pings, and closes", async () => {
   for (const end of ["shutdown", "close"] as const) {
-    const { server, reports, next } = makeServer();
-    await server.receive({ type: "load", service: serviceOf("app"), sslconfig: null });
-    assertEquals(reports.splice(0), [{ type: "loaded" }]);
-    const served = server.receive(LISTEN);
-    const { address, fd } = await next("serving");
+    const { reports, ask, load, listen } = makeServer();
+    assertEquals(await load(), DONE);
+    const { address, fd } = await listen();
     assertEquals(fd, null);
-    await server.receive({ type: "ping" });
-    assertEquals(reports.splice(0), [{ type: "pong" }]);
+    assertEquals(await ask({ type: "ping" }, 7), { ...DONE, id: 7 });
     await askThread(new Client(address));
-    await server.receive({ type: end });
-    await next("closed");
-    await served;
+    assertEquals(await ask({ type: end }), DONE);
+    await assertRejects(() => askThread(new Client(address)));
     assertEquals(reports, []);
   }
 });
 
+Deno.test("what keeps the server in a worker from serving its app is reported", async () => {
+  const code = (text: string) => `data:text/javascript,${encodeURIComponent(text)}`;
+  const from = (module: string, name = "app") => ({ from: { module, name }, args: null });
+  const { module } = serviceOf("app").app.from as { module: string };
+  const built = (name: string) => serviceOf(name, []).app;
+  const rows: [change: object, name: string, words: string][] = [
+    [{ app: from(`${module}.missing`) }, "TypeError", ".missing"],
+    [{ app: from(module, "missing") }, "TypeError", 'has no export "missing"'],
+    [{ app: from(code("throw new RangeError('at import')")) }, "RangeError", "at import"],
+    [{ app: from(code("export const (")) }, "TypeError", "SyntaxError"],
+    [{ app: built("constant") }, "TypeError", "must be a function or a class if there are args"],
+    [{ app: built("buildAnswer") }, "TypeError", "returned an array, as an app does"],
+    [{ app: built("buildFailing") }, "RangeError", "there is no such database"],
+    [{ onExchange: from(module, "missing").from }, "TypeError", "no export"],
+    [{ onExchange: from(module, "constant").from }, "TypeError", "must be a function"],
+    [{ app: serviceOf("constant").app }, "TypeError", "app: must be"],
+  ];
+  for (const [change, name, words] of rows) {
+    const { ask, load } = makeServer();
+    let report = await load({ ...serviceOf("app"), ...change });
+    if (report?.type === "done") report = await ask(LISTEN);
+    assert(report?.type === "failed", words);
+    assertEquals(report.error.name, name, words);
+    assertStringIncludes(report.error.error.message, words);
+  }
+});
+
 Deno.test("the server in a worker logs the requested levels", async () => {
-  const { server, next, reports } = makeServer();
-  await server.receive({ type: "load", service: serviceOf("app"), sslconfig: null });
-  const served = server.receive(LISTEN);
-  const { address } = await next("serving");
+  const { reports, ask, load, listen } = makeServer();
+  await load();
+  const { address } = await listen();
   await new Client(address).request("GET", "/fail").catch(() => {});
-  const { level, message } = await next("log");
-  assertEquals(level, "error");
-  assertMatch(message, /nobody caught this/);
-  await server.receive({ type: "close" });
-  await served;
-  assertEquals(reports.filter(({ type }) => type === "log"), []); // debug lines aren't sent
+  await ask({ type: "close" });
+  // Debug lines aren't sent.
+  const [report, ...others] = reports;
+  assert(report?.type === "log" && others.length === 0, Deno.inspect(reports));
+  assertEquals(report.level, "error");
+  assertMatch(report.message, /nobody caught this/);
 });
 
 Deno.test("the server in a worker replaces the context, before and after it listens", async () => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   const [first, second] = [pki, other].map((each) => readSslconfig(each.serverSslconfig));
-  const { server, next } = makeServer();
-  await server.receive({ type: "load", service: serviceOf("app"), sslconfig: first! });
-  await server.receive({ type: "setSslctx", id: 1, sslconfig: second! });
-  assertEquals((await next("sslctxSet")).id, 1);
-  const served = server.receive(LISTEN);
-  const { address, fd } = await next("serving");
+  const { ask, load, listen } = makeServer();
+  await load(serviceOf("app"), first!);
+  assertEquals(await ask({ type: "setSslctx", sslconfig: second! }), DONE);
+  const { address, fd } = await listen();
   HeldSocket.open(fd!)!.close();
   await askThread(new SSLClient(other.clientSslconfig, address));
-  await server.receive({ type: "setSslctx", id: 2, sslconfig: first! });
-  assertEquals((await next("sslctxSet")).id, 2);
+  await ask({ type: "setSslctx", sslconfig: first! });
   await askThread(new SSLClient(pki.clientSslconfig, address));
-  await server.receive({ type: "close" });
-  await served;
+  await ask({ type: "close" });
 });
 
 // A worker that ends is replaced, while the others serve; and so is one whose socket file is
@@ -305,31 +330,20 @@ Deno.test("a file that can't be looked at is not missed", async () => {
   clearInterval(watching);
 });
 
-// Workers that hang, plain pools, and processes that end: in processes of their own.
+// Workers that hang, plain pools, and processes that end: in a process of their own.
 
-const FLAGS = ["--allow-net", "--allow-read", "--allow-write=/tmp", "--allow-env"];
-
-/** Those that can be in one process. */
-const TOGETHER = [
-  ...["hang", "hangTwice", "hangThenExit", "hangThenFail", "comeBackOnPath", "neverMade"],
-  ...["closeWhileBusyOnPath", "hangOnPath", "hangAtStart", "shutdownWhileHung"],
+const OFFLINE = new URL("../support/offline/import_map.json", import.meta.url).pathname;
+const FLAGS = [
+  ...["--allow-net", "--allow-read", "--allow-write=/tmp", "--allow-env"],
+  ...["--unstable-net", `--import-map=${OFFLINE}`],
 ];
 
-/** Runs parts of `pools.ts`, which ends by itself: nothing that a pool has left keeps it alive. */
-async function runPools(names: readonly string[], ...flags: string[]) {
-  const offline = new URL("../support/offline/import_map.json", import.meta.url).pathname;
-  const all = [...FLAGS, `--import-map=${offline}`, ...flags];
-  return JSON.parse(await runProgram("pools.ts", { flags: all, args: names, patience: 240 }));
-}
+let found: Promise<string> | null = null;
 
-let together: Promise<Record<string, unknown>> | null = null;
-
-/** What a part has found. */
-async function run(name: string, ...flags: string[]) {
-  if (!TOGETHER.includes(name)) return (await runPools([name], ...flags))[name];
-  together ??= runPools(TOGETHER);
-  // deno-lint-ignore no-explicit-any -- each test knows what its part prints
-  return (await together)[name] as any;
+/** What a part of `pools.ts` has found, which runs once, and ends by itself: nothing that a pool has left keeps it alive. */
+async function run(name: string) {
+  found ??= runProgram("pools.ts", { flags: FLAGS, patience: 240 });
+  return JSON.parse(await found)[name];
 }
 
 Deno.test("a worker that hangs is replaced while the other serves, and no connection is lost to it", async () => {
@@ -386,5 +400,5 @@ Deno.test("shutdown() ends a worker that hangs", async () => {
 });
 
 Deno.test("a plain pool serves with two workers, one of which is replaced when it ends", async () => {
-  assertEquals(await run("plain", "--unstable-net"), { workers: 2, others: true });
+  assertEquals(await run("plain"), { workers: 2, others: true });
 });

@@ -62,10 +62,9 @@ export class PairingDevice implements AsyncDisposable {
     return this.device.peers();
   }
 
-  /** The names of the files of its peers. What is there for a moment is made by its watch. */
-  async written(): Promise<string[]> {
-    const names = await entries(join(this.dir, "peers"));
-    return names.filter((name) => !/^\.[0-9a-f]{16}$/.test(name));
+  /** The names of the files of its peers. */
+  written(): Promise<string[]> {
+    return entries(join(this.dir, "peers"));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

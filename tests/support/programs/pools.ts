@@ -1,6 +1,5 @@
 /**
- * Does what can't be done in the process of the tests, with the pools that its arguments name, and prints
- * what was found as JSON: a worker that hangs does so until the process ends, and a plain pool needs a flag.
+ * Does with pools what can't be done in the process of the tests, and prints what was found as JSON: a worker that hangs does so until the process ends, and a plain pool needs a flag.
  *
  * @module
  */
@@ -192,11 +191,16 @@ const programs: Record<string, () => Promise<unknown>> = {
 /** How many run at a time: most of them only wait. */
 const LANES = 5;
 
-const waiting = [...Deno.args];
+// It holds up the others, so it comes last.
+const { busyMainThread, ...others } = programs;
 const found: Record<string, unknown> = {};
-await Promise.all(Array.from({ length: LANES }, async () => {
-  for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-    found[name] = await programs[name]!().catch((error) => ({ failed: String(error) }));
+const waiting = Object.entries(others);
+const run = async (waiting: [name: string, program: () => Promise<unknown>][]) => {
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    const [name, program] = next;
+    found[name] = await program().catch((error) => ({ failed: String(error) }));
   }
-}));
+};
+await Promise.all(Array.from({ length: LANES }, () => run(waiting)));
+await run([["busyMainThread", busyMainThread!]]);
 console.log(JSON.stringify(found));
