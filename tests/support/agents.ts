@@ -8,12 +8,13 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
-import { record } from "./device_pairs.ts";
+import { authorityOf, storeOf } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { Interrupted } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { within } from "./raw_peer.ts";
+import { content, fill } from "./trees.ts";
 
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
@@ -334,17 +335,20 @@ export class AgentHomes implements AsyncDisposable {
     return this.#running.use(spawnAgent(["--home", this.at(name), ...args], options));
   }
 
-  /** Makes devices as `degu init` does, but in this process; returns their ids. */
+  /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
   async init(...names: string[]): Promise<string[]> {
     return await Promise.all(names.map(async (name) => {
-      await using device = await Device.open(this.at(name), { name });
-      return device.id;
+      const { id, files, keys } = await (made.get(name) ?? make(name));
+      const home = this.at(name);
+      await fill(home, files);
+      for (const path of keys) await Deno.chmod(join(home, path), 0o600);
+      return id;
     }));
   }
 
   /**
-   * Pairs two devices, without a command; each learns the address that is given for the other. One that serves already would
-   * learn it only a little later.
+   * Pairs two devices that {@linkcode init} has made, without a command; each learns the address that is given for the other.
+   * One that serves already learns it only a little later.
    */
   async pair(one: string, two: string, servingOne = DEAD, servingTwo = DEAD): Promise<void> {
     await this.#tell(one, two, servingTwo);
@@ -353,9 +357,9 @@ export class AgentHomes implements AsyncDisposable {
 
   /** Writes down at a device that it is paired with another one, which serves at an address. */
   async #tell(name: string, of: string, address: string): Promise<void> {
-    await using at = await Device.open(this.at(name));
-    await using other = await Device.open(this.at(of));
-    await record(at, other, { addresses: [parseAddress(address)] });
+    const { authority } = await (made.get(of) ?? make(of));
+    const addresses = [parseAddress(address)];
+    await storeOf(this.at(name)).record({ authority, receivedName: of, addresses });
   }
 
   /** Runs `degu serve` at a port that is free; resolves once it serves, and the devices that are paired with it know where. */
@@ -367,7 +371,7 @@ export class AgentHomes implements AsyncDisposable {
     const all = ["serve", "--listen", "127.0.0.1:0", "--json", ...args];
     const agent = this.start(name, all);
     const { addresses: [address] } = JSON.parse(await agent.line());
-    for (const peer of peers) await this.#tell(peer, name, address);
+    for (const peer of peers) await this.pair(name, peer, address);
     return { agent, address };
   }
 
@@ -375,6 +379,24 @@ export class AgentHomes implements AsyncDisposable {
     await this.#running.disposeAsync();
     await this.#dir[Symbol.asyncDispose]();
   }
+}
+
+/** What is in the homes of devices by their names: keys are made once for all tests of a module. */
+const made = new Map<string, ReturnType<typeof makeDevice>>();
+
+async function makeDevice(name: string) {
+  await using dir = await tempDir();
+  await using device = await Device.open(dir.path, { name });
+  const authority = await authorityOf(dir.path);
+  const files = await content(dir.path);
+  const keys = Object.keys(files).filter((path) => path.endsWith("key.pem"));
+  return { id: device.id, authority, files, keys };
+}
+
+function make(name: string) {
+  const making = makeDevice(name);
+  made.set(name, making);
+  return making;
 }
 
 /** An address at which nobody serves. */
