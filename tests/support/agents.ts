@@ -54,6 +54,8 @@ export interface HereOptions {
   readonly terminal?: { readonly columns: number; readonly rows: number };
   /** Whether `NO_COLOR` is set; only of interest on a terminal. */
   readonly noColor?: boolean;
+  /** Called with all that it prints, as it prints it. */
+  readonly onText?: (to: "stdout" | "stderr", text: string) => void;
 }
 
 /** Runs it to its end in this process, with the permissions of the tests. */
@@ -67,15 +69,16 @@ export async function runAgentHere(
 
 /** Begins to run it in this process, with the permissions of the tests. Of signals it knows those that it catches, once. */
 export function startAgentHere(args: readonly string[], options: HereOptions = {}): RunningAgent {
-  const { stdin = "", terminal, noColor = false } = options;
+  const { stdin = "", terminal, noColor = false, onText = () => {} } = options;
   const isTerminal = () => terminal !== undefined;
   const input = new TransformStream<Uint8Array, Uint8Array>();
   const stdout = new Shown();
   // All that is written to a terminal is seen in one place.
   const stderr = isTerminal() ? stdout : new Shown();
-  const streamOf = (shown: Shown) => ({
+  const streamOf = (shown: Shown, name: "stdout" | "stderr") => ({
     writeSync: (bytes: Uint8Array) => {
       const text = new TextDecoder().decode(bytes);
+      onText(name, text);
       // A terminal begins each line in its first column.
       shown.add(isTerminal() ? text.replaceAll("\n", "\r\n") : text);
       return bytes.length;
@@ -84,8 +87,8 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   });
   const streams: Streams = {
     stdin: { readable: input.readable, isTerminal },
-    stdout: streamOf(stdout),
-    stderr: streamOf(stderr),
+    stdout: streamOf(stdout, "stdout"),
+    stderr: streamOf(stderr, "stderr"),
     noColor,
     consoleSize: () => {
       if (terminal === undefined) throw new Error("no terminal");
@@ -157,7 +160,7 @@ export class RunningAgent implements AsyncDisposable {
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   #fed: Promise<void> = Promise.resolve();
 
-  /** Made by {@linkcode spawnAgent} and {@linkcode startAgentHere}. */
+  /** Made by those who run it. */
   constructor(what: string, running: Running, stdin: string | null) {
     this.#what = what;
     this.#running = running;
@@ -188,10 +191,10 @@ export class RunningAgent implements AsyncDisposable {
     this.#running.kill(signal);
   }
 
-  /** Waits until it ends. */
-  async ended(): Promise<AgentEnd> {
+  /** Waits until it ends, for so many seconds. */
+  async ended(patience = PATIENCE): Promise<AgentEnd> {
     const { code, stdout, stderr } = this.#running;
-    const ended = await within(code, `the end of ${this.#what}`, PATIENCE);
+    const ended = await within(code, `the end of ${this.#what}`, patience);
     await this.#endStdin();
     return { code: ended, stdout: await stdout.all, stderr: await stderr.all };
   }
@@ -224,7 +227,7 @@ export class RunningAgent implements AsyncDisposable {
 }
 
 /** What has been printed so far. */
-class Shown {
+export class Shown {
   text = "";
   readonly #end = Promise.withResolvers<string>();
   #wake = Promise.withResolvers<void>();
