@@ -111,7 +111,7 @@ Deno.test("a forgotten peer is refused at once, and its user is told what to do"
 // Completion in bash, zsh and fish.
 
 Deno.test("each shell has its own script, which needs no permission", async () => {
-  const lines = { bash: "complete -F", zsh: "#compdef degu", fish: "complete -c degu" };
+  const lines = { bash: "complete -o nospace -F", zsh: "bashcompinit", fish: "complete -c degu" };
   for (const [shell, line] of Object.entries(lines)) {
     const args = ["completions", shell, "--home", "/nowhere"];
     const { code, stdout, stderr } = await (shell === "bash" ? runAgent : runAgentHere)(args);
@@ -142,7 +142,7 @@ complete_line() {
   COMP_WORDS=(degu "$@"); COMP_CWORD=$#; COMPREPLY=()
   _degu
   local IFS=' '
-  printf '%s\\n' "\${COMPREPLY[*]}"
+  printf '%s\\n' "\${COMPREPLY[*]}" | sed 's/  */ /g; s/ $//'
 }
 `;
     const rows = [
@@ -157,7 +157,8 @@ complete_line() {
       [`sync /tm`, "/tmp"],
       [`init --name x`, ""],
       [`serve --listen x`, ""],
-      [`--address 1 ls ph`, "phone:"],
+      [`get --inbox ca`, "camera:"],
+      [`serve --inbox /tm`, "/tmp"],
       [`ls --add`, "--address"],
       [`invite --q`, "--quiet --qr"],
       [`completions --js`, "--json"],
@@ -180,7 +181,7 @@ const ROWS = [
   ["degu ini", "degu init"],
   ["degu ping ph", "degu ping phone"],
   ["degu ls ca", "degu ls camera:"],
-  ["degu get ca", "degu get camera:"],
+  ["degu get --inbox ca", "degu get --inbox camera:"],
   ["degu init --na", "degu init --name"],
   ["degu --home /tmp rena", "degu --home /tmp rename"],
   ["degu completions f", "degu completions fish"],

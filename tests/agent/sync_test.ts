@@ -150,7 +150,7 @@ Deno.test("a file in place of a directory, and the reverse", async () => {
   await files.fail(2, "on another device", "sync", here, share);
   await files.fail(2, "on this device", "sync", "camera:", "camera:");
   await files.fail(1, 'is a file: get it with "degu get"', "sync", "camera:c", here);
-  await files.fail(1, 'did you mean "camera:a"?', "sync", "--delete", "camera:aa", here);
+  await files.fail(1, '"camera:aa" is not there', "sync", "--delete", "camera:aa", here);
   assertEquals(await content(here), await content(share));
 });
 
