@@ -94,13 +94,11 @@ async function get(
 
 /** Gets a file, unless it is there already. */
 function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path: string): Job {
-  const name = files.name(names);
   const uri = files.uri(names);
   return {
-    name,
+    from: files.name(names),
+    to: path,
     size,
-    result: path,
-    object: { from: name, to: path },
     move: async (from, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ifThere(Deno.stat(path));

@@ -66,11 +66,6 @@ Deno.test("the help of each command has a description, examples, and all of its 
 Deno.test("a usage error is one line that refers to the help, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
     [["inti"], /unknown command 'inti' \(Did you mean init\?\); "degu --help"/],
-    [["send", "a", "one:"], /unknown command 'send' \(that is degu put\); "degu --help"/],
-    [["receive", "one:a"], /unknown command 'receive' \(that is degu get\);/],
-    [["copy"], /unknown command 'copy' \(that is degu get or degu put\);/],
-    [["push"], /unknown command 'push' \(that is degu put\);/],
-    [["pull"], /unknown command 'pull' \(that is degu get\);/],
     [["constructor"], /unknown command 'constructor'; /],
     [
       ["serve", "--listen", "nonsense"],
