@@ -45,7 +45,7 @@ Deno.test("serve prints where and what it serves, and that nobody is paired yet;
   }
 });
 
-const SIZE = 64 * 1024 * 1024;
+const SIZE = 24 * 1024 * 1024;
 /** The name of a file, and a component of its URI. */
 const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
 
