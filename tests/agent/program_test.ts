@@ -25,7 +25,7 @@ import { makeProgram } from "@degu/internal/agent/program.ts";
 import { existsAlready, inTheWay, sameFile, show, TreeNode } from "@degu/internal/files/tree.ts";
 import { AgentHomes, runAgent, runAgentHere } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
-import { spawnScript } from "@degu/testing/processes.ts";
+import { runScript, spawnScript } from "@degu/testing/processes.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 
@@ -216,25 +216,31 @@ Deno.test("without the permission to list them no address is sent, and a message
   await homes.fail("viewer", 1, "no address of camera is known", ["ping", "camera"]);
 });
 
-// What every command is given, seen from `degu id` and `degu ping` as processes.
+// What every command is given.
+
+const FIND_HOME = `import { findHome } from "./agent/context.ts";
+const found = [];
+for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
+  Deno.env.set("XDG_STATE_HOME", state);
+  Deno.env.set("HOME", home);
+  try {
+    found.push(findHome(undefined));
+  } catch (error) {
+    found.push(error.message);
+  }
+}
+console.log(JSON.stringify(found));`;
 
 Deno.test("without --home the environment determines the directory of the device, but for a relative path", async () => {
-  await using homes = await AgentHomes.create();
-  const home = homes.at("state", "degu");
-  const other = homes.at(".local", "state", "degu");
-  const disk = [`--allow-read=${home},${other}`, `--allow-write=${home},${other}`];
-  const flags = [...disk, "--allow-sys=uid", "--allow-env=XDG_STATE_HOME,HOME"];
-  const env = { XDG_STATE_HOME: homes.at("state") };
-  const made = await runAgent(["init", "--name", "one", "--json"], { flags, env });
-  assertEquals(made.code, 0, made.stderr);
-  assertEquals(JSON.parse(made.stdout).home, home);
-  const relative = { XDG_STATE_HOME: "relative", HOME: homes.path };
-  const { code, stderr } = await runAgent(["id"], { flags, env: relative });
-  assertEquals(code, 3);
-  assertStringIncludes(stderr, `there is no device in ${other} yet`);
+  const flags = ["--allow-env=XDG_STATE_HOME,HOME", "--no-check"];
+  const none = "HOME is not set: use --home DIR to say where the device is";
+  assertEquals(JSON.parse(await runScript(FIND_HOME, flags, {})), [
+    ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", none, none],
+  ]);
   // A path is relative to the current directory.
-  const here = await runAgentHere(["--home", "tests", "id"]);
-  assertStringIncludes(here.stderr, `${Deno.cwd()}/tests`);
+  const { code, stderr } = await runAgentHere(["--home", "tests", "id"]);
+  assertEquals(code, 3);
+  assertStringIncludes(stderr, `there is no device in ${Deno.cwd()}/tests yet`);
 });
 
 Deno.test("if there is no device, or no such peer, the error says what to do", async () => {
