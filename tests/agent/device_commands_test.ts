@@ -34,8 +34,7 @@ Deno.test("an invalid name is a usage error, and leaves nothing behind; that of 
 });
 
 Deno.test("global options may precede the command", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("one");
+  await using homes = await AgentHomes.create("one");
   assertEquals((await runAgentHere(["--home", homes.at("one"), "--json", "id"])).code, 0);
 });
 

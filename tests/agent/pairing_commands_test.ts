@@ -1,10 +1,6 @@
 /** degu invite and degu join. */
 import { countdownText } from "@degu/internal/agent/commands/invite.ts";
-import { readLine } from "@degu/internal/agent/commands/join.ts";
-import { Failure } from "@degu/internal/agent/failure.ts";
-import { Output } from "@degu/internal/agent/output.ts";
 import { agentCommand, AgentHomes, type HereOptions, runAgent } from "@degu/testing/agents.ts";
-import { TestDevices } from "@degu/testing/device_pairs.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import {
   hasShell,
@@ -14,13 +10,7 @@ import {
   screenOf,
   type TerminalOptions,
 } from "@degu/testing/terminals.ts";
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertRejects,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encode } from "npm:uqr@^0.1.3";
 
 // degu invite: the line, the QR code, the countdown, and how it ends.
@@ -55,8 +45,7 @@ Deno.test("invite prints only the line on stdout, then who joined, and mentions 
 });
 
 Deno.test("an address of another machine is named", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera");
+  await using homes = await AgentHomes.create("camera");
   const line = ["--listen", "203.0.113.7:0"];
   const said = "203.0.113.7:0 is not an address of this machine: use one that is";
   for (const args of [["serve", ...line], ["invite", ...line, "--serving", "127.0.0.1:1"]]) {
@@ -65,8 +54,7 @@ Deno.test("an address of another machine is named", async () => {
 });
 
 Deno.test("an interrupted invitation is closed", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
+  await using homes = await AgentHomes.create("camera", "viewer");
   const invite = homes.start("camera", INVITE);
   const line = await invite.line("degu:");
   await invite.message("degu join");
@@ -78,8 +66,7 @@ Deno.test("an interrupted invitation is closed", async () => {
 });
 
 Deno.test("invalid options are a usage error", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera");
+  await using homes = await AgentHomes.create("camera");
   const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];
   for (const [option = "", value = ""] of rows) {
     await homes.fail("camera", 2, option, [...INVITE, option, value]);
@@ -107,16 +94,8 @@ Deno.test({
 const TERMINAL = { columns: 80, rows: 24 };
 const INVITE_FOR = [...INVITE, "--seconds"];
 
-/** Defines a test of a device. */
-function test(name: string, fn: (homes: AgentHomes) => Promise<void>): void {
-  Deno.test(name, async () => {
-    await using homes = await AgentHomes.create();
-    await homes.init("camera");
-    await fn(homes);
-  });
-}
-
-test("an invitation that nobody uses expires in time; on a terminal it counts down, and its error is red", async (homes) => {
+Deno.test("an invitation that nobody uses expires in time; on a terminal it counts down, and its error is red", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
   const run = (args: readonly string[], options: HereOptions = {}) =>
     homes.run("camera", [...INVITE_FOR, ...args], options);
   const terminal = TERMINAL;
@@ -138,7 +117,8 @@ test("an invitation that nobody uses expires in time; on a terminal it counts do
   assert(isPlain, colorless.stdout);
 });
 
-test("who has joined has a line without the countdown", async (homes) => {
+Deno.test("who has joined has a line without the countdown", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
   const [viewer] = await homes.init("viewer");
   const terminal = { columns: 2000, rows: 24 };
   const invite = homes.start("camera", [...INVITE_FOR, "60"], { terminal });
@@ -148,8 +128,8 @@ test("who has joined has a line without the countdown", async (homes) => {
   assertEquals(screenOf(stdout).at(-1), `paired with viewer ${viewer}`);
 });
 
-test("a line that is pasted in pieces is asked for only when no more comes", async (homes) => {
-  await homes.init("viewer");
+Deno.test("a line that is pasted in pieces is asked for only when no more comes", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
   const invite = homes.start("camera", [...INVITE_FOR, "60"]);
   const line = (await invite.line("degu:")).match(/.{1,79}/g)!;
   const options = { terminal: TERMINAL, stdin: null };
@@ -162,7 +142,8 @@ test("a line that is pasted in pieces is asked for only when no more comes", asy
   assertEquals((await invite.ended()).code, 0);
 });
 
-test("a QR code is drawn where the terminal is large enough", async (homes) => {
+Deno.test("a QR code is drawn where the terminal is large enough", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
   const draw = async (rows: number, columns: number) => {
     const invite = homes.start("camera", [...INVITE_FOR, "60", "--qr"], {
       terminal: { rows, columns },
@@ -206,8 +187,7 @@ function testTerminal(
     name: isThere ? name : `${name}: left out, as python3 is not installed`,
     ignore: !isThere,
     fn: async () => {
-      await using homes = await AgentHomes.create();
-      await homes.init("camera");
+      await using homes = await AgentHomes.create("camera");
       const all = ["--home", homes.at("camera"), ...args];
       const command = agentCommand(all, homes.flags("camera", ...NET));
       const { code, shown } = await runOnTerminal({ ...options, command });
@@ -247,17 +227,10 @@ Deno.test("a countdown shows the remaining minutes and seconds", () => {
 
 const why = await networkObstacle();
 
-/** An invitation of a device, and its line. */
-async function invite(homes: AgentHomes, name: string) {
-  const args = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
-  const agent = homes.start(name, args);
-  return { agent, line: await agent.line("degu:") };
-}
-
 Deno.test("a line may arrive on stdin in pieces, and a second device is refused", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer", "other");
-  const { agent, line } = await invite(homes, "camera");
+  await using homes = await AgentHomes.create("camera", "viewer", "other");
+  const agent = homes.start("camera", INVITE);
+  const line = await agent.line("degu:");
   const wrapped = line.replaceAll(/(.{60})/g, "$1\n  ");
   await homes.must("viewer", ["join", "-", ...SERVING, "--as", "door"], wrapped);
   assertEquals((await agent.ended()).code, 0);
@@ -265,22 +238,41 @@ Deno.test("a line may arrive on stdin in pieces, and a second device is refused"
   await homes.fail("other", 3, "another device has used it", ["join", line, ...SERVING]);
 });
 
-Deno.test("text that is not a line and an incomplete line cause different errors", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
-  const { line } = await invite(homes, "camera");
-  const rows = [
-    ["hello", "must be the line of an invitation"],
-    [line.slice(0, -9), "it is garbled"],
-    [line.replace("degu:A", "degu:B"), "it is garbled"],
-  ] as const;
-  for (const [text, expected] of rows) {
-    for (const [argument, stdin] of [[text, ""], ["-", `${text}\n\n`]] as const) {
-      await homes.fail("viewer", 2, expected, ["join", argument, ...SERVING], { stdin });
-    }
-  }
-  await homes.fail("viewer", 2, "stdin is empty", ["join", "-", ...SERVING]);
+Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
   await homes.fail("camera", 2, "it is from this device itself", ["join", line, ...SERVING]);
+  invite.kill("SIGINT");
+  await invite.ended();
+  const [half, rest] = [line.slice(0, 300), line.slice(300)];
+  const read = "this line is not open any more";
+  const rows: [code: number, said: string, pieces: string[], ends?: boolean][] = [
+    [3, read, [`${line}\n`]],
+    [3, read, [`${half}\n`, ` ${rest}\n`]],
+    [3, read, [half, rest, "\n"]],
+    [3, read, [line], true],
+    [2, "it is garbled", [`${half}\n`, "\n"]],
+    [2, "it is garbled", [line.replace("degu:A", "degu:B")], true],
+    [2, "must be the line of an invitation", ["hello\n"]],
+    [2, "stdin is empty", [], true],
+    [2, "stdin is empty", ["\n"]],
+    [2, "stdin is empty", [" \n \n"]],
+    [2, "not the line of an invitation", ["degu:", "A".repeat(65_536)]],
+  ];
+  for (const [code, said, pieces, ends = false] of rows) {
+    const join = homes.start("viewer", ["join", "-", ...SERVING], { stdin: null });
+    for (const piece of pieces) join.feed(piece);
+    if (ends) join.feed("", true);
+    const ended = await join.ended();
+    assertEquals(ended.code, code, ended.stderr);
+    assertStringIncludes(ended.stderr, said);
+    const isWhole = pieces.length === 1 && !/^\s*$/.test(pieces[0]!);
+    if (isWhole) await homes.fail("viewer", code, said, ["join", pieces[0]!, ...SERVING]);
+  }
+  const waiting = homes.start("viewer", ["join", "-", ...SERVING], { stdin: null });
+  waiting.kill("SIGINT");
+  assertEquals((await waiting.ended()).code, 130);
 });
 
 Deno.test({
@@ -289,9 +281,8 @@ Deno.test({
     : `a line out of reach: left out, no network namespace can be made here (${why})`,
   ignore: why !== null,
   fn: async () => {
-    await using homes = await AgentHomes.create();
-    await homes.init("camera", "viewer");
-    const { line } = await invite(homes, "camera");
+    await using homes = await AgentHomes.create("camera", "viewer");
+    const line = await homes.start("camera", INVITE).line("degu:");
     // A namespace in which no interface is up, not even the loopback one.
     const args = ["--home", homes.at("viewer"), "join", line, ...SERVING];
     const flags = homes.flags("viewer", "--allow-net=127.0.0.1");
@@ -299,72 +290,4 @@ Deno.test({
     assertEquals(code, 1, stderr);
     assertStringIncludes(stderr, "can't be reached at an address of the line");
   },
-});
-
-/** An output whose stdin this is. */
-function outputWith(readable: ReadableStream<Uint8Array>): Output {
-  const { stdout, stderr, noColor, consoleSize } = Deno;
-  const stdin = { readable, isTerminal: () => false };
-  const streams = { stdin, stdout, stderr, noColor, consoleSize };
-  return new Output({ quiet: true }, streams);
-}
-const NEVER = new AbortController().signal;
-
-/** An input that gives pieces, and then ends or waits. */
-function input(pieces: readonly string[], ends: boolean): ReadableStream<Uint8Array> {
-  return new ReadableStream({
-    start(controller) {
-      for (const piece of pieces) controller.enqueue(new TextEncoder().encode(piece));
-      if (ends) controller.close();
-    },
-  });
-}
-
-/** The line of an invitation. */
-async function invitationLine(): Promise<string> {
-  await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
-  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
-  return invitation.line;
-}
-
-Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
-  const line = await invitationLine();
-  const half = line.slice(0, 300);
-  const rest = line.slice(300);
-  const rows: [pieces: string[], ends: boolean, expected: string][] = [
-    [[`${line}\n`], false, line],
-    [[`${half}\n`, ` ${rest}\n`], false, `${half}\n ${rest}`],
-    [[half, rest, "\n"], false, line],
-    [[line], true, line],
-    [[`${half}\n`, "\n"], false, half],
-    [["hello\n"], false, "hello"],
-  ];
-  for (const [pieces, ends, expected] of rows) {
-    assertEquals(await readLine(outputWith(input(pieces, ends)), NEVER), expected);
-  }
-});
-
-Deno.test("an empty or endless line is refused", async () => {
-  const rows: [pieces: string[], ends: boolean, expected: string][] = [
-    [[], true, "stdin is empty"],
-    [["\n"], false, "stdin is empty"],
-    [[" \n \n"], false, "stdin is empty"],
-    [["degu:", "A".repeat(65_536)], false, "not the line of an invitation"],
-  ];
-  for (const [pieces, ends, expected] of rows) {
-    const read = () => readLine(outputWith(input(pieces, ends)), NEVER);
-    assertEquals((await assertRejects(read, Failure, expected)).exitCode, 2);
-  }
-});
-
-Deno.test("a signal aborts reading a line, and cancels the input", async () => {
-  const controller = new AbortController();
-  const reason = new Error("interrupted");
-  let cancelled = false;
-  const waiting = new ReadableStream<Uint8Array>({ cancel: () => void (cancelled = true) });
-  const reading = readLine(outputWith(waiting), controller.signal);
-  controller.abort(reason);
-  const error = await assertRejects(() => reading);
-  assertEquals([error, cancelled], [reason, true]);
 });

@@ -197,8 +197,7 @@ async function pair(homes: AgentHomes, flags?: string[]) {
 }
 
 Deno.test("a new peer gets the address of a running degu serve, else the machine's addresses with the default port", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
+  await using homes = await AgentHomes.create("camera", "viewer");
   const { addresses } = await pair(homes);
   assertEquals(addresses.length > 0, true);
   for (const address of addresses) assertMatch(address, /:7443$/);
@@ -207,8 +206,7 @@ Deno.test("a new peer gets the address of a running degu serve, else the machine
 });
 
 Deno.test("without the permission to list them no address is sent, and a message says so", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
+  await using homes = await AgentHomes.create("camera", "viewer");
   const { addresses, stderr } = await pair(homes, ["--allow-net=127.0.0.1"]);
   assertEquals(addresses, []);
   const advice = "--allow-sys=networkInterfaces is missing: give them with --serving";

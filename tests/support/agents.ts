@@ -284,9 +284,11 @@ export class AgentHomes implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  /** Makes none yet. */
-  static async create(): Promise<AgentHomes> {
-    return new AgentHomes(await tempDir());
+  /** Makes these. */
+  static async create(...names: string[]): Promise<AgentHomes> {
+    const homes = new AgentHomes(await tempDir());
+    await homes.init(...names);
+    return homes;
   }
 
   /** The path of something in the directory. */
