@@ -68,16 +68,12 @@ export function loggerOf({ output }: Context): Logger {
   return { debug: ignore, info: ignore, warn, error: warn };
 }
 
-/** The peer of a name or an id; where there is none, the error suggests similar names. */
+/** The peer of a name or an id. */
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
-  const names = (await device.peers()).map(({ name }) => name);
-  const near = nearNames(peerName, names);
-  const hint = names.length === 0
+  const hint = (await device.peers()).length === 0
     ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
-    : near.length > 0
-    ? `did you mean ${near.join(" or ")}?`
     : '"degu peers" lists those that there are';
   throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED);
 }
@@ -112,35 +108,4 @@ async function lookFor(context: Context, { id, name, addresses }: Peer): Promise
   // Anyone can claim that a peer is at an address, so the known ones are tried, too.
   const seen = new Map([...found, ...addresses].map((each) => [formatAddress(each), each]));
   return [...seen.values()];
-}
-
-/** The most names to suggest. */
-const MAX_NAMES = 3;
-
-/** The names that differ in few letters from what was typed, or begin with it; the nearest first. */
-export function nearNames(typed: string, names: readonly string[]): string[] {
-  const wanted = typed.toLowerCase();
-  const most = Math.max(1, Math.floor(wanted.length / 3));
-  const rate = (name: string) =>
-    wanted !== "" && name.startsWith(wanted) ? 1 : distanceOf(wanted, name);
-  const rated = names.map((name) => ({ name, distance: rate(name.toLowerCase()) }));
-  return rated.filter(({ distance }) => distance <= most)
-    .sort((a, b) => a.distance - b.distance).slice(0, MAX_NAMES).map(({ name }) => name);
-}
-
-/** How many letters have to be added, removed, replaced or swapped with the next one (Damerau–Levenshtein). */
-function distanceOf(a: string, b: string): number {
-  let before: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 0; i < a.length; i++) {
-    const row = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const replaced = last[j]! + (a[i] === b[j] ? 0 : 1);
-      const isSwapped = j > 0 && a[i] === b[j - 1] && a[i - 1] === b[j];
-      const swapped = isSwapped ? before[j - 1]! + 1 : Infinity;
-      row.push(Math.min(replaced, last[j + 1]! + 1, row[j]! + 1, swapped));
-    }
-    [before, last] = [last, row];
-  }
-  return last.at(-1)!;
 }

@@ -123,35 +123,38 @@ export function noAddressAnswers(error: unknown): boolean {
     /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`); // a name without an address
 }
 
-/** What the statuses mean if the peer was asked to send a file. */
-const GET_PROBLEMS: Readonly<Record<number, string>> = {
-  403: "the peer may not read it",
-  404: "it is not there any more",
-};
-
 /** Why a file is not put: it would replace another one. */
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
-/** What the statuses mean if a file was sent to the peer. */
-const PUT_PROBLEMS: Readonly<Record<number, string>> = {
-  400: "it was refused: if it changed while it was sent, run the same command again",
-  403: "the peer refuses it: the name is reserved, or its inbox can't be written",
-  404: "the peer refuses the name, or takes no files any more",
-  405: "the peer takes no files any more",
-  409:
-    "a directory has this name there, a file has that of its directory, or another command is sending it: run the same command again",
-  412: ALREADY_THERE,
-  413: "it is larger than the peer accepts",
-  414: "its path is too long for the peer",
-  507:
-    "the peer has no space left, or its quota is reached: free some there and run the same command again",
-};
+const REFUSED_THERE = "the peer refuses it: the name is reserved, or its inbox can't be written";
 
-/** What the statuses mean if the peer was asked to delete something. */
-const DELETE_PROBLEMS: Readonly<Record<number, string>> = {
-  403: "the peer refuses it: the name is reserved, or its inbox can't be written",
-  404: "it is not there any more",
-  409: "the directory is not empty: remove first what is in it",
+/** What was to be done with a file. */
+export type FileAction = "get" | "put" | "delete";
+
+/** What the statuses of the peer mean for what was to be done. */
+const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
+  get: {
+    403: "the peer may not read it",
+    404: "it is not there any more",
+  },
+  put: {
+    400: "it was refused: if it changed while it was sent, run the same command again",
+    403: REFUSED_THERE,
+    404: "the peer refuses the name, or takes no files any more",
+    405: "the peer takes no files any more",
+    409:
+      "a directory has this name there, a file has that of its directory, or another command is sending it: run the same command again",
+    412: ALREADY_THERE,
+    413: "it is larger than the peer accepts",
+    414: "its path is too long for the peer",
+    507:
+      "the peer has no space left, or its quota is reached: free some there and run the same command again",
+  },
+  delete: {
+    403: REFUSED_THERE,
+    404: "it is not there any more",
+    409: "the directory is not empty: remove first what is in it",
+  },
 };
 
 const IS_OTHER_VERSION = "; is another version of degu running there?";
@@ -174,11 +177,6 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/\bwith delete: true\b/, "with --delete"],
   [/, or leave it out by a filter$/, ""],
 ];
-
-const PROBLEMS = { get: GET_PROBLEMS, put: PUT_PROBLEMS, delete: DELETE_PROBLEMS };
-
-/** What was to be done with a file. */
-export type FileAction = keyof typeof PROBLEMS;
 
 /** Says why a file could not be moved, and what to do. */
 export function explainTransfer(error: unknown, action: FileAction): string {

@@ -131,24 +131,12 @@ export function makeProgram(run: Run, streams: Streams = Deno): Command {
   return program;
 }
 
-/** What other programs, and people, call the commands. */
-const OTHER_NAMES: Readonly<Record<string, string>> = {
-  ...{ send: "put", push: "put", upload: "put", receive: "get", pull: "get", download: "get" },
-  ...{ fetch: "get", copy: "get or degu put", cp: "get or degu put", scp: "get or degu put" },
-  ...{ list: "ls", dir: "ls", delete: "rm", remove: "rm", mirror: "sync", rsync: "sync" },
-  ...{ pair: "invite or degu join", share: "serve", start: "serve", devices: "peers" },
-};
-
 /** The error of a wrong command line; one without an exit code asks for no more than help or the version. */
 function wrongUsage(error: CommanderError, command: Command): Error {
   const { message, exitCode } = error;
   if (exitCode === 0) return error;
-  const [, unknown = ""] = /^error: unknown command '(.*?)'/.exec(message) ?? [];
-  const meant = Object.hasOwn(OTHER_NAMES, unknown) ? OTHER_NAMES[unknown] : undefined;
   const problem = message === "(outputHelp)"
     ? "a command is missing, or there is none of that name"
-    : meant !== undefined
-    ? `unknown command '${unknown}' (that is degu ${meant})`
     : message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
   const name = command.parent === null ? "degu" : `degu ${command.name()}`;
   return new Failure(`${problem}; "${name} --help" explains it`, USAGE);

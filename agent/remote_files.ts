@@ -6,7 +6,7 @@
 
 import type { Device } from "../device.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
-import { type Context, nearNames, openClient } from "./context.ts";
+import { type Context, openClient } from "./context.ts";
 import { Failure } from "./failure.ts";
 import { connectionsTo, type PeerConnections } from "./peer_connections.ts";
 import { formatRemotePath } from "./remote_path.ts";
@@ -157,28 +157,22 @@ export class RemoteFiles implements Disposable {
     throw new Failure(`${this.#quoted(names)} is ${REASONS[entry.reason!]}`);
   }
 
-  /** The error if there is nothing at a path: suggests similar names, or how to list them. */
+  /** The error if there is nothing at a path: says how to list what is as far as the path leads. */
   async missing(names: readonly string[]): Promise<Failure> {
     const elsewhere = names.length > 0 && await this.#inOtherArea(names);
     if (elsewhere) return elsewhere;
-    const inInbox = this.area === "inbox";
-    for (let depth = 0; depth < Math.max(names.length, 1); depth++) {
-      const listed = await this.list(names.slice(0, depth));
-      if (listed === null && depth === 0) {
-        const [problem, option] = inInbox
-          ? ["takes no files", "--inbox"]
-          : ["shares no directory", "--share"];
-        return new Failure(`${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`);
-      }
-      if (listed?.get(names[depth] ?? "")?.kind === "directory") continue;
-      const at = this.name(names.slice(0, depth), true);
-      const near = nearNames(names[depth] ?? "", [...listed?.keys() ?? []]);
-      const hint = near.length > 0
-        ? `did you mean ${near.map((name) => JSON.stringify(at + name)).join(" or ")}?`
-        : `"degu ls ${inInbox ? "--inbox " : ""}${at}" lists what is there`;
-      return new Failure(`${this.#quoted(names)} is not there: ${hint}`);
+    const isInbox = this.area === "inbox";
+    if (await this.list([]) === null) {
+      const [problem, option] = isInbox
+        ? ["takes no files", "--inbox"]
+        : ["shares no directory", "--share"];
+      return new Failure(`${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`);
     }
-    return new Failure(`${this.#quoted(names)} is not there`);
+    let depth = 0;
+    while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
+    const at = this.name(names.slice(0, depth), true);
+    const list = `degu ls ${isInbox ? "--inbox " : ""}${at}`;
+    return new Failure(`${this.#quoted(names)} is not there: "${list}" lists what is there`);
   }
 
   /** The error if what a path leads to is in the other area, as what was put is: in the inbox, not in the share. */

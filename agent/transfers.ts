@@ -38,14 +38,11 @@ const LARGE_BYTES = 67_108_864;
 
 /** A file to be copied. */
 export interface Job {
-  /** What it is called in messages. */
-  readonly name: string;
+  /** What it is called in messages, and what the copy is. */
+  readonly from: string;
+  readonly to: string;
   /** In bytes. */
   readonly size: number;
-  /** What is printed when it has been copied. */
-  readonly result: string;
-  /** What `--json` prints about it besides the result. */
-  readonly object: Readonly<Record<string, unknown>>;
   /** Copies it; resolves to `null` if it was there already. */
   move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
 }
@@ -199,9 +196,9 @@ export class Transfers implements Disposable {
   }
 
   async #moveOne(connections: PeerConnections, job: Job, signal: AbortSignal): Promise<void> {
-    const { name, size, object } = job;
+    const { from, to, size } = job;
     const progress = this.#progress;
-    progress.name = name;
+    progress.name = from;
     let there = 0;
     const attempt = (target: Client | Connection, moved: Moved) => {
       let before = 0;
@@ -224,8 +221,8 @@ export class Transfers implements Disposable {
         : await connections.call(attempt);
     } catch (error) {
       signal.throwIfAborted();
-      if (endsCommand(error)) throw this.#ending(name, object, error);
-      return this.#fail(name, explainTransfer(error, this.#direction), object);
+      if (endsCommand(error)) throw this.#ending({ from, to }, error);
+      return this.#fail(from, explainTransfer(error, this.#direction), { from, to });
     } finally {
       progress.bytes += size - there;
       progress.files++;
@@ -233,21 +230,21 @@ export class Transfers implements Disposable {
     // A closed output is not a failure of this file.
     if (result === null) {
       this.#unchanged++;
-      if (this.#context.output.json) this.#result("", { ...object, unchanged: true });
+      if (this.#context.output.json) this.#result("", { from, to, unchanged: true });
     } else {
       this.#copied++;
-      this.#result(job.result, { ...object, ...result });
+      this.#result(to, { from, to, ...result });
     }
   }
 
   /** The error that ends the command; what was copied stays. */
-  #ending(name: string, object: Readonly<Record<string, unknown>>, error: unknown): Failure {
+  #ending(names: ReturnType<NamesOf>, error: unknown): Failure {
     const problem = explainTransfer(error, this.#direction);
     const { output } = this.#context;
-    if (output.json) output.result("", { ...object, error: problem });
+    if (output.json) output.result("", { ...names, error: problem });
     const hint = isTransient(error) ? "; run the same command again to continue" : "";
     const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
-    return new Failure(`${name}: ${problem}${hint}`, exitCode, { cause: error });
+    return new Failure(`${names.from}: ${problem}${hint}`, exitCode, { cause: error });
   }
 
   /**
@@ -336,8 +333,7 @@ export class Transfers implements Disposable {
       this.#reportFailures(namesOf, failures);
       this.#checkInterrupted();
       if (!endsCommand(error) && !(error instanceof TransferError)) throw error;
-      const { from, to } = namesOf([]);
-      throw this.#ending(isGet ? from : to, { from, to }, error);
+      throw this.#ending(namesOf([]), error);
     }
   }
 

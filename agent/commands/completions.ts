@@ -9,7 +9,7 @@ import { addExamples, type Run } from "../commands.ts";
 
 const SCRIPTS: Readonly<Record<string, (words: Words) => string>> = {
   bash: bashScript,
-  zsh: zshScript,
+  zsh: (words) => `autoload -U +X bashcompinit && bashcompinit\n${bashScript(words)}`,
   fish: fishScript,
 };
 
@@ -69,73 +69,71 @@ function choicesOf({ registeredArguments }: Command): string[] {
 
 /** A script for `source <(degu completions bash)`; also for the old bash of macOS, which has no `mapfile`. */
 function bashScript({ options, commands }: Words): string {
-  const all = [...options, ...commands.flatMap((command) => command.options)];
   const names = commands.map((command) => command.name());
-  const withValue = (isSo: (value: Kind | null) => boolean) => {
-    const longs = all.filter((option) => isSo(valueOf(option))).map(({ long }) => long);
-    return [...new Set(longs)].join("|") || "--";
+  /** The options that have such a value, each behind its command, as patterns. */
+  const optionsWith = (isSo: (value: Kind | null) => boolean) => {
+    const patternsOf = (name: string, own: readonly Option[]) =>
+      own.filter((option) => isSo(valueOf(option))).map(({ long }) => `${name}" ${long}"`);
+    const ofCommands = commands.flatMap((each) => patternsOf(each.name(), each.options));
+    return [...patternsOf("*", options), ...ofCommands].join("|");
   };
-  return `# Completion of degu for bash: source <(degu completions bash)
+  const cases = commands.map((command) => {
+    const calls = [...operandsOf(command)].map((kind) => BASH_CALLS[kind]);
+    const choices = choicesOf(command);
+    if (choices.length > 0) calls.push(`_degu_words ${linesOf(choices)}`);
+    return [command.name(), listOf(command.options), calls.join("; ") || ":"];
+  });
+  return `# Completion of degu: source <(degu completions bash), or zsh
+_degu_words() {
+  COMPREPLY+=($(compgen -W "$1" -- "$word"))
+}
 _degu_peers() {
-  degu peers --json 2> /dev/null | sed -n 's/^{"name":"\\([^"]*\\)".*/\\1'"$1"'/p'
+  _degu_words "$(degu peers --json 2> /dev/null | sed -n 's/^{"name":"\\([^"]*\\)".*/\\1'"$1"'/p')"
 }
 _degu_files() {
-  compopt -o filenames 2> /dev/null
-  COMPREPLY+=($(compgen "$1" -- "$2"))
-}
-_degu_words() {
-  COMPREPLY+=($(compgen -W "$1" -- "$2"))
-  if [[ \${COMPREPLY[0]} == *: ]]; then compopt -o nospace 2> /dev/null; fi
+  compopt -o filenames +o nospace 2> /dev/null
+  COMPREPLY+=($(compgen "$1" -- "$word"))
 }
 _degu() {
   local word=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD - 1]} command= i
   local IFS=$'\\n'
   COMPREPLY=()
-  case $previous in
-    ${withValue((value) => value === "directory")}) _degu_files -d "$word"; return ;;
-    ${withValue((value) => value === "text")}) return ;;
-  esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case \${COMP_WORDS[i]} in
-      ${withValue((value) => value !== null)}) ((i++)) ;;
+      ${
+    options.filter((each) => valueOf(each) !== null).map(({ long }) => long).join("|")
+  }) ((i++)) ;;
       -*) ;;
       *) command=\${COMP_WORDS[i]}; break ;;
     esac
   done
+  case "$command $previous" in
+    ${optionsWith((value) => value === "directory")}) _degu_files -d; return ;;
+    ${optionsWith((value) => value === "text")}) return ;;
+  esac
   if [[ $word == -* ]]; then
-    _degu_words ${listOf(options)} "$word"
+    _degu_words ${listOf(options)}
     case $command in
-${
-    commands.filter(({ options }) => options.length > 0).map((command) =>
-      `      ${command.name()}) _degu_words ${listOf(command.options)} "$word" ;;`
-    ).join("\n")
-  }
+${cases.map(([name, options]) => `      ${name}) _degu_words ${options} ;;`).join("\n")}
     esac
     return
   fi
   case $command in
-    '') _degu_words ${linesOf([...names, "help"])} "$word" ;;
-    help) _degu_words ${linesOf(names)} "$word" ;;
-${commands.flatMap(bashOperandsCase).join("\n")}
+    '') _degu_words ${linesOf([...names, "help"])} ;;
+    help) _degu_words ${linesOf(names)} ;;
+${cases.map(([name, , calls]) => `    ${name}) ${calls} ;;`).join("\n")}
   esac
 }
-complete -F _degu degu
+complete -o nospace -F _degu degu
 `;
-}
-
-function bashOperandsCase(command: Command): string[] {
-  const calls = [...operandsOf(command)].map((kind) => BASH_CALLS[kind]);
-  const choices = choicesOf(command);
-  if (choices.length > 0) calls.push(`_degu_words ${linesOf(choices)} "$word"`);
-  return calls.length === 0 ? [] : [`    ${command.name()}) ${calls.join("; ")} ;;`];
 }
 
 /** What completes each kind of operand. */
 const BASH_CALLS: Readonly<Record<Kind, string>> = {
-  directory: '_degu_files -d "$word"',
-  file: '_degu_files -f "$word"',
-  peer: '_degu_words "$(_degu_peers)" "$word"',
-  remote: '_degu_words "$(_degu_peers :)" "$word"',
+  directory: "_degu_files -d",
+  file: "_degu_files -f",
+  peer: "_degu_peers ' '",
+  remote: "_degu_peers :",
   text: ":",
 };
 
@@ -143,82 +141,9 @@ function listOf(options: readonly Option[]): string {
   return linesOf(options.map(({ long }) => long!));
 }
 
-/** Words as a shell's text with a line for each. */
+/** Words as a shell's text with a line for each; a space follows each of them, which only a peer's path has not. */
 function linesOf(words: readonly string[]): string {
-  return `$'${words.join("\\n")}'`;
-}
-
-/** What completes each kind. */
-const ZSH_ACTIONS: Readonly<Record<Kind, string>> = {
-  directory: "_files -/",
-  file: "_files",
-  peer: "_degu_peers",
-  remote: "_degu_remotes",
-  text: " ",
-};
-
-/** A script for `source <(degu completions zsh)`, or for a file `_degu` in `$fpath`. */
-function zshScript({ options, commands }: Words): string {
-  const described = commands.map((each) => zshQuoted(`${each.name()}:${each.summary()}`));
-  return `#compdef degu
-# Completion of degu for zsh: source <(degu completions zsh), after compinit
-_degu_peers() {
-  local -a peers
-  peers=(\${(f)"$(degu peers --json 2> /dev/null | sed -n 's/^{"name":"\\([^"]*\\)".*/\\1/p')"})
-  [[ $1 == -S ]] && peers=(\${^peers}:)
-  compadd "$@" -a peers
-}
-_degu_remotes() { _degu_peers -S '' "$@"; }
-_degu_operands() {
-  local ret=1
-  local action
-  for action in "$@"; do \${(z)action} && ret=0; done
-  return ret
-}
-_degu() {
-  local context state line curcontext=$curcontext
-  typeset -A opt_args
-  local -a commands common
-  commands=(
-${described.concat(zshQuoted("help:explain a command")).map((each) => `    ${each}`).join("\n")}
-  )
-  common=(
-${options.map((each) => `    ${zshOptionSpec(each)}`).join("\n")}
-  )
-  _arguments -C $common '1:command:->command' '*::operand:->operand' && return
-  case $state in
-    command) _describe command commands ;;
-    operand)
-      case $words[1] in
-${commands.map(zshCommandCase).join("\n")}
-        help) _describe command commands ;;
-      esac ;;
-  esac
-}
-if [[ $funcstack[1] == _degu ]]; then _degu "$@"; else compdef _degu degu; fi
-`;
-}
-
-function zshCommandCase(command: Command): string {
-  const specs = command.options.map(zshOptionSpec);
-  const choices = choicesOf(command);
-  if (choices.length > 0) specs.push(zshQuoted(`*:operand:(${choices.join(" ")})`));
-  const actions = [...operandsOf(command)].map((kind) => `"${ZSH_ACTIONS[kind]}"`);
-  if (actions.length > 0) {
-    specs.push(zshQuoted(`*:operand:{_degu_operands ${actions.join(" ")}}`));
-  }
-  return `        ${command.name()}) _arguments $common ${specs.join(" ")} ;;`;
-}
-
-function zshOptionSpec(option: Option): string {
-  const { long, description } = option;
-  const value = valueOf(option);
-  const text = description.replaceAll(/[[\]:\\]/g, "\\$&");
-  return zshQuoted(`*${long}[${text}]${value === null ? "" : `:value:${ZSH_ACTIONS[value]}`}`);
-}
-
-function zshQuoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
+  return `$'${words.map((word) => `${word} `).join("\\n")}'`;
 }
 
 /** A script for `degu completions fish | source`. */

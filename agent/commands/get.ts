@@ -5,7 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
 import { download, remoteDigest } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
@@ -94,13 +94,11 @@ async function get(
 
 /** Gets a file, unless it is there already. */
 function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path: string): Job {
-  const name = files.name(names);
   const uri = files.uri(names);
   return {
-    name,
+    from: files.name(names),
+    to: path,
     size,
-    result: path,
-    object: { from: name, to: path },
     move: async (from, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ifThere(Deno.stat(path));
@@ -127,7 +125,8 @@ interface Target {
  * @param several Whether there are several sources: then only a directory can be meant.
  */
 async function findTarget(path: string, several: boolean): Promise<Target> {
-  const info = await ifThere(Deno.stat(path));
+  // With all permissions Deno leaves the slash to the system, for which a file is nothing then.
+  const info = await ifThere(Deno.stat(resolve(path)));
   const isDirectory = info?.isDirectory || several || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
   const parent = dirname(path);

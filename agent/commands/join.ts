@@ -76,7 +76,7 @@ const MAX_LENGTH = 65536;
  *
  * @throws {Failure} if there is none, or if it is incomplete.
  */
-export async function readLine(output: Output, signal: AbortSignal): Promise<string> {
+async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   const { stdin } = output.streams;
   if (stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
   const reader = stdin.readable.pipeThrough(new TextDecoderStream()).getReader();

@@ -139,10 +139,9 @@ async function jobOf(
   const name = files.name(names);
   const there = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
   return {
-    name: path,
+    from: path,
+    to: name,
     size,
-    result: name,
-    object: { from: path, to: name },
     move: async (to, options) => {
       if (there?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
       const isOther = there !== null && there.size !== size;

@@ -9,7 +9,6 @@ import { deleteFile, listTree, TransferError, type TreeEntry } from "../../files
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
-import { counted } from "../output.ts";
 import { REASONS, RemoteFiles } from "../remote_files.ts";
 import { parseRemotePath, type RemotePath } from "../remote_path.ts";
 
@@ -48,48 +47,50 @@ async function rm(
   const { output } = context;
   const paths = given.map(readArgument);
   let exitCode = 0;
+  const fail = (name: string, message: string) => {
+    exitCode = FAILED;
+    output.error(message);
+    if (output.json) output.result("", { path: name, error: message });
+  };
   await using device = await openDevice(context);
   for (const [peer, some] of Map.groupBy(paths, ({ peer }) => peer)) {
     // What is removed already would be missing for the second attempt.
     using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
     for (const { names, directory } of some) {
+      const name = files.name(names, directory);
       try {
         const isTree = recursive && (await files.get(names)).kind === "directory";
-        if (isTree) await removeTree(context, files, names);
+        if (isTree) await removeTree(context, files, names, fail);
         else await remove(context, files, names, directory);
       } catch (error) {
         // The others can still be removed.
-        if (!(error instanceof Failure) || paths.length === 1) throw error;
-        const { message } = error;
-        output.error(message);
-        if (output.json) output.result("", { path: files.name(names, directory), error: message });
-        exitCode = FAILED;
+        if (error instanceof Failure) fail(name, error.message);
+        else if (!(error instanceof TransferError)) throw error;
+        else if (error.status === 404) fail(name, (await files.missing(names)).message);
+        else {
+          const isFull = error.status === 409;
+          fail(name, `${name}: ${isFull ? NOT_EMPTY : explainTransfer(error, "delete")}`);
+        }
       }
     }
   }
   return exitCode;
 }
 
+/** Removes a file or an empty directory. */
 async function remove(
   { output, signal }: Context,
   files: RemoteFiles,
   names: readonly string[],
   directory: boolean,
 ): Promise<void> {
-  const name = files.name(names, directory);
   const uri = files.uri(directory ? [...names, ""] : names);
-  try {
-    await files.connections.call((connection) => deleteFile(connection, uri, { signal }));
-  } catch (error) {
-    if (!(error instanceof TransferError)) throw error;
-    if (error.status === 404) throw await files.missing(names);
-    const problem = error.status === 409
-      ? "the directory is not empty: -r removes it with everything in it"
-      : explainTransfer(error, "delete");
-    throw new Failure(`${name}: ${problem}`, FAILED, { cause: error });
-  }
+  await files.connections.call((connection) => deleteFile(connection, uri, { signal }));
+  const name = files.name(names, directory);
   output.result(name, { removed: name });
 }
+
+const NOT_EMPTY = "the directory is not empty: -r removes it with everything in it";
 
 /** Why a directory stays from which everything was removed that a list shows. */
 const IN_USE =
@@ -97,52 +98,38 @@ const IN_USE =
 
 /** Removes a directory with everything in it, the innermost first; what can't be removed stays with its directories. */
 async function removeTree(
-  { output, signal }: Context,
+  context: Context,
   files: RemoteFiles,
   top: readonly string[],
+  onFailed: (name: string, message: string) => void,
 ): Promise<void> {
   const { connections } = files;
-  const entries = await connections.call((connection) =>
-    Array.fromAsync(listTree(connection, files.uri([...top, ""]), { signal }))
-  );
+  const { signal } = context;
+  const entries: Pick<TreeEntry, "path" | "kind" | "reason">[] = await connections.call((
+    connection,
+  ) => Array.fromAsync(listTree(connection, files.uri([...top, ""]), { signal })));
+  entries.push({ path: [], kind: "directory" });
   const staying = new Set<string>();
-  let failed = 0;
-  const fail = (path: readonly string[], name: string, problem: string) => {
-    failed++;
-    for (let depth = 0; depth < path.length; depth++) staying.add(path.slice(0, depth).join("/"));
-    output.error(`${name}: ${problem}`);
-    if (output.json) output.result("", { path: name, error: problem });
-  };
-  const removeOne = async (
-    { path, kind, reason }: Pick<TreeEntry, "path" | "kind" | "reason">,
-  ) => {
+  const removeOne = async ({ path, kind, reason }: typeof entries[number]) => {
+    if (staying.has(path.join("/"))) return;
     const names = [...top, ...path];
     const name = files.name(names, kind === "directory");
-    if (kind === "other") return fail(path, name, `it stays, as it is ${REASONS[reason!]}`);
-    if (staying.has(path.join("/"))) return;
-    const uri = files.uri(kind === "directory" ? [...names, ""] : names);
+    const fail = (problem: string) => {
+      for (let depth = 0; depth < path.length; depth++) staying.add(path.slice(0, depth).join("/"));
+      onFailed(name, `${name}: ${problem}`);
+    };
+    if (kind === "other") return fail(`it stays, as it is ${REASONS[reason!]}`);
     try {
-      await connections.call((connection) => deleteFile(connection, uri, { signal }));
+      await remove(context, files, names, kind === "directory");
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
       // With 404 it is gone, most likely by an attempt whose answer was lost.
-      if (error.status !== 404) {
-        const isInUse = error.status === 409;
-        return fail(path, name, isInUse ? IN_USE : explainTransfer(error, "delete"));
-      }
+      if (error.status === 404) context.output.result(name, { removed: name });
+      else fail(error.status === 409 ? IN_USE : explainTransfer(error, "delete"));
     }
-    output.result(name, { removed: name });
   };
-  const levels: (typeof entries)[] = [];
-  for (const entry of entries) {
-    (levels[entry.kind === "directory" ? entry.path.length : 0] ??= []).push(entry);
-  }
-  const [rest = [], ...directories] = levels;
-  for (const level of [rest, ...directories.reverse()]) {
-    await connections.each(level ?? [], removeOne);
-  }
-  await removeOne({ path: [], kind: "directory" });
-  if (failed === 0) return;
-  const stays = `${files.name(top, true)} stays, with what is named above`;
-  throw new Failure(`${counted(failed, "error")}: ${stays}`);
+  const depthOf = ({ kind, path }: typeof entries[number]) =>
+    kind === "directory" ? path.length : Infinity;
+  const levels = [...Map.groupBy(entries, depthOf)].sort(([a], [b]) => b - a);
+  for (const [, level] of levels) await connections.each(level, removeOne);
 }

@@ -1,11 +1,27 @@
-/** degu init, id, peers, rename, forget and completions. */
+/** degu init, id, peers, rename, forget, invite, join and completions. */
 import { defaultName } from "@degu/internal/agent/commands/init.ts";
+import { countdownText } from "@degu/internal/agent/commands/invite.ts";
 import { isDeviceName } from "@degu/internal/identity/names.ts";
-import { AgentHomes, runAgent, runAgentHere } from "@degu/testing/agents.ts";
+import {
+  agentCommand,
+  AgentHomes,
+  type HereOptions,
+  runAgent,
+  runAgentHere,
+} from "@degu/testing/agents.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { hasShell, hasTerminals, runOnTerminal, runShell } from "@degu/testing/terminals.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import {
+  hasShell,
+  hasTerminals,
+  runOnTerminal,
+  runShell,
+  screenOf,
+  type TerminalOptions,
+} from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
+import { encode } from "npm:uqr@^0.1.3";
 
 Deno.test("init creates a device, prints its name and id, and shows the next step; a second one changes nothing", async () => {
   await using homes = await AgentHomes.create();
@@ -24,15 +40,9 @@ Deno.test("init creates a device, prints its name and id, and shows the next ste
   assertEquals(JSON.parse(await homes.must("two", ["id", "--json"])), { name, id });
 });
 
-Deno.test("the default is the machine's name, which needs a permission", async () => {
+Deno.test("an invalid name is a usage error, and leaves nothing behind; that of the machine needs a permission", async () => {
   await using homes = await AgentHomes.create();
   await homes.fail("one", 1, "hostname", ["init"]);
-  const permitted = homes.spawn("one", ["init"], ["--allow-sys=hostname"]);
-  assertMatch((await permitted.ended()).stdout, /^[0-9A-Za-z]\S* [a-z2-7]{52}\n$/);
-});
-
-Deno.test("an invalid name is a usage error, and leaves nothing behind", async () => {
-  await using homes = await AgentHomes.create();
   for (const name of ["", "a b", "-x", "x".repeat(64), "naïve"]) {
     await homes.fail("one", 2, "--name: must be 1 to 63 letters", ["init", `--name=${name}`]);
   }
@@ -40,8 +50,7 @@ Deno.test("an invalid name is a usage error, and leaves nothing behind", async (
 });
 
 Deno.test("global options may precede the command", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("one");
+  await using homes = await AgentHomes.create("one");
   assertEquals((await runAgentHere(["--home", homes.at("one"), "--json", "id"])).code, 0);
 });
 
@@ -110,11 +119,11 @@ Deno.test("a forgotten peer is refused at once, and its user is told what to do"
 
 // Completion in bash, zsh and fish.
 
-Deno.test("each shell has its own script, which needs no permission", async () => {
-  const lines = { bash: "complete -F", zsh: "#compdef degu", fish: "complete -c degu" };
+Deno.test("each shell has its own script", async () => {
+  const lines = { bash: "complete -o nospace -F", zsh: "bashcompinit", fish: "complete -c degu" };
   for (const [shell, line] of Object.entries(lines)) {
     const args = ["completions", shell, "--home", "/nowhere"];
-    const { code, stdout, stderr } = await (shell === "bash" ? runAgent : runAgentHere)(args);
+    const { code, stdout, stderr } = await runAgentHere(args);
     assertEquals([code, stderr], [0, ""]);
     assertStringIncludes(stdout, line);
     const json = await runAgentHere([...args, "--json"]);
@@ -142,7 +151,7 @@ complete_line() {
   COMP_WORDS=(degu "$@"); COMP_CWORD=$#; COMPREPLY=()
   _degu
   local IFS=' '
-  printf '%s\\n' "\${COMPREPLY[*]}"
+  printf '%s\\n' "\${COMPREPLY[*]}" | sed 's/  */ /g; s/ $//'
 }
 `;
     const rows = [
@@ -157,7 +166,8 @@ complete_line() {
       [`sync /tm`, "/tmp"],
       [`init --name x`, ""],
       [`serve --listen x`, ""],
-      [`--address 1 ls ph`, "phone:"],
+      [`get --inbox ca`, "camera:"],
+      [`serve --inbox /tm`, "/tmp"],
       [`ls --add`, "--address"],
       [`invite --q`, "--quiet --qr"],
       [`completions --js`, "--json"],
@@ -180,7 +190,7 @@ const ROWS = [
   ["degu ini", "degu init"],
   ["degu ping ph", "degu ping phone"],
   ["degu ls ca", "degu ls camera:"],
-  ["degu get ca", "degu get camera:"],
+  ["degu get --inbox ca", "degu get --inbox camera:"],
   ["degu init --na", "degu init --name"],
   ["degu --home /tmp rena", "degu --home /tmp rename"],
   ["degu completions f", "degu completions fish"],
@@ -243,5 +253,282 @@ function degu; printf '%s' '${PEERS}'; end
     const lines = rows.map(([line]) => `complete -C 'degu ${line}' | cut -f1 | string join ' '`);
     const completed = await runShell("fish", `${script}${lines.join("\n")}\ntrue`);
     assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
+  },
+});
+
+// degu invite: the line, the QR code, the countdown, and how it ends.
+
+const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+const NET = ["--allow-net=127.0.0.1"];
+
+/** With what a device joins. */
+const SERVING = ["--serving", "127.0.0.1:2"];
+
+Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -", async () => {
+  await using homes = await AgentHomes.create();
+  const [camera, viewer] = await homes.init("camera", "viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  const joined = await homes.run("viewer", ["join", line, ...SERVING]);
+  assertEquals([joined.code, joined.stdout], [0, `paired with camera ${camera}\n`]);
+  assertStringIncludes(joined.stderr, '"degu ping camera"');
+  const { code, stdout, stderr } = await invite.ended();
+  assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
+  assertStringIncludes(stderr, '"degu join -"');
+  // With --json the line and the peer are one object each.
+  const again = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
+  const first = JSON.parse(await again.line());
+  assertMatch(first.expires, /^\d{4}-/);
+  await homes.must("viewer", ["join", "-", ...SERVING], first.line);
+  const ended = await again.ended();
+  assertEquals([ended.code, ended.stderr], [0, ""]);
+  assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer });
+});
+
+Deno.test("an address of another machine is named", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const line = ["--listen", "203.0.113.7:0"];
+  const said = "203.0.113.7:0 is not an address of this machine: use one that is";
+  for (const args of [["serve", ...line], ["invite", ...line, "--serving", "127.0.0.1:1"]]) {
+    await homes.fail("camera", 1, said, args);
+  }
+});
+
+Deno.test("an interrupted invitation is closed", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  await invite.message("degu join");
+  invite.kill("SIGINT");
+  const { code, stderr } = await invite.ended();
+  assertEquals(code, 130);
+  assertStringIncludes(stderr, "interrupted");
+  await homes.fail("viewer", 3, "this line is not open any more", ["join", line, ...SERVING]);
+});
+
+Deno.test("invalid options are a usage error", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];
+  for (const [option = "", value = ""] of rows) {
+    await homes.fail("camera", 2, option, [...INVITE, option, value]);
+  }
+});
+
+Deno.test({
+  name: hasBash
+    ? "invite can be piped into join, on another machine too: both succeed"
+    : "invite piped into join: left out, as bash is not installed",
+  ignore: !hasBash,
+  fn: async () => {
+    await using homes = await AgentHomes.create();
+    const [camera] = await homes.init("camera", "viewer");
+    const of = (name: string, args: readonly string[]) =>
+      agentCommand(["--home", homes.at(name), "--quiet", ...args], homes.flags(name, ...NET)).join(
+        " ",
+      );
+    const join = ["join", "-", ...SERVING];
+    const script = `${of("camera", INVITE)} | ${of("viewer", join)}; echo "\${PIPESTATUS[*]}"`;
+    assertEquals(await runShell("bash", script), `paired with camera ${camera}\n0 0\n`);
+  },
+});
+
+const TERMINAL = { columns: 80, rows: 24 };
+const INVITE_FOR = [...INVITE, "--seconds"];
+
+Deno.test("an invitation that nobody uses expires in time; on a terminal it counts down, and its error is red", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const run = (args: readonly string[], options: HereOptions = {}) =>
+    homes.run("camera", [...INVITE_FOR, ...args], options);
+  const terminal = TERMINAL;
+  const [plain, shown, colorless] = await Promise.all([
+    run(["1", "--qr"]),
+    run(["2"], { terminal }),
+    run(["1", "--quiet"], { terminal, noColor: true }),
+  ]);
+  assertEquals([plain, shown, colorless].map(({ code }) => code), [1, 1, 1]);
+  assertMatch(plain.stdout, /^degu:[\w-]+\n$/);
+  assertStringIncludes(plain.stderr, "--qr: the output is not a terminal");
+  assertStringIncludes(plain.stderr, 'nobody has joined in time: run "degu invite" again');
+  for (const left of ["0:02", "0:01"]) {
+    assertStringIncludes(shown.stdout, `\r\x1b[Kwaiting for the other device: ${left} left`);
+  }
+  assertStringIncludes(shown.stdout, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: nobody has joined");
+  assertStringIncludes(colorless.stdout, "degu: error: nobody has joined");
+  const isPlain = !["waiting", "\x1b"].some((each) => colorless.stdout.includes(each));
+  assert(isPlain, colorless.stdout);
+});
+
+Deno.test("who has joined has a line without the countdown", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const [viewer] = await homes.init("viewer");
+  const terminal = { columns: 2000, rows: 24 };
+  const invite = homes.start("camera", [...INVITE_FOR, "60"], { terminal });
+  const line = (await invite.line("degu:")).trim();
+  await homes.must("viewer", ["join", "-", ...SERVING], line);
+  const { stdout } = await invite.ended();
+  assertEquals(screenOf(stdout).at(-1), `paired with viewer ${viewer}`);
+});
+
+Deno.test("a line that is pasted in pieces is asked for only when no more comes", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const invite = homes.start("camera", [...INVITE_FOR, "60"]);
+  const line = (await invite.line("degu:")).match(/.{1,79}/g)!;
+  const options = { terminal: TERMINAL, stdin: null };
+  const viewer = homes.start("viewer", ["join", "-", ...SERVING], options);
+  await viewer.line("paste the line");
+  for (const piece of line) viewer.feed(`${piece}\n`);
+  const { code, stdout: shown } = await viewer.ended();
+  assertEquals(code, 0, shown);
+  assert(!shown.includes("incomplete"), shown);
+  assertEquals((await invite.ended()).code, 0);
+});
+
+Deno.test("a QR code is drawn where the terminal is large enough", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const draw = async (rows: number, columns: number) => {
+    const invite = homes.start("camera", [...INVITE_FOR, "60", "--qr"], {
+      terminal: { rows, columns },
+    });
+    const line = await invite.line("degu:");
+    await invite.line("on the other device");
+    invite.kill("SIGINT");
+    const { code, stdout } = await invite.ended();
+    assertEquals(code, 130);
+    return { line: line.trim(), stdout };
+  };
+  const { line, stdout: large } = await draw(80, 160);
+  const rows = large.split("\r\n").filter((line) => /^[█▀▄ ]{60,}$/.test(line));
+  assert(rows.length > 30, large);
+  assertEquals(new Set(rows.map((row) => row.length)).size, 1);
+  const { data } = encode(line, { ecc: "L", border: 4 });
+  const modules = rows.flatMap((row) =>
+    ["▀█", "▄█"].map((filled) => [...row].map((each) => !filled.includes(each)))
+  );
+  // The library has no more modules below the last ones.
+  assertEquals(modules.slice(0, data.length), data);
+  const [columns, lines] = [rows[0]!.length, rows.length + 1];
+  assertStringIncludes((await draw(lines, columns)).stdout, "█▀");
+  for (const small of [[lines - 1, columns], [lines, columns - 1]] as const) {
+    const { stdout: shown } = await draw(...small);
+    assertStringIncludes(shown, `needs a terminal of ${columns} columns and ${lines} rows`);
+    assert(!shown.includes("█"));
+  }
+});
+
+const isThere = await hasTerminals();
+
+/** Runs a command on a real terminal. */
+function testTerminal(
+  name: string,
+  args: readonly string[],
+  options: Omit<TerminalOptions, "command">,
+  check: (shown: string) => void,
+): void {
+  Deno.test({
+    name: isThere ? name : `${name}: left out, as python3 is not installed`,
+    ignore: !isThere,
+    fn: async () => {
+      await using homes = await AgentHomes.create("camera");
+      const all = ["--home", homes.at("camera"), ...args];
+      const command = agentCommand(all, homes.flags("camera", ...NET));
+      const { code, shown } = await runOnTerminal({ ...options, command });
+      assertEquals(code, 130, shown);
+      check(shown);
+    },
+  });
+}
+
+testTerminal(
+  "in a narrow terminal the countdown does not wrap, and an interrupt by the keyboard ends it with 130",
+  [...INVITE_FOR, "60", "--qr"],
+  { columns: 30, steps: [["left", "\x03"]] },
+  (shown) => {
+    // deno-lint-ignore no-control-regex -- what erases the line is part of it
+    const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
+    assertEquals([line.length, line.endsWith("left")], [29, true], shown);
+    assertStringIncludes(shown, "this one has 30 and 24");
+  },
+);
+
+testTerminal(
+  "join asks for the line on a terminal, where it can be interrupted",
+  ["join", "-", "--serving", "127.0.0.1:2"],
+  { steps: [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] },
+  () => {},
+);
+
+Deno.test("a countdown shows the remaining minutes and seconds", () => {
+  const left = [600_000, 599_999, 61_000, 1, 0, -5].map((milliseconds) =>
+    /other device: (.*) left/.exec(countdownText(milliseconds))?.[1]
+  );
+  assertEquals(left, ["10:00", "10:00", "1:01", "0:01", "0:00", "0:00"]);
+});
+
+// degu join: the line as it is pasted, and whom it pairs with.
+
+const why = await networkObstacle();
+
+Deno.test("a line may arrive on stdin in pieces, and a second device is refused", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer", "other");
+  const agent = homes.start("camera", INVITE);
+  const line = await agent.line("degu:");
+  const wrapped = line.replaceAll(/(.{60})/g, "$1\n  ");
+  await homes.must("viewer", ["join", "-", ...SERVING, "--as", "door"], wrapped);
+  assertEquals((await agent.ended()).code, 0);
+  assertEquals(JSON.parse(await homes.must("viewer", ["peers", "--json"])).name, "door");
+  await homes.fail("other", 3, "another device has used it", ["join", line, ...SERVING]);
+});
+
+Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  await homes.fail("camera", 2, "it is from this device itself", ["join", line, ...SERVING]);
+  invite.kill("SIGINT");
+  await invite.ended();
+  const [half, rest] = [line.slice(0, 300), line.slice(300)];
+  const read = "this line is not open any more";
+  const rows: [code: number, said: string, pieces: string[], ends?: boolean][] = [
+    [3, read, [`${line}\n`]],
+    [3, read, [`${half}\n`, ` ${rest}\n`]],
+    [3, read, [half, rest, "\n"]],
+    [3, read, [line], true],
+    [2, "it is garbled", [`${half}\n`, "\n"]],
+    [2, "it is garbled", [line.replace("degu:A", "degu:B")], true],
+    [2, "must be the line of an invitation", ["hello\n"]],
+    [2, "stdin is empty", [], true],
+    [2, "stdin is empty", ["\n"]],
+    [2, "stdin is empty", [" \n \n"]],
+    [2, "not the line of an invitation", ["degu:", "A".repeat(65_536)]],
+  ];
+  for (const [code, said, pieces, ends = false] of rows) {
+    const join = homes.start("viewer", ["join", "-", ...SERVING], { stdin: null });
+    for (const piece of pieces) join.feed(piece);
+    if (ends) join.feed("", true);
+    const ended = await join.ended();
+    assertEquals(ended.code, code, ended.stderr);
+    assertStringIncludes(ended.stderr, said);
+    const isWhole = pieces.length === 1 && !/^\s*$/.test(pieces[0]!);
+    if (isWhole) await homes.fail("viewer", code, said, ["join", pieces[0]!, ...SERVING]);
+  }
+  const waiting = homes.start("viewer", ["join", "-", ...SERVING], { stdin: null });
+  waiting.kill("SIGINT");
+  assertEquals((await waiting.ended()).code, 130);
+});
+
+Deno.test({
+  name: why === null
+    ? "where no address of the line can be reached, nobody has refused"
+    : `a line out of reach: left out, no network namespace can be made here (${why})`,
+  ignore: why !== null,
+  fn: async () => {
+    await using homes = await AgentHomes.create("camera", "viewer");
+    const line = await homes.start("camera", INVITE).line("degu:");
+    // A namespace in which no interface is up, not even the loopback one.
+    const args = ["--home", homes.at("viewer"), "join", line, ...SERVING];
+    const flags = homes.flags("viewer", "--allow-net=127.0.0.1");
+    const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
+    assertEquals(code, 1, stderr);
+    assertStringIncludes(stderr, "can't be reached at an address of the line");
   },
 });

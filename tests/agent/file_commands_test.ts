@@ -33,10 +33,10 @@ Deno.test("a name is also found in the other Unicode normal form", async () => {
   );
 });
 
-Deno.test("a missing file is reported at once, with similar names", async () => {
+Deno.test("a missing file is reported at once, with what lists those that there are", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { "photos/1": "" });
-  const hint = 'is not there: did you mean "camera:photos"?';
+  const hint = 'is not there: "degu ls camera:" lists what is there';
   await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
   await files.serve("--inbox", files.inbox);
   const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
@@ -46,20 +46,20 @@ Deno.test("a missing file is reported at once, with similar names", async () => 
   assertEquals(said.includes("trying again"), false);
 });
 
-Deno.test("10,000 files are listed, and the new ones are synchronized", async () => {
+Deno.test("2,000 files are listed, and the new ones are synchronized", async () => {
   await using files = await AgentFiles.start();
-  const names = Array.from({ length: 10_000 }, (_, i) => `file ${i}`);
+  const names = Array.from({ length: 2000 }, (_, i) => `file ${i}`);
   makeEmptyFiles(files.share, names);
   const time = new Date(1_234_567_890_123);
   await Deno.utime(`${files.share}/file 0`, time, time);
   assertEquals((await files.succeed("ls", "camera:")).stdout, `${names.toSorted().join("\n")}\n`);
-  makeEmptyFiles(files.here, names.slice(0, 9_900));
+  makeEmptyFiles(files.here, names.slice(0, 1900));
   await Deno.utime(`${files.here}/file 0`, time, time);
   const { stderr } = await files.succeed("sync", "--quiet", "camera:", files.here);
   assertEquals(stderr, "");
-  assertEquals([...Deno.readDirSync(files.here)].length, 10_000);
+  assertEquals([...Deno.readDirSync(files.here)].length, 2000);
   const again = await files.succeed("sync", "--delete", "camera:", files.here);
-  assertStringIncludes(again.stderr, "0 files copied, 0 B; 10000 up to date");
+  assertStringIncludes(again.stderr, "0 files copied, 0 B; 2000 up to date");
 });
 
 // degu get: files from the share of a peer.
@@ -136,7 +136,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
     [
       "photos/holliday.jpg",
       here,
-      '"camera:photos/holliday.jpg" is not there: did you mean "camera:photos/holiday.jpg"?',
+      '"camera:photos/holliday.jpg" is not there: "degu ls camera:photos/" lists what is there',
     ],
     [
       "photos/zzz/1",
@@ -328,7 +328,7 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "report.pdf": "1" });
   await fill(files.share, { "shared": "1" });
-  await files.fail(1, 'did you mean "camera:report.pdf"?', "rm", "camera:report.pd");
+  await files.fail(1, '"camera:report.pd" is not there', "rm", "camera:report.pd");
   const elsewhere =
     '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows';
   await files.fail(1, elsewhere, "rm", "camera:shared");
@@ -367,9 +367,8 @@ Deno.test("rm -r names what can't be removed, which stays with its directories",
   const { inbox } = files;
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
-  const stays = "1 error: camera:top/ stays, with what is named above";
-  const said = await files.fail(1, stays, "rm", "--json", "-r", "camera:top");
-  assertStringIncludes(said, "camera:top/sub/link: it stays, as it is a symbolic link");
+  const stays = "camera:top/sub/link: it stays, as it is a symbolic link";
+  await files.fail(1, stays, "rm", "--json", "-r", "camera:top");
   await Deno.remove(`${inbox}/top/sub/link`);
   assertEquals(await content(inbox), { "top": null, "top/sub": null });
 });

@@ -187,7 +187,7 @@ Deno.test("a line is narrower than the terminal, whatever the name is, and has n
 
 Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json and a pipe get none", async () => {
   await using files = await AgentFiles.start();
-  await Deno.writeFile(`${files.share}/日本 large`, randomBytes(20_000_000));
+  await Deno.writeFile(`${files.share}/日本 large`, randomBytes(8_000_000));
   const terminal = { columns: 100, rows: 24 }; // the whole name fits, with a rate, too
   const getRaw = async (name: string, ...options: string[]) => {
     const args = ["get", ...options, "camera:日本 large", `${files.here}/${name}`];
@@ -199,15 +199,15 @@ Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json an
   const get = async (...args: [string, ...string[]]) =>
     (await getRaw(...args)).replaceAll("\x1b", "␛");
   const shown = await get("1");
-  assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 20\.0 MB/);
-  const drawn = shown.split("\r").filter((line) => line.includes(" of 20.0 MB"));
+  assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 8\.00 MB/);
+  const drawn = shown.split("\r").filter((line) => line.includes(" of 8.00 MB"));
   assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 100));
   // The cursor was never hidden, and the last line that is drawn is cleared.
   assert(!shown.includes("␛[?25l"), shown);
-  assertMatch(shown, /␛\[K[^[]*1 file copied, 20\.0 MB in 0:\d\d/);
+  assertMatch(shown, /␛\[K[^[]*1 file copied, 8\.00 MB in 0:\d\d/);
   assertEquals(screenOf(await getRaw("3")).map((line) => line.replace(/in .*/, "")), [
     `${files.here}/3`,
-    "1 file copied, 20.0 MB ",
+    "1 file copied, 8.00 MB ",
   ]);
   for (const option of ["--quiet", "--json"]) {
     assert(!(await get(option, option)).includes("␛"), option);

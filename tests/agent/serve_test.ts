@@ -22,8 +22,7 @@ import { FakeTime } from "@std/testing/time";
 // degu serve: what it serves, what it refuses to serve, and how it ends.
 
 Deno.test("serve prints where and what it serves, and that nobody is paired yet; others are refused the address", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera");
+  await using homes = await AgentHomes.create("camera");
   const { agent, address } = await homes.serve("camera");
   await agent.message('run "degu invite" in another terminal');
   const serve = ["serve", "--listen", address];
@@ -45,7 +44,7 @@ Deno.test("serve prints where and what it serves, and that nobody is paired yet;
   }
 });
 
-const SIZE = 64 * 1024 * 1024;
+const SIZE = 24 * 1024 * 1024;
 /** The name of a file, and a component of its URI. */
 const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
 
@@ -53,8 +52,7 @@ const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
 async function startDownload(
   start: (homes: AgentHomes, share: string) => Promise<{ agent: RunningAgent; address: string }>,
 ) {
-  const homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
+  const homes = await AgentHomes.create("camera", "viewer");
   const share = homes.at("share");
   await Deno.mkdir(share);
   await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(SIZE));
@@ -363,8 +361,7 @@ Deno.test("ping reports who answers, where, how fast, and what it serves", async
 });
 
 Deno.test("if nobody serves, or another device, ping says what to check", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer", "other");
+  await using homes = await AgentHomes.create("camera", "viewer", "other");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
   const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
   assertStringIncludes(said, 'check that "degu serve" runs there');
@@ -374,8 +371,7 @@ Deno.test("if nobody serves, or another device, ping says what to check", async 
 });
 
 Deno.test("another program at a peer's address is recognized", async () => {
-  await using homes = await AgentHomes.create();
-  await homes.init("camera", "viewer");
+  await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("camera", "viewer");
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const answering = (async () => {

@@ -6,13 +6,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
-import {
-  type AgentEnd,
-  AgentHomes,
-  type HereOptions,
-  type RunningAgent,
-  spawnAgent,
-} from "./agents.ts";
+import { type AgentEnd, AgentHomes, type HereOptions, type RunningAgent } from "./agents.ts";
 import { listenAgain, unusedPort } from "./ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
@@ -73,16 +67,6 @@ export class AgentFiles implements AsyncDisposable {
   /** Begins to run the program of the viewer, in this process. */
   start(args: readonly string[], options: HereOptions = {}): RunningAgent {
     return this.homes.start("viewer", args, options);
-  }
-
-  /**
-   * Begins to run it in a process of its own, by way of a command that runs the command that is its arguments; it may use its
-   * home, and the directory `here`.
-   */
-  spawnThrough(through: readonly string[], ...args: string[]): RunningAgent {
-    const files = [`--allow-read=${this.here}`, `--allow-write=${this.here}`];
-    const flags = this.homes.flags("viewer", "--allow-net=127.0.0.1", ...files);
-    return spawnAgent(["--home", this.homes.at("viewer"), ...args], { flags, through });
   }
 
   /** Runs the program of the viewer to its end, in this process. */

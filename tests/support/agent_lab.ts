@@ -4,13 +4,15 @@
  *
  * @module
  */
+import { TextLineStream } from "@std/streams";
 import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
-import { type AgentEnd, type RunningAgent, spawnAgent } from "./agents.ts";
+import { type AgentEnd, RunningAgent, Shown, spawnAgent } from "./agents.ts";
 import { record } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { THROUGH_NAMESPACE } from "./namespaces.ts";
-import { importMapFlags, runProgram } from "./programs.ts";
+import { importMapFlags, programCommand, runProgram } from "./programs.ts";
+import type { Order, Report } from "./programs/machine.ts";
 
 /** The command that runs a program where it may make namespaces: their names are files below /run. */
 const THROUGH_LAB: readonly string[] = [
@@ -80,10 +82,12 @@ export async function ip(...args: string[]): Promise<void> {
   await run("ip", ...args);
 }
 
-/** A machine: a network namespace and a directory. */
+/** A machine: a network namespace, a directory, and a process that runs commands of the program. */
 export class Machine {
   readonly name: string;
   readonly dir: string;
+  readonly #agents: { stdout: Shown; stderr: Shown; ended: PromiseWithResolvers<number> }[] = [];
+  #orders: WritableStreamDefaultWriter<Uint8Array> | null = null;
 
   private constructor(name: string, dir: string) {
     this.name = name;
@@ -93,7 +97,8 @@ export class Machine {
   /** Makes the namespace and the directory, and in it the device. */
   static async make(name: string, parent: string): Promise<Machine> {
     const machine = await Machine.makeEmpty(name, parent);
-    await using _device = await Device.open(`${machine.dir}/home`, { name });
+    await Deno.mkdir(machine.home, { recursive: true });
+    await using _device = await Device.open(machine.home, { name });
     return machine;
   }
 
@@ -104,6 +109,11 @@ export class Machine {
     await ip("netns", "add", name);
     await machine.ip("link", "set", "lo", "up");
     return machine;
+  }
+
+  /** Where the device is. */
+  get home(): string {
+    return `${this.dir}/.local/state/degu`;
   }
 
   /** Runs `ip` in the namespace. */
@@ -119,8 +129,7 @@ export class Machine {
 
   /** Runs the agent to its end. */
   async run(args: readonly string[], stdin = ""): Promise<AgentEnd> {
-    await using running = this.start(args, stdin);
-    return await running.ended();
+    return await this.start(args, stdin).ended();
   }
 
   /** Runs the agent to its end, and fails if it does. */
@@ -130,12 +139,56 @@ export class Machine {
     throw new Error(`${this.name}: degu ${args.join(" ")}: exit ${ended.code}: ${ended.stderr}`);
   }
 
-  /** Starts the agent. */
-  start(args: readonly string[], stdin = ""): RunningAgent {
+  /** How this machine runs a program. */
+  get through(): { through: string[]; env: Record<string, string>; flags: string[] } {
     const through = ["ip", "netns", "exec", this.name];
     const disk = [`--allow-read=${this.dir}`, `--allow-write=${this.dir}`];
-    const flags = [...disk, "--allow-net", "--allow-sys=uid,networkInterfaces"];
-    return spawnAgent(["--home", `${this.dir}/home`, ...args], { flags, stdin, through });
+    const sys = "--allow-sys=hostname,uid,networkInterfaces";
+    const flags = [...disk, "--allow-net", sys, "--allow-env=XDG_STATE_HOME,HOME"];
+    return { through, env: { XDG_STATE_HOME: `${this.dir}/.local/state` }, flags };
+  }
+
+  /** Starts the agent in a process of its own, which can be killed. */
+  spawn(args: readonly string[]): RunningAgent {
+    return spawnAgent(args, this.through);
+  }
+
+  /** Starts the agent, in one process for all of this machine. */
+  start(args: readonly string[], stdin = ""): RunningAgent {
+    const ended = Promise.withResolvers<number>();
+    const [stdout, stderr] = [new Shown(), new Shown()];
+    const id = this.#agents.push({ stdout, stderr, ended }) - 1;
+    this.#order({ id, args, stdin });
+    const kill = () => this.#order({ id });
+    const unread = new WritableStream();
+    const running = { stdin: unread, stdout, stderr, code: ended.promise, kill };
+    return new RunningAgent(`degu ${args.join(" ")}`, running, null);
+  }
+
+  #order(order: Order): void {
+    this.#orders ??= this.#boot();
+    this.#orders.write(new TextEncoder().encode(`${JSON.stringify(order)}\n`));
+  }
+
+  #boot(): WritableStreamDefaultWriter<Uint8Array> {
+    const { flags, ...options } = this.through;
+    const all = { ...options, flags: [...flags, ...importMapFlags()] };
+    const child = programCommand("machine.ts", all, "piped").spawn();
+    (async () => {
+      const lines = child.stdout.pipeThrough(new TextDecoderStream())
+        .pipeThrough(new TextLineStream());
+      for await (const line of lines) {
+        const report = JSON.parse(line) as Report;
+        const { stdout, stderr, ended } = this.#agents[report.id]!;
+        if ("text" in report) (report.to === "stdout" ? stdout : stderr).add(report.text);
+        else {
+          for (const shown of [stdout, stderr]) shown.end();
+          ended.resolve(report.code);
+        }
+      }
+      console.error(await new Response(child.stderr).text());
+    })();
+    return child.stdin.getWriter();
   }
 }
 
@@ -161,8 +214,8 @@ export async function network(
 
 /** Writes two machines down as paired, without any command; the second one knows where the first one serves. */
 export async function acquaint(serving: Machine, other: Machine, ip: string): Promise<void> {
-  await using one = await Device.open(`${serving.dir}/home`);
-  await using two = await Device.open(`${other.dir}/home`);
+  await using one = await Device.open(serving.home);
+  await using two = await Device.open(other.home);
   await record(one, two);
   await record(two, one, { addresses: [parseAddress(`[${ip}]:7443`)] });
 }

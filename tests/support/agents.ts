@@ -8,12 +8,13 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
-import { record } from "./device_pairs.ts";
+import { authorityOf, storeOf } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { Interrupted } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { within } from "./raw_peer.ts";
+import { content, fill } from "./trees.ts";
 
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
@@ -53,6 +54,8 @@ export interface HereOptions {
   readonly terminal?: { readonly columns: number; readonly rows: number };
   /** Whether `NO_COLOR` is set; only of interest on a terminal. */
   readonly noColor?: boolean;
+  /** Called with all that it prints, as it prints it. */
+  readonly onText?: (to: "stdout" | "stderr", text: string) => void;
 }
 
 /** Runs it to its end in this process, with the permissions of the tests. */
@@ -66,15 +69,16 @@ export async function runAgentHere(
 
 /** Begins to run it in this process, with the permissions of the tests. Of signals it knows those that it catches, once. */
 export function startAgentHere(args: readonly string[], options: HereOptions = {}): RunningAgent {
-  const { stdin = "", terminal, noColor = false } = options;
+  const { stdin = "", terminal, noColor = false, onText = () => {} } = options;
   const isTerminal = () => terminal !== undefined;
   const input = new TransformStream<Uint8Array, Uint8Array>();
   const stdout = new Shown();
   // All that is written to a terminal is seen in one place.
   const stderr = isTerminal() ? stdout : new Shown();
-  const streamOf = (shown: Shown) => ({
+  const streamOf = (shown: Shown, name: "stdout" | "stderr") => ({
     writeSync: (bytes: Uint8Array) => {
       const text = new TextDecoder().decode(bytes);
+      onText(name, text);
       // A terminal begins each line in its first column.
       shown.add(isTerminal() ? text.replaceAll("\n", "\r\n") : text);
       return bytes.length;
@@ -83,8 +87,8 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   });
   const streams: Streams = {
     stdin: { readable: input.readable, isTerminal },
-    stdout: streamOf(stdout),
-    stderr: streamOf(stderr),
+    stdout: streamOf(stdout, "stdout"),
+    stderr: streamOf(stderr, "stderr"),
     noColor,
     consoleSize: () => {
       if (terminal === undefined) throw new Error("no terminal");
@@ -156,7 +160,7 @@ export class RunningAgent implements AsyncDisposable {
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   #fed: Promise<void> = Promise.resolve();
 
-  /** Made by {@linkcode spawnAgent} and {@linkcode startAgentHere}. */
+  /** Made by those who run it. */
   constructor(what: string, running: Running, stdin: string | null) {
     this.#what = what;
     this.#running = running;
@@ -187,10 +191,10 @@ export class RunningAgent implements AsyncDisposable {
     this.#running.kill(signal);
   }
 
-  /** Waits until it ends. */
-  async ended(): Promise<AgentEnd> {
+  /** Waits until it ends, for so many seconds. */
+  async ended(patience = PATIENCE): Promise<AgentEnd> {
     const { code, stdout, stderr } = this.#running;
-    const ended = await within(code, `the end of ${this.#what}`, PATIENCE);
+    const ended = await within(code, `the end of ${this.#what}`, patience);
     await this.#endStdin();
     return { code: ended, stdout: await stdout.all, stderr: await stderr.all };
   }
@@ -223,7 +227,7 @@ export class RunningAgent implements AsyncDisposable {
 }
 
 /** What has been printed so far. */
-class Shown {
+export class Shown {
   text = "";
   readonly #end = Promise.withResolvers<string>();
   #wake = Promise.withResolvers<void>();
@@ -280,9 +284,11 @@ export class AgentHomes implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  /** Makes none yet. */
-  static async create(): Promise<AgentHomes> {
-    return new AgentHomes(await tempDir());
+  /** Makes these. */
+  static async create(...names: string[]): Promise<AgentHomes> {
+    const homes = new AgentHomes(await tempDir());
+    await homes.init(...names);
+    return homes;
   }
 
   /** The path of something in the directory. */
@@ -334,17 +340,20 @@ export class AgentHomes implements AsyncDisposable {
     return this.#running.use(spawnAgent(["--home", this.at(name), ...args], options));
   }
 
-  /** Makes devices as `degu init` does, but in this process; returns their ids. */
+  /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
   async init(...names: string[]): Promise<string[]> {
     return await Promise.all(names.map(async (name) => {
-      await using device = await Device.open(this.at(name), { name });
-      return device.id;
+      const { id, files, keys } = await (made.get(name) ?? make(name));
+      const home = this.at(name);
+      await fill(home, files);
+      for (const path of keys) await Deno.chmod(join(home, path), 0o600);
+      return id;
     }));
   }
 
   /**
-   * Pairs two devices, without a command; each learns the address that is given for the other. One that serves already would
-   * learn it only a little later.
+   * Pairs two devices that {@linkcode init} has made, without a command; each learns the address that is given for the other.
+   * One that serves already learns it only a little later.
    */
   async pair(one: string, two: string, servingOne = DEAD, servingTwo = DEAD): Promise<void> {
     await this.#tell(one, two, servingTwo);
@@ -353,9 +362,9 @@ export class AgentHomes implements AsyncDisposable {
 
   /** Writes down at a device that it is paired with another one, which serves at an address. */
   async #tell(name: string, of: string, address: string): Promise<void> {
-    await using at = await Device.open(this.at(name));
-    await using other = await Device.open(this.at(of));
-    await record(at, other, { addresses: [parseAddress(address)] });
+    const { authority } = await (made.get(of) ?? make(of));
+    const addresses = [parseAddress(address)];
+    await storeOf(this.at(name)).record({ authority, receivedName: of, addresses });
   }
 
   /** Runs `degu serve` at a port that is free; resolves once it serves, and the devices that are paired with it know where. */
@@ -367,7 +376,7 @@ export class AgentHomes implements AsyncDisposable {
     const all = ["serve", "--listen", "127.0.0.1:0", "--json", ...args];
     const agent = this.start(name, all);
     const { addresses: [address] } = JSON.parse(await agent.line());
-    for (const peer of peers) await this.#tell(peer, name, address);
+    for (const peer of peers) await this.pair(name, peer, address);
     return { agent, address };
   }
 
@@ -375,6 +384,24 @@ export class AgentHomes implements AsyncDisposable {
     await this.#running.disposeAsync();
     await this.#dir[Symbol.asyncDispose]();
   }
+}
+
+/** What is in the homes of devices by their names: keys are made once for all tests of a module. */
+const made = new Map<string, ReturnType<typeof makeDevice>>();
+
+async function makeDevice(name: string) {
+  await using dir = await tempDir();
+  await using device = await Device.open(dir.path, { name });
+  const authority = await authorityOf(dir.path);
+  const files = await content(dir.path);
+  const keys = Object.keys(files).filter((path) => path.endsWith("key.pem"));
+  return { id: device.id, authority, files, keys };
+}
+
+function make(name: string) {
+  const making = makeDevice(name);
+  made.set(name, making);
+  return making;
 }
 
 /** An address at which nobody serves. */

@@ -13,6 +13,7 @@ export interface ProgramOptions {
   /** Flags of `deno run`, permissions among them. */
   readonly flags?: readonly string[];
   readonly args?: readonly string[];
+  readonly env?: Record<string, string>;
   /** A command that runs the command that is its arguments. */
   readonly through?: readonly string[];
   /** Seconds. */
@@ -28,7 +29,7 @@ export function importMapFlags(): string[] {
 /** The command that runs a program. */
 export function programCommand(
   name: string,
-  { flags = [], args = [], through = [] }: ProgramOptions,
+  { flags = [], args = [], env = {}, through = [] }: ProgramOptions,
   stdin: "null" | "piped" = "null",
 ): Deno.Command {
   const path = fromFileUrl(new URL(`programs/${name}`, import.meta.url));
@@ -43,7 +44,7 @@ export function programCommand(
     path,
     ...args,
   ];
-  return new Deno.Command(program, { args: rest, stdin, stdout: "piped", stderr: "piped" });
+  return new Deno.Command(program, { args: rest, env, stdin, stdout: "piped", stderr: "piped" });
 }
 
 /** Runs a program to its end and returns what it printed; fails the test where it does not succeed. */

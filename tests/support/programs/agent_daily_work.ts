@@ -28,7 +28,7 @@ await network([[laptop, "fd00::1/64"], [phone, "fd00::2/64"], [desktop, "fd00::3
 const [share, inbox] = [`${laptop.dir}/share`, `${laptop.dir}/inbox`];
 await Deno.mkdir(share);
 const serve = async () => {
-  const running = laptop.start(["serve", "--share", share, "--inbox", inbox]);
+  const running = laptop.spawn(["serve", "--share", share, "--inbox", inbox]);
   await running.line("serving on");
   return running;
 };
@@ -104,3 +104,4 @@ await cut(desktop, ["rm", "-r", "laptop:photos"], shrinks);
 same.push(["rm", !Object.hasOwn(await content(inbox), "photos")]);
 await serving[Symbol.asyncDispose]();
 console.log(JSON.stringify({ ended, same, files: FILES }));
+Deno.exit();

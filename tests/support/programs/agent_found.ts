@@ -16,13 +16,13 @@ const [camera, viewer, stranger] = await Promise.all(
 await network([[camera, "fe80::1/64"], [viewer, "fe80::2/64"], [stranger, "fe80::3/64"]]);
 // Where it served when the two were paired it does not serve any more.
 await pair(camera, viewer);
-await using serving = camera.start(["serve", "--announce", "--listen", "[::]:7555"]);
+const serving = camera.start(["serve", "--announce", "--listen", "[::]:7555"]);
 await serving.message("announced in the local network as camera");
 const ping = (...args: string[]) => viewer.run(["--json", "ping", ...args, "camera"]);
 const known = await ping();
 const found = await ping("--find");
 
-await using other = stranger.start(["serve"]);
+const other = stranger.start(["serve"]);
 await other.line("serving on");
 const { stdout } = await camera.succeed(["--json", "id"]);
 const path = fromFileUrl(new URL("mdns_impostor.ts", import.meta.url));
@@ -51,3 +51,4 @@ await impostor.status;
 await reader.cancel();
 const gone = await ping("--find");
 console.log(JSON.stringify({ known, found, as, despite, atStranger, given, moved, alone, gone }));
+Deno.exit();

@@ -6,10 +6,9 @@
 
 import { installFlags } from "@degu/testing/agent_documentation.ts";
 import { Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
-import { agentCommand, type RunningAgent, spawnAgent } from "@degu/testing/agents.ts";
+import { agentCommand } from "@degu/testing/agents.ts";
 import { runOnTerminal } from "@degu/testing/terminals.ts";
 
-const FLAGS = await installFlags();
 const COLUMNS = 96;
 /** Large enough to be interrupted. */
 const FILM_BYTES = 64_000_000;
@@ -36,17 +35,10 @@ const print = (machine: Machine, text: string) => {
 };
 const prompt = (machine: Machine, args: string[]) =>
   print(machine, `${machine.name}$ degu ${args.join(" ")}`);
-const environment = ({ dir }: Machine) => ({ XDG_STATE_HOME: `${dir}/.local/state` });
-
-function start(machine: Machine, args: string[], stdin = ""): RunningAgent {
-  const through = ["ip", "netns", "exec", machine.name];
-  return spawnAgent(args, { flags: FLAGS, env: environment(machine), stdin, through });
-}
 
 async function run(machine: Machine, args: string[], stdin = ""): Promise<void> {
   prompt(machine, args);
-  await using running = start(machine, args, stdin);
-  const { stdout, stderr } = await running.ended();
+  const { stdout, stderr } = await machine.run(args, stdin);
   print(machine, stdout + stderr);
 }
 
@@ -54,10 +46,10 @@ async function run(machine: Machine, args: string[], stdin = ""): Promise<void> 
 async function runShown(machine: Machine, args: string[], until?: string): Promise<void> {
   prompt(machine, args);
   const { shown } = await runOnTerminal({
-    command: ["ip", "netns", "exec", machine.name, ...agentCommand(args, FLAGS)],
+    command: [...machine.through.through, ...agentCommand(args, await installFlags())],
     columns: COLUMNS - 2, // room for ^C
     steps: until === undefined ? [] : [[until, "\x03"]],
-    env: { ...environment(machine), NO_COLOR: "1" },
+    env: { ...machine.through.env, NO_COLOR: "1" },
   });
   print(machine, lastDrawings(shown));
 }
@@ -80,11 +72,11 @@ await run(laptop, ["init", "--name", "laptop"]);
 const directories = ["--share", `${laptop.dir}/Videos`, "--inbox", `${laptop.dir}/Inbox`];
 const serve = ["serve", ...directories, "--announce"];
 prompt(laptop, [...serve, "&"]);
-await using serving = start(laptop, serve);
+const serving = laptop.start(serve);
 print(laptop, await serving.line("serving"));
 print(laptop, await serving.message("announced"));
 prompt(laptop, ["invite"]);
-await using inviting = start(laptop, ["invite"]);
+const inviting = laptop.start(["invite"]);
 const line = await inviting.line("degu:");
 print(laptop, line);
 texts.push("");
@@ -99,3 +91,4 @@ await runShown(desk, get);
 await run(desk, ["put", `${desk.dir}/report.pdf`, "laptop:"]);
 await run(desk, ["ping", "--find", "laptop"]);
 console.log(wrap(texts.join("\n")));
+Deno.exit();

@@ -30,11 +30,9 @@ for (const path of [share, inbox, files]) await Deno.mkdir(path);
 const film = new Uint8Array(SIZE).map((_, i) => i * 2654435761 >>> 13);
 for (const path of [`${share}/film`, `${viewer.dir}/clip`]) await Deno.writeFile(path, film);
 await acquaint(camera, viewer, "fd00::1");
-const serve = async () => {
-  const serving = camera.start(["serve", "--share", share, "--inbox", inbox]);
-  await serving.line("serving on");
-  return serving;
-};
+const SERVE = ["serve", "--share", share, "--inbox", inbox];
+const serving = camera.spawn(SERVE);
+await serving.line("serving on");
 /** Makes the network so slow that a file takes most of a second, or seconds, in which another command starts. */
 const slow = async (rate: "80mbit" | "12mbit") => {
   for (const machine of [camera, viewer]) await slowDown(machine, rate);
@@ -53,7 +51,6 @@ async function disturb(
   return await disturbance(running) ?? await running.ended();
 }
 
-const serving = await serve();
 await slow("80mbit");
 const get = ["--json", "get", "camera:film", `${files}/two`];
 const got = await disturb(["get", "camera:film", `${files}/one`], files, async () => {
@@ -78,19 +75,18 @@ const put = await disturb(["put", `${viewer.dir}/clip`, "camera:"], inbox, async
 });
 
 await slow("12mbit");
-let second = serving;
 const restarted = await disturb(["get", "camera:film", `${files}/three`], files, async () => {
   serving.kill("SIGKILL");
   await serving[Symbol.asyncDispose]();
-  second = await serve();
+  await camera.start(SERVE).line("serving on");
 });
 const forgotten = await disturb(["put", `${viewer.dir}/clip`, "camera:new"], inbox, async () => {
   await camera.succeed(["forget", "viewer"]);
 });
-await second[Symbol.asyncDispose]();
 const names = [...Deno.readDirSync(inbox)].map(({ name }) => name);
 const whole = [`${files}/one`, `${files}/two`, `${files}/three`, `${inbox}/clip`].map((path) => {
   const found = Deno.readFileSync(path);
   return found.length === SIZE && found.every((byte, i) => byte === film[i]);
 });
 console.log(JSON.stringify({ got, interrupted, again, put, restarted, forgotten, names, whole }));
+Deno.exit();

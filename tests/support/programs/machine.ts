@@ -1,0 +1,51 @@
+/**
+ * A machine of a lab: runs commands of the program that it is told on stdin, a JSON object a line, and tells on stdout what they
+ * print and how they end; see `Machine` in tests/support/agent_lab.ts.
+ *
+ * @module
+ */
+
+import { TextLineStream } from "@std/streams";
+import { type RunningAgent, startAgentHere } from "@degu/testing/agents.ts";
+
+/** What is told. */
+export interface Order {
+  readonly id: number;
+  /** To begin; left out to send a signal. */
+  readonly args?: readonly string[];
+  readonly stdin?: string;
+}
+
+/** What is answered. */
+export type Report =
+  & { readonly id: number }
+  & (
+    | { readonly to: "stdout" | "stderr"; readonly text: string }
+    | { readonly code: number }
+  );
+
+/** Seconds that nothing here takes. */
+const PATIENCE = 3600;
+
+const tell = (report: Report) => console.log(JSON.stringify(report));
+const running = new Map<number, RunningAgent>();
+
+async function run(id: number, args: readonly string[], stdin: string): Promise<void> {
+  await using agent = startAgentHere(args, {
+    stdin,
+    onText: (to, text) => tell({ id, to, text }),
+  });
+  running.set(id, agent);
+  const { code } = await agent.ended(PATIENCE);
+  running.delete(id);
+  tell({ id, code });
+}
+
+const orders = Deno.stdin.readable.pipeThrough(new TextDecoderStream())
+  .pipeThrough(new TextLineStream());
+for await (const order of orders) {
+  const { id, args, stdin = "" } = JSON.parse(order) as Order;
+  if (args === undefined) running.get(id)?.kill("SIGINT");
+  else run(id, args, stdin);
+}
+Deno.exit();
