@@ -144,19 +144,18 @@ Deno.test({
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
-    const p521 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
     const pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"];
     const kinds: readonly [string, readonly string[], readonly string[]][] = [
       ["ECDSA P-256", KEY.p256, []],
-      ["ECDSA P-256 with SHA-512", KEY.p256, ["-md", "sha512"]],
+      ["ECDSA P-256 with SHA-512", KEY.p256, ["-sha512"]],
       ["ECDSA P-384 with SHA-256", KEY.p384, []],
-      ["ECDSA P-384 with SHA-384", KEY.p384, ["-md", "sha384"]],
-      ["ECDSA P-521 with SHA-512", p521, ["-md", "sha512"]],
-      ["Ed25519", KEY.ed25519, ["-md", "null"]],
+      ["ECDSA P-384 with SHA-384", KEY.p384, ["-sha384"]],
+      ["ECDSA P-521 with SHA-512", KEY.p521, ["-sha512"]],
+      ["Ed25519", KEY.ed25519, []],
       ["RSA", KEY.rsa2048, []],
-      ["RSA with SHA-512", KEY.rsa2048, ["-md", "sha512"]],
+      ["RSA with SHA-512", KEY.rsa2048, ["-sha512"]],
       ["RSA-PSS", KEY.rsa2048, pss],
-      ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-md", "sha384"]],
+      ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-sha384"]],
     ];
     const serverAuthority = await pki.authority("server_authority");
     const server = { own: await pki.server("server", { issuer: serverAuthority }) };
@@ -165,7 +164,7 @@ Deno.test({
         // What signs for others with P-521 has signed itself with SHA-512, too.
         const issuer = await pki.authority(`issuer${index}`, {
           key,
-          signing: key === p521 ? signing : [],
+          signing: key === KEY.p521 ? signing : [],
         });
         const own = await pki.client(`client${index}`, { issuer, signing });
         const clientAuthorities = [serverAuthority, issuer];
@@ -182,7 +181,7 @@ Deno.test({
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
-    const key = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
+    const key = KEY.p521;
     const serverAuthority = await pki.authority("server_authority");
     const own = await pki.server("server", { issuer: serverAuthority });
     const advice =
@@ -196,9 +195,9 @@ Deno.test({
       );
       assertThrows(() => buildClientSslctx({ caFile: refused.certFile }), RangeError, advice);
     });
-    const authority = await pki.authority("authority", { key, signing: ["-md", "sha512"] });
+    const authority = await pki.authority("authority", { key, signing: ["-sha512"] });
     await t.step("as a client's signature", async () => {
-      const client = await pki.client("client", { issuer: authority, signing: ["-md", "sha256"] });
+      const client = await pki.client("client", { issuer: authority, signing: ["-sha256"] });
       const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
       assertStringIncludes(buildClientSslctx(clientSslconfig).warnings.join(), advice);
       await using endpoint = await startTls(
@@ -366,9 +365,7 @@ Deno.test({
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
-    const victim = await pki.authority("victim", {
-      key: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-    });
+    const victim = await pki.authority("victim", { key: KEY.p521 });
     const attacker = await pki.authority("attacker");
     // The TLS library goes over it all the same: it does not look at keyUsage.
     const between = await pki.authority("between", {
