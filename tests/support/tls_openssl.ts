@@ -8,6 +8,9 @@ import { join } from "@std/path";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 import { within } from "./raw_peer.ts";
 
+/** The authorities that openssl trusts by default are none: to read them takes it longer than a handshake. */
+const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
+
 /** How programs are asked for their version, where it is not `--version`. */
 const VERSION: Readonly<Record<string, string>> = { openssl: "version", ip: "-V" };
 
@@ -215,6 +218,7 @@ export async function converse(
 ): Promise<Said> {
   const child = new Deno.Command(program, {
     args: [...args],
+    env,
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
@@ -247,6 +251,7 @@ export class ServingProgram implements AsyncDisposable {
   constructor(program: string, args: readonly string[], cwd?: string) {
     this.#child = new Deno.Command(program, {
       args: [...args],
+      env,
       stdin: "piped",
       stdout: "piped",
       stderr: "null",
