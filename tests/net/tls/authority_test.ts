@@ -8,22 +8,13 @@ import {
   assertThrows,
 } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import type { PeerCertificate } from "@degu/degu/base";
+import type { PeerAuthority, PeerCertificate } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { Authorities } from "@degu/internal/net/tls/authority.ts";
 import { createAuthority } from "@degu/internal/identity/certificates.ts";
-import {
-  assertAuthority,
-  meet,
-  publicKey256Of,
-  readDer,
-  readDers,
-  readPem,
-  type Shown,
-  textsOf,
-} from "@degu/testing/tls_authorities.ts";
+import { derOf, publicKey256 } from "@degu/testing/certificates.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {
   type Issued,
@@ -34,6 +25,71 @@ import {
 } from "@degu/testing/tls_openssl.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
+
+/** Certificates as DER. */
+async function readDers(certificates: readonly Issued[]): Promise<Uint8Array[]> {
+  return await Promise.all(certificates.map(async (each) => derOf(await readPem(each))));
+}
+
+/** Certificates as PEM text, one after the other. */
+async function readPem(...certificates: readonly Issued[]): Promise<string> {
+  const texts = await Promise.all(certificates.map(({ certFile }) => Deno.readTextFile(certFile)));
+  return texts.join("");
+}
+
+/** Asserts that this is the authority that a session shows. */
+async function assertAuthority(
+  actual: PeerAuthority | null | undefined,
+  expected: Issued,
+): Promise<void> {
+  const certificate = new X509Certificate(await readPem(expected));
+  assertEquals(actual?.fingerprint256, certificate.fingerprint256);
+  assertEquals(actual?.subject, certificate.subject);
+  assertEquals(actual?.raw, new Uint8Array(certificate.raw));
+  assertEquals(actual?.publicKey256, publicKey256(await readPem(expected)));
+}
+
+/** A certificate with its chain and its key. */
+async function textsOf(own: Issued, between: readonly Issued[] = []) {
+  return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile) };
+}
+
+/** A certificate that comes with its chain, as a peer shows it. */
+interface Shown {
+  readonly own: Issued;
+  readonly between?: readonly Issued[];
+}
+
+/** Has a server and a client of it show these to one another; returns what each was told. */
+async function meet(
+  { server, client, clientAuthorities, serverAuthorities }: {
+    readonly server: Shown;
+    readonly client: Shown;
+    readonly clientAuthorities: readonly Issued[];
+    readonly serverAuthorities: readonly Issued[];
+  },
+): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
+  const ca = (authorities: readonly Issued[]) =>
+    Promise.all(authorities.map((each) => readPem(each)));
+  const seen: (PeerCertificate | null)[] = [];
+  await using endpoint = await startTls({
+    serverSslconfig: {
+      ...await textsOf(server.own, server.between),
+      ca: await ca(clientAuthorities),
+    },
+    clientSslconfig: {
+      ...await textsOf(client.own, client.between),
+      ca: await ca(serverAuthorities),
+      checkHostname: false,
+    },
+  }, (_request, session) => {
+    seen.push(session.peerCertificate);
+    return [204, "No Content", {}, null];
+  });
+  using conn = await endpoint.client.connect();
+  assertEquals((await conn.get("/")).status, 204);
+  return { server: conn.sock.peerCertificate!, client: seen[0]! };
+}
 
 /** The trusted certificate that vouched for a chain. */
 function find(
@@ -58,8 +114,8 @@ Deno.test({
     const first = await meet({ client: { own: client }, server: { own: server }, ...trust });
     await assertAuthority(first.client.authority, authority);
     await assertAuthority(first.server.authority, other);
-    assertEquals(first.client.publicKey256, await publicKey256Of(client));
-    assertEquals(first.server.publicKey256, await publicKey256Of(server));
+    assertEquals(first.client.publicKey256, publicKey256(await readPem(client)));
+    assertEquals(first.server.publicKey256, publicKey256(await readPem(server)));
     assert(Object.isFrozen(first.client.authority));
     const second = await meet({ client: { own: renewed }, server: { own: server }, ...trust });
     assertEquals(second.client.publicKey256, first.client.publicKey256);
@@ -354,7 +410,7 @@ Deno.test({
     await t.step("unreadable certificates are skipped", async () => {
       const [below, between] = await readDers(await make("h", []));
       const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.slice(0, -1)];
-      const found = find([below!, ...junk, between!], [await readDer(root)]);
+      const found = find([below!, ...junk, between!], await readDers([root]));
       await assertAuthority(found, root);
     });
   },
