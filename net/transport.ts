@@ -41,8 +41,11 @@ const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
 /** How long a peer that only writes may take to begin to read once its writes block. */
 const LAST_CHANCE_MILLISECONDS = 20;
-/** Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. */
-const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
+/**
+ * Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. Many short waits
+ * rather than a long one: on a busy machine, where this process waits for the processor, the peer does, too.
+ */
+const LAST_CHANCES_ENCRYPTED = 10;
 
 /** The buffer for what is sent, large enough for a small message, as most are. */
 const FIRST_BYTES = 1024;
@@ -323,20 +326,22 @@ export class Transport implements AheadSource {
       this.deadline.close();
       // A read of a body may still be pending, and a socket allows only one at a time.
       await this.#reading;
-      let left = LINGER_BYTES;
+      let bytesLeft = LINGER_BYTES;
       let dropped: number | null = await this.reader.settleAhead();
       this.reader.start = this.reader.end;
-      while (dropped !== null && left > dropped) {
-        left -= dropped;
+      while (dropped !== null && bytesLeft > dropped) {
+        bytesLeft -= dropped;
         dropped = await this.read(DISCARDED);
       }
       if (dropped === null) return;
       clearTimeout(timer);
-      const chance = this.#socket.protocol === undefined
-        ? LAST_CHANCE_MILLISECONDS
-        : LAST_CHANCE_ENCRYPTED_MILLISECONDS;
-      timer = setTimeout(() => this.close(), chance);
-      await closed.promise;
+      const encrypted = this.#socket.protocol !== undefined;
+      for (let left = encrypted ? LAST_CHANCES_ENCRYPTED : 1; left > 0 && !this.#closed; left--) {
+        const chance = new Promise<void>((resolve) => {
+          timer = setTimeout(resolve, LAST_CHANCE_MILLISECONDS);
+        });
+        await Promise.race([closed.promise, chance]);
+      }
     } catch {
       // The caller closes it anyway.
     } finally {

@@ -1,7 +1,6 @@
 /** Attacks by somebody who has the line of an invitation. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Invitation, type Peer } from "@degu/degu/device";
-import type { HostAddress } from "@degu/internal/base/address.ts";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";

@@ -116,7 +116,7 @@ async function makePeers(
       await shown("unreadable", { extensions: [names, "2.5.29.35=DER:01:01:ff"] }),
     ],
     ["a signature with SHA-1", UNVERIFIED, [
-      ...await shown("sha1", { signing: ["-md", "sha1"] }),
+      ...await shown("sha1", { signing: ["-sha1"] }),
       ...WEAK,
     ]],
     ["RSA 1024", UNVERIFIED, [

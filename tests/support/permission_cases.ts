@@ -60,53 +60,75 @@ export function flagsOf(permissions: readonly string[]): string[] {
   );
 }
 
-/** Runs the parts of a case with these permissions; resolves to what each has thrown, or `null`. */
+/** What each part has thrown, or `null`, in one run. */
+type Outcomes = Map<string, string | null>;
+
+/**
+ * Runs the parts of a case with these permissions, and once more after the process has revoked one of them, because each
+ * process takes its time.
+ */
 async function run(
   { imports, parts, client = (address) => new Client(address) }: Case,
   permissions: readonly string[],
-): Promise<Map<string, string | null>> {
+  revoked?: string,
+): Promise<Outcomes[]> {
   const script = `${imports}${SERVE}
 const parts = {${Object.entries(parts).map(([name, code]) => `"${name}": async () => {${code}}`)}};
-for (const [name, part] of Object.entries(parts)) {
-  const thrown = await part().then(() => null, (error) => Deno.inspect(error));
-  console.log(JSON.stringify({ name, thrown }));
+for (const descriptor of ${JSON.stringify([null, ...revoked ? [descriptorOf(revoked)] : []])}) {
+  if (descriptor !== null) Deno.permissions.revokeSync(descriptor);
+  const outcomes = [];
+  for (const [name, part] of Object.entries(parts)) {
+    outcomes.push([name, await part().then(() => null, (error) => Deno.inspect(error))]);
+  }
+  console.log(JSON.stringify({ outcomes }));
 }`;
   await using child = await spawnScript(script, flagsOf(permissions), { NO_COLOR: "1" });
   const stderr = new Response(child.stderr).text();
-  const outcomes = new Map<string, string | null>();
+  const runs: Outcomes[] = [];
   const reading = (async () => {
     const lines = child.stdout.pipeThrough(new TextDecoderStream())
       .pipeThrough(new TextLineStream());
     for await (const line of lines) {
       if (!line.startsWith("{")) continue;
-      const { address, name, thrown } = JSON.parse(line);
-      if (address === undefined) outcomes.set(name, thrown);
+      const { address, outcomes } = JSON.parse(line);
+      if (outcomes !== undefined) runs.push(new Map(outcomes));
       // An abstract name is an array of bytes.
       const isName = typeof address?.[0] === "number";
       if (address) await client(isName ? Uint8Array.from(address) : address).request("GET", "/");
     }
   })();
   await within(reading, `the program ends: ${script}`, PATIENCE);
-  assertEquals(outcomes.size, Object.keys(parts).length, `${script}\n${await stderr}`);
+  assertEquals(runs.length, revoked === undefined ? 1 : 2, `${script}\n${await stderr}`);
   await stderr;
-  return outcomes;
+  return runs;
+}
+
+/** What `Deno.permissions` calls a permission. */
+function descriptorOf(permission: string): object {
+  const [name = "", value] = permission.split(/=(.*)/s);
+  const key = name === "net" ? "host" : name === "sys" ? "kind" : "path";
+  return value === undefined ? { name } : { name, [key]: value };
 }
 
 /** Runs a case with its permissions, and once without each. */
 async function runCase(each: Case): Promise<void> {
   const { permissions, shown = [], parts } = each;
-  const names = Object.keys(parts);
-  const whole = await run(each, permissions);
-  for (const name of names) {
-    assertEquals(whole.get(name), null, `${name} with ${flagsOf(permissions).join(" ")}`);
+  const [first, ...others] = permissions.filter((permission) => !shown.includes(permission));
+  const [whole, revoked] = await run(each, permissions, first);
+  for (const name of Object.keys(parts)) {
+    assertEquals(whole!.get(name), null, `${name} with ${flagsOf(permissions).join(" ")}`);
   }
-  for (const left of permissions.filter((permission) => !shown.includes(permission))) {
-    const outcomes = await run(each, permissions.filter((permission) => permission !== left));
-    for (const name of names) {
+  const check = (outcomes: Outcomes, left: string) => {
+    for (const name of Object.keys(parts)) {
       const thrown = outcomes.get(name) ?? null;
       assert(thrown !== null, `${name} works without ${left}`);
       assertMatch(thrown, REFUSED, `${name} without ${left}`);
     }
+  };
+  if (first !== undefined) check(revoked!, first);
+  for (const left of others) {
+    const [outcomes] = await run(each, permissions.filter((permission) => permission !== left));
+    check(outcomes!, left);
   }
 }
 

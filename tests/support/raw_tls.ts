@@ -10,6 +10,7 @@ import type { Address } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import type { TempPKI } from "@degu/internal/misc/pki.ts";
 import { within } from "./raw_peer.ts";
+import { readTexts } from "./tls_configs.ts";
 
 /** A server of `node:tls` for one connection, with the certificates of a PKI. */
 export async function serveRaw(
@@ -17,11 +18,8 @@ export async function serveRaw(
   handle: (socket: tls.TLSSocket) => void,
   options: tls.TlsOptions = {},
 ) {
-  const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
   const server = tls.createServer({
-    ca: await Deno.readTextFile(caFile),
-    cert: await Deno.readTextFile(certFile),
-    key: await Deno.readTextFile(keyFile),
+    ...await readTexts(pki.serverSslconfig),
     requestCert: true,
     rejectUnauthorized: true,
     ...options,
@@ -49,11 +47,5 @@ export async function serveRaw(
 
 /** The files of a client, for `tls.connect`. */
 export async function readIdentity({ clientSslconfig }: TempPKI) {
-  const { caFile, certFile = "", keyFile = "" } = clientSslconfig;
-  return {
-    ca: await Deno.readTextFile(caFile),
-    cert: await Deno.readTextFile(certFile),
-    key: await Deno.readTextFile(keyFile),
-    checkServerIdentity: () => undefined,
-  };
+  return { ...await readTexts(clientSslconfig), checkServerIdentity: () => undefined };
 }

@@ -8,6 +8,9 @@ import { join } from "@std/path";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 import { within } from "./raw_peer.ts";
 
+/** The authorities that openssl trusts by default are none: to read them takes it longer than a handshake. */
+const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
+
 /** How programs are asked for their version, where it is not `--version`. */
 const VERSION: Readonly<Record<string, string>> = { openssl: "version", ip: "-V" };
 
@@ -45,9 +48,9 @@ export interface Wanted {
   readonly isAuthority?: boolean;
   /** How many authorities may follow below it. */
   readonly pathLength?: number;
-  /** Arguments of `openssl ca` that say how it is signed. */
+  /** Arguments of `openssl req` that say how it is signed. */
   readonly signing?: readonly string[];
-  /** Arguments of `openssl genpkey`. */
+  /** Arguments of `openssl req -newkey`. */
   readonly key?: readonly string[];
   /** Whose key it takes in place of a new one. */
   readonly keyOf?: Issued;
@@ -60,11 +63,12 @@ export interface Wanted {
 
 /** The kinds of keys. */
 export const KEY = {
-  p256: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-  p384: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
-  rsa2048: ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-  rsa1024: ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
-  ed25519: ["-algorithm", "ED25519"],
+  p256: ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+  p384: ["EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+  p521: ["EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+  rsa2048: ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+  rsa1024: ["RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
+  ed25519: ["ED25519"],
 } as const;
 
 const CONFIGURATION = `[ca]
@@ -80,6 +84,7 @@ policy = any
 commonName = supplied
 [req]
 distinguished_name = name
+default_md = sha256
 [name]
 `;
 
@@ -129,45 +134,47 @@ export class OpensslPki implements AsyncDisposable {
     return this.issue(name, { extensions, ...wanted });
   }
 
-  /** Makes a key and a certificate. */
+  /** Makes a key and a certificate: in one process, because there are many; `openssl req` takes no times. */
   async issue(name: string, wanted: Wanted): Promise<Issued> {
-    const { issuer, extensions = [], isAuthority = false, key = KEY.p256 } = wanted;
+    const { issuer, extensions = [], isAuthority = false, key = KEY.p256, from, to } = wanted;
     const { keyOf, commonName = name, signing = [] } = wanted;
     const pathLength = wanted.pathLength === undefined ? "" : `,pathlen:${wanted.pathLength}`;
     const keyFile = keyOf?.keyFile ?? this.path(`${name}.key`);
     const issued = { certFile: this.path(`${name}.pem`), keyFile };
-    if (keyOf === undefined) await this.run("genpkey", ...key, "-out", keyFile);
-    const request = this.path(`${name}.csr`);
-    await this.run(
-      ...["req", "-new", "-config", "ca.cnf", "-key", issued.keyFile],
-      ...["-subj", `/CN=${commonName}`, "-out", request],
-    );
-    await Deno.writeTextFile(
-      this.path(`${name}.ext`),
-      [`basicConstraints=critical,CA:${isAuthority}${pathLength}`, ...extensions, ""].join("\n"),
-    );
+    const basic = `basicConstraints=critical,CA:${isAuthority}${pathLength}`;
+    const lines = [CONFIGURATION, "[extensions]", basic, ...extensions, ""];
+    await Deno.writeTextFile(this.path(`${name}.cnf`), lines.join("\n"));
+    const config = ["-config", `${name}.cnf`, "-extensions", "extensions"];
+    const request = [
+      ...keyOf === undefined
+        ? ["-newkey", ...key, "-nodes", "-keyout", keyFile]
+        : ["-key", keyFile],
+      ...["-subj", `/CN=${commonName}`],
+    ];
+    if (from === undefined && to === undefined) {
+      const signer = issuer === undefined ? [] : ["-CA", issuer.certFile, "-CAkey", issuer.keyFile];
+      const how = [...signer, ...signing, "-days", "10"];
+      await this.run("req", "-x509", ...config, ...request, ...how, "-out", issued.certFile);
+      return issued;
+    }
+    await this.run("req", "-new", "-config", "ca.cnf", ...request, "-out", `${name}.csr`);
     const signer = issuer === undefined
-      ? ["-selfsign", "-keyfile", issued.keyFile]
+      ? ["-selfsign", "-keyfile", keyFile]
       : ["-cert", issuer.certFile, "-keyfile", issuer.keyFile];
-    await this.run(
-      ...["ca", "-batch", "-config", "ca.cnf", "-notext", ...signer, "-in", request],
-      ...["-startdate", wanted.from ?? "20200101000000Z", "-enddate", wanted.to ?? timeFromNow(10)],
-      ...["-extfile", `${name}.ext`, ...signing, "-out", issued.certFile],
-    );
+    const times = ["-startdate", from ?? "20200101000000Z", "-enddate", to ?? timeFromNow(10)];
+    const io = ["-in", `${name}.csr`, "-out", issued.certFile];
+    await this.run("ca", "-batch", "-notext", ...config, ...signer, ...times, ...io);
     return issued;
   }
 
   /** Makes a certificate as they were before there were extensions. */
   async version1(name: string, issuer: Issued): Promise<Issued> {
     const issued = { certFile: this.path(`${name}.pem`), keyFile: this.path(`${name}.key`) };
-    const request = this.path(`${name}.csr`);
-    await this.run("genpkey", ...KEY.p256, "-out", issued.keyFile);
+    const request = ["-newkey", ...KEY.p256, "-nodes", "-keyout", issued.keyFile];
+    const subject = ["-subj", `/CN=${name}`, "-out", `${name}.csr`];
+    await this.run("req", "-new", "-config", "ca.cnf", ...request, ...subject);
     await this.run(
-      ...["req", "-new", "-config", "ca.cnf", "-key", issued.keyFile],
-      ...["-subj", `/CN=${name}`, "-out", request],
-    );
-    await this.run(
-      ...["x509", "-req", "-in", request, "-CA", issuer.certFile, "-CAkey", issuer.keyFile],
+      ...["x509", "-req", "-in", `${name}.csr`, "-CA", issuer.certFile, "-CAkey", issuer.keyFile],
       ...["-set_serial", "1", "-days", "2", "-out", issued.certFile],
     );
     return issued;
@@ -211,6 +218,7 @@ export async function converse(
 ): Promise<Said> {
   const child = new Deno.Command(program, {
     args: [...args],
+    env,
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
@@ -243,6 +251,7 @@ export class ServingProgram implements AsyncDisposable {
   constructor(program: string, args: readonly string[], cwd?: string) {
     this.#child = new Deno.Command(program, {
       args: [...args],
+      env,
       stdin: "piped",
       stdout: "piped",
       stderr: "null",

@@ -8,22 +8,13 @@ import {
   assertThrows,
 } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import type { PeerCertificate } from "@degu/degu/base";
+import type { PeerAuthority, PeerCertificate } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { Authorities } from "@degu/internal/net/tls/authority.ts";
 import { createAuthority } from "@degu/internal/identity/certificates.ts";
-import {
-  assertAuthority,
-  meet,
-  publicKey256Of,
-  readDer,
-  readDers,
-  readPem,
-  type Shown,
-  textsOf,
-} from "@degu/testing/tls_authorities.ts";
+import { derOf, publicKey256 } from "@degu/testing/certificates.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import {
   type Issued,
@@ -34,6 +25,71 @@ import {
 } from "@degu/testing/tls_openssl.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
+
+/** Certificates as DER. */
+async function readDers(certificates: readonly Issued[]): Promise<Uint8Array[]> {
+  return await Promise.all(certificates.map(async (each) => derOf(await readPem(each))));
+}
+
+/** Certificates as PEM text, one after the other. */
+async function readPem(...certificates: readonly Issued[]): Promise<string> {
+  const texts = await Promise.all(certificates.map(({ certFile }) => Deno.readTextFile(certFile)));
+  return texts.join("");
+}
+
+/** Asserts that this is the authority that a session shows. */
+async function assertAuthority(
+  actual: PeerAuthority | null | undefined,
+  expected: Issued,
+): Promise<void> {
+  const certificate = new X509Certificate(await readPem(expected));
+  assertEquals(actual?.fingerprint256, certificate.fingerprint256);
+  assertEquals(actual?.subject, certificate.subject);
+  assertEquals(actual?.raw, new Uint8Array(certificate.raw));
+  assertEquals(actual?.publicKey256, publicKey256(await readPem(expected)));
+}
+
+/** A certificate with its chain and its key. */
+async function textsOf(own: Issued, between: readonly Issued[] = []) {
+  return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile) };
+}
+
+/** A certificate that comes with its chain, as a peer shows it. */
+interface Shown {
+  readonly own: Issued;
+  readonly between?: readonly Issued[];
+}
+
+/** Has a server and a client of it show these to one another; returns what each was told. */
+async function meet(
+  { server, client, clientAuthorities, serverAuthorities }: {
+    readonly server: Shown;
+    readonly client: Shown;
+    readonly clientAuthorities: readonly Issued[];
+    readonly serverAuthorities: readonly Issued[];
+  },
+): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
+  const ca = (authorities: readonly Issued[]) =>
+    Promise.all(authorities.map((each) => readPem(each)));
+  const seen: (PeerCertificate | null)[] = [];
+  await using endpoint = await startTls({
+    serverSslconfig: {
+      ...await textsOf(server.own, server.between),
+      ca: await ca(clientAuthorities),
+    },
+    clientSslconfig: {
+      ...await textsOf(client.own, client.between),
+      ca: await ca(serverAuthorities),
+      checkHostname: false,
+    },
+  }, (_request, session) => {
+    seen.push(session.peerCertificate);
+    return [204, "No Content", {}, null];
+  });
+  using conn = await endpoint.client.connect();
+  assertEquals((await conn.get("/")).status, 204);
+  return { server: conn.sock.peerCertificate!, client: seen[0]! };
+}
 
 /** The trusted certificate that vouched for a chain. */
 function find(
@@ -58,8 +114,8 @@ Deno.test({
     const first = await meet({ client: { own: client }, server: { own: server }, ...trust });
     await assertAuthority(first.client.authority, authority);
     await assertAuthority(first.server.authority, other);
-    assertEquals(first.client.publicKey256, await publicKey256Of(client));
-    assertEquals(first.server.publicKey256, await publicKey256Of(server));
+    assertEquals(first.client.publicKey256, publicKey256(await readPem(client)));
+    assertEquals(first.server.publicKey256, publicKey256(await readPem(server)));
     assert(Object.isFrozen(first.client.authority));
     const second = await meet({ client: { own: renewed }, server: { own: server }, ...trust });
     assertEquals(second.client.publicKey256, first.client.publicKey256);
@@ -144,19 +200,18 @@ Deno.test({
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
-    const p521 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
     const pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"];
     const kinds: readonly [string, readonly string[], readonly string[]][] = [
       ["ECDSA P-256", KEY.p256, []],
-      ["ECDSA P-256 with SHA-512", KEY.p256, ["-md", "sha512"]],
+      ["ECDSA P-256 with SHA-512", KEY.p256, ["-sha512"]],
       ["ECDSA P-384 with SHA-256", KEY.p384, []],
-      ["ECDSA P-384 with SHA-384", KEY.p384, ["-md", "sha384"]],
-      ["ECDSA P-521 with SHA-512", p521, ["-md", "sha512"]],
-      ["Ed25519", KEY.ed25519, ["-md", "null"]],
+      ["ECDSA P-384 with SHA-384", KEY.p384, ["-sha384"]],
+      ["ECDSA P-521 with SHA-512", KEY.p521, ["-sha512"]],
+      ["Ed25519", KEY.ed25519, []],
       ["RSA", KEY.rsa2048, []],
-      ["RSA with SHA-512", KEY.rsa2048, ["-md", "sha512"]],
+      ["RSA with SHA-512", KEY.rsa2048, ["-sha512"]],
       ["RSA-PSS", KEY.rsa2048, pss],
-      ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-md", "sha384"]],
+      ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-sha384"]],
     ];
     const serverAuthority = await pki.authority("server_authority");
     const server = { own: await pki.server("server", { issuer: serverAuthority }) };
@@ -165,7 +220,7 @@ Deno.test({
         // What signs for others with P-521 has signed itself with SHA-512, too.
         const issuer = await pki.authority(`issuer${index}`, {
           key,
-          signing: key === p521 ? signing : [],
+          signing: key === KEY.p521 ? signing : [],
         });
         const own = await pki.client(`client${index}`, { issuer, signing });
         const clientAuthorities = [serverAuthority, issuer];
@@ -182,7 +237,7 @@ Deno.test({
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
-    const key = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
+    const key = KEY.p521;
     const serverAuthority = await pki.authority("server_authority");
     const own = await pki.server("server", { issuer: serverAuthority });
     const advice =
@@ -196,9 +251,9 @@ Deno.test({
       );
       assertThrows(() => buildClientSslctx({ caFile: refused.certFile }), RangeError, advice);
     });
-    const authority = await pki.authority("authority", { key, signing: ["-md", "sha512"] });
+    const authority = await pki.authority("authority", { key, signing: ["-sha512"] });
     await t.step("as a client's signature", async () => {
-      const client = await pki.client("client", { issuer: authority, signing: ["-md", "sha256"] });
+      const client = await pki.client("client", { issuer: authority, signing: ["-sha256"] });
       const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
       assertStringIncludes(buildClientSslctx(clientSslconfig).warnings.join(), advice);
       await using endpoint = await startTls(
@@ -355,7 +410,7 @@ Deno.test({
     await t.step("unreadable certificates are skipped", async () => {
       const [below, between] = await readDers(await make("h", []));
       const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.slice(0, -1)];
-      const found = find([below!, ...junk, between!], [await readDer(root)]);
+      const found = find([below!, ...junk, between!], await readDers([root]));
       await assertAuthority(found, root);
     });
   },
@@ -366,9 +421,7 @@ Deno.test({
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
-    const victim = await pki.authority("victim", {
-      key: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-    });
+    const victim = await pki.authority("victim", { key: KEY.p521 });
     const attacker = await pki.authority("attacker");
     // The TLS library goes over it all the same: it does not look at keyUsage.
     const between = await pki.authority("between", {

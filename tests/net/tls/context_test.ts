@@ -137,8 +137,8 @@ Deno.test({
     ];
     const kinds: readonly [string, readonly string[]][] = [
       ["rsa1024", KEY.rsa1024],
-      ["secp256k1", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]],
-      ["ed448", ["-algorithm", "ED448"]],
+      ["secp256k1", ["EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]],
+      ["ed448", ["ED448"]],
     ];
     for (const [name, key] of kinds) await pki.server(name, { issuer: authority, key });
     const weak = kinds.map(([name]) => [name, config(name), "of an unsupported kind"] as const);

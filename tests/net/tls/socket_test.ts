@@ -7,6 +7,7 @@ import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import * as net from "node:net";
@@ -63,6 +64,28 @@ Deno.test("a truncated request never reaches the app as a whole", async (t) => {
       assertEquals(bodies.length, 1);
       assertInstanceOf(bodies[0], ProtocolError);
     });
+  }
+});
+
+Deno.test("an early response reaches a client whose process waits for the processor meanwhile", async () => {
+  await using pki = await TempPKI.create();
+  const stalled = new Int32Array(new SharedArrayBuffer(4));
+  let stalls = 0;
+  const stall = () => {
+    Atomics.wait(stalled, 0, 0, 250);
+    if (--stalls > 0) setTimeout(stall, 5);
+  };
+  const logger = new RecordingLogger();
+  // The server has sent the response, and is about to close.
+  logger.debug = () => void setTimeout(stall, 2);
+  await using endpoint = await startTls(pki, () => [413, "Content Too Large", {}, latin1("no")], {
+    server: { logger },
+  });
+  for (let i = 0; i < 3; i++) {
+    stalls = 2;
+    const upload = new BodyIter(Array.from({ length: 64 }, () => new Uint8Array(262_144)), 2 ** 24);
+    const { status, body } = await endpoint.client.request("PUT", "/", {}, upload);
+    assertEquals([status, await body?.text()], [413, "no"]);
   }
 });
 
