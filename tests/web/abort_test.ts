@@ -1,6 +1,12 @@
 /** Exchanges that are aborted, and clients that leave. */
 import { createFetch, fromFetchHandler, toFetchHandler } from "@degu/degu";
-import { BodyIter, type Chunk, ChunkedBodyIter, ConnectionClosedError, ProtocolError } from "@degu/degu/base";
+import {
+  BodyIter,
+  type Chunk,
+  ChunkedBodyIter,
+  ConnectionClosedError,
+  ProtocolError,
+} from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
