@@ -5,7 +5,7 @@
  */
 
 import type { HeaderDict } from "../base/wire/headers.ts";
-import { type FileState, SETTLED_MILLISECONDS, versionOf } from "./file_state.ts";
+import { type FileState, SETTLED_MILLISECONDS, versionOf } from "./file_pieces.ts";
 
 /** The validators of a version of a file. */
 export interface Validators {

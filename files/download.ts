@@ -15,7 +15,6 @@ import type { Client, Connection } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
 import { WANT_SHA256 } from "./digest.ts";
-import { hashPieces } from "./file_pieces.ts";
 import { receive } from "./file_writer.ts";
 import {
   checkTransfer,
@@ -24,18 +23,20 @@ import {
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
-import { explainForeignPart, explainFullDisk, PartFile, type PartRecord } from "./part_file.ts";
-import { askDigest, type Version, versionOf } from "./remote_digest.ts";
-import { Route } from "./route.ts";
+import {
+  explainForeignPart,
+  explainFullDisk,
+  PartFile,
+  type PartRecord,
+  writeRecord,
+} from "./part_file.ts";
+import { askDigest, Route, type Version, versionOf } from "./route.ts";
 import {
   changedWhileMoved,
   statusError,
   TransferError,
   unexpectedResponse,
 } from "./transfer_error.ts";
-
-/** What to do if the server has no digest. */
-const UNVERIFIED = "call again with verify: false to skip the check";
 
 /** A smaller file is transferred again faster than a record of it is kept. */
 const MIN_RESUMABLE_BYTES = 65536;
@@ -168,9 +169,9 @@ class Download {
   }
 
   async run(): Promise<TransferResult> {
-    const arrived = await this.#continue() ?? await this.#begin(await this.#get({}));
+    const arrived = await this.#continue() ?? await this.#begin(await this.#request("GET"));
     const { modified, signal } = this.#settings;
-    if (modified !== null) await this.#part.setModified(modified);
+    if (modified !== null) await this.#part.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
     await this.#part.complete(this.#inTree?.place);
@@ -183,7 +184,10 @@ class Download {
     if (kept === null) return null;
     const { record: { etag, total }, offset } = kept;
     if (offset === total) return await this.#confirm(kept);
-    const response = await this.#get({ range: new Range(offset, total), "if-range": etag });
+    const response = await this.#request("GET", {
+      range: new Range(offset, total),
+      "if-range": etag,
+    });
     if (response.status === 206) return await this.#append(kept, response);
     if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
     await this.#route.discard(response);
@@ -197,17 +201,14 @@ class Download {
     const { record, size } = found;
     const offset = verify ? size : Math.min(size, record.synced);
     if (offset === 0) return null;
-    const hash = verify ? createHash("sha256") : null;
-    if (hash !== null) {
-      // Before connecting: it may take longer than a server waits.
-      await hashPieces(this.#part.readTo(offset), hash, () => signal?.throwIfAborted());
-    }
+    // Before connecting: it may take longer than a server waits.
+    const hash = verify ? await this.#part.hashTo(offset, signal) : null;
     return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
   }
 
   /** Checks that a complete part is still the current file. */
   async #confirm({ record, offset, hash }: Kept): Promise<CompletePart | null> {
-    const response = await this.#head();
+    const response = await this.#request("HEAD");
     const version = versionOf("HEAD", this.#uri, response);
     if (response.status !== 200) await this.#route.discard(response);
     if (response.status !== 200 || version.etag !== record.etag) return null;
@@ -283,7 +284,7 @@ class Download {
     // With a digest to compare, it does not matter what a power failure would leave.
     const note = record === null || this.#settings.verify
       ? null
-      : (bytes: number) => part.noteSynced({ ...record, synced: start + bytes });
+      : (bytes: number) => this.#noteSynced(record, start + bytes);
     const sync = new EarlySync(part.path, note ?? undefined);
     try {
       const written = (count: number) => meter.add(count);
@@ -320,35 +321,34 @@ class Download {
   /** Syncs all of it to the disk, and compares it with the server's file. */
   async #verify({ version, record, hash, meter }: CompletePart): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
-      this.#part.sync(),
-      hash === null || version.sha256 !== null
-        ? version
-        : askDigest(this.#route, this.#uri, UNVERIFIED),
+      this.#part.file.sync(),
+      hash === null || version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
     ]);
     if (synced.status === "rejected") throw synced.reason;
     if (other.status === "rejected") {
       // All of it is there, without a request for the digest.
-      if (record !== null) await this.#part.noteSynced({ ...record, synced: meter.total });
+      if (record !== null) await this.#noteSynced(record, meter.total);
       throw other.reason;
     }
     const sha256 = hash?.digest("hex") ?? null;
     if (sha256 === null || other.value.sha256 === sha256) return sha256;
     this.#part.discard();
-    throw other.value.etag === version.etag && version.etag !== null
-      ? damaged(this.#uri)
-      : changedWhileMoved(quote(this.#uri));
+    const uri = quote(this.#uri);
+    if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
+    throw new TransferError(
+      "DIGEST_MISMATCH",
+      `${uri}: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
+        "was kept, call again to start over",
+    );
   }
 
-  #get(headers: HeaderDict): Promise<Response> {
-    return this.#route.request("GET", this.#uri, { ...headers, ...this.#wanted() });
+  async #noteSynced(record: PartRecord, synced: number): Promise<void> {
+    await writeRecord(this.#part.path, { ...record, synced });
   }
 
-  #head(): Promise<Response> {
-    return this.#route.request("HEAD", this.#uri, this.#wanted());
-  }
-
-  #wanted(): HeaderDict {
-    return this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
+  #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
+    const wanted = this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
+    return this.#route.request(method, this.#uri, { ...headers, ...wanted });
   }
 }
 
@@ -357,14 +357,4 @@ function lengthOf(uri: string, { body }: Response): number {
   cancelUnused(body, null);
   const problem = "the response does not state the length of the file (content-length)";
   throw unexpectedResponse("GET", uri, problem);
-}
-
-function damaged(uri: string): TransferError {
-  return new TransferError(
-    "DIGEST_MISMATCH",
-    `${
-      quote(uri)
-    }: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
-      "was kept, call again to start over",
-  );
 }

@@ -1,16 +1,61 @@
 /**
- * A file, read piece by piece.
+ * The bytes of a file, and whether they are still the same.
  *
  * @module
  */
 
 import { Buffer } from "node:buffer";
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import type { Hash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY } from "../base/bytes.ts";
 import { type FileIdentity, isSameFile } from "../disk/names.ts";
-import { isUnchanged, SETTLED_MILLISECONDS } from "./file_state.ts";
+
+/** The metadata of an open file, from `node:fs` with `bigint: true`. */
+export interface FileState {
+  /** The device, and the number of the file on it. */
+  readonly dev: bigint;
+  readonly ino: bigint;
+  /** How many names the file has. */
+  readonly nlink: bigint;
+  /** In bytes. */
+  readonly size: bigint;
+  /** When the bytes were last written, in nanoseconds since 1970; Deno truncates it to milliseconds. */
+  readonly mtimeNs: bigint;
+  /** When anything of the file was last changed, which can't be set; Deno truncates it to seconds. */
+  readonly ctimeNs: bigint;
+}
+
+/**
+ * How long a file must not have changed before its times identify it: clocks of file systems
+ * advance in steps of some milliseconds, and Deno truncates ctime to seconds, so that a file that changes
+ * twice in this time can look the same after both.
+ */
+export const SETTLED_MILLISECONDS = 2000;
+
+/** Identifies a version of a file, as far as its state can. */
+export function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
+}
+
+/** Whether a file is unchanged, as far as its state shows. */
+export function isUnchanged(first: FileState, now: FileState): boolean {
+  return first.dev === now.dev && first.ino === now.ino && first.size === now.size &&
+    first.mtimeNs === now.mtimeNs && first.ctimeNs === now.ctimeNs;
+}
+
+/**
+ * Whether the bytes that an open file had at first may have been overwritten since.
+ *
+ * A file that has grown is assumed to have been appended to: logs are written all the time.
+ */
+export function isOverwritten(first: FileState, now: FileState): boolean {
+  if (now.size > first.size) return false;
+  if (now.size < first.size || now.mtimeNs !== first.mtimeNs) return true;
+  // Removing a name, as by a rename over the file, changes ctime and no byte. But overwriting
+  // bytes and setting mtime back changes ctime as well.
+  return now.ctimeNs !== first.ctimeNs && now.nlink >= first.nlink;
+}
 
 /** Bytes of each of the two buffers for a file of this device. */
 const PIECE_BYTES = 2097152;
@@ -69,19 +114,23 @@ export async function* readPieces(
 }
 
 /**
- * Adds pieces to a hash.
+ * Hashes the beginning of a file, up to, not including, `stop`.
  *
+ * @param tooShort Creates the error for a file that ends before `stop`.
  * @param check Called before each piece; what it throws ends the hashing.
  */
-export async function hashPieces(
-  pieces: AsyncIterable<Uint8Array>,
-  hash: Hash,
+export async function hashStart(
+  file: Deno.FsFile | FileHandle,
+  stop: number,
+  tooShort: () => Error,
   check: () => void,
-): Promise<void> {
-  for await (const piece of pieces) {
+): Promise<Hash> {
+  const hash = createHash("sha256");
+  for await (const piece of readPieces(file, 0, stop, tooShort)) {
     check();
     hash.update(piece);
   }
+  return hash;
 }
 
 /** What nobody waits for: a FIFO that has just replaced a file would, until somebody writes. A link is not followed. */

@@ -7,7 +7,7 @@
 import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import type { Replaceable } from "./destination.ts";
-import type { KnownDigests } from "./file_digest.ts";
+import type { KnownDigests } from "./open_file.ts";
 import type { Target } from "./file_name.ts";
 import type { Refusal } from "./refusal.ts";
 

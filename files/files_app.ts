@@ -20,19 +20,17 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { BundleError } from "./bundle.ts";
-import { KnownDigests } from "./file_digest.ts";
+import { KnownDigests } from "./open_file.ts";
 import { NOTHING } from "./destination.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
 import { getBundle } from "./get_bundle.ts";
-import { isForDirectory, isWhole, put, putDirectory, readReplaceable, remove } from "./put.ts";
+import { answerOffset, put, readReplaceable, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../base/printable.ts";
 import { notFound, Refusal, refusalOf } from "./refusal.ts";
-import { answerOffset, putRest } from "./resume.ts";
-import { Sweeper } from "./sweeper.ts";
-import { readUploadHeaders } from "./upload_headers.ts";
+import { keepSwept } from "./unfinished.ts";
 import type { Logger } from "../server.ts";
 
 /** What a {@linkcode FilesApp} does beyond serving files to GET and HEAD. */
@@ -148,8 +146,8 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  */
 export class FilesApp implements AppObject {
   readonly #settings: FilesSettings;
-  /** `null` if peers may not write. */
-  readonly #sweeper: Sweeper | null;
+  /** Removes old unfinished files; `null` if peers may not write. */
+  readonly #sweep: (() => void) | null;
   readonly #logger: Pick<Logger, "warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
 
@@ -175,10 +173,10 @@ export class FilesApp implements AppObject {
       maxPartBytes: maxPartBytes ?? MAX_PART_BYTES,
       digests: new KnownDigests(),
     };
-    this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    const safe = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    this.#logger = safe;
     this.#onFile = onFile;
-    const { root } = this.#settings;
-    this.#sweeper = write ? new Sweeper(root, (message) => this.#logger?.warn(message)) : null;
+    this.#sweep = write ? keepSwept(this.#settings.root, (message) => safe?.warn(message)) : null;
   }
 
   /**
@@ -224,10 +222,7 @@ export class FilesApp implements AppObject {
       if (method === "POST") return await getBundle(all, query === "bundle=get");
       if (isReading) return await get(all);
       if (method === "DELETE") return await remove(all);
-      if (method === "PUT" && isForDirectory(all)) return await putDirectory(all);
-      const headers = readUploadHeaders(request.headers);
-      if (method === "HEAD") return await answerOffset(all, headers);
-      return isWhole(request, headers) ? await put(all, headers) : await putRest(all, headers);
+      return method === "PUT" ? await put(all) : await answerOffset(all);
     } catch (error) {
       const refusal = refusalOf(error);
       // Of what is only read: an error of the disk means nothing else, and what is not found is no news.
@@ -241,17 +236,15 @@ export class FilesApp implements AppObject {
   /** Reports whether a request reads, rather than writes. */
   #isReading({ method, headers, query }: Request): boolean {
     if (method === "POST") return query === "bundle=get" || query === "bundle=digest";
-    if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
+    if (method !== "HEAD" || this.#sweep === null) return method === "GET" || method === "HEAD";
     return headers["upload-length"] === undefined ||
       (headers["repr-digest"] === undefined && headers["upload-version"] === undefined);
   }
 
   #checkWriting({ method, query }: Request): void {
-    if (this.#sweeper === null || method === "POST" && query !== "bundle=put") {
-      const allow = this.#sweeper === null ? READING : WRITING;
-      throw new Refusal(405, `only ${allow}`, { allow });
-    }
-    this.#sweeper.sweepIfDue();
+    if (this.#sweep !== null && (method !== "POST" || query === "bundle=put")) return;
+    const allow = this.#sweep === null ? READING : WRITING;
+    throw new Refusal(405, `only ${allow}`, { allow });
   }
 }
 

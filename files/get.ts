@@ -1,11 +1,17 @@
 /**
- * GET and HEAD.
+ * GET and HEAD, and parts of files as bodies that close their file.
  *
  * @module
  */
 
+import { createHash } from "node:crypto";
+import { fstatSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import mime from "npm:mime@^4.1.2";
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
+import { BodyIter } from "../base/body/body_iter.ts";
+import { BodyError } from "../base/errors.ts";
+import { printable } from "../base/printable.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { isRange, type Range } from "../base/wire/range.ts";
 import {
@@ -16,10 +22,10 @@ import {
   type Validators,
 } from "./conditions.ts";
 import { formatReprDigest, parseWantReprDigest } from "./digest.ts";
-import { type Digested, makeFileBody } from "./file_body.ts";
+import { isOverwritten, isUnchanged, readPieces } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
-import { openBelow, type OpenFile } from "./open_file.ts";
+import { type KnownDigests, openBelow, type OpenFile } from "./open_file.ts";
 import { notFound, unreadable } from "./refusal.ts";
 
 const INDEX = "index.html";
@@ -72,13 +78,12 @@ async function answer(read: FileRequest, file: OpenFile, name: string): Promise<
     }
     handedOver = true;
     const { start, stop } = range?.contentRange(file.size) ?? { start: 0, stop: file.size };
-    const body = await makeFileBody(file, start, stop, {
-      digested: whenDigested(read, file),
-      sent: (bytes) => {
-        const { names, isDirectory } = read.target;
-        const path = isDirectory ? [...names, INDEX] : names;
-        read.report("get", path, bytes, bytes === stop - start, range === null ? 200 : 206);
-      },
+    // For the next request, most often by the same peer.
+    const isNews = wantsDigest(read.request) && read.digests.find(file) === null;
+    const body = await makeFileBody(file, start, stop, isNews ? read.digests : null, (bytes) => {
+      const { names, isDirectory } = read.target;
+      const path = isDirectory ? [...names, INDEX] : names;
+      read.report("get", path, bytes, bytes === stop - start, range === null ? 200 : 206);
     });
     const digest = await digestHeader(read, file, false);
     if (range === null) return [200, "OK", { ...answerHeaders, ...digest }, body];
@@ -97,12 +102,6 @@ export function wantsDigest({ headers }: Request): boolean {
   } catch {
     return false;
   }
-}
-
-/** Keeps the digest of a file that is sent in full for the next request, most often by the same peer. */
-function whenDigested({ request, digests }: FileRequest, file: OpenFile): Digested | null {
-  if (!wantsDigest(request) || digests.find(file) !== null) return null;
-  return (digest) => digests.remember(file, digest);
 }
 
 /** The digest, if it is requested, and known or computable. */
@@ -138,4 +137,135 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 function typeOf(name: string): string {
   // With a slash, so that a file named "html" is not mistaken for an extension.
   return mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
+}
+
+/** Up to this many bytes are read at once, and sent in one write with the preamble. */
+const SMALL_BYTES = 32768;
+
+const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
+  handle.close().catch(() => {});
+});
+
+/**
+ * Makes a body of the bytes of a file from `start` up to, not including, `stop`; the file is
+ * closed: at once if they are few, else after the body was sent, canceled, or garbage-collected.
+ *
+ * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two versions
+ * for a whole file.
+ *
+ * @param digests Gets the digest of a file that is read as a whole; `null` if nobody wants it.
+ * @param sent Called once, with how many bytes were handed over to be sent.
+ * @throws {BodyError} if the file was overwritten before a few bytes of it were read; of more
+ * bytes sending the body does.
+ */
+export async function makeFileBody(
+  file: OpenFile,
+  start: number,
+  stop: number,
+  digests: KnownDigests | null,
+  sent: (bytes: number) => void,
+): Promise<Uint8Array | BodyIter> {
+  const { handle } = file;
+  const hash = digests !== null && start === 0 && stop === file.size ? createHash("sha256") : null;
+  // Once the last byte has been read: all bytes must be of the version that was opened.
+  // Synchronous: it takes far less time than a turn, since what was read just now is in the cache.
+  const checkEnd = () => {
+    const now = fstatSync(handle.fd, { bigint: true });
+    if (isOverwritten(file.state, now)) throw overwritten(file);
+    if (hash === null || !isUnchanged(file.state, now)) return;
+    digests!.remember(file, hash.digest("hex"));
+  };
+  if (stop - start > SMALL_BYTES) {
+    let position = start;
+    const pieces = readPieces(handle, start, stop, () => overwritten(file), (piece) => {
+      hash?.update(piece);
+      position += piece.length;
+      if (position === stop) checkEnd();
+    });
+    try {
+      return new BodyIter(new FilePieces(handle, pieces, sent), stop - start);
+    } catch (error) {
+      // A sparse file can be longer than any content-length.
+      await handle.close();
+      throw error;
+    }
+  }
+  try {
+    const bytes = new Uint8Array(stop - start);
+    let length = 0;
+    while (length < bytes.length) {
+      const { bytesRead } = await handle.read(bytes, length, bytes.length - length, start + length);
+      if (bytesRead === 0) throw overwritten(file);
+      length += bytesRead;
+    }
+    hash?.update(bytes);
+    checkEnd();
+    sent(bytes.length);
+    return bytes;
+  } finally {
+    await handle.close();
+  }
+}
+
+function overwritten({ path }: OpenFile): BodyError {
+  return new BodyError(
+    `${printable(path)} was overwritten while it was sent; write to another file and rename that`,
+  );
+}
+
+/**
+ * Pieces of a file, which is closed after the last one, and counted.
+ *
+ * An object instead of a generator, which could not close a file before it was started.
+ */
+class FilePieces implements AsyncIterableIterator<Uint8Array> {
+  readonly #handle: FileHandle;
+  readonly #pieces: AsyncGenerator<Uint8Array, void, void>;
+  readonly #sent: (bytes: number) => void;
+  /** Bytes of the pieces that were requested after another one, and so have been sent. */
+  #count = 0;
+  #piece = 0;
+  #closed = false;
+
+  constructor(
+    handle: FileHandle,
+    pieces: AsyncGenerator<Uint8Array, void, void>,
+    sent: (bytes: number) => void,
+  ) {
+    this.#handle = handle;
+    this.#pieces = pieces;
+    this.#sent = sent;
+    forgotten.register(this, handle, this);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    this.#count += this.#piece;
+    this.#piece = 0;
+    try {
+      const { done, value } = await this.#pieces.next();
+      if (!done) {
+        this.#piece = value.length;
+        return { done: false, value };
+      }
+    } catch (error) {
+      await this.return();
+      throw error;
+    }
+    return await this.return();
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
+    if (!this.#closed) {
+      this.#closed = true;
+      forgotten.unregister(this);
+      await this.#pieces.return();
+      await this.#handle.close();
+      this.#sent(this.#count);
+    }
+    return { done: true, value: undefined };
+  }
 }

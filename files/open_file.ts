@@ -1,13 +1,21 @@
 /**
- * Opens a file that a peer names, and no other.
+ * A file that a peer names: opened, and no other, and its SHA-256.
  *
  * @module
  */
 
-import { type BigIntStats, constants, lstatSync } from "node:fs";
+import { type BigIntStats, fstatSync, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";
+import { forgetOldest } from "../base/forget_oldest.ts";
 import { codeOf, isMissing, isSameFile } from "../disk/names.ts";
-import type { FileState } from "./file_state.ts";
+import {
+  type FileState,
+  hashStart,
+  isUnchanged,
+  READ_FLAGS,
+  SETTLED_MILLISECONDS,
+  versionOf,
+} from "./file_pieces.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
 /** A file that is open for reading, with its state when it was opened. */
@@ -104,25 +112,20 @@ async function openSame(
   real: string,
   seen: FileState,
 ): Promise<OpenFile | "replaced" | null> {
-  // Opening a FIFO that has replaced the file would block until somebody writes.
   // O_NOFOLLOW has an effect only if the program may read everything: otherwise Deno resolves the
   // links of a path before it opens their target, wherever that is. So nothing relies on it;
   // what matters is that the file that was opened is the one that was checked.
-  const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
-  const handle = await open(real, flags);
-  let found: OpenFile | "replaced" | null = null;
+  const handle = await open(real, READ_FLAGS);
+  let change: null | "replaced" | "moved" = "replaced";
   try {
     const lookedAt = Date.now();
     const state = await handle.stat({ bigint: true });
-    const change = state.isFile() && isSameFile(state, seen)
-      ? changeSince(path, real, state)
-      : "replaced";
-    if (change === null) found = { handle, path: real, size: Number(state.size), state, lookedAt };
-    else if (change === "replaced") found = change;
+    if (state.isFile() && isSameFile(state, seen)) change = changeSince(path, real, state);
+    if (change === null) return { handle, path: real, size: Number(state.size), state, lookedAt };
   } finally {
-    if (found === null || found === "replaced") await handle.close();
+    if (change !== null) await handle.close();
   }
-  return found;
+  return change === "replaced" ? change : null;
 }
 
 /** How often the path of an open file is checked. */
@@ -148,4 +151,51 @@ export function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory; Deno does not check the targets of links.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
     NOT_SERVED.has(codeOf(error));
+}
+
+/** The number of digests that are cached; a large directory must not fill the memory. */
+const MAX_KEPT = 10_000;
+
+/** The digests of files that have not changed since. */
+export class KnownDigests {
+  readonly #digests = new Map<string, string>();
+
+  /** The SHA-256 of a file in hexadecimal digits; `null` if it is not known. */
+  find({ state }: Pick<OpenFile, "state">): string | null {
+    return this.#digests.get(versionOf(state)) ?? null;
+  }
+
+  /**
+   * Keeps the digest of a file that was unchanged when its last byte was read. One that had changed just
+   * before it was opened is not kept: a later change could have the same times.
+   */
+  remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
+    const changed = Number(state.ctimeNs / 1_000_000n);
+    if (changed > lookedAt - SETTLED_MILLISECONDS) return;
+    this.#digests.set(versionOf(state), digest);
+    forgetOldest(this.#digests, MAX_KEPT);
+  }
+
+  /**
+   * Finds the digest, or else computes it; `null` if the file was changed meanwhile.
+   *
+   * @param signal Aborts it; it rejects with the reason.
+   */
+  async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
+    const known = this.find(file);
+    if (known !== null) return known;
+    const changed = new Error();
+    const check = () => signal?.throwIfAborted();
+    try {
+      const hash = await hashStart(file.handle, file.size, () => changed, check);
+      const now = fstatSync(file.handle.fd, { bigint: true });
+      if (!isUnchanged(file.state, now)) return null;
+      const digest = hash.digest("hex");
+      this.remember(file, digest);
+      return digest;
+    } catch (error) {
+      if (error === changed) return null;
+      throw error;
+    }
+  }
 }

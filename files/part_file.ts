@@ -4,7 +4,7 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { lockFile, newFileMode } from "../disk/files.ts";
 import {
@@ -17,7 +17,7 @@ import {
   statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
-import { readPieces } from "./file_pieces.ts";
+import { hashStart } from "./file_pieces.ts";
 import { isPartName, PART_SUFFIX, unusedPart } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -51,19 +51,12 @@ export class PartFile implements AsyncDisposable {
   /** Whether the target may already exist. */
   readonly #replaces: boolean;
   /** Where it really is: a directory may be exchanged for a link just when it is opened. */
-  readonly #real: string;
+  #real = "";
   #file: Deno.FsFile;
   #phase: Phase;
 
-  private constructor(
-    target: string,
-    replaces: boolean,
-    file: Deno.FsFile,
-    phase: Phase,
-    real: string,
-  ) {
+  private constructor(target: string, replaces: boolean, file: Deno.FsFile, phase: Phase) {
     this.path = partPath(target);
-    this.#real = real;
     this.#target = target;
     this.#replaces = replaces;
     this.#file = file;
@@ -82,38 +75,42 @@ export class PartFile implements AsyncDisposable {
    */
   static async open(target: string, replaces: boolean, isChecked = false): Promise<PartFile> {
     if (!isChecked) await checkTarget(target, replaces);
+    const path = partPath(target);
     try {
-      return await PartFile.#open(target, replaces);
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        const created = await createFile(path);
+        const file = created ?? await openRegularFile(path);
+        if (file === null) continue;
+        const part = new PartFile(target, replaces, file, created === null ? "found" : "temporary");
+        if (await part.#lock()) return part;
+        file.close();
+      }
     } catch (error) {
-      if (error instanceof TransferError) throw error;
       // The path of the part says nothing to the caller.
-      if (error instanceof Error) error.message = `file: ${target}: ${error.message}`;
+      if (error instanceof Error && !(error instanceof TransferError)) {
+        error.message = `file: ${target}: ${error.message}`;
+      }
+      throw error;
+    }
+    throw partInUse(target);
+  }
+
+  /** Locks it; false if it no longer has its name: the previous holder of the lock may have just renamed or removed it. */
+  async #lock(): Promise<boolean> {
+    try {
+      await lock(this.#file, this.#target);
+      const opened = await this.#file.stat();
+      this.#real = await ifPresent(Deno.realPath(this.path)) ?? "";
+      return this.#real !== "" && opened.isFile && isAt(this.path, opened);
+    } catch (error) {
+      this.#file.close();
       throw error;
     }
   }
 
-  static async #open(target: string, replaces: boolean): Promise<PartFile> {
-    const path = partPath(target);
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const created = await createFile(path);
-      const file = created ?? await openRegularFile(path);
-      if (file === null) continue;
-      try {
-        await lock(file, target);
-        // The previous holder of the lock may have just renamed or removed it.
-        const phase = created === null ? "found" : "temporary";
-        const real = await ifPresent(Deno.realPath(path));
-        const opened = await file.stat();
-        if (real !== null && opened.isFile && isAt(path, opened)) {
-          return new PartFile(target, replaces, file, phase, real);
-        }
-      } catch (error) {
-        file.close();
-        throw error;
-      }
-      file.close();
-    }
-    throw partInUse(target);
+  /** The open file. */
+  get file(): Deno.FsFile {
+    return this.#file;
   }
 
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
@@ -126,11 +123,11 @@ export class PartFile implements AsyncDisposable {
     return await writeRecord(this.path, record) === uid ? { record, size } : null;
   }
 
-  /** Yields what is kept, up to a position; each piece is valid until the next is requested. */
-  readTo(stop: number): AsyncIterable<Uint8Array> {
-    return readPieces(this.#file, 0, stop, () => {
+  /** Hashes what is kept, up to a position. */
+  async hashTo(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
+    return await hashStart(this.#file, stop, () => {
       return new TransferError("CHANGED", `${this.path} was changed while it was in use`);
-    });
+    }, () => signal?.throwIfAborted());
   }
 
   /**
@@ -167,21 +164,6 @@ export class PartFile implements AsyncDisposable {
     return await this.#file.write(bytes);
   }
 
-  /** Sets its modification time. */
-  async setModified(modified: Date): Promise<void> {
-    await this.#file.utime(new Date(), modified);
-  }
-
-  /** Syncs everything that was written to the disk. */
-  async sync(): Promise<void> {
-    await this.#file.sync();
-  }
-
-  /** Records how many bytes were synced. */
-  async noteSynced(record: PartRecord): Promise<void> {
-    await writeRecord(this.path, record);
-  }
-
   /**
    * Renames the synced part to the target, whose permission bits are kept; a new file gets the usual ones.
    *
@@ -199,19 +181,12 @@ export class PartFile implements AsyncDisposable {
   async #rename(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
-    await this.#setMode(
-      replaced?.isFile ? replaced.mode : newFileMode(unusedPart(dirname(this.path))),
-    );
+    const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPart(dirname(this.path)));
+    const now = (await this.#file.stat()).mode ?? 0;
+    // Until now only this user could read it. Where the mount decides, modes can't be set.
+    if (mode !== null && ((now ^ mode) & 0o777) !== 0) await Deno.chmod(this.path, mode & 0o777);
     if (this.#replaces) await Deno.rename(this.path, this.#target);
     else if (!giveNewName(this.path, this.#target)) throw alreadyExists(this.#target);
-  }
-
-  /** Gives it the permission bits of the complete file: until now only this user could read it. */
-  async #setMode(mode: number | null): Promise<void> {
-    if (mode === null) return;
-    const now = (await this.#file.stat()).mode ?? 0;
-    // Where the mount decides, they can't be set.
-    if (((now ^ mode) & 0o777) !== 0) await Deno.chmod(this.path, mode & 0o777);
   }
 
   /** Marks it for removal: no call can resume it. */
@@ -381,23 +356,19 @@ export function partInUse(target: string): TransferError {
  * /tmp only its owner can remove it. Other errors are returned unchanged.
  */
 export function explainForeignPart(error: unknown, target: string): unknown {
-  const isDenied = error instanceof Deno.errors.PermissionDenied ||
-    codeOf(error) === "EPERM";
+  const isDenied = error instanceof Deno.errors.PermissionDenied || codeOf(error) === "EPERM";
   if (!isDenied) return error;
   const part = partPath(target);
   const paths = [part, `${part}.json`, `${part}.json.tmp`];
   // Of several the one that the system names: the part may be ours, and its record somebody else's.
-  const named = paths.filter((path) => (error as Error).message.includes(`'${path}'`));
-  for (const path of [...named, ...paths]) {
-    const info = statOrNull(path);
-    if (info === null) continue;
-    return new Deno.errors.PermissionDenied(
-      `file: ${target}: ${path}, which is left of another download, can't be replaced: it belongs to the ` +
-        `user with the uid ${info.uid}, who can remove it; or choose another name or directory`,
-      { cause: error },
-    );
-  }
-  return error;
+  const path = paths.find((path) => (error as Error).message.includes(`'${path}'`)) ?? part;
+  const info = statOrNull(path);
+  if (info === null) return error;
+  return new Deno.errors.PermissionDenied(
+    `file: ${target}: ${path}, which is left of another download, can't be replaced: it belongs to the ` +
+      `user with the uid ${info.uid}, who can remove it; or choose another name or directory`,
+    { cause: error },
+  );
 }
 
 const NO_SPACE: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);

@@ -1,13 +1,14 @@
 /**
- * PUT and DELETE.
+ * PUT and DELETE: files that are written in a single request, or resumed where an earlier one was interrupted.
  *
  * @module
  */
 
-import { type BigIntStats, fstatSync } from "node:fs";
 import { createHash, type Hash } from "node:crypto";
+import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
-import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
+import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
+import { cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { syncAllIfPossible } from "../disk/names.ts";
@@ -15,19 +16,92 @@ import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import {
   checkFileSystem,
   clearWay,
+  type Condition,
   deleteAt,
   findFile,
   makeDirectoryAt,
   moveTo,
   type Replaceable,
 } from "./destination.ts";
-import { formatReprDigest, SHA256_HEX } from "./digest.ts";
+import { formatReprDigest, parseReprDigest, SHA256_HEX } from "./digest.ts";
 import { parseTime } from "./entries.ts";
+import { type FileState, hashStart, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { receive } from "./file_writer.ts";
-import { Refusal } from "./refusal.ts";
-import { setModified, Unfinished } from "./unfinished.ts";
-import type { UploadHeaders } from "./upload_headers.ts";
+import { wantsDigest } from "./get.ts";
+import { openBelow } from "./open_file.ts";
+import { Refusal, refusalOf } from "./refusal.ts";
+import {
+  asUpload,
+  endUploads,
+  findRoom,
+  makeRoom,
+  type PartName,
+  partNameOf,
+  partSize,
+  setModified,
+  Unfinished,
+} from "./unfinished.ts";
+
+/** The headers that describe a file, of a PUT, and of a HEAD that requests the upload offset. */
+interface UploadHeaders {
+  /** The SHA-256 of the whole file, in hexadecimal digits. */
+  readonly digest: string | null;
+  /** When the file was last changed on the client. */
+  readonly modified: Date | null;
+  /** The position of the first byte of the body in the file. */
+  readonly offset: number | null;
+  /** Bytes of the whole file. */
+  readonly length: number | null;
+  /** What the client calls this version of the file, whose digest it does not know yet. */
+  readonly version: string | null;
+}
+
+/** It is compared with that of an earlier request, and means nothing else here. */
+const VERSION = /^[0-9a-f]{1,64}$/;
+
+/**
+ * Reads the headers.
+ *
+ * @throws {Refusal} if one is not valid.
+ */
+export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
+  return {
+    digest: read(headers, "repr-digest", parseReprDigest),
+    modified: read(headers, "upload-modified", parseModified),
+    offset: read(headers, "upload-offset", parseCount),
+    length: read(headers, "upload-length", parseCount),
+    version: read(headers, "upload-version", parseVersion),
+  };
+}
+
+function read<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
+  const value = headers[name];
+  if (value === undefined) return null;
+  try {
+    return parse(String(value));
+  } catch (error) {
+    throw new Refusal(400, `a bad ${name}`, {}, { cause: error });
+  }
+}
+
+function parseCount(value: string): number {
+  const count = parseDecimal(value);
+  if (count < 0) throw new RangeError("must be an integer from 0 to 2⁵³ − 1");
+  return count;
+}
+
+function parseVersion(value: string): string {
+  if (!VERSION.test(value)) throw new RangeError("must be 1 to 64 lower-case hexadecimal digits");
+  return value;
+}
+
+/** ISO 8601 in the form of `toISOString`; milliseconds may be omitted. */
+function parseModified(value: string): Date {
+  const date = parseTime(value) ?? parseTime(value.replace(/Z$/, ".000Z"));
+  if (date === null) throw new RangeError("must be a time of ISO 8601 in UTC");
+  return date;
+}
 
 /**
  * Reads the headers that say what may give way to the target of a PUT.
@@ -54,39 +128,41 @@ export function readReplaceable(headers: HeaderDict): Replaceable {
   };
 }
 
-/** Reports whether a PUT is for a whole file, of which nothing is kept if it breaks off. */
-export function isWhole(
-  { body }: Request,
-  { digest, offset, length, version }: UploadHeaders,
-): boolean {
-  if (offset !== null || version !== null) return false;
-  return length === null || (body !== null && body.chunked && digest === null);
+/** Writes a file, or creates a directory: the path of one has a trailing slash, and its body is empty. */
+export async function put(write: FileRequest): Promise<ResponseTuple> {
+  const { request: { body, headers }, target } = write;
+  const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
+  if (target.isDirectory && bodyLength === 0) return await putDirectory(write);
+  const announced = readUploadHeaders(headers);
+  const { digest, offset, length, version } = announced;
+  // Of what can't be resumed nothing is kept if the request breaks off.
+  const isWhole = offset === null && version === null &&
+    (length === null || (bodyLength === null && digest === null));
+  if (!isWhole) return await putRest(write, announced, bodyLength);
+  return await putWhole(write, announced, length ?? bodyLength ?? 0);
 }
 
-/** Writes a file in a single request. */
-export async function put(write: FileRequest, headers: UploadHeaders): Promise<ResponseTuple> {
+async function putWhole(
+  write: FileRequest,
+  headers: UploadHeaders,
+  knownLength: number,
+): Promise<ResponseTuple> {
   const { request, root, maxBytes } = write;
   const { digest, length } = headers;
-  checkBeforeBody(write, length ?? bodyLength(request));
+  conditionOf(write)(checkDestination(write, knownLength));
   await using file = await Unfinished.create(root);
   const hash = digest === null && length === null ? null : createHash("sha256");
   const whole = { file, start: 0, limit: maxBytes, length, hash };
   const lastChunkDigest = await receive(request.body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
-  checkDigest(hash, sha256);
+  if (hash !== null) checkDigest(hash, sha256);
   return await finish(write, { ...headers, digest: sha256 }, file);
 }
 
-/** Reports whether a PUT creates a directory: its path has a trailing slash, and its body is empty. */
-export function isForDirectory({ request: { body }, target }: FileRequest): boolean {
-  return target.isDirectory && (body === null || (!body.chunked && body.contentLength === 0));
-}
-
-/** Creates a directory, unless it exists. */
-export async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
-  const { request, root, target, replaceable } = write;
+async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
+  const { root, target, replaceable } = write;
   await checkAdmission(write.session);
-  const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
+  const condition = conditionOf(write);
   const { created, changed } = makeDirectoryAt(root, target.names, condition, replaceable);
   await syncAllIfPossible(changed);
   return answerOf(created, {});
@@ -99,13 +175,8 @@ function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
     : [204, "No Content", headers, null];
 }
 
-/** Bytes of the body; 0 if unknown. */
-function bodyLength({ body }: Request): number {
-  return body === null || body.chunked ? 0 : body.contentLength;
-}
-
-/** Refuses what can't be written, whatever the body. */
-export function checkDestination(write: FileRequest, length: number): BigIntStats | null {
+/** Refuses what can't be written, whatever the body, and before it is read; returns what has the name. */
+function checkDestination(write: FileRequest, length: number): BigIntStats | null {
   const { root, target, maxBytes, replaceable } = write;
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
@@ -116,21 +187,15 @@ export function checkDestination(write: FileRequest, length: number): BigIntStat
   return destination.existing;
 }
 
-/** Refuses an invalid request before its body is read. */
-export function checkBeforeBody(write: FileRequest, length: number): void {
-  checkCondition(write.request.headers, checkDestination(write, length));
-}
-
-/** Refuses a file that does not match its announced digest. */
-export function checkDigest(hash: Hash | null, digest: string | null): void {
-  if (hash === null) return;
+/** Returns the digest, unless the file does not match it. */
+function checkDigest(hash: Hash, digest: string | null): string {
   if (digest === null) throw new Refusal(400, "the last chunk has no extension sha256");
-  if (hash.digest("hex") === digest) return;
+  if (hash.digest("hex") === digest) return digest;
   throw new Refusal(400, "the file does not have the digest that was announced");
 }
 
 /** Gives a complete file its name. */
-export async function finish(
+async function finish(
   write: FileRequest,
   { digest, modified }: UploadHeaders,
   file: Unfinished,
@@ -140,7 +205,7 @@ export async function finish(
   if (modified !== null) setModified(file.path, file.state, modified);
   await file.handle.sync();
   const admit = () => checkAdmission(write.session);
-  const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
+  const condition = conditionOf(write);
   if (replaceable.directory !== null) {
     // Again: before the first unfinished file there was nothing to compare with.
     checkFileSystem(root, findFile(root, names, replaceable));
@@ -151,32 +216,202 @@ export async function finish(
   const isNew = wantsNew(request.headers);
   const { created, changed } = moveTo(root, names, file, { condition, isNew, replaceable });
   await syncAllIfPossible(changed);
-  const headers: HeaderDict = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
   report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
-  return answerOf(created, headers);
+  return answerOf(created, digest === null ? {} : digestHeader(digest));
 }
 
 /** Deletes a file or an empty directory. */
 export async function remove(write: FileRequest): Promise<ResponseTuple> {
-  const { request, root, target, report } = write;
-  const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
+  const { root, target, report } = write;
   await checkAdmission(write.session);
-  const { wasFile, changed } = deleteAt(root, target.names, target.isDirectory, condition);
+  const { isDirectory, names } = target;
+  const { wasFile, changed } = deleteAt(root, names, isDirectory, conditionOf(write));
   await syncAllIfPossible([changed]);
-  if (wasFile) report("delete", target.names, 0, true, 204);
+  if (wasFile) report("delete", names, 0, true, 204);
   return [204, "No Content", {}, null];
 }
 
-/** Refuses a request whose preconditions fail. */
-export function checkCondition(headers: HeaderDict, existing: BigIntStats | null): void {
-  const validators = existing && makeValidators(existing, Date.now());
-  if (checkConditions(headers, validators, true) !== null) {
+/** The preconditions of a request. */
+function conditionOf({ request: { headers } }: FileRequest): Condition {
+  return (existing) => {
+    const validators = existing && makeValidators(existing, Date.now());
+    if (checkConditions(headers, validators, true) === null) return;
     throw new Refusal(412, "a precondition does not hold");
-  }
+  };
 }
 
 /** Checked right before what can't be undone: the peer may have been forgotten meanwhile. */
 export async function checkAdmission(session: Session | undefined): Promise<void> {
   if (session === undefined || await isStillAdmitted(session)) return;
   throw new Refusal(403, "the peer is no longer trusted");
+}
+
+/** The headers of a request for a file that may have a part here: it has either a digest or a version. */
+interface WantedFile extends UploadHeaders {
+  readonly length: number;
+}
+
+function wantedFile(headers: UploadHeaders): WantedFile {
+  const { digest, version, length } = headers;
+  if (length !== null && (digest === null) !== (version === null)) return { ...headers, length };
+  throw new Refusal(
+    400,
+    "upload-length must come with a repr-digest with sha-256 or an upload-version",
+  );
+}
+
+/** Answers how much of a file is here. Creates nothing. */
+export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
+  const wanted = wantedFile(readUploadHeaders(write.request.headers));
+  checkDestination(write, wanted.length);
+  const part = namePart(write, wanted);
+  await endUploads(part);
+  const { offset, here } = await find(write, wanted, part);
+  const isNews = here !== null && wanted.digest === null;
+  return [200, "OK", { ...offsetHeader(offset), ...isNews ? digestHeader(here.digest) : {} }, null];
+}
+
+/** Writes the rest of a file that has a part here, or all of it. */
+async function putRest(
+  write: FileRequest,
+  headers: UploadHeaders,
+  bodyLength: number | null,
+): Promise<ResponseTuple> {
+  const { request: { body }, root } = write;
+  const wanted = wantedFile(headers);
+  const { offset, length, version } = wanted;
+  if (offset === null) throw new Refusal(400, "the request must have upload-offset");
+  if (bodyLength !== (version === null ? length - offset : null)) {
+    throw new Refusal(
+      400,
+      "the body must be exactly the rest of the file, and with upload-version chunked",
+    );
+  }
+  conditionOf(write)(checkDestination(write, length));
+  const part = namePart(write, wanted);
+  return await asUpload(part, async (newer) => {
+    if (offset !== 0 && offset !== partSize(part)) {
+      const { offset: right, here } = await find(write, wanted, part, newer);
+      if (offset === length && here !== null && here.digest === wanted.digest) {
+        return await confirm(write, here, wanted.modified);
+      }
+      throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
+    }
+    newer.addEventListener("abort", () => body && cancelQuietly(body, newer.reason));
+    makeRoom(root, part);
+    await using file = await Unfinished.openPart(part.path, root);
+    let digest: string;
+    try {
+      digest = await append(write, { ...wanted, offset }, file, newer);
+    } catch (error) {
+      // An interrupted upload is resumed later. What can't be written or kept is removed.
+      if (newer.aborted || refusalOf(error) === null) keep(write, part, file);
+      throw newer.aborted ? newer.reason : error;
+    }
+    return await finish(write, { ...wanted, digest }, file);
+  });
+}
+
+/** The part of an upload of the session's client. */
+function namePart(
+  { root, session, target: { names } }: FileRequest,
+  { length, digest, version }: WantedFile,
+): PartName {
+  return partNameOf(root, session?.peerCertificate, [names, length, digest, version]);
+}
+
+function offsetHeader(offset: number): HeaderDict {
+  return { "upload-offset": `${offset}` };
+}
+
+function digestHeader(digest: string): HeaderDict {
+  return { "repr-digest": formatReprDigest(digest) };
+}
+
+/** A file that has the name now. */
+interface FileHere {
+  readonly state: FileState;
+  readonly digest: string;
+}
+
+/**
+ * Finds how much of a file is here: all, a part, or nothing; and which file of the same length has the name, if that is
+ * of interest.
+ */
+async function find(
+  write: FileRequest,
+  wanted: WantedFile,
+  part: PartName,
+  newer?: AbortSignal,
+): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
+  const { digest, length } = wanted;
+  const isOfInterest = digest !== null || partSize(part) === 0 && wantsDigest(write.request);
+  const here = isOfInterest ? await findHere(write, length, newer) : null;
+  const size = partSize(part);
+  const partial = size <= length ? size : 0;
+  return { offset: here !== null && here.digest === digest ? length : partial, here };
+}
+
+/** The file that has the name now, if it has this length. */
+async function findHere(
+  { root, target, digests, session }: FileRequest,
+  length: number,
+  newer?: AbortSignal,
+): Promise<FileHere | null> {
+  const file = await openBelow(root, target.names);
+  if (file === null || file === "directory") return null;
+  try {
+    if (file.size !== length) return null;
+    const signals = [session?.signal, newer].filter((signal) => signal !== undefined);
+    const digest = await digests.findOrCompute(file, AbortSignal.any(signals));
+    return digest === null ? null : { state: file.state, digest };
+  } finally {
+    await file.handle.close();
+  }
+}
+
+/** Answers an upload of a file that is already here; it gets the time in the request. */
+async function confirm(
+  write: FileRequest,
+  { digest, state }: FileHere,
+  modified: Date | null,
+): Promise<ResponseTuple> {
+  if (modified !== null) {
+    await checkAdmission(write.session);
+    const { path, existing } = findFile(write.root, write.target.names);
+    conditionOf(write)(existing);
+    if (existing === null || !isUnchanged(existing, state)) {
+      throw new Refusal(409, `${path} changed meanwhile`, offsetHeader(0));
+    }
+    setModified(path, state, modified);
+  }
+  return answerOf(false, digestHeader(digest));
+}
+
+/** Appends the body to the part; returns the digest of the whole file, which is the one that was announced. */
+async function append(
+  { request }: FileRequest,
+  { digest, offset, length }: WantedFile & { readonly offset: number },
+  file: Unfinished,
+  newer: AbortSignal,
+): Promise<string> {
+  const { handle, state } = file;
+  const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
+  if (offset === 0) await handle.truncate(0);
+  // Another process had it; the new part is empty.
+  else if (Number(state.size) !== offset) throw changed();
+  const hash = await hashStart(handle, offset, changed, () => newer.throwIfAborted());
+  const destined = { file, start: offset, limit: length, length, hash };
+  const lastChunkDigest = await receive(request.body, destined);
+  return checkDigest(hash, digest ?? lastChunkDigest);
+}
+
+/** Keeps the received part of a file, as far as there is room. */
+function keep({ root, maxPartBytes }: FileRequest, part: PartName, file: Unfinished): void {
+  const { fd } = file.handle;
+  // All in one turn: parts that are cut at the same time must not get the same room.
+  const { size } = fstatSync(fd);
+  const room = findRoom(root, part, size, maxPartBytes);
+  if (size > room) ftruncateSync(fd, room);
+  file.isKept = room > 0;
 }

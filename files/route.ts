@@ -1,17 +1,23 @@
 /**
- * The connection that a transfer uses.
+ * Requests to another device: the connection that they use, and those that are one request, for a digest or a change.
  *
  * @module
  */
 
 import { addressText } from "../base/address.ts";
-import { bodies, type BodyOut } from "../base/body/bodies.ts";
+import type { Response } from "../base/app/message.ts";
+import { bodies, type BodyOut, cancelUnused } from "../base/body/bodies.ts";
+import { EMPTY } from "../base/bytes.ts";
 import { wrongType } from "../base/checks.ts";
 import { EmptyPreambleError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import type { Response } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";
+import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
+import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
+import { checkDirectoryUri } from "./file_name.ts";
+import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
 /** The most bytes of an unwanted response that are read to keep the connection. */
 const MAX_DISCARDED_BYTES = 65536;
@@ -130,4 +136,199 @@ export class Route implements Disposable {
 
 function isClient(target: Client | Connection): target is Client {
   return typeof (target as Partial<Client>).connect === "function";
+}
+
+/**
+ * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; nothing is transferred.
+ *
+ * @param from A client, which opens a connection for this, or a connection.
+ * @param uri The URI of the file: `fileUri(...names)`.
+ * @param options A signal that aborts it.
+ * @returns 64 lower-case hexadecimal digits.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {TransferError} if the server has no such file, or does not send its digest.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { fileUri, remoteDigest } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a`, "abc");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * server.serveForever();
+ * const sha256 = await remoteDigest(new Client(server.address), fileUri("a"));
+ * assertEquals(sha256.slice(0, 16), "ba7816bf8f01cfea");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function remoteDigest(
+  from: Client | Connection,
+  uri: string,
+  options?: RequestOptions,
+): Promise<string> {
+  checkUri(uri);
+  using route = routeOf("from", from, options);
+  return (await askDigest(route, uri)).sha256;
+}
+
+/** Requests the version of a file that a server has now, with its SHA-256. */
+export async function askDigest(
+  route: Route,
+  uri: string,
+): Promise<Version & { readonly sha256: string }> {
+  const response = await route.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
+  if (response.status !== 200) throw statusError("HEAD", uri, response);
+  const { etag, sha256 } = versionOf("HEAD", uri, response);
+  if (sha256 !== null) return { etag, sha256 };
+  const problem =
+    "the server has no SHA-256 of it (repr-digest, RFC 9530); transfers need none with verify: false";
+  throw unexpectedResponse("HEAD", uri, problem);
+}
+
+/**
+ * Reads the SHA-256 of the whole file from a response; `null` if it has none.
+ *
+ * @throws {TransferError} if its `repr-digest` is not valid.
+ */
+export function readDigest(
+  method: Method,
+  uri: string,
+  { headers }: Response,
+): string | null {
+  const { "repr-digest": digest } = headers;
+  try {
+    return typeof digest === "string" ? parseReprDigest(digest) : null;
+  } catch (cause) {
+    throw unexpectedResponse(method, uri, "the response has an invalid repr-digest", { cause });
+  }
+}
+
+/** A version of the file on the server. */
+export interface Version {
+  /** The strong entity tag. */
+  readonly etag: string | null;
+  /** Of the whole file. */
+  readonly sha256: string | null;
+}
+
+/** Returns what a response is about; its body is canceled if that is not valid. */
+export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
+  const { etag } = response.headers;
+  const isStrong = typeof etag === "string" && !etag.startsWith("W/");
+  try {
+    return { etag: isStrong ? etag : null, sha256: readDigest(method, uri, response) };
+  } catch (error) {
+    cancelUnused(response.body, error);
+    throw error;
+  }
+}
+
+/**
+ * Creates a directory and its missing parents on a `FilesApp` with `write: true`.
+ *
+ * @param to A client, which opens a connection for this, or a connection.
+ * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
+ * @param options A signal that aborts it.
+ * @returns True if it was created; false if it already existed.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {RangeError} if the path does not end with `/`.
+ * @throws {TransferError} if the server does not create it.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { fileUri, makeDirectory } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * assertEquals(await makeDirectory(client, fileUri("a b", "c", "")), true);
+ * assertEquals(await makeDirectory(client, fileUri("a b", "c", "")), false);
+ * assertEquals((await Deno.stat(`${dir}/a b/c`)).isDirectory, true);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function makeDirectory(
+  to: Client | Connection,
+  uri: string,
+  options?: RequestOptions,
+): Promise<boolean> {
+  checkDirectoryUri(uri);
+  using route = routeOf("to", to, options);
+  return await requestChange(route, "PUT", uri) === 201;
+}
+
+/**
+ * Deletes a file or an empty directory on a `FilesApp` with `write: true`.
+ *
+ * @param from A client, which opens a connection for this, or a connection.
+ * @param uri The URI, as `fileUri` returns it. With a final `""` only a directory is deleted.
+ * @param options A signal that aborts it.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {TransferError} if the server does not delete it: with the status 404 nothing has this
+ * name, with 409 it is a directory that is not empty.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { deleteFile, fileUri } from "@degu/degu/files";
+ * import { assertRejects } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
+ * server.serveForever();
+ * await deleteFile(new Client(server.address), fileUri("a b.txt"));
+ * await assertRejects(() => Deno.stat(`${dir}/a b.txt`), Deno.errors.NotFound);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function deleteFile(
+  from: Client | Connection,
+  uri: string,
+  options?: RequestOptions,
+): Promise<void> {
+  checkUri(uri);
+  using route = routeOf("from", from, options);
+  await requestChange(route, "DELETE", uri);
+}
+
+/** The route of a single request. */
+function routeOf(
+  label: string,
+  target: Client | Connection,
+  options: RequestOptions | undefined,
+): Route {
+  const signal = requestSignal(options);
+  const route = new Route(label, target, signal);
+  signal?.throwIfAborted();
+  return route;
+}
+
+/**
+ * Makes a directory, or deletes something, over a route.
+ *
+ * @returns The status, which is always a success.
+ */
+export async function requestChange(
+  route: Route,
+  method: "PUT" | "DELETE",
+  uri: string,
+  headers: HeaderDict = {},
+): Promise<number> {
+  const response = await route.request(method, uri, headers, method === "PUT" ? EMPTY : null);
+  await route.discard(response);
+  const { status } = response;
+  if (status === 201 || status === 204) return status;
+  throw statusError(method, uri, response, method === "PUT" ? "make" : "delete");
 }

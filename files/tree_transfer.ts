@@ -35,9 +35,8 @@ import {
 import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
 import type { TransferResult } from "./options.ts";
-import { askDigest } from "./remote_digest.ts";
-import { Route } from "./route.ts";
-import { SourceFile } from "./source_file.ts";
+import { askDigest, Route } from "./route.ts";
+import { SourceFile } from "./upload.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import {
   type Blocked,

@@ -1,11 +1,14 @@
 /**
- * Files that are being written, in the reserved directory.
+ * Files that are being written, in the reserved directory: those of a single request, and parts, the data of interrupted
+ * uploads, which can be resumed.
  *
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { type BigIntStats, readdirSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, lockIfFree, newFileMode } from "../disk/files.ts";
 import {
   type FileIdentity,
@@ -14,6 +17,7 @@ import {
   removeIfPresentSync,
   statOrNull,
 } from "../disk/names.ts";
+import { startInterval } from "../net/deadline.ts";
 import { Refusal } from "./refusal.ts";
 import { makeReserved, prefixOf, reservedPath } from "./reserved.ts";
 
@@ -72,15 +76,13 @@ export class Unfinished implements AsyncDisposable {
     makeReserved(root);
     const newMode = BigInt((newFileMode(newPath(root)) ?? 0) & MODE_BITS);
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const old = statOrNull(path);
+      let old = statOrNull(path);
       // A killed process has left a second name of a served file.
-      if (old !== null && (!old.isFile() || old.nlink > 1n)) removeIfPresentSync(path);
-      const file = await Unfinished.#open(
-        path,
-        statOrNull(path) === null ? "wx+" : "r+",
-        0o600,
-        newMode,
-      );
+      if (old !== null && (!old.isFile() || old.nlink > 1n)) {
+        removeIfPresentSync(path);
+        old = null;
+      }
+      const file = await Unfinished.#open(path, old === null ? "wx+" : "r+", 0o600, newMode);
       if (await file.#takeLock()) return file;
       await file[Symbol.asyncDispose]();
     }
@@ -166,17 +168,13 @@ export function setModified(path: string, seen: FileIdentity, modified: Date): v
  */
 export function removeUnlocked(path: string): boolean {
   const before = statOrNull(path);
-  const file = openIfPossible(path);
-  try {
-    if (file !== null && !lockIfFree(file)) return false;
-    const now = statOrNull(path);
-    // A file that another process has just put there is in use.
-    if (before !== null && now !== null && !isSameFile(before, now)) return false;
-    removeIfPresentSync(path);
-    return true;
-  } finally {
-    file?.close();
-  }
+  using file = openIfPossible(path);
+  if (file !== null && !lockIfFree(file)) return false;
+  const now = statOrNull(path);
+  // A file that another process has just put there is in use.
+  if (before !== null && now !== null && !isSameFile(before, now)) return false;
+  removeIfPresentSync(path);
+  return true;
 }
 
 /**
@@ -202,8 +200,8 @@ export function isHeld(path: string): boolean {
   return file !== null && !lockIfFree(file);
 }
 
-/** The content of the reserved directory. */
-export interface Listed {
+/** A file in the reserved directory. */
+interface Listed {
   readonly path: string;
   readonly size: number;
   /** When it was last written to, in milliseconds since 1970. */
@@ -214,8 +212,7 @@ export interface Listed {
 
 /** The unfinished files whose names have this prefix. */
 export function listUnfinished(root: string, prefix: string): Listed[] {
-  const directory = statOrNull(reservedPath(root));
-  if (!directory?.isDirectory()) return [];
+  if (!statOrNull(reservedPath(root))?.isDirectory()) return [];
   const listed: Listed[] = [];
   for (const name of readdirSync(reservedPath(root))) {
     if (!name.startsWith(prefix) || !NAME.test(name)) continue;
@@ -226,4 +223,166 @@ export function listUnfinished(root: string, prefix: string): Listed[] {
     listed.push({ path, size, modified: Number(state.mtimeMs), isIdle: !inUse.has(path) });
   }
   return listed;
+}
+
+const HOUR = 60 * 60 * 1000;
+/** How long an unfinished file is kept after the last write, in milliseconds. */
+const KEPT_MILLISECONDS = 24 * HOUR;
+
+const sweeps = new Set<WeakRef<() => void>>();
+
+/** Does all sweeps that still matter. */
+export function sweepAll(): void {
+  for (const reference of sweeps) {
+    const sweep = reference.deref();
+    if (sweep === undefined) sweeps.delete(reference);
+    else sweep();
+  }
+}
+
+// A single timer for all apps, started when the module is loaded: an app has no end at which it could clear its own,
+// and a test of a program with an app would fail because of the leaked timer.
+startInterval(sweepAll, HOUR);
+
+/**
+ * Removes the unfinished files below a directory 24 hours after the last write, unless a process writes to them: now, and
+ * then once an hour.
+ *
+ * @param report Called with the error if a file can't be removed.
+ * @returns Does the same; as long as somebody has it, it is done.
+ */
+export function keepSwept(root: string, report: (message: string) => void): () => void {
+  const sweep = () => {
+    try {
+      for (const { path, modified, isIdle } of listUnfinished(root, "")) {
+        // A time in the future is from a clock that was ahead.
+        if (isIdle && Math.abs(Date.now() - modified) > KEPT_MILLISECONDS) removeUnlocked(path);
+      }
+    } catch (error) {
+      report(`an old unfinished file can't be removed: ${error}`);
+    }
+  };
+  sweeps.add(new WeakRef(sweep));
+  sweep();
+  return sweep;
+}
+
+/** The number of parts that clients of one authority may have. */
+const MAX_PARTS = 16;
+
+/** Where a part is kept, whether or not there is one. */
+export interface PartName {
+  readonly path: string;
+  /** The prefix of the names of all parts of the same authority. */
+  readonly prefix: string;
+}
+
+/**
+ * Returns where the part of an upload is kept. Only the client that sent it finds it: another one, by
+ * its own key or its authority's, gets another path.
+ *
+ * @param upload Identifies it among those of the client.
+ */
+export function partNameOf(
+  root: string,
+  client: PeerCertificate | null | undefined,
+  upload: readonly unknown[],
+): PartName {
+  const authority = client?.authority?.publicKey256 ?? "";
+  const prefix = `part-${sha256(authority).slice(0, 32)}-`;
+  const identity = JSON.stringify([authority, client?.publicKey256 ?? "", ...upload]);
+  return { path: pathOf(root, prefix + sha256(identity)), prefix };
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** Bytes of a part; 0 if there is none. */
+export function partSize({ path }: PartName): number {
+  const state = statOrNull(path);
+  return state?.isFile() ? Number(state.size) : 0;
+}
+
+/**
+ * Makes room for one more part: removes the oldest idle ones of the same authority if there are too many,
+ * but none that another process writes to.
+ *
+ * The announced length of the upload has no effect: bytes take no room until they arrive.
+ *
+ * @throws {Refusal} if too many parts of the authority are being written.
+ */
+export function makeRoom(root: string, part: PartName): void {
+  const left = removeOldest(root, part, ({ length }) => length < MAX_PARTS);
+  if (left.length < MAX_PARTS) return;
+  throw new Refusal(507, `${MAX_PARTS} uploads of this authority at once`);
+}
+
+/**
+ * Makes room for the bytes of a part: removes the oldest idle ones of the same authority. Call it in
+ * the same turn in which the part is truncated to the result: otherwise another part gets the same room.
+ *
+ * @param maxBytes The limit for all parts of the authority, including those that are being written.
+ * @returns How many of the bytes there is room for.
+ */
+export function findRoom(root: string, part: PartName, bytes: number, maxBytes: number): number {
+  const wanted = Math.min(bytes, maxBytes);
+  const room = (left: readonly Listed[]) => left.reduce((sum, { size }) => sum - size, maxBytes);
+  const left = removeOldest(root, part, (left) => room(left) >= wanted);
+  return Math.max(0, Math.min(wanted, room(left)));
+}
+
+/** Removes other parts of the same authority, the oldest idle ones first, until there is enough room; returns those left. */
+function removeOldest(
+  root: string,
+  { path, prefix }: PartName,
+  isEnough: (left: readonly Listed[]) => boolean,
+): readonly Listed[] {
+  let left = listUnfinished(root, prefix).filter((other) => other.path !== path);
+  const idle = left.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
+  for (const part of idle) {
+    if (isEnough(left)) break;
+    if (removeUnlocked(part.path)) left = left.filter((other) => other !== part);
+  }
+  return left;
+}
+
+/** An upload in progress. */
+interface Upload {
+  /** Aborts once a newer request has asked for the same part. */
+  readonly newer: AbortController;
+  /** Resolves when it has ended. */
+  readonly done: Promise<void>;
+}
+
+/** The uploads of this process, by the path of their part. */
+const uploads = new Map<string, Upload>();
+
+/** Ends the uploads to a part; resolves when none is in progress. Another one may have begun in the turn after that. */
+export async function endUploads({ path }: PartName): Promise<void> {
+  for (let upload; (upload = uploads.get(path)) !== undefined;) {
+    upload.newer.abort(new Refusal(409, "a newer request for the same part"));
+    await upload.done;
+  }
+}
+
+/**
+ * Runs an upload alone: those in progress to the same part are ended before.
+ *
+ * @param work Gets a signal that aborts when a newer request asks for the part.
+ */
+export async function asUpload<T>(
+  part: PartName,
+  work: (newer: AbortSignal) => Promise<T>,
+): Promise<T> {
+  while (uploads.has(part.path)) await endUploads(part);
+  const newer = new AbortController();
+  const { promise: done, resolve } = Promise.withResolvers<void>();
+  uploads.set(part.path, { newer, done });
+  try {
+    return await work(newer.signal);
+  } finally {
+    uploads.delete(part.path);
+    resolve();
+  }
 }

@@ -4,8 +4,12 @@
  * @module
  */
 
+import { createHash, type Hash } from "node:crypto";
 import type { BodyOut } from "../base/body/bodies.ts";
+import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { parseDecimal } from "../base/wire/range.ts";
@@ -18,10 +22,21 @@ import {
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
-import { readDigest } from "./remote_digest.ts";
-import { Route } from "./route.ts";
-import { SourceFile } from "./source_file.ts";
-import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import {
+  type FileState,
+  hashStart,
+  isOverwritten,
+  readPieces,
+  SETTLED_MILLISECONDS,
+  versionOf,
+} from "./file_pieces.ts";
+import { askDigest, readDigest, Route } from "./route.ts";
+import {
+  changedWhileMoved,
+  statusError,
+  TransferError,
+  unexpectedResponse,
+} from "./transfer_error.ts";
 import { isTransient } from "../net/retry.ts";
 
 /** To hash so many bytes takes some milliseconds. */
@@ -111,8 +126,6 @@ class Upload {
   readonly #settings: TransferSettings;
   /** Additional headers of all requests that write. */
   readonly #headers: HeaderDict;
-  /** Headers of every PUT. */
-  readonly #putHeaders: HeaderDict;
 
   constructor(
     route: Route,
@@ -126,27 +139,23 @@ class Upload {
     this.#source = source;
     this.#settings = settings;
     this.#headers = headers;
-    const { replace, modified } = settings;
-    this.#putHeaders = {
-      ...headers,
-      ...(replace ? {} : { "if-none-match": "*" }),
-      ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
-    };
   }
 
   async run(): Promise<TransferResult> {
     const { verify, resume, signal } = this.#settings;
     const source = this.#source;
     if (!verify) {
-      const body = (meter: ProgressMeter) => source.body((count) => meter.add(count));
-      return await this.#send(0, (meter) => this.#put({}, body(meter)));
+      return await this.#send(
+        0,
+        (meter) => this.#put({}, source.body((count) => meter.add(count))),
+      );
     }
     // Of a file that was just changed another version could have the same name.
     const isResumable = resume && source.isSettled;
-    const named = { "upload-version": source.version };
+    const named = { "upload-version": source.version, "upload-length": `${source.size}` };
     let offset = 0;
     if (resume) {
-      const asked = await this.#ask({ ...named, "want-repr-digest": WANT_SHA256 });
+      const asked = await this.#ask(named);
       if (asked.sha256 !== null) {
         this.#releaseFor(source.size);
         const sha256 = await source.hash(signal);
@@ -155,12 +164,12 @@ class Upload {
       if (isResumable) offset = asked.offset;
     }
     return await this.#send(offset, async (meter) => {
-      this.#releaseFor(meter.resumedFrom);
-      const prefix = await source.hashTo(meter.resumedFrom, signal);
+      const { resumedFrom } = meter;
+      this.#releaseFor(resumedFrom);
+      const body = await source.hashedBody(resumedFrom, (count) => meter.add(count), signal);
       const headers = isResumable
-        ? this.#announced(named, meter)
+        ? { ...named, "upload-offset": `${resumedFrom}` }
         : { "upload-length": `${source.size}` };
-      const body = source.hashedBody(meter.resumedFrom, prefix, (count) => meter.add(count));
       return await this.#put(headers, body);
     });
   }
@@ -173,9 +182,11 @@ class Upload {
   /** Makes sure that an identical file, which is there already, has the time that was wanted. */
   async #confirm(sha256: string): Promise<TransferResult> {
     const { modified, replace } = this.#settings;
+    const size = `${this.#source.size}`;
     const meter = this.#meter(this.#source.size);
     if (modified === null || !replace) return meter.finish(sha256);
-    const headers = this.#announced({ "repr-digest": formatReprDigest(sha256) }, meter);
+    const digest = { "repr-digest": formatReprDigest(sha256) };
+    const headers = { ...digest, "upload-offset": size, "upload-length": size };
     return await this.#finish(await this.#put(headers, null), meter);
   }
 
@@ -185,7 +196,7 @@ class Upload {
 
   /** Requests how much is there, and the digest of a file of the same length. */
   async #ask(named: HeaderDict): Promise<{ offset: number; sha256: string | null }> {
-    const headers = { ...this.#headers, ...named, "upload-length": `${this.#source.size}` };
+    const headers = { ...this.#headers, ...named, "want-repr-digest": WANT_SHA256 };
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       // The server closes the connection, which is then not taken for the next request.
@@ -223,61 +234,231 @@ class Upload {
     return await this.#finish(response, meter);
   }
 
-  #announced(named: HeaderDict, meter: ProgressMeter): HeaderDict {
-    return {
-      ...named,
-      "upload-offset": `${meter.resumedFrom}`,
-      "upload-length": `${meter.total}`,
-    };
-  }
-
   #put(headers: HeaderDict, body: BodyOut): Promise<Response> {
-    return this.#route.request("PUT", this.#uri, { ...this.#putHeaders, ...headers }, body);
+    const { replace, modified } = this.#settings;
+    const all = {
+      ...this.#headers,
+      ...(replace ? {} : { "if-none-match": "*" }),
+      ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
+      ...headers,
+    };
+    return this.#route.request("PUT", this.#uri, all, body);
   }
 
   /** True if an identical file already exists, so that it need not be replaced. */
   async #isThere(): Promise<boolean> {
     const { verify, signal } = this.#settings;
     if (!verify || !this.#route.isUsable) return false;
-    const wanted = { "want-repr-digest": WANT_SHA256 };
     try {
-      const response = await this.#route.request("HEAD", this.#uri, wanted);
-      if (response.status !== 200) return false;
-      const length = response.headers["content-length"];
-      if (length !== undefined && length !== this.#source.size) return false;
-      return readDigest("HEAD", this.#uri, response) === await this.#source.hash(signal);
+      const { sha256 } = await askDigest(this.#route, this.#uri);
+      return sha256 === await this.#source.hash(signal);
     } catch (error) {
       // A server closes a connection after a body that it did not read.
-      if (this.#route.canReconnect || !isTransient(error)) throw error;
-      return false;
+      const isClosed = !this.#route.canReconnect && isTransient(error);
+      if (isClosed || error instanceof TransferError) return false;
+      throw error;
     }
   }
 
   /** Checks that the server has the file, and that it is this one. */
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
+    const uri = this.#uri;
     await this.#route.discard(response);
     if (status === 412 && await this.#isThere()) return meter.finish(this.#source.sha256);
-    if (status !== 201 && status !== 204) throw statusError("PUT", this.#uri, response);
+    if (status !== 201 && status !== 204) throw statusError("PUT", uri, response);
     if (!this.#settings.verify) return meter.finish(null);
-    const other = readDigest("PUT", this.#uri, response);
-    if (other === null) throw notVerified(this.#uri);
-    if (other !== this.#source.sha256) throw otherDigest(this.#uri);
-    return meter.finish(other);
+    const other = readDigest("PUT", uri, response);
+    if (other === this.#source.sha256) return meter.finish(other);
+    if (other === null) {
+      const problem =
+        "the server has accepted the file, but does not report whether it is the same " +
+        "(repr-digest, RFC 9530); call again with verify: false to skip the check";
+      throw unexpectedResponse("PUT", uri, problem);
+    }
+    const problem = "what the other end has is not what was sent: its SHA-256 is another one";
+    throw new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; call again`);
   }
 }
 
-function notVerified(uri: string): TransferError {
-  const problem = "the server has accepted the file, but does not report whether it is the same " +
-    "(repr-digest, RFC 9530); call again with verify: false to skip the check";
-  return unexpectedResponse("PUT", uri, problem);
+/**
+ * A regular file, which must not change while it is open.
+ *
+ * Its times show a change only if they are older than it: Deno cuts ctime to seconds. So what is read of a file that
+ * was changed just before is read again in the end, if it is hashed, and such a file has no version.
+ */
+export class SourceFile implements AsyncDisposable {
+  /** In bytes, when it was opened; what is appended later is ignored. */
+  readonly size: number;
+  /**
+   * Names this version of the file, 64 hexadecimal digits: no other version of any file on this device has the same
+   * one if {@linkcode isSettled}.
+   */
+  readonly version: string;
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+  readonly #state: FileState;
+  /** When a further change would show, in milliseconds since 1970. */
+  readonly #settledAt: number;
+  /** Whether the file had been unchanged for so long when it was opened that a further change would show. */
+  readonly isSettled: boolean;
+  #sha256: string | null = null;
+  // A file has one position: one pass over it at a time.
+  #pass: Promise<void> = Promise.resolve();
+
+  private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, lookedAt: number) {
+    this.#path = path;
+    this.#file = file;
+    this.#state = stateOf(info);
+    this.#settledAt = Number(this.#state.ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS;
+    this.isSettled = lookedAt >= this.#settledAt;
+    this.size = info.size;
+    this.version = createHash("sha256").update(versionOf(this.#state)).digest("hex");
+  }
+
+  /**
+   * Opens a file.
+   *
+   * @throws {Deno.errors.IsADirectory} if it is a directory.
+   * @throws {RangeError} if it is not a regular file.
+   */
+  static async open(path: string): Promise<SourceFile> {
+    // Before it is opened, and in the same turn: opening a FIFO that has just replaced it would block.
+    checkRegular(path, Deno.statSync(path));
+    const file = Deno.openSync(path, { read: true });
+    try {
+      const lookedAt = Date.now();
+      const info = await file.stat();
+      checkRegular(path, info);
+      return new SourceFile(path, file, info, lookedAt);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /** The SHA-256 of the whole file as lower-case hexadecimal digits; `null` as long as it was not read. */
+  get sha256(): string | null {
+    return this.#sha256;
+  }
+
+  /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
+  async hash(signal: AbortSignal | undefined): Promise<string> {
+    if (this.#sha256 !== null) return this.#sha256;
+    for await (const _ of this.#pieces(0, createHash("sha256"))) signal?.throwIfAborted();
+    return this.#sha256!;
+  }
+
+  /**
+   * Returns a body of the bytes; sending it fails if the file has changed.
+   *
+   * @param sent Called after each piece with how many bytes it had.
+   */
+  body(sent: (count: number) => void): BodyIter {
+    return new BodyIter(this.#sending(0, null, sent), this.size);
+  }
+
+  /**
+   * Returns the bytes from `offset` on as a chunked body; what is before is hashed first. They are hashed while they are
+   * sent; the last chunk has the SHA-256 of the whole file as its extension `sha256`.
+   */
+  async hashedBody(
+    offset: number,
+    sent: (count: number) => void,
+    signal?: AbortSignal,
+  ): Promise<ChunkedBodyIter> {
+    await this.#pass;
+    const hash = await this.#hashTo(offset, signal);
+    return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, sent)));
+  }
+
+  /** Hashes what is before an offset, as the beginning of the whole. */
+  async #hashTo(offset: number, signal?: AbortSignal): Promise<Hash> {
+    const changed = () => changedWhileMoved(this.#path);
+    return await hashStart(this.#file, offset, changed, () => signal?.throwIfAborted());
+  }
+
+  async *#sending(
+    offset: number,
+    hash: Hash | null,
+    sent: (count: number) => void,
+  ): AsyncGenerator<Uint8Array, void, void> {
+    for await (const piece of this.#pieces(offset, hash)) {
+      yield piece;
+      sent(piece.length);
+    }
+  }
+
+  async *#chunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
+    for await (const piece of pieces) yield [null, piece];
+    yield [["sha256", this.#sha256!], EMPTY];
+  }
+
+  /**
+   * Yields the bytes from `start` on, which are of one version: else the end is an error.
+   *
+   * @param hash Hashes them, with what is before `start`.
+   */
+  async *#pieces(start: number, hash: Hash | null): AsyncGenerator<Uint8Array, void, void> {
+    const earlier = this.#pass;
+    const pass = Promise.withResolvers<void>();
+    this.#pass = pass.promise;
+    try {
+      await earlier;
+      const changed = () => changedWhileMoved(this.#path);
+      // What was read while another version could have had the same times, and its hash.
+      let unsettled = { bytes: 0, hash };
+      let position = start;
+      let lookedAt = Date.now();
+      const arrived = (piece: Uint8Array) => {
+        hash?.update(piece);
+        position += piece.length;
+        // It was asked for when the piece before had arrived, or later.
+        if (hash !== null && lookedAt < this.#settledAt) {
+          unsettled = { bytes: position, hash: hash.copy() };
+        }
+        lookedAt = Date.now();
+      };
+      yield* readPieces(this.#file, start, this.size, changed, arrived);
+      // Before the last piece is sent, for which a body waits until this has ended.
+      if (unsettled.bytes > 0) {
+        const again = await this.#hashTo(unsettled.bytes);
+        if (again.digest("hex") !== unsettled.hash?.digest("hex")) throw changed();
+      }
+      if (isOverwritten(this.#state, stateOf(await this.#file.stat()))) throw changed();
+      if (hash !== null) this.#sha256 = hash.digest("hex");
+    } finally {
+      pass.resolve();
+    }
+  }
+
+  /** Closes the file. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pass;
+    this.#file.close();
+  }
 }
 
-function otherDigest(uri: string): TransferError {
-  return new TransferError(
-    "DIGEST_MISMATCH",
-    `${
-      quote(uri)
-    }: what the other end has is not what was sent: its SHA-256 is another one; call again`,
-  );
+function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
+  if (isDirectory) {
+    throw new Deno.errors.IsADirectory(
+      `file: ${path} is a directory; upload its files one by one`,
+    );
+  }
+  if (!isFile) throw new RangeError(`file: ${path} must be a regular file`);
+}
+
+function stateOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileState {
+  return {
+    dev: BigInt(dev),
+    ino: BigInt(ino ?? 0),
+    nlink: BigInt(nlink ?? 1),
+    size: BigInt(size),
+    mtimeNs: nanoseconds(mtime),
+    ctimeNs: nanoseconds(ctime),
+  };
+}
+
+function nanoseconds(date: Date | null): bigint {
+  return BigInt(date?.getTime() ?? 0) * 1_000_000n;
 }

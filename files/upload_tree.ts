@@ -25,8 +25,7 @@ import { readSmall } from "./file_pieces.ts";
 import { readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
-import { requestChange } from "./remote_changes.ts";
-import type { Route } from "./route.ts";
+import { requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import {
   type Copy,

@@ -538,7 +538,8 @@ Deno.test("every 64 MiB the record of a part notes how much was synced to the di
   const noted = async () => (await readRecord(`${dir.path}/.f.degu-part`))?.synced;
   const record = { peer: "p", uri: "/f", etag: '"e"', total: 2 ** 40, sha256: null, synced: 0 };
   await part.begin(record);
-  const sync = new EarlySync(part.path, (bytes) => part.noteSynced({ ...record, synced: bytes }));
+  const note = async (synced: number) => void await writeRecord(part.path, { ...record, synced });
+  const sync = new EarlySync(part.path, note);
   sync.add(INTERVAL - 1);
   await sync.settle();
   assertEquals(await noted(), 0);

@@ -8,11 +8,14 @@ import {
   parseWantReprDigest,
   WANT_SHA256,
 } from "@degu/internal/files/digest.ts";
-import { makeFileBody } from "@degu/internal/files/file_body.ts";
-import { digestFile, KnownDigests } from "@degu/internal/files/file_digest.ts";
-import { hashPieces, readPieces } from "@degu/internal/files/file_pieces.ts";
-import { type FileState, isOverwritten } from "@degu/internal/files/file_state.ts";
-import { openBelow } from "@degu/internal/files/open_file.ts";
+import { makeFileBody } from "@degu/internal/files/get.ts";
+import {
+  type FileState,
+  hashStart,
+  isOverwritten,
+  readPieces,
+} from "@degu/internal/files/file_pieces.ts";
+import { KnownDigests, openBelow } from "@degu/internal/files/open_file.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
@@ -238,7 +241,7 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
     const file = await openBelow(tree.root, ["file"]);
     assert(file !== null && file !== "directory");
     await Deno.writeTextFile(`${tree.root}/file`, content);
-    const making = makeFileBody(file, 0, file.size);
+    const making = makeFileBody(file, 0, file.size, null, () => {});
     // Of a file that has grown nobody can tell more than that.
     if (content.length > file.size) assertEquals(await making, latin1("longer"));
     else await assertRejects(() => making, BodyError, "was overwritten", content);
@@ -327,22 +330,19 @@ Deno.test("a reader that stops early releases the file", async () => {
   assertEquals([await opened.file.read(first), first], [10, pattern(10)]);
 });
 
-Deno.test("pieces are hashed until a signal is aborted", async () => {
+Deno.test("the beginning of a file is hashed, unless a check between two pieces throws", async () => {
   await using opened = await openPattern();
-  const hash = createHash("sha256");
-  await hashPieces(readPieces(opened.file, 0, SIZE, tooShort), hash, () => {});
-  assertEquals(hash.digest("hex"), createHash("sha256").update(pattern(SIZE)).digest("hex"));
-  const controller = new AbortController();
+  for (const stop of [0, 10, SIZE]) {
+    const hash = await hashStart(opened.file, stop, tooShort, () => {});
+    const expected = createHash("sha256").update(pattern(SIZE).subarray(0, stop));
+    assertEquals(hash.digest("hex"), expected.digest("hex"));
+  }
   const reason = new Error("enough");
-  const pieces = async function* () {
-    for await (const piece of readPieces(opened.file, 0, SIZE, tooShort)) {
-      yield piece;
-      controller.abort(reason);
-    }
-  };
-  const hashing = () => {
-    return hashPieces(pieces(), createHash("sha256"), () => controller.signal.throwIfAborted());
-  };
+  let pieces = 0;
+  const hashing = () =>
+    hashStart(opened.file, SIZE, tooShort, () => {
+      if (++pieces === 2) throw reason;
+    });
   assertEquals(await assertRejects(hashing, Error), reason);
 });
 
@@ -567,14 +567,16 @@ Deno.test("hashing ends if its peer leaves, and if the file is truncated", async
   };
   const file = await opened();
   const reason = new Error("the peer has left");
-  const failure = await digestFile(file, AbortSignal.abort(reason)).catch((error) => error);
+  const digests = new KnownDigests();
+  const aborted = AbortSignal.abort(reason);
+  const failure = await digests.findOrCompute(file, aborted).catch((error) => error);
   assertEquals(failure, reason);
   await Deno.truncate(`${tree.root}/large`, 1000);
-  assertEquals(await digestFile(file), null);
+  assertEquals(await digests.findOrCompute(file), null);
   await file.handle.close();
   const again = await opened();
   const expected = createHash("sha256").update(pattern(1000)).digest("hex");
-  assertEquals(await digestFile(again), expected);
+  assertEquals(await digests.findOrCompute(again), expected);
   await again.handle.close();
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(tree.root), []);
 });

@@ -5,19 +5,20 @@ import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
-import { findRoom, makeRoom } from "@degu/internal/files/parts.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { makeReserved, RESERVED, reservedPath } from "@degu/internal/files/reserved.ts";
-import { Sweeper } from "@degu/internal/files/sweeper.ts";
 import {
+  findRoom,
+  keepSwept,
   listUnfinished,
+  makeRoom,
   pathOf,
   removeUnlocked,
   setModified,
+  sweepAll,
   Unfinished,
 } from "@degu/internal/files/unfinished.ts";
 import { bodyOf } from "@degu/testing/bodies.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
@@ -340,7 +341,7 @@ Deno.test("a part that another process is writing is not removed", async () => {
   assert(!(await reader.read()).done, "it must be ready");
   const old = new Date(Date.now() - 25 * 3_600_000);
   await Deno.utime(path, old, old);
-  const sweep = () => new Sweeper(dir.path, (message) => assert(false, message));
+  const sweep = () => keepSwept(dir.path, (message) => assert(false, message));
   const part = { path: pathOf(dir.path, PART.replace("1", "2")), prefix: PART.slice(0, 38) };
   sweep();
   makeRoom(dir.path, part);
@@ -437,25 +438,25 @@ Deno.test("only unfinished files are removed, after 24 hours", async () => {
   ]);
 });
 
-Deno.test("old files are looked for once an hour", async () => {
+Deno.test("old files are removed while the app exists, each time that all apps have their turn", async () => {
   await using tree = await makeTree();
-  const sweeper = new Sweeper(tree.root, () => {});
+  const app = new FilesApp(tree.root, { write: true });
   const part = `${tree.root}/${RESERVED}/put-${"0".repeat(32)}`;
   await Deno.mkdir(`${tree.root}/${RESERVED}`, { mode: 0o700 });
-  await Deno.writeTextFile(part, "text");
-  const time = new Date(Date.now() - 25 * 3_600_000);
-  await Deno.utime(part, time, time);
-  for (const [minutes, left] of [[0, 1], [59, 1], [61, 0]] as const) {
-    using _clock = setClockAhead(minutes * 60_000);
-    sweeper.sweepIfDue();
-    assertEquals((await entries(`${tree.root}/${RESERVED}`)).length, left, `${minutes} minutes`);
+  for (const [hours, left] of [[23, 1], [25, 0]] as const) {
+    await Deno.writeTextFile(part, "text");
+    const time = new Date(Date.now() - hours * 3_600_000);
+    await Deno.utime(part, time, time);
+    sweepAll();
+    assertEquals((await entries(`${tree.root}/${RESERVED}`)).length, left, `${hours} hours`);
   }
+  assert(app !== null);
 });
 
 Deno.test("an old file that can't be removed is logged, and is not an error", () => {
   const reports: string[] = [];
   // The suite may read nothing there.
-  new Sweeper("/proc", (message) => void reports.push(message));
+  keepSwept("/proc", (message) => void reports.push(message));
   assertEquals(reports.length, 1);
   assert(reports[0]?.startsWith("an old unfinished file can't be removed: NotCapable"), reports[0]);
 });

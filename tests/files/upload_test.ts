@@ -4,8 +4,8 @@ import { Body, ChunkedBody, type HeaderDict } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { FilesApp, fileUri, TransferError, type TransferProgress, upload } from "@degu/degu/files";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { SourceFile } from "@degu/internal/files/source_file.ts";
-import { readUploadHeaders } from "@degu/internal/files/upload_headers.ts";
+import { readUploadHeaders } from "@degu/internal/files/put.ts";
+import { SourceFile } from "@degu/internal/files/upload.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
@@ -431,8 +431,7 @@ const READ_SIZES = [0, 1, 1048576, 1048577, 2_500_000];
 async function readFrom(source: SourceFile, offset: number): Promise<Uint8Array> {
   let sent = 0;
   const count = (bytes: number) => void (sent += bytes);
-  const prefix = await source.hashTo(offset, undefined);
-  const body = offset === 0 ? source.body(count) : source.hashedBody(offset, prefix, count);
+  const body = offset === 0 ? source.body(count) : await source.hashedBody(offset, count);
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   const sending = body.writeTo(writable).then(() => writable.close(), async (error) => {
     await writable.abort(error).catch(() => {});
