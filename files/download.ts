@@ -288,8 +288,9 @@ class Download {
     const sync = new EarlySync(part.path, note ?? undefined);
     try {
       const written = (count: number) => meter.add(count);
-      const length = null;
-      await receive(body, { file: part, start, limit: total, length, hash, sync, written });
+      const { path, file } = part;
+      const destined = { path, file, start, limit: total, length: null, hash, sync, written };
+      await receive(body, destined);
     } catch (error) {
       // The first error is the one to report.
       if (note !== null) await sync.finish();

@@ -20,11 +20,9 @@ const CHUNKED_BYTES = 262144;
 const DIGEST_KEY = "sha256";
 /** The destination of a body. */
 export interface Destined {
-  readonly file: {
-    readonly path: string;
-    /** Writes some of the bytes at a position, which is where the ones before have ended; returns how many. */
-    write(bytes: Uint8Array, position: number): Promise<number>;
-  };
+  readonly path: string;
+  /** The open file, at the position of the first byte. */
+  readonly file: Pick<Deno.FsFile, "write">;
   /** Syncs what was written meanwhile; without it the file is synced, too. */
   readonly sync?: EarlySync;
   /** Called after each write with how many bytes it had. */
@@ -98,7 +96,6 @@ class FileWriter implements ByteSink {
   readonly #hash: Hash | null;
   readonly #capacity: number;
   #position: number;
-  #written: number;
   #buffer = new Uint8Array(0);
   #otherBuffer = new Uint8Array(0);
   /** Bytes in the buffer that is not being written. */
@@ -109,13 +106,13 @@ class FileWriter implements ByteSink {
   #failure: { readonly error: unknown } | null = null;
 
   constructor(
-    { file, start, limit, length, hash, sync, written = () => {} }: Destined,
+    { path, file, start, limit, length, hash, sync, written = () => {} }: Destined,
     bytes: number,
   ) {
     this.#file = file;
-    this.#sync = sync ?? new EarlySync(file.path);
+    this.#sync = sync ?? new EarlySync(path);
     this.#reportWritten = written;
-    this.#position = this.#written = start;
+    this.#position = start;
     this.#limit = limit;
     this.#length = length;
     this.#hash = hash;
@@ -177,14 +174,8 @@ class FileWriter implements ByteSink {
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
-    await writeAll({
-      write: async (rest) => {
-        const count = await this.#file.write(rest, this.#written);
-        this.#written += count;
-        this.#sync.add(count);
-        return count;
-      },
-    }, bytes);
+    await writeAll(this.#file, bytes);
+    this.#sync.add(bytes.length);
     this.#reportWritten(bytes.length);
   }
 }

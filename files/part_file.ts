@@ -159,11 +159,6 @@ export class PartFile implements AsyncDisposable {
     await this.#file.seek(offset, Deno.SeekMode.Start);
   }
 
-  /** Appends some of the bytes; returns how many. */
-  async write(bytes: Uint8Array): Promise<number> {
-    return await this.#file.write(bytes);
-  }
-
   /**
    * Renames the synced part to the target, whose permission bits are kept; a new file gets the usual ones.
    *

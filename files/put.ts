@@ -5,13 +5,13 @@
  */
 
 import { createHash, type Hash } from "node:crypto";
-import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
-import { syncAllIfPossible } from "../disk/names.ts";
+import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import {
   checkFileSystem,
@@ -39,7 +39,6 @@ import {
   type PartName,
   partNameOf,
   partSize,
-  setModified,
   Unfinished,
 } from "./unfinished.ts";
 
@@ -66,41 +65,31 @@ const VERSION = /^[0-9a-f]{1,64}$/;
  * @throws {Refusal} if one is not valid.
  */
 export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
+  const read = <T>(name: string, parse: (value: string) => T): T | null => {
+    const value = headers[name];
+    try {
+      return value === undefined ? null : parse(`${value}`);
+    } catch (error) {
+      throw new Refusal(400, `a bad ${name}`, {}, { cause: error });
+    }
+  };
+  const count = (value: string) => valid(parseDecimal(value), (count) => count >= 0);
   return {
-    digest: read(headers, "repr-digest", parseReprDigest),
-    modified: read(headers, "upload-modified", parseModified),
-    offset: read(headers, "upload-offset", parseCount),
-    length: read(headers, "upload-length", parseCount),
-    version: read(headers, "upload-version", parseVersion),
+    digest: read("repr-digest", parseReprDigest),
+    // ISO 8601 in the form of `toISOString`; milliseconds may be omitted.
+    modified: read("upload-modified", (value) => {
+      return valid(parseTime(value) ?? parseTime(value.replace(/Z$/, ".000Z")));
+    }),
+    offset: read("upload-offset", count),
+    length: read("upload-length", count),
+    version: read("upload-version", (value) => valid(value, (value) => VERSION.test(value))),
   };
 }
 
-function read<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
-  const value = headers[name];
-  if (value === undefined) return null;
-  try {
-    return parse(String(value));
-  } catch (error) {
-    throw new Refusal(400, `a bad ${name}`, {}, { cause: error });
-  }
-}
-
-function parseCount(value: string): number {
-  const count = parseDecimal(value);
-  if (count < 0) throw new RangeError("must be an integer from 0 to 2⁵³ − 1");
-  return count;
-}
-
-function parseVersion(value: string): string {
-  if (!VERSION.test(value)) throw new RangeError("must be 1 to 64 lower-case hexadecimal digits");
+/** Returns a value, unless it is not valid. */
+function valid<T>(value: T | null, isValid: (value: T) => boolean = () => true): T {
+  if (value === null || !isValid(value)) throw new RangeError("invalid");
   return value;
-}
-
-/** ISO 8601 in the form of `toISOString`; milliseconds may be omitted. */
-function parseModified(value: string): Date {
-  const date = parseTime(value) ?? parseTime(value.replace(/Z$/, ".000Z"));
-  if (date === null) throw new RangeError("must be a time of ISO 8601 in UTC");
-  return date;
 }
 
 /**
@@ -152,7 +141,7 @@ async function putWhole(
   conditionOf(write)(checkDestination(write, knownLength));
   await using file = await Unfinished.create(root);
   const hash = digest === null && length === null ? null : createHash("sha256");
-  const whole = { file, start: 0, limit: maxBytes, length, hash };
+  const whole = { ...file, start: 0, limit: maxBytes, length, hash };
   const lastChunkDigest = await receive(request.body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
@@ -202,8 +191,8 @@ async function finish(
 ): Promise<ResponseTuple> {
   const { request, root, target, replaceable, report } = write;
   const { names } = target;
-  if (modified !== null) setModified(file.path, file.state, modified);
-  await file.handle.sync();
+  if (modified !== null) await file.file.utime(new Date(), modified);
+  await file.file.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
   if (replaceable.directory !== null) {
@@ -216,7 +205,7 @@ async function finish(
   const isNew = wantsNew(request.headers);
   const { created, changed } = moveTo(root, names, file, { condition, isNew, replaceable });
   await syncAllIfPossible(changed);
-  report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
+  report("put", names, file.file.statSync().size, true, created ? 201 : 204);
   return answerOf(created, digest === null ? {} : digestHeader(digest));
 }
 
@@ -388,6 +377,23 @@ async function confirm(
   return answerOf(false, digestHeader(digest));
 }
 
+/**
+ * Sets the modification time of a file. Synchronous, so that no other request of the process runs
+ * between a check of the file and this.
+ *
+ * @param seen The metadata of the file.
+ * @throws {Refusal} if another file has the path now, or the program may not write to it.
+ */
+export function setModified(path: string, seen: FileIdentity, modified: Date): void {
+  // Deno needs no permission to set the times of an open file.
+  const { state } = Deno.permissions.querySync({ name: "write", path });
+  if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
+  // Not with node:fs: it has times in seconds as floating-point numbers, and is off by a millisecond.
+  using file = Deno.openSync(path, { read: true });
+  if (!isSameFile(file.statSync(), seen)) throw new Refusal(409, `${path} was replaced meanwhile`);
+  file.utimeSync(new Date(), modified);
+}
+
 /** Appends the body to the part; returns the digest of the whole file, which is the one that was announced. */
 async function append(
   { request }: FileRequest,
@@ -395,23 +401,22 @@ async function append(
   file: Unfinished,
   newer: AbortSignal,
 ): Promise<string> {
-  const { handle, state } = file;
   const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
-  if (offset === 0) await handle.truncate(0);
+  if (offset === 0) await file.file.truncate(0);
   // Another process had it; the new part is empty.
-  else if (Number(state.size) !== offset) throw changed();
-  const hash = await hashStart(handle, offset, changed, () => newer.throwIfAborted());
-  const destined = { file, start: offset, limit: length, length, hash };
+  else if (file.state.size !== offset) throw changed();
+  const hash = await hashStart(file.file, offset, changed, () => newer.throwIfAborted());
+  await file.file.seek(offset, Deno.SeekMode.Start);
+  const destined = { ...file, start: offset, limit: length, length, hash };
   const lastChunkDigest = await receive(request.body, destined);
   return checkDigest(hash, digest ?? lastChunkDigest);
 }
 
 /** Keeps the received part of a file, as far as there is room. */
 function keep({ root, maxPartBytes }: FileRequest, part: PartName, file: Unfinished): void {
-  const { fd } = file.handle;
   // All in one turn: parts that are cut at the same time must not get the same room.
-  const { size } = fstatSync(fd);
+  const { size } = file.file.statSync();
   const room = findRoom(root, part, size, maxPartBytes);
-  if (size > room) ftruncateSync(fd, room);
+  if (size > room) file.file.truncateSync(room);
   file.isKept = room > 0;
 }

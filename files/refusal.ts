@@ -65,34 +65,17 @@ export function unreadable(error: unknown): Refusal {
 }
 
 /** The meaning of file system errors for a client that writes. */
-const STATUSES: Readonly<Record<string, Refusal["status"]>> = {
-  ENOSPC: 507,
-  EDQUOT: 507,
-  // Larger than the file system, or the limit of the process, allows.
-  EFBIG: 507,
-  // Another file system than that of the temporary file.
-  EXDEV: 507,
-  EROFS: 403,
-  EACCES: 403,
-  EPERM: 403,
-  // A link that has just replaced a directory.
-  ELOOP: 403,
-  // The file system does not accept every name that Unix does.
-  EINVAL: 403,
-  EILSEQ: 403,
-  ENAMETOOLONG: 414,
+const CODES: readonly (readonly [Refusal["status"], readonly string[]])[] = [
+  // No space, a file larger than allowed, or another file system than that of the temporary file.
+  [507, ["ENOSPC", "EDQUOT", "EFBIG", "EXDEV"]],
+  // Also a link that has just replaced a directory, and a name that the file system does not accept.
+  [403, ["EROFS", "EACCES", "EPERM", "ELOOP", "EINVAL", "EILSEQ"]],
+  [414, ["ENAMETOOLONG"]],
   // Another process has changed the directory meanwhile.
-  ENOENT: 409,
-  ENOTDIR: 409,
-  EISDIR: 409,
-  EEXIST: 409,
-  ENOTEMPTY: 409,
-  EBUSY: 409,
-  ETXTBSY: 409,
+  [409, ["ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY", "EBUSY", "ETXTBSY"]],
   // The process, or the system, has too many files open at the moment.
-  EMFILE: 503,
-  ENFILE: 503,
-};
+  [503, ["EMFILE", "ENFILE"]],
+];
 
 /** Converts a file system error during a write to a refusal; `null` for other errors. */
 export function refusalOf(error: unknown): Refusal | null {
@@ -100,11 +83,9 @@ export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof BundleError) {
     return new Refusal(error.status, error.message, {}, { cause: error });
   }
-  const code = codeOf(error);
+  const code = `${codeOf(error)}`;
   const status = error instanceof Deno.errors.NotCapable
     ? 403
-    : typeof code === "string" && Object.hasOwn(STATUSES, code)
-    ? STATUSES[code]
-    : undefined;
+    : CODES.find(([, codes]) => codes.includes(code))?.[0];
   return status === undefined ? null : new Refusal(status, `${error}`, {}, { cause: error });
 }

@@ -82,12 +82,6 @@ export class TransferError extends DeguError {
 /** The operation that was requested. */
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
-/** The meaning of status 409 for each change. */
-const CONFLICTS: Partial<Record<TransferTask, string>> = {
-  make: "a file has this name, or that of a directory that it would be in; choose another name",
-  delete: "the directory is not empty; delete its content first",
-};
-
 /** Creates the error for a response with a status that is not a success. */
 export function statusError(
   method: Method,
@@ -121,52 +115,39 @@ export function changedWhileMoved(name: string, options?: ErrorOptions): Transfe
   );
 }
 
+/** What a status means for one task, for all that write, or for all others; a last digit `x` stands for every one. */
+const HINTS: Readonly<Record<string, string>> = {
+  "list 30x": "it is somewhere else",
+  "30x": "it is a directory, or is somewhere else; pass the URI of a file",
+  "write 400":
+    "it did not accept the file; the file may have changed while it was sent, then call again",
+  "400": "it did not accept the request; is it a FilesApp of this version?",
+  "write 403": "this client may not write there, or the file system is read-only",
+  "403": "this client may not read that",
+  "delete 404": "there is nothing of this name, or it is not for this client",
+  "write 404":
+    "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()",
+  "list 404":
+    "there is no such directory, or it is not for this client; a list needs a FilesApp with list: true",
+  "404": "there is no such file, or it is not for this client",
+  "write 405": "it does not accept files; it needs a FilesApp with write: true",
+  "405": "it is not a FilesApp, or not at this URI",
+  "make 409":
+    "a file has this name, or that of a directory that it would be in; choose another name",
+  "delete 409": "the directory is not empty; delete its content first",
+  "409": "it has another part of this file, or a directory is in the way; call again",
+  "412": "the file already exists, or changed; call again to replace it",
+  "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
+  "507":
+    "it has no space left, or its quota is exceeded, or the target is on another file system; free space there",
+};
+
 function hintOf(status: number, task: TransferTask): string {
-  const writing = task !== "get" && task !== "list";
-  switch (status) {
-    case 301:
-    case 302:
-    case 303:
-    case 307:
-    case 308:
-      return task === "list"
-        ? "it is somewhere else"
-        : "it is a directory, or is somewhere else; pass the URI of a file";
-    case 400:
-      return writing
-        ? "it did not accept the file; the file may have changed while it was sent, then call again"
-        : "it did not accept the request; is it a FilesApp of this version?";
-    case 401:
-    case 403:
-      return writing
-        ? "this client may not write there, or the file system is read-only"
-        : "this client may not read that";
-    case 404:
-      if (task === "delete") {
-        return "there is nothing of this name, or it is not for this client";
-      }
-      if (writing) {
-        return "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()";
-      }
-      return task === "list"
-        ? "there is no such directory, or it is not for this client; a list needs a FilesApp with list: true"
-        : "there is no such file, or it is not for this client";
-    case 405:
-      return writing
-        ? "it does not accept files; it needs a FilesApp with write: true"
-        : "it is not a FilesApp, or not at this URI";
-    case 409:
-      return CONFLICTS[task] ??
-        "it has another part of this file, or a directory is in the way; call again";
-    case 412:
-      return "the file already exists, or changed; call again to replace it";
-    case 413:
-      return "the file is larger than it accepts; raise maxBytes of its FilesApp";
-    case 507:
-      return "it has no space left, or its quota is exceeded, or the target is on another file system; free space there";
-    default:
-      return status >= 500
-        ? "it has an internal problem; check its log and call again"
-        : "that status is not a success; is it a FilesApp?";
-  }
+  const kind = task === "get" || task === "list" ? "read" : "write";
+  const code = status === 401 ? "403" : `${status}`.replace(/^30.$/, "30x");
+  const hint = HINTS[`${task} ${code}`] ?? HINTS[`${kind} ${code}`] ?? HINTS[code];
+  if (hint !== undefined) return hint;
+  return status >= 500
+    ? "it has an internal problem; check its log and call again"
+    : "that status is not a success; is it a FilesApp?";
 }

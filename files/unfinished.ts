@@ -6,17 +6,10 @@
  */
 
 import { createHash } from "node:crypto";
-import { type BigIntStats, readdirSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { readdirSync } from "node:fs";
 import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, lockIfFree, newFileMode } from "../disk/files.ts";
-import {
-  type FileIdentity,
-  isOverload,
-  isSameFile,
-  removeIfPresentSync,
-  statOrNull,
-} from "../disk/names.ts";
+import { isAt, isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { startInterval } from "../net/deadline.ts";
 import { Refusal } from "./refusal.ts";
 import { makeReserved, prefixOf, reservedPath } from "./reserved.ts";
@@ -34,38 +27,28 @@ export const inUse = new Set<string>();
 /** A file that is being written. */
 export class Unfinished implements AsyncDisposable {
   readonly path: string;
-  readonly handle: FileHandle;
+  readonly file: Deno.FsFile;
   /** Its metadata when it was opened. */
-  readonly state: BigIntStats;
+  readonly state: Deno.FileInfo;
+  /** Its mode. */
+  readonly mode: bigint;
   /** The default mode of new files. */
   readonly newMode: bigint;
   /** Whether it is kept if it does not get a name. */
   isKept = false;
 
-  /** Keeps other processes from writing to a part; a file with a random name needs none. */
-  #lock: Deno.FsFile | null = null;
-
-  private constructor(path: string, handle: FileHandle, state: BigIntStats, newMode?: bigint) {
+  private constructor(path: string, file: Deno.FsFile, state: Deno.FileInfo, newMode?: bigint) {
     this.path = path;
-    this.handle = handle;
+    this.file = file;
     this.state = state;
+    this.mode = modeBits(state.mode);
     this.newMode = newMode ?? this.mode;
-  }
-
-  /** Its mode. */
-  get mode(): bigint {
-    return this.state.mode & BigInt(MODE_BITS);
-  }
-
-  /** Writes some of the bytes at a position; returns how many. */
-  async write(bytes: Uint8Array, position: number): Promise<number> {
-    return (await this.handle.write(bytes, 0, bytes.length, position)).bytesWritten;
   }
 
   /** Creates an empty file that is removed on dispose, unless it was given a name. */
   static async create(root: string): Promise<Unfinished> {
     makeReserved(root);
-    return await Unfinished.#open(newPath(root), "wx+", 0o666);
+    return await Unfinished.#open(newPath(root), true, 0o666);
   }
 
   /**
@@ -74,7 +57,7 @@ export class Unfinished implements AsyncDisposable {
    */
   static async openPart(path: string, root: string): Promise<Unfinished> {
     makeReserved(root);
-    const newMode = BigInt((newFileMode(newPath(root)) ?? 0) & MODE_BITS);
+    const newMode = modeBits(newFileMode(newPath(root)));
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       let old = statOrNull(path);
       // A killed process has left a second name of a served file.
@@ -82,51 +65,51 @@ export class Unfinished implements AsyncDisposable {
         removeIfPresentSync(path);
         old = null;
       }
-      const file = await Unfinished.#open(path, old === null ? "wx+" : "r+", 0o600, newMode);
-      if (await file.#takeLock()) return file;
+      const file = await Unfinished.#open(path, old === null, 0o600, newMode);
+      if (await file.#lock()) return file;
       await file[Symbol.asyncDispose]();
     }
     throw new Refusal(409, `other processes write to ${path}`);
   }
 
-  static async #open(path: string, flags: string, mode: number, newMode?: bigint) {
+  static async #open(path: string, createNew: boolean, mode: number, newMode?: bigint) {
     inUse.add(path);
-    let handle: FileHandle | null = null;
+    let file: Deno.FsFile | null = null;
     try {
-      handle = await open(path, flags, mode);
-      return new Unfinished(path, handle, await handle.stat({ bigint: true }), newMode);
+      file = await Deno.open(path, { read: true, write: true, createNew, mode });
+      return new Unfinished(path, file, await file.stat(), newMode);
     } catch (error) {
       inUse.delete(path);
-      await handle?.close();
+      file?.close();
       throw error;
     }
   }
 
-  /** Checks that only this process writes to the file, and that the file still has this name. */
-  async #takeLock(): Promise<boolean> {
-    try {
-      this.#lock = await Deno.open(this.path, { write: true });
-      // Some file systems have no locks.
-      if (!await lockFile(this.#lock).catch(() => true)) return false;
-    } catch {
-      // It no longer has a name.
-    }
-    const now = statOrNull(this.path);
-    if (now !== null && isSameFile(now, this.state)) return true;
-    this.isKept = true;
-    return false;
+  /**
+   * Checks that only this process writes to the file, and that the file still has this name. One with a random name needs no
+   * lock.
+   */
+  async #lock(): Promise<boolean> {
+    // Some file systems have no locks.
+    if (!await lockFile(this.file).catch(() => true)) return false;
+    this.isKept = !isAt(this.path, this.state);
+    return !this.isKept;
   }
 
   /** Closes the file, and removes it unless it is kept or was given a name. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
     try {
-      await this.handle.close();
       if (!this.isKept) removeIfPresentSync(this.path);
     } finally {
-      this.#lock?.close();
+      this.file.close();
       inUse.delete(this.path);
     }
+    return Promise.resolve();
   }
+}
+
+function modeBits(mode: number | null): bigint {
+  return BigInt((mode ?? 0) & MODE_BITS);
 }
 
 /** Returns the path of a file in the reserved directory. */
@@ -142,23 +125,6 @@ export function newPath(root: string): string {
 /** Whether a name is that of an unfinished file. */
 export function isUnfinishedName(name: string): boolean {
   return NAME.test(name);
-}
-
-/**
- * Sets the modification time of a file. Synchronous, so that no other request of the process runs
- * between a check of the file and this.
- *
- * @param seen The metadata of the file.
- * @throws {Refusal} if another file has the path now, or the program may not write to it.
- */
-export function setModified(path: string, seen: FileIdentity, modified: Date): void {
-  // Deno needs no permission to set the times of an open file.
-  const { state } = Deno.permissions.querySync({ name: "write", path });
-  if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
-  // Not with node:fs: it has times in seconds as floating-point numbers, and is off by a millisecond.
-  using file = Deno.openSync(path, { read: true });
-  if (!isSameFile(file.statSync(), seen)) throw new Refusal(409, `${path} was replaced meanwhile`);
-  file.utimeSync(new Date(), modified);
 }
 
 /**

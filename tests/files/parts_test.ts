@@ -5,6 +5,7 @@ import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
+import { setModified } from "@degu/internal/files/put.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { makeReserved, RESERVED, reservedPath } from "@degu/internal/files/reserved.ts";
 import {
@@ -14,7 +15,6 @@ import {
   makeRoom,
   pathOf,
   removeUnlocked,
-  setModified,
   sweepAll,
   Unfinished,
 } from "@degu/internal/files/unfinished.ts";
@@ -28,7 +28,6 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
 import { lstatSync } from "node:fs";
-import { open } from "node:fs/promises";
 
 // Parts of uploads: their owners, their number, and their lifetime.
 
@@ -309,12 +308,12 @@ Deno.test("a part is reopened with its content, and only its owner can read it",
   const path = pathOf(dir.path, PART);
   {
     await using part = await Unfinished.openPart(path, dir.path);
-    await part.handle.writeFile("12345");
+    await part.file.write(new TextEncoder().encode("12345"));
     part.isKept = true;
   }
   assertEquals(await mode(path), 0o600);
   await using part = await Unfinished.openPart(path, dir.path);
-  assertEquals([part.state.size, await Deno.readTextFile(path)], [5n, "12345"]);
+  assertEquals([part.state.size, await Deno.readTextFile(path)], [5, "12345"]);
   await using fresh = await Unfinished.create(dir.path);
   assertEquals(part.newMode, fresh.mode, "a file that is new gets the mode that new files have");
 });
@@ -466,21 +465,21 @@ Deno.test("an old file that can't be removed is logged, and is not an error", ()
 /** An empty file, and what is in it. */
 async function openEmpty() {
   const dir = await tempDir();
-  const handle = await open(`${dir.path}/file`, "w+");
+  const path = `${dir.path}/file`;
+  const file = await Deno.create(path);
   return {
-    path: `${dir.path}/file`,
-    write: async (bytes: Uint8Array, position: number) => {
-      return (await handle.write(bytes, 0, bytes.length, position)).bytesWritten;
-    },
-    content: () => Deno.readFile(`${dir.path}/file`),
+    path,
+    file,
+    content: () => Deno.readFile(path),
     [Symbol.asyncDispose]: async () => {
-      await handle.close();
+      file.close();
       await dir[Symbol.asyncDispose]();
     },
   };
 }
 
-const noLimit = (file: Destined["file"]) => ({
+const noLimit = ({ path, file }: Pick<Destined, "path" | "file">) => ({
+  path,
   file,
   start: 0,
   limit: Infinity,
@@ -496,7 +495,8 @@ Deno.test("a body is written and hashed unchanged, however it is split", async (
     const hash = createHash("sha256");
     const body = bodyOf(content, lengths);
     const limit = start + content.length;
-    await receive(body, { file, start, limit, length: limit, hash });
+    await file.file.seek(start, Deno.SeekMode.Start);
+    await receive(body, { ...file, start, limit, length: limit, hash });
     const expected = createHash("sha256").update(content).digest("hex");
     assertEquals(hash.digest("hex"), expected);
     const written = createHash("sha256").update((await file.content()).subarray(start));
@@ -535,7 +535,7 @@ Deno.test("what was received before a body failed is in the file", async () => {
 
 Deno.test("a failed write ends the body", async () => {
   const failure = new Error("full");
-  const file = { path: "/none", write: () => Promise.reject(failure) };
+  const file = { path: "/none", file: { write: () => Promise.reject(failure) } };
   const small = new Body(new Blob([pattern(100)]).stream(), 100);
   assertEquals(await receive(small, noLimit(file)).catch((error) => error), failure);
   let cancelled: unknown = null;
