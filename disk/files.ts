@@ -4,7 +4,7 @@
  * @module
  */
 
-import { removeIfPossible } from "./names.ts";
+import { isAt, removeIfPossible, removeIfPresent, statOrNull } from "./names.ts";
 
 const TRIES = 10;
 const PAUSE_MILLISECONDS = 30;
@@ -29,6 +29,60 @@ export function lockIfFree(file: Deno.FsFile): boolean {
     return file.tryLockSync(true);
   } catch {
     return true;
+  }
+}
+
+/** How often a file may disappear between two checks before something else is wrong. */
+const OPENINGS = 20;
+
+/** A file that only this process writes. */
+export interface LockedFile {
+  readonly file: Deno.FsFile;
+  /** Its metadata when it was locked. */
+  readonly state: Deno.FileInfo;
+  readonly isNew: boolean;
+}
+
+/**
+ * Opens a file that only this process writes, or creates it with mode 0600. What is there, but is no regular file or has
+ * a second name, is removed: a link is not followed, and a killed process may have left a complete file with two names.
+ *
+ * @param lock Locks it. If it returns false, all of this is tried again.
+ * @returns `null` if other processes remove or replace it all the time.
+ */
+export async function openLocked(
+  path: string,
+  lock: (file: Deno.FsFile) => Promise<boolean>,
+): Promise<LockedFile | null> {
+  for (let attempt = 0; attempt < OPENINGS; attempt++) {
+    const old = statOrNull(path);
+    const isNew = old === null || !old.isFile() || old.nlink > 1n;
+    if (old !== null && isNew) await removeIfPresent(path);
+    const file = await openIfUnchanged(path, isNew);
+    if (file === null) continue;
+    try {
+      if (await lock(file)) {
+        const state = await file.stat();
+        // The previous holder of the lock may have just renamed or removed it.
+        if (state.isFile && isAt(path, state)) return { file, state, isNew };
+      }
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    file.close();
+  }
+  return null;
+}
+
+/** Opens a file; `null` if another process was faster to create or remove it. */
+async function openIfUnchanged(path: string, createNew: boolean): Promise<Deno.FsFile | null> {
+  try {
+    return await Deno.open(path, { read: true, write: true, createNew, mode: 0o600 });
+  } catch (error) {
+    const { AlreadyExists, NotFound } = Deno.errors;
+    if (createNew ? error instanceof AlreadyExists : error instanceof NotFound) return null;
+    throw error;
   }
 }
 

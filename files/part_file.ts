@@ -6,12 +6,11 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { lockFile, newFileMode } from "../disk/files.ts";
+import { type LockedFile, lockFile, newFileMode, openLocked } from "../disk/files.ts";
 import {
   codeOf,
   giveNewName,
   ifPresent,
-  isAt,
   removeIfPossible,
   removeIfPresent,
   statOrNull,
@@ -23,9 +22,6 @@ import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
-
-/** How often a part may disappear between two checks before something else is wrong. */
-const MAX_ATTEMPTS = 20;
 
 /** What an earlier call has left of a file. */
 export interface KeptPart {
@@ -51,16 +47,17 @@ export class PartFile implements AsyncDisposable {
   /** Whether the target may already exist. */
   readonly #replaces: boolean;
   /** Where it really is: a directory may be exchanged for a link just when it is opened. */
-  #real = "";
+  readonly #real: string;
   #file: Deno.FsFile;
   #phase: Phase;
 
-  private constructor(target: string, replaces: boolean, file: Deno.FsFile, phase: Phase) {
+  private constructor(target: string, replaces: boolean, opened: LockedFile, real: string) {
     this.path = partPath(target);
+    this.#real = real;
     this.#target = target;
     this.#replaces = replaces;
-    this.#file = file;
-    this.#phase = phase;
+    this.#file = opened.file;
+    this.#phase = opened.isNew ? "temporary" : "found";
   }
 
   /**
@@ -77,33 +74,14 @@ export class PartFile implements AsyncDisposable {
     if (!isChecked) await checkTarget(target, replaces);
     const path = partPath(target);
     try {
-      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        const created = await createFile(path);
-        const file = created ?? await openRegularFile(path);
-        if (file === null) continue;
-        const part = new PartFile(target, replaces, file, created === null ? "found" : "temporary");
-        if (await part.#lock()) return part;
-        file.close();
-      }
+      const opened = await openPart(target);
+      const real = await Deno.realPath(path).catch(() => path);
+      return new PartFile(target, replaces, opened, real);
     } catch (error) {
       // The path of the part says nothing to the caller.
       if (error instanceof Error && !(error instanceof TransferError)) {
         error.message = `file: ${target}: ${error.message}`;
       }
-      throw error;
-    }
-    throw partInUse(target);
-  }
-
-  /** Locks it; false if it no longer has its name: the previous holder of the lock may have just renamed or removed it. */
-  async #lock(): Promise<boolean> {
-    try {
-      await lock(this.#file, this.#target);
-      const opened = await this.#file.stat();
-      this.#real = await ifPresent(Deno.realPath(this.path)) ?? "";
-      return this.#real !== "" && opened.isFile && isAt(this.path, opened);
-    } catch (error) {
-      this.#file.close();
       throw error;
     }
   }
@@ -137,20 +115,16 @@ export class PartFile implements AsyncDisposable {
    */
   async begin(record: PartRecord | null): Promise<void> {
     await removeIfPresent(recordPath(this.path));
-    if (this.#phase === "found") await this.#replace();
+    if (this.#phase === "found") {
+      await removeIfPresent(this.path);
+      const { file, isNew } = await openPart(this.#target);
+      this.#file.close();
+      this.#file = file;
+      // Another download was faster.
+      if (!isNew) throw partInUse(this.#target);
+    }
     if (record !== null) await writeRecord(this.path, record);
     this.#phase = record === null ? "temporary" : "resumable";
-  }
-
-  /** Replaces the existing file with a new one. */
-  async #replace(): Promise<void> {
-    await removeIfPresent(this.path);
-    const file = await createFile(this.path);
-    // Another download was faster.
-    if (file === null) throw partInUse(this.#target);
-    this.#file.close();
-    this.#file = file;
-    await lock(file, this.#target);
   }
 
   /** Seeks to the end of what is kept, and drops what follows. */
@@ -273,28 +247,14 @@ function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** Opens a new file of mode 0600 for reading and writing; `null` if something has that name. */
-async function createFile(path: string): Promise<Deno.FsFile | null> {
-  try {
-    return await Deno.open(path, { read: true, write: true, createNew: true, mode: 0o600 });
-  } catch (error) {
-    if (error instanceof Deno.errors.AlreadyExists) return null;
-    throw error;
-  }
-}
-
-/**
- * Opens a regular file for reading and writing, but not a link to one; `null` if there is none. Anything else
- * with that name is removed: only this package uses it.
- */
-async function openRegularFile(path: string): Promise<Deno.FsFile | null> {
-  const info = await ifPresent(Deno.lstat(path));
-  if (info === null) return null;
-  if (!info.isFile) {
-    await removeIfPresent(path);
-    return null;
-  }
-  return await ifPresent(Deno.open(path, { read: true, write: true }));
+/** Opens or creates the part of a target, locked. */
+async function openPart(target: string): Promise<LockedFile> {
+  const opened = await openLocked(partPath(target), async (file) => {
+    if (await lockFile(file)) return true;
+    throw partInUse(target);
+  });
+  if (opened === null) throw partInUse(target);
+  return opened;
 }
 
 /** The path of the part of a target: a hidden file next to it. */
@@ -330,10 +290,6 @@ function alreadyExists(target: string): Error {
   return new Deno.errors.AlreadyExists(
     `file: ${target} already exists; choose another name, or replace it with replace: true`,
   );
-}
-
-async function lock(file: Deno.FsFile, target: string): Promise<void> {
-  if (!await lockFile(file)) throw partInUse(target);
 }
 
 /** The error of a target that another download is writing. */

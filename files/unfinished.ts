@@ -8,8 +8,8 @@
 import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
 import type { PeerCertificate } from "../base/app/session.ts";
-import { lockFile, lockIfFree, newFileMode } from "../disk/files.ts";
-import { isAt, isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import { lockFile, lockIfFree, newFileMode, openLocked } from "../disk/files.ts";
+import { isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { startInterval } from "../net/deadline.ts";
 import { Refusal } from "./refusal.ts";
 import { makeReserved, prefixOf, reservedPath } from "./reserved.ts";
@@ -17,9 +17,6 @@ import { makeReserved, prefixOf, reservedPath } from "./reserved.ts";
 const MODE_BITS = 0o7777;
 /** The pattern of the names of unfinished files; nothing else is ever removed. */
 const NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
-
-/** How often opening is tried if another process creates or removes the part at the same moment. */
-const ATTEMPTS = 5;
 
 /** The paths of the files that this process is writing. */
 export const inUse = new Set<string>();
@@ -48,7 +45,11 @@ export class Unfinished implements AsyncDisposable {
   /** Creates an empty file that is removed on dispose, unless it was given a name. */
   static async create(root: string): Promise<Unfinished> {
     makeReserved(root);
-    return await Unfinished.#open(newPath(root), true, 0o666);
+    const path = newPath(root);
+    return await Unfinished.#register(path, async () => {
+      const file = await Deno.open(path, { read: true, write: true, createNew: true, mode: 0o666 });
+      return new Unfinished(path, file, file.statSync());
+    });
   }
 
   /**
@@ -58,42 +59,26 @@ export class Unfinished implements AsyncDisposable {
   static async openPart(path: string, root: string): Promise<Unfinished> {
     makeReserved(root);
     const newMode = modeBits(newFileMode(newPath(root)));
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      let old = statOrNull(path);
-      // A killed process has left a second name of a served file.
-      if (old !== null && (!old.isFile() || old.nlink > 1n)) {
+    return await Unfinished.#register(path, async () => {
+      const opened = await openLocked(path, async (file) => {
+        // Some file systems have no locks.
+        if (await lockFile(file).catch(() => true)) return true;
         removeIfPresentSync(path);
-        old = null;
-      }
-      const file = await Unfinished.#open(path, old === null, 0o600, newMode);
-      if (await file.#lock()) return file;
-      await file[Symbol.asyncDispose]();
-    }
-    throw new Refusal(409, `other processes write to ${path}`);
+        return false;
+      });
+      if (opened === null) throw new Refusal(409, `other processes write to ${path}`);
+      return new Unfinished(path, opened.file, opened.state, newMode);
+    });
   }
 
-  static async #open(path: string, createNew: boolean, mode: number, newMode?: bigint) {
+  static async #register(path: string, open: () => Promise<Unfinished>): Promise<Unfinished> {
     inUse.add(path);
-    let file: Deno.FsFile | null = null;
     try {
-      file = await Deno.open(path, { read: true, write: true, createNew, mode });
-      return new Unfinished(path, file, await file.stat(), newMode);
+      return await open();
     } catch (error) {
       inUse.delete(path);
-      file?.close();
       throw error;
     }
-  }
-
-  /**
-   * Checks that only this process writes to the file, and that the file still has this name. One with a random name needs no
-   * lock.
-   */
-  async #lock(): Promise<boolean> {
-    // Some file systems have no locks.
-    if (!await lockFile(this.file).catch(() => true)) return false;
-    this.isKept = !isAt(this.path, this.state);
-    return !this.isKept;
   }
 
   /** Closes the file, and removes it unless it is kept or was given a name. */
