@@ -1,6 +1,6 @@
 /** Names and paths: what a peer may name, how deep, and what is reserved. */
 import { Client, Server } from "@degu/degu";
-import { downloadTree, FilesApp, listTree, type TreeEvent, uploadTree } from "@degu/degu/files";
+import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { PATH } from "@degu/internal/base/wire/tables.ts";
 import {
@@ -11,6 +11,8 @@ import {
   unescapeName,
 } from "@degu/internal/files/file_name.ts";
 import { statOrNull } from "@degu/internal/disk/names.ts";
+import { Turns } from "@degu/internal/disk/turns.ts";
+import { readTree } from "@degu/internal/files/listing.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   isPartName,
@@ -282,21 +284,22 @@ Deno.test("the parts of downloads are recognized by their names, and nothing els
 
 const MAX_DEPTH = 256;
 
-/** Makes so many directories, one in the other, with a file in each of the last three. */
-async function makeDeep(root: string, depth: number): Promise<string[]> {
-  const names = Array.from({ length: depth }, (_, i) => `d${i % 10}`);
-  await Deno.mkdir(`${root}/${names.join("/")}`, { recursive: true });
-  for (let i = 0; i < 3; i++) {
-    await Deno.writeTextFile(`${root}/${names.slice(0, depth - i).join("/")}/file`, "text");
-  }
-  return names;
+/** The entries of a tree with longer paths than can be asked for. */
+async function tooDeep(entries: AsyncIterable<TreeEntry>): Promise<unknown[]> {
+  const deep = await Array.fromAsync(entries);
+  return deep.filter(({ path }) => path.length > MAX_DEPTH)
+    .map(({ path, kind, reason }) => [path.length, kind, reason]);
 }
 
 Deno.test("a path has at most 256 names: deeper ones are listed as what can't be asked for, and refused", async () => {
-  await using served = await tempDir();
-  await using copy = await tempDir();
-  const names = await makeDeep(served.path, MAX_DEPTH);
-  const app = new FilesApp(served.path, { list: true, write: true });
+  await using dir = await tempDir();
+  const names = Array.from({ length: MAX_DEPTH }, (_, i) => `d${i % 10}`);
+  const deepest = names.slice(0, MAX_DEPTH - 1);
+  await Deno.mkdir(`${dir.path}/${names.join("/")}`, { recursive: true });
+  for (const path of [deepest, names]) {
+    await Deno.writeTextFile(`${dir.path}/${path.join("/")}/file`, "text");
+  }
+  const app = new FilesApp(dir.path, { list: true, write: true });
   await using server = new Server(["127.0.0.1", 0], app, { maxRequests: Infinity });
   server.serveForever();
   const client = new Client(server.address);
@@ -304,29 +307,15 @@ Deno.test("a path has at most 256 names: deeper ones are listed as what can't be
     const body = method === "PUT" ? new Uint8Array(1) : null;
     return (await client.request(method, fileUri(...path), {}, body)).status;
   };
-  const deepest = names.slice(0, MAX_DEPTH - 1);
   assertEquals(await status("GET", ...deepest, "file"), 200);
   assertEquals(await status("GET", ...names, "file"), 404);
   assertEquals(await status("PUT", ...deepest, "new"), 201);
   assertEquals(await status("PUT", ...names, "new"), 404);
-  const deep: unknown[] = [];
-  for await (const { path, kind, reason } of listTree(client, "/")) {
-    if (path.length > MAX_DEPTH) deep.push([path.length, kind, reason]);
-  }
-  assertEquals(deep, [[MAX_DEPTH + 1, "other", "name"]]);
-
-  const failed = async (transfer: (onEvent: (event: TreeEvent) => void) => Promise<unknown>) => {
-    const paths: number[] = [];
-    await transfer((event) => event.type === "failed" && paths.push(event.path.length));
-    return paths;
+  const expected = [[MAX_DEPTH + 1, "other", "name"]];
+  assertEquals(await tooDeep(listTree(client, "/")), expected);
+  const walk = { root: dir.path, path: dir.path, turns: new Turns(), isLocal: true };
+  const local = async function* () {
+    for await (const entries of readTree(walk)) yield* entries;
   };
-  const down = await failed((onEvent) =>
-    downloadTree(client, "/", copy.path, { dryRun: true, onEvent })
-  );
-  assertEquals(down, [MAX_DEPTH + 1]);
-  await makeDeep(copy.path, MAX_DEPTH);
-  const up = await failed((onEvent) =>
-    uploadTree(client, copy.path, "/", { dryRun: true, onEvent })
-  );
-  assertEquals(up, [MAX_DEPTH + 1]);
+  assertEquals(await tooDeep(local()), expected);
 });

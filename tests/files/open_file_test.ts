@@ -205,7 +205,7 @@ for (const [having, permission] of Object.entries(PERMISSIONS)) {
       await using exchanger = await startExchanging(`${root}/${name}`, `${path}/${target}`);
       const printed = await runProgram("files_app.ts", {
         flags: [permission(root)],
-        args: [root, asked, "4000"],
+        args: [root, asked, "1000"],
       });
       assert(exchanger.running, "the exchange for a link has ended");
       const answers = JSON.parse(printed);
@@ -387,12 +387,12 @@ Deno.test({
 });
 
 Deno.test("a large file is streamed with little memory", async () => {
-  const size = 256 * 1048576;
+  const size = 128 * 1048576;
   await using large = await serveLarge();
   await Deno.truncate(`${large.root}/large`, size);
   const flags = ["--allow-net=127.0.0.1", "--allow-read"];
   const printed = await runProgram("large_file.ts", { flags, args: [large.root] });
   const { received, most } = JSON.parse(printed);
   assertEquals(received, size);
-  assert(most < 100 * 1048576, `resident memory grew by ${most} bytes`);
+  assert(most < 64 * 1048576, `resident memory grew by ${most} bytes`);
 });

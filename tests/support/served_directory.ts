@@ -52,8 +52,12 @@ export async function summarize(response: Response, ...names: string[]) {
 
 /** Bytes with a period of a prime length, so that no two pieces are the same. */
 export function pattern(length: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, (_, i) => i % 251);
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < Math.min(length, 251); i++) bytes[i] = i;
+  for (let done = 251; done < length; done *= 2) bytes.copyWithin(done, 0, done);
+  return bytes;
 }
+
 /** A directory `root` with what may be served, and beside it what may not. */
 export async function makeTree() {
   const dir = await tempDir();

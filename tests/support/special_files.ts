@@ -1,52 +1,35 @@
 /**
- * File operations that the suite has no permission for, run in a process that has it: making links requires
- * access to everything, and no other process can see which files are open.
+ * File operations that the suite has no permission for, run in a process that needs none: making links requires
+ * access to everything, and so does a look at which files are open.
  *
  * @module
  */
 
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 
-/** Runs code in a Deno of its own that may do anything; returns what it printed. */
-async function evaluate(code: string, ...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["eval", code, ...args],
-    stdin: "null",
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
+/** Runs a command line of bash, which takes a tenth of the time of a Deno of its own; returns its status and what it printed. */
+async function run(line: string, ...args: string[]): Promise<{ code: number; printed: string }> {
+  const command = new Deno.Command("bash", { args: ["-c", line, ...args], stdin: "null" });
+  const { code, stdout } = await command.output();
+  return { code, printed: new TextDecoder().decode(stdout) };
 }
 
 /** Makes symbolic links: to a target, by path. */
 export async function makeLinks(links: Readonly<Record<string, string>>): Promise<void> {
-  await evaluate(
-    "for (const [path, target] of Object.entries(JSON.parse(Deno.args[0]))) Deno.symlinkSync(target, path);",
-    JSON.stringify(links),
-  );
+  const line = 'while [ $# -gt 0 ]; do ln -sn -- "$2" "$1" || exit; shift 2; done';
+  assertEquals((await run(line, "bash", ...Object.entries(links).flat())).code, 0);
 }
 
 /** Gives a link itself, and not what it leads to, to another user. */
 export async function giveLinkAway(path: string, user: number): Promise<void> {
-  await evaluate(
-    `import { lchownSync } from "node:fs"; lchownSync(Deno.args[0], Number(Deno.args[1]), 0);`,
-    path,
-    String(user),
-  );
+  assertEquals((await run('chown -h "$1:0" -- "$0"', path, `${user}`)).code, 0);
 }
 
 /** Makes a FIFO; false where the program that does it is missing. */
 export async function makeFifo(path: string): Promise<boolean> {
-  const printed = await evaluate(
-    `try {
-      console.log(new Deno.Command("mkfifo", { args: [Deno.args[0]] }).outputSync().code);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      console.log("missing");
-    }`,
-    path,
-  );
-  assert(printed === "0\n" || printed === "missing\n", printed);
-  return printed === "0\n";
+  const { code } = await run('mkfifo "$0"', path);
+  assert(code === 0 || code === 127, `${code}`);
+  return code === 0;
 }
 
 /** Makes a file whose name is not UTF-8; false where the program that does it is missing. */
@@ -65,21 +48,8 @@ export async function makeNonUtf8Name(dir: string): Promise<boolean> {
 
 /** The paths below a directory of the files that this process has open; on Linux. */
 export async function openFilesBelow(dir: string): Promise<string[]> {
-  const printed = await evaluate(
-    `const [pid, dir] = Deno.args;
-    const paths = [];
-    for (const { name } of Deno.readDirSync("/proc/" + pid + "/fd")) {
-      try {
-        paths.push(Deno.readLinkSync("/proc/" + pid + "/fd/" + name));
-      } catch (error) {
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
-      }
-    }
-    console.log(JSON.stringify(paths.filter((path) => path.startsWith(dir + "/"))));`,
-    `${Deno.pid}`,
-    dir,
-  );
-  return JSON.parse(printed);
+  const line = 'find "/proc/$0/fd" -lname "$1/*" -printf "%l\\n"';
+  return (await run(line, `${Deno.pid}`, dir)).printed.split("\n").filter((path) => path !== "");
 }
 
 /** A process that keeps exchanging something. */
