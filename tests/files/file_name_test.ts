@@ -115,10 +115,14 @@ Deno.test("a component that escapeName can't have produced is refused", () => {
 });
 
 Deno.test("every possible name survives conversion to a URI and back", () => {
-  const text = fc.string({ unit: "binary", minLength: 1, maxLength: 90 });
+  // Not with `unit: "binary"`, which takes a second to begin with.
+  const text = (last: number) => {
+    const points = fc.array(fc.nat(last), { maxLength: 90 });
+    return points.map((points) => String.fromCodePoint(...points));
+  };
   fc.assert(
     fc.property(
-      fc.oneof(text, fc.string({ unit: fc.nat(65535).map(String.fromCharCode) })),
+      fc.oneof(text(0x10ffff), text(0xffff), text(0x7f)),
       (name) => {
         let component;
         try {
