@@ -399,14 +399,7 @@ Deno.test("a file system error is translated to what it means for the client", (
   assertEquals(refusalOf(new Deno.errors.NotCapable("message"))?.status, 403);
   const refusal = new Refusal(412, "message");
   assertEquals(refusalOf(refusal), refusal);
-  for (
-    const other of [
-      new Error("x"),
-      failure("EIO"),
-      failure("BODY_INCOMPLETE"),
-      failure("constructor"),
-    ]
-  ) {
+  for (const other of [new Error("x"), ...["EIO", "BODY_INCOMPLETE", "constructor"].map(failure)]) {
     assertEquals(refusalOf(other), null);
   }
 });

@@ -1,5 +1,5 @@
 /** download: whole files, options, broken connections, failures, and what other calls ask of a server. */
-import { ChunkedBodyIter, ProtocolError, Response } from "@degu/degu/base";
+import { ChunkedBodyIter, type HeaderDict, ProtocolError, Response } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import {
   deleteFile,
@@ -16,14 +16,14 @@ import {
 } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import { checkTransfer } from "@degu/internal/files/options.ts";
-import { readDigest, versionOf } from "@degu/internal/files/route.ts";
+import { versionOf } from "@degu/internal/files/route.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
+import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
 import {
   assert,
   assertEquals,
@@ -34,6 +34,7 @@ import {
 
 // download: whole files, and what a call checks, reports and leaves.
 
+const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
 const SIZES = [0, 1, 65535, 65536, 65537, 524287, 524288, 524289, 1048577, 3_000_000];
 
 Deno.test("files of every size arrive, over a client and over a connection", async (t) => {
@@ -58,28 +59,17 @@ Deno.test("files of every size arrive, over a client and over a connection", asy
   }
 });
 
-Deno.test("file names may be in any language on both ends", async () => {
-  await using files = await serveFiles();
-  const names = [
-    "a b.txt",
-    "Öl",
-    "日本語.txt",
-    "😀",
-    "~",
-    "%41",
-    "a\nb",
-    '"\\',
-    "x".repeat(255),
-    "é".repeat(127),
-  ];
-  await Deno.mkdir(`${files.there}/d d/ß`, { recursive: true });
-  for (const name of names) {
-    const content = `content of ${name}`;
-    await Deno.writeTextFile(`${files.there}/d d/ß/${name}`, content);
+Deno.test("file names may be in any language on both ends, and directories are created", async () => {
+  await using files = await serveFiles(both);
+  const names = ["a b.txt", "Öl", "日本語.txt", "😀", "~", "%41", "a\nb", '"\\', "é".repeat(127)];
+  for (const name of [...names, "x".repeat(255)]) {
+    await Deno.writeTextFile(`${files.here}/file`, `content of ${name}`);
+    await upload(files.client, `${files.here}/file`, fileUri("d d", "ß", name));
     await download(files.client, fileUri("d d", "ß", name), `${files.here}/${name}`);
-    assertEquals(await Deno.readTextFile(`${files.here}/${name}`), content);
+    const [there, here] = [`${files.there}/d d/ß/${name}`, `${files.here}/${name}`];
+    assertEquals(await Deno.readTextFile(there), `content of ${name}`);
+    assertEquals(await Deno.readTextFile(here), `content of ${name}`);
   }
-  assertEquals(await entries(files.here), names.toSorted());
 });
 
 Deno.test("a file gets the specified time", async () => {
@@ -133,32 +123,42 @@ Deno.test("download validates its arguments before it connects or writes", async
 
 const SIZE = 3_000_000;
 
-Deno.test("a download over a connection that breaks repeatedly arrives", async () => {
-  await using files = await serveFiles();
-  const content = randomBytes(SIZE);
-  await Deno.writeFile(`${files.there}/file`, content);
-  using _clock = setClockAhead();
-  await using relay = new CuttingRelay(files.serving.address);
-  const client = new Client(relay.address, { timeout: 10 });
-  let before = 0;
-  for (let calls = 1;; calls++) {
-    assert(calls < 100, `no progress at ${before}`);
-    relay.cutAfter(calls === 20 ? Infinity : 1000 + Math.floor(Math.random() * SIZE / 5));
-    try {
-      const { resumedFrom, sha256: digest } = await download(client, "/file", `${files.here}/file`);
-      assert(resumedFrom >= before, `${resumedFrom} after ${before}`);
-      assertEquals(digest, await sha256(content));
-      break;
-    } catch (error) {
-      assert(!(error instanceof TransferError), Deno.inspect(error));
+for (const direction of ["download", "upload"] as const) {
+  Deno.test(`${direction}: a file arrives over a connection that breaks repeatedly`, async () => {
+    using _clock = setClockAhead();
+    await using files = await serveFiles(both);
+    const isUpload = direction === "upload";
+    const [from, to] = isUpload ? [files.here, files.there] : [files.there, files.here];
+    const content = randomBytes(SIZE);
+    await Deno.writeFile(`${from}/file`, content);
+    await using relay = new CuttingRelay(files.serving.address);
+    const client = new Client(relay.address, { timeout: 10 });
+    const partBytes = async () => {
+      const part = await Deno.stat(`${to}/.file.degu-part`).catch(() => null);
+      return part?.size ?? 0;
+    };
+    let before = 0, resumed = 0;
+    for (let calls = 1; resumed === 0; calls++) {
+      assert(calls < 100, `no progress at ${before}`);
+      relay.cutAfter(calls === 20 ? Infinity : 3000 + Math.floor(Math.random() * SIZE / 5));
+      try {
+        const file = `${files.here}/file`;
+        const result =
+          await (isUpload ? upload(client, file, "/file") : download(client, "/file", file));
+        resumed = result.resumedFrom;
+        assert(resumed >= before, `${resumed} after ${before}`);
+        assertEquals(result.sha256, await sha256(content));
+      } catch (error) {
+        assert(!(error instanceof TransferError), Deno.inspect(error));
+      }
+      if (isUpload) continue;
+      assert(resumed > 0 || await partBytes() >= before, `less than ${before}`);
+      before = await partBytes();
     }
-    const part = await Deno.stat(`${files.here}/.file.degu-part`).catch(() => null);
-    assert((part?.size ?? 0) >= before, `${part?.size} after ${before}`);
-    before = part?.size ?? 0;
-  }
-  assertEquals(await Deno.readFile(`${files.here}/file`), content);
-  assertEquals(await entries(files.here), ["file"]);
-});
+    assertEquals(await Deno.readFile(`${to}/file`), content);
+    assertEquals([await visible(to), await partsOf(files.there)], [["file"], []]);
+  });
+}
 
 Deno.test("a file that is overwritten while it is sent is an error, and the next call gets it", async () => {
   for (const options of [{}, { verify: false }]) {
@@ -335,60 +335,11 @@ Deno.test("a body that breaks off because the file has changed is no lost connec
 
 // Options of transfers, and their progress: how often it is reported, and what it counts.
 
-Deno.test("options have defaults, and are copied", () => {
-  const defaults = checkTransfer("/a", "f", {});
-  assertEquals(defaults, {
-    resume: true,
-    verify: true,
-    replace: true,
-    modified: null,
-    onProgress: undefined,
-    signal: undefined,
-  });
-  assertEquals(checkTransfer("/a", "f", { resume: undefined, verify: undefined }), defaults);
+Deno.test("a time that is given is copied", () => {
   const modified = new Date(1e12);
-  const given = { resume: false, verify: false, replace: false, modified };
-  const { signal } = new AbortController();
-  const onProgress = () => {};
-  const settings = checkTransfer("/a", "f", { ...given, signal, onProgress });
-  assertEquals({ ...settings }, { ...given, signal, onProgress });
+  const settings = checkTransfer("/a", "f", { modified });
   modified.setTime(0);
   assertEquals(settings.modified?.getTime(), 1e12);
-});
-
-Deno.test("invalid options are named", () => {
-  type Case = [
-    uri: unknown,
-    file: unknown,
-    options: unknown,
-    Class: typeof TypeError,
-    name: string,
-  ];
-  const cases: Case[] = [
-    [1, "f", {}, TypeError, "uri"],
-    ["a", "f", {}, RangeError, "uri"],
-    ["/a", 1, {}, TypeError, "file: must be the path of a file; got number"],
-    ["/a", new URL("file:///f"), {}, TypeError, "file"],
-    ["/a", "", {}, RangeError, "file"],
-    ["/a", "a\0", {}, RangeError, "file"],
-    ["/a", "f", null, TypeError, "options"],
-    ["/a", "f", { more: 1 }, TypeError, '"more"'],
-    ["/a", "f", { signal: {} }, TypeError, "signal"],
-    ["/a", "f", { onProgress: {} }, TypeError, "onProgress: must be a function; got Object"],
-    ["/a", "f", { modified: 0 }, TypeError, "modified: must be a Date; got number"],
-    ["/a", "f", { modified: new Date(NaN) }, RangeError, "modified"],
-    ...["resume", "verify", "replace"].map((name): Case => [
-      "/a",
-      "f",
-      { [name]: 1 },
-      TypeError,
-      `${name}: must be a boolean; got number`,
-    ]),
-  ];
-  for (const [uri, file, options, Class, message] of cases) {
-    const check = () => checkTransfer(uri as string, file as string, options as never);
-    assertThrows(check, Class, message);
-  }
 });
 
 Deno.test("progress is reported at most ten times a second, and at the end", async () => {
@@ -524,42 +475,27 @@ Deno.test("a server that does not send the digest is named", async () => {
   assertStringIncludes(error.message, problem);
 });
 
-/** A response with this digest, if any. */
-function responseWith(digest?: string): Response {
-  return new Response(200, "OK", digest === undefined ? {} : { "repr-digest": digest }, null);
-}
-
-Deno.test("the SHA-256 of a response is read, if it has one", () => {
+Deno.test("a version has a strong entity tag and a SHA-256, or none; a bad digest is named", () => {
   const zeros = `sha-256=:${"A".repeat(43)}=:`;
-  assertEquals(readDigest("GET", "/a", responseWith(zeros)), "0".repeat(64));
-  assertEquals(readDigest("GET", "/a", responseWith()), null);
-  assertEquals(readDigest("GET", "/a", responseWith("sha-512=:AA==:")), null);
-});
-
-Deno.test("a malformed digest is an error that says where it came from", () => {
-  for (const digest of ["", "sha-256", "sha-256=:AA==:", "sha-256=0"]) {
-    const read = () => readDigest("HEAD", "/a b", responseWith(digest));
-    const error = assertThrows(
-      read,
-      TransferError,
-      'HEAD "/a b": the response has an invalid repr-digest',
-    );
-    assertEquals([error.code, error.cause instanceof RangeError], ["UNEXPECTED_RESPONSE", true]);
+  const rows: [headers: HeaderDict, etag: string | null, sha256: string | null][] = [
+    [{}, null, null],
+    [{ etag: '"a"', "repr-digest": zeros }, '"a"', "0".repeat(64)],
+    [{ etag: 'W/"a"', "repr-digest": "sha-512=:AA==:" }, null, null],
+  ];
+  for (const [headers, etag, sha256] of rows) {
+    assertEquals(versionOf("GET", "/a", new Response(200, "OK", headers, null)), { etag, sha256 });
   }
-});
-
-Deno.test("a version has a strong entity tag, or none", () => {
-  for (const [etag, expected] of [['"a"', '"a"'], ['W/"a"', null], [undefined, null]] as const) {
-    const headers = etag === undefined ? {} : { etag };
-    const version = versionOf("GET", "/a", new Response(200, "OK", headers, null));
-    assertEquals(version, { etag: expected, sha256: null });
+  for (const digest of ["", "sha-256", "sha-256=:AA==:", "sha-256=0"]) {
+    const response = new Response(200, "OK", { "repr-digest": digest }, null);
+    const problem = 'HEAD "/a b": the response has an invalid repr-digest';
+    const error = assertThrows(() => versionOf("HEAD", "/a b", response), TransferError, problem);
+    assertEquals([error.code, error.cause instanceof RangeError], ["UNEXPECTED_RESPONSE", true]);
   }
 });
 
 // The connection of a transfer: its peer, and how often it is used.
 
 const LARGE_SIZE = 6_000_000;
-const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
 
 Deno.test("both directions work over TLS, and a part of the same device at another address is resumed", async () => {
   await using pki = await TempPKI.create();

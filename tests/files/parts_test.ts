@@ -1,5 +1,5 @@
 /** Unfinished files at a server: parts, their owners, their number, and their lifetime. */
-import { Body, ChunkedBody, type HeaderDict } from "@degu/degu/base";
+import { Body, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
@@ -7,24 +7,22 @@ import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
 import { setModified } from "@degu/internal/files/put.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { makeReserved, RESERVED, reservedPath } from "@degu/internal/files/reserved.ts";
+import { RESERVED, reservedPath } from "@degu/internal/files/reserved.ts";
 import {
   findRoom,
   keepSwept,
-  listUnfinished,
   makeRoom,
   pathOf,
   removeUnlocked,
   sweepAll,
-  Unfinished,
 } from "@degu/internal/files/unfinished.ts";
 import { bodyOf } from "@degu/testing/bodies.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { digestOf, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
 import { lstatSync } from "node:fs";
@@ -282,53 +280,6 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
 
 const PART = `part-${"0".repeat(32)}-${"1".repeat(64)}`;
 
-Deno.test("an unfinished file is removed unless it is kept", async () => {
-  await using dir = await tempDir();
-  const reserved = reservedPath(dir.path);
-  {
-    await using file = await Unfinished.create(dir.path);
-    assertEquals(file.mode, file.newMode);
-    const [listed, ...more] = listUnfinished(dir.path, "put-");
-    assertEquals([listed?.path, listed?.isIdle, more], [file.path, false, []]);
-    await using other = await Unfinished.create(dir.path);
-    assert(other.path !== file.path);
-    assertEquals((await entries(reserved)).length, 2);
-  }
-  assertEquals(await entries(reserved), []);
-  {
-    await using file = await Unfinished.create(dir.path);
-    file.isKept = true;
-  }
-  const [left] = listUnfinished(dir.path, "");
-  assertEquals([left?.isIdle, left?.size], [true, 0]);
-});
-
-Deno.test("a part is reopened with its content, and only its owner can read it", async () => {
-  await using dir = await tempDir();
-  const path = pathOf(dir.path, PART);
-  {
-    await using part = await Unfinished.openPart(path, dir.path);
-    await part.file.write(new TextEncoder().encode("12345"));
-    part.isKept = true;
-  }
-  assertEquals(await mode(path), 0o600);
-  await using part = await Unfinished.openPart(path, dir.path);
-  assertEquals([part.state.size, await Deno.readTextFile(path)], [5, "12345"]);
-  await using fresh = await Unfinished.create(dir.path);
-  assertEquals(part.newMode, fresh.mode, "a file that is new gets the mode that new files have");
-});
-
-Deno.test("nothing else in the reserved directory is listed", async () => {
-  await using dir = await tempDir();
-  assertEquals(listUnfinished(dir.path, ""), []);
-  makeReserved(dir.path);
-  for (const name of ["notes", `put-${"0".repeat(31)}`, `${PART}.bak`]) {
-    await Deno.writeTextFile(pathOf(dir.path, name), "");
-  }
-  await Deno.mkdir(pathOf(dir.path, PART));
-  assertEquals(listUnfinished(dir.path, ""), []);
-});
-
 Deno.test("a part that another process is writing is not removed", async () => {
   await using dir = await tempDir();
   const path = pathOf(dir.path, PART);
@@ -353,14 +304,6 @@ Deno.test("a part that another process is writing is not removed", async () => {
   sweep();
   assertEquals(await entries(reservedPath(dir.path)), []);
   assertEquals(removeUnlocked(path), true, "it is gone already");
-});
-
-Deno.test("an old file that can't be opened is still removed", async () => {
-  await using dir = await tempDir();
-  makeReserved(dir.path);
-  const path = pathOf(dir.path, PART);
-  await Deno.writeTextFile(path, "", { mode: 0o400 });
-  assertEquals([removeUnlocked(path), await entries(reservedPath(dir.path))], [true, []]);
 });
 
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
@@ -503,22 +446,6 @@ Deno.test("a body is written and hashed unchanged, however it is split", async (
     assertEquals(written.digest("hex"), expected);
   });
   await fc.assert(property, { numRuns: 20 });
-});
-
-Deno.test("a null body leaves the file unchanged", async () => {
-  await using file = await openEmpty();
-  await receive(null, noLimit(file));
-  assertEquals(await file.content(), new Uint8Array(0));
-});
-
-Deno.test("a body that exceeds its limit is refused", async () => {
-  await using file = await openEmpty();
-  const body = bodyOf(pattern(100_000), []);
-  const receiving = () => receive(body, { ...noLimit(file), limit: 99_999 });
-  assertEquals((await assertRejects(receiving, Refusal)).status, 413);
-  const stream = ReadableStream.from([new TextEncoder().encode("5\r\n12345\r\n0\r\n\r\n")]);
-  const chunked = () => receive(new ChunkedBody(stream), { ...noLimit(file), start: 2, limit: 6 });
-  assertEquals((await assertRejects(chunked, Refusal)).status, 413);
 });
 
 Deno.test("what was received before a body failed is in the file", async () => {

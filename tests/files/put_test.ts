@@ -77,11 +77,6 @@ Deno.test("a file with another digest, or a bad header, changes nothing", async 
     { "repr-digest": "sha-256=:AAAA:" },
     { "repr-digest": "x" },
     { "upload-modified": "yesterday" },
-    { "upload-modified": "2020-02-30T00:00:00Z" },
-    { "upload-modified": "2020-02-03" },
-    { "upload-modified": "2020-02-03T00:00:00" },
-    { "upload-modified": "2020-02-03T00:00:00.0Z" },
-    { "upload-modified": "Wed, 05 Feb 2020 00:00:00 GMT" },
   ];
   for (const headers of wrong) {
     for (const uri of ["/file", "/new", "/sub/deep/new"]) {

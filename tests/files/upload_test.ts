@@ -1,14 +1,12 @@
 /** upload: whole files, files that change, broken connections, headers, and responses of other servers. */
 import type { AppFunction } from "@degu/degu";
 import { Body, ChunkedBody, type HeaderDict } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
-import { FilesApp, fileUri, TransferError, type TransferProgress, upload } from "@degu/degu/files";
+import { FilesApp, TransferError, type TransferProgress, upload } from "@degu/degu/files";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { readUploadHeaders } from "@degu/internal/files/put.ts";
 import { SourceFile } from "@degu/internal/files/upload.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { tempDir } from "@degu/testing/directories.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
@@ -58,18 +56,6 @@ Deno.test("an existing file with the same content is not sent", async () => {
     const whole = await upload(files.client, `${files.here}/file`, "/copy", { resume: false });
     assertEquals(whole, first);
   }
-});
-
-Deno.test("file names may be in any language on both ends, and directories are created", async () => {
-  await using files = await serveFiles(writable);
-  const names = ["a b.txt", "Öl", "日本語.txt", "😀", "~", "%41", "a\nb", '"\\', "é".repeat(127)];
-  for (const name of names) {
-    await Deno.writeTextFile(`${files.here}/${name}`, `content of ${name}`);
-    await upload(files.client, `${files.here}/${name}`, fileUri("d d", "ß", name));
-    const there = await Deno.readTextFile(`${files.there}/d d/ß/${name}`);
-    assertEquals(there, `content of ${name}`);
-  }
-  assertEquals(await entries(`${files.there}/d d/ß`), names.toSorted());
 });
 
 Deno.test("progress is reported at the end, and counts what this call transfers", async () => {
@@ -336,66 +322,7 @@ Deno.test("a different offset is used once", async () => {
   assertEquals((await assertRejects(failed, TransferError)).status, 409);
 });
 
-// upload: connections that break.
-
-const CUT_SIZE = 3_000_000;
-const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
-
-Deno.test("an upload over a connection that breaks repeatedly arrives", async () => {
-  using _later = setClockAhead();
-  await using files = await serveFiles(both);
-  const content = randomBytes(CUT_SIZE);
-  await Deno.writeFile(`${files.here}/file`, content);
-  await using relay = new CuttingRelay(files.serving.address);
-  const client = new Client(relay.address, { timeout: 10 });
-  let before = 0;
-  for (let calls = 1;; calls++) {
-    assert(calls < 100, `no progress at ${before}`);
-    relay.cutAfter(calls === 20 ? Infinity : 3000 + Math.floor(Math.random() * CUT_SIZE / 5));
-    try {
-      const { resumedFrom, sha256: digest } = await upload(client, `${files.here}/file`, "/file");
-      assert(resumedFrom >= before, `${resumedFrom} after ${before}`);
-      assertEquals(digest, await sha256(content));
-      before = resumedFrom;
-      break;
-    } catch (error) {
-      assert(!(error instanceof TransferError), Deno.inspect(error));
-    }
-    if ((await visible(files.there)).length === 0) continue;
-    // Only the answer was lost.
-    before = CUT_SIZE;
-  }
-  assert(before > 0, "nothing was resumed");
-  assertEquals(await Deno.readFile(`${files.there}/file`), content);
-  assertEquals(await partsOf(files.there), []);
-});
-
 // The headers of uploads.
-
-const NONE = { digest: null, modified: null, offset: null, length: null, version: null };
-
-Deno.test("headers that are present are read", () => {
-  assertEquals(readUploadHeaders({}), NONE);
-  assertEquals(readUploadHeaders({ "content-type": "text/plain", etag: '"x"' }), NONE);
-  const all = {
-    "repr-digest": `sha-256=:${"A".repeat(43)}=:`,
-    "upload-modified": "2024-02-29T01:02:03.456Z",
-    "upload-offset": "0",
-    "upload-length": `${Number.MAX_SAFE_INTEGER}`,
-    "upload-version": "0123456789abcdef".repeat(4),
-  };
-  assertEquals(readUploadHeaders(all), {
-    digest: "0".repeat(64),
-    modified: new Date("2024-02-29T01:02:03.456Z"),
-    offset: 0,
-    length: Number.MAX_SAFE_INTEGER,
-    version: "0123456789abcdef".repeat(4),
-  });
-  const whole = readUploadHeaders({ "upload-modified": "2024-02-29T01:02:03Z" });
-  assertEquals(whole.modified, new Date("2024-02-29T01:02:03Z"));
-  // Of a digest by another algorithm nothing is known.
-  assertEquals(readUploadHeaders({ "repr-digest": "sha-512=:AA==:" }).digest, null);
-});
 
 Deno.test("a malformed header is refused by its name", () => {
   const counts = ["", "-1", "+1", "01", "1.0", "1e3", " 1", "9007199254740992", "0x1"];
@@ -477,32 +404,4 @@ Deno.test("only a regular file can be the source, even through a link", async ()
   if (await makeFifo(`${dir.path}/fifo`)) {
     await assertRejects(() => SourceFile.open(`${dir.path}/fifo`), RangeError, "regular file");
   }
-});
-
-Deno.test("a file that was overwritten or truncated never reaches its end", async () => {
-  await using dir = await tempDir();
-  const path = `${dir.path}/f`;
-  const changes = [
-    () => Deno.writeFile(path, pattern(2_500_000).toReversed()),
-    () => Deno.truncate(path, 10),
-  ];
-  for (const change of changes) {
-    await Deno.writeFile(path, pattern(2_500_000));
-    await Deno.utime(path, new Date(1e12), new Date(1e12));
-    await using source = await SourceFile.open(path);
-    await change();
-    const error = await assertRejects(() => source.hash(undefined), TransferError, path);
-    assertEquals(error.code, "CHANGED");
-    await assertRejects(() => readFrom(source, 5), TransferError, "changed while it was moved");
-  }
-});
-
-Deno.test("appended data is ignored", async () => {
-  await using dir = await tempDir();
-  const path = `${dir.path}/f`;
-  await Deno.writeFile(path, pattern(2_500_000));
-  await using source = await SourceFile.open(path);
-  await Deno.writeFile(path, new Uint8Array(10), { append: true });
-  const digest = createHash("sha256").update(pattern(2_500_000)).digest("hex");
-  assertEquals([await source.hash(undefined), source.size], [digest, 2_500_000]);
 });
