@@ -90,10 +90,7 @@ class ChunkSink implements ByteSink {
  * meanwhile. What has arrived goes to the file at once; only behind a write it waits, and then goes together.
  */
 class FileWriter implements ByteSink {
-  readonly #file: Destined["file"];
-  readonly #limit: number;
-  readonly #length: number | null;
-  readonly #hash: Hash | null;
+  readonly #destined: Destined;
   readonly #capacity: number;
   #position: number;
   #buffer = new Uint8Array(0);
@@ -102,27 +99,20 @@ class FileWriter implements ByteSink {
   #filled = 0;
   #writing: Promise<void> | null = null;
   readonly #sync: EarlySync;
-  readonly #reportWritten: (count: number) => void;
   #failure: { readonly error: unknown } | null = null;
 
-  constructor(
-    { path, file, start, limit, length, hash, sync, written = () => {} }: Destined,
-    bytes: number,
-  ) {
-    this.#file = file;
-    this.#sync = sync ?? new EarlySync(path);
-    this.#reportWritten = written;
-    this.#position = start;
-    this.#limit = limit;
-    this.#length = length;
-    this.#hash = hash;
+  constructor(destined: Destined, bytes: number) {
+    this.#destined = destined;
+    this.#sync = destined.sync ?? new EarlySync(destined.path);
+    this.#position = destined.start;
     this.#capacity = Math.min(BUFFER_BYTES, bytes);
   }
 
   async write(bytes: Uint8Array): Promise<void> {
+    const { length, limit } = this.#destined;
     const position = this.#position + bytes.length;
-    if (this.#length !== null && position > this.#length) throw this.#otherLength();
-    if (position > this.#limit) throw new Refusal(413, `more than ${this.#limit} bytes`);
+    if (position > (length ?? Infinity)) throw otherLength(length);
+    if (position > limit) throw new Refusal(413, `more than ${limit} bytes`);
     for (let taken = 0; taken < bytes.length;) {
       while (this.#filled === this.#capacity) await this.#writing;
       if (this.#failure !== null) throw this.#failure.error;
@@ -141,11 +131,8 @@ class FileWriter implements ByteSink {
 
   /** Checks that the file has the length that was announced. */
   checkEnd(): void {
-    if (this.#length !== null && this.#position !== this.#length) throw this.#otherLength();
-  }
-
-  #otherLength(): Refusal {
-    return new Refusal(400, `the file does not have the ${this.#length} bytes that were announced`);
+    const { length } = this.#destined;
+    if (length !== null && this.#position !== length) throw otherLength(length);
   }
 
   /** Copies as many bytes as there is room for. */
@@ -170,12 +157,16 @@ class FileWriter implements ByteSink {
       this.#failure = { error };
       this.#filled = 0;
     });
-    this.#hash?.update(piece);
+    this.#destined.hash?.update(piece);
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
-    await writeAll(this.#file, bytes);
+    await writeAll(this.#destined.file, bytes);
     this.#sync.add(bytes.length);
-    this.#reportWritten(bytes.length);
+    this.#destined.written?.(bytes.length);
   }
+}
+
+function otherLength(length: number | null): Refusal {
+  return new Refusal(400, `the file does not have the ${length} bytes that were announced`);
 }

@@ -183,7 +183,7 @@ export async function makeFileBody(
       if (position === stop) checkEnd();
     });
     try {
-      return new BodyIter(new FilePieces(handle, pieces, sent), stop - start);
+      return new BodyIter(closing(handle, pieces, sent), stop - start);
     } catch (error) {
       // A sparse file can be longer than any content-length.
       await handle.close();
@@ -214,58 +214,45 @@ function overwritten({ path }: OpenFile): BodyError {
 }
 
 /**
- * Pieces of a file, which is closed after the last one, and counted.
+ * Closes a file after the last of its pieces, and counts them.
  *
  * An object instead of a generator, which could not close a file before it was started.
  */
-class FilePieces implements AsyncIterableIterator<Uint8Array> {
-  readonly #handle: FileHandle;
-  readonly #pieces: AsyncGenerator<Uint8Array, void, void>;
-  readonly #sent: (bytes: number) => void;
-  /** Bytes of the pieces that were requested after another one, and so have been sent. */
-  #count = 0;
-  #piece = 0;
-  #closed = false;
-
-  constructor(
-    handle: FileHandle,
-    pieces: AsyncGenerator<Uint8Array, void, void>,
-    sent: (bytes: number) => void,
-  ) {
-    this.#handle = handle;
-    this.#pieces = pieces;
-    this.#sent = sent;
-    forgotten.register(this, handle, this);
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    this.#count += this.#piece;
-    this.#piece = 0;
-    try {
-      const { done, value } = await this.#pieces.next();
-      if (!done) {
-        this.#piece = value.length;
+function closing(
+  handle: FileHandle,
+  pieces: AsyncGenerator<Uint8Array, void, void>,
+  sent: (bytes: number) => void,
+): AsyncIterableIterator<Uint8Array> {
+  // Bytes of the pieces that were requested before the last one, and so have been sent.
+  let count = 0;
+  let last = 0;
+  let isClosed = false;
+  const iterator = {
+    [Symbol.asyncIterator]: () => iterator,
+    async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+      count += last;
+      last = 0;
+      try {
+        const { done, value } = await pieces.next();
+        if (done) return await iterator.return();
+        last = value.length;
         return { done: false, value };
+      } catch (error) {
+        await iterator.return();
+        throw error;
       }
-    } catch (error) {
-      await this.return();
-      throw error;
-    }
-    return await this.return();
-  }
-
-  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
-    if (!this.#closed) {
-      this.#closed = true;
-      forgotten.unregister(this);
-      await this.#pieces.return();
-      await this.#handle.close();
-      this.#sent(this.#count);
-    }
-    return { done: true, value: undefined };
-  }
+    },
+    async return(): Promise<IteratorResult<Uint8Array, undefined>> {
+      if (!isClosed) {
+        isClosed = true;
+        forgotten.unregister(iterator);
+        await pieces.return();
+        await handle.close();
+        sent(count);
+      }
+      return { done: true, value: undefined };
+    },
+  };
+  forgotten.register(iterator, handle, iterator);
+  return iterator;
 }
