@@ -3,6 +3,7 @@ import {
   EarlySync,
   lockFile,
   newFileMode,
+  openLocked,
   replacePrivateFile,
   writePrivateFile,
 } from "@degu/internal/disk/files.ts";
@@ -41,6 +42,43 @@ Deno.test("a file can be locked once, and again if the first lock is released wi
   const waiting = lockFile(second);
   first.close();
   assertEquals(await waiting, true);
+});
+
+Deno.test("a locked file is the one at its path, and no link or second name of another", async () => {
+  await using dir = await tempDir();
+  const [path, other] = [join(dir.path, "part"), join(dir.path, "other")];
+  const open = async (isNew: boolean, content: string, lock = lockFile) => {
+    const opened = await openLocked(path, lock);
+    using file = opened!.file;
+    assertEquals([opened!.isNew, await Deno.readTextFile(path)], [isNew, content]);
+    assertEquals(isAt(path, opened!.state), true);
+    await file.write(new TextEncoder().encode("content"));
+    if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  };
+  await open(true, "");
+  await open(false, "content");
+  await Deno.link(path, other);
+  await open(true, "");
+  await Deno.remove(path);
+  await makeLinks({ [path]: "other" });
+  await open(true, "");
+  assertEquals(await Deno.readTextFile(other), "content");
+  // The holder of the lock removes, or renames, it meanwhile.
+  let turns = 0;
+  await open(true, "", async () => {
+    if (turns++ === 0) await Deno.rename(path, join(dir.path, "complete"));
+    return true;
+  });
+  assertEquals(turns, 2);
+  using held = await Deno.open(path, { write: true });
+  await held.lock(true);
+  const refuse = async (file: Deno.FsFile) => {
+    if (await lockFile(file)) return true;
+    throw new Error("locked");
+  };
+  await assertRejects(() => openLocked(path, refuse), Error, "locked");
+  assertEquals(await openLocked(path, () => Promise.resolve(false)), null);
+  assertEquals(await entries(dir.path), ["complete", "other", "part"]);
 });
 
 Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {

@@ -1,5 +1,5 @@
 /** DELETE, links that are never followed, and what the file system refuses. */
-import { BodyIter, type HeaderDict } from "@degu/degu/base";
+import type { HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
@@ -76,15 +76,9 @@ Deno.test("a directory that vanishes while a file is sent to it is made again", 
   await using files = await serveForWriting();
   await Deno.mkdir(`${files.root}/dir`);
   for (const [uri, deleted] of [["/dir/a", "/dir"], ["/file", "/file"]] as const) {
-    const body = new BodyIter(
-      (async function* () {
-        yield latin1("12345");
-        while ((await files.unfinished()).length === 0);
-        assertEquals(await statusOf(await files.request("DELETE", deleted)), 204);
-        yield latin1("67890");
-      })(),
-      10,
-    );
+    const body = files.bodyAround(async () => {
+      assertEquals(await statusOf(await files.request("DELETE", deleted)), 204);
+    });
     assertEquals(await files.put(uri, body), 201);
     assertEquals(await files.read(uri.slice(1)), "1234567890");
   }
@@ -190,16 +184,10 @@ Deno.test("a link that replaces a directory during a PUT is not followed", async
       const { root } = files;
       const swapped = uri === "/file" ? "file" : "sub";
       const target = uri === "/file" ? "../outside/secret" : "../outside";
-      const body = new BodyIter(
-        (async function* () {
-          yield CONTENT.subarray(0, 5);
-          while ((await files.unfinished()).length === 0);
-          await Deno.rename(`${root}/${swapped}`, `${root}/kept`);
-          await makeLinks({ [`${root}/${swapped}`]: target });
-          yield CONTENT.subarray(5);
-        })(),
-        10,
-      );
+      const body = files.bodyAround(async () => {
+        await Deno.rename(`${root}/${swapped}`, `${root}/kept`);
+        await makeLinks({ [`${root}/${swapped}`]: target });
+      });
       assertEquals(await files.put(uri, body, headers), 403, uri);
       assertEquals(await files.unfinished(), []);
       assert((await Deno.lstat(`${root}/${swapped}`)).isSymlink);
@@ -210,16 +198,10 @@ Deno.test("a link that replaces a directory during a PUT is not followed", async
 Deno.test("a reserved directory that is replaced meanwhile exposes nothing", async () => {
   await using files = await serveForWriting();
   const reserved = `${files.root}/${RESERVED}`;
-  const body = new BodyIter(
-    (async function* () {
-      yield CONTENT.subarray(0, 5);
-      while ((await files.unfinished()).length === 0);
-      await Deno.rename(reserved, `${files.root}/kept`);
-      await makeLinks({ [reserved]: "../outside" });
-      yield CONTENT.subarray(5);
-    })(),
-    10,
-  );
+  const body = files.bodyAround(async () => {
+    await Deno.rename(reserved, `${files.root}/kept`);
+    await makeLinks({ [reserved]: "../outside" });
+  });
   assertEquals(await files.put("/new", body), 409);
   assertEquals(await files.put("/new", CONTENT), 403, "a link instead of it");
   await Deno.remove(reserved);

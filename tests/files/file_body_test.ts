@@ -21,7 +21,6 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import {
-  LARGE,
   makeTree,
   pattern,
   serveDirectory,

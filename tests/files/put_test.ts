@@ -347,24 +347,11 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
   for (const headers of [{ "if-none-match": "*" }, { "if-match": "*" }] as HeaderDict[]) {
     const isNew = "if-none-match" in headers;
     const path = `${files.root}/${isNew ? "new" : "file"}`;
-    const gate = Promise.withResolvers<void>();
-    const seen = Promise.withResolvers<void>();
-    const body = new BodyIter(
-      (async function* () {
-        yield latin1("12345");
-        seen.resolve();
-        await gate.promise;
-        yield latin1("67890");
-      })(),
-      10,
-    );
-    const putting = files.put(`/${isNew ? "new" : "file"}`, body, headers);
-    await seen.promise;
-    while ((await files.unfinished()).length === 0);
-    if (isNew) await Deno.writeTextFile(path, "of somebody else");
-    else await Deno.remove(path);
-    gate.resolve();
-    assertEquals(await putting, 412);
+    const body = files.bodyAround(async () => {
+      if (isNew) await Deno.writeTextFile(path, "of somebody else");
+      else await Deno.remove(path);
+    });
+    assertEquals(await files.put(`/${isNew ? "new" : "file"}`, body, headers), 412);
     assertEquals(
       await Deno.readTextFile(path).catch(() => "gone"),
       isNew ? "of somebody else" : "gone",
@@ -559,15 +546,7 @@ Deno.test("a directory that changes while the file arrives stays", async () => {
   await using files = await serveForWriting({ list: true });
   await Deno.mkdir(`${files.root}/a`);
   await Deno.writeTextFile(`${files.root}/a/one`, "1");
-  const body = new BodyIter(
-    (async function* () {
-      yield latin1("12345");
-      while ((await files.unfinished()).length === 0);
-      await Deno.writeTextFile(`${files.root}/a/two`, "2");
-      yield latin1("67890");
-    })(),
-    10,
-  );
+  const body = files.bodyAround(() => Deno.writeTextFile(`${files.root}/a/two`, "2"));
   assertEquals(await files.put("/a", body, await seen(files, "/a")), 409);
   assertEquals(await entries(`${files.root}/a`), ["one", "two"]);
   assertEquals(await files.unfinished(), []);

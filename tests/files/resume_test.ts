@@ -25,6 +25,7 @@ import { createHash } from "node:crypto";
 // Uploads that are interrupted and resumed.
 
 type Files = Awaited<ReturnType<typeof serveForWriting>>;
+type Bytes = Parameters<RawPeer["send"]>;
 
 const CONTENT = pattern(300_000);
 const CUT = 100_000;
@@ -43,13 +44,25 @@ async function put(files: Files, uri: string, headers: HeaderDict, body: BodyOut
   return [response.status, response.headers["upload-offset"]];
 }
 
+/** Sends the beginning of a PUT, and waits until so much is on the disk. */
+async function begin(
+  files: Files,
+  uri: string,
+  headers: HeaderDict,
+  until: number,
+  ...body: Bytes
+) {
+  const peer = await RawPeer.connect(files.serving.address);
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  await peer.send(`PUT ${uri} HTTP/1.1\r\n${lines}\r\n`, ...body);
+  await waitForSize(files, until);
+  return peer;
+}
+
 /** Sends the first bytes of the rest of a file, waits until they are on the disk, and leaves. */
 async function cut(files: Files, uri: string, until = CUT, content = CONTENT, from = 0) {
-  using peer = await RawPeer.connect(files.serving.address);
   const headers = { ...upload(content, from), "content-length": content.length - from };
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  await peer.send(`PUT ${uri} HTTP/1.1\r\n${lines}\r\n`, content.subarray(from, until));
-  await waitForSize(files, until);
+  using _peer = await begin(files, uri, headers, until, content.subarray(from, until));
 }
 
 /** The sizes of what is unfinished, looked at in one turn. */
@@ -219,11 +232,8 @@ Deno.test("preconditions apply to a resumed upload, at its start and at its end"
 Deno.test("a newer request for the same part ends the older one", async () => {
   await using files = await serveForWriting();
   for (const newer of ["HEAD", "PUT"]) {
-    using old = await RawPeer.connect(files.serving.address);
     const headers = { ...upload(CONTENT, 0), "content-length": CONTENT.length };
-    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join("");
-    await old.send(`PUT /a HTTP/1.1\r\n${lines}\r\n`, CONTENT.subarray(0, CUT));
-    await waitForSize(files, CUT);
+    using old = await begin(files, "/a", headers, CUT, CONTENT.subarray(0, CUT));
     if (newer === "HEAD") assertEquals(await offsetOf(files, "/a"), `${CUT}`);
     else assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);
     assertEquals((await old.readUntil("\r\n\r\n")).slice(0, 21), "HTTP/1.1 409 Conflict");
@@ -297,17 +307,9 @@ async function ask(files: Files, content: Uint8Array, headers: HeaderDict = {}) 
 
 /** Sends the first bytes of a chunk, waits until they are in the part, and leaves. */
 async function cutUpload(files: Files, content = CONTENT) {
-  using peer = await RawPeer.connect(files.serving.address);
   const headers = { ...headersOf(content, 0), "transfer-encoding": "chunked" };
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join("");
   const size = (CUT + 5).toString(16);
-  await peer.send(`PUT /a HTTP/1.1\r\n${lines}\r\n${size}\r\n`, content.subarray(0, CUT));
-  for (;;) {
-    const [part] = await files.unfinished();
-    if (part === undefined) continue;
-    const info = await Deno.stat(`${files.root}/${RESERVED}/${part}`).catch(() => null);
-    if (info?.size === CUT) break;
-  }
+  using peer = await begin(files, "/a", headers, CUT, `${size}\r\n`, content.subarray(0, CUT));
   peer.close();
   // Until then the server still writes to the part.
   while (files.serving.server.sessions.size > 0) await turnOfEventLoop();

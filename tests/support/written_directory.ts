@@ -6,13 +6,20 @@
 
 import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
-import type { BodyOut, HeaderDict, Method, Response } from "@degu/degu/base";
+import {
+  BodyIter,
+  type BodyOut,
+  type HeaderDict,
+  type Method,
+  type Response,
+} from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { entries } from "./directories.ts";
 import { makeTree } from "./served_directory.ts";
 import { serve } from "./serving.ts";
+import { latin1 } from "./wire_grammar.ts";
 
 /** A directory that is served for writing, beside others that are not. */
 export async function serveForWriting(options: FilesOptions = {}) {
@@ -34,6 +41,16 @@ export async function serveForWriting(options: FilesOptions = {}) {
     /** What is unfinished. */
     async unfinished(): Promise<string[]> {
       return await entries(`${tree.root}/${RESERVED}`).catch(() => []);
+    },
+    /** A body of `1234567890`, in the middle of which, when its file has been made, something is done. */
+    bodyAround(meanwhile: () => unknown): BodyIter {
+      const pieces = async function* () {
+        yield latin1("12345");
+        while ((await files.unfinished()).length === 0);
+        await meanwhile();
+        yield latin1("67890");
+      };
+      return new BodyIter(pieces(), 10);
     },
     /** The text of a file below the root. */
     read: (path: string) => Deno.readTextFile(`${tree.root}/${path}`),
