@@ -1,6 +1,6 @@
 /** Opening files for peers: what is never served, no leaked descriptors, little memory. */
 import type { App } from "@degu/degu";
-import { Range, type ResponseTuple } from "@degu/degu/base";
+import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
@@ -220,101 +220,72 @@ for (const [having, permission] of Object.entries(PERMISSIONS)) {
 
 const linux = Deno.build.os === "linux";
 
-interface Leaving {
-  readonly options?: ServerOptions;
-  readonly wrap?: (app: FilesApp) => App;
-  leave(peer: RawPeer, client: Client): Promise<void>;
+const GET = "GET /large HTTP/1.1\r\n\r\n";
+
+/** Reads a file, and checks how many bytes it has. */
+async function read(client: Client, headers: HeaderDict, bytes: number): Promise<void> {
+  const { body } = await client.request("GET", "/large", headers);
+  assertEquals((await body?.bytes())?.length, bytes);
 }
 
-const get = "GET /large HTTP/1.1\r\n\r\n";
+/** Sends a request, and reads no more than the preamble of the response. */
+async function ask(peer: RawPeer, text: string): Promise<void> {
+  await peer.send(text);
+  await peer.readPreamble();
+}
+
+/** Sends a request whose response can't be sent. */
+async function fail(peer: RawPeer): Promise<void> {
+  await peer.send(GET);
+  await peer.assertClosedSilently();
+}
 
 /** What a peer, or an app around it, may do to a response. */
-const leavings: Record<string, Leaving> = {
-  "that reads everything": {
-    async leave(_peer, client) {
-      const { body } = await client.request("GET", "/large");
-      assertEquals((await body?.bytes())?.length, LARGE);
-    },
-  },
-  "that reads a small file": {
-    async leave(peer) {
-      await peer.send("GET /file HTTP/1.1\r\n\r\n");
-      await peer.readUntil("public");
-    },
-  },
-  "that asks for the head alone": {
-    async leave(peer) {
-      await peer.send(get.replace("GET", "HEAD"));
-      await peer.readPreamble();
-    },
-  },
-  "that asks for a part": {
-    async leave(_peer, client) {
-      const { body } = await client.request("GET", "/large", { range: new Range(1000, LARGE) });
-      assertEquals((await body?.bytes())?.length, LARGE - 1000);
-    },
-  },
-  "that asks for what is beyond the end": {
-    async leave(peer) {
-      await peer.send("GET /large HTTP/1.1\r\nrange: bytes=5000000-6000000\r\n\r\n");
-      await peer.readToEnd();
-    },
-  },
-  "that has it already": {
-    async leave(peer) {
-      await peer.send("GET /large HTTP/1.1\r\nif-none-match: *\r\n\r\n");
-      await peer.readPreamble();
-    },
-  },
-  "that has another one": {
-    async leave(peer) {
-      await peer.send('GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n');
-      await peer.readPreamble();
-    },
-  },
-  "that goes away before the response": {
-    async leave(peer) {
-      await peer.send(get);
-    },
-  },
-  "that goes away within it": {
-    async leave(peer) {
-      await peer.send(get);
-      await peer.readPreamble();
-    },
-  },
-  "that reads nothing": {
-    options: { timeout: 0.1 },
-    async leave(peer) {
-      await peer.send(get.repeat(10));
-      await peer.readPreamble();
-      // Not a sleep: the server closes when it has waited long enough, and then this fails.
-      await peer.sendUntilRefused(new TextEncoder().encode("x"), Infinity);
-    },
-  },
-  "whose response is broken by another app": {
-    wrap: (app) => async (request) => {
-      const [status, reason, headers, body] = await app.handle(request);
-      return [status, reason, { ...headers, "Bad Header": "x" }, body];
-    },
-    async leave(peer) {
-      await peer.send(get);
-      await peer.assertClosedSilently();
-    },
-  },
-  "whose response gets a status without a body": {
-    wrap: (app) => async (request): Promise<ResponseTuple> => {
+const LEAVINGS: readonly [
+  what: string,
+  leave: (peer: RawPeer, client: Client) => Promise<unknown>,
+  options?: ServerOptions,
+  wrap?: (app: FilesApp) => App,
+][] = [
+  ["that reads everything", (_, client) => read(client, {}, LARGE)],
+  ["that reads a small file", (peer) => ask(peer, "GET /file HTTP/1.1\r\n\r\n")],
+  ["that asks for the head alone", (peer) => ask(peer, GET.replace("GET", "HEAD"))],
+  [
+    "that asks for a part",
+    (_, client) => read(client, { range: new Range(1000, LARGE) }, LARGE - 1000),
+  ],
+  [
+    "that asks for what is beyond the end",
+    (peer) => ask(peer, "GET /large HTTP/1.1\r\nrange: bytes=5000000-6000000\r\n\r\n"),
+  ],
+  [
+    "that has it already",
+    (peer) => ask(peer, "GET /large HTTP/1.1\r\nif-none-match: *\r\n\r\n"),
+  ],
+  ["that has another one", (peer) => ask(peer, 'GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n')],
+  ["that goes away before the response", (peer) => peer.send(GET)],
+  ["that goes away within it", (peer) => ask(peer, GET)],
+  ["that reads nothing", async (peer) => {
+    await ask(peer, GET.repeat(10));
+    // Not a sleep: the server closes when it has waited long enough, and then this fails.
+    await peer.sendUntilRefused(new TextEncoder().encode("x"), Infinity);
+  }, { timeout: 0.1 }],
+  ["whose response is broken by another app", fail, {}, (app) => async (request) => {
+    const [status, reason, headers, body] = await app.handle(request);
+    return [status, reason, { ...headers, "Bad Header": "x" }, body];
+  }],
+  [
+    "whose response gets a status without a body",
+    fail,
+    {},
+    (app) => async (request): Promise<ResponseTuple> => {
       const [, , , body] = await app.handle(request);
       return [204, "No Content", {}, body];
     },
-    async leave(peer) {
-      await peer.send(get);
-      await peer.assertClosedSilently();
-    },
-  },
-};
+  ],
+];
 
-for (const [what, { options, wrap, leave }] of Object.entries(leavings)) {
+for (const [what, leave, options, wrap] of LEAVINGS) {
   Deno.test({
     name: `no file stays open after a peer ${what}`,
     ignore: !linux,
