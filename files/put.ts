@@ -5,7 +5,7 @@
  */
 
 import { createHash, type Hash } from "node:crypto";
-import type { BigIntStats } from "node:fs";
+import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
@@ -141,7 +141,7 @@ async function putWhole(
   conditionOf(write)(checkDestination(write, knownLength));
   await using file = await Unfinished.create(root);
   const hash = digest === null && length === null ? null : createHash("sha256");
-  const whole = { ...file, start: 0, limit: maxBytes, length, hash };
+  const whole = { path: file.path, file, start: 0, limit: maxBytes, length, hash };
   const lastChunkDigest = await receive(request.body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
@@ -191,8 +191,8 @@ async function finish(
 ): Promise<ResponseTuple> {
   const { request, root, target, replaceable, report } = write;
   const { names } = target;
-  if (modified !== null) await file.file.utime(new Date(), modified);
-  await file.file.sync();
+  if (modified !== null) setModified(file.path, file.state, modified);
+  await file.handle.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
   if (replaceable.directory !== null) {
@@ -205,7 +205,7 @@ async function finish(
   const isNew = wantsNew(request.headers);
   const { created, changed } = moveTo(root, names, file, { condition, isNew, replaceable });
   await syncAllIfPossible(changed);
-  report("put", names, file.file.statSync().size, true, created ? 201 : 204);
+  report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
   return answerOf(created, digest === null ? {} : digestHeader(digest));
 }
 
@@ -402,12 +402,12 @@ async function append(
   newer: AbortSignal,
 ): Promise<string> {
   const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
-  if (offset === 0) await file.file.truncate(0);
+  if (offset === 0) await file.handle.truncate(0);
   // Another process had it; the new part is empty.
   else if (file.state.size !== offset) throw changed();
-  const hash = await hashStart(file.file, offset, changed, () => newer.throwIfAborted());
-  await file.file.seek(offset, Deno.SeekMode.Start);
-  const destined = { ...file, start: offset, limit: length, length, hash };
+  const hash = await hashStart(file.handle, offset, changed, () => newer.throwIfAborted());
+  file.position = offset;
+  const destined = { path: file.path, file, start: offset, limit: length, length, hash };
   const lastChunkDigest = await receive(request.body, destined);
   return checkDigest(hash, digest ?? lastChunkDigest);
 }
@@ -415,8 +415,9 @@ async function append(
 /** Keeps the received part of a file, as far as there is room. */
 function keep({ root, maxPartBytes }: FileRequest, part: PartName, file: Unfinished): void {
   // All in one turn: parts that are cut at the same time must not get the same room.
-  const { size } = file.file.statSync();
+  const { fd } = file.handle;
+  const { size } = fstatSync(fd);
   const room = findRoom(root, part, size, maxPartBytes);
-  if (size > room) file.file.truncateSync(room);
+  if (size > room) ftruncateSync(fd, room);
   file.isKept = room > 0;
 }

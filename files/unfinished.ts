@@ -6,7 +6,8 @@
  */
 
 import { createHash } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { readdirSync, type Stats } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, lockIfFree, newFileMode, openLocked } from "../disk/files.ts";
 import { isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
@@ -24,22 +25,34 @@ export const inUse = new Set<string>();
 /** A file that is being written. */
 export class Unfinished implements AsyncDisposable {
   readonly path: string;
-  readonly file: Deno.FsFile;
+  /** To write with: that takes three quarters of the time of a `Deno.FsFile`. */
+  readonly handle: FileHandle;
   /** Its metadata when it was opened. */
-  readonly state: Deno.FileInfo;
+  readonly state: Stats;
   /** Its mode. */
   readonly mode: bigint;
   /** The default mode of new files. */
   readonly newMode: bigint;
+  /** Where the next byte is written. */
+  position = 0;
   /** Whether it is kept if it does not get a name. */
   isKept = false;
+  /** Keeps other processes from writing to a part; a file with a random name needs none. */
+  readonly #lock: Deno.FsFile | null;
 
-  private constructor(path: string, file: Deno.FsFile, state: Deno.FileInfo, newMode?: bigint) {
+  private constructor(
+    path: string,
+    handle: FileHandle,
+    state: Stats,
+    lock: Deno.FsFile | null = null,
+    newMode?: bigint,
+  ) {
     this.path = path;
-    this.file = file;
+    this.handle = handle;
     this.state = state;
     this.mode = modeBits(state.mode);
     this.newMode = newMode ?? this.mode;
+    this.#lock = lock;
   }
 
   /** Creates an empty file that is removed on dispose, unless it was given a name. */
@@ -47,8 +60,8 @@ export class Unfinished implements AsyncDisposable {
     makeReserved(root);
     const path = newPath(root);
     return await Unfinished.#register(path, async () => {
-      const file = await Deno.open(path, { read: true, write: true, createNew: true, mode: 0o666 });
-      return new Unfinished(path, file, file.statSync());
+      const handle = await open(path, "wx+", 0o666);
+      return new Unfinished(path, handle, await handle.stat());
     });
   }
 
@@ -60,14 +73,24 @@ export class Unfinished implements AsyncDisposable {
     makeReserved(root);
     const newMode = modeBits(newFileMode(newPath(root)));
     return await Unfinished.#register(path, async () => {
-      const opened = await openLocked(path, async (file) => {
+      const locked = await openLocked(path, async (file) => {
         // Some file systems have no locks.
         if (await lockFile(file).catch(() => true)) return true;
         removeIfPresentSync(path);
         return false;
       });
-      if (opened === null) throw new Refusal(409, `other processes write to ${path}`);
-      return new Unfinished(path, opened.file, opened.state, newMode);
+      if (locked === null) throw new Refusal(409, `other processes write to ${path}`);
+      let handle: FileHandle | null = null;
+      try {
+        handle = await open(path, "r+");
+        const state = await handle.stat();
+        if (!isSameFile(state, locked.state)) throw new Refusal(409, `${path} was replaced`);
+        return new Unfinished(path, handle, state, locked.file, newMode);
+      } catch (error) {
+        await handle?.close();
+        locked.file.close();
+        throw error;
+      }
     });
   }
 
@@ -81,15 +104,22 @@ export class Unfinished implements AsyncDisposable {
     }
   }
 
+  /** Writes some of the bytes; returns how many. */
+  async write(bytes: Uint8Array): Promise<number> {
+    const { bytesWritten } = await this.handle.write(bytes, 0, bytes.length, this.position);
+    this.position += bytesWritten;
+    return bytesWritten;
+  }
+
   /** Closes the file, and removes it unless it is kept or was given a name. */
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     try {
+      await this.handle.close();
       if (!this.isKept) removeIfPresentSync(this.path);
     } finally {
-      this.file.close();
+      this.#lock?.close();
       inUse.delete(this.path);
     }
-    return Promise.resolve();
   }
 }
 
