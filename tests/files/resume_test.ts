@@ -350,6 +350,18 @@ const REFUSED: [
 ][] = [
   ["no chunks", headersOf(CONTENT, 0), () => CONTENT, 400],
   ["no offset", { ...VERSION, "upload-length": "300000" }, () => bodyOf(CONTENT, null), 400],
+  [
+    "a version, no offset, and a digest at the end",
+    { ...VERSION, "upload-length": "300000" },
+    () => bodyOf(CONTENT, ["sha256", hex(CONTENT)]),
+    400,
+  ],
+  [
+    "a digest, no offset, and the same one at the end",
+    upload(CONTENT),
+    () => bodyOf(CONTENT, ["sha256", hex(CONTENT)]),
+    400,
+  ],
   ["no length", { ...VERSION, "upload-offset": "0" }, () => bodyOf(CONTENT, null), 400],
   [
     "a digest and a version",
