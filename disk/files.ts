@@ -1,8 +1,4 @@
-/**
- * The contents of files: locked, private, and on the disk.
- *
- * @module
- */
+/** The contents of files: locked, private, and on the disk. */
 
 import { isAt, removeIfPossible, removeIfPresent, statOrNull } from "./names.ts";
 

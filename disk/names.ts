@@ -1,8 +1,4 @@
-/**
- * Names on the disk: what has one, what gets one, and what has lost it; all of it survives a crash.
- *
- * @module
- */
+/** Names on the disk: what has one, what gets one, and what has lost it; all of it survives a crash. */
 
 import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";

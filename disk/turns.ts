@@ -1,8 +1,4 @@
-/**
- * Turns: synchronous work with many files that leaves the thread to others in between.
- *
- * @module
- */
+/** Turns: synchronous work with many files that leaves the thread to others in between. */
 
 /** How long others may wait for the thread. */
 const TURN_MILLISECONDS = 4;

@@ -1,8 +1,4 @@
-/**
- * Conditional requests (RFC 9110 §13): compares what a client has with the file.
- *
- * @module
- */
+/** Conditional requests (RFC 9110 §13): compares what a client has with the file. */
 
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { type FileState, SETTLED_MILLISECONDS, versionOf } from "./file_pieces.ts";

@@ -3,8 +3,6 @@
  *
  * Both are dictionaries of structured fields (RFC 9651 §3.2). What is read here has no parameters, names
  * each algorithm once, and has base64 with its padding: what the RFC lets a sender write, but no more.
- *
- * @module
  */
 
 import { quote } from "../base/errors.ts";

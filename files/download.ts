@@ -1,8 +1,4 @@
-/**
- * Downloads files from another device.
- *
- * @module
- */
+/** Downloads files from another device. */
 
 import { createHash, type Hash } from "node:crypto";
 import { cancelUnused } from "../base/body/bodies.ts";

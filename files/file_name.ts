@@ -1,8 +1,4 @@
-/**
- * File names as components of a path, with exactly one spelling of each name.
- *
- * @module
- */
+/** File names as components of a path, with exactly one spelling of each name. */
 
 import type { Request } from "../base/app/message.ts";
 import { quote, typeName } from "../base/errors.ts";

@@ -1,8 +1,4 @@
-/**
- * The bytes of a file, and whether they are still the same.
- *
- * @module
- */
+/** The bytes of a file, and whether they are still the same. */
 
 import { Buffer } from "node:buffer";
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";

@@ -1,8 +1,4 @@
-/**
- * A request for files, and what has to be known to carry it out.
- *
- * @module
- */
+/** A request for files, and what has to be known to carry it out. */
 
 import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";

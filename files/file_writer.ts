@@ -1,8 +1,4 @@
-/**
- * Writes the body of a message to a file, at both ends.
- *
- * @module
- */
+/** Writes the body of a message to a file, at both ends. */
 
 import type { Hash } from "node:crypto";
 import type { BodyIn } from "../base/body/bodies.ts";

@@ -1,8 +1,4 @@
-/**
- * The app that serves the files of a directory, and accepts new ones.
- *
- * @module
- */
+/** The app that serves the files of a directory, and accepts new ones. */
 
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "../base/app/app.ts";

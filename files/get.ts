@@ -1,8 +1,4 @@
-/**
- * GET and HEAD, and parts of files as bodies that close their file.
- *
- * @module
- */
+/** GET and HEAD, and parts of files as bodies that close their file. */
 
 import { createHash } from "node:crypto";
 import { fstatSync } from "node:fs";

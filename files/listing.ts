@@ -1,8 +1,4 @@
-/**
- * The content of a directory, or of everything below it, as JSON.
- *
- * @module
- */
+/** The content of a directory, or of everything below it, as JSON. */
 
 import { closeSync, openSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";

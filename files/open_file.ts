@@ -1,8 +1,4 @@
-/**
- * A file that a peer names: opened, and no other, and its SHA-256.
- *
- * @module
- */
+/** A file that a peer names: opened, and no other, and its SHA-256. */
 
 import { type BigIntStats, fstatSync, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";

@@ -1,8 +1,4 @@
-/**
- * Options of transfers, their progress and their results.
- *
- * @module
- */
+/** Options of transfers, their progress and their results. */
 
 import { checkBoolean, checkFunction, copyOptions, wrongType } from "../base/checks.ts";
 import { checkUri } from "../base/wire/uri.ts";

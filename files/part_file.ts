@@ -1,8 +1,4 @@
-/**
- * The file that a download is written to until it is complete.
- *
- * @module
- */
+/** The file that a download is written to until it is complete. */
 
 import { createHash, type Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";

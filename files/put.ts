@@ -1,8 +1,4 @@
-/**
- * PUT and DELETE: files that are written in a single request, or resumed where an earlier one was interrupted.
- *
- * @module
- */
+/** PUT and DELETE: files that are written in a single request, or resumed where an earlier one was interrupted. */
 
 import { createHash, type Hash } from "node:crypto";
 import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";

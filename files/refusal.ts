@@ -1,8 +1,4 @@
-/**
- * Requests that are refused, and their responses.
- *
- * @module
- */
+/** Requests that are refused, and their responses. */
 
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";

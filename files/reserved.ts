@@ -1,8 +1,6 @@
 /**
  * The directory for an app's unfinished files, below the one that it serves, and other names that
  * no peer can use.
- *
- * @module
  */
 
 import { chmodSync, lstatSync, mkdirSync } from "node:fs";

@@ -1,8 +1,4 @@
-/**
- * Requests to another device: the connection that they use, and those that are one request, for a digest or a change.
- *
- * @module
- */
+/** Requests to another device: the connection that they use, and those that are one request, for a digest or a change. */
 
 import { addressText } from "../base/address.ts";
 import type { Response } from "../base/app/message.ts";

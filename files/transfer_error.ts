@@ -1,8 +1,4 @@
-/**
- * Errors of transfers.
- *
- * @module
- */
+/** Errors of transfers. */
 
 import { DeguError, quote } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";

@@ -1,8 +1,6 @@
 /**
  * Files that are being written, in the reserved directory: those of a single request, and parts, the data of interrupted
  * uploads, which can be resumed.
- *
- * @module
  */
 
 import { createHash } from "node:crypto";

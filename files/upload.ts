@@ -1,8 +1,4 @@
-/**
- * Uploads files to another device.
- *
- * @module
- */
+/** Uploads files to another device. */
 
 import { createHash, type Hash } from "node:crypto";
 import type { BodyOut } from "../base/body/bodies.ts";

@@ -1,8 +1,4 @@
-/**
- * A relay in front of a server, which breaks connections off, or stalls.
- *
- * @module
- */
+/** A relay in front of a server, which breaks connections off, or stalls. */
 
 import type { Address } from "@degu/degu/base";
 import { dial } from "./raw_peer.ts";

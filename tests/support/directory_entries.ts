@@ -1,8 +1,4 @@
-/**
- * Entries of directory listings, as they are sent.
- *
- * @module
- */
+/** Entries of directory listings, as they are sent. */
 
 /** Names that are hard on escapes and limits. */
 export const NAMES: readonly string[] = [

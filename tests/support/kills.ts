@@ -1,7 +1,5 @@
 /**
  * Processes that move or write files and trees, and are killed at random moments. What is left must be whole.
- *
- * @module
  */
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";

@@ -1,7 +1,5 @@
 /**
  * Requests that an app answers in a separate process, which may mount file systems or run as another user.
- *
- * @module
  */
 
 import { assertEquals } from "@std/assert";

@@ -1,8 +1,4 @@
-/**
- * Directories that FilesApp serves.
- *
- * @module
- */
+/** Directories that FilesApp serves. */
 
 import { assertEquals } from "@std/assert";
 import type { Response } from "@degu/degu/base";

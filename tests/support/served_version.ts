@@ -1,8 +1,6 @@
 /**
  * A file that an app serves from memory, with a chosen version and validators: real files have an entity
  * tag only after two seconds.
- *
- * @module
  */
 
 import { createHash } from "node:crypto";

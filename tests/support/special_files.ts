@@ -1,8 +1,6 @@
 /**
  * File operations that the suite has no permission for, run in a process that needs none: making links requires
  * access to everything, and so does a look at which files are open.
- *
- * @module
  */
 
 import { assert, assertEquals } from "@std/assert";

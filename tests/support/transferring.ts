@@ -1,8 +1,4 @@
-/**
- * Directories of two devices, one of which serves its own.
- *
- * @module
- */
+/** Directories of two devices, one of which serves its own. */
 
 import type { App, AppFunction } from "@degu/degu";
 import type { Client } from "@degu/degu/client";

@@ -1,8 +1,4 @@
-/**
- * Directories that peers may write to.
- *
- * @module
- */
+/** Directories that peers may write to. */
 
 import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";

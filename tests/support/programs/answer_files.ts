@@ -1,8 +1,6 @@
 /**
  * Makes requests to a FilesApp, and prints the status and the body, in base64, of each as JSON. The first argument is the directory,
  * the second a file with the requests as JSON: method, URI, and the body in base64. HEAD wants a digest.
- *
- * @module
  */
 
 import { Body, ChunkedBody } from "@degu/degu/base";

@@ -2,8 +2,6 @@
  * Transfers the file `large` of a directory, its first argument, through a server and a client, and prints
  * how many bytes arrived and by how many the resident memory has grown meanwhile, as JSON. It is a separate
  * process because memory is counted for a whole process.
- *
- * @module
  */
 
 import { Client } from "@degu/degu/client";

@@ -1,8 +1,6 @@
 /**
  * Opens the part at its first argument, below the root in its second, and reports that. Keeps it open until
  * its standard input ends, like a process that waits for more of an upload.
- *
- * @module
  */
 
 import { Unfinished } from "@degu/internal/files/unfinished.ts";

@@ -2,8 +2,6 @@
  * Writes a number of new files into a directory, its first argument, through FilesApp: each only if its
  * name is free. Prints the status of each as JSON. Reports that it is ready, and begins when it gets a byte
  * from its standard input.
- *
- * @module
  */
 
 import { FilesApp } from "@degu/degu/files";

@@ -2,8 +2,6 @@
  * Writes files of one repeated byte into a directory, its first argument, through FilesApp, repeatedly
  * until it is killed: new files, replaced files, and resumed uploads. Prints a line when the first one
  * exists.
- *
- * @module
  */
 
 import { createHash } from "node:crypto";

@@ -1,8 +1,6 @@
 /**
  * Makes requests to a FilesApp, and prints the status of each as JSON. The first argument is the directory,
  * the second the requests as JSON: method, URI, bytes of the body, and for a resumable upload its offset.
- *
- * @module
  */
 
 import { createHash } from "node:crypto";
