@@ -23,17 +23,13 @@ export function makeValidators(state: FileState, lookedAt: number): Validators {
   const ctime = Number(state.ctimeNs / 1_000_000n);
   const modified = Math.floor(mtime / 1000);
   const settled = lookedAt - SETTLED_MILLISECONDS;
+  // In place of a future second (RFC 9110 §8.8.2.1).
+  const present = Math.floor(lookedAt / 1000);
   return {
     etag: Math.max(mtime, ctime) <= settled ? `"${versionOf(state)}"` : null,
-    lastModified: mtime <= settled ? modified : pastOf(modified, lookedAt),
+    lastModified: mtime <= settled ? modified : modified > present ? present : null,
     modified,
   };
-}
-
-/** A time; the current time in place of a future second (RFC 9110 §8.8.2.1). */
-function pastOf(modified: number, lookedAt: number): number | null {
-  const present = Math.floor(lookedAt / 1000);
-  return modified > present ? present : null;
 }
 
 /** A time in whole seconds since 1970 as an HTTP-date (RFC 9110 §5.6.7). */

@@ -245,9 +245,15 @@ class Download {
       throw statusError("GET", this.#uri, response);
     }
     const version = versionOf("GET", this.#uri, response);
-    const total = lengthOf(this.#uri, response);
+    const { body } = response;
+    if (body === null || body.chunked) {
+      cancelUnused(body, null);
+      const problem = "the response does not state the length of the file (content-length)";
+      throw unexpectedResponse("GET", this.#uri, problem);
+    }
+    const total = body.contentLength;
     if (total > (this.#inTree?.maxBytes ?? Infinity)) {
-      cancelUnused(response.body, null);
+      cancelUnused(body, null);
       throw changedWhileMoved(quote(this.#uri));
     }
     const { etag, sha256 } = version;
@@ -347,11 +353,4 @@ class Download {
     const wanted = this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
     return this.#route.request(method, this.#uri, { ...headers, ...wanted });
   }
-}
-
-function lengthOf(uri: string, { body }: Response): number {
-  if (body !== null && !body.chunked) return body.contentLength;
-  cancelUnused(body, null);
-  const problem = "the response does not state the length of the file (content-length)";
-  throw unexpectedResponse("GET", uri, problem);
 }

@@ -163,7 +163,7 @@ export class FilesApp implements AppObject {
       options,
     );
     this.#settings = {
-      root: realPathOf(pathOf(dir)),
+      root: realPathOf(dir),
       list,
       maxBytes: maxBytes ?? MAX_LENGTH,
       maxPartBytes: maxPartBytes ?? MAX_PART_BYTES,
@@ -262,8 +262,8 @@ function checkOptions(options: FilesOptions): FilesOptions {
   return copy;
 }
 
-/** The path of a directory, from a string or a URL. */
-function pathOf(dir: string | URL): string {
+/** The real path of a directory; errors name the argument. */
+function realPathOf(dir: string | URL): string {
   if (typeof dir !== "string" && !(dir instanceof URL)) {
     throw wrongType("dir", "a string or a URL", dir);
   }
@@ -274,17 +274,12 @@ function pathOf(dir: string | URL): string {
   if (path === "" || path.includes("\0")) {
     throw new RangeError("dir: must be the path of a directory, without NUL bytes");
   }
-  return path;
-}
-
-/** The real path of a directory; errors name the argument. */
-function realPathOf(dir: string): string {
   try {
-    const real = Deno.realPathSync(dir);
+    const real = Deno.realPathSync(path);
     if (Deno.statSync(real).isDirectory) return real;
   } catch (error) {
     if (error instanceof Error) error.message = `dir: ${error.message}`;
     throw error;
   }
-  throw new Deno.errors.NotADirectory(`dir: ${dir} is not a directory`);
+  throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
 }

@@ -9,7 +9,7 @@ import { BodyIter } from "../base/body/body_iter.ts";
 import { BodyError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import { isRange, type Range } from "../base/wire/range.ts";
+import { isRange } from "../base/wire/range.ts";
 import {
   checkConditions,
   formatDate,
@@ -32,21 +32,16 @@ const UNKNOWN_TYPE = "application/octet-stream";
 export async function get(read: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list } = read;
   const { names, last, isDirectory } = target;
-  if (isDirectory && list) return await answerList(request, root, names);
+  if (isDirectory && list) {
+    const body = await listBelow(root, names, request.query === "tree");
+    if (body === null) throw notFound();
+    const isHead = request.method === "HEAD";
+    return [200, "OK", { "content-type": "application/json" }, isHead ? null : body];
+  }
   const found = await openBelow(root, isDirectory ? [...names, INDEX] : names);
   if (found === "directory" && !isDirectory) return redirect(request, last);
   if (found === null || found === "directory") throw notFound();
   return await answer(read, found, isDirectory ? INDEX : names.at(-1)!);
-}
-
-async function answerList(
-  { method, query }: Request,
-  root: string,
-  names: readonly string[],
-): Promise<ResponseTuple> {
-  const body = await listBelow(root, names, query === "tree");
-  if (body === null) throw notFound();
-  return [200, "OK", { "content-type": "application/json" }, method === "HEAD" ? null : body];
 }
 
 /** The same path with a trailing slash, relative, so that it is also right behind a proxy. */
@@ -63,11 +58,16 @@ async function answer(read: FileRequest, file: OpenFile, name: string): Promise<
     const condition = checkConditions(headers, validators);
     if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
-    const range = wantedRange(read.request, validators);
+    // It applies to GET alone (RFC 9110 §14.2).
+    const { range: wanted } = headers;
+    const applies = method === "GET" && isRangeWanted(headers, validators);
+    const range = applies && isRange(wanted) ? wanted : null;
     if (range !== null && range.start >= file.size) {
       return makeEmptyResponse(method, 416, "Range Not Satisfiable");
     }
-    const answerHeaders = { "content-type": typeOf(name), ...validatorHeaders(validators) };
+    // With a slash, so that a file named "html" is not mistaken for an extension.
+    const type = mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
+    const answerHeaders = { "content-type": type, ...validatorHeaders(validators) };
     if (method === "HEAD") {
       const digest = await digestHeader(read, file, true);
       return [200, "OK", { ...answerHeaders, ...digest, "content-length": file.size }, null];
@@ -117,22 +117,11 @@ async function digestHeader(
   return digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
 }
 
-/** The range that applies; none for methods other than GET (RFC 9110 §14.2). */
-function wantedRange({ method, headers }: Request, validators: Validators): Range | null {
-  const { range } = headers;
-  return method === "GET" && isRange(range) && isRangeWanted(headers, validators) ? range : null;
-}
-
 function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
   return {
     ...(etag === null ? {} : { etag }),
     ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),
   };
-}
-
-function typeOf(name: string): string {
-  // With a slash, so that a file named "html" is not mistaken for an extension.
-  return mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
 }
 
 /** Up to this many bytes are read at once, and sent in one write with the preamble. */

@@ -82,7 +82,10 @@ export function checkTransfer(
   options: TransferOptions,
 ): TransferSettings {
   checkUri(uri);
-  checkFile(file);
+  if (typeof file !== "string") throw wrongType("file", "the path of a file", file);
+  if (file === "" || file.includes("\0")) {
+    throw new RangeError("file: must be the path of a file, without NUL bytes");
+  }
   const copy = copyOptions(options, OPTIONS);
   const { resume = true, verify = true, replace = true, onProgress, signal, modified } = copy;
   for (const [name, value] of Object.entries({ resume, verify, replace })) {
@@ -99,13 +102,6 @@ function copyDate(modified: Date | undefined): Date | null {
   const copy = new Date(modified);
   if (Number.isNaN(copy.getTime())) throw new RangeError("modified: must be a valid date");
   return copy;
-}
-
-function checkFile(file: string): void {
-  if (typeof file !== "string") throw wrongType("file", "the path of a file", file);
-  if (file === "" || file.includes("\0")) {
-    throw new RangeError("file: must be the path of a file, without NUL bytes");
-  }
 }
 
 /** The minimum time between two reports. */

@@ -201,7 +201,11 @@ export async function readRecord(part: string): Promise<PartRecord | null> {
   const info = await ifPresent(Deno.lstat(path));
   if (info === null || !info.isFile || info.size > MAX_RECORD_BYTES) return null;
   try {
-    return asRecord(JSON.parse(await Deno.readTextFile(path)));
+    const { format, ...record } = JSON.parse(await Deno.readTextFile(path));
+    const isValid = format === FORMAT && Object.keys(FIELDS).every((name) => {
+      return FIELDS[name as keyof PartRecord](record[name]);
+    });
+    return isValid ? record : null;
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof TypeError) return null;
     throw error;
@@ -228,20 +232,16 @@ function recordPath(part: string): string {
   return `${part}.json`;
 }
 
-function asRecord(value: Record<string, unknown> | null): PartRecord | null {
-  const { format, peer, uri, etag, total, sha256, synced } = value ?? {};
-  if (format !== FORMAT || !isText(peer) || !isText(uri) || !isText(etag)) return null;
-  if (!isCount(total) || !isCount(synced) || !(sha256 === null || isText(sha256))) return null;
-  return { peer, uri, etag, total, sha256, synced };
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === "string";
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
+const isText = (value: unknown) => typeof value === "string";
+const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+const FIELDS: Readonly<Record<keyof PartRecord, (value: unknown) => boolean>> = {
+  peer: isText,
+  uri: isText,
+  etag: isText,
+  total: isCount,
+  sha256: (value) => value === null || isText(value),
+  synced: isCount,
+};
 
 /** Opens or creates the part of a target, locked. */
 async function openPart(target: string): Promise<LockedFile> {

@@ -82,10 +82,7 @@ export function makeReserved(root: string): void {
   if (!state.isDirectory()) {
     throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
   }
-  if ((state.mode & 0o077n) !== 0n) closeToOthers(path);
-}
-
-function closeToOthers(path: string): void {
+  if ((state.mode & 0o077n) === 0n) return;
   try {
     chmodSync(path, 0o700);
   } catch {
