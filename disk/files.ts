@@ -2,11 +2,11 @@
 
 import { isAt, removeIfPossible, removeIfPresent, statOrNull } from "./names.ts";
 
-const TRIES = 10;
+const TRIES = 20;
 const PAUSE_MILLISECONDS = 30;
 
 /**
- * Locks a file unless another open file of it is locked. Tries for a third of a second: a process that
+ * Locks a file unless another open file of it is locked. Tries for 0.6 seconds: a process that
  * starts another one shares its locks with it for a moment, even those of files that it has just closed.
  *
  * @returns False if it stays locked.
