@@ -25,7 +25,7 @@ import { createHash } from "node:crypto";
 // Uploads that are interrupted and resumed.
 
 type Files = Awaited<ReturnType<typeof serveForWriting>>;
-type Bytes = Parameters<RawPeer["send"]>;
+type Bytes = readonly (string | Uint8Array)[];
 
 const CONTENT = pattern(300_000);
 const CUT = 100_000;
