@@ -2,10 +2,12 @@
  * Requests that an app answers in a separate process, which may mount file systems or run as another user.
  */
 
+import type { HeaderDict, Method } from "@degu/degu/base";
 import { assertEquals } from "@std/assert";
 import { tempDir } from "./directories.ts";
 import { runProgram } from "./programs.ts";
 import { hasProgram } from "./tls_openssl.ts";
+import { upload } from "./written_directory.ts";
 
 /** A request with the status that it is to be answered with. */
 export type Asked = readonly [
@@ -42,28 +44,33 @@ export async function checkAsked(
   asked: readonly Asked[],
   write = true,
 ): Promise<void> {
-  const requests = asked.map(([method, uri, bytes, offset]) => [method, uri, bytes, offset]);
-  const flags = ["--allow-read", ...(write ? [`--allow-write=${dir}`] : [])];
-  const args = [dir, JSON.stringify(requests)];
-  const printed = await runProgram("write_refused.ts", { flags, args, through, patience: 60 });
-  const got = (JSON.parse(printed) as number[]).map((status, i) =>
-    `${asked[i]?.slice(0, 4)} ${status}`
-  );
+  const requests = asked.map(([method, uri, bytes, offset]) => {
+    const content = new Uint8Array(bytes).fill(7);
+    return [method, uri, content, offset === null ? {} : upload(content, offset)] as const;
+  });
+  const answers = await answersOf(dir, through, requests, write);
+  const got = answers.map(([status], i) => `${asked[i]?.slice(0, 4)} ${status}`);
   assertEquals(got, asked.map((request) => `${request.slice(0, 4)} ${request[4]}`));
 }
+
+/** A request, whose body only PUT and POST send. */
+type FileAsked = readonly [method: Method, uri: string, body?: Uint8Array, headers?: HeaderDict];
 
 /** Makes requests to a FilesApp in a process of its own, HEAD with the wish for a digest; returns the status and the body of each. */
 export async function answersOf(
   dir: string,
   through: readonly string[],
-  requests: readonly (readonly [method: "GET" | "HEAD" | "POST", uri: string, body?: Uint8Array])[],
+  requests: readonly FileAsked[],
+  write = true,
 ): Promise<[status: number, body: Uint8Array][]> {
-  const encoded = requests.map(([method, uri, body]) => [method, uri, body?.toBase64() ?? ""]);
+  const encoded = requests.map(([method, uri, body, headers]) => {
+    return [method, uri, body?.toBase64() ?? "", headers ?? {}];
+  });
   // A file, since arguments can't have that many bytes.
   await using other = await tempDir();
   await Deno.writeTextFile(`${other.path}/requests`, JSON.stringify(encoded));
   await Deno.chmod(other.path, 0o755);
-  const flags = ["--allow-read", `--allow-write=${dir}`];
+  const flags = ["--allow-read", ...(write ? [`--allow-write=${dir}`] : [])];
   const args = [dir, `${other.path}/requests`];
   const printed = await runProgram("answer_files.ts", { flags, args, through, patience: 60 });
   const answers: [number, string][] = JSON.parse(printed);

@@ -1,23 +1,25 @@
 /**
  * Makes requests to a FilesApp, and prints the status and the body, in base64, of each as JSON. The first argument is the directory,
- * the second a file with the requests as JSON: method, URI, and the body in base64. HEAD wants a digest.
+ * the second a file with the requests as JSON: method, URI, the body in base64, which
+ * only PUT and POST send, and headers. HEAD wants a digest.
  */
 
-import { Body, ChunkedBody } from "@degu/degu/base";
+import { Body, ChunkedBody, type HeaderDict, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { WANT_SHA256 } from "@degu/internal/files/digest.ts";
 
 const [root = "", file = ""] = Deno.args;
-const requests: ["GET" | "HEAD" | "POST", string, string][] = JSON.parse(
+const requests: [Method, string, string, HeaderDict][] = JSON.parse(
   await Deno.readTextFile(file),
 );
 const app = new FilesApp(root, { list: true, write: true });
 const answers: [number, string][] = [];
-for (const [method, uri, base64] of requests) {
+for (const [method, uri, base64, given] of requests) {
   const content = Uint8Array.fromBase64(base64);
-  const body = method === "POST" ? new Body(new Blob([content]).stream(), content.length) : null;
-  const headers = method === "HEAD" ? { "want-repr-digest": WANT_SHA256 } : {};
+  const hasBody = method === "PUT" || method === "POST";
+  const body = hasBody ? new Body(new Blob([content]).stream(), content.length) : null;
+  const headers = { ...given, ...(method === "HEAD" ? { "want-repr-digest": WANT_SHA256 } : {}) };
   const [status, , , sent] = await app.handle(mkreq(method, uri, headers, body));
   let bytes = new Uint8Array(0);
   if (sent instanceof Uint8Array) bytes = sent.slice();
