@@ -242,6 +242,17 @@ Deno.test("a newer request for the same part ends the older one", async () => {
   assertEquals(await files.unfinished(), []);
 });
 
+Deno.test("a newer request ends also one that still compares the file that is here", async () => {
+  await using tree = await makeTree();
+  await Deno.writeFile(`${tree.root}/file`, CONTENT.toReversed());
+  const app = new FilesApp(tree.root, { write: true });
+  const older = app.handle(mkreq("PUT", "/file", upload(CONTENT, CONTENT.length)));
+  const newer = app.handle(mkreq("HEAD", "/file", upload(CONTENT)));
+  const answers = await Promise.all([older, newer]);
+  const seen = answers.map(([status, , headers]) => [status, headers["upload-offset"]]);
+  assertEquals(seen, [[409, undefined], [200, "0"]]);
+});
+
 /** The path of the only part that there is. */
 async function partOf(files: Files): Promise<string> {
   const [part = ""] = await files.unfinished();
