@@ -675,7 +675,8 @@ Deno.test("a bundle that does not go on has no file open (Linux)", async () => {
   await peer.send("POST /?bundle=put HTTP/1.1\r\ncontent-length: 100000\r\n\r\n");
   for (let i = 0; i < 40; i++) await peer.send(recordBytes([`${i}`, "x"]));
   while ((await files.unfinished()).length < 40);
-  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(files.root), []);
+  // The last one may still be written.
+  while (Deno.build.os === "linux" && (await openFilesBelow(files.root)).length > 0);
   await peer.closeWrite();
   await peer.readToEnd();
   await files.serving.server.shutdown();
