@@ -27,12 +27,7 @@ function partOf(piece: Uint8Array<ArrayBuffer>, count: number): Uint8Array<Array
   return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
 
-/**
- * Checks a content-length that a caller gives.
- *
- * @throws {TypeError} if it is not a number.
- * @throws {RangeError} if it is not an integer from 0 to 2⁵³ − 1.
- */
+/** Checks a content-length that a caller gives: an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
   checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
 }
