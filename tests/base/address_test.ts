@@ -25,6 +25,7 @@ import {
   withoutZone,
   zoneOf,
 } from "@degu/internal/base/address.ts";
+import { anyText } from "@degu/testing/arbitraries.ts";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -105,7 +106,7 @@ const scope = fc.integer({ min: 1, max: 2 ** 32 - 1 });
 const interfaceName = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/).filter((name) =>
   !/^[0-9]+$/.test(name)
 );
-const name = fc.string({ unit: "binary", maxLength: 25 }).filter((text) => text.isWellFormed());
+const name = anyText(25).filter((text) => text.isWellFormed());
 const place = name.filter((text) => !/[\0/]/.test(text) && !["", ".", ".."].includes(text));
 
 const addresses: Record<string, fc.Arbitrary<Address>> = {
