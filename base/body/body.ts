@@ -191,6 +191,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       const { keepsBytes } = out;
       const { buffered } = reader;
       // An empty body ends here, without a wait, as in #readPiece.
+      // mutant `buffered > 0 || this.contentLength === 0` → `true`: to take nothing changes nothing
       if (buffered > 0 || this.contentLength === 0) {
         const { bytes, start } = this.#source.reader;
         const piece = bytes.subarray(start, start + buffered);
