@@ -108,6 +108,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   async read(): Promise<Uint8Array<ArrayBuffer>> {
     if (!this.#state.beginRead()) return new Uint8Array(0);
     // Room for one byte more than is allowed, to detect whether there is one.
+    // mutant `1` → `2`: there is one all the same
     const collector = Collector.upTo(MAX_READ_BYTES + 1);
     while (!this.#reader.done) {
       collector.add(await this.#state.fromSource(this.#reader.read(collector.room())));

@@ -356,6 +356,9 @@ for (const [name, kind] of Object.entries(kinds)) {
       const rest = await body.read();
       second.fill(0);
       assertEquals(texts.join("") + fromLatin1(rest), fromLatin1(DATA));
+      const other = make(open());
+      await other.read();
+      assert(await body.read() !== await other.read(), "two ends are one array");
     }
   });
 
@@ -449,6 +452,7 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
       if (WHOLE.includes(operation)) assertEquals(await reading, EMPTY);
       else await assertBodyError(reading, `a read after ${operation}`);
     }
+    assertEquals(await Array.fromAsync(make()), []);
     for (const size of [0, 1]) {
       const body = make();
       assertEquals(await body.read(size), EMPTY);
