@@ -337,6 +337,7 @@ export class ChunkedReader {
 
   async #nextData(size: number): Promise<Uint8Array<ArrayBuffer>> {
     const reader = this.#reader;
+    // mutant `size <= reader.buffered` → `false`: the long way leads there, too
     if (size <= reader.buffered) {
       const data = (reader.bytes as Uint8Array<ArrayBuffer>).slice(
         reader.start,
