@@ -440,6 +440,14 @@ Deno.test("Body.read returns up to 16 MiB and refuses more without consuming any
   assertEquals(source.taken, limits.collected + 1);
 });
 
+Deno.test("Body of one byte has it in every operation", async () => {
+  for (const [operation, run] of Object.entries(operations)) {
+    for (const open of Object.values(sourcesOf(latin1("1"), 1))) {
+      assertEquals(await run(new Body(open(), 1)), latin1("1"), operation);
+    }
+  }
+});
+
 Deno.test("Body of length 0 is consumed from the start", async () => {
   for (const open of Object.values(sourcesOf(EMPTY))) {
     const make = () => new Body(open(), 0);
