@@ -291,6 +291,7 @@ export class LengthReader {
 
   /** Reads bytes into the array; resolves to how many, 0 only if none is left or the array is empty. */
   async read(into: Uint8Array): Promise<number> {
+    // mutant `>` → `>=`: a view of all of it is the same room
     const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
     let count: number | null = this.#source.reader.take(room);
     if (count === 0 && room.length > 0) count = await this.#source.read(room);
