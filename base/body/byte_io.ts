@@ -118,6 +118,7 @@ export class ByteReader {
   readonly #first: number;
   readonly #usual: number;
   /** How far the current message has filled the buffer. */
+  // mutant `0` → `1`: without a buffer both fill it
   #peak = 0;
   // A read that was issued before anything waits for it. Until it settles, the buffer must not move.
   #ahead: Promise<number | null> | null = null;
@@ -158,6 +159,7 @@ export class ByteReader {
   /** Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes. */
   #roomBehind(): Uint8Array {
     const { length } = this.bytes;
+    // mutant `>` → `>=`: a new buffer does as well, and costs more
     if (this.end === length || length > this.#usual) this.#moveTo(this.#idleBytes);
     return this.bytes.subarray(this.end);
   }
@@ -242,6 +244,7 @@ export class ByteReader {
 
   // A socket may report a reset only once, so the error is kept for the next read.
   readonly #failAhead = (error: unknown): void => {
+    // mutant `this.#ahead = null;` → `;`: whoever waits for it finds the failure, too
     this.#ahead = null;
     this.#failure ??= { error };
   };
@@ -509,6 +512,7 @@ class StreamSource extends BodySource {
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;
   #length = 0;
+  // mutant `0` → `1`: it is set with the first item
   #position = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {
