@@ -160,6 +160,7 @@ export class ByteReader {
   #roomBehind(): Uint8Array {
     const { length } = this.bytes;
     // mutant `>` → `>=`: a new buffer does as well, and costs more
+    // mutant `this.end === length || length > this.#usual` → `true`: the same
     if (this.end === length || length > this.#usual) this.#moveTo(this.#idleBytes);
     return this.bytes.subarray(this.end);
   }
@@ -506,6 +507,7 @@ class PlainSource extends BodySource {
 /** A stream of byte arrays, which must end where the body does. */
 class StreamSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
+  // mutant `false` → `true`: smaller reads do as well, and cost more
   readonly exact = false;
   readonly isPrivate = true;
   readonly #stream: ReadableStream<Uint8Array>;
