@@ -230,9 +230,7 @@ function isHopByHop(name: string): boolean {
 /**
  * Returns the headers without hop-by-hop headers and without those that `connection` names. `host` and the
  * headers that define a body's end or range are kept even if it names them: the message would be a different
- * one without them.
- *
- * @returns The same object if there is nothing to remove.
+ * one without them. If there is nothing to remove, that is the same object.
  */
 export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);

@@ -1,7 +1,6 @@
 /** An app that passes each request to another app, by its path. */
 
 import {
-  allAccept,
   type Api,
   type App,
   type AppFunction,
@@ -98,8 +97,11 @@ export class Router implements AppObject {
    * @param sock The socket of the connection.
    * @throws what an app throws.
    */
-  onConnect(session: Session, sock: Socket): Promise<boolean> {
-    return allAccept(this.#askers, session, sock);
+  async onConnect(session: Session, sock: Socket): Promise<boolean> {
+    for (const onConnect of this.#askers) {
+      if (await onConnect(session, sock) !== true) return false;
+    }
+    return true;
   }
 }
 

@@ -207,13 +207,7 @@ export interface CheckedAnswer extends Answer {
   readonly framing: Framing | undefined;
 }
 
-/**
- * Checks what an app returned for a request. A body that can't be sent is canceled, as a server does.
- *
- * @throws {TypeError} if something has a wrong type.
- * @throws {RangeError} if something has a value that is not allowed.
- * @throws {BodyError} if a body is not in a state that allows the response.
- */
+/** Checks what an app returned for a request. A body that can't be sent is canceled, as a server does. */
 export function checkResponse(returned: unknown, request: AnsweredRequest): CheckedAnswer {
   try {
     const answer = readAnswer(returned);

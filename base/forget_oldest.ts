@@ -2,9 +2,5 @@
 
 /** Removes the oldest entry of a map, if one more than `most` has been added. */
 export function forgetOldest<Key>(map: Map<Key, unknown>, most: number): void {
-  if (map.size <= most) return;
-  for (const oldest of map.keys()) {
-    map.delete(oldest);
-    return;
-  }
+  if (map.size > most) map.delete(map.keys().next().value!);
 }

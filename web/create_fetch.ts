@@ -194,10 +194,8 @@ async function exchange(route: Route, request: Request, given: unknown): Promise
 }
 
 /**
- * The URL that a response redirects to; `null` if it doesn't, or is not to be followed.
- *
- * @param host What the server is called in requests, which need not be the host of their URL.
- * @throws {TypeError} if it must not be followed.
+ * The URL that a response redirects to; `null` if it doesn't, or is not to be followed; a `TypeError` if it must not be.
+ * The server's `host` in requests need not be that of their URL.
  */
 function findRedirect(
   { status, headers: { location } }: AppResponse,

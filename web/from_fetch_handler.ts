@@ -141,11 +141,7 @@ export function fromFetchHandler(
   };
 }
 
-/**
- * Converts a response to an answer.
- *
- * @param wholeOnly Whether the whole body must be available already.
- */
+/** Converts a response to an answer; if `wholeOnly`, the whole body must be available already. */
 async function answerOf(
   { method }: AppRequest,
   { status, statusText, body }: Response,
@@ -254,11 +250,7 @@ class IncomingStream {
   #missing: number;
   #canceled = false;
 
-  /**
-   * Takes over a body that has at least one byte or is chunked. Nothing is read before it is requested.
-   *
-   * @param onFailure Called if the body fails.
-   */
+  /** Takes over a body that has at least one byte or is chunked. Nothing is read before it is requested. */
   constructor(body: Body | ChunkedBody, onFailure: (error: unknown) => void) {
     this.#onFailure = onFailure;
     // Iterating is faster than a stream, but yields a chunk only once it is complete.
@@ -308,11 +300,7 @@ class IncomingStream {
     return this.stream.locked && !this.#ended && !this.#canceled;
   }
 
-  /**
-   * Drops the rest of the body after the handler has responded.
-   *
-   * @throws {BodyError} if more than `limit` bytes are left.
-   */
+  /** Drops the rest of the body after the handler has responded, of up to `limit` bytes. */
   async drain(limit: number): Promise<void> {
     if (this.#ended) return;
     this.abandon();

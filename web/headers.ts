@@ -22,10 +22,7 @@ function refuseCookies(cookies: readonly string[]): string {
 
 /**
  * Headers as a dictionary. Formatting the message finds what must not be sent; this refuses what a dictionary
- * can't hold.
- *
- * @throws {RangeError} if a value of content-length, range or content-range doesn't have the one
- * supported form, or there are several cookies and no way to choose one.
+ * can't hold: another form of a length or a range, and several cookies without a choice.
  */
 export function dictOf(headers: Headers, chooseCookie: ChooseCookie = refuseCookies): HeaderDict {
   const dict: HeaderDict = Object.create(null);

@@ -36,13 +36,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   #waits = 0;
   #waiting = false;
 
-  /**
-   * Locks a stream.
-   *
-   * @param onCut Called if the stream is canceled before its end, or fails.
-   * @param onEnd Called when {@linkcode next} has reached the end.
-   * @throws {TypeError} if the stream is locked.
-   */
+  /** Locks a stream: `onCut` is called if it is canceled before its end or fails, `onEnd` when that was reached. */
   constructor(
     stream: ReadableStream<Uint8Array>,
     onCut: (reason: unknown) => void = () => {},
@@ -206,10 +200,8 @@ export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
 // ───────────────────────── streams from bodies
 
 /**
- * The content of a body, without any coding, as a stream. Canceling it cancels the body.
- *
- * @param onEnd Called when the stream has ended, failed or been canceled.
- * @param cut If it rejects, the stream fails with the reason.
+ * The content of a body, without any coding, as a stream; canceling it cancels the body. `onEnd` is called when it
+ * has ended, failed or been canceled. If `cut` rejects, it fails with the reason.
  */
 export function streamOf(
   body: WritableBody,

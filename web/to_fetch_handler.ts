@@ -227,10 +227,8 @@ const encoder = new TextEncoder();
  * Reads the preamble of a request. Whatever our own server would have refused is refused, as far as it can
  * still be detected.
  *
- * All text is checked before it is encoded, so no character turns into bytes with another meaning.
- *
- * @param connected Whether it came over a connection, on which a target has no fragment.
- * @throws {ProtocolError} if it is refused.
+ * All text is checked before it is encoded, so no character turns into bytes with another meaning. If it came over
+ * a connection, its target has no fragment.
  */
 function readForeignRequest(request: Request, connected: boolean): RequestPreamble {
   const { method } = request;

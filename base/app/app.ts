@@ -96,15 +96,3 @@ export function readApp(app: App, label: string): AppParts {
     onConnect: onConnect === undefined ? null : (session, sock) => app.onConnect!(session, sock),
   };
 }
-
-/** Asks each app in turn whether to accept a peer; false as soon as one of them does not return exactly `true`. */
-export async function allAccept(
-  askers: Iterable<OnConnect>,
-  session: Session,
-  sock: Socket,
-): Promise<boolean> {
-  for (const onConnect of askers) {
-    if (await onConnect(session, sock) !== true) return false;
-  }
-  return true;
-}

@@ -27,14 +27,13 @@ function partOf(piece: Uint8Array<ArrayBuffer>, count: number): Uint8Array<Array
   return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
 
-/**
- * Checks a content-length that a caller gives.
- *
- * @throws {TypeError} if it is not a number.
- * @throws {RangeError} if it is not an integer from 0 to 2⁵³ − 1.
- */
+/** Checks a content-length that a caller gives: an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
-  checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
+  // mutant `!Number.isSafeInteger(contentLength) || contentLength < 0` → `true`: checkInteger() decides, more slowly
+  // mutant `<` → `<=`: the same
+  if (!Number.isSafeInteger(contentLength) || contentLength < 0) {
+    checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
+  }
 }
 
 /** How far a body has been read: how many bytes, and whether to its end. */
@@ -196,6 +195,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       const { keepsBytes } = out;
       const { buffered } = reader;
       // An empty body ends here, without a wait, as in #readPiece.
+      // mutant `buffered > 0 || this.contentLength === 0` → `true`: to take nothing changes nothing
       if (buffered > 0 || this.contentLength === 0) {
         const { bytes, start } = this.#source.reader;
         const piece = bytes.subarray(start, start + buffered);
@@ -291,6 +291,7 @@ export class LengthReader {
 
   /** Reads bytes into the array; resolves to how many, 0 only if none is left or the array is empty. */
   async read(into: Uint8Array): Promise<number> {
+    // mutant `>` → `>=`: a view of all of it is the same room
     const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
     let count: number | null = this.#source.reader.take(room);
     if (count === 0 && room.length > 0) count = await this.#source.read(room);

@@ -167,10 +167,10 @@ export class BodyState {
     const interruption = this.#interruption;
     return new Promise((resolve, reject) => {
       promise.then((value) => {
-        if (interruption.waiting === reject) interruption.waiting = null;
+        interruption.waiting = null;
         resolve(value);
       }, (error) => {
-        if (interruption.waiting === reject) interruption.waiting = null;
+        interruption.waiting = null;
         // What happens to its source afterwards is not the body's failure.
         if (this.#phase === "failed") return;
         if (isSource) {

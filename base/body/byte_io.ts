@@ -95,6 +95,7 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
 }
 
 /** At most this many bytes are passed on at a time. */
+// mutant `2097152` → `2097153`: it is the size of a buffer
 export const MAX_PIECE_BYTES = 2097152;
 const CAPACITY = 65536;
 /** The initial size of a buffer, in bytes. */
@@ -117,6 +118,7 @@ export class ByteReader {
   readonly #first: number;
   readonly #usual: number;
   /** How far the current message has filled the buffer. */
+  // mutant `0` → `1`: without a buffer both fill it
   #peak = 0;
   // A read that was issued before anything waits for it. Until it settles, the buffer must not move.
   #ahead: Promise<number | null> | null = null;
@@ -157,6 +159,8 @@ export class ByteReader {
   /** Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes. */
   #roomBehind(): Uint8Array {
     const { length } = this.bytes;
+    // mutant `>` → `>=`: a new buffer does as well, and costs more
+    // mutant `this.end === length || length > this.#usual` → `true`: the same
     if (this.end === length || length > this.#usual) this.#moveTo(this.#idleBytes);
     return this.bytes.subarray(this.end);
   }
@@ -241,6 +245,7 @@ export class ByteReader {
 
   // A socket may report a reset only once, so the error is kept for the next read.
   readonly #failAhead = (error: unknown): void => {
+    // mutant `this.#ahead = null;` → `;`: whoever waits for it finds the failure, too
     this.#ahead = null;
     this.#failure ??= { error };
   };
@@ -502,12 +507,14 @@ class PlainSource extends BodySource {
 /** A stream of byte arrays, which must end where the body does. */
 class StreamSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
+  // mutant `false` → `true`: smaller reads do as well, and cost more
   readonly exact = false;
   readonly isPrivate = true;
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;
   #length = 0;
+  // mutant `0` → `1`: it is set with the first item
   #position = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {

@@ -108,6 +108,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   async read(): Promise<Uint8Array<ArrayBuffer>> {
     if (!this.#state.beginRead()) return new Uint8Array(0);
     // Room for one byte more than is allowed, to detect whether there is one.
+    // mutant `1` → `2`: there is one all the same
     const collector = Collector.upTo(MAX_READ_BYTES + 1);
     while (!this.#reader.done) {
       collector.add(await this.#state.fromSource(this.#reader.read(collector.room())));
@@ -336,6 +337,7 @@ export class ChunkedReader {
 
   async #nextData(size: number): Promise<Uint8Array<ArrayBuffer>> {
     const reader = this.#reader;
+    // mutant `size <= reader.buffered` → `false`: the long way leads there, too
     if (size <= reader.buffered) {
       const data = (reader.bytes as Uint8Array<ArrayBuffer>).slice(
         reader.start,
@@ -372,13 +374,9 @@ export class ChunkedReader {
   }
 }
 
-// mutant `0x46` → `71`: a size has no G
-const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
+const SEMICOLON = 0x3b, CR = 0x0d, LOWER = 0x20;
 
-/** Puts the size in a chunk's line in lower case, as it is sent. */
+/** Puts the size in a chunk's line in lower case, as it is sent: the bit that tells the cases apart is set in digits, too. */
 function lowerSize(bytes: Uint8Array, at: number, end: number): void {
-  for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) {
-    const byte = bytes[at]!;
-    if (byte >= UPPER_A && byte <= UPPER_F) bytes[at] = byte | 0x20;
-  }
+  for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) bytes[at]! |= LOWER;
 }

@@ -159,11 +159,8 @@ export class ChunkScanner {
   #looked = 0;
 
   /**
-   * Scans the next part: a chunk's line, as much of its data as is there, or the CR LF after it.
-   *
-   * @returns The position after the part; -1 if the last chunk has ended or more bytes are needed.
-   * Then call again with the same position and more bytes.
-   * @throws {ProtocolError} if the grammar is broken.
+   * Scans the next part: a chunk's line, as much of its data as is there, or the CR LF after it. Returns the position
+   * after it; -1 if the last chunk has ended or more bytes are needed, from the same position on.
    */
   advance(bytes: Uint8Array, at: number, end: number): number {
     switch (this.phase) {
@@ -222,11 +219,7 @@ export class ChunkScanner {
     return start + 2;
   }
 
-  /**
-   * The least number of bytes that are still to come: what may be read without reading too far.
-   *
-   * @param buffered How many bytes of an unfinished line or end are there already.
-   */
+  /** The least number of bytes that are still to come if so many of an unfinished line or end are there already. */
   leastToCome(buffered: number): number {
     // The shortest line and end there is: "0" CR LF CR LF.
     const shortest = 5;
@@ -272,9 +265,6 @@ export class ChunkWalker {
   /**
    * Checks the next piece. Returns the bytes that are known to be valid: the piece, without an
    * incomplete line at its end, and preceded by the incomplete line of the piece before.
-   *
-   * @throws {ProtocolError} if the grammar is broken.
-   * @throws {BodyError} if anything follows the last chunk.
    */
   walk(piece: Uint8Array, report?: ChunkReport): Uint8Array {
     const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);

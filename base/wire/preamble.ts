@@ -237,6 +237,8 @@ export function checkMethod(method: Method, label = "method"): void {
 /** Checks a status that a caller wants to send: an integer from `least` to 599. */
 export function checkStatus(status: number, least: number, owner: string): void {
   // mutant `>=` → `>`: checkInteger() decides, more slowly
+  // mutant `<=` → `<`: the same
+  // mutant `Number.isInteger(status) && status >= least && status <= 599` → `false`: the same
   if (Number.isInteger(status) && status >= least && status <= 599) return;
   checkInteger(`${owner}status`, status, least, 599);
 }

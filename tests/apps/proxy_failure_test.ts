@@ -110,24 +110,14 @@ Deno.test("the reason for a bad gateway is logged, and not sent to the client", 
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
 });
 
-Deno.test("a proxy whose logger fails still answers", async (t) => {
+Deno.test("a proxy whose logger fails still answers", async () => {
+  using unhandled = unhandledRejections();
   const gone = new Client(["127.0.0.1", await unusedPort()]);
-  const failure = new Error("the disk is full");
-  const ways: Record<string, () => unknown> = {
-    throws: () => {
-      throw failure;
-    },
-    rejects: () => Promise.reject(failure),
-  };
-  await eachRow(t, Object.entries(ways), async (_how, warn) => {
-    using unhandled = unhandledRejections();
-    await using proxy = serve(
-      new ProxyApp(gone, "conn", { logger: { warn } }),
-    );
-    assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
-    await turnOfEventLoop();
-    assertEquals(unhandled.reasons, []);
-  });
+  const warn = () => Promise.reject(new Error("the disk is full"));
+  await using proxy = serve(new ProxyApp(gone, "conn", { logger: { warn } }));
+  assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
+  await turnOfEventLoop();
+  assertEquals(unhandled.reasons, []);
 });
 
 Deno.test("a response that breaks off is never completed", async () => {

@@ -11,6 +11,7 @@ import {
 import { Client } from "@degu/degu/client";
 import {
   badHost,
+  canonicalDnsName,
   canonicalIPAddress,
   checkName,
   checkPath,
@@ -25,6 +26,7 @@ import {
   withoutZone,
   zoneOf,
 } from "@degu/internal/base/address.ts";
+import { anyText } from "@degu/testing/arbitraries.ts";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -105,7 +107,7 @@ const scope = fc.integer({ min: 1, max: 2 ** 32 - 1 });
 const interfaceName = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/).filter((name) =>
   !/^[0-9]+$/.test(name)
 );
-const name = fc.string({ unit: "binary", maxLength: 25 }).filter((text) => text.isWellFormed());
+const name = anyText(25).filter((text) => text.isWellFormed());
 const place = name.filter((text) => !/[\0/]/.test(text) && !["", ".", ".."].includes(text));
 
 const addresses: Record<string, fc.Arbitrary<Address>> = {
@@ -273,6 +275,7 @@ Deno.test("api is passed to the app", async () => {
 
 // Which hosts, paths, names and scopes are valid in an address.
 
+const longName = (length: number) => `${"a".repeat(50)}.`.repeat(6).slice(0, length);
 const path = (bytes: number) => `/${"a".repeat(bytes - 1)}`;
 
 /** What a question about a part of an address says yes and no to. */
@@ -298,6 +301,12 @@ const questions: Record<
     ["::", "0:0:0:0:0:0:0:1", "2001:DB8::0001", "::ffff:1.2.3.4", "FE80::1"],
     ["", ":", ":::", "1::2::3", "12345::", "[::1]", "::1%eth0", "1.2.3.4", "::g"],
   ],
+  "a DNS name has labels of up to 63 characters, 253 in all, and no number at its end (RFC 1123 §2.1)":
+    [
+      (text: string) => canonicalDnsName(text) === text.toLowerCase().replace(/\.$/, ""),
+      ["a", "A-b_c.D.", "1.a", "a".repeat(63), longName(253), `${longName(253)}.`],
+      ["", ".", "a..b", "a.1", "1", "a b", "\u212a", "a".repeat(64), longName(254)],
+    ],
   "the machine itself is ::1 and 127.0.0.0/8 (RFC 1122 §3.2.1.3)": [
     isLoopback,
     ["::1", "127.0.0.1", "127.9.9.9"],

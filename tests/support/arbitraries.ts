@@ -17,6 +17,12 @@ function textOver(
   return fc.string({ unit: fc.constantFrom(...set), minLength, maxLength });
 }
 
+/** Text of any code points, halves of surrogate pairs among them; `fc.string` takes a second to prepare for that. */
+export function anyText(maxLength = 10): fc.Arbitrary<string> {
+  return fc.array(fc.integer({ min: 0, max: 0x10ffff }), { maxLength })
+    .map((points) => String.fromCodePoint(...points));
+}
+
 export const method = fc.constantFrom(...methods);
 export const status = fc.integer({ min: 100, max: 599 });
 export const reason = textOver(allowedBytes.reason, 2, 20);

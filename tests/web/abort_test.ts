@@ -65,52 +65,6 @@ Deno.test("fetch rejects with the reason of a signal that is already aborted", a
   assertStrictEquals(await cancelled, reason);
 });
 
-Deno.test("an abort while connecting closes the resulting connection", async () => {
-  const connected = Promise.withResolvers<void>();
-  const goOn = Promise.withResolvers<boolean>();
-  const aborter = new AbortController();
-  const reason = new Error("changed my mind");
-  using server = new RawServer();
-  const client = new Client(server.address, {
-    onConnect: () => {
-      connected.resolve();
-      return goOn.promise;
-    },
-  });
-  const { stream, cancelled } = stuck();
-  const { signal } = aborter;
-  const responding = createFetch(client)("/", { method: "POST", body: stream, signal });
-  const rejection = rejectsSoon(responding, "an aborted fetch");
-  await within(connected.promise, "the client connects");
-  aborter.abort(reason);
-  assertStrictEquals(await rejection, reason);
-  assertStrictEquals(await cancelled, reason);
-  goOn.resolve(true);
-  await (await server.accept()).assertClosedSilently();
-});
-
-Deno.test("an abort while sending is never mistaken for the end of the body", async (t) => {
-  for (const headers of [{}, { "content-length": "70000" }]) {
-    await t.step(Object.keys(headers)[0] ?? "chunked", async () => {
-      const aborter = new AbortController();
-      const { stream, cancelled } = stuck();
-      using server = new RawServer();
-      const { signal } = aborter;
-      const init = { method: "POST", body: stream, headers, signal };
-      const responding = createFetch(new Client(server.address))("/", init);
-      const rejection = rejectsSoon(responding, "an aborted fetch");
-      const peer = await server.accept();
-      await peer.readPreamble();
-      await peer.readExactly(PIECE.length);
-      aborter.abort();
-      await rejection;
-      await cancelled;
-      const { received } = await peer.readToEnd();
-      assert(received.replaceAll("\0", "").length <= "\r\n".length, JSON.stringify(received));
-    });
-  }
-});
-
 for (const [name, make] of streams) {
   Deno.test(`an abort while sending a body ${name}`, async () => {
     const aborter = new AbortController();
@@ -350,17 +304,17 @@ Deno.test("a client that has closed its write side still gets a stream", async (
   await using serving = serveHandler((request) => {
     signal = request.signal;
     async function* pieces() {
-      for (let i = 0; i < 8; i++) {
+      for (let i = 0; i < 4; i++) {
         yield encode(`${i};`);
         await new Promise((resolve) => setTimeout(resolve, 200));
       }
     }
-    return new Response(ReadableStream.from(pieces()), { headers: { "content-length": "16" } });
+    return new Response(ReadableStream.from(pieces()), { headers: { "content-length": "8" } });
   });
   using peer = await RawPeer.connect(serving.address);
   await peer.send(get);
   await peer.closeWrite();
-  await peer.readUntil("0;1;2;3;4;5;6;7;");
+  await peer.readUntil("0;1;2;3;");
   assert(signal!.aborted);
 });
 

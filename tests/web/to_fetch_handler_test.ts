@@ -135,51 +135,40 @@ Deno.test("what our own server would refuse is answered with 400 or 501", async 
 });
 
 Deno.test("a request that did not arrive over a connection is converted, too", async (t) => {
-  const tell = async (request: Request) => await (await toFetchHandler(tellingApp)(request)).json();
-  const url = "http://device.local:81/a?b#c";
-  await t.step("host is taken from the URL", async () => {
-    const seen = await tell(new Request(url));
-    assertEquals([seen.uri, seen.headers], ["/a?b", { host: "device.local:81" }]);
+  const put = (body: BodyInit, headers: HeadersInit = {}) => ({ method: "PUT", body, headers });
+  const host = { host: "Device.local:81" };
+  const rows: [name: string, url: string, init: RequestInit, expected: Record<string, unknown>][] =
+    [
+      ["host is taken from the URL", "/a?b#c", {}, {
+        uri: "/a?b",
+        headers: { host: "device.local:81" },
+      }],
+      ["but not if the headers have one", "/", { headers: host }, { headers: host }],
+      ["a URL without a path", "?b", {}, { uri: "/?b", query: "b" }],
+      ["a body without a length is chunked", "/", put("hello"), { kind: "chunked", text: "hello" }],
+      ["an empty body is none", "/", put(""), { kind: null }],
+      ["a chunked body that is null is empty", "/", {
+        method: "PUT",
+        headers: { "transfer-encoding": "chunked" },
+      }, { kind: "chunked", text: "" }],
+    ];
+  const handler = toFetchHandler(tellingApp);
+  await eachRow(t, rows, async (_name, url, init, expected) => {
+    const request = new Request(`http://device.local:81${url}`, init);
+    const seen: Record<string, unknown> = await (await handler(request)).json();
+    for (const [name, value] of Object.entries(expected)) assertEquals(seen[name], value, name);
   });
-  await t.step("host is not taken from the URL if the headers have one", async () => {
-    const headers = { host: "Device.local:81" };
-    assertEquals((await tell(new Request(url, { headers }))).headers, headers);
-  });
-  await t.step("a URL without a path", async () => {
-    const { uri, query } = await tell(new Request("http://a?b"));
-    assertEquals([uri, query], ["/?b", "b"]);
-  });
-  await t.step("a body without a length is chunked", async () => {
-    const { kind, text, headers } = await tell(new Request(url, { method: "PUT", body: "hello" }));
-    assertEquals([kind, text, headers["transfer-encoding"]], ["chunked", "hello", "chunked"]);
-  });
-  await t.step("an empty body is none", async () => {
-    assertEquals((await tell(new Request(url, { method: "PUT", body: "" }))).kind, null);
-  });
-  await t.step("a chunked body that is null is empty", async () => {
-    const headers = { "transfer-encoding": "chunked" };
-    const { kind, text } = await tell(new Request(url, { method: "PUT", headers }));
-    assertEquals([kind, text], ["chunked", ""]);
-  });
-  await t.step("a body larger than a chunk", async () => {
-    const app: AppFunction = async (request) => {
-      const lengths: number[] = [];
-      for await (const [, data] of request.body as ChunkedBody) lengths.push(data.length);
-      return [200, "OK", {}, encoder.encode(JSON.stringify(lengths))];
-    };
-    const body = new Uint8Array(16777217);
-    const response = await toFetchHandler(app)(new Request(url, { method: "PUT", body }));
-    assertEquals(await response.json(), [16777216, 1, 0]);
-  });
-  await t.step("a body with DELETE is refused", async () => {
-    const request = new Request(url, { method: "DELETE", body: "hello" });
-    assertEquals((await toFetchHandler(tellingApp)(request)).status, 400);
-  });
-  await t.step("a body that is shorter than its length fails", async () => {
-    const headers = { "content-length": "9" };
-    const request = new Request(url, { method: "PUT", headers, body: "hello" });
-    await assertRejects(() => toFetchHandler(tellingApp)(request), Error, "4 bytes before");
-  });
+  const app: AppFunction = async (request) => {
+    const lengths: number[] = [];
+    for await (const [, data] of request.body as ChunkedBody) lengths.push(data.length);
+    return [200, "OK", {}, encoder.encode(JSON.stringify(lengths))];
+  };
+  const large = new Request("http://a/", put(new Uint8Array(16777217)));
+  assertEquals(await (await toFetchHandler(app)(large)).json(), [16777216, 1, 0]);
+  const refused = new Request("http://a/", { method: "DELETE", body: "hello" });
+  assertEquals((await handler(refused)).status, 400);
+  const short = new Request("http://a/", put("hello", { "content-length": "9" }));
+  await assertRejects(() => handler(short), Error, "4 bytes before");
 });
 
 Deno.test("an app gets the same arguments as from a server", async () => {
@@ -629,22 +618,19 @@ Deno.test("each request has its own session, which ends with the response", asyn
       }, { highWaterMark: 0 }),
       5,
     );
-  const ends: [name: string, body: () => Body, take: (response: Response) => Promise<unknown>][] = [
-    ["with the body", () =>
-      stream((controller) => {
-        controller.enqueue(encoder.encode("hello"));
-        controller.close();
-      }), (response) => response.text()],
-    [
-      "with a body that fails",
-      () => stream((controller) => controller.error(new Error("gone"))),
-      (response) => rejectionOf(response.text(), "a body that fails"),
-    ],
-    [
-      "with a body that is canceled",
-      () => stream(() => {}),
-      (response) => response.body!.cancel(),
-    ],
+  const hello = (controller: ReadableStreamDefaultController) => {
+    controller.enqueue(encoder.encode("hello"));
+    controller.close();
+  };
+  const pieces = ["", "he", "", "llo", ""].map((text) => encoder.encode(text));
+  type Take = (response: Response) => Promise<unknown>;
+  const text: Take = async (response) => assertEquals(await response.text(), "hello");
+  const fails: Take = (response) => rejectionOf(response.text(), "a body that fails");
+  const ends: [name: string, body: () => Body | BodyIter, take: Take][] = [
+    ["with the body", () => stream(hello), text],
+    ["with a body that has empty pieces", () => new BodyIter(pieces, 5), text],
+    ["with a body that fails", () => stream((it) => it.error(new Error("gone"))), fails],
+    ["with a body that is canceled", () => stream(() => {}), ({ body }) => body!.cancel()],
   ];
   await eachRow(t, ends, async (_name, body, take) => {
     const response = await toFetchHandler((_request, session) => {
@@ -655,24 +641,12 @@ Deno.test("each request has its own session, which ends with the response", asyn
     await take(response);
     assertEquals(disposed.splice(0), ["second", "first"]);
   });
-  await t.step("with a body that has empty pieces", async () => {
-    const pieces = ["", "he", "", "llo", ""].map((text) => encoder.encode(text));
-    const response = await toFetchHandler((_request, session) => {
-      keep(session);
-      return [200, "OK", {}, new BodyIter(pieces, 5)];
-    })(new Request("http://a/"));
-    assertEquals(disposed, []);
-    assertEquals(await response.text(), "hello");
-    assertEquals(disposed.splice(0), ["second", "first"]);
+  const failing = toFetchHandler((_request, session) => {
+    keep(session);
+    throw new Error("thrown on purpose");
   });
-  await t.step("with an exception", async () => {
-    const handler = toFetchHandler((_request, session) => {
-      keep(session);
-      throw new Error("thrown on purpose");
-    });
-    await rejectionOf(handler(new Request("http://a/")), "an exception");
-    assertEquals(disposed.splice(0), ["second", "first"]);
-  });
+  await rejectionOf(failing(new Request("http://a/")), "an exception");
+  assertEquals(disposed, ["second", "first"]);
 });
 
 Deno.test("an error while a session is disposed of affects neither the response nor the rest", async (t) => {

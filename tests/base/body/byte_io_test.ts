@@ -253,6 +253,7 @@ Deno.test("ByteReader does not grow or shrink while a read is pending", async ()
   reader.readAhead(source, false);
   const grown = reader.bytes;
   reader.shrink();
+  reader.fit();
   assertStrictEquals(reader.bytes, grown);
   await source.give("def");
   assertEquals(textIn(reader), "abcdef");

@@ -20,7 +20,7 @@ import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
-import { concat, cut, PieceSource } from "@degu/testing/streams.ts";
+import { concat, cut, PieceSource, RecordingSink } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
@@ -249,6 +249,16 @@ async function readAll(source: ByteSource, room: number): Promise<string> {
     text += fromLatin1(into.subarray(0, count));
   }
 }
+
+Deno.test("a body of known length is written with what has arrived of it, and no more", async () => {
+  for (const lengths of [[5], [2], [30]]) {
+    const connection = new Connected(cut(latin1("hello, worldGET / HTTP/1.1"), ...lengths));
+    await connection.reader.fill();
+    const sink = new RecordingSink();
+    assertEquals(await new Body(connection, 12).writeTo(sink), 12);
+    assertEquals([fromLatin1(sink.bytes), connection.told], ["hello, world", ["consumed"]]);
+  }
+});
 
 Deno.test("one of our body classes, or a class that extends it, reads the connection directly", () => {
   const source = new Connected([]);

@@ -356,6 +356,9 @@ for (const [name, kind] of Object.entries(kinds)) {
       const rest = await body.read();
       second.fill(0);
       assertEquals(texts.join("") + fromLatin1(rest), fromLatin1(DATA));
+      const other = make(open());
+      await other.read();
+      assert(await body.read() !== await other.read(), "two ends are one array");
     }
   });
 
@@ -437,6 +440,14 @@ Deno.test("Body.read returns up to 16 MiB and refuses more without consuming any
   assertEquals(source.taken, limits.collected + 1);
 });
 
+Deno.test("Body of one byte has it in every operation", async () => {
+  for (const [operation, run] of Object.entries(operations)) {
+    for (const open of Object.values(sourcesOf(latin1("1"), 1))) {
+      assertEquals(await run(new Body(open(), 1)), latin1("1"), operation);
+    }
+  }
+});
+
 Deno.test("Body of length 0 is consumed from the start", async () => {
   for (const open of Object.values(sourcesOf(EMPTY))) {
     const make = () => new Body(open(), 0);
@@ -449,6 +460,7 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
       if (WHOLE.includes(operation)) assertEquals(await reading, EMPTY);
       else await assertBodyError(reading, `a read after ${operation}`);
     }
+    assertEquals(await Array.fromAsync(make()), []);
     for (const size of [0, 1]) {
       const body = make();
       assertEquals(await body.read(size), EMPTY);

@@ -17,6 +17,7 @@ import {
   parseUri,
 } from "@degu/degu/misc";
 import {
+  anyText,
   bodilessHeaders,
   damaged,
   extension,
@@ -56,7 +57,7 @@ const linesOf = (headers: HeaderDict) =>
   Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
 const near = (text: fc.Arbitrary<string>) => damaged(text).map(fromLatin1);
 const over = (...units: string[]) => fc.string({ unit: fc.constantFrom(...units), maxLength: 9 });
-const anything = fc.string({ unit: "binary", maxLength: 20 });
+const anything = anyText(20);
 
 /** What the grammar says of a whole preamble. A block without lines has no CR LF before it. */
 function referencePreamble<Start extends object>(

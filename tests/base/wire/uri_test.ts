@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { buildUri } from "@degu/degu/base";
 import { parseUri } from "@degu/degu/misc";
-import { path as pathArbitrary, query as queryArbitrary, uri } from "@degu/testing/arbitraries.ts";
+import { path as pathArbitrary, query as queryArbitrary } from "@degu/testing/arbitraries.ts";
 import {
   assertCallerError,
   assertProtocolError,
@@ -64,13 +64,6 @@ Deno.test("parseUri undoes buildUri", () => {
   }));
 });
 
-Deno.test("buildUri undoes parseUri", () => {
-  fc.assert(fc.property(uri, (text) => {
-    const { path, query } = parseUri(text);
-    assertEquals(buildUri(path, query), text);
-  }));
-});
-
 Deno.test("buildUri returns the root for a path of one empty component", () => {
   assertEquals(buildUri([""], null), "/");
   assertEquals(buildUri([""], ""), "/?");
@@ -93,21 +86,8 @@ Deno.test("buildUri refuses what could not be read back", async (t) => {
       assertRangeError(() => buildUri(path, "a=b"), "path with a query");
     });
   }
-  const queries = [
-    "?",
-    "a?b",
-    "/",
-    "a/b",
-    "a b",
-    "#",
-    "a\r\nb",
-    "\n",
-    "\0",
-    "é",
-    "a;b",
-    ...LOOK_ALIKES,
-  ];
-  for (const query of queries) {
+  const queries = ["?", "a?b", "/", "a/b", "a b", "#", "a\r\nb", "\n", "\0", "é", "a;b"];
+  for (const query of [...queries, ...LOOK_ALIKES]) {
     await t.step(`query ${shown(query)}`, () => {
       assertRangeError(() => buildUri([], query), "query of the root");
       assertRangeError(() => buildUri(["a"], query), "query");
