@@ -141,11 +141,6 @@ export function buildForgiving(): AppFunction {
   return app;
 }
 
-/** Ends the worker before it serves. */
-export function buildExiting(): never {
-  Deno.exit(9);
-}
-
 /** Makes an app, and ends the worker some milliseconds later, but for the first times, which it counts at 0. */
 export function buildDoomed(counters: Counters, times: number, milliseconds: number): AppFunction {
   const made = Atomics.add(new Int32Array(counters), 0, 1);

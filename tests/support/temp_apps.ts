@@ -32,11 +32,3 @@ export function buildProxyApp(address: Address): App {
     },
   };
 }
-
-/** Builds nothing. */
-export function buildBroken(): App {
-  throw new Error("the module broke");
-}
-
-/** Nothing that can be called. */
-export const constant = 5;
