@@ -1,8 +1,6 @@
 /**
  * The end of a pairing that invites: the invitation, what it answers, and its port, which strangers can connect to, but
  * can't keep busy.
- *
- * @module
  */
 
 import type { Address, HostAddress } from "../base/address.ts";

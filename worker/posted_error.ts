@@ -1,8 +1,4 @@
-/**
- * Errors that a worker posts.
- *
- * @module
- */
+/** Errors that a worker posts. */
 
 /** An error as it is posted. Cloning keeps its message, its stack and its causes, but no class or name of Deno's. */
 export interface PostedError {

@@ -1,8 +1,4 @@
-/**
- * Apps that tests run in pools, by this module's name.
- *
- * @module
- */
+/** Apps that tests run in pools, by this module's name. */
 
 import { parentPort, threadId, workerData } from "node:worker_threads";
 import { ProxyApp } from "@degu/degu";

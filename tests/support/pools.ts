@@ -1,8 +1,4 @@
-/**
- * Pools for tests.
- *
- * @module
- */
+/** Pools for tests. */
 
 import type { PoolTimes } from "@degu/internal/pool/pool_member.ts";
 import { startPool } from "@degu/internal/pool/server_pool.ts";

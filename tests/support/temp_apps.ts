@@ -1,8 +1,4 @@
-/**
- * Apps that tests run in workers, by this module's name.
- *
- * @module
- */
+/** Apps that tests run in workers, by this module's name. */
 
 import { type Address, buildUri, makeOutputFromInput } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
