@@ -32,8 +32,10 @@ export function toPostedError(thrown: unknown): PostedError {
 
 /** Gives an error that was posted its name back, and its class if that is one of Deno's. */
 export function fromPostedError({ error, name }: PostedError): Error {
-  const Class = (Deno.errors as Record<string, unknown>)[name];
-  if (typeof Class === "function") Object.setPrototypeOf(error, Class.prototype);
+  if (Object.hasOwn(Deno.errors, name)) {
+    const Class = Deno.errors[name as keyof typeof Deno.errors];
+    Object.setPrototypeOf(error, Class.prototype);
+  }
   if (error.name !== name) {
     Object.defineProperty(error, "name", { value: name, writable: true, configurable: true });
   }

@@ -53,7 +53,9 @@ Deno.test("an error arrives with its class, name, message, stack and cause", () 
     new Deno.errors.AddrInUse("taken"),
     new DOMException("stopped", "AbortError"),
     Object.assign(new Error("odd"), { name: "OddError" }),
-    Object.assign(new Error("odd"), { name: "Array" }),
+    ...["Array", "constructor", "toString"].map((name) =>
+      Object.assign(new Error("odd"), { name })
+    ),
     new Error("outer", { cause: new TypeError("inner", { cause: "deepest" }) }),
   ];
   for (const error of errors) {
