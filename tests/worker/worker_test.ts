@@ -64,7 +64,7 @@ Deno.test("an error arrives with its class, name, message, stack and cause", () 
     assertStrictEquals(Object.getPrototypeOf(arrived), Object.getPrototypeOf(error));
     assertEquals([arrived.name, arrived.message], [error.name, error.message]);
     assertEquals([arrived.stack, arrived.cause], [error.stack, error.cause]);
-    const errorsOf = ({ errors }: { errors?: unknown }) => errors;
+    const errorsOf = (error: Error) => (error as Partial<AggregateError>).errors;
     assertEquals(errorsOf(arrived), errorsOf(error));
   }
 });
