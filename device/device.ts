@@ -1,8 +1,4 @@
-/**
- * A device: its identity, and the peers that it trusts.
- *
- * @module
- */
+/** A device: its identity, and the peers that it trusts. */
 
 import { join } from "node:path";
 import type { Address } from "../base/address.ts";

@@ -1,8 +1,4 @@
-/**
- * A client of a peer, at any of its addresses.
- *
- * @module
- */
+/** A client of a peer, at any of its addresses. */
 
 import { type Address, addressText } from "../base/address.ts";
 import { checkObject } from "../base/checks.ts";

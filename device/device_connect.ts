@@ -1,8 +1,4 @@
-/**
- * Connects to a device: at whichever of its addresses it answers (RFC 8305 §5), and to no other device.
- *
- * @module
- */
+/** Connects to a device: at whichever of its addresses it answers (RFC 8305 §5), and to no other device. */
 
 import type { Address } from "../base/address.ts";
 import { TlsError } from "../base/errors.ts";

@@ -1,8 +1,4 @@
-/**
- * The directory of a device.
- *
- * @module
- */
+/** The directory of a device. */
 
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,8 +1,4 @@
-/**
- * The server of a device, for its peers only.
- *
- * @module
- */
+/** The server of a device, for its peers only. */
 
 import type { Address } from "../base/address.ts";
 import { type App, type AppObject, readApp } from "../base/app/app.ts";

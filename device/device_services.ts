@@ -1,8 +1,4 @@
-/**
- * What the servers, clients and pairings of a device share.
- *
- * @module
- */
+/** What the servers, clients and pairings of a device share. */
 
 import type { DeviceIdentity } from "../identity/device_identity.ts";
 import type { Logger } from "../net/standard_logger.ts";

@@ -13,8 +13,6 @@
  * | …     | each: 4 or 6, then the 4 or 16 bytes of the IP address, then 2 of the port      |
  * | 16    | the secret                                                                      |
  * | 8     | when it expires, in milliseconds since 1970                                     |
- *
- * @module
  */
 
 import {

@@ -1,8 +1,6 @@
 /**
  * The end of a pairing that invites: the invitation, what it answers, and its port, which strangers can connect to, but
  * can't keep busy.
- *
- * @module
  */
 
 import type { Address, HostAddress } from "../base/address.ts";
@@ -441,8 +439,8 @@ export class LimitedWarning {
   #count = 0;
   #reported = 0;
   #last = "";
-  #stopped = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Runs for a second after each warning; `null` once it is stopped. */
+  #timer: ReturnType<typeof setTimeout> | undefined | null;
 
   /** @param warn Gets what was last added, and how often anything was. */
   constructor(warn: (last: string, count: number) => void) {
@@ -453,22 +451,21 @@ export class LimitedWarning {
   add(last: string): void {
     this.#count++;
     this.#last = last;
-    if (this.#timer === undefined && !this.#stopped) this.#report();
+    if (this.#timer === undefined) this.#report();
   }
 
   #report(): void {
+    this.#timer = undefined;
+    if (this.#count === this.#reported) return;
     this.#reported = this.#count;
     this.#warn(this.#last, this.#count);
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      if (this.#count > this.#reported) this.#report();
-    }, LEAST_MILLISECONDS);
+    this.#timer = setTimeout(() => this.#report(), LEAST_MILLISECONDS);
   }
 
   /** Warns of nothing more. */
   stop(): void {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
+    clearTimeout(this.#timer ?? undefined);
+    this.#timer = null;
   }
 }
 

@@ -1,8 +1,4 @@
-/**
- * The end of a pairing that joins.
- *
- * @module
- */
+/** The end of a pairing that joins. */
 
 import { type Address, type HostAddress, isLinkLocal } from "../base/address.ts";
 import { copyOptions } from "../base/checks.ts";

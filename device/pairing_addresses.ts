@@ -1,8 +1,4 @@
-/**
- * The addresses that two devices exchange: where each can be reached once they are paired.
- *
- * @module
- */
+/** The addresses that two devices exchange: where each can be reached once they are paired. */
 
 import {
   type Address,

@@ -1,8 +1,4 @@
-/**
- * The messages of pairing: JSON in the bodies of two requests and of the first response.
- *
- * @module
- */
+/** The messages of pairing: JSON in the bodies of two requests and of the first response. */
 
 import type { HostAddress } from "../base/address.ts";
 import { isDeviceName } from "../identity/names.ts";

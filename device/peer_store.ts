@@ -1,8 +1,4 @@
-/**
- * The peers of a device, on disk: one file for each.
- *
- * @module
- */
+/** The peers of a device, on disk: one file for each. */
 
 import { join } from "node:path";
 import {

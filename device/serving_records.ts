@@ -1,8 +1,4 @@
-/**
- * The addresses of a device's servers, recorded for its other processes.
- *
- * @module
- */
+/** The addresses of a device's servers, recorded for its other processes. */
 
 import { join } from "node:path";
 import { type Address, addressText, parseAddress } from "../base/address.ts";

@@ -9,8 +9,6 @@
  * A signal is late by the time that it takes to notice another process. So whoever is about to let a peer in, or to take a
  * step that can't be undone, asks {@linkcode Trusted.confirm}, which reads the file. A peer that is paired again has
  * another signal: what the old one has ended stays ended.
- *
- * @module
  */
 
 import type { SessionTrust } from "../base/app/session.ts";

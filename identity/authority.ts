@@ -1,8 +1,4 @@
-/**
- * The authority of a device: the only kind of certificate that two devices exchange.
- *
- * @module
- */
+/** The authority of a device: the only kind of certificate that two devices exchange. */
 
 import type { PeerCertificate } from "../base/app/session.ts";
 import { readCertificate } from "../net/tls/authority.ts";

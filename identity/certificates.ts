@@ -5,8 +5,6 @@
  * The library is loaded when the first certificate is made and not before. It brings
  * `reflect-metadata`, which from then on adds its functions to the global `Reflect`; it needs no
  * permission.
- *
- * @module
  */
 
 import type { Extension, X509Certificate } from "npm:@peculiar/x509@^1.14.3";

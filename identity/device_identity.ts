@@ -1,8 +1,4 @@
-/**
- * The identity of an open device: loaded, and renewed as long as it is open.
- *
- * @module
- */
+/** The identity of an open device: loaded, and renewed as long as it is open. */
 
 import type { Logger } from "../net/standard_logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";

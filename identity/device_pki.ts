@@ -1,8 +1,6 @@
 /**
  * The persistent identity of a device: an authority of its own and a certificate from it, made once and loaded from then
  * on. How its files are written atomically, and what an interrupted call leaves behind.
- *
- * @module
  */
 
 import { isAbsolute, join, normalize } from "node:path";

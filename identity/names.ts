@@ -1,8 +1,4 @@
-/**
- * Names and ids: of devices and peers, of a device's certificate, and what identifies a device.
- *
- * @module
- */
+/** Names and ids: of devices and peers, of a device's certificate, and what identifies a device. */
 
 import { checkString } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";

@@ -1,8 +1,4 @@
-/**
- * Whether other users of the system could read or replace a file.
- *
- * @module
- */
+/** Whether other users of the system could read or replace a file. */
 
 import { dirname, isAbsolute, join } from "node:path";
 

@@ -1,8 +1,4 @@
-/**
- * A throw-away public key infrastructure, for tests and demos of TLS with a private authority.
- *
- * @module
- */
+/** A throw-away public key infrastructure, for tests and demos of TLS with a private authority. */
 
 import { join } from "node:path";
 import { checkArray, checkBoolean, checkString, copyOptions } from "../base/checks.ts";

@@ -1,8 +1,4 @@
-/**
- * Throw-away servers, each in its own worker.
- *
- * @module
- */
+/** Throw-away servers, each in its own worker. */
 
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";

@@ -1,8 +1,4 @@
-/**
- * Parses and formats single parts of messages, and makes requests, for tests and demos.
- *
- * @module
- */
+/** Parses and formats single parts of messages, and makes requests, for tests and demos. */
 
 import { decodeAscii } from "../base/bytes.ts";
 import { Request, responseFraming } from "../base/app/message.ts";

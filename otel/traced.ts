@@ -1,8 +1,4 @@
-/**
- * Apps and clients whose requests are traced: one span and one duration for each.
- *
- * @module
- */
+/** Apps and clients whose requests are traced: one span and one duration for each. */
 
 import {
   type Attributes,

@@ -1,8 +1,4 @@
-/**
- * A place in a pool, held by one worker after another.
- *
- * @module
- */
+/** A place in a pool, held by one worker after another. */
 
 import { pause } from "../base/pause.ts";
 import type { Address } from "../base/address.ts";

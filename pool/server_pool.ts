@@ -1,8 +1,4 @@
-/**
- * Servers in workers, on one address.
- *
- * @module
- */
+/** Servers in workers, on one address. */
 
 import type { Address } from "../base/address.ts";
 import { checkArray, checkInteger, copyOptions, wrongType } from "../base/checks.ts";

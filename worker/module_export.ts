@@ -1,8 +1,4 @@
-/**
- * Exports of modules, which name the code that a worker runs.
- *
- * @module
- */
+/** Exports of modules, which name the code that a worker runs. */
 
 import { quote } from "../base/errors.ts";
 

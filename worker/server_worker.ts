@@ -1,8 +1,4 @@
-/**
- * A worker with a server, and the messages between both ends. Importing it has no effect in the main thread.
- *
- * @module
- */
+/** A worker with a server, and the messages between both ends. Importing it has no effect in the main thread. */
 
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { Address } from "../base/address.ts";

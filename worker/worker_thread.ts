@@ -1,8 +1,4 @@
-/**
- * A worker with a server, as the thread sees it that has started it.
- *
- * @module
- */
+/** A worker with a server, as the thread sees it that has started it. */
 
 import type { MessagePort, Worker } from "node:worker_threads";
 import type { Address } from "../base/address.ts";

@@ -1,5 +1,5 @@
 /** TempServer: what it serves, its worker, and its errors. */
-import { type Address, buildUri, makeOutputFromInput } from "@degu/degu/base";
+import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
 import { type App, type AppFunction, Server } from "@degu/degu/server";
@@ -26,23 +26,6 @@ const anywhere: Address = ["127.0.0.1", 0];
 const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
 
 const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
-
-Deno.test(
-  "the tutorial: an app, and a reverse proxy to it over IPv6",
-  { ignore: !hasIPv6 },
-  async () => {
-    await using server = await TempServer.start(anywhere, null, uselessApp);
-    const response = await new Client(server.address).request("GET", "/");
-    const shown = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';
-    assertEquals(Deno.inspect(response), shown);
-    const build = { module: apps, name: "buildProxyApp" };
-    await using proxy = await TempServer.start(["::1", 0, 0, 0], build, server.address);
-    const client = new Client(proxy.address);
-    assertEquals(Deno.inspect(await client.request("GET", "/")), shown);
-    assertEquals(buildUri([], null), "/");
-    assertEquals(makeOutputFromInput(null), null);
-  },
-);
 
 Deno.test("it runs on every kind of address, and its address is final", async () => {
   await using directory = await tempDir();

@@ -82,20 +82,64 @@ function withAttributes(span: RawSpan): CollectedSpan {
 
 // Traced apps and clients behave as those that they are made of, even if nothing collects traces.
 
-/** The attributes of the spans that begin until it is disposed of. */
-function recordSpans(): Attributes[] & Disposable {
-  const recorded: Attributes[] = [];
-  const span = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
+/** The function of telemetry that fails now. */
+let failing = "";
+const failed = new Set<string>();
+/** What was recorded. */
+const recorded: unknown[] = [];
+
+function called(name: string, ...what: unknown[]) {
+  recorded.push(...what);
+  if (name !== failing) return;
+  failed.add(name);
+  throw new Error(`${name} fails`);
+}
+
+/** Spans and durations that are recorded here, as an SDK would. */
+function register(): void {
+  const span = Object.assign(trace.wrapSpanContext(INVALID_SPAN_CONTEXT), {
+    setAttributes(attributes: Attributes) {
+      called("setAttributes", attributes);
+      return this;
+    },
+    setStatus() {
+      called("setStatus");
+      return this;
+    },
+    recordException: ({ message }: Error) => called("recordException", message),
+    end: () => called("end"),
+  }) as Span;
+  const startSpan = (name: string, options: unknown) => {
+    called("startSpan", name, options);
+    return span;
+  };
+  const record = (_seconds: number, attributes: Attributes) => called("record", attributes);
   trace.setGlobalTracerProvider({
-    getTracer: () => ({
-      startSpan(_name, { attributes = {} } = {}) {
-        recorded.push(attributes);
-        return span;
-      },
-      startActiveSpan: () => assert(false),
-    }),
+    getTracer: () => ({ startSpan, startActiveSpan: () => called("startActiveSpan") as never }),
   });
-  return Object.assign(recorded, { [Symbol.dispose]: () => trace.disable() });
+  metrics.setGlobalMeterProvider({
+    getMeter: () => ({ createHistogram: () => ({ record }) }) as unknown as Meter,
+  });
+  propagation.setGlobalPropagator({
+    inject: () => called("inject"),
+    extract: (context, { baggage = "none" }) => {
+      called("extract", { baggage });
+      return context;
+    },
+    fields: () => [],
+  });
+}
+
+function unregister(): void {
+  for (const each of [trace, metrics, propagation]) each.disable();
+}
+
+/** The attributes of the spans that begin until it is disposed of. */
+function recordSpans() {
+  register();
+  recorded.length = 0;
+  const attributes = (): Attributes[] => recorded.flatMap((each) => Object(each).attributes ?? []);
+  return { attributes, [Symbol.dispose]: unregister };
 }
 
 /** A client that has an answer for everything, without a server. */
@@ -136,14 +180,14 @@ Deno.test("an invalid client is refused", () => {
 });
 
 Deno.test("a span has the whole URL, without the query", async () => {
-  using recorded = recordSpans();
+  using spans = recordSpans();
   await using serving = serve(() => [200, "OK", {}, null]);
   const [, port] = serving.address as [string, number];
   const client = tracedClient(serving.makeClient({ host: "other" }));
   await client.request("GET", "/a/b?token=secret");
   using connection = await client.connect();
   await connection.get("/");
-  const urls = recorded.map((attributes) => attributes["url.full"]);
+  const urls = spans.attributes().map((attributes) => attributes["url.full"]);
   assertEquals(urls, [`http://127.0.0.1:${port}/a/b`, `http://127.0.0.1:${port}/`]);
 });
 
@@ -156,18 +200,18 @@ Deno.test("the URL of a span has the host and the port that a browser would show
   ];
   await using pki = await TempPKI.create();
   for (const [address, plain, tls] of rows) {
-    using recorded = recordSpans();
+    using spans = recordSpans();
     await tracedClient<Client>(new Answering(address)).request("GET", "/a");
     const client = new SSLClient(pki.clientSslconfig, address);
     await tracedClient(client).request("GET", "/a", {}, null, { signal: AbortSignal.abort() })
       .catch(() => {});
-    assertEquals(recorded.map((attributes) => attributes["url.full"]), [plain, tls]);
+    assertEquals(spans.attributes().map((attributes) => attributes["url.full"]), [plain, tls]);
   }
 });
 
 Deno.test("a span has no URL over a Unix socket, or if the request target is no path", async () => {
   await using dir = await tempDir();
-  using recorded = recordSpans();
+  using spans = recordSpans();
   const addresses: Address[] = [`${dir.path}/socket`];
   if (Deno.build.os === "linux") addresses.push(new Uint8Array());
   for (const address of addresses) {
@@ -178,8 +222,8 @@ Deno.test("a span has no URL over a Unix socket, or if the request target is no 
   const client = tracedClient(serving.makeClient());
   await assertRejects(() => client.request("GET", "user:password@a"), RangeError);
   await assertRejects(() => client.request("GET", 7 as unknown as string), TypeError);
-  assertEquals(recorded.length, addresses.length + 2);
-  for (const attributes of recorded) assert(!("url.full" in attributes));
+  assertEquals(spans.attributes().length, addresses.length + 2);
+  for (const attributes of spans.attributes()) assert(!("url.full" in attributes));
 });
 
 Deno.test("the onConnect of a traced app is kept, and can refuse", async () => {
@@ -251,58 +295,6 @@ Deno.test("spans, metrics and errors reach a collector, in one trace per request
 });
 
 // Telemetry that fails, or that must not have what it gets, changes no request.
-
-/** The function of telemetry that fails now. */
-let failing = "";
-const failed = new Set<string>();
-/** What was recorded. */
-const recorded: unknown[] = [];
-
-function called(name: string, ...what: unknown[]) {
-  recorded.push(...what);
-  if (name !== failing) return;
-  failed.add(name);
-  throw new Error(`${name} fails`);
-}
-
-/** Spans and durations that are recorded here, as an SDK would. */
-function register(): void {
-  const span = Object.assign(trace.wrapSpanContext(INVALID_SPAN_CONTEXT), {
-    setAttributes(attributes: Attributes) {
-      called("setAttributes", attributes);
-      return this;
-    },
-    setStatus() {
-      called("setStatus");
-      return this;
-    },
-    recordException: ({ message }: Error) => called("recordException", message),
-    end: () => called("end"),
-  }) as Span;
-  const startSpan = (name: string, options: unknown) => {
-    called("startSpan", name, options);
-    return span;
-  };
-  const record = (_seconds: number, attributes: Attributes) => called("record", attributes);
-  trace.setGlobalTracerProvider({
-    getTracer: () => ({ startSpan, startActiveSpan: () => called("startActiveSpan") as never }),
-  });
-  metrics.setGlobalMeterProvider({
-    getMeter: () => ({ createHistogram: () => ({ record }) }) as unknown as Meter,
-  });
-  propagation.setGlobalPropagator({
-    inject: () => called("inject"),
-    extract: (context, { baggage = "none" }) => {
-      called("extract", { baggage });
-      return context;
-    },
-    fields: () => [],
-  });
-}
-
-function unregister(): void {
-  for (const each of [trace, metrics, propagation]) each.disable();
-}
 
 /** A traced server, and traced and plain clients of it, while what they record is recorded here. */
 function serveTraced() {

@@ -1,8 +1,4 @@
-/**
- * Programs that import the library from a web server, and run without it.
- *
- * @module
- */
+/** Programs that import the library from a web server, and run without it. */
 
 import { assert } from "@std/assert";
 import { join } from "@std/path";

@@ -1,8 +1,4 @@
-/**
- * Changes to the identity of a device.
- *
- * @module
- */
+/** Changes to the identity of a device. */
 
 import { assertRejects } from "@std/assert";
 import { join } from "@std/path";

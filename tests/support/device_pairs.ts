@@ -1,9 +1,4 @@
-/**
- * Devices that are paired without an invitation: their entries are written as another process would write
- * them.
- *
- * @module
- */
+/** Devices that are paired without an invitation: their entries are written as another process would write them. */
 
 import { dirname, join } from "@std/path";
 import type { Address } from "@degu/degu/base";

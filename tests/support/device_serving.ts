@@ -1,8 +1,4 @@
-/**
- * A device that serves another one, and what its clients see.
- *
- * @module
- */
+/** A device that serves another one, and what its clients see. */
 
 import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";

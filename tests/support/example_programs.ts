@@ -1,8 +1,4 @@
-/**
- * The programs of examples/, and the commands in their first lines.
- *
- * @module
- */
+/** The programs of examples/, and the commands in their first lines. */
 
 import { assert } from "@std/assert";
 

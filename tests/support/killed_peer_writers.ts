@@ -1,8 +1,4 @@
-/**
- * The peers on disk, whose writer is killed at any moment.
- *
- * @module
- */
+/** The peers on disk, whose writer is killed at any moment. */
 
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";

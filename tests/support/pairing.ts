@@ -1,8 +1,4 @@
-/**
- * Paired devices, and peers that can break the pairing protocol.
- *
- * @module
- */
+/** Paired devices, and peers that can break the pairing protocol. */
 
 import { join } from "@std/path";
 import * as tls from "node:tls";

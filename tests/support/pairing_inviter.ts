@@ -1,8 +1,4 @@
-/**
- * An inviter that can send any answer.
- *
- * @module
- */
+/** An inviter that can send any answer. */
 
 import * as tls from "node:tls";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";

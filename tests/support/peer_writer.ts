@@ -2,8 +2,6 @@
  * Changes the peers of a device in an endless loop, in a separate process that is to be killed, and reports
  * each change when it is complete. Arguments: the directory, the number of the last change, and the certificates of two
  * peers.
- *
- * @module
  */
 
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";

@@ -1,8 +1,4 @@
-/**
- * Apps that tests run in pools, by this module's name.
- *
- * @module
- */
+/** Apps that tests run in pools, by this module's name. */
 
 import { parentPort, threadId, workerData } from "node:worker_threads";
 import { ProxyApp } from "@degu/degu";
@@ -139,11 +135,6 @@ export function buildTalking(): AppFunction {
 export function buildForgiving(): AppFunction {
   globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
   return app;
-}
-
-/** Ends the worker before it serves. */
-export function buildExiting(): never {
-  Deno.exit(9);
 }
 
 /** Makes an app, and ends the worker some milliseconds later, but for the first times, which it counts at 0. */

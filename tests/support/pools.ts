@@ -1,8 +1,4 @@
-/**
- * Pools for tests.
- *
- * @module
- */
+/** Pools for tests. */
 
 import type { PoolTimes } from "@degu/internal/pool/pool_member.ts";
 import { startPool } from "@degu/internal/pool/server_pool.ts";
@@ -78,7 +74,7 @@ export async function meetNewWorker(client: Client, known: readonly string[]): P
       // One that is being replaced can't be reached.
       const thread = await askThread(client).catch(() => known[0]!);
       if (!known.includes(thread)) return thread;
-      await new Promise((resolve) => setTimeout(resolve, 25));
+      await new Promise((resolve) => setTimeout(resolve, 100));
     }
   };
   return await within(meet(), "another worker serves", 40);

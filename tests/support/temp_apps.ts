@@ -1,12 +1,6 @@
-/**
- * Apps that tests run in workers, by this module's name.
- *
- * @module
- */
+/** Apps that tests run in workers, by this module's name. */
 
-import { type Address, buildUri, makeOutputFromInput } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
-import type { App, AppFunction } from "@degu/degu/server";
+import type { AppFunction } from "@degu/degu/server";
 
 /** Sends back what it gets: chunks as chunks. */
 export const echo: AppFunction = async ({ body }, _session, api) => {
@@ -19,24 +13,3 @@ export const echo: AppFunction = async ({ body }, _session, api) => {
 export function build(status: number): AppFunction {
   return () => [status, "As told", {}, null];
 }
-
-/** Builds a reverse proxy. */
-export function buildProxyApp(address: Address): App {
-  const client = new Client(address);
-  return {
-    handle: async ({ method, path, query, headers, body }) => {
-      const uri = buildUri(path, query);
-      const response = await client.request(method, uri, headers, makeOutputFromInput(body));
-      const { status, reason } = response;
-      return [status, reason, response.headers, makeOutputFromInput(response.body)];
-    },
-  };
-}
-
-/** Builds nothing. */
-export function buildBroken(): App {
-  throw new Error("the module broke");
-}
-
-/** Nothing that can be called. */
-export const constant = 5;

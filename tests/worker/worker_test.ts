@@ -53,14 +53,19 @@ Deno.test("an error arrives with its class, name, message, stack and cause", () 
     new Deno.errors.AddrInUse("taken"),
     new DOMException("stopped", "AbortError"),
     Object.assign(new Error("odd"), { name: "OddError" }),
-    Object.assign(new Error("odd"), { name: "Array" }),
+    ...["Array", "constructor", "toString"].map((name) =>
+      Object.assign(new Error("odd"), { name })
+    ),
     new Error("outer", { cause: new TypeError("inner", { cause: "deepest" }) }),
+    new AggregateError([new TypeError("a"), "b", 3], "all failed"),
   ];
   for (const error of errors) {
     const arrived = cross(error);
     assertStrictEquals(Object.getPrototypeOf(arrived), Object.getPrototypeOf(error));
     assertEquals([arrived.name, arrived.message], [error.name, error.message]);
     assertEquals([arrived.stack, arrived.cause], [error.stack, error.cause]);
+    const errorsOf = (error: Error) => (error as Partial<AggregateError>).errors;
+    assertEquals(errorsOf(arrived), errorsOf(error));
   }
 });
 

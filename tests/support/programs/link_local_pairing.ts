@@ -1,8 +1,6 @@
 /**
  * Pairs two devices over link-local addresses, in a network namespace that it may set up: run it through
  * `unshare -rn`, with a separate directory. Prints its findings as JSON.
- *
- * @module
  */
 
 import { Device } from "@degu/degu/device";

@@ -1,8 +1,6 @@
 /**
  * A pool with TLS that shuts down when its standard input ends. Its argument is the address and its
  * *sslconfig*, in JSON; it prints the address.
- *
- * @module
  */
 
 import { ServerPool } from "@degu/degu/pool";

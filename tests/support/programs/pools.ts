@@ -1,7 +1,5 @@
 /**
  * Does with pools what can't be done in the process of the tests, and prints what was found as JSON: a worker that hangs does so until the process ends, and a plain pool needs a flag.
- *
- * @module
  */
 
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
