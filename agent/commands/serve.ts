@@ -25,6 +25,7 @@ import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { ifThere, isIn } from "../local_paths.ts";
 import type { Output } from "../output.ts";
+import type { Area } from "../remote_files.ts";
 
 /** The options of `degu serve`. */
 interface Options {
@@ -131,18 +132,11 @@ function listenError(address: Address, error: Error): Error {
   return new Failure(`${problem} ${advice}`, FAILED, { cause: error });
 }
 
-/** What is served. */
-export interface Served {
-  /** The name of the device. */
-  readonly name: string;
-  /** The directory that peers can read; `null` for none. */
-  readonly share: string | null;
-  /** The directory that peers can read and write; `null` for none. */
-  readonly inbox: string | null;
-}
+/** What is served: the name of the device, and the directories that peers can read, and read and write. */
+export type Served = Readonly<Record<Area, string | null> & { name: string }>;
 
 /** What the path `/` answers with. */
-export type About = { readonly [Key in keyof Served]: Key extends "name" ? string : boolean };
+export type About = Readonly<Record<Area, boolean> & { name: string }>;
 
 /**
  * Makes the app that serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist.
@@ -153,7 +147,7 @@ export type About = { readonly [Key in keyof Served]: Key extends "name" ? strin
 export function makeServeApp(
   { name, share, inbox }: Served,
   logger: Pick<Logger, "warn">,
-  onFile: (area: "share" | "inbox", event: FileEvent) => void = () => {},
+  onFile: (area: Area, event: FileEvent) => void,
 ): AppFunction {
   const about: About = { name, share: share !== null, inbox: inbox !== null };
   const bytes = new TextEncoder().encode(JSON.stringify(about));
