@@ -3,12 +3,12 @@ import { ChunkedBody } from "@degu/degu/base";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
 import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
-import { RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import {
   formatRemotePath,
   isRemotePath,
   parseRemotePath,
-} from "@degu/internal/agent/remote_path.ts";
+  RemoteFiles,
+} from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { entries, makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -3,10 +3,14 @@ import { parseAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
-import { checkInbox, checkShare, makeServeApp } from "@degu/internal/agent/commands/serve.ts";
+import {
+  checkInbox,
+  checkShare,
+  makeServeApp,
+  ServeEvents,
+} from "@degu/internal/agent/commands/serve.ts";
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
-import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { fill } from "@degu/testing/trees.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
