@@ -6,13 +6,13 @@
 
 import { isAbsolute, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "npm:commander@^15.1.0";
-import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
-import { findAddresses } from "./mdns/find.ts";
-import type { Output } from "./output.ts";
 import { type Address, formatAddress, parseAddress } from "../base.ts";
 import { canonicalIPAddress, withoutZone } from "../base/address.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
+import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
+import { findAddresses } from "./mdns/find.ts";
+import type { Output } from "./output.ts";
 
 /** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
 const CONNECT_SECONDS = 10;

@@ -4,9 +4,6 @@
  * @module
  */
 
-import { type Context, openClient } from "./commands.ts";
-import { Failure, USAGE } from "./failure.ts";
-import { connectionsTo, type PeerConnections } from "./peer_connections.ts";
 import type { Device } from "../device.ts";
 import {
   type DirectoryEntry,
@@ -15,6 +12,9 @@ import {
   listDirectory,
   TransferError,
 } from "../files.ts";
+import { type Context, openClient } from "./commands.ts";
+import { Failure, USAGE } from "./failure.ts";
+import { connectionsTo, type PeerConnections } from "./peer_connections.ts";
 
 /** A file or directory on another device. */
 export interface RemotePath {

@@ -5,6 +5,11 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
+import { type Address, formatAddress } from "../../base.ts";
+import { pause } from "../../base/pause.ts";
+import { type DeviceServer, peerOf } from "../../device.ts";
+import { type FileEvent, FilesApp } from "../../files.ts";
+import type { AppFunction, Logger } from "../../server.ts";
 import {
   addExamples,
   type Context,
@@ -22,11 +27,6 @@ import { ifThere, isIn } from "../local_paths.ts";
 import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
-import { type Address, formatAddress } from "../../base.ts";
-import { pause } from "../../base/pause.ts";
-import { type DeviceServer, peerOf } from "../../device.ts";
-import { type FileEvent, FilesApp } from "../../files.ts";
-import type { AppFunction, Logger } from "../../server.ts";
 
 /** The options of `degu serve`. */
 interface Options {
