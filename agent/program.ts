@@ -5,7 +5,7 @@
  */
 
 import { Command, CommanderError } from "npm:commander@^15.1.0";
-import type { Run } from "./commands.ts";
+import { type CommonOptions, findHome, type Run } from "./commands.ts";
 import { addCompletions } from "./commands/completions.ts";
 import { addGet } from "./commands/get.ts";
 import { addInit } from "./commands/init.ts";
@@ -18,7 +18,6 @@ import { addPut } from "./commands/put.ts";
 import { addRm } from "./commands/rm.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
-import { type CommonOptions, findHome } from "./context.ts";
 import {
   exitCodeOf,
   explain,

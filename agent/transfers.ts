@@ -17,7 +17,7 @@ import {
   type TreeOptions,
   uploadTree,
 } from "../files.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "./commands.ts";
 import {
   endsCommand,
   exitCodeOf,

@@ -8,12 +8,16 @@ import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
 import { download, remoteDigest } from "../../files.ts";
-import { addExamples, addPeerOptions, type Run } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
+import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { ifThere } from "../local_paths.ts";
-import { type RemoteEntry, RemoteFiles } from "../remote_files.ts";
-import { formatRemotePath, isRemotePath, parseRemotePath } from "../remote_path.ts";
+import {
+  formatRemotePath,
+  isRemotePath,
+  parseRemotePath,
+  type RemoteEntry,
+  RemoteFiles,
+} from "../remote_files.ts";
 import { type Job, Transfers, type TreeJob } from "../transfers.ts";
 
 /** Adds `degu get`. */

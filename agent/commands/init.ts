@@ -7,8 +7,7 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { Device } from "../../device.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../../identity/names.ts";
-import { addExamples, type Run, usageError } from "../commands.ts";
-import { type Context, loggerOf } from "../context.ts";
+import { addExamples, type Context, loggerOf, type Run, usageError } from "../commands.ts";
 import { Failure } from "../failure.ts";
 
 /** Adds `degu init`. */

@@ -11,7 +11,9 @@ import type { Device, Invitation, Peer } from "../../device.ts";
 import {
   addExamples,
   addPairingOptions,
+  type Context,
   notOfThisMachine,
+  openDevice,
   type PairingOptions,
   parseListenAddress,
   repeated,
@@ -19,7 +21,6 @@ import {
   servingAddresses,
   usageError,
 } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
 import { Failure, OutputClosed } from "../failure.ts";
 import type { Output } from "../output.ts";
 

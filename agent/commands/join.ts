@@ -9,12 +9,13 @@ import { DeguError, formatAddress } from "../../base.ts";
 import {
   addExamples,
   addPairingOptions,
+  type Context,
+  openDevice,
   type PairingOptions,
   type Run,
   servingAddresses,
   usageError,
 } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
 import { isWholeLine } from "../../device/invitation_line.ts";
 import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "../failure.ts";
 import type { Output } from "../output.ts";

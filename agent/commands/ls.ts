@@ -6,11 +6,9 @@
 
 import type { Command } from "npm:commander@^15.1.0";
 import type { DirectoryEntry } from "../../files.ts";
-import { addExamples, addPeerOptions, type Run } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
+import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
 import { formatBytes } from "../output.ts";
-import { REASONS, RemoteFiles } from "../remote_files.ts";
-import { parseRemotePath, type RemotePath } from "../remote_path.ts";
+import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 /** Adds `degu ls`. */
 export function addLs(program: Command, run: Run): void {

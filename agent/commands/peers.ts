@@ -6,8 +6,7 @@
 
 import type { Command } from "npm:commander@^15.1.0";
 import { formatAddress } from "../../base.ts";
-import { addExamples, type Run } from "../commands.ts";
-import { type Context, openDevice, openPeer } from "../context.ts";
+import { addExamples, type Context, openDevice, openPeer, type Run } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
 
 /** Adds `degu id`. */

@@ -7,8 +7,14 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import type { Connection } from "../../client.ts";
-import { addExamples, addPeerOptions, type Run } from "../commands.ts";
-import { type Context, openClient, openDevice } from "../context.ts";
+import {
+  addExamples,
+  addPeerOptions,
+  type Context,
+  openClient,
+  openDevice,
+  type Run,
+} from "../commands.ts";
 import { Failure } from "../failure.ts";
 import type { About } from "./serve.ts";
 

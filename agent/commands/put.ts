@@ -7,12 +7,10 @@
 import { basename } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
 import { upload } from "../../files.ts";
-import { addExamples, addPeerOptions, type Run } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
+import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
 import { ALREADY_THERE, Failure, USAGE } from "../failure.ts";
 import { ifThere, type OwnDirectory } from "../local_paths.ts";
-import { RemoteFiles } from "../remote_files.ts";
-import { isRemotePath, parseRemotePath, type RemotePath } from "../remote_path.ts";
+import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type Job, Transfers, type TreeJob } from "../transfers.ts";
 
 /** Adds `degu put`. */

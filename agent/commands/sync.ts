@@ -7,12 +7,17 @@
 import { join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
 import type { TreeEntry } from "../../files.ts";
-import { addExamples, addPeerOptions, repeated, type Run } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
+import {
+  addExamples,
+  addPeerOptions,
+  type Context,
+  openDevice,
+  repeated,
+  type Run,
+} from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { ifThere } from "../local_paths.ts";
-import { REASONS, RemoteFiles } from "../remote_files.ts";
-import { isRemotePath, parseRemotePath } from "../remote_path.ts";
+import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
 
 interface SyncOptions {

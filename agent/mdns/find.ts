@@ -121,7 +121,7 @@ const MAX_ADDRESSES = 16;
 export class Hints {
   readonly #suffix: string;
   readonly #host: string;
-  readonly #ports = new Set<number>();
+  readonly #ports = new Map<number, null>();
   /** Each with the scope that it was heard with. */
   readonly #addresses = new Map<string, number>();
 
@@ -142,25 +142,15 @@ export class Hints {
       if (record.ttl === 0 || name === null) continue;
       if (record.type === "SRV" && name.endsWith(this.#suffix)) {
         const { target, port } = record.data;
-        if (canonicalDnsName(target) === this.#host && port > 0) this.#addPort(port);
+        if (canonicalDnsName(target) === this.#host && port > 0) {
+          keep(this.#ports, port, null, MAX_PORTS);
+        }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
-        this.#addAddress(record.data, scope);
+        const host = canonicalIPAddress(record.data);
+        if (host === null || !isUsable(host) || isLinkLocal(host) && scope === 0) continue;
+        keep(this.#addresses, host, isLinkLocal(host) ? scope : 0, MAX_HOST_ADDRESSES);
       }
     }
-  }
-
-  #addPort(port: number): void {
-    if (this.#ports.has(port)) return;
-    dropOldest(this.#ports, MAX_PORTS);
-    this.#ports.add(port);
-  }
-
-  #addAddress(address: string, scope: number): void {
-    const host = canonicalIPAddress(address);
-    if (host === null || !isUsable(host) || isLinkLocal(host) && scope === 0) return;
-    if (this.#addresses.has(host)) return;
-    dropOldest(this.#addresses, MAX_HOST_ADDRESSES);
-    this.#addresses.set(host, isLinkLocal(host) ? scope : 0);
   }
 
   /** Where the device may be; the addresses that are most likely to be right are first. */
@@ -170,16 +160,18 @@ export class Hints {
     const hosts = [...this.#addresses].sort(([a], [b]) => rankOf(a) - rankOf(b));
     return hosts.flatMap(([host, scope]) =>
       Array.from(
-        this.#ports,
+        this.#ports.keys(),
         (port): Address => scope === 0 ? [host, port] : [host, port, 0, scope],
       )
     ).slice(0, MAX_ADDRESSES);
   }
 }
 
-/** Makes room for one more. */
-function dropOldest<K>(kept: Set<K> | Map<K, unknown>, most: number): void {
+/** Keeps one more, in place of the oldest one if there are as many already. */
+function keep<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
+  if (kept.has(key)) return;
   if (kept.size === most) kept.delete(kept.keys().next().value!);
+  kept.set(key, value);
 }
 
 /** Whether an address can be the one of another machine, and of one machine. */

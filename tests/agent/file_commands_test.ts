@@ -1,9 +1,27 @@
-/** degu ls, get, put and rm. */
+/** degu ls, get, put and rm, and the paths that commands are given. */
+import { ChunkedBody } from "@degu/degu/base";
+import { Failure } from "@degu/internal/agent/failure.ts";
+import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
+import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
+import {
+  formatRemotePath,
+  isRemotePath,
+  parseRemotePath,
+  RemoteFiles,
+} from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
-import { content, fill } from "@degu/testing/trees.ts";
-import { entries, makeEmptyFiles } from "@degu/testing/directories.ts";
+import { entries, makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { content, fill, makeTrees } from "@degu/testing/trees.ts";
+import {
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
 
 // degu ls: what a peer shares.
 
@@ -132,6 +150,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   const { here, share } = files;
   await fill(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
   await fill(files.inbox, { "sub/report.pdf": "" });
+  await makeLinks({ [`${share}/link`]: "/" });
   const rows: [path: string, target: string, said: string][] = [
     [
       "photos/holliday.jpg",
@@ -148,6 +167,8 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
       here,
       '"camera:sub/report.pdf" is not in the share: it is in the inbox, as "degu ls --inbox camera:sub/" shows',
     ],
+    ["zzz", here, '"camera:zzz" is not there: "degu ls camera:" lists what is there'],
+    ["link", here, '"camera:link" is a symbolic link that leads'],
     ["photos", here, "camera:photos/ is a directory: get it with -r"],
     ["a/", here, "leave out the slash"],
     ["a", `${here}/no/dir`, 'make it first, with "mkdir -p"'],
@@ -371,4 +392,119 @@ Deno.test("rm -r names what can't be removed, which stays with its directories",
   await files.fail(1, stays, "rm", "--json", "-r", "camera:top");
   await Deno.remove(`${inbox}/top/sub/link`);
   assertEquals(await content(inbox), { "top": null, "top/sub": null });
+});
+
+// Paths on another device.
+
+Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is meant", () => {
+  const cases: [text: string, peer: string, names: string[], directory: boolean][] = [
+    ["camera:", "camera", [], true],
+    ["camera:/", "camera", [], true],
+    ["camera:.", "camera", [], true],
+    ["camera:a", "camera", ["a"], false],
+    ["camera:/a//b/./c/", "camera", ["a", "b", "c"], true],
+    ["camera:a/.", "camera", ["a"], true],
+    ["camera:a:b/c d", "camera", ["a:b", "c d"], false],
+    ["camera:日本", "camera", ["日本"], false],
+  ];
+  for (const [text, peer, names, directory] of cases) {
+    assertEquals(parseRemotePath(text), { peer, names, directory }, text);
+  }
+  // A colon after a slash, or at the beginning, is no peer's.
+  for (const text of ["a", "./a:b", "/a:b", ":a", "", "a/b:c"]) {
+    assertEquals(isRemotePath(text), false, text);
+    assertThrows(() => parseRemotePath(text), Failure, "PEER:PATH");
+  }
+  for (const text of ["c:..", "c:a/../b", "c:a\0", `c:${"é".repeat(128)}`, "c:\ud800"]) {
+    assertEquals(assertThrows(() => parseRemotePath(text), Failure).exitCode, 2, text);
+  }
+});
+
+Deno.test("what is formatted is parsed back unchanged", () => {
+  const name = fc.string({ minLength: 1, maxLength: 30, unit: "grapheme" })
+    .filter((text) => !/^\.{1,2}$|[/\0]/.test(text));
+  fc.assert(fc.property(fc.array(name, { maxLength: 5 }), fc.boolean(), (names, isDirectory) => {
+    const directory = isDirectory || names.length === 0;
+    const text = formatRemotePath("camera", names, directory);
+    assertEquals(parseRemotePath(text), { peer: "camera", names, directory });
+  }));
+});
+
+// The directory of the device, which is neither sent, nor written or deleted in.
+
+Deno.test("the directory is known by whatever path, and so is what is in it, or would be", async () => {
+  await using dir = await tempDir();
+  const { path } = dir;
+  await fill(path, { "state/home/peers": null, "state/home-2": null });
+  await makeLinks({ [`${path}/link`]: `${path}/state/home` });
+  const own = await ownDirectory(`${path}/link`);
+  const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
+  for (const each of [...inside, "state/home/new", "link/new/deep"]) {
+    await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
+  }
+  for (const each of ["state", "state/home-2", "new", "new/deep"]) {
+    await own.check(`${path}/${each}`);
+  }
+});
+
+for (const direction of ["download", "upload"] as const) {
+  Deno.test(`${direction}: a tree that it is in is copied without it, and nothing in it is written or deleted`, async () => {
+    const keys = { "state/own/key": "secret", "state/own/peers/a": "peer" };
+    for (const there of [{ "state/own/key": "forged" }, { "state/own": "a file" }, {}]) {
+      const [source, target] = direction === "download" ? [there, keys] : [keys, there];
+      const from = { ...source, "a": "1" };
+      await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
+      const root = direction === "download" ? trees.target : trees.source;
+      const before = await content(`${trees.target}/state`).catch(() => null);
+      const own = await ownDirectory(`${root}/state/own`);
+      const told = new Set<string>();
+      const filter = await own.filter(root, (path) => told.add(path.join("/")));
+      const { result, outcomes } = await trees.copy({ filter, delete: true });
+      assertEquals([result.failed, outcomes["a"]], [0, "copied"]);
+      assertEquals([...told], ["state/own"]);
+      const after = await content(trees.target);
+      assertEquals([after["a"], after["old"]], ["1", undefined]);
+      if (before !== null) assertEquals(await content(`${trees.target}/state`), before);
+      else assertEquals(after, { "a": "1", "state": null });
+    }
+  });
+}
+
+Deno.test("no command moves files out of it or into it, or deletes there", async () => {
+  await using files = await AgentFiles.start();
+  const { homes, share, inbox } = files;
+  const home = homes.at("viewer");
+  await fill(share, { "d/device.json": "forged" });
+  const before = await content(home);
+  for (
+    const command of [
+      ["get", "camera:d/device.json", `${home}/`],
+      ["get", "-r", "camera:d", `${home}/peers`],
+      ["sync", "--delete", "camera:d", home],
+      ["sync", `${home}/identity`, "camera:"],
+      ["put", "-r", home, "camera:"],
+      ["put", `${home}/device.json`, "camera:"],
+    ]
+  ) await files.fail(1, "is the directory of this device, or in it", ...command);
+  assertEquals(await content(home), before);
+  assertEquals(await content(inbox), {});
+});
+
+Deno.test("a list that never ends is given up", async () => {
+  let sent = 0;
+  const entry = { kind: "file", size: 0, modified: "2020-01-01T00:00:00.000Z" };
+  const endless = ReadableStream.from((function* () {
+    for (;;) {
+      const text = `${sent === 0 ? "[" : ""}${JSON.stringify({ ...entry, name: `${sent++}` })},`;
+      yield new TextEncoder().encode(`${text.length.toString(16)}\r\n${text}\r\n`);
+    }
+  })());
+  const headers = { "content-type": "application/json" };
+  await using serving = serve(() => [200, "OK", headers, new ChunkedBody(endless)]);
+  const { signal } = new AbortController();
+  using connections = connectionsTo(serving.makeClient(), signal, () => {});
+  const list = () => new RemoteFiles(connections, "c", "share", signal, 5000).list([]);
+  const problem =
+    "the directory has more than 5000 files and directories: name smaller parts of it";
+  await assertRejects(list, Failure, problem);
 });

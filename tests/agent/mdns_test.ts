@@ -1,10 +1,16 @@
 /** mDNS: packets, links, announcing and finding. */
-import { announce, Responder } from "@degu/internal/agent/mdns/announce.ts";
+import {
+  announce,
+  type Announcement,
+  type AnnounceOptions,
+  Responder,
+} from "@degu/internal/agent/mdns/announce.ts";
 import { findAddresses, Hints } from "@degu/internal/agent/mdns/find.ts";
 import {
   interfacesOf,
   type Link,
   makePacketFilter,
+  type Network,
   openLinks,
 } from "@degu/internal/agent/mdns/links.ts";
 import {
@@ -17,25 +23,128 @@ import {
   isSameName,
   type KnownRecord,
   knownRecords,
+  loadPacketCoder,
+  type Outgoing,
+  type PacketCoder,
   recordsOf,
   SERVICE,
   type Service,
 } from "@degu/internal/agent/mdns/packet.ts";
-import {
-  ADDRESS,
-  announceCamera,
-  idOf,
-  interfaceOf,
-  loopbackNetwork,
-  SILENT,
-  Stranger,
-} from "@degu/testing/mdns.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
+import { createSocket, type Socket } from "node:dgram";
+
+// mDNS on the loopback interface, with a port of its own.
+
+/** The group of IPv4. */
+const GROUP = "224.0.0.251";
+/** An address that is announced as the one of this machine. No packet goes there. */
+const ADDRESS = "192.0.2.7";
+
+/** Forgets everything. */
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** A network of the loopback interface alone, with a port that nobody else uses. */
+async function loopbackNetwork(): Promise<Network> {
+  const socket = createSocket("udp4");
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  const { port } = socket.address();
+  await closed(socket);
+  return { port, findInterfaces: () => interfaceOf(null, "127.0.0.1", ADDRESS) };
+}
+
+/** Somebody else on the network, who hears everything and can say anything. */
+class Stranger implements AsyncDisposable {
+  readonly heard: Incoming[] = [];
+  /** The same as it came. */
+  readonly bytes: Uint8Array[] = [];
+  readonly #port: number;
+  readonly #socket: Socket;
+  readonly #coder: PacketCoder;
+  #waiting: (() => void)[] = [];
+
+  private constructor(port: number, socket: Socket, coder: PacketCoder) {
+    [this.#port, this.#socket, this.#coder] = [port, socket, coder];
+    socket.on("message", (bytes) => {
+      if (bytes.length > 2000) return; // only it says so much
+      try {
+        this.heard.push(coder.decode(bytes));
+      } catch {
+        return; // its own
+      }
+      this.bytes.push(bytes);
+      for (const wake of this.#waiting.splice(0)) wake();
+    });
+  }
+
+  /** Joins the network. */
+  static async join({ port }: Network): Promise<Stranger> {
+    const socket = createSocket({ type: "udp4", reuseAddr: true });
+    await new Promise<void>((resolve) => socket.bind(port, GROUP, resolve));
+    socket.addMembership(GROUP, "127.0.0.1");
+    socket.setMulticastInterface("127.0.0.1");
+    return new Stranger(port, socket, await loadPacketCoder());
+  }
+
+  /** Waits until it has heard so many packets that are looked for, since `from`. */
+  async hears(
+    what: string,
+    isIt: (packet: Incoming) => boolean,
+    { from = 0, count = 1 } = {},
+  ): Promise<Incoming> {
+    const find = async () => {
+      for (;;) {
+        const found = this.heard.slice(from).filter(isIt);
+        if (found.length >= count) return found[count - 1]!;
+        await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      }
+    };
+    return await within(find(), what);
+  }
+
+  /** Sends a packet, or bytes. */
+  async send(packet: Outgoing | Uint8Array): Promise<void> {
+    const bytes = packet instanceof Uint8Array ? packet : this.#coder.encode(packet);
+    await new Promise((resolve) =>
+      this.#socket.send(Buffer.from(bytes), this.#port, GROUP, resolve)
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await closed(this.#socket);
+  }
+}
+
+function closed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => void socket.close(() => resolve()));
+}
+
+/** An id of a device that begins with a letter. */
+const idOf = (letter: string): string => letter.repeat(52);
+
+/** Announces a device that is named camera, unless something else is asked for. */
+function announceCamera(
+  network: Network,
+  options: Partial<AnnounceOptions> = {},
+): Announcement {
+  const camera = { name: "camera", id: idOf("c"), port: 7443, logger: SILENT };
+  return announce({ ...camera, ...options }, network);
+}
+
+/** The addresses of one interface, as the system lists them. */
+function interfaceOf(scopeid: number | null, ...addresses: string[]) {
+  return addresses.map((address) => ({
+    family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
+    name: "eth0",
+    address,
+    netmask: "255.0.0.0",
+    scopeid,
+  }));
+}
 
 // The records of a device, and how names and questions are compared.
 
@@ -466,9 +575,14 @@ Deno.test("an address that can't belong to another device is no hint, port 0 is 
 
 Deno.test("of an id the first 16 characters are compared, and all of those, in a name without case", () => {
   const found = (id: string) => believed([records(["192.0.2.1"], { id })]).length;
-  const rows = ["c".repeat(16), "c".repeat(16) + "d", "C".repeat(16)].map(found);
-  assertEquals(rows, [1, 1, 1]);
-  assertEquals(["c".repeat(15), "c".repeat(15) + "d"].map(found), [0, 0]);
+  const ids = [
+    "c".repeat(16),
+    `${"c".repeat(16)}d`,
+    "C".repeat(16),
+    "c".repeat(15),
+    `${"c".repeat(15)}d`,
+  ];
+  assertEquals(ids.map(found), [1, 1, 1, 0, 0]);
 });
 
 Deno.test("what one says of a device does not replace what another one has said", () => {

@@ -3,12 +3,12 @@ import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { DeviceClientOptions } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import {
+  openClient,
   parseAddressOption,
   parseListenAddress,
   parseServingAddress,
   usageError,
 } from "@degu/internal/agent/commands.ts";
-import { openClient } from "@degu/internal/agent/context.ts";
 import {
   ALREADY_THERE,
   endsCommand,
@@ -216,7 +216,7 @@ Deno.test("without the permission to list them no address is sent, and a message
 
 // What every command is given.
 
-const FIND_HOME = `import { findHome } from "./agent/context.ts";
+const FIND_HOME = `import { findHome } from "./agent/commands.ts";
 const found = [];
 for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
   Deno.env.set("XDG_STATE_HOME", state);

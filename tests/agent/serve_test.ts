@@ -1,14 +1,18 @@
 /** degu serve, what it says of its peers, and degu ping. */
-import { type BodyOut, type Method, parseAddress } from "@degu/degu/base";
-import { Client, type Connection } from "@degu/degu/client";
+import { parseAddress } from "@degu/degu/base";
+import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
-import { downloadTree, type FileEvent, listDirectory, uploadTree } from "@degu/degu/files";
-import { Server } from "@degu/degu/server";
-import { checkInbox, checkShare, makeServeApp } from "@degu/internal/agent/commands/serve.ts";
+import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
+import {
+  checkInbox,
+  checkShare,
+  makeServeApp,
+  ServeEvents,
+} from "@degu/internal/agent/commands/serve.ts";
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
-import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { fill } from "@degu/testing/trees.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -111,33 +115,16 @@ Deno.test("a second signal ends it while a peer does not read on", async () => {
   assertEquals((await test.agent.ended()).code, 130);
 });
 
-async function setUp(served: { share: boolean; inbox: boolean }) {
-  const dir = await tempDir();
-  const share = join(dir.path, "share");
-  const inbox = join(dir.path, "inbox");
-  for (const path of [share, inbox]) await Deno.mkdir(path);
-  await Deno.writeTextFile(join(share, "a b"), "hello");
-  const paths = {
-    name: "one",
-    share: served.share ? share : null,
-    inbox: served.inbox ? inbox : null,
+Deno.test("the share is read-only, the inbox accepts files, the root says which there are, and nothing else exists", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { "a b": "hello" });
+  await using viewer = await Device.open(files.homes.at("viewer"));
+  const client = await viewer.client("camera");
+  const ask = async (method: "GET" | "PUT" | "DELETE", uri: string) => {
+    const content = method === "PUT" ? new TextEncoder().encode("x") : null;
+    const { status, body } = await client.request(method, uri, {}, content);
+    return { status, text: await body?.text() };
   };
-  const server = new Server(["127.0.0.1", 0], makeServeApp(paths, new RecordingLogger()));
-  server.serveForever();
-  return {
-    client: new Client(server.address),
-    inbox,
-    [Symbol.asyncDispose]: async () => {
-      await server[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
-    },
-  };
-}
-
-Deno.test("the share is read-only, the inbox accepts files, and nothing else exists", async () => {
-  await using ends = await setUp({ share: true, inbox: true });
-  const { client } = ends;
-  const bytes = new TextEncoder().encode("x");
   const rows = [
     ["GET", "/share/a~20b", 200],
     ["PUT", "/share/new", 405],
@@ -149,32 +136,19 @@ Deno.test("the share is read-only, the inbox accepts files, and nothing else exi
     ["GET", "/share/../inbox/", null],
     ["PUT", "/", 405],
   ] as const;
-  for (const [method, uri, status] of rows) {
-    const body = method === "PUT" ? bytes : null;
-    const answered = await statusOf(client, method, uri, body).catch(() => null);
-    assertEquals(answered, status, `${method} ${uri}`);
+  for (const [method, uri, expected] of rows) {
+    const status = await ask(method, uri).then(({ status }) => status, () => null);
+    assertEquals(status, expected, `${method} ${uri}`);
   }
-  const names = await Array.fromAsync(listDirectory(client, "/share/"), ({ name }) => name);
-  assertEquals(names, ["a b"]);
-});
-
-Deno.test("the root lists what is served, and nothing else exists", async () => {
-  for (const served of [{ share: true, inbox: false }, { share: false, inbox: true }]) {
-    await using ends = await setUp(served);
-    const about = await (await ends.client.request("GET", "/")).body?.json();
-    assertEquals(about, { name: "one", ...served });
-    const statuses = ["/share/", "/inbox/"].map((uri) => statusOf(ends.client, "GET", uri));
-    const expected = [served.share, served.inbox].map((isServed) => isServed ? 200 : 404);
-    assertEquals(await Promise.all(statuses), expected);
+  assertEquals(JSON.parse((await ask("GET", "/share/")).text!)[0].name, "a b");
+  for (const area of ["share", "inbox"] as const) {
+    await files.serve(`--${area}`, files[area]);
+    const is = { share: area === "share", inbox: area === "inbox" };
+    assertEquals(JSON.parse((await ask("GET", "/")).text!), { name: "camera", ...is });
+    const statuses = [(await ask("GET", "/share/")).status, (await ask("GET", "/inbox/")).status];
+    assertEquals(statuses, [is.share ? 200 : 404, is.inbox ? 200 : 404]);
   }
 });
-
-/** The status of a response, of which the body is read. */
-async function statusOf(client: Client, method: Method, uri: string, body: BodyOut = null) {
-  const response = await client.request(method, uri, {}, body);
-  await response.body?.bytes();
-  return response.status;
-}
 
 /** What is printed while something is checked. */
 async function notesOf(check: (output: Output) => Promise<unknown>): Promise<string[]> {

@@ -7,7 +7,7 @@
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { Hints } from "@degu/internal/agent/mdns/find.ts";
 import { type Incoming, knownRecords } from "@degu/internal/agent/mdns/packet.ts";
-import { formatRemotePath, parseRemotePath } from "@degu/internal/agent/remote_path.ts";
+import { formatRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import { escapeName } from "@degu/degu/files";
 import { fromLatin1, latin1 } from "../support/wire_grammar.ts";

@@ -17,8 +17,8 @@ import {
 } from "@degu/testing/agent_lab.ts";
 import { content, fill } from "@degu/testing/trees.ts";
 
-const FILES = 100;
-const LARGE_BYTES = 3_000_000;
+const FILES = 50;
+const LARGE_BYTES = 2_000_000;
 
 const [dir = ""] = Deno.args;
 const [laptop, phone, desktop] = await Promise.all(

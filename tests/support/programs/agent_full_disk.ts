@@ -1,5 +1,9 @@
-/** Gets files to a small disk, and puts files to one, until they are full, and again once they are larger. */
+/** Gets files to a small disk, puts files to one, and downloads a file to one, until it is full, and again once it is larger. */
+import { Client } from "@degu/degu/client";
+import { download, type TransferError } from "@degu/degu/files";
+import { Server } from "@degu/degu/server";
 import { AgentFiles } from "../agent_files.ts";
+import { ServedVersion } from "../served_version.ts";
 import { content } from "../trees.ts";
 
 const KIBIBYTE = 1024;
@@ -33,5 +37,26 @@ for (const direction of ["get", "put"]) {
   results.push({ full, again, moved });
 }
 await files.kill();
-for (const dir of [`${files.here}/disk`, files.inbox]) await run("umount", dir);
-console.log(JSON.stringify(results));
+
+const disk = `${files.share}/disk`;
+await Deno.mkdir(disk);
+await mount(disk, "-o", "size=1m");
+const served = new ServedVersion(new Uint8Array(3000 * KIBIBYTE).fill(1));
+const server = new Server(["127.0.0.1", 0], served.app);
+const serving = server.serveForever();
+const client = new Client(server.address);
+const file = `${disk}/copy`;
+await Deno.writeTextFile(file, "old");
+const failure = await download(client, "/f", file).catch((error: TransferError) => error);
+const { name, code, message } = failure as TransferError;
+const found = await Deno.readTextFile(file);
+const part = (await Deno.stat(`${disk}/.copy.degu-part`)).size;
+await mount(disk, "-o", "remount,size=8m");
+const { resumedFrom, sha256 } = await download(client, "/f", file);
+const names = Array.from(Deno.readDirSync(disk), (entry) => entry.name);
+const isRight = sha256 === served.actual();
+const one = { name, code, isNamed: message.includes(`${file}: there is no space left`), found };
+server.close();
+await serving;
+for (const dir of [`${files.here}/disk`, files.inbox, disk]) await run("umount", dir);
+console.log(JSON.stringify([...results, { ...one, part, resumedFrom, isRight, names }]));

@@ -6,10 +6,14 @@
 
 import { createSocket } from "node:dgram";
 import { announce } from "@degu/internal/agent/mdns/announce.ts";
-import { SILENT } from "@degu/testing/mdns.ts";
 
 const [id = "", device = ""] = Deno.args;
-await using impostor = announce({ name: "camera", id, port: 7443, logger: SILENT });
+await using impostor = announce({
+  name: "camera",
+  id,
+  port: 7443,
+  logger: { ...console, debug() {} },
+});
 const name = await impostor.announced;
 const socket = createSocket({ type: "udp6", reuseAddr: true });
 await new Promise<void>((resolve) => socket.bind(5353, `ff02::fb%${device}`, resolve));
