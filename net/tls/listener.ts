@@ -1,21 +1,28 @@
 /**
- * Listening for TLS connections.
+ * Listening for TLS connections: first for the streams that `node:tls` can use, then for those whose handshake succeeds.
  *
  * @module
  */
 
-import type { Address } from "../../base/address.ts";
-import { peerName } from "../addresses.ts";
+import type { AddressInfo, Server as NetServer } from "node:net";
+import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
+import { boundAddress, type Endpoint, endpointOf, peerAddress, peerName } from "../addresses.ts";
+import { type Interval, startInterval } from "../deadline.ts";
+import { duplicateDescriptor } from "../held_socket.ts";
 import {
   type Accepted,
   type Listener,
   type ListenerSide,
   NOT_SHARED,
+  PlainListener,
   type PortSharing,
 } from "../listener.ts";
+import type { Logger } from "../standard_logger.ts";
 import { Admission } from "./admission.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
-import { listenRaw, type RawConnection, type RawListener } from "./raw_listener.ts";
+import { translateError } from "./errors.ts";
+import { loadBuiltin } from "./modules.ts";
+import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 import { isStillTrusted, makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
 /** The warning of a listener that authenticates nobody. */
@@ -137,4 +144,186 @@ export class TlsListener implements Listener {
     const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
     return { name, address, socket, isTrusted };
   }
+}
+
+// ───────────────────────── the sockets below
+
+/** A connection before its handshake. */
+export interface RawConnection {
+  /** The stream for the handshake. */
+  readonly rawStream: RawStream;
+  /** The address of the peer; `null` for Unix sockets and abstract names. */
+  readonly address: HostAddress | ScopedAddress | null;
+}
+
+/** Hands over each connection as it arrives; one of `node:net` may arrive before the start. */
+export interface RawListener {
+  /** Resolves once bound, or closed; rejects if it can't be bound. */
+  readonly ready: Promise<void>;
+  /** The address it is bound to; final once ready. */
+  readonly address: Address;
+  /** Accepts connections from now on, and keeps the process alive; nothing happens at another call. */
+  start(): void;
+  /** Duplicates the file descriptor of the socket, for {@linkcode HeldSocket}; `null` if it can't. */
+  duplicate(): number | null;
+  /** Frees the address. */
+  close(): void;
+  /** Resolves once the address is free. */
+  ended(): Promise<void>;
+}
+
+/** `node:net` stops listening when it runs out of file descriptors, without an event. */
+const LISTEN_AGAIN_MILLISECONDS = 1000;
+/** Connections in the kernel's queue: the default of `node:net`. */
+const BACKLOG = 511;
+
+/**
+ * Listens on a checked address, with a socket of `node:net` if that is a TCP address that it supports.
+ * A Unix socket of `node:net` can't be made to listen again after it has stopped.
+ */
+export function listenRaw(
+  address: Address,
+  log: Logger,
+  receive: (connection: RawConnection) => void,
+  sharing: PortSharing = NOT_SHARED,
+): RawListener {
+  const endpoint = endpointOf(address);
+  return isForNode(endpoint)
+    ? new NodeListener(address, endpoint, log, receive, sharing)
+    : listenWithDeno(address, log, receive, sharing);
+}
+
+/** Whether `node:net` can listen there, which shares a port without a flag. */
+export function isForNode(endpoint: Endpoint): endpoint is TcpEndpoint {
+  return endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
+}
+
+/** Listens like a plain server. */
+function listenWithDeno(
+  asked: Address,
+  log: Logger,
+  receive: (connection: RawConnection) => void,
+  sharing: PortSharing,
+): RawListener {
+  let plain: PlainListener | null = null;
+  let ready = Promise.resolve();
+  try {
+    plain = new PlainListener(asked, log, sharing);
+  } catch (error) {
+    ready = Promise.reject(error);
+  }
+  const acceptAll = async () => {
+    for (;;) {
+      const conn = await plain!.acceptConn().catch(() => null);
+      if (conn === null) return;
+      receive({
+        rawStream: makeDuplex(conn),
+        address: peerAddress(plain!.address, conn.remoteAddr),
+      });
+    }
+  };
+  let accepting: Promise<void> | null = null;
+  return {
+    ready,
+    get address() {
+      return plain?.address ?? asked;
+    },
+    start: () => void (accepting ??= acceptAll()),
+    duplicate: () => null,
+    close: () => plain?.close(),
+    // The system keeps the address until a pending accept() has ended.
+    async ended() {
+      await accepting;
+    },
+  };
+}
+
+/** Where to listen at a port. */
+type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
+
+/** Listens with `node:net`, over whose sockets TLS is fastest. */
+class NodeListener implements RawListener {
+  readonly ready: Promise<void>;
+  address: Address;
+  readonly #server: NetServer;
+  readonly #bound = Promise.withResolvers<void>();
+  #again: Interval | undefined;
+
+  constructor(
+    address: Address,
+    endpoint: TcpEndpoint,
+    log: Logger,
+    receive: (connection: RawConnection) => void,
+    sharing: PortSharing,
+  ) {
+    this.address = address;
+    this.ready = this.#bound.promise;
+    this.#server = loadBuiltin("node:net").createServer(
+      // Nothing is consumed before the handshake, so no byte is lost.
+      { pauseOnConnect: true, noDelay: true },
+      (socket) => {
+        // The peer may have left already, and an unhandled error would end the process.
+        socket.on("error", () => {});
+        const { remoteAddress: hostname, remotePort: port } = socket;
+        // Of a peer that is gone the address is no longer known.
+        if (hostname === undefined || port === undefined) return void socket.destroy();
+        const peer = peerAddress(this.address, { hostname, port });
+        receive({ rawStream: makeNetStream(socket), address: peer });
+      },
+    );
+    this.#server.on("error", (error) => {
+      if (this.#server.listening) log.warn(`accepting connections fails: ${error.message}`);
+      else this.#bound.reject(translateError(error));
+    });
+    this.#server.once("listening", () => {
+      const { address: hostname, port } = this.#server.address() as AddressInfo;
+      this.address = boundAddress(address, { transport: "tcp", hostname, port });
+      this.#again = startInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
+      this.#bound.resolve();
+    });
+    // As with Deno's own listeners, only accepting keeps the process alive.
+    this.#server.unref();
+    try {
+      this.#listen(endpoint, sharing);
+    } catch (error) {
+      this.#bound.reject(translateError(error));
+    }
+  }
+
+  #listen({ hostname, port }: TcpEndpoint, { reusePort, fd }: PortSharing): void {
+    // Without the permission `node:net` would throw a little later, where it can't be caught.
+    const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    if (Deno.permissions.requestSync({ name: "net", host }).state !== "granted") {
+      throw new Deno.errors.NotCapable(`Requires net access to "${host}": --allow-net`);
+    }
+    const where = fd === null ? { host: hostname, port, reusePort } : { fd };
+    this.#server.listen({ ...where, backlog: BACKLOG });
+  }
+
+  /**
+   * Has an effect only if the listener has stopped, for which there is no event. The property is not part
+   * of the types, but every listening server has it.
+   */
+  #listenAgain(): void {
+    type Handle = { listen?(backlog: number): number };
+    const { _handle: handle } = this.#server as NetServer & { readonly _handle?: Handle | null };
+    handle?.listen?.(BACKLOG);
+  }
+
+  start(): void {
+    this.#server.ref();
+  }
+
+  duplicate(): number | null {
+    return duplicateDescriptor(this.#server);
+  }
+
+  close(): void {
+    clearInterval(this.#again);
+    this.#server.close();
+    // If it was not bound yet, it never will be, and nothing must wait for that.
+    this.#bound.resolve();
+  }
+
+  async ended(): Promise<void> {}
 }

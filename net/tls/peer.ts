@@ -94,21 +94,17 @@ export function checkCertificate(whose: "client" | "server", certificate: Certif
  * @returns `null` if the peer presented none.
  */
 export function presentedChain(socket: TLSSocket): Chain | null {
-  const leaf = socket.getPeerX509Certificate();
-  if (leaf === undefined) return null;
-  const chain: [Uint8Array, ...Uint8Array[]] = [leaf.raw];
-  // The one that was sent after it, whoever signed it. Most peers send none, and without `skipDescriptions`
-  // asking for all of them takes longer than the other checks together.
-  if (leaf.issuerCertificate === undefined) return chain;
+  const chain: Uint8Array[] = [];
   const seen = new Set<DetailedPeerCertificate>();
   let shown: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
-  // The last one is its own issuer.
-  for (;;) {
+  // Described by the library, the last one is its own issuer.
+  while (shown?.raw !== undefined && !seen.has(shown)) {
     seen.add(shown);
-    shown = shown.issuerCertificate;
-    if (shown?.raw === undefined || seen.has(shown)) return chain;
     chain.push(shown.raw);
+    shown = shown.issuerCertificate;
   }
+  const [leaf, ...rest] = chain;
+  return leaf === undefined ? null : [leaf, ...rest];
 }
 
 /** The part of a socket's handle that is used. */

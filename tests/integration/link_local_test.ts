@@ -1,4 +1,5 @@
 /** Link-local addresses, in network namespaces that the tests make. */
+import { TempPKI } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -10,13 +11,20 @@ const why = await networkObstacle();
 
 Deno.test({
   name: why === null
-    ? "link-local addresses: server, client, zones, names, and an address where nobody is"
+    ? "link-local addresses: server, client, zones, names, TLS, and an address where nobody is"
     : `link-local addresses: left out, no network namespace can be made here (${why})`,
   ignore: why !== null,
   fn: async () => {
-    const flags = ["--allow-net", "--allow-run=ip", "--allow-sys=networkInterfaces"];
+    await using pki = await TempPKI.create();
+    const flags = [
+      "--allow-net",
+      "--allow-run=ip",
+      "--allow-sys=networkInterfaces",
+      "--allow-read",
+    ];
+    const args = [JSON.stringify(pki)];
     const found = JSON.parse(
-      await runProgram("link_local.ts", { flags, through: THROUGH_NAMESPACE }),
+      await runProgram("link_local.ts", { flags, args, through: THROUGH_NAMESPACE }),
     );
     const { scopeid, address, session } = found;
     assert(scopeid > 0);
@@ -35,6 +43,12 @@ Deno.test({
       assertEquals([status, own, length], [200, `fe80::1%${zone}`, 2]);
       assert(peer.startsWith("fe80::") && peer.endsWith(`%${zone}`), peer);
       assert(name.startsWith(`[${peer}]:`), name);
+    }
+    assertEquals(found["secured"].length, 4);
+    for (const [i, [subject, [peer, , flowinfo, scope]]] of found["secured"].entries()) {
+      assertEquals(subject, "CN=TempPKI client");
+      assertEquals([flowinfo, scope], i < 2 ? [0, scopeid] : [undefined, undefined]);
+      assert(i < 2 ? /^fe80::[^%]+$/.test(peer) : /^fe80::.+%left$/.test(peer), peer);
     }
     assertEquals(found["taken"], true);
     const [timedOut, seconds] = found["lost"];

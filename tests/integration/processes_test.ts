@@ -11,6 +11,7 @@ import { read } from "@degu/testing/tree.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
+import type { Place } from "../support/programs/address_server.ts";
 
 // Both ends in separate processes.
 
@@ -33,40 +34,34 @@ async function startProcess<Ready>(name: string, flags: readonly string[], task:
 
 Deno.test("a server in another process, at every kind of address", async () => {
   await using directory = await tempDir();
-  const addresses: readonly Address[] = [
+  const asked: readonly Place[] = [
     ["127.0.0.1", 0],
     ...(hasIPv6 ? [["::1", 0, 0, 0] as const] : []),
     `${directory.path}/socket`,
-    new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`),
-    new Uint8Array(0),
+    { name: [...new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`)] },
+    { name: [] },
   ];
-  await Promise.all(addresses.map(async (address) => {
-    let place: Address;
-    {
-      const task = address instanceof Uint8Array ? { name: [...address] } : { address };
-      const flags = ["--allow-net", "--allow-read", "--allow-write"];
-      await using server = await startProcess<{ address: Address; name?: number[] }>(
-        "address_server.ts",
-        flags,
-        task,
-      );
-      const { address: bound, name } = server.ready;
-      place = name === undefined ? bound : Uint8Array.from(name);
-      const client = new Client(place, { timeout: 10 });
-      using conn = await client.connect();
-      for (let i = 0; i < 10; i++) {
-        const body = new Uint8Array(100_000).fill(i);
-        const { headers, body: answer } = await conn.put("/", {}, body);
-        assertEquals(headers["pid"], `${server.pid}`);
-        assertNotEquals(headers["pid"], `${Deno.pid}`);
-        assertEquals(await answer?.bytes(), body);
-      }
-      const response = await client.request("POST", "/", {}, latin1("x"));
-      assertEquals(await response.body?.text(), "x");
-      await server.shutdown();
+  const flags = ["--allow-net", "--allow-read", "--allow-write"];
+  await using server = await startProcess<Place[]>("address_server.ts", flags, asked);
+  const addresses = server.ready.map((place) =>
+    (typeof place === "object" && "name" in place ? Uint8Array.from(place.name) : place) as Address
+  );
+  assertEquals(addresses.length, asked.length);
+  for (const address of addresses) {
+    const client = new Client(address, { timeout: 10 });
+    using conn = await client.connect();
+    for (let i = 0; i < 10; i++) {
+      const body = new Uint8Array(100_000).fill(i);
+      const { headers, body: answer } = await conn.put("/", {}, body);
+      assertEquals(headers["pid"], `${server.pid}`);
+      assertNotEquals(headers["pid"], `${Deno.pid}`);
+      assertEquals(await answer?.bytes(), body);
     }
-    await assertRejects(() => new Client(place).connect());
-  }));
+    const response = await client.request("POST", "/", {}, latin1("x"));
+    assertEquals(await response.body?.text(), "x");
+  }
+  await server.shutdown();
+  for (const address of addresses) await assertRejects(() => new Client(address).connect());
   await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
 });
 
@@ -146,19 +141,22 @@ Deno.test("a server that runs out of file descriptors continues, and accepts aga
   const { serverSslconfig, clientSslconfig } = pki;
   const trust = { serverSslconfig, clientSslconfig };
   const tcp = ["127.0.0.1", 0];
-  const rows: readonly (readonly [string, unknown])[] = [
-    ["a port", { address: tcp }],
-    ["a path", { address: join(dir.path, "plain") }],
-    ["a port, over TLS", { address: tcp, trust }],
-    ["a path, over TLS", { address: join(dir.path, "tls"), trust }],
-  ];
+  const rows = {
+    "a port": { address: tcp },
+    "a path": { address: join(dir.path, "plain") },
+    "a port, over TLS": { address: tcp, trust },
+    "a path, over TLS": { address: join(dir.path, "tls"), trust },
+  };
   const permissions = ["--allow-net", "--allow-read", `--allow-write=${dir.path}`];
-  const through = ["python3", "-c", FEW_DESCRIPTORS];
-  for (const [name, task] of rows) {
-    await t.step(name, async () => {
-      const args = [JSON.stringify(task)];
-      const output = await runProgram("few_descriptors.ts", { flags: permissions, args, through });
-      const { opened, answered, status, warnings, errors } = JSON.parse(output);
+  const output = await runProgram("few_descriptors.ts", {
+    flags: permissions,
+    args: [JSON.stringify(Object.values(rows))],
+    through: ["python3", "-c", FEW_DESCRIPTORS],
+  });
+  for (const [i, found] of JSON.parse(output).entries()) {
+    const name = Object.keys(rows)[i]!;
+    await t.step(name, () => {
+      const { opened, answered, status, warnings, errors } = found;
       assert(opened > 5 && opened < 90, `${opened} connections`);
       assertEquals([answered, status, errors], [200, 200, []]);
       // `node:net`, which listens at ports for TLS, tells nobody that it has stopped.
@@ -172,16 +170,12 @@ Deno.test("failed handshakes hold no memory, whatever the timeout", async () => 
   await using pki = await TempPKI.create();
   const { serverSslconfig, clientSslconfig } = pki;
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
-  const outputs = await Promise.all([30, null].map((timeout) => {
-    const args = [JSON.stringify({ serverSslconfig, clientSslconfig, timeout })];
-    return runProgram("failing_handshakes.ts", { flags, args, patience: 40 });
-  }));
-  for (const output of outputs) {
-    const { failed, growth } = JSON.parse(output);
-    assertEquals(failed, 0, "handshakes that have not failed");
-    // Of 240 that have; each that is kept takes 9 KB.
-    assert(growth < 1_000_000, `${growth} bytes`);
-  }
+  const args = [JSON.stringify({ serverSslconfig, clientSslconfig, timeouts: [30, null] })];
+  const output = await runProgram("failing_handshakes.ts", { flags, args, patience: 40 });
+  const { failed, growth } = JSON.parse(output);
+  assertEquals(failed, 0, "handshakes that have not failed");
+  // Of 240 that have, at each of two servers; each that is kept takes 9 KB.
+  assert(growth < 1_000_000, `${growth} bytes`);
 });
 
 Deno.test("a slow reader occupies the socket, and memory use stays flat", async (t) => {

@@ -4,7 +4,6 @@ import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/c
 import { type App, buildServerSslctx } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { within } from "@degu/testing/raw_peer.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import {
   converse,
@@ -16,9 +15,6 @@ import {
   unlessMissing,
 } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import * as https from "node:https";
-import type { AddressInfo } from "node:net";
-import type { TLSSocket } from "node:tls";
 
 // Peers with every kind of certificate, and the expected outcome for each.
 
@@ -375,67 +371,6 @@ Deno.test({
     // With TLS 1.3 the client learns of it when it reads (RFC 8446 §4.4.2.4).
     assertMatch(error.message, /CertificateRequired|closed the connection/);
   },
-});
-
-Deno.test("the client gets a response from node:https", async () => {
-  await using pki = await TempPKI.create();
-  const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-  const server = https.createServer({
-    ca: await Deno.readTextFile(caFile),
-    cert: await Deno.readTextFile(certFile),
-    key: await Deno.readTextFile(keyFile),
-    requestCert: true,
-    rejectUnauthorized: true,
-  }, async (request, response) => {
-    const pieces: Uint8Array[] = [];
-    for await (const piece of request) pieces.push(piece);
-    const { CN } = (request.socket as TLSSocket).getPeerCertificate().subject;
-    const length = pieces.reduce((sum, { length }) => sum + length, 0);
-    response.sendDate = false;
-    response.writeHead(200, { who: CN, "content-length": length });
-    for (const piece of pieces) response.write(piece);
-    response.end();
-  });
-  const listening = Promise.withResolvers<void>();
-  server.listen(0, "127.0.0.1", () => listening.resolve());
-  await listening.promise;
-  try {
-    const { port } = server.address() as AddressInfo;
-    await askAll(new SSLClient(pki.clientSslconfig, ["127.0.0.1", port], { timeout: 10 }));
-  } finally {
-    const closed = Promise.withResolvers<void>();
-    server.close(() => closed.resolve());
-    server.closeAllConnections();
-    await within(closed.promise, "node:https closes");
-  }
-});
-
-Deno.test("node:https is answered", async () => {
-  await using server = await startEcho();
-  const { caFile, certFile, keyFile } = server.files;
-  const answered = Promise.withResolvers<string>();
-  const request = https.request({
-    host: "127.0.0.1",
-    port: server.port,
-    servername: "localhost",
-    method: "POST",
-    path: "/",
-    agent: false,
-    headers: { "content-length": 5 },
-    ca: await Deno.readTextFile(caFile),
-    cert: await Deno.readTextFile(certFile),
-    key: await Deno.readTextFile(keyFile),
-  }, async (response) => {
-    let text = `${response.statusCode} ${response.headers["who"]} `;
-    for await (const piece of response) text += piece;
-    answered.resolve(text);
-  });
-  const closed = Promise.withResolvers<void>();
-  request.on("error", answered.reject);
-  request.on("close", closed.resolve);
-  request.end("hello");
-  assertEquals(await within(answered.promise, "an answer"), "200 CN=TempPKI client hello");
-  await within(closed.promise, "node:https closes");
 });
 
 Deno.test({

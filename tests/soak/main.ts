@@ -14,7 +14,6 @@ import type { Ledger } from "./app.ts";
 import { makeApp } from "./app.ts";
 import { runAmongClosed, runCloser } from "./closing.ts";
 import { runFaulty } from "./faults.ts";
-import { runForger } from "./forgers.ts";
 import { measure, type Resources, settle } from "./resources.ts";
 import { type Servers, startServers } from "./servers.ts";
 import { runSwaps } from "./swaps.ts";
@@ -54,7 +53,6 @@ async function runTraffic(
     start(ABORTING_CLIENTS, (run) => runAborting(name, client, run));
   }
   start(1, (run) => runHonestly("Deno.serve", servers.foreign, run));
-  start(1, (run) => runForger(servers.foreign, run));
   for (const closing of servers.closing) {
     start(1, (run) => runCloser(closing, run));
     start(HONEST_CLIENTS, (run) => runAmongClosed(closing, run));

@@ -8,13 +8,13 @@ import type * as net from "node:net";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import type { TempPKI } from "@degu/internal/misc/pki.ts";
 import { within } from "./raw_peer.ts";
 import { readTexts } from "./tls_configs.ts";
+import type { Trust } from "./tls_endpoints.ts";
 
-/** A server of `node:tls` for one connection, with the certificates of a PKI. */
+/** A server of `node:tls`, with the certificates of a PKI. */
 export async function serveRaw(
-  pki: TempPKI,
+  pki: Trust,
   handle: (socket: tls.TLSSocket) => void,
   options: tls.TlsOptions = {},
 ) {
@@ -46,6 +46,6 @@ export async function serveRaw(
 }
 
 /** The files of a client, for `tls.connect`. */
-export async function readIdentity({ clientSslconfig }: TempPKI) {
+export async function readIdentity({ clientSslconfig }: Trust) {
   return { ...await readTexts(clientSslconfig), checkServerIdentity: () => undefined };
 }

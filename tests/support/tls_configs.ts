@@ -5,6 +5,8 @@
  */
 
 import { assert } from "@std/assert";
+import type { ClientSslconfig } from "@degu/degu/client";
+import type { ServerSslconfig } from "@degu/degu/server";
 
 /** Calls with a config that its type does not allow. */
 export function buildWith(build: (config: never) => unknown, config: unknown): unknown {
@@ -18,7 +20,7 @@ export function assertNoSecret(text: string): void {
 }
 
 /** The texts in the files of a configuration. */
-export async function readTexts(files: { certFile?: string; keyFile?: string; caFile?: string }) {
+export async function readTexts(files: ClientSslconfig | ServerSslconfig) {
   const [cert, key, ca] = await Promise.all(
     [files.certFile, files.keyFile, files.caFile].map((path) => Deno.readTextFile(path!)),
   );

@@ -117,6 +117,7 @@ Deno.test("a socket whose connection is gone shows nothing, and is left as it is
   before.socket.destroy();
   await within(once(before.socket, "close"), "the socket closes");
   assertEquals(before.socket.getPeerCertificate(true) as unknown, {});
+  assertEquals(presentedChain(before.socket), null);
   using after = await server.connect(() => {});
   after.socket.destroy();
   skipDescriptions(after.socket);

@@ -10,7 +10,7 @@ import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { hasProgram, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const noContent: App = () => [204, "No Content", {}, null];
@@ -229,70 +229,6 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
       await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
     }
   });
-});
-
-const hasNamespaces = await hasProgram("unshare") && await hasProgram("ip") &&
-  (await new Deno.Command("unshare", { args: ["-rn", "true"], stdin: "null" }).output()).success;
-if (!hasNamespaces) console.warn("no network namespaces: TLS over link-local IPv6 is not tested");
-
-/** Two interfaces that are connected with one another, in a network of their own. */
-const LINK = `
-  ip link set lo up
-  ip link add left type veth peer name right
-  ip link set left addrgenmode none
-  ip link set right addrgenmode none
-  ip address add fe80::1/64 dev left nodad
-  ip address add fe80::2/64 dev right nodad
-  ip link set left up
-  ip link set right up
-  exec "$@"
-`;
-
-const OVER_LINK = `
-import { SSLClient } from "./client.ts";
-import { SSLServer } from "./server.ts";
-const { serverSslconfig, clientSslconfig } = JSON.parse(Deno.env.get("CONFIG"));
-const scopeOf = (name) => Deno.networkInterfaces().find((each) => each.name === name).scopeid;
-const app = (_request, session) => {
-  const [address, , , scopeid = "none"] = session.address;
-  return [200, "OK", { peer: session.peerCertificate.subject, address, scopeid: \`\${scopeid}\` }, null];
-};
-for (const address of [["fe80::1", 0, 0, scopeOf("left")], ["fe80::1%left", 0]]) {
-  const server = new SSLServer(serverSslconfig, address, app);
-  const serving = server.serveForever();
-  await server.ready;
-  const [, port] = server.address;
-  for (const address of [["fe80::1", port, 0, scopeOf("right")], ["fe80::1%right", port]]) {
-    const { headers } = await new SSLClient(clientSslconfig, address).request("GET", "/");
-    console.log(headers.peer, headers.address, headers.scopeid === \`\${scopeOf("left")}\`);
-  }
-  server.close();
-  await serving;
-}
-`;
-
-Deno.test({
-  name: "SSLServer and SSLClient work over link-local IPv6",
-  ignore: !hasNamespaces,
-  async fn() {
-    await using pki = await TempPKI.create();
-    await using dir = await tempDir();
-    const script = join(dir.path, "script.ts");
-    const root = new URL("../../../", import.meta.url).href;
-    await Deno.writeTextFile(script, OVER_LINK.replaceAll('"./', `"${root}`));
-    const deno = [Deno.execPath(), "run", "--no-prompt", "--quiet", "--allow-net", "--allow-read"];
-    const permissions = ["--allow-env=CONFIG", "--allow-sys=networkInterfaces", script];
-    const { stdout, stderr } = await new Deno.Command("unshare", {
-      args: ["-rn", "sh", "-ec", LINK, "sh", ...deno, ...permissions],
-      env: { CONFIG: JSON.stringify(pki) },
-      stdin: "null",
-    }).output();
-    const text = new TextDecoder();
-    const lines = (address: string, scoped: boolean) =>
-      `CN=TempPKI client ${address} ${scoped}\n`.repeat(2);
-    const expected = lines("fe80::2", true) + lines("fe80::2%left", false);
-    assertEquals(text.decode(stdout), expected, text.decode(stderr));
-  },
 });
 
 Deno.test({

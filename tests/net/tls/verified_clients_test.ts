@@ -1,13 +1,11 @@
 /** TLS sessions are not resumed by clients whose trust was withdrawn. */
 import { assertEquals, assertMatch } from "@std/assert";
-import type { AddressInfo } from "node:net";
-import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
 import { recallVerified, rememberVerified } from "@degu/internal/net/tls/server_handshake.ts";
+import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { converse, type Issued, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { converse, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
 
@@ -49,8 +47,10 @@ Deno.test({
     const other = await pki.authority("other");
     const client = await pki.client("client", { issuer: authority });
     const both = await pki.join("both.pem", other.certFile, authority.certFile);
-    const renewed = await renew(pki, "authority");
-    const limited = await renew(pki, "authority", "extendedKeyUsage=serverAuth");
+    const same = { commonName: "authority", keyOf: authority };
+    const { certFile: renewed } = await pki.authority("renewed", same);
+    const extensions = ["extendedKeyUsage=serverAuth"];
+    const { certFile: limited } = await pki.authority("limited", { ...same, extensions });
     const trusting = (caFile: string): ServerSslconfig => ({ ...own, caFile });
     for (const version of VERSIONS) {
       const ticket = pki.path(`${version}.ticket`);
@@ -134,8 +134,13 @@ Deno.test({
     await using pki = await OpensslPki.create();
     const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
     const authority = await pki.authority("authority");
-    await using lax = await LaxServer.start(own);
-    await using server = await startCounting({ ...own, caFile: authority.certFile });
+    const { certFile: caFile } = authority;
+    const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile } };
+    // It asks for certificates, and takes any.
+    await using lax = await serveRaw(trust, (socket) => {
+      socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
+    }, { rejectUnauthorized: false });
+    await using server = await startCounting(trust.serverSslconfig);
     for (const version of VERSIONS) {
       await t.step(version, async () => {
         const { certFile, keyFile } = await pki.client(version, { issuer: authority });
@@ -168,49 +173,3 @@ Deno.test("of 10,000 verified certificates the least recently used one is droppe
   assertEquals(keysOf(used), ["its authority"], "use keeps it");
   assertEquals(keysOf("the second"), ["another authority", "one more authority"]);
 });
-
-/** A server of `node:tls`, which asks for certificates and takes any. */
-class LaxServer implements AsyncDisposable {
-  private constructor(readonly server: tls.Server) {}
-
-  static async start({ certFile, keyFile }: Issued): Promise<LaxServer> {
-    const [cert, key] = await Promise.all(
-      [certFile, keyFile].map((path) => Deno.readTextFile(path)),
-    );
-    const options = { cert: cert!, key: key!, requestCert: true, rejectUnauthorized: false };
-    const server = tls.createServer(options, (socket) => {
-      socket.on("error", () => {});
-      socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
-    });
-    const listening = Promise.withResolvers<void>();
-    server.listen(0, "127.0.0.1", () => listening.resolve());
-    await within(listening.promise, "the server listens");
-    return new LaxServer(server);
-  }
-
-  get address(): Address {
-    return ["127.0.0.1", (this.server.address() as AddressInfo).port];
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const closed = Promise.withResolvers<void>();
-    this.server.close(() => closed.resolve());
-    await within(closed.promise, "the server closes");
-  }
-}
-
-/** Makes another certificate of an authority, with its key and name. */
-async function renew(
-  pki: OpensslPki,
-  name: string,
-  ...extensions: readonly string[]
-): Promise<string> {
-  const certFile = pki.path(`${name}.renewed${extensions.length}.pem`);
-  await pki.run(
-    ...["req", "-x509", "-new", "-config", "ca.cnf", "-key", `${name}.key`, "-subj", `/CN=${name}`],
-    ...["-days", "5", "-addext", "basicConstraints=critical,CA:TRUE"],
-    ...extensions.flatMap((extension) => ["-addext", extension]),
-    ...["-out", certFile],
-  );
-  return certFile;
-}

@@ -1,28 +1,29 @@
 /**
- * Serves at the address in its argument, as JSON (an array of bytes for an abstract name), prints the
- * address as JSON, and ends when its standard input does.
+ * Serves at the addresses in its argument, as JSON (an array of bytes for an abstract name), prints them as
+ * JSON, and ends when its standard input does.
  *
  * @module
  */
 
-import type { Address } from "@degu/degu/base";
-import { Server } from "@degu/degu/server";
+import { type App, Server } from "@degu/degu/server";
 
-interface Place {
-  readonly address: Exclude<Address, Uint8Array>;
-  readonly name?: number[];
-}
+/** An address in JSON. */
+export type Place = string | readonly [host: string, ...number[]] | { readonly name: number[] };
 
-const { address, name }: Place = JSON.parse(Deno.args[0] ?? "");
-const server = new Server(name === undefined ? address : Uint8Array.from(name), async (request) => {
+const app: App = async (request) => {
   const bytes = await request.body?.bytes();
   return [200, "OK", { pid: `${Deno.pid}` }, bytes ?? null];
+};
+const places: Place[] = JSON.parse(Deno.args[0] ?? "");
+const servers = places.map((place) => {
+  const isName = typeof place === "object" && "name" in place;
+  return new Server(isName ? Uint8Array.from(place.name) : place as [string, number], app);
 });
-const serving = server.serveForever();
-const bound = server.address;
-console.log(
-  JSON.stringify(bound instanceof Uint8Array ? { name: [...bound] } : { address: bound }),
+const serving = servers.map((server) => server.serveForever());
+const bound = servers.map(({ address }) =>
+  address instanceof Uint8Array ? { name: [...address] } : address
 );
+console.log(JSON.stringify(bound));
 while (await Deno.stdin.read(new Uint8Array(1000)) !== null);
-await server.shutdown();
-await serving;
+await Promise.all(servers.map((server) => server.shutdown()));
+await Promise.all(serving);

@@ -1,7 +1,7 @@
 /**
  * Makes handshakes fail in every way, and prints by how many bytes the heap and the buffers have grown two
  * seconds later, as JSON; run with `--v8-flags=--expose-gc`. Its argument is the configurations of both
- * ends and the server's timeout, in JSON.
+ * ends and the timeouts of the servers, in JSON.
  *
  * @module
  */
@@ -11,10 +11,10 @@ import { type ServerSslconfig, SSLServer } from "@degu/degu/server";
 
 declare const gc: () => void;
 
-const { serverSslconfig, clientSslconfig, timeout }: {
+const { serverSslconfig, clientSslconfig, timeouts }: {
   serverSslconfig: ServerSslconfig;
   clientSslconfig: ClientSslconfig;
-  timeout: number | null;
+  timeouts: (number | null)[];
 } = JSON.parse(Deno.args[0]!);
 
 const EACH = 80;
@@ -22,33 +22,37 @@ const SIDE_BY_SIDE = 20;
 
 let failed = 0;
 const logger = { debug() {}, info: () => void failed++, warn() {}, error: console.error };
-const server = new SSLServer(
-  serverSslconfig,
-  ["127.0.0.1", 0],
-  () => [204, "No Content", {}, null],
-  { timeout, logger },
+const servers = timeouts.map((timeout) =>
+  new SSLServer(serverSslconfig, ["127.0.0.1", 0], () => [204, "No Content", {}, null], {
+    timeout,
+    logger,
+  })
 );
-const serving = server.serveForever();
-await server.ready;
-const [hostname, port] = server.address as [string, number];
-const anonymous = new SSLClient(
-  { caFile: clientSslconfig.caFile!, checkHostname: false },
-  server.address,
-);
+const serving = servers.map((server) => server.serveForever());
+await Promise.all(servers.map(({ ready }) => ready));
 
 /** Sends bytes, and then ends or waits to be closed. */
-async function send(bytes: Uint8Array, then: "end" | "wait"): Promise<void> {
-  using conn = await Deno.connect({ hostname, port });
+async function send(
+  { address: [hostname, port] }: SSLServer,
+  bytes: Uint8Array,
+  then: "end" | "wait",
+): Promise<void> {
+  using conn = await Deno.connect({ hostname: String(hostname), port: Number(port) });
   await conn.write(bytes).catch(() => {});
   if (then === "end") await conn.closeWrite().catch(() => {});
   await conn.read(new Uint8Array(1000)).catch(() => {});
 }
 
-const ways: Record<string, () => Promise<unknown>> = {
-  "no certificate": () => anonymous.request("GET", "/").catch(() => {}),
-  "plain HTTP": () => send(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), "wait"),
-  "the beginning of a handshake": () => send(Uint8Array.of(0x16, 3, 1, 2, 0, 1), "end"),
-};
+const anonymous = { caFile: clientSslconfig.caFile!, checkHostname: false };
+const ways = servers.flatMap((server): (() => Promise<unknown>)[] => {
+  const client = new SSLClient(anonymous, server.address);
+  return [
+    // No certificate, plain HTTP, and the beginning of a handshake.
+    () => client.request("GET", "/").catch(() => {}),
+    () => send(server, new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), "wait"),
+    () => send(server, Uint8Array.of(0x16, 3, 1, 2, 0, 1), "end"),
+  ];
+});
 
 async function fail(way: () => Promise<unknown>, count: number): Promise<void> {
   for (let i = 0; i < count; i += SIDE_BY_SIDE) {
@@ -65,14 +69,14 @@ async function measure(): Promise<number> {
   return heapUsed + external;
 }
 
-for (const way of Object.values(ways)) await fail(way, 40);
+for (const way of ways) await fail(way, 40);
 const before = await measure();
-const wanted = failed + Object.keys(ways).length * EACH;
-for (const way of Object.values(ways)) await fail(way, EACH);
+const wanted = failed + ways.length * EACH;
+for (const way of ways) await fail(way, EACH);
 // What is let go of late may take two seconds.
 for (let i = 0; i < 20 && failed < wanted; i++) await new Promise((r) => setTimeout(r, 20));
 await new Promise((resolve) => setTimeout(resolve, 1900));
 const growth = await measure() - before;
-server.close();
-await serving;
+for (const server of servers) server.close();
+await Promise.all(serving);
 console.log(JSON.stringify({ failed: failed - wanted, growth }));

@@ -1,12 +1,12 @@
 /**
  * Connects over link-local addresses, in a network namespace that it may set up: run it through `unshare
- * -rn`. Prints its findings as JSON.
+ * -rn`. Its argument is the configurations of both ends for TLS, in JSON. Prints its findings as JSON.
  *
  * @module
  */
 
-import { Client } from "@degu/degu/client";
-import { Server, type Session } from "@degu/degu/server";
+import { type Address, Client, SSLClient } from "@degu/degu/client";
+import { Server, type Session, SSLServer } from "@degu/degu/server";
 
 async function ip(...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command("ip", { args }).output();
@@ -21,7 +21,9 @@ await ip("address", "add", "fe80::1/64", "dev", "left", "nodad");
 await ip("address", "add", "fe80::2/64", "dev", "right", "nodad");
 await ip("link", "set", "left", "up");
 await ip("link", "set", "right", "up");
-const scopeid = Deno.networkInterfaces().find(({ name }) => name === "left")?.scopeid ?? 0;
+const scopeOf = (end: string) =>
+  Deno.networkInterfaces().find(({ name }) => name === end)?.scopeid ?? 0;
+const scopeid = scopeOf("left");
 
 const found: Record<string, unknown> = { scopeid };
 const sessions: Session[] = [];
@@ -70,6 +72,23 @@ found["taken"] = error instanceof Deno.errors.AddrInUse;
 server.close();
 await serving;
 new Server(address, () => [200, "OK", {}, null]).close();
+
+const { serverSslconfig, clientSslconfig } = JSON.parse(Deno.args[0]!);
+const secured: unknown[] = [];
+for (const asked of [["fe80::1", 0, 0, scopeid], ["fe80::1%left", 0]] as const) {
+  const secure = new SSLServer(serverSslconfig, asked, (_request, { peerCertificate, address }) => {
+    secured.push([peerCertificate?.subject, address]);
+    return [200, "OK", {}, null];
+  });
+  const served = secure.serveForever();
+  await secure.ready;
+  const port = Number(secure.address[1]);
+  const right: Address[] = [["fe80::1", port, 0, scopeOf("right")], ["fe80::1%right", port]];
+  for (const to of right) await new SSLClient(clientSslconfig, to).request("GET", "/");
+  secure.close();
+  await served;
+}
+found["secured"] = secured;
 
 // Nobody is there, and nobody says so: packets to this address are lost.
 await ip("address", "add", "10.9.8.1/24", "dev", "left");

@@ -7,7 +7,7 @@ import {
   listenRaw,
   type RawConnection,
   type RawListener,
-} from "@degu/internal/net/tls/raw_listener.ts";
+} from "@degu/internal/net/tls/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { dial, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
