@@ -19,6 +19,7 @@ import {
 import { Client, type Connection, type Response } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { SentBytes } from "@degu/internal/net/exchange_watch.ts";
+import { tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { lawless, serve, type Serving } from "@degu/testing/serving.ts";
 import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
@@ -316,7 +317,8 @@ Deno.test("a download counts the bytes of data that the peer receives", async ()
 });
 
 Deno.test("a proxy reports an upstream that is unreachable, or disconnects midway", async () => {
-  const upstream = new RawServer();
+  await using directory = await tempDir();
+  const upstream = new RawServer(`${directory.path}/socket`);
   const logger = { warn: () => {} };
   const { serving, next } = watch(new ProxyApp(new Client(upstream.address), "conn", { logger }));
   await using _ = serving;

@@ -10,6 +10,7 @@ import { duplicateDescriptor, HeldSocket } from "@degu/internal/net/held_socket.
 import { PlainListener } from "@degu/internal/net/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -142,7 +143,7 @@ async function close(server: NetServer): Promise<void> {
 }
 
 Deno.test("a connection that arrives while nobody accepts waits for the server that takes over the socket", async () => {
-  const first = await listen({ port: 0, host: "127.0.0.1" });
+  const first = await listen({ port: await unusedPort(), host: "127.0.0.1" });
   const address = first.address() as AddressInfo;
   const held = HeldSocket.open(duplicateDescriptor(first)!)!;
   await close(first);

@@ -7,6 +7,7 @@ import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
 import { buildWaiting, type Counters } from "@degu/testing/pool_apps.ts";
 import { appOf, reaches } from "@degu/testing/pools.ts";
+import { ownAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -45,8 +46,8 @@ interface Kind extends AsyncDisposable {
 
 const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
   async "a server"({ app }) {
-    const serving = serve(app);
-    return await {
+    const serving = serve(app, {}, await ownAddress());
+    return {
       server: serving.server,
       client: serving.makeClient(),
       [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
