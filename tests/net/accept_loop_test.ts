@@ -91,20 +91,20 @@ Deno.test("onConnect needs a slot, and refusing releases it", async () => {
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
 });
 
-Deno.test("1000 simultaneous connections share 10 slots, and each is answered", async () => {
+Deno.test("200 simultaneous connections share 10 slots, and each is answered", async () => {
   await using serving = serve(ok, { maxConnections: 10 });
   const client = serving.makeClient();
   const statuses = await Promise.all(
-    Array.from({ length: 1000 }, async () => (await client.request("GET", "/")).status),
+    Array.from({ length: 200 }, async () => (await client.request("GET", "/")).status),
   );
-  assertEquals(statuses, new Array(1000).fill(200));
+  assertEquals(statuses, new Array(200).fill(200));
   assertEquals(serving.logger.at("error"), []);
 });
 
 Deno.test("an unlimited number of connections is served if maxConnections is Infinity", async () => {
   await using serving = serve(ok, { maxConnections: Infinity });
   const peers = [];
-  for (let i = 0; i < 200; i++) peers.push(await RawPeer.connect(serving.address));
+  for (let i = 0; i < 60; i++) peers.push(await RawPeer.connect(serving.address));
   for (const peer of peers) await peer.send(get);
   for (const peer of peers) assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
   for (const peer of peers) peer.close();

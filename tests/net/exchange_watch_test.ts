@@ -213,7 +213,11 @@ Deno.test("only a request with a valid preamble is an exchange", async () => {
   const { serving, next, seen } = watch(drain);
   await using _ = serving;
   const silent = { name: "nothing", bytes: "", accepted: [], broken: undefined };
-  for (const { name, bytes, accepted, broken } of [silent, ...smugglingCorpus]) {
+  // Of the messages that are refused at once some are enough: none of them is an exchange.
+  const corpus = smugglingCorpus.filter(({ accepted, broken }, i) =>
+    accepted.length > 0 || broken !== undefined || i % 8 === 0
+  );
+  for (const { name, bytes, accepted, broken } of [silent, ...corpus]) {
     using peer = await RawPeer.connect(serving.address);
     await peer.send(bytes).catch(() => {});
     await peer.closeWrite().catch(() => {});
@@ -289,7 +293,7 @@ Deno.test("an upload that is cut anywhere counts the bytes of data that had arri
       ]);
       assertEquals((error as ProtocolError | null)?.code, isWhole ? undefined : "BODY_INCOMPLETE");
     }),
-    { numRuns: 60 },
+    { numRuns: 20 },
   );
 });
 
@@ -312,7 +316,7 @@ Deno.test("a download counts the bytes of data that the peer receives", async ()
       assertEquals([responseBytes, error], [received.split("\0").length - 1, null]);
       assertEquals(responseBytes, sizeOf(sent));
     }),
-    { numRuns: 60 },
+    { numRuns: 20 },
   );
 });
 

@@ -65,7 +65,7 @@ Deno.test("a system error at binding names the address, and keeps its class", as
   }
 });
 
-const RESETS = 200;
+const RESETS = 60;
 const app: App = () => [204, "No Content", {}, null];
 
 /** Connects and resets, before anybody has accepted it. */
@@ -86,7 +86,7 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     for (let i = 0; i < RESETS; i++) await connectAndReset(host, port);
     const serving = server.serveForever();
     const asking = new Client(server.address, { timeout: 10 }).request("GET", "/");
-    // With a pause of 50 ms for each of them it would take 10 s.
+    // With a pause of 50 ms for each of them it would take 3 s.
     assertEquals((await within(asking, "somebody else is served")).status, 204);
     assertEquals(logger.at("warn"), []);
     assertEquals(logger.at("debug").filter((line) => line.includes("gone before")).length, RESETS);

@@ -51,7 +51,7 @@ Deno.test("a flood of pipelined requests is answered in order while it is read",
     maxRequests: Infinity,
   });
   using peer = await RawPeer.connect(serving.address);
-  const total = 20_000;
+  const total = 4000;
   const sending = peer.send(get.repeat(total)).then(() => peer.closeWrite());
   const { received } = await peer.readToEnd();
   await sending;
@@ -121,7 +121,7 @@ Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sende
   await t.step("tiny chunks are read", async () => {
     await using serving = serve(reader);
     using peer = await RawPeer.connect(serving.address);
-    await peer.send(`${begin}${"1\r\nx\r\n".repeat(50_000)}0\r\n\r\n`);
+    await peer.send(`${begin}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`);
     assertEquals(await peer.readPreamble(), ok);
   });
   await t.step("an endless extension is cut off", async () => {
