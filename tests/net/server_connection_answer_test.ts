@@ -208,19 +208,6 @@ Deno.test("sources that were passed are settled, whatever is wrong with the answ
   }
 });
 
-Deno.test("an app that streams is notified when its peer has left", async () => {
-  const items = new TrackedItems(Array.from({ length: 1000 }, () => new Uint8Array(65536)));
-  await using serving = serve(() => [200, "OK", {}, new BodyIter(items.async(), 65536000)]);
-  const peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await peer.readExactly(100_000);
-  peer.close();
-  const ended = serving.logger.waitFor("debug");
-  await within(ended, "the session ends");
-  assertEquals([items.settled, items.ended], [true, false]);
-  assertEquals(serving.logger.at("error"), []);
-});
-
 Deno.test("an app gets the body classes to answer with", async () => {
   let given: Api | null = null;
   await using serving = serve((_request, _session, api) => {
