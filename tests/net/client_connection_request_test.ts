@@ -6,7 +6,6 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import type { ResponseTuple } from "@degu/degu";
 import {
   Body,
   BodyIter,
@@ -21,7 +20,7 @@ import { Connection } from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
@@ -56,30 +55,6 @@ async function writesOf(headers: HeaderDict, body: BodyOut): Promise<string[]> {
   return socket.writes;
 }
 
-Deno.test("a request and an available body are sent in one write", async (t) => {
-  const preamble = "PUT / HTTP/1.1\r\na: b\r\n";
-  assertEquals(await writesOf({ a: "b" }, null), [`${preamble}\r\n`]);
-  for (const length of [0, 1, 1000, 32000]) {
-    await t.step(`Uint8Array of ${length} bytes`, async () => {
-      const body = new Uint8Array(length).fill(0x61);
-      const header = `content-length: ${length}\r\n\r\n`;
-      assertEquals(await writesOf({ a: "b" }, body), [preamble + header + "a".repeat(length)]);
-    });
-  }
-  const [, , iter] = kinds;
-  await t.step("BodyIter", async () => {
-    const writes = await writesOf({ a: "b" }, iter!.make());
-    assertEquals(writes.join(""), `${preamble}${iter!.header}\r\n\r\nhello`);
-  });
-});
-
-Deno.test("the header lines are sorted by name in byte order", async () => {
-  const headers = { zeta: "1", "a-b": "2", a: "3", "a1": "4", "0": "5", b: "6", range1: "7" };
-  const [sent = ""] = await writesOf(headers, latin1("x"));
-  const names = sent.split("\r\n").slice(1, -2).map((line) => line.slice(0, line.indexOf(":")));
-  assertEquals(names, ["0", "a", "a-b", "a1", "b", "content-length", "range1", "zeta"]);
-});
-
 Deno.test("the body sets its header; an existing one must be equal", async (t) => {
   for (const { name, make, header, bytes } of kinds) {
     await t.step(name, async () => {
@@ -100,40 +75,6 @@ Deno.test("the body sets its header; an existing one must be equal", async (t) =
         assertEquals(conn.closed, false);
       }
     });
-  }
-});
-
-/** Serves one request; returns everything that came back. */
-async function answerTo(request: string, answer: ResponseTuple): Promise<string> {
-  await using serving = serve(() => answer, { maxRequests: 1 });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(request);
-  return (await peer.readToEnd()).received;
-}
-
-Deno.test("for HEAD and 304 a single header of the body is sent as given", async (t) => {
-  const rows: readonly (readonly [method: string, status: number])[] = [
-    ["HEAD", 200],
-    ["HEAD", 404],
-    ["HEAD", 304],
-    ["GET", 304],
-    ["PUT", 304],
-  ];
-  for (const [method, status] of rows) {
-    for (const headers of [{ "content-length": 7 }, { "transfer-encoding": "chunked" }, {}]) {
-      await t.step(`${method} ${status} ${Deno.inspect(headers)}`, async () => {
-        const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-        assertEquals(
-          await answerTo(`${method} / HTTP/1.1\r\n\r\n`, [
-            status,
-            "As it is",
-            { ...headers },
-            null,
-          ]),
-          `HTTP/1.1 ${status} As it is\r\n${lines.join("")}\r\n`,
-        );
-      });
-    }
   }
 });
 
