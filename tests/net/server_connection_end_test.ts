@@ -319,7 +319,7 @@ const GONE = "the peer closed the connection before the first byte of a message"
 const EXPECTS = "PUT / HTTP/1.1\r\nexpect: 100-continue\r\n";
 const mistake = new Error("wrong");
 
-/** How sessions end, and what is logged then; time-outs are in standard_logger_test.ts. */
+/** How sessions end, and what is logged then; time-outs are in logging_test.ts. */
 const ends: readonly {
   readonly what: string;
   readonly level: Level;

@@ -1,4 +1,4 @@
-/** Which connections a server serves, and what becomes of the others; tests/server/ has how it ends. */
+/** Which connections get a slot of a server, and what becomes of the others; server_test.ts has how it ends. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { type App, Server, type Session } from "@degu/degu/server";
