@@ -16,7 +16,7 @@ import {
   rejectionOf,
 } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
-import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import {
   assert,
@@ -26,6 +26,8 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import { bounded, connectSocket } from "@degu/internal/net/connect.ts";
 
 // How a client connects: what `connect()` and the one-shot `request()` do, refuse and close.
 
@@ -210,34 +212,20 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
   assertEquals(await accepted.readExactly(1), "x");
 });
 
-Deno.test("a signal closes every connection of its client, and pending operations reject with its reason", async () => {
+// tests/net/request_signal_test.ts has those that are waiting for something.
+Deno.test("a signal closes every idle connection of its client", async () => {
   using server = new RawServer();
   const controller = new AbortController();
   const client = new Client(server.address, { signal: controller.signal });
-  const idle = await client.connect();
-  const idlePeer = await server.accept();
-  const waiting = await client.connect();
-  const waitingPeer = await server.accept();
-  const responding = rejectionOf(waiting.get("/"), "a request that waits");
-  await waitingPeer.readPreamble();
-  const reading = await client.connect();
-  const readingPeer = await server.accept();
-  const respondingToRead = reading.get("/");
-  await readingPeer.readPreamble();
-  await readingPeer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
-  const read = rejectionOf((await respondingToRead).body!.read(), "a read that waits");
-  const shot = rejectionOf(client.request("GET", "/"), "a one-shot request that waits");
-  const shotPeer = await server.accept();
-  await shotPeer.readPreamble();
-
+  const conns = [await client.connect(), await client.connect()];
+  const peers = [await server.accept(), await server.accept()];
   const reason = new Error("no longer wanted");
   controller.abort(reason);
-  for (const error of [responding, read, shot]) assertStrictEquals(await error, reason);
-  assertEquals([idle, waiting, reading].map((conn) => conn.closed), [true, true, true]);
-  await assertRejects(() => idle.get("/"));
-  for (const peer of [idlePeer, waitingPeer, readingPeer, shotPeer]) {
-    await peer.assertClosedSilently();
+  for (const conn of conns) {
+    assertEquals(conn.closed, true);
+    await assertRejects(() => conn.get("/"));
   }
+  for (const peer of peers) await peer.assertClosedSilently();
 });
 
 Deno.test("connect() rejects with the signal's reason, whatever onConnect returns afterwards", async () => {
@@ -276,21 +264,13 @@ Deno.test("a signal that aborts while the socket is handed over closes it", asyn
 
 Deno.test("a signal that outlives its connections keeps no reference to them", async () => {
   using server = new RawServer();
-  const controller = new AbortController();
-  let listeners = 0;
-  const { signal } = controller;
-  const add = signal.addEventListener.bind(signal);
-  const remove = signal.removeEventListener.bind(signal);
-  signal.addEventListener = (...args: Parameters<typeof add>) => (listeners++, add(...args));
-  signal.removeEventListener = (
-    ...args: Parameters<typeof remove>
-  ) => (listeners--, remove(...args));
+  const { signal, listeners } = counted();
   const client = new Client(server.address, { signal });
   for (let i = 0; i < 3; i++) {
     (await client.connect()).close();
     await (await server.accept()).assertClosedSilently();
   }
-  assertEquals(listeners, 0);
+  assertEquals(listeners(), 0);
 });
 
 Deno.test("timeout limits connecting", async () => {
@@ -478,5 +458,87 @@ Deno.test("no timer runs on after a request whose connection was closed before i
   for (let count = 1; count <= 2; count++) {
     await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
     assertEquals(timers.counts, { started: count, cleared: count });
+  }
+});
+
+// Attempts with a time limit, and joined signals.
+
+const reason = new Error("changed my mind");
+
+/** A signal that counts its listeners. */
+function counted() {
+  const controller = new AbortController();
+  const { signal } = controller;
+  let listeners = 0;
+  const add = signal.addEventListener.bind(signal) as typeof signal.addEventListener;
+  const remove = signal.removeEventListener.bind(signal) as typeof signal.removeEventListener;
+  Object.assign(signal, {
+    addEventListener: (...args: Parameters<typeof add>) => (listeners++, add(...args)),
+    removeEventListener: (...args: Parameters<typeof remove>) => (listeners--, remove(...args)),
+  });
+  return { signal, abort: () => controller.abort(reason), listeners: () => listeners };
+}
+
+/** Something that can be closed, and how often it was. */
+function closable() {
+  return {
+    closed: 0,
+    close() {
+      this.closed++;
+    },
+  };
+}
+
+Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result is closed", async () => {
+  const late = Promise.withResolvers<ReturnType<typeof closable>>();
+  let seen: AbortSignal | undefined;
+  let rejected;
+  {
+    using time = new FakeTime();
+    const attempt = bounded("trying", { timeout: 2.5, signal: undefined }, (signal) => {
+      seen = signal;
+      return late.promise;
+    });
+    rejected = assertRejects(() => attempt, Deno.errors.TimedOut, "trying took over 2.5 s");
+    time.tick(2500);
+    assert(!seen?.aborted);
+    time.tick(625);
+    // The timer is cleared in the time in which it was set.
+    await rejected;
+  }
+  assert(seen?.aborted);
+  const thing = closable();
+  late.resolve(thing);
+  await turnOfEventLoop();
+  assertEquals(thing.closed, 1);
+});
+
+Deno.test("a result that comes too late and can't be closed ends nothing else", async () => {
+  const late = Promise.withResolvers<{ close(): void }>();
+  const { signal, abort } = counted();
+  const attempt = bounded("trying", { timeout: null, signal }, () => late.promise);
+  abort();
+  assertStrictEquals(await rejectionOf(attempt, "aborted"), reason);
+  const close = () => {
+    throw new Error("it was closed by other code");
+  };
+  late.resolve({ close });
+  // A rejection that nobody handles would fail the test here.
+  await turnOfEventLoop();
+});
+
+Deno.test("an abort at the moment at which a socket is connected leaves no socket open", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const address = ["127.0.0.1", listener.addr.port] as const;
+  for (let round = 0; round < 20; round++) {
+    const { signal, abort } = counted();
+    const connecting = connectSocket(address, { timeout: 10, signal });
+    setTimeout(abort, 1);
+    // The socket is connected, and the timer due, when the event loop next turns.
+    const until = performance.now() + 3;
+    while (performance.now() < until);
+    await connecting.then((socket) => socket.close(), () => {});
+    using peer = await listener.accept();
+    await peer.read(new Uint8Array(1)).catch(() => {});
   }
 });

@@ -7,7 +7,7 @@ import { peerAddress } from "@degu/internal/net/addresses.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
-import { listenAgain } from "@degu/testing/ports.ts";
+import { listenAgain, unusedPort } from "@degu/testing/ports.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
@@ -93,33 +93,39 @@ for (const { name, available, start } of plainKinds) {
     name: `${name}: the server's address is final and usable, and free again after close()`,
     ignore: !available,
     fn: async () => {
-      const { server, client, ...endpoint } = await start(ok);
-      try {
-        await server.ready;
-        const { address } = server;
-        assertEquals(server.address, address);
-        if (Array.isArray(address)) assert(address[1] > 0 && address[1] < 65536);
-        if (address instanceof Uint8Array) assert(address.length > 1 && address[0] === 0);
-        assertEquals((await client.request("GET", "/")).status, 200);
-        const direct = new Client(address);
-        assertEquals((await direct.request("GET", "/")).status, 200);
-        assertThrows(() => new Server(address, ok));
-        // With a connection that is still open at the other end.
-        using conn = await client.connect();
-        await conn.get("/");
-        const serving = server.serveForever();
-        server.close();
-        await serving;
-        const again = await listenAgain(() => serve(ok, {}, address));
-        assertEquals(again.address, address);
-        assertEquals((await client.request("GET", "/")).status, 200);
-        await again[Symbol.asyncDispose]();
-      } finally {
-        await endpoint[Symbol.asyncDispose]();
+      await using endpoint = await start(ok);
+      const { server, client } = endpoint;
+      await server.ready;
+      const { address } = server;
+      assertEquals(server.address, address);
+      if (Array.isArray(address)) assert(address[1] > 0 && address[1] < 65536);
+      if (address instanceof Uint8Array) assert(address.length > 1 && address[0] === 0);
+      for (const each of [client, new Client(address)]) {
+        assertEquals((await each.request("GET", "/")).status, 200);
       }
+      assertThrows(() => new Server(address, ok));
     },
   });
 }
+
+Deno.test("an address is free again after close(), with a connection that is open at the other end", async () => {
+  await using directory = await tempDir();
+  // Anybody may get a port that the system has chosen.
+  const port = await unusedPort();
+  const hosts = ["127.0.0.1", "0.0.0.0", ...(hasIPv6 ? ["::1", "::"] : [])];
+  const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
+  const addresses = [...hosts.map((host) => [host, port] as const), directory.path + "/a", name];
+  for (const address of addresses) {
+    const serving = serve(ok, {}, address);
+    using conn = await serving.makeClient().connect();
+    await conn.get("/");
+    serving.server.close();
+    await serving.done;
+    await using again = await listenAgain(() => serve(ok, {}, address));
+    assertEquals(again.address, address);
+    assertEquals((await again.makeClient().request("GET", "/")).status, 200);
+  }
+});
 
 Deno.test("flowinfo and scopeid are kept", { ignore: !hasIPv6 }, async () => {
   await using server = new Server(["::1", 0, 5, 0], ok);

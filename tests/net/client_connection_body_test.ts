@@ -1,6 +1,20 @@
 /** Bodies of responses: every way to read them, and what closes the connection. */
-import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { bodies, Body, BodyError, type Chunk, ChunkedBody, ProtocolError } from "@degu/degu/base";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import {
+  bodies,
+  Body,
+  BodyError,
+  type Chunk,
+  ChunkedBody,
+  ConnectionClosedError,
+  ProtocolError,
+} from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { connect, type Connected } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, callWith, rejectionOf } from "@degu/testing/expectations.ts";
@@ -33,26 +47,66 @@ async function takeHalf(body: AnyBody): Promise<void> {
   else await body.readChunk();
 }
 
-for (const [kind, preamble, half, rest] of kinds) {
-  Deno.test(`${kind}: close() ends a pending read`, async () => {
-    using ends = await connect();
-    const body = await halfOf(ends, preamble, half);
+const failure = new Error("not wanted");
+
+/** What ends a response's body before its end, with what has arrived of it. */
+const endings: Readonly<Record<string, (body: AnyBody, ends: Connected) => Promise<unknown>>> = {
+  "close()": async (body, { conn }) => {
     const reading = rejectionOf(body.read(), "a read that waits");
     await turnOfEventLoop();
-    ends.conn.close();
-    assertInstanceOf(await reading, Error);
-    await assertRejects(() => body.read());
-    await ends.peer.assertClosedSilently();
-  });
+    conn.close();
+    assertInstanceOf(await reading, ConnectionClosedError);
+  },
+  "close() after a part": async (body, { conn }) => {
+    await takeHalf(body);
+    conn.close();
+  },
+  "an abandoned iteration": async (body) => {
+    for await (const _ of body as AsyncIterable<unknown>) break;
+  },
+  "an iteration that throws": async (body) => {
+    const iterating = async () => {
+      for await (const _ of body as AsyncIterable<unknown>) throw failure;
+    };
+    assertStrictEquals(await rejectionOf(iterating(), "the iteration"), failure);
+  },
+  "a canceled stream": (body) => body.readable.cancel("no longer wanted"),
+  "a stream that is canceled after a part": async (body) => {
+    const reader = body.readable.getReader();
+    await reader.read();
+    await reader.cancel("no longer wanted");
+  },
+  "a failing sink": async (body) => {
+    const writing = body.writeTo({ write: () => Promise.reject(failure) });
+    assertStrictEquals(await rejectionOf(writing, "writeTo"), failure);
+  },
+  "a peer that cuts it": async (body, { peer }) => {
+    await peer.closeWrite();
+    await assertProtocolRejection(body.read(), ["BODY_INCOMPLETE"], "a cut body");
+  },
+  "a peer that cuts it after a part": async (body, { peer }) => {
+    await takeHalf(body);
+    await peer.closeWrite();
+    await assertProtocolRejection(body.read(), ["BODY_INCOMPLETE"], "a cut body");
+  },
+};
 
-  Deno.test(`${kind}: reading rejects after close(), even if everything had arrived`, async () => {
-    for (const begin of [false, true]) {
-      using ends = await connect();
-      const body = await halfOf(ends, preamble, half + rest);
-      if (begin) await takeHalf(body);
-      ends.conn.close();
-      await assertRejects(() => body.read());
-      await assertRejects(() => body.text());
+for (const [kind, preamble, half, rest] of kinds) {
+  Deno.test(`${kind}: what ends it early closes the connection, and nothing more is read`, async (t) => {
+    for (const [what, end] of Object.entries(endings)) {
+      // Of a body that has arrived whole nothing is read after close(), either.
+      for (const arrived of what.startsWith("close() after") ? [half, half + rest] : [half]) {
+        await t.step(`${what}, ${arrived.length} bytes`, async () => {
+          using ends = await connect();
+          const body = await halfOf(ends, preamble, arrived);
+          await end(body, ends);
+          assertEquals(ends.conn.closed, true);
+          for (const read of [() => body.read(), () => body.text(), () => ends.conn.get("/")]) {
+            await assertRejects(async () => await read());
+          }
+          await ends.peer.assertClosedSilently();
+        });
+      }
     }
   });
 
@@ -67,57 +121,6 @@ for (const [kind, preamble, half, rest] of kinds) {
     await assertRejects(() => body.read(), BodyError);
   });
 
-  Deno.test(`${kind}: an abandoned iteration closes the connection`, async () => {
-    for (const arrived of [half, half + rest]) {
-      using ends = await connect();
-      const body: AsyncIterable<unknown> = await halfOf(ends, preamble, arrived);
-      // A length body that has arrived whole may come as one piece, which is its end.
-      for await (const _ of body) break;
-      if (kind === "a length body" && arrived !== half) continue;
-      assertEquals(ends.conn.closed, true);
-      await ends.peer.assertClosedSilently();
-      await assertRejects(() => ends.conn.get("/"));
-    }
-  });
-
-  Deno.test(`${kind}: an iteration that throws closes the connection`, async () => {
-    using ends = await connect();
-    const body: AsyncIterable<unknown> = await halfOf(ends, preamble, half);
-    const failure = new Error("not this");
-    const error = await rejectionOf(
-      (async () => {
-        for await (const _ of body) throw failure;
-      })(),
-      "the iteration",
-    );
-    assertEquals(error, failure);
-    assertEquals(ends.conn.closed, true);
-  });
-
-  Deno.test(`${kind}: a canceled stream closes the connection`, async () => {
-    for (const begin of [false, true]) {
-      using ends = await connect();
-      const { readable } = await halfOf(ends, preamble, half);
-      const reader = readable.getReader();
-      if (begin) await reader.read();
-      await reader.cancel("no longer wanted");
-      assertEquals(ends.conn.closed, true);
-      await ends.peer.assertClosedSilently();
-    }
-  });
-
-  Deno.test(`${kind}: a failing sink closes the connection`, async () => {
-    using ends = await connect();
-    const body = await halfOf(ends, preamble, half);
-    const failure = new Error("the disk is full");
-    const error = await rejectionOf(
-      body.writeTo({ write: () => Promise.reject(failure) }),
-      "writeTo",
-    );
-    assertEquals(error, failure);
-    assertEquals(ends.conn.closed, true);
-  });
-
   Deno.test(`${kind}: every way to read to the end leaves the connection usable`, async () => {
     const ways: readonly ((body: AnyBody) => Promise<unknown>)[] = [
       (body) => body.read(),
@@ -128,6 +131,7 @@ for (const [kind, preamble, half, rest] of kinds) {
       (body) => body.readable.pipeTo(new WritableStream()),
       (body) => body.writeTo(new WritableStream()),
       (body) => body.writeTo({ write: () => Promise.resolve() }),
+      (body) => assertRejects(() => body.json(), SyntaxError),
     ];
     using ends = await connect();
     for (const consume of ways) {
@@ -137,22 +141,7 @@ for (const [kind, preamble, half, rest] of kinds) {
       await consuming;
       assertEquals(ends.conn.closed, false);
     }
-    await assertRejects(async () => {
-      await (await halfOf(ends, preamble, half + rest)).json();
-    }, SyntaxError);
     assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
-  });
-
-  Deno.test(`${kind}: a body that the peer cuts fails, and the connection closes`, async () => {
-    for (const begin of [false, true]) {
-      using ends = await connect();
-      const body = await halfOf(ends, preamble, half);
-      if (begin) await takeHalf(body);
-      await ends.peer.closeWrite();
-      await assertProtocolRejection(body.read(), ["BODY_INCOMPLETE"], "a cut body");
-      assertEquals(ends.conn.closed, true);
-      await assertRejects(() => body.read(), BodyError);
-    }
   });
 }
 

@@ -21,7 +21,7 @@ import {
 import { Client, Connection } from "@degu/degu/client";
 import { connect, requestWith, sent } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawServer } from "@degu/testing/raw_peer.ts";
+import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -247,7 +247,11 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
   using unread = await connect();
   await unread.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
   using free = await connect();
+  using early = await connect();
+  await early.peer.send("x");
+  await turnOfEventLoop();
   const rows = [
+    ["bytes that came before", early, ["PUT", "/", {}]],
     ["closed", closed, ["PUT", "/", {}]],
     ["previous body unread", unread, ["PUT", "/", {}]],
     ["method", free, ["FOO", "/", {}]],

@@ -19,48 +19,35 @@ import {
 import { Client, type Connection, type Response } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { SentBytes } from "@degu/internal/net/exchange_watch.ts";
+import { tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
-import { lawless, serve, type Serving } from "@degu/testing/serving.ts";
+import { lawless, serve } from "@degu/testing/serving.ts";
 import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
 import fc from "fast-check";
 import { type EndpointKind, endpointKinds } from "@degu/testing/endpoints.ts";
 
 /** Keeps exchanges until a test asks for them. */
-class SeenExchanges {
+function keepExchanges() {
   /** Those that were reported and not asked for yet. */
-  readonly waiting: Exchange[] = [];
-  #resolve: (() => void)[] = [];
-
-  /** The option of the server. */
-  readonly onExchange = (exchange: Exchange): void => {
-    this.waiting.push(exchange);
-    for (const resolve of this.#resolve.splice(0)) resolve();
+  const seen: Exchange[] = [];
+  let added = Promise.withResolvers<void>();
+  const onExchange = (exchange: Exchange): void => {
+    seen.push(exchange);
+    added.resolve();
+    added = Promise.withResolvers();
   };
-
   /** The next exchange, once it is reported. */
-  async next(): Promise<Exchange> {
-    while (this.waiting.length === 0) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#resolve.push(resolve);
-      await within(promise, "an exchange is reported");
-    }
-    return this.waiting.shift()!;
-  }
-}
-
-/** A server whose exchanges are kept. */
-interface Watched {
-  readonly serving: Serving;
-  readonly next: () => Promise<Exchange>;
-  /** Those that {@linkcode next} has not returned. */
-  readonly seen: readonly Exchange[];
+  const next = async (): Promise<Exchange> => {
+    while (seen.length === 0) await within(added.promise, "an exchange is reported");
+    return seen.shift()!;
+  };
+  return { seen, next, onExchange };
 }
 
 /** Starts a server whose exchanges are kept. */
-function watch(app: App, options: ServerOptions = {}): Watched {
-  const kept = new SeenExchanges();
-  const serving = serve(app, { onExchange: kept.onExchange, ...options });
-  return { serving, next: () => kept.next(), seen: kept.waiting };
+function watch(app: App, options: ServerOptions = {}) {
+  const { onExchange, ...kept } = keepExchanges();
+  return Object.assign(serve(app, { onExchange, ...options }), kept);
 }
 
 const echo: App = async (request) => {
@@ -88,15 +75,14 @@ const BODIES: readonly (readonly [string, () => BodyOut, number])[] = [
 
 for (const [name, make, bytes] of BODIES) {
   Deno.test(`the bytes of data are counted in both directions: ${name}`, async () => {
-    const { serving, next } = watch(async (request) => {
+    await using watched = watch(async (request) => {
       await request.body?.writeTo(new WritableStream());
       return [200, "OK", {}, make()];
     });
-    await using _ = serving;
-    const response = await serving.makeClient().request("PUT", "/a?b", {}, make());
+    const response = await watched.makeClient().request("PUT", "/a?b", {}, make());
     await response.body?.writeTo(new WritableStream());
     const { method, uri, status, requestBytes, responseBytes, firstByteMs, totalMs, error } =
-      await next();
+      await watched.next();
     assertEquals([method, uri, status, error], ["PUT", "/a?b", 200, null]);
     assertEquals([requestBytes, responseBytes], [bytes, bytes]);
     assert(firstByteMs !== null && firstByteMs >= 0 && firstByteMs <= totalMs);
@@ -112,12 +98,11 @@ const BODYLESS: readonly (readonly [string, string, App])[] = [
 ];
 for (const [name, method, app] of BODYLESS) {
   Deno.test(`a response without body has no bytes: ${name}`, async () => {
-    const { serving, next } = watch(app);
-    await using _ = serving;
-    using peer = await RawPeer.connect(serving.address);
+    await using watched = watch(app);
+    using peer = await RawPeer.connect(watched.address);
     await peer.send(`${method} / HTTP/1.1\r\n\r\n`);
     const status = (await peer.readPreamble()).split(" ")[1];
-    const exchange = await next();
+    const exchange = await watched.next();
     assertEquals([exchange.method, String(exchange.status)], [method, status]);
     const { requestBytes, responseBytes, error } = exchange;
     assertEquals([requestBytes, responseBytes, error], [0, 0, null]);
@@ -125,25 +110,23 @@ for (const [name, method, app] of BODYLESS) {
 }
 
 Deno.test("a refused request with an unread body counts what was read", async () => {
-  const { serving, next } = watch(async (request) => {
+  await using watched = watch(async (request) => {
     const body = request.body as Body;
     await body.read(3);
     return [413, "Too Large", {}, new Uint8Array(2)];
   });
-  await using _ = serving;
-  using peer = await RawPeer.connect(serving.address);
+  using peer = await RawPeer.connect(watched.address);
   await peer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\n1234567");
-  const { status, requestBytes, responseBytes, error } = await next();
+  const { status, requestBytes, responseBytes, error } = await watched.next();
   assertEquals([status, requestBytes, responseBytes, error], [413, 3, 2, null]);
 });
 
 Deno.test("an app that throws or returns an invalid answer is reported with its error and no status", async () => {
   const thrown = new Error("disk on fire");
   for (const app of [() => Promise.reject(thrown), lawless(() => 17)]) {
-    const { serving, next } = watch(app);
-    await using _ = serving;
-    await serving.makeClient().request("GET", "/").catch(() => {});
-    const { status, error } = await next();
+    await using watched = watch(app);
+    await watched.makeClient().request("GET", "/").catch(() => {});
+    const { status, error } = await watched.next();
     assertEquals(status, null);
     if (error !== thrown) assertInstanceOf(error, TypeError);
   }
@@ -151,7 +134,7 @@ Deno.test("an app that throws or returns an invalid answer is reported with its 
 
 Deno.test("a response that breaks off is reported with its status and the bytes sent", async () => {
   const failure = new Error("no more");
-  const { serving, next } = watch(() => {
+  await using watched = watch(() => {
     const items = async function* () {
       yield [null, new Uint8Array(4)] as const;
       await Promise.resolve();
@@ -159,24 +142,22 @@ Deno.test("a response that breaks off is reported with its status and the bytes 
     };
     return [200, "OK", {}, new ChunkedBodyIter(items())];
   });
-  await using _ = serving;
-  using peer = await RawPeer.connect(serving.address);
+  using peer = await RawPeer.connect(watched.address);
   await peer.send("GET / HTTP/1.1\r\n\r\n");
-  const { status, responseBytes, error } = await next();
+  const { status, responseBytes, error } = await watched.next();
   assertEquals([status, responseBytes, error], [200, 4, failure]);
 });
 
 Deno.test("closing a session ends its exchange with the reason, once", async () => {
   const reason = new Error("forgotten");
-  const { serving, next, seen } = watch(async (_request, session) => {
+  await using watched = watch(async (_request, session) => {
     session.close(reason);
     await Promise.resolve();
     return [200, "OK", {}, null];
   });
-  await using _ = serving;
-  await serving.makeClient().request("GET", "/").catch(() => {});
-  const { status, error } = await next();
-  assertEquals([status, error, seen.length], [null, reason, 0]);
+  await watched.makeClient().request("GET", "/").catch(() => {});
+  const { status, error } = await watched.next();
+  assertEquals([status, error, watched.seen.length], [null, reason, 0]);
 });
 
 Deno.test("an onExchange that throws, rejects or never resolves is logged and affects nothing", async () => {
@@ -209,38 +190,40 @@ const drain: App = async (request) => {
 };
 
 Deno.test("only a request with a valid preamble is an exchange", async () => {
-  const { serving, next, seen } = watch(drain);
-  await using _ = serving;
+  await using watched = watch(drain);
   const silent = { name: "nothing", bytes: "", accepted: [], broken: undefined };
-  for (const { name, bytes, accepted, broken } of [silent, ...smugglingCorpus]) {
-    using peer = await RawPeer.connect(serving.address);
+  // Of the messages that are refused at once some are enough: none of them is an exchange.
+  const corpus = smugglingCorpus.filter(({ accepted, broken }, i) =>
+    accepted.length > 0 || broken !== undefined || i % 8 === 0
+  );
+  for (const { name, bytes, accepted, broken } of [silent, ...corpus]) {
+    using peer = await RawPeer.connect(watched.address);
     await peer.send(bytes).catch(() => {});
     await peer.closeWrite().catch(() => {});
     await peer.readToEnd();
     for (const { uri } of accepted) {
-      const exchange = await next();
+      const exchange = await watched.next();
       assertEquals([exchange.uri, exchange.status, exchange.error], [uri, 200, null], name);
     }
     if (broken !== undefined) {
-      const { uri, status, error } = await next();
+      const { uri, status, error } = await watched.next();
       assertEquals([uri, status], [broken, null], name);
       assertInstanceOf(error, ProtocolError, name);
     }
-    assertEquals(seen, [], name);
+    assertEquals(watched.seen, [], name);
   }
 });
 
 Deno.test("requests after the last one that is answered are not exchanges", async () => {
   const refuse: App = ({ uri }) =>
     uri === "/no" ? [403, "Forbidden", {}, null] : [200, "OK", {}, null];
-  const { serving, next, seen } = watch(refuse);
-  await using _ = serving;
-  using peer = await RawPeer.connect(serving.address);
+  await using watched = watch(refuse);
+  using peer = await RawPeer.connect(watched.address);
   const request = (uri: string) => `GET ${uri} HTTP/1.1\r\n\r\n`;
   await peer.send(request("/yes") + request("/no") + request("/late"));
   await peer.readToEnd();
-  assertEquals([(await next()).uri, (await next()).uri], ["/yes", "/no"]);
-  assertEquals(seen, []);
+  assertEquals([(await watched.next()).uri, (await watched.next()).uri], ["/yes", "/no"]);
+  assertEquals(watched.seen, []);
 });
 
 /** Chunks of which some have an extension; the last one is empty. */
@@ -264,8 +247,7 @@ function encode(sent: readonly Chunk[]): string {
 const sizeOf = (sent: readonly Chunk[]) => sent.reduce((sum, [, data]) => sum + data.length, 0);
 
 Deno.test("an upload that is cut anywhere counts the bytes of data that had arrived", async () => {
-  const { serving, next } = watch(drain);
-  await using _ = serving;
+  await using watched = watch(drain);
   const cut = fc.double({ min: 0, max: 1, noNaN: true });
   await fc.assert(
     fc.asyncProperty(chunks, cut, fc.boolean(), async (sent, part, chunked) => {
@@ -273,11 +255,11 @@ Deno.test("an upload that is cut anywhere counts the bytes of data that had arri
       const body = chunked ? encode(sent) : "\0".repeat(size);
       const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${size}`;
       const arrived = body.slice(0, Math.round(part * body.length));
-      using peer = await RawPeer.connect(serving.address);
+      using peer = await RawPeer.connect(watched.address);
       await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n`, arrived);
       await peer.closeWrite();
       await peer.readToEnd();
-      const { requestBytes, responseBytes, firstByteMs, status, error } = await next();
+      const { requestBytes, responseBytes, firstByteMs, status, error } = await watched.next();
       // The data is NUL bytes, which no line has.
       assertEquals(requestBytes, arrived.split("\0").length - 1);
       const isWhole = arrived === body;
@@ -288,56 +270,55 @@ Deno.test("an upload that is cut anywhere counts the bytes of data that had arri
       ]);
       assertEquals((error as ProtocolError | null)?.code, isWhole ? undefined : "BODY_INCOMPLETE");
     }),
-    { numRuns: 60 },
+    { numRuns: 20 },
   );
 });
 
 Deno.test("a download counts the bytes of data that the peer receives", async () => {
   let answer: Chunk[] = [];
   let chunked = false;
-  const { serving, next } = watch(() => {
+  await using watched = watch(() => {
     const data = answer.map(([, each]) => each).slice(0, -1);
     const body = chunked ? new ChunkedBodyIter(answer) : new BodyIter(data, sizeOf(answer));
     return [200, "OK", { connection: "close" }, body];
   });
-  await using _ = serving;
   await fc.assert(
     fc.asyncProperty(chunks, fc.boolean(), async (sent, isChunked) => {
       [answer, chunked] = [sent, isChunked];
-      using peer = await RawPeer.connect(serving.address);
+      using peer = await RawPeer.connect(watched.address);
       await peer.send("GET / HTTP/1.1\r\n\r\n");
       const { received } = await peer.readToEnd();
-      const { responseBytes, error } = await next();
+      const { responseBytes, error } = await watched.next();
       assertEquals([responseBytes, error], [received.split("\0").length - 1, null]);
       assertEquals(responseBytes, sizeOf(sent));
     }),
-    { numRuns: 60 },
+    { numRuns: 20 },
   );
 });
 
 Deno.test("a proxy reports an upstream that is unreachable, or disconnects midway", async () => {
-  const upstream = new RawServer();
+  await using directory = await tempDir();
+  const upstream = new RawServer(`${directory.path}/socket`);
   const logger = { warn: () => {} };
-  const { serving, next } = watch(new ProxyApp(new Client(upstream.address), "conn", { logger }));
-  await using _ = serving;
+  await using watched = watch(new ProxyApp(new Client(upstream.address), "conn", { logger }));
   using stack = new DisposableStack();
   stack.use(upstream);
-  using peer = await RawPeer.connect(serving.address);
+  using peer = await RawPeer.connect(watched.address);
   await peer.send("GET /cut HTTP/1.1\r\n\r\n");
   const relayed = await upstream.accept();
   await relayed.readPreamble();
   await relayed.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
   relayed.close();
   await peer.readToEnd();
-  const cut = await next();
+  const cut = await watched.next();
   assertEquals([cut.status, cut.responseBytes], [200, 5]);
   assert(cut.error instanceof Error);
 
-  using late = await RawPeer.connect(serving.address);
+  using late = await RawPeer.connect(watched.address);
   stack.dispose();
   await late.send("GET /gone HTTP/1.1\r\n\r\n");
   await late.readToEnd();
-  const gone = await next();
+  const gone = await watched.next();
   assertEquals([gone.status, gone.error], [502, null]);
 });
 
@@ -347,14 +328,13 @@ Deno.test("the next request waits only while onExchange runs", async () => {
     order.push(`request ${uri}`);
     return [200, "OK", {}, null];
   };
-  const { serving } = watch(app, {
+  await using watched = watch(app, {
     onExchange: async ({ uri }) => {
       order.push(`exchange ${uri}`);
       await new Promise<never>(() => {});
     },
   });
-  await using _ = serving;
-  using peer = await RawPeer.connect(serving.address);
+  using peer = await RawPeer.connect(watched.address);
   await peer.send("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
   await peer.readPreamble();
   await peer.readPreamble();
@@ -410,9 +390,9 @@ Deno.test("data is counted without the preamble and the chunk lines, in pieces o
 
 /** Starts a server whose exchanges are kept, over plain or encrypted connections, and a client of it. */
 async function startKind(kind: EndpointKind, app: App, options?: ServerOptions) {
-  const kept = new SeenExchanges();
-  const endpoint = await kind.start(app, { server: { onExchange: kept.onExchange, ...options } });
-  return Object.assign(endpoint, { next: () => kept.next() });
+  const { onExchange, next } = keepExchanges();
+  const endpoint = await kind.start(app, { server: { onExchange, ...options } });
+  return Object.assign(endpoint, { next });
 }
 
 type Setup = Awaited<ReturnType<typeof startKind>>;

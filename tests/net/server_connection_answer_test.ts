@@ -12,7 +12,7 @@ import {
 import type { Api, Request } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { lawless, serve } from "@degu/testing/serving.ts";
+import { lawless, meet, serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -25,12 +25,10 @@ async function exchange(
   handle: (request: Request) => unknown,
   request: string,
 ): Promise<{ received: string; errors: string[] }> {
-  await using serving = serve(lawless(handle));
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(request + get);
-  await peer.closeWrite();
-  const { received } = await peer.readToEnd();
-  return { received, errors: serving.logger.at("error") };
+  await using meeting = await meet(lawless(handle), request + get);
+  await meeting.peer.closeWrite();
+  const { received } = await meeting.peer.readToEnd();
+  return { received, errors: meeting.logger.at("error") };
 }
 
 /** Answers that must never get out; tests/base/wire/ has every byte that a part may have. */
@@ -124,17 +122,22 @@ Deno.test("valid answers at the limits are sent", async (t) => {
       [206, "Partial Content", { "content-range": new ContentRange(2, 5, 10) }, latin1("abc")],
       "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\nabc",
     ],
-    [
-      [200, "OK", { "content-length": 5 }, null],
-      "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
-      head,
-    ],
+    // For HEAD and 304 one of the headers of a body is sent as given.
+    ...[[head, 200], [head, 404], [head, 304], [get, 304]].flatMap(([request, status]) =>
+      Object.entries({ "content-length": 7, "transfer-encoding": "chunked" }).map((header) => {
+        const answer = [status, "xx", Object.fromEntries([header]), null];
+        const sent = `HTTP/1.1 ${status} xx\r\n${header.join(": ")}\r\n\r\n`;
+        return [answer, sent, `${request}`] as const;
+      })
+    ),
   ];
   for (const [answer, expected, request = get] of rows) {
     await t.step(JSON.stringify(expected), async () => {
       const { received, errors } = await exchange(() => answer, request);
-      assertEquals(received, expected + (request === head ? "" : expected));
-      assertEquals(errors.length, request === head ? 1 : 0);
+      // The request behind it is a GET, for which an answer without its body may not be valid.
+      const isTwice = request === get || expected.includes(" 304 ");
+      assertEquals(received, isTwice ? expected + expected : expected);
+      assertEquals(errors.length, isTwice ? 0 : 1);
     });
   }
 });
@@ -208,19 +211,6 @@ Deno.test("sources that were passed are settled, whatever is wrong with the answ
   }
 });
 
-Deno.test("an app that streams is notified when its peer has left", async () => {
-  const items = new TrackedItems(Array.from({ length: 1000 }, () => new Uint8Array(65536)));
-  await using serving = serve(() => [200, "OK", {}, new BodyIter(items.async(), 65536000)]);
-  const peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await peer.readExactly(100_000);
-  peer.close();
-  const ended = serving.logger.waitFor("debug");
-  await within(ended, "the session ends");
-  assertEquals([items.settled, items.ended], [true, false]);
-  assertEquals(serving.logger.at("error"), []);
-});
-
 Deno.test("an app gets the body classes to answer with", async () => {
   let given: Api | null = null;
   await using serving = serve((_request, _session, api) => {
@@ -271,14 +261,11 @@ Deno.test("whatever an app throws is logged as an error, and nothing is sent", a
         const raise = () => {
           throw value;
         };
-        await using serving = serve({
-          handle: raise,
-          onConnect: () => when === "handle" || raise(),
-        });
-        using peer = await RawPeer.connect(serving.address);
-        await peer.send("GET / HTTP/1.1\r\n\r\n");
+        const onConnect = () => when === "handle" || raise();
+        await using meeting = await meet({ handle: raise, onConnect }, get);
+        const { peer, logger } = meeting;
         await peer.assertClosedSilently();
-        const [message = ""] = await serving.logger.waitFor("error");
+        const [message = ""] = await logger.waitFor("error");
         const { port } = peer.conn.localAddr as Deno.NetAddr;
         assert(message.startsWith(`127.0.0.1:${port}: `), message);
       });
@@ -340,36 +327,36 @@ Deno.test("a body that is too long to be read at once is logged at level info, w
     "in chunks": ["transfer-encoding: chunked\r\n\r\n", ...Array(16).fill(piece), "1\r\n \r\n"],
   };
   for (const [framing, parts] of Object.entries(framings)) {
-    for (const [how, read] of Object.entries(READS)) {
+    // All of them are one read; 16 MiB are sent for one of them.
+    const reads = Object.entries(READS).slice(0, framing === "announced" ? undefined : 1);
+    for (const [how, read] of reads) {
       await t.step(`${how}, ${framing}`, async () => {
-        await using serving = serve(async ({ body }) => {
+        await using meeting = await meet(async ({ body }) => {
           await read(body!);
           return [200, "OK", {}, null];
-        });
-        using peer = await RawPeer.connect(serving.address);
-        await peer.send("PUT /upload HTTP/1.1\r\n", ...parts);
+        }, "PUT /upload HTTP/1.1\r\n");
+        const { peer, logger } = meeting;
+        await peer.send(...parts);
         await peer.assertClosedSilently();
-        const [line = ""] = await serving.logger.waitFor("info");
+        const [line = ""] = await logger.waitFor("info");
         assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
         assertStringIncludes(
           line,
           'to answer with 413, see "A limit for bodies" in docs/cookbook.md',
         );
         assert(!line.includes("\n"), line);
-        assertEquals(serving.logger.at("error"), []);
+        assertEquals(logger.at("error"), []);
       });
     }
   }
 });
 
 Deno.test("a body of the app's own that is too long to be read at once is an error of the app", async () => {
-  await using serving = serve(async () => {
+  await using meeting = await meet(async () => {
     await new Body(new Blob([]).stream(), MOST + 1).bytes();
     return [200, "OK", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
-  await peer.assertClosedSilently();
-  await serving.logger.waitFor("error");
-  assertEquals(serving.logger.at("info"), []);
+  }, "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+  await meeting.peer.assertClosedSilently();
+  await meeting.logger.waitFor("error");
+  assertEquals(meeting.logger.at("info"), []);
 });

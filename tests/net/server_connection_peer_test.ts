@@ -6,6 +6,7 @@ import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
+const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok = "HTTP/1.1 200 OK\r\n\r\n";
 
@@ -37,21 +38,13 @@ Deno.test("a server survives a peer that resets at any byte of an exchange inste
   await assertServes(serving);
 });
 
-Deno.test("a peer that closes its write side gets all the responses to what it has sent", async () => {
-  await using serving = serve(reader);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get.repeat(100));
-  await peer.closeWrite();
-  assertEquals((await peer.readToEnd()).received, ok.repeat(100));
-});
-
 Deno.test("a flood of pipelined requests is answered in order while it is read", async () => {
   let count = 0;
   await using serving = serve(() => [200, "OK", { number: `${count++}` }, null], {
     maxRequests: Infinity,
   });
   using peer = await RawPeer.connect(serving.address);
-  const total = 20_000;
+  const total = 4000;
   const sending = peer.send(get.repeat(total)).then(() => peer.closeWrite());
   const { received } = await peer.readToEnd();
   await sending;
@@ -79,14 +72,6 @@ Deno.test("a flood of requests stops being read if its responses are not read", 
   await assertServes(serving);
   peer.close();
   await flood;
-});
-
-Deno.test("silent connections do not prevent others from being served", async () => {
-  await using serving = serve(reader, { maxConnections: 60 });
-  const peers = [];
-  for (let i = 0; i < 55; i++) peers.push(await RawPeer.connect(serving.address));
-  await assertServes(serving);
-  for (const peer of peers) peer.close();
 });
 
 Deno.test("a peer that disappears while an app streams ends the stream, and releases the slot", async () => {
@@ -117,11 +102,11 @@ Deno.test("a peer that disappears while an app streams ends the stream, and rele
 });
 
 Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sender more than the server", async (t) => {
-  const begin = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+  const begin = `PUT / HTTP/1.1\r\n${CHUNKED}`;
   await t.step("tiny chunks are read", async () => {
     await using serving = serve(reader);
     using peer = await RawPeer.connect(serving.address);
-    await peer.send(`${begin}${"1\r\nx\r\n".repeat(50_000)}0\r\n\r\n`);
+    await peer.send(`${begin}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`);
     assertEquals(await peer.readPreamble(), ok);
   });
   await t.step("an endless extension is cut off", async () => {
@@ -133,34 +118,20 @@ Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sende
     await serving.logger.waitFor("info");
     await assertServes(serving);
   });
-  await t.step("a chunk of 16 MiB that is never sent occupies only its slot", async () => {
+});
+
+Deno.test("what is announced and never sent costs no memory, and occupies only its slot", async () => {
+  for (const framing of ["content-length: 16777216\r\n\r\nx", `${CHUNKED}1000000\r\nx`]) {
     await using serving = serve(reader);
+    const before = Deno.memoryUsage().external;
     const peers = [];
     for (let i = 0; i < 20; i++) {
       const peer = await RawPeer.connect(serving.address);
       peers.push(peer);
-      await peer.send(`${begin}1000000\r\nx`);
+      await peer.send(`PUT / HTTP/1.1\r\n${framing}`);
     }
-    const { external } = Deno.memoryUsage();
     await assertServes(serving);
+    assert(Deno.memoryUsage().external - before < 100 * 1048576);
     for (const peer of peers) peer.close();
-    assert(
-      Deno.memoryUsage().external - external < 100 * 1048576,
-      "memory was taken for what was announced",
-    );
-  });
-});
-
-Deno.test("a length that is announced and never sent costs no memory", async () => {
-  await using serving = serve(reader);
-  const before = Deno.memoryUsage().external;
-  const peers = [];
-  for (let i = 0; i < 40; i++) {
-    const peer = await RawPeer.connect(serving.address);
-    peers.push(peer);
-    await peer.send("PUT / HTTP/1.1\r\ncontent-length: 16777216\r\n\r\nx");
   }
-  await assertServes(serving);
-  assert(Deno.memoryUsage().external - before < 100 * 1048576);
-  for (const peer of peers) peer.close();
 });

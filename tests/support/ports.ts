@@ -23,11 +23,17 @@ export async function unusedPort(): Promise<number> {
   }
 }
 
+/** An address that stays free once its listener was closed: the system gives its port to nobody. */
+export async function ownAddress(): Promise<readonly [host: string, port: number]> {
+  return ["127.0.0.1", await unusedPort()];
+}
+
 /**
  * Listens at an address whose listener was closed, until that succeeds.
  *
  * A program that another test starts at that moment has a copy of the listening socket until it runs, for some
- * milliseconds; and a connection of another test may have got the port for its own end.
+ * milliseconds. The address must be an {@linkcode ownAddress} or have a name: anybody may get a port that the system
+ * had chosen, for as long as they like.
  */
 export async function listenAgain<T>(listen: () => T | Promise<T>): Promise<T> {
   let isLate = false;

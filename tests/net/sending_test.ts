@@ -81,13 +81,10 @@ Deno.test("a body that fits behind its preamble is sent in one write with it, an
     const written = await open().put(body);
     assertEquals(written.map(({ length }) => length), sizes, what);
   }
-});
-
-Deno.test("an array of any size is sent whole and in order", async () => {
-  for (const length of [65_400, 65_490, 65_493, 65_494, 65_495, 65_536, 70_000, 1_000_000]) {
+  for (const length of [65_400, most, most + 1, 70_000, 1_000_000]) {
     const bytes = Uint8Array.from({ length }, (_, i) => 97 + i % 26);
     const written = (await open().put(bytes)).join("");
-    assert(written.slice(preambleBytes(length)) === new TextDecoder().decode(bytes), `${length}`);
+    assert(written.slice(preambleBytes(length)) === fromLatin1(bytes), `${length}, in order`);
   }
 });
 
