@@ -36,7 +36,7 @@ async function replaceTwice(
     await endSuccessor(conn).catch(() => {});
     await meetNewWorker(impatient, known);
   }
-  const answers = await Promise.all(Array.from({ length: 30 }, () => askThread(client)));
+  const answers = await Promise.all(Array.from({ length: 12 }, () => askThread(client)));
   return { answers: answers.length, errors: logger.at("error").length };
 }
 
@@ -51,7 +51,7 @@ const programs: Record<string, () => Promise<unknown>> = {
     await pooling.pool.setSslctx(pooling.pki.serverSslconfig);
     await meetNewWorker(pooling.client, threads);
     // More than the kernel would let pass, if the socket of the thread that hangs had a share.
-    const answered = await Promise.all(Array.from({ length: 60 }, () => askThread(pooling.client)));
+    const answered = await Promise.all(Array.from({ length: 24 }, () => askThread(pooling.client)));
     for (const conn of [victim!, other!]) conn.close();
     return {
       duringTheHang,
