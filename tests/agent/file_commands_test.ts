@@ -15,6 +15,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { content, fill, makeTrees } from "@degu/testing/trees.ts";
 import {
+  assert,
   assertEquals,
   assertMatch,
   assertRejects,
@@ -106,6 +107,9 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   const again = await files.succeed(...command);
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
+  const unchanged = objectsOf(await files.succeed(...command, "--json"));
+  assertEquals(unchanged.length, NAMES.length + 2);
+  assert(unchanged.every((each) => each["unchanged"] === true));
   assertEquals(await content(`${here}/new`), await content(share));
   await files.succeed("get", "--quiet", "-r", "camera:", `${here}/all`);
   assertEquals(await content(`${here}/all`), await content(share));

@@ -97,7 +97,7 @@ test(
     const copied = first.objects.find(({ to }) => to === "to:a");
     assertEquals(copied, { from: "from:a", to: "to:a", ...result });
     assertEquals(await content(target), await content(source));
-    const second = await sync(["--delete"]);
+    const second = await sync(["--delete", "--json"]);
     assertEquals([second.results, second.summary], [[], "0 files copied, 0 B; 4 up to date"]);
     await fill(source, { "x": "SAME SIZE", "new/n": "n" });
     await fill(target, { "old/o/o": "o", "old/p": null, "z": "z" });

@@ -3,7 +3,7 @@ import { labTest } from "@degu/testing/agent_lab.ts";
 import type { AgentEnd } from "@degu/testing/agents.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
-const addressIn = ({ stdout }: AgentEnd) => JSON.parse(stdout).address;
+const addressIn = ({ stdout, stderr }: AgentEnd) => stdout && JSON.parse(stdout).address || stderr;
 
 await labTest<AgentEnd[]>(
   "devices on two cables with link-local addresses are paired, and reached, by the interface of each",

@@ -228,6 +228,12 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
 }
 
+/** Waits until what serves at another machine has seen that it is paired with this one. */
+export async function untilTrusted(machine: Machine, by: Machine): Promise<void> {
+  const isTrusted = async () => (await machine.run(["ping", by.name])).code === 0;
+  await until(`${by.name} trusts ${machine.name}`, isTrusted);
+}
+
 /** Makes what a machine sends slow, so that a transfer is still under way when something happens; `rate` as in tc(8). */
 export async function slowDown(machine: Machine, rate: string): Promise<void> {
   const shaper = ["replace", "dev", "lan", "root", "tbf"];

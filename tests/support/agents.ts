@@ -376,7 +376,7 @@ export class AgentHomes implements AsyncDisposable {
     const all = ["serve", "--listen", "127.0.0.1:0", "--json", ...args];
     const agent = this.start(name, all);
     const { addresses: [address] } = JSON.parse(await agent.line());
-    for (const peer of peers) await this.pair(name, peer, address);
+    for (const peer of peers) await this.#tell(peer, name, address);
     return { agent, address };
   }
 

@@ -5,7 +5,7 @@
  */
 
 import { installFlags } from "@degu/testing/agent_documentation.ts";
-import { Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
+import { Machine, network, slowDown, untilTrusted } from "@degu/testing/agent_lab.ts";
 import { agentCommand } from "@degu/testing/agents.ts";
 import { runOnTerminal } from "@degu/testing/terminals.ts";
 
@@ -83,6 +83,7 @@ texts.push("");
 await run(desk, ["init", "--name", "desk"]);
 await run(desk, ["join", "-"], line);
 await inviting.ended();
+await untilTrusted(desk, laptop);
 texts.push("");
 await run(desk, ["ls", "laptop:"]);
 const get = ["get", "laptop:holiday.mp4", `${desk.dir}/Downloads`];

@@ -1,5 +1,5 @@
 /** Three devices on two cables, with link-local addresses only: the one in the middle serves. Prints what the others see as JSON. */
-import { Machine, network, pair } from "@degu/testing/agent_lab.ts";
+import { Machine, network, pair, untilTrusted } from "@degu/testing/agent_lab.ts";
 
 const [dir = ""] = Deno.args;
 const [left, middle, right] = await Promise.all(
@@ -11,6 +11,7 @@ const serving = middle.start(["serve"]);
 await serving.line("serving on");
 await pair(middle, left);
 await pair(middle, right);
+for (const machine of [left, right]) await untilTrusted(machine, middle);
 const pings = [left, right].map((machine) => machine.run(["--json", "ping", "middle"]));
 console.log(JSON.stringify(await Promise.all(pings)));
 Deno.exit();
