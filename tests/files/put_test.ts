@@ -7,7 +7,6 @@ import { fileUri } from "@degu/internal/files/file_name.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
-import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
@@ -269,20 +268,6 @@ Deno.test({
     await Promise.all([write(), read()]);
     assertEquals(files.serving.logger.at("error"), []);
   },
-});
-
-Deno.test("the options for writing are validated", async () => {
-  await using dir = await tempDir();
-  const wrong: object[] = [{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, {
-    logger: 5,
-  }];
-  for (const options of wrong) {
-    assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));
-  }
-  for (const maxBytes of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
-    assertRangeError(() => new FilesApp(dir.path, { maxBytes }), `${maxBytes}`);
-  }
-  assertEquals(await entries(dir.path), [], "nothing is made before it is needed");
 });
 
 // PUT: preconditions, at its start and at its end.
