@@ -445,12 +445,13 @@ Deno.test("a directory gives way to a file if it has what the client has seen", 
     assertEquals(await files.put("/a", CONTENT, { ...way, ...header }), 201);
     assertEquals(await files.read("a"), "new");
     assertEquals(
-      events.map(({ action, path }) => `${action} ${path.join("/")}`).toSorted(),
-      ["delete a/b c/d/y", "delete a/b c/x", "delete a/é", "put a"],
+      events.map(({ action, path, status }) => `${action} ${path.join("/")} ${status}`).toSorted(),
+      ["delete a/b c/d/y 204", "delete a/b c/x 204", "delete a/é 204", "put a 201"],
     );
     assertEquals(await files.unfinished(), []);
     // What it has seen is gone, and nothing else is removed for it.
     assertEquals(await files.put("/a", CONTENT, { ...way, ...header }), 204);
+    assertEquals(events.at(-1)?.status, 204);
     assertEquals(await files.put("/kept", CONTENT, { ...way, ...await seen(files, "/kept") }), 201);
   }
 });
