@@ -426,8 +426,12 @@ for (const isLocal of [false, true]) {
 // Directory entries, parsed piece by piece.
 
 /** Adds the entries of a text, which comes in pieces of so many bytes, to a list. */
-function parse(text: string | Uint8Array, length = 7, parsed: DirectoryEntry[] = []) {
-  const parser = EntryParser.ofDirectory();
+function parseWith<E>(
+  parser: { push(bytes: Uint8Array): Iterable<E>; end(): void },
+  text: string | Uint8Array,
+  length = 7,
+  parsed: E[] = [],
+): E[] {
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
   for (let at = 0; at < bytes.length; at += length) {
     // A piece is only valid until the next one.
@@ -439,9 +443,15 @@ function parse(text: string | Uint8Array, length = 7, parsed: DirectoryEntry[] =
   return parsed;
 }
 
-Deno.test("entries written as JSON are read back, however the bytes are split", () => {
+const parse = (text: string | Uint8Array, length?: number, parsed?: DirectoryEntry[]) =>
+  parseWith<DirectoryEntry>(EntryParser.ofDirectory(), text, length, parsed);
+const parseTree = (text: string, length?: number) =>
+  parseWith<TreeEntry>(EntryParser.ofTree(), text, length);
+
+Deno.test("entries written as JSON are read back, however the bytes are split, of directories and of trees", () => {
+  const name = fc.constantFrom(...NAMES, "}", "{", "[", "]", '\\"}', "],");
   const makeEntry = fc.record({
-    name: fc.constantFrom(...NAMES, "}", "{", "[", '\\"}', "],"),
+    path: fc.array(name, { minLength: 1 }),
     kind: fc.constantFrom("file" as const, "directory" as const),
     size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
     modified: fc.date({ noInvalidDate: true }),
@@ -451,7 +461,11 @@ Deno.test("entries written as JSON are read back, however the bytes are split", 
     fc.integer({ min: 1, max: 300 }),
     fc.constantFrom(undefined, 1, "\t"),
     (entries, cut, space) => {
-      assertEquals(parse(JSON.stringify(entries, null, space), cut), entries);
+      const named = entries.map(({ path, ...entry }) => ({ name: path.at(-1)!, ...entry }));
+      assertEquals(parse(JSON.stringify(named, null, space), cut), named);
+      const text = JSON.stringify([...entries, { end: true }], null, space);
+      const expected = entries.map((entry) => ({ ...entry, name: entry.path.at(-1)! }));
+      assertEquals(parseTree(text, cut), expected);
     },
   );
   fc.assert(property, { numRuns: 200 });
@@ -566,39 +580,6 @@ Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of f
   assertEquals(digestTree(tree), expected);
   assertEquals(digestTree(tree.toReversed()), expected);
   assertEquals(digestTree([]), createHash("sha256").digest("hex"));
-});
-
-/** The entries of the text of a tree's list, in pieces of so many bytes. */
-function parseTree(text: string, length = 7, parsed: TreeEntry[] = []): TreeEntry[] {
-  const parser = EntryParser.ofTree();
-  const bytes = new TextEncoder().encode(text);
-  for (let at = 0; at < bytes.length; at += length) {
-    for (const entry of parser.push(bytes.slice(at, at + length))) parsed.push(entry);
-  }
-  parser.end();
-  return parsed;
-}
-
-Deno.test("entries of trees are read back, however the bytes are split", () => {
-  const makeEntry = fc.record({
-    path: fc.array(fc.constantFrom(...NAMES, "}", "{", "[", "]", '\\"}', "],"), { minLength: 1 }),
-    kind: fc.constantFrom("file" as const, "directory" as const),
-    size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
-    modified: fc.date({ noInvalidDate: true }),
-  });
-  const property = fc.property(
-    fc.array(makeEntry, { maxLength: 5 }),
-    fc.integer({ min: 1, max: 300 }),
-    fc.constantFrom(undefined, 1, "\t"),
-    (entries, cut, space) => {
-      const text = JSON.stringify([...entries, { end: true }], null, space);
-      assertEquals(
-        parseTree(text, cut),
-        entries.map((entry) => ({ ...entry, name: entry.path.at(-1)! })),
-      );
-    },
-  );
-  fc.assert(property, { numRuns: 200 });
 });
 
 Deno.test("the list of a tree without its last element is an error, and so is anything behind it", () => {
