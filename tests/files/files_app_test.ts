@@ -6,7 +6,7 @@ import { mkreq } from "@degu/degu/misc";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { pattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -142,8 +142,6 @@ Deno.test({
   },
 });
 
-// ───────────────────────── types
-
 // ───────────────────────── directories
 
 Deno.test("FilesApp can be mounted at any path", async () => {
@@ -183,11 +181,18 @@ Deno.test("FilesApp rejects a directory that does not exist", async () => {
 
 Deno.test("FilesApp rejects unknown options", async () => {
   await using dir = await tempDir();
-  const wrong = [null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }];
+  const wrong = [
+    ...[null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }],
+    ...[{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, { logger: 5 }],
+  ];
   for (const options of wrong) {
     assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));
   }
-  new FilesApp(dir.path, { list: undefined });
+  for (const maxBytes of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
+    assertRangeError(() => new FilesApp(dir.path, { maxBytes }), `${maxBytes}`);
+  }
+  new FilesApp(dir.path, { list: undefined, write: true });
+  assertEquals(await entries(dir.path), [], "nothing is made before it is needed");
 });
 
 Deno.test("FilesApp accepts a relative path, a trailing slash, and a link to a directory", async () => {
