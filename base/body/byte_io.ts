@@ -185,6 +185,7 @@ export class ByteReader {
   fit(): void {
     const { length } = this.bytes;
     if (this.#ahead !== null) return;
+    // mutant `>` → `>=`: a new buffer of the least size does as well, and costs more
     if (this.#peak * GROWTH <= length && length > this.#first) {
       this.#moveTo(Math.max(Math.floor(length / GROWTH), this.#first));
     }
