@@ -297,6 +297,7 @@ export class LengthReader {
     if (count === 0 && room.length > 0) count = await this.#source.read(room);
     if (count === null) throw this.#source.incomplete(this.remaining);
     const ending = this.#advance(count);
+    // mutant `ending !== null` → `true`: to wait for nothing takes a turn
     if (ending !== null) await ending;
     return count;
   }

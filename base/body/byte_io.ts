@@ -118,7 +118,7 @@ export class ByteReader {
   readonly #first: number;
   readonly #usual: number;
   /** How far the current message has filled the buffer. */
-  // mutant `0` → `1`: without a buffer both fill it
+  // mutant `0` → `1`: the least buffer is larger
   #peak = 0;
   // A read that was issued before anything waits for it. Until it settles, the buffer must not move.
   #ahead: Promise<number | null> | null = null;
@@ -179,15 +179,14 @@ export class ByteReader {
   }
 
   /**
-   * Fits the buffer, which must be empty, to what the last message has needed: between two messages, before
-   * a read that may wait for long.
+   * Shrinks the buffer, which must be empty, to what the last message has needed: between two messages, before
+   * a read that may wait for long. If that message has filled it, {@linkcode room} makes it larger.
    */
   fit(): void {
     const { length } = this.bytes;
     if (this.#ahead !== null) return;
-    if (this.#peak >= length) {
-      if (length < this.#usual) this.#moveTo(this.#largerBytes);
-    } else if (this.#peak * GROWTH <= length && length > this.#first) {
+    // mutant `>` → `>=`: a new buffer of the least size does as well, and costs more
+    if (this.#peak * GROWTH <= length && length > this.#first) {
       this.#moveTo(Math.max(Math.floor(length / GROWTH), this.#first));
     }
     this.#peak = 0;
@@ -513,6 +512,7 @@ class StreamSource extends BodySource {
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;
+  // mutant `0` → `1`: it is set with the first item
   #length = 0;
   // mutant `0` → `1`: it is set with the first item
   #position = 0;

@@ -206,7 +206,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   /** Ends an operation; with the last chunk, the body. */
   #endPart(): void {
     if (!this.#reader.done) this.#state.end();
-    else if (!this.#state.isConsumed) this.#state.consume();
+    else this.#state.consume();
   }
 
   static {
@@ -265,6 +265,7 @@ export class ChunkedReader {
     const scanner = this.#scanner;
     const reader = this.#reader;
     let count = 0;
+    // mutant `<` → `<=`: what frames the next data is read one call earlier
     while (!this.done && count < into.length) {
       const { start } = reader;
       const inData = scanner.phase === "data";

@@ -70,6 +70,7 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
     },
     format(value, item) {
       // mutant `!Number.isSafeInteger(value) || value as number < 0` → `true`: checkInteger() decides, more slowly
+      // mutant `0` → `1`: the same
       if (!Number.isSafeInteger(value) || value as number < 0) {
         checkInteger(item(), value, 0, MAX_LENGTH);
       }
@@ -422,6 +423,7 @@ const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] }
 function linesFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
   // Both ends may be in one program, each with its own set of as many names.
+  // mutant `1` → `2`: it is a hash for a cache
   const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
   // mutant `3` → `4`: it is a hash for a cache
   // mutant `-` → `+`: it is a hash for a cache

@@ -16,7 +16,12 @@ import {
 import { mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
-import { cancelAnswer, makeEmptyResponse, readAnswer } from "@degu/internal/base/app/message.ts";
+import {
+  cancelAnswer,
+  makeEmptyResponse,
+  readAnswer,
+  responseFraming,
+} from "@degu/internal/base/app/message.ts";
 import {
   disposeStore,
   isStillAdmitted,
@@ -128,6 +133,9 @@ Deno.test("an empty response has a body of zero bytes, and none for HEAD", () =>
     const body = method === "HEAD" ? null : new Uint8Array(0);
     assertEquals([...makeEmptyResponse(method, 404, "Not Found")], [404, "Not Found", {}, body]);
   }
+  const whole = new Uint8Array(1);
+  assertThrows(() => responseFraming("HEAD", 200, whole), RangeError, "in a response to HEAD; got");
+  assertThrows(() => responseFraming("GET", 304, whole), RangeError, "with status 304; got");
 });
 
 Deno.test("shiftPath moves one component after the other to mount, which a proxy leaves out", () => {

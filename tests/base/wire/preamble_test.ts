@@ -188,6 +188,7 @@ Deno.test("a preamble is read from the middle of a buffer, which stays as it is"
     const { headers } = parse(bytes, before.length, bytes.length - 3);
     assertEquals(flatten(headers), { b: "c", d: "ef" });
     assertEquals(bytes, copy);
+    assertThrows(() => parse(latin1("12345\r\n\r\n6"), 5, 9), EmptyPreambleError);
   }
 });
 
