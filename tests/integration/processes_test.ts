@@ -171,16 +171,16 @@ Deno.test("failed handshakes hold no memory, whatever the timeout", async () => 
   const { serverSslconfig, clientSslconfig } = pki;
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
   const args = [JSON.stringify({ serverSslconfig, clientSslconfig, timeouts: [30, null] })];
-  const output = await runProgram("failing_handshakes.ts", { flags, args, patience: 40 });
+  const output = await runProgram("failing_handshakes.ts", { flags, args });
   const { failed, growth } = JSON.parse(output);
   assertEquals(failed, 0, "handshakes that have not failed");
-  // Of 240 that have, at each of two servers; each that is kept takes 9 KB.
+  // Of 180 that have, at each of two servers; each that is kept takes 9 KB.
   assert(growth < 1_000_000, `${growth} bytes`);
 });
 
 Deno.test("a slow reader occupies the socket, and memory use stays flat", async (t) => {
   const found: Record<string, number> = JSON.parse(
-    await runProgram("flat_memory.ts", { flags: ["--allow-net"], patience: 30 }),
+    await runProgram("flat_memory.ts", { flags: ["--allow-net"] }),
   );
   for (const [what, mebibytes] of Object.entries(found)) {
     // Buffers of the kernel are what is ahead of a reader.

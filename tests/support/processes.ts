@@ -116,19 +116,3 @@ export async function runScript(
   assert(success, new TextDecoder().decode(stderr));
   return new TextDecoder().decode(stdout);
 }
-
-/** Runs the openssl program. */
-export async function openssl(...args: string[]): Promise<{ success: boolean; stdout: string }> {
-  const { success, stdout } = await new Deno.Command("openssl", { args, stdin: "null" }).output();
-  return { success, stdout: new TextDecoder().decode(stdout) };
-}
-
-/** Tells whether there is a program of this name that knows the argument `version`. */
-export async function isInstalled(program: string): Promise<boolean> {
-  try {
-    return (await new Deno.Command(program, { args: ["version"], stdin: "null" }).output()).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}

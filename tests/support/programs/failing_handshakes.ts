@@ -17,7 +17,7 @@ const { serverSslconfig, clientSslconfig, timeouts }: {
   timeouts: (number | null)[];
 } = JSON.parse(Deno.args[0]!);
 
-const EACH = 80;
+const EACH = 60;
 const SIDE_BY_SIDE = 20;
 
 let failed = 0;
@@ -69,7 +69,7 @@ async function measure(): Promise<number> {
   return heapUsed + external;
 }
 
-for (const way of ways) await fail(way, 40);
+for (const way of ways) await fail(way, 20);
 const before = await measure();
 const wanted = failed + ways.length * EACH;
 for (const way of ways) await fail(way, EACH);
