@@ -324,7 +324,9 @@ Deno.test("the wait for the end after connection: close is limited by timeout, a
   assertEquals(late.conn.closed, true);
 
   using ends = await connect();
-  const answer = rejectionOf(ends.answer(closing("close")), "a closed connection");
+  const answer = rejectionOf(ends.conn.get("/"), "a closed connection");
+  await ends.peer.readPreamble();
+  await ends.peer.send(closing("close"));
   await turnOfEventLoop();
   const another = await rejectionOf(ends.conn.get("/"), "a request while the first is in flight");
   assert(`${another}`.includes("in flight"), `${another}`);

@@ -275,7 +275,7 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
   await using first = await meet(() => ++asked === 1 ? never() : ok, get, { maxConnections: 1 });
   using second = await RawPeer.connect(first.serving.address);
   await second.send(get);
-  await turnOfEventLoop();
+  await first.asked;
   first.session.close(reason);
   assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
   await first.peer.assertClosedSilently();
