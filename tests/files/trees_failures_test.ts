@@ -1,10 +1,11 @@
 /** downloadTree and uploadTree where something goes wrong: files that change, peers that lie or leave, full disks. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Api, AppFunction, Request, Session } from "@degu/degu";
 import { ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { FilesApp, isTransient, TransferError, type TreeEvent } from "@degu/degu/files";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
+import { makeDirectoryAt } from "@degu/internal/files/destination.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -364,6 +365,50 @@ both(
     assertEquals(await content(trees.target), await content(trees.source));
   },
 );
+
+both(
+  "a file that is replaced on every second request is not asked for forever",
+  async (direction) => {
+    const controller = new AbortController();
+    let requests = 0;
+    const replace = ({ method, path }: Request) => {
+      if (path.at(-1) !== "large" || method === "HEAD") return null;
+      if (++requests === 20) controller.abort(new Error("it goes on and on"));
+      if (requests > 1 && requests % 2 === 1) {
+        Deno.writeFileSync(`${trees.source}/../new`, randomBytes(8_000_000));
+        Deno.renameSync(`${trees.source}/../new`, `${trees.source}/large`);
+      }
+      return null;
+    };
+    await using trees = await makeTrees(direction, {}, {}, changing(replace));
+    await Deno.writeFile(`${trees.source}/large`, randomBytes(8_000_000));
+    using _later = setClockAhead();
+    // So slow a connection that everything is reported: also that a file begins anew.
+    const { now } = performance;
+    using slow = new DisposableStack();
+    slow.defer(() => performance.now = now);
+    performance.now = () => now.call(performance) * 1000;
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutEachAfter(2_000_000);
+    const { outcomes } = await trees.copy(
+      { signal: controller.signal },
+      new Client(relay.address),
+    );
+    assertEquals(outcomes, { large: "failed" });
+  },
+);
+
+Deno.test("two programs may make one directory at the same time", async () => {
+  await using dir = await tempDir();
+  for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
+    const other = () => Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
+    assertEquals(makeDirectoryAt(dir.path, names, other).created, true);
+    assertEquals(makeDirectoryAt(dir.path, names, () => {}).created, false);
+  }
+  const file = () => Deno.writeTextFileSync(`${dir.path}/g`, "precious");
+  assertThrows(() => makeDirectoryAt(dir.path, ["g", "h"], file), Error);
+  assertEquals(await Deno.readTextFile(`${dir.path}/g`), "precious");
+});
 
 Deno.test("download: a part that another run holds fails alone; one that nobody holds is removed", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });
