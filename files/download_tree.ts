@@ -46,6 +46,7 @@ import {
 import {
   type Copy,
   existsAlready,
+  type Make,
   type Obstacle,
   replaceableFor,
   show,
@@ -280,11 +281,8 @@ class Download implements Direction {
    *
    * @returns The directories that have a new entry.
    */
-  #makeDirectory(names: readonly string[]): readonly string[] {
-    return isReal([this.#root, ...names].join("/")) ? [] : this.#makeAt(names, null);
-  }
-
-  #makeAt(names: readonly string[], obstacle: Obstacle | null): readonly string[] {
+  #makeDirectory(names: readonly string[], obstacle: Obstacle | null = null): readonly string[] {
+    if (obstacle === null && isReal([this.#root, ...names].join("/"))) return [];
     // It may be on another file system, unlike that of a server: parts are where their files will be.
     const check = () => {};
     return makeDirectoryAt(this.#root, names, () => {}, replaceableFor(obstacle), check).changed;
@@ -351,13 +349,12 @@ class Download implements Direction {
   async copyAlone(
     route: Route,
     copy: Copy,
-    way: Obstacle | null,
     progress: (bytes: number, resumedFrom: number) => void,
   ): Promise<TransferResult> {
-    const { node } = copy;
+    const { node, obstacle } = copy;
     const { verify, replace, signal } = this.#settings;
     // The part lies beside what is in the way.
-    const beside = way?.kind === "file" ? way.node : node;
+    const beside = obstacle?.kind === "file" ? obstacle.node : node;
     const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
     const result = await downloadFile(
       route,
@@ -374,7 +371,7 @@ class Download implements Direction {
       {
         maxBytes: (this.#sizes.get(copy) ?? node.size) + LARGE_SLACK_BYTES,
         place: async (part) => {
-          for (const path of await this.#place(copy, part, way ?? copy.obstacle)) changed.add(path);
+          for (const path of await this.#place(copy, part)) changed.add(path);
         },
       },
     );
@@ -383,7 +380,7 @@ class Download implements Direction {
   }
 
   /** Gives a complete part the name of its file, after what is in its way has gone; returns which directories have changed. */
-  async #place({ node }: Copy, part: string, obstacle: Obstacle | null) {
+  async #place({ node, obstacle }: Copy, part: string) {
     const root = this.#root;
     const names = node.path;
     const isNew = !this.#settings.replace;
@@ -422,13 +419,13 @@ class Download implements Direction {
     if (status === 200 && typeof size === "number") this.#sizes.set(copy, size);
   }
 
-  async makeDirectories(_route: Route, nodes: readonly TreeNode[]): Promise<unknown[]> {
+  async makeDirectories(_route: Route, makes: readonly Make[]): Promise<unknown[]> {
     const errors: unknown[] = [];
     const changed = new Set<string>();
-    for (const node of nodes) {
+    for (const { node, obstacle } of makes) {
       await this.#pause();
       try {
-        for (const path of this.#makeDirectory(node.path)) changed.add(path);
+        for (const path of this.#makeDirectory(node.path, obstacle)) changed.add(path);
         errors.push(null);
       } catch (error) {
         errors.push(this.#explain(error, node));
@@ -436,10 +433,6 @@ class Download implements Direction {
     }
     await syncAllIfPossible(changed);
     return errors;
-  }
-
-  async replaceByDirectory(_route: Route, node: TreeNode, obstacle: Obstacle): Promise<void> {
-    await syncAllIfPossible(this.#ofNode(node, () => this.#makeAt(node.path, obstacle)));
   }
 
   async remove(_route: Route, node: TreeNode): Promise<void> {
