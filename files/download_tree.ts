@@ -153,8 +153,6 @@ class Download implements Direction {
   readonly #changed = new Set<string>();
   /** Sizes of files that have changed since they were listed. */
   readonly #sizes = new Map<Copy, number>();
-  /** Files that had become too large. */
-  readonly #grown = new Set<Copy>();
 
   constructor(uri: string, dir: string, settings: TreeSettings) {
     this.#uri = uri;
@@ -226,9 +224,6 @@ class Download implements Direction {
     copies: readonly Copy[],
     done: (copy: Copy, outcome: Outcome) => void,
   ): Promise<void> {
-    for (const copy of copies) {
-      if (this.#grown.delete(copy)) await this.refresh(route, copy);
-    }
     await using files = new SmallFiles(this.#placement(done));
     try {
       const body = formatPaths(copies.map(({ node }) => node.path));
@@ -328,15 +323,11 @@ class Download implements Direction {
   }
 
   /** Why what has arrived is not the file; `null` if it is. */
-  #problemOf(copy: Copy, sha256: string, content: Uint8Array): TransferError | null {
-    const name = show(copy.node.path);
-    if (content.length > 2 * (this.#sizes.get(copy) ?? copy.node.size) + SLACK_BYTES) {
-      this.#grown.add(copy);
-      return changedWhileMoved(name);
-    }
+  #problemOf({ node }: Copy, sha256: string, content: Uint8Array): TransferError | null {
     if (!this.#settings.verify) return null;
     if (createHash("sha256").update(content).digest("hex") === sha256) return null;
-    return new TransferError("DIGEST_MISMATCH", `${name}: what arrived has another SHA-256`);
+    const text = `${show(node.path)}: what arrived has another SHA-256`;
+    return new TransferError("DIGEST_MISMATCH", text);
   }
 
   #refused({ node }: Copy, status: 403 | 404 | 409 | 413 | 503): Outcome {
@@ -369,7 +360,7 @@ class Download implements Direction {
         signal,
       },
       {
-        maxBytes: (this.#sizes.get(copy) ?? node.size) + LARGE_SLACK_BYTES,
+        maxBytes: (this.#sizes.get(copy) ?? node.size) + SLACK_BYTES,
         place: async (part) => {
           for (const path of await this.#place(copy, part)) changed.add(path);
         },
@@ -465,10 +456,9 @@ class Download implements Direction {
 
 /**
  * How much larger than its list said a file may be by now, which may have grown. More of it is not taken before
- * another look: a peer could list a small file and send without end.
+ * another look: a peer could list a small file and send without end. No small file can be larger by more.
  */
-const SLACK_BYTES = 4096;
-const LARGE_SLACK_BYTES = 65536;
+const SLACK_BYTES = 65536;
 
 /** Removes a part that nobody holds, with what belongs to it. */
 function removePart(path: string, target: string): void {

@@ -47,11 +47,11 @@ export interface Placement<F extends SmallFile> {
   /** How many changed directories may wait until they are synced to the disk. */
   readonly maxUnsynced: number;
   /**
-   * Checks, or makes, the directory of files that arrive: once in each turn.
+   * Makes the directory of files that arrive, if they need it before they get their names: once in each turn.
    *
    * @returns The directories that have new entries.
    */
-  enter(directory: readonly string[]): readonly string[];
+  enter?(directory: readonly string[]): readonly string[];
   /** Where a file lies until it gets its name; nobody else may choose that path. */
   temporary(file: F): Omit<Complete, "state">;
   /** Rejects if no file may get its name any more. */
@@ -105,22 +105,17 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#placement = placement;
   }
 
-  /**
-   * Writes a file, which gets its name later.
-   *
-   * @param check Throws why the file must not be placed; called after its directory was checked.
-   */
-  async add(file: F, content: Uint8Array, modified: Date, check = () => {}): Promise<void> {
+  /** Writes a file, which gets its name later. */
+  async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
     for (let attempt = 1;; attempt++) {
       if (this.#turns.isOver) this.#entered = null;
       try {
         const directory = file.names.slice(0, -1);
         const key = directory.join("/");
         if (this.#entered !== key) {
-          for (const path of this.#placement.enter(directory)) this.#changed.add(path);
+          for (const path of this.#placement.enter?.(directory) ?? []) this.#changed.add(path);
         }
         this.#entered = key;
-        check();
         const written = file.isDirectory ? null : this.#write(file, content, modified);
         this.#arrived.push({ file, written });
         break;

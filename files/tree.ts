@@ -441,20 +441,18 @@ class Planner {
     const { reason } = node;
     if (reason !== "unreadable" && reason !== "name") return void this.plan.skipped.push(node);
     this.plan.isIncomplete = true;
-    this.#fail(
-      node,
-      reason === "name"
-        ? new TransferError(
-          "BAD_NAME",
-          `${show(node.path)}: its name can't be sent: it is not UTF-8, or too long; rename it`,
-        )
-        : new TransferError(
-          "UNREADABLE",
-          `${
-            show(node.path)
-          } can't be read where it is; change its permissions, or leave it out by a filter`,
-        ),
-    );
+    const error = reason === "name"
+      ? problem(
+        "BAD_NAME",
+        node,
+        ": its name can't be sent: it is not UTF-8, or too long; rename it",
+      )
+      : problem(
+        "UNREADABLE",
+        node,
+        " can't be read where it is; change its permissions, or leave it out by a filter",
+      );
+    this.#fail(node, error);
   }
 
   #decideDirectory(pair: Pair, isAlone: boolean): boolean {
@@ -521,38 +519,37 @@ class Planner {
   }
 }
 
+/** An error that is about one file or directory. */
+function problem(
+  code: TransferError["code"],
+  node: TreeNode,
+  text: string,
+  options?: ErrorOptions,
+): TransferError {
+  return new TransferError(code, `${show(node.path)}${text}`, options);
+}
+
 /** The error of a file that may not be replaced. */
 export function existsAlready(node: TreeNode): TransferError {
-  return new TransferError(
-    "CONFLICT",
-    `${
-      show(node.path)
-    }: another file has this name at the target; with replace: true it is replaced`,
-  );
+  const text = ": another file has this name at the target; with replace: true it is replaced";
+  return problem("CONFLICT", node, text);
 }
 
 /** The error of two names that are one file at the target. */
 export function sameFile(node: TreeNode, other: TreeNode): TransferError {
-  return new TransferError(
-    "CONFLICT",
-    `${show(node.path)} and ${
-      show(other.path)
-    } are one file at the target, which takes their names ` +
-      "for the same; rename one of them",
-  );
+  const text = ` and ${show(other.path)} are one file at the target, which takes their names ` +
+    "for the same; rename one of them";
+  return problem("CONFLICT", node, text);
 }
 
 /** The error of what is in a directory that could not be made. */
-export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
-  return new TransferError(
-    "CONFLICT",
-    `${show(node.path)}: a directory that it is in could not be made at the target`,
-    { cause },
-  );
+function directoryMissing(node: TreeNode, cause: unknown): TransferError {
+  const text = ": a directory that it is in could not be made at the target";
+  return problem("CONFLICT", node, text, { cause });
 }
 
 /** The error of something that can't take the place of something else. */
-export function inTheWay(node: TreeNode, { kind, reason }: Pick<TreeNode, "kind" | "reason">) {
+function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`
     : reason === "link"
@@ -565,12 +562,8 @@ export function inTheWay(node: TreeNode, { kind, reason }: Pick<TreeNode, "kind"
     : kind !== "other"
     ? "; with delete: true it gives way, unless something in it has to stay"
     : "";
-  return new TransferError(
-    "CONFLICT",
-    `${
-      show(node.path)
-    }: ${what} has this name at the target${advice}; remove or rename one of the two`,
-  );
+  const text = `: ${what} has this name at the target${advice}; remove or rename one of the two`;
+  return problem("CONFLICT", node, text);
 }
 
 /** What is in directories, in classes of paths that some file system takes for one; those of the source by name. */
