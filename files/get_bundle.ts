@@ -8,11 +8,11 @@
  */
 
 import { createHash } from "node:crypto";
-import { basename, dirname } from "node:path";
+import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { codeOf } from "../disk/names.ts";
+import { codeOf, isSameFile } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -24,9 +24,9 @@ import {
   parsePaths,
 } from "./bundle.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
-import { readSmall } from "./file_pieces.ts";
+import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { isAbsence, isServed } from "./open_file.ts";
+import { isAbsence, isServed, openBelow } from "./open_file.ts";
 import { Refusal, unreadable } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
 
@@ -70,109 +70,215 @@ async function* foundChunks(
   paths: readonly (readonly string[])[],
   hasContent: boolean,
 ): AsyncGenerator<Chunk, void, void> {
-  const { root, target } = bundle;
-  const reader = new SmallReader(root);
-  const buffer = new BundleBuffer();
-  for (let next = 0, isOver = false; !isOver;) {
-    const sizes: [names: readonly string[], size: number][] = [];
-    for (; next < paths.length && !buffer.isFull; next++) {
-      const path = paths[next]!;
-      const names = [...target.names, ...path];
-      await reader.pause();
-      const found = reader.read(names, (error) => bundle.warn(unreadable(error), names.join("/")));
-      if (typeof found === "number") {
-        buffer.add({ path, status: found });
-        continue;
-      }
-      const sha256 = createHash("sha256").update(found.content).digest("hex");
-      const { length: size } = found.content;
-      const record = { path, status: 200, size, modified: found.modified, sha256 } as const;
-      buffer.add(record, hasContent ? found.content : EMPTY);
-      sizes.push([names, size]);
-    }
-    isOver = next === paths.length;
+  const reader = new BundleReader(bundle, paths, hasContent);
+  for (let isOver = false; !isOver;) {
+    isOver = await reader.fill();
+    const sizes = reader.takeSizes();
     let isSent = false;
     try {
-      yield [null, buffer.take(isOver)];
+      yield [null, reader.buffer.take(isOver)];
       isSent = true;
     } finally {
       if (hasContent) {
-        for (const [names, size] of sizes) bundle.report("get", names, size, isSent, 200);
+        for (const { path, size } of sizes) bundle.report("get", path, size, isSent, 200);
       }
     }
   }
   yield [null, EMPTY];
 }
 
-/** A small file, valid until the next is read. */
-interface SmallContent {
-  readonly content: Uint8Array;
-  readonly modified: Date;
+/** A file that was read in this turn, by its path, so that it can be looked at again. */
+interface JustRead {
+  readonly path: string;
+  readonly state: BigIntStats;
 }
 
-/** Reads small files as a single GET does, through links to what is served, too. */
-class SmallReader {
-  readonly #root: string;
+/** Reads files into a buffer, those of one directory together. */
+class BundleReader {
+  /** The records that were read. */
+  readonly buffer = new BundleBuffer();
+  readonly #request: FileRequest;
+  /** The names of the directory where the paths begin. */
+  readonly #names: readonly string[];
+  readonly #paths: readonly (readonly string[])[];
+  readonly #hasContent: boolean;
   readonly #turns = new Turns();
+  /** The position of the next path. */
+  #next = 0;
+  #sizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
-  /** The directory of the previous file, which is served, as long as the turn takes. */
-  #served: string | null = null;
 
-  constructor(root: string) {
-    this.#root = root;
+  constructor(request: FileRequest, paths: readonly (readonly string[])[], hasContent: boolean) {
+    this.#request = request;
+    this.#names = request.target.names;
+    this.#paths = paths;
+    this.#hasContent = hasContent;
   }
 
-  /** Lets others have their turn. */
-  async pause(): Promise<void> {
-    if (!this.#turns.isOver) return;
-    await this.#turns.next(this.#root);
-    this.#served = null;
+  /** Reads until the buffer is full, or all files have been read: then it returns true. */
+  async fill(): Promise<boolean> {
+    while (this.#next < this.#paths.length && !this.buffer.isFull) {
+      if (this.#turns.isOver) await this.#turns.next(this.#request.root);
+      if (!this.#readGroup()) await this.#readAlone();
+    }
+    return this.#next === this.#paths.length;
+  }
+
+  /** The files that were read since the last call. */
+  takeSizes(): readonly { path: readonly string[]; size: number }[] {
+    const sizes = this.#sizes;
+    this.#sizes = [];
+    return sizes;
   }
 
   /**
-   * Reads a file; returns why not, if it can't be read.
+   * Reads the next files that are in one directory, in one turn. The directory must be the same place before and after
+   * all of them were read, and each path must still lead to the file that was read; only then anything is kept.
    *
-   * Who exchanges a directory for a link while it is opened must exchange it back and forth between two looks, too.
-   *
-   * @param warn Gets an error of the disk: a bad sector, too, costs no other file.
+   * @returns False if nothing was read: links are on the way, or somebody is exchanging something.
    */
-  read(names: readonly string[], warn: (error: unknown) => void): SmallContent | AbsentStatus {
-    if (names.length > MAX_DEPTH || !names.every(isServedName)) return 404;
-    const path = prefixOf(this.#root) + names.join("/");
+  #readGroup(): boolean {
+    const [first, length, count] = [this.#next, this.buffer.length, this.#sizes.length];
+    const parent = this.#paths[first]!.slice(0, -1);
+    const names = [...this.#names, ...parent];
+    const directory = prefixOf(this.#request.root) + names.join("/");
+    // Without a last slash, as real paths are.
+    const path = names.length === 0 ? this.#request.root : directory;
+    const read: JustRead[] = [];
+    let refused: AbsentStatus | null = null;
+    try {
+      if (names.length >= MAX_DEPTH || !names.every(isServedName)) refused = 404;
+      else if (Deno.realPathSync(path) !== path) return false;
+      else if (!isServed(this.#request.root, path)) refused = 404;
+    } catch (error) {
+      refused = this.#statusOf(error, names);
+    }
+    while (this.#next < this.#paths.length && !this.buffer.isFull) {
+      const wanted = this.#paths[this.#next]!;
+      if (!isSamePath(wanted, parent)) break;
+      const found = refused ?? this.#readFile(path, wanted, read);
+      if (found === "link") break;
+      this.#next++;
+      if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
+      if (this.#turns.isOver) break;
+    }
+    if (read.length > 0 && !areStillThere(path, read)) {
+      [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
+      return false;
+    }
+    return this.#next > first;
+  }
+
+  /** Reads a file in a directory that was checked; returns why not, or `"link"` if it is one, and `null` after it was read. */
+  #readFile(
+    directory: string,
+    wanted: readonly string[],
+    read: JustRead[],
+  ): AbsentStatus | "link" | null {
+    const name = wanted.at(-1)!;
+    if (!isServedName(name)) return 404;
+    const path = prefixOf(directory) + name;
     try {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-        const real = Deno.realPathSync(path);
-        if (!this.#isServed(real)) return 404;
-        const seen = Deno.lstatSync(real);
+        const seen = Deno.lstatSync(path);
+        if (seen.isSymlink) return "link";
         // Opening a device can have effects.
         if (!seen.isFile) return 404;
         if (seen.size >= BUNDLED_BELOW_BYTES) return 413;
-        const state = readSmall(real, seen, this.#content);
-        if (state === null || Deno.realPathSync(path) !== real) continue;
-        const content = this.#content.subarray(0, Number(state.size));
-        return { content, modified: new Date(Number(state.mtimeMs)) };
+        const state = readSmall(path, seen, this.#content);
+        if (state === null) continue;
+        read.push({ path, state });
+        this.#addFile(wanted, state);
+        return null;
       }
       return 409;
     } catch (error) {
-      const code = codeOf(error);
-      if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") {
-        return 403;
-      }
-      if (isAbsence(error)) return 404;
-      warn(error);
-      return 503;
+      return this.#statusOf(error, [...this.#names, ...wanted]);
     }
   }
 
-  #isServed(real: string): boolean {
-    const directory = dirname(real);
-    if (this.#served !== directory && !isServed(this.#root, directory)) return false;
-    this.#served = directory;
-    return !isReservedName(basename(real));
+  /** Reads the next file as a single GET does, through a link to a file that is served. */
+  async #readAlone(): Promise<void> {
+    const wanted = this.#paths[this.#next++]!;
+    const names = [...this.#names, ...wanted];
+    let status: AbsentStatus | null;
+    try {
+      status = names.length <= MAX_DEPTH && names.every(isName)
+        ? await this.#readBelow(names, wanted)
+        : 404;
+    } catch (error) {
+      status = this.#statusOf(error, names);
+    }
+    if (status !== null) this.buffer.add({ path: wanted, status });
+  }
+
+  /** Reads a file; returns why not, and `null` after it was read. */
+  async #readBelow(
+    names: readonly string[],
+    wanted: readonly string[],
+  ): Promise<AbsentStatus | null> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const found = await openBelow(this.#request.root, names);
+      if (found === null || found === "directory") return 404;
+      const { handle, size } = found;
+      try {
+        if (size >= BUNDLED_BELOW_BYTES) return 413;
+        const state = fstatSync(handle.fd, { bigint: true });
+        if (!readOpen(handle.fd, state, this.#content)) continue;
+        this.#addFile(wanted, state);
+        return null;
+      } finally {
+        await handle.close();
+      }
+    }
+    return 409;
+  }
+
+  #addFile(path: readonly string[], state: BigIntStats): void {
+    const size = Number(state.size);
+    const content = this.#content.subarray(0, size);
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    this.#sizes.push({ path: [...this.#names, ...path], size });
+    const modified = new Date(Number(state.mtimeMs));
+    const record = { path, status: 200, size, modified, sha256 } as const;
+    this.buffer.add(record, this.#hasContent ? content : EMPTY);
+  }
+
+  /** The status of a file that can't be read: a bad sector, too, costs no other file. */
+  #statusOf(error: unknown, names: readonly string[]): AbsentStatus {
+    const code = codeOf(error);
+    if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") {
+      return 403;
+    }
+    if (isAbsence(error)) return 404;
+    this.#request.warn(unreadable(error), names.join("/"));
+    return 503;
   }
 }
 
 /** Whether a name can be that of something that is served. */
 function isServedName(name: string): boolean {
   return isName(name) && !isReservedName(name);
+}
+
+/** Whether a path is that of something in a directory. */
+function isSamePath(path: readonly string[], directory: readonly string[]): boolean {
+  return path.length === directory.length + 1 &&
+    directory.every((name, i) => path[i] === name);
+}
+
+/**
+ * Checks that files were read where they seemed to be: who exchanges a directory for a link while they are opened must
+ * exchange it back and forth between these looks, too.
+ */
+function areStillThere(directory: string, read: readonly JustRead[]): boolean {
+  try {
+    if (Deno.realPathSync(directory) !== directory) return false;
+    for (const { path, state } of read) {
+      if (!isSameFile(Deno.lstatSync(path), state)) return false;
+    }
+    return Deno.realPathSync(directory) === directory;
+  } catch {
+    return false;
+  }
 }

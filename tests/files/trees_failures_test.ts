@@ -354,10 +354,10 @@ both(
       before = response.catch(() => {});
       return await response;
     });
-    await Deno.writeFile(`${trees.source}/large`, randomBytes(8_000_000));
+    await Deno.writeFile(`${trees.source}/large`, randomBytes(2_000_000));
     using _later = setClockAhead();
     await using relay = new CuttingRelay(trees.serving.address);
-    relay.cutEachAfter(2_000_000);
+    relay.cutEachAfter(500_000);
     const { outcomes } = await trees.copy({}, new Client(relay.address));
     assertEquals(outcomes, { large: "copied" });
     assert(requests > 4, `${requests}`);
@@ -374,13 +374,13 @@ both(
       if (path.at(-1) !== "large" || method === "HEAD") return null;
       if (++requests === 20) controller.abort(new Error("it goes on and on"));
       if (requests > 1 && requests % 2 === 1) {
-        Deno.writeFileSync(`${trees.source}/../new`, randomBytes(8_000_000));
+        Deno.writeFileSync(`${trees.source}/../new`, randomBytes(2_000_000));
         Deno.renameSync(`${trees.source}/../new`, `${trees.source}/large`);
       }
       return null;
     };
     await using trees = await makeTrees(direction, {}, {}, changing(replace));
-    await Deno.writeFile(`${trees.source}/large`, randomBytes(8_000_000));
+    await Deno.writeFile(`${trees.source}/large`, randomBytes(2_000_000));
     using _later = setClockAhead();
     // So slow a connection that everything is reported: also that a file begins anew.
     const { now } = performance;
@@ -388,7 +388,7 @@ both(
     slow.defer(() => performance.now = now);
     performance.now = () => now.call(performance) * 1000;
     await using relay = new CuttingRelay(trees.serving.address);
-    relay.cutEachAfter(2_000_000);
+    relay.cutEachAfter(500_000);
     const { outcomes } = await trees.copy(
       { signal: controller.signal },
       new Client(relay.address),
@@ -474,7 +474,7 @@ for (const direction of DIRECTIONS) {
   });
 }
 
-const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
+const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];
 const canLimit = await canRun(...LIMITED);
 for (const direction of DIRECTIONS) {
   Deno.test({
@@ -483,7 +483,7 @@ for (const direction of DIRECTIONS) {
     async fn() {
       await using dir = await tempDir();
       await Deno.mkdir(`${dir.path}/target`);
-      for (let i = 0; i < 400; i++) {
+      for (let i = 0; i < 150; i++) {
         await fill(dir.path, {
           [`source/${i}`]: "x",
           [`source/made/${i}`]: null,
@@ -499,7 +499,7 @@ for (const direction of DIRECTIONS) {
       });
       const [{ result, rejected }] = JSON.parse(printed);
       assertEquals(rejected, undefined);
-      assertEquals([result.files, result.deleted, result.failed], [400, 400, 0]);
+      assertEquals([result.files, result.deleted, result.failed], [150, 150, 0]);
     },
   });
 }
