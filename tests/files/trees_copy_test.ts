@@ -9,7 +9,6 @@ import {
 import { mode, tempDir } from "@degu/testing/directories.ts";
 import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes } from "@degu/testing/transferring.ts";
 import { both, content, fill, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -138,20 +137,6 @@ both("what makes a file unchanged is size and time, its content, or nothing", as
   }
 });
 
-both("replace: false: another file fails alone, the same one is unchanged", async (direction) => {
-  for (const filler of ["", "x".repeat(70_000)]) {
-    await using trees = await makeTrees(
-      direction,
-      { a: "new" + filler, b: "same" + filler, "d/c": "c" + filler },
-      { a: "old!" + filler, b: "same" + filler },
-    );
-    const { outcomes, result } = await trees.copy({ replace: false, compare: "digest" });
-    assertEquals(outcomes, { a: "failed", b: "unchanged", "d/c": "copied" });
-    assertEquals(result.failed, 1);
-    assertEquals((await content(trees.target)).a, "old!" + filler);
-  }
-});
-
 both("directories are made, empty ones too; the root as well", async (direction) => {
   await using trees = await makeTrees(direction, { "a/b/c": null, "d/e": "text" });
   await Deno.remove(trees.target);
@@ -206,49 +191,6 @@ both("a new file has the umask's mode, a replaced one keeps its own", async (dir
     ["a", "b", "c", "d"].map((name) => mode(`${trees.target}/${name}`)),
   );
   assertEquals(modes, [0o640, usual, 0o640, usual]);
-});
-
-both("links and special files are skipped, and named", async (direction) => {
-  await using trees = await makeTrees(direction, { a: "a", "d/x": "x" });
-  await using elsewhere = await tempDir();
-  const links = { in: "a", dir: "d", out: elsewhere.path, none: "nowhere", "d/up": ".." };
-  await makeLinks(
-    Object.fromEntries(
-      Object.entries(links).map(([name, to]) => [`${trees.source}/${name}`, to]),
-    ),
-  );
-  const hasFifo = await makeFifo(`${trees.source}/fifo`);
-  const { outcomes, result } = await trees.copy({ delete: true });
-  const skipped = "skipped: link";
-  assertEquals(outcomes, {
-    a: "copied",
-    "d/x": "copied",
-    // A server shows the file that a link in its directory leads to.
-    in: direction === "download" ? "copied" : skipped,
-    dir: skipped,
-    out: skipped,
-    none: skipped,
-    "d/up": skipped,
-    ...(hasFifo ? { fifo: "skipped: special" } : {}),
-  });
-  assertEquals([result.failed, result.deletionsKept], [0, null]);
-});
-
-both("reserved names are skipped, and never written", async (direction) => {
-  await using trees = await makeTrees(direction, {
-    ".a.degu-part": "x",
-    "d/.degu-files/y": "y",
-    "d/b": "b",
-  });
-  const { outcomes, result } = await trees.copy({ delete: true });
-  assertEquals(outcomes, {
-    "d/b": "copied",
-    ...(direction === "upload"
-      ? { ".a.degu-part": "skipped: reserved", "d/.degu-files": "skipped: reserved" }
-      : {}),
-  });
-  assertEquals(result.deletionsKept, null);
-  assertEquals(await content(trees.target), { d: null, "d/b": "b" });
 });
 
 both("filter: what is excluded is at neither end", async (direction) => {
@@ -506,110 +448,6 @@ both(
     assertEquals(outcomes, { "a": "unchanged", "b": "unchanged", "c": "failed" });
   },
 );
-
-// downloadTree and uploadTree: links at the target, some of which have just replaced a directory.
-
-/** Directories for a source and a target, one that is neither, and a link to that one. */
-async function makeDirectories() {
-  const dir = await tempDir();
-  const path = await Deno.realPath(dir.path);
-  for (const name of ["source", "target", "outside"]) await Deno.mkdir(`${path}/${name}`);
-  await makeLinks({ [`${path}/link`]: `${path}/outside` });
-  return {
-    source: `${path}/source`,
-    target: `${path}/target`,
-    outside: `${path}/outside`,
-    /** Puts the link in the place of a directory of the target, or where nothing is. */
-    exchange(name: string, isThere = true): void {
-      if (isThere) Deno.renameSync(`${path}/target/${name}`, `${path}/exchanged`);
-      Deno.renameSync(`${path}/link`, `${path}/target/${name}`);
-    },
-    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
-  };
-}
-
-function failedPaths(events: readonly TreeEvent[]): string[] {
-  return events.flatMap((event) => event.type === "failed" ? [event.path.join("/")] : []);
-}
-
-Deno.test("uploadTree: a link to a file of the target gives way to a file with delete, and fails without", async () => {
-  await using dirs = await makeDirectories();
-  const { source, target } = dirs;
-  for (const [name, text] of [["small", "new"], ["large", "n".repeat(70_000)], ["other", "same"]]) {
-    await Deno.writeTextFile(`${source}/${name}`, text!);
-  }
-  await Deno.writeTextFile(`${target}/other`, "same");
-  await Deno.utime(`${source}/other`, 1_700_000_000, 1_700_000_000);
-  await Deno.utime(`${target}/other`, 1_700_000_000, 1_700_000_000);
-  await makeLinks({ [`${target}/small`]: "other", [`${target}/large`]: "other" });
-  await using serving = serve(new FilesApp(target, { list: true, write: true }));
-  const upload = async (isDeleting: boolean) => {
-    const { files, failed } = await uploadTree(serving.makeClient(), source, "/", {
-      delete: isDeleting,
-    });
-    return [files, failed];
-  };
-  assertEquals(await upload(false), [0, 2]);
-  assertEquals(await Deno.readTextFile(`${target}/small`), "same");
-  assertEquals(await upload(true), [2, 0]);
-  assertEquals(await Deno.readTextFile(`${target}/small`), "new");
-  assertEquals((await Deno.lstat(`${target}/large`)).isFile, true);
-  assertEquals(await Deno.readTextFile(`${target}/other`), "same");
-});
-
-Deno.test("uploadTree: a directory that a link replaces meanwhile fails alone", async () => {
-  await using dirs = await makeDirectories();
-  const { source, target } = dirs;
-  for (const path of [`${source}/linked`, `${source}/empty`, `${target}/linked`]) {
-    await Deno.mkdir(path);
-  }
-  await Deno.writeTextFile(`${source}/linked/large`, "l".repeat(70_000));
-  await using serving = serve(new FilesApp(target, { list: true, write: true }));
-  const events: TreeEvent[] = [];
-  await uploadTree(serving.makeClient(), source, "/", {
-    onEvent(event) {
-      events.push(event);
-      if (event.type === "plan") dirs.exchange("linked");
-    },
-  });
-  assertEquals(failedPaths(events), ["linked/large"]);
-  assertEquals((await Deno.stat(`${target}/empty`)).isDirectory, true);
-  assertEquals(await Array.fromAsync(Deno.readDir(dirs.outside)), []);
-});
-
-Deno.test("downloadTree: no part is written through a link that has replaced a directory, beside what is in the way either", async () => {
-  await using dirs = await makeDirectories();
-  const { source, target, outside } = dirs;
-  for (const path of [`${source}/linked`, `${source}/linked/sub`, `${target}/linked`]) {
-    await Deno.mkdir(path);
-  }
-  await Deno.writeTextFile(`${source}/linked/sub/large`, "l".repeat(70_000));
-  await Deno.writeTextFile(`${target}/linked/sub`, "in the way");
-  await Deno.utime(outside, 1_700_000_000, 1_700_000_000);
-  await using serving = serve(new FilesApp(source, { list: true }));
-  const events: TreeEvent[] = [];
-  await downloadTree(serving.makeClient(), "/", target, {
-    delete: true,
-    onEvent(event) {
-      events.push(event);
-      if (event.type === "plan") dirs.exchange("linked");
-    },
-  });
-  assertEquals(failedPaths(events), ["linked/sub/large"]);
-  assertEquals((await Deno.stat(outside)).mtime?.getTime(), 1_700_000_000_000);
-});
-
-Deno.test("a link gives way to a directory with nothing but directories in it, and all of them are made", async () => {
-  await using dirs = await makeDirectories();
-  const { source, target, outside } = dirs;
-  await Deno.mkdir(`${source}/linked/sub/deep`, { recursive: true });
-  await using serving = serve(new FilesApp(source, { list: true }));
-  dirs.exchange("linked", false);
-  const result = await downloadTree(serving.makeClient(), "/", target, { delete: true });
-  assertEquals(result.failed, 0);
-  assertEquals((await Deno.lstat(`${target}/linked/sub/deep`)).isDirectory, true);
-  assertEquals(await Array.fromAsync(Deno.readDir(outside)), []);
-});
 
 // downloadTree and uploadTree: random trees beside a model of what has to come of them, and
 // beside rsync.

@@ -10,12 +10,18 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { listText } from "@degu/testing/directory_entries.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { both, content, copyTree, DIRECTIONS, fill, makeTrees } from "@degu/testing/trees.ts";
+import {
+  both,
+  content,
+  copyElsewhere,
+  copyTree,
+  DIRECTIONS,
+  fill,
+  makeTrees,
+} from "@degu/testing/trees.ts";
 
 const encoder = new TextEncoder();
 
@@ -205,63 +211,6 @@ Deno.test("download: a small file with another digest is requested once more, th
   }
 });
 
-both("a file that is gone when its turn comes fails alone", async (direction) => {
-  await using trees = await makeTrees(direction, { a: "a", b: "b", large: "l".repeat(100_000) });
-  const onEvent = ({ type }: TreeEvent) => {
-    if (type !== "plan") return;
-    Deno.removeSync(`${trees.source}/a`);
-    Deno.removeSync(`${trees.source}/large`);
-  };
-  const { outcomes, result } = await trees.copy({ onEvent, delete: true });
-  assertEquals(outcomes, { a: "failed", b: "copied", large: "failed" });
-  assertEquals([result.failed, result.deletionsKept], [2, "failed"]);
-  assertEquals(await content(trees.target), { b: "b" });
-});
-
-both("a small file that has become large meanwhile is copied all the same", async (direction) => {
-  await using trees = await makeTrees(direction, { a: "a", b: "b" });
-  const onEvent = ({ type }: TreeEvent) => {
-    if (type === "plan") Deno.writeTextFileSync(`${trees.source}/a`, "a".repeat(65_537));
-  };
-  assertEquals((await trees.copy({ onEvent })).outcomes, { a: "copied", b: "copied" });
-  assertEquals(await content(trees.target), await content(trees.source));
-});
-
-both("a source that is exchanged for a link is not followed", async (direction) => {
-  const large = "l".repeat(100_000);
-  await using trees = await makeTrees(direction, { "d/a": "a", "d/l": large, b: "b" });
-  await using elsewhere = await tempDir();
-  await fill(elsewhere.path, { a: "secret", l: large });
-  await makeLinks({ [`${trees.source}/../link`]: elsewhere.path });
-  const onEvent = ({ type }: TreeEvent) => {
-    if (type !== "plan") return;
-    Deno.removeSync(`${trees.source}/d`, { recursive: true });
-    Deno.renameSync(`${trees.source}/../link`, `${trees.source}/d`);
-  };
-  const { outcomes } = await trees.copy({ onEvent });
-  assertEquals(outcomes, { "d/a": "failed", "d/l": "failed", b: "copied" });
-});
-
-Deno.test("download: a target directory that is exchanged for a link is not followed", async () => {
-  // The two last names are one where capitals are not told apart.
-  const large = "l".repeat(70_000);
-  const source = { "d/a": "a", b: "b", "d/l": large, "d/k": "k", "d/\u212a": "K", "d/s/a": "a" };
-  await using elsewhere = await tempDir();
-  for (const leadsTo of [elsewhere.path, "d"]) {
-    await using trees = await makeTrees("download", source, { "d/x": "x", "d/s/x": "x" });
-    await makeLinks({ [`${trees.target}/../link`]: leadsTo });
-    const onEvent = ({ type }: TreeEvent) => {
-      if (type !== "plan") return;
-      Deno.removeSync(`${trees.target}/d`, { recursive: true });
-      Deno.renameSync(`${trees.target}/../link`, `${trees.target}/d`);
-    };
-    const { outcomes } = await trees.copy({ onEvent });
-    const paths = Object.keys(source).map((path) => [path, path === "b" ? "copied" : "failed"]);
-    assertEquals(outcomes, Object.fromEntries(paths));
-    assertEquals(await content(elsewhere.path), {});
-  }
-});
-
 Deno.test("download: a large file that changes while it is sent is requested again once, then fails alone", async () => {
   for (const times of [1, 2]) {
     let changes = 0;
@@ -447,59 +396,47 @@ Deno.test("download: parts of small files that a killed run has left are removed
   assertEquals(Object.keys(await content(trees.target)), ["a", "d", "d/b"]);
 });
 
-const mayMount = await canMount();
-for (const direction of DIRECTIONS) {
-  Deno.test({
-    name: `${direction}: a full disk rejects the whole, and leaves no part (needs unshare)`,
-    ignore: !mayMount,
-    async fn() {
-      await using dir = await tempDir();
-      await Deno.mkdir(`${dir.path}/target`);
-      for (let i = 0; i < 200; i++) {
-        await fill(`${dir.path}/source`, { [`${i}`]: "x".repeat(20_000) });
-      }
-      const script = 'mount -t tmpfs -o size=2M tmpfs $0/target && exec "$@"';
-      const through = [...MOUNTING.slice(0, -1), "-c", script, dir.path];
-      const printed = await runProgram("copy_trees.ts", {
-        flags: ["--allow-all", ...importMapFlags()],
-        args: [dir.path, direction, JSON.stringify([{ connections: 2 }])],
-        through,
-        patience: 60,
-      });
-      const [{ rejected, left }] = JSON.parse(printed);
-      const isFull = direction === "download" ? "DISK_FULL" : "507";
-      assert(rejected.includes(isFull), rejected);
-      assertEquals(left.filter((name: string) => name.includes("part")), []);
-    },
-  });
-}
+Deno.test({
+  name: "a full disk rejects the whole, and leaves no part (needs unshare)",
+  ignore: !await canMount(),
+  async fn() {
+    await using dir = await tempDir();
+    const jobs = DIRECTIONS.map((direction) => {
+      return { dir: `${dir.path}/${direction}`, direction, options: { connections: 2 } };
+    });
+    const files = Array.from({ length: 200 }, (_, i) => [`source/${i}`, "x".repeat(20_000)]);
+    for (const { dir } of jobs) await fill(dir, { ...Object.fromEntries(files), target: null });
+    const script =
+      'for disk in "$0"/*/target; do mount -t tmpfs -o size=2M tmpfs "$disk" || exit; ' +
+      'done; exec "$@"';
+    const [download, upload] = await copyElsewhere([...MOUNTING, script, dir.path], jobs);
+    assert(download!.rejected?.includes("DISK_FULL"), download!.rejected);
+    assert(upload!.rejected?.includes("507"), upload!.rejected);
+    const left = [...download!.left, ...upload!.left];
+    assertEquals(left.filter((name) => name.includes("part")), []);
+  },
+});
 
 const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];
-const canLimit = await canRun(...LIMITED);
-for (const direction of DIRECTIONS) {
-  Deno.test({
-    name: `${direction}: more files and directories than can be open at once (needs unshare)`,
-    ignore: !canLimit,
-    async fn() {
-      await using dir = await tempDir();
-      await Deno.mkdir(`${dir.path}/target`);
+Deno.test({
+  name: "more files and directories than can be open at once (needs unshare)",
+  ignore: !await canRun(...LIMITED),
+  async fn() {
+    await using dir = await tempDir();
+    const jobs = DIRECTIONS.map((direction) => ({ dir: `${dir.path}/${direction}`, direction }));
+    for (const { dir } of jobs) {
       for (let i = 0; i < 150; i++) {
-        await fill(dir.path, {
+        await fill(dir, {
           [`source/${i}`]: "x",
           [`source/made/${i}`]: null,
           [`source/kept/${i}`]: null,
           [`target/kept/${i}/old`]: "old",
         });
       }
-      const printed = await runProgram("copy_trees.ts", {
-        flags: ["--allow-all", ...importMapFlags()],
-        args: [dir.path, direction, JSON.stringify([{ delete: true }])],
-        through: LIMITED,
-        patience: 60,
-      });
-      const [{ result, rejected }] = JSON.parse(printed);
+    }
+    for (const { result, rejected } of await copyElsewhere(LIMITED, jobs)) {
       assertEquals(rejected, undefined);
       assertEquals([result.files, result.deleted, result.failed], [150, 150, 0]);
-    },
-  });
-}
+    }
+  },
+});
