@@ -273,8 +273,6 @@ Deno.test("paths are read back, up to 10,000 of them, and nothing else is", () =
 // Requests for bundles, and with bundles: each file has the promises of a single one.
 
 const mayMount = await canMount();
-const NONE = new Uint8Array(0);
-const canBeUser = await canRun(...AS_USER);
 
 /** A directory that is served for writing, with requests for bundles. */
 async function serveBundles(options: FilesOptions = {}) {
@@ -432,30 +430,6 @@ Deno.test("a bundle of many directories is whole, in pieces that are never large
     const [d, i] = record.path.map((name) => Number(name.replace("d", "")));
     assertEquals(content, pattern(d! * 500 + i!));
   }
-});
-
-Deno.test({
-  name: "what the program may not read is 403 in a bundle, and costs no other file (needs unshare)",
-  ignore: !canBeUser,
-  async fn() {
-    await using dir = await tempDir();
-    for (const name of ["closed", "open"]) {
-      await Deno.mkdir(`${dir.path}/${name}`);
-      for (const file of ["secret", "public"]) {
-        await Deno.writeTextFile(`${dir.path}/${name}/${file}`, file);
-      }
-    }
-    await Deno.chmod(`${dir.path}/open/secret`, 0o200);
-    await Deno.chmod(`${dir.path}/closed`, 0o600);
-    const paths = ["open/public", "open/secret", "closed/public", "open/public"];
-    const body = formatPaths(paths.map((path) => path.split("/")));
-    const [[status, bundle] = [0, NONE]] = await answersOf(dir.path, AS_USER, [
-      ["POST", "/?bundle=get", body],
-    ]);
-    await Deno.chmod(`${dir.path}/closed`, 0o700);
-    const records = parseBundle(GET_ANSWER, bundle);
-    assertEquals([status, records.map(({ record }) => record.status)], [200, [200, 403, 403, 200]]);
-  },
 });
 
 Deno.test({
@@ -761,36 +735,40 @@ Deno.test({
 });
 
 Deno.test({
-  name:
-    "a directory that the program may not write is 403, and costs no other file (needs unshare)",
-  ignore: !canBeUser,
+  name: "what the program may not read or write is 403, and costs no other file (needs unshare)",
+  ignore: !await canRun(...AS_USER),
   async fn() {
     await using dir = await tempDir();
-    await Deno.mkdir(`${dir.path}/closed`, { mode: 0o555 });
-    const sent: Sent[] = [["closed/a", "1"], ["open/a", "2"], ["closed/b/c", "3"], ["a", "4"]];
-    const [[, bundle] = [0, NONE]] = await answersOf(dir.path, AS_USER, [
-      ["POST", "/?bundle=put", bundleBytes(sent)],
+    const modes = { "open/secret": 0o200, unsearched: 0o600, closed: 0o555, box: 0o300 };
+    for (const name of ["closed", "open", "unsearched", "box"]) {
+      await Deno.mkdir(`${dir.path}/${name}`);
+      for (const file of ["secret", "public"]) {
+        await Deno.writeTextFile(`${dir.path}/${name}/${file}`, file);
+      }
+    }
+    for (const [name, mode] of Object.entries(modes)) await Deno.chmod(`${dir.path}/${name}`, mode);
+    const read = ["open/public", "open/secret", "unsearched/public", "open/public"];
+    const written: Sent[] = [
+      ["closed/a", "1"],
+      ["open/a", "2"],
+      ["closed/b/c", "3"],
+      ["a", "4"],
+      // So many that their directory would be listed, if it could be read.
+      ...Array.from({ length: 100 }, (_, i): Sent => [`box/${i}`, `${i}`]),
+    ];
+    const [got, put] = await answersOf(dir.path, AS_USER, [
+      ["POST", "/?bundle=get", formatPaths(read.map((path) => path.split("/")))],
+      ["POST", "/?bundle=put", bundleBytes(written)],
     ]);
-    const statuses = parseBundle(PUT_ANSWER, bundle).map(({ record }) => record.status);
-    assertEquals(statuses, [403, 201, 403, 201]);
+    for (const name of Object.keys(modes)) await Deno.chmod(`${dir.path}/${name}`, 0o700);
+    const statuses = <R extends { readonly status: number }>(
+      format: BundleFormat<R>,
+      [, bundle]: readonly [number, Uint8Array],
+    ) => parseBundle(format, bundle).map(({ record }) => record.status);
+    assertEquals(statuses(GET_ANSWER, got!), [200, 403, 403, 200]);
+    const others = written.slice(4).map(() => 201);
+    assertEquals(statuses(PUT_ANSWER, put!), [403, 201, 403, 201, ...others]);
     assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
-  },
-});
-
-Deno.test({
-  name:
-    "a directory that the program may write and not read takes as many files as come (needs unshare)",
-  ignore: !canBeUser,
-  async fn() {
-    await using dir = await tempDir();
-    await Deno.mkdir(`${dir.path}/box`);
-    await Deno.chmod(`${dir.path}/box`, 0o300);
-    const sent = Array.from({ length: 100 }, (_, i): Sent => [`box/${i}`, `${i}`]);
-    const [[, bundle] = [0, NONE]] = await answersOf(dir.path, AS_USER, [
-      ["POST", "/?bundle=put", bundleBytes(sent)],
-    ]);
-    const statuses = parseBundle(PUT_ANSWER, bundle).map(({ record }) => record.status);
-    assertEquals(statuses, sent.map(() => 201));
   },
 });
 
