@@ -217,7 +217,7 @@ export interface Complete {
 
 /** How a file gets its name. */
 export interface Move {
-  readonly condition: Condition;
+  readonly condition?: Condition;
   /** True if nothing may have the name: then one of several processes gets it. */
   readonly isNew: boolean;
   readonly replaceable?: Replaceable;
@@ -241,13 +241,15 @@ export function moveTo(
 ): Moved {
   const { path, parent, existing } = findFile(root, names, replaceable, checked);
   if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
-  condition(existing);
+  condition?.(existing);
+  const taken = () => new Refusal(412, `${path} already exists`);
+  if (isNew && existing !== null) throw taken();
   const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
   if (file.state !== null && !isAt(file.path, file.state)) throw replaced(file.path);
   if (mode !== null && file.mode !== mode) chmodSync(file.path, Number(mode));
   makeDirectories(parent.missing, parent.obstacle, () => {
     if (!isNew) renameSync(file.path, path);
-    else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
+    else if (!giveNewName(file.path, path)) throw taken();
   });
   parent.names?.add(fold(names.at(-1)!));
   if (file.state !== null && !isAt(path, file.state)) throw replaced(path);

@@ -5,7 +5,6 @@
  */
 
 import { createHash } from "node:crypto";
-import type { BigIntStats } from "node:fs";
 import { dirname } from "node:path";
 import { newFileMode } from "../disk/files.ts";
 import {
@@ -375,18 +374,15 @@ class Download implements Direction {
     const root = this.#root;
     const names = node.path;
     const isNew = !this.#settings.replace;
-    const condition = (existing: BigIntStats | null) => {
-      if (isNew && existing !== null) throw new Refusal(412, "it already exists");
-    };
     const replaceable = replaceableFor(obstacle);
     const newMode = this.#newModeIn(dirname(part));
     const complete = { path: part, state: null, mode: 0o600n, newMode };
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
       if (replaceable.directory !== null) {
-        await clearWay(root, names, replaceable, condition, confirm);
+        await clearWay(root, names, replaceable, () => {}, confirm);
       }
-      return moveTo(root, names, complete, { condition, isNew, replaceable }).changed;
+      return moveTo(root, names, complete, { isNew, replaceable }).changed;
     } catch (error) {
       throw this.#explain(error, node);
     }

@@ -7,7 +7,6 @@
  * @module
  */
 
-import type { BigIntStats } from "node:fs";
 import { lockIfFree } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
@@ -20,7 +19,6 @@ import {
   type Parent,
   withNames,
 } from "./destination.ts";
-import { Refusal } from "./refusal.ts";
 import { inUse } from "./unfinished.ts";
 
 /** How many files get their names together. */
@@ -231,14 +229,11 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #finish(file: F, written: Written | null, later: F | undefined): void {
     const { names, isNew } = file;
     const { root } = this.#placement;
-    const condition = (existing: BigIntStats | null) => {
-      if (isNew && existing !== null) throw new Refusal(412, "it already exists");
-    };
     const directory = names.slice(0, -1);
     const key = directory.join("/");
     if (written === null || this.#named?.key !== key) this.#finishDirectory();
     if (written === null) {
-      const { created, changed } = makeDirectoryAt(root, names, condition);
+      const { created, changed } = makeDirectoryAt(root, names, () => {});
       for (const path of changed) this.#changed.add(path);
       this.#placed.push([file, created]);
       return;
@@ -250,7 +245,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       this.#named = { key, parent: isListed ? withNames(parent) : parent, files: [] };
     }
     const { parent, files } = this.#named;
-    const { created, changed } = moveTo(root, names, written, { condition, isNew, parent });
+    const { created, changed } = moveTo(root, names, written, { isNew, parent });
     inUse.delete(written.path);
     for (const path of changed) this.#changed.add(path);
     files.push([file, created]);
