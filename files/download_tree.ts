@@ -30,7 +30,7 @@ import {
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
-import type { TransferResult } from "./options.ts";
+import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partInUse, partPath } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPart } from "./reserved.ts";
@@ -339,32 +339,18 @@ class Download implements Direction {
   async copyAlone(
     route: Route,
     copy: Copy,
-    progress: (bytes: number, resumedFrom: number) => void,
+    settings: TransferSettings,
   ): Promise<TransferResult> {
     const { node, obstacle } = copy;
-    const { verify, replace, signal } = this.#settings;
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
     const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
-    const result = await downloadFile(
-      route,
-      this.#uriOf(node),
-      this.pathOf(beside),
-      {
-        resume: true,
-        verify,
-        replace,
-        modified: new Date(node.modified),
-        onProgress: ({ bytes, resumedFrom }) => progress(resumedFrom + bytes, resumedFrom),
-        signal,
+    const result = await downloadFile(route, this.#uriOf(node), this.pathOf(beside), settings, {
+      maxBytes: (this.#sizes.get(copy) ?? node.size) + SLACK_BYTES,
+      place: async (part) => {
+        for (const path of await this.#place(copy, part)) changed.add(path);
       },
-      {
-        maxBytes: (this.#sizes.get(copy) ?? node.size) + SLACK_BYTES,
-        place: async (part) => {
-          for (const path of await this.#place(copy, part)) changed.add(path);
-        },
-      },
-    );
+    });
     await syncAllIfPossible(changed);
     return result;
   }

@@ -34,7 +34,7 @@ import {
 } from "./bundle.ts";
 import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
-import type { TransferResult } from "./options.ts";
+import type { TransferResult, TransferSettings } from "./options.ts";
 import { askDigest, Route } from "./route.ts";
 import { SourceFile } from "./upload.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
@@ -92,16 +92,8 @@ export interface Direction {
     copies: readonly Copy[],
     done: (copy: Copy, outcome: Outcome) => void,
   ): Promise<void>;
-  /**
-   * Copies a single file.
-   *
-   * @param progress Gets how many bytes of it are at the target, and how many were there before.
-   */
-  copyAlone(
-    route: Route,
-    copy: Copy,
-    progress: (bytes: number, resumedFrom: number) => void,
-  ): Promise<TransferResult>;
+  /** Copies a single file. */
+  copyAlone(route: Route, copy: Copy, settings: TransferSettings): Promise<TransferResult>;
   /** Reads anew what a file is that may have changed; rejects if the peer does not answer. */
   refresh(route: Route, copy: Copy): Promise<void>;
   /** Makes directories, each after those that it is in; for each of them the reason why it was not made, or `null`. */
@@ -608,18 +600,26 @@ class TreeTransfer {
     const meter = this.#report.meter(copy.node);
     let resumedFrom = 0;
     let furthest = 0;
+    const { verify, replace, signal } = this.#settings;
+    const settings: TransferSettings = {
+      resume: true,
+      verify,
+      replace,
+      modified: new Date(copy.node.modified),
+      onProgress(progress) {
+        ({ resumedFrom } = progress);
+        meter(resumedFrom + progress.bytes);
+      },
+      signal,
+    };
     for (let attempt = 1;; attempt++) {
-      const progress = (bytes: number, from: number) => {
-        resumedFrom = from;
-        meter(bytes);
-      };
       try {
-        const result = await this.#direction.copyAlone(route, copy, progress);
+        const result = await this.#direction.copyAlone(route, copy, settings);
         this.#report.deleted(copy.obstacle?.nodes);
         this.#copied(copy.node, result, meter);
         return true;
       } catch (error) {
-        this.#settings.signal.throwIfAborted();
+        signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
         const mayHelp = isCut(error) || hasChanged(error);
         if (mayHelp) {

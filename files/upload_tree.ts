@@ -23,7 +23,7 @@ import {
 import { fileUri } from "./file_name.ts";
 import { readSmall } from "./file_pieces.ts";
 import { readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
-import type { TransferResult } from "./options.ts";
+import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
 import { requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
@@ -298,29 +298,15 @@ class Upload implements Direction {
   async copyAlone(
     route: Route,
     { node, obstacle }: Copy,
-    progress: (bytes: number, resumedFrom: number) => void,
+    settings: TransferSettings,
   ): Promise<TransferResult> {
     const path = this.pathOf(node);
     const check = () => {
       if (!isRealFile(path)) throw this.#replaced(node);
     };
     check();
-    const { verify, replace, signal } = this.#settings;
-    return await uploadFile(
-      route,
-      path,
-      this.#uriOf(node),
-      {
-        resume: true,
-        verify,
-        replace,
-        modified: new Date(node.modified),
-        onProgress: ({ bytes, resumedFrom }) => progress(resumedFrom + bytes, resumedFrom),
-        signal,
-      },
-      replacing(obstacle),
-      check,
-    );
+    const uri = this.#uriOf(node);
+    return await uploadFile(route, path, uri, settings, replacing(obstacle), check);
   }
 
   async refresh(route: Route, { node }: Copy): Promise<void> {
