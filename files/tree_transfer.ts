@@ -476,9 +476,7 @@ class TreeTransfer {
       let aliased: TreeNode | null = null;
       for (const { source, target, blocked } of files) {
         const node = source!;
-        const seen = this.#target === null || blocked !== null
-          ? null
-          : await this.#direction.readTargetNode(this.#lanes.first, node);
+        const seen = await this.#direction.readTargetNode(this.#lanes.first, node);
         if (seen === null) {
           const copy = { node, target: null, obstacle: null };
           if (absent.length > 0) serial.push({ copy, rivals: absent, rank: absent.length });

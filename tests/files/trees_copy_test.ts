@@ -1,4 +1,4 @@
-/** downloadTree and uploadTree: what is copied, unchanged and reported; links at the target; random trees. */
+/** downloadTree and uploadTree: what is copied, unchanged and reported; what filters and signals do. */
 import {
   downloadTree,
   FilesApp,
@@ -12,7 +12,6 @@ import { serve } from "@degu/testing/serving.ts";
 import { partsOf, randomBytes } from "@degu/testing/transferring.ts";
 import { both, content, fill, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { treesCommand } from "../trees/command.ts";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
 
@@ -448,17 +447,3 @@ both(
     assertEquals(outcomes, { "a": "unchanged", "b": "unchanged", "c": "failed" });
   },
 );
-
-// downloadTree and uploadTree: random trees beside a model of what has to come of them, and
-// beside rsync.
-
-Deno.test("trees come out as documented, as with rsync -rt --delete, and on a disk that ignores case", async () => {
-  const command = await treesCommand("--runs", "25", "--rsync", "5", "--insensitive", "10");
-  const { success, stdout, stderr } = await command.output();
-  const decoder = new TextDecoder();
-  assert(success, decoder.decode(stderr));
-  for (const line of decoder.decode(stdout).trim().split("\n")) {
-    const { skipped } = JSON.parse(line);
-    if (skipped !== undefined) console.log(skipped);
-  }
-});

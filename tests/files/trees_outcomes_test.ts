@@ -196,6 +196,17 @@ const rows: readonly Row[] = [
     },
   ]),
   [
+    "an empty directory below a link that has replaced a directory fails alone",
+    "d/e/f/ b",
+    "d/ ../outside/ ../link->outside",
+    {},
+    {
+      meanwhile: (_source, target) => exchange(target, "d"),
+      outcomes: "!d/e b",
+      left: "b d->",
+    },
+  ],
+  [
     "no part is written through a link that has replaced a directory, beside what is in the way",
     "d/sub/large=*",
     "d/sub ../outside/ ../link->outside",
