@@ -3,7 +3,6 @@ import { assert, assertEquals } from "@std/assert";
 import { TransferError, type TreeResult } from "@degu/degu/files";
 import { tempDir } from "@degu/testing/directories.ts";
 import { AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
 import {
   both,
   content,
@@ -13,91 +12,6 @@ import {
   makeTrees,
   type TreeDirection,
 } from "@degu/testing/trees.ts";
-
-both("what is in the way stays without delete, and gives way with it", async (direction) => {
-  for (const filler of ["", "x".repeat(70_000)]) {
-    const source = { a: "a" + filler, "b/c": "c" + filler, "b/d/e": "e" + filler, "f/g/": null };
-    const target = { "a/x": "x", "a/y/z": "z", b: "a file", f: "another" };
-    await using trees = await makeTrees(direction, source, target);
-    const kept = await trees.copy();
-    assertEquals(kept.outcomes, {
-      a: "failed",
-      "b/c": "failed",
-      "b/d/e": "failed",
-      b: "failed",
-      f: "failed",
-    });
-    for (const error of Object.values(kept.errors)) {
-      assert(error instanceof TransferError && error.code === "CONFLICT", String(error));
-    }
-    assertEquals(await content(trees.target), {
-      a: null,
-      "a/x": "x",
-      "a/y": null,
-      "a/y/z": "z",
-      b: "a file",
-      f: "another",
-    });
-    const { result, deleted, outcomes, errors } = await trees.copy({ delete: true });
-    assertEquals(
-      outcomes,
-      { a: "copied", "b/c": "copied", "b/d/e": "copied" },
-      Deno.inspect(errors),
-    );
-    assertEquals(deleted.toSorted(), ["a", "a/x", "a/y", "a/y/z", "b", "f"]);
-    assertEquals([result.files, result.deleted, result.failed], [3, 6, 0]);
-    assertEquals(await content(trees.target), await content(trees.source));
-  }
-});
-
-both(
-  "a link at the target is replaced with delete only; one on the way is never followed",
-  async (direction) => {
-    await using trees = await makeTrees(direction, {
-      a: "a",
-      b: "b".repeat(70_000),
-      "d/c": "c",
-      "e/": null,
-      f: "f",
-      file: "file",
-    }, { file: "file" });
-    await using elsewhere = await tempDir();
-    await fill(elsewhere.path, { c: "untouched", file: "untouched" });
-    const { target } = trees;
-    await makeLinks({
-      [`${target}/a`]: `${elsewhere.path}/file`,
-      [`${target}/b`]: `${elsewhere.path}/file`,
-      [`${target}/d`]: elsewhere.path,
-      [`${target}/e`]: elsewhere.path,
-      // A server lists it as the file.
-      [`${target}/f`]: "file",
-    });
-    const time = new Date("2020-01-01T00:00:00Z");
-    for (const end of [trees.source, target]) await Deno.utime(`${end}/file`, time, time);
-    const without = await trees.copy();
-    assertEquals(without.outcomes, {
-      a: "failed",
-      b: "failed",
-      "d/c": "failed",
-      d: "failed",
-      e: "failed",
-      f: "failed",
-      file: "unchanged",
-    });
-    const { outcomes } = await trees.copy({ delete: true });
-    assertEquals(outcomes, {
-      a: "copied",
-      b: "copied",
-      "d/c": "failed",
-      d: "failed",
-      f: "copied",
-      file: "unchanged",
-    });
-    const { a, d, e, f, file } = await content(target);
-    assertEquals([a, d, e, f, file], ["a", "a link", null, "f", "file"]);
-    assertEquals(await content(elsewhere.path), { c: "untouched", file: "untouched" });
-  },
-);
 
 both("left-over parts go with their directory, one that is held stays", async (direction) => {
   await using trees = await makeTrees(

@@ -1,5 +1,5 @@
 /** downloadTree and uploadTree: what becomes of each path, in rows that both of them run. */
-import type { TreeOptions, TreeResult } from "@degu/degu/files";
+import type { TransferError, TreeOptions, TreeResult } from "@degu/degu/files";
 import { tempDir } from "@degu/testing/directories.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { content, DIRECTIONS, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
@@ -14,6 +14,8 @@ type Tree = string;
 interface Expected {
   /** What is copied, `=` unchanged, `!` failed, and `l:link` skipped with its reason; `|` between a download and an upload. */
   readonly outcomes?: string;
+  /** Of all errors. */
+  readonly codes?: readonly string[];
   readonly deleted?: string;
   readonly kept?: TreeResult["deletionsKept"];
   /** What is at the target then; what is at the source where it is left out. */
@@ -29,6 +31,11 @@ type Row = readonly [name: string, source: Tree, target: Tree, TreeOptions, Expe
 const DELETE = { delete: true };
 const LARGE = "l".repeat(70_000);
 const FAILS = { kept: "failed" } as const;
+
+const IN_THE_WAY = "a/x a/y/z b f";
+// A server lists a link to a file as the file.
+const LINKED =
+  "a->../outside/file b->../outside/file d->../outside e->../outside f->file file ../outside/";
 
 const rows: readonly Row[] = [
   ["directories are made, empty ones, too", "a/b/c/ d/e", "", {}, { outcomes: "d/e" }],
@@ -59,6 +66,33 @@ const rows: readonly Row[] = [
     "a=old! b e=* f=*",
     { replace: false, compare: "digest" },
     { outcomes: "!a =b d/c !e =f", left: "a=old! b d/c e=* f=*" },
+  ],
+  ...["a b/c b/d/e f/g/", "a=* b/c=* b/d/e=* f/g/"].flatMap((source): Row[] => [
+    [`what is in the way stays without delete: ${source}`, source, IN_THE_WAY, {}, {
+      outcomes: "!a !b/c !b/d/e !b !f",
+      codes: ["CONFLICT"],
+      left: IN_THE_WAY,
+    }],
+    [`what is in the way gives way with delete: ${source}`, source, IN_THE_WAY, DELETE, {
+      outcomes: "a b/c b/d/e",
+      deleted: "a a/x a/y a/y/z b f",
+    }],
+  ]),
+  ["a link at the target stays without delete", "a b=* d/c e/ f file", LINKED, {}, {
+    outcomes: "!a !b !d/c !d !e !f =file",
+    codes: ["CONFLICT"],
+    left: "a-> b-> d-> e-> f-> file",
+  }],
+  [
+    "a link at the target is replaced with delete, but one on the way",
+    "a b=* d/c e/ f file",
+    LINKED,
+    DELETE,
+    {
+      outcomes: "a b !d/c !d f =file",
+      ...FAILS,
+      left: "a b=* d-> e/ f file",
+    },
   ],
   [
     "a directory in the way with something in it that must stay is left whole",
@@ -111,7 +145,6 @@ const rows: readonly Row[] = [
       : { outcomes: "!small !large =other", left: "small-> large-> other" },
   ]),
   [
-    // A server lists a link to a file as the file.
     "links and special files of the target stay, with their directories",
     "a",
     "d/e/f d/g d/e/link->/nowhere out->/tmp fifo| to-a-file->d/g",
@@ -313,6 +346,8 @@ for (const [name, source, target, options, expected] of rows) {
       const [first = "", second = first] = outcomes.split("|");
       const wanted = outcomesOf(direction === "download" ? first : second);
       assertEquals(copied.outcomes, wanted, Deno.inspect(copied.errors));
+      const codes = Object.values(copied.errors).map((error) => (error as TransferError).code);
+      if (expected.codes !== undefined) assertEquals([...new Set(codes)], expected.codes);
       assertEquals(copied.deleted.toSorted(), wordsOf(deleted));
       assertEquals(copied.result.deletionsKept, kept);
       for (const [at, path] of copied.deleted.entries()) {
