@@ -7,7 +7,6 @@ import {
   BUNDLE_END,
   BundleError,
   type BundleFormat,
-  BundleParser,
   DIGEST_ANSWER,
   formatPaths,
   formatRecord,
@@ -52,21 +51,6 @@ import fc from "fast-check";
 const SHA256 = "0123456789abcdef".repeat(4);
 const FILE = { path: ["a"], size: 3, modified: new Date(0), sha256: SHA256 };
 const encode = (text: string) => new TextEncoder().encode(text);
-
-/** Parses a bundle that comes in pieces of so many bytes, each valid only until the next one. */
-function parse<R>(format: BundleFormat<R>, bytes: Uint8Array, length = 7) {
-  const parser = new BundleParser(format);
-  const received: { record: R; content: Uint8Array }[] = [];
-  for (let at = 0; at < bytes.length; at += length) {
-    const piece = bytes.slice(at, at + length);
-    for (const { record, content } of parser.push(piece)) {
-      received.push({ record, content: content.slice() });
-    }
-    piece.fill(0);
-  }
-  parser.end();
-  return received;
-}
 
 const name = fc.oneof(
   fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 }).filter((text) =>
@@ -126,7 +110,7 @@ Deno.test("records and their contents are read back, however the bytes are split
           record,
           content: format.hasContent ? content : new Uint8Array(0),
         }));
-        assertEquals(parse(format, bundle, cut), expected);
+        assertEquals(parseBundle(format, bundle, cut), expected);
       }),
       { numRuns: 40 },
     );
@@ -136,7 +120,7 @@ Deno.test("records and their contents are read back, however the bytes are split
   check(PUT_REQUEST, put);
   for (const status of [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const) {
     const text = formatRecord({ status }) + BUNDLE_END;
-    assertEquals(parse(PUT_ANSWER, encode(text)).map(({ record }) => record), [{ status }]);
+    assertEquals(parseBundle(PUT_ANSWER, encode(text)).map(({ record }) => record), [{ status }]);
   }
 });
 
@@ -196,13 +180,13 @@ Deno.test("a line is the shortest form of its JSON, has all keys of its record a
   ];
   for (const line of bad) {
     const bytes = encode(`${line}\nabc${BUNDLE_END}`);
-    assertThrows(() => parse(PUT_REQUEST, bytes), BundleError, undefined, line.slice(0, 200));
+    assertThrows(() => parseBundle(PUT_REQUEST, bytes), BundleError, undefined, line.slice(0, 200));
   }
-  assertEquals(parse(PUT_REQUEST, encode(`${good}\nabc${BUNDLE_END}`)), [
+  assertEquals(parseBundle(PUT_REQUEST, encode(`${good}\nabc${BUNDLE_END}`)), [
     { record: FILE, content: encode("abc") },
   ]);
   for (const answer of ['{"status":200}', '{"status":"204"}', '{"status":204,"path":["a"]}']) {
-    assertThrows(() => parse(PUT_ANSWER, encode(`${answer}\n${BUNDLE_END}`)), BundleError);
+    assertThrows(() => parseBundle(PUT_ANSWER, encode(`${answer}\n${BUNDLE_END}`)), BundleError);
   }
   for (
     const answer of [
@@ -212,11 +196,11 @@ Deno.test("a line is the shortest form of its JSON, has all keys of its record a
       '{"path":[],"status":404}',
     ]
   ) {
-    assertThrows(() => parse(GET_ANSWER, encode(`${answer}\n${BUNDLE_END}`)), BundleError);
+    assertThrows(() => parseBundle(GET_ANSWER, encode(`${answer}\n${BUNDLE_END}`)), BundleError);
   }
   const invalid = encode(`${good}\nabc${BUNDLE_END}`);
   invalid[good.indexOf('"a"') + 1] = 0xff;
-  assertThrows(() => parse(PUT_REQUEST, invalid), BundleError, "not JSON");
+  assertThrows(() => parseBundle(PUT_REQUEST, invalid), BundleError, "not JSON");
 });
 
 Deno.test("a bundle that is cut anywhere, or goes on after its end, is an error", () => {
@@ -224,13 +208,17 @@ Deno.test("a bundle that is cut anywhere, or goes on after its end, is an error"
     BUNDLE_END;
   for (let length = 0; length < whole.length; length++) {
     const cut = encode(whole.slice(0, length));
-    assertThrows(() => parse(PUT_REQUEST, cut), BundleError, "it ends early", `${length}`);
+    assertThrows(() => parseBundle(PUT_REQUEST, cut), BundleError, "it ends early", `${length}`);
   }
-  assertEquals(parse(PUT_REQUEST, encode(whole)).length, 2);
+  assertEquals(parseBundle(PUT_REQUEST, encode(whole)).length, 2);
   for (const more of ["\n", " ", BUNDLE_END]) {
     for (const length of [1, 1000]) {
       const bytes = encode(whole + more);
-      assertThrows(() => parse(PUT_REQUEST, bytes, length), BundleError, "bytes follow the end");
+      assertThrows(
+        () => parseBundle(PUT_REQUEST, bytes, length),
+        BundleError,
+        "bytes follow the end",
+      );
     }
   }
 });
@@ -244,11 +232,15 @@ Deno.test("a line has at most 65,536 bytes, also where its end has not arrived",
   const end = encode(BUNDLE_END);
   for (const cut of [1000, 2 ** 20]) {
     const longest = new Uint8Array([...line(MAX_LINE_BYTES), ...end]);
-    assertEquals(parse(PUT_REQUEST, longest, cut).length, 1);
+    assertEquals(parseBundle(PUT_REQUEST, longest, cut).length, 1);
     const longer = line(MAX_LINE_BYTES + 1);
-    assertThrows(() => parse(PUT_REQUEST, longer, cut), BundleError, "more than 65536 bytes");
+    assertThrows(() => parseBundle(PUT_REQUEST, longer, cut), BundleError, "more than 65536 bytes");
     const endless = longer.subarray(0, MAX_LINE_BYTES);
-    assertThrows(() => parse(PUT_REQUEST, endless, cut), BundleError, "more than 65536 bytes");
+    assertThrows(
+      () => parseBundle(PUT_REQUEST, endless, cut),
+      BundleError,
+      "more than 65536 bytes",
+    );
   }
 });
 
