@@ -111,8 +111,9 @@ class BundleWriter implements Placement<Sent> {
     return { path: newPath(this.root), mode: null, newMode: null };
   }
 
-  /** The peer may have been forgotten meanwhile. */
+  /** The peer may have been forgotten meanwhile, and what is reserved removed. */
   admit(): Promise<void> {
+    this.#hasReserved = false;
     return checkAdmission(this.#request.session);
   }
 

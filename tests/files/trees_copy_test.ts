@@ -121,16 +121,32 @@ both("what makes a file unchanged is size and time, its content, or nothing", as
     ["2020-01-01T00:00:00.000Z", "longer", "digest", "copied"],
     ["2020-01-01T00:00:00.000Z", "text", "nothing", "copied"],
   ];
-  for (const filler of ["", "x".repeat(70_000)]) {
-    for (const [time, text, compare, expected] of rows) {
-      await using trees = await makeTrees(direction, { f: text + filler }, { f: "text" + filler });
-      await touch(`${trees.source}/f`, time);
-      await touch(`${trees.target}/f`, "2020-01-01T00:00:00Z");
-      for (const dryRun of [true, false]) {
-        const { outcomes } = await trees.copy({ compare, dryRun });
-        assertEquals(outcomes, { f: expected }, `${time} ${text} ${compare}`);
-      }
-      const now = (await Deno.stat(`${trees.target}/f`)).mtime;
+  for (const compare of ["time", "digest", "nothing"] as const) {
+    const files = rows.filter((row) => row[2] === compare).flatMap(
+      ([time, text, _, expected], i) => {
+        return ["", "x".repeat(70_000)].map((filler) => {
+          return { name: `${i}${filler[0] ?? ""}`, time, text: text + filler, expected, filler };
+        });
+      },
+    );
+    const source = files.map(({ name, text }) => [name, text]);
+    const target = files.map(({ name, filler }) => [name, "text" + filler]);
+    await using trees = await makeTrees(
+      direction,
+      Object.fromEntries(source),
+      Object.fromEntries(target),
+    );
+    for (const { name, time } of files) {
+      await touch(`${trees.source}/${name}`, time);
+      await touch(`${trees.target}/${name}`, "2020-01-01T00:00:00Z");
+    }
+    for (const dryRun of [true, false]) {
+      const { outcomes } = await trees.copy({ compare, dryRun });
+      const expected = files.map(({ name, expected }) => [name, expected]);
+      assertEquals(outcomes, Object.fromEntries(expected), compare);
+    }
+    for (const { name, time, expected } of files) {
+      const now = (await Deno.stat(`${trees.target}/${name}`)).mtime;
       assertEquals(now, new Date(expected === "copied" ? time : "2020-01-01T00:00:00Z"));
     }
   }
