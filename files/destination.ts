@@ -242,14 +242,12 @@ export function moveTo(
   const { path, parent, existing } = findFile(root, names, replaceable, checked);
   if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
   condition?.(existing);
-  const taken = () => new Refusal(412, `${path} already exists`);
-  if (isNew && existing !== null) throw taken();
   const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
   if (file.state !== null && !isAt(file.path, file.state)) throw replaced(file.path);
   if (mode !== null && file.mode !== mode) chmodSync(file.path, Number(mode));
   makeDirectories(parent.missing, parent.obstacle, () => {
     if (!isNew) renameSync(file.path, path);
-    else if (!giveNewName(file.path, path)) throw taken();
+    else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
   });
   parent.names?.add(fold(names.at(-1)!));
   if (file.state !== null && !isAt(path, file.state)) throw replaced(path);
