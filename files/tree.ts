@@ -549,7 +549,7 @@ function directoryMissing(node: TreeNode, cause: unknown): TransferError {
 }
 
 /** The error of something that can't take the place of something else. */
-function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
+export function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`
     : reason === "link"
