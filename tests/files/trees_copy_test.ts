@@ -71,11 +71,11 @@ both("a connection is used alone, and stays usable", async (direction) => {
 
 both("many files go over several connections, which are closed", async (direction) => {
   const texts: Record<string, string> = {};
-  for (let i = 0; i < 600; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
-  for (let i = 0; i < 6; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
+  for (let i = 0; i < 520; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
+  for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
   await using trees = await makeTrees(direction, texts);
   const { result, outcomes } = await trees.copy({ connections: 3 });
-  assertEquals([result.files, Object.keys(outcomes).length], [606, 606]);
+  assertEquals([result.files, Object.keys(outcomes).length], [524, 524]);
   assertEquals(await content(trees.target), await content(trees.source));
   assert(await eventually(() => trees.serving.server.sessions.size === 0));
 });
@@ -280,13 +280,13 @@ both(
   async (direction) => {
     // More than 4 MiB for each connection.
     const text = "x".repeat(60_000);
-    const source = Array.from({ length: 250 }, (_, i) => [`${i}`, text]);
+    const source = Array.from({ length: 150 }, (_, i) => [`${i}`, text]);
     await using trees = await makeTrees(direction, Object.fromEntries(source));
-    let left = 100;
+    let left = 50;
     const onEvent = () => {
       if (--left <= 0) throw new Error("thrown");
     };
-    await assertRejects(() => trees.copy({ onEvent }), Error, "thrown");
+    await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
     assertEquals(left, 0);
   },
 );
@@ -294,7 +294,7 @@ both(
 both("a signal aborts at any event, and calling again completes", async (direction) => {
   const texts: Record<string, string> = { large: "l".repeat(500_000) };
   for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
-  for (const after of [1, 2, 3, 30, 55]) {
+  for (const after of [1, 2, 30]) {
     await using trees = await makeTrees(direction, texts);
     const controller = new AbortController();
     const reason = new Error("enough");

@@ -3,7 +3,7 @@ import { assert } from "@std/assert";
 import { treesCommand } from "../trees/command.ts";
 
 Deno.test("trees come out as documented, as with rsync -rt --delete, and on a disk that ignores case", async () => {
-  const command = await treesCommand("--runs", "25", "--rsync", "5", "--insensitive", "15");
+  const command = await treesCommand("--runs", "20", "--rsync", "4", "--insensitive", "12");
   const { success, stdout, stderr } = await command.output();
   const decoder = new TextDecoder();
   assert(success, decoder.decode(stderr));
