@@ -217,7 +217,7 @@ export interface Complete {
 
 /** How a file gets its name. */
 export interface Move {
-  readonly condition: Condition;
+  readonly condition?: Condition;
   /** True if nothing may have the name: then one of several processes gets it. */
   readonly isNew: boolean;
   readonly replaceable?: Replaceable;
@@ -241,7 +241,7 @@ export function moveTo(
 ): Moved {
   const { path, parent, existing } = findFile(root, names, replaceable, checked);
   if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
-  condition(existing);
+  condition?.(existing);
   const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
   if (file.state !== null && !isAt(file.path, file.state)) throw replaced(file.path);
   if (mode !== null && file.mode !== mode) chmodSync(file.path, Number(mode));

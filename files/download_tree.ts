@@ -5,7 +5,6 @@
  */
 
 import { createHash } from "node:crypto";
-import type { BigIntStats } from "node:fs";
 import { dirname } from "node:path";
 import { newFileMode } from "../disk/files.ts";
 import {
@@ -31,7 +30,7 @@ import {
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
-import type { TransferResult } from "./options.ts";
+import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partInUse, partPath } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPart } from "./reserved.ts";
@@ -46,6 +45,7 @@ import {
 import {
   type Copy,
   existsAlready,
+  type Make,
   type Obstacle,
   replaceableFor,
   show,
@@ -152,8 +152,6 @@ class Download implements Direction {
   readonly #changed = new Set<string>();
   /** Sizes of files that have changed since they were listed. */
   readonly #sizes = new Map<Copy, number>();
-  /** Files that had become too large. */
-  readonly #grown = new Set<Copy>();
 
   constructor(uri: string, dir: string, settings: TreeSettings) {
     this.#uri = uri;
@@ -225,9 +223,6 @@ class Download implements Direction {
     copies: readonly Copy[],
     done: (copy: Copy, outcome: Outcome) => void,
   ): Promise<void> {
-    for (const copy of copies) {
-      if (this.#grown.delete(copy)) await this.refresh(route, copy);
-    }
     await using files = new SmallFiles(this.#placement(done));
     try {
       const body = formatPaths(copies.map(({ node }) => node.path));
@@ -280,11 +275,8 @@ class Download implements Direction {
    *
    * @returns The directories that have a new entry.
    */
-  #makeDirectory(names: readonly string[]): readonly string[] {
-    return isReal([this.#root, ...names].join("/")) ? [] : this.#makeAt(names, null);
-  }
-
-  #makeAt(names: readonly string[], obstacle: Obstacle | null): readonly string[] {
+  #makeDirectory(names: readonly string[], obstacle: Obstacle | null = null): readonly string[] {
+    if (obstacle === null && isReal([this.#root, ...names].join("/"))) return [];
     // It may be on another file system, unlike that of a server: parts are where their files will be.
     const check = () => {};
     return makeDirectoryAt(this.#root, names, () => {}, replaceableFor(obstacle), check).changed;
@@ -330,15 +322,11 @@ class Download implements Direction {
   }
 
   /** Why what has arrived is not the file; `null` if it is. */
-  #problemOf(copy: Copy, sha256: string, content: Uint8Array): TransferError | null {
-    const name = show(copy.node.path);
-    if (content.length > 2 * (this.#sizes.get(copy) ?? copy.node.size) + SLACK_BYTES) {
-      this.#grown.add(copy);
-      return changedWhileMoved(name);
-    }
+  #problemOf({ node }: Copy, sha256: string, content: Uint8Array): TransferError | null {
     if (!this.#settings.verify) return null;
     if (createHash("sha256").update(content).digest("hex") === sha256) return null;
-    return new TransferError("DIGEST_MISMATCH", `${name}: what arrived has another SHA-256`);
+    const text = `${show(node.path)}: what arrived has another SHA-256`;
+    return new TransferError("DIGEST_MISMATCH", text);
   }
 
   #refused({ node }: Copy, status: 403 | 404 | 409 | 413 | 503): Outcome {
@@ -351,54 +339,36 @@ class Download implements Direction {
   async copyAlone(
     route: Route,
     copy: Copy,
-    way: Obstacle | null,
-    progress: (bytes: number, resumedFrom: number) => void,
+    settings: TransferSettings,
   ): Promise<TransferResult> {
-    const { node } = copy;
-    const { verify, replace, signal } = this.#settings;
+    const { node, obstacle } = copy;
     // The part lies beside what is in the way.
-    const beside = way?.kind === "file" ? way.node : node;
+    const beside = obstacle?.kind === "file" ? obstacle.node : node;
     const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
-    const result = await downloadFile(
-      route,
-      this.#uriOf(node),
-      this.pathOf(beside),
-      {
-        resume: true,
-        verify,
-        replace,
-        modified: new Date(node.modified),
-        onProgress: ({ bytes, resumedFrom }) => progress(resumedFrom + bytes, resumedFrom),
-        signal,
+    const result = await downloadFile(route, this.#uriOf(node), this.pathOf(beside), settings, {
+      maxBytes: (this.#sizes.get(copy) ?? node.size) + SLACK_BYTES,
+      place: async (part) => {
+        for (const path of await this.#place(copy, part)) changed.add(path);
       },
-      {
-        maxBytes: (this.#sizes.get(copy) ?? node.size) + LARGE_SLACK_BYTES,
-        place: async (part) => {
-          for (const path of await this.#place(copy, part, way ?? copy.obstacle)) changed.add(path);
-        },
-      },
-    );
+    });
     await syncAllIfPossible(changed);
     return result;
   }
 
   /** Gives a complete part the name of its file, after what is in its way has gone; returns which directories have changed. */
-  async #place({ node }: Copy, part: string, obstacle: Obstacle | null) {
+  async #place({ node, obstacle }: Copy, part: string) {
     const root = this.#root;
     const names = node.path;
     const isNew = !this.#settings.replace;
-    const condition = (existing: BigIntStats | null) => {
-      if (isNew && existing !== null) throw new Refusal(412, "it already exists");
-    };
     const replaceable = replaceableFor(obstacle);
     const newMode = this.#newModeIn(dirname(part));
     const complete = { path: part, state: null, mode: 0o600n, newMode };
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
       if (replaceable.directory !== null) {
-        await clearWay(root, names, replaceable, condition, confirm);
+        await clearWay(root, names, replaceable, () => {}, confirm);
       }
-      return moveTo(root, names, complete, { condition, isNew, replaceable }).changed;
+      return moveTo(root, names, complete, { isNew, replaceable }).changed;
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -422,13 +392,13 @@ class Download implements Direction {
     if (status === 200 && typeof size === "number") this.#sizes.set(copy, size);
   }
 
-  async makeDirectories(_route: Route, nodes: readonly TreeNode[]): Promise<unknown[]> {
+  async makeDirectories(_route: Route, makes: readonly Make[]): Promise<unknown[]> {
     const errors: unknown[] = [];
     const changed = new Set<string>();
-    for (const node of nodes) {
+    for (const { node, obstacle } of makes) {
       await this.#pause();
       try {
-        for (const path of this.#makeDirectory(node.path)) changed.add(path);
+        for (const path of this.#makeDirectory(node.path, obstacle)) changed.add(path);
         errors.push(null);
       } catch (error) {
         errors.push(this.#explain(error, node));
@@ -436,10 +406,6 @@ class Download implements Direction {
     }
     await syncAllIfPossible(changed);
     return errors;
-  }
-
-  async replaceByDirectory(_route: Route, node: TreeNode, obstacle: Obstacle): Promise<void> {
-    await syncAllIfPossible(this.#ofNode(node, () => this.#makeAt(node.path, obstacle)));
   }
 
   async remove(_route: Route, node: TreeNode): Promise<void> {
@@ -472,10 +438,9 @@ class Download implements Direction {
 
 /**
  * How much larger than its list said a file may be by now, which may have grown. More of it is not taken before
- * another look: a peer could list a small file and send without end.
+ * another look: a peer could list a small file and send without end. No small file can be larger by more.
  */
-const SLACK_BYTES = 4096;
-const LARGE_SLACK_BYTES = 65536;
+const SLACK_BYTES = 65536;
 
 /** Removes a part that nobody holds, with what belongs to it. */
 function removePart(path: string, target: string): void {

@@ -9,6 +9,7 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
+  type BundledFile,
   BundleParser,
   formatRecord,
   MAX_RECORDS,
@@ -16,7 +17,7 @@ import {
   type PutRecord,
   type PutStatus,
 } from "./bundle.ts";
-import { type Complete, findParent } from "./destination.ts";
+import type { Complete } from "./destination.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
 import { checkAdmission } from "./put.ts";
@@ -81,28 +82,26 @@ class BundleWriter implements Placement<Sent> {
     const index = this.statuses.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
     this.statuses.push(201);
-    const { target: { names: above }, maxBytes } = this.#request;
-    const names = [...above, ...record.path];
+    const names = [...this.#request.target.names, ...record.path];
     const isDirectory = "kind" in record;
     const isNew = "if-none-match" in record;
     const size = isDirectory ? 0 : record.size;
     const file = { index, names, isDirectory, isNew, size };
-    if (names.length > MAX_DEPTH || !names.every(isName)) {
-      return this.failed(file, new Refusal(404, "a name that no file can have"));
-    }
-    await files.add(file, content, isDirectory ? new Date(0) : record.modified, () => {
-      if (isDirectory) return;
-      if (size > maxBytes) throw new Refusal(413, `${size} bytes, more than ${maxBytes}`);
-      const sha256 = createHash("sha256").update(content).digest("hex");
-      if (sha256 !== record.sha256) throw new Refusal(400, "the file does not have its digest");
-    });
+    const refusal = names.length > MAX_DEPTH || !names.every(isName)
+      ? new Refusal(404, "a name that no file can have")
+      : isDirectory
+      ? null
+      : this.#refusalOf(record, content);
+    if (refusal !== null) return this.failed(file, refusal);
+    await files.add(file, content, isDirectory ? new Date(0) : record.modified);
   }
 
-  /** Checks the directory of a file; what has the name itself is looked at once, when the file gets it. */
-  enter(directory: readonly string[]): readonly string[] {
-    findParent(this.root, directory);
-    this.#hasReserved = false;
-    return [];
+  /** Why the content of a file is not taken. */
+  #refusalOf({ size, sha256 }: BundledFile, content: Uint8Array): Refusal | null {
+    const { maxBytes } = this.#request;
+    if (size > maxBytes) return new Refusal(413, `${size} bytes, more than ${maxBytes}`);
+    if (createHash("sha256").update(content).digest("hex") === sha256) return null;
+    return new Refusal(400, "the file does not have its digest");
   }
 
   /** In the reserved directory. */
@@ -112,8 +111,9 @@ class BundleWriter implements Placement<Sent> {
     return { path: newPath(this.root), mode: null, newMode: null };
   }
 
-  /** The peer may have been forgotten meanwhile. */
+  /** The peer may have been forgotten meanwhile, and what is reserved removed. */
   admit(): Promise<void> {
+    this.#hasReserved = false;
     return checkAdmission(this.#request.session);
   }
 

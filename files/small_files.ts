@@ -7,7 +7,6 @@
  * @module
  */
 
-import type { BigIntStats } from "node:fs";
 import { lockIfFree } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
@@ -20,7 +19,6 @@ import {
   type Parent,
   withNames,
 } from "./destination.ts";
-import { Refusal } from "./refusal.ts";
 import { inUse } from "./unfinished.ts";
 
 /** How many files get their names together. */
@@ -47,11 +45,11 @@ export interface Placement<F extends SmallFile> {
   /** How many changed directories may wait until they are synced to the disk. */
   readonly maxUnsynced: number;
   /**
-   * Checks, or makes, the directory of files that arrive: once in each turn.
+   * Makes the directory of files that arrive, if they need it before they get their names: once in each turn.
    *
    * @returns The directories that have new entries.
    */
-  enter(directory: readonly string[]): readonly string[];
+  enter?(directory: readonly string[]): readonly string[];
   /** Where a file lies until it gets its name; nobody else may choose that path. */
   temporary(file: F): Omit<Complete, "state">;
   /** Rejects if no file may get its name any more. */
@@ -105,22 +103,17 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#placement = placement;
   }
 
-  /**
-   * Writes a file, which gets its name later.
-   *
-   * @param check Throws why the file must not be placed; called after its directory was checked.
-   */
-  async add(file: F, content: Uint8Array, modified: Date, check = () => {}): Promise<void> {
+  /** Writes a file, which gets its name later. */
+  async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
     for (let attempt = 1;; attempt++) {
       if (this.#turns.isOver) this.#entered = null;
       try {
         const directory = file.names.slice(0, -1);
         const key = directory.join("/");
         if (this.#entered !== key) {
-          for (const path of this.#placement.enter(directory)) this.#changed.add(path);
+          for (const path of this.#placement.enter?.(directory) ?? []) this.#changed.add(path);
         }
         this.#entered = key;
-        check();
         const written = file.isDirectory ? null : this.#write(file, content, modified);
         this.#arrived.push({ file, written });
         break;
@@ -236,14 +229,11 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #finish(file: F, written: Written | null, later: F | undefined): void {
     const { names, isNew } = file;
     const { root } = this.#placement;
-    const condition = (existing: BigIntStats | null) => {
-      if (isNew && existing !== null) throw new Refusal(412, "it already exists");
-    };
     const directory = names.slice(0, -1);
     const key = directory.join("/");
     if (written === null || this.#named?.key !== key) this.#finishDirectory();
     if (written === null) {
-      const { created, changed } = makeDirectoryAt(root, names, condition);
+      const { created, changed } = makeDirectoryAt(root, names, () => {});
       for (const path of changed) this.#changed.add(path);
       this.#placed.push([file, created]);
       return;
@@ -255,7 +245,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       this.#named = { key, parent: isListed ? withNames(parent) : parent, files: [] };
     }
     const { parent, files } = this.#named;
-    const { created, changed } = moveTo(root, names, written, { condition, isNew, parent });
+    const { created, changed } = moveTo(root, names, written, { isNew, parent });
     inUse.delete(written.path);
     for (const path of changed) this.#changed.add(path);
     files.push([file, created]);

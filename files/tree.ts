@@ -9,7 +9,7 @@
 import { fold } from "../disk/names.ts";
 import { checkBoolean } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import type { Replaceable } from "./destination.ts";
+import { NOTHING, type Replaceable } from "./destination.ts";
 import { digestTree, type DirectoryEntry, type TreeEntry } from "./entries.ts";
 import type { TransferResult } from "./options.ts";
 import { TransferError } from "./transfer_error.ts";
@@ -211,24 +211,26 @@ export function show(path: readonly string[]): string {
 }
 
 /** What is in the way, and goes when what takes its place has arrived. */
-export type Obstacle =
-  | { readonly kind: "link" }
-  | { readonly kind: "file"; readonly node: TreeNode }
-  /** With everything in it, innermost first, and itself. */
-  | { readonly kind: "directory"; readonly node: TreeNode; readonly nodes: readonly TreeNode[] };
+export interface Obstacle {
+  readonly kind: "link" | "file" | "directory";
+  readonly node: TreeNode;
+  /** What is deleted for it: nothing for a link; a directory with everything in it, innermost first. */
+  readonly nodes: readonly TreeNode[];
+}
 
 /** What may give way at the target: exactly what was seen there. */
 export function replaceableFor(obstacle: Obstacle | null): Replaceable {
-  const { node = null } = obstacle?.kind === "file" ? obstacle : {};
-  const file = node && { size: node.size, modified: new Date(node.modified) };
-  if (obstacle?.kind !== "directory") {
-    return { directory: null, file, link: obstacle?.kind === "link" };
+  if (obstacle === null) return NOTHING;
+  const { kind, node, nodes } = obstacle;
+  if (kind === "link") return { ...NOTHING, link: true };
+  if (kind === "file") {
+    return { ...NOTHING, file: { size: node.size, modified: new Date(node.modified) } };
   }
-  const depth = obstacle.node.path.length;
-  const entries = obstacle.nodes.filter((each) => each !== obstacle.node).map(({ entry }) => {
+  const depth = node.path.length;
+  const entries = nodes.filter((each) => each !== node).map(({ entry }) => {
     return { ...entry, path: entry.path.slice(depth) };
   });
-  return { directory: digestTree(entries), file, link: false };
+  return { ...NOTHING, directory: digestTree(entries) };
 }
 
 /** A file that is to be copied. */
@@ -237,35 +239,27 @@ export interface Copy {
   readonly node: TreeNode;
   /** What the target has of it. */
   readonly target: TreeNode | null;
+  /** What is in its way; a file is in the way of a directory that it is in. */
   readonly obstacle: Obstacle | null;
-}
-
-/** A file that may be another one at the target by another spelling of its path. */
-export interface Doubtful {
-  readonly node: TreeNode;
-  readonly target: TreeNode | null;
-  /** The only other spelling of its path at the target. */
-  readonly alias: TreeNode | null;
-  /** It and its like, with what the target has of them: one list for all, since a peer can list thousands of spellings. */
-  readonly rivals: readonly Doubtful[];
-  /** How many of them come before it. */
-  readonly rank: number;
-  /** The directory, with a file in its way, that it is in. */
-  readonly blocked: Blocked | null;
 }
 
 /** A directory that is to be made. */
-export interface Make {
-  readonly node: TreeNode;
-  readonly obstacle: Obstacle | null;
-}
+export type Make = Pick<Copy, "node" | "obstacle">;
 
 /** A directory with a file in its way, which goes once the first file of the directory has arrived. */
 export interface Blocked {
-  readonly node: TreeNode;
-  readonly obstacle: Obstacle & { readonly kind: "file" };
+  readonly obstacle: Obstacle;
   readonly copies: Copy[];
+  /** It, and those in it. */
   readonly makes: Make[];
+}
+
+/** Files that some file system takes for one, and that the target may have by another spelling. */
+export interface Doubtful {
+  /** With what the target has of each, and the directory with a file in its way that it is in. */
+  readonly files: Pick<Pair, "source" | "target" | "blocked">[];
+  /** The only other spelling of their path at the target. */
+  readonly alias: TreeNode | null;
 }
 
 /** Something of the target that the source does not have. */
@@ -282,25 +276,56 @@ export interface Failure {
 }
 
 /** What is to be done to make the target like the source. */
-export interface Plan {
-  readonly copies: Copy[];
+export class Plan {
+  readonly copies: Copy[] = [];
   /** Files of equal sizes, whose contents have to be compared. */
-  readonly compares: Copy[];
-  readonly doubtful: readonly Doubtful[];
-  readonly blocked: readonly Blocked[];
+  readonly compares: Copy[] = [];
+  readonly doubtful: Doubtful[] = [];
+  readonly blocked: Blocked[] = [];
   /** Missing directories, each before what is in it. */
-  readonly makes: readonly Make[];
-  readonly unchanged: TreeNode[];
-  readonly skipped: readonly TreeNode[];
-  readonly failed: Failure[];
+  readonly makes: Make[] = [];
+  readonly unchanged: TreeNode[] = [];
+  readonly skipped: TreeNode[] = [];
+  readonly failed: Failure[] = [];
   /** Innermost first. */
-  readonly deletions: readonly Deletion[];
+  readonly deletions: Deletion[] = [];
   /** Directories of the target that stay because of what is in them. */
-  readonly staying: Set<TreeNode>;
+  readonly staying = new Set<TreeNode>();
   /** Whether something of the source is not known. */
-  readonly isIncomplete: boolean;
+  isIncomplete = false;
   /** Whether nothing is left of the source. */
-  readonly isEmpty: boolean;
+  isEmpty = true;
+
+  /** Something of the target stays, and so do the directories that it is in. */
+  keep({ parent }: TreeNode): void {
+    for (let node = parent; node !== null && !this.staying.has(node); node = node.parent) {
+      this.staying.add(node);
+    }
+  }
+
+  /** Decides about a file of which it is known what the target has of it. */
+  decide(
+    node: TreeNode,
+    target: TreeNode | null,
+    { compare, replace }: Pick<PlanRules, "compare" | "replace">,
+  ): void {
+    const copy = { node, target, obstacle: null };
+    if (target === null) return void this.copies.push(copy);
+    // Whether an unreadable one is a file only the attempt tells.
+    const isFile = target.kind === "file" || target.reason === "unreadable";
+    if (!isFile) return void this.failed.push({ node, error: inTheWay(node, target) });
+    const hasSize = target.kind === "file" && target.size === node.size;
+    if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
+      this.unchanged.push(node);
+    } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
+      if (node.size === 0) this.unchanged.push(node);
+      else this.compares.push(copy);
+    } else if (replace) {
+      this.copies.push(copy);
+    } else {
+      this.failed.push({ node, error: existsAlready(node) });
+    }
+  }
 }
 
 /** What decides about a plan. */
@@ -328,37 +353,11 @@ interface Pair {
   blocked: Blocked | null;
 }
 
-/** Pairs of paths that some file system takes for one. */
-interface Class {
-  readonly pairs: readonly Pair[];
-  /** Those that the source has. */
-  readonly wanted: readonly Pair[];
-  /** Whether the target has each of them. */
-  readonly isPlain: boolean;
-  /** The only one that only the target has. */
-  readonly alias: TreeNode | null;
-  /** The files that may be one at the target. */
-  readonly doubtful: Doubtful[];
-}
-
 class Planner {
   readonly #rules: PlanRules;
   /** Directories below one that can't be made, unless it turns out that it can. */
   readonly #unmade: TreeNode[] = [];
-  readonly plan = {
-    copies: [] as Copy[],
-    compares: [] as Copy[],
-    doubtful: [] as Doubtful[],
-    blocked: [] as Blocked[],
-    makes: [] as Make[],
-    unchanged: [] as TreeNode[],
-    skipped: [] as TreeNode[],
-    failed: [] as Failure[],
-    deletions: [] as Deletion[],
-    staying: new Set<TreeNode>(),
-    isIncomplete: false,
-    isEmpty: true,
-  };
+  readonly plan = new Plan();
 
   constructor(rules: PlanRules) {
     this.#rules = rules;
@@ -372,29 +371,28 @@ class Planner {
   compare(directories: readonly Pair[], doubts: readonly TreeNode[]): void {
     for (const all of classesOf(directories)) {
       const pairs = all.filter((pair) => this.#isIncluded(pair));
-      const wanted = pairs.filter(({ source }) => source !== null);
-      if (wanted.length > 0) this.plan.isEmpty = false;
+      const sources = pairs.flatMap(({ source }) => source ?? []);
+      if (sources.length > 0) this.plan.isEmpty = false;
       const others = pairs.filter(({ source }) => source === null);
-      const members: Class = {
-        pairs,
-        wanted,
+      const isDoubtful = pairs.length > 1 &&
+        pairs.some(({ source, target }) => source !== null && target === null);
+      const doubtful: Doubtful = {
+        files: [],
         alias: others.length === 1 ? others[0]!.target : null,
-        isPlain: wanted.every(({ target }) => target !== null),
-        doubtful: [],
       };
-      const inside = pairs.filter((pair) => this.#decide(pair, members));
-      const plain = wanted.flatMap(({ source }) => source!.kind === "directory" ? [] : source!);
+      const inside = pairs.filter((pair) => {
+        return this.#decide(pair, sources.length === 1, isDoubtful ? doubtful : null);
+      });
+      if (doubtful.files.length > 0) this.plan.doubtful.push(doubtful);
+      const plain = sources.filter(({ kind }) => kind !== "directory");
       if (inside.length > 0) {
         this.compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);
       }
       if (!this.#rules.delete) continue;
-      // One list for all of them, too.
-      const spelled = wanted.length === 0
-        ? doubts
-        : [...doubts, ...wanted.map(({ source }) => source!)];
-      for (const { source, target } of pairs) {
-        if (source !== null) continue;
-        if (target!.kind === "other") this.#keep(target!);
+      // One list for all of them: a peer can list thousands of spellings.
+      const spelled = sources.length === 0 ? doubts : [...doubts, ...sources];
+      for (const { target } of others) {
+        if (target!.kind === "other") this.plan.keep(target!);
         else this.plan.deletions.push({ node: target!, doubts: spelled });
       }
     }
@@ -404,7 +402,7 @@ class Planner {
   #isIncluded({ source, target }: Pair): boolean {
     const node = source ?? (this.#rules.delete ? target : null);
     if (node === null || this.#passesFilter(node)) return true;
-    if (target !== null) this.#keep(target);
+    if (target !== null) this.plan.keep(target);
     return false;
   }
 
@@ -417,25 +415,25 @@ class Planner {
     return passes;
   }
 
-  /** Something of the target stays, and so do the directories that it is in. */
-  #keep(target: TreeNode): void {
-    for (let node = target.parent; node !== null; node = node.parent) {
-      this.plan.staying.add(node);
-    }
-  }
-
   #fail(node: TreeNode, error: unknown): void {
     this.plan.failed.push({ node, error });
   }
 
-  /** Decides what is done about a pair; true if what is in it has to be compared. */
-  #decide(pair: Pair, members: Class): boolean {
+  /**
+   * Decides what is done about a pair.
+   *
+   * @param isAlone Whether the source has no other spelling of it.
+   * @param doubtful Where a file belongs that the target may have by another spelling.
+   * @returns Whether what is in it has to be compared.
+   */
+  #decide(pair: Pair, isAlone: boolean, doubtful: Doubtful | null): boolean {
     const { source, target } = pair;
     if (source === null) return target!.kind === "directory";
     if (source.kind === "other") this.#leaveOut(source);
-    else if (source.kind === "directory") return this.#decideDirectory(pair, members.wanted);
+    else if (source.kind === "directory") return this.#decideDirectory(pair, isAlone);
     else if (pair.failure !== null) this.#fail(source, directoryMissing(source, pair.failure));
-    else this.#decideFile(pair, members);
+    else if (doubtful !== null) doubtful.files.push(pair);
+    else this.#decideFile(pair, isAlone);
     return false;
   }
 
@@ -443,23 +441,21 @@ class Planner {
     const { reason } = node;
     if (reason !== "unreadable" && reason !== "name") return void this.plan.skipped.push(node);
     this.plan.isIncomplete = true;
-    this.#fail(
-      node,
-      reason === "name"
-        ? new TransferError(
-          "BAD_NAME",
-          `${show(node.path)}: its name can't be sent: it is not UTF-8, or too long; rename it`,
-        )
-        : new TransferError(
-          "UNREADABLE",
-          `${
-            show(node.path)
-          } can't be read where it is; change its permissions, or leave it out by a filter`,
-        ),
-    );
+    const error = reason === "name"
+      ? problem(
+        "BAD_NAME",
+        node,
+        ": its name can't be sent: it is not UTF-8, or too long; rename it",
+      )
+      : problem(
+        "UNREADABLE",
+        node,
+        " can't be read where it is; change its permissions, or leave it out by a filter",
+      );
+    this.#fail(node, error);
   }
 
-  #decideDirectory(pair: Pair, wanted: readonly Pair[]): boolean {
+  #decideDirectory(pair: Pair, isAlone: boolean): boolean {
     const { source, target, failure, blocked } = pair;
     const node = source!;
     if (target?.kind === "directory") return true;
@@ -471,10 +467,10 @@ class Planner {
       (blocked ?? this.plan).makes.push({ node, obstacle: null });
       return true;
     }
-    const mayGo = this.#rules.delete && this.#rules.replace && wanted.length === 1;
+    const mayGo = this.#rules.delete && this.#rules.replace && isAlone;
     if (target.kind === "file" && mayGo) {
-      const obstacle = { kind: "file", node: target } as const;
-      pair.blocked = { node, obstacle, copies: [], makes: [{ node, obstacle }] };
+      const obstacle = { kind: "file", node: target, nodes: [target] } as const;
+      pair.blocked = { obstacle, copies: [], makes: [{ node, obstacle }] };
       this.plan.blocked.push(pair.blocked);
       return true;
     }
@@ -484,7 +480,7 @@ class Planner {
     this.compare([{ ...pair, target: null }], []);
     if (failed.length + skipped.length === before && target.reason === "link" && mayGo) {
       // Nothing is below it, so that the link is not on the way to anything.
-      makes.push({ node, obstacle: { kind: "link" } });
+      makes.push({ node, obstacle: { kind: "link", node: target, nodes: [] } });
       for (const inner of this.#unmade.slice(first)) makes.push({ node: inner, obstacle: null });
     } else {
       this.#fail(node, pair.failure);
@@ -492,34 +488,23 @@ class Planner {
     return false;
   }
 
-  #decideFile(pair: Pair, { pairs, wanted, isPlain, alias, doubtful: rivals }: Class): void {
-    const { source, target, blocked } = pair;
+  #decideFile({ source, target, blocked }: Pair, isAlone: boolean): void {
     const node = source!;
-    const isAlone = wanted.length === 1 && (target !== null || pairs.length === 1);
-    if (!isAlone && !isPlain) {
-      const doubtful = { node, target, alias, rivals, rank: rivals.length, blocked };
-      rivals.push(doubtful);
-      this.plan.doubtful.push(doubtful);
-      return;
-    }
     if (blocked !== null) return void blocked.copies.push({ node, target: null, obstacle: null });
-    const { kind, reason } = target ?? {};
-    if (kind === "directory" || reason === "link") {
-      const obstacle = this.#obstacleOf(target!, wanted);
-      if (obstacle === null) this.#fail(node, inTheWay(node, target!));
-      else this.plan.copies.push({ node, target: null, obstacle });
-    } else {
-      decideFile(this.plan, node, target, this.#rules);
+    if (target?.kind !== "directory" && target?.reason !== "link") {
+      return this.plan.decide(node, target, this.#rules);
     }
+    const obstacle = this.#obstacleOf(target, isAlone);
+    if (obstacle === null) this.#fail(node, inTheWay(node, target));
+    else this.plan.copies.push({ node, target: null, obstacle });
   }
 
   /** What has to go for a file; `null` if it may not. */
-  #obstacleOf(target: TreeNode, wanted: readonly Pair[]): Obstacle | null {
+  #obstacleOf(node: TreeNode, isAlone: boolean): Obstacle | null {
     if (!this.#rules.delete || !this.#rules.replace) return null;
-    if (target.kind === "other") return { kind: "link" };
     const nodes: TreeNode[] = [];
-    const isFree = wanted.length === 1 && this.#collect(target, nodes);
-    return isFree ? { kind: "directory", node: target, nodes } : null;
+    if (node.kind === "other") return { kind: "link", node, nodes };
+    return isAlone && this.#collect(node, nodes) ? { kind: "directory", node, nodes } : null;
   }
 
   /** Collects a directory of the target, innermost first; false if something in it has to stay. */
@@ -534,62 +519,37 @@ class Planner {
   }
 }
 
-/** Decides about a file of which it is known what the target has of it. */
-export function decideFile(
-  plan: Pick<Plan, "copies" | "compares" | "unchanged" | "failed">,
+/** An error that is about one file or directory. */
+function problem(
+  code: TransferError["code"],
   node: TreeNode,
-  target: TreeNode | null,
-  { compare, replace }: Pick<PlanRules, "compare" | "replace">,
-): void {
-  if (target === null) return void plan.copies.push({ node, target, obstacle: null });
-  // Whether an unreadable one is a file only the attempt tells.
-  const isFile = target.kind === "file" || target.reason === "unreadable";
-  if (!isFile) return void plan.failed.push({ node, error: inTheWay(node, target) });
-  const hasSize = target.kind === "file" && target.size === node.size;
-  if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
-    plan.unchanged.push(node);
-  } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
-    if (node.size === 0) plan.unchanged.push(node);
-    else plan.compares.push({ node, target, obstacle: null });
-  } else if (replace) {
-    plan.copies.push({ node, target, obstacle: null });
-  } else {
-    plan.failed.push({ node, error: existsAlready(node) });
-  }
+  text: string,
+  options?: ErrorOptions,
+): TransferError {
+  return new TransferError(code, `${show(node.path)}${text}`, options);
 }
 
 /** The error of a file that may not be replaced. */
 export function existsAlready(node: TreeNode): TransferError {
-  return new TransferError(
-    "CONFLICT",
-    `${
-      show(node.path)
-    }: another file has this name at the target; with replace: true it is replaced`,
-  );
+  const text = ": another file has this name at the target; with replace: true it is replaced";
+  return problem("CONFLICT", node, text);
 }
 
 /** The error of two names that are one file at the target. */
 export function sameFile(node: TreeNode, other: TreeNode): TransferError {
-  return new TransferError(
-    "CONFLICT",
-    `${show(node.path)} and ${
-      show(other.path)
-    } are one file at the target, which takes their names ` +
-      "for the same; rename one of them",
-  );
+  const text = ` and ${show(other.path)} are one file at the target, which takes their names ` +
+    "for the same; rename one of them";
+  return problem("CONFLICT", node, text);
 }
 
 /** The error of what is in a directory that could not be made. */
-export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
-  return new TransferError(
-    "CONFLICT",
-    `${show(node.path)}: a directory that it is in could not be made at the target`,
-    { cause },
-  );
+function directoryMissing(node: TreeNode, cause: unknown): TransferError {
+  const text = ": a directory that it is in could not be made at the target";
+  return problem("CONFLICT", node, text, { cause });
 }
 
 /** The error of something that can't take the place of something else. */
-export function inTheWay(node: TreeNode, { kind, reason }: Pick<TreeNode, "kind" | "reason">) {
+export function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`
     : reason === "link"
@@ -602,12 +562,8 @@ export function inTheWay(node: TreeNode, { kind, reason }: Pick<TreeNode, "kind"
     : kind !== "other"
     ? "; with delete: true it gives way, unless something in it has to stay"
     : "";
-  return new TransferError(
-    "CONFLICT",
-    `${
-      show(node.path)
-    }: ${what} has this name at the target${advice}; remove or rename one of the two`,
-  );
+  const text = `: ${what} has this name at the target${advice}; remove or rename one of the two`;
+  return problem("CONFLICT", node, text);
 }
 
 /** What is in directories, in classes of paths that some file system takes for one; those of the source by name. */

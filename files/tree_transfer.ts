@@ -34,19 +34,17 @@ import {
 } from "./bundle.ts";
 import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
-import type { TransferResult } from "./options.ts";
+import type { TransferResult, TransferSettings } from "./options.ts";
 import { askDigest, Route } from "./route.ts";
 import { SourceFile } from "./upload.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import {
   type Blocked,
   type Copy,
-  decideFile,
   type Deletion,
-  type Doubtful,
   existsAlready,
+  type Make,
   makePlan,
-  type Obstacle,
   type Plan,
   type PlanRules,
   sameFile,
@@ -64,6 +62,7 @@ export interface TreeSettings extends PlanRules {
   readonly onEvent: TreeOptions["onEvent"];
   /** Aborted by the caller, or by the first error that is so for all. */
   readonly signal: AbortSignal;
+  readonly abort: (reason: unknown) => void;
 }
 
 /** What became of a small file: how many bytes it has; what may be better when it is requested again, or alone; or an error. */
@@ -93,24 +92,12 @@ export interface Direction {
     copies: readonly Copy[],
     done: (copy: Copy, outcome: Outcome) => void,
   ): Promise<void>;
-  /**
-   * Copies a single file.
-   *
-   * @param way The file that is in the way of one of its directories.
-   * @param progress Gets how many bytes of it are at the target, and how many were there before.
-   */
-  copyAlone(
-    route: Route,
-    copy: Copy,
-    way: Obstacle | null,
-    progress: (bytes: number, resumedFrom: number) => void,
-  ): Promise<TransferResult>;
+  /** Copies a single file. */
+  copyAlone(route: Route, copy: Copy, settings: TransferSettings): Promise<TransferResult>;
   /** Reads anew what a file is that may have changed; rejects if the peer does not answer. */
   refresh(route: Route, copy: Copy): Promise<void>;
   /** Makes directories, each after those that it is in; for each of them the reason why it was not made, or `null`. */
-  makeDirectories(route: Route, nodes: readonly TreeNode[]): Promise<unknown[]>;
-  /** Makes a directory in the place of a file or a link. */
-  replaceByDirectory(route: Route, node: TreeNode, obstacle: Obstacle): Promise<void>;
+  makeDirectories(route: Route, makes: readonly Make[]): Promise<unknown[]>;
   /** Removes a file or an empty directory of the target. */
   remove(route: Route, node: TreeNode): Promise<void>;
   /** Syncs what was removed. */
@@ -154,14 +141,13 @@ export async function transferTree(
   if (dir === "" || dir.includes("\0")) {
     throw new RangeError("dir: must be the path of a directory, without NUL bytes");
   }
-  const controller = new AbortController();
-  const settings = checkOptions(options, controller.signal);
-  using lanes = new Lanes(label, peer, settings, controller);
+  const settings = checkOptions(options);
+  using lanes = new Lanes(label, peer, settings);
   settings.signal.throwIfAborted();
   return await new TreeTransfer(uri, settings, lanes, makeDirection(settings)).run();
 }
 
-function checkOptions(options: TreeOptions, ended: AbortSignal): TreeSettings {
+function checkOptions(options: TreeOptions): TreeSettings {
   const copy = copyOptions(options, OPTIONS);
   const { compare = "time", filter, onEvent, connections = 4, signal } = copy;
   const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
@@ -176,6 +162,7 @@ function checkOptions(options: TreeOptions, ended: AbortSignal): TreeSettings {
     if (value !== undefined) checkFunction(name, value);
   }
   checkSignal(signal);
+  const controller = new AbortController();
   return {
     compare,
     replace,
@@ -185,21 +172,21 @@ function checkOptions(options: TreeOptions, ended: AbortSignal): TreeSettings {
     connections,
     filter,
     onEvent,
-    signal: signal === undefined ? ended : AbortSignal.any([signal, ended]),
+    signal: AbortSignal.any([...signal === undefined ? [] : [signal], controller.signal]),
+    abort: (reason) => controller.abort(reason),
   };
 }
 
 /** Connections that work at the same time, each opened when it is needed. */
-export class Lanes implements Disposable {
-  readonly #controller: AbortController;
+class Lanes implements Disposable {
+  readonly #abort: TreeSettings["abort"];
   readonly #routes: Route[];
 
   /** Opens none yet. */
   constructor(
     label: string,
     peer: Client | Connection,
-    { connections, signal }: TreeSettings,
-    controller: AbortController,
+    { connections, signal, abort }: TreeSettings,
   ) {
     const first = new Route(label, peer, signal);
     const others = first.canReconnect ? connections - 1 : 0;
@@ -207,7 +194,7 @@ export class Lanes implements Disposable {
       first,
       ...Array.from({ length: others }, () => new Route(label, peer, signal)),
     ];
-    this.#controller = controller;
+    this.#abort = abort;
   }
 
   /** The first of them. */
@@ -218,20 +205,17 @@ export class Lanes implements Disposable {
   /**
    * Runs jobs, as many at a time as there are connections. The first error aborts all of them.
    *
-   * @param queues Half of the connections begin with the first, the others with the second.
+   * @param queues Half of the connections begin with the first, the others with the last.
    */
   async run<Job>(
-    queues: readonly [readonly Job[], readonly Job[]],
+    queues: readonly (readonly Job[])[],
     run: (route: Route, job: Job) => Promise<void>,
   ): Promise<void> {
-    const next = [0, 0] as [number, number];
-    const take = (preferred: 0 | 1): Job | undefined => {
-      const other = (1 - preferred) as 0 | 1;
-      const which = next[preferred] < queues[preferred].length ? preferred : other;
-      return queues[which][next[which]++];
-    };
+    const shared = queues.map((jobs) => jobs.values());
     await this.together(this.#routes.map((route, i) => async () => {
-      for (let job; (job = take(i % 2 as 0 | 1)) !== undefined;) await run(route, job);
+      for (const jobs of i % 2 === 0 ? shared : shared.toReversed()) {
+        for (const job of jobs) await run(route, job);
+      }
     }));
   }
 
@@ -243,7 +227,7 @@ export class Lanes implements Disposable {
         return await task();
       } catch (error) {
         failure ??= { error };
-        this.#controller.abort(error);
+        this.#abort(error);
         return undefined as T;
       }
     }));
@@ -364,29 +348,25 @@ const COUNTED = {
 
 /** Counts what happens, and calls back. */
 class Report {
-  readonly #onEvent: TreeOptions["onEvent"];
-  readonly #signal: AbortSignal;
-  /** What the callback has thrown. */
-  #thrown: { readonly error: unknown } | null = null;
+  readonly #settings: TreeSettings;
   readonly counts = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
   total = 0;
   #bytes = 0;
   #reportedAt = performance.now();
 
-  constructor({ onEvent, signal }: TreeSettings) {
-    this.#onEvent = onEvent;
-    this.#signal = signal;
+  constructor(settings: TreeSettings) {
+    this.#settings = settings;
   }
 
   event(event: TreeEvent): void {
-    // After an error nothing more is reported: other files may be complete before the signal is aborted.
-    this.#signal.throwIfAborted();
-    if (this.#thrown !== null) throw this.#thrown.error;
+    const { onEvent, signal, abort } = this.#settings;
+    // After an error nothing more is reported.
+    signal.throwIfAborted();
     if (event.type !== "plan" && event.type !== "progress") this.counts[COUNTED[event.type]]++;
     try {
-      this.#onEvent?.(event);
+      onEvent?.(event);
     } catch (error) {
-      this.#thrown = { error };
+      abort(error);
       throw error;
     }
   }
@@ -402,7 +382,7 @@ class Report {
     this.event({ type: "failed", path: node.path, error, at });
   }
 
-  deleted(nodes: readonly TreeNode[]): void {
+  deleted(nodes: readonly TreeNode[] = []): void {
     for (const node of nodes) {
       const kind = node.kind === "directory" ? "directory" : "file";
       this.event({ type: "deleted", path: node.path, kind });
@@ -431,7 +411,10 @@ class Report {
 /** A file that may be the same at the target as one that comes before it. */
 interface Serial {
   readonly copy: Copy;
-  readonly doubtful: Doubtful;
+  /** Files that some file system takes for one: one list for all of them. */
+  readonly rivals: readonly TreeNode[];
+  /** How many of them come before it. */
+  readonly rank: number;
 }
 
 /** Copies a tree. */
@@ -443,8 +426,6 @@ class TreeTransfer {
   readonly #names = new Map<string, Promise<ReadonlySet<string>>>();
   /** Directories of the source that were made for a file. */
   readonly #made = new Set<TreeNode>();
-  /** Whether the target had what may be there by another spelling. */
-  readonly #there = new Map<TreeNode, boolean>();
   #target: TreeNode | null = null;
   readonly #uri: string;
 
@@ -488,27 +469,27 @@ class TreeTransfer {
   /** Finds out of what else, by another spelling, the target has already. */
   async #settle(plan: Plan): Promise<Serial[]> {
     const serial: Serial[] = [];
-    const there = this.#there;
-    for (const doubtful of plan.doubtful) {
-      const { node, target, alias, rivals, blocked } = doubtful;
-      const seen = this.#target === null || blocked !== null
-        ? null
-        : await this.#direction.readTargetNode(this.#lanes.first, node);
-      // What comes later is not known yet.
-      const before = (isThere: boolean) => (rival: Doubtful) => {
-        return there.get(rival.node) === isThere &&
-          (!isThere || target === null || rival.target === null);
-      };
-      if (seen !== null) {
-        const same = rivals.find(before(true));
-        if (same === undefined) decideFile(plan, node, target ?? alias ?? seen, this.#settings);
-        else plan.failed.push({ node, error: sameFile(node, same.node) });
-      } else {
-        const copy = { node, target: null, obstacle: null };
-        if (rivals.some(before(false))) serial.push({ copy, doubtful });
-        else (blocked ?? plan).copies.push(copy);
+    for (const { files, alias } of plan.doubtful) {
+      const absent: TreeNode[] = [];
+      // The first one that the target has, and the first by another spelling only.
+      let present: TreeNode | null = null;
+      let aliased: TreeNode | null = null;
+      for (const { source, target, blocked } of files) {
+        const node = source!;
+        const seen = await this.#direction.readTargetNode(this.#lanes.first, node);
+        if (seen === null) {
+          const copy = { node, target: null, obstacle: null };
+          if (absent.length > 0) serial.push({ copy, rivals: absent, rank: absent.length });
+          else (blocked ?? plan).copies.push(copy);
+          absent.push(node);
+          continue;
+        }
+        const same = target === null ? present : aliased;
+        if (same === null) plan.decide(node, target ?? alias ?? seen, this.#settings);
+        else plan.failed.push({ node, error: sameFile(node, same) });
+        present ??= node;
+        if (target === null) aliased ??= node;
       }
-      there.set(node, seen !== null);
     }
     return serial;
   }
@@ -540,47 +521,39 @@ class TreeTransfer {
 
   /** Reports as if it had been done. */
   #pretend(plan: Plan, serial: readonly Serial[]): void {
-    for (const { obstacle } of [...plan.copies, ...plan.makes]) {
-      this.#report.deleted(goneFor(obstacle));
+    for (const { obstacle } of [...plan.copies, ...plan.makes, ...plan.blocked]) {
+      this.#report.deleted(obstacle?.nodes);
     }
-    for (const { obstacle } of plan.blocked) this.#report.deleted(goneFor(obstacle));
     for (const { node } of copiesOf(plan, serial)) {
-      this.#report.meter(node)(node.size);
       const { size } = node;
-      this.#report.copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
+      this.#copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
     }
   }
 
   async #carryOut(plan: Plan, serial: readonly Serial[]): Promise<void> {
     await this.#direction.begin(this.#lanes.first);
-    const makes = [...plan.makes];
-    await this.#lanes.run([plan.blocked, []], async (route, blocked) => {
-      const rest = await this.#unblock(route, blocked);
-      for (const copy of rest?.copies ?? []) plan.copies.push(copy);
-      for (const make of rest?.makes ?? []) makes.push(make);
-    });
+    await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     await this.#lanes.run(queuesOf(plan.copies), (route, copies) => this.#copy(route, copies));
     for (const each of serial) await this.#copySerially(each);
-    await this.#makeDirectories(makes);
+    await this.#makeDirectories(plan.makes);
   }
 
-  /**
-   * Copies the first file of a directory that has a file in its way.
-   *
-   * @returns What is left to do; `null` if none of its files could be copied.
-   */
-  async #unblock(route: Route, { copies, makes, obstacle }: Blocked) {
-    for (const [i, copy] of copies.entries()) {
-      if (!await this.#copyAlone(route, copy, obstacle)) continue;
-      return { copies: copies.slice(i + 1), makes: makes.slice(1) };
+  /** Copies the first file of a directory that has a file in its way; what is left goes to the plan, unless all have failed. */
+  async #unblock(route: Route, { copies, makes, obstacle }: Blocked, plan: Plan): Promise<void> {
+    let next = 0;
+    let isFree = copies.length === 0;
+    while (!isFree && next < copies.length) {
+      isFree = await this.#copyAlone(route, { ...copies[next++]!, obstacle });
     }
-    return copies.length === 0 ? { copies, makes } : null;
+    if (!isFree) return;
+    for (const copy of copies.slice(next)) plan.copies.push(copy);
+    for (const make of makes) plan.makes.push(make);
   }
 
   async #copy(route: Route, copies: readonly Copy[]): Promise<void> {
     const [first] = copies;
     if (copies.length > 1 || isSmall(first!)) await this.#copySmall(route, copies);
-    else await this.#copyAlone(route, first!, null);
+    else await this.#copyAlone(route, first!);
   }
 
   /** Copies small files in one request, and some of them in a second one. */
@@ -599,7 +572,7 @@ class TreeTransfer {
           else {
             // What was there already is as large as it was listed.
             const total = outcome.bytes || copy.node.size;
-            this.#copied(copy, { ...outcome, total, resumedFrom: total - outcome.bytes });
+            this.#copied(copy.node, { ...outcome, total, resumedFrom: total - outcome.bytes });
           }
         });
       } catch (error) {
@@ -609,10 +582,10 @@ class TreeTransfer {
       }
     }
     for (const [{ node }, error] of left) this.#report.failed(node, error);
-    for (const copy of alone) await this.#copyAlone(route, copy, null);
+    for (const copy of alone) await this.#copyAlone(route, copy);
   }
 
-  #copied({ node }: Copy, result: TransferResult, meter = this.#report.meter(node)): void {
+  #copied(node: TreeNode, result: TransferResult, meter = this.#report.meter(node)): void {
     for (let { parent } = node; parent !== null && !this.#made.has(parent); { parent } = parent) {
       this.#made.add(parent);
     }
@@ -621,22 +594,30 @@ class TreeTransfer {
   }
 
   /** Copies a file; false if it has failed, alone. */
-  async #copyAlone(route: Route, copy: Copy, way: Obstacle | null): Promise<boolean> {
+  async #copyAlone(route: Route, copy: Copy): Promise<boolean> {
     const meter = this.#report.meter(copy.node);
     let resumedFrom = 0;
     let furthest = 0;
+    const { verify, replace, signal } = this.#settings;
+    const settings: TransferSettings = {
+      resume: true,
+      verify,
+      replace,
+      modified: new Date(copy.node.modified),
+      onProgress(progress) {
+        ({ resumedFrom } = progress);
+        meter(resumedFrom + progress.bytes);
+      },
+      signal,
+    };
     for (let attempt = 1;; attempt++) {
-      const progress = (bytes: number, from: number) => {
-        resumedFrom = from;
-        meter(bytes);
-      };
       try {
-        const result = await this.#direction.copyAlone(route, copy, way, progress);
-        this.#report.deleted([...goneFor(way), ...goneFor(copy.obstacle)]);
-        this.#copied(copy, result, meter);
+        const result = await this.#direction.copyAlone(route, copy, settings);
+        this.#report.deleted(copy.obstacle?.nodes);
+        this.#copied(copy.node, result, meter);
         return true;
       } catch (error) {
-        this.#settings.signal.throwIfAborted();
+        signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
         const mayHelp = isCut(error) || hasChanged(error);
         if (mayHelp) {
@@ -659,13 +640,14 @@ class TreeTransfer {
   }
 
   /** Copies a file, unless it is one at the target that comes before it. */
-  async #copySerially({ copy, doubtful: { node, rivals, rank } }: Serial): Promise<void> {
+  async #copySerially({ copy, rivals, rank }: Serial): Promise<void> {
     const { first } = this.#lanes;
+    const { node } = copy;
     try {
       if (await this.#direction.readTargetNode(first, node) !== null) {
         this.#names.clear();
-        for (const { node: rival } of rivals.slice(0, rank)) {
-          if (this.#there.get(rival) || await this.#areDistinct(node.path, rival.path)) continue;
+        for (const rival of rivals.slice(0, rank)) {
+          if (await this.#areDistinct(node.path, rival.path)) continue;
           return this.#report.failed(node, sameFile(node, rival));
         }
       }
@@ -700,42 +682,31 @@ class TreeTransfer {
     if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
   }
 
-  /** Makes the directories that were not made for a file. */
-  async #makeDirectories(makes: readonly { node: TreeNode; obstacle: Obstacle | null }[]) {
+  /** Makes the directories that are missing, unless they were made for a file. */
+  async #makeDirectories(all: readonly Make[]): Promise<void> {
     const { first } = this.#lanes;
-    const failed = new Map<TreeNode, unknown>();
-    const fail = (node: TreeNode, error: unknown) => {
-      const above = node.parent !== null && failed.has(node.parent);
-      failed.set(node, error);
-      if (!above) this.#report.failed(node, error);
-    };
-    for (const { node, obstacle } of makes) {
-      if (obstacle === null) continue;
-      try {
-        await this.#direction.replaceByDirectory(first, node, obstacle);
-        this.#report.deleted(goneFor(obstacle));
-      } catch (error) {
+    const makes = all.filter(({ node }) => !this.#made.has(node));
+    const failed = new Set<TreeNode>();
+    for (let start = 0; start < makes.length; start += BATCH_FILES) {
+      const batch = makes.slice(start, start + BATCH_FILES);
+      const errors = await this.#direction.makeDirectories(first, batch);
+      for (const [i, error] of errors.entries()) {
+        const { node, obstacle } = batch[i]!;
+        if (error === null) {
+          this.#report.deleted(obstacle?.nodes);
+          continue;
+        }
         this.#throwIfForAll(error, first);
-        fail(node, error);
+        failed.add(node);
+        // What is in it has failed with it.
+        if (!failed.has(node.parent!)) this.#report.failed(node, error);
       }
-    }
-    const plain = makes.flatMap(({ node, obstacle }) => {
-      return obstacle === null && !this.#made.has(node) ? node : [];
-    });
-    for (let start = 0; start < plain.length; start += BATCH_FILES) {
-      const nodes = plain.slice(start, start + BATCH_FILES);
-      const errors = await this.#direction.makeDirectories(first, nodes);
-      for (const [i, error] of errors.entries()) if (error !== null) fail(nodes[i]!, error);
     }
   }
 
   /** Deletes what the source does not have. */
-  async #delete({ deletions, staying }: Plan): Promise<void> {
-    const keep = ({ parent }: TreeNode) => {
-      for (let node = parent; node !== null && !staying.has(node); { parent: node } = node) {
-        staying.add(node);
-      }
-    };
+  async #delete(plan: Plan): Promise<void> {
+    const { deletions, staying } = plan;
     this.#names.clear();
     const chosen: TreeNode[] = [];
     for (const deletion of deletions) {
@@ -743,23 +714,23 @@ class TreeTransfer {
       if (staying.has(node)) continue;
       try {
         if (await this.#isSuperfluous(deletion)) chosen.push(node);
-        else keep(node);
+        else plan.keep(node);
       } catch (error) {
         this.#throwIfForAll(error, this.#lanes.first);
-        keep(node);
+        plan.keep(node);
         this.#report.failed(node, error, "target");
       }
     }
     if (this.#settings.dryRun) return this.#report.deleted(chosen);
     // Directories after what is in them; those of one depth at the same time.
     for (const nodes of byDepth(chosen)) {
-      await this.#lanes.run([nodes, []], async (route, node) => {
+      await this.#lanes.run([nodes], async (route, node) => {
         if (staying.has(node)) return;
         try {
           await this.#direction.remove(route, node);
         } catch (error) {
           this.#throwIfForAll(error, route);
-          keep(node);
+          plan.keep(node);
           return this.#report.failed(node, error, "target");
         }
         this.#report.deleted([node]);
@@ -816,12 +787,6 @@ function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
     bytes += copy.node.size;
   }
   return [small, large];
-}
-
-/** What is deleted for the sake of something else. */
-function goneFor(obstacle: Obstacle | null): readonly TreeNode[] {
-  if (obstacle === null || obstacle.kind === "link") return [];
-  return obstacle.kind === "file" ? [obstacle.node] : obstacle.nodes;
 }
 
 /** Files first, and then directories, the innermost first. */

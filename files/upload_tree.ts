@@ -23,13 +23,14 @@ import {
 import { fileUri } from "./file_name.ts";
 import { readSmall } from "./file_pieces.ts";
 import { readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
-import type { TransferResult } from "./options.ts";
+import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
 import { requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import {
   type Copy,
   existsAlready,
+  type Make,
   type Obstacle,
   replaceableFor,
   TreeNode,
@@ -297,54 +298,43 @@ class Upload implements Direction {
   async copyAlone(
     route: Route,
     { node, obstacle }: Copy,
-    way: Obstacle | null,
-    progress: (bytes: number, resumedFrom: number) => void,
+    settings: TransferSettings,
   ): Promise<TransferResult> {
     const path = this.pathOf(node);
     const check = () => {
       if (!isRealFile(path)) throw this.#replaced(node);
     };
     check();
-    const { verify, replace, signal } = this.#settings;
-    return await uploadFile(
-      route,
-      path,
-      this.#uriOf(node),
-      {
-        resume: true,
-        verify,
-        replace,
-        modified: new Date(node.modified),
-        onProgress: ({ bytes, resumedFrom }) => progress(resumedFrom + bytes, resumedFrom),
-        signal,
-      },
-      { ...replacing(way), ...replacing(obstacle) },
-      check,
-    );
+    const uri = this.#uriOf(node);
+    return await uploadFile(route, path, uri, settings, replacing(obstacle), check);
   }
 
   async refresh(route: Route, { node }: Copy): Promise<void> {
     await route.discard(await route.request("HEAD", this.#uriOf(node), {}));
   }
 
-  async makeDirectories(route: Route, nodes: readonly TreeNode[]): Promise<unknown[]> {
-    const lines = nodes.map(({ path }) => formatRecord({ path, kind: "directory" }));
+  async makeDirectories(route: Route, makes: readonly Make[]): Promise<unknown[]> {
+    const errors = new Map<TreeNode, unknown>();
+    for (const { node, obstacle } of makes) {
+      if (obstacle === null) continue;
+      try {
+        await requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
+      } catch (error) {
+        errors.set(node, error);
+      }
+    }
+    const plain = makes.flatMap(({ node, obstacle }) => obstacle === null ? node : []);
+    const lines = plain.map(({ path }) => formatRecord({ path, kind: "directory" }));
     // Bytes: a request whose connection the server has closed meanwhile can be made again.
     const body = encoder.encode(lines.join("") + BUNDLE_END);
-    const errors: unknown[] = [];
     const uri = `${this.#uri}?bundle=put`;
-    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", nodes);
+    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
     for await (const { record: { status }, item: node } of records) {
-      const isMade = status === 201 || status === 204;
+      if (status === 201 || status === 204) continue;
       const error = statusError("PUT", this.#uriOf(node, true), { status, reason: "" }, "make");
-      if (status === 507) throw error;
-      errors.push(isMade ? null : error);
+      errors.set(node, error);
     }
-    return errors;
-  }
-
-  async replaceByDirectory(route: Route, node: TreeNode, obstacle: Obstacle): Promise<void> {
-    await requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
+    return makes.map(({ node }) => errors.get(node) ?? null);
   }
 
   async remove(route: Route, node: TreeNode): Promise<void> {

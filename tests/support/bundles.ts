@@ -40,16 +40,21 @@ export function bundleBytes(sent: readonly Sent[], end = BUNDLE_END): Uint8Array
   return concat([...sent.map(recordBytes), encode(end)]);
 }
 
-/** Parses a whole bundle. */
+/** Parses a whole bundle, which comes in pieces of so many bytes, each valid only until the next one. */
 export function parseBundle<R>(
   format: BundleFormat<R>,
   bytes: Uint8Array,
+  length = 777,
 ): { record: R; content: Uint8Array }[] {
   const parser = new BundleParser(format);
-  const received = Array.from(
-    parser.push(bytes),
-    ({ record, content }) => ({ record, content: content.slice() }),
-  );
+  const received: { record: R; content: Uint8Array }[] = [];
+  for (let at = 0; at < bytes.length; at += length) {
+    const piece = bytes.slice(at, at + length);
+    for (const { record, content } of parser.push(piece)) {
+      received.push({ record, content: content.slice() });
+    }
+    piece.fill(0);
+  }
   parser.end();
   return received;
 }
@@ -73,7 +78,8 @@ function encode(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(text);
 }
 
-function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+/** Parts, one after the other. */
+export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of parts) {

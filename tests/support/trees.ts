@@ -14,6 +14,7 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
+import { importMapFlags, runProgram } from "./programs.ts";
 import type { Serving } from "./serving.ts";
 import { serveFiles } from "./transferring.ts";
 
@@ -104,6 +105,36 @@ export async function copyTree(
     ? await downloadTree(over, uri, dir, { ...options, onEvent })
     : await uploadTree(over, dir, uri, { ...options, onEvent });
   return { result, events, outcomes, deleted, errors };
+}
+
+/** A tree that is copied in a process of its own: from `source` to `target` in a directory. */
+export interface CopyJob {
+  readonly dir: string;
+  readonly direction: TreeDirection;
+  /** With `delete` where they are left out. */
+  readonly options?: TreeOptions;
+}
+
+/** What came of it. */
+export interface CopiedElsewhere extends Pick<CopiedTree, "result" | "outcomes" | "deleted"> {
+  /** Why the whole has rejected. */
+  readonly rejected?: string;
+  /** The paths at the target then. */
+  readonly left: readonly string[];
+}
+
+/** Copies trees, one after the other, in a process that is started by another program. */
+export async function copyElsewhere(
+  through: readonly string[],
+  jobs: readonly CopyJob[],
+): Promise<CopiedElsewhere[]> {
+  const printed = await runProgram("copy_trees.ts", {
+    flags: ["--allow-all", ...importMapFlags()],
+    args: [JSON.stringify(jobs)],
+    through,
+    patience: 60,
+  });
+  return JSON.parse(printed);
 }
 
 /** Writes files with these texts; `null` is a directory. */

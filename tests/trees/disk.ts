@@ -260,8 +260,13 @@ export function flatten(
   return texts;
 }
 
+/** The same with everything that is left out. */
+export function flattenWhole(raw: Raw | null): Map<string, string> {
+  return flatten(raw, { reserved: true, directoryTimes: true });
+}
+
 /** An entry other than a directory, as text. */
-export function textOf(raw: Exclude<Raw, RawDirectory>): string {
+function textOf(raw: Exclude<Raw, RawDirectory>): string {
   if (raw.kind === "file") {
     return `file ${raw.key} ${raw.size} ${raw.modified} ${raw.mode.toString(8)}`;
   }

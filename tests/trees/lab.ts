@@ -23,6 +23,7 @@ import {
   contentOf,
   differences,
   flatten,
+  flattenWhole,
   keyOf,
   make,
   type Plan,
@@ -201,7 +202,7 @@ export class Lab implements AsyncDisposable {
 
   async #runPlainly(it: Case, site: Site): Promise<void> {
     const before = this.#see(it, site);
-    const untouched = flatten(before.source, { reserved: true, directoryTimes: true });
+    const untouched = flattenWhole(before.source);
     let target = before.target;
     const told: Transferred[] = [];
     const unfinishedBefore = this.#unfinished(site);
@@ -214,14 +215,14 @@ export class Lab implements AsyncDisposable {
       const { source, target: after } = this.#see(it, site);
       const changed = differences(
         untouched,
-        flatten(source, { reserved: true, directoryTimes: true }),
+        flattenWhole(source),
       );
       if (changed.length > 0) throw objection(`${phase}: the source has changed`, changed);
       this.#judge(it, site, phase, before.source, target, after, dryRun, transferred);
       if (dryRun) {
         const made = differences(
-          flatten(target, { reserved: true, directoryTimes: true }),
-          flatten(after, { reserved: true, directoryTimes: true }),
+          flattenWhole(target),
+          flattenWhole(after),
         );
         if (made.length > 0) throw objection("the dry run has changed the target", made);
       }
@@ -504,8 +505,8 @@ export class Lab implements AsyncDisposable {
     const transferred = await this.#transfer(it, site, false);
     const { source, target } = this.#see(it, site);
     const changed = differences(
-      flatten(before.source, { reserved: true, directoryTimes: true }),
-      flatten(source, { reserved: true, directoryTimes: true }),
+      flattenWhole(before.source),
+      flattenWhole(source),
     );
     if (changed.length > 0) throw objection("run again: the source has changed", changed);
     // What the first run had moved already is not moved again.
@@ -782,8 +783,7 @@ class Changes {
     source: RawDirectory,
     target: RawDirectory | null,
   ): string[] {
-    const all = { reserved: true, directoryTimes: true };
-    const found = differences(flatten(this.#latest, all), flatten(source, all))
+    const found = differences(flattenWhole(this.#latest), flattenWhole(source))
       .map((text) => `the source: ${text}`);
     const now = flatten(target), before = flatten(this.#target), sources = flatten(this.#source);
     found.push(...this.#torn(target));

@@ -2,7 +2,7 @@
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--path P` (as fast-check names a case), `--replay JSON`, `--case-file FILE`; `--rsync N` compares N with rsync, `--insensitive N` copies N to
- * a disk that ignores case.
+ * a disk that ignores case. Each of them prints a line of JSON.
  *
  * @module
  */
@@ -30,9 +30,9 @@ try {
   await using lab = new Lab(`${dir}/large`, small);
   if (!lab.isKeptOut) console.error("nothing is unreadable: this user may read everything");
   if (replay !== undefined) await lab.run(JSON.parse(replay));
-  else if (args.has("--insensitive")) await checkCases(Number(args.get("--insensitive")));
-  else if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
-  else await check(lab);
+  if (args.has("--insensitive")) await checkCases(Number(args.get("--insensitive")));
+  if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
+  if (["--runs", "--seconds", "--path"].some((name) => args.has(name))) await check(lab);
 } finally {
   if (small !== null) run("umount", `${dir}/large`, small);
   await Deno.remove(dir, { recursive: true });

@@ -7,7 +7,7 @@
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
-import { type Raw, type RawDirectory, type RawFile, textOf } from "./disk.ts";
+import { differences, flatten, type Raw, type RawDirectory, type RawFile } from "./disk.ts";
 import type { Options } from "./cases.ts";
 
 /** Which end sees a tree: a program sees its own links as links, a server follows some. */
@@ -655,8 +655,12 @@ class Judge {
       return;
     }
     const { kept, copy } = expected;
-    if (kept !== undefined) this.#compareKept(path, kept, after);
-    else if (copy !== undefined) {
+    if (kept !== undefined) {
+      const prefix = path.join("/");
+      for (const text of differences(flatten(kept, {}, prefix), flatten(after, {}, prefix))) {
+        this.#object(text);
+      }
+    } else if (copy !== undefined) {
       if (after.kind !== "file") return this.#object(`${show(path)} is a ${after.kind}`);
       const { file } = copy;
       if (after.key !== file.key) this.#object(`${show(path)} has ${after.key}, not ${file.key}`);
@@ -676,29 +680,6 @@ class Judge {
         else this.#object(`${show([...path, name])} is there`);
       }
     } else this.#object(`${show(path)} is there`);
-  }
-
-  #compareKept(path: readonly string[], before: Raw, after: Raw | null): void {
-    if (after === null) return this.#object(`${show(path)} is gone`);
-    if (before.kind !== after.kind) {
-      return this.#object(`${show(path)} was a ${before.kind}, is a ${after.kind}`);
-    }
-    if (before.kind === "directory" && after.kind === "directory") {
-      if (before.mode !== after.mode || before.unnamed !== after.unnamed) {
-        this.#object(`${show(path)} has changed`);
-      }
-      for (const name of new Set([...before.entries.keys(), ...after.entries.keys()])) {
-        if (isReservedName(name)) continue;
-        const entry = before.entries.get(name), now = after.entries.get(name) ?? null;
-        if (entry !== undefined) this.#compareKept([...path, name], entry, now);
-        else this.#object(`${show([...path, name])} is there`);
-      }
-      return;
-    }
-    if (before.kind === "directory" || after.kind === "directory") return;
-    if (textOf(before) !== textOf(after)) {
-      this.#object(`${show(path)} was ${textOf(before)}, is ${textOf(after)}`);
-    }
   }
 }
 

@@ -1,0 +1,372 @@
+/** downloadTree and uploadTree: what becomes of each path, in rows that both of them run. */
+import type { TransferError, TreeOptions, TreeResult } from "@degu/degu/files";
+import { tempDir } from "@degu/testing/directories.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { content, DIRECTIONS, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { assertEquals } from "@std/assert";
+
+/**
+ * Entries of a tree, with spaces between them: `a` is a file with the text `a`, `a=b` one with another, `a=*` a large one; `d/` a directory,
+ * `l->a` a link, `f|` a FIFO.
+ */
+type Tree = string;
+
+interface Expected {
+  /** What is copied, `=` unchanged, `!` failed, and `l:link` skipped with its reason; `|` between a download and an upload. */
+  readonly outcomes?: string;
+  /** Of all errors. */
+  readonly codes?: readonly string[];
+  readonly deleted?: string;
+  readonly kept?: TreeResult["deletionsKept"];
+  /** What is at the target then; what is at the source where it is left out. */
+  readonly left?: Tree;
+  /** Where it is not so for both. */
+  readonly only?: TreeDirection;
+  /** What others do after the plan. */
+  meanwhile?(source: string, target: string): void;
+}
+
+type Row = readonly [name: string, source: Tree, target: Tree, TreeOptions, Expected];
+
+const DELETE = { delete: true };
+const LARGE = "l".repeat(70_000);
+const FAILS = { kept: "failed" } as const;
+
+const IN_THE_WAY = "a/x a/y/z b f";
+// A server lists a link to a file as the file.
+const LINKED =
+  "a->../outside/file b->../outside/file d->../outside e->../outside f->file file ../outside/";
+
+const rows: readonly Row[] = [
+  ["directories are made, empty ones, too", "a/b/c/ d/e", "", {}, { outcomes: "d/e" }],
+  ["what the source does not have stays without delete", "a", "b", {}, {
+    outcomes: "a",
+    left: "a b",
+  }],
+  ["what the source does not have goes with delete", "a d/b", "a d/c d/e/f g/h/", DELETE, {
+    outcomes: "=a d/b",
+    deleted: "d/c d/e d/e/f g g/h",
+  }],
+  ["nothing is deleted if the source is empty", "", "a", DELETE, { kept: "empty", left: "a" }],
+  [
+    "nothing is deleted if the filter leaves nothing of the source",
+    "b",
+    "a",
+    { delete: true, filter: ({ name }) => name !== "b" },
+    { kept: "empty", left: "a" },
+  ],
+  ["nothing is deleted if something failed", "b a/c", "a d", { delete: true, replace: false }, {
+    outcomes: "b !a/c !a",
+    kept: "failed",
+    left: "a b d",
+  }],
+  [
+    "replace: false: another file fails alone, the same one is unchanged",
+    "a=new b d/c e f=*",
+    "a=old! b e=* f=*",
+    { replace: false, compare: "digest" },
+    { outcomes: "!a =b d/c !e =f", left: "a=old! b d/c e=* f=*" },
+  ],
+  ...["a b/c b/d/e f/g/", "a=* b/c=* b/d/e=* f/g/"].flatMap((source): Row[] => [
+    [`what is in the way stays without delete: ${source}`, source, IN_THE_WAY, {}, {
+      outcomes: "!a !b/c !b/d/e !b !f",
+      codes: ["CONFLICT"],
+      left: IN_THE_WAY,
+    }],
+    [`what is in the way gives way with delete: ${source}`, source, IN_THE_WAY, DELETE, {
+      outcomes: "a b/c b/d/e",
+      deleted: "a a/x a/y a/y/z b f",
+    }],
+  ]),
+  ["a link at the target stays without delete", "a b=* d/c e/ f file", LINKED, {}, {
+    outcomes: "!a !b !d/c !d !e !f =file",
+    codes: ["CONFLICT"],
+    left: "a-> b-> d-> e-> f-> file",
+  }],
+  [
+    "a link at the target is replaced with delete, but one on the way",
+    "a b=* d/c e/ f file",
+    LINKED,
+    DELETE,
+    {
+      outcomes: "a b !d/c !d f =file",
+      ...FAILS,
+      left: "a b=* d-> e/ f file",
+    },
+  ],
+  [
+    "a directory in the way with something in it that must stay is left whole",
+    "a b",
+    "a/x a/link->/nowhere b/.z",
+    { delete: true, filter: ({ name }) => name !== ".z" },
+    { outcomes: "!a !b", ...FAILS, left: "a/x a/link-> b/.z" },
+  ],
+  [
+    "a directory in the way with a link by a reserved name loses nothing",
+    "x",
+    "x/a x/.a.degu-part->/nowhere",
+    DELETE,
+    { outcomes: "!x", ...FAILS, left: "x/a x/.a.degu-part->" },
+  ],
+  [
+    "a directory in the way that has changed since it was listed is left whole",
+    "a",
+    "a/x",
+    DELETE,
+    {
+      meanwhile: (_source, target) => Deno.writeTextFileSync(`${target}/a/new`, "new"),
+      outcomes: "!a",
+      ...FAILS,
+      left: "a/new a/x",
+    },
+  ],
+  ["a file in the way goes only once a file of the directory has arrived", "a/b", "a", DELETE, {
+    meanwhile: (source) => Deno.removeSync(`${source}/a/b`),
+    outcomes: "!a/b",
+    ...FAILS,
+    left: "a",
+  }],
+  [
+    "a link gives way to a directory with nothing but directories in it",
+    "linked/sub/deep/",
+    "linked->../outside ../outside/",
+    DELETE,
+    {},
+  ],
+  ...[false, true].map((isDeleting): Row => [
+    `a link to a file of the target gives way to a file ${
+      isDeleting ? "with" : "not without"
+    } delete`,
+    "small=new large=* other",
+    "small->other large->other other",
+    { delete: isDeleting },
+    isDeleting
+      ? { outcomes: "small large =other" }
+      : { outcomes: "!small !large =other", left: "small-> large-> other" },
+  ]),
+  [
+    "links and special files of the target stay, with their directories",
+    "a",
+    "d/e/f d/g d/e/link->/nowhere out->/tmp fifo| to-a-file->d/g",
+    DELETE,
+    { outcomes: "a", deleted: "d/e/f d/g", left: "a d/e/link-> out-> fifo| to-a-file->" },
+  ],
+  ["what has the name of a link of the source stays", "a l->/nowhere", "l/x y", DELETE, {
+    outcomes: "a l:link",
+    deleted: "y",
+    left: "a l/x",
+  }],
+  [
+    "links and special files are skipped",
+    "a d/x dir->d out->/tmp none->nowhere d/up->.. fifo|",
+    "",
+    DELETE,
+    { outcomes: "a d/x dir:link out:link none:link d/up:link fifo:special", left: "a d/x" },
+  ],
+  ["a server shows the file that a link in its directory leads to", "a in->a", "", {}, {
+    outcomes: "a in",
+    left: "a in=a",
+    only: "download",
+  }],
+  [
+    "reserved names are skipped, and never written",
+    ".a.degu-part d/.degu-files/y d/b",
+    "",
+    DELETE,
+    {
+      outcomes: "d/b|d/b .a.degu-part:reserved d/.degu-files:reserved",
+      left: "d/b",
+    },
+  ],
+  ["what has the place of parts but is none keeps its directory", "a", "d/.degu-files/x", DELETE, {
+    outcomes: "a !d",
+    left: "a d/.degu-files/x",
+    only: "download",
+  }],
+  [
+    "two spellings of a name are two files where the disk keeps both",
+    "A=1 a=2 D/x=3 d/x=4 \u00e9=5 e\u0301=6",
+    "f/F",
+    DELETE,
+    { outcomes: "A a D/x d/x \u00e9 e\u0301", deleted: "f f/F" },
+  ],
+  ["another spelling goes where the disk keeps both", "p/a p/b", "P/a P/c", DELETE, {
+    outcomes: "p/a p/b",
+    deleted: "P P/a P/c",
+  }],
+  ["a file that is gone when its turn comes fails alone", "a b large=*", "", DELETE, {
+    meanwhile(source) {
+      for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);
+    },
+    outcomes: "!a b !large",
+    ...FAILS,
+  }],
+  ["a small file that has become large meanwhile is copied all the same", "a b", "", {}, {
+    meanwhile: (source) => Deno.writeTextFileSync(`${source}/a`, LARGE),
+    outcomes: "a b",
+  }],
+  [
+    "a source that is exchanged for a link is not followed",
+    "d/a d/l=* b ../link->outside ../outside/a=secret ../outside/l=*",
+    "",
+    {},
+    {
+      meanwhile: (source) => exchange(source, "d"),
+      outcomes: "!d/a !d/l b",
+      left: "d/ b",
+    },
+  ],
+  ...["outside", "d"].map((to): Row => [
+    // Of the files in it two are one where capitals are not told apart.
+    `a target that is exchanged for a link to ${to} is not followed`,
+    "d/a b d/l=* d/k d/\u212a d/s/a",
+    `d/x d/s/x ../outside/ ../link->${to}`,
+    {},
+    {
+      meanwhile: (_source, target) => exchange(target, "d"),
+      outcomes: "!d/a b !d/l !d/k !d/\u212a !d/s/a",
+      left: "b d->",
+    },
+  ]),
+  [
+    "an empty directory below a link that has replaced a directory fails alone",
+    "d/e/f/ b",
+    "d/ ../outside/ ../link->outside",
+    {},
+    {
+      meanwhile: (_source, target) => exchange(target, "d"),
+      outcomes: "!d/e b",
+      left: "b d->",
+    },
+  ],
+  [
+    "no part is written through a link that has replaced a directory, beside what is in the way",
+    "d/sub/large=*",
+    "d/sub ../outside/ ../link->outside",
+    DELETE,
+    {
+      meanwhile: (_source, target) => exchange(target, "d"),
+      outcomes: "!d/sub/large",
+      ...FAILS,
+      left: "d->",
+    },
+  ],
+];
+
+/** Puts the link that lies beside a tree in the place of a directory. */
+function exchange(root: string, name: string): void {
+  Deno.renameSync(`${root}/${name}`, `${root}/../exchanged`);
+  Deno.renameSync(`${root}/../link`, `${root}/${name}`);
+}
+
+function wordsOf(text: string): string[] {
+  return text.split(" ").filter((word) => word !== "");
+}
+
+/** The entries of a tree: the text of a file, `null` for a directory, where a link leads to. */
+function entriesOf(tree: Tree) {
+  return wordsOf(tree).map((word) => {
+    const [, path = "", mark, value = ""] = /^(.*?)(?:(=|->|\||\/$)(.*))?$/.exec(word)!;
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    const text = mark === "/" ? null : value === "*" ? LARGE : mark === "=" ? value : name;
+    return { path, text, link: mark === "->" ? value : null, isFifo: mark === "|" };
+  });
+}
+
+const stock = await tempDir();
+/** Links, enough for all rows, and a FIFO: only a process of its own can make them. */
+const links = [...rows, ...rows].flatMap(([, source, target]) => entriesOf(`${source} ${target}`))
+  .flatMap(({ link }, i) => link === null ? [] : { path: `${stock.path}/${i}`, link });
+await makeLinks(Object.fromEntries(links.map(({ path, link }) => [path, link])));
+const hasFifo = await makeFifo(`${stock.path}/fifo`);
+addEventListener("unload", () => Deno.removeSync(stock.path, { recursive: true }));
+
+/** In seconds, of everything that is made. */
+const TIME = 1_600_000_000;
+
+/** Makes what is in a tree. */
+async function make(root: string, tree: Tree): Promise<void> {
+  for (const { path, text, link, isFifo } of entriesOf(tree)) {
+    const at = `${root}/${path}`;
+    if (link === null && !isFifo) {
+      await fill(root, { [path]: text });
+      Deno.utimeSync(at, TIME, TIME);
+      continue;
+    }
+    Deno.mkdirSync(at.slice(0, at.lastIndexOf("/")), { recursive: true });
+    if (isFifo) Deno.linkSync(`${stock.path}/fifo`, at);
+    else {
+      const next = links.findIndex((each) => each.link === link);
+      Deno.renameSync(links.splice(next, 1)[0]!.path, at);
+    }
+  }
+}
+
+/** A tree with all of its directories, as `content` shows it. */
+function shown(tree: Tree): Record<string, string | null> {
+  const all: Record<string, string | null> = {};
+  for (const { path, text, link, isFifo } of entriesOf(tree)) {
+    const names = path.split("/");
+    for (let length = 1; length < names.length; length++) {
+      all[names.slice(0, length).join("/")] = null;
+    }
+    all[path] = link !== null ? "a link" : isFifo ? "something else" : text;
+  }
+  return all;
+}
+
+/** What is expected to become of paths. */
+function outcomesOf(words: string): Record<string, string> {
+  return Object.fromEntries(
+    wordsOf(words).map((word) => {
+      const [, mark, path, reason] = /^([=!]?)(.*?)(?::(\w+))?$/.exec(word)!;
+      const outcome = mark === "=" ? "unchanged" : mark === "!" ? "failed" : "copied";
+      return [path, reason === undefined ? outcome : `skipped: ${reason}`];
+    }),
+  );
+}
+
+for (const [name, source, target, options, expected] of rows) {
+  const { outcomes = "", deleted = "", kept = null, left, only, meanwhile } = expected;
+  const ignore = !hasFifo && `${source} ${target}`.includes("|");
+  for (const direction of only === undefined ? DIRECTIONS : [only]) {
+    Deno.test(`${direction}: ${name}`, { ignore }, async () => {
+      await using trees = await makeTrees(direction);
+      await make(trees.source, source);
+      await make(trees.target, target);
+      const before = await content(trees.target);
+      const dry = await trees.copy({ ...options, dryRun: true });
+      assertEquals(await content(trees.target), before);
+      const copied = await trees.copy({
+        ...options,
+        onEvent({ type }) {
+          if (type === "plan") meanwhile?.(trees.source, trees.target);
+        },
+      });
+      const [first = "", second = first] = outcomes.split("|");
+      const wanted = outcomesOf(direction === "download" ? first : second);
+      assertEquals(copied.outcomes, wanted, Deno.inspect(copied.errors));
+      const codes = Object.values(copied.errors).map((error) => (error as TransferError).code);
+      if (expected.codes !== undefined) assertEquals([...new Set(codes)], expected.codes);
+      assertEquals(copied.deleted.toSorted(), wordsOf(deleted));
+      assertEquals(copied.result.deletionsKept, kept);
+      for (const [at, path] of copied.deleted.entries()) {
+        const inner = copied.deleted.findLastIndex((other) => other.startsWith(`${path}/`));
+        assertEquals(inner < at, true, `${path} went before what was in it`);
+      }
+      assertEquals(
+        await content(trees.target),
+        left === undefined ? await content(trees.source) : shown(left),
+      );
+      if (target.includes("../outside/")) {
+        const outside = `${trees.target}/../outside`;
+        assertEquals(await content(outside), {});
+        assertEquals((await Deno.stat(outside)).mtime, new Date(TIME * 1000), "not even a part");
+      }
+      if (copied.result.failed > 0 || meanwhile !== undefined) return;
+      assertEquals(dry.result, copied.result);
+      const { files, deleted: again, failed } = (await trees.copy(options)).result;
+      assertEquals([files, again, failed], [0, 0, 0], "a second run");
+    });
+  }
+}
