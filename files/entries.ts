@@ -85,10 +85,16 @@ const MAX_ENTRY_BYTES = 4096;
 const MAX_PATH_BYTES = 4096;
 /** Bytes of one entry of a tree: each byte of its path may be escaped with six. */
 const MAX_TREE_ENTRY_BYTES = 32768;
+/** White space between two entries: more of it than any program writes, and without a limit it would have no end. */
+const MAX_SPACE_BYTES = 65536;
 
-const LINE_FEED = 0x0a;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
 
 /** The beginning of something that arrives in pieces, as long as the rest has not. */
 export class Held {
@@ -127,19 +133,22 @@ export class Held {
   }
 }
 
-/** What the next line of a list may be. */
-type Expected = "[" | "an entry or ]" | "an entry" | "]" | "nothing";
+/** What may follow in the array, besides white space. */
+type Expected = "[" | "entry or ]" | "entry" | ", or ]" | "]" | "nothing";
 
-/** Parses a JSON array, an element on each line, that arrives in pieces, and buffers at most one entry. */
+/** Parses a JSON array of entries that arrives in pieces, and buffers at most one entry. */
 export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   /** Makes an entry of an element; `null` of the one that says that it is the last. */
   readonly #check: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
-  /** A line that has begun. */
+  /** The bytes of an entry that has begun. */
   readonly #held: Held;
+  #isInside = false;
   #expected: Expected = "[";
-  /** Whether the element came that says that it is the last. */
-  #isWhole = false;
+  #spaces = 0;
+  #inString = false;
+  #escaped = false;
+  #inPath = false;
 
   private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
     this.#isTree = isTree;
@@ -164,13 +173,20 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
    * @throws {TransferError} if it does not continue a list.
    */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
-    for (let at = 0; at < piece.length;) {
-      const stop = piece.indexOf(LINE_FEED, at);
-      if (stop < 0) return this.#held.add(piece.subarray(at));
-      const entry = this.#readLine(this.#held.take(piece.subarray(at, stop)));
-      at = stop + 1;
-      if (entry !== null) yield entry;
+    let start = 0;
+    for (let at = 0; at < piece.length; at++) {
+      const byte = piece[at]!;
+      if (!this.#isInside) {
+        this.#between(byte);
+        start = at;
+      } else if (this.#endsEntry(byte)) {
+        const entry = this.#check(parseElement(this.#held.take(piece.subarray(start, at + 1))));
+        this.#isInside = false;
+        this.#expected = entry === null ? "]" : ", or ]";
+        if (entry !== null) yield entry;
+      }
     }
+    if (this.#isInside) this.#held.add(piece.subarray(start));
   }
 
   /**
@@ -179,28 +195,47 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
    * @throws {TransferError} if it is not.
    */
   end(): void {
-    if (this.#held.length > 0 || this.#expected !== "nothing") throw badList("it ends early");
+    if (this.#expected !== "nothing") throw badList("it ends early");
   }
 
-  #readLine(line: Uint8Array): Entry | null {
+  #between(byte: number): void {
+    if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) {
+      if (++this.#spaces > MAX_SPACE_BYTES) {
+        throw badList(`it has more than ${MAX_SPACE_BYTES} bytes of white space in one place`);
+      }
+      return;
+    }
+    this.#spaces = 0;
     const expected = this.#expected;
-    if (line[0] === OPEN_BRACE && expected.startsWith("an entry")) {
-      const isLast = line.at(-1) !== COMMA;
-      const entry = this.#check(parseElement(isLast ? line : line.subarray(0, -1)));
-      this.#isWhole = entry === null;
-      if (this.#isWhole && !isLast) throw badList("something follows its end");
-      this.#expected = isLast ? "]" : "an entry";
-      return entry;
+    if (byte === OPEN_BRACKET && expected === "[") {
+      this.#expected = this.#isTree ? "entry" : "entry or ]";
+    } else if (byte === OPEN_BRACE && (expected === "entry" || expected === "entry or ]")) {
+      this.#isInside = true;
+    } else if (byte === COMMA && expected === ", or ]") {
+      this.#expected = "entry";
+    } else if (byte === CLOSE_BRACKET && expected.endsWith("]")) {
+      if (this.#isTree && expected !== "]") {
+        throw badList("it ends without saying that it is complete");
+      }
+      this.#expected = "nothing";
+    } else {
+      throw badList(`it has ${quote(Uint8Array.of(byte))} where ${expected} belongs`);
     }
-    const text = line.length === 1 ? String.fromCharCode(line[0]!) : "";
-    if (text === "" || !expected.endsWith(text)) {
-      throw badList(`it has ${quote(line)} where ${expected} belongs`);
+  }
+
+  /** Reads a byte after the `{` of an entry; true if it is its `}`. */
+  #endsEntry(byte: number): boolean {
+    if (this.#inString) {
+      if (this.#escaped) this.#escaped = false;
+      else if (byte === BACKSLASH) this.#escaped = true;
+      else if (byte === QUOTE) this.#inString = false;
+      return false;
     }
-    if (text === "]" && this.#isTree && !this.#isWhole) {
-      throw badList("it ends without saying that it is complete");
-    }
-    this.#expected = text === "]" ? "nothing" : this.#isTree ? "an entry" : "an entry or ]";
-    return null;
+    if (byte === QUOTE) this.#inString = true;
+    else if (byte === OPEN_BRACKET && this.#isTree && !this.#inPath) this.#inPath = true;
+    else if (byte === CLOSE_BRACKET) this.#inPath = false;
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) throw badEntry("it has another inside");
+    return byte === CLOSE_BRACE;
   }
 }
 

@@ -8,7 +8,7 @@ import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
-import { entry, listText, NAMES } from "@degu/testing/directory_entries.ts";
+import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { answersOf, AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
@@ -459,11 +459,13 @@ Deno.test("entries written as JSON are read back, however the bytes are split, o
   const property = fc.property(
     fc.array(makeEntry, { maxLength: 5 }),
     fc.integer({ min: 1, max: 300 }),
-    (entries, cut) => {
+    fc.constantFrom(undefined, 1, "\t"),
+    (entries, cut, space) => {
       const named = entries.map(({ path, ...entry }) => ({ name: path.at(-1)!, ...entry }));
-      assertEquals(parse(listText(named), cut), named);
+      assertEquals(parse(JSON.stringify(named, null, space), cut), named);
+      const text = JSON.stringify([...entries, { end: true }], null, space);
       const expected = entries.map((entry) => ({ ...entry, name: entry.path.at(-1)! }));
-      assertEquals(parseTree(listText([...entries, { end: true }]), cut), expected);
+      assertEquals(parseTree(text, cut), expected);
     },
   );
   fc.assert(property, { numRuns: 200 });
@@ -490,11 +492,13 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
     ...["link", "name", "", null, 1].map((reason) => ({ reason })),
     ...["", "x", "LINK", null, undefined, ["link"]].map((reason) => ({ kind: "other", reason })),
     { kind: "other", reason: "link", name: "x".repeat(256) },
+    { more: { name: "a" } },
+    { more: ["a"] },
     { more: "x".repeat(4096) },
   ];
   for (const fields of bad) {
     const good = entry({ name: "good" });
-    const text = listText([good, entry(fields)]);
+    const text = JSON.stringify([good, entry(fields)]);
     const parsed: DirectoryEntry[] = [];
     const error = assertThrows(() => parse(text, 7, parsed), TransferError, "bad entry");
     const names = parsed.map(({ name }) => name);
@@ -502,44 +506,46 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
   }
 });
 
-Deno.test("anything that is not an array of objects, each on a line, is an error", () => {
+Deno.test("anything that is not an array of objects is an error", () => {
   const e = JSON.stringify(entry());
   const texts = [
     "",
-    "\n",
-    "{}\n",
-    "null\n",
-    `${e}\n`,
-    "[\n",
-    "[\n,\n]\n",
-    `[\n${e}\n`,
-    `[\n${e},\n`,
-    `[\n${e},\n]\n`,
-    `[\n${e}\n${e}\n]\n`,
-    `[\n${e}${e}\n]\n`,
-    `[\n${e}\n]\n]\n`,
-    `[\n${e}\n]\nx`,
-    `[\n${e}\n]`,
-    `[${e}]\n`,
-    `[\n ${e}\n]\n`,
-    ...["1", '"a"', `[${e}]`, "null", '{"a":1 "b":2}', "{", "}", '{"a'].map((element) =>
-      `[\n${element}\n]\n`
-    ),
-    "[\n]\n\n",
-    "[\n]\n[\n]\n",
-    "\ufeff[\n]\n",
-    "[\r\n]\r\n",
-    `[\n${e.replace("file", "fi\\le")}\n]\n`,
+    " ",
+    "{}",
+    "null",
+    e,
+    "[",
+    "[,]",
+    `[${e}`,
+    `[${e},`,
+    `[${e},]`,
+    `[${e}${e}]`,
+    `[${e}]]`,
+    `[${e}]x`,
+    `[1]`,
+    `["a"]`,
+    `[[${e}]]`,
+    `[null]`,
+    `[{"a":1 "b":2}]`,
+    `[{]`,
+    `[}]`,
+    "[]]",
+    "[] []",
+    "\ufeff[]",
+    "[{",
+    `[{"a`,
+    "[\v]",
+    `[${e.replace("file", "fi\\le")}]`,
   ];
   for (const text of texts) {
     const error = assertThrows(() => parse(text), TransferError);
     assertEquals(error.code, "BAD_LIST", text);
   }
-  assertEquals(parse("[\n]\n"), []);
+  for (const text of ["[]", " [ ] \n", "\t[\r\n]"]) assertEquals(parse(text), []);
   const long = "é".repeat(127);
-  const escaped = listText([entry({ name: long })]).replaceAll("é", "\\u00e9");
+  const escaped = JSON.stringify([entry({ name: long })]).replaceAll("é", "\\u00e9");
   assertEquals(parse(escaped).map(({ name }) => name), [long]);
-  const bytes = Uint8Array.from([...'[\n{"\xff"}\n]\n'], (char) => char.charCodeAt(0));
+  const bytes = new Uint8Array([0x5b, 0x7b, 0x22, 0xff, 0x22, 0x7d, 0x5d]);
   assertThrows(() => parse(bytes), TransferError, "not JSON");
 });
 
@@ -548,7 +554,7 @@ Deno.test("an entry that can't be downloaded has a reason, and any name if the n
   for (const reason of ["link", "special", "unreadable", "name"] as const) {
     for (const name of reason === "name" ? ["a", "\ufffd".repeat(255), "a\ufffd"] : ["a"]) {
       const text = formatEntry({ name }, { kind: "other", size: 0, modified, reason });
-      assertEquals(parse(`[\n${text}\n]\n`), [{ name, kind: "other", size: 0, modified, reason }]);
+      assertEquals(parse(`[${text}]`), [{ name, kind: "other", size: 0, modified, reason }]);
     }
   }
   const path = ["sub", "a b"];
@@ -577,16 +583,24 @@ Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of f
 });
 
 Deno.test("the list of a tree without its last element is an error, and so is anything behind it", () => {
-  const one = { ...entry(), name: undefined, path: ["a"] };
-  const end = { end: true };
-  assertEquals(parseTree(listText([one, end])).length, 1);
-  assertEquals(parseTree(listText([end])), []);
-  const whole = listText([one, end]);
-  const texts = [
-    ...[[], [one], [end, one], [end, end], [{ end: false }]].map(listText),
-    ...["", "[\n", "{}\n", `${whole}]\n`, whole.slice(0, -2), whole.replace("true}", "true},")],
-  ];
-  for (const text of texts) {
+  const [one] = [JSON.stringify({ ...entry(), name: undefined, path: ["a"] })];
+  assertEquals(parseTree(`[${one},{"end":true}]\n`).length, 1);
+  assertEquals(parseTree('[{"end":true}]'), []);
+  for (
+    const text of [
+      "",
+      "[",
+      "[]",
+      `[${one}]`,
+      `[${one},]`,
+      `[${one},{"end":true}`,
+      `[{"end":true},${one}]`,
+      '[{"end":true},{"end":true}]',
+      '[{"end":true}]]',
+      '[{"end":false}]',
+      "{}",
+    ]
+  ) {
     const error = assertThrows(() => parseTree(text), TransferError);
     assertEquals(error.code, "BAD_LIST", text);
   }
@@ -594,7 +608,7 @@ Deno.test("the list of a tree without its last element is an error, and so is an
 
 Deno.test("a path of a tree is an array of names, of at most 4,096 bytes", () => {
   const parseOne = (path: unknown, more = {}) => {
-    return parseTree(listText([{ ...entry(), ...more, path }, { end: true }]));
+    return parseTree(JSON.stringify([{ ...entry(), ...more, path }, { end: true }]));
   };
   const longest = [...new Array(16).fill("x".repeat(255)), "x"];
   assertEquals(longest.join("/").length, 4097);
@@ -606,4 +620,22 @@ Deno.test("a path of a tree is an array of names, of at most 4,096 bytes", () =>
   const other = { kind: "other", reason: "name" };
   assertEquals(parseOne(["a", "x".repeat(300)], other)[0]?.reason, "name");
   assertThrows(() => parseOne(["a".repeat(40_000)], other), TransferError, "32768 bytes");
+});
+
+Deno.test("more than 64 KiB of white space between two entries is an error", () => {
+  const lists = [(space: string) => `[${space}{`, (space: string) => `${space}[`];
+  for (const list of lists) {
+    const parser = EntryParser.ofDirectory();
+    Array.from(parser.push(new TextEncoder().encode(list(" ".repeat(65536)))));
+    assertThrows(
+      () => {
+        const space = new TextEncoder().encode(list("\n".repeat(65537)));
+        Array.from(EntryParser.ofDirectory().push(space));
+      },
+      TransferError,
+      "white space",
+    );
+  }
+  const pairs = new Array(40).fill(JSON.stringify(entry())).join(",".padEnd(60_000));
+  assertEquals(parse(`[${pairs}]`, 10_000).length, 40);
 });

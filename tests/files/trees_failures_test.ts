@@ -9,7 +9,6 @@ import { makeDirectoryAt } from "@degu/internal/files/destination.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { listText } from "@degu/testing/directory_entries.ts";
 import { canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -57,12 +56,12 @@ const ENTRY = { kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z" };
 
 /** A server that lists this, and serves nothing of it. */
 async function listing(entries: readonly Readonly<Record<string, unknown>>[], end = true) {
-  const list = listText([...entries, ...end ? [{ end: true }] : []]);
+  const lines = [...entries, ...(end ? [{ end: true }] : [])].map((entry) => JSON.stringify(entry));
   return await makeTrees(
     "download",
     {},
     { kept: "kept" },
-    changing(({ query }) => query === "tree" ? streamed("application/json", [list]) : null),
+    changing(({ query }) => query === "tree" ? streamed("application/json", [`[${lines}]`]) : null),
   );
 }
 
@@ -101,17 +100,17 @@ Deno.test("download: a list that leads out of the target, or to the same path tw
 Deno.test("download: a file in the way comes back if the directory can't be made", async () => {
   const names = ["a", ...new Array(19).fill("n".repeat(205))];
   const paths = names.map((_, i) => names.slice(0, i + 1));
-  const list = listText([
+  const list = [
     ...paths.map((path) => ({ path, ...ENTRY, kind: "directory" })),
     { path: [...names, "f"], ...ENTRY },
     { end: true },
-  ]);
+  ].map((entry) => JSON.stringify(entry));
   await using trees = await makeTrees(
     "download",
     {},
     { a: "precious" },
     changing(({ query }) => {
-      if (query === "tree") return streamed("application/json", [list]);
+      if (query === "tree") return streamed("application/json", [`[${list}]`]);
       return [200, "OK", {}, encoder.encode("f")];
     }),
   );
@@ -141,8 +140,8 @@ Deno.test("download: reserved names of a list are skipped", async () => {
 function understating(sizes: (uri: string) => number | null): (app: FilesApp) => AppFunction {
   return changing(({ query, method, uri }) => {
     if (query === "tree") {
-      const entries = ["large", "small"].map((name) => ({ path: [name], ...ENTRY }));
-      return streamed("application/json", [listText([...entries, { end: true }])]);
+      const lines = ["large", "small"].map((name) => JSON.stringify({ path: [name], ...ENTRY }));
+      return streamed("application/json", [`[${lines},{"end":true}]`]);
     }
     const size = method === "HEAD" ? sizes(uri) : null;
     return size === null ? null : [200, "OK", { "content-length": size }, null];

@@ -12,7 +12,7 @@ import {
 import { fold } from "@degu/internal/disk/names.ts";
 import { isSameTime, makePlan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
-import { entry, listText, NAMES } from "@degu/testing/directory_entries.ts";
+import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
@@ -76,11 +76,9 @@ Deno.test("a list of 10,000 entries arrives entry by entry", async () => {
 Deno.test("entries are returned before the list is complete", async () => {
   const release = Promise.withResolvers<void>();
   async function* chunks() {
-    const text = listText([entry(), entry({ name: "b" })]);
-    const first = text.indexOf(",\n") + 2;
-    yield [null, new TextEncoder().encode(text.slice(0, first))] as const;
+    yield [null, new TextEncoder().encode(`[${JSON.stringify(entry())},`)] as const;
     await release.promise;
-    yield [null, new TextEncoder().encode(text.slice(first))] as const;
+    yield [null, new TextEncoder().encode(`${JSON.stringify(entry({ name: "b" }))}]`)] as const;
     yield [null, new Uint8Array(0)] as const;
   }
   const headers = { "content-type": "application/json" };
@@ -112,9 +110,9 @@ Deno.test("a response that is not a list says what the server needs", async () =
 });
 
 Deno.test("a list that is abandoned or aborted closes the connection; a complete one keeps it", async () => {
-  const more = new Array(10_000).fill(entry());
+  const more = new Array(10_000).fill(JSON.stringify(entry()));
   await using serving = serve((...args) => {
-    const app = answering(listText(more), undefined, 65536) as (...args: unknown[]) => never;
+    const app = answering(`[${more.join()}]`, undefined, 65536) as (...args: unknown[]) => never;
     return app(...args);
   });
   const client = serving.makeClient();
@@ -181,14 +179,17 @@ Deno.test("listTree lists everything below a directory, parents before what is i
 });
 
 Deno.test("listTree rejects where a list is cut, and where an entry is in no directory of it", async () => {
-  const element = (path: string[], kind = "file") => ({ ...entry({ kind }), path });
-  const end = { end: true };
+  const element = (path: string[], kind = "file") => {
+    const { name: _name, ...fields } = entry({ kind });
+    return JSON.stringify({ path, ...fields });
+  };
+  const end = '{"end":true}';
   const rows: [string, string][] = [
-    [listText([element(["a"])]), "complete"],
-    [listText([element(["a"])]).slice(0, -2), "ends early"],
-    [listText([element(["a"]), element(["a", "b"]), end]), "no directory"],
-    [listText([element(["a", "b"]), element(["a"], "directory"), end]), "no directory"],
-    [listText([entry()]), "path"],
+    [`[${element(["a"])}]`, "complete"],
+    [`[${element(["a"])}`, "ends early"],
+    [`[${element(["a"])},${element(["a", "b"])},${end}]`, "no directory"],
+    [`[${element(["a", "b"])},${element(["a"], "directory")},${end}]`, "no directory"],
+    [JSON.stringify([entry()]), "path"],
   ];
   for (const [text, message] of rows) {
     await using serving = serve(answering(text));

@@ -19,8 +19,3 @@ export const NAMES: readonly string[] = [
 export function entry(fields: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
   return { name: "a", kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z", ...fields };
 }
-
-/** A list of these elements, as `FilesApp` writes it. */
-export function listText(elements: readonly unknown[]): string {
-  return `[${elements.map((element) => `\n${JSON.stringify(element)}`)}\n]\n`;
-}
