@@ -261,11 +261,13 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    const ended = connection.serve().then(() => {
+    const ended = connection.ended.then(() => {
       this.#connections.delete(connection);
       this.#endWait?.();
     });
+    // Before it is served: onConnect, which may close the server, is called at once.
     this.#connections.set(connection, ended);
+    connection.serve();
   }
 
   async #ended(): Promise<void> {

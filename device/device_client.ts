@@ -1,12 +1,11 @@
 /** A client of a peer, at any of its addresses. */
 
 import { type Address, addressText } from "../base/address.ts";
-import { checkObject } from "../base/checks.ts";
+import { checkNumber, checkObject } from "../base/checks.ts";
 import { DeguError, quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
 import { type ClientOptions, type Connector, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { JoinedSignal } from "../net/connect.ts";
-import { checkTimeout } from "../net/deadline.ts";
 import { withMessage } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -58,7 +57,15 @@ export class DeviceClient extends SSLClient {
       );
     }
     const { connectTimeout } = others;
-    if (connectTimeout !== undefined) checkTimeout(connectTimeout, "connectTimeout");
+    if (connectTimeout !== undefined) {
+      checkNumber("connectTimeout", connectTimeout);
+      // Unlike timeout it has no `null`.
+      if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
+        throw new RangeError(
+          `connectTimeout: must be a number of seconds above 0; got ${connectTimeout}`,
+        );
+      }
+    }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
     super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, {

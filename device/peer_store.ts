@@ -397,15 +397,17 @@ function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
  */
 async function parsePeer(id: string, text: string): Promise<Peer> {
   let peer: Peer | null = null;
+  let written = "";
   try {
     const { name, addresses, pairedAt, certificate } = JSON.parse(text);
     checkDeviceName("name", name);
     const authority = await readAuthorityText(certificate);
     peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
+    written = formatPeer(peer);
   } catch {
     // Whatever is wrong with it, it was not written here.
   }
-  if (peer === null || formatPeer(peer) !== text) {
+  if (peer === null || written !== text) {
     throw new RangeError("it is truncated, or not of the form in which this version writes it");
   }
   if (peer.id !== id) throw new RangeError("it has the authority of another device");

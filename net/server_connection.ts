@@ -171,13 +171,14 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     this.#served.resolve();
   }
 
-  /**
-   * Answers requests until the session has ended or is closed, since an app may never return. Never
-   * rejects.
-   */
-  serve(): Promise<void> {
-    void this.#serve();
+  /** Resolves when the session has ended or is closed, since an app may never return. Never rejects. */
+  get ended(): Promise<void> {
     return this.#served.promise;
+  }
+
+  /** Answers requests until {@linkcode ended}; called once. */
+  serve(): void {
+    void this.#serve();
   }
 
   async #serve(): Promise<void> {

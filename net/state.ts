@@ -26,7 +26,7 @@
  *
  * - whether a connection is closed, and what broke it, is for its `Transport` to say: what the transport refers to is
  *   never garbage collected before it is closed, and a connection is;
- * - how far the current message has got in or out is known where bytes move, in `Transport` and `MessageWriter`;
+ * - how far the current message has got in or out is known where bytes move, in `Transport`;
  * - that the client's response to come is the last one: its caller or the server may say so at any time. The server
  *   decides that only once it has answered, and remembers nothing;
  * - whether the server may have refused the client or the request's body: that chooses the error that is reported.

@@ -293,7 +293,8 @@ function responseFrom(
     return responseFrom(copy.body, { status, statusText, headers }, url, redirected);
   };
   for (const [name, value] of Object.entries({ url, redirected, type: "basic", clone })) {
-    Object.defineProperty(response, name, { value });
+    // As with the getters of any other response, other code may redefine them, and a proxy may change them.
+    Object.defineProperty(response, name, { value, configurable: true });
   }
   return response;
 }

@@ -198,8 +198,10 @@ Deno.test("connectTimeout bounds connecting and the handshake, and timeout all o
     const options = { addresses, connectTimeout };
     await assertRejects(() => viewer.client("camera", options), RangeError, "connectTimeout");
   }
-  const text = { addresses, connectTimeout: "1" as never };
-  await assertRejects(() => viewer.client("camera", text), TypeError, "connectTimeout");
+  for (const connectTimeout of ["1", null] as never[]) {
+    const options = { addresses, connectTimeout };
+    await assertRejects(() => viewer.client("camera", options), TypeError, "connectTimeout");
+  }
 });
 
 Deno.test("if nobody listens at a stored address, the error says so, and what to do", async () => {

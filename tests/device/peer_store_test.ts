@@ -172,6 +172,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
       assertEquals(await camera.peer("two"), null);
       const [line = "", ...more] = logger.at("warn");
       assertStringIncludes(line, `${two!.id}.json`);
+      if (name.startsWith("no ")) assertStringIncludes(line, "is truncated, or not of the form");
       assertEquals(line.includes(camera.dir) || line.includes("BEGIN"), false, line);
       assertEquals(more, []);
     });

@@ -297,7 +297,8 @@ Deno.test("closing a session at any moment of an answer is reported once", async
     const rest = { onConnect: null, timeout: null, watchExchange: null };
     const connection = new ServerConnection({ ...context, ...rest }, socket, session, () => true);
     socket.give(get);
-    await within(connection.serve(), "the connection ends");
+    connection.serve();
+    await within(connection.ended, "the connection ends");
     for (let i = 0; i < 40; i++) await null;
     const message = "closed by the app: Error: revoked";
     assertEquals(logger.lines, [["debug", `name: ${message}`]], `${turn} turns later`);

@@ -110,6 +110,30 @@ Deno.test("an unlimited number of connections is served if maxConnections is Inf
   for (const peer of peers) peer.close();
 });
 
+Deno.test("a server that onConnect closes or shuts down closes that connection, too", async () => {
+  for (const end of ["close", "shutdown"] as const) {
+    let calls = 0;
+    const endings: (Promise<void> | void)[] = [];
+    const app: App = {
+      onConnect() {
+        endings.push(serving.server[end]());
+        return true;
+      },
+      handle() {
+        calls++;
+        return [200, "OK", {}, null];
+      },
+    };
+    await using serving = serve(app);
+    using peer = await RawPeer.connect(serving.address);
+    await peer.assertClosedSilently(end);
+    await serving.done;
+    await Promise.all(endings);
+    assertEquals([calls, serving.server.sessions.size], [0, 0]);
+    assertEquals(serving.logger.lines.map(([level]) => level), ["debug"]);
+  }
+});
+
 /** Accepts sockets that the test hands to it. */
 class HandedListener implements Listener {
   readonly ready = Promise.resolve();

@@ -223,6 +223,21 @@ Deno.test("a response is a Response with its URL", async () => {
   }
 });
 
+Deno.test("a response can be wrapped in a proxy, and its properties redefined, as any other", async () => {
+  await using serving = serve(() => [200, "OK", {}, encoder.encode("hello")]);
+  const fetch = createFetch(serving.makeClient());
+  const response = await fetch("/a");
+  const bound = new Proxy(response, {
+    get(target, name) {
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  assertEquals(await bound.clone().text(), "hello");
+  Object.defineProperty(response, "url", { value: "http://device.local/b" });
+  assertEquals([response.url, await response.text()], ["http://device.local/b", "hello"]);
+});
+
 Deno.test("init may be null, as with any fetch", async () => {
   await using serving = serve(() => [200, "OK", {}, encoder.encode("hello")]);
   const fetch = createFetch(serving.makeClient());
