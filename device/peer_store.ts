@@ -118,7 +118,7 @@ export class PeerStore {
     let reads = 0;
     let checking: Promise<void> | null = null;
     const check = async () => {
-      const state = await stateOf(this.#files.path);
+      const state = await this.#state();
       if (state !== last) reads = READS_AFTER_CHANGE;
       last = state;
       if (reads > 0 && await this.tryRefresh()) reads--;
@@ -134,6 +134,22 @@ export class PeerStore {
         await this.#reading;
       },
     };
+  }
+
+  /** Differs after a change of the directory or of a file in it, and if another one, or none, is in its place. */
+  async #state(): Promise<string> {
+    try {
+      // A file may be changed in place, which leaves the directory as it is.
+      const paths = (await this.#files.names()).map((name) => join(this.#files.path, name));
+      const states = await Promise.all([this.#files.path, ...paths].map(async (path) => {
+        const { dev, ino, mtime, ctime } = await Deno.lstat(path);
+        // Restoring a directory can set `mtime`, but not `ctime`.
+        return `${dev}:${ino} ${mtime?.getTime()} ${ctime?.getTime()}`;
+      }));
+      return states.join();
+    } catch {
+      return "";
+    }
   }
 
   #publish(peers: readonly Peer[]): void {
@@ -322,17 +338,6 @@ function checkPeerName(option: string, name: string, peers: readonly Peer[], id?
   throw new RangeError(
     `${option}: the name ${quote(name)} is taken, by the peer with the id ${holder.id}`,
   );
-}
-
-/** Differs after a change in a directory, and if another one, or none, is in its place. */
-async function stateOf(dir: string): Promise<string> {
-  try {
-    const { dev, ino, mtime, ctime } = await Deno.stat(dir);
-    // Restoring a directory can set `mtime`, but not `ctime`.
-    return `${dev}:${ino} ${mtime?.getTime()} ${ctime?.getTime()}`;
-  } catch {
-    return "";
-  }
 }
 
 function compare(a: string, b: string): number {
