@@ -38,8 +38,8 @@ import { pattern } from "@degu/testing/served_directory.ts";
 import {
   makeFifo,
   makeLinks,
-  openFilesBelow,
   startExchanging,
+  untilNoneOpenBelow,
 } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
@@ -643,7 +643,7 @@ Deno.test("a bundle that does not go on has no file open (Linux)", async () => {
   for (let i = 0; i < 40; i++) await peer.send(recordBytes([`${i}`, "x"]));
   while ((await files.unfinished()).length < 40);
   // The last one may still be written.
-  while (Deno.build.os === "linux" && (await openFilesBelow(files.root)).length > 0);
+  if (Deno.build.os === "linux") await untilNoneOpenBelow(files.root);
   await peer.closeWrite();
   await peer.readToEnd();
   await files.serving.server.shutdown();

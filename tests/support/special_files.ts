@@ -50,6 +50,14 @@ export async function openFilesBelow(dir: string): Promise<string[]> {
   return (await run(line, `${Deno.pid}`, dir)).printed.split("\n").filter((path) => path !== "");
 }
 
+/** Waits until this process has no file below a directory open; on Linux. */
+export async function untilNoneOpenBelow(dir: string): Promise<void> {
+  const end = performance.now() + 10_000;
+  for (let open; (open = await openFilesBelow(dir)).length > 0;) {
+    if (performance.now() > end) throw new Error(`still open after 10 s: ${open}`);
+  }
+}
+
 /** A process that keeps exchanging something. */
 export interface Exchanger extends AsyncDisposable {
   /** False once it has ended by itself. */
