@@ -358,6 +358,7 @@ test(
     relay.cutEachAfter(40_000);
     const { code, notes } = await ends.sync(["--address", formatAddress(relay.address)]);
     const retries = notes.filter((note) => note.includes("trying again"));
-    assertEquals([code, retries.length], [1, 3], notes.join("\n"));
+    // Some bytes more may pass the second time, as one request more or less goes over a connection.
+    assert(code === 1 && retries.length >= 3 && retries.length < 7, notes.join("\n"));
   },
 );

