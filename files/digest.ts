@@ -5,6 +5,7 @@
  * each algorithm once, and has base64 with its padding: what the RFC lets a sender write, but no more.
  */
 
+import { createHash } from "node:crypto";
 import { quote } from "../base/errors.ts";
 
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
@@ -18,6 +19,11 @@ const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+
 const INTEGER = /^(?:0|[1-9][0-9]?)$/;
 /** A SHA-256 outside of such a header. */
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
+
+/** The SHA-256 of all of the content, in hexadecimal digits. */
+export function sha256Of(content: Uint8Array | string): string {
+  return createHash("sha256").update(content).digest("hex");
+}
 
 /** The value of `want-repr-digest` that asks for SHA-256. */
 export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;

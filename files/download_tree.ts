@@ -4,7 +4,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import { newFileMode } from "../disk/files.ts";
 import {
@@ -27,6 +26,7 @@ import {
   moveTo,
   removeDirectory,
 } from "./destination.ts";
+import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
@@ -324,7 +324,7 @@ class Download implements Direction {
   /** Why what has arrived is not the file; `null` if it is. */
   #problemOf({ node }: Copy, sha256: string, content: Uint8Array): TransferError | null {
     if (!this.#settings.verify) return null;
-    if (createHash("sha256").update(content).digest("hex") === sha256) return null;
+    if (sha256Of(content) === sha256) return null;
     const text = `${show(node.path)}: what arrived has another SHA-256`;
     return new TransferError("DIGEST_MISMATCH", text);
   }

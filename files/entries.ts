@@ -5,9 +5,9 @@
  */
 
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
+import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -73,7 +73,7 @@ export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
     lines.push(JSON.stringify([path, kind, ...version]));
   }
   // By code units, as `sort` does by itself.
-  return createHash("sha256").update(lines.sort().join("\n")).digest("hex");
+  return sha256Of(lines.sort().join("\n"));
 }
 
 /**

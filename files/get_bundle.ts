@@ -7,7 +7,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
@@ -23,6 +22,7 @@ import {
   MAX_PATHS_BYTES,
   parsePaths,
 } from "./bundle.ts";
+import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
@@ -237,7 +237,7 @@ class BundleReader {
   #addFile(path: readonly string[], state: BigIntStats): void {
     const size = Number(state.size);
     const content = this.#content.subarray(0, size);
-    const sha256 = createHash("sha256").update(content).digest("hex");
+    const sha256 = sha256Of(content);
     this.#sizes.push({ path: [...this.#names, ...path], size });
     const modified = new Date(Number(state.mtimeMs));
     const record = { path, status: 200, size, modified, sha256 } as const;

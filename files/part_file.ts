@@ -1,6 +1,6 @@
 /** The file that a download is written to until it is complete. */
 
-import { createHash, type Hash } from "node:crypto";
+import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { type LockedFile, lockFile, newFileMode, openLocked } from "../disk/files.ts";
 import {
@@ -12,6 +12,7 @@ import {
   statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
+import { sha256Of } from "./digest.ts";
 import { hashStart } from "./file_pieces.ts";
 import { isPartName, PART_SUFFIX, unusedPart } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
@@ -260,7 +261,7 @@ export function partPath(target: string): string {
   if (new TextEncoder().encode(usual).length <= MAX_PART_NAME_BYTES) {
     return join(dirname(target), usual);
   }
-  const hash = createHash("sha256").update(name).digest("hex");
+  const hash = sha256Of(name);
   return join(dirname(target), `.${hash}${PART_SUFFIX}`);
 }
 

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import {
   BUNDLE_END,
@@ -18,6 +17,7 @@ import {
   type PutStatus,
 } from "./bundle.ts";
 import type { Complete } from "./destination.ts";
+import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
 import { checkAdmission } from "./put.ts";
@@ -100,7 +100,7 @@ class BundleWriter implements Placement<Sent> {
   #refusalOf({ size, sha256 }: BundledFile, content: Uint8Array): Refusal | null {
     const { maxBytes } = this.#request;
     if (size > maxBytes) return new Refusal(413, `${size} bytes, more than ${maxBytes}`);
-    if (createHash("sha256").update(content).digest("hex") === sha256) return null;
+    if (sha256Of(content) === sha256) return null;
     return new Refusal(400, "the file does not have its digest");
   }
 

@@ -8,7 +8,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import type { BodyOut } from "../base/body/bodies.ts";
 import {
   checkBoolean,
@@ -32,6 +31,7 @@ import {
   formatPaths,
   type ReceivedRecord,
 } from "./bundle.ts";
+import { sha256Of } from "./digest.ts";
 import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
@@ -324,7 +324,7 @@ async function digestHere(path: string, signal: AbortSignal): Promise<string | n
   try {
     if (!isRealFile(path)) return null;
     if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) {
-      return createHash("sha256").update(Deno.readFileSync(path)).digest("hex");
+      return sha256Of(Deno.readFileSync(path));
     }
     await using file = await SourceFile.open(path);
     return await file.hash(signal);

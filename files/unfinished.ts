@@ -3,13 +3,13 @@
  * uploads, which can be resumed.
  */
 
-import { createHash } from "node:crypto";
 import { readdirSync, type Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, lockIfFree, newFileMode, openLocked } from "../disk/files.ts";
 import { isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { startInterval } from "../net/deadline.ts";
+import { sha256Of } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 import { makeReserved, prefixOf, reservedPath } from "./reserved.ts";
 
@@ -268,13 +268,9 @@ export function partNameOf(
   upload: readonly unknown[],
 ): PartName {
   const authority = client?.authority?.publicKey256 ?? "";
-  const prefix = `part-${sha256(authority).slice(0, 32)}-`;
+  const prefix = `part-${sha256Of(authority).slice(0, 32)}-`;
   const identity = JSON.stringify([authority, client?.publicKey256 ?? "", ...upload]);
-  return { path: pathOf(root, prefix + sha256(identity)), prefix };
-}
-
-function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+  return { path: pathOf(root, prefix + sha256Of(identity)), prefix };
 }
 
 /** Bytes of a part; 0 if there is none. */

@@ -10,7 +10,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
-import { formatReprDigest, WANT_SHA256 } from "./digest.ts";
+import { formatReprDigest, sha256Of, WANT_SHA256 } from "./digest.ts";
 import {
   checkTransfer,
   ProgressMeter,
@@ -309,7 +309,7 @@ export class SourceFile implements AsyncDisposable {
     this.#settledAt = Number(this.#state.ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS;
     this.isSettled = lookedAt >= this.#settledAt;
     this.size = info.size;
-    this.version = createHash("sha256").update(versionOf(this.#state)).digest("hex");
+    this.version = sha256Of(versionOf(this.#state));
   }
 
   /**

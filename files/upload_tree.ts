@@ -4,7 +4,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
@@ -20,6 +19,7 @@ import {
   formatRecord,
   PUT_ANSWER,
 } from "./bundle.ts";
+import { sha256Of } from "./digest.ts";
 import { fileUri } from "./file_name.ts";
 import { readSmall } from "./file_pieces.ts";
 import { readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
@@ -245,7 +245,7 @@ class Upload implements Direction {
         continue;
       }
       const bytes = content.subarray(0, read.size);
-      const sha256 = createHash("sha256").update(bytes).digest("hex");
+      const sha256 = sha256Of(bytes);
       const condition = this.#settings.replace ? {} : { "if-none-match": "*" as const };
       buffer.add({ path: copy.node.path, ...read, sha256, ...condition }, bytes);
       sent.push({ copy, bytes: read.size, sha256: this.#settings.verify ? sha256 : null });
