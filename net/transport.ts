@@ -64,7 +64,8 @@ let scratch: Uint8Array | null = null;
 export type CloseListener = (failure: unknown) => void;
 
 /**
- * The part that both ends of a connection share: the socket, its deadline, and what broke it.
+ * The part that both ends of a connection share: the socket, its deadline, what broke it, and how a message gets in and
+ * out, with its body.
  *
  * Preambles are received one after the other:
  * `while ((end = transport.findPreamble()) < 0) if (!transport.endReceive(await transport.beginReceive())) …`
