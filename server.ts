@@ -24,6 +24,7 @@
 import { api, type App, readApp } from "./base/app/app.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address.ts";
+import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/inspect.ts";
 import { checkServerAddress } from "./net/addresses.ts";
@@ -92,7 +93,7 @@ export class Server implements AsyncDisposable {
   /** The connections that have a slot, and the end of each. */
   readonly #connections = new Map<ServerConnection, Promise<void>>();
   /** Ends the wait for a slot. */
-  #endWait: (() => void) | null = null;
+  #slotWait: AbortController | null = null;
   #serving: Promise<void> | null = null;
 
   /**
@@ -249,12 +250,9 @@ export class Server implements AsyncDisposable {
    * holds new connections.
    */
   async #waitForSlot(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#endWait = resolve;
-    const timer = setTimeout(resolve, WAIT_MILLISECONDS);
-    await promise;
-    clearTimeout(timer);
-    this.#endWait = null;
+    this.#slotWait = new AbortController();
+    await pause(WAIT_MILLISECONDS, this.#slotWait.signal);
+    this.#slotWait = null;
   }
 
   #start({ name, address, socket, isTrusted }: Accepted): void {
@@ -263,7 +261,7 @@ export class Server implements AsyncDisposable {
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
     const ended = connection.ended.then(() => {
       this.#connections.delete(connection);
-      this.#endWait?.();
+      this.#slotWait?.abort();
     });
     // Before it is served: onConnect, which may close the server, is called at once.
     this.#connections.set(connection, ended);
@@ -298,7 +296,7 @@ export class Server implements AsyncDisposable {
     if (this.#context.stopping) return;
     this.#context.stopping = true;
     this.#listener.close();
-    this.#endWait?.();
+    this.#slotWait?.abort();
   }
 
   /** Closes the server: {@linkcode Server.prototype.close}. */

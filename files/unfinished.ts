@@ -190,7 +190,7 @@ interface Listed {
 }
 
 /** The unfinished files whose names have this prefix. */
-export function listUnfinished(root: string, prefix: string): Listed[] {
+function listUnfinished(root: string, prefix: string): Listed[] {
   if (!statOrNull(reservedPath(root))?.isDirectory()) return [];
   const listed: Listed[] = [];
   for (const name of readdirSync(reservedPath(root))) {

@@ -11,6 +11,7 @@ import {
   type HostAddress,
   type ScopedAddress,
 } from "../base/address.ts";
+import { pause } from "../base/pause.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 import type { Logger } from "./standard_logger.ts";
 import { reworded, systemCode } from "./thrown.ts";
@@ -108,9 +109,8 @@ export class PlainListener implements Listener {
   readonly #listener: Deno.TcpListener | Deno.UnixListener;
   readonly #log: Logger;
   #count = 0;
-  #closed = false;
+  readonly #closing = new AbortController();
   #failing = false;
-  #endPause: (() => void) | null = null;
 
   /**
    * Binds a checked address, or throws.
@@ -141,7 +141,7 @@ export class PlainListener implements Listener {
         return conn;
       } catch (error) {
         conn?.close();
-        if (this.#closed && conn === null) throw error;
+        if (this.#closing.signal.aborted && conn === null) throw error;
         if (conn !== null || PEER_CODES.has(systemCode(error))) {
           this.#log.debug(`a peer was gone before it was accepted: ${error}`);
           continue;
@@ -150,20 +150,14 @@ export class PlainListener implements Listener {
         if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`);
         this.#failing = true;
       }
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#endPause = resolve;
-      const timer = setTimeout(resolve, PAUSE_MILLISECONDS);
-      await promise;
-      clearTimeout(timer);
-      this.#endPause = null;
+      await pause(PAUSE_MILLISECONDS, this.#closing.signal);
     }
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort();
     this.#listener.close();
-    this.#endPause?.();
   }
 
   ended(): Promise<void> {
