@@ -70,7 +70,7 @@ Deno.test("a server in another process, at every kind of address", async () => {
 /** What the page does in place of a service manager. */
 const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit this';
 /** Seconds: the program is compiled first. */
-const PATIENCE = 20;
+const PATIENCE = 60;
 
 /** The code below a heading, made to say when it listens. */
 async function programBelow(heading: string): Promise<string> {

@@ -160,7 +160,7 @@ Deno.test("close() waits for a busy app, but not for one that never answers", as
 const app = () => [200, "OK", {}, null] as const;
 
 /** Seconds: the suite checks the types of the worker's module before the first one starts. */
-const PATIENCE = 30;
+const PATIENCE = 60;
 
 Deno.test("start() rejects if the worker terminates before the server is ready", async (t) => {
   const rows: [what: string, build: () => Promise<App>, words: string][] = [

@@ -27,7 +27,7 @@ function aborted({ signal }: Session): Promise<unknown> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   if (signal.aborted) resolve(signal.reason);
   signal.addEventListener("abort", () => resolve(signal.reason));
-  return within(promise, "the signal is aborted", 5);
+  return within(promise, "the signal is aborted");
 }
 
 const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {

@@ -4,7 +4,7 @@ import { runProgram } from "@degu/testing/programs.ts";
 
 Deno.test("unreferenced objects close themselves, and objects in use keep what they need", async (t) => {
   const output = await runProgram("garbage_collection.ts", {
-    patience: 60,
+    patience: 180,
     flags: ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"],
   });
   const findings: [string, unknown][] = JSON.parse(output);

@@ -15,7 +15,7 @@ import { serve } from "@degu/testing/serving.ts";
 /** Nothing else in this process listens to it, and without a listener it has no effect. */
 const SIGNAL = "SIGURG";
 /** Seconds: programs are compiled first. */
-const PATIENCE = 20;
+const PATIENCE = 60;
 
 function signal(): void {
   Deno.kill(Deno.pid, SIGNAL);

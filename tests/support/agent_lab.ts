@@ -242,7 +242,7 @@ export async function slowDown(machine: Machine, rate: string): Promise<void> {
 }
 
 /** How long something may take that a program waits for. */
-const PATIENCE_MILLISECONDS = 30_000;
+const PATIENCE_MILLISECONDS = 60_000;
 
 /** Waits until something has happened. */
 export async function until(what: string, hasHappened: () => Promise<boolean>): Promise<void> {

@@ -9,7 +9,7 @@ import { makeLinks } from "./special_files.ts";
 const ROOT = new URL("../../", import.meta.url);
 
 /** Seconds: nothing is compiled yet in a cache of its own. */
-const PATIENCE = 30;
+const PATIENCE = 60;
 
 /** A program beside the modules of the library. */
 export interface CachedProgram {

@@ -15,7 +15,7 @@ import { RecordingLogger } from "./serving.ts";
 /** Any port of this machine. */
 export const LOOPBACK: Address = ["127.0.0.1", 0];
 /** Far longer than it takes for what another process has written to be seen. */
-export const PATIENCE_MILLISECONDS = 20_000;
+export const PATIENCE_MILLISECONDS = 60_000;
 /** What a client sees that is not let in. */
 export const REFUSED = "refused";
 

@@ -18,7 +18,7 @@ const REFUSED = /NotCapable|Requires read access to ".*\/worker\/server_worker\.
 const AT_A_TIME = 3;
 
 /** Seconds that a process may take on a busy machine. */
-const PATIENCE = 30;
+const PATIENCE = 60;
 
 /** What every program begins with: `serve` makes a server, and closes it after one request of the test. */
 const SERVE = `

@@ -77,7 +77,7 @@ export async function meetNewWorker(client: Client, known: readonly string[]): P
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   };
-  return await within(meet(), "another worker serves", 40);
+  return await within(meet(), "another worker serves", 60);
 }
 
 /** Waits until a number that workers share is at least this. */
@@ -89,5 +89,5 @@ export async function reaches(numbers: Int32Array<SharedArrayBuffer>, least: num
       await Atomics.waitAsync(numbers, index, now).value;
     }
   };
-  await within(wait(), `number ${index} reaches ${least}`, 20);
+  await within(wait(), `number ${index} reaches ${least}`);
 }

@@ -2,7 +2,7 @@ import { assert } from "@std/assert";
 import { within } from "./raw_peer.ts";
 
 /** Seconds that a program may take for a step: on a busy machine it is compiled first. */
-const PATIENCE = 30;
+const PATIENCE = 60;
 
 /** What a process has printed so far. */
 class Output {

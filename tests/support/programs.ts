@@ -50,7 +50,7 @@ export function programCommand(
 /** Runs a program to its end and returns what it printed; fails the test where it does not succeed. */
 export async function runProgram(name: string, options: ProgramOptions = {}): Promise<string> {
   await using running = new RunningProcess(programCommand(name, options).spawn());
-  const { success, stdout, stderr } = await running.ended(options.patience ?? 60);
+  const { success, stdout, stderr } = await running.ended(options.patience ?? 120);
   assert(success, `${name}: ${stderr}`);
   return stdout;
 }

@@ -74,7 +74,7 @@ interface Hooks {
   readonly signal?: AbortSignal;
 }
 
-const PATIENCE_MILLISECONDS = 30_000;
+const PATIENCE_MILLISECONDS = 60_000;
 
 /** Directories, and a server, in which one case after the other is run. */
 export class Lab implements AsyncDisposable {

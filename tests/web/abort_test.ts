@@ -32,7 +32,7 @@ function source(bytes: Uint8Array, goesOn = false) {
   const give = (controller: ReadableStreamDefaultController<Uint8Array>) =>
     controller.enqueue(bytes);
   const stream = new ReadableStream({ [goesOn ? "pull" : "start"]: give, cancel: resolve });
-  return { stream, cancelled: within(promise, "the stream is canceled", 3) };
+  return { stream, cancelled: within(promise, "the stream is canceled") };
 }
 
 const endless = () => source(PIECE, true);
@@ -238,7 +238,7 @@ function aborted(signal: AbortSignal): Promise<unknown> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   if (signal.aborted) resolve(signal.reason);
   signal.addEventListener("abort", () => resolve(signal.reason));
-  return within(promise, "the signal is aborted", 2);
+  return within(promise, "the signal is aborted");
 }
 
 const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
