@@ -15,12 +15,10 @@ import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Converts a part of a buffer, which another read will change unless it is the reader's own. */
-type Convert<Value> = (buffer: Bytes, start: number, end: number, isOwn: boolean) => Value;
+/** Converts bytes, which another read will change unless they are the reader's own. */
+type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
 
-const ownBytes: Convert<Bytes> = (buffer, start, end, isOwn) =>
-  isOwn ? buffer : buffer.slice(start, end);
-const textOf: Convert<string> = (buffer, start, end) => decodeText(buffer.subarray(start, end));
+const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
 
 /** The first bytes of a piece, copied if they would keep much more memory alive. */
 function partOf(piece: Uint8Array<ArrayBuffer>, count: number): Uint8Array<ArrayBuffer> {
@@ -127,23 +125,20 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   async #readAs<Value>(size: number | undefined, convert: Convert<Value>): Promise<Value> {
     if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
-    if (!this.#state.beginRead()) return convert(EMPTY, 0, 0, false);
+    if (!this.#state.beginRead()) return convert(EMPTY, false);
     const wanted = Math.min(size ?? Infinity, this.#reader.remaining);
     if (wanted > MAX_READ_BYTES) {
       this.#state.undo();
       throw tooLongError(this, `${wanted}`, "give a size, iterate, or use writeTo");
     }
     const isOwn = wanted > this.#reader.buffered;
-    const start = isOwn ? 0 : this.#source.reader.start;
-    const buffer = isOwn ? await this.#collect(wanted) : this.#source.reader.bytes as Bytes;
-    if (!isOwn) {
-      const ending = this.#reader.take(wanted);
-      if (ending !== null) await this.#state.fromSource(ending);
-    }
-    // An empty body has been read to its end before: this was the read that returns no bytes.
-    if (this.#reader.done) this.#state.consume(this.contentLength === 0);
+    let bytes = isOwn ? this.#collect(wanted) : this.#wait(this.#reader.view(wanted));
+    // Only where there is something to wait for: each wait takes a turn.
+    if (bytes instanceof Promise) bytes = await bytes;
+    // A read that returned no bytes at the end is the one that a consumed body allows.
+    if (this.#reader.done) this.#state.consume(wanted === 0);
     else this.#state.end();
-    return convert(buffer, start, start + wanted, isOwn);
+    return convert(bytes, isOwn);
   }
 
   async #collect(size: number): Promise<Bytes> {
@@ -153,9 +148,14 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /** Reads at least one byte, unless none is left. */
-  #readInto(into: Uint8Array): Promise<number> {
+  #readInto(into: Uint8Array): number | Promise<number> {
     this.#state.checkAlive();
-    return this.#state.fromSource(this.#reader.read(into));
+    return this.#wait(this.#reader.read(into));
+  }
+
+  /** Waits for what the reader returned, if it has not arrived, but only until the body is canceled. */
+  #wait<Value>(read: Value | Promise<Value>): Value | Promise<Value> {
+    return read instanceof Promise ? this.#state.fromSource(read) : read;
   }
 
   /** Reads the bytes that are left, up to 16777216: {@linkcode Body.prototype.read} without a size. */
@@ -169,7 +169,7 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {TypeError} if they are not valid UTF-8; else as {@linkcode Body.prototype.read} does.
    */
   text(): Promise<string> {
-    return this.#readAs(undefined, textOf);
+    return this.#readAs(undefined, decodeText);
   }
 
   /**
@@ -193,17 +193,10 @@ export class Body implements AsyncIterable<Uint8Array> {
     return this.#state.write(sink, async (out) => {
       const reader = this.#reader;
       const { keepsBytes } = out;
-      const { buffered } = reader;
-      // An empty body ends here, without a wait, as in #readPiece.
-      // mutant `buffered > 0 || this.contentLength === 0` → `true`: to take nothing changes nothing
-      if (buffered > 0 || this.contentLength === 0) {
-        const { bytes, start } = this.#source.reader;
-        const piece = bytes.subarray(start, start + buffered);
-        const ending = reader.take(buffered);
-        if (ending !== null) await this.#state.fromSource(ending);
-        // mutant `keepsBytes` → `true`: a copy does as well, and costs more
-        if (buffered > 0) await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
-      }
+      let piece = this.#wait(reader.view(reader.buffered));
+      if (piece instanceof Promise) piece = await piece;
+      // mutant `keepsBytes` → `true`: a copy does as well, and costs more
+      if (piece.length > 0) await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
       const { pieceBytes, mostBytes } = this.#source;
       const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? pieceBytes, mostBytes);
       let size = Math.min(most, PIECE_BYTES);
@@ -240,14 +233,9 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   async #readPiece(into: Uint8Array): Promise<number> {
-    let count = 0;
-    if (this.contentLength > 0) count = await this.#readInto(into);
-    else {
-      // An empty body ends in the turn in which it begins, if its source allows: its message may be over, and
-      // canceling it has no effect on what follows on the connection.
-      const ending = this.#reader.take(0);
-      if (ending !== null) await this.#state.fromSource(ending);
-    }
+    let count = this.#readInto(into);
+    // What has arrived ends in the turn in which it is read: an empty body may be over before its message is.
+    if (count instanceof Promise) count = await count;
     if (this.#reader.done) this.#state.consume();
     return count;
   }
@@ -289,39 +277,42 @@ export class LengthReader {
     this.remaining = contentLength;
   }
 
-  /** Reads bytes into the array; resolves to how many, 0 only if none is left or the array is empty. */
-  async read(into: Uint8Array): Promise<number> {
-    // mutant `>` → `>=`: a view of all of it is the same room
-    const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
-    let count: number | null = this.#source.reader.take(room);
-    if (count === 0 && room.length > 0) count = await this.#source.read(room);
-    if (count === null) throw this.#source.incomplete(this.remaining);
-    const ending = this.#advance(count);
-    // mutant `ending !== null` → `true`: to wait for nothing takes a turn
-    if (ending !== null) await ending;
-    return count;
-  }
-
   /** How many bytes have arrived. */
   get buffered(): number {
     return Math.min(this.#source.reader.buffered, this.remaining);
   }
 
-  /**
-   * Takes bytes that have arrived; they stay in the source's buffer until the next read. If they are the last
-   * ones, or none was left, the promise rejects if the source has more; `null` if there is nothing to wait for.
-   */
-  take(count: number): Promise<void> | null {
-    this.#source.reader.start += count;
-    return this.#advance(count);
+  /** Takes bytes that have arrived, in the source's buffer, which the next read changes. */
+  view(count: number): Bytes | Promise<Bytes> {
+    const { reader } = this.#source;
+    const { bytes, start } = reader;
+    reader.start += count;
+    return this.#advance(count, bytes.subarray(start, start + count) as Bytes);
   }
 
-  #advance(count: number): Promise<void> | null {
+  /** Reads at least one byte into the array, unless none is left or the array is empty; returns how many. */
+  read(into: Uint8Array): number | Promise<number> {
+    // mutant `>` → `>=`: a view of all of it is the same room
+    const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
+    const count = this.#source.reader.take(room);
+    return count === 0 && room.length > 0 ? this.#receive(room) : this.#advance(count, count);
+  }
+
+  async #receive(room: Uint8Array): Promise<number> {
+    const count = await this.#source.read(room);
+    if (count === null) throw this.#source.incomplete(this.remaining);
+    return this.#advance(count, count);
+  }
+
+  /** Returns what was read; after the last byte once the source has confirmed that it was the last. */
+  #advance<Value>(count: number, read: Value): Value | Promise<Value> {
     this.remaining -= count;
-    if (this.remaining > 0) return null;
+    if (this.remaining > 0) return read;
     const ending = this.#source.finish();
-    if (ending !== null) return ending.then(() => void (this.done = true));
-    this.done = true;
-    return null;
+    this.done = ending === null;
+    return ending?.then(() => {
+      this.done = true;
+      return read;
+    }) ?? read;
   }
 }
