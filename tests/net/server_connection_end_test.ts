@@ -3,7 +3,7 @@ import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert
 import { type Body, BodyError, type ChunkedBody } from "@degu/degu/base";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { atLeastOnce, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { type Level, meet, type Meeting, serve } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -140,11 +140,6 @@ Deno.test("a session that has ended drops at most about 1 MiB", async () => {
   // Its slot is free, too.
   assertEquals((await serving.makeClient().request("GET", "/")).status, 413);
 });
-
-/** What is in time must be so once in five times, since a busy machine can make anything late. */
-async function atLeastOnce(otherwise: string, isInTime: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 1; !await isInTime(); attempt++) assert(attempt < 5, otherwise);
-}
 
 Deno.test("after an error the connection closes at once, and nothing more is sent", async (t) => {
   const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";

@@ -30,6 +30,16 @@ export async function within<T>(
   }
 }
 
+/** Tries up to five times, until something was in time: a busy machine can make anything late. */
+export async function atLeastOnce(
+  otherwise: string,
+  isInTime: () => Promise<boolean>,
+): Promise<void> {
+  for (let attempt = 1; !await isInTime(); attempt++) {
+    if (attempt === 5) throw new Error(`${otherwise}, five times`);
+  }
+}
+
 /** Connects to an address without the library. */
 export async function dial(address: Address): Promise<Deno.Conn> {
   if (typeof address === "string") return await Deno.connect({ transport: "unix", path: address });
