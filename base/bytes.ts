@@ -42,6 +42,7 @@ export const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 /** True if `wanted` is found in `bytes` at the position. */
 export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
   let i = 0;
+  // mutant `<` → `<=`: more bytes follow what is looked for, and none is `undefined`
   while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
   return i === wanted.length;
 }

@@ -332,6 +332,7 @@ function writeValue(into: Uint8Array, at: number, value: unknown): number {
   const length = value.length;
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
+    // mutant `1` → `2`: any number below 0 says so
     if (VALUE[code] !== 1) return -1;
     into[at + i] = code;
   }
@@ -434,11 +435,13 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
   if (known !== undefined && known.names.length === count) {
     let i = 0;
     // mutant `i < count && names[i] === known.names[i]` → `false`: it is a cache: a set that is not found is made
+    // mutant `<` → `<=`: it is a cache: behind the last name, nothing is found
     while (i < count && names[i] === known.names[i]) i++;
     if (i === count) return known.lines;
   }
   const lines = names.map((name, index) => makeLine(name, index, label))
     // mutant `<` → `<=`: no two names are the same
+    // mutant `1` → `2`: only the sign counts
     .sort((a, b) => a.name < b.name ? -1 : 1);
   // mutant `count < SET_SLOTS` → `true`: it keeps a cache from being replaced too often
   // mutant `count < SET_SLOTS` → `false`: it is a cache
@@ -467,6 +470,7 @@ const blanks: HeaderDict[] = [];
 function newHeaderDict(): HeaderDict {
   // mutant `blanks.length === 0` → `true`: more are made than are needed now
   if (blanks.length === 0) {
+    // mutant `<` → `<=`: one more is made
     while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));
   }
   return blanks.pop()!;

@@ -287,7 +287,7 @@ export function formatResponsePreamble(
   framing: Framing | undefined,
   owner = "",
 ): number {
-  const label = owner === "" ? "headers" : `${owner}headers`;
+  const label = `${owner}headers`;
   checkStatus(status, 100, owner);
   checkReason(reason, owner);
   checkHeaderDict(headers, label);

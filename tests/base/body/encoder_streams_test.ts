@@ -20,6 +20,7 @@ import {
   rejectionOf,
   shown,
 } from "@degu/testing/expectations.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { collect, concat, cut, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
@@ -78,6 +79,23 @@ Deno.test("LengthEncoderStream never completes a message if its source misbehave
     };
     assertInstanceOf(await rejectionOf(passOn(), "excess"), DeguError);
     assert(concat(pieces).length < 5, fromLatin1(concat(pieces)));
+  }
+});
+
+Deno.test("LengthDecoderStream passes on the last piece at once, LengthEncoderStream at the end", async () => {
+  for (const [Stream, awaited] of [[LengthDecoderStream, 10], [LengthEncoderStream, 6]] as const) {
+    const { readable, writable } = new Stream(10);
+    const writer = writable.getWriter();
+    let count = 0;
+    const reading = (async () => {
+      for await (const piece of readable) count += piece.length;
+    })();
+    for (const piece of cut(DIGITS, 6)) await writer.write(piece);
+    await turnOfEventLoop();
+    assertEquals(count, awaited);
+    await writer.close();
+    await reading;
+    assertEquals(count, 10);
   }
 });
 

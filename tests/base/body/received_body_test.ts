@@ -617,7 +617,10 @@ Deno.test("ChunkedBody.read returns up to 16 MiB and rejects if there is more", 
   const end = latin1("0\r\n\r\n");
   const most = new ChunkedBody(new PieceSource([chunk, chunk, end]));
   assertEquals((await most.read()).length, limits.collected);
-  const more = new ChunkedBody(new PieceSource([chunk, chunk, latin1("1\r\nx\r\n"), end]));
-  assertInstanceOf(await rejectionOf(more.read(), "a byte more than 16 MiB"), RangeError);
+  const source = new TrackedStream([chunk, chunk, latin1("1\r\nx\r\n"), end]);
+  const more = new ChunkedBody(source.stream);
+  const error = await rejectionOf(more.read(), "a byte more than 16 MiB");
+  assertInstanceOf(error, RangeError);
+  assertEquals(source.cancelled, [error]);
   await assertBodyError(more.read(), "read() after it");
 });
