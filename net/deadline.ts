@@ -50,6 +50,7 @@ export interface Wait {
 /** Ticks for all deadlines with the same interval, as long as there are any. */
 class Clock {
   /** How many times it has ticked. */
+  // mutant `0` → `1`: only how many more is looked at
   tick = 0;
   readonly #milliseconds: number;
   readonly #deadlines = new Set<Deadline>();
@@ -179,7 +180,6 @@ export class Deadline {
   /** Ends both waits for good. */
   close(): void {
     this.stop(this.reading);
-    this.stop(this.writing);
     this.#clock?.delete(this);
   }
 }

@@ -63,6 +63,10 @@ Deno.test("progress counts if it goes beyond all that earlier attempts had reach
       { resumedFrom: 0, bytes: 5 },
       ...Array(8).fill({ resumedFrom: 5, bytes: 0 }),
     ], 4],
+    ["the second attempt gets the first byte", [
+      { resumedFrom: 0, bytes: 0 },
+      ...Array(8).fill({ resumedFrom: 0, bytes: 1 }),
+    ], 5],
     ["the third attempt gets further", [
       { resumedFrom: 0, bytes: 5 },
       { resumedFrom: 5, bytes: 0 },
@@ -132,12 +136,17 @@ Deno.test("arguments are checked", async () => {
   const attempt = () => Promise.resolve();
   const wrong = [{ retries: "3" }, { delay: null }, { signal: {} }, { onRetry: 1 }, { other: 1 }];
   for (const options of wrong) {
-    await assertRejects(() => retry(attempt, options as RetryOptions), TypeError);
+    const label = "other" in options ? "options: " : `${Object.keys(options)}: must be `;
+    await assertRejects(() => retry(attempt, options as RetryOptions), TypeError, label);
   }
   for (const options of [{ retries: -1 }, { retries: 1001 }, { delay: 60_001 }, { delay: 0.5 }]) {
     await assertRejects(() => retry(attempt, options), RangeError);
   }
-  await assertRejects(() => retry(null as unknown as typeof attempt), TypeError);
+  await assertRejects(
+    () => retry(null as unknown as typeof attempt),
+    TypeError,
+    "attempt: must be ",
+  );
 });
 
 Deno.test("a signal that onRetry itself aborts ends the wait at once", async () => {
