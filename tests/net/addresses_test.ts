@@ -226,5 +226,10 @@ Deno.test("the address of a peer has the same form as the server's", () => {
   assertEquals(peerAddress(["::", 1], peer("fe80::1")), ["fe80::1", 80]);
   assertEquals(peerAddress(["fe80::2", 1, 0, 3], peer("fe80::1")), ["fe80::1", 80, 0, 3]);
   assertEquals(peerAddress(["::1", 1, 0, 0], peer("::1")), ["::1", 80, 0, 0]);
+  // The interface is named where it is needed: if both are addresses of a link.
+  assertEquals(peerAddress(["fe80::2%eth0", 1], peer("fe80::1")), ["fe80::1%eth0", 80]);
+  assertEquals(peerAddress(["fe80::2%eth0", 1], peer("fd00::1")), ["fd00::1", 80]);
+  assertEquals(peerAddress(["fe80::2%3", 1, 0, 3], peer("fd00::1")), ["fd00::1", 80, 0, 0]);
+  assertEquals(peerAddress(["fd00::2", 1, 0, 3], peer("fe80::1")), ["fe80::1", 80, 0, 0]);
   assertEquals(peerAddress("/run/a", peer("::1")), null);
 });

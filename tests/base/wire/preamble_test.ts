@@ -190,6 +190,11 @@ Deno.test("a preamble is read from the middle of a buffer, which stays as it is"
     assertEquals(bytes, copy);
     assertThrows(() => parse(latin1("12345\r\n\r\n6"), 5, 9), EmptyPreambleError);
   }
+  for (const start of [0, 5]) {
+    const bytes = latin1(`${"x".repeat(start)}GET HTTP/1.1\r\n\r\n`);
+    const parse = () => parseRequestPreamble(bytes, start, bytes.length);
+    assertProtocolError(parse, ["BAD_REQUEST_LINE"], "no URI");
+  }
 });
 
 // What preambles are sent, and how they describe their bodies.
