@@ -41,6 +41,49 @@ Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", as
   assertEquals(calls, [true]);
 });
 
+Deno.test("a fault of accept(2) is reported once until a connection arrives, and tried again after a pause", async () => {
+  // Faults of the system, in front of a real listener: it has enough descriptors, and its sockets take every option.
+  const { listen } = Deno;
+  const outcomes = ["EMFILE", "EMFILE", "none", "EMFILE", "EINVAL", "none"];
+  const accepted: Deno.Conn[] = [];
+  const faulty = (options: Deno.TcpListenOptions & { transport: "tcp" }) => {
+    const listener = listen(options);
+    const accept = listener.accept.bind(listener);
+    listener.accept = async () => {
+      const outcome = outcomes.shift();
+      const fault = Object.assign(new Error("a fault"), { code: outcome });
+      if (outcome === "EMFILE") throw fault;
+      const conn = await accept();
+      accepted.push(conn);
+      const failing = () => {
+        throw fault;
+      };
+      return outcome === "none" ? conn : Object.assign(conn, { setNoDelay: failing });
+    };
+    return listener;
+  };
+  Object.assign(Deno, { listen: faulty });
+  const logger = new RecordingLogger();
+  const listener = new PlainListener(["127.0.0.1", 0], logger);
+  Object.assign(Deno, { listen });
+  const [hostname, port] = listener.address as [string, number];
+  const clients: Deno.Conn[] = [];
+  while (clients.length < 3) clients.push(await Deno.connect({ hostname, port }));
+  try {
+    const start = performance.now();
+    const conns = [await listener.acceptConn(), await listener.acceptConn()];
+    assert(performance.now() - start > 3 * 45, "no pause");
+    assertEquals([outcomes, conns], [[], [accepted[0]!, accepted[2]!]]);
+    assertEquals(logger.at("warn"), Array(2).fill("accepting connections fails: Error: a fault"));
+    assertEquals(logger.at("debug"), ["a peer was gone before it was accepted: Error: a fault"]);
+    // What was accepted of a peer that is gone is closed.
+    assertEquals(await clients[1]!.read(new Uint8Array(1)), null);
+  } finally {
+    for (const conn of [...clients, accepted[0], accepted[2]]) conn?.close();
+    listener.close();
+  }
+});
+
 Deno.test("a system error at binding names the address, and keeps its class", async () => {
   await using dir = await tempDir();
   const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
