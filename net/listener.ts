@@ -155,7 +155,6 @@ export class PlainListener implements Listener {
   }
 
   close(): void {
-    if (this.#closing.signal.aborted) return;
     this.#closing.abort();
     this.#listener.close();
   }

@@ -147,6 +147,23 @@ Deno.test("each free abstract name is different", async () => {
   assert(String(first.address) !== String(second.address));
 });
 
+Deno.test("an abstract name that is in use is not chosen; any other error is reported", () => {
+  const { listen } = Deno;
+  const { AddrInUse, PermissionDenied } = Deno.errors;
+  const errors = [new AddrInUse("in use"), new AddrInUse("in use"), new PermissionDenied("never")];
+  Object.assign(Deno, {
+    listen() {
+      throw errors.shift();
+    },
+  });
+  try {
+    assertThrows(() => new Server(new Uint8Array(0), ok), PermissionDenied, "never");
+  } finally {
+    Object.assign(Deno, { listen });
+  }
+  assertEquals(errors, []);
+});
+
 Deno.test("an existing path is not overwritten, whatever it is", async () => {
   await using directory = await tempDir();
   const file = `${directory.path}/file`;

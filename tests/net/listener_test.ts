@@ -84,6 +84,19 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
   }
 });
 
+Deno.test("the peers of a Unix socket are told apart by numbers, from 1", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/socket`;
+  const listener = new PlainListener(path, new RecordingLogger());
+  for (const number of [1, 2]) {
+    using _client = await Deno.connect({ transport: "unix", path });
+    const { name, socket } = await listener.accept();
+    assertEquals(name, `${path}#${number}`);
+    socket.close();
+  }
+  listener.close();
+});
+
 Deno.test("a system error at binding names the address, and keeps its class", async () => {
   await using dir = await tempDir();
   const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
