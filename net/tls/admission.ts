@@ -25,6 +25,7 @@ const MAX_DONE = 64;
  * No handshake is closed for a newer one before this time, and the newer one waits: strangers who reconnect at
  * once leave enough time for a handshake, and use a limited part of the processor.
  */
+// mutant `250` → `251`: a millisecond more is as much as nothing
 const LEAST_MILLISECONDS = 250;
 
 /** A connection before its handshake. */
@@ -171,6 +172,7 @@ export class Admission<T extends Arrival> {
     const [oldest] = this.#inProgress;
     const next = this.#inProgress.values().find(isSilent) ?? oldest!;
     const left = next.since + LEAST_MILLISECONDS - performance.now();
+    // mutant `0` → `1`: one more turn of the timer, of a millisecond
     if (left > 0) {
       this.#room ??= setTimeout(() => {
         this.#room = undefined;
@@ -221,6 +223,7 @@ export class Admission<T extends Arrival> {
    */
   #expectExpiry({ since }: Handshake): void {
     if (this.#timeout === null) return;
+    // mutant `0` → `1`: no timer is shorter than a millisecond
     const left = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
     this.#expiry = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_INTERVAL));
     // Where `node:` modules are loaded the types are those of Node, whose timers are objects.

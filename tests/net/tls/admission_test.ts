@@ -335,6 +335,10 @@ Deno.test("one connection too many closes the oldest silent one", () => {
   desk.admission.push(all[66]!);
   assertEquals(closedOf(all), [1, 3], "one that has ended made room");
   assertEquals(desk.log.at("debug").length, 2);
+  const silent = strangers(70);
+  const another = new Desk();
+  for (const each of silent) another.admission.push(each);
+  assertEquals(closedOf(silent), [0, 1, 2, 3, 4, 5]);
 });
 
 function closedOf(all: readonly Stranger[]): number[] {
