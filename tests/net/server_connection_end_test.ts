@@ -219,6 +219,8 @@ Deno.test("a session lingers for 1 s even if its timeout is shorter", async () =
     await using first = await meet(app, get, { timeout: 0.2, maxConnections: 1 });
     assertEquals((await first.peer.readToEnd()).how, "end");
     const ended = performance.now();
+    // Closing it has no effect any more: its peer may still be receiving.
+    first.session.close();
     // The first keeps its place until it is closed, so the second is answered after that.
     using second = await RawPeer.connect(first.serving.address);
     await second.send(get);
@@ -227,6 +229,14 @@ Deno.test("a session lingers for 1 s even if its timeout is shorter", async () =
     assert(seconds >= 1, `${seconds} s`);
     return seconds < 1.8 && performance.now() - ended > 500;
   });
+});
+
+Deno.test("a server that is closed because a session has broken leaves it the reason", async () => {
+  await using meeting = await meet(() => [200, "OK", {}, null], get, { timeout: 0.1 });
+  const { peer, serving, session } = meeting;
+  session.signal.addEventListener("abort", () => serving.server.close());
+  await peer.readToEnd();
+  assertMatch(`${session.message}`, /^TimedOut: /);
 });
 
 for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) {

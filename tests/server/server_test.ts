@@ -507,10 +507,13 @@ Deno.test("the sessions of a server are read-only", async () => {
   const loose = sessions as unknown as Record<string, unknown>;
   for (const name of ["add", "delete", "clear"]) assertEquals(loose[name], undefined);
   assertThrows(() => Set.prototype.clear.call(sessions), TypeError);
+  let called = 0;
   sessions.forEach((one, same, set) => {
+    called++;
     assertStrictEquals(one, same);
     assertStrictEquals(set, sessions);
   });
+  assertEquals(called, 1);
   assertEquals(sessions.size, 1);
   assert(!(sessions instanceof Set));
   const [session] = sessions;
