@@ -1,8 +1,4 @@
-/**
- * What commands have in common.
- *
- * @module
- */
+/** What commands have in common. */
 
 import { isAbsolute, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "npm:commander@^15.1.0";

@@ -1,8 +1,4 @@
-/**
- * How commands fail: exit codes, and messages that say what to do next.
- *
- * @module
- */
+/** How commands fail: exit codes, and messages that say what to do next. */
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";

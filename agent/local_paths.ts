@@ -1,8 +1,4 @@
-/**
- * Paths on this device, and the directory of the device itself.
- *
- * @module
- */
+/** Paths on this device, and the directory of the device itself. */
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";

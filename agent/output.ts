@@ -1,8 +1,4 @@
-/**
- * What the program prints: results to stdout, everything else to stderr.
- *
- * @module
- */
+/** What the program prints: results to stdout, everything else to stderr. */
 
 import { printable, printableJson } from "../base/printable.ts";
 import { OutputClosed } from "./failure.ts";

@@ -1,8 +1,4 @@
-/**
- * Reused connections to one peer, and calls that are retried when a connection is lost.
- *
- * @module
- */
+/** Reused connections to one peer, and calls that are retried when a connection is lost. */
 
 import type { Client, Connection } from "../client.ts";
 import { isTransient, type Retry, retry, type RetryProgress } from "../files.ts";

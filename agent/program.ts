@@ -1,8 +1,4 @@
-/**
- * The program: its commands, its options, its exit codes.
- *
- * @module
- */
+/** The program: its commands, its options, its exit codes. */
 
 import { Command, CommanderError } from "npm:commander@^15.1.0";
 import { type CommonOptions, findHome, type Run } from "./commands.ts";

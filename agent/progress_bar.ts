@@ -1,8 +1,4 @@
-/**
- * The progress bar: a line that is drawn again and again, with a rate and the time that is left.
- *
- * @module
- */
+/** The progress bar: a line that is drawn again and again, with a rate and the time that is left. */
 
 import { printable } from "../base/printable.ts";
 import { formatBytes, formatDuration, type Output } from "./output.ts";

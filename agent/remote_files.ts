@@ -1,7 +1,5 @@
 /**
  * Paths on another device, `PEER:PATH` as for scp, and the directories that they lead to: its share, and its inbox.
- *
- * @module
  */
 
 import type { Device } from "../device.ts";

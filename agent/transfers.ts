@@ -1,8 +1,4 @@
-/**
- * The transfers of one command, of files and of trees, with one progress bar and one end.
- *
- * @module
- */
+/** The transfers of one command, of files and of trees, with one progress bar and one end. */
 
 import { join } from "node:path";
 import type { Client, Connection } from "../client.ts";

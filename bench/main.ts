@@ -1,8 +1,6 @@
 /**
  * `deno task bench`: this project beside the raw socket and its peers. Prints a table per group as it
  * goes; see `--help`.
- *
- * @module
  */
 
 import { parseArgs } from "node:util";

@@ -1,8 +1,4 @@
-/**
- * Measures contenders in turns: A B C A B C …, so that other load on the machine affects all of them.
- *
- * @module
- */
+/** Measures contenders in turns: A B C A B C …, so that other load on the machine affects all of them. */
 
 /** Something that can be started, measured again and again, and ended. */
 export interface Contender {

@@ -1,8 +1,6 @@
 /**
  * The small messages that every peer sends: the same bodies and, as far as a peer lets one choose,
  * the same headers.
- *
- * @module
  */
 
 /** `post`: a body of `payloadLength` bytes each way. `headers`: a GET with twelve headers each way and no body. */

@@ -1,8 +1,6 @@
 /**
  * What a row is given, and contenders that are a server and a client, each in a process of its own, perhaps with a relay
  * between them.
- *
- * @module
  */
 
 import type { Contender, Group, Trial } from "./measure.ts";

@@ -1,8 +1,6 @@
 /**
  * The bytes of large bodies: a repeated block of 1 MiB without structure, so that a receiver can tell
  * lost, doubled and shifted bytes by looking at a few of each piece and counting all of them.
- *
- * @module
  */
 
 import { Buffer } from "node:buffer";

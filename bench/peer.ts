@@ -2,8 +2,6 @@
  * The common interface of all peers, and the program that every file in `peers/` is: started with
  * `serve` or `drive` and a JSON argument, it says `{"ready": …}` on standard output and then answers
  * each command line on standard input with one line, until the input ends.
- *
- * @module
  */
 
 import { checkSame, makePayload, type MessageKind } from "./messages.ts";

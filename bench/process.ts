@@ -1,8 +1,6 @@
 /**
  * Programs of a benchmark in separate processes: controlled line by line, and always ended. What they say of errors is seen
  * where the benchmark was started.
- *
- * @module
  */
 
 import { type Command, linesOf } from "./peer.ts";

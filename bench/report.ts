@@ -1,8 +1,4 @@
-/**
- * Results as Markdown tables, with what is needed to judge them: the machine, the versions, the load.
- *
- * @module
- */
+/** Results as Markdown tables, with what is needed to judge them: the machine, the versions, the load. */
 
 import { cpus } from "node:os";
 import { type Group, medianOf, type Result } from "./measure.ts";

@@ -1,8 +1,4 @@
-/**
- * Addresses: what is accepted, and what to connect to or to listen on.
- *
- * @module
- */
+/** Addresses: what is accepted, and what to connect to or to listen on. */
 
 import {
   type Address,

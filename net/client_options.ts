@@ -1,8 +1,4 @@
-/**
- * The options of a client.
- *
- * @module
- */
+/** The options of a client. */
 
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
 import { checkFunction, checkString, copyOptions } from "../base/checks.ts";

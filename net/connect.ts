@@ -1,8 +1,4 @@
-/**
- * Connects, bounded by a time-out and a signal.
- *
- * @module
- */
+/** Connects, bounded by a time-out and a signal. */
 
 import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
 import { endpointOf } from "./addresses.ts";

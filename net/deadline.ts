@@ -1,8 +1,6 @@
 /**
  * One coarse timer for all connections with the same time-out: no connection and no wait needs its own timer or
  * reads the clock.
- *
- * @module
  */
 
 import { wrongType } from "../base/checks.ts";

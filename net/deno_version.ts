@@ -1,8 +1,6 @@
 /**
  * Which versions of Deno have TLS that can be relied on. This module also loads on older ones, so it can
  * refuse them.
- *
- * @module
  */
 
 import { DeguError, quote } from "../base/errors.ts";

@@ -1,8 +1,4 @@
-/**
- * What is known about an exchange of a request and its response once it is over.
- *
- * @module
- */
+/** What is known about an exchange of a request and its response once it is over. */
 
 import type { Session } from "../base/app/session.ts";
 import { type BodyIn, progressOf } from "../base/body/bodies.ts";

@@ -4,8 +4,6 @@
  * The threads of a process have the same file descriptors, so a thread can listen with one that another
  * thread has made. What is used of `node:net` here isn't documented, so it is looked for first; without
  * it there is nothing to hold.
- *
- * @module
  */
 
 import type { Server as NetServer } from "node:net";

@@ -1,8 +1,4 @@
-/**
- * Listening on every kind of address.
- *
- * @module
- */
+/** Listening on every kind of address. */
 
 import type { Socket } from "../base/app/app.ts";
 import {

@@ -1,8 +1,4 @@
-/**
- * The signal of one request.
- *
- * @module
- */
+/** The signal of one request. */
 
 import { copyOptions, wrongType } from "../base/checks.ts";
 import type { Interruption } from "../base/body/byte_io.ts";

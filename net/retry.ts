@@ -1,8 +1,4 @@
-/**
- * Retries calls after transient errors, and says which errors are.
- *
- * @module
- */
+/** Retries calls after transient errors, and says which errors are. */
 
 import { checkFunction, checkInteger, copyOptions } from "../base/checks.ts";
 import {

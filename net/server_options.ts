@@ -1,8 +1,4 @@
-/**
- * The options of a server.
- *
- * @module
- */
+/** The options of a server. */
 
 import { checkFunction, checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
 import { checkTimeout } from "./deadline.ts";

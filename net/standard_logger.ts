@@ -1,8 +1,4 @@
-/**
- * The interface of a server's logger, and the default logger.
- *
- * @module
- */
+/** The interface of a server's logger, and the default logger. */
 
 /** The logger of a server; `console` works. */
 export interface Logger {

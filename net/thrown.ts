@@ -1,8 +1,4 @@
-/**
- * Thrown values as text; errors of the system: in other words, their codes, whether a host is unreachable.
- *
- * @module
- */
+/** Thrown values as text; errors of the system: in other words, their codes, whether a host is unreachable. */
 
 const UNSHOWABLE = "a value that can't be shown";
 

@@ -1,8 +1,4 @@
-/**
- * Serving until the process receives a signal.
- *
- * @module
- */
+/** Serving until the process receives a signal. */
 
 import { checkArray, checkString, copyOptions } from "../base/checks.ts";
 import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";

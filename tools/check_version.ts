@@ -1,8 +1,6 @@
 /**
  * Checks that a tag, deno.json and CHANGELOG.md name the same version, before it is published:
  * `deno run --allow-read tools/check_version.ts v1.2.3`.
- *
- * @module
  */
 
 import { PROJECT_ROOT } from "./standard_library.ts";

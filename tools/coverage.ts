@@ -4,8 +4,6 @@
  * all these together are covered less than {@linkcode REQUIRED_PERCENT}.
  *
  * Arguments go to the `test` task.
- *
- * @module
  */
 
 import { fileURLToPath } from "node:url";

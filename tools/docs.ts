@@ -2,8 +2,6 @@
  * Checks the comments of each public module separately, and builds the reference as HTML.
  *
  * `deno doc --lint` of all modules at once accepts a type that one module uses and only another one exports.
- *
- * @module
  */
 
 import { PROJECT_ROOT, runDeno } from "./standard_library.ts";

@@ -1,8 +1,6 @@
 /**
  * `deno task interop`: runs other programs against Degu, as clients, as servers and as proxies, and prints
  * the tables of docs/interop.md. Arguments name the parts: clients, refused, servers, proxies.
- *
- * @module
  */
 
 import { TempPKI } from "@degu/degu/misc";

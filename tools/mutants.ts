@@ -7,8 +7,6 @@
  * ```
  *
  * It stands for every such change of the next line that is no comment.
- *
- * @module
  */
 
 import ts from "npm:typescript@^5.9.3";

@@ -12,8 +12,6 @@
  *
  * A mutant that no test can detect has a marker above its line, with the reason: see tools/mutants.ts. Prints the
  * mutants that survive and the rate. Fails below 95 %, and if a marker matches nothing.
- *
- * @module
  */
 
 import { parseArgs } from "node:util";

@@ -2,8 +2,6 @@
  * Where the tests' `@std` packages come from: JSR if it can be reached, otherwise the stand-ins in
  * tests/support/offline. As a program it runs `deno` with its own arguments and these packages:
  * `tools/standard_library.ts check .`. In `--allow-run`, `deno` stands for the executable that runs this.
- *
- * @module
  */
 
 /** The time limits of the search for JSR, in seconds. */

@@ -6,8 +6,6 @@
  * Types are not checked: `deno task check` does that, for all code blocks, too. In `--allow-run`, `deno` stands for the
  * executable that runs this, which need not be on the PATH, and a program that is not installed is left out: Deno would
  * warn of it in every worker.
- *
- * @module
  */
 
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";

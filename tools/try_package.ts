@@ -4,8 +4,6 @@
  * Exactly the files that `deno publish` would upload are served over loopback, in the place of JSR. A project in a
  * temporary directory maps `@degu/degu` to them, and fills an empty cache of its own. Then the server is closed, and each
  * program runs from the cache alone, with the permissions that it needs and no others.
- *
- * @module
  */
 
 import { publishedFiles } from "./package/published_files.ts";

@@ -2,8 +2,6 @@
  * How far some everyday actions walk through the code: the files, functions and calls that each of them takes, both
  * ends together. A program does the action some times, and another one twice as often; what V8 has counted more in the
  * second one is the action, without what happens once.
- *
- * @module
  */
 
 import { PROJECT_ROOT } from "./standard_library.ts";

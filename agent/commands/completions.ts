@@ -1,8 +1,4 @@
-/**
- * `degu completions`: scripts for bash, zsh and fish, made from the commands and their options.
- *
- * @module
- */
+/** `degu completions`: scripts for bash, zsh and fish, made from the commands and their options. */
 
 import { Argument, type Command, type Option } from "npm:commander@^15.1.0";
 import { addExamples, type Run } from "../commands.ts";

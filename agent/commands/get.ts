@@ -1,8 +1,4 @@
-/**
- * `degu get`: files from the share or the inbox of a peer.
- *
- * @module
- */
+/** `degu get`: files from the share or the inbox of a peer. */
 
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";

@@ -1,8 +1,4 @@
-/**
- * `degu init`: makes the device.
- *
- * @module
- */
+/** `degu init`: makes the device. */
 
 import type { Command } from "npm:commander@^15.1.0";
 import { Device } from "../../device.ts";

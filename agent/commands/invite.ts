@@ -1,8 +1,4 @@
-/**
- * `degu invite`: lets one other device pair with this one.
- *
- * @module
- */
+/** `degu invite`: lets one other device pair with this one. */
 
 import type { Command } from "npm:commander@^15.1.0";
 import { renderUnicodeCompact } from "npm:uqr@^0.1.3";

@@ -1,8 +1,4 @@
-/**
- * `degu join`: pairs with the device that has invited this one.
- *
- * @module
- */
+/** `degu join`: pairs with the device that has invited this one. */
 
 import type { Command } from "npm:commander@^15.1.0";
 import { DeguError, formatAddress } from "../../base.ts";

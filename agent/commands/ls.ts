@@ -1,8 +1,4 @@
-/**
- * `degu ls`: what a peer shares.
- *
- * @module
- */
+/** `degu ls`: what a peer shares. */
 
 import type { Command } from "npm:commander@^15.1.0";
 import type { DirectoryEntry } from "../../files.ts";

@@ -1,8 +1,4 @@
-/**
- * `degu id`, `degu peers`, `degu rename` and `degu forget`: who this device is, and whom it trusts.
- *
- * @module
- */
+/** `degu id`, `degu peers`, `degu rename` and `degu forget`: who this device is, and whom it trusts. */
 
 import type { Command } from "npm:commander@^15.1.0";
 import { formatAddress } from "../../base.ts";

@@ -1,8 +1,4 @@
-/**
- * `degu ping`: who answers, over which address, how fast.
- *
- * @module
- */
+/** `degu ping`: who answers, over which address, how fast. */
 
 import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";

@@ -1,8 +1,4 @@
-/**
- * `degu put`: files to the inbox of a peer.
- *
- * @module
- */
+/** `degu put`: files to the inbox of a peer. */
 
 import { basename } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";

@@ -1,8 +1,4 @@
-/**
- * `degu rm`: removes from the inbox of a peer.
- *
- * @module
- */
+/** `degu rm`: removes from the inbox of a peer. */
 
 import type { Command } from "npm:commander@^15.1.0";
 import { deleteFile, listTree, TransferError, type TreeEntry } from "../../files.ts";

@@ -1,8 +1,4 @@
-/**
- * `degu serve`: shares a directory, and takes files into another one.
- *
- * @module
- */
+/** `degu serve`: shares a directory, and takes files into another one. */
 
 import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";

@@ -1,8 +1,4 @@
-/**
- * `degu sync`: makes a directory match one on another device.
- *
- * @module
- */
+/** `degu sync`: makes a directory match one on another device. */
 
 import { join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";

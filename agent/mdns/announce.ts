@@ -1,8 +1,4 @@
-/**
- * Tells the network that this device serves, by mDNS and DNS-SD (RFC 6762, RFC 6763).
- *
- * @module
- */
+/** Tells the network that this device serves, by mDNS and DNS-SD (RFC 6762, RFC 6763). */
 
 import { pause } from "../../base/pause.ts";
 import type { Logger } from "../../net/standard_logger.ts";

@@ -1,8 +1,4 @@
-/**
- * Looks for a device on the links of this machine, by mDNS and DNS-SD (RFC 6762, RFC 6763).
- *
- * @module
- */
+/** Looks for a device on the links of this machine, by mDNS and DNS-SD (RFC 6762, RFC 6763). */
 
 import {
   type Address,

@@ -1,8 +1,6 @@
 /**
  * mDNS on every interface of this machine: a socket for each, with IPv4 and with IPv6, that passes on only packets worth
  * decoding.
- *
- * @module
  */
 
 import { createSocket, type RemoteInfo, type SocketType } from "node:dgram";

@@ -1,8 +1,6 @@
 /**
  * The parts of an mDNS packet (RFC 6762) that are read and written here, the records of a device (RFC 6763), and the library
  * that codes them.
- *
- * @module
  */
 
 import { Buffer } from "node:buffer";

@@ -1,8 +1,4 @@
-/**
- * This project's client and server.
- *
- * @module
- */
+/** This project's client and server. */
 
 import type { Address, BodyOut, Chunk } from "../../base.ts";
 import { Body, ChunkedBody, ChunkedBodyIter } from "../../base.ts";

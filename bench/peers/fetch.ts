@@ -1,8 +1,4 @@
-/**
- * The runtime's own pair: `fetch` and `Deno.serve`.
- *
- * @module
- */
+/** The runtime's own pair: `fetch` and `Deno.serve`. */
 
 import * as messages from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";

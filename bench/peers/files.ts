@@ -1,8 +1,4 @@
-/**
- * A device that serves a directory, and one that transfers files from and to it.
- *
- * @module
- */
+/** A device that serves a directory, and one that transfers files from and to it. */
 
 import { Client } from "../../client.ts";
 import { download, FilesApp, upload } from "../../files.ts";

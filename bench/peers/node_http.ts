@@ -1,8 +1,4 @@
-/**
- * `node:http` and, if the endpoint has certificates, `node:https`, with an agent that keeps its connection.
- *
- * @module
- */
+/** `node:http` and, if the endpoint has certificates, `node:https`, with an agent that keeps its connection. */
 
 import { once } from "node:events";
 import * as http from "node:http";

@@ -1,8 +1,6 @@
 /**
  * The limit for encrypted connections: bytes over `node:tls` with certificates on both ends and no
  * protocol. The same number of bytes per message as Degu, the same size of writes, and no parsing.
- *
- * @module
  */
 
 import { once } from "node:events";

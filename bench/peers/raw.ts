@@ -1,8 +1,6 @@
 /**
  * The limit: bytes over `Deno.Conn` without a protocol. The same number of bytes per message as Degu,
  * the same size of writes, and no parsing.
- *
- * @module
  */
 
 import { answerBody, makeRawRequest, makeRawResponse } from "../messages.ts";

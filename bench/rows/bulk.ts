@@ -1,8 +1,6 @@
 /**
  * Row 4: one large body in one direction, sent and read in every way, all programs on two cores. Row 6 has the same over
  * TLS.
- *
- * @module
  */
 
 import type { Group } from "../measure.ts";

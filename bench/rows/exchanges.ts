@@ -1,8 +1,6 @@
 /**
  * Rows with small messages: 1 to 3, the same over TLS in 6, and what a connection costs in 14 to 16. Client and server
  * are pinned to one core, so that the figure is the sum of what both ends cost.
- *
- * @module
  */
 
 import type { Contender, Group } from "../measure.ts";

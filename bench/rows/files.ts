@@ -1,8 +1,4 @@
-/**
- * Row 11: files between devices. `trees.ts` has trees of many small ones.
- *
- * @module
- */
+/** Row 11: files between devices. `trees.ts` has trees of many small ones. */
 
 import type { Contender, Group, Trial } from "../measure.ts";
 import {

@@ -1,8 +1,6 @@
 /**
  * Row 17: how long servers let small requests wait that come at a fixed rate, the same for all of them,
  * server and load on one core each. This module is also the program that is the load.
- *
- * @module
  */
 
 import { setImmediate } from "node:timers/promises";

@@ -1,8 +1,4 @@
-/**
- * Row 7: servers alone, under `wrk` with 1, 8 and 64 connections, server and load on one core each.
- *
- * @module
- */
+/** Row 7: servers alone, under `wrk` with 1, 8 and 64 connections, server and load on one core each. */
 
 import { type Contender, makeSkippedGroup, type Trial } from "../measure.ts";
 import { answerBody, checkSame, checkStatus } from "../messages.ts";

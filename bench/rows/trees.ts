@@ -4,8 +4,6 @@
  * Nothing is removed while this measures, and all of it at the end: ext4 creates files up to ten times more slowly for
  * minutes after many were deleted in the same block group. `TMPDIR` names another file system, or a directory whose
  * surroundings have been quiet.
- *
- * @module
  */
 
 import { connect, createServer } from "node:net";

@@ -5,8 +5,6 @@
  * whatever connects: this replaces the kernel's queue, and keeps a flood from using up all file descriptors. Its
  * handshake is *in progress*. It is *done*, and waits for a slot of the server. Silent connections give way
  * first, because in TLS the client sends first.
- *
- * @module
  */
 
 import { DeguError, TlsError } from "../../base/errors.ts";

@@ -1,8 +1,6 @@
 /**
  * Which of the trusted certificates has vouched for a peer. The TLS library verifies that one of them
  * has, but doesn't report which; this finds it by signatures, because two authorities can share a name.
- *
- * @module
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";

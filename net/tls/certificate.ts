@@ -1,8 +1,6 @@
 /**
  * The contents of a certificate (RFC 5280). The TLS library verifies signatures; this reads names from
  * the DER, because in a text form one name can be made to look like two.
- *
- * @module
  */
 
 import { formatIPAddress } from "../../base/address.ts";

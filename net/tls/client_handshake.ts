@@ -1,8 +1,4 @@
-/**
- * The client's side of a handshake.
- *
- * @module
- */
+/** The client's side of a handshake. */
 
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";

@@ -3,8 +3,6 @@
  *
  * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} are all of it; below them are the checks of the
  * options, and then how the identity and the authorities are read. No message shows what is in a file or a text.
- *
- * @module
  */
 
 import type { KeyObject } from "node:crypto";

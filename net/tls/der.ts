@@ -1,8 +1,4 @@
-/**
- * DER, as far as certificates need it (ITU-T X.690).
- *
- * @module
- */
+/** DER, as far as certificates need it (ITU-T X.690). */
 
 /** The tags of the types that certificates are made of. */
 export const TAG = {

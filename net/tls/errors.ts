@@ -1,8 +1,4 @@
-/**
- * The errors of `node:net` and `node:tls`, in the classes that Deno's own sockets use.
- *
- * @module
- */
+/** The errors of `node:net` and `node:tls`, in the classes that Deno's own sockets use. */
 
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
 

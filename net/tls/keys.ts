@@ -1,8 +1,4 @@
-/**
- * Which keys are good enough, for both ends and for authorities, and what they have signed.
- *
- * @module
- */
+/** Which keys are good enough, for both ends and for authorities, and what they have signed. */
 
 import type { KeyObject } from "node:crypto";
 import type { Certificate } from "./certificate.ts";

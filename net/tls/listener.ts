@@ -1,7 +1,5 @@
 /**
  * Listening for TLS connections: first for the streams that `node:tls` can use, then for those whose handshake succeeds.
- *
- * @module
  */
 
 import type { AddressInfo, Server as NetServer } from "node:net";

@@ -1,8 +1,6 @@
 /**
  * The modules of Node that TLS needs. They are built into Deno, and slow to start: even accessing
  * `process` costs ten milliseconds. So they are loaded on demand.
- *
- * @module
  */
 
 /** The modules, by name. */

@@ -1,8 +1,6 @@
 /**
  * The certificates that a peer presented, and whether they are good: the same rules at both ends, after the TLS
  * library has verified them.
- *
- * @module
  */
 
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";

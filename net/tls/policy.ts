@@ -8,8 +8,6 @@
  *   environment variable.
  * - A session is resumed only if its certificate was verified before, and its authority is trusted now.
  * - No compression and no renegotiation: the TLS library below has neither.
- *
- * @module
  */
 
 import type { TLSSocket } from "node:tls";

@@ -1,8 +1,4 @@
-/**
- * The stream under a TLS connection.
- *
- * @module
- */
+/** The stream under a TLS connection. */
 
 import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";

@@ -1,8 +1,4 @@
-/**
- * The server's side of a handshake, and every decision about the certificate of a client.
- *
- * @module
- */
+/** The server's side of a handshake, and every decision about the certificate of a client. */
 
 import type { Server as TlsServer, TLSSocket } from "node:tls";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";

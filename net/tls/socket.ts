@@ -1,8 +1,4 @@
-/**
- * A TLS connection as the socket under a client or a server.
- *
- * @module
- */
+/** A TLS connection as the socket under a client or a server. */
 
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";

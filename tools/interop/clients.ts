@@ -1,8 +1,4 @@
-/**
- * Clients of a Degu server: the table of what works, and what the server logs about the rest.
- *
- * @module
- */
+/** Clients of a Degu server: the table of what works, and what the server logs about the rest. */
 
 import type { TempPKI } from "@degu/degu/misc";
 import { complaintOf, delay, Notes, printTable, run, type Served } from "./programs.ts";

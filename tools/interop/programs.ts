@@ -1,8 +1,4 @@
-/**
- * Programs that may or may not be installed, the Degu server that they talk to, and tables of what came of it.
- *
- * @module
- */
+/** Programs that may or may not be installed, the Degu server that they talk to, and tables of what came of it. */
 
 import {
   type App,

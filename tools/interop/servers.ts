@@ -1,8 +1,6 @@
 /**
  * Other servers behind a Degu client, and proxies in front of a Degu server: the tables of what works; and what is
  * refused by design.
- *
- * @module
  */
 
 import { Client, type Method, SSLClient } from "@degu/degu";

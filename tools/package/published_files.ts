@@ -1,8 +1,4 @@
-/**
- * What `deno publish` would upload.
- *
- * @module
- */
+/** What `deno publish` would upload. */
 
 import { PROJECT_ROOT } from "../standard_library.ts";
 

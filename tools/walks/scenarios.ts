@@ -1,8 +1,4 @@
-/**
- * Everyday actions, each done so many times: `scenarios.ts ACTION TIMES`.
- *
- * @module
- */
+/** Everyday actions, each done so many times: `scenarios.ts ACTION TIMES`. */
 
 import { Client, Server } from "../../mod.ts";
 import { Device } from "../../device.ts";
