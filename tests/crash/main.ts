@@ -1,8 +1,6 @@
 /**
  * `deno task crash`: kills programs at random moments, many times, and checks what they have left on the
  * disk. The suite does the same a few times. Ends with status 1 after the first run that fails.
- *
- * @module
  */
 
 import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";

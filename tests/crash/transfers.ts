@@ -1,8 +1,4 @@
-/**
- * Crash runs of files: processes that download, upload or write are killed at random moments.
- *
- * @module
- */
+/** Crash runs of files: processes that download, upload or write are killed at random moments. */
 
 import { killTreeDownloads, killTreeServers, killTreeUploads } from "@degu/testing/kills.ts";
 import { killDownloads, killUploads, killWriters } from "@degu/testing/kills.ts";

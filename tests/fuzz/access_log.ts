@@ -1,8 +1,4 @@
-/**
- * Access log lines for any text as a target, and for any bytes sent to a server.
- *
- * @module
- */
+/** Access log lines for any text as a target, and for any bytes sent to a server. */
 
 import { accessLog } from "@degu/degu";
 import type { App, Session } from "@degu/degu/server";

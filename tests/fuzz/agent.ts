@@ -1,8 +1,4 @@
-/**
- * What strangers send to the agent by mDNS, and paths on its command line.
- *
- * @module
- */
+/** What strangers send to the agent by mDNS, and paths on its command line. */
 
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { Hints } from "@degu/internal/agent/mdns/find.ts";

@@ -1,8 +1,4 @@
-/**
- * Inputs as bytes, and as they are shown.
- *
- * @module
- */
+/** Inputs as bytes, and as they are shown. */
 
 const scratch = new Uint8Array(1 << 20);
 

@@ -1,8 +1,4 @@
-/**
- * Chunked bodies from any source, split at every boundary, read in every way, and the decoder as a stream.
- *
- * @module
- */
+/** Chunked bodies from any source, split at every boundary, read in every way, and the decoder as a stream. */
 
 import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
 import { ChunkedDecoderStream } from "@degu/internal/base/body/encoder_streams.ts";

@@ -1,8 +1,4 @@
-/**
- * Requests as another server's handler gets them, with text that may not be ASCII and invalid parts.
- *
- * @module
- */
+/** Requests as another server's handler gets them, with text that may not be ASCII and invalid parts. */
 
 import type { App } from "@degu/internal/base/app/app.ts";
 import { toFetchHandler } from "@degu/degu";

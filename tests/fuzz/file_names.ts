@@ -1,8 +1,4 @@
-/**
- * File names in paths, and digests in headers.
- *
- * @module
- */
+/** File names in paths, and digests in headers. */
 
 import {
   formatReprDigest,

@@ -2,8 +2,6 @@
  * The interface of a fuzzer, its inputs, and running it: seeded, bounded, and with minimized findings.
  *
  * fast-check makes a half to a fifth of the inputs in the same time, and doesn't go on from those that were accepted.
- *
- * @module
  */
 
 import { literal } from "./bytes.ts";

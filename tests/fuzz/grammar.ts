@@ -1,8 +1,4 @@
-/**
- * Texts that are valid or nearly so: what the grammar produces, with the values at which the rules change.
- *
- * @module
- */
+/** Texts that are valid or nearly so: what the grammar produces, with the values at which the rules change. */
 
 import { allowedBytes, limits } from "../support/wire_grammar.ts";
 import type { Random } from "./random.ts";

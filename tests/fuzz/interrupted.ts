@@ -1,8 +1,6 @@
 /**
  * Bodies that are canceled at any moment while they are read, at both ends of a connection, and sessions that are closed at
  * any moment.
- *
- * @module
  */
 
 import type { App } from "@degu/internal/base/app/app.ts";

@@ -1,8 +1,6 @@
 /**
  * Time that grows no faster than the input: a part of a text is repeated until the text is long, and longer, and what is longer has to
  * take as much longer and no more.
- *
- * @module
  */
 
 import process from "node:process";

@@ -3,8 +3,6 @@
  *
  * Prints the seed, and for each target the inputs, how many there were in a second, and what part of them was accepted. At the first objection of an oracle it prints the seed and the smallest bytes that still show it, and ends
  * with status 1.
- *
- * @module
  */
 
 import { parseArgs } from "node:util";

@@ -1,7 +1,5 @@
 /**
  * Connections in memory: what the peer sends is a list of pieces, as they arrive; and a server of such connections.
- *
- * @module
  */
 
 import type { App, Socket } from "@degu/internal/base/app/app.ts";

@@ -1,8 +1,6 @@
 /**
  * What whole messages and streams of them say, by the grammar of `tests/support/wire_grammar.ts`: independent of the
  * parsers, which scan tables. Works on Latin-1 text; answers `null` where the wire's rules refuse.
- *
- * @module
  */
 
 import {

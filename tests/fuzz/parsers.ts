@@ -1,8 +1,6 @@
 /**
  * The parsers, compared with an oracle and with their own formatters, and the formatters, with input from a careless app:
  * they either refuse it, or write exactly what was meant.
- *
- * @module
  */
 
 import { findPreambleEnd, type Method } from "@degu/internal/base/wire/preamble.ts";

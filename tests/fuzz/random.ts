@@ -1,8 +1,4 @@
-/**
- * Random numbers that are reproducible from a seed.
- *
- * @module
- */
+/** Random numbers that are reproducible from a seed. */
 
 /** A generator of pseudo-random numbers (mulberry32): small, fast, and the same on every machine. */
 export class Random {

@@ -1,8 +1,4 @@
-/**
- * What the library has received, in the model's terms.
- *
- * @module
- */
+/** What the library has received, in the model's terms. */
 
 import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
 import type { Body } from "@degu/internal/base/body/body.ts";

@@ -1,8 +1,4 @@
-/**
- * Streams of requests to a server: over sockets in memory, split at every boundary, and over real ones.
- *
- * @module
- */
+/** Streams of requests to a server: over sockets in memory, split at every boundary, and over real ones. */
 
 import type { App } from "@degu/internal/base/app/app.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";

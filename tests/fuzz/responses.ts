@@ -1,8 +1,6 @@
 /**
  * Responses to a client's requests: through a real connection over a socket in memory, split at every
  * boundary.
- *
- * @module
  */
 
 import { ProtocolError } from "@degu/internal/base/errors.ts";

@@ -1,8 +1,6 @@
 /**
  * Bodies with careless code: they write without waiting, and change arrays while they are sent. Whatever
  * they do, the peer gets the announced message, or a beginning of it and then an end.
- *
- * @module
  */
 
 import type { BodyOut } from "@degu/internal/base/body/bodies.ts";

@@ -1,8 +1,4 @@
-/**
- * All fuzz targets.
- *
- * @module
- */
+/** All fuzz targets. */
 
 import { accessLines } from "./access_log.ts";
 import * as agent from "./agent.ts";

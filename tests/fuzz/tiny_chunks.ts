@@ -1,7 +1,5 @@
 /**
  * Bodies in tiny chunks, collected in every way: the right bytes, and memory that follows the data and not the number of chunks.
- *
- * @module
  */
 
 import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";

@@ -1,8 +1,6 @@
 /**
  * Requests that are aborted at any time: each returns its whole response, or rejects with the reason of its
  * own abort.
- *
- * @module
  */
 
 import type { Client, Connection } from "@degu/degu";

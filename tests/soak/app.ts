@@ -1,8 +1,6 @@
 /**
  * The app under load: it checks its requests, generates what is requested, and fails in every way on
  * request.
- *
- * @module
  */
 
 import {

@@ -1,8 +1,4 @@
-/**
- * Sessions that are closed at random under load: nothing else may be lost.
- *
- * @module
- */
+/** Sessions that are closed at random under load: nothing else may be lost. */
 
 import { type App, type AppFunction, type Client, Connection, type Server } from "@degu/degu";
 import { exchange, pause, type Run } from "./traffic.ts";

@@ -1,8 +1,4 @@
-/**
- * Clients and servers that are broken, slow, hostile or gone: none of it may affect any other connection.
- *
- * @module
- */
+/** Clients and servers that are broken, slow, hostile or gone: none of it may affect any other connection. */
 
 import {
   BodyError,

@@ -4,8 +4,6 @@
  *
  * Reports requests, faults, memory and descriptors at the start and at the end, and ends with status 1 after any mismatch, failure of
  * a well-behaved client, leak or unhandled rejection.
- *
- * @module
  */
 
 import { Random } from "../fuzz/random.ts";

@@ -1,8 +1,4 @@
-/**
- * Bytes derived from a number, so that both ends can detect loss, change and duplication.
- *
- * @module
- */
+/** Bytes derived from a number, so that both ends can detect loss, change and duplication. */
 
 import { crc32 } from "node:zlib";
 import type { Chunk } from "@degu/degu/base";

@@ -1,8 +1,4 @@
-/**
- * The resources of the process.
- *
- * @module
- */
+/** The resources of the process. */
 
 /** Memory in bytes, and open files, sockets and pipes. */
 export interface Resources {

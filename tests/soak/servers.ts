@@ -1,8 +1,4 @@
-/**
- * The servers under load: one over each kind of connection, and a proxy.
- *
- * @module
- */
+/** The servers under load: one over each kind of connection, and a proxy. */
 
 import {
   type App,

@@ -1,8 +1,6 @@
 /**
  * Trust that changes while a server runs: clients that stay trusted are not affected, and others are
  * refused.
- *
- * @module
  */
 
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu";

@@ -1,8 +1,4 @@
-/**
- * Well-behaved clients: exchanges of every kind, each checked to the last byte.
- *
- * @module
- */
+/** Well-behaved clients: exchanges of every kind, each checked to the last byte. */
 
 import {
   BodyIter,

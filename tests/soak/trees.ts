@@ -1,8 +1,6 @@
 /**
  * Trees of files that are downloaded and uploaded while connections end, runs are aborted and files change: nothing may be torn or lost, and
  * a run that is not disturbed makes both ends the same.
- *
- * @module
  */
 
 import { Client } from "@degu/degu/client";

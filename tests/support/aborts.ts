@@ -1,8 +1,4 @@
-/**
- * Requests that are aborted.
- *
- * @module
- */
+/** Requests that are aborted. */
 
 import { assertStrictEquals } from "@std/assert";
 import { rejectionOf } from "./expectations.ts";

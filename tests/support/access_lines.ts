@@ -1,8 +1,4 @@
-/**
- * Reads lines of an access log, as strictly as a program that analyzes them.
- *
- * @module
- */
+/** Reads lines of an access log, as strictly as a program that analyzes them. */
 
 /** A line, with its escapes undone. */
 export interface AccessLine {

@@ -1,8 +1,4 @@
-/**
- * What the texts about the program tell people to type.
- *
- * @module
- */
+/** What the texts about the program tell people to type. */
 
 import { assert } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";

@@ -1,8 +1,4 @@
-/**
- * A device that serves a share and an inbox, and one that moves files, by the commands of the program.
- *
- * @module
- */
+/** A device that serves a share and an inbox, and one that moves files, by the commands of the program. */
 
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";

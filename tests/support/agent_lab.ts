@@ -1,8 +1,6 @@
 /**
  * Devices that run the agent as people do: processes, each in a network namespace of its own, with switches in between. What a
  * program has made is gone when it ends.
- *
- * @module
  */
 import { TextLineStream } from "@std/streams";
 import { parseAddress } from "@degu/degu/base";

@@ -1,8 +1,4 @@
-/**
- * The program `degu`: in this process, or in one of its own with exactly the flags that it is given.
- *
- * @module
- */
+/** The program `degu`: in this process, or in one of its own with exactly the flags that it is given. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";

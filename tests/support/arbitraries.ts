@@ -1,8 +1,4 @@
-/**
- * fast-check arbitraries for everything that the protocol allows, and for bytes that come close to it.
- *
- * @module
- */
+/** fast-check arbitraries for everything that the protocol allows, and for bytes that come close to it. */
 
 import fc from "fast-check";
 import { type Chunk, ContentRange, Range } from "@degu/degu/base";

@@ -1,8 +1,4 @@
-/**
- * Certificates of authorities that differ from those of devices, and leaves that they sign.
- *
- * @module
- */
+/** Certificates of authorities that differ from those of devices, and leaves that they sign. */
 
 import * as x509 from "npm:@peculiar/x509@^1.14.3";
 

@@ -1,8 +1,4 @@
-/**
- * Bodies that come in pieces.
- *
- * @module
- */
+/** Bodies that come in pieces. */
 
 import { Body } from "@degu/degu/base";
 

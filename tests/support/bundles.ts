@@ -1,8 +1,4 @@
-/**
- * Bundles as a client sends and reads them.
- *
- * @module
- */
+/** Bundles as a client sends and reads them. */
 
 import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";

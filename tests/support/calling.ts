@@ -1,8 +1,4 @@
-/**
- * Calls apps without a server: the arguments that a server would pass.
- *
- * @module
- */
+/** Calls apps without a server: the arguments that a server would pass. */
 
 import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";

@@ -1,8 +1,4 @@
-/**
- * Counts how often chunk lines are scanned.
- *
- * @module
- */
+/** Counts how often chunk lines are scanned. */
 
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 

@@ -1,8 +1,4 @@
-/**
- * A clock that is ahead.
- *
- * @module
- */
+/** A clock that is ahead. */
 
 /**
  * Sets the clock of this process ahead until it is disposed of; that of the file system stays. After three

@@ -1,8 +1,4 @@
-/**
- * A client's connection to a raw peer.
- *
- * @module
- */
+/** A client's connection to a raw peer. */
 
 import type { Response } from "@degu/degu/base";
 import {

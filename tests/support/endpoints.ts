@@ -1,8 +1,6 @@
 /**
  * Every kind of address over which both ends can connect, as one list: a test that iterates over it covers
  * them all.
- *
- * @module
  */
 
 import type { Address } from "@degu/degu/base";

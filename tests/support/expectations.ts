@@ -1,8 +1,6 @@
 /**
  * Assertions that many tests share: which error a parser throws, which error a caller's mistake throws, and dictionaries in a shape
  * that compares by value.
- *
- * @module
  */
 
 import { assert, assertEquals, fail } from "@std/assert";

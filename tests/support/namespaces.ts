@@ -1,8 +1,4 @@
-/**
- * Network and mount namespaces, in which a test can change the network and mount small disks.
- *
- * @module
- */
+/** Network and mount namespaces, in which a test can change the network and mount small disks. */
 import { tempDir } from "./directories.ts";
 
 /**

@@ -1,8 +1,4 @@
-/**
- * Programs that run with exactly the given permissions, and without each of them.
- *
- * @module
- */
+/** Programs that run with exactly the given permissions, and without each of them. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { TextLineStream } from "@std/streams";

@@ -1,8 +1,4 @@
-/**
- * Ports that were free a moment ago, and how to take an address again.
- *
- * @module
- */
+/** Ports that were free a moment ago, and how to take an address again. */
 
 import { within } from "./raw_peer.ts";
 

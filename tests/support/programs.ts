@@ -1,8 +1,4 @@
-/**
- * Runs the programs in tests/support/programs, each in a separate process.
- *
- * @module
- */
+/** Runs the programs in tests/support/programs, each in a separate process. */
 
 import { assert } from "@std/assert";
 import { fromFileUrl } from "@std/path";

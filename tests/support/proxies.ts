@@ -1,8 +1,4 @@
-/**
- * Proxies on their own servers, with raw peers on both sides.
- *
- * @module
- */
+/** Proxies on their own servers, with raw peers on both sides. */
 
 import { type AppFunction, ProxyApp } from "@degu/degu";
 import { type Address, ChunkedBodyIter } from "@degu/degu/base";

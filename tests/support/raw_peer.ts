@@ -2,8 +2,6 @@
  * Peers that send raw bytes, including those that no client or server of this project would send, and read
  * raw bytes. Text is Latin-1, one character per byte. Every wait has a time limit, so that a broken test
  * fails instead of hanging. Fuzzers and the soak use them, too, where nothing of `@std` is at hand.
- *
- * @module
  */
 
 import type { Address } from "@degu/degu/base";

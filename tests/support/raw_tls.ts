@@ -1,8 +1,4 @@
-/**
- * TLS without HTTP, for raw handshakes.
- *
- * @module
- */
+/** TLS without HTTP, for raw handshakes. */
 
 import type * as net from "node:net";
 import * as tls from "node:tls";

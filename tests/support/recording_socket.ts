@@ -1,8 +1,4 @@
-/**
- * A socket without a network: it records each write separately, and its reads return what the test provides.
- *
- * @module
- */
+/** A socket without a network: it records each write separately, and its reads return what the test provides. */
 
 import type { Socket } from "@degu/degu/client";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";

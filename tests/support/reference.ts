@@ -1,8 +1,4 @@
-/**
- * The reference of a public module, from `deno doc --json`.
- *
- * @module
- */
+/** The reference of a public module, from `deno doc --json`. */
 
 import { assert } from "@std/assert";
 import { ROOT } from "@degu/testing/tree.ts";

@@ -1,8 +1,4 @@
-/**
- * Unhandled rejections, which would end the process.
- *
- * @module
- */
+/** Unhandled rejections, which would end the process. */
 
 /** What has been rejected, unhandled, since it was made. */
 export interface UnhandledRejections extends Disposable {

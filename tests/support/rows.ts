@@ -1,8 +1,6 @@
 /**
  * Rows of what a rule accepts and refuses. Each has the rule's name and where it comes from, so that a search for
  * either finds it.
- *
- * @module
  */
 
 /** A text that a rule refuses. */

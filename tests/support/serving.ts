@@ -1,8 +1,4 @@
-/**
- * A server that runs for one test, and a logger that records its messages.
- *
- * @module
- */
+/** A server that runs for one test, and a logger that records its messages. */
 
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";

@@ -1,8 +1,4 @@
-/**
- * Back ends behind a proxy: third-party servers, each of which reports the requests that it received.
- *
- * @module
- */
+/** Back ends behind a proxy: third-party servers, each of which reports the requests that it received. */
 
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";

@@ -2,8 +2,6 @@
  * Ways to make two parties see different requests in the same bytes: the warnings of RFC 9112 (§2.2, §3,
  * §5, §6, §7, §9, §11), and the public literature on request smuggling and desynchronization, as bytes that
  * a peer sends on one connection. Text is Latin-1, one character per byte.
- *
- * @module
  */
 
 import { framingRows } from "./smuggling_framing.ts";

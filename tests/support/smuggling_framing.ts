@@ -1,8 +1,4 @@
-/**
- * Rows of the smuggling corpus with an ambiguous end of a body: RFC 9112 §6 and §7.
- *
- * @module
- */
+/** Rows of the smuggling corpus with an ambiguous end of a body: RFC 9112 §6 and §7. */
 
 import {
   brokenChunks,

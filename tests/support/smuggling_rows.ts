@@ -1,8 +1,4 @@
-/**
- * Helpers for the rows of the smuggling corpus.
- *
- * @module
- */
+/** Helpers for the rows of the smuggling corpus. */
 
 import type { ModelRequest } from "../fuzz/oracle.ts";
 

@@ -1,8 +1,4 @@
-/**
- * A relay between a proxy and its upstream, which keeps every byte that the proxy sends.
- *
- * @module
- */
+/** A relay between a proxy and its upstream, which keeps every byte that the proxy sends. */
 
 import { turnOfEventLoop } from "./raw_peer.ts";
 import { fromLatin1 } from "./wire_grammar.ts";

@@ -2,8 +2,6 @@
  * Sources and sinks for the tests of bodies: streams and byte sources made of given pieces, which record
  * what was read and whether they were canceled; iterables, which record how they were left; and sinks,
  * which record what was written.
- *
- * @module
  */
 
 /** All pieces in one array of their own. */

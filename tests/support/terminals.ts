@@ -1,8 +1,4 @@
-/**
- * Programs on a pseudo-terminal, which Python makes, what a person sees there, and shells.
- *
- * @module
- */
+/** Programs on a pseudo-terminal, which Python makes, what a person sees there, and shells. */
 import { assert } from "@std/assert";
 
 /** Waits for each text, then types what belongs to it; prints all that the program has printed. */

@@ -1,8 +1,4 @@
-/**
- * Valid and invalid TLS configs.
- *
- * @module
- */
+/** Valid and invalid TLS configs. */
 
 import { assert } from "@std/assert";
 import type { ClientSslconfig } from "@degu/degu/client";

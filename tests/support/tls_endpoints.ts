@@ -1,8 +1,4 @@
-/**
- * Servers and clients over TLS, for tests.
- *
- * @module
- */
+/** Servers and clients over TLS, for tests. */
 
 import type { Address } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";

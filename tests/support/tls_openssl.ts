@@ -1,8 +1,4 @@
-/**
- * Certificates made by the openssl program, and independent programs as peers.
- *
- * @module
- */
+/** Certificates made by the openssl program, and independent programs as peers. */
 
 import { join } from "@std/path";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";

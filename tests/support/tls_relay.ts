@@ -1,8 +1,4 @@
-/**
- * A relay in front of a server, which stops handshakes midway.
- *
- * @module
- */
+/** A relay in front of a server, which stops handshakes midway. */
 
 import type { Address } from "@degu/degu/base";
 import { dial, within } from "./raw_peer.ts";

@@ -1,8 +1,4 @@
-/**
- * The files of the project, and the imports of its modules.
- *
- * @module
- */
+/** The files of the project, and the imports of its modules. */
 
 import { assert } from "@std/assert";
 

@@ -1,8 +1,4 @@
-/**
- * Trees that are copied between two directories, in both directions.
- *
- * @module
- */
+/** Trees that are copied between two directories, in both directions. */
 
 import type { AppFunction } from "@degu/degu";
 import type { Client } from "@degu/degu/client";

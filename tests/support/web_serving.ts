@@ -1,8 +1,4 @@
-/**
- * Servers of both kinds for the tests of the bridge, and streams whose bytes arrive later.
- *
- * @module
- */
+/** Servers of both kinds for the tests of the bridge, and streams whose bytes arrive later. */
 
 import type { App } from "@degu/degu/server";
 import {

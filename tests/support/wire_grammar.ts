@@ -2,8 +2,6 @@
  * A second, independent statement of the grammar: sets of bytes, and regular expressions that are built from them once,
  * fast enough to be asked millions of times. Tests and fuzzers compare the parsers with it. It works on Latin-1 text (one
  * UTF-16 unit per byte) and returns `null` for invalid text.
- *
- * @module
  */
 
 const LETTERS_AND_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

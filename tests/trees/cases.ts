@@ -1,8 +1,4 @@
-/**
- * Random cases: two trees that have much in common, options, and what happens meanwhile.
- *
- * @module
- */
+/** Random cases: two trees that have much in common, options, and what happens meanwhile. */
 
 import fc from "fast-check";
 import { isReservedName } from "@degu/internal/files/reserved.ts";

@@ -1,8 +1,4 @@
-/**
- * A tree of files that changes, and its copy.
- *
- * @module
- */
+/** A tree of files that changes, and its copy. */
 
 import { contentOf, keyOf, see } from "./disk.ts";
 

@@ -1,8 +1,4 @@
-/**
- * The command that runs random transfers of trees: in a process of its own, which may make links and mount disks.
- *
- * @module
- */
+/** The command that runs random transfers of trees: in a process of its own, which may make links and mount disks. */
 
 import { fileURLToPath } from "node:url";
 

@@ -1,8 +1,4 @@
-/**
- * Trees on the disk: made from a description, seen as they are, changed, and removed.
- *
- * @module
- */
+/** Trees on the disk: made from a description, seen as they are, changed, and removed. */
 
 import { Buffer } from "node:buffer";
 import { isReservedName } from "@degu/internal/files/reserved.ts";

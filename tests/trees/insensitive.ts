@@ -1,7 +1,5 @@
 /**
  * Random trees to a disk that takes names for the same that differ in case: nothing that was copied may be lost, whatever its spelling.
- *
- * @module
  */
 
 import fc from "fast-check";

@@ -1,8 +1,6 @@
 /**
  * Runs a case: makes its trees, transfers one to the other through a real server, with faults, and compares what is on the disk, and
  * what was told, with the model.
- *
- * @module
  */
 
 import { Client, type Connection } from "@degu/degu/client";

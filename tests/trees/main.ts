@@ -3,8 +3,6 @@
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--path P` (as fast-check names a case), `--replay JSON`, `--case-file FILE`; `--rsync N` compares N with rsync, `--insensitive N` copies N to
  * a disk that ignores case. Each of them prints a line of JSON.
- *
- * @module
  */
 
 import fc from "fast-check";

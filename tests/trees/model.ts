@@ -1,8 +1,6 @@
 /**
  * What a transfer of a tree must have done, from its documentation alone: what each path may become, what is deleted, and what must be
  * there afterwards. It shares no code with the library but the rule of which names are reserved.
- *
- * @module
  */
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";

@@ -1,8 +1,4 @@
-/**
- * What `rsync -rt --delete` makes of the same trees, and which differences are meant.
- *
- * @module
- */
+/** What `rsync -rt --delete` makes of the same trees, and which differences are meant. */
 
 import type { TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";

@@ -1,8 +1,6 @@
 /**
  * What body a message has: one truth table (RFC 9112 §6.3, RFC 9110 §6.4.1), and what else its headers may say of it.
  * The rows are run by the parser, by a server and a client over sockets, and through a proxy.
- *
- * @module
  */
 
 import type { Method } from "@degu/degu/base";

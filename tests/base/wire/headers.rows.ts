@@ -1,8 +1,6 @@
 /**
  * What a block of header lines may be, rule by rule. The rows hold in every message: they are run by the parser, by a server
  * over a socket and by a client. Which headers a message may have depends on the message: see framing.rows.ts.
- *
- * @module
  */
 
 import { refused, type RefusedRow } from "@degu/testing/rows.ts";

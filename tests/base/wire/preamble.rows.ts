@@ -1,8 +1,4 @@
-/**
- * What the first line of a message may be, rule by rule; the URI's own rules are in uri.rows.ts.
- *
- * @module
- */
+/** What the first line of a message may be, rule by rule; the URI's own rules are in uri.rows.ts. */
 
 import { refused, type RefusedRow } from "@degu/testing/rows.ts";
 

@@ -1,8 +1,4 @@
-/**
- * Numbers and ranges in the one form that the wire knows, and every form that it refuses, by rule.
- *
- * @module
- */
+/** Numbers and ranges in the one form that the wire knows, and every form that it refuses, by rule. */
 
 import { refused, type RefusedRow } from "@degu/testing/rows.ts";
 

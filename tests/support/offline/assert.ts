@@ -1,8 +1,6 @@
 /**
  * Stands in for `@std/assert` if JSR is unreachable: the same names and signatures for what this suite
  * uses, over `node:assert`.
- *
- * @module
  */
 import nodeAssert from "node:assert/strict";
 import { inspect } from "node:util";

@@ -1,8 +1,4 @@
-/**
- * What {@linkcode assertEquals} of `@std/assert` treats as equal, as far as the suite compares it.
- *
- * @module
- */
+/** What {@linkcode assertEquals} of `@std/assert` treats as equal, as far as the suite compares it. */
 
 const TypedArray: abstract new () => ArrayLike<number | bigint> = Object.getPrototypeOf(Uint8Array);
 

@@ -1,8 +1,4 @@
-/**
- * Stands in for `@std/path` if JSR is unreachable.
- *
- * @module
- */
+/** Stands in for `@std/path` if JSR is unreachable. */
 import { fileURLToPath, pathToFileURL } from "node:url";
 export { basename, dirname, join } from "node:path";
 

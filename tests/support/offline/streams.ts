@@ -1,8 +1,4 @@
-/**
- * Stands in for `@std/streams` if JSR is unreachable: lines.
- *
- * @module
- */
+/** Stands in for `@std/streams` if JSR is unreachable: lines. */
 
 /** Strings in any split to lines, without their LF or CR LF. */
 export class TextLineStream extends TransformStream<string, string> {

@@ -1,8 +1,6 @@
 /**
  * Stands in for `@std/testing/time` if JSR is unreachable: the part of `FakeTime` that does not wait for
  * real time.
- *
- * @module
  */
 
 interface Timer {

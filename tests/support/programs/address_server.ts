@@ -1,8 +1,6 @@
 /**
  * Serves at the addresses in its argument, as JSON (an array of bytes for an abstract name), prints them as
  * JSON, and ends when its standard input does.
- *
- * @module
  */
 
 import { type App, Server } from "@degu/degu/server";

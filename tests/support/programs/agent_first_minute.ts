@@ -1,8 +1,6 @@
 /**
  * The first minute of the help, on two machines that have nothing but what docs/agent.md installs. Prints the mode and
  * the files of the inbox at the end, as JSON.
- *
- * @module
  */
 
 import { assert } from "@std/assert";

@@ -1,8 +1,6 @@
 /**
  * Three devices at a switch, with link-local addresses only and no route to anywhere. One is looked for; another one, with which
  * nobody is paired, says that it is that one, and takes its address. Prints what the third one sees as JSON.
- *
- * @module
  */
 
 import { fromFileUrl } from "@std/path";

@@ -1,8 +1,6 @@
 /**
  * Commands of the program, one after the other in this process, which gives up permissions in between. Prints how each has ended
  * as JSON.
- *
- * @module
  */
 
 import { type AgentEnd, startAgentHere } from "@degu/testing/agents.ts";

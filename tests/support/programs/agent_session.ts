@@ -1,7 +1,5 @@
 /**
  * A session of two devices, on two machines in one network, that has really happened. Prints it as it looks on their terminals.
- *
- * @module
  */
 
 import { installFlags } from "@degu/testing/agent_documentation.ts";

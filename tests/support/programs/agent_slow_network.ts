@@ -1,8 +1,6 @@
 /**
  * Two devices on a slow network. In the middle of transfers its cable is pulled out and put back in, the service dies and is
  * started again, and the peer is forgotten. Prints how they have ended as JSON.
- *
- * @module
  */
 
 import {

@@ -1,8 +1,6 @@
 /**
  * Copies trees between two directories of one disk, with a server of one of them; prints results and outcomes as JSON, for
  * each call. The argument is a list of jobs, as `copyElsewhere` in `trees.ts` has them.
- *
- * @module
  */
 
 import { FilesApp } from "@degu/degu/files";

@@ -2,8 +2,6 @@
  * Makes handshakes fail in every way, and prints by how many bytes the heap and the buffers have grown two
  * seconds later, as JSON; run with `--v8-flags=--expose-gc`. Its argument is the configurations of both
  * ends and the timeouts of the servers, in JSON.
- *
- * @module
  */
 
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";

@@ -1,8 +1,6 @@
 /**
  * Serves with so few file descriptors that accepting fails; run with a low limit. Its argument are addresses, each
  * with the configurations of both ends for TLS, in JSON. Prints its findings about each as JSON.
- *
- * @module
  */
 
 import type { Address } from "@degu/degu/base";

@@ -1,8 +1,4 @@
-/**
- * Sends large bodies to slow readers and measures its memory. Prints its findings as JSON, in MiB.
- *
- * @module
- */
+/** Sends large bodies to slow readers and measures its memory. Prints its findings as JSON, in MiB. */
 
 import { BodyIter, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

@@ -1,8 +1,6 @@
 /**
  * Drops references to connections and checks that they are closed; run with `--v8-flags=--expose-gc`.
  * Prints a JSON array of findings.
- *
- * @module
  */
 
 import { bodies, ChunkedBody } from "@degu/degu/base";

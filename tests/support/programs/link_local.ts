@@ -1,8 +1,6 @@
 /**
  * Connects over link-local addresses, in a network namespace that it may set up: run it through `unshare
  * -rn`. Its argument is the configurations of both ends for TLS, in JSON. Prints its findings as JSON.
- *
- * @module
  */
 
 import { type Address, Client, SSLClient } from "@degu/degu/client";

@@ -1,8 +1,6 @@
 /**
  * A machine of a lab: runs commands of the program that it is told on stdin, a JSON object a line, and tells on stdout what they
  * print and how they end; see `Machine` in tests/support/agent_lab.ts.
- *
- * @module
  */
 
 import { TextLineStream } from "@std/streams";

@@ -1,8 +1,4 @@
-/**
- * Announces a device that is another one, and sends bytes that are no packet, until it is killed.
- *
- * @module
- */
+/** Announces a device that is another one, and sends bytes that are no packet, until it is killed. */
 
 import { createSocket } from "node:dgram";
 import { announce } from "@degu/internal/agent/mdns/announce.ts";
