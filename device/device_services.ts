@@ -1,5 +1,3 @@
-/** What the servers, clients and pairings of a device share. */
-
 import type { DeviceIdentity } from "../identity/device_identity.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import type { PeerStore } from "./peer_store.ts";
