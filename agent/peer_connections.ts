@@ -17,124 +17,153 @@ export type Moved = (progress?: RetryProgress) => void;
 const SILENCE_MILLISECONDS = 10_000;
 
 /** What is called, and by what. */
-export type Call<Target, T> = (target: Target, moved: Moved) => Promise<T>;
+type Call<Target, T> = (target: Target, moved: Moved) => Promise<T>;
 
 /** The connections to one peer: as many as there are calls at a time. Disposing of them closes them. */
-export interface PeerConnections extends Disposable {
+export class PeerConnections implements Disposable {
+  readonly #client: Client;
+  readonly #signal: AbortSignal;
+  readonly #note: (text: string) => void;
+  readonly #retries: number;
+  readonly #silence: number;
+  /** Open ones, and some that have been closed since. */
+  readonly #idle: Connection[] = [];
+  #calls = 0;
+  /** Runs while any call is under way. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #heardAt = 0;
+  /** Until then another retry is not reported. */
+  #notedUntil = 0;
+
+  /**
+   * Connects when there is something to do.
+   *
+   * @param note Called when a call is retried, and when nothing has been moved for a while.
+   * @param retries The most retries before something has been moved again.
+   * @param silence Milliseconds after which that is reported.
+   */
+  constructor(
+    client: Client,
+    signal: AbortSignal,
+    note: (text: string) => void,
+    retries: number = RETRIES,
+    silence: number = SILENCE_MILLISECONDS,
+  ) {
+    this.#client = client;
+    this.#signal = signal;
+    this.#note = note;
+    this.#retries = retries;
+    this.#silence = silence;
+  }
+
   /** Makes a call over a connection that no other call is using; retries it if that can help. */
-  call<T>(action: Call<Connection, T>): Promise<T>;
+  call<T>(action: Call<Connection, T>): Promise<T> {
+    return this.#retried(async (moved) => {
+      const used = this.#takeIdle();
+      if (used === undefined) return await this.#connectFor(action, moved);
+      let hasMoved = false;
+      try {
+        return await this.#callOver(used, action, (progress) => {
+          hasMoved = true;
+          moved(progress);
+        });
+      } catch (error) {
+        // The server may close a connection between two calls: that is no reason to wait.
+        if (hasMoved || !isTransient(error)) throw error;
+        return await this.#connectFor(action, moved);
+      }
+    });
+  }
+
   /** Makes a call that connects when it is ready: one that reads a large file first. */
-  callAnew<T>(action: Call<Client, T>): Promise<T>;
+  callAnew<T>(action: Call<Client, T>): Promise<T> {
+    return this.#retried((moved) => action(this.#client, moved));
+  }
+
   /** Does something with each of them, a few at a time; the first error ends it. */
-  each<T>(
+  async each<T>(
     items: Iterable<T>,
     work: (item: T, signal: AbortSignal) => Promise<void>,
-  ): Promise<void>;
-}
+  ): Promise<void> {
+    const stopping = new AbortController();
+    const either = AbortSignal.any([this.#signal, stopping.signal]);
+    const waiting = Iterator.from(items);
+    const run = async () => {
+      for (const item of waiting) {
+        if (either.aborted) return;
+        await work(item, either);
+      }
+    };
+    // The first error is the reason that counts.
+    const running = () => run().catch((error) => stopping.abort(error));
+    await Promise.all(Array.from({ length: AT_A_TIME }, running));
+    either.throwIfAborted();
+  }
 
-/**
- * Makes connections to a peer when they are needed.
- *
- * @param note Called when a call is retried, and when nothing has been moved for a while.
- * @param retries The most retries before something has been moved again.
- * @param silence Milliseconds after which that is reported.
- */
-export function connectionsTo(
-  client: Client,
-  signal: AbortSignal,
-  note: (text: string) => void,
-  retries: number = RETRIES,
-  silence: number = SILENCE_MILLISECONDS,
-): PeerConnections {
-  const idle: Connection[] = [];
-  let calls = 0;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let heardAt = 0;
-  let notedUntil = 0;
+  /** Closes them. */
+  [Symbol.dispose](): void {
+    for (const connection of this.#idle.splice(0)) connection.close();
+  }
 
-  /** Begins a new silence, where any call is under way. */
-  const watchSilence = () => {
-    clearTimeout(timer);
-    if (calls === 0) return;
-    heardAt = performance.now();
-    const text = `nothing has arrived for ${silence / 1000} s; still waiting`;
-    timer = setTimeout(() => note(text), silence);
-  };
+  #takeIdle(): Connection | undefined {
+    let connection;
+    do connection = this.#idle.pop(); while (connection?.closed);
+    return connection;
+  }
 
-  /** Reports it once if several calls have lost their connections at the same moment. */
-  const onRetry = ({ error, number, delay }: Retry) => {
-    const now = performance.now();
-    if (now < notedUntil) return;
-    notedUntil = now + delay / 2;
-    note(`${reasonOf(error)}; trying again in ${delay / 1000} s (${number} of ${retries})`);
-  };
+  async #connectFor<T>(action: Call<Connection, T>, moved: Moved): Promise<T> {
+    const connection = await this.#client.connect(undefined, { signal: this.#signal });
+    return await this.#callOver(connection, action, moved);
+  }
 
-  const tryOften = async <T>(attempt: (moved: Moved) => Promise<T>): Promise<T> => {
+  async #callOver<T>(
+    connection: Connection,
+    action: Call<Connection, T>,
+    moved: Moved,
+  ): Promise<T> {
+    try {
+      const result = await action(connection, moved);
+      this.#idle.push(connection);
+      return result;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  async #retried<T>(attempt: (moved: Moved) => Promise<T>): Promise<T> {
     const watched = (moved: Moved) =>
       attempt((progress) => {
         // Of small files there are thousands a second.
-        if (performance.now() - heardAt > silence / 100) watchSilence();
+        if (performance.now() - this.#heardAt > this.#silence / 100) this.#beginSilence();
         moved(progress);
       });
-    calls++;
-    watchSilence();
+    const onRetry = (next: Retry) => this.#noteRetry(next);
+    this.#calls++;
+    this.#beginSilence();
     try {
-      return await retry(watched, { retries, signal, onRetry });
+      return await retry(watched, { retries: this.#retries, signal: this.#signal, onRetry });
     } finally {
-      calls--;
-      watchSilence();
+      this.#calls--;
+      this.#beginSilence();
     }
-  };
+  }
 
-  const callOver = async <T>(connection: Connection, action: Call<Connection, T>, moved: Moved) => {
-    let isUsable = false;
-    try {
-      const result = await action(connection, moved);
-      isUsable = true;
-      return result;
-    } finally {
-      if (isUsable && !connection.closed) idle.push(connection);
-      else connection.close();
-    }
-  };
+  /** A new silence, where any call is under way. */
+  #beginSilence(): void {
+    clearTimeout(this.#timer);
+    if (this.#calls === 0) return;
+    this.#heardAt = performance.now();
+    const text = `nothing has arrived for ${this.#silence / 1000} s; still waiting`;
+    this.#timer = setTimeout(() => this.#note(text), this.#silence);
+  }
 
-  return {
-    call: (action) =>
-      tryOften(async (moved) => {
-        const connect = () => client.connect(undefined, { signal });
-        let used;
-        do used = idle.pop(); while (used?.closed);
-        if (used === undefined) return await callOver(await connect(), action, moved);
-        let hasMoved = false;
-        try {
-          return await callOver(used, action, (progress) => {
-            hasMoved = true;
-            moved(progress);
-          });
-        } catch (error) {
-          // The server may close a connection between two calls: that is no reason to wait.
-          if (hasMoved || !isTransient(error)) throw error;
-          return await callOver(await connect(), action, moved);
-        }
-      }),
-    callAnew: (action) => tryOften((moved) => action(client, moved)),
-    each: async (items, work) => {
-      const stopping = new AbortController();
-      const either = AbortSignal.any([signal, stopping.signal]);
-      const waiting = Iterator.from(items);
-      const run = async () => {
-        for (const item of waiting) {
-          if (either.aborted) return;
-          await work(item, either);
-        }
-      };
-      // The first error is the reason that counts.
-      const running = () => run().catch((error) => stopping.abort(error));
-      await Promise.all(Array.from({ length: AT_A_TIME }, running));
-      either.throwIfAborted();
-    },
-    [Symbol.dispose]: () => {
-      for (const connection of idle.splice(0)) connection.close();
-    },
-  };
+  /** Reports it once if several calls have lost their connections at the same moment. */
+  #noteRetry({ error, number, delay }: Retry): void {
+    const now = performance.now();
+    if (now < this.#notedUntil) return;
+    this.#notedUntil = now + delay / 2;
+    const again = `trying again in ${delay / 1000} s (${number} of ${this.#retries})`;
+    this.#note(`${reasonOf(error)}; ${again}`);
+  }
 }

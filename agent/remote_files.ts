@@ -12,7 +12,7 @@ import {
 } from "../files.ts";
 import { type Context, openClient } from "./commands.ts";
 import { Failure, USAGE } from "./failure.ts";
-import { connectionsTo, type PeerConnections } from "./peer_connections.ts";
+import { PeerConnections } from "./peer_connections.ts";
 
 /** A file or directory on another device. */
 export interface RemotePath {
@@ -134,7 +134,8 @@ export class RemoteFiles implements Disposable {
     const { signal, output } = context;
     const client = await openClient(context, device, peer);
     const note = (text: string) => output.note(text);
-    return new RemoteFiles(connectionsTo(client, signal, note, retries), peer, area, signal);
+    const connections = new PeerConnections(client, signal, note, retries);
+    return new RemoteFiles(connections, peer, area, signal);
   }
 
   /** Closes the connections. */

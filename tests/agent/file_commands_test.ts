@@ -2,7 +2,7 @@
 import { ChunkedBody } from "@degu/degu/base";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
-import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import {
   formatRemotePath,
   isRemotePath,
@@ -507,7 +507,7 @@ Deno.test("a list that never ends is given up", async () => {
   const headers = { "content-type": "application/json" };
   await using serving = serve(() => [200, "OK", headers, new ChunkedBody(endless)]);
   const { signal } = new AbortController();
-  using connections = connectionsTo(serving.makeClient(), signal, () => {});
+  using connections = new PeerConnections(serving.makeClient(), signal, () => {});
   const list = () => new RemoteFiles(connections, "c", "share", signal, 5000).list([]);
   const problem =
     "the directory has more than 5000 files and directories: name smaller parts of it";

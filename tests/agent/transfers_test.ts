@@ -3,7 +3,7 @@ import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
 import type { Connection } from "@degu/degu/client";
 import type { ServerOptions } from "@degu/degu/server";
-import { connectionsTo } from "@degu/internal/agent/peer_connections.ts";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/trees.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -147,7 +147,7 @@ function setUpCalls(
   const serving = serve(app, server);
   const notes: string[] = [];
   const stop = new AbortController();
-  const connections = connectionsTo(
+  const connections = new PeerConnections(
     serving.makeClient(),
     stop.signal,
     (text) => {
@@ -211,7 +211,7 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
   assertEquals(notes.length, 1);
   assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
   const { signal } = new AbortController();
-  using once = connectionsTo(serving.makeClient(), signal, () => notes.push(""), 0);
+  using once = new PeerConnections(serving.makeClient(), signal, () => notes.push(""), 0);
   await assertRejects(() => once.call(statusOf), Deno.errors.ConnectionRefused);
   assertEquals(notes.length, 1);
 });
