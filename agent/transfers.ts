@@ -11,20 +11,13 @@ import {
   type TreeEntry,
   type TreeEvent,
   type TreeOptions,
+  type TreeResult,
   uploadTree,
 } from "../files.ts";
 import type { Context } from "./commands.ts";
-import {
-  endsCommand,
-  exitCodeOf,
-  explainTransfer,
-  FAILED,
-  Failure,
-  type FileAction,
-  REFUSED,
-} from "./failure.ts";
-import { type OwnDirectory, ownDirectory } from "./local_paths.ts";
-import { counted, formatBytes, formatDuration } from "./output.ts";
+import { endsCommand, exitCodeOf, explainTransfer, FAILED, Failure, REFUSED } from "./failure.ts";
+import type { OwnDirectory } from "./local_paths.ts";
+import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
 import type { Moved, PeerConnections } from "./peer_connections.ts";
 import { type Progress, showProgress } from "./progress_bar.ts";
 import type { RemoteFiles } from "./remote_files.ts";
@@ -54,11 +47,15 @@ export interface TreeJob {
   readonly options: Omit<TreeOptions, "signal" | "onEvent">;
 }
 
-/** What something in the source, and in the target, is called in messages. */
-type NamesOf = (path: readonly string[]) => { readonly from: string; readonly to: string };
+/** What something is called in messages, in the source and in the target. */
+interface Names {
+  readonly from: string;
+  readonly to: string;
+}
 
+type Failed = TreeEvent & { readonly type: "failed" };
 /** What has become of something in a tree. */
-type TreeOutcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
+type Outcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
 
 /** Why something in a tree is skipped. */
 const SKIPPED: Readonly<Record<string, string>> = {
@@ -77,19 +74,21 @@ const KEPT = {
     "file into it first",
 };
 
-/** Copies files and trees from a peer, or to it, and counts what has happened. */
+/** Copies files and trees from a peer, or to it: counts, prints and draws what has happened. */
 export class Transfers implements Disposable {
-  /** The directory of the device, which is left out. */
-  readonly own: OwnDirectory;
-  readonly #context: Context;
-  readonly #direction: Exclude<FileAction, "delete">;
-  readonly #startedAt = performance.now();
-  readonly #progress: Progress = {
+  readonly direction: "get" | "put";
+  readonly progress: Progress = {
     ...{ name: "", files: 0, totalFiles: 0 },
     ...{ bytes: 0, totalBytes: 0, moved: 0 },
   };
+  readonly #output: Output;
+  readonly #signal: AbortSignal;
+  /** The directory of the device, which is left out. */
+  readonly #own: OwnDirectory;
+  readonly #isDryRun: boolean;
+  readonly #startedAt = performance.now();
   readonly #warned = new Set<string>();
-  /** What is written by this command. */
+  /** What is written by this command, and from what. */
   readonly #taken = new Map<string, string>();
   #bar: Disposable | null = null;
   #copied = 0;
@@ -98,44 +97,19 @@ export class Transfers implements Disposable {
   #skipped = 0;
   #deleted = 0;
   #failed = 0;
-  #isDryRun = false;
-
-  private constructor(context: Context, direction: "get" | "put", own: OwnDirectory) {
-    this.#context = context;
-    this.#direction = direction;
-    this.own = own;
-  }
 
   /** Begins with nothing to do. */
-  static async begin(context: Context, direction: "get" | "put"): Promise<Transfers> {
-    return new Transfers(context, direction, await ownDirectory(context.home));
-  }
-
-  /** Warns, once. */
-  #warn(text: string): void {
-    if (this.#warned.has(text)) return;
-    this.#warned.add(text);
-    this.#context.output.warn(text);
-  }
-
-  #skip(name: string, why: string): void {
-    const text = `${name}: skipped: ${why}`;
-    if (!this.#warned.has(text)) this.#skipped++;
-    this.#warn(text);
-  }
-
-  /** Prints a result to stdout; only with `--json` when `--quiet` is given. */
-  #result(text: string, object: Record<string, unknown>): void {
-    const { output } = this.#context;
-    if (!output.quiet || output.json) output.result(text, object);
-  }
-
-  /** Counts and reports something that could not be done. */
-  #fail(name: string, problem: string, object: Readonly<Record<string, unknown>>): void {
-    this.#failed++;
-    const { output } = this.#context;
-    output.error(`${name}: ${problem}`);
-    if (output.json) output.result("", { ...object, error: problem });
+  constructor(
+    { output, signal }: Context,
+    direction: "get" | "put",
+    own: OwnDirectory,
+    isDryRun = false,
+  ) {
+    this.#output = output;
+    this.#signal = signal;
+    this.#isDryRun = isDryRun;
+    this.direction = direction;
+    this.#own = own;
   }
 
   /** Prepares one of the things that the command line names: if it can't be copied, the others still are. */
@@ -144,7 +118,7 @@ export class Transfers implements Disposable {
       await step();
     } catch (error) {
       if (!(error instanceof Failure) || isOnly) throw error;
-      this.#fail(name, error.message, { path: name });
+      this.fail(name, error.message, { path: name });
     }
   }
 
@@ -156,7 +130,7 @@ export class Transfers implements Disposable {
   take(target: string, source: string): void {
     const other = this.#taken.get(target);
     if (other !== undefined) {
-      const advice = `${this.#direction} the two into different directories`;
+      const advice = `${this.direction} the two into different directories`;
       throw new Failure(`${other} has the same name: ${advice}`);
     }
     this.#taken.set(target, source);
@@ -169,8 +143,9 @@ export class Transfers implements Disposable {
    */
   async files(connections: PeerConnections, jobs: readonly Job[]): Promise<void> {
     if (jobs.length === 0) return;
-    this.#progress.totalFiles += jobs.length;
-    for (const { size } of jobs) this.#progress.totalBytes += size;
+    const { progress } = this;
+    progress.totalFiles += jobs.length;
+    for (const { size } of jobs) progress.totalBytes += size;
     this.#showProgress();
     try {
       await connections.each(jobs, (job, signal) => this.#moveOne(connections, job, signal));
@@ -179,21 +154,9 @@ export class Transfers implements Disposable {
     }
   }
 
-  #showProgress(): void {
-    const { output } = this.#context;
-    if (!output.json) this.#bar ??= showProgress(output, this.#progress);
-  }
-
-  #checkInterrupted(): void {
-    const { signal, output } = this.#context;
-    if (!signal.aborted) return;
-    output.note("what has been copied is kept: run the same command again to continue");
-    signal.throwIfAborted();
-  }
-
   async #moveOne(connections: PeerConnections, job: Job, signal: AbortSignal): Promise<void> {
+    const { progress } = this;
     const { from, to, size } = job;
-    const progress = this.#progress;
     progress.name = from;
     let there = 0;
     const attempt = (target: Client | Connection, moved: Moved) => {
@@ -205,7 +168,7 @@ export class Transfers implements Disposable {
           moved(now);
           progress.bytes += resumedFrom + bytes - there;
           progress.moved += bytes - before;
-          this.#moved += bytes - before;
+          this.moved(bytes - before);
           [there, before] = [resumedFrom + bytes, bytes];
         },
       });
@@ -218,29 +181,14 @@ export class Transfers implements Disposable {
     } catch (error) {
       signal.throwIfAborted();
       if (endsCommand(error)) throw this.#ending({ from, to }, error);
-      return this.#fail(from, explainTransfer(error, this.#direction), { from, to });
+      return this.fail(from, explainTransfer(error, this.direction), { from, to });
     } finally {
       progress.bytes += size - there;
       progress.files++;
     }
     // A closed output is not a failure of this file.
-    if (result === null) {
-      this.#unchanged++;
-      if (this.#context.output.json) this.#result("", { from, to, unchanged: true });
-    } else {
-      this.#copied++;
-      this.#result(to, { from, to, ...result });
-    }
-  }
-
-  /** The error that ends the command; what was copied stays. */
-  #ending(names: ReturnType<NamesOf>, error: unknown): Failure {
-    const problem = explainTransfer(error, this.#direction);
-    const { output } = this.#context;
-    if (output.json) output.result("", { ...names, error: problem });
-    const hint = isTransient(error) ? "; run the same command again to continue" : "";
-    const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
-    return new Failure(`${names.from}: ${problem}${hint}`, exitCode, { cause: error });
+    if (result === null) this.unchanged({ from, to });
+    else this.copied({ from, to }, result);
   }
 
   /**
@@ -248,129 +196,92 @@ export class Transfers implements Disposable {
    *
    * @throws what all of it fails with.
    */
-  async tree(files: RemoteFiles, { names, root, listsUnchanged, options }: TreeJob): Promise<void> {
-    this.#isDryRun = options.dryRun === true;
+  async tree(files: RemoteFiles, job: TreeJob): Promise<void> {
     this.#showProgress();
-    const progress = this.#progress;
-    // What has failed before is not left to do.
-    [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
-    const before = { ...progress };
-    const { signal } = this.#context;
-    const isGet = this.#direction === "get";
-    const namesOf: NamesOf = (path) => {
-      const [remote, local] = [files.name([...names, ...path]), join(root, ...path)];
-      return isGet ? { from: remote, to: local } : { from: local, to: remote };
-    };
-    const isNotOwn = await this.own.filter(root, (path) => {
-      this.#skip(join(root, ...path), "the directory of this device, with its keys");
+    const isNotOwn = await this.#own.filter(job.root, (path) => {
+      this.skip(join(job.root, ...path), "the directory of this device, with its keys");
     });
-    // An attempt that breaks off has reported a part of it already; what has failed in it may succeed in the next one.
-    const reported = new Set<string>();
-    let failures: (TreeEvent & { readonly type: "failed" })[] = [];
-    let [copiedFiles, copiedBytes] = [0, 0];
-    let hasEntries = false;
-    /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
-    let first: number | null = null;
-    const sizes = new Map<string, number>();
-    const filter = (entry: TreeEntry) => {
-      const isIncluded = (options.filter?.(entry) ?? true) && isNotOwn(entry);
-      hasEntries ||= isIncluded;
-      if (first !== null) sizes.set(entry.path.join("/"), entry.size);
-      return isIncluded;
-    };
+    const tree = new TreeTransfer(this, files, job, isNotOwn);
     try {
-      const { deletionsKept } = await files.connections.callAnew((client, moved) => {
-        const [filesBefore, bytesBefore, isFirst] = [copiedFiles, copiedBytes, first === null];
-        failures = [];
-        const onEvent = (event: TreeEvent) => {
-          if (event.type === "plan") {
-            first ??= event.files + event.bytes;
-            progress.totalFiles = before.files + filesBefore + event.files;
-            progress.totalBytes = before.bytes + bytesBefore + event.bytes;
-          } else if (event.type === "progress") {
-            progress.bytes = before.bytes + bytesBefore + event.bytes;
-            progress.moved = before.moved + bytesBefore + event.bytes;
-          } else if (event.type === "failed") {
-            failures.push(event);
-          } else {
-            const key = event.path.join("/");
-            const isNew = event.type === "deleted" || !reported.has(key);
-            reported.add(key);
-            if (event.type === "copied") {
-              progress.files = before.files + ++copiedFiles;
-              copiedBytes += event.total;
-            }
-            if (isNew && event.type === "unchanged" && !isFirst) {
-              // It was copied when the connection broke off, too late to be told.
-              const bytes = sizes.get(key) ?? 0;
-              const result = { bytes, total: bytes, resumedFrom: 0, sha256: null };
-              this.#report(namesOf, listsUnchanged, { ...event, type: "copied", ...result });
-            } else if (isNew) {
-              this.#report(namesOf, listsUnchanged, event);
-            }
-            // Of a tree that is up to date there may be a hundred thousand of them.
-            if (event.type === "unchanged") return;
-          }
-          const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
-          moved({ bytes: first === null ? 0 : first - left, resumedFrom: 0 });
-        };
-        const all = { ...options, filter, signal, onEvent };
-        const uri = files.uri([...names, ""]);
-        return isGet ? downloadTree(client, uri, root, all) : uploadTree(client, root, uri, all);
-      });
-      this.#reportFailures(namesOf, failures);
-      if (deletionsKept === "empty") {
-        const { from } = namesOf([]);
-        if (hasEntries) this.#fail(from, KEPT.empty, { path: from });
-      } else if (deletionsKept !== null) {
-        this.#warn(KEPT[deletionsKept]);
-      }
+      const { deletionsKept } = await files.connections.callAnew((client, moved) =>
+        tree.attempt(client, moved, this.#signal)
+      ).finally(() => tree.reportFailures());
+      if (deletionsKept !== null) tree.reportKept(deletionsKept);
     } catch (error) {
-      this.#reportFailures(namesOf, failures);
       this.#checkInterrupted();
       if (!endsCommand(error) && !(error instanceof TransferError)) throw error;
-      throw this.#ending(namesOf([]), error);
+      throw this.#ending(tree.namesOf([]), error);
     }
   }
 
-  #reportFailures(
-    namesOf: NamesOf,
-    failures: readonly (TreeEvent & { readonly type: "failed" })[],
-  ): void {
-    for (const { path, error, at } of failures) {
-      const { from, to } = namesOf(path);
-      if (at === "source") this.#fail(from, explainTransfer(error, this.#direction), { from, to });
-      else this.#fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
-    }
+  #checkInterrupted(): void {
+    if (!this.#signal.aborted) return;
+    this.#output.note("what has been copied is kept: run the same command again to continue");
+    this.#signal.throwIfAborted();
   }
 
-  /** Counts and prints something that has happened in a tree. */
-  #report(namesOf: NamesOf, listsUnchanged: boolean, event: TreeOutcome): void {
-    const { type, path } = event;
-    if (type === "unchanged") this.#unchanged++;
-    if (type === "unchanged" && !(listsUnchanged && this.#context.output.json)) return;
-    const { from, to } = namesOf(path);
-    this.#progress.name = from;
-    const dryRun = this.#isDryRun ? { dryRun: true } : {};
-    if (type === "unchanged") {
-      this.#result("", { from, to, unchanged: true });
-    } else if (type === "skipped") {
-      this.#skip(from, SKIPPED[event.reason] ?? event.reason);
-    } else if (type === "deleted") {
-      this.#deleted++;
-      const name = event.kind === "directory" ? `${to}/` : to;
-      const text = this.#isDryRun ? `would delete ${name}` : `deleted ${name}`;
-      this.#result(text, { action: "delete", path: name, ...dryRun });
-    } else if (this.#isDryRun) {
-      this.#copied++;
-      const object = { action: "copy", from, to, size: event.total, ...dryRun };
-      this.#result(`would copy ${from} to ${to}`, object);
-    } else {
-      this.#copied++;
-      const { bytes, total, resumedFrom, sha256 } = event;
-      this.#moved += bytes;
-      this.#result(to, { from, to, bytes, total, resumedFrom, sha256 });
+  /** Warns, once. */
+  warn(text: string): void {
+    if (this.#warned.has(text)) return;
+    this.#warned.add(text);
+    this.#output.warn(text);
+  }
+
+  /** Counts and reports something that is not copied. */
+  skip(name: string, why: string): void {
+    const text = `${name}: skipped: ${why}`;
+    if (!this.#warned.has(text)) this.#skipped++;
+    this.warn(text);
+  }
+
+  /** Counts and reports something that could not be done. */
+  fail(name: string, problem: string, object: Readonly<Record<string, unknown>>): void {
+    this.#failed++;
+    this.#output.error(`${name}: ${problem}`);
+    if (this.#output.json) this.#output.result("", { ...object, error: problem });
+  }
+
+  /** Counts a file that is the same at both ends; with names reports it, too. */
+  unchanged(names: Names | null): void {
+    this.#unchanged++;
+    if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
+  }
+
+  /** Counts and reports a file that was copied, or that would be. */
+  copied({ from, to }: Names, result: TransferResult): void {
+    this.#copied++;
+    const { bytes, total, resumedFrom, sha256 } = result;
+    if (this.#isDryRun) {
+      const object = { action: "copy", from, to, size: total, dryRun: true };
+      return this.#result(`would copy ${from} to ${to}`, object);
     }
+    this.#result(to, { from, to, bytes, total, resumedFrom, sha256 });
+  }
+
+  /** Counts bytes that were transferred. */
+  moved(bytes: number): void {
+    this.#moved += bytes;
+  }
+
+  /** Counts and reports something that was deleted, or that would be. */
+  deleted(name: string): void {
+    this.#deleted++;
+    const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
+    this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
+  }
+
+  /** Prints a result to stdout; only with `--json` when `--quiet` is given. */
+  #result(text: string, object: Record<string, unknown>): void {
+    if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
+  }
+
+  /** The error that ends the command; what was copied stays. */
+  #ending({ from, to }: Names, error: unknown): Failure {
+    const problem = explainTransfer(error, this.direction);
+    if (this.#output.json) this.#output.result("", { from, to, error: problem });
+    const hint = isTransient(error) ? "; run the same command again to continue" : "";
+    const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
+    return new Failure(`${from}: ${problem}${hint}`, exitCode, { cause: error });
   }
 
   /**
@@ -391,12 +302,11 @@ export class Transfers implements Disposable {
       this.#deleted > 0 ? `${this.#deleted} ${would}deleted` : "",
       this.#skipped > 0 ? `${this.#skipped} skipped` : "",
     ].filter((part) => part !== "");
-    const { output } = this.#context;
-    if (parts.length > 0) output.note(parts.join("; "));
+    if (parts.length > 0) this.#output.note(parts.join("; "));
     if (this.#failed === 0) return 0;
     // If there was only one thing to do, the line above says it all.
     if (this.#failed > 1 || parts.length > 0) {
-      output.error(
+      this.#output.error(
         `${counted(this.#failed, "error")}: see above; what was copied stays, and running the ` +
           "same command again continues with the rest",
       );
@@ -404,9 +314,161 @@ export class Transfers implements Disposable {
     return FAILED;
   }
 
+  #showProgress(): void {
+    if (!this.#output.json) this.#bar ??= showProgress(this.#output, this.progress);
+  }
+
   /** Removes the progress bar. */
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
+  }
+}
+
+/**
+ * A tree that is copied in one attempt, or in several where connections are lost. What one has reported is not reported again; what
+ * has failed in it may succeed in the next one.
+ */
+class TreeTransfer {
+  readonly #transfers: Transfers;
+  readonly #files: RemoteFiles;
+  readonly #job: TreeJob;
+  readonly #isNotOwn: (entry: TreeEntry) => boolean;
+  readonly #reported = new Set<string>();
+  /** Those of the last attempt. */
+  #failures: Failed[] = [];
+  #hasEntries = false;
+  /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
+  #toCopy: number | null = null;
+  /** The sizes of files, by path, from the second attempt on. */
+  readonly #sizes = new Map<string, number>();
+  /** The progress but for parts of files: now, and when the attempt began. */
+  readonly #complete: Progress;
+  #before: Readonly<Progress>;
+
+  /** @param isNotOwn Leaves out the directory of the device. */
+  constructor(
+    transfers: Transfers,
+    files: RemoteFiles,
+    job: TreeJob,
+    isNotOwn: (entry: TreeEntry) => boolean,
+  ) {
+    this.#transfers = transfers;
+    this.#files = files;
+    this.#job = job;
+    this.#isNotOwn = isNotOwn;
+    const { progress } = transfers;
+    // What has failed before is not left to do.
+    [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
+    this.#complete = { ...progress };
+    this.#before = { ...progress };
+  }
+
+  /** What something in the tree is called. */
+  namesOf(path: readonly string[]): Names {
+    const { names, root } = this.#job;
+    const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
+    const isGet = this.#transfers.direction === "get";
+    return isGet ? { from: remote, to: local } : { from: local, to: remote };
+  }
+
+  /** Copies what is not there yet. */
+  attempt(client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
+    const { names, root, options } = this.#job;
+    const isFirst = this.#toCopy === null;
+    this.#failures = [];
+    this.#before = { ...this.#complete };
+    const filter = (entry: TreeEntry) => {
+      const isIncluded = (options.filter?.(entry) ?? true) && this.#isNotOwn(entry);
+      this.#hasEntries ||= isIncluded;
+      if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
+      return isIncluded;
+    };
+    const onEvent = (event: TreeEvent) => {
+      this.#take(event);
+      // Of a tree that is up to date there may be a hundred thousand of them.
+      if (event.type !== "unchanged") moved({ bytes: this.#advance(), resumedFrom: 0 });
+    };
+    const all = { ...options, filter, signal, onEvent };
+    const uri = this.#files.uri([...names, ""]);
+    return this.#transfers.direction === "get"
+      ? downloadTree(client, uri, root, all)
+      : uploadTree(client, root, uri, all);
+  }
+
+  #advance(): number {
+    const { files, totalFiles, bytes, totalBytes } = this.#transfers.progress;
+    return this.#toCopy === null ? 0 : this.#toCopy - (totalFiles - files + totalBytes - bytes);
+  }
+
+  #take(event: TreeEvent): void {
+    const { progress } = this.#transfers;
+    const { files, bytes, moved } = this.#before;
+    if (event.type === "plan") {
+      this.#toCopy ??= event.files + event.bytes;
+      progress.totalFiles = files + event.files;
+      progress.totalBytes = bytes + event.bytes;
+    } else if (event.type === "progress") {
+      progress.bytes = bytes + event.bytes;
+      progress.moved = moved + event.bytes;
+    } else if (event.type === "failed") {
+      this.#failures.push(event);
+    } else {
+      this.#takeOutcome(event);
+    }
+  }
+
+  #takeOutcome(event: Outcome): void {
+    const { type, path } = event;
+    const key = path.join("/");
+    const isNew = type === "deleted" || !this.#reported.has(key);
+    this.#reported.add(key);
+    if (type === "copied") {
+      this.#transfers.progress.files = ++this.#complete.files;
+      this.#complete.bytes += event.total;
+      this.#complete.moved += event.total;
+    }
+    if (isNew) this.#tell(event, this.#sizes.get(key));
+  }
+
+  /** @param size That of a file which an earlier attempt may have copied. */
+  #tell(event: Outcome, size: number | undefined): void {
+    const transfers = this.#transfers;
+    const isUnchanged = event.type === "unchanged" && size === undefined;
+    if (isUnchanged && !this.#job.listsUnchanged) return transfers.unchanged(null);
+    const names = this.namesOf(event.path);
+    const { from, to } = names;
+    transfers.progress.name = from;
+    if (isUnchanged) {
+      transfers.unchanged(names);
+    } else if (event.type === "skipped") {
+      transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
+    } else if (event.type === "deleted") {
+      transfers.deleted(event.kind === "directory" ? `${to}/` : to);
+    } else {
+      // It may have been copied when the connection broke off, too late to be told.
+      const late = { bytes: size!, total: size!, resumedFrom: 0, sha256: null };
+      const result = event.type === "copied" ? event : late;
+      transfers.moved(result.bytes);
+      transfers.copied(names, result);
+    }
+  }
+
+  /** Reports what has failed in the last attempt. */
+  reportFailures(): void {
+    const transfers = this.#transfers;
+    for (const { path, error, at } of this.#failures) {
+      const { from, to } = this.namesOf(path);
+      if (at === "source") {
+        transfers.fail(from, explainTransfer(error, transfers.direction), { from, to });
+      } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
+    }
+  }
+
+  /** Reports why nothing was deleted at the end. */
+  reportKept(why: keyof typeof KEPT): void {
+    const { from } = this.namesOf([]);
+    if (why !== "empty") this.#transfers.warn(KEPT[why]);
+    else if (this.#hasEntries) this.#transfers.fail(from, KEPT.empty, { path: from });
   }
 }

@@ -6,7 +6,7 @@ import type { Command } from "npm:commander@^15.1.0";
 import { download, remoteDigest } from "../../files.ts";
 import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
-import { ifThere } from "../local_paths.ts";
+import { ifThere, ownDirectory } from "../local_paths.ts";
 import {
   formatRemotePath,
   isRemotePath,
@@ -58,8 +58,9 @@ async function get(
   }
   await using device = await openDevice(context);
   const target = await findTarget(hasTarget ? last : ".", sources.length > 1);
-  using transfers = await Transfers.begin(context, "get");
-  await transfers.own.check(target.isDirectory ? target.path : dirname(target.path));
+  const own = await ownDirectory(context.home);
+  using transfers = new Transfers(context, "get", own);
+  await own.check(target.isDirectory ? target.path : dirname(target.path));
   const area = inbox ? "inbox" : "share";
   for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
     using files = await RemoteFiles.open(context, device, peer, area);
@@ -81,7 +82,7 @@ async function get(
           if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
           const root = await directoryPathIn(target, found.names.at(-1));
           transfers.take(root, shown);
-          await transfers.own.check(root);
+          await own.check(root);
           trees.push({ names: found.names, root, listsUnchanged: true, options: {} });
         }
       });

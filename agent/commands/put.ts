@@ -5,7 +5,7 @@ import type { Command } from "npm:commander@^15.1.0";
 import { upload } from "../../files.ts";
 import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
 import { ALREADY_THERE, Failure, USAGE } from "../failure.ts";
-import { ifThere, type OwnDirectory } from "../local_paths.ts";
+import { ifThere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type Job, Transfers, type TreeJob } from "../transfers.ts";
 
@@ -42,12 +42,13 @@ async function put(
   const given = paths.slice(0, -1);
   const isOnly = given.length === 1;
   await using device = await openDevice(context);
-  using transfers = await Transfers.begin(context, "put");
+  const own = await ownDirectory(context.home);
+  using transfers = new Transfers(context, "put", own);
   const sources: Source[] = [];
   // What is wrong here is known without the peer.
   for (const path of given) {
     await transfers.prepare(path, isOnly, async () => {
-      sources.push(await findSource(path, transfers.own, recursive));
+      sources.push(await findSource(path, own, recursive));
     });
   }
   if (sources.length === 0) return transfers.finish();

@@ -12,7 +12,7 @@ import {
   type Run,
 } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
-import { ifThere } from "../local_paths.ts";
+import { ifThere, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
 
@@ -75,8 +75,9 @@ async function sync(
   const path = parseRemotePath(isToHere ? from : to);
   const root = isToHere ? to : from;
   await using device = await openDevice(context);
-  using transfers = await Transfers.begin(context, isToHere ? "get" : "put");
-  await transfers.own.check(root);
+  const own = await ownDirectory(context.home);
+  await own.check(root);
+  using transfers = new Transfers(context, isToHere ? "get" : "put", own, given.dryRun);
   await checkLocal(root, isToHere);
   const area = isToHere && given.inbox !== true ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, path.peer, area);
