@@ -3,7 +3,7 @@
 import { pause } from "../../base/pause.ts";
 import type { Logger } from "../../net/standard_logger.ts";
 import { messageOf } from "../../net/thrown.ts";
-import { type Link, NETWORK, type Network, openLinks, permittedTypes } from "./links.ts";
+import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
 import {
   goodbyes,
   type Incoming,
@@ -62,7 +62,7 @@ export function announce(
   };
   const responder = new Responder(service);
   const announcing = (async () => {
-    await using links = await openLinks(network, types, { onPacket, onLink }, logger);
+    await using links = await Links.open(network, types, { onPacket, onLink }, logger);
     await pause(Infinity, signal);
     responder[Symbol.dispose]();
     await links.send({ type: "response", answers: goodbyes(service) });

@@ -11,14 +11,7 @@ import {
 } from "../../base/address.ts";
 import { pause } from "../../base/pause.ts";
 import { type Logger, standardLogger } from "../../net/standard_logger.ts";
-import {
-  type Link,
-  type Links,
-  NETWORK,
-  type Network,
-  openLinks,
-  permittedTypes,
-} from "./links.ts";
+import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
 import {
   hostName,
   type Incoming,
@@ -83,7 +76,7 @@ export async function findAddresses(
   const ending = new AbortController();
   const late = setTimeout(() => ending.abort(), seconds * 1000);
   try {
-    await using links = await openLinks(network, types, listener, logger);
+    await using links = await Links.open(network, types, listener, logger);
     const asking = askAgain(links, AbortSignal.any([ending.signal, ...signal ? [signal] : []]));
     await Promise.race([found.promise, asking]);
     await pause(SETTLE_MILLISECONDS, ending.signal, signal);

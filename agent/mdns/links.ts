@@ -3,7 +3,7 @@
  * decoding.
  */
 
-import { createSocket, type RemoteInfo, type SocketType } from "node:dgram";
+import { createSocket, type RemoteInfo, type Socket, type SocketType } from "node:dgram";
 import { isLinkLocal, isLoopback } from "../../base/address.ts";
 import type { Logger } from "../../net/standard_logger.ts";
 import { messageOf } from "../../net/thrown.ts";
@@ -42,142 +42,152 @@ export interface Listener {
   onLink(link: Link): void;
 }
 
-/** The socket of one interface, with one of the two protocols; it shares its port with other mDNS programs of the machine. */
-export interface Link {
-  readonly on: Interface;
-  /** Sends a packet, once the link can be used; never rejects. */
-  send(packet: Outgoing): Promise<void>;
-  /** Closes it. */
-  close(): Promise<void>;
-}
+/** The sockets of all interfaces, which follow these as they come and go. Disposing of it closes them. */
+export class Links implements AsyncDisposable {
+  readonly #open = new Map<string, Link>();
+  readonly #timer: ReturnType<typeof setInterval>;
+  /** Resolves when those that were given up are closed. */
+  #closed: Promise<unknown> = Promise.resolve();
 
-/** The sockets, which follow the interfaces as they come and go. */
-export interface Links extends AsyncDisposable {
-  /** Sends a packet on every link; never rejects. */
-  send(packet: Outgoing): Promise<void>;
-}
+  private constructor(use: LinkUse) {
+    this.#follow(use);
+    this.#timer = setInterval(() => {
+      // Nobody awaits this, and it must not end the process: anything that fails is retried the next time.
+      try {
+        this.#follow(use);
+      } catch (error) {
+        use.logger.debug(`mDNS: ${messageOf(error)}`);
+      }
+    }, POLL_MILLISECONDS);
+  }
 
-/**
- * Opens a socket for each interface. The listener hears of each link.
- *
- * @param types The protocols that are permitted.
- */
-export async function openLinks(
-  network: Network,
-  types: readonly SocketType[],
-  listener: Listener,
-  logger: Logger,
-): Promise<Links> {
-  const coder = await loadPacketCoder();
-  const links = new Map<string, Link>();
-  const closing = new Set<Promise<void>>();
-  const close = (link: Link) => {
-    links.delete(link.on.key);
-    const closed = link.close();
-    closing.add(closed);
-    closed.finally(() => closing.delete(closed));
-  };
-  // Opens what is new and closes what is gone.
-  const poll = () => {
-    const interfaces = interfacesOf(network.findInterfaces())
-      .filter(({ type }) => types.includes(type));
+  /** Opens a socket for each interface, with the protocols that are permitted. */
+  static async open(
+    network: Network,
+    types: readonly SocketType[],
+    listener: Listener,
+    logger: Logger,
+  ): Promise<Links> {
+    return new Links({ network, types, listener, logger, coder: await loadPacketCoder() });
+  }
+
+  /** Opens what is new and closes what is gone. */
+  #follow(use: LinkUse): void {
+    const all = interfacesOf(use.network.findInterfaces());
+    const interfaces = all.filter(({ type }) => use.types.includes(type));
     const keys = new Set(interfaces.map(({ key }) => key));
-    for (const link of links.values()) if (!keys.has(link.on.key)) close(link);
+    for (const link of this.#open.values()) if (!keys.has(link.on.key)) this.#close(link);
     for (const on of interfaces) {
       // One that fails is tried again at the next check.
-      if (!links.has(on.key)) {
-        links.set(on.key, openLink(on, network.port, coder, listener, logger, close));
-      }
+      if (this.#open.has(on.key)) continue;
+      this.#open.set(on.key, new Link(on, use, (link) => this.#close(link)));
     }
-  };
-  poll();
-  const timer = setInterval(() => {
-    // Nobody awaits this, and it must not end the process: anything that fails is retried the next time.
-    try {
-      poll();
-    } catch (error) {
-      logger.debug(`mDNS: ${messageOf(error)}`);
-    }
-  }, POLL_MILLISECONDS);
-  return {
-    send: async (packet) => {
-      await Promise.all(Array.from(links.values(), (link) => link.send(packet)));
-    },
-    [Symbol.asyncDispose]: async () => {
-      clearInterval(timer);
-      for (const link of [...links.values()]) close(link);
-      await Promise.all(closing);
-    },
-  };
+  }
+
+  #close(link: Link): void {
+    this.#open.delete(link.on.key);
+    this.#closed = Promise.all([this.#closed, link.close()]);
+  }
+
+  /** Sends a packet on every link; never rejects. */
+  async send(packet: Outgoing): Promise<void> {
+    await Promise.all(Array.from(this.#open.values(), (link) => link.send(packet)));
+  }
+
+  /** Closes them. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    for (const link of this.#open.values()) this.#close(link);
+    await this.#closed;
+  }
 }
 
-/**
- * Opens a link.
- *
- * @param fail Called if it is of no use any more.
- */
-function openLink(
-  on: Interface,
-  port: number,
-  coder: PacketCoder,
-  listener: Listener,
-  logger: Logger,
-  fail: (link: Link) => void,
-): Link {
-  const group = GROUPS[on.type];
-  const socket = createSocket({ type: on.type, reuseAddr: true });
-  let state: "opening" | "ready" | "closed" = "opening";
-  const log = (error: unknown) => logger.debug(`mDNS on ${on.name}: ${messageOf(error)}`);
-  const onError = (error: unknown) => {
-    log(error);
-    if (state !== "closed") fail(link);
-  };
-  const link: Link = {
-    on,
-    send: async (packet) => {
-      if (state !== "ready") return;
-      const flags = packet.type === "response" ? AUTHORITATIVE_ANSWER : 0;
+/** What all links share. */
+interface LinkUse {
+  readonly network: Network;
+  readonly types: readonly SocketType[];
+  readonly listener: Listener;
+  readonly logger: Logger;
+  readonly coder: PacketCoder;
+}
+
+/** The socket of one interface, with one of the two protocols; it shares its port with other mDNS programs of the machine. */
+export class Link {
+  readonly on: Interface;
+  readonly #use: LinkUse;
+  readonly #socket: Socket;
+  #state: "opening" | "ready" | "closed" = "opening";
+
+  /** @param fail Called if it is of no use any more. */
+  constructor(on: Interface, use: LinkUse, fail: (link: Link) => void) {
+    this.on = on;
+    this.#use = use;
+    this.#socket = createSocket({ type: on.type, reuseAddr: true });
+    const onError = (error: unknown) => {
+      this.#log(error);
+      if (this.#state !== "closed") fail(this);
+    };
+    const isWorthDecoding = makePacketFilter(use.network.port, on.accept);
+    this.#socket.on("error", onError);
+    this.#socket.on("message", (bytes, from) => {
+      if (isWorthDecoding(bytes.length, from)) this.#receive(bytes);
+    });
+    this.#socket.bind(use.network.port, on.bind, () => {
       try {
-        const { promise, resolve, reject } = Promise.withResolvers<void>();
-        const done = (error: unknown) => error ? reject(error) : resolve();
-        socket.send(coder.encode({ ...packet, flags }), port, group, done);
-        await promise;
+        this.#join();
       } catch (error) {
-        // The cable may be out.
-        log(error);
+        onError(error);
       }
-    },
-    close: () => {
-      state = "closed";
-      return new Promise((resolve) => void socket.close(() => resolve()));
-    },
-  };
-  const isWorthDecoding = makePacketFilter(port, on.accept);
-  socket.on("error", onError);
-  socket.on("message", (bytes, from) => {
-    if (state === "closed" || !isWorthDecoding(bytes.length, from)) return;
+    });
+  }
+
+  #join(): void {
+    if (this.#state === "closed") return;
+    const { type, multicastInterface } = this.on;
+    this.#socket.addMembership(GROUPS[type], multicastInterface);
+    this.#socket.setMulticastInterface(multicastInterface);
+    this.#socket.setMulticastTTL(TTL);
+    this.#socket.setMulticastLoopback(true);
+    this.#state = "ready";
+    this.#use.listener.onLink(this);
+  }
+
+  #receive(bytes: Uint8Array): void {
+    if (this.#state === "closed") return;
     let packet: Incoming;
     try {
-      packet = coder.decode(bytes);
+      packet = this.#use.coder.decode(bytes);
     } catch (error) {
-      return log(error);
+      return this.#log(error);
     }
-    listener.onPacket(packet, link);
-  });
-  socket.bind(port, on.bind, () => {
-    if (state === "closed") return;
+    this.#use.listener.onPacket(packet, this);
+  }
+
+  /** Sends a packet, once the link can be used; never rejects. */
+  async send(packet: Outgoing): Promise<void> {
+    if (this.#state !== "ready") return;
+    const flags = packet.type === "response" ? AUTHORITATIVE_ANSWER : 0;
+    const { coder, network: { port } } = this.#use;
     try {
-      socket.addMembership(group, on.multicastInterface);
-      socket.setMulticastInterface(on.multicastInterface);
-      socket.setMulticastTTL(TTL);
-      socket.setMulticastLoopback(true);
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const done = (error: unknown) => error ? reject(error) : resolve();
+      this.#socket.send(coder.encode({ ...packet, flags }), port, GROUPS[this.on.type], done);
+      await promise;
     } catch (error) {
-      return onError(error);
+      // The cable may be out.
+      this.#log(error);
     }
-    state = "ready";
-    listener.onLink(link);
-  });
-  return link;
+  }
+
+  /** Closes it. */
+  close(): Promise<void> {
+    this.#state = "closed";
+    return new Promise((resolve) => void this.#socket.close(() => resolve()));
+  }
+
+  #log(error: unknown): void {
+    this.#use.logger.debug(`mDNS on ${this.on.name}: ${messageOf(error)}`);
+  }
 }
 
 /** An interface, with one of the two protocols. */

@@ -9,9 +9,9 @@ import { findAddresses, Hints } from "@degu/internal/agent/mdns/find.ts";
 import {
   interfacesOf,
   type Link,
+  Links,
   makePacketFilter,
   type Network,
-  openLinks,
 } from "@degu/internal/agent/mdns/links.ts";
 import {
   goodbyes,
@@ -259,7 +259,7 @@ async function open(
     tell(told!, on.addresses.map(({ address }) => address).join(" "));
   const logger = { ...SILENT, debug: (text: string) => tell(logged!, text) };
   const listener = { onPacket: () => {}, onLink };
-  const links = await openLinks({ port, findInterfaces }, types, listener, logger);
+  const links = await Links.open({ port, findInterfaces }, types, listener, logger);
   return {
     links,
     told: told!,
