@@ -14,13 +14,14 @@ import { type ClientSslctx, clientSslctxOf } from "../net/tls/context.ts";
 import { isUnreachable, systemCode } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { decodeLine } from "./invitation_line.ts";
+import { decodeLine, type InvitationLine } from "./invitation_line.ts";
 import { addressFinder, linkLocalScopes, withScope } from "./pairing_addresses.ts";
 import {
   ANSWER,
   decodeMessage,
   encodeMessage,
   MAX_MESSAGE_BYTES,
+  type Message,
   PAIRING_PROTOCOL,
   SECRET_URI,
   VALUE_URI,
@@ -64,7 +65,7 @@ export async function joinDevice(
 ): Promise<Peer> {
   const { peerName, serving, signal: given } = copyOptions(options, OPTIONS);
   checkSignal(given);
-  const { name, identity, peers, logger, closing } = services;
+  const { name, identity, peers, closing } = services;
   const findAddresses = addressFinder(services, serving);
   const invitation = decodeLine(line);
   const authority = await readAuthority(invitation.authority);
@@ -87,40 +88,59 @@ export async function joinDevice(
     WHOLE_SECONDS * 1000,
   );
   using joined = new JoinedSignal(given, closing, timeLimit.signal);
-  const signal = joined.signal!;
-  const failure = new JoinFailure(authority, signal);
   try {
+    const failure = new JoinFailure(authority, joined.signal!);
     failure.name = (await peers.read(authority.id))?.name ?? failure.name;
-    const { address, answer } = await failure.turnedAway(async () => {
-      const nameless = clientSslctxOf(null, authority.certificate);
-      const addresses = withOwnScopes(invitation.addresses);
-      const { address, connection } = await connect(authority, nameless, addresses, signal);
-      using _connection = connection;
-      const { status, bytes } = await ask(connection, SECRET_URI, introduction);
-      return { address, answer: status === 200 ? decodeMessage(bytes, ANSWER, ANSWER) : null };
-    });
-    if (answer === null) throw failure.refused();
-    failure.name = answer.name;
-    using connection = await failure.turnedAway(async () =>
-      (await connect(authority, identity.clientContext(authority), [address], signal)).connection
-    );
-    // From here on the other device may have stored this one as its peer.
-    const proof = encodeMessage({ value: answer.value });
-    const { status } = await ask(connection, VALUE_URI, proof).catch((error) => {
-      throw failure.lostAnswer(error);
-    });
-    if (status !== 204) throw failure.refused();
-    const peer = await peers.record({
-      authority,
-      receivedName: answer.name,
-      peerName,
-      addresses: withScope(answer.addresses, address, connection.sock),
-    });
-    logger.info(`join: paired with ${peer.name} (${peer.id})`);
-    return peer;
+    const { address, answer } = await introduce(authority, invitation, introduction, failure);
+    return await prove(services, authority, address, answer, peerName, failure);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** The first step: sends the secret, to the device that proves to be that of the line, and what this device is. */
+async function introduce(
+  authority: Authority,
+  { addresses }: InvitationLine,
+  introduction: Uint8Array,
+  failure: JoinFailure,
+): Promise<{ readonly address: Address; readonly answer: Message<typeof ANSWER> }> {
+  const sslctx = clientSslctxOf(null, authority.certificate);
+  const { address, status, bytes } = await failure.turnedAway(async () => {
+    const found = await connect(authority, sslctx, withOwnScopes(addresses), failure.signal);
+    using connection = found.connection;
+    return { address: found.address, ...await ask(connection, SECRET_URI, introduction) };
+  });
+  if (status !== 200) throw failure.refused();
+  const answer = await failure.turnedAway(() => decodeMessage(bytes, ANSWER, ANSWER));
+  return { address, answer };
+}
+
+/** The second step: sends the value of the answer, with the certificate of this device, and stores the other one. */
+async function prove(
+  { identity, peers, logger }: DeviceServices,
+  authority: Authority,
+  address: Address,
+  { value, name: receivedName, addresses: received }: Message<typeof ANSWER>,
+  peerName: string | undefined,
+  failure: JoinFailure,
+): Promise<Peer> {
+  failure.name = receivedName;
+  const sslctx = identity.clientContext(authority);
+  const found = await failure.turnedAway(() =>
+    connect(authority, sslctx, [address], failure.signal)
+  );
+  // It stays open until this device has stored the other one, which waits for that.
+  using connection = found.connection;
+  // From here on the other device may have stored this one as its peer.
+  const { status } = await ask(connection, VALUE_URI, encodeMessage({ value })).catch((error) => {
+    throw failure.lostAnswer(error);
+  });
+  if (status !== 204) throw failure.refused();
+  const addresses = withScope(received, address, connection.sock);
+  const peer = await peers.record({ authority, receivedName, peerName, addresses });
+  logger.info(`join: paired with ${peer.name} (${peer.id})`);
+  return peer;
 }
 
 /** Connects to the device that made the line, at the first of these addresses where it answers. */
@@ -171,8 +191,9 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
 export class JoinFailure {
   /** The name of the other device; empty while it is unknown. */
   name: string;
+  /** What ends the attempt. */
+  readonly signal: AbortSignal;
   readonly #id: string;
-  readonly #signal: AbortSignal;
 
   /** @param signal Its reason takes precedence over the error that aborting it has caused. */
   constructor({ der, id }: Authority, signal: AbortSignal) {
@@ -180,7 +201,7 @@ export class JoinFailure {
     const [, name = ""] = /^O=(.*)$/m.exec(parseCertificate(der).subject) ?? [];
     this.name = isDeviceName(name) ? name : "";
     this.#id = id;
-    this.#signal = signal;
+    this.signal = signal;
   }
 
   get #who(): string {
@@ -188,11 +209,11 @@ export class JoinFailure {
   }
 
   /** Runs a step; if it fails, the line may have been used by another device, and the error says so. */
-  async turnedAway<T>(step: () => Promise<T>): Promise<T> {
+  async turnedAway<T>(step: () => T | Promise<T>): Promise<T> {
     try {
       return await step();
     } catch (error) {
-      this.#signal.throwIfAborted();
+      this.signal.throwIfAborted();
       throw this.#explain(error);
     }
   }
@@ -228,7 +249,7 @@ export class JoinFailure {
 
   /** The error if the other device may or may not have stored this one. */
   lostAnswer(cause: unknown): unknown {
-    if (this.#signal.aborted) return this.#signal.reason;
+    if (this.signal.aborted) return this.signal.reason;
     return new DeguError(
       `the last answer of ${this.#who} did not arrive: the invitation has ended, or that device has stored ` +
         "this one, which has not stored it; join again with a new invitation",
