@@ -215,11 +215,12 @@ export function interfacesOf(all: readonly InterfaceAddress[]): Interface[] {
   const named = [...Map.groupBy(all, ({ name }) => name)];
   const outward = named.filter(([, own]) => !own.some(({ address }) => isLoopback(address)));
   return (outward.length > 0 ? outward : named).flatMap(([name, addresses]) => {
-    const found: Omit<Interface, "key">[] = [];
+    const found: Interface[] = [];
+    const texts = addresses.map(({ address }) => address).join(" ");
     const ipv4 = addresses.filter(({ family }) => family === "IPv4");
     if (ipv4.length > 0) {
       found.push({
-        ...{ type: "udp4", name, scope: 0, addresses },
+        ...{ key: `udp4 ${name} ${texts}`, type: "udp4", name, scope: 0, addresses },
         bind: GROUPS.udp4,
         multicastInterface: ipv4[0]!.address,
         // A socket also gets what arrives at another interface, where another socket has joined the group.
@@ -228,19 +229,16 @@ export function interfacesOf(all: readonly InterfaceAddress[]): Interface[] {
     }
     const linkLocal = addresses.find(({ address, scopeid }) => isLinkLocal(address) && scopeid);
     if (linkLocal !== undefined) {
+      const scope = linkLocal.scopeid!;
       found.push({
-        ...{ type: "udp6", name, scope: linkLocal.scopeid!, addresses },
+        ...{ key: `udp6 ${name} ${scope} ${texts}`, type: "udp6", name, scope, addresses },
         bind: `${GROUPS.udp6}%${name}`,
         multicastInterface: `::%${name}`,
         // A socket that is bound to a group of a link gets what arrives at this link alone.
         accept: () => true,
       });
     }
-    const texts = addresses.map(({ address }) => address);
-    return found.map((each) => ({
-      ...each,
-      key: [each.type, name, each.scope, ...texts].join(" "),
-    }));
+    return found;
   });
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { canonicalIPAddress, isLoopback } from "../../base/address.ts";
+import { canonicalDnsName, canonicalIPAddress, isLoopback } from "../../base/address.ts";
 
 /** An address of an interface, as the system lists them: the fields that are used here. */
 export type InterfaceAddress = Pick<
@@ -69,10 +69,9 @@ export function knownRecords(records: readonly { readonly type: string }[]): Kno
   return records.filter(({ type }) => KNOWN.has(type)) as KnownRecord[];
 }
 
-/** Whether two names are the same: ASCII letters in either case (RFC 6762 §16). */
-export function isSameName(a: string, b: string): boolean {
-  const [left, right] = [a, b].map((name) => name.replace(/[A-Z]+/g, (all) => all.toLowerCase()));
-  return left === right;
+/** Whether a name is one of those of a device: in letters of either case (RFC 6762 §16). */
+function isName(text: string, name: string): boolean {
+  return canonicalDnsName(text) === canonicalDnsName(name);
 }
 
 /** The service type. */
@@ -150,7 +149,7 @@ export function goodbyes(service: Service): KnownRecord[] {
 export function isAsked(questions: readonly Question[], records: readonly KnownRecord[]): boolean {
   return questions.some((question) =>
     records.some(({ name, type }) =>
-      (question.type === type || question.type === "ANY") && isSameName(question.name, name)
+      (question.type === type || question.type === "ANY") && isName(question.name, name)
     )
   );
 }
@@ -158,8 +157,8 @@ export function isAsked(questions: readonly Question[], records: readonly KnownR
 /** Whether the querier already knows the instance, and for long enough (RFC 6762 §7.1). */
 export function isKnown(known: readonly KnownRecord[], service: Service): boolean {
   return known.some((record) =>
-    record.type === "PTR" && isSameName(record.name, SERVICE) && record.ttl >= OTHER_SECONDS / 2 &&
-    isSameName(record.data, instanceName(service))
+    record.type === "PTR" && isName(record.name, SERVICE) && record.ttl >= OTHER_SECONDS / 2 &&
+    isName(record.data, instanceName(service))
   );
 }
 
