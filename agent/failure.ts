@@ -78,33 +78,31 @@ export function exitCodeOf(error: unknown): number {
 
 /** What to tell the user about an error: what happened, and what to do. */
 export function explain(error: unknown): string {
-  const [, path] = error instanceof Deno.errors.NotCapable
-    ? /^Requires all access to (".*"), /s.exec(error.message) ?? []
-    : [];
-  // In /proc, /sys or /dev: Deno lets only programs use it that may do everything.
-  if (path !== undefined) {
-    return `${path} is of the system, and Deno keeps programs away from it: choose another path`;
-  }
-  const hint = hintOf(error);
-  return hint === undefined ? reasonOf(error) : `${reasonOf(error)}; ${hint}`;
+  const [reason, hint] = read(error);
+  return hint === undefined ? reason : `${reason}; ${hint}`;
 }
 
 /** What happened, for a message that doesn't require any action yet. */
 export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return plainMessageOf(error);
-  if (error instanceof EmptyPreambleError) {
-    return "the peer closed the connection without an answer";
-  }
-  return noAddressAnswers(error) ? `no address answers: ${attemptsOf(error)}` : error.message;
+  return read(error)[0];
 }
 
-/** What to do, unless the error says it. */
-function hintOf(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  if (error instanceof TlsError) return TLS_HINTS[error.code];
-  if (error instanceof EmptyPreambleError) return FORGOTTEN_HINT;
-  if (error instanceof Deno.errors.NotCapable) return "docs/agent.md has the flags of each command";
-  return noAddressAnswers(error) ? UNREACHABLE_HINT : undefined;
+/** What happened; and what to do, unless the error says it. */
+function read(error: unknown): [reason: string, hint?: string | undefined] {
+  if (!(error instanceof Error)) return [plainMessageOf(error)];
+  if (error instanceof TlsError) return [error.message, TLS_HINTS[error.code]];
+  if (error instanceof EmptyPreambleError) {
+    return ["the peer closed the connection without an answer", FORGOTTEN_HINT];
+  }
+  if (error instanceof Deno.errors.NotCapable) {
+    const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
+    // In /proc, /sys or /dev: Deno lets only programs use it that may do everything.
+    return path === undefined
+      ? [error.message, "docs/agent.md has the flags of each command"]
+      : [`${path} is of the system, and Deno keeps programs away from it: choose another path`];
+  }
+  if (!noAddressAnswers(error)) return [error.message];
+  return [`no address answers: ${attemptsOf(error)}`, UNREACHABLE_HINT];
 }
 
 /** Why each address failed, without the library's advice, which is meant for programs. */

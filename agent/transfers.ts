@@ -90,13 +90,8 @@ export class Transfers implements Disposable {
   readonly #warned = new Set<string>();
   /** What is written by this command, and from what. */
   readonly #taken = new Map<string, string>();
+  readonly #counts = { copied: 0, moved: 0, unchanged: 0, skipped: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null = null;
-  #copied = 0;
-  #moved = 0;
-  #unchanged = 0;
-  #skipped = 0;
-  #deleted = 0;
-  #failed = 0;
 
   /** Begins with nothing to do. */
   constructor(
@@ -230,26 +225,26 @@ export class Transfers implements Disposable {
   /** Counts and reports something that is not copied. */
   skip(name: string, why: string): void {
     const text = `${name}: skipped: ${why}`;
-    if (!this.#warned.has(text)) this.#skipped++;
+    if (!this.#warned.has(text)) this.#counts.skipped++;
     this.warn(text);
   }
 
   /** Counts and reports something that could not be done. */
   fail(name: string, problem: string, object: Readonly<Record<string, unknown>>): void {
-    this.#failed++;
+    this.#counts.failed++;
     this.#output.error(`${name}: ${problem}`);
     if (this.#output.json) this.#output.result("", { ...object, error: problem });
   }
 
   /** Counts a file that is the same at both ends; with names reports it, too. */
   unchanged(names: Names | null): void {
-    this.#unchanged++;
+    this.#counts.unchanged++;
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
   }
 
   /** Counts and reports a file that was copied, or that would be. */
   copied({ from, to }: Names, result: TransferResult): void {
-    this.#copied++;
+    this.#counts.copied++;
     const { bytes, total, resumedFrom, sha256 } = result;
     if (this.#isDryRun) {
       const object = { action: "copy", from, to, size: total, dryRun: true };
@@ -260,12 +255,12 @@ export class Transfers implements Disposable {
 
   /** Counts bytes that were transferred. */
   moved(bytes: number): void {
-    this.#moved += bytes;
+    this.#counts.moved += bytes;
   }
 
   /** Counts and reports something that was deleted, or that would be. */
   deleted(name: string): void {
-    this.#deleted++;
+    this.#counts.deleted++;
     const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
     this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
   }
@@ -291,27 +286,28 @@ export class Transfers implements Disposable {
    */
   finish(): number {
     this[Symbol.dispose]();
+    const { copied, moved, unchanged, skipped, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;
-    const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
-    const would = this.#isDryRun ? "would be " : "";
-    const size = this.#isDryRun ? "" : `, ${formatBytes(this.#moved)}${time}`;
-    const isInVain = !this.#isDryRun && this.#copied === 0 && this.#failed > 0;
+    const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const [would, size] = this.#isDryRun
+      ? ["would be ", ""]
+      : ["", `, ${formatBytes(moved)}${time}`];
+    const isInVain = !this.#isDryRun && copied === 0 && failed > 0;
     const parts = [
-      isInVain ? "" : `${counted(this.#copied, "file")} ${would}copied${size}`,
-      this.#unchanged > 0 ? `${this.#unchanged} up to date` : "",
-      this.#deleted > 0 ? `${this.#deleted} ${would}deleted` : "",
-      this.#skipped > 0 ? `${this.#skipped} skipped` : "",
+      isInVain ? "" : `${counted(copied, "file")} ${would}copied${size}`,
+      unchanged > 0 ? `${unchanged} up to date` : "",
+      deleted > 0 ? `${deleted} ${would}deleted` : "",
+      skipped > 0 ? `${skipped} skipped` : "",
     ].filter((part) => part !== "");
     if (parts.length > 0) this.#output.note(parts.join("; "));
-    if (this.#failed === 0) return 0;
     // If there was only one thing to do, the line above says it all.
-    if (this.#failed > 1 || parts.length > 0) {
+    if (failed > 1 || failed === 1 && parts.length > 0) {
       this.#output.error(
-        `${counted(this.#failed, "error")}: see above; what was copied stays, and running the ` +
+        `${counted(failed, "error")}: see above; what was copied stays, and running the ` +
           "same command again continues with the rest",
       );
     }
-    return FAILED;
+    return failed === 0 ? 0 : FAILED;
   }
 
   #showProgress(): void {
