@@ -64,7 +64,7 @@ Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, 
 export async function runAgent(
   args: readonly string[],
   streams: Streams = Deno,
-  caught: CaughtSignals = catchSignals(),
+  caught: ReturnType<typeof catchSignals> = catchSignals(),
 ): Promise<number> {
   let exitCode = 0;
   let output = new Output({}, streams);
@@ -142,14 +142,8 @@ const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM"];
 
-/** The signals of the process, until disposed of. */
-export interface CaughtSignals extends Disposable {
-  /** Is aborted by the first one. */
-  readonly signal: AbortSignal;
-}
-
-/** Catches signals: the first one aborts what is under way, the second one ends the process. */
-export function catchSignals(): CaughtSignals {
+/** Catches signals until it is disposed of: the first one aborts what is under way, the second one ends the process. */
+export function catchSignals(): { readonly signal: AbortSignal } & Disposable {
   const controller = new AbortController();
   const listener = () => {
     if (controller.signal.aborted) Deno.exit(INTERRUPTED);

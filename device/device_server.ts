@@ -8,7 +8,6 @@ import { identifyDevice } from "../identity/authority.ts";
 import { type ServerOptions, SSLServer } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
-import type { ServingRecord } from "./serving_records.ts";
 
 /**
  * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates one.
@@ -40,7 +39,8 @@ export class DeviceServer extends SSLServer {
   readonly #unsubscribe: readonly (() => void)[];
   readonly #prepared: Promise<void>;
   readonly #onStop: () => void;
-  #record: ServingRecord | null = null;
+  /** Removes the record of its address. */
+  #removeRecord: (() => Promise<void>) | null = null;
   #unregistered: Promise<void> | null = null;
   #served: Promise<void> | null = null;
 
@@ -96,7 +96,7 @@ export class DeviceServer extends SSLServer {
       throw error;
     }
     try {
-      this.#record = await serving.add(this.address);
+      this.#removeRecord = await serving.add(this.address);
       // It may have been closed meanwhile.
       if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
@@ -105,9 +105,9 @@ export class DeviceServer extends SSLServer {
   }
 
   async #withdrawAddress(): Promise<void> {
-    const record = this.#record;
-    this.#record = null;
-    await record?.remove();
+    const remove = this.#removeRecord;
+    this.#removeRecord = null;
+    await remove?.();
   }
 
   /**

@@ -9,12 +9,6 @@ const MAX_RECORD_BYTES = 1024;
 const SETTLED_MILLISECONDS = 60_000;
 const NAME = /^[0-9a-f]{16}$/;
 
-/** A server's record, until it is disposed of. */
-export interface ServingRecord {
-  /** Removes the record. */
-  remove(): Promise<void>;
-}
-
 /**
  * The addresses on which a device's servers listen. The process of each holds a lock on its record,
  * which the system releases when the process dies.
@@ -27,8 +21,8 @@ export class ServingRecords {
     this.#dir = join(dir, "serving");
   }
 
-  /** Records an address. */
-  async add(address: Address): Promise<ServingRecord> {
+  /** Records an address; resolves to what removes the record. */
+  async add(address: Address): Promise<() => Promise<void>> {
     const name = randomSuffix();
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
@@ -42,22 +36,24 @@ export class ServingRecords {
       await removeIfPossible(temporary);
       throw error;
     }
-    return {
-      remove: async () => {
-        await removeIfPossible(path);
-        file.close();
-      },
+    return async () => {
+      await removeIfPossible(path);
+      file.close();
     };
   }
 
   /** The recorded addresses of processes that are alive, each once. */
   async addresses(): Promise<Address[]> {
-    const texts = new Set<string>();
+    const found = new Map<string, Address>();
     for await (const { name } of Deno.readDir(this.#dir)) {
       const text = await ifPresent(this.#read(name));
-      if (text !== null) texts.add(text);
+      try {
+        if (text !== null) found.set(text, parseAddress(text));
+      } catch {
+        // It was not written here.
+      }
     }
-    return [...texts].sort().map(parseAddress);
+    return [...found].sort(([a], [b]) => a < b ? -1 : 1).map(([, address]) => address);
   }
 
   /** The text of a record; `null` if it is not a record, or if nobody locks it: then it is removed. */
@@ -75,20 +71,10 @@ export class ServingRecords {
     if (!NAME.test(name)) return null;
     const bytes = new Uint8Array(MAX_RECORD_BYTES);
     const length = await file.read(bytes);
-    const text = new TextDecoder().decode(bytes.subarray(0, length ?? 0));
-    return isAddress(text) ? text : null;
+    return new TextDecoder().decode(bytes.subarray(0, length ?? 0));
   }
 }
 
 function isOld({ mtime }: Deno.FileInfo): boolean {
   return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > SETTLED_MILLISECONDS;
-}
-
-function isAddress(text: string): boolean {
-  try {
-    parseAddress(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -3,9 +3,9 @@
 import { Argument, type Command, type Option } from "npm:commander@^15.1.0";
 import { addExamples, type Run } from "../commands.ts";
 
-const SCRIPTS: Readonly<Record<string, (words: Words) => string>> = {
+const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
   bash: bashScript,
-  zsh: (words) => `autoload -U +X bashcompinit && bashcompinit\n${bashScript(words)}`,
+  zsh: (...words) => `autoload -U +X bashcompinit && bashcompinit\n${bashScript(...words)}`,
   fish: fishScript,
 };
 
@@ -17,7 +17,7 @@ export function addCompletions(program: Command, run: Run): void {
     .addArgument(new Argument("<shell>", "which one").choices(Object.keys(SCRIPTS)))
     .action(run(({ output }, shell: string) => {
       const options = program.createHelp().visibleOptions(program);
-      const script = SCRIPTS[shell]!({ options, commands: program.commands });
+      const script = SCRIPTS[shell]!(program.commands, options);
       output.result(script.trimEnd().split("\n"), { shell, script });
       return Promise.resolve();
     }));
@@ -26,13 +26,6 @@ export function addCompletions(program: Command, run: Run): void {
     ['echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit"],
     ["degu completions fish > ~/.config/fish/completions/degu.fish", "fish"],
   ]);
-}
-
-/** All words of the program. */
-interface Words {
-  /** The options that every command has. */
-  readonly options: readonly Option[];
-  readonly commands: readonly Command[];
 }
 
 /** What an operand, or the value of an option, is completed with. */
@@ -63,8 +56,12 @@ function choicesOf({ registeredArguments }: Command): string[] {
   return registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
 }
 
-/** A script for `source <(degu completions bash)`; also for the old bash of macOS, which has no `mapfile`. */
-function bashScript({ options, commands }: Words): string {
+/**
+ * A script for `source <(degu completions bash)`; also for the old bash of macOS, which has no `mapfile`.
+ *
+ * @param options Those of every command.
+ */
+function bashScript(commands: readonly Command[], options: readonly Option[]): string {
   const names = commands.map((command) => command.name());
   /** The options that have such a value, each behind its command, as patterns. */
   const optionsWith = (isSo: (value: Kind | null) => boolean) => {
@@ -143,7 +140,7 @@ function linesOf(words: readonly string[]): string {
 }
 
 /** A script for `degu completions fish | source`. */
-function fishScript({ options, commands }: Words): string {
+function fishScript(commands: readonly Command[], options: readonly Option[]): string {
   const names = commands.map((command) => command.name()).join(" ");
   return `# Completion of degu for fish: degu completions fish | source
 function __degu_peers

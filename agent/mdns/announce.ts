@@ -76,18 +76,13 @@ export function announce(
   };
 }
 
-/** The responses on one link. */
-interface Responses {
-  /** When the last one was sent. */
-  last: number;
-  /** When the next one will be; undefined if none is due. */
-  timer: ReturnType<typeof setTimeout> | undefined;
-}
-
 /** Sends the records of a service when they are asked for, no more often than the rules allow. */
 export class Responder implements Disposable {
   readonly #service: Service;
-  readonly #responses = new Map<Link, Responses>();
+  /** When the last response was sent on a link. */
+  readonly #last = new WeakMap<Link, number>();
+  /** The next response on a link, where one is due. */
+  readonly #due = new Map<Link, ReturnType<typeof setTimeout>>();
 
   /** Answers nothing by itself: it is told what was asked. */
   constructor(service: Service) {
@@ -104,21 +99,20 @@ export class Responder implements Disposable {
     if (!isAsked(questions, recordsOf(this.#service, link.on.addresses))) return;
     const asksForName = questions.some(({ name }) => name === instanceName(this.#service));
     if (!asksForName && isKnown(knownRecords(answers), this.#service)) return;
-    const responses = this.#responses.get(link) ?? { last: -Infinity, timer: undefined };
-    this.#responses.set(link, responses);
-    if (responses.timer !== undefined) return;
-    const now = performance.now();
+    if (this.#due.has(link)) return;
     const range = MOST_DELAY_MILLISECONDS - LEAST_DELAY_MILLISECONDS;
     const delay = LEAST_DELAY_MILLISECONDS + Math.random() * range;
-    responses.timer = setTimeout(() => {
-      responses.timer = undefined;
-      responses.last = performance.now();
+    const next = (this.#last.get(link) ?? -Infinity) + GAP_MILLISECONDS;
+    const respond = () => {
+      this.#due.delete(link);
+      this.#last.set(link, performance.now());
       this.respond(link);
-    }, Math.max(delay, responses.last + GAP_MILLISECONDS - now));
+    };
+    this.#due.set(link, setTimeout(respond, Math.max(delay, next - performance.now())));
   }
 
   /** Answers nothing more. */
   [Symbol.dispose](): void {
-    for (const { timer } of this.#responses.values()) clearTimeout(timer);
+    for (const timer of this.#due.values()) clearTimeout(timer);
   }
 }
