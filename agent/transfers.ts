@@ -87,10 +87,10 @@ export class Transfers implements Disposable {
   readonly #own: OwnDirectory;
   readonly #isDryRun: boolean;
   readonly #startedAt = performance.now();
-  readonly #warned = new Set<string>();
+  readonly #skipped = new Set<string>();
   /** What is written by this command, and from what. */
   readonly #taken = new Map<string, string>();
-  readonly #counts = { copied: 0, moved: 0, unchanged: 0, skipped: 0, deleted: 0, failed: 0 };
+  readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null = null;
 
   /** Begins with nothing to do. */
@@ -201,7 +201,12 @@ export class Transfers implements Disposable {
       const { deletionsKept } = await files.connections.callAnew((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
-      if (deletionsKept !== null) tree.reportKept(deletionsKept);
+      if (deletionsKept === "empty") {
+        const { from } = tree.namesOf([]);
+        if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });
+      } else if (deletionsKept !== null) {
+        this.#output.warn(KEPT[deletionsKept]);
+      }
     } catch (error) {
       this.#checkInterrupted();
       if (!endsCommand(error) && !(error instanceof TransferError)) throw error;
@@ -215,18 +220,11 @@ export class Transfers implements Disposable {
     this.#signal.throwIfAborted();
   }
 
-  /** Warns, once. */
-  warn(text: string): void {
-    if (this.#warned.has(text)) return;
-    this.#warned.add(text);
-    this.#output.warn(text);
-  }
-
-  /** Counts and reports something that is not copied. */
+  /** Counts and reports something that is not copied, once. */
   skip(name: string, why: string): void {
-    const text = `${name}: skipped: ${why}`;
-    if (!this.#warned.has(text)) this.#counts.skipped++;
-    this.warn(text);
+    if (this.#skipped.has(name)) return;
+    this.#skipped.add(name);
+    this.#output.warn(`${name}: skipped: ${why}`);
   }
 
   /** Counts and reports something that could not be done. */
@@ -286,7 +284,7 @@ export class Transfers implements Disposable {
    */
   finish(): number {
     this[Symbol.dispose]();
-    const { copied, moved, unchanged, skipped, deleted, failed } = this.#counts;
+    const { copied, moved, unchanged, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
     const [would, size] = this.#isDryRun
@@ -297,7 +295,7 @@ export class Transfers implements Disposable {
       isInVain ? "" : `${counted(copied, "file")} ${would}copied${size}`,
       unchanged > 0 ? `${unchanged} up to date` : "",
       deleted > 0 ? `${deleted} ${would}deleted` : "",
-      skipped > 0 ? `${skipped} skipped` : "",
+      this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
     ].filter((part) => part !== "");
     if (parts.length > 0) this.#output.note(parts.join("; "));
     // If there was only one thing to do, the line above says it all.
@@ -326,6 +324,8 @@ export class Transfers implements Disposable {
  * has failed in it may succeed in the next one.
  */
 class TreeTransfer {
+  /** Whether there is anything at either end. */
+  hasEntries = false;
   readonly #transfers: Transfers;
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
@@ -333,14 +333,14 @@ class TreeTransfer {
   readonly #reported = new Set<string>();
   /** Those of the last attempt. */
   #failures: Failed[] = [];
-  #hasEntries = false;
   /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
   #toCopy: number | null = null;
   /** The sizes of files, by path, from the second attempt on. */
   readonly #sizes = new Map<string, number>();
-  /** The progress but for parts of files: now, and when the attempt began. */
-  readonly #complete: Progress;
-  #before: Readonly<Progress>;
+  /** The bytes of the progress but for parts of files. */
+  #complete: number;
+  /** The progress when the attempt began, without these. */
+  #before = { files: 0, bytes: 0 };
 
   /** @param isNotOwn Leaves out the directory of the device. */
   constructor(
@@ -356,8 +356,7 @@ class TreeTransfer {
     const { progress } = transfers;
     // What has failed before is not left to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
-    this.#complete = { ...progress };
-    this.#before = { ...progress };
+    this.#complete = progress.bytes;
   }
 
   /** What something in the tree is called. */
@@ -373,10 +372,10 @@ class TreeTransfer {
     const { names, root, options } = this.#job;
     const isFirst = this.#toCopy === null;
     this.#failures = [];
-    this.#before = { ...this.#complete };
+    this.#before = { files: this.#transfers.progress.files, bytes: this.#complete };
     const filter = (entry: TreeEntry) => {
       const isIncluded = (options.filter?.(entry) ?? true) && this.#isNotOwn(entry);
-      this.#hasEntries ||= isIncluded;
+      this.hasEntries ||= isIncluded;
       if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;
     };
@@ -399,14 +398,14 @@ class TreeTransfer {
 
   #take(event: TreeEvent): void {
     const { progress } = this.#transfers;
-    const { files, bytes, moved } = this.#before;
+    const { files, bytes } = this.#before;
     if (event.type === "plan") {
       this.#toCopy ??= event.files + event.bytes;
       progress.totalFiles = files + event.files;
       progress.totalBytes = bytes + event.bytes;
     } else if (event.type === "progress") {
+      progress.moved += bytes + event.bytes - progress.bytes;
       progress.bytes = bytes + event.bytes;
-      progress.moved = moved + event.bytes;
     } else if (event.type === "failed") {
       this.#failures.push(event);
     } else {
@@ -420,9 +419,8 @@ class TreeTransfer {
     const isNew = type === "deleted" || !this.#reported.has(key);
     this.#reported.add(key);
     if (type === "copied") {
-      this.#transfers.progress.files = ++this.#complete.files;
-      this.#complete.bytes += event.total;
-      this.#complete.moved += event.total;
+      this.#transfers.progress.files++;
+      this.#complete += event.total;
     }
     if (isNew) this.#tell(event, this.#sizes.get(key));
   }
@@ -459,12 +457,5 @@ class TreeTransfer {
         transfers.fail(from, explainTransfer(error, transfers.direction), { from, to });
       } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
     }
-  }
-
-  /** Reports why nothing was deleted at the end. */
-  reportKept(why: keyof typeof KEPT): void {
-    const { from } = this.namesOf([]);
-    if (why !== "empty") this.#transfers.warn(KEPT[why]);
-    else if (this.#hasEntries) this.#transfers.fail(from, KEPT.empty, { path: from });
   }
 }
