@@ -208,14 +208,8 @@ function makeServerSslctx(
  * Deno trusts by default, and checking the server's name. The server's certificate is always verified.
  *
  * @param sslconfig The authorities that are trusted, and the identity of the client.
- * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
- * together.
- * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
- * belong together, or the key is encrypted; if `checkHostname` is `false` without an authority.
- * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has signed itself with
- * P-521 and SHA-256: what can't be checked is not trusted.
- * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
- * @throws {DeguError} if Deno is older than 2.9.6.
+ * @throws {RangeError} if `checkHostname` is `false` without an authority.
+ * @throws what {@linkcode buildServerSslctx} does for such files and text.
  *
  * @example Trust one authority alone
  * ```ts
