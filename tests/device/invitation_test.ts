@@ -63,6 +63,21 @@ async function filesUnder(dir: string): Promise<string[]> {
   return files;
 }
 
+Deno.test("a pairing is over for the inviter when the joiner has stored it, too", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const lock = await Deno.open(join(viewer.dir, "lock"), { create: true, write: true });
+  await lock.lock(true);
+  const joining = viewer.join(invitation.line);
+  const stored = invitation.paired.then(() => Deno.readDirSync(join(viewer.dir, "peers")));
+  while ((await camera.written()).length === 0);
+  lock.close();
+  const { id } = await within(joining, "joined");
+  const names = Array.from(await within(stored, "paired"), ({ name }) => name);
+  assertEquals(names, [`${id}.json`]);
+});
+
 Deno.test("an invitation is for a single pairing: afterwards its line is useless", async () => {
   await using devices = await makeDevices("camera", "viewer", "late");
   const { camera, viewer, late } = devices;
