@@ -25,11 +25,14 @@ import type { RemoteFiles } from "./remote_files.ts";
 /** A larger file gets a connection of its own once what there is of it is hashed: a server does not wait for that. */
 const LARGE_BYTES = 67_108_864;
 
-/** A file to be copied. */
-export interface Job {
-  /** What it is called in messages, and what the copy is. */
+/** What something is called in messages, in the source and in the target. */
+interface Names {
   readonly from: string;
   readonly to: string;
+}
+
+/** A file to be copied, to what the target is called. */
+export interface Job extends Names {
   /** In bytes. */
   readonly size: number;
   /** Copies it; resolves to `null` if it was there already. */
@@ -45,12 +48,6 @@ export interface TreeJob {
   /** Whether `--json` names what is up to date. */
   readonly listsUnchanged: boolean;
   readonly options: Omit<TreeOptions, "signal" | "onEvent">;
-}
-
-/** What something is called in messages, in the source and in the target. */
-interface Names {
-  readonly from: string;
-  readonly to: string;
 }
 
 type Failed = TreeEvent & { readonly type: "failed" };
@@ -76,7 +73,9 @@ const KEPT = {
 
 /** Copies files and trees from a peer, or to it: counts, prints and draws what has happened. */
 export class Transfers implements Disposable {
+  /** From the peer, or to it. */
   readonly direction: "get" | "put";
+  /** What the bar shows: what copies something keeps it up to date. */
   readonly progress: Progress = {
     ...{ name: "", files: 0, totalFiles: 0 },
     ...{ bytes: 0, totalBytes: 0, moved: 0 },

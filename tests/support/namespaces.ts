@@ -1,12 +1,6 @@
 /** Network and mount namespaces, in which a test can change the network and mount small disks. */
 import { tempDir } from "./directories.ts";
 
-/**
- * Network namespaces, in which a test can change the network freely.
- *
- * @module
- */
-
 /** The command that runs the command behind it in a namespace. */
 export const THROUGH_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--net"];
 
