@@ -129,9 +129,16 @@ export class Invitation implements AsyncDisposable {
   readonly #servers: Server[] = [];
   /** The oldest first. */
   readonly #visits = new Map<Session, Visit>();
-  readonly #wrong: LimitedWarning;
-  readonly #late: LimitedWarning;
-  readonly #refused: LimitedWarning;
+  readonly #wrong = this.#limited((who, count) =>
+    `wrong secret from ${who}; ${count} wrong so far; it stays open`
+  );
+  readonly #late = this.#limited((who) =>
+    `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
+    "check which device this one is paired with now"
+  );
+  readonly #refused = this.#limited((what, count) =>
+    `the right secret, but refused: ${what}; ${count} refused so far; it stays open`
+  );
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
   readonly #expiry: ReturnType<typeof setTimeout>;
@@ -148,20 +155,6 @@ export class Invitation implements AsyncDisposable {
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
     this.#context = new ContextInForce(services.identity.serverContext(null));
-    const warning = (format: (last: string, count: number) => string) =>
-      new LimitedWarning((last, count) => {
-        services.logger.warn(`invitation: ${format(last, count)}`);
-      });
-    this.#wrong = warning((who, count) =>
-      `wrong secret from ${who}; ${count} wrong so far; it stays open`
-    );
-    this.#late = warning((who) =>
-      `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
-      "check which device this one is paired with now"
-    );
-    this.#refused = warning((what, count) =>
-      `the right secret, but refused: ${what}; ${count} refused so far; it stays open`
-    );
     this.paired = this.#outcome.promise;
     this.paired.catch(() => {});
     this.expires = new Date(Date.now() + seconds * 1000);
@@ -206,6 +199,12 @@ export class Invitation implements AsyncDisposable {
       await invitation.#close(error);
       throw error;
     }
+  }
+
+  #limited(format: (last: string, count: number) => string): LimitedWarning {
+    return new LimitedWarning((last, count) => {
+      this.#services.logger.warn(`invitation: ${format(last, count)}`);
+    });
   }
 
   /** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */
