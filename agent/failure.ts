@@ -112,7 +112,7 @@ function attemptsOf({ message, cause }: Error): string {
 }
 
 /** Whether an error means that nothing answers at an address, for whatever reason. */
-function noAddressAnswers(error: unknown): boolean {
+export function noAddressAnswers(error: unknown): boolean {
   return isUnreachable(error) || NOT_SERVING.some((each) => error instanceof each) ||
     /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`); // a name without an address
 }

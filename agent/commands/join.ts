@@ -13,8 +13,7 @@ import {
   usageError,
 } from "../commands.ts";
 import { isWholeLine } from "../../device/invitation_line.ts";
-import { isUnreachable } from "../../net/thrown.ts";
-import { FAILED, Failure, REFUSED, USAGE } from "../failure.ts";
+import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "../failure.ts";
 import type { Output } from "../output.ts";
 
 /** Adds `degu join`. */
@@ -56,7 +55,10 @@ function joinError(error: unknown): unknown {
   if (!(error instanceof DeguError)) return usageError(error);
   const { message, cause } = error;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
-  return new Failure(message, errors.every(isUnreachable) ? FAILED : REFUSED, { cause: error });
+  const isOutOfReach = errors.every((each) =>
+    noAddressAnswers(each) && !(each instanceof Deno.errors.ConnectionRefused)
+  );
+  return new Failure(message, isOutOfReach ? FAILED : REFUSED, { cause: error });
 }
 
 /** If nothing has arrived for this long after a part of a line, no more is being pasted. */
