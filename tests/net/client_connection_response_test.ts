@@ -235,6 +235,8 @@ const responses: readonly Row[] = [
   // What nobody has asked for is never a response.
   ...excess("bytes behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhi`),
   ...excess("bytes behind it", "GET", [200, ""], `${OK}content-length: 0\r\n\r\n`),
+  ...rows("a byte behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhiH`)
+    .map((row) => ({ ...row, after: "EXCESS_BYTES" as const })),
   ...excess("bytes behind it", "GET", [200, "hi"], `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`),
   ...rows("bytes after it", "GET", [200, null], [`${OK}\r\n`, FORGED])
     .map((row) => ({ ...row, after: "EXCESS_BYTES" as const })),

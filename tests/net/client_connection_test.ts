@@ -20,7 +20,7 @@ import {
 } from "@degu/degu/base";
 import { Client, Connection } from "@degu/degu/client";
 import { connect, requestWith, sent } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { assertTypeError, constructWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
@@ -65,6 +65,9 @@ Deno.test("invalid baseHeaders fail each request, and nothing is sent", async ()
   using server = new RawServer();
   const sock = await new Client(server.address).createSocket();
   const peer = await server.accept();
+  for (const headers of [undefined, "host: a", [], new Headers()]) {
+    assertTypeError(() => constructWith(Connection, sock, headers), Deno.inspect(headers));
+  }
   using conn = new Connection(sock, { host: "a\r\nb: c" });
   await assertRejects(() => conn.get("/"), RangeError);
   conn.close();
