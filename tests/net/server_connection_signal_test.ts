@@ -16,7 +16,7 @@ import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { type RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { meet } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
@@ -355,6 +355,34 @@ Deno.test("what arrives while a client is watched, or after it, is answered in o
       const expected = texts[i + 1]!;
       assertEquals(await meeting.peer.readExactly(expected.length), expected, what);
     }
+  });
+});
+
+Deno.test("watching a client changes no byte that the sink of a body has not taken yet", async () => {
+  // As many as the buffer holds before them, and more.
+  const [x, y] = ["x".repeat(256), "y".repeat(256)];
+  const framings = {
+    "content-length: 512": [x, y],
+    "transfer-encoding: chunked": [`100\r\n${x}\r\n`, `100\r\n${y}\r\n0\r\n\r\n`],
+  };
+  await sideBySide(framings, async (framing, [first, rest]) => {
+    const busy = Promise.withResolvers<void>();
+    await using meeting = await meet(async ({ body }, { signal }) => {
+      assert(!signal.aborted);
+      let text = "";
+      await body?.writeTo({
+        async write(bytes) {
+          busy.resolve();
+          if (text === "") await delay(WATCHED_MILLISECONDS);
+          text += fromLatin1(bytes);
+        },
+      });
+      return [200, "OK", { uri: "/" }, latin1(text)];
+    }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${first}`);
+    await busy.promise;
+    await meeting.peer.send(rest!);
+    const expected = answer("/", `${first}${rest}`);
+    assertEquals(await meeting.peer.readExactly(expected.length), expected, framing);
   });
 });
 
