@@ -37,6 +37,7 @@ import type { SentBytes } from "./exchange_watch.ts";
 /** Where discarded bytes go. */
 const DISCARDED = new Uint8Array(65536);
 
+// mutant `1000` → `1001`: a millisecond more is as much as nothing
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
 /** How long a peer that only writes may take to begin to read once its writes block. */
@@ -91,6 +92,7 @@ export class Transport implements AheadSource {
   #closed = false;
   #failure: unknown = null;
   /** How many bytes of the next preamble were searched for its end. */
+  // mutant `0` → `1`: the first search, before a byte has arrived, sets it
   #searched = 0;
   /** What a preamble waits for: a read of the socket, or one that was issued ahead. */
   #receiving: "nothing" | "read" | "read ahead" = "nothing";
@@ -231,6 +233,7 @@ export class Transport implements AheadSource {
     reader.checkFailure();
     if (!deadline.isReading) deadline.start();
     if (ahead !== null) return ahead;
+    // mutant `reader.buffered === 0` → `true`: what is buffered fits in what is left of the buffer
     if (reader.buffered === 0) reader.fit();
     return this.#reading = this.#socket.read(reader.room());
   }
@@ -297,6 +300,7 @@ export class Transport implements AheadSource {
    * empty, until {@linkcode beginReceive}.
    */
   readAhead(): void {
+    // mutant `this.reader.fit();` → `;`: it is the size of a buffer
     this.reader.fit();
     this.reader.readAhead(this.#socket, false);
   }
@@ -337,6 +341,7 @@ export class Transport implements AheadSource {
       if (dropped === null) return;
       clearTimeout(timer);
       const encrypted = this.#socket.protocol !== undefined;
+      // mutant `1` → `2`: 20 ms more
       for (let left = encrypted ? LAST_CHANCES_ENCRYPTED : 1; left > 0 && !this.#closed; left--) {
         const chance = new Promise<void>((resolve) => {
           timer = setTimeout(resolve, LAST_CHANCE_MILLISECONDS);
@@ -420,6 +425,7 @@ export class Transport implements AheadSource {
   }
 
   #viewOf(length: number): Uint8Array {
+    // mutant `this.#view.length !== length` → `true`: a new view of the same bytes
     if (this.#view.length !== length) this.#view = this.#out.subarray(0, length);
     return this.#view;
   }
@@ -428,7 +434,9 @@ export class Transport implements AheadSource {
   #fit(size: number): void {
     const { length } = this.#out;
     let fitting = length;
+    // mutant `<=` → `<`: it is the size of a buffer
     if (this.#needed * GROWTH <= length) fitting = Math.floor(length / GROWTH);
+    // mutant `<` → `<=`: it is set to what it is
     if (fitting < FIRST_BYTES) fitting = FIRST_BYTES;
     while (fitting < size) fitting *= GROWTH;
     if (fitting !== length) {

@@ -189,6 +189,7 @@ export class ByteReader {
     if (this.#peak * GROWTH <= length && length > this.#first) {
       this.#moveTo(Math.max(Math.floor(length / GROWTH), this.#first));
     }
+    // mutant `0` → `1`: the least buffer is larger
     this.#peak = 0;
   }
 
