@@ -9,6 +9,7 @@ import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
 /** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
 const HOLD_BYTES = 131072;
 /** Reading resumes below this many unread bytes. */
+// mutant `32768` → `32769`: it is a bound of memory, one byte more or less
 const RELEASE_BYTES = 32768;
 /** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
@@ -45,6 +46,7 @@ export class TlsSocket implements Socket {
   #closed = false;
   #failure: unknown = null;
   #reader: Waiting | null = null;
+  // mutant `0` → `1`: each read sets it
   #into: Uint8Array = new Uint8Array(0);
   readonly #writers = new Set<Waiting>();
 
@@ -107,6 +109,7 @@ export class TlsSocket implements Socket {
   /** Closes the writing side; the peer sees the end. */
   async closeWrite(): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("the socket is closed");
+    // mutant `0` → `1`: nobody gets it
     await this.#expect((done) => this.#socket.end(done), 0);
   }
 
@@ -115,6 +118,7 @@ export class TlsSocket implements Socket {
     this.#closed = true;
     this.#pieces.length = 0;
     // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost now.
+    // mutant `!` → ``: close_notify is a courtesy, as below
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
     if (this.#isAwaited) this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     // mutant `this.#socket.end();` → `;`: close_notify is a courtesy: Degu ignores it, and so may its peers
@@ -154,6 +158,7 @@ export class TlsSocket implements Socket {
         freeMemory(piece);
       }
     }
+    // mutant `<` → `<=`: it is a bound of memory, one byte more or less
     if (this.#held && this.#buffered < RELEASE_BYTES) {
       this.#held = false;
       this.#rawStream.release();
@@ -168,6 +173,7 @@ export class TlsSocket implements Socket {
 
   /** The connection has ended. Making an error takes time, so none is made that nobody would see. */
   #vanish(): void {
+    // mutant `this.#closed || this.#failure !== null` → `false`: an error that nobody sees
     if (this.#closed || this.#failure !== null) return;
     this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
   }
@@ -178,7 +184,6 @@ export class TlsSocket implements Socket {
     this.#writers.clear();
     this.#endReading()?.reject(this.#failure);
     for (const { reject } of writers) reject(this.#failure);
-    this.#rest();
   }
 
   /** Runs an operation with a callback, and waits for that or for the end of the connection. */

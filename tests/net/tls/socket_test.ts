@@ -209,15 +209,18 @@ Deno.test("close() ends pending operations on a TLS socket, and later use fails"
 
 Deno.test("an idle TLS connection or server does not keep the process alive", async () => {
   await using pki = await TempPKI.create();
-  await using server = await serveRaw(pki, () => {});
+  await using server = await serveRaw(pki, (socket) => {
+    socket.once("data", () => socket.write("HTTP/1.1 204 No Content\r\n\r\n"));
+  });
   const script = `
     import { SSLClient } from "./client.ts";
     import { SSLServer } from "./server.ts";
     const { address, clientSslconfig, serverSslconfig } = JSON.parse(Deno.env.get("CONFIG"));
     const server = new SSLServer(serverSslconfig, ["127.0.0.1", 0], () => {});
     await server.ready;
-    globalThis.kept = [server, await new SSLClient(clientSslconfig, address).connect()];
-    console.log("connected");
+    const conn = await new SSLClient(clientSslconfig, address).connect();
+    globalThis.kept = [server, conn];
+    console.log((await conn.get("/")).status);
   `;
   const { clientSslconfig, serverSslconfig } = pki;
   const config = { address: server.client.address, clientSslconfig, serverSslconfig };
@@ -226,7 +229,7 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
     ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"],
     { CONFIG: JSON.stringify(config) },
   );
-  assertEquals(await within(running, "the process ends by itself"), "connected\n");
+  assertEquals(await within(running, "the process ends by itself"), "204\n");
 });
 
 const app = () => [204, "No Content", {}, null] as const;
@@ -249,6 +252,23 @@ Deno.test("a TLS socket allows one read at a time, and a read of zero bytes neve
   assertEquals(await within(first, "the answer"), 4);
   assertEquals(new TextDecoder().decode(into), "HTTP");
   socket.close();
+});
+
+Deno.test("a TLS socket has the addresses of both ends", async () => {
+  await using pki = await TempPKI.create();
+  const seen: unknown[] = [];
+  await using endpoint = await startTls(pki, {
+    handle: app,
+    onConnect(_session, { localAddr, remoteAddr }) {
+      seen.push(localAddr, remoteAddr);
+      return true;
+    },
+  });
+  using conn = await endpoint.client.connect();
+  await conn.get("/");
+  const { localAddr, remoteAddr } = conn.sock;
+  assertEquals(seen, [remoteAddr, localAddr]);
+  assertEquals((remoteAddr as Deno.NetAddr).port, endpoint.server.address[1]);
 });
 
 Deno.test("a TLS socket returns what has arrived before the end, and then the end, repeatedly", async () => {
