@@ -172,8 +172,10 @@ Deno.test("a foreign body can't write after its message is complete", async (t) 
       assertEquals(await ends.peer.readExactly(bytes.length), bytes);
       await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
       await responding;
-      await assertRejects(async () =>
-        await body.sink.write(latin1("GET /forged HTTP/1.1\r\n\r\n"))
+      await assertRejects(
+        async () => await body.sink.write(latin1("GET /forged HTTP/1.1\r\n\r\n")),
+        BodyError,
+        "the body wrote after its end",
       );
       ends.conn.close();
       await ends.peer.assertClosedSilently();
