@@ -21,6 +21,7 @@ const MAX_CHAIN = 32;
  * At most this many signatures are verified for one peer, plus two for each trusted certificate, so verifying
  * a forged chain can't take long.
  */
+// mutant `128` → `129`: it is a bound of time, one signature more or less
 const MAX_SIGNATURES = 128;
 /** How many certificates the cache of verified signers holds. */
 const MAX_SIGNERS = 1000;
@@ -81,6 +82,7 @@ export class Authorities {
     for (let depth = 0; level.length > 0; depth++) {
       const ends = level.flatMap((child) => this.#issuersOf(child, this.#bySubject, budget))
         .filter((each) => mayFollow(each, depth) && isForPurpose(each, purpose));
+      // mutant `<` → `<=`: it is a bound of time, one signature more or less
       if (budget.signatures < 0) return null;
       const end = this.#trusted.find((each) => ends.includes(each));
       if (end !== undefined) return describeAuthority(end);
@@ -167,6 +169,7 @@ export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_KNOWN_BYTES) return parseCertificate(der);
   const key = der.toHex();
   const found = known.get(key);
+  // mutant `found !== undefined` → `false`: it is a cache
   if (found !== undefined) return found;
   const read = parseCertificate(der);
   known.set(key, read);
