@@ -130,6 +130,7 @@ async function handshake(
   socket.on("close", closed);
   try {
     const connected = await promise;
+    // mutant `socket.off("close", closed);` → `;`: an error that nobody sees
     socket.off("close", closed);
     return connected;
   } catch (error) {

@@ -19,6 +19,7 @@ const MAX_IDLE = 8;
  * Switches off the time-out of `node:tls`, because the caller has one. Its timer would keep a handshake
  * in memory until it fires, even after the handshake has failed.
  */
+// mutant `1` → `2`: any number below 0 does
 const NO_TIMEOUT = -1;
 /** How many verified certificates are remembered; resuming a session with any other one is refused. */
 const MAX_VERIFIED = 10_000;
