@@ -454,6 +454,7 @@ export class Transport implements AheadSource {
     this.sent?.add(this.#sending, this.#sending.length - rest.length);
     this.#sending = null;
     this.deadline.stop(this.deadline.writing);
+    // mutant `rest.length === 0` → `false`: to write nothing takes a turn
     return rest.length === 0 ? null : this.write(rest);
   }
 
@@ -481,6 +482,7 @@ export class Transport implements AheadSource {
   }
 
   #beginWrite(bytes: Uint8Array): Promise<number> {
+    // mutant `this.#phase === "unsent"` → `true`: nothing is written once it has failed
     if (this.#phase === "unsent") this.#phase = "begun";
     if (this.#closed) throw new ConnectionClosedError();
     this.deadline.start(this.deadline.writing);
@@ -624,10 +626,13 @@ class MessageSink implements ByteSink {
       this.#writing = true;
       const checked = this.#checkNext(viewOf(bytes));
       const { length } = checked;
+      // mutant `length > 0` → `true`: the preamble alone, as it would go out anyway, or nothing
+      // mutant `>` → `>=`: the same
       if (length > 0) {
         const joined = this.#join(checked);
         if (joined === null && this.#flushing !== null) {
           await this.#flushing;
+          // mutant `this.#flushing = null;` → `;`: to wait for it again takes a turn
           this.#flushing = null;
           if (this.#closed !== null) throw this.#closed;
           // Here, in the turn of the write: the array may have changed in any turn before it.
@@ -702,6 +707,7 @@ export function makeIncomingBody(
 class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
   readonly exact = false;
+  // mutant `true` → `false`: a second check passes, and costs more
   readonly isPrivate = true;
   // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
   override readonly pieceBytes = 65536;

@@ -73,6 +73,11 @@ Deno.test("a body that fits behind its preamble is sent in one write with it, an
     ["a foreign body", foreign({ contentLength: 5 }, (sink) => sink.write(latin1("hello"))), [
       preambleBytes(5) + 5,
     ]],
+    [
+      "a foreign body that doesn't fit",
+      foreign({ contentLength: most + 1 }, (sink) => sink.write(new Uint8Array(most + 1))),
+      [preambleBytes(65000), most + 1],
+    ],
     ["the largest array", new Uint8Array(most), [65536]],
     ["one byte more", new Uint8Array(most + 1), [1024, most + 1 - 1024 + preambleBytes(65000)]],
     ["a large one", new Uint8Array(70_000), [1024, 70_000 + preambleBytes(70_000) - 1024]],
