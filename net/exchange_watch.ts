@@ -87,6 +87,7 @@ export function makeExchangeWatch(
         ended = true;
         const { firstByteAt = null, lastByteAt = null, data = 0 } = sent ?? {};
         // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
+        // mutant `error === null && lastByteAt !== null` → `false`: the time is asked for a moment later
         const endAt = error === null && lastByteAt !== null ? lastByteAt : performance.now();
         report({
           session,

@@ -47,6 +47,7 @@ export class RequestAbort {
   readonly #transport: Transport;
   #signal: AbortSignal | null = null;
   #interruption: Interruption | null = null;
+  // mutant `false` → `true`: each request with a signal sets it
   #fired = false;
 
   /** Makes one for all requests of a connection. */

@@ -234,6 +234,7 @@ export class Transport implements AheadSource {
     if (!deadline.isReading) deadline.start();
     if (ahead !== null) return ahead;
     // mutant `reader.buffered === 0` → `true`: what is buffered fits in what is left of the buffer
+    // mutant `0` → `1`: it is the size of a buffer
     if (reader.buffered === 0) reader.fit();
     return this.#reading = this.#socket.read(reader.room());
   }

@@ -128,6 +128,9 @@ for (const [what, start] of Object.entries(kinds)) {
       await gate.asked();
       signal();
       await assertRefused(kind.client);
+      // No limit is no limit of 0 s, either.
+      const late = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
+      assertEquals(await Promise.race([answer, late]), "waits");
       signal();
       assertEquals(await within(answer, "the connection is cut"), "cut");
       await within(over, "it ends");
