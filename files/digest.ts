@@ -1,12 +1,22 @@
 /**
- * Digests of whole files in headers (RFC 9530): `repr-digest` and `want-repr-digest`, for SHA-256.
+ * Digests of whole files, those that are known and those in headers (RFC 9530): `repr-digest` and `want-repr-digest`, for
+ * SHA-256.
  *
- * Both are dictionaries of structured fields (RFC 9651 §3.2). What is read here has no parameters, names
+ * Both headers are dictionaries of structured fields (RFC 9651 §3.2). What is read here has no parameters, names
  * each algorithm once, and has base64 with its padding: what the RFC lets a sender write, but no more.
  */
 
 import { createHash } from "node:crypto";
+import { fstatSync } from "node:fs";
 import { quote } from "../base/errors.ts";
+import { forgetOldest } from "../base/forget_oldest.ts";
+import {
+  hashStart,
+  isUnchanged,
+  type OpenFile,
+  SETTLED_MILLISECONDS,
+  versionOf,
+} from "./file_pieces.ts";
 
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
 const SHA256 = "sha-256";
@@ -107,4 +117,51 @@ function decodeBase64(base64: string): Uint8Array | null {
 
 function badField(name: string, value: string): RangeError {
   return new RangeError(`${name}: ${quote(value)} does not have the form of RFC 9530`);
+}
+
+/** The number of digests that are cached; a large directory must not fill the memory. */
+const MAX_KEPT = 10_000;
+
+/** The digests of files that have not changed since. */
+export class KnownDigests {
+  readonly #digests = new Map<string, string>();
+
+  /** The SHA-256 of a file in hexadecimal digits; `null` if it is not known. */
+  find({ state }: Pick<OpenFile, "state">): string | null {
+    return this.#digests.get(versionOf(state)) ?? null;
+  }
+
+  /**
+   * Keeps the digest of a file that was unchanged when its last byte was read. One that had changed just
+   * before it was opened is not kept: a later change could have the same times.
+   */
+  remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
+    const changed = Number(state.ctimeNs / 1_000_000n);
+    if (changed > lookedAt - SETTLED_MILLISECONDS) return;
+    this.#digests.set(versionOf(state), digest);
+    forgetOldest(this.#digests, MAX_KEPT);
+  }
+
+  /**
+   * Finds the digest, or else computes it; `null` if the file was changed meanwhile.
+   *
+   * @param signal Aborts it; it rejects with the reason.
+   */
+  async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
+    const known = this.find(file);
+    if (known !== null) return known;
+    const changed = new Error();
+    const check = () => signal?.throwIfAborted();
+    try {
+      const hash = await hashStart(file.handle, file.size, () => changed, check);
+      const now = fstatSync(file.handle.fd, { bigint: true });
+      if (!isUnchanged(file.state, now)) return null;
+      const digest = hash.digest("hex");
+      this.remember(file, digest);
+      return digest;
+    } catch (error) {
+      if (error === changed) return null;
+      throw error;
+    }
+  }
 }

@@ -18,14 +18,7 @@ import {
 import { Turns } from "../disk/turns.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
-import {
-  clearWay,
-  type Complete,
-  HeldPart,
-  makeDirectoryAt,
-  moveTo,
-  removeDirectory,
-} from "./destination.ts";
+import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
@@ -34,6 +27,7 @@ import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partInUse, partPath } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPart } from "./reserved.ts";
+import { type Complete, Root } from "./root.ts";
 import type { Route } from "./route.ts";
 import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
 import {
@@ -60,7 +54,7 @@ import {
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
-import { removeUnlocked } from "./unfinished.ts";
+import { HeldPart, removeDirectory, removeUnlocked } from "./unfinished.ts";
 
 /**
  * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one attempt. After any error, or
@@ -138,8 +132,8 @@ class Download implements Direction {
   readonly #dir: string;
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
-  /** The real path of the target; before it exists the one that was given. */
-  #root: string;
+  /** The target; before it exists by the path that was given. */
+  #root: Root;
   #isMissing = false;
   /** The parts of earlier runs. */
   readonly #parts = new Set<string>();
@@ -155,7 +149,8 @@ class Download implements Direction {
 
   constructor(uri: string, dir: string, settings: TreeSettings) {
     this.#uri = uri;
-    this.#dir = this.#root = dir;
+    this.#dir = dir;
+    this.#root = new Root(dir, true);
     this.#settings = settings;
   }
 
@@ -164,11 +159,11 @@ class Download implements Direction {
   }
 
   async readTarget(): Promise<TreeNode | null> {
-    const root = await ifPresent(Deno.realPath(this.#dir));
-    this.#isMissing = root === null;
-    if (root === null) return null;
-    this.#root = root;
-    return await readLocalTree(root, this.#settings.signal, (path) => {
+    const path = await ifPresent(Deno.realPath(this.#dir));
+    this.#isMissing = path === null;
+    if (path === null) return null;
+    this.#root = new Root(path, true);
+    return await readLocalTree(path, this.#settings.signal, (path) => {
       if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
     });
   }
@@ -185,7 +180,7 @@ class Download implements Direction {
     }
     if (!this.#isMissing) return;
     await Deno.mkdir(this.#dir, { recursive: true });
-    this.#root = await Deno.realPath(this.#dir);
+    this.#root = new Root(await Deno.realPath(this.#dir), true);
   }
 
   async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {
@@ -201,7 +196,7 @@ class Download implements Direction {
 
   async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
     try {
-      const entries = Array.fromAsync(Deno.readDir([this.#root, ...path].join("/")));
+      const entries = Array.fromAsync(Deno.readDir(this.#root.pathOf(path)));
       return new Set((await entries).map(({ name }) => name));
     } catch (error) {
       if (isMissing(error)) return new Set();
@@ -215,7 +210,7 @@ class Download implements Direction {
 
   /** The path of a node of the source, once it is here. */
   pathOf({ path }: TreeNode): string {
-    return prefixOf(this.#root) + path.join("/");
+    return this.#root.pathOf(path);
   }
 
   async copySmall(
@@ -276,10 +271,8 @@ class Download implements Direction {
    * @returns The directories that have a new entry.
    */
   #makeDirectory(names: readonly string[], obstacle: Obstacle | null = null): readonly string[] {
-    if (obstacle === null && isReal([this.#root, ...names].join("/"))) return [];
-    // It may be on another file system, unlike that of a server: parts are where their files will be.
-    const check = () => {};
-    return makeDirectoryAt(this.#root, names, () => {}, replaceableFor(obstacle), check).changed;
+    if (obstacle === null && isReal(this.#root.pathOf(names))) return [];
+    return this.#root.makeDirectory(names, () => {}, replaceableFor(obstacle)).changed;
   }
 
   /** The part of a small file, which the file gets its name from. */
@@ -311,7 +304,7 @@ class Download implements Direction {
       const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
       return new TransferError(code, error.message, { cause: error });
     }
-    const full = explainFullDisk(error, this.#root);
+    const full = explainFullDisk(error, this.#root.path);
     if (full !== error) throw full;
     const explained = explainForeignPart(error, this.pathOf(node));
     const isPlain = explained instanceof Error && !(explained instanceof TransferError);
@@ -368,7 +361,7 @@ class Download implements Direction {
       if (replaceable.directory !== null) {
         await clearWay(root, names, replaceable, () => {}, confirm);
       }
-      return moveTo(root, names, complete, { isNew, replaceable }).changed;
+      return root.place(names, complete, { isNew, replaceable }).changed;
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -431,7 +424,7 @@ class Download implements Direction {
 
   async #pause(): Promise<void> {
     if (!this.#turns.isOver) return;
-    await this.#turns.next(this.#root);
+    await this.#turns.next(this.#root.path);
     this.#settings.signal.throwIfAborted();
   }
 }

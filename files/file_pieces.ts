@@ -22,6 +22,19 @@ export interface FileState {
   readonly ctimeNs: bigint;
 }
 
+/** A file that is open for reading, with its state when it was opened. */
+export interface OpenFile {
+  readonly handle: FileHandle;
+  /** Its path, without links. */
+  readonly path: string;
+  /** In bytes. */
+  readonly size: number;
+  /** Its metadata. */
+  readonly state: FileState;
+  /** When the metadata was read, or just before, in milliseconds since 1970. */
+  readonly lookedAt: number;
+}
+
 /**
  * How long a file must not have changed before its times identify it: clocks of file systems
  * advance in steps of some milliseconds, and Deno truncates ctime to seconds, so that a file that changes

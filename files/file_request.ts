@@ -2,10 +2,10 @@
 
 import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import type { Replaceable } from "./destination.ts";
-import type { KnownDigests } from "./open_file.ts";
+import type { KnownDigests } from "./digest.ts";
 import type { Target } from "./file_name.ts";
 import type { Refusal } from "./refusal.ts";
+import type { Replaceable, Root } from "./root.ts";
 
 /** A file that was sent to a peer, written by one, or removed by one. */
 export interface FileEvent {
@@ -25,8 +25,8 @@ export interface FileEvent {
 
 /** What all requests of an app share. */
 export interface FilesSettings {
-  /** The real path of the directory that is served. */
-  readonly root: string;
+  /** The directory that is served. */
+  readonly root: Root;
   /** Whether directories are listed. */
   readonly list: boolean;
   /** The most bytes of a written file. */

@@ -16,8 +16,7 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { BundleError } from "./bundle.ts";
-import { KnownDigests } from "./open_file.ts";
-import { NOTHING } from "./destination.ts";
+import { KnownDigests } from "./digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
@@ -26,7 +25,7 @@ import { answerOffset, put, readReplaceable, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../base/printable.ts";
 import { notFound, Refusal, refusalOf } from "./refusal.ts";
-import { keepSwept } from "./unfinished.ts";
+import { NOTHING, Root } from "./root.ts";
 import type { Logger } from "../server.ts";
 
 /** What a {@linkcode FilesApp} does beyond serving files to GET and HEAD. */
@@ -142,8 +141,8 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  */
 export class FilesApp implements AppObject {
   readonly #settings: FilesSettings;
-  /** Removes old unfinished files; `null` if peers may not write. */
-  readonly #sweep: (() => void) | null;
+  /** Whether peers may write. */
+  readonly #write: boolean;
   readonly #logger: Pick<Logger, "warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
 
@@ -163,7 +162,7 @@ export class FilesApp implements AppObject {
       options,
     );
     this.#settings = {
-      root: realPathOf(dir),
+      root: new Root(realPathOf(dir)),
       list,
       maxBytes: maxBytes ?? MAX_LENGTH,
       maxPartBytes: maxPartBytes ?? MAX_PART_BYTES,
@@ -172,7 +171,8 @@ export class FilesApp implements AppObject {
     const safe = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
     this.#logger = safe;
     this.#onFile = onFile;
-    this.#sweep = write ? keepSwept(this.#settings.root, (message) => safe?.warn(message)) : null;
+    this.#write = write;
+    if (write) this.#settings.root.unfinished.keepSwept((message) => safe?.warn(message));
   }
 
   /**
@@ -232,14 +232,14 @@ export class FilesApp implements AppObject {
   /** Reports whether a request reads, rather than writes. */
   #isReading({ method, headers, query }: Request): boolean {
     if (method === "POST") return query === "bundle=get" || query === "bundle=digest";
-    if (method !== "HEAD" || this.#sweep === null) return method === "GET" || method === "HEAD";
+    if (method !== "HEAD" || !this.#write) return method === "GET" || method === "HEAD";
     return headers["upload-length"] === undefined ||
       (headers["repr-digest"] === undefined && headers["upload-version"] === undefined);
   }
 
   #checkWriting({ method, query }: Request): void {
-    if (this.#sweep !== null && (method !== "POST" || query === "bundle=put")) return;
-    const allow = this.#sweep === null ? READING : WRITING;
+    if (this.#write && (method !== "POST" || query === "bundle=put")) return;
+    const allow = this.#write ? WRITING : READING;
     throw new Refusal(405, `only ${allow}`, { allow });
   }
 }

@@ -17,11 +17,10 @@ import {
   makeValidators,
   type Validators,
 } from "./conditions.ts";
-import { formatReprDigest, parseWantReprDigest } from "./digest.ts";
-import { isOverwritten, isUnchanged, readPieces } from "./file_pieces.ts";
+import { formatReprDigest, type KnownDigests, parseWantReprDigest } from "./digest.ts";
+import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
-import { type KnownDigests, openBelow, type OpenFile } from "./open_file.ts";
 import { notFound, unreadable } from "./refusal.ts";
 
 const INDEX = "index.html";
@@ -38,7 +37,7 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     const isHead = request.method === "HEAD";
     return [200, "OK", { "content-type": "application/json" }, isHead ? null : body];
   }
-  const found = await openBelow(root, isDirectory ? [...names, INDEX] : names);
+  const found = await root.open(isDirectory ? [...names, INDEX] : names);
   if (found === "directory" && !isDirectory) return redirect(request, last);
   if (found === null || found === "directory") throw notFound();
   return await answer(read, found, isDirectory ? INDEX : names.at(-1)!);

@@ -26,9 +26,9 @@ import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { isAbsence, isServed, openBelow } from "./open_file.ts";
 import { Refusal, unreadable } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
+import { isAbsence } from "./root.ts";
 
 /** How often a file is read that changes meanwhile. */
 const ATTEMPTS = 3;
@@ -42,7 +42,7 @@ export async function getBundle(
   const turns = new Turns();
   for (const path of parsePaths(await readPaths(bundle.request))) {
     paths.push(path);
-    if (turns.isOver) await turns.next(bundle.root);
+    if (turns.isOver) await turns.next(bundle.root.path);
   }
   const body = new ChunkedBodyIter(foundChunks(bundle, paths, hasContent));
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
@@ -118,7 +118,7 @@ class BundleReader {
   /** Reads until the buffer is full, or all files have been read: then it returns true. */
   async fill(): Promise<boolean> {
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
-      if (this.#turns.isOver) await this.#turns.next(this.#request.root);
+      if (this.#turns.isOver) await this.#turns.next(this.#request.root.path);
       if (!this.#readGroup()) await this.#readAlone();
     }
     return this.#next === this.#paths.length;
@@ -141,15 +141,14 @@ class BundleReader {
     const [first, length, count] = [this.#next, this.buffer.length, this.#sizes.length];
     const parent = this.#paths[first]!.slice(0, -1);
     const names = [...this.#names, ...parent];
-    const directory = prefixOf(this.#request.root) + names.join("/");
-    // Without a last slash, as real paths are.
-    const path = names.length === 0 ? this.#request.root : directory;
+    const { root } = this.#request;
+    const path = root.pathOf(names);
     const read: JustRead[] = [];
     let refused: AbsentStatus | null = null;
     try {
       if (names.length >= MAX_DEPTH || !names.every(isServedName)) refused = 404;
       else if (Deno.realPathSync(path) !== path) return false;
-      else if (!isServed(this.#request.root, path)) refused = 404;
+      else if (!root.contains(path)) refused = 404;
     } catch (error) {
       refused = this.#statusOf(error, names);
     }
@@ -218,7 +217,7 @@ class BundleReader {
     wanted: readonly string[],
   ): Promise<AbsentStatus | null> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const found = await openBelow(this.#request.root, names);
+      const found = await this.#request.root.open(names);
       if (found === null || found === "directory") return 404;
       const { handle, size } = found;
       try {

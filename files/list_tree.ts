@@ -18,7 +18,8 @@ import {
   type TreeEntry,
 } from "./entries.ts";
 import { readTree } from "./listing.ts";
-import { isReservedName, prefixOf } from "./reserved.ts";
+import { isReservedName } from "./reserved.ts";
+import { Root } from "./root.ts";
 import { Route } from "./route.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { TreeNode } from "./tree.ts";
@@ -170,13 +171,14 @@ export async function readLocalTree(
     throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
   }
   const root = TreeNode.root();
-  const walk = { root: path, path, turns: new Turns(), isLocal: true };
+  const local = new Root(path);
+  const walk = { root: local, path, turns: new Turns(), isLocal: true };
   try {
     for await (const entries of readTree(walk)) {
       signal.throwIfAborted();
       for (const entry of entries) {
         if (addEntry(root, entry, onReserved === undefined)) continue;
-        onReserved?.(prefixOf(path) + entry.path.join("/"));
+        onReserved?.(local.pathOf(entry.path));
       }
     }
   } catch (error) {

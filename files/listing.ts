@@ -10,9 +10,9 @@ import { Turns } from "../disk/turns.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
-import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
 import { printable } from "../base/printable.ts";
 import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
+import { isAbsence, type Root } from "./root.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
 const AT_A_TIME = 128;
@@ -31,17 +31,17 @@ const encoder = new TextEncoder();
  * Makes a body with an array of everything in a directory, or in the tree below it. It is read while it is sent. What is
  * reserved is omitted; what can't be served is of the kind `"other"`. If it can't be told what there is, the body is cut.
  *
- * @param root The real path of the directory that is served.
+ * @param root The directory that is served.
  * @param names The names that lead from it to the one that is read.
  * @returns `null` if there is no directory that may be seen.
  */
 export async function listBelow(
-  root: string,
+  root: Root,
   names: readonly string[],
   isTree: boolean,
 ): Promise<ChunkedBodyIter | null> {
   try {
-    const resolved = await resolveBelow(root, names);
+    const resolved = await root.resolve(names);
     if (resolved === null || !resolved.seen.isDirectory()) return null;
     const path = resolved.real;
     // Only to check that it can be read and searched: a body that is never sent must not leave it open.
@@ -54,14 +54,14 @@ export async function listBelow(
   }
 }
 
-async function* listTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
+async function* listTexts(root: Root, path: string): AsyncGenerator<string[], void, void> {
   const walk = { root, path, turns: new Turns() };
   for await (const entries of readEntries(walk, { path, state: statOrNull(path) })) {
     yield entries.map(({ link: _link, ...entry }) => formatEntry({ name: entry.name }, entry));
   }
 }
 
-async function* treeTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
+async function* treeTexts(root: Root, path: string): AsyncGenerator<string[], void, void> {
   for await (const entries of readTree({ root, path, turns: new Turns() })) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }
@@ -86,8 +86,8 @@ async function* chunksOf(elements: AsyncIterable<string[]>): AsyncGenerator<Chun
 
 /** What is listed. */
 export interface Walk {
-  /** The real path of the directory that is served. */
-  readonly root: string;
+  /** The directory that is served. */
+  readonly root: Root;
   /** The real path of a directory in it, where the paths of the entries begin. */
   readonly path: string;
   readonly turns: Turns;
@@ -176,8 +176,8 @@ async function* readEntries(
   const { path, state } = named;
   const doubtful = new Set<string>();
   let names: string[] = [];
-  const isTooDeep = path !== root &&
-    path.slice(prefixOf(root).length).split("/").length >= MAX_DEPTH;
+  const isTooDeep = path !== root.path &&
+    path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH;
   const describeAll = () => {
     if (!isLocal) checkPath(path);
     const reserved = isLocal ? null : statOrNull(reservedPath(path));
@@ -197,10 +197,10 @@ async function* readEntries(
     names.push(name);
     if (names.length < AT_A_TIME) continue;
     yield describeAll();
-    if (turns.isOver) await turns.next(root);
+    if (turns.isOver) await turns.next(root.path);
   }
   yield describeAll();
-  if (turns.isOver) await turns.next(root);
+  if (turns.isOver) await turns.next(root.path);
 }
 
 /** Checks that a directory was not replaced by a link. */
@@ -213,7 +213,7 @@ type Found = DirectoryEntry & Pick<ListedEntry, "link"> & Partial<Pick<NamedDire
 
 /** A directory that is being read. */
 interface ReadDirectory {
-  readonly root: string;
+  readonly root: Root;
   /** Its path, without links. */
   readonly path: string;
   /** The reserved directory in it. */
@@ -274,10 +274,10 @@ function describeFile(name: string, path: string, info: Deno.FileInfo): Director
 }
 
 /** The file that a link leads to, if it is one that is served. */
-function fileOfLink(root: string, path: string): { path: string; info: Deno.FileInfo } | null {
+function fileOfLink(root: Root, path: string): { path: string; info: Deno.FileInfo } | null {
   try {
     const real = Deno.realPathSync(path);
-    const info = isServed(root, real) ? Deno.lstatSync(real) : null;
+    const info = root.contains(real) ? Deno.lstatSync(real) : null;
     return info?.isFile ? { path: real, info } : null;
   } catch (error) {
     if (isAbsence(error)) return null;

@@ -8,35 +8,17 @@ import { cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
+import { clearWay } from "./clear_way.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
-import {
-  checkFileSystem,
-  clearWay,
-  type Condition,
-  deleteAt,
-  findFile,
-  makeDirectoryAt,
-  moveTo,
-  type Replaceable,
-} from "./destination.ts";
 import { formatReprDigest, parseReprDigest, SHA256_HEX } from "./digest.ts";
 import { parseTime } from "./entries.ts";
 import { type FileState, hashStart, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
-import { openBelow } from "./open_file.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
-import {
-  asUpload,
-  endUploads,
-  findRoom,
-  makeRoom,
-  type PartName,
-  partNameOf,
-  partSize,
-  Unfinished,
-} from "./unfinished.ts";
+import type { Condition, Replaceable } from "./root.ts";
+import { type PartName, partSize, type Unfinished } from "./unfinished.ts";
 
 /** The headers that describe a file, of a PUT, and of a HEAD that requests the upload offset. */
 interface UploadHeaders {
@@ -135,7 +117,7 @@ async function putWhole(
   const { request, root, maxBytes } = write;
   const { digest, length } = headers;
   conditionOf(write)(checkDestination(write, knownLength));
-  await using file = await Unfinished.create(root);
+  await using file = await root.unfinished.create();
   const hash = digest === null && length === null ? null : createHash("sha256");
   const whole = { path: file.path, file, start: 0, limit: maxBytes, length, hash };
   const lastChunkDigest = await receive(request.body, whole);
@@ -148,7 +130,7 @@ async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, replaceable } = write;
   await checkAdmission(write.session);
   const condition = conditionOf(write);
-  const { created, changed } = makeDirectoryAt(root, target.names, condition, replaceable);
+  const { created, changed } = root.makeDirectory(target.names, condition, replaceable);
   await syncAllIfPossible(changed);
   return answerOf(created, {});
 }
@@ -166,8 +148,8 @@ function checkDestination(write: FileRequest, length: number): BigIntStats | nul
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const destination = findFile(root, target.names, replaceable);
-  checkFileSystem(root, destination);
+  const destination = root.findFile(target.names, replaceable);
+  root.checkFileSystem(destination);
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
   return destination.existing;
 }
@@ -193,13 +175,13 @@ async function finish(
   const condition = conditionOf(write);
   if (replaceable.directory !== null) {
     // Again: before the first unfinished file there was nothing to compare with.
-    checkFileSystem(root, findFile(root, names, replaceable));
+    root.checkFileSystem(root.findFile(names, replaceable));
     const removed = await clearWay(root, names, replaceable, condition, admit);
     for (const path of removed ?? []) report("delete", path, 0, true, 204);
   }
   await admit();
   const isNew = wantsNew(request.headers);
-  const { created, changed } = moveTo(root, names, file, { condition, isNew, replaceable });
+  const { created, changed } = root.place(names, file, { condition, isNew, replaceable });
   await syncAllIfPossible(changed);
   report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
   return answerOf(created, digest === null ? {} : digestHeader(digest));
@@ -210,7 +192,7 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = write;
   await checkAdmission(write.session);
   const { isDirectory, names } = target;
-  const { wasFile, changed } = deleteAt(root, names, isDirectory, conditionOf(write));
+  const { wasFile, changed } = root.remove(names, isDirectory, conditionOf(write));
   await syncAllIfPossible([changed]);
   if (wasFile) report("delete", names, 0, true, 204);
   return [204, "No Content", {}, null];
@@ -256,6 +238,46 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   return [200, "OK", { ...offsetHeader(offset), ...isNews ? digestHeader(here.digest) : {} }, null];
 }
 
+/** An upload in progress. */
+interface Upload {
+  /** Aborts once a newer request has asked for the same part. */
+  readonly newer: AbortController;
+  /** Resolves when it has ended. */
+  readonly done: Promise<void>;
+}
+
+/** The uploads of this process, by the path of their part. */
+const uploads = new Map<string, Upload>();
+
+/** Ends the uploads to a part; resolves when none is in progress. Another one may have begun in the turn after that. */
+async function endUploads({ path }: PartName): Promise<void> {
+  for (let upload; (upload = uploads.get(path)) !== undefined;) {
+    upload.newer.abort(new Refusal(409, "a newer request for the same part"));
+    await upload.done;
+  }
+}
+
+/**
+ * Runs an upload alone: those in progress to the same part are ended before.
+ *
+ * @param work Gets a signal that aborts when a newer request asks for the part.
+ */
+async function asUpload<T>(
+  part: PartName,
+  work: (newer: AbortSignal) => Promise<T>,
+): Promise<T> {
+  while (uploads.has(part.path)) await endUploads(part);
+  const newer = new AbortController();
+  const { promise: done, resolve } = Promise.withResolvers<void>();
+  uploads.set(part.path, { newer, done });
+  try {
+    return await work(newer.signal);
+  } finally {
+    uploads.delete(part.path);
+    resolve();
+  }
+}
+
 /** Writes the rest of a file that has a part here, or all of it. */
 async function putRest(
   write: FileRequest,
@@ -283,8 +305,8 @@ async function putRest(
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
     newer.addEventListener("abort", () => body && cancelQuietly(body, newer.reason));
-    makeRoom(root, part);
-    await using file = await Unfinished.openPart(part.path, root);
+    root.unfinished.makeRoom(part);
+    await using file = await root.unfinished.openPart(part);
     let digest: string;
     try {
       digest = await append(write, { ...wanted, offset }, file, newer);
@@ -302,7 +324,7 @@ function namePart(
   { root, session, target: { names } }: FileRequest,
   { length, digest, version }: WantedFile,
 ): PartName {
-  return partNameOf(root, session?.peerCertificate, [names, length, digest, version]);
+  return root.unfinished.partName(session?.peerCertificate, [names, length, digest, version]);
 }
 
 function offsetHeader(offset: number): HeaderDict {
@@ -343,7 +365,7 @@ async function findHere(
   length: number,
   newer?: AbortSignal,
 ): Promise<FileHere | null> {
-  const file = await openBelow(root, target.names);
+  const file = await root.open(target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
@@ -363,7 +385,7 @@ async function confirm(
 ): Promise<ResponseTuple> {
   if (modified !== null) {
     await checkAdmission(write.session);
-    const { path, existing } = findFile(write.root, write.target.names);
+    const { path, existing } = write.root.findFile(write.target.names);
     conditionOf(write)(existing);
     if (existing === null || !isUnchanged(existing, state)) {
       throw new Refusal(409, `${path} changed meanwhile`, offsetHeader(0));
@@ -413,7 +435,7 @@ function keep({ root, maxPartBytes }: FileRequest, part: PartName, file: Unfinis
   // All in one turn: parts that are cut at the same time must not get the same room.
   const { fd } = file.handle;
   const { size } = fstatSync(fd);
-  const room = findRoom(root, part, size, maxPartBytes);
+  const room = root.unfinished.findRoom(part, size, maxPartBytes);
   if (size > room) ftruncateSync(fd, room);
   file.isKept = room > 0;
 }

@@ -16,15 +16,13 @@ import {
   type PutRecord,
   type PutStatus,
 } from "./bundle.ts";
-import type { Complete } from "./destination.ts";
 import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
 import { checkAdmission } from "./put.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
-import { makeReserved } from "./reserved.ts";
+import type { Complete, Root } from "./root.ts";
 import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
-import { newPath } from "./unfinished.ts";
 
 const encoder = new TextEncoder();
 
@@ -65,7 +63,7 @@ interface Sent extends SmallFile {
 class BundleWriter implements Placement<Sent> {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
-  readonly root: string;
+  readonly root: Root;
   readonly isLocked = false;
   /** A path of 4 KiB can make 250 directories. */
   readonly maxUnsynced = 1024;
@@ -106,9 +104,10 @@ class BundleWriter implements Placement<Sent> {
 
   /** In the reserved directory. */
   temporary(): Omit<Complete, "state"> {
-    if (!this.#hasReserved) makeReserved(this.root);
+    const { unfinished } = this.root;
+    if (!this.#hasReserved) unfinished.makeDirectory();
     this.#hasReserved = true;
-    return { path: newPath(this.root), mode: null, newMode: null };
+    return { path: unfinished.newPath(), mode: null, newMode: null };
   }
 
   /** The peer may have been forgotten meanwhile, and what is reserved removed. */

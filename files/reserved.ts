@@ -1,15 +1,10 @@
-/**
- * The directory for an app's unfinished files, below the one that it serves, and other names that
- * no peer can use.
- */
+/** The names of files that are not complete: no peer can list, read, write or delete what has one. */
 
-import { chmodSync, lstatSync, mkdirSync } from "node:fs";
-import { codeOf, isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
-import { Refusal } from "./refusal.ts";
+import { isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
 
 /**
- * The name of the directory; never served, listed, written or deleted by a peer, at any depth: a directory
- * below this one may be the root of another app, with its own unfinished files.
+ * The name of the directory for unfinished files in the one that an app serves; never served, listed, written or deleted by a
+ * peer, at any depth: a directory below this one may be the root of another app, with its own unfinished files.
  */
 export const RESERVED = ".degu-files";
 
@@ -60,32 +55,4 @@ export function isReserved(directory: string, name: string): boolean {
   if (reserved === null) return false;
   const named = statOrNull(prefixOf(directory) + name);
   return named !== null && isSameFile(named, reserved);
-}
-
-/**
- * Creates the directory, with mode 0700, if there is none.
- *
- * @throws {Refusal} if something else has this name.
- */
-export function makeReserved(root: string): void {
-  const path = reservedPath(root);
-  let state = statOrNull(path);
-  if (state === null) {
-    try {
-      mkdirSync(path, { mode: 0o700 });
-    } catch (error) {
-      // Another process was first.
-      if (codeOf(error) !== "EEXIST") throw error;
-    }
-    state = lstatSync(path, { bigint: true });
-  }
-  if (!state.isDirectory()) {
-    throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
-  }
-  if ((state.mode & 0o077n) === 0n) return;
-  try {
-    chmodSync(path, 0o700);
-  } catch {
-    // A file system without modes: the mount decides who may read.
-  }
 }

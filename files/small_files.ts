@@ -10,15 +10,7 @@
 import { lockIfFree } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
-import {
-  checkStillThere,
-  type Complete,
-  findParent,
-  makeDirectoryAt,
-  moveTo,
-  type Parent,
-  withNames,
-} from "./destination.ts";
+import { checkStillThere, type Complete, type Parent, type Root, withNames } from "./root.ts";
 import { inUse } from "./unfinished.ts";
 
 /** How many files get their names together. */
@@ -38,8 +30,8 @@ export interface SmallFile {
 
 /** Where small files are placed, and who wants to know. */
 export interface Placement<F extends SmallFile> {
-  /** The real path of the directory that the names begin at. */
-  readonly root: string;
+  /** The directory that the names begin at. */
+  readonly root: Root;
   /** Whether a file stays open and locked until it has its name: somebody could take it for left over. */
   readonly isLocked: boolean;
   /** How many changed directories may wait until they are synced to the disk. */
@@ -130,7 +122,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       }
     }
     if (this.#arrived.length >= BATCH) await this.#nameArrived();
-    else if (this.#turns.isOver) await this.#turns.next(this.#placement.root);
+    else if (this.#turns.isOver) await this.#turns.next(this.#placement.root.path);
     else return;
     this.#entered = null;
   }
@@ -198,7 +190,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       for (const [i, { file, written }] of arrived.entries()) {
         if (!isAdmitted || this.#turns.isOver) {
           this.#finishDirectory();
-          if (isAdmitted) await this.#turns.next(root);
+          if (isAdmitted) await this.#turns.next(root.path);
           await this.#placement.admit();
           isAdmitted = true;
         }
@@ -233,19 +225,19 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const key = directory.join("/");
     if (written === null || this.#named?.key !== key) this.#finishDirectory();
     if (written === null) {
-      const { created, changed } = makeDirectoryAt(root, names, () => {});
+      const { created, changed } = root.makeDirectory(names, () => {});
       for (const path of changed) this.#changed.add(path);
       this.#placed.push([file, created]);
       return;
     }
     if (this.#named === null) {
-      const parent = findParent(root, directory);
+      const parent = root.findParent(directory);
       const isListed = this.#listed !== key && later?.names.slice(0, -1).join("/") === key;
       if (isListed) this.#listed = key;
       this.#named = { key, parent: isListed ? withNames(parent) : parent, files: [] };
     }
     const { parent, files } = this.#named;
-    const { created, changed } = moveTo(root, names, written, { isNew, parent });
+    const { created, changed } = root.place(names, written, { isNew, parent });
     inUse.delete(written.path);
     for (const path of changed) this.#changed.add(path);
     files.push([file, created]);

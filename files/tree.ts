@@ -9,7 +9,7 @@
 import { fold } from "../disk/names.ts";
 import { checkBoolean } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import { NOTHING, type Replaceable } from "./destination.ts";
+import { NOTHING, type Replaceable } from "./root.ts";
 import { digestTree, type DirectoryEntry, type TreeEntry } from "./entries.ts";
 import type { TransferResult } from "./options.ts";
 import { TransferError } from "./transfer_error.ts";

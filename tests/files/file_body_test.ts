@@ -15,7 +15,8 @@ import {
   isOverwritten,
   readPieces,
 } from "@degu/internal/files/file_pieces.ts";
-import { KnownDigests, openBelow } from "@degu/internal/files/open_file.ts";
+import { KnownDigests } from "@degu/internal/files/digest.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
@@ -206,7 +207,7 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
   for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
     await Deno.writeTextFile(`${tree.root}/file`, "public");
     await Deno.utime(`${tree.root}/file`, new Date(0), new Date(0));
-    const file = await openBelow(tree.root, ["file"]);
+    const file = await new Root(tree.root).open(["file"]);
     assert(file !== null && file !== "directory");
     await Deno.writeTextFile(`${tree.root}/file`, content);
     const making = makeFileBody(file, 0, file.size, null, () => {});
@@ -508,7 +509,7 @@ Deno.test("hashing ends if its peer leaves, and if the file is truncated", async
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, pattern(3_000_000));
   const opened = async () => {
-    const file = await openBelow(tree.root, ["large"]);
+    const file = await new Root(tree.root).open(["large"]);
     assert(file !== null && file !== "directory");
     return file;
   };

@@ -17,12 +17,13 @@ import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   isPartName,
   isReserved,
-  makeReserved,
   PART_SUFFIX,
   prefixOf,
   RESERVED,
   reservedPath,
 } from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
+import { UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
 import { canMount, checkAsked, MOUNTING } from "@degu/testing/refused_writes.ts";
@@ -214,7 +215,7 @@ Deno.test("the reserved directory is made once, and is private", async () => {
   assertEquals(statOrNull(reservedPath(dir.path)), null);
   assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
   for (let time = 0; time < 2; time++) {
-    makeReserved(dir.path);
+    new UnfinishedFiles(dir.path).makeDirectory();
     assertEquals([await entries(dir.path), await mode(reservedPath(dir.path))], [
       [RESERVED],
       0o700,
@@ -228,7 +229,11 @@ Deno.test("the reserved directory is made once, and is private", async () => {
 Deno.test("a file with the name of the reserved directory is not touched", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(reservedPath(dir.path), "text");
-  const error = assertThrows(() => makeReserved(dir.path), Refusal, "is not a directory");
+  const error = assertThrows(
+    () => new UnfinishedFiles(dir.path).makeDirectory(),
+    Refusal,
+    "is not a directory",
+  );
   assertEquals(error.status, 403);
   assertEquals(await Deno.readTextFile(reservedPath(dir.path)), "text");
 });
@@ -320,7 +325,7 @@ Deno.test("a path has at most 256 names: deeper ones are listed as what can't be
   assertEquals(await status("PUT", ...names, "new"), 404);
   const expected = [[MAX_DEPTH + 1, "other", "name"]];
   assertEquals(await tooDeep(listTree(client, "/")), expected);
-  const walk = { root: dir.path, path: dir.path, turns: new Turns(), isLocal: true };
+  const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns(), isLocal: true };
   const local = async function* () {
     for await (const entries of readTree(walk)) yield* entries;
   };

@@ -7,6 +7,7 @@ import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entri
 import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { answersOf, AS_USER, canRun } from "@degu/testing/refused_writes.ts";
@@ -373,7 +374,7 @@ Deno.test("a directory that is replaced by a link while its tree is listed cuts 
 /** Lists a tree, and calls a function in between; resolves to the paths. */
 async function listTree(path: string, isLocal: boolean, meanwhile: () => void): Promise<string[]> {
   const paths: string[] = [];
-  const root = isLocal ? path : dirname(path);
+  const root = new Root(isLocal ? path : dirname(path));
   for await (const entries of readTree({ root, path, turns: new Turns(), isLocal })) {
     for (const { path } of entries) paths.push(path.join("/"));
     if (entries.some(({ name }) => name === "top")) meanwhile();

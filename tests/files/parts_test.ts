@@ -7,15 +7,8 @@ import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
 import { setModified } from "@degu/internal/files/put.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { RESERVED, reservedPath } from "@degu/internal/files/reserved.ts";
-import {
-  findRoom,
-  keepSwept,
-  makeRoom,
-  pathOf,
-  removeUnlocked,
-  sweepAll,
-} from "@degu/internal/files/unfinished.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { removeUnlocked, sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { bodyOf } from "@degu/testing/bodies.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
@@ -287,27 +280,28 @@ const PART = `part-${"0".repeat(32)}-${"1".repeat(64)}`;
 
 Deno.test("a part that another process is writing is not removed", async () => {
   await using dir = await tempDir();
-  const path = pathOf(dir.path, PART);
+  const files = new UnfinishedFiles(dir.path);
+  const path = `${files.path}/${PART}`;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-  const options = { flags, args: [path, dir.path] };
+  const options = { flags, args: [PART, dir.path] };
   const child = programCommand("part_writer.ts", options, "piped").spawn();
   const stderr = new Response(child.stderr).text();
   const reader = child.stdout.getReader();
   assert(!(await reader.read()).done, "it must be ready");
   const old = new Date(Date.now() - 25 * 3_600_000);
   await Deno.utime(path, old, old);
-  const sweep = () => keepSwept(dir.path, (message) => assert(false, message));
-  const part = { path: pathOf(dir.path, PART.replace("1", "2")), prefix: PART.slice(0, 38) };
+  const sweep = () => files.keepSwept((message) => assert(false, message));
+  const part = { path: `${files.path}/${PART.replace("1", "2")}`, prefix: PART.slice(0, 38) };
   sweep();
-  makeRoom(dir.path, part);
-  assertEquals(findRoom(dir.path, part, 1, 0), 0);
-  assertEquals([removeUnlocked(path), await entries(reservedPath(dir.path))], [false, [PART]]);
+  files.makeRoom(part);
+  assertEquals(files.findRoom(part, 1, 0), 0);
+  assertEquals([removeUnlocked(path), await entries(files.path)], [false, [PART]]);
   await child.stdin.close();
   while (!(await reader.read()).done);
   assert((await child.status).success, await stderr);
   await stderr;
   sweep();
-  assertEquals(await entries(reservedPath(dir.path)), []);
+  assertEquals(await entries(files.path), []);
   assertEquals(removeUnlocked(path), true, "it is gone already");
 });
 
@@ -403,7 +397,7 @@ Deno.test("old files are removed while the app exists, each time that all apps h
 Deno.test("an old file that can't be removed is logged, and is not an error", () => {
   const reports: string[] = [];
   // The suite may read nothing there.
-  keepSwept("/proc", (message) => void reports.push(message));
+  new UnfinishedFiles("/proc").keepSwept((message) => void reports.push(message));
   assertEquals(reports.length, 1);
   assert(reports[0]?.startsWith("an old unfinished file can't be removed: NotCapable"), reports[0]);
 });

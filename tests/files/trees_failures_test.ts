@@ -5,7 +5,7 @@ import { ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { FilesApp, isTransient, TransferError, type TreeEvent } from "@degu/degu/files";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
-import { makeDirectoryAt } from "@degu/internal/files/destination.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -347,13 +347,14 @@ both(
 
 Deno.test("two programs may make one directory at the same time", async () => {
   await using dir = await tempDir();
+  const root = new Root(dir.path);
   for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
     const other = () => Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
-    assertEquals(makeDirectoryAt(dir.path, names, other).created, true);
-    assertEquals(makeDirectoryAt(dir.path, names, () => {}).created, false);
+    assertEquals(root.makeDirectory(names, other).created, true);
+    assertEquals(root.makeDirectory(names, () => {}).created, false);
   }
   const file = () => Deno.writeTextFileSync(`${dir.path}/g`, "precious");
-  assertThrows(() => makeDirectoryAt(dir.path, ["g", "h"], file), Error);
+  assertThrows(() => root.makeDirectory(["g", "h"], file), Error);
   assertEquals(await Deno.readTextFile(`${dir.path}/g`), "precious");
 });
 

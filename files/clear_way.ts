@@ -1,0 +1,84 @@
+/** A directory that gives way to a file. */
+
+import { renameSync, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
+import { BodyError } from "../base/errors.ts";
+import { isReal, isSameFile, statOrNull } from "../disk/names.ts";
+import { Turns } from "../disk/turns.ts";
+import { digestTree, type TreeEntry } from "./entries.ts";
+import { readTree } from "./listing.ts";
+import { Refusal } from "./refusal.ts";
+import { prefixOf, unusedPart } from "./reserved.ts";
+import type { Condition, Replaceable, Root } from "./root.ts";
+import { findLeftovers, removeDirectory } from "./unfinished.ts";
+
+/** The most entries of a directory that gives way: all of them are held in memory. */
+const MAX_CLEARED = 100_000;
+
+/**
+ * Removes a directory that gives way to a file, if it has exactly what the client has seen: innermost first, and each entry
+ * only if it is still the same.
+ *
+ * @param condition Decides, by the directory, whether it may be removed.
+ * @param confirm Called before anything is removed.
+ * @returns The names of the files that were removed; `null` if no directory is in the way.
+ * @throws {Refusal} if it has anything else, or anything that a peer could not delete.
+ */
+export async function clearWay(
+  root: Root,
+  names: readonly string[],
+  replaceable: Replaceable,
+  condition: Condition,
+  confirm: () => Promise<void>,
+): Promise<(readonly string[])[] | null> {
+  const turns = new Turns();
+  const { path, existing } = root.findFile(names, replaceable);
+  if (!existing?.isDirectory()) return null;
+  condition(existing);
+  const changed = () => new Refusal(409, `${path} is not what the client has seen`);
+  const seen: TreeEntry[] = [];
+  try {
+    for await (const entries of readTree({ root, path, turns })) {
+      seen.push(...entries);
+      if (seen.length > MAX_CLEARED) throw new Refusal(409, `more than ${MAX_CLEARED} entries`);
+    }
+  } catch (error) {
+    throw error instanceof BodyError ? changed() : error;
+  }
+  if (digestTree(seen) !== replaceable.directory) throw changed();
+  const pathOf = (entry: TreeEntry) => prefixOf(path) + entry.path.join("/");
+  findLeftovers(path);
+  for (const entry of seen) {
+    if (turns.isOver) await turns.next(root.path);
+    const at = pathOf(entry);
+    if (entry.kind === "directory") findLeftovers(at);
+    // A link to a file is listed as that file.
+    else if (entry.kind === "other" || !statOrNull(at)?.isFile()) {
+      throw new Refusal(409, `${at} can't be removed by a peer`);
+    }
+  }
+  await confirm();
+  // What can't be moved, such as a mount point, can't be removed either: then nothing in it may be lost.
+  const aside = unusedPart(dirname(path));
+  renameSync(path, aside);
+  renameSync(aside, path);
+  const removed: (readonly string[])[] = [];
+  for (const entry of seen.reverse()) {
+    if (turns.isOver) await turns.next(root.path);
+    const at = pathOf(entry);
+    if (!isReal(dirname(at))) throw changed();
+    if (entry.kind === "directory") {
+      removeDirectory(at);
+      continue;
+    }
+    const { isFile, size, mtime } = Deno.lstatSync(at);
+    const isSame = isFile && size === entry.size && mtime?.getTime() === entry.modified.getTime();
+    if (!isSame) throw changed();
+    unlinkSync(at);
+    removed.push([...names, ...entry.path]);
+  }
+  const { existing: now } = root.findFile(names, replaceable);
+  if (now === null || !isSameFile(now, existing)) throw changed();
+  removeDirectory(path);
+  return removed;
+}

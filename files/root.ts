@@ -1,0 +1,497 @@
+/**
+ * A directory in which peers read and write, or that a tree is copied to: whatever is done to a name in it is done here.
+ *
+ * **Where a name leads.** Who reads follows a link to a file in the directory, who writes follows none. A name that leads out of
+ * the directory, or is reserved, is absent for who reads, and refused to who writes.
+ *
+ * **What is temporary.** A file is written under a reserved name, which no peer can list, read, write or delete: in a directory
+ * of its own ({@linkcode UnfinishedFiles}) if a peer sends it, beside its target if this device has asked for it.
+ *
+ * **Who may replace what.** A file gives way to a file, if the request's condition holds. A directory, a link, or a file where a
+ * directory is needed gives way only to a client that has seen just that ({@linkcode Replaceable}).
+ *
+ * **How a part becomes the file.** {@linkcode Root.place} looks at the path, the condition and the part, and renames it. Like
+ * every check with the action that depends on it this is synchronous: no other request of the process runs in between. What
+ * another process does at the same moment is found out by a look afterwards.
+ *
+ * @module
+ */
+
+import {
+  type BigIntStats,
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+} from "node:fs";
+import { lstat, open } from "node:fs/promises";
+import { dirname } from "node:path";
+import {
+  codeOf,
+  type FileIdentity,
+  fold,
+  foldedNames,
+  giveNewName,
+  isAt,
+  isMissing,
+  isReal,
+  isSameFile,
+  statOrNull,
+} from "../disk/names.ts";
+import { type FileState, type OpenFile, READ_FLAGS } from "./file_pieces.ts";
+import { Refusal } from "./refusal.ts";
+import { isReserved, isReservedName, prefixOf, reservedPath, unusedPart } from "./reserved.ts";
+import { removeDirectory, UnfinishedFiles } from "./unfinished.ts";
+
+/** What is at a path: a file, a directory, or nothing that may be seen. */
+export type Found = OpenFile | "directory" | null;
+
+/** A path without links, and the metadata of what is there. */
+export interface Resolved {
+  readonly real: string;
+  readonly seen: BigIntStats;
+}
+
+/** What may give way to a file or directory: only what the client says it has seen there. */
+export interface Replaceable {
+  /** The SHA-256 of the tree of a directory that has the name of the file. */
+  readonly directory: string | null;
+  /** A file that has the name of a directory. */
+  readonly file: { readonly size: number; readonly modified: Date } | null;
+  /** Whether a link that has the name may be replaced; it is never followed. */
+  readonly link: boolean;
+}
+
+/** Nothing gives way but a file to a file. */
+export const NOTHING: Replaceable = { directory: null, file: null, link: false };
+
+/** Decides, by what has the name, whether it may be replaced or deleted; throws a {@linkcode Refusal}. */
+export type Condition = (existing: BigIntStats | null) => void;
+
+/** A directory on the disk, or to be created, in which something gets a name. Valid as long as nothing else can run. */
+export interface Parent {
+  readonly path: string;
+  /** The directories to create, outermost first. */
+  readonly missing: readonly string[];
+  /** The file that gives way to the first of them. */
+  readonly obstacle: string | null;
+  /** The names in it, folded, if it was listed: a name that is not among them is new. */
+  readonly names?: Set<string> | null;
+}
+
+/** What exists on the path to a name. */
+export interface Destination {
+  readonly path: string;
+  readonly parent: Parent;
+  /** What has the name now; a link is not followed. */
+  readonly existing: BigIntStats | null;
+}
+
+/** A complete file without a name. */
+export interface Complete {
+  readonly path: string;
+  /** `null` if nobody else can have chosen its path. */
+  readonly state: FileIdentity | null;
+  /** Its mode; `null` if that is the one of a new file. */
+  readonly mode: bigint | null;
+  /** The mode of a new file; `null` if it is the same, or files have none. */
+  readonly newMode: bigint | null;
+}
+
+/** How a file gets its name. */
+export interface Move {
+  readonly condition?: Condition;
+  /** True if nothing may have the name: then one of several processes gets it. */
+  readonly isNew: boolean;
+  readonly replaceable?: Replaceable;
+  /**
+   * The directory of the file, if it has been checked before in the same turn. Then the caller checks after the last file
+   * that it is still there.
+   */
+  readonly parent?: Parent | undefined;
+}
+
+/** A file or directory that was given its name. */
+export interface Moved {
+  /** True if nothing had the name before. */
+  readonly created: boolean;
+  /** The directories that have new entries. */
+  readonly changed: readonly string[];
+}
+
+/** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */
+const ATTEMPTS = 10;
+/** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
+const KEPT_BITS = 0o777n;
+
+/** A directory, and the only way to what is in it. Paths in it are given as names. */
+export class Root {
+  /** Its real path. */
+  readonly path: string;
+  /** Where files lie that peers send. */
+  readonly unfinished: UnfinishedFiles;
+  /** Whether parts lie beside their targets, on whatever file system that is. */
+  readonly #partsBeside: boolean;
+
+  /**
+   * Looks at nothing yet.
+   *
+   * @param path Its real path.
+   * @param partsBeside Whether parts lie beside their targets, rather than among the unfinished files.
+   */
+  constructor(path: string, partsBeside = false) {
+    this.path = path;
+    this.unfinished = new UnfinishedFiles(path);
+    this.#partsBeside = partsBeside;
+  }
+
+  /** The path that names lead to, if no link is on it. */
+  pathOf(names: readonly string[]): string {
+    return names.length === 0 ? this.path : prefixOf(this.path) + names.join("/");
+  }
+
+  /**
+   * Opens a file for reading.
+   *
+   * A symbolic link is followed if it leads to a file in the directory. Everything else that
+   * leads out of it, is not a regular file or can't be read, counts as absent. So does what has a reserved
+   * name, or is below one.
+   *
+   * Between a check and the use of what was checked, another process can exchange a directory for a
+   * link. So after the file was opened the path is checked again, several times: each time it must
+   * lead to the same place, and to the same file. To get past that, an attacker must
+   * exchange directory and link at exactly the right moments, within some microseconds. (Opening
+   * a path component by component would rule this out, but Deno can't do that.)
+   */
+  async open(names: readonly string[]): Promise<Found> {
+    try {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const resolved = await this.resolve(names);
+        if (resolved === null) return null;
+        const { real, seen } = resolved;
+        if (seen.isDirectory()) return "directory";
+        if (!seen.isFile()) return null;
+        const found = await openSame(this.pathOf(names), real, seen);
+        if (found !== "replaced") return found;
+      }
+      return null;
+    } catch (error) {
+      if (isAbsence(error)) return null;
+      throw error;
+    }
+  }
+
+  /**
+   * Finds where a path leads to, for reading.
+   *
+   * @returns `null` if that is outside of the directory, or reserved.
+   * @throws an error that {@linkcode isAbsence} recognizes if nothing is there.
+   */
+  async resolve(names: readonly string[]): Promise<Resolved | null> {
+    if (names.some(isReservedName)) return null;
+    const real = await Deno.realPath(this.pathOf(names));
+    if (!this.contains(real)) return null;
+    // Checked before it is opened: opening a device can have effects.
+    return { real, seen: await lstat(real, { bigint: true }) };
+  }
+
+  /** Reports whether a real path is in the directory, and nothing on it is reserved. */
+  contains(real: string): boolean {
+    if (real === this.path) return true;
+    const prefix = prefixOf(this.path);
+    if (!real.startsWith(prefix)) return false;
+    let directory = this.path;
+    for (const name of real.slice(prefix.length).split("/")) {
+      if (isReserved(directory, name)) return false;
+      directory = prefixOf(directory) + name;
+    }
+    return true;
+  }
+
+  /**
+   * Checks the path to a directory in which something gets a name.
+   *
+   * @throws {Refusal} if it is reserved, or leads through a link, or a file that may not give way.
+   */
+  findParent(names: readonly string[], replaceable: Replaceable = NOTHING): Parent {
+    if (names.some(isReservedName)) throw reservedName();
+    if (Deno.realPathSync(this.path) !== this.path) {
+      throw new Refusal(403, `${this.path} now leads somewhere else`);
+    }
+    const isThere = isExactly(this.pathOf(names));
+    const missing: string[] = [];
+    let obstacle: string | null = null;
+    let { path } = this;
+    for (const name of names) {
+      if (missing.length === 0 && isReserved(path, name)) throw reservedName();
+      path = prefixOf(path) + name;
+      const state = isThere || missing.length > 0 ? null : statOrNull(path);
+      if (isThere || state?.isDirectory()) continue;
+      if (state !== null) {
+        if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
+        checkObstacle(path, state, replaceable);
+        obstacle = path;
+      }
+      missing.push(path);
+    }
+    return { path, missing, obstacle };
+  }
+
+  /** Checks the path to a name, which is replaced or deleted. */
+  #find(names: readonly string[], replaceable: Replaceable, checked?: Parent): Destination {
+    const name = names.at(-1);
+    if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
+    const parent = checked ?? this.findParent(names.slice(0, -1), replaceable);
+    if (isReservedName(name)) throw reservedName();
+    const path = prefixOf(parent.path) + name;
+    const isNew = parent.missing.length > 0 || parent.names?.has(fold(name)) === false;
+    const existing = isNew ? null : statOrNull(path);
+    // By whatever name.
+    const reserved = existing === null ? null : statOrNull(reservedPath(parent.path));
+    if (reserved !== null && isSameFile(existing!, reserved)) throw reservedName();
+    return { path, parent, existing };
+  }
+
+  /**
+   * Checks the path to a file that is written.
+   *
+   * @param parent Its directory, if it has been checked before in the same turn.
+   * @throws {Refusal} also if a directory or a link has the name and may not give way, or anything else that is not a file.
+   */
+  findFile(
+    names: readonly string[],
+    replaceable: Replaceable = NOTHING,
+    parent?: Parent,
+  ): Destination {
+    const destination = this.#find(names, replaceable, parent);
+    const { path, existing } = destination;
+    if (existing?.isDirectory()) {
+      if (replaceable.directory === null) throw new Refusal(409, `${path} is a directory`);
+    } else if (existing !== null && !existing.isFile()) {
+      const givesWay = existing.isSymbolicLink() && replaceable.link;
+      if (!givesWay) throw new Refusal(403, `${path} is not a file`);
+    }
+    return destination;
+  }
+
+  /** Refuses a target on another file system, to which no unfinished file can be renamed. */
+  checkFileSystem({ path, parent }: Destination): void {
+    if (this.#partsBeside) return;
+    const unfinished = statOrNull(this.unfinished.path);
+    const directory = statOrNull(
+      parent.missing.length > 0 ? dirname(parent.missing[0]!) : parent.path,
+    );
+    // What has vanished the rename finds out.
+    if (unfinished === null || directory === null || unfinished.dev === directory.dev) return;
+    throw new Refusal(507, `${path} is on another file system than ${this.path}`);
+  }
+
+  /**
+   * Renames a complete file to its final name, replacing what is there.
+   *
+   * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
+   */
+  place(
+    names: readonly string[],
+    file: Complete,
+    { condition, isNew, replaceable = NOTHING, parent: checked }: Move,
+  ): Moved {
+    const { path, parent, existing } = this.findFile(names, replaceable, checked);
+    if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
+    condition?.(existing);
+    const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
+    if (file.state !== null && !isAt(file.path, file.state)) throw replaced(file.path);
+    if (mode !== null && file.mode !== mode) chmodSync(file.path, Number(mode));
+    makeDirectories(parent.missing, parent.obstacle, () => {
+      if (!isNew) renameSync(file.path, path);
+      else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
+    });
+    parent.names?.add(fold(names.at(-1)!));
+    if (file.state !== null && !isAt(path, file.state)) throw replaced(path);
+    if (checked === undefined) checkStillThere(parent);
+    return { created: existing === null, changed: changedBy(parent, path) };
+  }
+
+  /**
+   * Creates a directory and its missing parents.
+   *
+   * @throws {Refusal} if something else has the name and may not give way, or if the condition throws one.
+   */
+  makeDirectory(
+    names: readonly string[],
+    condition: Condition,
+    replaceable: Replaceable = NOTHING,
+  ): Moved {
+    const destination = this.#find(names, replaceable);
+    const { path, parent, existing } = destination;
+    condition(existing);
+    if (existing?.isDirectory()) return { created: false, changed: [] };
+    const isLink = existing?.isSymbolicLink() && replaceable.link;
+    if (existing !== null && !isLink) checkObstacle(path, existing, replaceable);
+    this.checkFileSystem(destination);
+    const obstacle = existing === null ? parent.obstacle : path;
+    makeDirectories([...parent.missing, path], obstacle);
+    return { created: true, changed: [...changedBy(parent, path), path] };
+  }
+
+  /**
+   * Deletes a file, or a directory that is empty but for left-over parts, which go with it.
+   *
+   * @param isDirectory True if only a directory may be deleted.
+   * @returns Whether it was a file, and the directory that it was removed from.
+   * @throws {Refusal} if nothing has the name, or if the condition throws one.
+   */
+  remove(
+    names: readonly string[],
+    isDirectory: boolean,
+    condition: Condition,
+  ): { readonly wasFile: boolean; readonly changed: string } {
+    const { path, existing } = this.#find(names, NOTHING);
+    if (existing === null) throw new Refusal(404, `${path} does not exist`);
+    if (existing.isDirectory()) {
+      condition(existing);
+      removeDirectory(path);
+    } else if (!existing.isFile()) {
+      throw new Refusal(403, `${path} is neither a file nor a directory`);
+    } else if (isDirectory) {
+      throw new Refusal(404, `${path} is not a directory`);
+    } else {
+      condition(existing);
+      unlinkSync(path);
+    }
+    return { wasFile: existing.isFile(), changed: dirname(path) };
+  }
+}
+
+// ───────────────────────── to read
+
+async function openSame(
+  path: string,
+  real: string,
+  seen: FileState,
+): Promise<OpenFile | "replaced" | null> {
+  // O_NOFOLLOW has an effect only if the program may read everything: otherwise Deno resolves the
+  // links of a path before it opens their target, wherever that is. So nothing relies on it;
+  // what matters is that the file that was opened is the one that was checked.
+  const handle = await open(real, READ_FLAGS);
+  let change: null | "replaced" | "moved" = "replaced";
+  try {
+    const lookedAt = Date.now();
+    const state = await handle.stat({ bigint: true });
+    if (state.isFile() && isSameFile(state, seen)) change = changeSince(path, real, state);
+    if (change === null) return { handle, path: real, size: Number(state.size), state, lookedAt };
+  } finally {
+    if (change !== null) await handle.close();
+  }
+  return change === "replaced" ? change : null;
+}
+
+/** How often the path of an open file is checked. */
+const LOOKS = 3;
+
+/**
+ * Checks the path of an open file: whether it is unchanged, or now leads to another file or
+ * another place. Synchronous, to leave less time between two checks: a file that was just opened is in the cache.
+ */
+function changeSince(path: string, real: string, opened: FileState): null | "replaced" | "moved" {
+  for (let look = 0; look < LOOKS; look++) {
+    if (Deno.realPathSync(path) !== real) return "moved";
+    if (!isSameFile(lstatSync(real, { bigint: true }), opened)) return "replaced";
+  }
+  return null;
+}
+
+/** Errors of what can't be served. ENXIO is the one for a socket, if one replaces the file. */
+const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLONG", "ENXIO"]);
+
+/** Reports whether an error means that nothing may be seen there. */
+export function isAbsence(error: unknown): boolean {
+  // The program may lack permission for a part of the directory; Deno does not check the targets of links.
+  return isMissing(error) || error instanceof Deno.errors.NotCapable ||
+    NOT_SERVED.has(codeOf(error));
+}
+
+// ───────────────────────── to write
+
+/** Whether a path leads to a directory, and no link is on the way: then nothing of it needs a look of its own. */
+function isExactly(path: string): boolean {
+  try {
+    return Deno.realPathSync(path) === path && Deno.lstatSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+/** Lists a directory, if that is faster than to look for many names in it. */
+export function withNames(parent: Parent): Parent {
+  return { ...parent, names: parent.missing.length > 0 ? null : foldedNames(parent.path) };
+}
+
+function reservedName(): Refusal {
+  return new Refusal(403, "the name is reserved");
+}
+
+/** Refuses to remove a file for a directory, unless the client has seen this file. */
+function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable): void {
+  // In milliseconds, as lists have it.
+  const modified = file && state.isFile() ? Deno.lstatSync(path).mtime : null;
+  const isSeen = Number(state.size) === file?.size &&
+    modified?.getTime() === file.modified.getTime();
+  if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
+}
+
+function changedBy({ missing }: Parent, path: string): string[] {
+  return [dirname(missing[0] ?? path), ...missing];
+}
+
+/** Checks that a directory where something has got a name was not exchanged for a link before. */
+export function checkStillThere({ path }: Parent): void {
+  if (!isReal(path)) throw replaced(path);
+}
+
+function replaced(path: string): Refusal {
+  return new Refusal(409, `${path} was removed or replaced by another process at the same time`);
+}
+
+/**
+ * Creates directories, outermost first, and then runs a function; if that throws, everything is as before.
+ *
+ * @param obstacle What gives way to the first one.
+ */
+function makeDirectories(
+  paths: readonly string[],
+  obstacle: string | null,
+  then: () => void = () => {},
+): void {
+  const made: string[] = [];
+  const aside = obstacle === null ? null : unusedPart(dirname(obstacle));
+  if (aside !== null) renameSync(obstacle!, aside);
+  try {
+    for (const path of paths) {
+      try {
+        mkdirSync(path);
+        made.push(path);
+      } catch (error) {
+        // Another process was faster.
+        if (codeOf(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
+      }
+    }
+    then();
+  } catch (error) {
+    removeDirectories(made);
+    if (aside !== null) renameSync(aside, obstacle!);
+    throw error;
+  }
+  if (aside !== null) unlinkSync(aside);
+}
+
+/** Removes new directories again, unless somebody else has put something in them. */
+function removeDirectories(made: readonly string[]): void {
+  try {
+    for (const directory of made.toReversed()) rmdirSync(directory);
+  } catch {
+    // The error that made this necessary is the one to report.
+  }
+}
