@@ -26,8 +26,8 @@ export function unusedPart(directory: string): string {
   return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
 }
 
-/** Parts, their replacements and their records; ignoring case, as some file systems do. */
-const PART_NAME = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/isu;
+/** Parts and their records; ignoring case, as some file systems do. */
+const PART_NAME = /^\..*\.degu-part(\.json(\.tmp)?)?$/isu;
 
 /**
  * Reports whether a name is that of a part or of a file that belongs to one. A peer that used such a name could forge

@@ -107,7 +107,7 @@ const reservedNames = [
   ".DEGU-files",
   ".a.degu-part",
   ".a.degu-part.json",
-  ".b.degu-part.new",
+  ".b.degu-part.json.tmp",
   ".x y.degu-part",
 ];
 
