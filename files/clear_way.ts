@@ -1,16 +1,16 @@
 /** A directory that gives way to a file. */
 
-import { renameSync, unlinkSync } from "node:fs";
+import { renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { isReal, isSameFile, statOrNull } from "../disk/names.ts";
+import { isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
-import { prefixOf, unusedPart } from "./reserved.ts";
+import { unusedPart } from "./reserved.ts";
 import type { Condition, Replaceable, Root } from "./root.ts";
-import { findLeftovers, removeDirectory } from "./unfinished.ts";
+import { findLeftovers } from "./unfinished.ts";
 
 /** The most entries of a directory that gives way: all of them are held in memory. */
 const MAX_CLEARED = 100_000;
@@ -46,11 +46,11 @@ export async function clearWay(
     throw error instanceof BodyError ? changed() : error;
   }
   if (digestTree(seen) !== replaceable.directory) throw changed();
-  const pathOf = (entry: TreeEntry) => prefixOf(path) + entry.path.join("/");
+  const namesOf = (entry: TreeEntry) => [...names, ...entry.path];
   findLeftovers(path);
   for (const entry of seen) {
     if (turns.isOver) await turns.next(root.path);
-    const at = pathOf(entry);
+    const at = root.pathOf(namesOf(entry));
     if (entry.kind === "directory") findLeftovers(at);
     // A link to a file is listed as that file.
     else if (entry.kind === "other" || !statOrNull(at)?.isFile()) {
@@ -65,20 +65,13 @@ export async function clearWay(
   const removed: (readonly string[])[] = [];
   for (const entry of seen.reverse()) {
     if (turns.isOver) await turns.next(root.path);
-    const at = pathOf(entry);
-    if (!isReal(dirname(at))) throw changed();
-    if (entry.kind === "directory") {
-      removeDirectory(at);
-      continue;
-    }
-    const { isFile, size, mtime } = Deno.lstatSync(at);
-    const isSame = isFile && size === entry.size && mtime?.getTime() === entry.modified.getTime();
-    if (!isSame) throw changed();
-    unlinkSync(at);
-    removed.push([...names, ...entry.path]);
+    const at = namesOf(entry);
+    root.removeListed(at, ({ isFile, isDirectory, size, mtime }) => {
+      if (entry.kind === "directory") return isDirectory;
+      return isFile && size === entry.size && mtime?.getTime() === entry.modified.getTime();
+    });
+    if (entry.kind === "file") removed.push(at);
   }
-  const { existing: now } = root.findFile(names, replaceable);
-  if (now === null || !isSameFile(now, existing)) throw changed();
-  removeDirectory(path);
+  root.removeListed(names, (now) => isSameFile(now, existing));
   return removed;
 }

@@ -54,7 +54,7 @@ import {
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
-import { HeldPart, removeDirectory, removeUnlocked } from "./unfinished.ts";
+import { HeldPart, removeUnlocked } from "./unfinished.ts";
 
 /**
  * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one attempt. After any error, or
@@ -403,19 +403,14 @@ class Download implements Direction {
 
   async remove(_route: Route, node: TreeNode): Promise<void> {
     await this.#pause();
-    const path = this.pathOf(node);
-    const directory = dirname(path);
     this.#ofNode(node, () => {
-      if (!isReal(directory)) throw new Refusal(403, `${directory} is reached by a link, or gone`);
-      const { isFile, isDirectory } = Deno.lstatSync(path);
-      if (node.kind === "directory" ? !isDirectory : !isFile) {
-        throw new Refusal(409, `${path} is not what it was when it was listed`);
-      }
-      if (isDirectory) removeDirectory(path);
-      else Deno.removeSync(path);
+      this.#root.removeListed(node.path, (now) => {
+        return node.kind === "directory" ? now.isDirectory : now.isFile;
+      });
     });
+    const path = this.pathOf(node);
     this.#changed.delete(path);
-    this.#changed.add(directory);
+    this.#changed.add(dirname(path));
   }
 
   finish(): Promise<void> {
