@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { type Address, addressText, parseAddress } from "../base/address.ts";
+import { writeAside } from "../disk/files.ts";
 import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
 
 const MAX_RECORD_BYTES = 1024;
@@ -26,16 +27,7 @@ export class ServingRecords {
     const name = randomSuffix();
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
-    const file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
-    try {
-      await file.lock(true);
-      await file.write(new TextEncoder().encode(addressText(address)));
-      await Deno.rename(temporary, path);
-    } catch (error) {
-      file.close();
-      await removeIfPossible(temporary);
-      throw error;
-    }
+    const file = await writeAside(path, addressText(address), temporary, (file) => file.lock(true));
     return async () => {
       await removeIfPossible(path);
       file.close();

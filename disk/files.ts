@@ -105,23 +105,39 @@ export async function writePrivateFile(path: string, text: string): Promise<void
 }
 
 /**
- * Writes a file, of mode 0600, atomically: every reader finds this text or the one before. Sync the directory if the
- * change has to survive a power failure.
+ * Writes a file, of mode 0600, aside, and renames it: every reader finds this text or the one before.
  *
  * @param temporary A path in the same file system, where nothing is.
+ * @param prepare What has to be done with the file before it has its name.
+ * @returns The file, still open.
  */
+export async function writeAside(
+  path: string,
+  text: string,
+  temporary: string,
+  prepare: (file: Deno.FsFile) => Promise<void> = () => Promise.resolve(),
+): Promise<Deno.FsFile> {
+  let file: Deno.FsFile | null = null;
+  try {
+    await Deno.writeTextFile(temporary, text, { createNew: true, mode: 0o600 });
+    file = await Deno.open(temporary, { write: true });
+    await prepare(file);
+    await Deno.rename(temporary, path);
+    return file;
+  } catch (error) {
+    file?.close();
+    await removeIfPossible(temporary);
+    throw error;
+  }
+}
+
+/** Does {@linkcode writeAside} with a synced file. Sync the directory if the change has to survive a power failure. */
 export async function replacePrivateFile(
   path: string,
   text: string,
   temporary: string,
 ): Promise<void> {
-  try {
-    await writePrivateFile(temporary, text);
-    await Deno.rename(temporary, path);
-  } catch (error) {
-    await removeIfPossible(temporary);
-    throw error;
-  }
+  using _file = await writeAside(path, text, temporary, (file) => file.sync());
 }
 
 /** About how many bytes are written between two syncs. */

@@ -12,7 +12,6 @@ import {
   isOverload,
   isReal,
   randomSuffix,
-  removeIfPresentSync,
   syncAllIfPossible,
 } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
@@ -24,7 +23,7 @@ import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import { explainForeignPart, explainFullDisk, partInUse, partPath } from "./part_file.ts";
+import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPart } from "./reserved.ts";
 import { type Complete, Root } from "./root.ts";
@@ -279,7 +278,7 @@ class Download implements Direction {
   #newPart({ node, target }: Copy): Omit<Complete, "state"> {
     const place = this.pathOf(node);
     const old = this.#parts.size === 0 ? "" : partPath(place);
-    if (this.#parts.delete(old)) removePart(old, place);
+    if (this.#parts.delete(old)) removePart(place);
     const directory = dirname(place);
     const name = `${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
     const path = prefixOf(directory) + name;
@@ -429,10 +428,3 @@ class Download implements Direction {
  * another look: a peer could list a small file and send without end. No small file can be larger by more.
  */
 const SLACK_BYTES = 65536;
-
-/** Removes a part that nobody holds, with what belongs to it. */
-function removePart(path: string, target: string): void {
-  if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
-  else if (!removeUnlocked(path)) throw partInUse(target);
-  for (const suffix of [".json", ".json.tmp"]) removeIfPresentSync(path + suffix);
-}

@@ -2,13 +2,14 @@
 
 import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { type LockedFile, lockFile, newFileMode, openLocked } from "../disk/files.ts";
+import { type LockedFile, lockFile, newFileMode, openLocked, writeAside } from "../disk/files.ts";
 import {
   codeOf,
   giveNewName,
   ifPresent,
   removeIfPossible,
   removeIfPresent,
+  removeIfPresentSync,
   statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
@@ -16,6 +17,7 @@ import { sha256Of } from "./digest.ts";
 import { hashStart } from "./file_pieces.ts";
 import { isPartName, PART_SUFFIX, unusedPart } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
+import { removeUnlocked } from "./unfinished.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
@@ -40,6 +42,7 @@ type Phase = "found" | "resumable" | "temporary" | "complete";
 export class PartFile implements AsyncDisposable {
   /** Where it is. */
   readonly path: string;
+  readonly #record: string;
   readonly #target: string;
   /** Whether the target may already exist. */
   readonly #replaces: boolean;
@@ -50,6 +53,7 @@ export class PartFile implements AsyncDisposable {
 
   private constructor(target: string, replaces: boolean, opened: LockedFile, real: string) {
     this.path = partPath(target);
+    [this.#record] = recordPaths(this.path);
     this.#real = real;
     this.#target = target;
     this.#replaces = replaces;
@@ -111,7 +115,7 @@ export class PartFile implements AsyncDisposable {
    * @param record Describes the file, so that a later call can resume; `null` if none can.
    */
   async begin(record: PartRecord | null): Promise<void> {
-    await removeIfPresent(recordPath(this.path));
+    await removeIfPresent(this.#record);
     if (this.#phase === "found") {
       await removeIfPresent(this.path);
       const { file, isNew } = await openPart(this.#target);
@@ -141,7 +145,7 @@ export class PartFile implements AsyncDisposable {
     const mayHaveRecord = this.#phase !== "temporary";
     this.#phase = "complete";
     await syncIfPossible(dirname(this.#target));
-    if (mayHaveRecord) await removeIfPresent(recordPath(this.path));
+    if (mayHaveRecord) await removeIfPresent(this.#record);
   }
 
   async #rename(): Promise<void> {
@@ -165,8 +169,7 @@ export class PartFile implements AsyncDisposable {
     try {
       if (this.#phase === "temporary") {
         for (const path of new Set([this.path, this.#real])) {
-          await removeIfPossible(recordPath(path));
-          await removeIfPossible(path);
+          for (const each of [...recordPaths(path), path]) await removeIfPossible(each);
         }
       }
     } finally {
@@ -197,7 +200,7 @@ const MAX_RECORD_BYTES = 65536;
 
 /** Reads the record of a part; `null` if there is no valid one. */
 export async function readRecord(part: string): Promise<PartRecord | null> {
-  const path = recordPath(part);
+  const [path] = recordPaths(part);
   // Opening a FIFO would block.
   const info = await ifPresent(Deno.lstat(path));
   if (info === null || !info.isFile || info.size > MAX_RECORD_BYTES) return null;
@@ -219,18 +222,28 @@ export async function readRecord(part: string): Promise<PartRecord | null> {
  * @returns The user who owns it, which is that of this process; `null` on Windows.
  */
 export async function writeRecord(part: string, record: PartRecord): Promise<number | null> {
-  const path = recordPath(part);
-  const temporary = `${path}.tmp`;
+  const [path, temporary] = recordPaths(part);
   const text = JSON.stringify({ format: FORMAT, ...record });
   await removeIfPresent(temporary);
-  await Deno.writeTextFile(temporary, text, { createNew: true, mode: 0o600 });
-  const { uid } = await Deno.lstat(temporary);
-  await Deno.rename(temporary, path);
-  return uid;
+  using file = await writeAside(path, text, temporary);
+  return (await file.stat()).uid;
 }
 
-function recordPath(part: string): string {
-  return `${part}.json`;
+/** The paths of the record of a part, and of one that is being written. */
+function recordPaths(part: string): [record: string, temporary: string] {
+  return [`${part}.json`, `${part}.json.tmp`];
+}
+
+/**
+ * Removes the part that another call has left of a target, with its record.
+ *
+ * @throws {TransferError} if a download to the target is in progress.
+ */
+export function removePart(target: string): void {
+  const part = partPath(target);
+  if (!Deno.lstatSync(part).isFile) Deno.removeSync(part);
+  else if (!removeUnlocked(part)) throw partInUse(target);
+  for (const path of recordPaths(part)) removeIfPresentSync(path);
 }
 
 const isText = (value: unknown) => typeof value === "string";
@@ -290,7 +303,7 @@ function alreadyExists(target: string): Error {
 }
 
 /** The error of a target that another download is writing. */
-export function partInUse(target: string): TransferError {
+function partInUse(target: string): TransferError {
   return new TransferError(
     "IN_USE",
     `${target}: another download to the same file is in progress, which has locked ${
@@ -307,7 +320,7 @@ export function explainForeignPart(error: unknown, target: string): unknown {
   const isDenied = error instanceof Deno.errors.PermissionDenied || codeOf(error) === "EPERM";
   if (!isDenied) return error;
   const part = partPath(target);
-  const paths = [part, `${part}.json`, `${part}.json.tmp`];
+  const paths = [part, ...recordPaths(part)];
   // Of several the one that the system names: the part may be ours, and its record somebody else's.
   const path = paths.find((path) => (error as Error).message.includes(`'${path}'`)) ?? part;
   const info = statOrNull(path);

@@ -5,6 +5,7 @@ import {
   newFileMode,
   openLocked,
   replacePrivateFile,
+  writeAside,
   writePrivateFile,
 } from "@degu/internal/disk/files.ts";
 import {
@@ -100,6 +101,9 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
   await Deno.mkdir(join(dir.path, "directory"));
   await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
+  const fail = () => Promise.reject(new Error("failed"));
+  await assertRejects(() => writeAside(path, "x", temporary, fail), Error, "failed");
+  assertEquals(await Deno.readTextFile(path), "secret");
   assertEquals(await entries(dir.path), ["directory", "key"]);
 });
 
