@@ -18,7 +18,7 @@ import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import type { Condition, Replaceable } from "./root.ts";
-import { type PartName, partSize, type Unfinished } from "./unfinished.ts";
+import { partSize, type Unfinished } from "./unfinished.ts";
 
 /** The headers that describe a file, of a PUT, and of a HEAD that requests the upload offset. */
 interface UploadHeaders {
@@ -250,8 +250,8 @@ interface Upload {
 const uploads = new Map<string, Upload>();
 
 /** Ends the uploads to a part; resolves when none is in progress. Another one may have begun in the turn after that. */
-async function endUploads({ path }: PartName): Promise<void> {
-  for (let upload; (upload = uploads.get(path)) !== undefined;) {
+async function endUploads(part: string): Promise<void> {
+  for (let upload; (upload = uploads.get(part)) !== undefined;) {
     upload.newer.abort(new Refusal(409, "a newer request for the same part"));
     await upload.done;
   }
@@ -263,17 +263,17 @@ async function endUploads({ path }: PartName): Promise<void> {
  * @param work Gets a signal that aborts when a newer request asks for the part.
  */
 async function asUpload<T>(
-  part: PartName,
+  part: string,
   work: (newer: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  while (uploads.has(part.path)) await endUploads(part);
+  while (uploads.has(part)) await endUploads(part);
   const newer = new AbortController();
   const { promise: done, resolve } = Promise.withResolvers<void>();
-  uploads.set(part.path, { newer, done });
+  uploads.set(part, { newer, done });
   try {
     return await work(newer.signal);
   } finally {
-    uploads.delete(part.path);
+    uploads.delete(part);
     resolve();
   }
 }
@@ -323,8 +323,8 @@ async function putRest(
 function namePart(
   { root, session, target: { names } }: FileRequest,
   { length, digest, version }: WantedFile,
-): PartName {
-  return root.unfinished.partName(session?.peerCertificate, [names, length, digest, version]);
+): string {
+  return root.unfinished.partOf(session?.peerCertificate, [names, length, digest, version]);
 }
 
 function offsetHeader(offset: number): HeaderDict {
@@ -348,7 +348,7 @@ interface FileHere {
 async function find(
   write: FileRequest,
   wanted: WantedFile,
-  part: PartName,
+  part: string,
   newer?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
   const { digest, length } = wanted;
@@ -431,7 +431,7 @@ async function append(
 }
 
 /** Keeps the received part of a file, as far as there is room. */
-function keep({ root, maxPartBytes }: FileRequest, part: PartName, file: Unfinished): void {
+function keep({ root, maxPartBytes }: FileRequest, part: string, file: Unfinished): void {
   // All in one turn: parts that are cut at the same time must not get the same room.
   const { fd } = file.handle;
   const { size } = fstatSync(fd);

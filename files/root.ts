@@ -78,7 +78,7 @@ export interface Parent {
   /** The file that gives way to the first of them. */
   readonly obstacle: string | null;
   /** The names in it, folded, if it was listed: a name that is not among them is new. */
-  readonly names?: Set<string> | null;
+  readonly names: Set<string> | null;
 }
 
 /** What exists on the path to a name. */
@@ -213,9 +213,14 @@ export class Root {
   /**
    * Checks the path to a directory in which something gets a name.
    *
+   * @param isListed Whether to list it, which is faster than to look for many names in it.
    * @throws {Refusal} if it is reserved, or leads through a link, or a file that may not give way.
    */
-  findParent(names: readonly string[], replaceable: Replaceable = NOTHING): Parent {
+  findParent(
+    names: readonly string[],
+    replaceable: Replaceable = NOTHING,
+    isListed = false,
+  ): Parent {
     if (names.some(isReservedName)) throw reservedName();
     if (Deno.realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
@@ -236,7 +241,8 @@ export class Root {
       }
       missing.push(path);
     }
-    return { path, missing, obstacle };
+    const known = isListed && missing.length === 0 ? foldedNames(path) : null;
+    return { path, missing, obstacle, names: known };
   }
 
   /** Checks the path to a name, which is replaced or deleted. */
@@ -350,18 +356,15 @@ export class Root {
   ): { readonly wasFile: boolean; readonly changed: string } {
     const { path, existing } = this.#find(names, NOTHING);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
-    if (existing.isDirectory()) {
-      condition(existing);
-      removeDirectory(path);
-    } else if (!existing.isFile()) {
+    const wasFile = existing.isFile();
+    if (!wasFile && !existing.isDirectory()) {
       throw new Refusal(403, `${path} is neither a file nor a directory`);
-    } else if (isDirectory) {
-      throw new Refusal(404, `${path} is not a directory`);
-    } else {
-      condition(existing);
-      unlinkSync(path);
     }
-    return { wasFile: existing.isFile(), changed: dirname(path) };
+    if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
+    condition(existing);
+    if (wasFile) unlinkSync(path);
+    else removeDirectory(path);
+    return { wasFile, changed: dirname(path) };
   }
 
   /**
@@ -438,11 +441,6 @@ function isExactly(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** Lists a directory, if that is faster than to look for many names in it. */
-export function withNames(parent: Parent): Parent {
-  return { ...parent, names: parent.missing.length > 0 ? null : foldedNames(parent.path) };
 }
 
 function reservedName(): Refusal {

@@ -10,7 +10,7 @@
 import { lockIfFree } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
-import { checkStillThere, type Complete, type Parent, type Root, withNames } from "./root.ts";
+import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
 import { inUse } from "./unfinished.ts";
 
 /** How many files get their names together. */
@@ -231,10 +231,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       return;
     }
     if (this.#named === null) {
-      const parent = root.findParent(directory);
       const isListed = this.#listed !== key && later?.names.slice(0, -1).join("/") === key;
+      const parent = root.findParent(directory, NOTHING, isListed);
       if (isListed) this.#listed = key;
-      this.#named = { key, parent: isListed ? withNames(parent) : parent, files: [] };
+      this.#named = { key, parent, files: [] };
     }
     const { parent, files } = this.#named;
     const { created, changed } = root.place(names, written, { isNew, parent });

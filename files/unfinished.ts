@@ -49,13 +49,6 @@ export function sweepAll(): void {
 // and a test of a program with an app would fail because of the leaked timer.
 startInterval(sweepAll, HOUR);
 
-/** Where a part is kept, whether or not there is one. */
-export interface PartName {
-  readonly path: string;
-  /** The prefix of the names of all parts of the same authority. */
-  readonly prefix: string;
-}
-
 /** A file in the reserved directory. */
 interface Listed {
   readonly path: string;
@@ -124,7 +117,7 @@ export class UnfinishedFiles {
    * Creates or opens the file of a part; only this user can read it. One that another process is writing
    * is removed, and a new one created: the other process notices before it gives the file a name.
    */
-  async openPart({ path }: PartName): Promise<Unfinished> {
+  async openPart(path: string): Promise<Unfinished> {
     this.makeDirectory();
     const newMode = modeBits(newFileMode(this.newPath()));
     return await register(path, async () => {
@@ -150,16 +143,15 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Returns where the part of an upload is kept. Only the client that sent it finds it: another one, by
-   * its own key or its authority's, gets another path.
+   * The path of the part of an upload, whether or not there is one. Only the client that sent it finds it: another one, by
+   * its own key or its authority's, gets another path. Those of one authority differ behind the last dash.
    *
    * @param upload Identifies it among those of the client.
    */
-  partName(client: PeerCertificate | null | undefined, upload: readonly unknown[]): PartName {
+  partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
     const authority = client?.authority?.publicKey256 ?? "";
-    const prefix = `part-${sha256Of(authority).slice(0, 32)}-`;
     const identity = JSON.stringify([authority, client?.publicKey256 ?? "", ...upload]);
-    return { path: `${this.path}/${prefix}${sha256Of(identity)}`, prefix };
+    return `${this.path}/part-${sha256Of(authority).slice(0, 32)}-${sha256Of(identity)}`;
   }
 
   /**
@@ -170,7 +162,7 @@ export class UnfinishedFiles {
    *
    * @throws {Refusal} if too many parts of the authority are being written.
    */
-  makeRoom(part: PartName): void {
+  makeRoom(part: string): void {
     const left = this.#removeOldest(part, ({ length }) => length < MAX_PARTS);
     if (left.length < MAX_PARTS) return;
     throw new Refusal(507, `${MAX_PARTS} uploads of this authority at once`);
@@ -183,7 +175,7 @@ export class UnfinishedFiles {
    * @param maxBytes The limit for all parts of the authority, including those that are being written.
    * @returns How many of the bytes there is room for.
    */
-  findRoom(part: PartName, bytes: number, maxBytes: number): number {
+  findRoom(part: string, bytes: number, maxBytes: number): number {
     const wanted = Math.min(bytes, maxBytes);
     const room = (left: readonly Listed[]) => left.reduce((sum, { size }) => sum - size, maxBytes);
     const left = this.#removeOldest(part, (left) => room(left) >= wanted);
@@ -192,25 +184,26 @@ export class UnfinishedFiles {
 
   /** Removes other parts of the same authority, the oldest idle ones first, until there is enough room; returns those left. */
   #removeOldest(
-    { path, prefix }: PartName,
+    part: string,
     isEnough: (left: readonly Listed[]) => boolean,
   ): readonly Listed[] {
-    let left = this.#list(prefix).filter((other) => other.path !== path);
+    const ofAuthority = part.slice(0, part.lastIndexOf("-") + 1);
+    let left = this.#list(ofAuthority).filter(({ path }) => path !== part);
     const idle = left.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
-    for (const part of idle) {
+    for (const oldest of idle) {
       if (isEnough(left)) break;
-      if (removeUnlocked(part.path)) left = left.filter((other) => other !== part);
+      if (removeUnlocked(oldest.path)) left = left.filter((other) => other !== oldest);
     }
     return left;
   }
 
-  /** The unfinished files whose names have this prefix. */
+  /** The unfinished files whose paths begin so. */
   #list(prefix: string): Listed[] {
     if (!statOrNull(this.path)?.isDirectory()) return [];
     const listed: Listed[] = [];
     for (const name of readdirSync(this.path)) {
-      if (!name.startsWith(prefix) || !NAME.test(name)) continue;
       const path = `${this.path}/${name}`;
+      if (!path.startsWith(prefix) || !NAME.test(name)) continue;
       const state = statOrNull(path);
       if (!state?.isFile()) continue;
       const size = Number(state.size);
@@ -316,8 +309,8 @@ function modeBits(mode: number | null): bigint {
 }
 
 /** Bytes of a part; 0 if there is none. */
-export function partSize({ path }: PartName): number {
-  const state = statOrNull(path);
+export function partSize(part: string): number {
+  const state = statOrNull(part);
   return state?.isFile() ? Number(state.size) : 0;
 }
 
