@@ -118,6 +118,9 @@ export async function downloadTree(
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 
+/** The target may reach over several file systems. */
+const BESIDE = { partsBeside: true };
+
 /** A small file that has arrived, and was verified. */
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
@@ -149,7 +152,7 @@ class Download implements Direction {
   constructor(uri: string, dir: string, settings: TreeSettings) {
     this.#uri = uri;
     this.#dir = dir;
-    this.#root = new Root(dir, true);
+    this.#root = new Root(dir, BESIDE);
     this.#settings = settings;
   }
 
@@ -161,7 +164,7 @@ class Download implements Direction {
     const path = await ifPresent(Deno.realPath(this.#dir));
     this.#isMissing = path === null;
     if (path === null) return null;
-    this.#root = new Root(path, true);
+    this.#root = new Root(path, BESIDE);
     return await readLocalTree(path, this.#settings.signal, (path) => {
       if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
     });
@@ -179,7 +182,7 @@ class Download implements Direction {
     }
     if (!this.#isMissing) return;
     await Deno.mkdir(this.#dir, { recursive: true });
-    this.#root = new Root(await Deno.realPath(this.#dir), true);
+    this.#root = new Root(await Deno.realPath(this.#dir), BESIDE);
   }
 
   async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {

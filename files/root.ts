@@ -139,9 +139,9 @@ export class Root {
    * Looks at nothing yet.
    *
    * @param path Its real path.
-   * @param partsBeside Whether parts lie beside their targets, rather than among the unfinished files.
+   * @param options Whether parts lie beside their targets, rather than among the unfinished files.
    */
-  constructor(path: string, partsBeside = false) {
+  constructor(path: string, { partsBeside = false } = {}) {
     this.path = path;
     this.unfinished = new UnfinishedFiles(path);
     this.#partsBeside = partsBeside;
