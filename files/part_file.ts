@@ -10,7 +10,6 @@ import {
   removeIfPossible,
   removeIfPresent,
   removeIfPresentSync,
-  statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
 import { sha256Of } from "./digest.ts";
@@ -323,11 +322,16 @@ export function explainForeignPart(error: unknown, target: string): unknown {
   const paths = [part, ...recordPaths(part)];
   // Of several the one that the system names: the part may be ours, and its record somebody else's.
   const path = paths.find((path) => (error as Error).message.includes(`'${path}'`)) ?? part;
-  const info = statOrNull(path);
-  if (info === null) return error;
+  let uid: number | null;
+  try {
+    ({ uid } = Deno.lstatSync(path));
+  } catch {
+    // It is gone, or its directory may not be searched: then nothing is known of it.
+    return error;
+  }
   return new Deno.errors.PermissionDenied(
     `file: ${target}: ${path}, which is left of another download, can't be replaced: it belongs to the ` +
-      `user with the uid ${info.uid}, who can remove it; or choose another name or directory`,
+      `user with the uid ${uid}, who can remove it; or choose another name or directory`,
     { cause: error },
   );
 }

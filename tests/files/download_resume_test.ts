@@ -2,6 +2,7 @@
 import { download, TransferError, type TransferOptions } from "@degu/degu/files";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import {
+  explainForeignPart,
   explainFullDisk,
   PartFile,
   type PartRecord,
@@ -564,5 +565,15 @@ Deno.test("a full disk and an exceeded quota are named, and other errors are unc
   }
   for (const other of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {
     assertEquals(explainFullDisk(other, "f"), other);
+  }
+});
+
+Deno.test("nothing is said of a part that can't be looked at: the error stays", async () => {
+  await using dir = await tempDir();
+  // As in a directory that may no longer be searched.
+  await makeLinks({ [`${dir.path}/loop`]: "loop" });
+  const denied = new Deno.errors.PermissionDenied("denied");
+  for (const target of ["loop/a", "none/a", "a"]) {
+    assertEquals(explainForeignPart(denied, `${dir.path}/${target}`), denied, target);
   }
 });

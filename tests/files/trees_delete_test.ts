@@ -1,12 +1,14 @@
 /** downloadTree and uploadTree with `delete`: what goes, what stays, and what gives way. */
 import { assert, assertEquals } from "@std/assert";
 import { TransferError, type TreeResult } from "@degu/degu/files";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import {
   both,
   content,
   copyElsewhere,
+  type CopyJob,
   DIRECTIONS,
   fill,
   makeTrees,
@@ -125,13 +127,22 @@ Deno.test({
     await using dir = await tempDir();
     // The mount point itself, and a directory on the other disk, to which an upload can't be renamed.
     const rows = [["download", "disk"], ["upload", "disk"], ["upload", "disk/d"]] as const;
-    const jobs = rows.map(([direction], i) => ({ dir: `${dir.path}/${i}`, direction }));
+    const jobs: CopyJob[] = rows.map(([direction], i) => ({ dir: `${dir.path}/${i}`, direction }));
     for (const [i, [, path]] of rows.entries()) {
       await fill(`${dir.path}/${i}`, { [`source/${path}`]: "file", "target/disk": null });
     }
+    // Nothing is in the way: a download may reach over disks, wherever an app keeps its unfinished files.
+    jobs.push({ dir: `${dir.path}/reaching`, direction: "download" });
+    await fill(`${dir.path}/reaching`, {
+      "source/disk/d/precious": "",
+      "source/disk/new/file": "file",
+      "target/disk": null,
+      [`target/${RESERVED}`]: null,
+    });
     const script = 'for disk in "$0"/*/target/disk; do mount -t tmpfs tmpfs "$disk" && ' +
       'mkdir "$disk/d" && touch "$disk/d/precious" || exit; done; exec "$@"';
     const copied = await copyElsewhere([...MOUNTING, script, dir.path], jobs);
     for (const { left } of copied) assert(left.includes("disk/d/precious"), Deno.inspect(copied));
+    assert(copied.at(-1)!.left.includes("disk/new/file"), Deno.inspect(copied));
   },
 });
