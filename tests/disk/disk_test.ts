@@ -103,6 +103,8 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
   const fail = () => Promise.reject(new Error("failed"));
   await assertRejects(() => writeAside(path, "x", temporary, fail), Error, "failed");
+  await Deno.writeTextFile(temporary, "somebody's");
+  await assertRejects(() => writeAside(path, "x", temporary), Deno.errors.AlreadyExists);
   assertEquals(await Deno.readTextFile(path), "secret");
   assertEquals(await entries(dir.path), ["directory", "key"]);
 });

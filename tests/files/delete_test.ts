@@ -4,6 +4,7 @@ import { FilesApp } from "@degu/degu/files";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import {
   AS_USER,
@@ -18,7 +19,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 
 // DELETE: files and empty directories that peers remove.
 
@@ -384,4 +385,22 @@ Deno.test("a file system error is translated to what it means for the client", (
   for (const other of [new Error("x"), ...["EIO", "BODY_INCOMPLETE", "constructor"].map(failure)]) {
     assertEquals(refusalOf(other), null);
   }
+});
+
+Deno.test("what was listed is deleted only where and as it was", async () => {
+  await using dir = await tempDir();
+  const root = new Root(dir.path);
+  await Deno.mkdir(`${dir.path}/real`);
+  await Deno.writeTextFile(`${dir.path}/real/file`, "precious");
+  await makeLinks({ [`${dir.path}/link`]: "real" });
+  const rows: [names: string[], isSame: boolean][] = [[["link", "file"], true], [
+    ["real", "file"],
+    false,
+  ]];
+  for (const [names, isSame] of rows) {
+    const error = assertThrows(() => root.removeListed(names, () => isSame), Refusal);
+    assertEquals([error.status, await entries(`${dir.path}/real`)], [409, ["file"]], names[0]);
+  }
+  for (const names of [["real", "file"], ["link"], ["real"]]) root.removeListed(names, () => true);
+  assertEquals(await entries(dir.path), []);
 });
