@@ -97,10 +97,22 @@ export function newFileMode(temporary: string): number | null {
   }
 }
 
+/** Creates a file of mode 0600 with a text; it is opened once, since somebody else might give its name to another one. */
+async function createPrivateFile(path: string, text: string): Promise<Deno.FsFile> {
+  const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
+  try {
+    const bytes = new TextEncoder().encode(text);
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
 /** Writes a new file, of mode 0600, that is on the disk when this returns. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(path, text, { createNew: true, mode: 0o600 });
-  using file = await Deno.open(path, { write: true });
+  using file = await createPrivateFile(path, text);
   await file.sync();
 }
 
@@ -119,8 +131,7 @@ export async function writeAside(
 ): Promise<Deno.FsFile> {
   let file: Deno.FsFile | null = null;
   try {
-    await Deno.writeTextFile(temporary, text, { createNew: true, mode: 0o600 });
-    file = await Deno.open(temporary, { write: true });
+    file = await createPrivateFile(temporary, text);
     await prepare(file);
     await Deno.rename(temporary, path);
     return file;
