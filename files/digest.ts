@@ -2,18 +2,22 @@
  * Digests of whole files, those that are known and those in headers (RFC 9530): `repr-digest` and `want-repr-digest`, for
  * SHA-256.
  *
+ * The hash is chosen here: its name, its function and its digits. What is called `sha256` elsewhere is a value of 64 digits,
+ * which is compared, sent and shown.
+ *
  * Both headers are dictionaries of structured fields (RFC 9651 §3.2). What is read here has no parameters, names
  * each algorithm once, and has base64 with its padding: what the RFC lets a sender write, but no more.
  */
 
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import { quote } from "../base/errors.ts";
 import { forgetOldest } from "../base/forget_oldest.ts";
 import {
-  hashStart,
   isUnchanged,
   type OpenFile,
+  readPieces,
   SETTLED_MILLISECONDS,
   versionOf,
 } from "./file_pieces.ts";
@@ -30,9 +34,34 @@ const INTEGER = /^(?:0|[1-9][0-9]?)$/;
 /** A SHA-256 outside of such a header. */
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
 
+/** Begins the SHA-256 of some bytes. */
+export function newHash(): Hash {
+  return createHash("sha256");
+}
+
 /** The SHA-256 of all of the content, in hexadecimal digits. */
 export function sha256Of(content: Uint8Array | string): string {
-  return createHash("sha256").update(content).digest("hex");
+  return newHash().update(content).digest("hex");
+}
+
+/**
+ * Hashes the beginning of a file, up to, not including, `stop`.
+ *
+ * @param tooShort Creates the error for a file that ends before `stop`.
+ * @param check Called before each piece; what it throws ends the hashing.
+ */
+export async function hashStart(
+  file: Deno.FsFile | FileHandle,
+  stop: number,
+  tooShort: () => Error,
+  check: () => void,
+): Promise<Hash> {
+  const hash = newHash();
+  for await (const piece of readPieces(file, 0, stop, tooShort)) {
+    check();
+    hash.update(piece);
+  }
+  return hash;
 }
 
 /** The value of `want-repr-digest` that asks for SHA-256. */

@@ -1,6 +1,6 @@
 /** Downloads files from another device. */
 
-import { createHash, type Hash } from "node:crypto";
+import type { Hash } from "node:crypto";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";
 import { quote } from "../base/errors.ts";
@@ -10,7 +10,7 @@ import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
-import { WANT_SHA256 } from "./digest.ts";
+import { newHash, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {
   checkTransfer,
@@ -260,7 +260,7 @@ class Download {
     const peer = await this.#route.peer();
     const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;
     const record = isResumable ? { peer, uri: this.#uri, etag, total, sha256, synced: 0 } : null;
-    const hash = verify ? createHash("sha256") : null;
+    const hash = verify ? newHash() : null;
     const meter = new ProgressMeter(onProgress, total, 0);
     const arrived = { version, record, hash, meter };
     await this.#receive(arrived, response, () => this.#part.begin(record));

@@ -2,7 +2,6 @@
 
 import { Buffer } from "node:buffer";
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY } from "../base/bytes.ts";
 import { type FileIdentity, isSameFile } from "../disk/names.ts";
@@ -120,26 +119,6 @@ export async function* readPieces(
     // Its buffer, and the position of the file, are in use until then.
     await reading?.catch(() => {});
   }
-}
-
-/**
- * Hashes the beginning of a file, up to, not including, `stop`.
- *
- * @param tooShort Creates the error for a file that ends before `stop`.
- * @param check Called before each piece; what it throws ends the hashing.
- */
-export async function hashStart(
-  file: Deno.FsFile | FileHandle,
-  stop: number,
-  tooShort: () => Error,
-  check: () => void,
-): Promise<Hash> {
-  const hash = createHash("sha256");
-  for await (const piece of readPieces(file, 0, stop, tooShort)) {
-    check();
-    hash.update(piece);
-  }
-  return hash;
 }
 
 /** What nobody waits for: a FIFO that has just replaced a file would, until somebody writes. A link is not followed. */

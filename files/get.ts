@@ -1,6 +1,5 @@
 /** GET and HEAD, and parts of files as bodies that close their file. */
 
-import { createHash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import mime from "npm:mime@^4.1.2";
@@ -17,7 +16,7 @@ import {
   makeValidators,
   type Validators,
 } from "./conditions.ts";
-import { formatReprDigest, type KnownDigests, parseWantReprDigest } from "./digest.ts";
+import { formatReprDigest, type KnownDigests, newHash, parseWantReprDigest } from "./digest.ts";
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
@@ -150,7 +149,7 @@ export async function makeFileBody(
   sent: (bytes: number) => void,
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;
-  const hash = digests !== null && start === 0 && stop === file.size ? createHash("sha256") : null;
+  const hash = digests !== null && start === 0 && stop === file.size ? newHash() : null;
   // Once the last byte has been read: all bytes must be of the version that was opened.
   // Synchronous: it takes far less time than a turn, since what was read just now is in the cache.
   const checkEnd = () => {

@@ -12,8 +12,7 @@ import {
   removeIfPresentSync,
   syncIfPossible,
 } from "../disk/names.ts";
-import { sha256Of } from "./digest.ts";
-import { hashStart } from "./file_pieces.ts";
+import { hashStart, sha256Of } from "./digest.ts";
 import { isPartName, PART_SUFFIX, unusedPart } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 import { removeUnlocked } from "./unfinished.ts";

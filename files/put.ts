@@ -1,6 +1,6 @@
 /** PUT and DELETE: files that are written in a single request, or resumed where an earlier one was interrupted. */
 
-import { createHash, type Hash } from "node:crypto";
+import type { Hash } from "node:crypto";
 import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
@@ -10,9 +10,9 @@ import { parseDecimal } from "../base/wire/range.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { clearWay } from "./clear_way.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
-import { formatReprDigest, parseReprDigest, SHA256_HEX } from "./digest.ts";
+import { formatReprDigest, hashStart, newHash, parseReprDigest, SHA256_HEX } from "./digest.ts";
 import { parseTime } from "./entries.ts";
-import { type FileState, hashStart, isUnchanged } from "./file_pieces.ts";
+import { type FileState, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
@@ -118,7 +118,7 @@ async function putWhole(
   const { digest, length } = headers;
   conditionOf(write)(checkDestination(write, knownLength));
   await using file = await root.unfinished.create();
-  const hash = digest === null && length === null ? null : createHash("sha256");
+  const hash = digest === null && length === null ? null : newHash();
   const whole = { path: file.path, file, start: 0, limit: maxBytes, length, hash };
   const lastChunkDigest = await receive(request.body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;

@@ -1,6 +1,6 @@
 /** Uploads files to another device. */
 
-import { createHash, type Hash } from "node:crypto";
+import type { Hash } from "node:crypto";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
@@ -10,7 +10,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
-import { formatReprDigest, sha256Of, WANT_SHA256 } from "./digest.ts";
+import { formatReprDigest, hashStart, newHash, sha256Of, WANT_SHA256 } from "./digest.ts";
 import {
   checkTransfer,
   ProgressMeter,
@@ -20,7 +20,6 @@ import {
 } from "./options.ts";
 import {
   type FileState,
-  hashStart,
   isOverwritten,
   readPieces,
   SETTLED_MILLISECONDS,
@@ -341,7 +340,7 @@ export class SourceFile implements AsyncDisposable {
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
     if (this.#sha256 !== null) return this.#sha256;
-    for await (const _ of this.#pieces(0, createHash("sha256"))) signal?.throwIfAborted();
+    for await (const _ of this.#pieces(0, newHash())) signal?.throwIfAborted();
     return this.#sha256!;
   }
 

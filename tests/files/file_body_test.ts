@@ -9,12 +9,8 @@ import {
   WANT_SHA256,
 } from "@degu/internal/files/digest.ts";
 import { makeFileBody } from "@degu/internal/files/get.ts";
-import {
-  type FileState,
-  hashStart,
-  isOverwritten,
-  readPieces,
-} from "@degu/internal/files/file_pieces.ts";
+import { type FileState, isOverwritten, readPieces } from "@degu/internal/files/file_pieces.ts";
+import { hashStart } from "@degu/internal/files/digest.ts";
 import { KnownDigests } from "@degu/internal/files/digest.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
