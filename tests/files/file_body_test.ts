@@ -4,14 +4,14 @@ import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import {
   formatReprDigest,
+  hashStart,
+  KnownDigests,
   parseReprDigest,
   parseWantReprDigest,
   WANT_SHA256,
 } from "@degu/internal/files/digest.ts";
 import { makeFileBody } from "@degu/internal/files/get.ts";
 import { type FileState, isOverwritten, readPieces } from "@degu/internal/files/file_pieces.ts";
-import { hashStart } from "@degu/internal/files/digest.ts";
-import { KnownDigests } from "@degu/internal/files/digest.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
