@@ -134,6 +134,9 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
       await peer.assertClosedSilently(`${shown(first)} behind ${shown(before)}`);
     }
   }
+  using together = await RawPeer.connect(serving.address);
+  await together.send("GET / HTTP/1.1\r\n\r\nX");
+  assertEquals((await together.readToEnd()).received, "HTTP/1.1 200 OK\r\n\r\n");
   assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
   for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"]) {
     using peer = await RawPeer.connect(serving.address);
