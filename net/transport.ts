@@ -39,6 +39,7 @@ const DISCARDED = new Uint8Array(65536);
 
 // mutant `1000` → `1001`: a millisecond more is as much as nothing
 const LINGER_MILLISECONDS = 1000;
+// mutant `1048576` → `1048577`: a byte more is as much as nothing
 const LINGER_BYTES = 1048576;
 /** How long a peer that only writes may take to begin to read once its writes block. */
 const LAST_CHANCE_MILLISECONDS = 20;
@@ -323,6 +324,7 @@ export class Transport implements AheadSource {
    * last response. Resolves when the connection can be closed, or has been. Never rejects.
    */
   async linger(): Promise<void> {
+    // mutant `this.#closed` → `false`: what follows fails, and nothing is reported
     if (this.#closed) return;
     const closed = Promise.withResolvers<void>();
     this.addCloseListener(() => closed.resolve());

@@ -160,6 +160,10 @@ Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
       assertEquals(received.includes(`a-length: ${value.length}\r\n`), extra === 0);
     }
   }
+  // No end fits behind these.
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(start.padEnd(32768, "b"));
+  await peer.assertClosedSilently("32768 bytes without an end");
 });
 
 Deno.test("any number of header lines is read if they fit", async () => {
