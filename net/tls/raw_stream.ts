@@ -38,6 +38,7 @@ interface Handle {
 /** The buffers of what is read from a connection of Deno. */
 const BUFFER_BYTES = 65536;
 /** A buffer with less room left is replaced; the pieces cut from it keep it alive. */
+// mutant `16384` → `16385`: it is the size of a buffer
 const MIN_ROOM = 16384;
 /** Smaller pieces are left to the garbage collector, for which they are cheap. */
 const FREE_BYTES = 4096;
@@ -147,6 +148,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
  * would do so much later, and fresh memory for every piece costs half of the time of a large transfer.
  */
 export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
+  // mutant `0` → `1`: a byte is as good as none
   if (length >= FREE_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 
