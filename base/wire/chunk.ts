@@ -182,6 +182,7 @@ export class ChunkScanner {
   #scanLine(bytes: Uint8Array, start: number, end: number): number {
     const limit = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
     let i = start + this.#looked;
+    // mutant `<` → `<=`: one byte too many is looked at, but a line that ends there is not complete
     while (i + 1 < limit && !(bytes[i] === CR && bytes[i + 1] === LF)) i++;
     if (i + 1 >= limit) {
       if (limit - start === MAX_CHUNK_LINE_BYTES) {

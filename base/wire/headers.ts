@@ -328,6 +328,7 @@ function checkFraming(value: unknown, framing: Framing | undefined, item: () => 
  * error here would make the loop slower by an eighth.
  */
 function writeValue(into: Uint8Array, at: number, value: unknown): number {
+  // mutant `1` → `2`: any number below 0 says so
   if (typeof value !== "string" || value === "") return -1;
   const length = value.length;
   for (let i = 0; i < length; i++) {
@@ -425,6 +426,7 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
   // Both ends may be in one program, each with its own set of as many names.
   // mutant `1` → `2`: it is a hash for a cache
+  // mutant `0` → `1`: it is a hash for a cache
   const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
   // mutant `3` → `4`: it is a hash for a cache
   // mutant `-` → `+`: it is a hash for a cache

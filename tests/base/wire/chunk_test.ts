@@ -18,6 +18,8 @@ import {
   assertCallerError,
   assertProtocolError,
   assertRangeError,
+  assertTypeError,
+  callWith,
   parsedOrNull,
   shown,
   thrownBy,
@@ -84,6 +86,12 @@ Deno.test("formatChunk writes lines that parseChunkHeader reads back", () => {
     assertEquals(parse(text.slice(0, end)), { size: data.length, extension: pair && [...pair] });
     assertEquals(text.slice(end), `\r\n${fromLatin1(data)}\r\n`);
   }));
+});
+
+Deno.test("formatChunk refuses an extension that is not a key and a value", () => {
+  for (const extension of ["kv", [], ["k"], ["k", "v", "x"], ["k", 5], [null, "v"], {}, 5]) {
+    assertTypeError(() => callWith(formatChunk, [extension, latin1("")]), Deno.inspect(extension));
+  }
 });
 
 Deno.test("formatChunk allows 16 MiB of data", () => {
