@@ -4,8 +4,6 @@
  * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON, and the bytes of a
  * file if the line has a `size` (only where the format has contents). A line is exactly what `JSON.stringify` makes of
  * its value, and a line feed: no white space, no key twice, one way to write each text. An unknown key is refused.
- *
- * @module
  */
 
 import { decodeText, EMPTY } from "../base/bytes.ts";

@@ -1,14 +1,11 @@
 /** A directory that gives way to a file. */
 
-import { renameSync } from "node:fs";
-import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
 import { isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
-import { unusedPart } from "./reserved.ts";
 import type { Condition, Replaceable, Root } from "./root.ts";
 import { findLeftovers } from "./unfinished.ts";
 
@@ -58,10 +55,7 @@ export async function clearWay(
     }
   }
   await confirm();
-  // What can't be moved, such as a mount point, can't be removed either: then nothing in it may be lost.
-  const aside = unusedPart(dirname(path));
-  renameSync(path, aside);
-  renameSync(aside, path);
+  root.checkMovable(names);
   const removed: (readonly string[])[] = [];
   for (const entry of seen.reverse()) {
     if (turns.isOver) await turns.next(root.path);

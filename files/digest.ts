@@ -2,8 +2,8 @@
  * Digests of whole files, those that are known and those in headers (RFC 9530): `repr-digest` and `want-repr-digest`, for
  * SHA-256.
  *
- * The hash is chosen here: its name, its function and its digits. What is called `sha256` elsewhere is a value of 64 digits,
- * which is compared, sent and shown.
+ * The hash of contents is chosen here: its names in headers and chunks, its function and its digits. What is called `sha256`
+ * elsewhere, as in results and records, is a value that is compared, sent and shown.
  *
  * Both headers are dictionaries of structured fields (RFC 9651 §3.2). What is read here has no parameters, names
  * each algorithm once, and has base64 with its padding: what the RFC lets a sender write, but no more.
@@ -33,6 +33,8 @@ const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+
 const INTEGER = /^(?:0|[1-9][0-9]?)$/;
 /** A SHA-256 outside of such a header. */
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
+/** The key of the extension of the last chunk that has the SHA-256 of the whole content. */
+export const DIGEST_KEY = "sha256";
 
 /** Begins the SHA-256 of some bytes. */
 export function newHash(): Hash {
@@ -40,8 +42,16 @@ export function newHash(): Hash {
 }
 
 /** The SHA-256 of all of the content, in hexadecimal digits. */
-export function sha256Of(content: Uint8Array | string): string {
+export function sha256Of(content: Uint8Array): string {
   return newHash().update(content).digest("hex");
+}
+
+/** What {@linkcode fingerprintOf} returns. */
+export const FINGERPRINT = /^[0-9a-f]{64}$/;
+
+/** Stands for a text in names and versions, 64 hexadecimal digits, whatever the hash of contents is. */
+export function fingerprintOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 /**

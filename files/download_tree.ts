@@ -1,8 +1,4 @@
-/**
- * Downloads trees from another device.
- *
- * @module
- */
+/** Downloads trees from another device. */
 
 import { dirname } from "node:path";
 import { newFileMode } from "../disk/files.ts";
@@ -25,7 +21,7 @@ import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
-import { PART_SUFFIX, prefixOf, unusedPart } from "./reserved.ts";
+import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
 import { type Complete, Root } from "./root.ts";
 import type { Route } from "./route.ts";
 import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
@@ -293,7 +289,7 @@ class Download implements Direction {
   /** The mode of new files, found out in a directory where one is about to be named. */
   #newModeIn(directory: string): bigint | null {
     if (this.#newMode === undefined) {
-      const mode = newFileMode(unusedPart(directory));
+      const mode = newFileMode(unusedPath(directory));
       this.#newMode = mode === null ? null : BigInt(mode & 0o777);
     }
     return this.#newMode;

@@ -1,13 +1,9 @@
-/**
- * The entries of lists: of directories, and of trees. Both ends of a connection write and read them here.
- *
- * @module
- */
+/** The entries of lists: of directories, and of trees. Both ends of a connection write and read them here. */
 
 import { Buffer } from "node:buffer";
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
-import { sha256Of } from "./digest.ts";
+import { fingerprintOf } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -73,7 +69,7 @@ export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
     lines.push(JSON.stringify([path, kind, ...version]));
   }
   // By code units, as `sort` does by itself.
-  return sha256Of(lines.sort().join("\n"));
+  return fingerprintOf(lines.sort().join("\n"));
 }
 
 /**

@@ -5,15 +5,13 @@ import type { BodyIn } from "../base/body/bodies.ts";
 import { type ByteSink, writeAll } from "../base/body/byte_io.ts";
 import { type ChunkHeader, ChunkWalker } from "../base/wire/chunk.ts";
 import { EarlySync } from "../disk/files.ts";
-import { SHA256_HEX } from "./digest.ts";
+import { DIGEST_KEY, SHA256_HEX } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Bytes of each of the two buffers. */
 const BUFFER_BYTES = 524288;
 /** Bytes of a chunked body that are best taken at a time. */
 const CHUNKED_BYTES = 262144;
-/** The key of the extension of the last chunk that has the digest of the whole file. */
-const DIGEST_KEY = "sha256";
 /** The destination of a body. */
 export interface Destined {
   readonly path: string;

@@ -3,8 +3,6 @@
  *
  * Small files are read with synchronous operations, in turns: an asynchronous operation costs several times
  * as much, and whatever is checked holds until the end of the turn.
- *
- * @module
  */
 
 import { type BigIntStats, fstatSync } from "node:fs";

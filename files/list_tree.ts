@@ -1,8 +1,4 @@
-/**
- * Lists directories, and trees of them, on another device.
- *
- * @module
- */
+/** Lists directories, and trees of them, on another device. */
 
 import type { Response } from "../base/app/message.ts";
 import { BodyError } from "../base/errors.ts";

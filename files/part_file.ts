@@ -12,8 +12,8 @@ import {
   removeIfPresentSync,
   syncIfPossible,
 } from "../disk/names.ts";
-import { hashStart, sha256Of } from "./digest.ts";
-import { isPartName, PART_SUFFIX, unusedPart } from "./reserved.ts";
+import { fingerprintOf, hashStart } from "./digest.ts";
+import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 import { removeUnlocked } from "./unfinished.ts";
 
@@ -149,7 +149,7 @@ export class PartFile implements AsyncDisposable {
   async #rename(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
-    const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPart(dirname(this.path)));
+    const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(this.path)));
     const now = (await this.#file.stat()).mode ?? 0;
     // Until now only this user could read it. Where the mount decides, modes can't be set.
     if (mode !== null && ((now ^ mode) & 0o777) !== 0) await Deno.chmod(this.path, mode & 0o777);
@@ -272,7 +272,7 @@ export function partPath(target: string): string {
   if (new TextEncoder().encode(usual).length <= MAX_PART_NAME_BYTES) {
     return join(dirname(target), usual);
   }
-  const hash = sha256Of(name);
+  const hash = fingerprintOf(name);
   return join(dirname(target), `.${hash}${PART_SUFFIX}`);
 }
 

@@ -10,7 +10,7 @@ import { parseDecimal } from "../base/wire/range.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { clearWay } from "./clear_way.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
-import { formatReprDigest, hashStart, newHash, parseReprDigest, SHA256_HEX } from "./digest.ts";
+import { FINGERPRINT, formatReprDigest, hashStart, newHash, parseReprDigest } from "./digest.ts";
 import { parseTime } from "./entries.ts";
 import { type FileState, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
@@ -79,7 +79,7 @@ export function readReplaceable(headers: HeaderDict): Replaceable {
   const directory = headers["replace-directory"] ?? null;
   const file = headers["replace-file"] ?? null;
   const link = headers["replace-link"] ?? null;
-  if (directory !== null && (typeof directory !== "string" || !SHA256_HEX.test(directory))) {
+  if (directory !== null && (typeof directory !== "string" || !FINGERPRINT.test(directory))) {
     throw new Refusal(400, "a bad replace-directory");
   }
   if (link !== null && link !== "*") throw new Refusal(400, "a bad replace-link");

@@ -1,8 +1,4 @@
-/**
- * Bundles that arrive: many small files at once.
- *
- * @module
- */
+/** Bundles that arrive: many small files at once. */
 
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import {

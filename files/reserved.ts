@@ -22,7 +22,7 @@ export function prefixOf(directory: string): string {
 export const PART_SUFFIX = ".degu-part";
 
 /** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
-export function unusedPart(directory: string): string {
+export function unusedPath(directory: string): string {
   return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
 }
 

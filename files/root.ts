@@ -1,5 +1,6 @@
 /**
- * A directory in which peers read and write, or that a tree is copied to: whatever is done to a name in it is done here.
+ * A directory in which peers read and write, or that a tree is copied to: what a file or directory in it is called is
+ * looked up, given, replaced and removed here.
  *
  * **Where a name leads.** Who reads follows a link to a file in the directory, who writes follows none. A name that leads out of
  * the directory, or is reserved, is absent for who reads, and refused to who writes.
@@ -13,8 +14,6 @@
  * **How a part becomes the file.** {@linkcode Root.place} looks at the path, the condition and the part, and renames it. Like
  * every check with the action that depends on it this is synchronous: no other request of the process runs in between. What
  * another process does at the same moment is found out by a look afterwards.
- *
- * @module
  */
 
 import {
@@ -42,7 +41,7 @@ import {
 } from "../disk/names.ts";
 import { type FileState, type OpenFile, READ_FLAGS } from "./file_pieces.ts";
 import { Refusal } from "./refusal.ts";
-import { isReserved, isReservedName, prefixOf, reservedPath, unusedPart } from "./reserved.ts";
+import { isReserved, isReservedName, prefixOf, reservedPath, unusedPath } from "./reserved.ts";
 import { removeDirectory, UnfinishedFiles } from "./unfinished.ts";
 
 /** What is at a path: a file, a directory, or nothing that may be seen. */
@@ -126,7 +125,7 @@ const ATTEMPTS = 10;
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
 const KEPT_BITS = 0o777n;
 
-/** A directory, and the only way to what is in it. Paths in it are given as names. */
+/** A directory, and what has a name in it. Paths in it are given as names. */
 export class Root {
   /** Its real path. */
   readonly path: string;
@@ -368,6 +367,17 @@ export class Root {
   }
 
   /**
+   * Throws what the system does if something can't be moved, such as a mount point: then it can't be removed either, and
+   * nothing in it may be lost.
+   */
+  checkMovable(names: readonly string[]): void {
+    const path = this.pathOf(names);
+    const aside = unusedPath(dirname(path));
+    renameSync(path, aside);
+    renameSync(aside, path);
+  }
+
+  /**
    * Deletes a file or directory, as {@linkcode remove} does, of which a list has told: a sixth of its time, as nothing on the
    * way there is looked at but whether it is a link.
    *
@@ -480,7 +490,7 @@ function makeDirectories(
   then: () => void = () => {},
 ): void {
   const made: string[] = [];
-  const aside = obstacle === null ? null : unusedPart(dirname(obstacle));
+  const aside = obstacle === null ? null : unusedPath(dirname(obstacle));
   if (aside !== null) renameSync(obstacle!, aside);
   try {
     for (const path of paths) {

@@ -3,8 +3,6 @@
  *
  * They are written and named with synchronous operations, in turns: an asynchronous operation costs several times as much,
  * and whatever is checked holds until the end of the turn. Only what waits for the disk is asynchronous.
- *
- * @module
  */
 
 import { lockIfFree } from "../disk/files.ts";

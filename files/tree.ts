@@ -2,8 +2,6 @@
  * Trees of files: what is in one, how two of them differ, and what makes one the copy of the other. No input, no output.
  *
  * A tree is held as nodes rather than entries with whole paths: a list may have a million of them.
- *
- * @module
  */
 
 import { fold } from "../disk/names.ts";

@@ -4,8 +4,6 @@
  *
  * What is so for one file fails alone; what is so for all of them rejects the whole: the peer is gone, a disk is full, the
  * signal is aborted, a callback throws.
- *
- * @module
  */
 
 import type { BodyOut } from "../base/body/bodies.ts";

@@ -17,7 +17,7 @@ import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, lockIfFree, newFileMode, openLocked } from "../disk/files.ts";
 import { codeOf, isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { startInterval } from "../net/deadline.ts";
-import { sha256Of } from "./digest.ts";
+import { fingerprintOf } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 
@@ -151,7 +151,7 @@ export class UnfinishedFiles {
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
     const authority = client?.authority?.publicKey256 ?? "";
     const identity = JSON.stringify([authority, client?.publicKey256 ?? "", ...upload]);
-    return `${this.path}/part-${sha256Of(authority).slice(0, 32)}-${sha256Of(identity)}`;
+    return `${this.path}/part-${fingerprintOf(authority).slice(0, 32)}-${fingerprintOf(identity)}`;
   }
 
   /**

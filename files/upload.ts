@@ -10,7 +10,14 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
-import { formatReprDigest, hashStart, newHash, sha256Of, WANT_SHA256 } from "./digest.ts";
+import {
+  DIGEST_KEY,
+  fingerprintOf,
+  formatReprDigest,
+  hashStart,
+  newHash,
+  WANT_SHA256,
+} from "./digest.ts";
 import {
   checkTransfer,
   ProgressMeter,
@@ -308,7 +315,7 @@ export class SourceFile implements AsyncDisposable {
     this.#settledAt = Number(this.#state.ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS;
     this.isSettled = lookedAt >= this.#settledAt;
     this.size = info.size;
-    this.version = sha256Of(versionOf(this.#state));
+    this.version = fingerprintOf(versionOf(this.#state));
   }
 
   /**
@@ -386,7 +393,7 @@ export class SourceFile implements AsyncDisposable {
 
   async *#chunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
     for await (const piece of pieces) yield [null, piece];
-    yield [["sha256", this.#sha256!], EMPTY];
+    yield [[DIGEST_KEY, this.#sha256!], EMPTY];
   }
 
   /**

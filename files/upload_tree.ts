@@ -1,8 +1,4 @@
-/**
- * Uploads trees to another device.
- *
- * @module
- */
+/** Uploads trees to another device. */
 
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";

@@ -1,8 +1,4 @@
-/**
- * The client's end of a connection.
- *
- * @module
- */
+/** The client's end of a connection. */
 
 import type { Socket } from "../base/app/app.ts";
 import { Response } from "../base/app/message.ts";

@@ -1,8 +1,4 @@
-/**
- * The server's end of a connection: one loop, and no answer to anything invalid.
- *
- * @module
- */
+/** The server's end of a connection: one loop, and no answer to anything invalid. */
 
 import type { Api, AppFunction, OnConnect, Socket } from "../base/app/app.ts";
 import {

@@ -30,8 +30,6 @@
  * - that the client's response to come is the last one: its caller or the server may say so at any time. The server
  *   decides that only once it has answered, and remembers nothing;
  * - whether the server may have refused the client or the request's body: that chooses the error that is reported.
- *
- * @module
  */
 
 /** A state of one end of a connection: its name, and which state follows each event. */

@@ -1,8 +1,4 @@
-/**
- * A socket with the messages that arrive and leave over it, a deadline and one way to end.
- *
- * @module
- */
+/** A socket with the messages that arrive and leave over it, a deadline and one way to end. */
 
 import type { Socket } from "../base/app/app.ts";
 import {

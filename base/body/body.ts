@@ -15,7 +15,71 @@ import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Converts bytes, which another read will change unless they are the reader's own. */
+/**
+ * Reads a body of known length (RFC 9112 §6.2). After any error it must not be used again.
+ *
+ * 1. What has arrived comes from the source's buffer, and at once; the rest comes from the source itself.
+ * 2. No byte behind the body is read.
+ * 3. A source that ends before the body does is an error.
+ * 4. The last byte is passed on only once the source has confirmed that nothing follows.
+ */
+export class LengthReader {
+  /** How many bytes are left. */
+  remaining: number;
+  /** True once the last byte has been read, and nothing follows it. */
+  done = false;
+  readonly #source: BodySource;
+
+  /** Makes a reader of so many bytes from the source's current position. */
+  constructor(source: BodySource, contentLength: number) {
+    this.#source = source;
+    this.remaining = contentLength;
+  }
+
+  /** How many bytes have arrived. */
+  get buffered(): number {
+    return Math.min(this.#source.reader.buffered, this.remaining);
+  }
+
+  /** Takes bytes that have arrived, in the source's buffer, which the next read changes. */
+  view(count: number): Bytes | Promise<Bytes> {
+    const { reader } = this.#source;
+    const { bytes, start } = reader;
+    reader.start += count;
+    return this.#advance(count, bytes.subarray(start, start + count) as Bytes);
+  }
+
+  /** Reads at least one byte into the array, unless none is left or the array is empty; returns how many. */
+  read(into: Uint8Array): number | Promise<number> {
+    // mutant `>` → `>=`: a view of all of it is the same room
+    const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
+    const count = this.#source.reader.take(room);
+    return count === 0 && room.length > 0 ? this.#receive(room) : this.#advance(count, count);
+  }
+
+  async #receive(room: Uint8Array): Promise<number> {
+    const count = await this.#source.read(room);
+    if (count === null) throw this.#source.incomplete(this.remaining);
+    return this.#advance(count, count);
+  }
+
+  /** Returns what was read; after the last byte once the source has confirmed that it was the last. */
+  #advance<Value>(count: number, read: Value): Value | Promise<Value> {
+    this.remaining -= count;
+    if (this.remaining > 0) return read;
+    const ending = this.#source.finish();
+    if (ending === null) {
+      this.done = true;
+      return read;
+    }
+    return ending.then(() => {
+      this.done = true;
+      return read;
+    });
+  }
+}
+
+/** Converts bytes in the turn in which they were read: another read will change them, unless they are the reader's own. */
 type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
 
 const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
@@ -260,59 +324,5 @@ export class Body implements AsyncIterable<Uint8Array> {
         isConsumed: body.#state.isConsumed || body.contentLength === 0,
       };
     };
-  }
-}
-
-/** Reads a body of known length (RFC 9112 §6.2). After any error it must not be used again. */
-export class LengthReader {
-  /** How many bytes are left. */
-  remaining: number;
-  /** True once the last byte has been read, and nothing follows it. */
-  done = false;
-  readonly #source: BodySource;
-
-  /** Makes a reader of so many bytes from the source's current position. */
-  constructor(source: BodySource, contentLength: number) {
-    this.#source = source;
-    this.remaining = contentLength;
-  }
-
-  /** How many bytes have arrived. */
-  get buffered(): number {
-    return Math.min(this.#source.reader.buffered, this.remaining);
-  }
-
-  /** Takes bytes that have arrived, in the source's buffer, which the next read changes. */
-  view(count: number): Bytes | Promise<Bytes> {
-    const { reader } = this.#source;
-    const { bytes, start } = reader;
-    reader.start += count;
-    return this.#advance(count, bytes.subarray(start, start + count) as Bytes);
-  }
-
-  /** Reads at least one byte into the array, unless none is left or the array is empty; returns how many. */
-  read(into: Uint8Array): number | Promise<number> {
-    // mutant `>` → `>=`: a view of all of it is the same room
-    const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
-    const count = this.#source.reader.take(room);
-    return count === 0 && room.length > 0 ? this.#receive(room) : this.#advance(count, count);
-  }
-
-  async #receive(room: Uint8Array): Promise<number> {
-    const count = await this.#source.read(room);
-    if (count === null) throw this.#source.incomplete(this.remaining);
-    return this.#advance(count, count);
-  }
-
-  /** Returns what was read; after the last byte once the source has confirmed that it was the last. */
-  #advance<Value>(count: number, read: Value): Value | Promise<Value> {
-    this.remaining -= count;
-    if (this.remaining > 0) return read;
-    const ending = this.#source.finish();
-    this.done = ending === null;
-    return ending?.then(() => {
-      this.done = true;
-      return read;
-    }) ?? read;
   }
 }

@@ -160,6 +160,15 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   for (const name of own) {
     if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
   }
+  const verify = choosesAuthorities(config);
+  const warnings: string[] = [];
+  const identity = readIdentity(config, own, "serverAuth", warnings);
+  const trusted = verify ? readAuthorities(config, warnings) : null;
+  return makeServerSslctx(identity, trusted, warnings);
+}
+
+/** There is no default: strangers are accepted only if that is said, and nothing else. */
+function choosesAuthorities(config: ServerSslconfig): boolean {
   const allow: unknown = config.allowUnauthenticatedClients;
   if (allow !== undefined && typeof allow !== "boolean") {
     throw wrongType("allowUnauthenticatedClients", "true", allow);
@@ -167,24 +176,20 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   if (allow === false) {
     throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
   }
-  // There is no default: strangers are accepted only if that is said, and nothing else.
   const verify = namesAuthorities(config);
   if (verify && allow) throw new RangeError(`${ONE_TRUST}; got both`);
   if (!verify && !allow) throw new RangeError(`${ONE_TRUST}; got neither`);
-  const warnings: string[] = [];
-  const identity = readIdentity(config, own, "serverAuth", warnings);
-  return makeServerSslctx(identity, verify ? config : null, warnings);
+  return verify;
 }
 
-/** With no configuration of authorities, every client is accepted. */
+/** Without authorities, not even none, every client is accepted. */
 function makeServerSslctx(
   identity: Identity,
-  trust: Config | null,
+  trusted: readonly Uint8Array[] | null,
   warnings: string[],
 ): ServerSslctx {
-  const verify = trust !== null;
-  const trusted = verify ? readAuthorities(trust, warnings) : [];
-  if (verify && trusted.length === 0) {
+  const verify = trusted !== null;
+  if (trusted?.length === 0) {
     warnings.push("ca: no authority is trusted yet, so no client is accepted");
   }
   const sslctx = Object.freeze({ ...describePolicy(warnings), verify });
@@ -192,11 +197,11 @@ function makeServerSslctx(
     options: {
       ...LIBRARY_OPTIONS,
       ...identity,
-      ...(verify ? { ca: trusted.map(formatPem) } : {}),
+      ...(trusted === null ? {} : { ca: trusted.map(formatPem) }),
       requestCert: verify,
       rejectUnauthorized: true,
     },
-    authorities: new Authorities(trusted),
+    authorities: new Authorities(trusted ?? []),
   });
   return sslctx;
 }
@@ -296,10 +301,12 @@ export function checkIdentity(cert: string, key: string): CheckedIdentity {
 
 /** A server's context: for clients of these authorities, in PEM text, or for every client with `null`. */
 export function serverSslctxOf(
-  { identity, warnings }: CheckedIdentity,
+  own: CheckedIdentity,
   ca: readonly string[] | null,
 ): ServerSslctx {
-  return makeServerSslctx(identity, ca === null ? null : { ca }, [...warnings]);
+  const warnings = [...own.warnings];
+  const trusted = ca === null ? null : readAuthorities({ ca }, warnings);
+  return makeServerSslctx(own.identity, trusted, warnings);
 }
 
 /** A client's context, for every server of one authority, in PEM text; without an identity it shows none. */

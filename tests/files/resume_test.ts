@@ -62,7 +62,12 @@ async function begin(
 /** Sends the first bytes of the rest of a file, waits until they are on the disk, and leaves. */
 async function cut(files: Files, uri: string, until = CUT, content = CONTENT, from = 0) {
   const headers = { ...upload(content, from), "content-length": content.length - from };
-  using _peer = await begin(files, uri, headers, until, content.subarray(from, until));
+  const { sessions } = files.serving.server;
+  const before = sessions.size;
+  const peer = await begin(files, uri, headers, until, content.subarray(from, until));
+  peer.close();
+  // Until then the server still writes to the part.
+  while (sessions.size > before) await turnOfEventLoop();
 }
 
 /** The sizes of what is unfinished, looked at in one turn. */
