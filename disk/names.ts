@@ -171,7 +171,7 @@ export function fold(name: string): string {
   return name.normalize("NFC").toLowerCase().toUpperCase().toLowerCase().normalize("NFC");
 }
 
-/** Of some hundred names: to list more takes longer than to look for the files of a batch. */
+/** The size of a directory with some hundred names: to list more takes longer than to look for the files of a batch. */
 const FOLDED_BYTES = 16384;
 
 /** The folded names in a directory; `null` if it has many, or can't be listed. */

@@ -121,7 +121,7 @@ export async function* readPieces(
   }
 }
 
-/** What nobody waits for: a FIFO that has just replaced a file would, until somebody writes. A link is not followed. */
+/** Flags with which opening never waits, as it would for a FIFO that has just replaced a file; a link is not followed. */
 export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /**

@@ -448,20 +448,18 @@ class TreeTransfer {
     this.#announce(plan, serial);
     if (this.#settings.dryRun) this.#pretend(plan, serial);
     else await this.#carryOut(plan, serial);
-    const deletionsKept = !this.#settings.delete
-      ? null
-      : plan.isIncomplete
-      ? "incomplete"
-      : this.#report.counts.failed > 0
-      ? "failed"
-      : plan.isEmpty
-      ? "empty"
-      : null;
+    const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
     if (!this.#settings.dryRun) await this.#direction.finish();
     this.#settings.signal.throwIfAborted();
     this.#report.progress();
     return { ...this.#report.counts, deletionsKept };
+  }
+
+  #whyNotDelete(plan: Plan): TreeResult["deletionsKept"] {
+    if (plan.isIncomplete) return "incomplete";
+    if (this.#report.counts.failed > 0) return "failed";
+    return plan.isEmpty ? "empty" : null;
   }
 
   /** Finds out of what else, by another spelling, the target has already. */

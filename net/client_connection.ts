@@ -346,7 +346,7 @@ export class Connection implements Disposable {
         const rest = transport.endSend(await transport.beginSend(length, body, framing));
         if (rest !== null) await rest;
       } catch (thrown) {
-        const error = transport.failureOf(thrown);
+        const error = transport.breakWith(thrown);
         if (!transport.failed || !isReset(error)) throw error;
         // A server that refuses a body responds and closes.
         this.#refusal = error;
@@ -423,7 +423,7 @@ export class Connection implements Disposable {
     let error = signal?.reason;
     // If it was aborted, the connection is closed already, or nothing was sent and it stays as it was.
     if (signal === undefined || !this.#abort!.fired) {
-      error = this.#transport.failureOf(thrown);
+      error = this.#transport.breakWith(thrown);
       if (this.#state === CLIENT.requesting) error = this.#explain(error);
       this.#transport.close(error);
     }

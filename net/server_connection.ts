@@ -185,7 +185,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         await this.#transport.linger();
       }
     } catch (error) {
-      this.#report(this.#transport.failureOf(error));
+      this.#report(this.#transport.breakWith(error));
     } finally {
       this.#transport.close();
       disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
@@ -271,7 +271,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         if (rest !== null) await rest;
       } catch (error) {
         cancelAnswer(answer ?? returned, body, error);
-        this.#cutShort(transport.failureOf(error), "the app", request, isSending);
+        this.#cutShort(transport.breakWith(error), "the app", request, isSending);
         return;
       }
 

@@ -16,16 +16,17 @@
  * not again. `over`: all others.
  *
  * The client's end begins `idle`, too. It is `requesting` from the moment at which a request is looked at, since
- * getters of its headers are code that may make another one, to the end of the response's preamble; an error that comes
- * before is one that a server without an answer causes. While the rest of a response without a body is checked it is
- * `responding`; then its body is `unread`, and only when its last byte was read may the next request be made. A request
+ * getters of its headers are code that may make another one, to the end of the response's preamble: an error in this
+ * state means that the server has not answered. It is `responding` while the rest of the preamble is checked, and that
+ * nothing follows a response without a body; then the body is `unread`, and only when its last byte was read, or there
+ * is none, may the next request be made. A request
  * that fails before a byte of it was sent leaves the end `idle`, as it was; any later failure closes the connection, so
  * the state that follows is `idle`, too.
  *
  * What is not in the tables, and why:
  *
- * - whether a connection is closed, and what broke it, is for its `Transport` to say: what the transport refers to is
- *   never garbage collected before it is closed, and a connection is;
+ * - whether a connection is closed, and what broke it, is for its `Transport` to say: a `Connection` may be garbage
+ *   collected while its socket is open, which then closes it, and its transport may not;
  * - how far the current message has got in or out is known where bytes move, in `Transport`;
  * - that the client's response to come is the last one: its caller or the server may say so at any time. The server
  *   decides that only once it has answered, and remembers nothing;

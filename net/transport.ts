@@ -72,7 +72,7 @@ export type CloseListener = (failure: unknown) => void;
  * `rest = transport.endSend(await transport.beginSend(…))`, then `if (rest !== null) await rest`.
  *
  * Hot path: one read and one write a message. An async wrapper around either costs as much as parsing, so begin…
- * returns the socket's promise, and end… or {@linkcode failureOf} follows it.
+ * returns the socket's promise, and end… or {@linkcode breakWith} follows it.
  */
 export class Transport implements AheadSource {
   /** Bytes that arrived and were not consumed yet. */
@@ -171,15 +171,20 @@ export class Transport implements AheadSource {
     this.addCloseListener(() => signal.removeEventListener("abort", abort));
   }
 
-  /** The error to report for one that was thrown: the connection's own if that was closed before. */
-  failureOf(error: unknown): unknown {
+  /**
+   * Takes what {@linkcode beginReceive} or {@linkcode beginSend} has thrown, which breaks the connection, or anything
+   * else that ends an exchange.
+   *
+   * @returns The error to report: the connection's own if that was closed before.
+   */
+  breakWith(error: unknown): unknown {
     const isOfWrite = this.#sending !== null;
     if (isOfWrite) this.#phase = "failed";
-    return this.#failureOf(error, isOfWrite || this.#receiving !== "nothing");
+    return this.#breakWith(error, isOfWrite || this.#receiving !== "nothing");
   }
 
   /** The same; an error that the socket has thrown breaks the connection. */
-  #failureOf(error: unknown, isOfSocket: boolean): unknown {
+  #breakWith(error: unknown, isOfSocket: boolean): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
     if (isOfSocket) this.#failure ??= error;
     return error;
@@ -218,7 +223,7 @@ export class Transport implements AheadSource {
 
   /**
    * Begins to read more of a preamble; {@linkcode endReceive} takes what the promise resolves to, and
-   * {@linkcode failureOf} what it rejects with.
+   * {@linkcode breakWith} what it rejects with.
    *
    * The wait for the first byte is bounded, and from that byte on the whole preamble: a peer gains
    * nothing by sending a byte a second.
@@ -273,7 +278,7 @@ export class Transport implements AheadSource {
       this.#endWait();
       return checkCount(count, into.length) || null;
     } catch (error) {
-      throw this.#failureOf(error, true);
+      throw this.#breakWith(error, true);
     }
   }
 
@@ -284,7 +289,7 @@ export class Transport implements AheadSource {
       await this.reader.settleAhead();
       this.#endWait();
     } catch (error) {
-      throw this.#failureOf(error, true);
+      throw this.#breakWith(error, true);
     }
   }
 
@@ -391,7 +396,7 @@ export class Transport implements AheadSource {
   /**
    * Begins to send a message whose preamble was made; a body that is small, or the part of one
    * that is available now, goes out in the same write. {@linkcode endSend} takes what the promise resolves
-   * to, and {@linkcode failureOf} what it rejects with.
+   * to, and {@linkcode breakWith} what it rejects with.
    *
    * @param length Bytes of the preamble.
    */
@@ -476,7 +481,7 @@ export class Transport implements AheadSource {
     } catch (error) {
       this.#phase = "failed";
       const reason = realLength(bytes) === length ? error : changedError(bytes, length);
-      throw this.#failureOf(reason, true);
+      throw this.#breakWith(reason, true);
     }
   }
 
