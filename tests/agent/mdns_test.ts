@@ -30,7 +30,7 @@ import {
   type Service,
 } from "@degu/internal/agent/mdns/packet.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { atLeastOnce, within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
@@ -496,13 +496,16 @@ async function search(seconds: number) {
 const isQuestion = ({ questions }: Incoming) => questions.some(({ name }) => name === SERVICE);
 
 Deno.test("an early reply doesn't prevent finding the device a second later", async () => {
-  await using test = await search(60);
-  await test.say(records(["192.0.2.66"], { name: "impostor", port: 1 }));
-  // 250 and 750 ms after the first one.
-  await test.stranger.hears("two more questions", isQuestion, { count: 3 });
-  await test.say(records([ADDRESS, "2001:db8::7"]));
-  const found = (await test.found).map(([host, port]) => `${host} ${port}`);
-  for (const host of [ADDRESS, "2001:db8::7"]) assert(found.includes(`${host} 7443`), `${found}`);
+  // The search may be over before a busy machine says the second one.
+  await atLeastOnce("the device was not found", async () => {
+    await using test = await search(60);
+    await test.say(records(["192.0.2.66"], { name: "impostor", port: 1 }));
+    // 250 and 750 ms after the first one.
+    await test.stranger.hears("two more questions", isQuestion, { count: 3 });
+    await test.say(records([ADDRESS, "2001:db8::7"]));
+    const found = (await test.found).map(([host, port]) => `${host} ${port}`);
+    return [ADDRESS, "2001:db8::7"].every((host) => found.includes(`${host} 7443`));
+  });
 });
 
 Deno.test("a search is aborted by its signal", async () => {
