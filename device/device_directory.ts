@@ -145,7 +145,7 @@ export class StateDirectory {
   async write(name: string, text: string): Promise<void> {
     // Nobody else is writing now, so these are left from an interrupted writer.
     for await (const { name } of Deno.readDir(this.path)) {
-      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
+      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name), { recursive: true });
     }
     const temporary = join(this.path, `.${randomSuffix()}`);
     await replacePrivateFile(join(this.path, name), text, temporary);

@@ -81,9 +81,13 @@ export function removeIfPresentSync(path: string): void {
   }
 }
 
-/** Cleanup after an error, which matters more than a failure here; a later call removes what is left. */
-export async function removeIfPossible(path: string): Promise<void> {
-  await removeIfPresent(path, { recursive: true }).catch(() => {});
+/**
+ * Cleanup after an error, which matters more than a failure here; a later call removes what is left.
+ *
+ * @param options `recursive` only where nobody else can give the path to a directory with something in it.
+ */
+export async function removeIfPossible(path: string, options?: Deno.RemoveOptions): Promise<void> {
+  await removeIfPresent(path, options).catch(() => {});
 }
 
 /** Reports whether something with this name exists. */

@@ -249,7 +249,7 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
     await syncDirectory(temporary);
     await Deno.rename(temporary, home);
   } catch (error) {
-    await removeIfPossible(temporary);
+    await removeIfPossible(temporary, { recursive: true });
     if (!await exists(home)) throw error;
     return; // another process was first
   }

@@ -229,6 +229,8 @@ Deno.test("removeIfPossible removes what it can, and never rejects", async () =>
   await removeIfPossible(path);
   await Deno.mkdir(join(path, "b", "c"), { recursive: true });
   await removeIfPossible(path);
+  assertEquals(await entries(path), ["b"]);
+  await removeIfPossible(path, { recursive: true });
   assertEquals(await entries(dir.path), []);
 });
 

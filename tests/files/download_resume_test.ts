@@ -193,6 +193,24 @@ Deno.test("without a strong entity tag, or for a small file, no part is kept", a
   assertEquals(await entries(files.dir), []);
 });
 
+Deno.test("a directory that somebody has given the name of a record, or of a part, keeps what is in it", async () => {
+  await using dir = await tempDir();
+  const file = `${dir.path}/copy`;
+  for (const name of [PART, RECORD, `${RECORD}.tmp`]) {
+    const taken = `${dir.path}/${name}`;
+    {
+      await using part = await PartFile.open(file, true);
+      part.discard();
+      if (name === PART) await Deno.remove(taken);
+      await Deno.mkdir(taken);
+      await Deno.writeTextFile(`${taken}/precious`, "");
+    }
+    assertEquals(await entries(taken), ["precious"]);
+    await Deno.remove(taken, { recursive: true });
+  }
+  assertEquals(await entries(dir.path), []);
+});
+
 Deno.test("a complete part is verified, and nothing is transferred", async () => {
   await using files = await setUp();
   files.there.digest = "never";
