@@ -74,8 +74,9 @@ export class PartFile implements AsyncDisposable {
     const path = partPath(target);
     try {
       const opened = await openPart(target);
-      const real = await Deno.realPath(path).catch(() => path);
-      return new PartFile(target, replaces, opened, real);
+      // Of the directory: a link may have replaced the part by now.
+      const directory = await Deno.realPath(dirname(path)).catch(() => dirname(path));
+      return new PartFile(target, replaces, opened, join(directory, basename(path)));
     } catch (error) {
       // The path of the part says nothing to the caller.
       if (error instanceof Error && !(error instanceof TransferError)) {

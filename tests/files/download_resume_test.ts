@@ -211,6 +211,25 @@ Deno.test("a directory that somebody has given the name of a record, or of a par
   assertEquals(await entries(dir.path), []);
 });
 
+Deno.test("what a link leads to that has replaced a part at once is not removed with it", async () => {
+  await using dir = await tempDir();
+  const precious = `${dir.path}/precious`;
+  await Deno.writeTextFile(precious, "");
+  const { realPath } = Deno;
+  try {
+    // The moment at which somebody else is fast enough.
+    Deno.realPath = async (path) => {
+      await Deno.remove(`${dir.path}/${PART}`);
+      await makeLinks({ [`${dir.path}/${PART}`]: precious });
+      return await realPath(path);
+    };
+    await using _part = await PartFile.open(`${dir.path}/copy`, true);
+  } finally {
+    Deno.realPath = realPath;
+  }
+  assertEquals(await entries(dir.path), ["precious"]);
+});
+
 Deno.test("a complete part is verified, and nothing is transferred", async () => {
   await using files = await setUp();
   files.there.digest = "never";
