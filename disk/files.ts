@@ -106,6 +106,8 @@ async function createPrivateFile(path: string, text: string): Promise<Deno.FsFil
     return file;
   } catch (error) {
     file.close();
+    // That of an open file doesn't say which: it may be the disk of this one that is full.
+    if (error instanceof Error) error.message += `: write '${path}'`;
     throw error;
   }
 }

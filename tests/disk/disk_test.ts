@@ -109,6 +109,20 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   assertEquals(await entries(dir.path), ["directory", "key"]);
 });
 
+Deno.test("an error of writing a private file says which one, and nothing is left of what is written aside", async () => {
+  await using dir = await tempDir();
+  const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
+  const { write } = Deno.FsFile.prototype;
+  try {
+    Deno.FsFile.prototype.write = () => Promise.reject(new Error("No space left on device"));
+    const failed = () => replacePrivateFile(path, "secret", temporary);
+    await assertRejects(failed, Error, `No space left on device: write '${temporary}'`);
+  } finally {
+    Deno.FsFile.prototype.write = write;
+  }
+  assertEquals(await entries(dir.path), []);
+});
+
 Deno.test("the mode of new files is found out, and nothing is left of it", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(join(dir.path, "plain"), "");
