@@ -47,7 +47,7 @@ export class Links implements AsyncDisposable {
   readonly #open = new Map<string, Link>();
   readonly #timer: ReturnType<typeof setInterval>;
   /** Resolves when those that were given up are closed. */
-  #closed: Promise<unknown> = Promise.resolve();
+  #closed = Promise.resolve();
 
   private constructor(use: LinkUse) {
     this.#follow(use);
@@ -86,7 +86,9 @@ export class Links implements AsyncDisposable {
 
   #close(link: Link): void {
     this.#open.delete(link.on.key);
-    this.#closed = Promise.all([this.#closed, link.close()]);
+    const closed = link.close();
+    // Not of all at once: the values of each would be in those of the next, without end where a link fails every time.
+    this.#closed = this.#closed.then(() => closed);
   }
 
   /** Sends a packet on every link; never rejects. */
