@@ -20,8 +20,8 @@ export interface AheadSource extends ByteSource {
 /** A sink of bytes: a connection, a file, or any other object with this one method. */
 export interface ByteSink {
   /**
-   * Writes bytes, which are valid only until the promise settles. If it resolves to a number, that
-   * many were written, and the rest is passed again.
+   * Writes bytes, which are valid only until the promise settles, and whose buffer must not be transferred. If it
+   * resolves to a number, that many were written, and the rest is passed again.
    */
   write(bytes: Uint8Array): Promise<number | void>;
   /** The best number of bytes for one write, if it matters; at most 2097152 count. */
