@@ -19,9 +19,8 @@
  * getters of its headers are code that may make another one, to the end of the response's preamble: an error in this
  * state means that the server has not answered. It is `responding` while the rest of the preamble is checked, and that
  * nothing follows a response without a body; then the body is `unread`, and only when its last byte was read, or there
- * is none, may the next request be made. A request
- * that fails before a byte of it was sent leaves the end `idle`, as it was; any later failure closes the connection, so
- * the state that follows is `idle`, too.
+ * is none, may the next request be made. A request that fails before a byte of it was sent leaves the end `idle`, as it
+ * was; any later failure closes the connection, so the state that follows is `idle`, too.
  *
  * What is not in the tables, and why:
  *

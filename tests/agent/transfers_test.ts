@@ -84,7 +84,7 @@ Deno.test("interruptions", async (t) => {
           relay.stallAfter(CUT);
           const address = formatAddress(relay.address);
           await using agent = test.files.start([...args, "--address", address]);
-          await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived");
+          await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
           agent.kill("SIGINT");
           const { code, stderr } = await agent.ended();
           assertEquals(code, 130);

@@ -53,6 +53,7 @@ Deno.test("a certificate has the key, the usages and the names that were request
 });
 
 Deno.test("a certificate starts a day in the past, and never outlives its authority", async () => {
+  const authority = await createAuthority({ commonName: "authority" }, 10);
   for (const [days, expected] of [[5, 5], [10, 10], [100, 10]] as const) {
     const { certificate } = await createLeaf(authority, { ...profile, days });
     const { validFrom, validTo } = parseCertificate(derOf(certificate));

@@ -181,7 +181,7 @@ Deno.test("start() settles whenever a worker ends, and what it has started can b
   for (const milliseconds of [0, 2, 10, 20]) {
     const app = appOf("buildDoomed", [new SharedArrayBuffer(8), 1, milliseconds]);
     const started = ServerPool.start(["127.0.0.1", 0], app, options);
-    const pool = await within(started.catch(() => null), "start() settles");
+    const pool = await within(started.catch(() => null), "start() settles", 20);
     await within(pool?.close() ?? Promise.resolve(), "the pool closes");
   }
 });

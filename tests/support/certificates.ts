@@ -73,7 +73,7 @@ export function covers(certificate: X509Certificate, name: string): boolean {
 /** Asserts that two times, in milliseconds, are at most a minute apart. */
 export function assertNear(actual: number, expected: number): void {
   assert(
-    Math.abs(actual - expected) < 600_000,
+    Math.abs(actual - expected) < 60_000,
     `${new Date(actual)} is not near ${new Date(expected)}`,
   );
 }

@@ -89,5 +89,5 @@ export async function reaches(numbers: Int32Array<SharedArrayBuffer>, least: num
       await Atomics.waitAsync(numbers, index, now).value;
     }
   };
-  await within(wait(), `number ${index} reaches ${least}`);
+  await within(wait(), `number ${index} reaches ${least}`, 20);
 }

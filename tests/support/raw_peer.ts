@@ -8,7 +8,7 @@ import type { Address } from "@degu/degu/base";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /** Seconds that any wait may take before the test fails; far more than any of them needs. */
-const PATIENCE = 30;
+const PATIENCE = 10;
 
 /** The promise, or a rejection after some seconds that says what did not happen. */
 export async function within<T>(
