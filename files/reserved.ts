@@ -26,8 +26,8 @@ export function unusedPath(directory: string): string {
   return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
 }
 
-/** Parts and their records; ignoring case, as some file systems do. */
-const PART_NAME = /^\..*\.degu-part(\.json(\.tmp)?)?$/isu;
+/** Parts, their replacements and their records; ignoring case, as some file systems do. */
+const PART_NAME = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/isu;
 
 /**
  * Reports whether a name is that of a part or of a file that belongs to one. A peer that used such a name could forge

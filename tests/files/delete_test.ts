@@ -99,7 +99,7 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
   await using files = await serveForWriting();
   const { root } = files;
   const unfinished = [`put-${"0".repeat(32)}`, `part-${"0".repeat(32)}-${"1".repeat(64)}`];
-  const parts = [".a.degu-part", ".a.degu-part.json", ".b.degu-part.json.tmp"];
+  const parts = [".a.degu-part", ".a.degu-part.json", ".b.degu-part.new"];
   const make = async (...names: string[]) => {
     await Deno.mkdir(`${root}/dir/${RESERVED}`, { recursive: true });
     for (const name of names) await Deno.writeTextFile(`${root}/dir/${name}`, "part");

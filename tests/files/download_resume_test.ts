@@ -352,7 +352,7 @@ Deno.test("a target that can't be written is refused before any request", async 
   await assertRejects(to(here), IsADirectory, "is a directory");
   await assertRejects(to(`${here}/none/f`), NotFound, `file: ${here}/none/f`);
   await assertRejects(to(`${here}/f/g`), NotADirectory);
-  for (const end of ["", ".json", ".json.tmp"]) {
+  for (const end of ["", ".json", ".json.tmp", ".new"]) {
     await assertRejects(to(`${here}/.f.degu-part${end}`), RangeError, "the name of a part");
   }
   assertEquals(await entries(here), ["d", "f"]);

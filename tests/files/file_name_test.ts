@@ -273,11 +273,11 @@ Deno.test({
 
 Deno.test("the parts of downloads are recognized by their names, and nothing else is", () => {
   const part = `.a${PART_SUFFIX}`;
-  const parts = ["", ".json", ".json.tmp"].map((end) => part + end);
+  const parts = ["", ".new", ".json", ".json.tmp"].map((end) => part + end);
   const others = [
     "a.degu-part",
     `${part}.txt`,
-    `${part}.new`,
+    `${part}.new.tmp`,
     ".degu-part",
     ".a.part",
     part + "\n",

@@ -140,7 +140,7 @@ Deno.test("an invalid file name is not written", async () => {
     [`/sub/${RESERVED}/a`, 403],
     [`/new/${RESERVED}/a`, 403],
     [`/sub/${RESERVED.toUpperCase()}/a`, 403],
-    ...[".a.degu-part", ".a.degu-part.json", ".a.degu-part.json.tmp"].map((
+    ...[".a.degu-part", ".a.degu-part.new", ".a.degu-part.json", ".a.degu-part.json.tmp"].map((
       name,
     ): [string, number] => [`/sub/${name}`, 403]),
     ["/.a.Degu-Part", 403],

@@ -107,7 +107,7 @@ const reservedNames = [
   ".DEGU-files",
   ".a.degu-part",
   ".a.degu-part.json",
-  ".b.degu-part.json.tmp",
+  ".b.degu-part.new",
   ".x y.degu-part",
 ];
 
