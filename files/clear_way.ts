@@ -1,13 +1,16 @@
 /** A directory that gives way to a file. */
 
+import { renameSync } from "node:fs";
+import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
 import { isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
+import { findLeftovers } from "./leftovers.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
+import { unusedPath } from "./reserved.ts";
 import type { Condition, Replaceable, Root } from "./root.ts";
-import { findLeftovers } from "./unfinished.ts";
 
 /** The most entries of a directory that gives way: all of them are held in memory. */
 const MAX_CLEARED = 100_000;
@@ -55,7 +58,10 @@ export async function clearWay(
     }
   }
   await confirm();
-  root.checkMovable(names);
+  // What can't be moved, such as a mount point, can't be removed either: then nothing in it may be lost.
+  const aside = unusedPath(dirname(path));
+  renameSync(path, aside);
+  renameSync(aside, path);
   const removed: (readonly string[])[] = [];
   for (const entry of seen.reverse()) {
     if (turns.isOver) await turns.next(root.path);

@@ -14,6 +14,7 @@ import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { quote } from "../base/errors.ts";
 import { forgetOldest } from "../base/forget_oldest.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import {
   isUnchanged,
   type OpenFile,
@@ -109,6 +110,11 @@ export function formatReprDigest(sha256: string): string {
     );
   }
   return `${SHA256}=:${Uint8Array.fromHex(sha256).toBase64()}:`;
+}
+
+/** The header with a digest; none without one. */
+export function digestHeader(sha256: string | null): HeaderDict {
+  return sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
 }
 
 /**

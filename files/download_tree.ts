@@ -17,6 +17,7 @@ import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
+import { HeldPart, removeUnlocked } from "./leftovers.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
@@ -49,7 +50,6 @@ import {
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
-import { HeldPart, removeUnlocked } from "./unfinished.ts";
 
 /**
  * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one attempt. After any error, or
@@ -114,9 +114,6 @@ export async function downloadTree(
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 
-/** The target may reach over several file systems. */
-const BESIDE = { partsBeside: true };
-
 /** A small file that has arrived, and was verified. */
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
@@ -139,7 +136,7 @@ class Download implements Direction {
   readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
   #partCount = 0;
   /** The mode of new files; `undefined` until it is needed. */
-  #newMode: bigint | null | undefined;
+  #newMode: number | null | undefined;
   /** Directories from which something was removed. */
   readonly #changed = new Set<string>();
   /** Sizes of files that have changed since they were listed. */
@@ -148,7 +145,7 @@ class Download implements Direction {
   constructor(uri: string, dir: string, settings: TreeSettings) {
     this.#uri = uri;
     this.#dir = dir;
-    this.#root = new Root(dir, BESIDE);
+    this.#root = new Root(dir);
     this.#settings = settings;
   }
 
@@ -160,7 +157,7 @@ class Download implements Direction {
     const path = await ifPresent(Deno.realPath(this.#dir));
     this.#isMissing = path === null;
     if (path === null) return null;
-    this.#root = new Root(path, BESIDE);
+    this.#root = new Root(path);
     return await readLocalTree(path, this.#settings.signal, (path) => {
       if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
     });
@@ -178,7 +175,7 @@ class Download implements Direction {
     }
     if (!this.#isMissing) return;
     await Deno.mkdir(this.#dir, { recursive: true });
-    this.#root = new Root(await Deno.realPath(this.#dir), BESIDE);
+    this.#root = new Root(await Deno.realPath(this.#dir));
   }
 
   async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {
@@ -281,16 +278,15 @@ class Download implements Direction {
     const directory = dirname(place);
     const name = `${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
     const path = prefixOf(directory) + name;
-    if (target === null) return { path, mode: null, newMode: null };
+    if (target === null) return { path, newMode: null };
     // Only this user could read what it replaces, perhaps.
-    return { path, mode: 0o600n, newMode: this.#newModeIn(directory) };
+    return { path, newMode: this.#newModeIn(directory) };
   }
 
   /** The mode of new files, found out in a directory where one is about to be named. */
-  #newModeIn(directory: string): bigint | null {
+  #newModeIn(directory: string): number | null {
     if (this.#newMode === undefined) {
-      const mode = newFileMode(unusedPath(directory));
-      this.#newMode = mode === null ? null : BigInt(mode & 0o777);
+      this.#newMode = newFileMode(unusedPath(directory));
     }
     return this.#newMode;
   }
@@ -353,7 +349,7 @@ class Download implements Direction {
     const isNew = !this.#settings.replace;
     const replaceable = replaceableFor(obstacle);
     const newMode = this.#newModeIn(dirname(part));
-    const complete = { path: part, state: null, mode: 0o600n, newMode };
+    const complete = { path: part, state: null, newMode };
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
       if (replaceable.directory !== null) {

@@ -5,7 +5,8 @@ import type { Session } from "../base/app/session.ts";
 import type { KnownDigests } from "./digest.ts";
 import type { Target } from "./file_name.ts";
 import type { Refusal } from "./refusal.ts";
-import type { Replaceable, Root } from "./root.ts";
+import type { Root } from "./root.ts";
+import type { UnfinishedFiles } from "./unfinished.ts";
 
 /** A file that was sent to a peer, written by one, or removed by one. */
 export interface FileEvent {
@@ -27,6 +28,8 @@ export interface FileEvent {
 export interface FilesSettings {
   /** The directory that is served. */
   readonly root: Root;
+  /** Where files lie that peers send. */
+  readonly unfinished: UnfinishedFiles;
   /** Whether directories are listed. */
   readonly list: boolean;
   /** The most bytes of a written file. */
@@ -41,8 +44,6 @@ export interface FileRequest extends FilesSettings {
   readonly request: Request;
   readonly session: Session | undefined;
   readonly target: Target;
-  /** What may give way to the target. */
-  readonly replaceable: Replaceable;
   /** Reports a file to the program. Never throws. */
   readonly report: (
     action: FileEvent["action"],

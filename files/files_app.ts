@@ -21,11 +21,12 @@ import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
 import { getBundle } from "./get_bundle.ts";
-import { answerOffset, put, readReplaceable, remove } from "./put.ts";
+import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../base/printable.ts";
 import { notFound, Refusal, refusalOf } from "./refusal.ts";
-import { NOTHING, Root } from "./root.ts";
+import { Root } from "./root.ts";
+import { UnfinishedFiles } from "./unfinished.ts";
 import type { Logger } from "../server.ts";
 
 /** What a {@linkcode FilesApp} does beyond serving files to GET and HEAD. */
@@ -161,8 +162,11 @@ export class FilesApp implements AppObject {
     const { list = false, write = false, logger, maxBytes, maxPartBytes, onFile } = checkOptions(
       options,
     );
+    const path = realPathOf(dir);
+    const unfinished = new UnfinishedFiles(path);
     this.#settings = {
-      root: new Root(realPathOf(dir)),
+      root: new Root(path, unfinished.path),
+      unfinished,
       list,
       maxBytes: maxBytes ?? MAX_LENGTH,
       maxPartBytes: maxPartBytes ?? MAX_PART_BYTES,
@@ -172,7 +176,7 @@ export class FilesApp implements AppObject {
     this.#logger = safe;
     this.#onFile = onFile;
     this.#write = write;
-    if (write) this.#settings.root.unfinished.keepSwept((message) => safe?.warn(message));
+    if (write) unfinished.keepSwept((message) => safe?.warn(message));
   }
 
   /**
@@ -193,8 +197,9 @@ export class FilesApp implements AppObject {
   }
 
   async #answer(request: Request, session: Session | undefined): Promise<ResponseTuple> {
-    const { method, query } = request;
-    const isReading = this.#isReading(request);
+    const { method } = request;
+    const action = this.#actionOf(request);
+    const isReading = action === get || action === getBundle;
     const warn = (refusal: Refusal, path?: string) => {
       const where = path === undefined ? "" : `${printable(path)}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
@@ -208,17 +213,13 @@ export class FilesApp implements AppObject {
       }
     };
     try {
-      if (!isReading) this.#checkWriting(request);
+      if (action === null) {
+        const allow = this.#write ? WRITING : READING;
+        throw new Refusal(405, `only ${allow}`, { allow });
+      }
       const target = readTarget(request);
       if (target === null || method === "POST" && !target.isDirectory) throw notFound();
-      const isPut = !isReading && (method === "PUT" || method === "HEAD");
-      const replaceable = isPut ? readReplaceable(request.headers) : NOTHING;
-      const all = { request, session, target, replaceable, report, warn, ...this.#settings };
-      if (query === "bundle=put" && method === "POST") return await putBundle(all);
-      if (method === "POST") return await getBundle(all, query === "bundle=get");
-      if (isReading) return await get(all);
-      if (method === "DELETE") return await remove(all);
-      return method === "PUT" ? await put(all) : await answerOffset(all);
+      return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
       const refusal = refusalOf(error);
       // Of what is only read: an error of the disk means nothing else, and what is not found is no news.
@@ -229,18 +230,16 @@ export class FilesApp implements AppObject {
     }
   }
 
-  /** Reports whether a request reads, rather than writes. */
-  #isReading({ method, headers, query }: Request): boolean {
-    if (method === "POST") return query === "bundle=get" || query === "bundle=digest";
-    if (method !== "HEAD" || !this.#write) return method === "GET" || method === "HEAD";
-    return headers["upload-length"] === undefined ||
-      (headers["repr-digest"] === undefined && headers["upload-version"] === undefined);
-  }
-
-  #checkWriting({ method, query }: Request): void {
-    if (this.#write && (method !== "POST" || query === "bundle=put")) return;
-    const allow = this.#write ? WRITING : READING;
-    throw new Refusal(405, `only ${allow}`, { allow });
+  /** What a request wants to have done; `null` if that is not to be had here. */
+  #actionOf({ method, headers, query }: Request): typeof get | null {
+    if (method === "GET") return get;
+    if (method === "HEAD") return this.#write && asksForOffset(headers) ? answerOffset : get;
+    if (method === "POST" && (query === "bundle=get" || query === "bundle=digest")) {
+      return getBundle;
+    }
+    if (!this.#write) return null;
+    if (method === "POST") return query === "bundle=put" ? putBundle : null;
+    return method === "PUT" ? put : remove;
   }
 }
 

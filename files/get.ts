@@ -16,7 +16,7 @@ import {
   makeValidators,
   type Validators,
 } from "./conditions.ts";
-import { formatReprDigest, type KnownDigests, newHash, parseWantReprDigest } from "./digest.ts";
+import { digestHeader, type KnownDigests, newHash, parseWantReprDigest } from "./digest.ts";
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
@@ -67,7 +67,7 @@ async function answer(read: FileRequest, file: OpenFile, name: string): Promise<
     const type = mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
     const answerHeaders = { "content-type": type, ...validatorHeaders(validators) };
     if (method === "HEAD") {
-      const digest = await digestHeader(read, file, true);
+      const digest = digestHeader(await wantedDigest(read, file, true));
       return [200, "OK", { ...answerHeaders, ...digest, "content-length": file.size }, null];
     }
     handedOver = true;
@@ -79,7 +79,7 @@ async function answer(read: FileRequest, file: OpenFile, name: string): Promise<
       const path = isDirectory ? [...names, INDEX] : names;
       read.report("get", path, bytes, bytes === stop - start, range === null ? 200 : 206);
     });
-    const digest = await digestHeader(read, file, false);
+    const digest = digestHeader(await wantedDigest(read, file, false));
     if (range === null) return [200, "OK", { ...answerHeaders, ...digest }, body];
     const part = { "content-range": range.contentRange(file.size) };
     return [206, "Partial Content", { ...answerHeaders, ...digest, ...part }, body];
@@ -99,20 +99,19 @@ export function wantsDigest({ headers }: Request): boolean {
 }
 
 /** The digest, if it is requested, and known or computable. */
-async function digestHeader(
+async function wantedDigest(
   { request, session, target, digests, warn }: FileRequest,
   file: OpenFile,
   compute: boolean,
-): Promise<HeaderDict> {
-  if (!wantsDigest(request)) return {};
-  let digest: string | null = null;
+): Promise<string | null> {
+  if (!wantsDigest(request)) return null;
   try {
-    digest = compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
+    return compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
   } catch (error) {
     session?.signal.throwIfAborted();
     warn(unreadable(error), target.names.join("/"));
+    return null;
   }
-  return digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
 }
 
 function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {

@@ -32,16 +32,14 @@ import { isAbsence } from "./root.ts";
 const ATTEMPTS = 3;
 
 /** Answers with the files that a request names, or only with their digests. */
-export async function getBundle(
-  bundle: FileRequest,
-  hasContent: boolean,
-): Promise<ResponseTuple> {
+export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
   const paths: (readonly string[])[] = [];
   const turns = new Turns();
   for (const path of parsePaths(await readPaths(bundle.request))) {
     paths.push(path);
     if (turns.isOver) await turns.next(bundle.root.path);
   }
+  const hasContent = bundle.request.query === "bundle=get";
   const body = new ChunkedBodyIter(foundChunks(bundle, paths, hasContent));
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
 }

@@ -13,9 +13,9 @@ import {
   syncIfPossible,
 } from "../disk/names.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
+import { removeUnlocked } from "./leftovers.ts";
 import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
-import { removeUnlocked } from "./unfinished.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
@@ -73,7 +73,7 @@ export class PartFile implements AsyncDisposable {
     if (!isChecked) await checkTarget(target, replaces);
     const path = partPath(target);
     try {
-      const opened = await openPart(target);
+      const opened = await lockPart(target);
       // Of the directory: a link may have replaced the part by now.
       const directory = await Deno.realPath(dirname(path)).catch(() => dirname(path));
       return new PartFile(target, replaces, opened, join(directory, basename(path)));
@@ -117,7 +117,7 @@ export class PartFile implements AsyncDisposable {
     await removeIfPresent(this.#record);
     if (this.#phase === "found") {
       await removeIfPresent(this.path);
-      const { file, isNew } = await openPart(this.#target);
+      const { file, isNew } = await lockPart(this.#target);
       this.#file.close();
       this.#file = file;
       // Another download was faster.
@@ -257,7 +257,7 @@ const FIELDS: Readonly<Record<keyof PartRecord, (value: unknown) => boolean>> = 
 };
 
 /** Opens or creates the part of a target, locked. */
-async function openPart(target: string): Promise<LockedFile> {
+async function lockPart(target: string): Promise<LockedFile> {
   const opened = await openLocked(partPath(target), async (file) => {
     if (await lockFile(file)) return true;
     throw partInUse(target);

@@ -4,13 +4,13 @@ import type { Hash } from "node:crypto";
 import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
-import { cancelQuietly } from "../base/body/bodies.ts";
+import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { clearWay } from "./clear_way.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
-import { FINGERPRINT, formatReprDigest, hashStart, newHash, parseReprDigest } from "./digest.ts";
+import { digestHeader, FINGERPRINT, hashStart, newHash, parseReprDigest } from "./digest.ts";
 import { parseTime } from "./entries.ts";
 import { type FileState, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
@@ -20,8 +20,8 @@ import { Refusal, refusalOf } from "./refusal.ts";
 import type { Condition, Replaceable } from "./root.ts";
 import { partSize, type Unfinished } from "./unfinished.ts";
 
-/** The headers that describe a file, of a PUT, and of a HEAD that requests the upload offset. */
-interface UploadHeaders {
+/** What the headers say of a file, in a PUT, and in a HEAD that asks for the upload offset. */
+interface Upload {
   /** The SHA-256 of the whole file, in hexadecimal digits. */
   readonly digest: string | null;
   /** When the file was last changed on the client. */
@@ -32,67 +32,65 @@ interface UploadHeaders {
   readonly length: number | null;
   /** What the client calls this version of the file, whose digest it does not know yet. */
   readonly version: string | null;
+  readonly replaceable: Replaceable;
 }
 
-/** It is compared with that of an earlier request, and means nothing else here. */
+/** It is compared with that of an earlier request, and means nothing else here: a fingerprint has 64 digits. */
 const VERSION = /^[0-9a-f]{1,64}$/;
 
-/**
- * Reads the headers.
- *
- * @throws {Refusal} if one is not valid.
- */
-export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
-  const read = <T>(name: string, parse: (value: string) => T): T | null => {
-    const value = headers[name];
-    try {
-      return value === undefined ? null : parse(`${value}`);
-    } catch (error) {
-      throw new Refusal(400, `a bad ${name}`, {}, { cause: error });
-    }
-  };
-  const count = (value: string) => valid(parseDecimal(value), (count) => count >= 0);
+/** Whether a HEAD asks how much of an upload is here, rather than for the file. */
+export function asksForOffset(headers: HeaderDict): boolean {
+  return headers["upload-length"] !== undefined &&
+    (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
+}
+
+/** @throws {Refusal} if a header is not valid. */
+export function readUploadHeaders(headers: HeaderDict): Upload {
   return {
-    digest: read("repr-digest", parseReprDigest),
+    replaceable: readReplaceable(headers),
+    digest: read(headers, "repr-digest", parseReprDigest),
     // ISO 8601 in the form of `toISOString`; milliseconds may be omitted.
-    modified: read("upload-modified", (value) => {
-      return valid(parseTime(value) ?? parseTime(value.replace(/Z$/, ".000Z")));
+    modified: read(headers, "upload-modified", (value) => {
+      return parseTime(value) ?? valid(parseTime(value.replace(/Z$/, ".000Z")));
     }),
-    offset: read("upload-offset", count),
-    length: read("upload-length", count),
-    version: read("upload-version", (value) => valid(value, (value) => VERSION.test(value))),
+    offset: read(headers, "upload-offset", parseCount),
+    length: read(headers, "upload-length", parseCount),
+    version: read(headers, "upload-version", (value) => valid(VERSION.test(value) ? value : null)),
   };
 }
 
-/** Returns a value, unless it is not valid. */
-function valid<T>(value: T | null, isValid: (value: T) => boolean = () => true): T {
-  if (value === null || !isValid(value)) throw new RangeError("invalid");
-  return value;
-}
-
-/**
- * Reads the headers that say what may give way to the target of a PUT.
- *
- * @throws {Refusal} if one is not valid.
- */
-export function readReplaceable(headers: HeaderDict): Replaceable {
-  const directory = headers["replace-directory"] ?? null;
-  const file = headers["replace-file"] ?? null;
-  const link = headers["replace-link"] ?? null;
-  if (directory !== null && (typeof directory !== "string" || !FINGERPRINT.test(directory))) {
-    throw new Refusal(400, "a bad replace-directory");
-  }
-  if (link !== null && link !== "*") throw new Refusal(400, "a bad replace-link");
-  const [, size = "", time] = /^(\d+),([^,]+)$/.exec(`${file}`) ?? [];
-  const modified = parseTime(time);
-  if (file !== null && (parseDecimal(size) < 0 || modified === null)) {
-    throw new Refusal(400, "a bad replace-file");
-  }
+/** Reads what may give way to the target. */
+function readReplaceable(headers: HeaderDict): Replaceable {
   return {
-    directory,
-    file: modified && { size: parseDecimal(size), modified },
-    link: link !== null,
+    directory: read(headers, "replace-directory", (value) => {
+      return valid(FINGERPRINT.test(value) ? value : null);
+    }),
+    file: read(headers, "replace-file", (value) => {
+      const [, size, time] = valid(/^(\d+),([^,]+)$/.exec(value));
+      return { size: parseCount(size!), modified: valid(parseTime(time)) };
+    }),
+    link: read(headers, "replace-link", (value) => valid(value === "*" || null)) ?? false,
   };
+}
+
+/** Reads a header, if it is there; a request with one that can't be parsed is refused. */
+function read<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
+  const value = headers[name];
+  try {
+    return value === undefined ? null : parse(`${value}`);
+  } catch (error) {
+    throw new Refusal(400, `a bad ${name}`, {}, { cause: error });
+  }
+}
+
+function parseCount(value: string): number {
+  const count = parseDecimal(value);
+  return valid(count < 0 ? null : count);
+}
+
+function valid<T>(value: T | null): T {
+  if (value === null) throw new RangeError("invalid");
+  return value;
 }
 
 /** Writes a file, or creates a directory: the path of one has a trailing slash, and its body is empty. */
@@ -100,34 +98,25 @@ export async function put(write: FileRequest): Promise<ResponseTuple> {
   const { request: { body, headers }, target } = write;
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
   if (target.isDirectory && bodyLength === 0) return await putDirectory(write);
-  const announced = readUploadHeaders(headers);
-  const { digest, offset, length, version } = announced;
-  // Of what can't be resumed nothing is kept if the request breaks off.
+  const upload = readUploadHeaders(headers);
+  const { digest, offset, length, version } = upload;
   const isWhole = offset === null && version === null &&
     (length === null || (bodyLength === null && digest === null));
-  if (!isWhole) return await putRest(write, announced, bodyLength);
-  return await putWhole(write, announced, length ?? bodyLength ?? 0);
-}
-
-async function putWhole(
-  write: FileRequest,
-  headers: UploadHeaders,
-  knownLength: number,
-): Promise<ResponseTuple> {
-  const { request, root, maxBytes } = write;
-  const { digest, length } = headers;
-  conditionOf(write)(checkDestination(write, knownLength));
-  await using file = await root.unfinished.create();
+  if (!isWhole) return await putRest(write, upload, bodyLength);
+  conditionOf(write)(checkDestination(write, upload, length ?? bodyLength ?? 0));
+  // Of what can't be resumed nothing is kept if the request breaks off.
+  await using file = await write.unfinished.create();
   const hash = digest === null && length === null ? null : newHash();
-  const whole = { path: file.path, file, start: 0, limit: maxBytes, length, hash };
-  const lastChunkDigest = await receive(request.body, whole);
+  const whole = { path: file.path, file, start: 0, limit: write.maxBytes, length, hash };
+  const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
-  return await finish(write, { ...headers, digest: sha256 }, file);
+  return await finish(write, { ...upload, digest: sha256 }, file);
 }
 
 async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
-  const { root, target, replaceable } = write;
+  const { request, root, target } = write;
+  const replaceable = readReplaceable(request.headers);
   await checkAdmission(write.session);
   const condition = conditionOf(write);
   const { created, changed } = root.makeDirectory(target.names, condition, replaceable);
@@ -143,15 +132,17 @@ function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
 }
 
 /** Refuses what can't be written, whatever the body, and before it is read; returns what has the name. */
-function checkDestination(write: FileRequest, length: number): BigIntStats | null {
-  const { root, target, maxBytes, replaceable } = write;
+function checkDestination(
+  { root, target, maxBytes }: FileRequest,
+  { replaceable }: Upload,
+  length: number,
+): BigIntStats | null {
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const destination = root.findFile(target.names, replaceable);
-  root.checkFileSystem(destination);
+  const { existing } = root.findFile(target.names, replaceable);
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
-  return destination.existing;
+  return existing;
 }
 
 /** Returns the digest, unless the file does not match it. */
@@ -164,18 +155,16 @@ function checkDigest(hash: Hash, digest: string | null): string {
 /** Gives a complete file its name. */
 async function finish(
   write: FileRequest,
-  { digest, modified }: UploadHeaders,
+  { digest, modified, replaceable }: Upload,
   file: Unfinished,
 ): Promise<ResponseTuple> {
-  const { request, root, target, replaceable, report } = write;
+  const { request, root, target, report } = write;
   const { names } = target;
   if (modified !== null) setModified(file.path, file.state, modified);
   await file.handle.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
   if (replaceable.directory !== null) {
-    // Again: before the first unfinished file there was nothing to compare with.
-    root.checkFileSystem(root.findFile(names, replaceable));
     const removed = await clearWay(root, names, replaceable, condition, admit);
     for (const path of removed ?? []) report("delete", path, 0, true, 204);
   }
@@ -184,7 +173,7 @@ async function finish(
   const { created, changed } = root.place(names, file, { condition, isNew, replaceable });
   await syncAllIfPossible(changed);
   report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
-  return answerOf(created, digest === null ? {} : digestHeader(digest));
+  return answerOf(created, digestHeader(digest));
 }
 
 /** Deletes a file or an empty directory. */
@@ -213,14 +202,14 @@ export async function checkAdmission(session: Session | undefined): Promise<void
   throw new Refusal(403, "the peer is no longer trusted");
 }
 
-/** The headers of a request for a file that may have a part here: it has either a digest or a version. */
-interface WantedFile extends UploadHeaders {
+/** An upload of which a part may be here: it has either a digest or a version. */
+interface Resumable extends Upload {
   readonly length: number;
 }
 
-function wantedFile(headers: UploadHeaders): WantedFile {
-  const { digest, version, length } = headers;
-  if (length !== null && (digest === null) !== (version === null)) return { ...headers, length };
+function asResumable(upload: Upload): Resumable {
+  const { digest, version, length } = upload;
+  if (length !== null && (digest === null) !== (version === null)) return { ...upload, length };
   throw new Refusal(
     400,
     "upload-length must come with a repr-digest with sha-256 or an upload-version",
@@ -229,51 +218,45 @@ function wantedFile(headers: UploadHeaders): WantedFile {
 
 /** Answers how much of a file is here. Creates nothing. */
 export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
-  const wanted = wantedFile(readUploadHeaders(write.request.headers));
-  checkDestination(write, wanted.length);
-  const part = namePart(write, wanted);
-  await endUploads(part);
-  const { offset, here } = await find(write, wanted, part);
-  const isNews = here !== null && wanted.digest === null;
-  return [200, "OK", { ...offsetHeader(offset), ...isNews ? digestHeader(here.digest) : {} }, null];
+  const upload = asResumable(readUploadHeaders(write.request.headers));
+  checkDestination(write, upload, upload.length);
+  const part = partOf(write, upload);
+  await endWriting(part);
+  const { offset, here } = await find(write, upload, part);
+  const news = upload.digest === null ? here?.digest ?? null : null;
+  return [200, "OK", { ...offsetHeader(offset), ...digestHeader(news) }, null];
 }
 
-/** An upload in progress. */
-interface Upload {
+/** The requests of this process that write to parts, by the path of the part. */
+const writing = new Map<string, {
   /** Aborts once a newer request has asked for the same part. */
   readonly newer: AbortController;
   /** Resolves when it has ended. */
   readonly done: Promise<void>;
-}
+}>();
 
-/** The uploads of this process, by the path of their part. */
-const uploads = new Map<string, Upload>();
-
-/** Ends the uploads to a part; resolves when none is in progress. Another one may have begun in the turn after that. */
-async function endUploads(part: string): Promise<void> {
-  for (let upload; (upload = uploads.get(part)) !== undefined;) {
-    upload.newer.abort(new Refusal(409, "a newer request for the same part"));
-    await upload.done;
+/** Ends what writes to a part; resolves when nothing does. Another request may have begun in the turn after that. */
+async function endWriting(part: string): Promise<void> {
+  for (let older; (older = writing.get(part)) !== undefined;) {
+    older.newer.abort(new Refusal(409, "a newer request for the same part"));
+    await older.done;
   }
 }
 
 /**
- * Runs an upload alone: those in progress to the same part are ended before.
+ * Writes to a part, alone: what does so is ended before.
  *
  * @param work Gets a signal that aborts when a newer request asks for the part.
  */
-async function asUpload<T>(
-  part: string,
-  work: (newer: AbortSignal) => Promise<T>,
-): Promise<T> {
-  while (uploads.has(part)) await endUploads(part);
+async function writeAlone<T>(part: string, work: (newer: AbortSignal) => Promise<T>): Promise<T> {
+  while (writing.has(part)) await endWriting(part);
   const newer = new AbortController();
   const { promise: done, resolve } = Promise.withResolvers<void>();
-  uploads.set(part, { newer, done });
+  writing.set(part, { newer, done });
   try {
     return await work(newer.signal);
   } finally {
-    uploads.delete(part);
+    writing.delete(part);
     resolve();
   }
 }
@@ -281,12 +264,12 @@ async function asUpload<T>(
 /** Writes the rest of a file that has a part here, or all of it. */
 async function putRest(
   write: FileRequest,
-  headers: UploadHeaders,
+  announced: Upload,
   bodyLength: number | null,
 ): Promise<ResponseTuple> {
-  const { request: { body }, root } = write;
-  const wanted = wantedFile(headers);
-  const { offset, length, version } = wanted;
+  const { request: { body }, unfinished } = write;
+  const upload = asResumable(announced);
+  const { offset, length, version } = upload;
   if (offset === null) throw new Refusal(400, "the request must have upload-offset");
   if (bodyLength !== (version === null ? length - offset : null)) {
     throw new Refusal(
@@ -294,45 +277,41 @@ async function putRest(
       "the body must be exactly the rest of the file, and with upload-version chunked",
     );
   }
-  conditionOf(write)(checkDestination(write, length));
-  const part = namePart(write, wanted);
-  return await asUpload(part, async (newer) => {
+  conditionOf(write)(checkDestination(write, upload, length));
+  const part = partOf(write, upload);
+  return await writeAlone(part, async (newer) => {
     if (offset !== 0 && offset !== partSize(part)) {
-      const { offset: right, here } = await find(write, wanted, part, newer);
-      if (offset === length && here !== null && here.digest === wanted.digest) {
-        return await confirm(write, here, wanted.modified);
+      const { offset: right, here } = await find(write, upload, part, newer);
+      if (offset === length && here !== null && here.digest === upload.digest) {
+        return await confirm(write, here, upload.modified);
       }
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
     newer.addEventListener("abort", () => body && cancelQuietly(body, newer.reason));
-    root.unfinished.makeRoom(part);
-    await using file = await root.unfinished.openPart(part);
+    unfinished.makeRoom(part);
+    await using file = await unfinished.openPart(part);
     let digest: string;
     try {
-      digest = await append(write, { ...wanted, offset }, file, newer);
+      digest = await append(body, { ...upload, offset }, file, newer);
     } catch (error) {
       // An interrupted upload is resumed later. What can't be written or kept is removed.
       if (newer.aborted || refusalOf(error) === null) keep(write, part, file);
       throw newer.aborted ? newer.reason : error;
     }
-    return await finish(write, { ...wanted, digest }, file);
+    return await finish(write, { ...upload, digest }, file);
   });
 }
 
 /** The part of an upload of the session's client. */
-function namePart(
-  { root, session, target: { names } }: FileRequest,
-  { length, digest, version }: WantedFile,
+function partOf(
+  { unfinished, session, target: { names } }: FileRequest,
+  { length, digest, version }: Resumable,
 ): string {
-  return root.unfinished.partOf(session?.peerCertificate, [names, length, digest, version]);
+  return unfinished.partOf(session?.peerCertificate, [names, length, digest, version]);
 }
 
 function offsetHeader(offset: number): HeaderDict {
   return { "upload-offset": `${offset}` };
-}
-
-function digestHeader(digest: string): HeaderDict {
-  return { "repr-digest": formatReprDigest(digest) };
 }
 
 /** A file that has the name now. */
@@ -347,11 +326,10 @@ interface FileHere {
  */
 async function find(
   write: FileRequest,
-  wanted: WantedFile,
+  { digest, length }: Resumable,
   part: string,
   newer?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
-  const { digest, length } = wanted;
   const isOfInterest = digest !== null || partSize(part) === 0 && wantsDigest(write.request);
   const here = isOfInterest ? await findHere(write, length, newer) : null;
   const size = partSize(part);
@@ -414,8 +392,8 @@ export function setModified(path: string, seen: FileIdentity, modified: Date): v
 
 /** Appends the body to the part; returns the digest of the whole file, which is the one that was announced. */
 async function append(
-  { request }: FileRequest,
-  { digest, offset, length }: WantedFile & { readonly offset: number },
+  body: BodyIn,
+  { digest, offset, length }: Resumable & { readonly offset: number },
   file: Unfinished,
   newer: AbortSignal,
 ): Promise<string> {
@@ -426,16 +404,16 @@ async function append(
   const hash = await hashStart(file.handle, offset, changed, () => newer.throwIfAborted());
   file.position = offset;
   const destined = { path: file.path, file, start: offset, limit: length, length, hash };
-  const lastChunkDigest = await receive(request.body, destined);
+  const lastChunkDigest = await receive(body, destined);
   return checkDigest(hash, digest ?? lastChunkDigest);
 }
 
 /** Keeps the received part of a file, as far as there is room. */
-function keep({ root, maxPartBytes }: FileRequest, part: string, file: Unfinished): void {
+function keep({ unfinished, maxPartBytes }: FileRequest, part: string, file: Unfinished): void {
   // All in one turn: parts that are cut at the same time must not get the same room.
   const { fd } = file.handle;
   const { size } = fstatSync(fd);
-  const room = root.unfinished.findRoom(part, size, maxPartBytes);
+  const room = unfinished.findRoom(part, size, maxPartBytes);
   if (size > room) ftruncateSync(fd, room);
   file.isKept = room > 0;
 }

@@ -100,10 +100,10 @@ class BundleWriter implements Placement<Sent> {
 
   /** In the reserved directory. */
   temporary(): Omit<Complete, "state"> {
-    const { unfinished } = this.root;
+    const { unfinished } = this.#request;
     if (!this.#hasReserved) unfinished.makeDirectory();
     this.#hasReserved = true;
-    return { path: unfinished.newPath(), mode: null, newMode: null };
+    return { path: unfinished.newPath(), newMode: null };
   }
 
   /** The peer may have been forgotten meanwhile, and what is reserved removed. */

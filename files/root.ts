@@ -6,7 +6,7 @@
  * the directory, or is reserved, is absent for who reads, and refused to who writes.
  *
  * **What is temporary.** A file is written under a reserved name, which no peer can list, read, write or delete: in a directory
- * of its own ({@linkcode UnfinishedFiles}) if a peer sends it, beside its target if this device has asked for it.
+ * of its own if a peer sends it, beside its target if this device has asked for it.
  *
  * **Who may replace what.** A file gives way to a file, if the request's condition holds. A directory, a link, or a file where a
  * directory is needed gives way only to a client that has seen just that ({@linkcode Replaceable}).
@@ -40,9 +40,9 @@ import {
   statOrNull,
 } from "../disk/names.ts";
 import { type FileState, type OpenFile, READ_FLAGS } from "./file_pieces.ts";
+import { removeDirectory } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf, reservedPath, unusedPath } from "./reserved.ts";
-import { removeDirectory, UnfinishedFiles } from "./unfinished.ts";
 
 /** What is at a path: a file, a directory, or nothing that may be seen. */
 export type Found = OpenFile | "directory" | null;
@@ -93,10 +93,8 @@ export interface Complete {
   readonly path: string;
   /** `null` if nobody else can have chosen its path. */
   readonly state: FileIdentity | null;
-  /** Its mode; `null` if that is the one of a new file. */
-  readonly mode: bigint | null;
-  /** The mode of a new file; `null` if it is the same, or files have none. */
-  readonly newMode: bigint | null;
+  /** The mode that it gets if nothing had its name; `null` if it has that already, or files have none. */
+  readonly newMode: number | null;
 }
 
 /** How a file gets its name. */
@@ -123,27 +121,22 @@ export interface Moved {
 /** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */
 const ATTEMPTS = 10;
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
-const KEPT_BITS = 0o777n;
+const KEPT_BITS = 0o777;
 
 /** A directory, and what has a name in it. Paths in it are given as names. */
 export class Root {
   /** Its real path. */
   readonly path: string;
-  /** Where files lie that peers send. */
-  readonly unfinished: UnfinishedFiles;
-  /** Whether parts lie beside their targets, on whatever file system that is. */
-  readonly #partsBeside: boolean;
+  readonly #unfinished: string | null;
 
   /**
    * Looks at nothing yet.
    *
-   * @param path Its real path.
-   * @param options Whether parts lie beside their targets, rather than among the unfinished files.
+   * @param unfinished The directory of files that get a name here; `null` if each lies beside its target.
    */
-  constructor(path: string, { partsBeside = false } = {}) {
+  constructor(path: string, unfinished: string | null = null) {
     this.path = path;
-    this.unfinished = new UnfinishedFiles(path);
-    this.#partsBeside = partsBeside;
+    this.#unfinished = unfinished;
   }
 
   /** The path that names lead to, if no link is on it. */
@@ -263,7 +256,8 @@ export class Root {
    * Checks the path to a file that is written.
    *
    * @param parent Its directory, if it has been checked before in the same turn.
-   * @throws {Refusal} also if a directory or a link has the name and may not give way, or anything else that is not a file.
+   * @throws {Refusal} also if a directory or a link has the name and may not give way, or anything else that is not a file;
+   * if no unfinished file could be renamed to it.
    */
   findFile(
     names: readonly string[],
@@ -278,13 +272,13 @@ export class Root {
       const givesWay = existing.isSymbolicLink() && replaceable.link;
       if (!givesWay) throw new Refusal(403, `${path} is not a file`);
     }
+    if (parent === undefined) this.#checkFileSystem(destination);
     return destination;
   }
 
   /** Refuses a target on another file system, to which no unfinished file can be renamed. */
-  checkFileSystem({ path, parent }: Destination): void {
-    if (this.#partsBeside) return;
-    const unfinished = statOrNull(this.unfinished.path);
+  #checkFileSystem({ path, parent }: Destination): void {
+    const unfinished = this.#unfinished === null ? null : statOrNull(this.#unfinished);
     const directory = statOrNull(
       parent.missing.length > 0 ? dirname(parent.missing[0]!) : parent.path,
     );
@@ -306,9 +300,9 @@ export class Root {
     const { path, parent, existing } = this.findFile(names, replaceable, checked);
     if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
     condition?.(existing);
-    const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
     if (file.state !== null && !isAt(file.path, file.state)) throw replaced(file.path);
-    if (mode !== null && file.mode !== mode) chmodSync(file.path, Number(mode));
+    const mode = existing?.isFile() ? Number(existing.mode) : file.newMode;
+    if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, parent.obstacle, () => {
       if (!isNew) renameSync(file.path, path);
       else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
@@ -335,7 +329,7 @@ export class Root {
     if (existing?.isDirectory()) return { created: false, changed: [] };
     const isLink = existing?.isSymbolicLink() && replaceable.link;
     if (existing !== null && !isLink) checkObstacle(path, existing, replaceable);
-    this.checkFileSystem(destination);
+    this.#checkFileSystem(destination);
     const obstacle = existing === null ? parent.obstacle : path;
     makeDirectories([...parent.missing, path], obstacle);
     return { created: true, changed: [...changedBy(parent, path), path] };
@@ -364,17 +358,6 @@ export class Root {
     if (wasFile) unlinkSync(path);
     else removeDirectory(path);
     return { wasFile, changed: dirname(path) };
-  }
-
-  /**
-   * Throws what the system does if something can't be moved, such as a mount point: then it can't be removed either, and
-   * nothing in it may be lost.
-   */
-  checkMovable(names: readonly string[]): void {
-    const path = this.pathOf(names);
-    const aside = unusedPath(dirname(path));
-    renameSync(path, aside);
-    renameSync(aside, path);
   }
 
   /**
@@ -464,6 +447,12 @@ function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable):
   const isSeen = Number(state.size) === file?.size &&
     modified?.getTime() === file.modified.getTime();
   if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
+}
+
+/** Gives a file these permission bits: not where it has them, since a file system may have no others. */
+function setMode(path: string, mode: number): void {
+  const bits = mode & KEPT_BITS;
+  if ((lstatSync(path).mode & KEPT_BITS) !== bits) chmodSync(path, bits);
 }
 
 function changedBy({ missing }: Parent, path: string): string[] {

@@ -8,8 +8,8 @@
 import { lockIfFree } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
+import { inUse } from "./leftovers.ts";
 import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
-import { inUse } from "./unfinished.ts";
 
 /** How many files get their names together. */
 const BATCH = 64;
@@ -128,8 +128,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #write(file: F, content: Uint8Array, modified: Date): Written {
     const { isLocked } = this.#placement;
     const temporary = this.#placement.temporary(file);
-    const { path, mode } = temporary;
-    const options = { write: true, createNew: true, mode: mode === null ? 0o666 : Number(mode) };
+    const { path, newMode } = temporary;
+    const options = { write: true, createNew: true, mode: newMode === null ? 0o666 : 0o600 };
     const open = Deno.openSync(path, options);
     inUse.add(path);
     try {

@@ -1,37 +1,24 @@
 /**
  * Files that are being written, in the reserved directory of a root: those of a single request, and parts, the data of
- * interrupted uploads, which can be resumed. And what interrupted transfers have left.
+ * interrupted uploads, which can be resumed.
  */
 
-import {
-  chmodSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  rmdirSync,
-  type Stats,
-  unlinkSync,
-} from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { PeerCertificate } from "../base/app/session.ts";
-import { lockFile, lockIfFree, newFileMode, openLocked } from "../disk/files.ts";
-import { codeOf, isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import { lockFile, newFileMode, openLocked } from "../disk/files.ts";
+import { codeOf, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
+import { inUse, removeUnlocked } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
-import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
+import { reservedPath, UNFINISHED_NAME } from "./reserved.ts";
 
-const MODE_BITS = 0o7777;
-/** The pattern of the names of unfinished files; nothing else is ever removed. */
-const NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 /** The number of parts that clients of one authority may have. */
 const MAX_PARTS = 16;
 const HOUR = 60 * 60 * 1000;
 /** How long an unfinished file is kept after the last write, in milliseconds. */
 const KEPT_MILLISECONDS = 24 * HOUR;
-
-/** The paths of the files that this process is writing. */
-export const inUse = new Set<string>();
 
 /** The directories that are swept, as long as somebody has them. */
 const swept = new Set<WeakRef<UnfinishedFiles>>();
@@ -77,20 +64,16 @@ export class UnfinishedFiles {
    */
   makeDirectory(): void {
     const { path } = this;
-    let state = statOrNull(path);
-    if (state === null) {
-      try {
-        mkdirSync(path, { mode: 0o700 });
-      } catch (error) {
-        // Another process was first.
-        if (codeOf(error) !== "EEXIST") throw error;
-      }
-      state = lstatSync(path, { bigint: true });
+    try {
+      mkdirSync(path, { mode: 0o700 });
+    } catch (error) {
+      if (codeOf(error) !== "EEXIST") throw error;
     }
+    const state = lstatSync(path);
     if (!state.isDirectory()) {
       throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
     }
-    if ((state.mode & 0o077n) === 0n) return;
+    if ((state.mode & 0o077) === 0) return;
     try {
       chmodSync(path, 0o700);
     } catch {
@@ -119,7 +102,7 @@ export class UnfinishedFiles {
    */
   async openPart(path: string): Promise<Unfinished> {
     this.makeDirectory();
-    const newMode = modeBits(newFileMode(this.newPath()));
+    const newMode = newFileMode(this.newPath());
     return await register(path, async () => {
       const locked = await openLocked(path, async (file) => {
         // Some file systems have no locks.
@@ -133,7 +116,7 @@ export class UnfinishedFiles {
         handle = await open(path, "r+");
         const state = await handle.stat();
         if (!isSameFile(state, locked.state)) throw new Refusal(409, `${path} was replaced`);
-        return new Unfinished(path, handle, state, locked.file, newMode);
+        return new Unfinished(path, handle, state, newMode, locked.file);
       } catch (error) {
         await handle?.close();
         locked.file.close();
@@ -203,7 +186,7 @@ export class UnfinishedFiles {
     const listed: Listed[] = [];
     for (const name of readdirSync(this.path)) {
       const path = `${this.path}/${name}`;
-      if (!path.startsWith(prefix) || !NAME.test(name)) continue;
+      if (!path.startsWith(prefix) || !UNFINISHED_NAME.test(name)) continue;
       const state = statOrNull(path);
       if (!state?.isFile()) continue;
       const size = Number(state.size);
@@ -243,10 +226,8 @@ export class Unfinished implements AsyncDisposable {
   readonly handle: FileHandle;
   /** Its metadata when it was opened. */
   readonly state: Stats;
-  /** Its mode. */
-  readonly mode: bigint;
-  /** The default mode of new files. */
-  readonly newMode: bigint;
+  /** The mode of a new file, if it is another than its own. */
+  readonly newMode: number | null;
   /** Where the next byte is written. */
   position = 0;
   /** Whether it is kept if it does not get a name. */
@@ -254,23 +235,17 @@ export class Unfinished implements AsyncDisposable {
   /** Keeps other processes from writing to a part; a file with a random name needs none. */
   readonly #lock: Deno.FsFile | null;
 
-  /**
-   * Takes over an open file.
-   *
-   * @param newMode That of new files, if it is another than its own.
-   */
   constructor(
     path: string,
     handle: FileHandle,
     state: Stats,
+    newMode: number | null = null,
     lock: Deno.FsFile | null = null,
-    newMode?: bigint,
   ) {
     this.path = path;
     this.handle = handle;
     this.state = state;
-    this.mode = modeBits(state.mode);
-    this.newMode = newMode ?? this.mode;
+    this.newMode = newMode;
     this.#lock = lock;
   }
 
@@ -304,115 +279,8 @@ async function register(path: string, open: () => Promise<Unfinished>): Promise<
   }
 }
 
-function modeBits(mode: number | null): bigint {
-  return BigInt((mode ?? 0) & MODE_BITS);
-}
-
 /** Bytes of a part; 0 if there is none. */
 export function partSize(part: string): number {
   const state = statOrNull(part);
   return state?.isFile() ? Number(state.size) : 0;
-}
-
-// ───────────────────────── what is left of them
-
-/**
- * Removes an unfinished file unless another process is writing it.
- *
- * @returns False if one is.
- */
-export function removeUnlocked(path: string): boolean {
-  const before = statOrNull(path);
-  using file = openIfPossible(path);
-  if (file !== null && !lockIfFree(file)) return false;
-  const now = statOrNull(path);
-  // A file that another process has just put there is in use.
-  if (before !== null && now !== null && !isSameFile(before, now)) return false;
-  removeIfPresentSync(path);
-  return true;
-}
-
-/**
- * Opens a file; `null` if it is gone, or left from a process that made it read-only before renaming it. Without a descriptor
- * left nobody can tell whether another process has locked it.
- */
-function openIfPossible(path: string): Deno.FsFile | null {
-  try {
-    return Deno.openSync(path, { write: true });
-  } catch (error) {
-    if (isOverload(error)) throw error;
-    return null;
-  }
-}
-
-/**
- * Reports whether this process writes to a file, or another one has locked it. An upload of another process that can't be resumed
- * has no lock; if its file is removed, it notices, and is refused.
- */
-function isHeld(path: string): boolean {
-  if (inUse.has(path)) return true;
-  using file = openIfPossible(path);
-  return file !== null && !lockIfFree(file);
-}
-
-/** Removes a directory that is empty, or has nothing but left-over parts. */
-export function removeDirectory(path: string): void {
-  try {
-    return rmdirSync(path);
-  } catch (error) {
-    const code = codeOf(error);
-    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
-  }
-  const { files, directories, isElseEmpty } = findLeftovers(path);
-  if (!isElseEmpty) throw new Refusal(409, `${path} is not empty`);
-  for (const file of files) unlinkSync(file);
-  for (const directory of directories) rmdirSync(directory);
-  rmdirSync(path);
-}
-
-/** What interrupted transfers have left in a directory. */
-interface Leftovers {
-  /** Parts of downloads with their records, and unfinished files of an app that has served the directory. */
-  readonly files: readonly string[];
-  /** The directories of such apps. */
-  readonly directories: readonly string[];
-  /** True if there is nothing else in it. */
-  readonly isElseEmpty: boolean;
-}
-
-/** The refusal to remove a part that somebody still writes to. */
-export class HeldPart extends Refusal {
-  /** Creates a refusal. */
-  constructor(message: string) {
-    super(409, message);
-  }
-}
-
-/** @throws {Refusal} if somebody still writes to one of them. */
-export function findLeftovers(path: string): Leftovers {
-  const files: string[] = [];
-  const directories: string[] = [];
-  let isElseEmpty = true;
-  for (const name of readdirSync(path)) {
-    const at = prefixOf(path) + name;
-    const state = isReservedName(name) ? statOrNull(at) : null;
-    if (state?.isFile()) {
-      files.push(at);
-    } else if (state?.isDirectory()) {
-      directories.push(at);
-      for (const inner of readdirSync(at)) {
-        if (!NAME.test(inner)) {
-          throw new Refusal(409, `${prefixOf(at)}${inner} is no part of a transfer`);
-        }
-        files.push(prefixOf(at) + inner);
-      }
-    } else if (state !== null) {
-      throw new Refusal(409, `${at} is no part of a transfer`);
-    } else {
-      isElseEmpty = false;
-    }
-  }
-  const held = files.find(isHeld);
-  if (held !== undefined) throw new HeldPart(`${held} is the part of a transfer in progress`);
-  return { files, directories, isElseEmpty };
 }

@@ -1,0 +1,94 @@
+/** What interrupted transfers have left: parts and unfinished files, which go unless somebody still writes to them. */
+
+import { readdirSync, rmdirSync } from "node:fs";
+import { lockIfFree } from "../disk/files.ts";
+import { codeOf, isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import { Refusal } from "./refusal.ts";
+import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
+
+/** The paths of the unfinished files that this process is writing. */
+export const inUse = new Set<string>();
+
+/**
+ * Removes an unfinished file unless another process is writing it.
+ *
+ * @returns False if one is.
+ */
+export function removeUnlocked(path: string): boolean {
+  const before = statOrNull(path);
+  using file = openIfPossible(path);
+  if (file !== null && !lockIfFree(file)) return false;
+  const now = statOrNull(path);
+  // A file that another process has just put there is in use.
+  if (before !== null && now !== null && !isSameFile(before, now)) return false;
+  removeIfPresentSync(path);
+  return true;
+}
+
+/**
+ * Opens a file; `null` if it is gone, or left from a process that made it read-only before renaming it. Without a descriptor
+ * left nobody can tell whether another process has locked it.
+ */
+function openIfPossible(path: string): Deno.FsFile | null {
+  try {
+    return Deno.openSync(path, { write: true });
+  } catch (error) {
+    if (isOverload(error)) throw error;
+    return null;
+  }
+}
+
+/**
+ * Reports whether this process writes to a file, or another one has locked it. An upload of another process that can't be resumed
+ * has no lock; if its file is removed, it notices, and is refused.
+ */
+function isHeld(path: string): boolean {
+  if (inUse.has(path)) return true;
+  using file = openIfPossible(path);
+  return file !== null && !lockIfFree(file);
+}
+
+/** Removes a directory that is empty, or has nothing but left-over parts. */
+export function removeDirectory(path: string): void {
+  try {
+    return rmdirSync(path);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+  }
+  const { paths, isElseEmpty } = findLeftovers(path);
+  if (!isElseEmpty) throw new Refusal(409, `${path} is not empty`);
+  for (const left of paths) Deno.removeSync(left);
+  rmdirSync(path);
+}
+
+/** The refusal to remove a part that somebody still writes to. */
+export class HeldPart extends Refusal {}
+
+/**
+ * Finds what interrupted transfers have left in a directory: parts of downloads with their records, and what an app that has
+ * served the directory has left unfinished, before the directory that it is in.
+ *
+ * @throws {Refusal} if somebody still writes to one of them.
+ */
+export function findLeftovers(path: string): { paths: readonly string[]; isElseEmpty: boolean } {
+  const paths: string[] = [];
+  let isElseEmpty = true;
+  for (const name of readdirSync(path)) {
+    const at = prefixOf(path) + name;
+    const state = isReservedName(name) ? statOrNull(at) : null;
+    if (state === null) {
+      isElseEmpty = false;
+      continue;
+    }
+    const inside = state.isDirectory() ? readdirSync(at) : [];
+    const stranger = inside.find((inner) => !UNFINISHED_NAME.test(inner));
+    if (stranger !== undefined || !state.isDirectory() && !state.isFile()) {
+      throw new Refusal(409, `${at}${stranger ? `/${stranger}` : ""} is no part of a transfer`);
+    }
+    paths.push(...inside.map((inner) => `${at}/${inner}`), at);
+  }
+  const held = paths.find(isHeld);
+  if (held !== undefined) throw new HeldPart(409, `${held} is the part of a transfer in progress`);
+  return { paths, isElseEmpty };
+}
