@@ -24,10 +24,13 @@ export const MAX_RECORDS = 10_000;
 /** The most bytes of the paths of a request for files. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
 
+const ABSENT = [403, 404, 409, 413, 503] as const;
+const PUT = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
+
 /** The statuses of a file that was requested and is not in the bundle. */
-export type AbsentStatus = 403 | 404 | 409 | 413 | 503;
+export type AbsentStatus = typeof ABSENT[number];
 /** The statuses of a file or directory that was sent. */
-export type PutStatus = 201 | 204 | 400 | 403 | 404 | 409 | 412 | 413 | 414 | 503 | 507;
+export type PutStatus = typeof PUT[number];
 
 /** What a bundle says of a file. */
 export interface BundledFile {
@@ -86,10 +89,6 @@ export interface BundleFormat<R> {
   readonly check: (value: Record<string, unknown>) => R;
 }
 
-const FOUND: ReadonlySet<unknown> = new Set<200 | AbsentStatus>([200, 403, 404, 409, 413, 503]);
-const PUT: ReadonlySet<unknown> = new Set<PutStatus>([
-  ...[201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const,
-]);
 const LINE_FEED = 0x0a;
 
 /** The answer to `bundle=get`. */
@@ -99,7 +98,10 @@ export const DIGEST_ANSWER: BundleFormat<FoundRecord> = { hasContent: false, che
 /** The request `bundle=put`. */
 export const PUT_REQUEST: BundleFormat<PutRecord> = { hasContent: true, check: checkPut };
 /** The answer to `bundle=put`. */
-export const PUT_ANSWER: BundleFormat<PutAnswer> = { hasContent: false, check: checkPutAnswer };
+export const PUT_ANSWER: BundleFormat<PutAnswer> = {
+  hasContent: false,
+  check: (value) => readRecord(value, ["status"], PUT),
+};
 
 const encoder = new TextEncoder();
 
@@ -205,20 +207,14 @@ export class BundleParser<R> {
         if (stop < 0) return this.#held.add(part);
         at++;
         this.#readLine(this.#held.take(part));
-      } else {
-        const part = piece.subarray(at, at + this.#size - this.#held.length);
-        at += part.length;
-        if (this.#held.length + part.length < this.#size) return this.#held.add(part);
-        const record = this.#record;
-        this.#record = null;
-        yield { record, content: this.#held.take(part) };
-        continue;
       }
-      if (this.#record !== null && this.#size === 0) {
-        const record: R = this.#record;
-        this.#record = null;
-        yield { record, content: EMPTY };
-      }
+      if (this.#record === null) continue;
+      const part = piece.subarray(at, at + this.#size - this.#held.length);
+      at += part.length;
+      if (this.#held.length + part.length < this.#size) return this.#held.add(part);
+      const record: R = this.#record;
+      this.#record = null;
+      yield { record, content: this.#held.take(part) };
     }
   }
 
@@ -286,13 +282,15 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
 function readRecord<R>(
   value: Record<string, unknown>,
   keys: readonly string[],
-  statuses?: ReadonlySet<unknown>,
+  statuses: readonly unknown[] = [],
 ): R {
   checkKeys(value, keys);
   const record: Record<string, unknown> = {};
   for (const key of keys) {
     const given = value[key];
-    const read = key === "status" ? statuses!.has(given) ? given : null : FIELDS[key]!(given);
+    const read = key === "status" && statuses.includes(given)
+      ? given
+      : FIELDS[key]?.(given) ?? null;
     if (read === null) throw new BundleError(`a bad ${key}`);
     record[key] = read;
   }
@@ -301,17 +299,13 @@ function readRecord<R>(
 
 function checkFound(value: Record<string, unknown>): FoundRecord {
   const keys = value.status === 200 ? ["status", ...FILE] : ["status", "path"];
-  return readRecord(value, keys, FOUND);
+  return readRecord(value, keys, [200, ...ABSENT]);
 }
 
 function checkPut(value: Record<string, unknown>): PutRecord {
   if (value.kind !== undefined) return readRecord(value, ["path", "kind"]);
   const isNew = value["if-none-match"] !== undefined;
   return readRecord(value, isNew ? [...FILE, "if-none-match"] : FILE);
-}
-
-function checkPutAnswer(value: Record<string, unknown>): PutAnswer {
-  return readRecord(value, ["status"], PUT);
 }
 
 /** Whether the keys of an object are exactly these, in any order. */

@@ -1,7 +1,7 @@
 /** Conditional requests (RFC 9110 §13): compares what a client has with the file. */
 
 import type { HeaderDict } from "../base/wire/headers.ts";
-import { type FileState, SETTLED_MILLISECONDS, versionOf } from "./file_pieces.ts";
+import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
 /** The validators of a version of a file. */
 export interface Validators {
@@ -26,7 +26,7 @@ export function makeValidators(state: FileState, lookedAt: number): Validators {
   // In place of a future second (RFC 9110 §8.8.2.1).
   const present = Math.floor(lookedAt / 1000);
   return {
-    etag: Math.max(mtime, ctime) <= settled ? `"${versionOf(state)}"` : null,
+    etag: Math.max(mtime, ctime) <= settled ? `"${fileVersion(state)}"` : null,
     lastModified: mtime <= settled ? modified : modified > present ? present : null,
     modified,
   };

@@ -16,11 +16,11 @@ import { quote } from "../base/errors.ts";
 import { forgetOldest } from "../base/forget_oldest.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import {
+  fileVersion,
   isUnchanged,
   type OpenFile,
   readPieces,
   SETTLED_MILLISECONDS,
-  versionOf,
 } from "./file_pieces.ts";
 
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
@@ -173,7 +173,7 @@ export class KnownDigests {
 
   /** The SHA-256 of a file in hexadecimal digits; `null` if it is not known. */
   find({ state }: Pick<OpenFile, "state">): string | null {
-    return this.#digests.get(versionOf(state)) ?? null;
+    return this.#digests.get(fileVersion(state)) ?? null;
   }
 
   /**
@@ -183,7 +183,7 @@ export class KnownDigests {
   remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
     const changed = Number(state.ctimeNs / 1_000_000n);
     if (changed > lookedAt - SETTLED_MILLISECONDS) return;
-    this.#digests.set(versionOf(state), digest);
+    this.#digests.set(fileVersion(state), digest);
     forgetOldest(this.#digests, MAX_KEPT);
   }
 

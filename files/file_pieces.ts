@@ -6,20 +6,14 @@ import type { FileHandle } from "node:fs/promises";
 import { EMPTY } from "../base/bytes.ts";
 import { type FileIdentity, isSameFile } from "../disk/names.ts";
 
-/** The metadata of an open file, from `node:fs` with `bigint: true`. */
-export interface FileState {
-  /** The device, and the number of the file on it. */
-  readonly dev: bigint;
-  readonly ino: bigint;
-  /** How many names the file has. */
-  readonly nlink: bigint;
-  /** In bytes. */
-  readonly size: bigint;
-  /** When the bytes were last written, in nanoseconds since 1970; Deno truncates it to milliseconds. */
-  readonly mtimeNs: bigint;
-  /** When anything of the file was last changed, which can't be set; Deno truncates it to seconds. */
-  readonly ctimeNs: bigint;
-}
+/**
+ * The metadata of an open file, from `node:fs`. Deno truncates when its bytes were last written to milliseconds, and when anything
+ * of it was changed, which can't be set, to seconds.
+ */
+export type FileState = Pick<
+  BigIntStats,
+  "dev" | "ino" | "nlink" | "size" | "mtimeNs" | "ctimeNs"
+>;
 
 /** A file that is open for reading, with its state when it was opened. */
 export interface OpenFile {
@@ -42,7 +36,7 @@ export interface OpenFile {
 export const SETTLED_MILLISECONDS = 2000;
 
 /** Identifies a version of a file, as far as its state can. */
-export function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
+export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
 }
 
@@ -84,21 +78,22 @@ export async function* readPieces(
   tooShort: () => Error,
   arrived: (piece: Uint8Array) => void = () => {},
 ): AsyncGenerator<Uint8Array, void, void> {
-  const isOurs = file instanceof Deno.FsFile;
-  const size = Math.min(isOurs ? PIECE_BYTES : SERVED_BYTES, stop - start);
+  // A `Deno.FsFile` is read from its position, a handle from any.
+  const isLocal = file instanceof Deno.FsFile;
+  const size = Math.min(isLocal ? PIECE_BYTES : SERVED_BYTES, stop - start);
   let buffer: Uint8Array = new Uint8Array(size);
   let other: Uint8Array = EMPTY;
   let position = start;
   const read = async () => {
     const into = buffer.subarray(0, stop - position);
-    const count = isOurs
+    const count = isLocal
       ? await file.read(into) ?? 0
       : (await file.read(into, 0, into.length, position)).bytesRead;
     if (count === 0) throw tooShort();
     arrived(into.subarray(0, count));
     return count;
   };
-  if (isOurs) await file.seek(start, Deno.SeekMode.Start);
+  if (isLocal) await file.seek(start, Deno.SeekMode.Start);
   let reading: Promise<number> | null = null;
   try {
     while (position < stop) {

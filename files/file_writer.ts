@@ -4,7 +4,7 @@ import type { Hash } from "node:crypto";
 import type { BodyIn } from "../base/body/bodies.ts";
 import { type ByteSink, writeAll } from "../base/body/byte_io.ts";
 import { type ChunkHeader, ChunkWalker } from "../base/wire/chunk.ts";
-import { EarlySync } from "../disk/files.ts";
+import type { EarlySync } from "../disk/files.ts";
 import { DIGEST_KEY, SHA256_HEX } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -12,13 +12,13 @@ import { Refusal } from "./refusal.ts";
 const BUFFER_BYTES = 524288;
 /** Bytes of a chunked body that are best taken at a time. */
 const CHUNKED_BYTES = 262144;
+
 /** The destination of a body. */
 export interface Destined {
-  readonly path: string;
   /** The open file, at the position of the first byte. */
   readonly file: Pick<Deno.FsFile, "write">;
-  /** Syncs what was written meanwhile; without it the file is synced, too. */
-  readonly sync?: EarlySync;
+  /** Syncs what was written meanwhile. */
+  readonly sync: EarlySync;
   /** Called after each write with how many bytes it had. */
   readonly written?: (count: number) => void;
   /** The position of the first byte. */
@@ -92,12 +92,10 @@ class FileWriter implements ByteSink {
   /** Bytes in the buffer that is not being written. */
   #filled = 0;
   #writing: Promise<void> | null = null;
-  readonly #sync: EarlySync;
   #failure: { readonly error: unknown } | null = null;
 
   constructor(destined: Destined, bytes: number) {
     this.#destined = destined;
-    this.#sync = destined.sync ?? new EarlySync(destined.path);
     this.#position = destined.start;
     this.#capacity = Math.min(BUFFER_BYTES, bytes);
   }
@@ -119,7 +117,7 @@ class FileWriter implements ByteSink {
   /** Waits until everything is in the file. */
   async settle(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
-    await this.#sync.settle();
+    await this.#destined.sync.settle();
     if (this.#failure !== null) throw this.#failure.error;
   }
 
@@ -156,7 +154,7 @@ class FileWriter implements ByteSink {
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
     await writeAll(this.#destined.file, bytes);
-    this.#sync.add(bytes.length);
+    this.#destined.sync.add(bytes.length);
     this.#destined.written?.(bytes.length);
   }
 }

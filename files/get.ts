@@ -173,6 +173,7 @@ export async function makeFileBody(
     }
   }
   try {
+    // Through `readPieces` a file of 30 KB takes 1.5 times as long.
     const bytes = new Uint8Array(stop - start);
     let length = 0;
     while (length < bytes.length) {

@@ -7,6 +7,7 @@ import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
+import { EarlySync } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { clearWay } from "./clear_way.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
@@ -107,7 +108,8 @@ export async function put(write: FileRequest): Promise<ResponseTuple> {
   // Of what can't be resumed nothing is kept if the request breaks off.
   await using file = await write.unfinished.create();
   const hash = digest === null && length === null ? null : newHash();
-  const whole = { path: file.path, file, start: 0, limit: write.maxBytes, length, hash };
+  const sync = new EarlySync(file.path);
+  const whole = { file, sync, start: 0, limit: write.maxBytes, length, hash };
   const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
@@ -403,7 +405,8 @@ async function append(
   else if (file.state.size !== offset) throw changed();
   const hash = await hashStart(file.handle, offset, changed, () => newer.throwIfAborted());
   file.position = offset;
-  const destined = { path: file.path, file, start: offset, limit: length, length, hash };
+  const sync = new EarlySync(file.path);
+  const destined = { file, sync, start: offset, limit: length, length, hash };
   const lastChunkDigest = await receive(body, destined);
   return checkDigest(hash, digest ?? lastChunkDigest);
 }

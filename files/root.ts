@@ -77,7 +77,7 @@ export interface Parent {
   /** The file that gives way to the first of them. */
   readonly obstacle: string | null;
   /** The names in it, folded, if it was listed: a name that is not among them is new. */
-  readonly names: Set<string> | null;
+  readonly listed: Set<string> | null;
 }
 
 /** What exists on the path to a name. */
@@ -224,8 +224,9 @@ export class Root {
     for (const name of names) {
       if (missing.length === 0 && isReserved(path, name)) throw reservedName();
       path = prefixOf(path) + name;
-      const state = isThere || missing.length > 0 ? null : statOrNull(path);
-      if (isThere || state?.isDirectory()) continue;
+      if (isThere) continue;
+      const state = missing.length > 0 ? null : statOrNull(path);
+      if (state?.isDirectory()) continue;
       if (state !== null) {
         if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
         checkObstacle(path, state, replaceable);
@@ -233,8 +234,8 @@ export class Root {
       }
       missing.push(path);
     }
-    const known = isListed && missing.length === 0 ? foldedNames(path) : null;
-    return { path, missing, obstacle, names: known };
+    const listed = isListed && missing.length === 0 ? foldedNames(path) : null;
+    return { path, missing, obstacle, listed };
   }
 
   /** Checks the path to a name, which is replaced or deleted. */
@@ -244,7 +245,7 @@ export class Root {
     const parent = checked ?? this.findParent(names.slice(0, -1), replaceable);
     if (isReservedName(name)) throw reservedName();
     const path = prefixOf(parent.path) + name;
-    const isNew = parent.missing.length > 0 || parent.names?.has(fold(name)) === false;
+    const isNew = parent.missing.length > 0 || parent.listed?.has(fold(name)) === false;
     const existing = isNew ? null : statOrNull(path);
     // By whatever name.
     const reserved = existing === null ? null : statOrNull(reservedPath(parent.path));
@@ -300,15 +301,15 @@ export class Root {
     const { path, parent, existing } = this.findFile(names, replaceable, checked);
     if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
     condition?.(existing);
-    if (file.state !== null && !isAt(file.path, file.state)) throw replaced(file.path);
+    checkIsAt(file.path, file);
     const mode = existing?.isFile() ? Number(existing.mode) : file.newMode;
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, parent.obstacle, () => {
       if (!isNew) renameSync(file.path, path);
       else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
     });
-    parent.names?.add(fold(names.at(-1)!));
-    if (file.state !== null && !isAt(path, file.state)) throw replaced(path);
+    parent.listed?.add(fold(names.at(-1)!));
+    checkIsAt(path, file);
     if (checked === undefined) checkStillThere(parent);
     return { created: existing === null, changed: changedBy(parent, path) };
   }
@@ -457,6 +458,11 @@ function setMode(path: string, mode: number): void {
 
 function changedBy({ missing }: Parent, path: string): string[] {
   return [dirname(missing[0] ?? path), ...missing];
+}
+
+/** Checks that a path is that of a complete file, if somebody else could have chosen it. */
+function checkIsAt(path: string, { state }: Complete): void {
+  if (state !== null && !isAt(path, state)) throw replaced(path);
 }
 
 /** Checks that a directory where something has got a name was not exchanged for a link before. */

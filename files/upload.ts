@@ -27,10 +27,10 @@ import {
 } from "./options.ts";
 import {
   type FileState,
+  fileVersion,
   isOverwritten,
   readPieces,
   SETTLED_MILLISECONDS,
-  versionOf,
 } from "./file_pieces.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
@@ -315,7 +315,7 @@ export class SourceFile implements AsyncDisposable {
     this.#settledAt = Number(this.#state.ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS;
     this.isSettled = lookedAt >= this.#settledAt;
     this.size = info.size;
-    this.version = fingerprintOf(versionOf(this.#state));
+    this.version = fingerprintOf(fileVersion(this.#state));
   }
 
   /**
