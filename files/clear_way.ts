@@ -21,7 +21,7 @@ const MAX_CLEARED = 100_000;
  *
  * @param condition Decides, by the directory, whether it may be removed.
  * @param confirm Called before anything is removed.
- * @returns The names of the files that were removed; `null` if no directory is in the way.
+ * @returns The names of the files that were removed.
  * @throws {Refusal} if it has anything else, or anything that a peer could not delete.
  */
 export async function clearWay(
@@ -30,10 +30,11 @@ export async function clearWay(
   replaceable: Replaceable,
   condition: Condition,
   confirm: () => Promise<void>,
-): Promise<(readonly string[])[] | null> {
+): Promise<(readonly string[])[]> {
+  if (replaceable.directory === null) return [];
   const turns = new Turns();
   const { path, existing } = root.findFile(names, replaceable);
-  if (!existing?.isDirectory()) return null;
+  if (!existing?.isDirectory()) return [];
   condition(existing);
   const changed = () => new Refusal(409, `${path} is not what the client has seen`);
   const seen: TreeEntry[] = [];

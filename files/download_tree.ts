@@ -352,9 +352,7 @@ class Download implements Direction {
     const complete = { path: part, state: null, newMode };
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
-      if (replaceable.directory !== null) {
-        await clearWay(root, names, replaceable, () => {}, confirm);
-      }
+      await clearWay(root, names, replaceable, () => {}, confirm);
       return root.place(names, complete, { isNew, replaceable }).changed;
     } catch (error) {
       throw this.#explain(error, node);

@@ -166,10 +166,8 @@ async function finish(
   await file.handle.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
-  if (replaceable.directory !== null) {
-    const removed = await clearWay(root, names, replaceable, condition, admit);
-    for (const path of removed ?? []) report("delete", path, 0, true, 204);
-  }
+  const removed = await clearWay(root, names, replaceable, condition, admit);
+  for (const path of removed) report("delete", path, 0, true, 204);
   await admit();
   const isNew = wantsNew(request.headers);
   const { created, changed } = root.place(names, file, { condition, isNew, replaceable });
