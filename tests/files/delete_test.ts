@@ -26,30 +26,13 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 Deno.test("only files and empty directories are deleted", async () => {
   await using files = await serveForWriting();
   await Deno.mkdir(`${files.root}/empty/deep`, { recursive: true });
-  await Deno.mkdir(`${files.root}/${RESERVED}`);
-  await Deno.mkdir(`${files.root}/sub/${RESERVED}`);
-  for (const name of [".a.degu-part.json", "a b", `sub/${RESERVED}/part`, "sub/.a.degu-part"]) {
-    await Deno.writeTextFile(`${files.root}/${name}`, "");
-  }
+  await Deno.writeTextFile(`${files.root}/a b`, "");
   const cases: [uri: string, status: number, headers?: HeaderDict][] = [
     ["/none", 404],
     ["/none/", 404],
     ["/none/none", 404],
     ["/file/", 404],
     ["/file/none", 409],
-    ["/a:b", 404],
-    ["/~66ile", 404],
-    ["/.", 404],
-    ["/", 403],
-    [`/${RESERVED}`, 403],
-    [`/${RESERVED}/`, 403],
-    [`/${RESERVED}/a`, 403],
-    [`/sub/${RESERVED}`, 403],
-    [`/sub/${RESERVED}/part`, 403],
-    [`/sub/${RESERVED.toUpperCase()}`, 403],
-    [`/none/${RESERVED}`, 403],
-    ["/sub/.a.degu-part", 403],
-    ["/.a.degu-part.json", 403],
     ["/sub", 409],
     ["/sub/", 409],
     ["/empty", 409],
@@ -67,9 +50,7 @@ Deno.test("only files and empty directories are deleted", async () => {
     const response = await files.request("DELETE", uri, headers);
     assertEquals(await statusOf(response), status, uri);
   }
-  assertEquals(await entries(files.root), [".a.degu-part.json", RESERVED, "sub"]);
-  assertEquals(await entries(`${files.root}/sub`), [".a.degu-part", RESERVED, "file"]);
-  assertEquals(await entries(`${files.root}/sub/${RESERVED}`), ["part"]);
+  assertEquals(await entries(files.root), ["sub"]);
   assertEquals(await files.read("sub/file"), "public");
 });
 

@@ -157,20 +157,9 @@ Deno.test("a file that is already present gets the time of the upload", async ()
   assertEquals(await offsetOf(files, "/a"), `${CONTENT.length}`);
 });
 
-Deno.test("the upload offset can be requested only for a path that can be written", async () => {
+Deno.test("the upload offset can be requested only of a writable app, and for a file that could be written", async () => {
   await using files = await serveForWriting({ maxBytes: CONTENT.length - 1 });
-  const cases: [uri: string, status: number][] = [
-    ["/", 403],
-    [`/${RESERVED}/a`, 403],
-    ["/sub", 409],
-    ["/file/a", 409],
-    ["/a:b", 404],
-    ["/a", 413],
-  ];
-  for (const [uri, status] of cases) {
-    const response = await files.request("HEAD", uri, upload(CONTENT));
-    assertEquals([response.status, response.body], [status, null], uri);
-  }
+  assertEquals((await files.request("HEAD", "/a", upload(CONTENT))).status, 413);
   await using reader = await serveForWriting({ write: false });
   const head = await reader.request("HEAD", "/file", upload(CONTENT));
   assertEquals([head.status, head.headers["upload-offset"]], [200, undefined]);
