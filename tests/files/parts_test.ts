@@ -51,6 +51,18 @@ function sessionOf(key: string, authority: string | null): Session {
   return new Session("peer", null, 1000, certificate);
 }
 
+const CUT = new Error("cut");
+
+/** A body that breaks off after its first bytes. */
+function cutBody(bytes: Uint8Array, length: number, before?: () => Promise<void>): Body {
+  const stream = ReadableStream.from((async function* () {
+    if (bytes.length > 0) yield bytes;
+    await before?.();
+    throw CUT;
+  })());
+  return new Body(stream, length);
+}
+
 /** An app without a server, whose clients are whoever the test says. */
 async function makeApp(options: FilesOptions = {}) {
   const tree = await makeTree();
@@ -60,14 +72,9 @@ async function makeApp(options: FilesOptions = {}) {
     app,
     /** Sends the first bytes of a file, and then nothing more. */
     async cut(session: Session | undefined, uri: string, content: Uint8Array, until: number) {
-      const cutting = new Error("cut");
-      const stream = ReadableStream.from((function* () {
-        yield content.slice(0, until);
-        throw cutting;
-      })());
-      const body = new Body(stream, content.length);
+      const body = cutBody(content.slice(0, until), content.length);
       const request = mkreq("PUT", uri, upload(content, 0), body);
-      assertEquals(await app.handle(request, session).catch((error) => error), cutting);
+      assertEquals(await app.handle(request, session).catch((error) => error), CUT);
     },
     /** How much is here. */
     async offset(session: Session | undefined, uri: string, content: Uint8Array) {
@@ -164,13 +171,10 @@ Deno.test("parts that are cut at the same time stay within the limit together", 
   const all = Promise.withResolvers<void>();
   let arrived = 0;
   const answers = contents.map((content, i) => {
-    const stream = ReadableStream.from((async function* () {
-      yield content.slice(0, 90_000);
+    const body = cutBody(content.slice(0, 90_000), content.length, () => {
       if (++arrived === contents.length) all.resolve();
-      await all.promise;
-      throw new Error("cut");
-    })());
-    const body = new Body(stream, content.length);
+      return all.promise;
+    });
     return files.app.handle(mkreq("PUT", `/${i}`, upload(content, 0), body), mine);
   });
   await Promise.allSettled(answers);
@@ -192,14 +196,9 @@ Deno.test("a length that is only announced takes no room from other parts", asyn
   await files.cut(mine, "/a", CONTENT, 600);
   const length = Number.MAX_SAFE_INTEGER;
   const announce = async (bytes: number) => {
-    const cutting = new Error("cut");
-    const stream = ReadableStream.from((function* () {
-      if (bytes > 0) yield new Uint8Array(bytes);
-      throw cutting;
-    })());
     const headers = { ...upload(CONTENT, 0), "upload-length": `${length}` };
-    const request = mkreq("PUT", "/b", headers, new Body(stream, length));
-    assertEquals(await files.app.handle(request, mine).catch((error) => error), cutting);
+    const request = mkreq("PUT", "/b", headers, cutBody(new Uint8Array(bytes), length));
+    assertEquals(await files.app.handle(request, mine).catch((error) => error), CUT);
   };
   await announce(0);
   assertEquals(await files.offset(mine, "/a", CONTENT), 600);
@@ -213,16 +212,9 @@ Deno.test("parts of several GiB work like small ones", async () => {
   await using files = await makeApp();
   const length = 5 * 1024 ** 3;
   const headers = { "repr-digest": digestOf(CONTENT), "upload-length": `${length}` };
-  const cutting = new Error("cut");
-  const body = new Body(
-    ReadableStream.from((function* () {
-      yield new Uint8Array(1);
-      throw cutting;
-    })()),
-    length,
-  );
+  const body = cutBody(new Uint8Array(1), length);
   const put = mkreq("PUT", "/large", { ...headers, "upload-offset": "0" }, body);
-  assertEquals(await files.app.handle(put).catch((error) => error), cutting);
+  assertEquals(await files.app.handle(put).catch((error) => error), CUT);
   const [part = ""] = await entries(`${files.root}/${RESERVED}`);
   await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length - 3);
   const [status, , told] = await files.app.handle(mkreq("HEAD", "/large", headers));
