@@ -83,10 +83,8 @@ async function openIfUnchanged(path: string, createNew: boolean): Promise<Deno.F
 }
 
 /**
- * Finds out the mode of new files, `null` where files have none: it depends on the umask, which can be read only with a
- * permission, and on the directory.
- *
- * @param temporary A path in the directory, where nothing is.
+ * Finds out the mode of new files, `null` where files have none, by a temporary one: it depends on the umask, which can be read
+ * only with a permission, and on the directory.
  */
 export function newFileMode(temporary: string): number | null {
   using file = Deno.openSync(temporary, { write: true, createNew: true });

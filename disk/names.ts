@@ -95,11 +95,7 @@ export async function exists(path: string): Promise<boolean> {
   return await ifPresent(Deno.stat(path)) !== null;
 }
 
-/**
- * Makes 64 random bits, as 16 hexadecimal digits, to keep apart what would have the same name: temporary files, authorities.
- *
- * @returns The digits.
- */
+/** Makes 64 random bits, as 16 hexadecimal digits, to keep apart what would have the same name: temporary files, authorities. */
 export function randomSuffix(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }

@@ -138,11 +138,7 @@ export class BundleBuffer {
     this.length += encoder.encodeInto(line, this.#bytes.subarray(this.length)).written;
   }
 
-  /**
-   * Takes what was added, which is valid until more is.
-   *
-   * @param isLast Whether the end follows.
-   */
+  /** Takes what was added, and the end if it is the last; valid until more is added. */
   take(isLast: boolean): Uint8Array {
     if (isLast) this.#addLine(BUNDLE_END);
     const taken = this.#bytes.subarray(0, this.length);
@@ -158,11 +154,7 @@ export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<Arra
   return encoder.encode(text);
 }
 
-/**
- * Yields the paths in the body of a request for files.
- *
- * @throws {BundleError} if it is something else, or has more than {@linkcode MAX_RECORDS} lines.
- */
+/** Yields the paths in the body of a request for files; throws a {@linkcode BundleError} if it is something else. */
 export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
   for (let start = 0, count = 0; start < bytes.length; count++) {
     const stop = bytes.indexOf(LINE_FEED, start);
@@ -191,11 +183,7 @@ export class BundleParser<R> {
     this.#format = format;
   }
 
-  /**
-   * Yields the records that end in this piece.
-   *
-   * @throws {BundleError} if it does not continue a bundle.
-   */
+  /** Yields the records that end in this piece; throws a {@linkcode BundleError} if it does not continue a bundle. */
   *push(piece: Uint8Array): Generator<ReceivedRecord<R>, void, void> {
     for (let at = 0; at < piece.length;) {
       if (this.#hasEnded) throw new BundleError("bytes follow the end");
@@ -218,11 +206,7 @@ export class BundleParser<R> {
     }
   }
 
-  /**
-   * Checks that the bundle is complete.
-   *
-   * @throws {BundleError} if it is not.
-   */
+  /** Throws a {@linkcode BundleError} unless the bundle is complete. */
   end(): void {
     if (!this.#hasEnded) throw new BundleError("it ends early");
   }

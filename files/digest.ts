@@ -55,12 +55,7 @@ export function fingerprintOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-/**
- * Hashes the beginning of a file, up to, not including, `stop`.
- *
- * @param tooShort Creates the error for a file that ends before `stop`.
- * @param check Called before each piece; what it throws ends the hashing.
- */
+/** Hashes the beginning of a file, up to, not including, `stop`; what `check` throws before a piece ends that. */
 export async function hashStart(
   file: Deno.FsFile | FileHandle,
   stop: number,
@@ -187,11 +182,7 @@ export class KnownDigests {
     forgetOldest(this.#digests, MAX_KEPT);
   }
 
-  /**
-   * Finds the digest, or else computes it; `null` if the file was changed meanwhile.
-   *
-   * @param signal Aborts it; it rejects with the reason.
-   */
+  /** Finds the digest, or else computes it; `null` if the file was changed meanwhile. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
     const known = this.find(file);
     if (known !== null) return known;

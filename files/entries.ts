@@ -43,12 +43,7 @@ export interface ListedEntry extends TreeEntry {
 /** The last element of the list of a tree: without it the list was cut. */
 export const TREE_END = '{"end":true}';
 
-/**
- * Formats an element of a list.
- *
- * @param place The name of an entry of a directory, or the path of an entry of a tree.
- * @param entry With `link` if it is a link to a file: who writes there has to know, since no link is written through.
- */
+/** Formats an element of a list, with `link` if it is one to a file: who writes there has to know, since none is followed then. */
 export function formatEntry(
   place: { readonly name: string } | { readonly path: readonly string[] },
   { kind, size, modified, reason, link }: Omit<DirectoryEntry, "name"> & { readonly link?: true },
@@ -163,11 +158,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     return new EntryParser(true, checkTreeEntry);
   }
 
-  /**
-   * Yields the entries that end in this piece.
-   *
-   * @throws {TransferError} if it does not continue a list.
-   */
+  /** Yields the entries that end in this piece; throws a {@linkcode TransferError} if it does not continue a list. */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
     let start = 0;
     for (let at = 0; at < piece.length; at++) {
@@ -185,11 +176,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     if (this.#isInside) this.#held.add(piece.subarray(start));
   }
 
-  /**
-   * Checks that the list is complete.
-   *
-   * @throws {TransferError} if it is not.
-   */
+  /** Throws a {@linkcode TransferError} unless the list is complete. */
   end(): void {
     if (this.#expected !== "nothing") throw badList("it ends early");
   }

@@ -95,12 +95,7 @@ export function fileUri(...names: string[]): string {
   return `/${names.map((name, i) => i === last && name === "" ? "" : escapeName(name)).join("/")}`;
 }
 
-/**
- * Checks the URI of a directory: its path ends with a slash; a query may follow.
- *
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if it is not a URI, or its path does not end with `/`.
- */
+/** Checks the URI of a directory: its path ends with a slash; a query may follow. */
 export function checkDirectoryUri(uri: string): void {
   checkUri(uri);
   if (uri.split("?")[0]!.endsWith("/")) return;

@@ -7,8 +7,8 @@ import { EMPTY } from "../base/bytes.ts";
 import { type FileIdentity, isSameFile } from "../disk/names.ts";
 
 /**
- * The metadata of an open file, from `node:fs`. Deno truncates when its bytes were last written to milliseconds, and when anything
- * of it was changed, which can't be set, to seconds.
+ * The metadata of an open file, from `node:fs`. Deno truncates `mtimeNs` to milliseconds, and `ctimeNs`, which can't be set, to
+ * seconds.
  */
 export type FileState = Pick<
   BigIntStats,
@@ -119,13 +119,7 @@ export async function* readPieces(
 /** Flags with which opening never waits, as it would for a FIFO that has just replaced a file; a link is not followed. */
 export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
-/**
- * Reads a small file at once.
- *
- * @param seen What has the path, and is a file.
- * @param buffer Gets the bytes.
- * @returns Its metadata; `null` if it has more bytes than the buffer, was replaced, or is being written.
- */
+/** Reads a small file at once; `null` if it has more bytes than the buffer, is not the one seen, or is being written. */
 export function readSmall(
   path: string,
   seen: FileIdentity,
@@ -141,10 +135,8 @@ export function readSmall(
 }
 
 /**
- * Reads a small file that is open. Its times show a change only if they are older than it: what was changed just before is
- * read twice, and has to be the same.
- *
- * @returns False if it has more bytes than the buffer, or is being written.
+ * Reads a small file that is open; false if it has more bytes than the buffer, or is being written. Its times show a change
+ * only if they are older than it: what was changed just before is read twice, and has to be the same.
  */
 export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
   const size = Number(state.size);

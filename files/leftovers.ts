@@ -9,11 +9,7 @@ import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 /** The paths of the unfinished files that this process is writing. */
 export const inUse = new Set<string>();
 
-/**
- * Removes an unfinished file unless another process is writing it.
- *
- * @returns False if one is.
- */
+/** Removes an unfinished file; returns false if another process is writing it. */
 export function removeUnlocked(path: string): boolean {
   const before = statOrNull(path);
   using file = openIfPossible(path);
@@ -67,9 +63,7 @@ export class HeldPart extends Refusal {}
 
 /**
  * Finds what interrupted transfers have left in a directory: parts of downloads with their records, and what an app that has
- * served the directory has left unfinished, before the directory that it is in.
- *
- * @throws {Refusal} if somebody still writes to one of them.
+ * served the directory has left unfinished, before the directory that it is in. Refuses if somebody still writes to one of them.
  */
 export function findLeftovers(path: string): { paths: readonly string[]; isElseEmpty: boolean } {
   const paths: string[] = [];

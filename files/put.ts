@@ -243,11 +243,7 @@ async function endWriting(part: string): Promise<void> {
   }
 }
 
-/**
- * Writes to a part, alone: what does so is ended before.
- *
- * @param work Gets a signal that aborts when a newer request asks for the part.
- */
+/** Writes to a part, alone: what does so is ended before. The signal aborts when a newer request asks for the part. */
 async function writeAlone<T>(part: string, work: (newer: AbortSignal) => Promise<T>): Promise<T> {
   while (writing.has(part)) await endWriting(part);
   const newer = new AbortController();

@@ -337,10 +337,8 @@ export class Root {
   }
 
   /**
-   * Deletes a file, or a directory that is empty but for left-over parts, which go with it.
+   * Deletes a file, or a directory that is empty but for left-over parts, which go with it; with `isDirectory` nothing else.
    *
-   * @param isDirectory True if only a directory may be deleted.
-   * @returns Whether it was a file, and the directory that it was removed from.
    * @throws {Refusal} if nothing has the name, or if the condition throws one.
    */
   remove(
@@ -474,11 +472,7 @@ function replaced(path: string): Refusal {
   return new Refusal(409, `${path} was removed or replaced by another process at the same time`);
 }
 
-/**
- * Creates directories, outermost first, and then runs a function; if that throws, everything is as before.
- *
- * @param obstacle What gives way to the first one.
- */
+/** Creates directories, to the first of which an obstacle gives way, and runs a function; if that throws, all is as before. */
 function makeDirectories(
   paths: readonly string[],
   obstacle: string | null,

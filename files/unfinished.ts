@@ -128,8 +128,6 @@ export class UnfinishedFiles {
   /**
    * The path of the part of an upload, whether or not there is one. Only the client that sent it finds it: another one, by
    * its own key or its authority's, gets another path. Those of one authority differ behind the last dash.
-   *
-   * @param upload Identifies it among those of the client.
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
     const authority = client?.authority?.publicKey256 ?? "";
@@ -195,11 +193,7 @@ export class UnfinishedFiles {
     return listed;
   }
 
-  /**
-   * Sweeps now, and then once an hour as long as somebody has this object.
-   *
-   * @param report Called with the error if a file can't be removed.
-   */
+  /** Sweeps now, and then once an hour as long as somebody has this object; reports what can't be removed. */
   keepSwept(report: (message: string) => void): void {
     this.#report = report;
     swept.add(new WeakRef(this));
