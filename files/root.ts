@@ -44,15 +44,6 @@ import { removeDirectory } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf, reservedPath, unusedPath } from "./reserved.ts";
 
-/** What is at a path: a file, a directory, or nothing that may be seen. */
-export type Found = OpenFile | "directory" | null;
-
-/** A path without links, and the metadata of what is there. */
-export interface Resolved {
-  readonly real: string;
-  readonly seen: BigIntStats;
-}
-
 /** What may give way to a file or directory: only what the client says it has seen there. */
 export interface Replaceable {
   /** The SHA-256 of the tree of a directory that has the name of the file. */
@@ -157,7 +148,7 @@ export class Root {
    * exchange directory and link at exactly the right moments, within some microseconds. (Opening
    * a path component by component would rule this out, but Deno can't do that.)
    */
-  async open(names: readonly string[]): Promise<Found> {
+  async open(names: readonly string[]): Promise<OpenFile | "directory" | null> {
     try {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const resolved = await this.resolve(names);
@@ -176,12 +167,11 @@ export class Root {
   }
 
   /**
-   * Finds where a path leads to, for reading.
+   * Finds where a path leads to without links, for reading; `null` if that is outside of the directory, or reserved.
    *
-   * @returns `null` if that is outside of the directory, or reserved.
    * @throws an error that {@linkcode isAbsence} recognizes if nothing is there.
    */
-  async resolve(names: readonly string[]): Promise<Resolved | null> {
+  async resolve(names: readonly string[]): Promise<{ real: string; seen: BigIntStats } | null> {
     if (names.some(isReservedName)) return null;
     const real = await Deno.realPath(this.pathOf(names));
     if (!this.contains(real)) return null;

@@ -189,6 +189,8 @@ Deno.test("a reserved directory that is replaced meanwhile exposes nothing", asy
   await Deno.remove(reserved);
   await Deno.writeTextFile(reserved, "");
   assertEquals(await files.put("/new", CONTENT), 403, "a file instead of it");
+  assert(files.warnings.at(-1)?.includes("is not a directory"));
+  assertEquals(await Deno.readTextFile(reserved), "");
 });
 
 Deno.test({

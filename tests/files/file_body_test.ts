@@ -4,7 +4,6 @@ import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import {
   formatReprDigest,
-  hashStart,
   KnownDigests,
   parseReprDigest,
   parseWantReprDigest,
@@ -272,22 +271,6 @@ Deno.test("a reader that stops early releases the file", async () => {
   await opened.file.seek(0, Deno.SeekMode.Start);
   const first = new Uint8Array(10);
   assertEquals([await opened.file.read(first), first], [10, pattern(10)]);
-});
-
-Deno.test("the beginning of a file is hashed, unless a check between two pieces throws", async () => {
-  await using opened = await openPattern();
-  for (const stop of [0, 10, SIZE]) {
-    const hash = await hashStart(opened.file, stop, tooShort, () => {});
-    const expected = createHash("sha256").update(pattern(SIZE).subarray(0, stop));
-    assertEquals(hash.digest("hex"), expected.digest("hex"));
-  }
-  const reason = new Error("enough");
-  let pieces = 0;
-  const hashing = () =>
-    hashStart(opened.file, SIZE, tooShort, () => {
-      if (++pieces === 2) throw reason;
-    });
-  assertEquals(await assertRejects(hashing, Error), reason);
 });
 
 // When a file counts as changed since it was opened.

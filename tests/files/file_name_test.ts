@@ -13,7 +13,6 @@ import {
 import { statOrNull } from "@degu/internal/disk/names.ts";
 import { Turns } from "@degu/internal/disk/turns.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
-import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   isPartName,
   isReserved,
@@ -279,18 +278,6 @@ Deno.test("the reserved directory is made once, and is private", async () => {
   }
   await Deno.mkdir(`${dir.path}/a`);
   assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
-});
-
-Deno.test("a file with the name of the reserved directory is not touched", async () => {
-  await using dir = await tempDir();
-  await Deno.writeTextFile(reservedPath(dir.path), "text");
-  const error = assertThrows(
-    () => new UnfinishedFiles(dir.path).makeDirectory(),
-    Refusal,
-    "is not a directory",
-  );
-  assertEquals(error.status, 403);
-  assertEquals(await Deno.readTextFile(reservedPath(dir.path)), "text");
 });
 
 Deno.test({
