@@ -6,7 +6,7 @@
 import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { PeerCertificate } from "../base/app/session.ts";
-import { lockFile, newFileMode, openLocked } from "../disk/files.ts";
+import { type LockedFile, lockFile, newFileMode, openLocked } from "../disk/files.ts";
 import { codeOf, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
@@ -42,8 +42,6 @@ interface Listed {
   readonly size: number;
   /** When it was last written to, in milliseconds since 1970. */
   readonly modified: number;
-  /** True if this process is not writing it. */
-  readonly isIdle: boolean;
 }
 
 /** The unfinished files of a root. */
@@ -90,10 +88,9 @@ export class UnfinishedFiles {
   async create(): Promise<Unfinished> {
     this.makeDirectory();
     const path = this.newPath();
-    return await register(path, async () => {
-      const handle = await open(path, "wx+", 0o666);
-      return new Unfinished(path, handle, await handle.stat());
-    });
+    const handle = await open(path, "wx+", 0o666);
+    inUse.add(path);
+    return new Unfinished(path, handle, await handle.stat());
   }
 
   /**
@@ -103,26 +100,27 @@ export class UnfinishedFiles {
   async openPart(path: string): Promise<Unfinished> {
     this.makeDirectory();
     const newMode = newFileMode(this.newPath());
-    return await register(path, async () => {
-      const locked = await openLocked(path, async (file) => {
+    let locked: LockedFile | null = null;
+    let handle: FileHandle | null = null;
+    inUse.add(path);
+    try {
+      locked = await openLocked(path, async (file) => {
         // Some file systems have no locks.
         if (await lockFile(file).catch(() => true)) return true;
         removeIfPresentSync(path);
         return false;
       });
       if (locked === null) throw new Refusal(409, `other processes write to ${path}`);
-      let handle: FileHandle | null = null;
-      try {
-        handle = await open(path, "r+");
-        const state = await handle.stat();
-        if (!isSameFile(state, locked.state)) throw new Refusal(409, `${path} was replaced`);
-        return new Unfinished(path, handle, state, newMode, locked.file);
-      } catch (error) {
-        await handle?.close();
-        locked.file.close();
-        throw error;
-      }
-    });
+      handle = await open(path, "r+");
+      const state = await handle.stat();
+      if (!isSameFile(state, locked.state)) throw new Refusal(409, `${path} was replaced`);
+      return new Unfinished(path, handle, state, newMode, locked.file);
+    } catch (error) {
+      await handle?.close();
+      locked?.file.close();
+      inUse.delete(path);
+      throw error;
+    }
   }
 
   /**
@@ -170,10 +168,10 @@ export class UnfinishedFiles {
   ): readonly Listed[] {
     const ofAuthority = part.slice(0, part.lastIndexOf("-") + 1);
     let left = this.#list(ofAuthority).filter(({ path }) => path !== part);
-    const idle = left.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
-    for (const oldest of idle) {
+    for (const oldest of left.toSorted((a, b) => a.modified - b.modified)) {
       if (isEnough(left)) break;
-      if (removeUnlocked(oldest.path)) left = left.filter((other) => other !== oldest);
+      if (inUse.has(oldest.path) || !removeUnlocked(oldest.path)) continue;
+      left = left.filter((other) => other !== oldest);
     }
     return left;
   }
@@ -187,8 +185,7 @@ export class UnfinishedFiles {
       if (!path.startsWith(prefix) || !UNFINISHED_NAME.test(name)) continue;
       const state = statOrNull(path);
       if (!state?.isFile()) continue;
-      const size = Number(state.size);
-      listed.push({ path, size, modified: Number(state.mtimeMs), isIdle: !inUse.has(path) });
+      listed.push({ path, size: Number(state.size), modified: Number(state.mtimeMs) });
     }
     return listed;
   }
@@ -203,9 +200,10 @@ export class UnfinishedFiles {
   /** Removes the files 24 hours after the last write, unless a process writes to them. */
   sweep(): void {
     try {
-      for (const { path, modified, isIdle } of this.#list("")) {
+      for (const { path, modified } of this.#list("")) {
         // A time in the future is from a clock that was ahead.
-        if (isIdle && Math.abs(Date.now() - modified) > KEPT_MILLISECONDS) removeUnlocked(path);
+        const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
+        if (isOld && !inUse.has(path)) removeUnlocked(path);
       }
     } catch (error) {
       this.#report(`an old unfinished file can't be removed: ${error}`);
@@ -259,17 +257,6 @@ export class Unfinished implements AsyncDisposable {
       this.#lock?.close();
       inUse.delete(this.path);
     }
-  }
-}
-
-/** Notes that this process writes to a file, unless that can't be opened. */
-async function register(path: string, open: () => Promise<Unfinished>): Promise<Unfinished> {
-  inUse.add(path);
-  try {
-    return await open();
-  } catch (error) {
-    inUse.delete(path);
-    throw error;
   }
 }
 
