@@ -215,62 +215,16 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
 
 // Files that are read piece by piece.
 
-const SIZE = 2_500_000;
-const tooShort = () => new Error("too short");
-
-/** A file of a pattern that is open for reading. */
-async function openPattern() {
-  const dir = await tempDir();
-  await Deno.writeFile(`${dir.path}/file`, pattern(SIZE));
-  const file = await Deno.open(`${dir.path}/file`, { read: true });
-  return {
-    file,
-    path: `${dir.path}/file`,
-    [Symbol.asyncDispose]: async () => {
-      file.close();
-      await dir[Symbol.asyncDispose]();
-    },
-  };
-}
-
-Deno.test("the bytes between two positions are read in order", async () => {
-  await using opened = await openPattern();
-  const content = pattern(SIZE);
-  const position = fc.integer({ min: 0, max: SIZE });
-  const property = fc.asyncProperty(position, position, async (one, other) => {
-    const start = Math.min(one, other);
-    const stop = Math.max(one, other);
-    let at = start;
-    for await (const piece of readPieces(opened.file, start, stop, tooShort)) {
-      assert(piece.length > 0, "an empty piece");
-      // The next one is being read meanwhile.
-      await Promise.resolve();
-      assertEquals(Buffer.compare(piece, content.subarray(at, at + piece.length)), 0, `${at}`);
-      at += piece.length;
-    }
-    assertEquals(at, stop);
-  });
-  await fc.assert(property, { numRuns: 10, examples: [[0, 0], [0, SIZE], [SIZE, SIZE]] });
-});
-
-Deno.test("a file that ends early is the caller's error, after the available bytes", async () => {
-  await using opened = await openPattern();
-  let count = 0;
-  const reading = async () => {
-    for await (const piece of readPieces(opened.file, 10, SIZE + 1, tooShort)) {
-      count += piece.length;
-    }
-  };
-  await assertRejects(reading, Error, "too short");
-  assertEquals(count, SIZE - 10);
-});
-
 Deno.test("a reader that stops early releases the file", async () => {
-  await using opened = await openPattern();
-  for await (const _piece of readPieces(opened.file, 0, SIZE, tooShort)) break;
-  await opened.file.seek(0, Deno.SeekMode.Start);
+  await using dir = await tempDir();
+  const path = `${dir.path}/file`;
+  const size = 2_500_000;
+  await Deno.writeFile(path, pattern(size));
+  using file = await Deno.open(path);
+  for await (const _piece of readPieces(file, 0, size, () => new Error("too short"))) break;
+  await file.seek(0, Deno.SeekMode.Start);
   const first = new Uint8Array(10);
-  assertEquals([await opened.file.read(first), first], [10, pattern(10)]);
+  assertEquals([await file.read(first), first], [10, pattern(10)]);
 });
 
 // When a file counts as changed since it was opened.

@@ -11,16 +11,12 @@ import { setModified } from "@degu/internal/files/put.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
-import { bodyOf } from "@degu/testing/bodies.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { digestOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import fc from "fast-check";
-import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 import { lstatSync } from "node:fs";
 
 // Parts of uploads: their owners, their number, and their lifetime.
@@ -398,72 +394,24 @@ Deno.test("an old file that can't be removed is logged, and is not an error", ()
 
 // Writing bodies to a file.
 
-/** An empty file, and what is in it. */
-async function openEmpty() {
-  const dir = await tempDir();
-  const path = `${dir.path}/file`;
-  const file = await Deno.create(path);
-  return {
-    path,
-    file,
-    content: () => Deno.readFile(path),
-    [Symbol.asyncDispose]: async () => {
-      file.close();
-      await dir[Symbol.asyncDispose]();
-    },
-  };
-}
-
-const noLimit = ({ path, file }: { path: string; file: Destined["file"] }) => ({
-  file,
-  sync: new EarlySync(path),
-  start: 0,
-  limit: Infinity,
-  length: null,
-  hash: null,
-});
-
-Deno.test("a body is written and hashed unchanged, however it is split", async () => {
-  const lengths = fc.array(fc.integer({ min: 1, max: 700_000 }), { maxLength: 4 });
-  const property = fc.asyncProperty(lengths, fc.nat(3), async (lengths, start) => {
-    await using file = await openEmpty();
-    const content = pattern(lengths.reduce((sum, length) => sum + length, 10));
-    const hash = createHash("sha256");
-    const body = bodyOf(content, lengths);
-    const limit = start + content.length;
-    await file.file.seek(start, Deno.SeekMode.Start);
-    await receive(body, { ...noLimit(file), start, limit, length: limit, hash });
-    const expected = createHash("sha256").update(content).digest("hex");
-    assertEquals(hash.digest("hex"), expected);
-    const written = createHash("sha256").update((await file.content()).subarray(start));
-    assertEquals(written.digest("hex"), expected);
-  });
-  await fc.assert(property, { numRuns: 20 });
-});
-
-Deno.test("what was received before a body failed is in the file", async () => {
-  await using file = await openEmpty();
-  const failure = new Error("cut");
-  const content = pattern(2_000_000);
-  const body = bodyOf(content, [600_000, 700_000], failure);
-  const error = await receive(body, noLimit(file)).catch((error) => error);
-  assertEquals(error, failure);
-  const written = await file.content();
-  assertEquals(written.length, 1_300_000);
-  assertEquals(Buffer.compare(written, content.subarray(0, written.length)), 0);
-});
-
 Deno.test("a failed write ends the body", async () => {
   const failure = new Error("full");
-  const file = { path: "/none", file: { write: () => Promise.reject(failure) } };
+  const destined: Destined = {
+    file: { write: () => Promise.reject(failure) },
+    sync: new EarlySync("/none"),
+    start: 0,
+    limit: Infinity,
+    length: null,
+    hash: null,
+  };
   const small = new Body(new Blob([pattern(100)]).stream(), 100);
-  assertEquals(await receive(small, noLimit(file)).catch((error) => error), failure);
+  assertEquals(await receive(small, destined).catch((error) => error), failure);
   let cancelled: unknown = null;
   const stream = new ReadableStream({
     pull: (controller) => controller.enqueue(new Uint8Array(65536)),
     cancel: (reason) => void (cancelled = reason),
   });
   const large = new Body(stream, 10_000_000);
-  assertEquals(await receive(large, noLimit(file)).catch((error) => error), failure);
+  assertEquals(await receive(large, destined).catch((error) => error), failure);
   assertEquals(cancelled, failure);
 });
