@@ -33,7 +33,7 @@ import {
 import { makeSession } from "@degu/testing/calling.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
-import { answersOf, AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
+import { answersOf, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import {
   makeFifo,
@@ -711,44 +711,6 @@ Deno.test({
     assertEquals(got![0], 200);
     assertEquals(JSON.parse(new TextDecoder().decode(list![1])).length, fitting + 2);
     assertEquals(again![0], 200);
-  },
-});
-
-Deno.test({
-  name: "what the program may not read or write is 403, and costs no other file (needs unshare)",
-  ignore: !await canRun(...AS_USER),
-  async fn() {
-    await using dir = await tempDir();
-    const modes = { "open/secret": 0o200, unsearched: 0o600, closed: 0o555, box: 0o300 };
-    for (const name of ["closed", "open", "unsearched", "box"]) {
-      await Deno.mkdir(`${dir.path}/${name}`);
-      for (const file of ["secret", "public"]) {
-        await Deno.writeTextFile(`${dir.path}/${name}/${file}`, file);
-      }
-    }
-    for (const [name, mode] of Object.entries(modes)) await Deno.chmod(`${dir.path}/${name}`, mode);
-    const read = ["open/public", "open/secret", "unsearched/public", "open/public"];
-    const written: Sent[] = [
-      ["closed/a", "1"],
-      ["open/a", "2"],
-      ["closed/b/c", "3"],
-      ["a", "4"],
-      // So many that their directory would be listed, if it could be read.
-      ...Array.from({ length: 100 }, (_, i): Sent => [`box/${i}`, `${i}`]),
-    ];
-    const [got, put] = await answersOf(dir.path, AS_USER, [
-      ["POST", "/?bundle=get", formatPaths(read.map((path) => path.split("/")))],
-      ["POST", "/?bundle=put", bundleBytes(written)],
-    ]);
-    for (const name of Object.keys(modes)) await Deno.chmod(`${dir.path}/${name}`, 0o700);
-    const statuses = <R extends { readonly status: number }>(
-      format: BundleFormat<R>,
-      [, bundle]: readonly [number, Uint8Array],
-    ) => parseBundle(format, bundle).map(({ record }) => record.status);
-    assertEquals(statuses(GET_ANSWER, got!), [200, 403, 403, 200]);
-    const others = written.slice(4).map(() => 201);
-    assertEquals(statuses(PUT_ANSWER, put!), [403, 201, 403, 201, ...others]);
-    assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
   },
 });
 

@@ -1,12 +1,20 @@
 /** DELETE, links that are never followed, and what the file system refuses. */
 import type { HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
+import {
+  type BundleFormat,
+  formatPaths,
+  GET_ANSWER,
+  PUT_ANSWER,
+} from "@degu/internal/files/bundle.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { bundleBytes, parseBundle, type Sent } from "@degu/testing/bundles.ts";
 import {
+  answersOf,
   AS_USER,
   type Asked,
   canMount,
@@ -18,7 +26,7 @@ import { makeTree } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { digestOf, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
+import { digestOf, serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
 // DELETE: files and empty directories that peers remove.
@@ -311,30 +319,68 @@ for (const { name, mount, asked, left = ["file", "other"] } of DISKS) {
   });
 }
 
+/** What a user finds who owns it, and is not root; each directory has a file `a`. */
+const MODES: Readonly<Record<string, number>> = {
+  ...{ secret: 0o200, mine: 0o600, public: 0o644, fixed: 0o444 },
+  ...{ box: 0o300, closed: 0o555, "d-r": 0o644, "d-x": 0o311, d: 0o700 },
+};
+
 Deno.test({
-  name: "a path that the user may not write is answered with 403 (needs unshare)",
+  name:
+    "what the user may not read, search or write is said, and costs nothing else (needs unshare)",
   ignore: !canBeUser,
   async fn() {
     await using dir = await tempDir();
-    for (const name of ["closed", "open"]) {
-      await Deno.mkdir(`${dir.path}/${name}`);
-      await Deno.writeTextFile(`${dir.path}/${name}/file`, "text");
+    for (const [name, mode] of Object.entries(MODES)) {
+      const isDirectory = (mode & 0o111) !== 0 || name === "d-r";
+      if (isDirectory) await Deno.mkdir(`${dir.path}/${name}`);
+      await Deno.writeTextFile(`${dir.path}/${name}${isDirectory ? "/a" : ""}`, "text");
+      await Deno.chmod(`${dir.path}/${name}`, mode);
     }
-    await Deno.chmod(`${dir.path}/closed`, 0o555);
-    // A file that can't be written can be replaced: the directory decides.
-    await Deno.chmod(`${dir.path}/open/file`, 0o444);
-    const asked: Asked[] = [
-      ["PUT", "/closed/new", 5, null, 403],
-      ["PUT", "/closed/file", 5, 0, 403],
-      ["PUT", "/closed/deep/new", 5, null, 403],
-      ["DELETE", "/closed/file", 0, null, 403],
-      ["PUT", "/open/file", 5, null, 204],
+    await makeLinks({ [`${dir.path}/link`]: "secret" });
+    const paths = ["d/a", "secret", "d-r/a", "d/a"].map((path) => path.split("/"));
+    const sent: Sent[] = [
+      ...[["closed/a", "1"], ["d/a", "2"], ["closed/b/c", "3"], ["a", "4"]] as const,
+      // So many that their directory would be listed, if it could be read.
+      ...Array.from({ length: 100 }, (_, i): Sent => [`box/${i}`, `${i}`]),
     ];
-    await checkAsked(dir.path, AS_USER, asked);
-    assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+    const content = new Uint8Array(5);
+    const [list, tree, got, put, ...others] = await answersOf(dir.path, AS_USER, [
+      ["GET", "/"],
+      ["GET", "/?tree"],
+      ["POST", "/?bundle=get", formatPaths(paths)],
+      ["POST", "/?bundle=put", bundleBytes(sent)],
+      ["GET", "/d-r/"],
+      ["GET", "/d-x/?tree"],
+      ["PUT", "/closed/new", content],
+      ["PUT", "/closed/a", content, upload(content, 0)],
+      ["PUT", "/closed/deep/new", content],
+      ["DELETE", "/closed/a"],
+      // A file that can't be written can be replaced: the directory decides.
+      ["PUT", "/fixed", content],
+    ]);
     await Deno.chmod(dir.path, 0o555);
     await checkAsked(dir.path, AS_USER, [["PUT", "/new", 5, null, 403]]);
-    await Deno.chmod(dir.path, 0o700);
+    for (const name of ["", "d-r", "closed", "box"]) await Deno.chmod(`${dir.path}/${name}`, 0o700);
+    assertEquals(others.map(([status]) => status), [404, 404, 403, 403, 403, 403, 204]);
+    const seen = ([, text]: readonly [number, Uint8Array] = [0, new Uint8Array(0)]) =>
+      JSON.parse(new TextDecoder().decode(text)).flatMap((
+        { name, path, kind, reason, end }: Record<string, string & string[]>,
+      ) => end ? [] : `${name ?? path?.join("/")} ${reason ?? kind}`).toSorted();
+    const below = ["closed", "d"].map((name) => `${name}/a file`);
+    const top = [
+      ...["box", "d-r", "d-x", "link", "secret"].map((name) => `${name} unreadable`),
+      ...["closed directory", "d directory", "fixed file", "mine file", "public file"],
+    ].toSorted();
+    assertEquals([seen(list), seen(tree)], [top, [...top, ...below].toSorted()]);
+    const statuses = <R extends { readonly status: number }>(
+      format: BundleFormat<R>,
+      answer: readonly [number, Uint8Array],
+    ) => parseBundle(format, answer[1]).map(({ record }) => record.status);
+    assertEquals(statuses(GET_ANSWER, got!), [200, 403, 403, 200]);
+    const boxed = sent.slice(4).map(() => 201);
+    assertEquals(statuses(PUT_ANSWER, put!), [403, 204, 403, 201, ...boxed]);
+    assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
   },
 });
 

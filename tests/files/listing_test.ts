@@ -10,7 +10,6 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
-import { answersOf, AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -207,53 +206,6 @@ Deno.test("a peer that leaves during a listing is not an error", async () => {
   await body.readChunk();
   conn.close();
   assertEquals((await entriesOf(await files.conn.get("/"))).length, 3000);
-});
-
-const canBeUser = await canRun(...AS_USER);
-
-Deno.test({
-  name: "what the program may not read or search is listed as unreadable (needs unshare)",
-  ignore: !canBeUser,
-  async fn() {
-    await using dir = await tempDir();
-    const modes = {
-      secret: 0o200,
-      mine: 0o600,
-      public: 0o644,
-      "d-r": 0o644,
-      "d-x": 0o311,
-      d: 0o700,
-    };
-    for (const name of Object.keys(modes)) {
-      if (name.startsWith("d")) await Deno.mkdir(`${dir.path}/${name}`);
-      else await Deno.writeTextFile(`${dir.path}/${name}`, name);
-    }
-    for (const name of ["d-r", "d-x", "d"]) await Deno.writeTextFile(`${dir.path}/${name}/a`, "");
-    await makeLinks({ [`${dir.path}/link`]: "secret" });
-    for (const [name, mode] of Object.entries(modes)) await Deno.chmod(`${dir.path}/${name}`, mode);
-    const uris = ["/", "/?tree", "/d-r/", "/d-x/?tree"];
-    const answers = await answersOf(dir.path, AS_USER, uris.map((uri) => ["GET", uri]));
-    await Deno.chmod(`${dir.path}/d-r`, 0o700);
-    const [list, tree, closed, unlisted] = answers.map(([status, text]) =>
-      status === 200
-        ? (JSON.parse(new TextDecoder().decode(text)) as (Entry & ListedEntry)[])
-          .filter((entry) => !("end" in entry))
-          .map(({ name, path, kind, reason }) => `${name ?? path.join("/")} ${reason ?? kind}`)
-          .toSorted()
-        : status
-    );
-    const seen = [
-      "d directory",
-      "d-r unreadable",
-      "d-x unreadable",
-      "link unreadable",
-      "mine file",
-      "public file",
-      "secret unreadable",
-    ];
-    assertEquals([list, tree], [seen, [...seen, "d/a file"].toSorted()]);
-    assertEquals([closed, unlisted], [404, 404]);
-  },
 });
 
 /** The entries of a tree, in the order of the response, which has one in each line. */
