@@ -459,7 +459,7 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
   }
 });
 
-Deno.test("anything that is not an array of objects is an error", () => {
+Deno.test("anything that is not an array of objects is an error, and so is a tree without its last element at the end", () => {
   const e = JSON.stringify(entry());
   const texts = [
     "",
@@ -490,10 +490,19 @@ Deno.test("anything that is not an array of objects is an error", () => {
     "[\v]",
     `[${e.replace("file", "fi\\le")}]`,
   ];
-  for (const text of texts) {
-    const error = assertThrows(() => parse(text), TransferError);
-    assertEquals(error.code, "BAD_LIST", text);
+  const one = JSON.stringify({ ...entry(), name: undefined, path: ["a"] });
+  const trees = [
+    ...["", "[", "[]", `[${one}]`, `[${one},]`, `[${one},{"end":true}`, "{}", '[{"end":false}]'],
+    ...[`[{"end":true},${one}]`, '[{"end":true},{"end":true}]', '[{"end":true}]]'],
+  ];
+  for (const [parseAny, all] of [[parse, texts], [parseTree, trees]] as const) {
+    for (const text of all) {
+      const error = assertThrows(() => parseAny(text), TransferError);
+      assertEquals(error.code, "BAD_LIST", text);
+    }
   }
+  assertEquals(parseTree(`[${one},{"end":true}]\n`).length, 1);
+  assertEquals(parseTree('[{"end":true}]'), []);
   for (const text of ["[]", " [ ] \n", "\t[\r\n]"]) assertEquals(parse(text), []);
   const long = "é".repeat(127);
   const escaped = JSON.stringify([entry({ name: long })]).replaceAll("é", "\\u00e9");
@@ -533,30 +542,6 @@ Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of f
   assertEquals(digestTree(tree), expected);
   assertEquals(digestTree(tree.toReversed()), expected);
   assertEquals(digestTree([]), createHash("sha256").digest("hex"));
-});
-
-Deno.test("the list of a tree without its last element is an error, and so is anything behind it", () => {
-  const [one] = [JSON.stringify({ ...entry(), name: undefined, path: ["a"] })];
-  assertEquals(parseTree(`[${one},{"end":true}]\n`).length, 1);
-  assertEquals(parseTree('[{"end":true}]'), []);
-  for (
-    const text of [
-      "",
-      "[",
-      "[]",
-      `[${one}]`,
-      `[${one},]`,
-      `[${one},{"end":true}`,
-      `[{"end":true},${one}]`,
-      '[{"end":true},{"end":true}]',
-      '[{"end":true}]]',
-      '[{"end":false}]',
-      "{}",
-    ]
-  ) {
-    const error = assertThrows(() => parseTree(text), TransferError);
-    assertEquals(error.code, "BAD_LIST", text);
-  }
 });
 
 Deno.test("a path of a tree is an array of names, of at most 4,096 bytes", () => {
