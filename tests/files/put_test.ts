@@ -362,72 +362,52 @@ Deno.test("a directory gives way to a file if it has what the client has seen", 
 
 Deno.test("a directory that has anything else, or what no peer may delete, stays whole", async () => {
   await using files = await serveForWriting({ list: true });
-  const { root } = files;
-  await Deno.mkdir(`${root}/a/deep`, { recursive: true });
-  await Deno.writeTextFile(`${root}/a/one`, "1");
-  await Deno.writeTextFile(`${root}/a/deep/two`, "2");
-  const tree = ["deep", "one"];
-  const changes: [what: string, make: () => Promise<unknown>, undo: () => Promise<unknown>][] = [
-    [
-      "a new file",
-      () => Deno.writeTextFile(`${root}/a/deep/new`, ""),
-      () => Deno.remove(`${root}/a/deep/new`),
-    ],
-    [
-      "a new directory",
-      () => Deno.mkdir(`${root}/a/deep/new`),
-      () => Deno.remove(`${root}/a/deep/new`),
-    ],
-    ["another size", () => Deno.writeTextFile(`${root}/a/one`, "11"), () => Promise.resolve()],
-    [
-      "another time",
-      () => Deno.utime(`${root}/a/one`, new Date(0), new Date(5)),
-      () => Promise.resolve(),
-    ],
-    [
-      "another kind",
-      async () => {
-        await Deno.remove(`${root}/a/deep/two`);
-        await Deno.mkdir(`${root}/a/deep/two`);
-      },
-      async () => {
-        await Deno.remove(`${root}/a/deep/two`);
-        await Deno.writeTextFile(`${root}/a/deep/two`, "2");
-      },
-    ],
+  const dir = `${files.root}/a`;
+  const rows: [what: string, isSeen: boolean, change: () => Promise<unknown>, more?: string][] = [
+    ["a new file", false, () => Deno.writeTextFile(`${dir}/deep/new`, "")],
+    ["a new directory", false, () => Deno.mkdir(`${dir}/deep/new`)],
+    ["another size", false, () => Deno.writeTextFile(`${dir}/one`, "11")],
+    ["another time", false, () => Deno.utime(`${dir}/one`, new Date(0), new Date(5))],
+    ["another kind", false, async () => {
+      await Deno.remove(`${dir}/deep/two`);
+      await Deno.mkdir(`${dir}/deep/two`);
+    }],
+    ["a link", true, () => makeLinks({ [`${dir}/link`]: "one" }), "link"],
+    ["somebody's file below the reserved directory", true, async () => {
+      await Deno.mkdir(`${dir}/deep/${RESERVED}`);
+      await Deno.writeTextFile(`${dir}/deep/${RESERVED}/mine`, "");
+    }],
   ];
-  for (const [what, make, undo] of changes) {
-    const header = await seen(files, "/a");
-    await make();
+  if (await makeFifo(`${files.path}/fifo`)) {
+    rows.push(["a FIFO", true, () => Deno.rename(`${files.path}/fifo`, `${dir}/fifo`), "fifo"]);
+  }
+  const make = async () => {
+    await Deno.mkdir(`${dir}/deep`, { recursive: true });
+    await Deno.writeTextFile(`${dir}/one`, "1");
+    await Deno.writeTextFile(`${dir}/deep/two`, "2");
+  };
+  const assertStays = async (header: HeaderDict, what: string, more: readonly string[] = []) => {
     for (const way of WAYS) {
       assertEquals(await files.put("/a", CONTENT, { ...way, ...header }), 409, what);
     }
-    await undo();
-    assertEquals(await entries(`${root}/a`), tree, what);
-    assertEquals(await entries(`${root}/a/deep`), ["two"], what);
-  }
-  // What is deeper would be removed before it.
-  const assertWhole = async (...more: string[]) => {
-    assertEquals(await entries(`${root}/a`), [...tree, ...more].toSorted());
-    assertEquals((await entries(`${root}/a/deep`)).includes("two"), true);
+    // What is deeper would be removed before it.
+    assertEquals(await entries(dir), ["deep", "one", ...more].toSorted(), what);
+    assertEquals((await entries(`${dir}/deep`)).includes("two"), true, what);
   };
-  const fifo = await makeFifo(`${root}/a/fifo`);
-  for (const name of [...(fifo ? ["fifo"] : []), "link"]) {
-    if (name === "link") await makeLinks({ [`${root}/a/${name}`]: "one" });
-    assertEquals(await files.put("/a", CONTENT, await seen(files, "/a")), 409, name);
-    await assertWhole(name);
-    await Deno.remove(`${root}/a/${name}`);
+  for (const [what, isSeen, change, ...more] of rows) {
+    await make();
+    const before = await seen(files, "/a");
+    await change();
+    await assertStays(isSeen ? await seen(files, "/a") : before, what, more);
+    await Deno.remove(dir, { recursive: true });
   }
+  await make();
   {
-    using part = await Deno.open(`${root}/a/deep/.two.degu-part`, { write: true, createNew: true });
+    using part = await Deno.open(`${dir}/deep/.two.degu-part`, { write: true, createNew: true });
     await part.lock(true);
-    assertEquals(await files.put("/a", CONTENT, await seen(files, "/a")), 409);
-    await assertWhole();
+    await assertStays(await seen(files, "/a"), "a part that is held");
   }
-  await Deno.mkdir(`${root}/a/deep/${RESERVED}`);
-  await Deno.writeTextFile(`${root}/a/deep/${RESERVED}/mine`, "");
-  assertEquals(await files.put("/a", CONTENT, await seen(files, "/a")), 409);
-  await Deno.remove(`${root}/a/deep/${RESERVED}/mine`);
+  await Deno.mkdir(`${dir}/deep/${RESERVED}`);
   assertEquals(await files.put("/a", CONTENT, await seen(files, "/a")), 201);
   assertEquals(await files.unfinished(), []);
 });

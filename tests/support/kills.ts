@@ -27,30 +27,17 @@ interface Ended {
   readonly stderr: string;
 }
 
-/**
- * Kills downloads: the target is always the old file or the new one, and the next download completes.
- *
- * @param kills How many processes are killed.
- */
+/** Kills downloads: the target is always the old file or the new one, and the next download completes. */
 export function killDownloads(kills: number): Promise<void> {
   return inLanes(kills, killDownloadsInTurn);
 }
 
-/**
- * Kills uploads: the file is not there, or all of it, and the next upload completes.
- *
- * @param kills How many processes are killed.
- */
+/** Kills uploads: the file is not there, or all of it, and the next upload completes. */
 export function killUploads(kills: number): Promise<void> {
   return inLanes(kills, killUploadsInTurn);
 }
 
-/**
- * Kills writers of one directory: each file that a peer can see is whole, and what is left of others is
- * in nobody's way.
- *
- * @param kills How many processes are killed.
- */
+/** Kills writers of one directory: each file that a peer can see is whole, and what is left of others is in nobody's way. */
 export async function killWriters(kills: number): Promise<void> {
   await using dir = await tempDir();
   await inLanes(kills, (count) => killWritersInTurn(dir.path, count));
