@@ -151,20 +151,6 @@ Deno.test({
     assertEquals((await seen("/")).slice(expected.length).toSorted(), ["file \ufffd 3", ...bad]);
     assertEquals(await seen("/in-dir/"), []);
     assertEquals(await seen("/sub/"), []);
-    for (const name of [RESERVED, "parts", `sub/${RESERVED}`, `in-dir/${RESERVED}`]) {
-      for (const uri of [`/${name}`, `/${name}/`, `/${name}/part`]) {
-        assertEquals((await files.conn.get(uri)).status, 404, uri);
-      }
-    }
-    const parts = [
-      "/sub/.a.degu-part",
-      "/in-dir/.a.degu-part",
-      "/.a.degu-part.json",
-      "/.b.degu-part",
-    ];
-    for (const uri of ["/part", "/deep-part", "/download", ...parts]) {
-      assertEquals((await files.conn.get(uri)).status, 404, uri);
-    }
   },
 });
 

@@ -5,6 +5,7 @@ import type { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
@@ -111,7 +112,15 @@ Deno.test("links are followed inside the directory, and not out of it", async ()
     [`${root}/loop`]: "loop",
     [`${root}/none`]: "nothing",
     [`${root}/sub/index.html`]: "../../secret",
+    [`${root}/part`]: `${RESERVED}/part`,
+    [`${root}/parts`]: RESERVED,
+    [`${root}/download`]: "sub/.a.degu-part",
+    [`${root}/.b.degu-part`]: "file",
   });
+  await Deno.mkdir(`${root}/${RESERVED}`);
+  for (const name of [`${RESERVED}/part`, "sub/.a.degu-part"]) {
+    await Deno.writeTextFile(`${root}/${name}`, "secret");
+  }
   const app = new FilesApp(root);
   const inside = [["in"], ["in-absolute"], ["in-sub", "file"], ["sub", "up"], ["out-and-in"], [
     "self",
@@ -135,6 +144,12 @@ Deno.test("links are followed inside the directory, and not out of it", async ()
     ["loop"],
     ["none"],
     ["sub", ""],
+    ["part"],
+    ...[[], [""], ["part"]].map((names) => ["parts", ...names]),
+    ["self", RESERVED, "part"],
+    ["in-sub", ".a.degu-part"],
+    ["download"],
+    [".b.degu-part"],
   ];
   for (const names of outside) assertEquals(await statusOf(app, ...names), 404, names.join("/"));
 });
