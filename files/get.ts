@@ -36,10 +36,11 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     const isHead = request.method === "HEAD";
     return [200, "OK", { "content-type": "application/json" }, isHead ? null : body];
   }
-  const found = await root.open(isDirectory ? [...names, INDEX] : names);
+  const path = isDirectory ? [...names, INDEX] : names;
+  const found = await root.open(path);
   if (found === "directory" && !isDirectory) return redirect(request, last);
   if (found === null || found === "directory") throw notFound();
-  return await answer(read, found, isDirectory ? INDEX : names.at(-1)!);
+  return await answer(read, found, path);
 }
 
 /** The same path with a trailing slash, relative, so that it is also right behind a proxy. */
@@ -48,7 +49,11 @@ function redirect({ method, query }: Request, last: string): ResponseTuple {
   return makeEmptyResponse(method, 301, "Moved Permanently", { location });
 }
 
-async function answer(read: FileRequest, file: OpenFile, name: string): Promise<ResponseTuple> {
+async function answer(
+  read: FileRequest,
+  file: OpenFile,
+  path: readonly string[],
+): Promise<ResponseTuple> {
   let handedOver = false;
   try {
     const { method, headers } = read.request;
@@ -64,25 +69,24 @@ async function answer(read: FileRequest, file: OpenFile, name: string): Promise<
       return makeEmptyResponse(method, 416, "Range Not Satisfiable");
     }
     // With a slash, so that a file named "html" is not mistaken for an extension.
-    const type = mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
+    const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;
     const answerHeaders = { "content-type": type, ...validatorHeaders(validators) };
     if (method === "HEAD") {
       const digest = digestHeader(await wantedDigest(read, file, true));
       return [200, "OK", { ...answerHeaders, ...digest, "content-length": file.size }, null];
     }
     handedOver = true;
-    const { start, stop } = range?.contentRange(file.size) ?? { start: 0, stop: file.size };
+    const part = range?.contentRange(file.size) ?? null;
+    const { start, stop } = part ?? { start: 0, stop: file.size };
     // For the next request, most often by the same peer.
     const isNews = wantsDigest(read.request) && read.digests.find(file) === null;
     const body = await makeFileBody(file, start, stop, isNews ? read.digests : null, (bytes) => {
-      const { names, isDirectory } = read.target;
-      const path = isDirectory ? [...names, INDEX] : names;
-      read.report("get", path, bytes, bytes === stop - start, range === null ? 200 : 206);
+      read.report("get", path, bytes, bytes === stop - start, part === null ? 200 : 206);
     });
     const digest = digestHeader(await wantedDigest(read, file, false));
-    if (range === null) return [200, "OK", { ...answerHeaders, ...digest }, body];
-    const part = { "content-range": range.contentRange(file.size) };
-    return [206, "Partial Content", { ...answerHeaders, ...digest, ...part }, body];
+    const headersOfBody = { ...answerHeaders, ...digest };
+    if (part === null) return [200, "OK", headersOfBody, body];
+    return [206, "Partial Content", { ...headersOfBody, "content-range": part }, body];
   } finally {
     if (!handedOver) await file.handle.close();
   }
