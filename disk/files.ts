@@ -1,5 +1,6 @@
 /** The contents of files: locked, private, and on the disk. */
 
+import { chmodSync, lstatSync } from "node:fs";
 import { isAt, removeIfPossible, removeIfPresent, statOrNull } from "./names.ts";
 
 const TRIES = 20;
@@ -93,6 +94,12 @@ export function newFileMode(temporary: string): number | null {
   } finally {
     Deno.removeSync(temporary);
   }
+}
+
+/** Gives a file the permission bits of a mode, no set-user-ID: not where it has them, since some file systems have no others. */
+export function setMode(path: string, mode: number): void {
+  const bits = mode & 0o777;
+  if ((lstatSync(path).mode & 0o777) !== bits) chmodSync(path, bits);
 }
 
 /** Creates a file of mode 0600 with a text; it is opened once, since somebody else might give its name to another one. */

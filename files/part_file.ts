@@ -2,7 +2,14 @@
 
 import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { type LockedFile, lockFile, newFileMode, openLocked, writeAside } from "../disk/files.ts";
+import {
+  type LockedFile,
+  lockFile,
+  newFileMode,
+  openLocked,
+  setMode,
+  writeAside,
+} from "../disk/files.ts";
 import {
   codeOf,
   giveNewName,
@@ -133,27 +140,22 @@ export class PartFile implements AsyncDisposable {
     await this.#file.seek(offset, Deno.SeekMode.Start);
   }
 
-  /**
-   * Renames the synced part to the target, whose permission bits are kept; a new file gets the usual ones.
-   *
-   * @param place Gives it its name instead.
-   */
-  async complete(place?: (part: string) => Promise<void>): Promise<void> {
-    if (place !== undefined) await place(this.path);
-    else await this.#rename();
+  /** Gives the synced part its name; as nothing else is said, that of the target. */
+  async complete(place: (part: string) => Promise<void> = () => this.#rename()): Promise<void> {
+    await place(this.path);
     const mayHaveRecord = this.#phase !== "temporary";
     this.#phase = "complete";
     await syncIfPossible(dirname(this.#target));
     if (mayHaveRecord) await removeIfPresent(this.#record);
   }
 
+  /** Renames it to the target, whose permission bits are kept; a new file gets the usual ones. */
   async #rename(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
     const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(this.path)));
-    const now = (await this.#file.stat()).mode ?? 0;
-    // Until now only this user could read it. Where the mount decides, modes can't be set.
-    if (mode !== null && ((now ^ mode) & 0o777) !== 0) await Deno.chmod(this.path, mode & 0o777);
+    // Until now only this user could read it.
+    if (mode !== null) setMode(this.path, mode);
     if (this.#replaces) await Deno.rename(this.path, this.#target);
     else if (!giveNewName(this.path, this.#target)) throw alreadyExists(this.#target);
   }

@@ -16,17 +16,10 @@
  * another process does at the same moment is found out by a look afterwards.
  */
 
-import {
-  type BigIntStats,
-  chmodSync,
-  lstatSync,
-  mkdirSync,
-  renameSync,
-  rmdirSync,
-  unlinkSync,
-} from "node:fs";
+import { type BigIntStats, lstatSync, mkdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import { dirname } from "node:path";
+import { setMode } from "../disk/files.ts";
 import {
   codeOf,
   type FileIdentity,
@@ -111,8 +104,6 @@ export interface Moved {
 
 /** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */
 const ATTEMPTS = 10;
-/** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
-const KEPT_BITS = 0o777;
 
 /** A directory, and what has a name in it. Paths in it are given as names. */
 export class Root {
@@ -436,12 +427,6 @@ function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable):
   const isSeen = Number(state.size) === file?.size &&
     modified?.getTime() === file.modified.getTime();
   if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
-}
-
-/** Gives a file these permission bits: not where it has them, since a file system may have no others. */
-function setMode(path: string, mode: number): void {
-  const bits = mode & KEPT_BITS;
-  if ((lstatSync(path).mode & KEPT_BITS) !== bits) chmodSync(path, bits);
 }
 
 function changedBy({ missing }: Parent, path: string): string[] {
