@@ -42,7 +42,7 @@ import {
   untilNoneOpenBelow,
 } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
+import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -370,13 +370,8 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", asy
   assertEquals(await answer(get, many(10_000)), 200);
   assertEquals(await answer(get, many(10_001)), 413);
   assertEquals(await answer(get, new Uint8Array(4 * 1048576 + 1).fill(10)), 413);
-  const chunks = (count: number) =>
-    new ChunkedBodyIter([
-      ...Array.from({ length: count }, () => [null, many(1000)] as const),
-      [null, new Uint8Array(0)],
-    ]);
-  assertEquals(await answer(get, chunks(3)), 200);
-  assertEquals(await answer(get, chunks(30)), 413);
+  assertEquals(await answer(get, chunked(...Array(3).fill(many(1000)))), 200);
+  assertEquals(await answer(get, chunked(...Array(30).fill(many(1000)))), 413);
   for (const text of ['["a"]', '"a"\n', "[]\n", '["a"] \n', '{"path":["a"]}\n', BUNDLE_END]) {
     assertEquals(await answer(get, latin1(text)), 400, text);
   }
@@ -544,11 +539,8 @@ Deno.test("a bundle is written from every kind of body, and more files than are 
   const bodies = [
     bytes,
     new BodyIter(pieces(), bytes.length),
-    new ChunkedBodyIter([[null, bytes], [null, new Uint8Array(0)]]),
-    new ChunkedBodyIter([
-      ...pieces().map((piece) => [null, piece] as const),
-      [null, new Uint8Array(0)],
-    ]),
+    chunked(bytes),
+    chunked(...pieces()),
   ];
   for (const [turn, body] of bodies.entries()) {
     const statuses = await putStatuses(await files.request("POST", "/?bundle=put", {}, body));

@@ -96,13 +96,17 @@ Deno.test("FilesApp answers 404 for a missing file", async () => {
   }
 });
 
-Deno.test("FilesApp accepts only GET and HEAD", async () => {
-  await using files = await serveDirectory();
-  await files.write("file.txt", "text");
-  for (const method of ["PUT", "POST", "DELETE"] as const) {
-    const response = await files.serving.makeClient().request(method, "/file.txt");
-    assertEquals(response.reason, "Method Not Allowed");
-    assertEquals(await summarize(response, "allow"), [405, "GET, HEAD", ""], method);
+Deno.test("FilesApp accepts only GET and HEAD, with write also PUT and DELETE", async () => {
+  for (const write of [false, true]) {
+    await using files = await serveDirectory((dir) => new FilesApp(dir, { write }));
+    await files.write("file.txt", "text");
+    const allow = write ? "GET, HEAD, PUT, DELETE" : "GET, HEAD";
+    for (const method of write ? ["POST"] as const : ["PUT", "POST", "DELETE"] as const) {
+      const response = await files.serving.makeClient().request(method, "/file.txt");
+      assertEquals(response.reason, "Method Not Allowed");
+      assertEquals(await summarize(response, "allow"), [405, allow, ""], method);
+    }
+    assertEquals(await summarize(await files.conn.get("/file.txt")), [200, "text"]);
   }
 });
 

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import {
   BodyIter,
   type BodyOut,
+  ChunkedBodyIter,
   type HeaderDict,
   type Method,
   type Response,
@@ -58,6 +59,11 @@ export async function serveForWriting(options: FilesOptions = {}) {
     },
   };
   return files;
+}
+
+/** A chunked body with a chunk for each piece. */
+export function chunked(...pieces: readonly Uint8Array[]): ChunkedBodyIter {
+  return new ChunkedBodyIter([...pieces, new Uint8Array(0)].map((piece) => [null, piece]));
 }
 
 /** The status of a response; its body is taken, so that the connection is free. */
