@@ -345,21 +345,22 @@ Deno.test("a directory gives way to a file if it has what the client has seen", 
 Deno.test("a directory that has anything else, or what no peer may delete, stays whole", async () => {
   await using files = await serveForWriting({ list: true });
   const dir = `${files.root}/a`;
-  const rows: [what: string, isSeen: boolean, change: () => Promise<unknown>, more?: string][] = [
-    ["a new file", false, () => Deno.writeTextFile(`${dir}/deep/new`, "")],
-    ["a new directory", false, () => Deno.mkdir(`${dir}/deep/new`)],
-    ["another size", false, () => Deno.writeTextFile(`${dir}/one`, "11")],
-    ["another time", false, () => Deno.utime(`${dir}/one`, new Date(0), new Date(5))],
-    ["another kind", false, async () => {
-      await Deno.remove(`${dir}/deep/two`);
-      await Deno.mkdir(`${dir}/deep/two`);
-    }],
-    ["a link", true, () => makeLinks({ [`${dir}/link`]: "one" }), "link"],
-    ["somebody's file below the reserved directory", true, async () => {
-      await Deno.mkdir(`${dir}/deep/${RESERVED}`);
-      await Deno.writeTextFile(`${dir}/deep/${RESERVED}/mine`, "");
-    }],
-  ];
+  const rows: [what: string, isSeen: boolean, change: () => Promise<unknown>, ...more: string[]][] =
+    [
+      ["a new file", false, () => Deno.writeTextFile(`${dir}/deep/new`, "")],
+      ["a new directory", false, () => Deno.mkdir(`${dir}/deep/new`)],
+      ["another size", false, () => Deno.writeTextFile(`${dir}/one`, "11")],
+      ["another time", false, () => Deno.utime(`${dir}/one`, new Date(0), new Date(5))],
+      ["another kind", false, async () => {
+        await Deno.remove(`${dir}/deep/two`);
+        await Deno.mkdir(`${dir}/deep/two`);
+      }],
+      ["a link", true, () => makeLinks({ [`${dir}/link`]: "one" }), "link"],
+      ["somebody's file below the reserved directory", true, async () => {
+        await Deno.mkdir(`${dir}/deep/${RESERVED}`);
+        await Deno.writeTextFile(`${dir}/deep/${RESERVED}/mine`, "");
+      }],
+    ];
   if (await makeFifo(`${files.path}/fifo`)) {
     rows.push(["a FIFO", true, () => Deno.rename(`${files.path}/fifo`, `${dir}/fifo`), "fifo"]);
   }
