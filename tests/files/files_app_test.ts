@@ -1,7 +1,7 @@
 /** FilesApp: what it serves, how it answers other requests, and under which conditions. */
 import { type App, Router } from "@degu/degu";
 import { type HeaderDict, Range } from "@degu/degu/base";
-import { FilesApp } from "@degu/degu/files";
+import { type DirectoryEntry, FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
@@ -19,23 +19,13 @@ import mime from "npm:mime@^4.1.2";
 
 // FilesApp: what it serves, and how it answers all other requests.
 
-Deno.test("FilesApp finds files by every name that a path can contain", async () => {
-  await using files = await serveDirectory();
+Deno.test("FilesApp finds and lists files by every name that a path can contain", async () => {
+  await using files = await serveDirectory((dir) => new FilesApp(dir, { list: true }));
   await files.mkdir("a/b.c/~d");
   const plain = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
   const others = [
-    "a:b",
-    "%41",
-    "~41",
-    "a b",
-    "?",
-    "#",
-    "\\",
-    "\n",
-    "é",
-    "日本語",
-    "😀",
-    "n".repeat(255),
+    ...["a:b", "%41", "~41", "~", "a b", "?", "#", "\\", '"', "<b>", "\n", "\u202e", "\ufeff"],
+    ...["é", "O\u0308l", "日本語", "😀", "n".repeat(255)],
   ];
   const names = [...plain, ...others];
   for (const dir of [[], ["a"], ["a", "b.c"], ["a", "b.c", "~d"]]) {
@@ -46,12 +36,13 @@ Deno.test("FilesApp finds files by every name that a path can contain", async ()
       assertEquals(await summarize(response), [200, `${path}${i}`]);
     }
     for (const name of plain) {
-      assertEquals(
-        (await files.conn.head(`/${path.replace("~", "~7E")}${name}`)).status,
-        200,
-        name,
-      );
+      const uri = `/${path.replace("~", "~7E")}${name}`;
+      assertEquals((await files.conn.head(uri)).status, 200, name);
     }
+    const { body } = await files.conn.get(fileUri(...dir, ""));
+    const listed = JSON.parse(new TextDecoder().decode(await body!.bytes())) as DirectoryEntry[];
+    const found = listed.filter(({ kind }) => kind === "file").map(({ name }) => name);
+    assertEquals(found.toSorted(), names.toSorted());
   }
   assertEquals((await files.conn.get("/X")).status, 404, "names are case-sensitive");
 });

@@ -76,29 +76,6 @@ Deno.test("only directories are listed, and only if listings are enabled", async
   assertEquals((await plain.conn.get("/")).status, 404);
 });
 
-Deno.test("names in any language are listed unchanged, and their links work", async () => {
-  await using files = await serveDirectory(listing);
-  const names = [
-    ..."é日本語😀",
-    "O\u0308l",
-    "a b",
-    "\\",
-    '"',
-    "\n",
-    "\u202e",
-    "~",
-    "\ufeff",
-    "<b>",
-  ];
-  for (const name of names) await files.write(name, `the file ${names.indexOf(name)}`);
-  const entries = await entriesOf(await files.conn.get("/"));
-  assertEquals(entries.map(({ name }) => name), names.toSorted((a, b) => a < b ? -1 : 1));
-  for (const { name } of entries) {
-    const response = await files.conn.get(fileUri(name));
-    assertEquals(await summarize(response), [200, `the file ${names.indexOf(name)}`]);
-  }
-});
-
 Deno.test({
   name: "what can't be served is listed with the reason, and what is reserved is not listed",
   ignore: Deno.build.os === "windows",
