@@ -417,7 +417,8 @@ Deno.test({
     {
       await using exchanger = await startExchanging(`${files.root}/sub`, `${files.path}/outside`);
       const over = performance.now() + 500;
-      while (performance.now() < over) {
+      // On a busy machine the directory may be seen later.
+      while (performance.now() < over || !statuses.has(200)) {
         const response = await files.get("/?bundle=get", Array(20).fill("sub/file"));
         for (const { record, content } of await recordsOf(GET_ANSWER, response)) {
           statuses.add(record.status);
@@ -428,7 +429,6 @@ Deno.test({
       assert(exchanger.running);
     }
     assertEquals([...statuses].filter((status) => ![200, 404, 409].includes(status)), []);
-    assert(statuses.has(200));
     await Deno.remove(`${files.path}/outside/file`);
   },
 });
