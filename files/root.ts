@@ -198,14 +198,12 @@ export class Root {
     if (Deno.realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
     }
-    const isThere = isExactly(this.pathOf(names));
     const missing: string[] = [];
     let obstacle: string | null = null;
     let { path } = this;
     for (const name of names) {
       if (missing.length === 0 && isReserved(path, name)) throw reservedName();
       path = prefixOf(path) + name;
-      if (isThere) continue;
       const state = missing.length > 0 ? null : statOrNull(path);
       if (state?.isDirectory()) continue;
       if (state !== null) {
@@ -406,15 +404,6 @@ export function isAbsence(error: unknown): boolean {
 }
 
 // ───────────────────────── to write
-
-/** Whether a path leads to a directory, and no link is on the way: then nothing of it needs a look of its own. */
-function isExactly(path: string): boolean {
-  try {
-    return Deno.realPathSync(path) === path && Deno.lstatSync(path).isDirectory;
-  } catch {
-    return false;
-  }
-}
 
 function reservedName(): Refusal {
   return new Refusal(403, "the name is reserved");
