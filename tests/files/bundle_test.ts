@@ -13,8 +13,6 @@ import {
   type FoundRecord,
   GET_ANSWER,
   MAX_LINE_BYTES,
-  MAX_RECORDS,
-  parsePaths,
   PUT_ANSWER,
   PUT_REQUEST,
   type PutRecord,
@@ -232,24 +230,6 @@ Deno.test("a line has at most 65,536 bytes, also where its end has not arrived",
   }
 });
 
-Deno.test("paths are read back, up to 10,000 of them, and nothing else is", () => {
-  fc.assert(fc.property(fc.array(path, { maxLength: 5 }), (paths) => {
-    assertEquals([...parsePaths(formatPaths(paths))], paths);
-  }));
-  const most = Array.from({ length: MAX_RECORDS }, (_, i) => [`${i}`]);
-  assertEquals([...parsePaths(formatPaths(most))].length, MAX_RECORDS);
-  assertEquals([...parsePaths(formatPaths([["a".repeat(32763)]]))].length, 1);
-  const bad = [
-    formatPaths([...most, ["a"]]),
-    ...["\n", '["a"]', '["a"] \n', '["a"]\r\n', '"a"\n', "[]\n", "[1]\n", "{}\n", BUNDLE_END].map(
-      encode,
-    ),
-    formatPaths([["a".repeat(32765)]]),
-    new Uint8Array([0x5b, 0x22, 0xff, 0x22, 0x5d, 0x0a]),
-  ];
-  for (const bytes of bad) assertThrows(() => [...parsePaths(bytes)], BundleError);
-});
-
 // Requests for bundles, and with bundles: each file has the promises of a single one.
 
 const mayMount = await canMount();
@@ -372,9 +352,14 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", asy
   assertEquals(await answer(get, new Uint8Array(4 * 1048576 + 1).fill(10)), 413);
   assertEquals(await answer(get, chunked(...Array(3).fill(many(1000)))), 200);
   assertEquals(await answer(get, chunked(...Array(30).fill(many(1000)))), 413);
-  for (const text of ['["a"]', '"a"\n', "[]\n", '["a"] \n', '{"path":["a"]}\n', BUNDLE_END]) {
-    assertEquals(await answer(get, latin1(text)), 400, text);
-  }
+  const longest = (length: number) => formatPaths([["a".repeat(length)]]);
+  assertEquals(await answer(get, longest(32763)), 200);
+  const bad = [
+    ...['["a"]', '"a"\n', "[]\n", '["a"] \n', '["a"]\r\n', "\n", "[1]\n", '{"path":["a"]}\n'],
+    ...[BUNDLE_END, '["\xff"]\n'],
+  ];
+  for (const text of bad) assertEquals(await answer(get, latin1(text)), 400, text);
+  assertEquals(await answer(get, longest(32765)), 400);
   for (const uri of ["/sub?bundle=get", "/file?bundle=get", "/a:b/?bundle=get"]) {
     assertEquals(await answer(uri, many(1)), 404, uri);
   }
