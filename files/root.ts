@@ -56,7 +56,9 @@ export type Condition = (existing: BigIntStats | null) => void;
 /** A directory on the disk, or to be created, in which something gets a name. Valid as long as nothing else can run. */
 export interface Parent {
   readonly path: string;
-  /** The directories to create, outermost first. */
+  /** The innermost directory on the way that exists. */
+  readonly base: string;
+  /** The directories to create in it, outermost first. */
   readonly missing: readonly string[];
   /** The file that gives way to the first of them. */
   readonly obstacle: string | null;
@@ -201,11 +203,15 @@ export class Root {
     const missing: string[] = [];
     let obstacle: string | null = null;
     let { path } = this;
+    let base = path;
     for (const name of names) {
       if (missing.length === 0 && isReserved(path, name)) throw reservedName();
       path = prefixOf(path) + name;
       const state = missing.length > 0 ? null : statOrNull(path);
-      if (state?.isDirectory()) continue;
+      if (state?.isDirectory()) {
+        base = path;
+        continue;
+      }
       if (state !== null) {
         if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
         checkObstacle(path, state, replaceable);
@@ -214,7 +220,7 @@ export class Root {
       missing.push(path);
     }
     const listed = isListed && missing.length === 0 ? foldedNames(path) : null;
-    return { path, missing, obstacle, listed };
+    return { path, base, missing, obstacle, listed };
   }
 
   /** Checks the path to a name, which is replaced or deleted. */
@@ -259,9 +265,7 @@ export class Root {
   /** Refuses a target on another file system, to which no unfinished file can be renamed. */
   #checkFileSystem({ path, parent }: Destination): void {
     const unfinished = this.#unfinished === null ? null : statOrNull(this.#unfinished);
-    const directory = statOrNull(
-      parent.missing.length > 0 ? dirname(parent.missing[0]!) : parent.path,
-    );
+    const directory = statOrNull(parent.base);
     // What has vanished the rename finds out.
     if (unfinished === null || directory === null || unfinished.dev === directory.dev) return;
     throw new Refusal(507, `${path} is on another file system than ${this.path}`);
@@ -290,7 +294,7 @@ export class Root {
     parent.listed?.add(fold(names.at(-1)!));
     checkIsAt(path, file);
     if (checked === undefined) checkStillThere(parent);
-    return { created: existing === null, changed: changedBy(parent, path) };
+    return { created: existing === null, changed: [parent.base, ...parent.missing] };
   }
 
   /**
@@ -312,7 +316,7 @@ export class Root {
     this.#checkFileSystem(destination);
     const obstacle = existing === null ? parent.obstacle : path;
     makeDirectories([...parent.missing, path], obstacle);
-    return { created: true, changed: [...changedBy(parent, path), path] };
+    return { created: true, changed: [parent.base, ...parent.missing, path] };
   }
 
   /**
@@ -416,10 +420,6 @@ function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable):
   const isSeen = Number(state.size) === file?.size &&
     modified?.getTime() === file.modified.getTime();
   if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
-}
-
-function changedBy({ missing }: Parent, path: string): string[] {
-  return [dirname(missing[0] ?? path), ...missing];
 }
 
 /** Checks that a path is that of a complete file, if somebody else could have chosen it. */

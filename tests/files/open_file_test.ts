@@ -319,16 +319,6 @@ for (const [what, leave, options, wrap] of LEAVINGS) {
 }
 
 Deno.test({
-  name: "openFilesBelow finds an open file",
-  ignore: !linux,
-  async fn() {
-    await using tree = await makeTree();
-    using _file = await Deno.open(`${tree.root}/file`);
-    assertEquals(await openFilesBelow(tree.root), [`${tree.root}/file`]);
-  },
-});
-
-Deno.test({
   name: "a file is closed when its response is canceled",
   ignore: !linux,
   async fn() {
