@@ -27,13 +27,6 @@ import { TransferError } from "./transfer_error.ts";
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
 
-/** What an earlier call has left of a file. */
-export interface KeptPart {
-  readonly record: PartRecord;
-  /** In bytes. */
-  readonly size: number;
-}
-
 /**
  * What a part is worth: found as another call, or another program, has left it; resumable by a later call; removed at
  * the end; or the target by now.
@@ -47,7 +40,6 @@ type Phase = "found" | "resumable" | "temporary" | "complete";
 export class PartFile implements AsyncDisposable {
   /** Where it is. */
   readonly path: string;
-  readonly #record: string;
   readonly #target: string;
   /** Whether the target may already exist. */
   readonly #replaces: boolean;
@@ -58,7 +50,6 @@ export class PartFile implements AsyncDisposable {
 
   private constructor(target: string, replaces: boolean, opened: LockedFile, real: string) {
     this.path = partPath(target);
-    [this.#record] = recordPaths(this.path);
     this.#real = real;
     this.#target = target;
     this.#replaces = replaces;
@@ -99,7 +90,7 @@ export class PartFile implements AsyncDisposable {
   }
 
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
-  async kept(): Promise<KeptPart | null> {
+  async kept(): Promise<{ record: PartRecord; size: number } | null> {
     const record = this.#phase === "found" ? await readRecord(this.path) : null;
     if (record === null) return null;
     const { size, uid, nlink } = await this.#file.stat();
@@ -121,7 +112,7 @@ export class PartFile implements AsyncDisposable {
    * @param record Describes the file, so that a later call can resume; `null` if none can.
    */
   async begin(record: PartRecord | null): Promise<void> {
-    await removeIfPresent(this.#record);
+    await removeIfPresent(recordPaths(this.path)[0]);
     if (this.#phase === "found") {
       await removeIfPresent(this.path);
       const { file, isNew } = await lockPart(this.#target);
@@ -146,7 +137,7 @@ export class PartFile implements AsyncDisposable {
     const mayHaveRecord = this.#phase !== "temporary";
     this.#phase = "complete";
     await syncIfPossible(dirname(this.#target));
-    if (mayHaveRecord) await removeIfPresent(this.#record);
+    if (mayHaveRecord) await removeIfPresent(recordPaths(this.path)[0]);
   }
 
   /** Renames it to the target, whose permission bits are kept; a new file gets the usual ones. */
