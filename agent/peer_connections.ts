@@ -7,7 +7,6 @@ import { reasonOf } from "./failure.ts";
 /** How many things are done at a time: while one waits for the disk, another is being transferred. */
 const AT_A_TIME = 4;
 
-/** How many times a call is retried. */
 const RETRIES = 3;
 
 /** Called after progress, which resets the count of retries. */
@@ -16,7 +15,6 @@ export type Moved = (progress?: RetryProgress) => void;
 /** A peer that has been silent for this long is worth a message: nobody knows otherwise whether anything happens. */
 const SILENCE_MILLISECONDS = 10_000;
 
-/** What is called, and by what. */
 type Call<Target, T> = (target: Target, moved: Moved) => Promise<T>;
 
 /** The connections to one peer: as many as there are calls at a time. Disposing of them closes them. */
@@ -36,11 +34,8 @@ export class PeerConnections implements Disposable {
   #notedUntil = 0;
 
   /**
-   * Connects when there is something to do.
-   *
-   * @param note Called when a call is retried, and when nothing has been moved for a while.
+   * @param note Called when a call is retried, and when nothing has been moved for `silence` milliseconds.
    * @param retries The most retries before something has been moved again.
-   * @param silence Milliseconds after which that is reported.
    */
   constructor(
     client: Client,
@@ -100,7 +95,6 @@ export class PeerConnections implements Disposable {
     either.throwIfAborted();
   }
 
-  /** Closes them. */
   [Symbol.dispose](): void {
     for (const connection of this.#idle.splice(0)) connection.close();
   }

@@ -31,15 +31,12 @@ interface Names {
   readonly to: string;
 }
 
-/** A file to be copied, to what the target is called. */
-export interface Job extends Names {
-  /** In bytes. */
+export interface FileJob extends Names {
   readonly size: number;
   /** Copies it; resolves to `null` if it was there already. */
   move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
 }
 
-/** A tree to be copied. */
 export interface TreeJob {
   /** Its path on the other device. */
   readonly names: readonly string[];
@@ -73,7 +70,6 @@ const KEPT = {
 
 /** Copies files and trees from a peer, or to it: counts, prints and draws what has happened. */
 export class Transfers implements Disposable {
-  /** From the peer, or to it. */
   readonly direction: "get" | "put";
   /** What the bar shows: what copies something keeps it up to date. */
   readonly progress: Progress = {
@@ -82,7 +78,6 @@ export class Transfers implements Disposable {
   };
   readonly #output: Output;
   readonly #signal: AbortSignal;
-  /** The directory of the device, which is left out. */
   readonly #own: OwnDirectory;
   readonly #isDryRun: boolean;
   readonly #startedAt = performance.now();
@@ -92,7 +87,6 @@ export class Transfers implements Disposable {
   readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null = null;
 
-  /** Begins with nothing to do. */
   constructor(
     { output, signal }: Context,
     direction: "get" | "put",
@@ -106,21 +100,26 @@ export class Transfers implements Disposable {
     this.#own = own;
   }
 
-  /** Prepares one of the things that the command line names: if it can't be copied, the others still are. */
-  async prepare(name: string, isOnly: boolean, step: () => Promise<void>): Promise<void> {
-    try {
-      await step();
-    } catch (error) {
-      if (!(error instanceof Failure) || isOnly) throw error;
-      this.fail(name, error.message, { path: name });
+  /** Prepares what the command line names: if one of several things can't be copied, the others still are. */
+  async prepare<From, To>(
+    given: readonly From[],
+    isOnly: boolean,
+    nameOf: (from: From) => string,
+    step: (from: From) => Promise<To>,
+  ): Promise<To[]> {
+    const prepared: To[] = [];
+    for (const each of given) {
+      try {
+        prepared.push(await step(each));
+      } catch (error) {
+        if (!(error instanceof Failure) || isOnly) throw error;
+        this.fail(nameOf(each), error.message, { path: nameOf(each) });
+      }
     }
+    return prepared;
   }
 
-  /**
-   * Notes where something goes.
-   *
-   * @throws {Failure} if something else goes there.
-   */
+  /** Notes where something goes, to which nothing else may go. */
   take(target: string, source: string): void {
     const other = this.#taken.get(target);
     if (other !== undefined) {
@@ -131,11 +130,15 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Copies files. If one can't be copied, the others still are, unless they would fail as well.
-   *
-   * @throws an error that all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
+   * Copies files, then trees. If one of them, or something in a tree, can't be copied, the rest still is, unless it would fail as well:
+   * the peer can't be reached, a disk is full, the command was interrupted.
    */
-  async files(connections: PeerConnections, jobs: readonly Job[]): Promise<void> {
+  async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
+    await this.#copyFiles(files.connections, jobs.filter((job) => "move" in job));
+    for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
+  }
+
+  async #copyFiles(connections: PeerConnections, jobs: readonly FileJob[]): Promise<void> {
     if (jobs.length === 0) return;
     const { progress } = this;
     progress.totalFiles += jobs.length;
@@ -148,7 +151,7 @@ export class Transfers implements Disposable {
     }
   }
 
-  async #moveOne(connections: PeerConnections, job: Job, signal: AbortSignal): Promise<void> {
+  async #moveOne(connections: PeerConnections, job: FileJob, signal: AbortSignal): Promise<void> {
     const { progress } = this;
     const { from, to, size } = job;
     progress.name = from;
@@ -185,12 +188,8 @@ export class Transfers implements Disposable {
     else this.copied({ from, to }, result);
   }
 
-  /**
-   * Copies a tree, without the directory of the device. What can't be copied is reported, and the rest still is.
-   *
-   * @throws what all of it fails with.
-   */
-  async tree(files: RemoteFiles, job: TreeJob): Promise<void> {
+  /** Copies a tree, without the directory of the device. */
+  async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
     this.#showProgress();
     const isNotOwn = await this.#own.filter(job.root, (path) => {
       this.skip(join(job.root, ...path), "the directory of this device, with its keys");
@@ -226,7 +225,6 @@ export class Transfers implements Disposable {
     this.#output.warn(`${name}: skipped: ${why}`);
   }
 
-  /** Counts and reports something that could not be done. */
   fail(name: string, problem: string, object: Readonly<Record<string, unknown>>): void {
     this.#counts.failed++;
     this.#output.error(`${name}: ${problem}`);
@@ -239,7 +237,7 @@ export class Transfers implements Disposable {
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
   }
 
-  /** Counts and reports a file that was copied, or that would be. */
+  /** Of a dry run: what would be. */
   copied({ from, to }: Names, result: TransferResult): void {
     this.#counts.copied++;
     const { bytes, total, resumedFrom, sha256 } = result;
@@ -250,12 +248,10 @@ export class Transfers implements Disposable {
     this.#result(to, { from, to, bytes, total, resumedFrom, sha256 });
   }
 
-  /** Counts bytes that were transferred. */
   moved(bytes: number): void {
     this.#counts.moved += bytes;
   }
 
-  /** Counts and reports something that was deleted, or that would be. */
   deleted(name: string): void {
     this.#counts.deleted++;
     const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
@@ -267,7 +263,7 @@ export class Transfers implements Disposable {
     if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
   }
 
-  /** The error that ends the command; what was copied stays. */
+  /** The error that ends the command. */
   #ending({ from, to }: Names, error: unknown): Failure {
     const problem = explainTransfer(error, this.direction);
     if (this.#output.json) this.#output.result("", { from, to, error: problem });
@@ -276,11 +272,7 @@ export class Transfers implements Disposable {
     return new Failure(`${from}: ${problem}${hint}`, exitCode, { cause: error });
   }
 
-  /**
-   * Says what was done.
-   *
-   * @returns The exit code: 0, or 1 if something could not be done.
-   */
+  /** Says what was done; returns the exit code. */
   finish(): number {
     this[Symbol.dispose]();
     const { copied, moved, unchanged, deleted, failed } = this.#counts;
@@ -311,7 +303,6 @@ export class Transfers implements Disposable {
     if (!this.#output.json) this.#bar ??= showProgress(this.#output, this.progress);
   }
 
-  /** Removes the progress bar. */
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
@@ -358,7 +349,6 @@ class TreeTransfer {
     this.#complete = progress.bytes;
   }
 
-  /** What something in the tree is called. */
   namesOf(path: readonly string[]): Names {
     const { names, root } = this.#job;
     const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
@@ -366,7 +356,6 @@ class TreeTransfer {
     return isGet ? { from: remote, to: local } : { from: local, to: remote };
   }
 
-  /** Copies what is not there yet. */
   attempt(client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
     const { names, root, options } = this.#job;
     const isFirst = this.#toCopy === null;
@@ -447,7 +436,6 @@ class TreeTransfer {
     }
   }
 
-  /** Reports what has failed in the last attempt. */
   reportFailures(): void {
     const transfers = this.#transfers;
     for (const { path, error, at } of this.#failures) {

@@ -1,7 +1,7 @@
 /** `degu completions`: scripts for bash, zsh and fish, made from the commands and their options. */
 
 import { Argument, type Command, type Option } from "npm:commander@^15.1.0";
-import { addExamples, type Run } from "../commands.ts";
+import type { AgentCommand } from "../commands.ts";
 
 const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
   bash: bashScript,
@@ -9,23 +9,20 @@ const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
   fish: fishScript,
 };
 
-/** Adds `degu completions`. */
-export function addCompletions(program: Command, run: Run): void {
-  const command = program.command("completions")
+export function addCompletions(program: AgentCommand): void {
+  program.command("completions")
     .summary("print a script that completes commands in a shell")
     .description("Prints a script with which a shell completes commands, options, files and peers.")
     .addArgument(new Argument("<shell>", "which one").choices(Object.keys(SCRIPTS)))
-    .action(run(({ output }, shell: string) => {
+    .example('echo "source <(degu completions bash)" >> ~/.bashrc', "bash")
+    .example('echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit")
+    .example("degu completions fish > ~/.config/fish/completions/degu.fish", "fish")
+    .does(({ output }, shell: string) => {
       const options = program.createHelp().visibleOptions(program);
       const script = SCRIPTS[shell]!(program.commands, options);
       output.result(script.trimEnd().split("\n"), { shell, script });
       return Promise.resolve();
-    }));
-  addExamples(command, [
-    ['echo "source <(degu completions bash)" >> ~/.bashrc', "bash"],
-    ['echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit"],
-    ["degu completions fish > ~/.config/fish/completions/degu.fish", "fish"],
-  ]);
+    });
 }
 
 /** What an operand, or the value of an option, is completed with. */

@@ -1,25 +1,21 @@
 /** `degu init`: makes the device. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { Device } from "../../device.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../../identity/names.ts";
-import { addExamples, type Context, loggerOf, type Run, usageError } from "../commands.ts";
+import { type AgentCommand, type Context, loggerOf, usageError } from "../commands.ts";
 import { Failure } from "../failure.ts";
 
-/** Adds `degu init`. */
-export function addInit(program: Command, run: Run): void {
-  const command = program.command("init")
+export function addInit(program: AgentCommand): void {
+  program.command("init")
     .summary("make this device, once")
     .description(
       "Makes this device: a name, keys, and a directory for them. Prints the name and the id, by which other " +
         "devices know it.",
     )
     .option("--name <name>", "what other devices call it (default: the name of this machine)")
-    .action(run(init));
-  addExamples(command, [
-    ["degu init", "names it like this machine"],
-    ["degu init --name anna-laptop", "letters, digits, - and _"],
-  ]);
+    .example("degu init", "names it like this machine")
+    .example("degu init --name anna-laptop", "letters, digits, - and _")
+    .does(init);
 }
 
 async function init(context: Context, given: { readonly name?: string }): Promise<void> {

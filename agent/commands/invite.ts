@@ -1,35 +1,30 @@
 /** `degu invite`: lets one other device pair with this one. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { renderUnicodeCompact } from "npm:uqr@^0.1.3";
 import type { Address } from "../../base.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
 import {
-  addExamples,
-  addPairingOptions,
+  type AgentCommand,
   type Context,
   notOfThisMachine,
   openDevice,
   type PairingOptions,
   parseListenAddress,
   repeated,
-  type Run,
   servingAddresses,
   usageError,
 } from "../commands.ts";
 import { Failure, OutputClosed } from "../failure.ts";
 import type { Output } from "../output.ts";
 
-/** The options of `degu invite`. */
 interface Options extends PairingOptions {
   readonly qr?: boolean;
   readonly seconds?: number;
   readonly listen?: Address[];
 }
 
-/** Adds `degu invite`. */
-export function addInvite(program: Command, run: Run): void {
-  const command = program.command("invite")
+export function addInvite(program: AgentCommand): void {
+  program.command("invite")
     .summary("let one other device pair with this one")
     .description(
       "Prints a line of text for one other device, and waits until that has joined with it. Whoever has the line " +
@@ -42,16 +37,14 @@ export function addInvite(program: Command, run: Run): void {
       "where to wait for the other device; can be repeated (default: every address, any port)",
       repeated(parseListenAddress),
     )
-    .action(run(invite));
-  addPairingOptions(command);
-  addExamples(command, [
-    [
+    .pairs()
+    .example(
       "degu invite",
       "prints the line: carry it to the other device, and give it to degu join - there",
-    ],
-    ["degu invite --qr", "for a device with a camera"],
-    ["degu invite | ssh other degu join -", "pairs with a machine that you have a shell on"],
-  ]);
+    )
+    .example("degu invite --qr", "for a device with a camera")
+    .example("degu invite | ssh other degu join -", "pairs with a machine that you have a shell on")
+    .does(invite);
 }
 
 async function invite(context: Context, options: Options): Promise<void> {
@@ -106,7 +99,6 @@ async function paired({ output, signal }: Context, invitation: Invitation): Prom
   }
 }
 
-/** The text for a remaining time in milliseconds. */
 export function countdownText(milliseconds: number): string {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   const minutes = Math.floor(seconds / 60);

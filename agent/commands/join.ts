@@ -1,14 +1,11 @@
 /** `degu join`: pairs with the device that has invited this one. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { DeguError, formatAddress } from "../../base.ts";
 import {
-  addExamples,
-  addPairingOptions,
+  type AgentCommand,
   type Context,
   openDevice,
   type PairingOptions,
-  type Run,
   servingAddresses,
   usageError,
 } from "../commands.ts";
@@ -16,21 +13,18 @@ import { isWholeLine } from "../../device/invitation_line.ts";
 import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "../failure.ts";
 import type { Output } from "../output.ts";
 
-/** Adds `degu join`. */
-export function addJoin(program: Command, run: Run): void {
-  const command = program.command("join")
+export function addJoin(program: AgentCommand): void {
+  program.command("join")
     .summary("pair with the device that has invited this one")
     .description(
       "Pairs with the device that printed the line. White space in it is ignored. With - it is read from " +
         "stdin, which keeps it out of process lists and the shell's history.",
     )
     .argument("<line>", 'what "degu invite" has printed, or - to read it from stdin')
-    .action(run(join));
-  addPairingOptions(command);
-  addExamples(command, [
-    ["degu join -", "then paste the line"],
-    ["degu join --as laptop - < line.txt", "from a file, under another name"],
-  ]);
+    .pairs()
+    .example("degu join -", "then paste the line")
+    .example("degu join --as laptop - < line.txt", "from a file, under another name")
+    .does(join);
 }
 
 async function join(
@@ -106,7 +100,6 @@ async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   );
 }
 
-/** Whether nothing more is waited for. */
 function isEnd(text: string): boolean {
   return text.includes("\n") && (isWholeLine(text) || /\n\s*\n$/.test(text));
 }

@@ -1,13 +1,12 @@
 /** `degu serve`: shares a directory, and takes files into another one. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import { type DeviceServer, peerOf } from "../../device.ts";
 import { type FileEvent, FilesApp } from "../../files.ts";
 import type { AppFunction, Logger } from "../../server.ts";
 import {
-  addExamples,
+  type AgentCommand,
   type Context,
   DEFAULT_PORT,
   loggerOf,
@@ -16,7 +15,6 @@ import {
   parseListenAddress,
   parseOnce,
   repeated,
-  type Run,
 } from "../commands.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, isIn } from "../local_paths.ts";
@@ -24,7 +22,6 @@ import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
 
-/** The options of `degu serve`. */
 interface Options {
   readonly share?: string;
   readonly inbox?: string;
@@ -33,9 +30,8 @@ interface Options {
   readonly verbose?: boolean;
 }
 
-/** Adds `degu serve`. */
-export function addServe(program: Command, run: Run): void {
-  const command = program.command("serve")
+export function addServe(program: AgentCommand): void {
+  program.command("serve")
     .summary("share a directory, and take files into another one")
     .description(
       "Serves the paired devices, and nobody else, until SIGINT or SIGTERM: these finish what is under way, and a " +
@@ -54,12 +50,13 @@ export function addServe(program: Command, run: Run): void {
     )
     .option("--announce", "let peers find this device on the local network (mDNS)")
     .option("--verbose", "print a line for each file, not one for all that a peer does")
-    .action(run(serve));
-  addExamples(command, [
-    ["degu serve --share ~/Pictures", "to read"],
-    ["degu serve --inbox ~/Inbox", "to write"],
-    ["degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7", "both, at one address"],
-  ]);
+    .example("degu serve --share ~/Pictures", "to read")
+    .example("degu serve --inbox ~/Inbox", "to write")
+    .example(
+      "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
+      "both, at one address",
+    )
+    .does(serve);
 }
 
 async function serve(context: Context, options: Options): Promise<void> {
@@ -116,7 +113,6 @@ async function listen(
   }
 }
 
-/** Says why nothing can listen at an address, if that is known. */
 function listenError(address: Address, error: Error): Error {
   if (error instanceof Deno.errors.AddrNotAvailable && address[0] !== "::") {
     return notOfThisMachine([address], error);
@@ -236,11 +232,9 @@ interface Activity {
 export class ServeEvents implements Disposable {
   readonly #output: Output;
   readonly #isVerbose: boolean;
-  /** By the ids of the peers. */
   readonly #activities = new Map<string, Activity>();
   #isLost = false;
 
-  /** Reports nothing yet. */
   constructor(output: Output, isVerbose: boolean) {
     this.#output = output;
     this.#isVerbose = isVerbose;
@@ -293,7 +287,6 @@ export class ServeEvents implements Disposable {
     this.#output.note(`${name} ${parts.join(", ")}${cut === 0 ? "" : `; ${cut} cut off`}`);
   }
 
-  /** Prints what is not printed yet. */
   [Symbol.dispose](): void {
     for (const id of [...this.#activities.keys()]) this.#flush(id);
   }

@@ -12,14 +12,7 @@ import {
 import { pause } from "../../base/pause.ts";
 import { type Logger, standardLogger } from "../../net/standard_logger.ts";
 import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
-import {
-  hostName,
-  type Incoming,
-  instanceSuffix,
-  type KnownRecord,
-  knownRecords,
-  SERVICE,
-} from "./packet.ts";
+import { hostName, type Incoming, instanceSuffix, type KnownRecord, SERVICE } from "./packet.ts";
 
 /** How long a search lasts by default. */
 const SECONDS = 3;
@@ -37,9 +30,8 @@ const QUERY = { type: "query", questions: [{ name: SERVICE, type: "PTR" }] } as 
 
 /** How {@linkcode findAddresses} looks for a device. */
 export interface FindOptions {
-  /** When aborted, the search rejects with the reason. */
   readonly signal?: AbortSignal | undefined;
-  /** How long to look at most, in seconds; 3 if left out. */
+  /** How long to look at most; 3 if left out. */
   readonly seconds?: number;
   /** Receives errors of sockets at level `debug`. */
   readonly logger?: Logger;
@@ -47,13 +39,8 @@ export interface FindOptions {
 
 /**
  * Looks for a device on every interface, until an answer comes. **The addresses are hints**: anyone on the link can
- * send them, and only the certificate proves who is there. Needs `--allow-net=224.0.0.251:5353,[ff02::fb]:5353`, or one
- * of the two, and `--allow-sys=networkInterfaces`.
- *
- * @param id The id of the device.
- * @returns At most 16 addresses, the most useful first; none if there was no answer. A link-local IPv6 address has
- *   the scope of the interface on which it was heard.
- * @throws {Deno.errors.NotCapable} if neither group is permitted, or the interfaces may not be looked at.
+ * send them, and only the certificate proves who is there. They are at most 16, the most useful first; a link-local IPv6 address has
+ * the scope of the interface on which it was heard.
  */
 export async function findAddresses(
   id: string,
@@ -64,19 +51,17 @@ export async function findAddresses(
   signal?.throwIfAborted();
   const hints = new Hints(id);
   const found = Promise.withResolvers<void>();
-  const listener = {
-    onPacket: (packet: Incoming, link: Link) => {
-      if (packet.type !== "response") return;
-      hints.add(knownRecords([...packet.answers, ...packet.additionals]), link.on.scope);
-      if (hints.addresses().length > 0) found.resolve();
-    },
-    onLink: (link: Link) => void link.send(QUERY),
+  const onPacket = (packet: Incoming, link: Link) => {
+    if (packet.type !== "response") return;
+    hints.add([...packet.answers, ...packet.additionals], link.on.scope);
+    if (hints.addresses().length > 0) found.resolve();
   };
+  const onLink = (link: Link) => void link.send(QUERY);
   const types = permittedTypes(network.port);
   const ending = new AbortController();
   const late = setTimeout(() => ending.abort(), seconds * 1000);
   try {
-    await using links = await Links.open(network, types, listener, logger);
+    await using links = await Links.open({ network, types, logger, onPacket, onLink });
     const asking = askAgain(links, AbortSignal.any([ending.signal, ...signal ? [signal] : []]));
     await Promise.race([found.promise, asking]);
     await pause(SETTLE_MILLISECONDS, ending.signal, signal);
@@ -100,7 +85,7 @@ async function askAgain(links: Links, signal: AbortSignal): Promise<void> {
 /** Limits on what is kept, since anyone can send anything; the oldest entry is dropped first. */
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
-/** The most addresses returned: each of them is tried. */
+/** Each of them is tried. */
 const MAX_ADDRESSES = 16;
 
 /**
@@ -114,17 +99,12 @@ export class Hints {
   /** Each with the scope that it was heard with. */
   readonly #addresses = new Map<string, number>();
 
-  /** Knows nothing at first. */
   constructor(id: string) {
     this.#suffix = instanceSuffix(id);
     this.#host = hostName(id);
   }
 
-  /**
-   * Takes the records of a response.
-   *
-   * @param scope The number of the interface on which they were heard, 0 with IPv4.
-   */
+  /** @param scope The number of the interface on which the records were heard, 0 with IPv4. */
   add(records: readonly KnownRecord[], scope: number): void {
     for (const record of records) {
       const name = canonicalDnsName(record.name);

@@ -2,7 +2,7 @@
 
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { Hints } from "@degu/internal/agent/mdns/find.ts";
-import { type Incoming, knownRecords } from "@degu/internal/agent/mdns/packet.ts";
+import type { Incoming } from "@degu/internal/agent/mdns/packet.ts";
 import { formatRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import { escapeName } from "@degu/degu/files";
@@ -81,7 +81,7 @@ export const mdnsPackets: Fuzzer = {
     for (const scope of [0, 3]) {
       const hints = new Hints(ID);
       for (let again = 0; again < 2; again++) {
-        hints.add(knownRecords([...packet.answers, ...packet.additionals]), scope);
+        hints.add([...packet.answers, ...packet.additionals], scope);
       }
       const addresses = hints.addresses();
       demand(addresses.length <= 16, "more addresses than are tried");
