@@ -47,12 +47,18 @@ export function findHome(given: string | undefined): string {
 
 /** Opens the device that `degu init` has made. Dispose of it. */
 export async function openDevice(context: Context): Promise<Device> {
+  const device = await openIfMade(context);
+  if (device !== null) return device;
+  const message = `there is no device in ${context.home} yet: make one with "degu init"`;
+  throw new Failure(message, REFUSED);
+}
+
+export async function openIfMade(context: Context): Promise<Device | null> {
   try {
     return await Device.open(context.home, { logger: loggerOf(context) });
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    const message = `there is no device in ${context.home} yet: make one with "degu init"`;
-    throw new Failure(message, REFUSED, { cause: error });
+    if (error instanceof RangeError) return null;
+    throw error;
   }
 }
 

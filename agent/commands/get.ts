@@ -78,7 +78,6 @@ async function get(
   return transfers.finish();
 }
 
-/** Gets a file, unless it is there already. */
 function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path: string): FileJob {
   const uri = files.uri(names);
   return {
@@ -103,12 +102,7 @@ interface Target {
   readonly isDirectory: boolean;
 }
 
-/**
- * Decides what a target on the command line means: a directory that is there, or a path that ends with a slash, is what
- * files are put into; everything else is the new name of the only one.
- *
- * @param several Whether there are several sources: then only a directory can be meant.
- */
+/** Decides what a target means: a directory that files are put into, or the new name of the only one. */
 async function findTarget(path: string, several: boolean): Promise<Target> {
   // With all permissions Deno leaves the slash to the system, for which a file is nothing then.
   const info = await ifThere(Deno.stat(resolve(path)));
@@ -122,10 +116,8 @@ async function findTarget(path: string, several: boolean): Promise<Target> {
 }
 
 /**
- * Where a directory goes: always below the target, which is created if there is none. So the same command means the
+ * Where a directory goes, which has no name if it is all that is shared: always below the target, so the same command means the
  * same when it is run again.
- *
- * @param name Its name; none if it is all that is shared.
  */
 async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
   const whole = name === undefined ? path : join(path, name);

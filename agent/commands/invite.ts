@@ -2,6 +2,7 @@
 
 import { renderUnicodeCompact } from "npm:uqr@^0.1.3";
 import type { Address } from "../../base.ts";
+import { pause } from "../../base/pause.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
 import {
   type AgentCommand,
@@ -85,18 +86,14 @@ async function paired({ output, signal }: Context, invitation: Invitation): Prom
   // A line that wraps could not be removed; what is left is at its end.
   const line = () => countdownText(end - performance.now()).slice(1 - output.columns);
   using _countdown = output.animate(1000, line);
-  const close = () => invitation.close();
-  signal.addEventListener("abort", close);
   try {
-    signal.throwIfAborted();
-    return await invitation.paired;
+    const peer = await Promise.race([invitation.paired, pause(Infinity, signal)]);
+    if (peer !== undefined) return peer;
   } catch (error) {
-    signal.throwIfAborted();
     if (!(error instanceof Deno.errors.TimedOut)) throw error;
     throw new Failure('nobody has joined in time: run "degu invite" again for a new line');
-  } finally {
-    signal.removeEventListener("abort", close);
   }
+  throw signal.reason;
 }
 
 export function countdownText(milliseconds: number): string {

@@ -62,23 +62,17 @@ const MAX_LENGTH = 65536;
 
 /**
  * Reads the line of an invitation from stdin. It may be wrapped into several lines: it ends when it is complete, at an
- * empty line, or at the end of the input. The writer need not close the pipe, so `degu invite` can be at its other
- * end.
- *
- * @throws {Failure} if there is none, or if it is incomplete.
+ * empty line, or at the end of the input. The writer need not close the pipe, so `degu invite` can be at its other end.
  */
 async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   const { stdin } = output.streams;
   if (stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
-  const reader = stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
-  const cancel = () => reader.cancel().catch(() => {});
-  signal.addEventListener("abort", cancel);
+  const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
   const ask = () =>
     output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
   let text = "";
   try {
     while (!isEnd(text)) {
-      signal.throwIfAborted();
       // A text that a terminal has wrapped is pasted as several lines: the rest arrives at once.
       const timer = text.includes("\n") ? setTimeout(ask, QUIET_MS) : undefined;
       const { done, value } = await reader.read().finally(() => clearTimeout(timer));
@@ -88,10 +82,8 @@ async function readLine(output: Output, signal: AbortSignal): Promise<string> {
         throw new Failure("stdin is not the line of an invitation", USAGE);
       }
     }
-    signal.throwIfAborted();
   } finally {
-    signal.removeEventListener("abort", cancel);
-    await cancel();
+    await reader.cancel().catch(() => {});
   }
   if (text.trim() !== "") return text.trim();
   throw new Failure(

@@ -47,19 +47,12 @@ async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox
   const { status, headers, body } = await connection.get("/");
   const length = headers["content-length"];
   if (status === 200 && body !== null && typeof length === "number" && length <= MAX_BYTES) {
-    const about = readAbout(await body.text());
-    if (about !== null) return { share: about.share === true, inbox: about.inbox === true };
+    const about = await new Response(await body.text()).json().catch(() => null);
+    if (typeof about?.share === "boolean") {
+      return { share: about.share, inbox: about.inbox === true };
+    }
   }
   throw new Failure('that device answers, but not as "degu serve" does: look at what runs there');
-}
-
-function readAbout(text: string): Partial<About> | null {
-  try {
-    const about = JSON.parse(text);
-    return typeof about?.share === "boolean" ? about : null;
-  } catch {
-    return null; // it is not JSON
-  }
 }
 
 /** The address of the other end of a socket, which does not know its scope; one that is known does. */

@@ -91,7 +91,7 @@ interface Source {
   readonly info: Deno.FileInfo;
 }
 
-/** Looks at what the command line names; a link is followed. */
+/** A link is followed. */
 async function findSource(
   path: string,
   own: OwnDirectory,
@@ -110,7 +110,6 @@ async function findSource(
   throw new Failure(`${path} is a directory: put it with -r`);
 }
 
-/** Puts a file, unless it is there already. */
 async function jobOf(
   files: RemoteFiles,
   { path, info: { size, mtime } }: Source,

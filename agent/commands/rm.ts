@@ -85,7 +85,7 @@ const NOT_EMPTY = "the directory is not empty: -r removes it with everything in 
 const IN_USE =
   "there is something new in it, or an upload to it is under way: run the same command again later";
 
-/** Removes a directory with everything in it, the innermost first; what can't be removed stays with its directories. */
+/** Removes the innermost first; what can't be removed stays with its directories. */
 async function removeTree(
   context: Context,
   files: RemoteFiles,

@@ -91,7 +91,7 @@ async function serve(context: Context, options: Options): Promise<void> {
   await Promise.all(serving);
 }
 
-/** Makes servers at addresses, by default at all of this machine; resolves when they are bound. */
+/** Resolves when the servers are bound. */
 async function listen(
   start: (address: Address) => DeviceServer,
   given: Address[] | undefined,
@@ -125,18 +125,12 @@ function listenError(address: Address, error: Error): Error {
   return new Failure(`${problem} ${advice}`, FAILED, { cause: error });
 }
 
-/** What is served: the name of the device, and the directories that peers can read, and read and write. */
 export type Served = Readonly<Record<Area, string | null> & { name: string }>;
 
 /** What the path `/` answers with. */
 export type About = Readonly<Record<Area, boolean> & { name: string }>;
 
-/**
- * Makes the app that serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist.
- *
- * @param onFile Called for each file that a peer gets, puts or deletes, with the directory that it is in.
- * @throws what {@linkcode FilesApp} does.
- */
+/** Makes the app that serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist. */
 export function makeServeApp(
   { name, share, inbox }: Served,
   logger: Pick<Logger, "warn">,
@@ -160,13 +154,7 @@ export function makeServeApp(
   };
 }
 
-/**
- * Checks the directory of `--share`.
- *
- * @returns Its real path.
- * @throws {Failure} if there is no such directory, or if the device itself is in it, or it in the device: peers could read its
- * keys.
- */
+/** Checks the directory of `--share`: the device may not be in it, nor it in the device. Returns its real path. */
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
   const path = await ifThere(Deno.realPath(dir));
   if (path === null) {
@@ -240,7 +228,6 @@ export class ServeEvents implements Disposable {
     this.#isVerbose = isVerbose;
   }
 
-  /** Takes an event of a file in `share` or `inbox`. */
   add(area: string, { session, action, status, bytes, complete, path: names }: FileEvent): void {
     if (session === undefined) return;
     const { id, name } = peerOf(session);
