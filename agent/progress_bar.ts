@@ -30,8 +30,8 @@ const MIN_NAME_COLUMNS = 8;
 export function showProgress(output: Output, progress: Progress): Disposable {
   const samples: Sample[] = [];
   return output.animate(DRAWING_MILLISECONDS, () => {
-    samples.push([performance.now(), progress.moved]);
     if (progress.totalFiles === 0) return "";
+    samples.push([performance.now(), progress.moved]);
     return progressLine(progress, rateOf(samples), output.columns);
   });
 }

@@ -85,7 +85,7 @@ export class Transfers implements Disposable {
   /** What is written by this command, and from what. */
   readonly #taken = new Map<string, string>();
   readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
-  #bar: Disposable | null = null;
+  #bar: Disposable | null;
 
   constructor(
     { output, signal }: Context,
@@ -98,6 +98,7 @@ export class Transfers implements Disposable {
     this.#isDryRun = isDryRun;
     this.direction = direction;
     this.#own = own;
+    this.#bar = output.json ? null : showProgress(output, this.progress);
   }
 
   /** Prepares what the command line names: if one of several things can't be copied, the others still are. */
@@ -143,7 +144,6 @@ export class Transfers implements Disposable {
     const { progress } = this;
     progress.totalFiles += jobs.length;
     for (const { size } of jobs) progress.totalBytes += size;
-    this.#showProgress();
     try {
       await connections.each(jobs, (job, signal) => this.#moveOne(connections, job, signal));
     } finally {
@@ -190,18 +190,17 @@ export class Transfers implements Disposable {
 
   /** Copies a tree, without the directory of the device. */
   async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
-    this.#showProgress();
     const isNotOwn = await this.#own.filter(job.root, (path) => {
       this.skip(join(job.root, ...path), "the directory of this device, with its keys");
     });
-    const tree = new TreeTransfer(this, files, job, isNotOwn);
+    const tree = treeTransfer(this, files, job, isNotOwn);
     try {
       const { deletionsKept } = await files.connections.callAnew((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
-        if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });
+        if (tree.hasEntries()) this.fail(from, KEPT.empty, { path: from });
       } else if (deletionsKept !== null) {
         this.#output.warn(KEPT[deletionsKept]);
       }
@@ -299,10 +298,6 @@ export class Transfers implements Disposable {
     return failed === 0 ? 0 : FAILED;
   }
 
-  #showProgress(): void {
-    if (!this.#output.json) this.#bar ??= showProgress(this.#output, this.progress);
-  }
-
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
@@ -312,137 +307,108 @@ export class Transfers implements Disposable {
 /**
  * A tree that is copied in one attempt, or in several where connections are lost. What one has reported is not reported again; what
  * has failed in it may succeed in the next one.
+ *
+ * @param isNotOwn Leaves out the directory of the device.
  */
-class TreeTransfer {
-  /** Whether there is anything at either end. */
-  hasEntries = false;
-  readonly #transfers: Transfers;
-  readonly #files: RemoteFiles;
-  readonly #job: TreeJob;
-  readonly #isNotOwn: (entry: TreeEntry) => boolean;
-  readonly #reported = new Set<string>();
-  /** Those of the last attempt. */
-  #failures: Failed[] = [];
-  /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
-  #toCopy: number | null = null;
+function treeTransfer(
+  transfers: Transfers,
+  files: RemoteFiles,
+  { names, root, listsUnchanged, options }: TreeJob,
+  isNotOwn: (entry: TreeEntry) => boolean,
+) {
+  const { direction, progress } = transfers;
+  const reported = new Set<string>();
   /** The sizes of files, by path, from the second attempt on. */
-  readonly #sizes = new Map<string, number>();
+  const sizes = new Map<string, number>();
+  /** Those of the last attempt. */
+  let failures: Failed[] = [];
+  /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
+  let toCopy: number | null = null;
+  let hasEntries = false;
+  // What has failed before is not left to do.
+  [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
   /** The bytes of the progress but for parts of files. */
-  #complete: number;
-  /** The progress when the attempt began, without these. */
-  #before = { files: 0, bytes: 0 };
+  let complete = progress.bytes;
 
-  /** @param isNotOwn Leaves out the directory of the device. */
-  constructor(
-    transfers: Transfers,
-    files: RemoteFiles,
-    job: TreeJob,
-    isNotOwn: (entry: TreeEntry) => boolean,
-  ) {
-    this.#transfers = transfers;
-    this.#files = files;
-    this.#job = job;
-    this.#isNotOwn = isNotOwn;
-    const { progress } = transfers;
-    // What has failed before is not left to do.
-    [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
-    this.#complete = progress.bytes;
-  }
+  const namesOf = (path: readonly string[]): Names => {
+    const [remote, local] = [files.name([...names, ...path]), join(root, ...path)];
+    return direction === "get" ? { from: remote, to: local } : { from: local, to: remote };
+  };
 
-  namesOf(path: readonly string[]): Names {
-    const { names, root } = this.#job;
-    const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
-    const isGet = this.#transfers.direction === "get";
-    return isGet ? { from: remote, to: local } : { from: local, to: remote };
-  }
-
-  attempt(client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
-    const { names, root, options } = this.#job;
-    const isFirst = this.#toCopy === null;
-    this.#failures = [];
-    this.#before = { files: this.#transfers.progress.files, bytes: this.#complete };
-    const filter = (entry: TreeEntry) => {
-      const isIncluded = (options.filter?.(entry) ?? true) && this.#isNotOwn(entry);
-      this.hasEntries ||= isIncluded;
-      if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
-      return isIncluded;
-    };
-    const onEvent = (event: TreeEvent) => {
-      this.#take(event);
-      // Of a tree that is up to date there may be a hundred thousand of them.
-      if (event.type !== "unchanged") moved({ bytes: this.#advance(), resumedFrom: 0 });
-    };
-    const all = { ...options, filter, signal, onEvent };
-    const uri = this.#files.uri([...names, ""]);
-    return this.#transfers.direction === "get"
-      ? downloadTree(client, uri, root, all)
-      : uploadTree(client, root, uri, all);
-  }
-
-  #advance(): number {
-    const { files, totalFiles, bytes, totalBytes } = this.#transfers.progress;
-    return this.#toCopy === null ? 0 : this.#toCopy - (totalFiles - files + totalBytes - bytes);
-  }
-
-  #take(event: TreeEvent): void {
-    const { progress } = this.#transfers;
-    const { files, bytes } = this.#before;
-    if (event.type === "plan") {
-      this.#toCopy ??= event.files + event.bytes;
-      progress.totalFiles = files + event.files;
-      progress.totalBytes = bytes + event.bytes;
-    } else if (event.type === "progress") {
-      progress.moved += bytes + event.bytes - progress.bytes;
-      progress.bytes = bytes + event.bytes;
-    } else if (event.type === "failed") {
-      this.#failures.push(event);
-    } else {
-      this.#takeOutcome(event);
-    }
-  }
-
-  #takeOutcome(event: Outcome): void {
+  const report = (event: Outcome) => {
     const { type, path } = event;
     const key = path.join("/");
-    const isNew = type === "deleted" || !this.#reported.has(key);
-    this.#reported.add(key);
     if (type === "copied") {
-      this.#transfers.progress.files++;
-      this.#complete += event.total;
+      progress.files++;
+      complete += event.total;
     }
-    if (isNew) this.#tell(event, this.#sizes.get(key));
-  }
-
-  /** @param size That of a file which an earlier attempt may have copied. */
-  #tell(event: Outcome, size: number | undefined): void {
-    const transfers = this.#transfers;
-    const isUnchanged = event.type === "unchanged" && size === undefined;
-    if (isUnchanged && !this.#job.listsUnchanged) return transfers.unchanged(null);
-    const names = this.namesOf(event.path);
-    const { from, to } = names;
-    transfers.progress.name = from;
+    if (type !== "deleted" && reported.has(key)) return;
+    reported.add(key);
+    const size = sizes.get(key);
+    const isUnchanged = type === "unchanged" && size === undefined;
+    if (isUnchanged && !listsUnchanged) return transfers.unchanged(null);
+    const { from, to } = namesOf(path);
+    progress.name = from;
     if (isUnchanged) {
-      transfers.unchanged(names);
-    } else if (event.type === "skipped") {
+      transfers.unchanged({ from, to });
+    } else if (type === "skipped") {
       transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
-    } else if (event.type === "deleted") {
+    } else if (type === "deleted") {
       transfers.deleted(event.kind === "directory" ? `${to}/` : to);
     } else {
       // It may have been copied when the connection broke off, too late to be told.
       const late = { bytes: size!, total: size!, resumedFrom: 0, sha256: null };
-      const result = event.type === "copied" ? event : late;
+      const result = type === "copied" ? event : late;
       transfers.moved(result.bytes);
-      transfers.copied(names, result);
+      transfers.copied({ from, to }, result);
     }
-  }
+  };
 
-  reportFailures(): void {
-    const transfers = this.#transfers;
-    for (const { path, error, at } of this.#failures) {
-      const { from, to } = this.namesOf(path);
-      if (at === "source") {
-        transfers.fail(from, explainTransfer(error, transfers.direction), { from, to });
-      } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
-    }
-  }
+  return {
+    namesOf,
+    /** Whether there is anything at either end. */
+    hasEntries: () => hasEntries,
+    attempt: (client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> => {
+      const isFirst = toCopy === null;
+      failures = [];
+      const before = { files: progress.files, bytes: complete };
+      const filter = (entry: TreeEntry) => {
+        const isIncluded = (options.filter?.(entry) ?? true) && isNotOwn(entry);
+        hasEntries ||= isIncluded;
+        if (!isFirst) sizes.set(entry.path.join("/"), entry.size);
+        return isIncluded;
+      };
+      const onEvent = (event: TreeEvent) => {
+        if (event.type === "plan") {
+          toCopy ??= event.files + event.bytes;
+          progress.totalFiles = before.files + event.files;
+          progress.totalBytes = before.bytes + event.bytes;
+        } else if (event.type === "progress") {
+          progress.moved += before.bytes + event.bytes - progress.bytes;
+          progress.bytes = before.bytes + event.bytes;
+        } else if (event.type === "failed") {
+          failures.push(event);
+        } else {
+          report(event);
+        }
+        // Of a tree that is up to date there may be a hundred thousand of them.
+        if (event.type === "unchanged") return;
+        const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
+        moved({ bytes: toCopy === null ? 0 : toCopy - left, resumedFrom: 0 });
+      };
+      const all = { ...options, filter, signal, onEvent };
+      const uri = files.uri([...names, ""]);
+      return direction === "get"
+        ? downloadTree(client, uri, root, all)
+        : uploadTree(client, root, uri, all);
+    },
+    reportFailures: () => {
+      for (const { path, error, at } of failures) {
+        const { from, to } = namesOf(path);
+        if (at === "source") {
+          transfers.fail(from, explainTransfer(error, direction), { from, to });
+        } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
+      }
+    },
+  };
 }
