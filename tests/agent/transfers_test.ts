@@ -110,6 +110,23 @@ Deno.test("interruptions", async (t) => {
     assertEquals(code, 0, stderr);
     assert(await test.isWhole(`${files.here}/to/large`));
   });
+
+  await t.step(
+    "a peer that forgets this device meanwhile refuses the rest, and shows nothing of it",
+    async () => {
+      await test.clear();
+      const { files, cases: [, put] } = test;
+      await using relay = new CuttingRelay(files.address);
+      relay.stallAfter(CUT);
+      await using agent = files.start([...put!.args, "--address", formatAddress(relay.address)]);
+      await within(untilFile(put!.dir, (_, size) => size > CUT / 2), "something has arrived", 30);
+      await files.homes.must("camera", ["forget", "viewer"]);
+      const { code, stderr } = await agent.ended();
+      assertEquals(code, 3, stderr);
+      assertStringIncludes(stderr, "does not trust this device any more");
+      assert(!(await entries(files.inbox)).includes("large"));
+    },
+  );
 });
 
 // An output that can't be written: no file is to blame.

@@ -11,6 +11,7 @@ import { tempDir } from "./directories.ts";
 import { THROUGH_NAMESPACE } from "./namespaces.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
 import type { Order, Report } from "./programs/machine.ts";
+import { testUnless } from "./terminals.ts";
 
 /** The command that runs a program where it may make namespaces: their names are files below /run. */
 const THROUGH_LAB: readonly string[] = [
@@ -35,12 +36,7 @@ export async function labTest<T>(
   program: string,
   check: (found: T) => void,
 ): Promise<void> {
-  const why = await labObstacle();
-  Deno.test({
-    name: why === null ? name : `${name}: left out, no network namespace can be made here (${why})`,
-    ignore: why !== null,
-    fn: async () => check(JSON.parse(await runInLab(program))),
-  });
+  testUnless(await labObstacle(), name, async () => check(JSON.parse(await runInLab(program))));
 }
 
 /** Runs a program in tests/support/programs with a directory of its own, where it may make machines. */
@@ -66,7 +62,7 @@ export async function labObstacle(): Promise<string | null> {
     await run(program, ...args, "sh", "-c", script);
     return null;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return `no network namespace can be made here (${error})`;
   }
 }
 
