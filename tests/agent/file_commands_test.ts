@@ -10,7 +10,7 @@ import {
   RemoteFiles,
 } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
-import { entries, makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { content, fill, makeTrees } from "@degu/testing/trees.ts";
@@ -63,22 +63,6 @@ Deno.test("a missing file is reported at once, with what lists those that there 
   await files.kill();
   const said = await files.fail(1, "no address answers", "ls", "camera:");
   assertEquals(said.includes("trying again"), false);
-});
-
-Deno.test("2,000 files are listed, and the new ones are synchronized", async () => {
-  await using files = await AgentFiles.start();
-  const names = Array.from({ length: 2000 }, (_, i) => `file ${i}`);
-  makeEmptyFiles(files.share, names);
-  const time = new Date(1_234_567_890_123);
-  await Deno.utime(`${files.share}/file 0`, time, time);
-  assertEquals((await files.succeed("ls", "camera:")).stdout, `${names.toSorted().join("\n")}\n`);
-  makeEmptyFiles(files.here, names.slice(0, 1900));
-  await Deno.utime(`${files.here}/file 0`, time, time);
-  const { stderr } = await files.succeed("sync", "--quiet", "camera:", files.here);
-  assertEquals(stderr, "");
-  assertEquals([...Deno.readDirSync(files.here)].length, 2000);
-  const again = await files.succeed("sync", "--delete", "camera:", files.here);
-  assertStringIncludes(again.stderr, "0 files copied, 0 B; 2000 up to date");
 });
 
 // degu get: files from the share of a peer.

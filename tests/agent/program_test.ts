@@ -7,7 +7,6 @@ import {
   parseAddressOption,
   parseListenAddress,
   parseServingAddress,
-  usageError,
 } from "@degu/internal/agent/commands.ts";
 import {
   ALREADY_THERE,
@@ -165,19 +164,6 @@ Deno.test("an invalid address is refused with a description of what is needed", 
   const own = ["::", "0.0.0.0:0", "192.168.1.7", "fe80::1%eth0", "[fe80::1%3]:80", "unix:/x"];
   for (const text of own) assertEquals(parseListenAddress(text), parseAddressOption(text), text);
   assertEquals(parseServingAddress("camera.local"), ["camera.local", 7443]);
-});
-
-Deno.test("messages name an argument as on the command line", () => {
-  const rows = [
-    ["peerName: is taken", "--as: is taken"],
-    ["seconds: must be from 1", "--seconds: must be from 1"],
-    ["line: it is garbled", "line: it is garbled"],
-    ["no argument", "no argument"],
-  ] as const;
-  for (const [message, expected] of rows) {
-    const error = usageError(new RangeError(message)) as Failure;
-    assertEquals([error.message, error.exitCode], [expected, 2]);
-  }
 });
 
 // What a new peer is told, seen from `degu peers` there.

@@ -71,7 +71,6 @@ async function run(program: string, ...args: string[]): Promise<void> {
   if (!success) throw new Error(`${args.join(" ")}: ${new TextDecoder().decode(stderr).trim()}`);
 }
 
-/** Runs `ip`. */
 export async function ip(...args: string[]): Promise<void> {
   await run("ip", ...args);
 }
@@ -96,7 +95,6 @@ export class Machine {
     return machine;
   }
 
-  /** Makes the namespace and the directory. */
   static async makeEmpty(name: string, parent: string): Promise<Machine> {
     const machine = new Machine(name, `${parent}/${name}`);
     await Deno.mkdir(machine.dir);
@@ -105,12 +103,10 @@ export class Machine {
     return machine;
   }
 
-  /** Where the device is. */
   get home(): string {
     return `${this.dir}/.local/state/degu`;
   }
 
-  /** Runs `ip` in the namespace. */
   async ip(...args: string[]): Promise<void> {
     await ip("-netns", this.name, ...args);
   }
@@ -121,7 +117,6 @@ export class Machine {
     await this.ip("address", "add", address, "dev", device, ...lax);
   }
 
-  /** Runs the agent to its end. */
   async run(args: readonly string[], stdin = ""): Promise<AgentEnd> {
     return await this.start(args, stdin).ended();
   }
@@ -133,7 +128,6 @@ export class Machine {
     throw new Error(`${this.name}: degu ${args.join(" ")}: exit ${ended.code}: ${ended.stderr}`);
   }
 
-  /** How this machine runs a program. */
   get through(): { through: string[]; env: Record<string, string>; flags: string[] } {
     const through = ["ip", "netns", "exec", this.name];
     const disk = [`--allow-read=${this.dir}`, `--allow-write=${this.dir}`];

@@ -53,7 +53,6 @@ export async function obstacleTo(program: string, ...args: string[]): Promise<st
 export const terminalObstacle = () => obstacleTo("python3", "-c", "import pty");
 export const shellObstacle = (shell: string) => obstacleTo(shell, "-c", "true");
 
-/** What to run. */
 export interface TerminalOptions {
   readonly command: readonly string[];
   readonly rows?: number;
