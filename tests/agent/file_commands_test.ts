@@ -1,5 +1,6 @@
 /** degu ls, get, put and rm, and the paths that commands are given. */
 import { ChunkedBody } from "@degu/degu/base";
+import { escapeName } from "@degu/degu/files";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
@@ -408,14 +409,26 @@ Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is me
   }
 });
 
-Deno.test("what is formatted is parsed back unchanged", () => {
-  const name = fc.string({ minLength: 1, maxLength: 30, unit: "grapheme" })
-    .filter((text) => !/^\.{1,2}$|[/\0]/.test(text));
-  fc.assert(fc.property(fc.array(name, { maxLength: 5 }), fc.boolean(), (names, isDirectory) => {
-    const directory = isDirectory || names.length === 0;
-    const text = formatRemotePath("camera", names, directory);
-    assertEquals(parseRemotePath(text), { peer: "camera", names, directory });
-  }));
+Deno.test("any path is refused as wrong usage, or has names that stay below what is shared, and is parsed back unchanged", () => {
+  const odd = ["a", "..", ".", "", "a b", "~2F", "\0", "%2e%2e", "x".repeat(256)];
+  const name = fc.oneof(fc.constantFrom(...odd), fc.string({ maxLength: 30, unit: "grapheme" }));
+  const peer = fc.constantFrom("camera:", "camera", ":", "a:b:", "c/d:");
+  fc.assert(
+    fc.property(peer, fc.array(name, { maxLength: 5 }), (peer, parts) => {
+      let path;
+      try {
+        path = parseRemotePath(peer + parts.join("/"));
+      } catch (error) {
+        return assert(error instanceof Failure && error.exitCode === 2, `${error}`);
+      }
+      for (const name of path.names) {
+        assert(!["", ".", ".."].includes(name) && !/[/\0]/.test(name), name);
+        escapeName(name);
+      }
+      assertEquals(parseRemotePath(formatRemotePath(path.peer, path.names, path.directory)), path);
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 // The directory of the device, which is neither sent, nor written or deleted in.
