@@ -50,36 +50,29 @@ export async function findAddresses(
   const { signal, seconds = SECONDS, logger = standardLogger } = options;
   signal?.throwIfAborted();
   const hints = new Hints(id);
-  const found = Promise.withResolvers<void>();
+  const ending = new AbortController();
+  const endAfter = (milliseconds: number) => setTimeout(() => ending.abort(), milliseconds);
+  const timers = [endAfter(seconds * 1000)];
   const onPacket = (packet: Incoming, link: Link) => {
     if (packet.type !== "response") return;
     hints.add([...packet.answers, ...packet.additionals], link.on.scope);
-    if (hints.addresses().length > 0) found.resolve();
+    const isFirst = timers.length === 1 && hints.addresses().length > 0;
+    if (isFirst) timers.push(endAfter(SETTLE_MILLISECONDS));
   };
   const onLink = (link: Link) => void link.send(QUERY);
-  const types = permittedTypes(network.port);
-  const ending = new AbortController();
-  const late = setTimeout(() => ending.abort(), seconds * 1000);
   try {
+    const types = permittedTypes(network.port);
     await using links = await Links.open({ network, types, logger, onPacket, onLink });
-    const asking = askAgain(links, AbortSignal.any([ending.signal, ...signal ? [signal] : []]));
-    await Promise.race([found.promise, asking]);
-    await pause(SETTLE_MILLISECONDS, ending.signal, signal);
-    ending.abort();
-    await asking;
+    for (let wait = FIRST_PAUSE_MILLISECONDS;; wait *= PAUSE_FACTOR) {
+      await pause(wait, ending.signal, signal);
+      if (ending.signal.aborted || signal?.aborted) break;
+      await links.send(QUERY);
+    }
   } finally {
-    clearTimeout(late);
+    timers.forEach(clearTimeout);
   }
   signal?.throwIfAborted();
   return hints.addresses();
-}
-
-/** Asks again, after pauses that grow, until the signal is aborted. */
-async function askAgain(links: Links, signal: AbortSignal): Promise<void> {
-  for (let wait = FIRST_PAUSE_MILLISECONDS; !signal.aborted; wait *= PAUSE_FACTOR) {
-    await pause(wait, signal);
-    if (!signal.aborted) await links.send(QUERY);
-  }
 }
 
 /** Limits on what is kept, since anyone can send anything; the oldest entry is dropped first. */
