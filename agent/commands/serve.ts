@@ -177,16 +177,13 @@ export async function checkShare(dir: string, home: string, option = "--share"):
  * is to be in: a typing error in a path should not make a tree.
  */
 export async function checkInbox(dir: string, home: string, output: Output): Promise<string> {
-  let isMade = false;
-  try {
-    // Also says now if it may not be written, not when the first peer is refused.
-    await Deno.mkdir(dir, { mode: 0o700 });
-    isMade = true;
-  } catch (error) {
-    const isKnown = error instanceof Deno.errors.AlreadyExists ||
-      error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+  // Also says now if it may not be written, not when the first peer is refused.
+  const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
+    const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
+    const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
     if (!isKnown) throw error; // otherwise the check says what is wrong
-  }
+    return false;
+  });
   try {
     const path = await checkShare(dir, home, "--inbox");
     if (isMade) output.note(`created ${path}`);

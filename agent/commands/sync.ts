@@ -8,14 +8,6 @@ import { ifThere, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
 
-interface SyncOptions {
-  readonly checksum?: boolean;
-  readonly delete?: boolean;
-  readonly dryRun?: boolean;
-  readonly exclude?: readonly string[];
-  readonly inbox?: boolean;
-}
-
 export function addSync(program: AgentCommand): void {
   program.command("sync")
     .summary("make one directory match another, one way")
@@ -56,7 +48,13 @@ async function sync(
   context: Context,
   from: string,
   to: string,
-  given: SyncOptions,
+  {
+    checksum = false,
+    delete: deletes = false,
+    dryRun = false,
+    exclude = [] as readonly string[],
+    inbox = false,
+  },
 ): Promise<number> {
   const isToHere = isRemotePath(from);
   if (isToHere === isRemotePath(to)) {
@@ -72,9 +70,9 @@ async function sync(
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   await own.check(root);
-  using transfers = new Transfers(context, isToHere ? "get" : "put", own, given.dryRun);
+  using transfers = new Transfers(context, isToHere ? "get" : "put", own, dryRun);
   await checkLocal(root, isToHere);
-  const area = isToHere && given.inbox !== true ? "share" : "inbox";
+  const area = isToHere && !inbox ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, path.peer, area);
   if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
   const found = isToHere ? await files.get(path.names) : await files.find(path.names);
@@ -86,10 +84,10 @@ async function sync(
   }
   const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
   const options = {
-    compare: given.checksum === true ? "digest" : "time",
-    delete: given.delete === true,
-    dryRun: given.dryRun === true,
-    filter: await makeFilter([...lines, ...given.exclude ?? []]),
+    compare: checksum ? "digest" : "time",
+    delete: deletes,
+    dryRun,
+    filter: await makeFilter([...lines, ...exclude]),
   } as const;
   await transfers.copy(files, [{ names, root, listsUnchanged: false, options }]);
   return transfers.finish();

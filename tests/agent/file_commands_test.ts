@@ -195,18 +195,9 @@ Deno.test("no name of a peer escapes the target through a link", async () => {
   assertEquals((await Deno.lstat(`${here}/top/b`)).isSymlink, true);
 });
 
-Deno.test("get --inbox gets back what was put", async () => {
-  await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await fill(inbox, { "a": "1", "dir/b": "2" });
-  await files.fail(1, "add --inbox to read it there", "get", "camera:a", here);
-  await files.succeed("get", "--inbox", "-r", "camera:a", "camera:dir", `${here}/back`);
-  assertEquals(await content(`${here}/back`), await content(inbox));
-});
-
 // degu put: files to the inbox of a peer.
 
-Deno.test("put -r keeps names, times, trees and empty directories; links are skipped", async () => {
+Deno.test("put -r keeps names, times, trees and empty directories; links are skipped; get --inbox gets it back", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   const tree = { "日本 語/a\tb": "1", "日本 語/עברית": "2", "e/f/g": null, "~": "3", "-x": "4" };
@@ -228,6 +219,9 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
   const again = await files.succeed("put", "-r", `${here}/top`, `${here}/linked`, "camera:");
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, "0 files copied, 0 B; 5 up to date");
+  await files.fail(1, "add --inbox to read it there", "get", "camera:linked", here);
+  await files.succeed("get", "--inbox", "-r", "camera:linked", "camera:top", `${here}/back`);
+  assertEquals(await content(`${here}/back`), await content(inbox));
   await files.succeed("put", "-r", `${here}/top/.`, "camera:sub/dir");
   assertEquals((await content(`${inbox}/sub/dir`))["~"], "3");
 });

@@ -21,7 +21,7 @@ import {
 } from "@degu/internal/agent/failure.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { existsAlready, inTheWay, sameFile, show, TreeNode } from "@degu/internal/files/tree.ts";
+import { sameFile, show, TreeNode } from "@degu/internal/files/tree.ts";
 import { AgentHomes, runAgent, runAgentHere } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
@@ -356,13 +356,6 @@ Deno.test("what has become of one file is told in terms of the program", () => {
       `${problem}; is another version of degu running there?`,
     ],
     [new Failure("as it is"), "put", "as it is"],
-    [existsAlready(node), "put", "another file of this name is there: replace it with --force"],
-    [
-      inTheWay(node, new TreeNode(root, "a", "directory", 0, 0)),
-      "put",
-      "a directory has this name at the target; with --delete it gives way, unless something in it has to " +
-      "stay; remove or rename one of the two",
-    ],
     [
       sameFile(node, other),
       "put",
