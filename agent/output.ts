@@ -3,20 +3,13 @@
 import { printable, printableJson } from "../base/printable.ts";
 import { OutputClosed } from "./failure.ts";
 
+type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
+
 /** Where the program reads and prints: what `Deno` has of it. */
-export interface Streams {
-  readonly stdin: { readonly readable: ReadableStream<Uint8Array>; isTerminal(): boolean };
+export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
+  readonly stdin: Pick<typeof Deno.stdin, "readable" | "isTerminal">;
   readonly stdout: Stream;
   readonly stderr: Stream;
-  /** Whether `NO_COLOR` is set. */
-  readonly noColor: boolean;
-  /** The size of the terminal in characters; throws where there is none. */
-  consoleSize(): { columns: number; rows: number };
-}
-
-interface Stream {
-  writeSync(bytes: Uint8Array): number;
-  isTerminal(): boolean;
 }
 
 const DEFAULT_COLUMNS = 80;

@@ -131,8 +131,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Copies files, then trees. If one of them, or something in a tree, can't be copied, the rest still is, unless it would fail as well:
-   * the peer can't be reached, a disk is full, the command was interrupted.
+   * Copies files, then trees. If one of them, or something in a tree, can't be copied, the rest still is, unless it would fail
+   * as well: the peer can't be reached, a disk is full, the command was interrupted.
    */
   async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
     await this.#copyFiles(files.connections, jobs.filter((job) => "move" in job));
@@ -305,8 +305,8 @@ export class Transfers implements Disposable {
 }
 
 /**
- * A tree that is copied in one attempt, or in several where connections are lost. What one has reported is not reported again; what
- * has failed in it may succeed in the next one.
+ * A tree that is copied in one attempt, or in several where connections are lost. What one has reported is not reported again;
+ * what has failed in it may succeed in the next one.
  *
  * @param isNotOwn Leaves out the directory of the device.
  */

@@ -39,8 +39,8 @@ export interface FindOptions {
 
 /**
  * Looks for a device on every interface, until an answer comes. **The addresses are hints**: anyone on the link can
- * send them, and only the certificate proves who is there. They are at most 16, the most useful first; a link-local IPv6 address has
- * the scope of the interface on which it was heard.
+ * send them, and only the certificate proves who is there. They are at most 16, the most useful first; a link-local IPv6
+ * address has the scope of the interface on which it was heard.
  */
 export async function findAddresses(
   id: string,

@@ -63,7 +63,7 @@ export async function runAgentHere(
 export function startAgentHere(args: readonly string[], options: HereOptions = {}): RunningAgent {
   const { stdin = "", terminal, noColor = false, onText = () => {} } = options;
   const isTerminal = () => terminal !== undefined;
-  const input = new TransformStream<Uint8Array, Uint8Array>();
+  const input = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
   const stdout = new Shown();
   // All that is written to a terminal is seen in one place.
   const stderr = isTerminal() ? stdout : new Shown();
