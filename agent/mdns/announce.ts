@@ -22,24 +22,14 @@ const GAP_MILLISECONDS = 1000;
 const LEAST_DELAY_MILLISECONDS = 20;
 const MOST_DELAY_MILLISECONDS = 120;
 
-export interface AnnounceOptions extends Service {
-  readonly logger: Logger;
-}
-
-/** Disposing of it withdraws it and closes its sockets. */
-export interface Announcement extends AsyncDisposable {
-  /** Resolves to the announced name once it was announced on a link; stays pending if that never happens. */
-  readonly announced: Promise<string>;
-}
-
 /**
  * Announces this device on every interface, until it is disposed of. Answers questions about this device only,
  * once a second at most on each interface. The announced name has the id in it, so it is never taken, and is not probed for.
  */
 export function announce(
-  { logger, ...service }: AnnounceOptions,
+  { logger, ...service }: Service & { readonly logger: Logger },
   network: Network = NETWORK,
-): Announcement {
+) {
   const types = permittedTypes(network.port);
   const closing = new AbortController();
   const { signal } = closing;
@@ -61,6 +51,7 @@ export function announce(
     await links.send({ type: "response", answers: goodbyes(service) });
   })().catch((error) => logger.warn(`the announcement has ended: ${messageOf(error)}`));
   return {
+    /** Resolves to the announced name once it was announced on a link; stays pending if that never happens. */
     announced,
     [Symbol.asyncDispose]: async () => {
       closing.abort();

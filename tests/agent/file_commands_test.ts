@@ -140,23 +140,15 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   await fill(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
   await fill(files.inbox, { "sub/report.pdf": "" });
   await makeLinks({ [`${share}/link`]: "/" });
+  const missing = (path: string, dir: string) =>
+    `"camera:${path}" is not there: "degu ls camera:${dir}" lists what is there`;
+  const elsewhere = '"camera:sub/report.pdf" is not in the share: it is in the inbox, as ' +
+    '"degu ls --inbox camera:sub/" shows';
   const rows: [path: string, target: string, said: string][] = [
-    [
-      "photos/holliday.jpg",
-      here,
-      '"camera:photos/holliday.jpg" is not there: "degu ls camera:photos/" lists what is there',
-    ],
-    [
-      "photos/zzz/1",
-      here,
-      '"camera:photos/zzz/1" is not there: "degu ls camera:photos/" lists what is there',
-    ],
-    [
-      "sub/report.pdf",
-      here,
-      '"camera:sub/report.pdf" is not in the share: it is in the inbox, as "degu ls --inbox camera:sub/" shows',
-    ],
-    ["zzz", here, '"camera:zzz" is not there: "degu ls camera:" lists what is there'],
+    ["photos/holliday.jpg", here, missing("photos/holliday.jpg", "photos/")],
+    ["photos/zzz/1", here, missing("photos/zzz/1", "photos/")],
+    ["sub/report.pdf", here, elsewhere],
+    ["zzz", here, missing("zzz", "")],
     ["link", here, '"camera:link" is a symbolic link that leads'],
     ["photos", here, "camera:photos/ is a directory: get it with -r"],
     ["a/", here, "leave out the slash"],

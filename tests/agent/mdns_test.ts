@@ -1,10 +1,5 @@
 /** mDNS: packets, links, announcing and finding. */
-import {
-  announce,
-  type Announcement,
-  type AnnounceOptions,
-  Responder,
-} from "@degu/internal/agent/mdns/announce.ts";
+import { announce, Responder } from "@degu/internal/agent/mdns/announce.ts";
 import { findAddresses, Hints } from "@degu/internal/agent/mdns/find.ts";
 import {
   interfacesOf,
@@ -123,12 +118,8 @@ function closed(socket: Socket): Promise<void> {
 const idOf = (letter: string): string => letter.repeat(52);
 
 /** Announces a device that is named camera, unless something else is asked for. */
-function announceCamera(
-  network: Network,
-  options: Partial<AnnounceOptions> = {},
-): Announcement {
-  const camera = { name: "camera", id: idOf("c"), port: 7443, logger: SILENT };
-  return announce({ ...camera, ...options }, network);
+function announceCamera(network: Network, options: Partial<Service> = {}) {
+  return announce({ ...CAMERA, logger: SILENT, ...options }, network);
 }
 
 /** The addresses of one interface, as the system lists them. */

@@ -313,12 +313,6 @@ export class AgentHomes implements AsyncDisposable {
     return this.#running.use(startAgentHere(["--home", this.at(name), ...args], options));
   }
 
-  /** Begins to run it in a process of its own; besides its home it may use what the flags say. */
-  spawn(name: string, args: readonly string[], flags: readonly string[] = []): RunningAgent {
-    const options = { flags: this.flags(name, ...flags) };
-    return this.#running.use(spawnAgent(["--home", this.at(name), ...args], options));
-  }
-
   /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
   async init(...names: string[]): Promise<string[]> {
     return await Promise.all(names.map(async (name) => {
