@@ -55,6 +55,7 @@ Deno.test("the help of each command has a description, examples, and all of its 
     assertMatch(help, new RegExp(`^Usage: degu ${command.name()}`));
     assert(command.description().length > 20 && command.summary().length > 5, command.name());
     assertMatch(help, new RegExp(`\nExamples:\n(.|\n)*degu ${command.name()}`), command.name());
+    assertEquals(help.split("Examples:").length, 2, command.name());
     assertStringIncludes(help, "--json");
     assertStringIncludes(help, "--home <dir>");
   }

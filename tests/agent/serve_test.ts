@@ -1,4 +1,5 @@
 /** degu serve, what it says of its peers, and degu ping. */
+import { formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
@@ -305,6 +306,16 @@ Deno.test("if nobody serves, or another device, ping says what to check", async 
   const { address } = await homes.serve("other");
   const ping = ["ping", "camera", "--address", address];
   await homes.fail("viewer", 3, "another device answers there", ping);
+  // The right one, that serves something else.
+  await using camera = await Device.open(homes.at("camera"));
+  for (const text of ["hello", "null", "{}"]) {
+    const server = camera.listen(LOOPBACK, () => [200, "OK", {}, new TextEncoder().encode(text)]);
+    server.serveForever();
+    await server.ready;
+    const there = ["ping", "camera", "--address", formatAddress(server.address)];
+    await homes.fail("viewer", 1, 'that device answers, but not as "degu serve" does', there);
+    await server.shutdown();
+  }
 });
 
 Deno.test("another program at a peer's address is recognized", async () => {
