@@ -1,4 +1,4 @@
-/** Programs on a pseudo-terminal, which Python makes, what a person sees there, shells, and tests that are left out without them. */
+/** Programs on a pseudo-terminal, what a person sees there, shells, and tests that are left out without them. */
 import { assert } from "@std/assert";
 
 /** Waits for each text, then types what belongs to it; prints all that the program has printed. */
