@@ -1,7 +1,7 @@
 /** What commands have in common. */
 
 import { isAbsolute, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "npm:commander@^15.1.0";
+import { Command, InvalidArgumentError } from "npm:commander@^15.1.0";
 import { type Address, formatAddress, parseAddress } from "../base.ts";
 import { canonicalIPAddress, withoutZone } from "../base/address.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
@@ -17,7 +17,6 @@ const CONNECT_SECONDS = 10;
 export interface Context {
   /** The absolute path of the directory of the device. */
   readonly home: string;
-  /** Where to print. */
   readonly output: Output;
   /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
   readonly signal: AbortSignal;
@@ -29,9 +28,7 @@ export interface CommonOptions {
   readonly home?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
-  /** Where to look for the peer, instead of the addresses that are known. */
   readonly address?: Address;
-  /** Whether to look for the peer in the local network first. */
   readonly find?: boolean;
 }
 
@@ -50,12 +47,18 @@ export function findHome(given: string | undefined): string {
 
 /** Opens the device that `degu init` has made. Dispose of it. */
 export async function openDevice(context: Context): Promise<Device> {
+  const device = await openIfMade(context);
+  if (device !== null) return device;
+  const message = `there is no device in ${context.home} yet: make one with "degu init"`;
+  throw new Failure(message, REFUSED);
+}
+
+export async function openIfMade(context: Context): Promise<Device | null> {
   try {
     return await Device.open(context.home, { logger: loggerOf(context) });
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    const message = `there is no device in ${context.home} yet: make one with "degu init"`;
-    throw new Failure(message, REFUSED, { cause: error });
+    if (error instanceof RangeError) return null;
+    throw error;
   }
 }
 
@@ -66,7 +69,6 @@ export function loggerOf({ output }: Context): Logger {
   return { debug: ignore, info: ignore, warn, error: warn };
 }
 
-/** The peer of a name or an id. */
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
@@ -76,7 +78,6 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED);
 }
 
-/** Makes a client of a peer by its name or id. */
 export async function openClient(
   context: Context,
   device: Device,
@@ -108,53 +109,67 @@ async function lookFor(context: Context, { id, name, addresses }: Peer): Promise
   return [...seen.values()];
 }
 
-/** The default port of a device that serves. */
 export const DEFAULT_PORT = 7443;
 
-/**
- * Makes what commander calls from what a command does: that gets the context that its options ask for, its operands and its
- * options; what it resolves to is the exit code, in place of 0.
- */
+/** What a command does with its operands and its options; what it resolves to is the exit code, in place of 0. */
+type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;
+
 export type Run = <Args extends unknown[]>(
-  action: (context: Context, ...args: Args) => Promise<number | void>,
+  action: Action<Args>,
 ) => (...args: Args) => Promise<void>;
 
-/** Adds the options of commands that connect to a peer. */
-export function addPeerOptions(command: Command): void {
-  command
-    .option("--address <address>", "where the peer is, for this call", parseAddressOption)
-    .option("--find", "look for the peer on the local network first (mDNS)");
+/** A command of the program, with what several of them have. */
+export class AgentCommand extends Command {
+  readonly #run: Run;
+  #heading = "\nExamples:\n";
+
+  constructor(name: string, run: Run) {
+    super(name);
+    this.#run = run;
+  }
+
+  override createCommand(name: string): AgentCommand {
+    return new AgentCommand(name, this.#run);
+  }
+
+  does<Args extends unknown[]>(action: Action<Args>): this {
+    return this.action(this.#run(action));
+  }
+
+  /** What to type, and what it does. */
+  example(line: string, does: string): this {
+    const heading = this.#heading;
+    this.#heading = "";
+    return this.addHelpText("after", `${heading}  ${line}\n      ${does}`);
+  }
+
+  /** Adds the options of commands that connect to a peer. */
+  connects(): this {
+    return this
+      .option("--address <address>", "where the peer is, for this call", parseAddressOption)
+      .option("--find", "look for the peer on the local network first (mDNS)");
+  }
+
+  /** Adds the options of both commands that pair. */
+  pairs(): this {
+    return this
+      .option("--as <name>", "what the other device is called here (default: its own name)")
+      .option(
+        "--serving <address>",
+        'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
+        repeated(parseServingAddress),
+      );
+  }
 }
 
-/** The options of both commands that pair. */
 export interface PairingOptions {
   readonly as?: string;
   readonly serving?: Address[];
 }
 
-/** Adds the options of both commands that pair. */
-export function addPairingOptions(command: Command): void {
-  command
-    .option("--as <name>", "what the other device is called here (default: its own name)")
-    .option(
-      "--serving <address>",
-      'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
-      repeated(parseServingAddress),
-    );
-}
-
 /** Reads an option that may be given several times. */
 export function repeated<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
   return (text, before = []) => [...before, parse(text)];
-}
-
-/** Adds examples to the help of a command: what to type, and what it does. */
-export function addExamples(
-  command: Command,
-  examples: readonly [line: string, does: string][],
-): void {
-  const lines = examples.map(([line, does]) => `  ${line}\n      ${does}`);
-  command.addHelpText("after", `\nExamples:\n${lines.join("\n")}`);
 }
 
 /** The library's error about an argument, with the argument's name on the command line; any other error as it is. */
@@ -198,7 +213,6 @@ export function parseAddressOption(text: string): Address {
   }
 }
 
-/** Reads an address to listen at. */
 export function parseListenAddress(text: string): Address {
   const address = parseAddressOption(text);
   const host = Array.isArray(address) ? address[0] : null;

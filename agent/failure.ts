@@ -4,23 +4,16 @@ import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
 
-/** Something failed. */
 export const FAILED = 1;
-/** The command line is wrong. */
 export const USAGE = 2;
 /** This device, or the other one, is not paired, or the other one has refused. */
 export const REFUSED = 3;
-/** A signal has ended the command. */
 export const INTERRUPTED = 130;
 
 /** A command failed; the message says what to do next. */
 export class Failure extends Error {
-  /** The name of the class. */
-  override readonly name: string = "Failure";
-  /** What the process exits with. */
   readonly exitCode: 1 | 2 | 3;
 
-  /** Makes an error with an exit code. */
   constructor(message: string, exitCode: 1 | 2 | 3 = FAILED, options?: ErrorOptions) {
     super(message, options);
     this.exitCode = exitCode;
@@ -29,16 +22,12 @@ export class Failure extends Error {
 
 /** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
 export class Interrupted extends Error {
-  /** Makes the reason. */
-  constructor() {
-    super("interrupted");
-  }
+  override readonly message = "interrupted";
 }
 
 /** The reader of the output has closed it, as `head` does, so the command ends without a message. */
 export class OutputClosed extends Error {}
 
-/** What a TLS error means between two devices. */
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED:
     "another device answers there, or the peer has a new identity: check the address, or " +
@@ -50,12 +39,10 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   NOT_TLS: "another program answers there: check the address and the port",
 };
 
-/** What to do if the peer hangs up. */
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just been stopped; if this device is missing in " +
   '"degu peers" there, pair the two again with "degu invite" and "degu join"';
 
-/** What to do if no address answers. */
 const UNREACHABLE_HINT =
   'check that "degu serve" runs there, that the two are in one network, and that ' +
   "no firewall is in between; if its address has changed, give the new one with --address, or look for it with --find";
@@ -67,7 +54,6 @@ const NOT_SERVING: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionAborted,
 ];
 
-/** The exit code for an error that a command has failed with. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Failure) return error.exitCode;
   if (error instanceof Interrupted) return INTERRUPTED;
@@ -76,7 +62,7 @@ export function exitCodeOf(error: unknown): number {
   return error instanceof EmptyPreambleError ? REFUSED : FAILED;
 }
 
-/** What to tell the user about an error: what happened, and what to do. */
+/** What happened, and what to do. */
 export function explain(error: unknown): string {
   const [reason, hint] = read(error);
   return hint === undefined ? reason : `${reason}; ${hint}`;
@@ -87,7 +73,6 @@ export function reasonOf(error: unknown): string {
   return read(error)[0];
 }
 
-/** What happened; and what to do, unless the error says it. */
 function read(error: unknown): [reason: string, hint?: string | undefined] {
   if (!(error instanceof Error)) return [plainMessageOf(error)];
   if (error instanceof TlsError) return [error.message, TLS_HINTS[error.code]];
@@ -122,7 +107,6 @@ export const ALREADY_THERE = "another file of this name is there: replace it wit
 
 const REFUSED_THERE = "the peer refuses it: the name is reserved, or its inbox can't be written";
 
-/** What was to be done with a file. */
 export type FileAction = "get" | "put" | "delete";
 
 /** What the statuses of the peer mean for what was to be done. */

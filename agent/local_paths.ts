@@ -5,27 +5,10 @@ import type { TreeEntry } from "../files.ts";
 import { Failure } from "./failure.ts";
 
 /** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
-export interface OwnDirectory {
-  /**
-   * Makes a filter that leaves this directory out of a tree, whatever its spelling there.
-   *
-   * @param root The path of the tree on this device, where nothing need be.
-   * @param onSkipped Called with the path when it is skipped.
-   */
-  filter(
-    root: string,
-    onSkipped: (path: readonly string[]) => void,
-  ): Promise<(entry: TreeEntry) => boolean>;
-  /**
-   * Checks a path that a person has named, where nothing need be.
-   *
-   * @throws {Failure} if it is that of this directory, or of something in it.
-   */
-  check(path: string): Promise<void>;
-}
+export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
 
 /** Looks at the directory of the device. */
-export async function ownDirectory(home: string): Promise<OwnDirectory> {
+export async function ownDirectory(home: string) {
   const own = await Deno.realPath(home);
   const { dev, ino } = await Deno.stat(own);
   const isOwn = (path: string) => {
@@ -37,10 +20,11 @@ export async function ownDirectory(home: string): Promise<OwnDirectory> {
     }
   };
   return {
-    filter: async (root, onSkipped) => {
+    /** Makes a filter that leaves it out of a tree at a path, where nothing need be, whatever its spelling there. */
+    filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
       const real = await realPath(root);
       const names = isIn(own, real) ? relative(real, own).split(sep) : [];
-      return ({ path, kind }) => {
+      return ({ path, kind }: TreeEntry) => {
         // The other end may have a file of this name, which would take its place.
         const isCandidate = kind === "directory" || path.length === names.length;
         if (!isCandidate || !isOwn(join(real, ...path))) return true;
@@ -48,7 +32,8 @@ export async function ownDirectory(home: string): Promise<OwnDirectory> {
         return false;
       };
     },
-    check: async (path) => {
+    /** Checks a path that a person has named, where nothing need be: it must not be in it. */
+    check: async (path: string) => {
       if (!isIn(await realPath(path), own)) return;
       throw new Failure(
         `${path} is the directory of this device, or in it: its keys must not leave it; choose another one`,

@@ -3,20 +3,13 @@
 import { printable, printableJson } from "../base/printable.ts";
 import { OutputClosed } from "./failure.ts";
 
+type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
+
 /** Where the program reads and prints: what `Deno` has of it. */
-export interface Streams {
-  readonly stdin: { readonly readable: ReadableStream<Uint8Array>; isTerminal(): boolean };
+export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
+  readonly stdin: Pick<typeof Deno.stdin, "readable" | "isTerminal">;
   readonly stdout: Stream;
   readonly stderr: Stream;
-  /** Whether `NO_COLOR` is set. */
-  readonly noColor: boolean;
-  /** The size of the terminal in characters; throws where there is none. */
-  consoleSize(): { columns: number; rows: number };
-}
-
-interface Stream {
-  writeSync(bytes: Uint8Array): number;
-  isTerminal(): boolean;
 }
 
 const DEFAULT_COLUMNS = 80;
@@ -29,22 +22,14 @@ const encoder = new TextEncoder();
  * Failing to print a result is an error; failing to print a message is not.
  */
 export class Output {
-  /** Whether results are JSON. */
   readonly json: boolean;
-  /** Whether only results, warnings and errors are printed. */
   readonly quiet: boolean;
   /** Whether stderr is a terminal on which something may be drawn. */
   readonly draws: boolean;
-  /** Where the program reads and prints. */
   readonly streams: Streams;
   readonly #colors: boolean;
   #isDrawn = false;
 
-  /**
-   * Makes an output.
-   *
-   * @param options Whether to print one JSON object per line instead of text, and only warnings, errors and results.
-   */
   constructor(
     { json = false, quiet = false }: { readonly json?: boolean; readonly quiet?: boolean },
     streams: Streams = Deno,
@@ -57,12 +42,7 @@ export class Output {
     this.draws = isTerminal && !quiet;
   }
 
-  /**
-   * Prints a result to stdout.
-   *
-   * @param lines For people.
-   * @param object The same for programs, printed instead with `--json`.
-   */
+  /** Prints a result to stdout: lines for people, or with `--json` an object for programs. */
   result(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
     if (this.json) return writeText(this.streams.stdout, `${printableJson(object)}\n`);
@@ -75,12 +55,10 @@ export class Output {
     if (!this.quiet) this.#message(text);
   }
 
-  /** Prints one line with a warning to stderr. */
   warn(text: string): void {
     this.#message(text, "warning", YELLOW);
   }
 
-  /** Prints one line to stderr that says why the command has failed. */
   error(text: string): void {
     this.#message(text, "error", RED);
   }
@@ -137,11 +115,6 @@ export class Output {
   }
 }
 
-/**
- * Writes all of a text.
- *
- * @throws {OutputClosed} if its reader has closed it.
- */
 export function writeText(stream: Pick<Stream, "writeSync">, text: string): void {
   let bytes = encoder.encode(text);
   try {
@@ -152,7 +125,6 @@ export function writeText(stream: Pick<Stream, "writeSync">, text: string): void
   }
 }
 
-/** A number of things: `"1 file"`, `"2 files"`. */
 export function counted(count: number, thing: string): string {
   return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }

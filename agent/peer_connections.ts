@@ -7,7 +7,6 @@ import { reasonOf } from "./failure.ts";
 /** How many things are done at a time: while one waits for the disk, another is being transferred. */
 const AT_A_TIME = 4;
 
-/** How many times a call is retried. */
 const RETRIES = 3;
 
 /** Called after progress, which resets the count of retries. */
@@ -16,7 +15,6 @@ export type Moved = (progress?: RetryProgress) => void;
 /** A peer that has been silent for this long is worth a message: nobody knows otherwise whether anything happens. */
 const SILENCE_MILLISECONDS = 10_000;
 
-/** What is called, and by what. */
 type Call<Target, T> = (target: Target, moved: Moved) => Promise<T>;
 
 /** The connections to one peer: as many as there are calls at a time. Disposing of them closes them. */
@@ -36,11 +34,8 @@ export class PeerConnections implements Disposable {
   #notedUntil = 0;
 
   /**
-   * Connects when there is something to do.
-   *
-   * @param note Called when a call is retried, and when nothing has been moved for a while.
+   * @param note Called when a call is retried, and when nothing has been moved for `silence` milliseconds.
    * @param retries The most retries before something has been moved again.
-   * @param silence Milliseconds after which that is reported.
    */
   constructor(
     client: Client,
@@ -59,19 +54,21 @@ export class PeerConnections implements Disposable {
   /** Makes a call over a connection that no other call is using; retries it if that can help. */
   call<T>(action: Call<Connection, T>): Promise<T> {
     return this.#retried(async (moved) => {
-      const used = this.#takeIdle();
-      if (used === undefined) return await this.#connectFor(action, moved);
+      let used;
+      do used = this.#idle.pop(); while (used?.closed);
       let hasMoved = false;
+      const noteMoved: Moved = (progress) => {
+        hasMoved = true;
+        moved(progress);
+      };
       try {
-        return await this.#callOver(used, action, (progress) => {
-          hasMoved = true;
-          moved(progress);
-        });
+        if (used !== undefined) return await this.#callOver(used, action, noteMoved);
       } catch (error) {
         // The server may close a connection between two calls: that is no reason to wait.
         if (hasMoved || !isTransient(error)) throw error;
-        return await this.#connectFor(action, moved);
       }
+      const connection = await this.#client.connect(undefined, { signal: this.#signal });
+      return await this.#callOver(connection, action, moved);
     });
   }
 
@@ -100,20 +97,8 @@ export class PeerConnections implements Disposable {
     either.throwIfAborted();
   }
 
-  /** Closes them. */
   [Symbol.dispose](): void {
     for (const connection of this.#idle.splice(0)) connection.close();
-  }
-
-  #takeIdle(): Connection | undefined {
-    let connection;
-    do connection = this.#idle.pop(); while (connection?.closed);
-    return connection;
-  }
-
-  async #connectFor<T>(action: Call<Connection, T>, moved: Moved): Promise<T> {
-    const connection = await this.#client.connect(undefined, { signal: this.#signal });
-    return await this.#callOver(connection, action, moved);
   }
 
   async #callOver<T>(
@@ -138,7 +123,14 @@ export class PeerConnections implements Disposable {
         if (performance.now() - this.#heardAt > this.#silence / 100) this.#beginSilence();
         moved(progress);
       });
-    const onRetry = (next: Retry) => this.#noteRetry(next);
+    const onRetry = ({ error, number, delay }: Retry) => {
+      const now = performance.now();
+      // Several calls may have lost their connections at the same moment.
+      if (now < this.#notedUntil) return;
+      this.#notedUntil = now + delay / 2;
+      const again = `trying again in ${delay / 1000} s (${number} of ${this.#retries})`;
+      this.#note(`${reasonOf(error)}; ${again}`);
+    };
     this.#calls++;
     this.#beginSilence();
     try {
@@ -156,14 +148,5 @@ export class PeerConnections implements Disposable {
     this.#heardAt = performance.now();
     const text = `nothing has arrived for ${this.#silence / 1000} s; still waiting`;
     this.#timer = setTimeout(() => this.#note(text), this.#silence);
-  }
-
-  /** Reports it once if several calls have lost their connections at the same moment. */
-  #noteRetry({ error, number, delay }: Retry): void {
-    const now = performance.now();
-    if (now < this.#notedUntil) return;
-    this.#notedUntil = now + delay / 2;
-    const again = `trying again in ${delay / 1000} s (${number} of ${this.#retries})`;
-    this.#note(`${reasonOf(error)}; ${again}`);
   }
 }

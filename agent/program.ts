@@ -1,7 +1,7 @@
 /** The program: its commands, its options, its exit codes. */
 
-import { Command, CommanderError } from "npm:commander@^15.1.0";
-import { type CommonOptions, findHome, type Run } from "./commands.ts";
+import { type Command, CommanderError } from "npm:commander@^15.1.0";
+import { AgentCommand, type CommonOptions, findHome, type Run } from "./commands.ts";
 import { addCompletions } from "./commands/completions.ts";
 import { addGet } from "./commands/get.ts";
 import { addInit } from "./commands/init.ts";
@@ -32,7 +32,7 @@ const VERSION = "0.1.0";
 /** The commands, each of which adds itself, by the headings of the help. */
 const COMMANDS: readonly [
   heading: string,
-  add: readonly ((program: Command, run: Run) => void)[],
+  add: readonly ((program: AgentCommand) => void)[],
 ][] = [
   ["This device:", [addInit, addId, addCompletions]],
   ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
@@ -54,12 +54,9 @@ The first minute, on two machines in one network:
 Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, two can list, get and sync.`;
 
 /**
- * Runs the program.
+ * Runs the program; resolves to its exit code.
  *
- * @param args What follows its name on the command line.
- * @param streams Where it reads and prints.
  * @param caught What aborts it; the signals of the process if left out.
- * @returns The exit code.
  */
 export async function runAgent(
   args: readonly string[],
@@ -91,9 +88,8 @@ export async function runAgent(
   }
 }
 
-/** Makes the parser of the command line. */
-export function makeProgram(run: Run, streams: Streams = Deno): Command {
-  const program = new Command("degu");
+export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
+  const program = new AgentCommand("degu", run);
   program
     .description(DESCRIPTION)
     .usage("COMMAND [OPTION]... [ARGUMENT]...")
@@ -115,7 +111,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): Command {
     });
   for (const [heading, adds] of COMMANDS) {
     program.commandsGroup(heading);
-    for (const add of adds) add(program, run);
+    for (const add of adds) add(program);
   }
   program.helpCommand("help [command]", "explain a command");
   for (const command of [program, ...program.commands]) {

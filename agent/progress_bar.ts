@@ -5,9 +5,7 @@ import { formatBytes, formatDuration, type Output } from "./output.ts";
 
 /** How far all transfers of a command are. */
 export interface Progress {
-  /** What is being copied. */
   name: string;
-  /** Files that are done. */
   files: number;
   totalFiles: number;
   /** Bytes that are at the target. */
@@ -28,15 +26,12 @@ const MIN_MILLISECONDS = 300;
 /** A name cut to fewer columns is useless, so the bar is dropped first. */
 const MIN_NAME_COLUMNS = 8;
 
-/**
- * Shows a progress, which the caller updates, until it is disposed of. Nothing is shown before it is known how many files
- * there are.
- */
+/** Shows a progress, which the caller updates, as soon as it is known how many files there are. */
 export function showProgress(output: Output, progress: Progress): Disposable {
   const samples: Sample[] = [];
   return output.animate(DRAWING_MILLISECONDS, () => {
-    samples.push([performance.now(), progress.moved]);
     if (progress.totalFiles === 0) return "";
+    samples.push([performance.now(), progress.moved]);
     return progressLine(progress, rateOf(samples), output.columns);
   });
 }
@@ -48,7 +43,6 @@ export function rateOf(samples: Sample[]): number | null {
   return end - begin < MIN_MILLISECONDS ? null : (after - before) / (end - begin) * 1000;
 }
 
-/** Makes the line that shows a progress in so many columns. */
 export function progressLine(progress: Progress, rate: number | null, columns: number): string {
   const { name, files, totalFiles, bytes, totalBytes } = progress;
   const fraction = totalBytes === 0 ? 1 : Math.min(1, bytes / totalBytes);

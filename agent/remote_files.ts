@@ -14,9 +14,7 @@ import { type Context, openClient } from "./commands.ts";
 import { Failure, USAGE } from "./failure.ts";
 import { PeerConnections } from "./peer_connections.ts";
 
-/** A file or directory on another device. */
 export interface RemotePath {
-  /** The name or the id of the device. */
   readonly peer: string;
   /** The names from the shared directory on; none for that itself. */
   readonly names: readonly string[];
@@ -24,16 +22,12 @@ export interface RemotePath {
   readonly directory: boolean;
 }
 
-/** Whether an argument is a path on another device: it has a colon before its first slash. */
+/** Whether an argument has a colon before its first slash. */
 export function isRemotePath(text: string): boolean {
   return /^[^/:]+:/.test(text);
 }
 
-/**
- * Reads `PEER:[PATH]`. Leading slashes, repeated slashes and `.` are ignored.
- *
- * @throws {Failure} if it has another form, or a name in it can't be the name of a file.
- */
+/** Reads `PEER:[PATH]`. Leading slashes, repeated slashes and `.` are ignored. */
 export function parseRemotePath(text: string): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, USAGE);
   if (!isRemotePath(text)) {
@@ -59,7 +53,6 @@ export function parseRemotePath(text: string): RemotePath {
   return { peer: text.slice(0, colon), names, directory: last === "" || last === "." };
 }
 
-/** Writes a path on another device, as the command line has it. */
 export function formatRemotePath(
   peer: string,
   names: readonly string[],
@@ -74,9 +67,7 @@ export type Area = "share" | "inbox";
 /** A peer's list may be endless, and all of it is kept in memory. */
 const MAX_ENTRIES = 1_000_000;
 
-/** What is at a path of a peer. */
 export interface RemoteEntry extends DirectoryEntry {
-  /** The names from the root of what is shared. */
   readonly names: readonly string[];
 }
 
@@ -90,21 +81,14 @@ export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, str
 
 /** One of the directories of a peer; what was listed is remembered. */
 export class RemoteFiles implements Disposable {
-  /** The peer, as the command line calls it. */
   readonly peer: string;
-  /** Which of its directories. */
   readonly area: Area;
   readonly connections: PeerConnections;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
 
-  /**
-   * Asks for nothing yet.
-   *
-   * @param connections Closed with this.
-   * @param maxEntries The most entries of a directory.
-   */
+  /** @param connections Closed with this. */
   constructor(
     connections: PeerConnections,
     peer: string,
@@ -119,11 +103,7 @@ export class RemoteFiles implements Disposable {
     this.#maxEntries = maxEntries;
   }
 
-  /**
-   * Opens the share or the inbox of a peer; connects later.
-   *
-   * @param retries How often a call is made again; 3 times if left out.
-   */
+  /** Connects later, when there is something to ask for. */
   static async open(
     context: Context,
     device: Device,
@@ -138,7 +118,6 @@ export class RemoteFiles implements Disposable {
     return new RemoteFiles(connections, peer, area, signal);
   }
 
-  /** Closes the connections. */
   [Symbol.dispose](): void {
     this.connections[Symbol.dispose]();
   }
@@ -148,7 +127,6 @@ export class RemoteFiles implements Disposable {
     return fileUri(this.area, ...names);
   }
 
-  /** A path, as the command line has it. */
   name(names: readonly string[], directory = false): string {
     return formatRemotePath(this.peer, names, directory);
   }
@@ -158,30 +136,24 @@ export class RemoteFiles implements Disposable {
     const key = names.join("/");
     const known = this.#listed.get(key);
     if (known !== undefined) return known;
-    const listed = await this.#fetch(names);
-    this.#listed.set(key, listed);
-    return listed;
-  }
-
-  async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
-    try {
-      return await this.connections.call(async (connection) => {
-        const listed = new Map<string, DirectoryEntry>();
-        for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
-          listed.set(entry.name, entry);
-          if (listed.size > this.#maxEntries) {
-            throw new Failure(
-              `the directory has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
-            );
-          }
+    const listed = await this.connections.call(async (connection) => {
+      const entries = new Map<string, DirectoryEntry>();
+      for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
+        entries.set(entry.name, entry);
+        if (entries.size > this.#maxEntries) {
+          throw new Failure(
+            `the directory has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
+          );
         }
-        return listed;
-      });
-    } catch (error) {
+      }
+      return entries;
+    }).catch((error) => {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;
-    }
+    });
+    this.#listed.set(key, listed);
+    return listed;
   }
 
   /**
@@ -203,11 +175,7 @@ export class RemoteFiles implements Disposable {
     return entry === undefined ? null : { ...entry, names: [...parent, entry.name] };
   }
 
-  /**
-   * Finds a file or directory.
-   *
-   * @throws {Failure} if there is none.
-   */
+  /** Finds what has to be there, a file or directory. */
   async get(names: readonly string[]): Promise<RemoteEntry> {
     const entry = await this.find(names);
     if (entry === null) throw await this.missing(names);

@@ -31,15 +31,12 @@ interface Names {
   readonly to: string;
 }
 
-/** A file to be copied, to what the target is called. */
-export interface Job extends Names {
-  /** In bytes. */
+export interface FileJob extends Names {
   readonly size: number;
   /** Copies it; resolves to `null` if it was there already. */
   move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
 }
 
-/** A tree to be copied. */
 export interface TreeJob {
   /** Its path on the other device. */
   readonly names: readonly string[];
@@ -73,7 +70,6 @@ const KEPT = {
 
 /** Copies files and trees from a peer, or to it: counts, prints and draws what has happened. */
 export class Transfers implements Disposable {
-  /** From the peer, or to it. */
   readonly direction: "get" | "put";
   /** What the bar shows: what copies something keeps it up to date. */
   readonly progress: Progress = {
@@ -82,7 +78,6 @@ export class Transfers implements Disposable {
   };
   readonly #output: Output;
   readonly #signal: AbortSignal;
-  /** The directory of the device, which is left out. */
   readonly #own: OwnDirectory;
   readonly #isDryRun: boolean;
   readonly #startedAt = performance.now();
@@ -90,9 +85,8 @@ export class Transfers implements Disposable {
   /** What is written by this command, and from what. */
   readonly #taken = new Map<string, string>();
   readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
-  #bar: Disposable | null = null;
+  #bar: Disposable | null;
 
-  /** Begins with nothing to do. */
   constructor(
     { output, signal }: Context,
     direction: "get" | "put",
@@ -104,23 +98,29 @@ export class Transfers implements Disposable {
     this.#isDryRun = isDryRun;
     this.direction = direction;
     this.#own = own;
+    this.#bar = output.json ? null : showProgress(output, this.progress);
   }
 
-  /** Prepares one of the things that the command line names: if it can't be copied, the others still are. */
-  async prepare(name: string, isOnly: boolean, step: () => Promise<void>): Promise<void> {
-    try {
-      await step();
-    } catch (error) {
-      if (!(error instanceof Failure) || isOnly) throw error;
-      this.fail(name, error.message, { path: name });
+  /** Prepares what the command line names: if one of several things can't be copied, the others still are. */
+  async prepare<From, To>(
+    given: readonly From[],
+    isOnly: boolean,
+    nameOf: (from: From) => string,
+    step: (from: From) => Promise<To>,
+  ): Promise<To[]> {
+    const prepared: To[] = [];
+    for (const each of given) {
+      try {
+        prepared.push(await step(each));
+      } catch (error) {
+        if (!(error instanceof Failure) || isOnly) throw error;
+        this.fail(nameOf(each), error.message, { path: nameOf(each) });
+      }
     }
+    return prepared;
   }
 
-  /**
-   * Notes where something goes.
-   *
-   * @throws {Failure} if something else goes there.
-   */
+  /** Notes where something goes, to which nothing else may go. */
   take(target: string, source: string): void {
     const other = this.#taken.get(target);
     if (other !== undefined) {
@@ -131,16 +131,19 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Copies files. If one can't be copied, the others still are, unless they would fail as well.
-   *
-   * @throws an error that all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
+   * Copies files, then trees. If one of them, or something in a tree, can't be copied, the rest still is, unless it would fail
+   * as well: the peer can't be reached, a disk is full, the command was interrupted.
    */
-  async files(connections: PeerConnections, jobs: readonly Job[]): Promise<void> {
+  async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
+    await this.#copyFiles(files.connections, jobs.filter((job) => "move" in job));
+    for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
+  }
+
+  async #copyFiles(connections: PeerConnections, jobs: readonly FileJob[]): Promise<void> {
     if (jobs.length === 0) return;
     const { progress } = this;
     progress.totalFiles += jobs.length;
     for (const { size } of jobs) progress.totalBytes += size;
-    this.#showProgress();
     try {
       await connections.each(jobs, (job, signal) => this.#moveOne(connections, job, signal));
     } finally {
@@ -148,7 +151,7 @@ export class Transfers implements Disposable {
     }
   }
 
-  async #moveOne(connections: PeerConnections, job: Job, signal: AbortSignal): Promise<void> {
+  async #moveOne(connections: PeerConnections, job: FileJob, signal: AbortSignal): Promise<void> {
     const { progress } = this;
     const { from, to, size } = job;
     progress.name = from;
@@ -185,24 +188,19 @@ export class Transfers implements Disposable {
     else this.copied({ from, to }, result);
   }
 
-  /**
-   * Copies a tree, without the directory of the device. What can't be copied is reported, and the rest still is.
-   *
-   * @throws what all of it fails with.
-   */
-  async tree(files: RemoteFiles, job: TreeJob): Promise<void> {
-    this.#showProgress();
+  /** Copies a tree, without the directory of the device. */
+  async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
     const isNotOwn = await this.#own.filter(job.root, (path) => {
       this.skip(join(job.root, ...path), "the directory of this device, with its keys");
     });
-    const tree = new TreeTransfer(this, files, job, isNotOwn);
+    const tree = treeTransfer(this, files, job, isNotOwn);
     try {
       const { deletionsKept } = await files.connections.callAnew((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
-        if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });
+        if (tree.hasEntries()) this.fail(from, KEPT.empty, { path: from });
       } else if (deletionsKept !== null) {
         this.#output.warn(KEPT[deletionsKept]);
       }
@@ -226,7 +224,6 @@ export class Transfers implements Disposable {
     this.#output.warn(`${name}: skipped: ${why}`);
   }
 
-  /** Counts and reports something that could not be done. */
   fail(name: string, problem: string, object: Readonly<Record<string, unknown>>): void {
     this.#counts.failed++;
     this.#output.error(`${name}: ${problem}`);
@@ -239,7 +236,7 @@ export class Transfers implements Disposable {
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
   }
 
-  /** Counts and reports a file that was copied, or that would be. */
+  /** Of a dry run: what would be. */
   copied({ from, to }: Names, result: TransferResult): void {
     this.#counts.copied++;
     const { bytes, total, resumedFrom, sha256 } = result;
@@ -250,12 +247,10 @@ export class Transfers implements Disposable {
     this.#result(to, { from, to, bytes, total, resumedFrom, sha256 });
   }
 
-  /** Counts bytes that were transferred. */
   moved(bytes: number): void {
     this.#counts.moved += bytes;
   }
 
-  /** Counts and reports something that was deleted, or that would be. */
   deleted(name: string): void {
     this.#counts.deleted++;
     const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
@@ -267,7 +262,7 @@ export class Transfers implements Disposable {
     if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
   }
 
-  /** The error that ends the command; what was copied stays. */
+  /** The error that ends the command. */
   #ending({ from, to }: Names, error: unknown): Failure {
     const problem = explainTransfer(error, this.direction);
     if (this.#output.json) this.#output.result("", { from, to, error: problem });
@@ -276,11 +271,7 @@ export class Transfers implements Disposable {
     return new Failure(`${from}: ${problem}${hint}`, exitCode, { cause: error });
   }
 
-  /**
-   * Says what was done.
-   *
-   * @returns The exit code: 0, or 1 if something could not be done.
-   */
+  /** Says what was done; returns the exit code. */
   finish(): number {
     this[Symbol.dispose]();
     const { copied, moved, unchanged, deleted, failed } = this.#counts;
@@ -307,11 +298,6 @@ export class Transfers implements Disposable {
     return failed === 0 ? 0 : FAILED;
   }
 
-  #showProgress(): void {
-    if (!this.#output.json) this.#bar ??= showProgress(this.#output, this.progress);
-  }
-
-  /** Removes the progress bar. */
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
@@ -319,142 +305,110 @@ export class Transfers implements Disposable {
 }
 
 /**
- * A tree that is copied in one attempt, or in several where connections are lost. What one has reported is not reported again; what
- * has failed in it may succeed in the next one.
+ * A tree that is copied in one attempt, or in several where connections are lost. What one has reported is not reported again;
+ * what has failed in it may succeed in the next one.
+ *
+ * @param isNotOwn Leaves out the directory of the device.
  */
-class TreeTransfer {
-  /** Whether there is anything at either end. */
-  hasEntries = false;
-  readonly #transfers: Transfers;
-  readonly #files: RemoteFiles;
-  readonly #job: TreeJob;
-  readonly #isNotOwn: (entry: TreeEntry) => boolean;
-  readonly #reported = new Set<string>();
-  /** Those of the last attempt. */
-  #failures: Failed[] = [];
-  /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
-  #toCopy: number | null = null;
+function treeTransfer(
+  transfers: Transfers,
+  files: RemoteFiles,
+  { names, root, listsUnchanged, options }: TreeJob,
+  isNotOwn: (entry: TreeEntry) => boolean,
+) {
+  const { direction, progress } = transfers;
+  const reported = new Set<string>();
   /** The sizes of files, by path, from the second attempt on. */
-  readonly #sizes = new Map<string, number>();
+  const sizes = new Map<string, number>();
+  /** Those of the last attempt. */
+  let failures: Failed[] = [];
+  /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
+  let toCopy: number | null = null;
+  let hasEntries = false;
+  // What has failed before is not left to do.
+  [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
   /** The bytes of the progress but for parts of files. */
-  #complete: number;
-  /** The progress when the attempt began, without these. */
-  #before = { files: 0, bytes: 0 };
+  let complete = progress.bytes;
 
-  /** @param isNotOwn Leaves out the directory of the device. */
-  constructor(
-    transfers: Transfers,
-    files: RemoteFiles,
-    job: TreeJob,
-    isNotOwn: (entry: TreeEntry) => boolean,
-  ) {
-    this.#transfers = transfers;
-    this.#files = files;
-    this.#job = job;
-    this.#isNotOwn = isNotOwn;
-    const { progress } = transfers;
-    // What has failed before is not left to do.
-    [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
-    this.#complete = progress.bytes;
-  }
+  const namesOf = (path: readonly string[]): Names => {
+    const [remote, local] = [files.name([...names, ...path]), join(root, ...path)];
+    return direction === "get" ? { from: remote, to: local } : { from: local, to: remote };
+  };
 
-  /** What something in the tree is called. */
-  namesOf(path: readonly string[]): Names {
-    const { names, root } = this.#job;
-    const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
-    const isGet = this.#transfers.direction === "get";
-    return isGet ? { from: remote, to: local } : { from: local, to: remote };
-  }
-
-  /** Copies what is not there yet. */
-  attempt(client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
-    const { names, root, options } = this.#job;
-    const isFirst = this.#toCopy === null;
-    this.#failures = [];
-    this.#before = { files: this.#transfers.progress.files, bytes: this.#complete };
-    const filter = (entry: TreeEntry) => {
-      const isIncluded = (options.filter?.(entry) ?? true) && this.#isNotOwn(entry);
-      this.hasEntries ||= isIncluded;
-      if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
-      return isIncluded;
-    };
-    const onEvent = (event: TreeEvent) => {
-      this.#take(event);
-      // Of a tree that is up to date there may be a hundred thousand of them.
-      if (event.type !== "unchanged") moved({ bytes: this.#advance(), resumedFrom: 0 });
-    };
-    const all = { ...options, filter, signal, onEvent };
-    const uri = this.#files.uri([...names, ""]);
-    return this.#transfers.direction === "get"
-      ? downloadTree(client, uri, root, all)
-      : uploadTree(client, root, uri, all);
-  }
-
-  #advance(): number {
-    const { files, totalFiles, bytes, totalBytes } = this.#transfers.progress;
-    return this.#toCopy === null ? 0 : this.#toCopy - (totalFiles - files + totalBytes - bytes);
-  }
-
-  #take(event: TreeEvent): void {
-    const { progress } = this.#transfers;
-    const { files, bytes } = this.#before;
-    if (event.type === "plan") {
-      this.#toCopy ??= event.files + event.bytes;
-      progress.totalFiles = files + event.files;
-      progress.totalBytes = bytes + event.bytes;
-    } else if (event.type === "progress") {
-      progress.moved += bytes + event.bytes - progress.bytes;
-      progress.bytes = bytes + event.bytes;
-    } else if (event.type === "failed") {
-      this.#failures.push(event);
-    } else {
-      this.#takeOutcome(event);
-    }
-  }
-
-  #takeOutcome(event: Outcome): void {
+  const report = (event: Outcome) => {
     const { type, path } = event;
     const key = path.join("/");
-    const isNew = type === "deleted" || !this.#reported.has(key);
-    this.#reported.add(key);
     if (type === "copied") {
-      this.#transfers.progress.files++;
-      this.#complete += event.total;
+      progress.files++;
+      complete += event.total;
     }
-    if (isNew) this.#tell(event, this.#sizes.get(key));
-  }
-
-  /** @param size That of a file which an earlier attempt may have copied. */
-  #tell(event: Outcome, size: number | undefined): void {
-    const transfers = this.#transfers;
-    const isUnchanged = event.type === "unchanged" && size === undefined;
-    if (isUnchanged && !this.#job.listsUnchanged) return transfers.unchanged(null);
-    const names = this.namesOf(event.path);
-    const { from, to } = names;
-    transfers.progress.name = from;
+    if (type !== "deleted" && reported.has(key)) return;
+    reported.add(key);
+    const size = sizes.get(key);
+    const isUnchanged = type === "unchanged" && size === undefined;
+    if (isUnchanged && !listsUnchanged) return transfers.unchanged(null);
+    const { from, to } = namesOf(path);
+    progress.name = from;
     if (isUnchanged) {
-      transfers.unchanged(names);
-    } else if (event.type === "skipped") {
+      transfers.unchanged({ from, to });
+    } else if (type === "skipped") {
       transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
-    } else if (event.type === "deleted") {
+    } else if (type === "deleted") {
       transfers.deleted(event.kind === "directory" ? `${to}/` : to);
     } else {
       // It may have been copied when the connection broke off, too late to be told.
       const late = { bytes: size!, total: size!, resumedFrom: 0, sha256: null };
-      const result = event.type === "copied" ? event : late;
+      const result = type === "copied" ? event : late;
       transfers.moved(result.bytes);
-      transfers.copied(names, result);
+      transfers.copied({ from, to }, result);
     }
-  }
+  };
 
-  /** Reports what has failed in the last attempt. */
-  reportFailures(): void {
-    const transfers = this.#transfers;
-    for (const { path, error, at } of this.#failures) {
-      const { from, to } = this.namesOf(path);
-      if (at === "source") {
-        transfers.fail(from, explainTransfer(error, transfers.direction), { from, to });
-      } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
-    }
-  }
+  return {
+    namesOf,
+    /** Whether there is anything at either end. */
+    hasEntries: () => hasEntries,
+    attempt: (client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> => {
+      const isFirst = toCopy === null;
+      failures = [];
+      const before = { files: progress.files, bytes: complete };
+      const filter = (entry: TreeEntry) => {
+        const isIncluded = (options.filter?.(entry) ?? true) && isNotOwn(entry);
+        hasEntries ||= isIncluded;
+        if (!isFirst) sizes.set(entry.path.join("/"), entry.size);
+        return isIncluded;
+      };
+      const onEvent = (event: TreeEvent) => {
+        if (event.type === "plan") {
+          toCopy ??= event.files + event.bytes;
+          progress.totalFiles = before.files + event.files;
+          progress.totalBytes = before.bytes + event.bytes;
+        } else if (event.type === "progress") {
+          progress.moved += before.bytes + event.bytes - progress.bytes;
+          progress.bytes = before.bytes + event.bytes;
+        } else if (event.type === "failed") {
+          failures.push(event);
+        } else {
+          report(event);
+        }
+        // Of a tree that is up to date there may be a hundred thousand of them.
+        if (event.type === "unchanged") return;
+        const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
+        moved({ bytes: toCopy === null ? 0 : toCopy - left, resumedFrom: 0 });
+      };
+      const all = { ...options, filter, signal, onEvent };
+      const uri = files.uri([...names, ""]);
+      return direction === "get"
+        ? downloadTree(client, uri, root, all)
+        : uploadTree(client, root, uri, all);
+    },
+    reportFailures: () => {
+      for (const { path, error, at } of failures) {
+        const { from, to } = namesOf(path);
+        if (at === "source") {
+          transfers.fail(from, explainTransfer(error, direction), { from, to });
+        } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
+      }
+    },
+  };
 }

@@ -1,7 +1,7 @@
 /** `degu completions`: scripts for bash, zsh and fish, made from the commands and their options. */
 
 import { Argument, type Command, type Option } from "npm:commander@^15.1.0";
-import { addExamples, type Run } from "../commands.ts";
+import type { AgentCommand } from "../commands.ts";
 
 const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
   bash: bashScript,
@@ -9,30 +9,32 @@ const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
   fish: fishScript,
 };
 
-/** Adds `degu completions`. */
-export function addCompletions(program: Command, run: Run): void {
-  const command = program.command("completions")
+export function addCompletions(program: AgentCommand): void {
+  program.command("completions")
     .summary("print a script that completes commands in a shell")
     .description("Prints a script with which a shell completes commands, options, files and peers.")
     .addArgument(new Argument("<shell>", "which one").choices(Object.keys(SCRIPTS)))
-    .action(run(({ output }, shell: string) => {
+    .example('echo "source <(degu completions bash)" >> ~/.bashrc', "bash")
+    .example('echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit")
+    .example("degu completions fish > ~/.config/fish/completions/degu.fish", "fish")
+    .does(({ output }, shell: string) => {
       const options = program.createHelp().visibleOptions(program);
       const script = SCRIPTS[shell]!(program.commands, options);
       output.result(script.trimEnd().split("\n"), { shell, script });
       return Promise.resolve();
-    }));
-  addExamples(command, [
-    ['echo "source <(degu completions bash)" >> ~/.bashrc', "bash"],
-    ['echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit"],
-    ["degu completions fish > ~/.config/fish/completions/degu.fish", "fish"],
-  ]);
+    });
 }
 
-/** What an operand, or the value of an option, is completed with. */
-type Kind = "directory" | "file" | "peer" | "remote" | "text";
+/** What completes an operand, or the value of an option. */
+const COMPLETERS = {
+  directory: { bash: "_degu_files -d", fish: " -a '(__fish_complete_directories)'" },
+  file: { bash: "_degu_files -f", fish: " -F" },
+  peer: { bash: "_degu_peers ' '", fish: " -a '(__degu_peers)'" },
+  remote: { bash: "_degu_peers :", fish: " -a '(__degu_peers :)'" },
+};
 
 /** By the name that stands for it in angle brackets. */
-const KINDS: Readonly<Record<string, readonly Kind[]>> = {
+const KINDS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   dir: ["directory"],
   peer: ["peer"],
   "peer:path": ["remote"],
@@ -42,39 +44,35 @@ const KINDS: Readonly<Record<string, readonly Kind[]>> = {
 };
 
 /** What the value of an option is; `null` if it has none. */
-function valueOf({ flags, required }: Option): Kind | null {
-  return required ? KINDS[/<(.*)>/.exec(flags)![1]!]?.[0] ?? "text" : null;
+function valueOf({ flags, required }: Option): "directory" | "text" | null {
+  if (!required) return null;
+  return KINDS[/<(.*)>/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
 }
 
-/** What the operands of a command are, in any order. */
-function operandsOf({ registeredArguments }: Command): Set<Kind> {
-  return new Set(registeredArguments.flatMap((each) => KINDS[each.name()] ?? []));
+/** What completes the operands of a command, in any order. */
+function completersOf({ registeredArguments }: Command, shell: "bash" | "fish"): string[] {
+  const kinds = new Set(registeredArguments.flatMap((each) => KINDS[each.name()] ?? []));
+  const words = registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
+  const choices = shell === "bash" ? `_degu_words ${linesOf(words)}` : ` -a '${words.join(" ")}'`;
+  return [
+    ...words.length > 0 ? [choices] : [],
+    ...[...kinds].map((kind) => COMPLETERS[kind][shell]),
+  ];
 }
 
-/** The words that an operand of a command has to be one of. */
-function choicesOf({ registeredArguments }: Command): string[] {
-  return registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
-}
-
-/**
- * A script for `source <(degu completions bash)`; also for the old bash of macOS, which has no `mapfile`.
- *
- * @param options Those of every command.
- */
+/** The options are those of every command. The script is also for the old bash of macOS, which has no `mapfile`. */
 function bashScript(commands: readonly Command[], options: readonly Option[]): string {
   const names = commands.map((command) => command.name());
   /** The options that have such a value, each behind its command, as patterns. */
-  const optionsWith = (isSo: (value: Kind | null) => boolean) => {
+  const optionsWith = (value: "directory" | "text") => {
     const patternsOf = (name: string, own: readonly Option[]) =>
-      own.filter((option) => isSo(valueOf(option))).map(({ long }) => `${name}" ${long}"`);
+      own.filter((option) => valueOf(option) === value).map(({ long }) => `${name}" ${long}"`);
     const ofCommands = commands.flatMap((each) => patternsOf(each.name(), each.options));
     return [...patternsOf("*", options), ...ofCommands].join("|");
   };
   const cases = commands.map((command) => {
-    const calls = [...operandsOf(command)].map((kind) => BASH_CALLS[kind]);
-    const choices = choicesOf(command);
-    if (choices.length > 0) calls.push(`_degu_words ${linesOf(choices)}`);
-    return [command.name(), listOf(command.options), calls.join("; ") || ":"];
+    const calls = completersOf(command, "bash").join("; ") || ":";
+    return [command.name(), listOf(command.options), calls];
   });
   return `# Completion of degu: source <(degu completions bash), or zsh
 _degu_words() {
@@ -101,8 +99,8 @@ _degu() {
     esac
   done
   case "$command $previous" in
-    ${optionsWith((value) => value === "directory")}) _degu_files -d; return ;;
-    ${optionsWith((value) => value === "text")}) return ;;
+    ${optionsWith("directory")}) _degu_files -d; return ;;
+    ${optionsWith("text")}) return ;;
   esac
   if [[ $word == -* ]]; then
     _degu_words ${listOf(options)}
@@ -121,15 +119,6 @@ complete -o nospace -F _degu degu
 `;
 }
 
-/** What completes each kind of operand. */
-const BASH_CALLS: Readonly<Record<Kind, string>> = {
-  directory: "_degu_files -d",
-  file: "_degu_files -f",
-  peer: "_degu_peers ' '",
-  remote: "_degu_peers :",
-  text: ":",
-};
-
 function listOf(options: readonly Option[]): string {
   return linesOf(options.map(({ long }) => long!));
 }
@@ -139,7 +128,6 @@ function linesOf(words: readonly string[]): string {
   return `$'${words.map((word) => `${word} `).join("\\n")}'`;
 }
 
-/** A script for `degu completions fish | source`. */
 function fishScript(commands: readonly Command[], options: readonly Option[]): string {
   const names = commands.map((command) => command.name()).join(" ");
   return `# Completion of degu for fish: degu completions fish | source
@@ -154,32 +142,20 @@ ${commands.flatMap(fishCommandLines).join("\n")}
 `;
 }
 
-/** What completes a command, and what follows it. */
 function fishCommandLines(command: Command): string[] {
   const name = command.name();
-  const operands = operandsOf(command);
-  const choices = choicesOf(command);
+  const after = [...command.options.map(fishOption), ...completersOf(command, "fish")];
   return [
     ` -n __fish_use_subcommand -a ${name} -d ${fishQuoted(command.summary())}`,
-    ...[
-      ...command.options.map(fishOption),
-      choices.length > 0 ? ` -a '${choices.join(" ")}'` : "",
-      operands.has("peer") ? " -a '(__degu_peers)'" : "",
-      operands.has("remote") ? " -a '(__degu_peers :)'" : "",
-      operands.has("file") ? " -F" : operands.has("directory") ? FISH_DIRECTORIES : "",
-    ].filter((each) => each !== "").map((each) =>
-      ` -n '__fish_seen_subcommand_from ${name}'${each}`
-    ),
+    ...after.map((each) => ` -n '__fish_seen_subcommand_from ${name}'${each}`),
   ].map((line) => `complete -c degu${line}`);
 }
-
-const FISH_DIRECTORIES = " -a '(__fish_complete_directories)'";
 
 function fishOption(option: Option): string {
   const { long, short, description } = option;
   const value = valueOf(option);
   const letter = short === undefined ? "" : ` -s ${short.slice(1)}`;
-  const values = value === null ? "" : ` -x${value === "directory" ? FISH_DIRECTORIES : ""}`;
+  const values = value === null ? "" : ` -x${value === "directory" ? COMPLETERS[value].fish : ""}`;
   return ` -l ${long!.slice(2)}${letter}${values} -d ${fishQuoted(description)}`;
 }
 

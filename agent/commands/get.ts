@@ -2,23 +2,21 @@
 
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
-import type { Command } from "npm:commander@^15.1.0";
 import { download, remoteDigest } from "../../files.ts";
-import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
+import { type AgentCommand, type Context, openDevice } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import {
-  formatRemotePath,
   isRemotePath,
   parseRemotePath,
   type RemoteEntry,
   RemoteFiles,
+  type RemotePath,
 } from "../remote_files.ts";
-import { type Job, Transfers, type TreeJob } from "../transfers.ts";
+import { type FileJob, Transfers } from "../transfers.ts";
 
-/** Adds `degu get`. */
-export function addGet(program: Command, run: Run): void {
-  const command = program.command("get")
+export function addGet(program: AgentCommand): void {
+  program.command("get")
     .summary("get files from what a peer shares")
     .description(
       `Gets files, and with -r directories, from what a peer shares.
@@ -32,17 +30,12 @@ also after Ctrl-C.`,
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
     .option("--inbox", "get them from its inbox instead")
-    .action(run(get));
-  addPeerOptions(command);
-  addExamples(command, [
-    ["degu get laptop:report.pdf", "into the current directory"],
-    [
-      "degu get -r laptop:photos/2025 pictures",
-      "a directory, as pictures/2025",
-    ],
-    ["degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made"],
-    ["degu get --inbox laptop:report.pdf", "what was put there"],
-  ]);
+    .connects()
+    .example("degu get laptop:report.pdf", "into the current directory")
+    .example("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")
+    .example("degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made")
+    .example("degu get --inbox laptop:report.pdf", "what was put there")
+    .does(get);
 }
 
 async function get(
@@ -61,40 +54,31 @@ async function get(
   const own = await ownDirectory(context.home);
   using transfers = new Transfers(context, "get", own);
   await own.check(target.isDirectory ? target.path : dirname(target.path));
-  const area = inbox ? "inbox" : "share";
   for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
-    using files = await RemoteFiles.open(context, device, peer, area);
-    const jobs: Job[] = [];
-    const trees: TreeJob[] = [];
-    for (const { names, directory } of some) {
-      const name = formatRemotePath(peer, names, directory);
-      await transfers.prepare(name, sources.length === 1, async () => {
-        const found = await files.get(names);
-        const shown = files.name(found.names, found.kind === "directory");
-        if (found.kind === "file") {
-          if (directory) {
-            throw new Failure(`${shown} is a file: leave out the slash at the end`);
-          }
-          const path = target.isDirectory ? join(target.path, found.name) : target.path;
-          transfers.take(path, shown);
-          jobs.push(jobOf(files, found, path));
-        } else {
-          if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
-          const root = await directoryPathIn(target, found.names.at(-1));
-          transfers.take(root, shown);
-          await own.check(root);
-          trees.push({ names: found.names, root, listsUnchanged: true, options: {} });
-        }
-      });
-    }
-    await transfers.files(files.connections, jobs);
-    for (const tree of trees) await transfers.tree(files, tree);
+    using files = await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "share");
+    const isOnly = sources.length === 1;
+    const nameOf = ({ names, directory }: RemotePath) => files.name(names, directory);
+    const jobs = await transfers.prepare(some, isOnly, nameOf, async ({ names, directory }) => {
+      const found = await files.get(names);
+      const shown = files.name(found.names, found.kind === "directory");
+      if (found.kind === "file") {
+        if (directory) throw new Failure(`${shown} is a file: leave out the slash at the end`);
+        const path = target.isDirectory ? join(target.path, found.name) : target.path;
+        transfers.take(path, shown);
+        return jobOf(files, found, path);
+      }
+      if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
+      const root = await directoryPathIn(target, found.names.at(-1));
+      transfers.take(root, shown);
+      await own.check(root);
+      return { names: found.names, root, listsUnchanged: true, options: {} };
+    });
+    await transfers.copy(files, jobs);
   }
   return transfers.finish();
 }
 
-/** Gets a file, unless it is there already. */
-function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path: string): Job {
+function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path: string): FileJob {
   const uri = files.uri(names);
   return {
     from: files.name(names),
@@ -112,19 +96,13 @@ function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path:
   };
 }
 
-/** Where things go. */
 interface Target {
   readonly path: string;
   /** Whether files go into the directory at this path and keep their names. */
   readonly isDirectory: boolean;
 }
 
-/**
- * Decides what a target on the command line means: a directory that is there, or a path that ends with a slash, is what
- * files are put into; everything else is the new name of the only one.
- *
- * @param several Whether there are several sources: then only a directory can be meant.
- */
+/** Decides what a target means: a directory that files are put into, or the new name of the only one. */
 async function findTarget(path: string, several: boolean): Promise<Target> {
   // With all permissions Deno leaves the slash to the system, for which a file is nothing then.
   const info = await ifThere(Deno.stat(resolve(path)));
@@ -138,10 +116,8 @@ async function findTarget(path: string, several: boolean): Promise<Target> {
 }
 
 /**
- * Where a directory goes: always below the target, which is created if there is none. So the same command means the
+ * Where a directory goes, which has no name if it is all that is shared: always below the target, so the same command means the
  * same when it is run again.
- *
- * @param name Its name; none if it is all that is shared.
  */
 async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
   const whole = name === undefined ? path : join(path, name);
@@ -155,7 +131,6 @@ function notDirectory(path: string): Failure {
   return new Failure(`${path} is not a directory: choose another target`);
 }
 
-/** The SHA-256 of a file of this device, as 64 lower-case hexadecimal digits. */
 async function digestOf(path: string, signal: AbortSignal | undefined): Promise<string> {
   const hash = createHash("sha256");
   using file = await Deno.open(path);

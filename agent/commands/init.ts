@@ -1,31 +1,26 @@
 /** `degu init`: makes the device. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { Device } from "../../device.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../../identity/names.ts";
-import { addExamples, type Context, loggerOf, type Run, usageError } from "../commands.ts";
+import { type AgentCommand, type Context, loggerOf, openIfMade, usageError } from "../commands.ts";
 import { Failure } from "../failure.ts";
 
-/** Adds `degu init`. */
-export function addInit(program: Command, run: Run): void {
-  const command = program.command("init")
+export function addInit(program: AgentCommand): void {
+  program.command("init")
     .summary("make this device, once")
     .description(
       "Makes this device: a name, keys, and a directory for them. Prints the name and the id, by which other " +
         "devices know it.",
     )
     .option("--name <name>", "what other devices call it (default: the name of this machine)")
-    .action(run(init));
-  addExamples(command, [
-    ["degu init", "names it like this machine"],
-    ["degu init --name anna-laptop", "letters, digits, - and _"],
-  ]);
+    .example("degu init", "names it like this machine")
+    .example("degu init --name anna-laptop", "letters, digits, - and _")
+    .does(init);
 }
 
 async function init(context: Context, given: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
-  const logger = loggerOf(context);
-  await using there = await ifMade(Device.open(home, { logger }));
+  await using there = await openIfMade(context);
   // A second one would be another device, unknown to all peers of the first.
   if (there !== null) {
     throw new Failure(
@@ -34,7 +29,8 @@ async function init(context: Context, given: { readonly name?: string }): Promis
     );
   }
   try {
-    await using device = await Device.open(home, { name: given.name ?? defaultName(), logger });
+    const options = { name: given.name ?? defaultName(), logger: loggerOf(context) };
+    await using device = await Device.open(home, options);
     const { name, id } = device;
     output.result(`${name} ${id}`, { name, id, home });
   } catch (error) {
@@ -43,16 +39,6 @@ async function init(context: Context, given: { readonly name?: string }): Promis
   output.note(
     `created ${home}; to pair, run "degu invite" on one device and "degu join -" on the other`,
   );
-}
-
-/** A device that is opened without a name: `null` if there is none. */
-async function ifMade(opening: Promise<Device>): Promise<Device | null> {
-  try {
-    return await opening;
-  } catch (error) {
-    if (error instanceof RangeError) return null;
-    throw error;
-  }
 }
 
 const FALLBACK = "device";

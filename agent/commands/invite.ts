@@ -1,35 +1,31 @@
 /** `degu invite`: lets one other device pair with this one. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { renderUnicodeCompact } from "npm:uqr@^0.1.3";
 import type { Address } from "../../base.ts";
+import { pause } from "../../base/pause.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
 import {
-  addExamples,
-  addPairingOptions,
+  type AgentCommand,
   type Context,
   notOfThisMachine,
   openDevice,
   type PairingOptions,
   parseListenAddress,
   repeated,
-  type Run,
   servingAddresses,
   usageError,
 } from "../commands.ts";
 import { Failure, OutputClosed } from "../failure.ts";
 import type { Output } from "../output.ts";
 
-/** The options of `degu invite`. */
 interface Options extends PairingOptions {
   readonly qr?: boolean;
   readonly seconds?: number;
   readonly listen?: Address[];
 }
 
-/** Adds `degu invite`. */
-export function addInvite(program: Command, run: Run): void {
-  const command = program.command("invite")
+export function addInvite(program: AgentCommand): void {
+  program.command("invite")
     .summary("let one other device pair with this one")
     .description(
       "Prints a line of text for one other device, and waits until that has joined with it. Whoever has the line " +
@@ -42,16 +38,14 @@ export function addInvite(program: Command, run: Run): void {
       "where to wait for the other device; can be repeated (default: every address, any port)",
       repeated(parseListenAddress),
     )
-    .action(run(invite));
-  addPairingOptions(command);
-  addExamples(command, [
-    [
+    .pairs()
+    .example(
       "degu invite",
       "prints the line: carry it to the other device, and give it to degu join - there",
-    ],
-    ["degu invite --qr", "for a device with a camera"],
-    ["degu invite | ssh other degu join -", "pairs with a machine that you have a shell on"],
-  ]);
+    )
+    .example("degu invite --qr", "for a device with a camera")
+    .example("degu invite | ssh other degu join -", "pairs with a machine that you have a shell on")
+    .does(invite);
 }
 
 async function invite(context: Context, options: Options): Promise<void> {
@@ -92,21 +86,16 @@ async function paired({ output, signal }: Context, invitation: Invitation): Prom
   // A line that wraps could not be removed; what is left is at its end.
   const line = () => countdownText(end - performance.now()).slice(1 - output.columns);
   using _countdown = output.animate(1000, line);
-  const close = () => invitation.close();
-  signal.addEventListener("abort", close);
   try {
-    signal.throwIfAborted();
-    return await invitation.paired;
+    const peer = await Promise.race([invitation.paired, pause(Infinity, signal)]);
+    if (peer !== undefined) return peer;
   } catch (error) {
-    signal.throwIfAborted();
     if (!(error instanceof Deno.errors.TimedOut)) throw error;
     throw new Failure('nobody has joined in time: run "degu invite" again for a new line');
-  } finally {
-    signal.removeEventListener("abort", close);
   }
+  throw signal.reason;
 }
 
-/** The text for a remaining time in milliseconds. */
 export function countdownText(milliseconds: number): string {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   const minutes = Math.floor(seconds / 60);

@@ -1,14 +1,11 @@
 /** `degu join`: pairs with the device that has invited this one. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { DeguError, formatAddress } from "../../base.ts";
 import {
-  addExamples,
-  addPairingOptions,
+  type AgentCommand,
   type Context,
   openDevice,
   type PairingOptions,
-  type Run,
   servingAddresses,
   usageError,
 } from "../commands.ts";
@@ -16,21 +13,18 @@ import { isWholeLine } from "../../device/invitation_line.ts";
 import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "../failure.ts";
 import type { Output } from "../output.ts";
 
-/** Adds `degu join`. */
-export function addJoin(program: Command, run: Run): void {
-  const command = program.command("join")
+export function addJoin(program: AgentCommand): void {
+  program.command("join")
     .summary("pair with the device that has invited this one")
     .description(
       "Pairs with the device that printed the line. White space in it is ignored. With - it is read from " +
         "stdin, which keeps it out of process lists and the shell's history.",
     )
     .argument("<line>", 'what "degu invite" has printed, or - to read it from stdin')
-    .action(run(join));
-  addPairingOptions(command);
-  addExamples(command, [
-    ["degu join -", "then paste the line"],
-    ["degu join --as laptop - < line.txt", "from a file, under another name"],
-  ]);
+    .pairs()
+    .example("degu join -", "then paste the line")
+    .example("degu join --as laptop - < line.txt", "from a file, under another name")
+    .does(join);
 }
 
 async function join(
@@ -68,23 +62,17 @@ const MAX_LENGTH = 65536;
 
 /**
  * Reads the line of an invitation from stdin. It may be wrapped into several lines: it ends when it is complete, at an
- * empty line, or at the end of the input. The writer need not close the pipe, so `degu invite` can be at its other
- * end.
- *
- * @throws {Failure} if there is none, or if it is incomplete.
+ * empty line, or at the end of the input. The writer need not close the pipe, so `degu invite` can be at its other end.
  */
 async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   const { stdin } = output.streams;
   if (stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
-  const reader = stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
-  const cancel = () => reader.cancel().catch(() => {});
-  signal.addEventListener("abort", cancel);
+  const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
   const ask = () =>
     output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
   let text = "";
   try {
     while (!isEnd(text)) {
-      signal.throwIfAborted();
       // A text that a terminal has wrapped is pasted as several lines: the rest arrives at once.
       const timer = text.includes("\n") ? setTimeout(ask, QUIET_MS) : undefined;
       const { done, value } = await reader.read().finally(() => clearTimeout(timer));
@@ -94,10 +82,8 @@ async function readLine(output: Output, signal: AbortSignal): Promise<string> {
         throw new Failure("stdin is not the line of an invitation", USAGE);
       }
     }
-    signal.throwIfAborted();
   } finally {
-    signal.removeEventListener("abort", cancel);
-    await cancel();
+    await reader.cancel().catch(() => {});
   }
   if (text.trim() !== "") return text.trim();
   throw new Failure(
@@ -106,7 +92,6 @@ async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   );
 }
 
-/** Whether nothing more is waited for. */
 function isEnd(text: string): boolean {
   return text.includes("\n") && (isWholeLine(text) || /\n\s*\n$/.test(text));
 }

@@ -1,14 +1,12 @@
 /** `degu ls`: what a peer shares. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import type { DirectoryEntry } from "../../files.ts";
-import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
+import { type AgentCommand, type Context, openDevice } from "../commands.ts";
 import { formatBytes } from "../output.ts";
 import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
-/** Adds `degu ls`. */
-export function addLs(program: Command, run: Run): void {
-  const command = program.command("ls")
+export function addLs(program: AgentCommand): void {
+  program.command("ls")
     .summary("list what a peer shares")
     .description(
       "Lists a directory that a peer shares, by name; directories end with a slash. For a file, prints its name.",
@@ -16,13 +14,11 @@ export function addLs(program: Command, run: Run): void {
     .argument("<peer:path>", "the directory; PEER: is all of it")
     .option("--inbox", "list its inbox instead")
     .option("-l, --long", "print sizes and times, too")
-    .action(run(ls));
-  addPeerOptions(command);
-  addExamples(command, [
-    ["degu ls laptop:", "what it shares"],
-    ["degu ls -l laptop:photos/2025", "with sizes and times"],
-    ["degu ls --inbox laptop:", "what has been put there"],
-  ]);
+    .connects()
+    .example("degu ls laptop:", "what it shares")
+    .example("degu ls -l laptop:photos/2025", "with sizes and times")
+    .example("degu ls --inbox laptop:", "what has been put there")
+    .does(ls);
 }
 
 async function ls(

@@ -1,19 +1,17 @@
 /** `degu id`, `degu peers`, `degu rename` and `degu forget`: who this device is, and whom it trusts. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { formatAddress } from "../../base.ts";
-import { addExamples, type Context, openDevice, openPeer, type Run } from "../commands.ts";
+import { type AgentCommand, type Context, openDevice, openPeer } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
 
-/** Adds `degu id`. */
-export function addId(program: Command, run: Run): void {
-  const command = program.command("id")
+export function addId(program: AgentCommand): void {
+  program.command("id")
     .summary("print the name and the id of this device")
     .description(
       "Prints the name and the id of this device, to compare with what the other device shows.",
     )
-    .action(run(printId));
-  addExamples(command, [["degu id", "name and id"]]);
+    .example("degu id", "name and id")
+    .does(printId);
 }
 
 async function printId(context: Context): Promise<void> {
@@ -22,19 +20,16 @@ async function printId(context: Context): Promise<void> {
   context.output.result(`${name} ${id}`, { name, id });
 }
 
-/** Adds `degu peers`. */
-export function addPeers(program: Command, run: Run): void {
-  const command = program.command("peers")
+export function addPeers(program: AgentCommand): void {
+  program.command("peers")
     .summary("list the devices that this one is paired with")
     .description(
       "Lists the devices that this one is paired with: name, id, and where each can be found. They can do what " +
         '"degu serve" offers; nobody else can connect.',
     )
-    .action(run(listPeers));
-  addExamples(command, [
-    ["degu peers", "a line for each"],
-    ["degu peers --json", "an object for each, with the time of the pairing"],
-  ]);
+    .example("degu peers", "a line for each")
+    .example("degu peers --json", "an object for each, with the time of the pairing")
+    .does(listPeers);
 }
 
 async function listPeers(context: Context): Promise<void> {
@@ -51,18 +46,14 @@ async function listPeers(context: Context): Promise<void> {
   output.note('none yet: run "degu invite" on one device and "degu join -" on the other');
 }
 
-/** Adds `degu rename`. */
-export function addRename(program: Command, run: Run): void {
-  const command = program.command("rename")
+export function addRename(program: AgentCommand): void {
+  program.command("rename")
     .summary("give a peer another name")
     .description("Gives a peer another name, by which it is known on this device only.")
     .argument("<peer>", "its name or id")
     .argument("<name>", "the new name: 1 to 63 letters, digits, - and _")
-    .action(run(rename));
-  addExamples(command, [[
-    "degu rename localhost-2 annas-phone",
-    "from now on degu ls annas-phone:",
-  ]]);
+    .example("degu rename localhost-2 annas-phone", "from now on degu ls annas-phone:")
+    .does(rename);
 }
 
 async function rename(context: Context, peer: string, given: string): Promise<void> {
@@ -77,17 +68,16 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
   }
 }
 
-/** Adds `degu forget`. */
-export function addForget(program: Command, run: Run): void {
-  const command = program.command("forget")
+export function addForget(program: AgentCommand): void {
+  program.command("forget")
     .summary("end the trust in a peer")
     .description(
       "Ends the trust in a peer. Its connections to this device are closed within a second, and it can't connect " +
         "again. The other device is not told: forget this one there, too.",
     )
     .argument("<peer>", "its name or id")
-    .action(run(forget));
-  addExamples(command, [["degu forget old-phone", "after it was lost, sold or stolen"]]);
+    .example("degu forget old-phone", "after it was lost, sold or stolen")
+    .does(forget);
 }
 
 async function forget(context: Context, peerName: string): Promise<void> {

@@ -1,36 +1,25 @@
 /** `degu ping`: who answers, over which address, how fast. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import type { Connection } from "../../client.ts";
-import {
-  addExamples,
-  addPeerOptions,
-  type Context,
-  openClient,
-  openDevice,
-  type Run,
-} from "../commands.ts";
+import { type AgentCommand, type Context, openClient, openDevice } from "../commands.ts";
 import { Failure } from "../failure.ts";
 import type { About } from "./serve.ts";
 
 /** More than any valid answer. */
 const MAX_BYTES = 4096;
 
-/** Adds `degu ping`. */
-export function addPing(program: Command, run: Run): void {
-  const command = program.command("ping")
+export function addPing(program: AgentCommand): void {
+  program.command("ping")
     .summary("say whether a peer answers, over which address, how fast")
     .description(
       "Connects to a peer, and says over which address, how fast it answers, and what it serves.",
     )
     .argument("<peer>", "its name or id")
-    .action(run(ping));
-  addPeerOptions(command);
-  addExamples(command, [
-    ["degu ping laptop", "at the addresses that are known"],
-    ["degu ping --address 192.168.1.9 laptop", "at another one"],
-  ]);
+    .connects()
+    .example("degu ping laptop", "at the addresses that are known")
+    .example("degu ping --address 192.168.1.9 laptop", "at another one")
+    .does(ping);
 }
 
 async function ping(context: Context, peerName: string): Promise<void> {
@@ -54,24 +43,16 @@ async function ping(context: Context, peerName: string): Promise<void> {
   );
 }
 
-/** What the peer reports about itself. */
 async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
   const { status, headers, body } = await connection.get("/");
   const length = headers["content-length"];
   if (status === 200 && body !== null && typeof length === "number" && length <= MAX_BYTES) {
-    const about = readAbout(await body.text());
-    if (about !== null) return { share: about.share === true, inbox: about.inbox === true };
+    const about = await new Response(await body.text()).json().catch(() => null);
+    if (typeof about?.share === "boolean") {
+      return { share: about.share, inbox: about.inbox === true };
+    }
   }
   throw new Failure('that device answers, but not as "degu serve" does: look at what runs there');
-}
-
-function readAbout(text: string): Partial<About> | null {
-  try {
-    const about = JSON.parse(text);
-    return typeof about?.share === "boolean" ? about : null;
-  } catch {
-    return null; // it is not JSON
-  }
 }
 
 /** The address of the other end of a socket, which does not know its scope; one that is known does. */

@@ -1,17 +1,15 @@
 /** `degu put`: files to the inbox of a peer. */
 
 import { basename } from "node:path";
-import type { Command } from "npm:commander@^15.1.0";
 import { upload } from "../../files.ts";
-import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
+import { type AgentCommand, type Context, openDevice } from "../commands.ts";
 import { ALREADY_THERE, Failure, USAGE } from "../failure.ts";
 import { ifThere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
-import { type Job, Transfers, type TreeJob } from "../transfers.ts";
+import { type FileJob, Transfers } from "../transfers.ts";
 
-/** Adds `degu put`. */
-export function addPut(program: Command, run: Run): void {
-  const command = program.command("put")
+export function addPut(program: AgentCommand): void {
+  program.command("put")
     .summary("put files into the inbox of a peer")
     .description(
       `Puts files, and with -r directories, into the inbox of a peer.
@@ -24,13 +22,11 @@ into PATH, and keeps its name. Without PATH that is the inbox itself. Another fi
     .argument("<path...>", "what to put; the last one is where")
     .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
-    .action(run(put));
-  addPeerOptions(command);
-  addExamples(command, [
-    ["degu put report.pdf laptop:", "into its inbox"],
-    ["degu put report.pdf laptop:report-2.pdf", "with another name"],
-    ["degu put -r photos laptop:", "a directory"],
-  ]);
+    .connects()
+    .example("degu put report.pdf laptop:", "into its inbox")
+    .example("degu put report.pdf laptop:report-2.pdf", "with another name")
+    .example("degu put -r photos laptop:", "a directory")
+    .does(put);
 }
 
 async function put(
@@ -44,13 +40,9 @@ async function put(
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   using transfers = new Transfers(context, "put", own);
-  const sources: Source[] = [];
   // What is wrong here is known without the peer.
-  for (const path of given) {
-    await transfers.prepare(path, isOnly, async () => {
-      sources.push(await findSource(path, own, recursive));
-    });
-  }
+  const find = (path: string) => findSource(path, own, recursive);
+  const sources = await transfers.prepare(given, isOnly, String, find);
   if (sources.length === 0) return transfers.finish();
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
   // Says so if the peer takes no files.
@@ -61,25 +53,20 @@ async function put(
   const notDirectory = new Failure(`${files.name(top)} is a file: name a directory`);
   const isDirectory = target.directory || !isOnly || there?.kind === "directory";
   if (isDirectory && isFile) throw notDirectory;
-  const jobs: Job[] = [];
-  const trees: TreeJob[] = [];
-  for (const source of sources) {
+  const jobs = await transfers.prepare(sources, isOnly, ({ path }) => path, async (source) => {
     const { path, info } = source;
-    await transfers.prepare(path, isOnly, async () => {
-      if (info.isDirectory && isFile) throw notDirectory;
-      // A directory always goes below the target, so that the command means the same when it is repeated.
-      const names = info.isDirectory
-        ? [...top, ...nameOf(path)]
-        : isDirectory
-        ? [...top, basename(path)]
-        : top;
-      transfers.take(names.join("/"), path);
-      if (info.isFile) jobs.push(await jobOf(files, source, names, force));
-      else trees.push({ names, root: path, listsUnchanged: true, options: { replace: force } });
-    });
-  }
-  await transfers.files(files.connections, jobs);
-  for (const tree of trees) await transfers.tree(files, tree);
+    if (info.isDirectory && isFile) throw notDirectory;
+    // A directory always goes below the target, so that the command means the same when it is repeated.
+    const names = info.isDirectory
+      ? [...top, ...nameOf(path)]
+      : isDirectory
+      ? [...top, basename(path)]
+      : top;
+    transfers.take(names.join("/"), path);
+    if (info.isFile) return await jobOf(files, source, names, force);
+    return { names, root: path, listsUnchanged: true, options: { replace: force } };
+  });
+  await transfers.copy(files, jobs);
   return transfers.finish();
 }
 
@@ -99,13 +86,12 @@ function readTarget(paths: readonly string[]): RemotePath {
   );
 }
 
-/** What is to be put. */
 interface Source {
   readonly path: string;
   readonly info: Deno.FileInfo;
 }
 
-/** Looks at what the command line names; a link is followed. */
+/** A link is followed. */
 async function findSource(
   path: string,
   own: OwnDirectory,
@@ -124,13 +110,12 @@ async function findSource(
   throw new Failure(`${path} is a directory: put it with -r`);
 }
 
-/** Puts a file, unless it is there already. */
 async function jobOf(
   files: RemoteFiles,
   { path, info: { size, mtime } }: Source,
   names: readonly string[],
   replace: boolean,
-): Promise<Job> {
+): Promise<FileJob> {
   const name = files.name(names);
   const there = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
   return {

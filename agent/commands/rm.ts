@@ -1,27 +1,23 @@
 /** `degu rm`: removes from the inbox of a peer. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { deleteFile, listTree, TransferError, type TreeEntry } from "../../files.ts";
-import { addExamples, addPeerOptions, type Context, openDevice, type Run } from "../commands.ts";
+import { type AgentCommand, type Context, openDevice } from "../commands.ts";
 import { explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
 import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
-/** Adds `degu rm`. */
-export function addRm(program: Command, run: Run): void {
-  const command = program.command("rm")
+export function addRm(program: AgentCommand): void {
+  program.command("rm")
     .summary("remove files from the inbox of a peer")
     .description(
       "Removes files, empty directories, and with -r all directories from the inbox of a peer.",
     )
     .argument("<peer:path...>", "what to remove")
     .option("-r, --recursive", "remove directories with everything in them")
-    .action(run(rm));
-  addPeerOptions(command);
-  addExamples(command, [
-    ["degu rm laptop:report.pdf", "what was put there"],
-    ["degu rm laptop:photos/1.jpg laptop:photos/", "a file, and then the empty directory"],
-    ["degu rm -r laptop:photos", "a directory with everything in it"],
-  ]);
+    .connects()
+    .example("degu rm laptop:report.pdf", "what was put there")
+    .example("degu rm laptop:photos/1.jpg laptop:photos/", "a file, and then the empty directory")
+    .example("degu rm -r laptop:photos", "a directory with everything in it")
+    .does(rm);
 }
 
 function readArgument(text: string): RemotePath {
@@ -71,7 +67,6 @@ async function rm(
   return exitCode;
 }
 
-/** Removes a file or an empty directory. */
 async function remove(
   { output, signal }: Context,
   files: RemoteFiles,
@@ -90,7 +85,7 @@ const NOT_EMPTY = "the directory is not empty: -r removes it with everything in 
 const IN_USE =
   "there is something new in it, or an upload to it is under way: run the same command again later";
 
-/** Removes a directory with everything in it, the innermost first; what can't be removed stays with its directories. */
+/** Removes the innermost first; what can't be removed stays with its directories. */
 async function removeTree(
   context: Context,
   files: RemoteFiles,

@@ -1,13 +1,12 @@
 /** `degu serve`: shares a directory, and takes files into another one. */
 
-import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import { type DeviceServer, peerOf } from "../../device.ts";
 import { type FileEvent, FilesApp } from "../../files.ts";
 import type { AppFunction, Logger } from "../../server.ts";
 import {
-  addExamples,
+  type AgentCommand,
   type Context,
   DEFAULT_PORT,
   loggerOf,
@@ -16,7 +15,6 @@ import {
   parseListenAddress,
   parseOnce,
   repeated,
-  type Run,
 } from "../commands.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, isIn } from "../local_paths.ts";
@@ -24,7 +22,6 @@ import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
 
-/** The options of `degu serve`. */
 interface Options {
   readonly share?: string;
   readonly inbox?: string;
@@ -33,9 +30,8 @@ interface Options {
   readonly verbose?: boolean;
 }
 
-/** Adds `degu serve`. */
-export function addServe(program: Command, run: Run): void {
-  const command = program.command("serve")
+export function addServe(program: AgentCommand): void {
+  program.command("serve")
     .summary("share a directory, and take files into another one")
     .description(
       "Serves the paired devices, and nobody else, until SIGINT or SIGTERM: these finish what is under way, and a " +
@@ -54,12 +50,13 @@ export function addServe(program: Command, run: Run): void {
     )
     .option("--announce", "let peers find this device on the local network (mDNS)")
     .option("--verbose", "print a line for each file, not one for all that a peer does")
-    .action(run(serve));
-  addExamples(command, [
-    ["degu serve --share ~/Pictures", "to read"],
-    ["degu serve --inbox ~/Inbox", "to write"],
-    ["degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7", "both, at one address"],
-  ]);
+    .example("degu serve --share ~/Pictures", "to read")
+    .example("degu serve --inbox ~/Inbox", "to write")
+    .example(
+      "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
+      "both, at one address",
+    )
+    .does(serve);
 }
 
 async function serve(context: Context, options: Options): Promise<void> {
@@ -94,7 +91,7 @@ async function serve(context: Context, options: Options): Promise<void> {
   await Promise.all(serving);
 }
 
-/** Makes servers at addresses, by default at all of this machine; resolves when they are bound. */
+/** Resolves when the servers are bound. */
 async function listen(
   start: (address: Address) => DeviceServer,
   given: Address[] | undefined,
@@ -116,7 +113,6 @@ async function listen(
   }
 }
 
-/** Says why nothing can listen at an address, if that is known. */
 function listenError(address: Address, error: Error): Error {
   if (error instanceof Deno.errors.AddrNotAvailable && address[0] !== "::") {
     return notOfThisMachine([address], error);
@@ -129,18 +125,12 @@ function listenError(address: Address, error: Error): Error {
   return new Failure(`${problem} ${advice}`, FAILED, { cause: error });
 }
 
-/** What is served: the name of the device, and the directories that peers can read, and read and write. */
 export type Served = Readonly<Record<Area, string | null> & { name: string }>;
 
 /** What the path `/` answers with. */
 export type About = Readonly<Record<Area, boolean> & { name: string }>;
 
-/**
- * Makes the app that serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist.
- *
- * @param onFile Called for each file that a peer gets, puts or deletes, with the directory that it is in.
- * @throws what {@linkcode FilesApp} does.
- */
+/** Makes the app that serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist. */
 export function makeServeApp(
   { name, share, inbox }: Served,
   logger: Pick<Logger, "warn">,
@@ -164,13 +154,7 @@ export function makeServeApp(
   };
 }
 
-/**
- * Checks the directory of `--share`.
- *
- * @returns Its real path.
- * @throws {Failure} if there is no such directory, or if the device itself is in it, or it in the device: peers could read its
- * keys.
- */
+/** Checks the directory of `--share`: the device may not be in it, nor it in the device. Returns its real path. */
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
   const path = await ifThere(Deno.realPath(dir));
   if (path === null) {
@@ -193,16 +177,13 @@ export async function checkShare(dir: string, home: string, option = "--share"):
  * is to be in: a typing error in a path should not make a tree.
  */
 export async function checkInbox(dir: string, home: string, output: Output): Promise<string> {
-  let isMade = false;
-  try {
-    // Also says now if it may not be written, not when the first peer is refused.
-    await Deno.mkdir(dir, { mode: 0o700 });
-    isMade = true;
-  } catch (error) {
-    const isKnown = error instanceof Deno.errors.AlreadyExists ||
-      error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+  // Also says now if it may not be written, not when the first peer is refused.
+  const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
+    const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
+    const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
     if (!isKnown) throw error; // otherwise the check says what is wrong
-  }
+    return false;
+  });
   try {
     const path = await checkShare(dir, home, "--inbox");
     if (isMade) output.note(`created ${path}`);
@@ -236,17 +217,14 @@ interface Activity {
 export class ServeEvents implements Disposable {
   readonly #output: Output;
   readonly #isVerbose: boolean;
-  /** By the ids of the peers. */
   readonly #activities = new Map<string, Activity>();
   #isLost = false;
 
-  /** Reports nothing yet. */
   constructor(output: Output, isVerbose: boolean) {
     this.#output = output;
     this.#isVerbose = isVerbose;
   }
 
-  /** Takes an event of a file in `share` or `inbox`. */
   add(area: string, { session, action, status, bytes, complete, path: names }: FileEvent): void {
     if (session === undefined) return;
     const { id, name } = peerOf(session);
@@ -293,7 +271,6 @@ export class ServeEvents implements Disposable {
     this.#output.note(`${name} ${parts.join(", ")}${cut === 0 ? "" : `; ${cut} cut off`}`);
   }
 
-  /** Prints what is not printed yet. */
   [Symbol.dispose](): void {
     for (const id of [...this.#activities.keys()]) this.#flush(id);
   }

@@ -1,32 +1,15 @@
 /** `degu sync`: makes a directory match one on another device. */
 
 import { join } from "node:path";
-import type { Command } from "npm:commander@^15.1.0";
 import type { TreeEntry } from "../../files.ts";
-import {
-  addExamples,
-  addPeerOptions,
-  type Context,
-  openDevice,
-  repeated,
-  type Run,
-} from "../commands.ts";
+import { type AgentCommand, type Context, openDevice, repeated } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
 
-interface SyncOptions {
-  readonly checksum?: boolean;
-  readonly delete?: boolean;
-  readonly dryRun?: boolean;
-  readonly exclude?: readonly string[];
-  readonly inbox?: boolean;
-}
-
-/** Adds `degu sync`. */
-export function addSync(program: Command, run: Run): void {
-  const command = program.command("sync")
+export function addSync(program: AgentCommand): void {
+  program.command("sync")
     .summary("make one directory match another, one way")
     .description(
       `Copies what is new or differs in size or time: from the share of a peer to a directory here, or from here to \
@@ -47,21 +30,31 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
     )
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--dry-run", "say what would be done, and change nothing")
-    .action(run(sync));
-  addPeerOptions(command);
-  addExamples(command, [
-    ["degu sync laptop:photos photos", "from there to here"],
-    ["degu sync --dry-run --delete photos laptop:photos", "what would be copied and deleted there"],
-    ["degu sync --inbox laptop:photos photos", "back again what was synced there"],
-    ["degu sync --exclude '*.tmp' --exclude /build/ project laptop:project", "without these"],
-  ]);
+    .connects()
+    .example("degu sync laptop:photos photos", "from there to here")
+    .example(
+      "degu sync --dry-run --delete photos laptop:photos",
+      "what would be copied and deleted there",
+    )
+    .example("degu sync --inbox laptop:photos photos", "back again what was synced there")
+    .example(
+      "degu sync --exclude '*.tmp' --exclude /build/ project laptop:project",
+      "without these",
+    )
+    .does(sync);
 }
 
 async function sync(
   context: Context,
   from: string,
   to: string,
-  given: SyncOptions,
+  {
+    checksum = false,
+    delete: deletes = false,
+    dryRun = false,
+    exclude = [] as readonly string[],
+    inbox = false,
+  },
 ): Promise<number> {
   const isToHere = isRemotePath(from);
   if (isToHere === isRemotePath(to)) {
@@ -77,9 +70,9 @@ async function sync(
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   await own.check(root);
-  using transfers = new Transfers(context, isToHere ? "get" : "put", own, given.dryRun);
+  using transfers = new Transfers(context, isToHere ? "get" : "put", own, dryRun);
   await checkLocal(root, isToHere);
-  const area = isToHere && given.inbox !== true ? "share" : "inbox";
+  const area = isToHere && !inbox ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, path.peer, area);
   if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
   const found = isToHere ? await files.get(path.names) : await files.find(path.names);
@@ -91,16 +84,15 @@ async function sync(
   }
   const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
   const options = {
-    compare: given.checksum === true ? "digest" : "time",
-    delete: given.delete === true,
-    dryRun: given.dryRun === true,
-    filter: await makeFilter([...lines, ...given.exclude ?? []]),
+    compare: checksum ? "digest" : "time",
+    delete: deletes,
+    dryRun,
+    filter: await makeFilter([...lines, ...exclude]),
   } as const;
-  await transfers.tree(files, { names, root, listsUnchanged: false, options });
+  await transfers.copy(files, [{ names, root, listsUnchanged: false, options }]);
   return transfers.finish();
 }
 
-/** Checks the directory of this device. */
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   const info = await ifThere(Deno.stat(root));
   if (info === null && isTarget) return;
@@ -142,7 +134,6 @@ function badIgnoreFile(path: string): Failure {
   return new Failure(`${JSON.stringify(path)} ${problem}, whose lines say what to leave out`);
 }
 
-/** Makes a filter from lines of `.gitignore`. */
 async function makeFilter(lines: readonly string[]): Promise<(entry: TreeEntry) => boolean> {
   if (lines.length === 0) return () => true;
   const { default: ignore } = await import("npm:ignore@^7.0.5");

@@ -10,7 +10,6 @@ import {
   instanceName,
   isAsked,
   isKnown,
-  knownRecords,
   recordsOf,
   type Service,
 } from "./packet.ts";
@@ -23,30 +22,14 @@ const GAP_MILLISECONDS = 1000;
 const LEAST_DELAY_MILLISECONDS = 20;
 const MOST_DELAY_MILLISECONDS = 120;
 
-/** What {@linkcode announce} tells the network about this device. */
-export interface AnnounceOptions extends Service {
-  readonly logger: Logger;
-}
-
-/** An announcement in progress. Disposing of it withdraws it and closes its sockets. */
-export interface Announcement extends AsyncDisposable {
-  /** Resolves to the announced name once it was announced on a link; stays pending if that never happens. */
-  readonly announced: Promise<string>;
-}
-
 /**
  * Announces this device on every interface, until it is disposed of. Answers questions about this device only,
- * once a second at most on each interface. Needs `--allow-net=224.0.0.251:5353,[ff02::fb]:5353`, or one of the two,
- * and `--allow-sys=networkInterfaces`.
- *
- * The announced name has the id in it, so it is never taken, and is not probed for.
- *
- * @throws {Deno.errors.NotCapable} if neither group is permitted, or the interfaces may not be looked at.
+ * once a second at most on each interface. The announced name has the id in it, so it is never taken, and is not probed for.
  */
 export function announce(
-  { logger, ...service }: AnnounceOptions,
+  { logger, ...service }: Service & { readonly logger: Logger },
   network: Network = NETWORK,
-): Announcement {
+) {
   const types = permittedTypes(network.port);
   const closing = new AbortController();
   const { signal } = closing;
@@ -62,12 +45,13 @@ export function announce(
   };
   const responder = new Responder(service);
   const announcing = (async () => {
-    await using links = await Links.open(network, types, { onPacket, onLink }, logger);
+    await using links = await Links.open({ network, types, logger, onPacket, onLink });
     await pause(Infinity, signal);
     responder[Symbol.dispose]();
     await links.send({ type: "response", answers: goodbyes(service) });
   })().catch((error) => logger.warn(`the announcement has ended: ${messageOf(error)}`));
   return {
+    /** Resolves to the announced name once it was announced on a link; stays pending if that never happens. */
     announced,
     [Symbol.asyncDispose]: async () => {
       closing.abort();
@@ -84,7 +68,6 @@ export class Responder implements Disposable {
   /** The next response on a link, where one is due. */
   readonly #due = new Map<Link, ReturnType<typeof setTimeout>>();
 
-  /** Answers nothing by itself: it is told what was asked. */
   constructor(service: Service) {
     this.#service = service;
   }
@@ -98,7 +81,7 @@ export class Responder implements Disposable {
   answer({ questions, answers }: Incoming, link: Link): void {
     if (!isAsked(questions, recordsOf(this.#service, link.on.addresses))) return;
     const asksForName = questions.some(({ name }) => name === instanceName(this.#service));
-    if (!asksForName && isKnown(knownRecords(answers), this.#service)) return;
+    if (!asksForName && isKnown(answers, this.#service)) return;
     if (this.#due.has(link)) return;
     const range = MOST_DELAY_MILLISECONDS - LEAST_DELAY_MILLISECONDS;
     const delay = LEAST_DELAY_MILLISECONDS + Math.random() * range;
@@ -111,7 +94,6 @@ export class Responder implements Disposable {
     this.#due.set(link, setTimeout(respond, Math.max(delay, next - performance.now())));
   }
 
-  /** Answers nothing more. */
   [Symbol.dispose](): void {
     for (const timer of this.#due.values()) clearTimeout(timer);
   }

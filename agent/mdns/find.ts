@@ -12,14 +12,7 @@ import {
 import { pause } from "../../base/pause.ts";
 import { type Logger, standardLogger } from "../../net/standard_logger.ts";
 import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
-import {
-  hostName,
-  type Incoming,
-  instanceSuffix,
-  type KnownRecord,
-  knownRecords,
-  SERVICE,
-} from "./packet.ts";
+import { hostName, type Incoming, instanceSuffix, type KnownRecord, SERVICE } from "./packet.ts";
 
 /** How long a search lasts by default. */
 const SECONDS = 3;
@@ -37,9 +30,8 @@ const QUERY = { type: "query", questions: [{ name: SERVICE, type: "PTR" }] } as 
 
 /** How {@linkcode findAddresses} looks for a device. */
 export interface FindOptions {
-  /** When aborted, the search rejects with the reason. */
   readonly signal?: AbortSignal | undefined;
-  /** How long to look at most, in seconds; 3 if left out. */
+  /** How long to look at most; 3 if left out. */
   readonly seconds?: number;
   /** Receives errors of sockets at level `debug`. */
   readonly logger?: Logger;
@@ -47,13 +39,8 @@ export interface FindOptions {
 
 /**
  * Looks for a device on every interface, until an answer comes. **The addresses are hints**: anyone on the link can
- * send them, and only the certificate proves who is there. Needs `--allow-net=224.0.0.251:5353,[ff02::fb]:5353`, or one
- * of the two, and `--allow-sys=networkInterfaces`.
- *
- * @param id The id of the device.
- * @returns At most 16 addresses, the most useful first; none if there was no answer. A link-local IPv6 address has
- *   the scope of the interface on which it was heard.
- * @throws {Deno.errors.NotCapable} if neither group is permitted, or the interfaces may not be looked at.
+ * send them, and only the certificate proves who is there. They are at most 16, the most useful first; a link-local IPv6
+ * address has the scope of the interface on which it was heard.
  */
 export async function findAddresses(
   id: string,
@@ -63,44 +50,35 @@ export async function findAddresses(
   const { signal, seconds = SECONDS, logger = standardLogger } = options;
   signal?.throwIfAborted();
   const hints = new Hints(id);
-  const found = Promise.withResolvers<void>();
-  const listener = {
-    onPacket: (packet: Incoming, link: Link) => {
-      if (packet.type !== "response") return;
-      hints.add(knownRecords([...packet.answers, ...packet.additionals]), link.on.scope);
-      if (hints.addresses().length > 0) found.resolve();
-    },
-    onLink: (link: Link) => void link.send(QUERY),
-  };
-  const types = permittedTypes(network.port);
   const ending = new AbortController();
-  const late = setTimeout(() => ending.abort(), seconds * 1000);
+  const endAfter = (milliseconds: number) => setTimeout(() => ending.abort(), milliseconds);
+  const timers = [endAfter(seconds * 1000)];
+  const onPacket = (packet: Incoming, link: Link) => {
+    if (packet.type !== "response") return;
+    hints.add([...packet.answers, ...packet.additionals], link.on.scope);
+    const isFirst = timers.length === 1 && hints.addresses().length > 0;
+    if (isFirst) timers.push(endAfter(SETTLE_MILLISECONDS));
+  };
+  const onLink = (link: Link) => void link.send(QUERY);
   try {
-    await using links = await Links.open(network, types, listener, logger);
-    const asking = askAgain(links, AbortSignal.any([ending.signal, ...signal ? [signal] : []]));
-    await Promise.race([found.promise, asking]);
-    await pause(SETTLE_MILLISECONDS, ending.signal, signal);
-    ending.abort();
-    await asking;
+    const types = permittedTypes(network.port);
+    await using links = await Links.open({ network, types, logger, onPacket, onLink });
+    for (let wait = FIRST_PAUSE_MILLISECONDS;; wait *= PAUSE_FACTOR) {
+      await pause(wait, ending.signal, signal);
+      if (ending.signal.aborted || signal?.aborted) break;
+      await links.send(QUERY);
+    }
   } finally {
-    clearTimeout(late);
+    timers.forEach(clearTimeout);
   }
   signal?.throwIfAborted();
   return hints.addresses();
 }
 
-/** Asks again, after pauses that grow, until the signal is aborted. */
-async function askAgain(links: Links, signal: AbortSignal): Promise<void> {
-  for (let wait = FIRST_PAUSE_MILLISECONDS; !signal.aborted; wait *= PAUSE_FACTOR) {
-    await pause(wait, signal);
-    if (!signal.aborted) await links.send(QUERY);
-  }
-}
-
 /** Limits on what is kept, since anyone can send anything; the oldest entry is dropped first. */
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
-/** The most addresses returned: each of them is tried. */
+/** Each of them is tried. */
 const MAX_ADDRESSES = 16;
 
 /**
@@ -114,17 +92,12 @@ export class Hints {
   /** Each with the scope that it was heard with. */
   readonly #addresses = new Map<string, number>();
 
-  /** Knows nothing at first. */
   constructor(id: string) {
     this.#suffix = instanceSuffix(id);
     this.#host = hostName(id);
   }
 
-  /**
-   * Takes the records of a response.
-   *
-   * @param scope The number of the interface on which they were heard, 0 with IPv4.
-   */
+  /** @param scope The number of the interface on which the records were heard, 0 with IPv4. */
   add(records: readonly KnownRecord[], scope: number): void {
     for (const record of records) {
       const name = canonicalDnsName(record.name);

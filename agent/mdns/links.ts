@@ -27,16 +27,17 @@ const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
 /** What differs in a test. */
 export interface Network {
   readonly port: number;
-  /** The addresses of all interfaces. */
   findInterfaces(): readonly InterfaceAddress[];
 }
 
 /** The network that there is. */
 export const NETWORK: Network = { port: 5353, findInterfaces: () => Deno.networkInterfaces() };
 
-/** What links report to their user. */
-export interface Listener {
-  /** A packet has arrived. Must not throw. */
+/** What all links share, and what they report; neither may throw. */
+export interface LinkUse {
+  readonly network: Network;
+  readonly types: readonly SocketType[];
+  readonly logger: Logger;
   onPacket(packet: Incoming, link: Link): void;
   /** A link can be used: of a new interface, or one with other addresses. */
   onLink(link: Link): void;
@@ -49,12 +50,12 @@ export class Links implements AsyncDisposable {
   /** Resolves when those that were given up are closed. */
   #closed = Promise.resolve();
 
-  private constructor(use: LinkUse) {
-    this.#follow(use);
+  private constructor(use: LinkUse, coder: PacketCoder) {
+    this.#follow(use, coder);
     this.#timer = setInterval(() => {
       // Nobody awaits this, and it must not end the process: anything that fails is retried the next time.
       try {
-        this.#follow(use);
+        this.#follow(use, coder);
       } catch (error) {
         use.logger.debug(`mDNS: ${messageOf(error)}`);
       }
@@ -62,17 +63,12 @@ export class Links implements AsyncDisposable {
   }
 
   /** Opens a socket for each interface, with the protocols that are permitted. */
-  static async open(
-    network: Network,
-    types: readonly SocketType[],
-    listener: Listener,
-    logger: Logger,
-  ): Promise<Links> {
-    return new Links({ network, types, listener, logger, coder: await loadPacketCoder() });
+  static async open(use: LinkUse): Promise<Links> {
+    return new Links(use, await loadPacketCoder());
   }
 
   /** Opens what is new and closes what is gone. */
-  #follow(use: LinkUse): void {
+  #follow(use: LinkUse, coder: PacketCoder): void {
     const all = interfacesOf(use.network.findInterfaces());
     const interfaces = all.filter(({ type }) => use.types.includes(type));
     const keys = new Set(interfaces.map(({ key }) => key));
@@ -80,7 +76,7 @@ export class Links implements AsyncDisposable {
     for (const on of interfaces) {
       // One that fails is tried again at the next check.
       if (this.#open.has(on.key)) continue;
-      this.#open.set(on.key, new Link(on, use, (link) => this.#close(link)));
+      this.#open.set(on.key, new Link(on, use, coder, (link) => this.#close(link)));
     }
   }
 
@@ -96,7 +92,6 @@ export class Links implements AsyncDisposable {
     await Promise.all(Array.from(this.#open.values(), (link) => link.send(packet)));
   }
 
-  /** Closes them. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     for (const link of this.#open.values()) this.#close(link);
@@ -104,26 +99,19 @@ export class Links implements AsyncDisposable {
   }
 }
 
-/** What all links share. */
-interface LinkUse {
-  readonly network: Network;
-  readonly types: readonly SocketType[];
-  readonly listener: Listener;
-  readonly logger: Logger;
-  readonly coder: PacketCoder;
-}
-
 /** The socket of one interface, with one of the two protocols; it shares its port with other mDNS programs of the machine. */
 export class Link {
   readonly on: Interface;
   readonly #use: LinkUse;
+  readonly #coder: PacketCoder;
   readonly #socket: Socket;
   #state: "opening" | "ready" | "closed" = "opening";
 
   /** @param fail Called if it is of no use any more. */
-  constructor(on: Interface, use: LinkUse, fail: (link: Link) => void) {
+  constructor(on: Interface, use: LinkUse, coder: PacketCoder, fail: (link: Link) => void) {
     this.on = on;
     this.#use = use;
+    this.#coder = coder;
     this.#socket = createSocket({ type: on.type, reuseAddr: true });
     const onError = (error: unknown) => {
       this.#log(error);
@@ -151,29 +139,29 @@ export class Link {
     this.#socket.setMulticastTTL(TTL);
     this.#socket.setMulticastLoopback(true);
     this.#state = "ready";
-    this.#use.listener.onLink(this);
+    this.#use.onLink(this);
   }
 
   #receive(bytes: Uint8Array): void {
     if (this.#state === "closed") return;
     let packet: Incoming;
     try {
-      packet = this.#use.coder.decode(bytes);
+      packet = this.#coder.decode(bytes);
     } catch (error) {
       return this.#log(error);
     }
-    this.#use.listener.onPacket(packet, this);
+    this.#use.onPacket(packet, this);
   }
 
   /** Sends a packet, once the link can be used; never rejects. */
   async send(packet: Outgoing): Promise<void> {
     if (this.#state !== "ready") return;
     const flags = packet.type === "response" ? AUTHORITATIVE_ANSWER : 0;
-    const { coder, network: { port } } = this.#use;
+    const { port } = this.#use.network;
     try {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const done = (error: unknown) => error ? reject(error) : resolve();
-      this.#socket.send(coder.encode({ ...packet, flags }), port, GROUPS[this.on.type], done);
+      this.#socket.send(this.#coder.encode({ ...packet, flags }), port, GROUPS[this.on.type], done);
       await promise;
     } catch (error) {
       // The cable may be out.
@@ -181,7 +169,6 @@ export class Link {
     }
   }
 
-  /** Closes it. */
   close(): Promise<void> {
     this.#state = "closed";
     return new Promise((resolve) => void this.#socket.close(() => resolve()));
@@ -196,9 +183,7 @@ export class Link {
 export interface Interface {
   /** Changes when the interface or an address of it does. */
   readonly key: string;
-  /** The protocol, as sockets call it. */
   readonly type: SocketType;
-  /** The name of the interface. */
   readonly name: string;
   /** The number of the interface; 0 with IPv4. */
   readonly scope: number;
@@ -252,10 +237,8 @@ function isInNetwork(host: string, own: string, mask: string): boolean {
 }
 
 /**
- * The protocols whose group may be used.
- *
- * @throws {Deno.errors.NotCapable} if none may be: opening a socket would then end the process. Also if the interfaces
- * may not be looked at: that happens in the background, and its error would be no more than a warning.
+ * The protocols whose group may be used. Throws if none may be, as opening a socket would then end the process; also if the
+ * interfaces may not be looked at: that happens in the background, and its error would be no more than a warning.
  */
 export function permittedTypes(port: number): SocketType[] {
   const interfaces = { name: "sys", kind: "networkInterfaces" } as const;

@@ -12,13 +12,12 @@ export type InterfaceAddress = Pick<
   "family" | "name" | "address" | "netmask" | "scopeid"
 >;
 
-/** What a record of one of the types that are used here has. */
 type RecordData =
   | { readonly type: "PTR" | "A" | "AAAA"; readonly data: string }
   | { readonly type: "TXT"; readonly data: readonly Uint8Array[] }
   | { readonly type: "SRV"; readonly data: { readonly port: number; readonly target: string } };
 
-/** A record of one of the types that are used here. */
+/** A record of one of the types that are used here. What was received may have others, of which nothing is read. */
 export type KnownRecord = RecordData & {
   readonly name: string;
   /** Seconds. */
@@ -27,35 +26,26 @@ export type KnownRecord = RecordData & {
   readonly flush?: boolean;
 };
 
-/** A question. */
 export interface Question {
   readonly name: string;
   readonly type: string;
 }
 
-/** What is sent. */
 export interface Outgoing {
   readonly type: "query" | "response";
   readonly questions?: readonly Question[];
   readonly answers?: readonly KnownRecord[];
 }
 
-/** What was received: decoded, but of unknown types and sense. */
-export interface Incoming {
-  readonly type: "query" | "response";
-  readonly questions: readonly Question[];
-  readonly answers: readonly { readonly type: string }[];
-  readonly additionals: readonly { readonly type: string }[];
+export interface Incoming extends Required<Outgoing> {
+  readonly additionals: readonly KnownRecord[];
 }
 
-/** What codes packets. */
 export interface PacketCoder {
   encode(packet: Outgoing & { flags?: number }): Uint8Array;
   /** Throws if the bytes are no packet. */
   decode(bytes: Uint8Array): Incoming;
 }
-
-const KNOWN = new Set(["PTR", "SRV", "TXT", "A", "AAAA"]);
 
 /** Loads the library, which is only needed when something is announced or looked for. */
 export async function loadPacketCoder(): Promise<PacketCoder> {
@@ -64,17 +54,11 @@ export async function loadPacketCoder(): Promise<PacketCoder> {
   return coder as unknown as PacketCoder;
 }
 
-/** The records of the types that are used here; the library has decoded their data by their type. */
-export function knownRecords(records: readonly { readonly type: string }[]): KnownRecord[] {
-  return records.filter(({ type }) => KNOWN.has(type)) as KnownRecord[];
-}
-
 /** Whether a name is one of those of a device: in letters of either case (RFC 6762 §16). */
 function isName(text: string, name: string): boolean {
   return canonicalDnsName(text) === canonicalDnsName(name);
 }
 
-/** The service type. */
 export const SERVICE = "_degu._tcp.local";
 /** Where the types of services are listed (RFC 6763 §9). */
 const SERVICE_TYPES = "_services._dns-sd._udp.local";
@@ -88,16 +72,13 @@ const OTHER_SECONDS = 4500;
 /** The most addresses of an interface that are announced: with more the packet gets large. */
 const MAX_ADDRESSES = 8;
 
-/** What is announced. */
+/** What is announced, with the name and the id of the device. */
 export interface Service {
-  /** The name of the device. */
   readonly name: string;
-  /** The id of the device, all of it or its beginning. */
   readonly id: string;
   readonly port: number;
 }
 
-/** The part of an id that is announced. */
 function shortId(id: string): string {
   return id.slice(0, ID_CHARACTERS);
 }
@@ -115,7 +96,6 @@ export function instanceSuffix(id: string): string {
   return `-${shortId(id)}.${SERVICE}`;
 }
 
-/** All records, with the addresses of one interface. */
 export function recordsOf(
   service: Service,
   addresses: readonly InterfaceAddress[],

@@ -12,12 +12,13 @@ import {
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import {
-  hasShell,
-  hasTerminals,
   runOnTerminal,
   runShell,
   screenOf,
+  shellObstacle,
+  terminalObstacle,
   type TerminalOptions,
+  testUnless,
 } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
@@ -47,11 +48,6 @@ Deno.test("an invalid name is a usage error, and leaves nothing behind; that of 
     await homes.fail("one", 2, "--name: must be 1 to 63 letters", ["init", `--name=${name}`]);
   }
   assertEquals(await entries(homes.path), []);
-});
-
-Deno.test("global options may precede the command", async () => {
-  await using homes = await AgentHomes.create("one");
-  assertEquals((await runAgentHere(["--home", homes.at("one"), "--json", "id"])).code, 0);
 });
 
 Deno.test("the name of a machine is converted to a valid name", () => {
@@ -137,15 +133,10 @@ const completionScript = async (shell: string) =>
 /** Stands in for the program where a shell asks it for peers. */
 const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;
 
-const hasBash = await hasShell("bash");
+const noBash = await shellObstacle("bash");
 
-Deno.test({
-  name: hasBash
-    ? "bash completes commands, options, directories, peers and shells"
-    : "completion in bash: left out, as bash is not installed",
-  ignore: !hasBash,
-  fn: async () => {
-    const script = `${await completionScript("bash")}
+testUnless(noBash, "bash completes commands, options, directories, peers and shells", async () => {
+  const script = `${await completionScript("bash")}
 degu() { printf '%s' '${PEERS}'; }
 complete_line() {
   COMP_WORDS=(degu "$@"); COMP_CWORD=$#; COMPREPLY=()
@@ -154,36 +145,35 @@ complete_line() {
   printf '%s\\n' "\${COMPREPLY[*]}" | sed 's/  */ /g; s/ $//'
 }
 `;
-    const rows = [
-      [`in`, "init invite"],
-      [`--home /tmp in`, "init invite"],
-      [`--ho`, "--home"],
-      [`init --na`, "--name"],
-      [`--json init --na`, "--name"],
-      [`ping ''`, "camera phone"],
-      [`forget ph`, "phone"],
-      [`serve --share /tm`, "/tmp"],
-      [`sync /tm`, "/tmp"],
-      [`init --name x`, ""],
-      [`serve --listen x`, ""],
-      [`get --inbox ca`, "camera:"],
-      [`serve --inbox /tm`, "/tmp"],
-      [`ls --add`, "--address"],
-      [`invite --q`, "--quiet --qr"],
-      [`completions --js`, "--json"],
-      [`ls ph`, "phone:"],
-      [`get cam`, "camera:"],
-      [`put /tm`, "/tmp"],
-      [`completions f`, "fish"],
-      [`help ren`, "rename"],
-    ] as const;
-    const lines = rows.map(([words]) => `complete_line ${words}`).join("\n");
-    const completed = await runShell("bash", script + lines);
-    assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
-  },
+  const rows = [
+    [`in`, "init invite"],
+    [`--home /tmp in`, "init invite"],
+    [`--ho`, "--home"],
+    [`init --na`, "--name"],
+    [`--json init --na`, "--name"],
+    [`ping ''`, "camera phone"],
+    [`forget ph`, "phone"],
+    [`serve --share /tm`, "/tmp"],
+    [`sync /tm`, "/tmp"],
+    [`init --name x`, ""],
+    [`serve --listen x`, ""],
+    [`get --inbox ca`, "camera:"],
+    [`serve --inbox /tm`, "/tmp"],
+    [`ls --add`, "--address"],
+    [`invite --q`, "--quiet --qr"],
+    [`completions --js`, "--json"],
+    [`ls ph`, "phone:"],
+    [`get cam`, "camera:"],
+    [`put /tm`, "/tmp"],
+    [`completions f`, "fish"],
+    [`help ren`, "rename"],
+  ] as const;
+  const lines = rows.map(([words]) => `complete_line ${words}`).join("\n");
+  const completed = await runShell("bash", script + lines);
+  assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
 });
 
-const hasZsh = await hasShell("zsh") && await hasTerminals();
+const noZsh = await shellObstacle("zsh") ?? await terminalObstacle();
 
 /** What is typed, and what it becomes with the tabulator. */
 const ROWS = [
@@ -196,47 +186,37 @@ const ROWS = [
   ["degu completions f", "degu completions fish"],
 ] as const;
 
-Deno.test({
-  name: hasZsh
-    ? "zsh completes commands, options, peers and shells"
-    : "completion in zsh: left out, as zsh or python3 is not installed",
-  ignore: !hasZsh,
-  fn: async () => {
-    await using dir = await tempDir();
-    const file = join(dir.path, "rc");
-    await Deno.writeTextFile(
-      file,
-      `autoload -Uz compinit; compinit -u -D\n${await completionScript("zsh")}
+testUnless(noZsh, "zsh completes commands, options, peers and shells", async () => {
+  await using dir = await tempDir();
+  const file = join(dir.path, "rc");
+  await Deno.writeTextFile(
+    file,
+    `autoload -Uz compinit; compinit -u -D\n${await completionScript("zsh")}
 degu() { printf '%s' '${PEERS}'; }
 unsetopt beep
 PS1='%% '
 print loaded
 `,
-    );
-    // With each tabulator it waits for what has to appear; Ctrl-U empties the line.
-    const steps = ROWS.flatMap(([typed, expected], i) => [
-      [i === 0 ? "loaded" : ROWS[i - 1]![1].split(" ").at(-1)!, `\x15${typed}\t`] as const,
-      ...(i === ROWS.length - 1 ? [[expected.split(" ").at(-1)!, "\x15exit\n"] as const] : []),
-    ]);
-    const { shown } = await runOnTerminal({
-      command: ["zsh", "-f", "-i"],
-      steps: [["\x1b[?2004h", `source ${file}\n`], ...steps],
-      columns: 200,
-    });
-    for (const [, expected] of ROWS) assertStringIncludes(shown, expected);
-    // An empty suffix is not typed as two quotes.
-    assert(!shown.includes("camera:''"), shown);
-  },
+  );
+  // With each tabulator it waits for what has to appear; Ctrl-U empties the line.
+  const steps = ROWS.flatMap(([typed, expected], i) => [
+    [i === 0 ? "loaded" : ROWS[i - 1]![1].split(" ").at(-1)!, `\x15${typed}\t`] as const,
+    ...(i === ROWS.length - 1 ? [[expected.split(" ").at(-1)!, "\x15exit\n"] as const] : []),
+  ]);
+  const { shown } = await runOnTerminal({
+    command: ["zsh", "-f", "-i"],
+    steps: [["\x1b[?2004h", `source ${file}\n`], ...steps],
+    columns: 200,
+  });
+  for (const [, expected] of ROWS) assertStringIncludes(shown, expected);
+  // An empty suffix is not typed as two quotes.
+  assert(!shown.includes("camera:''"), shown);
 });
 
-const hasFish = await hasShell("fish");
-
-Deno.test({
-  name: hasFish
-    ? "fish completes commands, options, peers and shells"
-    : "completion in fish: left out, as fish is not installed",
-  ignore: !hasFish,
-  fn: async () => {
+testUnless(
+  await shellObstacle("fish"),
+  "fish completes commands, options, peers and shells",
+  async () => {
     const script = `${await completionScript("fish")}
 function degu; printf '%s' '${PEERS}'; end
 `;
@@ -254,7 +234,7 @@ function degu; printf '%s' '${PEERS}'; end
     const completed = await runShell("fish", `${script}${lines.join("\n")}\ntrue`);
     assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
   },
-});
+);
 
 // degu invite: the line, the QR code, the countdown, and how it ends.
 
@@ -264,22 +244,24 @@ const NET = ["--allow-net=127.0.0.1"];
 /** With what a device joins. */
 const SERVING = ["--serving", "127.0.0.1:2"];
 
-Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -", async () => {
-  await using homes = await AgentHomes.create();
+Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -; a second device is refused", async () => {
+  await using homes = await AgentHomes.create("other");
   const [camera, viewer] = await homes.init("camera", "viewer");
   const invite = homes.start("camera", INVITE);
   const line = await invite.line("degu:");
-  const joined = await homes.run("viewer", ["join", line, ...SERVING]);
-  assertEquals([joined.code, joined.stdout], [0, `paired with camera ${camera}\n`]);
-  assertStringIncludes(joined.stderr, '"degu ping camera"');
+  const joined = await homes.run("viewer", ["join", line, ...SERVING, "--as", "door"]);
+  assertEquals([joined.code, joined.stdout], [0, `paired with door ${camera}\n`]);
+  assertStringIncludes(joined.stderr, '"degu ping door"');
   const { code, stdout, stderr } = await invite.ended();
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
   assertStringIncludes(stderr, '"degu join -"');
+  await homes.fail("other", 3, "another device has used it", ["join", line, ...SERVING]);
   // With --json the line and the peer are one object each.
   const again = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
   const first = JSON.parse(await again.line());
   assertMatch(first.expires, /^\d{4}-/);
-  await homes.must("viewer", ["join", "-", ...SERVING], first.line);
+  const wrapped = first.line.replaceAll(/(.{60})/g, "$1\n  ");
+  await homes.must("viewer", ["join", "-", ...SERVING], wrapped);
   const ended = await again.ended();
   assertEquals([ended.code, ended.stderr], [0, ""]);
   assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer });
@@ -310,16 +292,15 @@ Deno.test("invalid options are a usage error", async () => {
   await using homes = await AgentHomes.create("camera");
   const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];
   for (const [option = "", value = ""] of rows) {
-    await homes.fail("camera", 2, option, [...INVITE, option, value]);
+    const said = new RegExp(`^degu: error: (option ')?${option}`);
+    await homes.fail("camera", 2, said, [...INVITE, option, value]);
   }
 });
 
-Deno.test({
-  name: hasBash
-    ? "invite can be piped into join, on another machine too: both succeed"
-    : "invite piped into join: left out, as bash is not installed",
-  ignore: !hasBash,
-  fn: async () => {
+testUnless(
+  noBash,
+  "invite can be piped into join, on another machine too: both succeed",
+  async () => {
     await using homes = await AgentHomes.create();
     const [camera] = await homes.init("camera", "viewer");
     const of = (name: string, args: readonly string[]) =>
@@ -330,7 +311,7 @@ Deno.test({
     const script = `${of("camera", INVITE)} | ${of("viewer", join)}; echo "\${PIPESTATUS[*]}"`;
     assertEquals(await runShell("bash", script), `paired with camera ${camera}\n0 0\n`);
   },
-});
+);
 
 const TERMINAL = { columns: 80, rows: 24 };
 const INVITE_FOR = [...INVITE, "--seconds"];
@@ -358,21 +339,12 @@ Deno.test("an invitation that nobody uses expires in time; on a terminal it coun
   assert(isPlain, colorless.stdout);
 });
 
-Deno.test("who has joined has a line without the countdown", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  const [viewer] = await homes.init("viewer");
+Deno.test("who has joined has a line without the countdown; one pasted in pieces is asked for only when no more comes", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const [id] = await homes.init("viewer");
   const terminal = { columns: 2000, rows: 24 };
   const invite = homes.start("camera", [...INVITE_FOR, "60"], { terminal });
-  const line = (await invite.line("degu:")).trim();
-  await homes.must("viewer", ["join", "-", ...SERVING], line);
-  const { stdout } = await invite.ended();
-  assertEquals(screenOf(stdout).at(-1), `paired with viewer ${viewer}`);
-});
-
-Deno.test("a line that is pasted in pieces is asked for only when no more comes", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  const invite = homes.start("camera", [...INVITE_FOR, "60"]);
-  const line = (await invite.line("degu:")).match(/.{1,79}/g)!;
+  const line = (await invite.line("degu:")).trim().match(/.{1,79}/g)!;
   const options = { terminal: TERMINAL, stdin: null };
   const viewer = homes.start("viewer", ["join", "-", ...SERVING], options);
   await viewer.line("paste the line");
@@ -380,7 +352,7 @@ Deno.test("a line that is pasted in pieces is asked for only when no more comes"
   const { code, stdout: shown } = await viewer.ended();
   assertEquals(code, 0, shown);
   assert(!shown.includes("incomplete"), shown);
-  assertEquals((await invite.ended()).code, 0);
+  assertEquals(screenOf((await invite.ended()).stdout).at(-1), `paired with viewer ${id}`);
 });
 
 Deno.test("a QR code is drawn where the terminal is large enough", async () => {
@@ -415,7 +387,7 @@ Deno.test("a QR code is drawn where the terminal is large enough", async () => {
   }
 });
 
-const isThere = await hasTerminals();
+const noTerminal = await terminalObstacle();
 
 /** Runs a command on a real terminal. */
 function testTerminal(
@@ -424,17 +396,13 @@ function testTerminal(
   options: Omit<TerminalOptions, "command">,
   check: (shown: string) => void,
 ): void {
-  Deno.test({
-    name: isThere ? name : `${name}: left out, as python3 is not installed`,
-    ignore: !isThere,
-    fn: async () => {
-      await using homes = await AgentHomes.create("camera");
-      const all = ["--home", homes.at("camera"), ...args];
-      const command = agentCommand(all, homes.flags("camera", ...NET));
-      const { code, shown } = await runOnTerminal({ ...options, command });
-      assertEquals(code, 130, shown);
-      check(shown);
-    },
+  testUnless(noTerminal, name, async () => {
+    await using homes = await AgentHomes.create("camera");
+    const all = ["--home", homes.at("camera"), ...args];
+    const command = agentCommand(all, homes.flags("camera", ...NET));
+    const { code, shown } = await runOnTerminal({ ...options, command });
+    assertEquals(code, 130, shown);
+    check(shown);
   });
 }
 
@@ -466,18 +434,8 @@ Deno.test("a countdown shows the remaining minutes and seconds", () => {
 
 // degu join: the line as it is pasted, and whom it pairs with.
 
-const why = await networkObstacle();
-
-Deno.test("a line may arrive on stdin in pieces, and a second device is refused", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer", "other");
-  const agent = homes.start("camera", INVITE);
-  const line = await agent.line("degu:");
-  const wrapped = line.replaceAll(/(.{60})/g, "$1\n  ");
-  await homes.must("viewer", ["join", "-", ...SERVING, "--as", "door"], wrapped);
-  assertEquals((await agent.ended()).code, 0);
-  assertEquals(JSON.parse(await homes.must("viewer", ["peers", "--json"])).name, "door");
-  await homes.fail("other", 3, "another device has used it", ["join", line, ...SERVING]);
-});
+const obstacle = await networkObstacle();
+const why = obstacle && `no network namespace can be made here (${obstacle})`;
 
 Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
   await using homes = await AgentHomes.create("camera");
@@ -489,7 +447,7 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
     [isRead, [`${half}\n`, ` ${rest}\n`]],
     [isRead, [half, rest, "\n"]],
     [isRead, [line], true],
-    ["it is garbled", [`${half}\n`, "\n"]],
+    ["error: line: it is garbled", [`${half}\n`, "\n"]],
     ["it is garbled", [line.replace("degu:A", "degu:B")], true],
     ["must be the line of an invitation", ["hello\n"]],
     ["stdin is empty", [], true],
@@ -513,19 +471,13 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
   assertEquals((await waiting.ended()).code, 130);
 });
 
-Deno.test({
-  name: why === null
-    ? "where no address of the line can be reached, nobody has refused"
-    : `a line out of reach: left out, no network namespace can be made here (${why})`,
-  ignore: why !== null,
-  fn: async () => {
-    await using homes = await AgentHomes.create("camera", "viewer");
-    const line = await homes.start("camera", INVITE).line("degu:");
-    // A namespace in which no interface is up, not even the loopback one.
-    const args = ["--home", homes.at("viewer"), "join", line, ...SERVING];
-    const flags = homes.flags("viewer", "--allow-net=127.0.0.1");
-    const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
-    assertEquals(code, 1, stderr);
-    assertStringIncludes(stderr, "can't be reached at an address of the line");
-  },
+testUnless(why, "where no address of the line can be reached, nobody has refused", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const line = await homes.start("camera", INVITE).line("degu:");
+  // A namespace in which no interface is up, not even the loopback one.
+  const args = ["--home", homes.at("viewer"), "join", line, ...SERVING];
+  const flags = homes.flags("viewer", "--allow-net=127.0.0.1");
+  const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
+  assertEquals(code, 1, stderr);
+  assertStringIncludes(stderr, "can't be reached at an address of the line");
 });

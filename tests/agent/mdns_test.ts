@@ -1,10 +1,5 @@
 /** mDNS: packets, links, announcing and finding. */
-import {
-  announce,
-  type Announcement,
-  type AnnounceOptions,
-  Responder,
-} from "@degu/internal/agent/mdns/announce.ts";
+import { announce, Responder } from "@degu/internal/agent/mdns/announce.ts";
 import { findAddresses, Hints } from "@degu/internal/agent/mdns/find.ts";
 import {
   interfacesOf,
@@ -18,10 +13,7 @@ import {
   type Incoming,
   instanceName,
   type InterfaceAddress,
-  isAsked,
-  isKnown,
   type KnownRecord,
-  knownRecords,
   loadPacketCoder,
   type Outgoing,
   type PacketCoder,
@@ -126,12 +118,8 @@ function closed(socket: Socket): Promise<void> {
 const idOf = (letter: string): string => letter.repeat(52);
 
 /** Announces a device that is named camera, unless something else is asked for. */
-function announceCamera(
-  network: Network,
-  options: Partial<AnnounceOptions> = {},
-): Announcement {
-  const camera = { name: "camera", id: idOf("c"), port: 7443, logger: SILENT };
-  return announce({ ...camera, ...options }, network);
+function announceCamera(network: Network, options: Partial<Service> = {}) {
+  return announce({ ...CAMERA, logger: SILENT, ...options }, network);
 }
 
 /** The addresses of one interface, as the system lists them. */
@@ -178,39 +166,6 @@ Deno.test("the records of a device have 16 characters of its id, its port and it
   assertEquals(label, `${"x".repeat(46)}-cccccccccccccccc`);
 });
 
-Deno.test("a query matches a record by its name, and by its type or any type", () => {
-  const rows: [name: string, type: string, isMatch: boolean][] = [
-    [SERVICE, "PTR", true],
-    ["_DEGU._tcp.LOCAL", "PTR", true],
-    [INSTANCE, "ANY", true],
-    [HOST, "A", true],
-    [HOST, "AAAA", false],
-    [SERVICE, "SRV", false],
-    ["other._degu._tcp.local", "ANY", false],
-    [HOST.replace("d", "D"), "A", true],
-    [HOST.replace("l", "\u0130"), "A", false],
-    ["\u212a.local", "A", false], // the Kelvin sign, which has k in lower case
-  ];
-  for (const [name, type, isMatch] of rows) {
-    assertEquals(isAsked([{ name, type }], records(["192.0.2.1"])), isMatch, `${name} ${type}`);
-  }
-  assertEquals(isAsked([], records(["192.0.2.1"])), false);
-});
-
-Deno.test("a known answer with at least half of its lifetime suppresses the response", () => {
-  const pointer = { name: SERVICE, type: "PTR", ttl: 2250, data: INSTANCE } as const;
-  assertEquals(isKnown([pointer], CAMERA), true);
-  assertEquals(isKnown([{ ...pointer, ttl: 2249 }], CAMERA), false);
-  assertEquals(isKnown([{ ...pointer, data: "other._degu._tcp.local" }], CAMERA), false);
-  assertEquals(isKnown([], CAMERA), false);
-});
-
-Deno.test("records of other types are omitted", () => {
-  const types = ["A", "NSEC", "OPT", "TXT", "UNKNOWN_999", "SRV", "PTR", "AAAA", "HINFO"];
-  const known = knownRecords(types.map((type) => ({ type }))).map(({ type }) => type as string);
-  assertEquals(known, ["A", "TXT", "SRV", "PTR", "AAAA"]);
-});
-
 // Sockets on the interfaces of a machine, and what they pass on.
 
 Deno.test("no bytes end the process or stop an announcement", async () => {
@@ -250,8 +205,8 @@ async function open(
   const onLink = ({ on }: Link) =>
     tell(told!, on.addresses.map(({ address }) => address).join(" "));
   const logger = { ...SILENT, debug: (text: string) => tell(logged!, text) };
-  const listener = { onPacket: () => {}, onLink };
-  const links = await Links.open({ port, findInterfaces }, types, listener, logger);
+  const network = { port, findInterfaces };
+  const links = await Links.open({ network, types, logger, onPacket: () => {}, onLink });
   return {
     links,
     told: told!,
@@ -401,7 +356,7 @@ Deno.test("packets are dropped that are larger than 9000 bytes, from another por
 
 const isResponse = ({ type }: Incoming) => type === "response";
 const isGoodbye = ({ answers }: Incoming) =>
-  answers.length > 0 && (answers as KnownRecord[]).every(({ ttl }) => ttl === 0);
+  answers.length > 0 && answers.every(({ ttl }) => ttl === 0);
 
 Deno.test("a device is announced twice without asking for its name, found, told from another one, and withdrawn", async () => {
   const network = await loopbackNetwork();
@@ -439,7 +394,7 @@ function respond(test: (ask: Responder["answer"], sent: () => number, time: Fake
   using time = new FakeTime();
   using responder = new Responder(CAMERA);
   let count = 0;
-  const on = { addresses: [] };
+  const on = { addresses: interfaceOf(null, "192.0.2.1") };
   const link = { on, send: () => Promise.resolve(void count++) } as unknown as Link;
   test((packet) => responder.answer(packet, link), () => count, time);
 }
@@ -448,23 +403,40 @@ const query = (name: string, type: string, answers: KnownRecord[] = []): Incomin
   return { type: "query", questions: [{ name, type }], answers, additionals: [] };
 };
 
-Deno.test("queries for others, or from a device with a fresh record, get no response; queries for its name do", () => {
-  const known = { name: SERVICE, type: "PTR", ttl: 4500, data: INSTANCE } as const;
-  const cases: [Incoming, number][] = [
-    [query(SERVICE, "PTR"), 1],
-    [query(SERVICE, "PTR", [known]), 0],
-    [query(INSTANCE, "SRV", [known]), 1],
-    [query("_ipp._tcp.local", "PTR"), 0],
-    [query("camera._degu._tcp.local", "ANY"), 0],
+const POINTER = { name: SERVICE, type: "PTR", ttl: 2250, data: INSTANCE } as const;
+
+Deno.test("a query for a record gets a response, by its name and type, unless the device is known for half of the lifetime", () => {
+  const rows: [name: string, type: string, isAnswered: boolean, known?: KnownRecord][] = [
+    [SERVICE, "PTR", true],
+    ["_DEGU._tcp.LOCAL", "PTR", true],
+    [INSTANCE, "ANY", true],
+    [HOST, "A", true],
+    [HOST, "AAAA", false],
+    [SERVICE, "SRV", false],
+    ["_ipp._tcp.local", "PTR", false],
+    ["camera._degu._tcp.local", "ANY", false],
+    [HOST.replace("d", "D"), "A", true],
+    [HOST.replace("l", "\u0130"), "A", false],
+    ["\u212a.local", "A", false], // the Kelvin sign, which has k in lower case
+    [SERVICE, "PTR", false, POINTER],
+    [SERVICE, "PTR", true, { ...POINTER, ttl: 2249 }],
+    [SERVICE, "PTR", true, { ...POINTER, data: "other._degu._tcp.local" }],
+    [SERVICE, "PTR", true, { ...POINTER, name: HOST }],
+    [INSTANCE, "SRV", true, POINTER],
   ];
-  for (const [packet, expected] of cases) {
+  for (const [name, type, isAnswered, known] of rows) {
     respond((ask, sent, time) => {
-      ask(packet, {} as Link);
+      ask(query(name, type, known === undefined ? [] : [known]), {} as Link);
       assertEquals(sent(), 0); // not at once: others may answer, too
       time.tick(120);
-      assertEquals(sent(), expected);
+      assertEquals(sent(), isAnswered ? 1 : 0, `${name} ${type}`);
     });
   }
+  respond((ask, sent, time) => {
+    ask({ ...query("", ""), questions: [] }, {} as Link);
+    time.tick(120);
+    assertEquals(sent(), 0);
+  });
 });
 
 Deno.test("there is a second between two responses, however many queries there are", () => {
@@ -598,6 +570,12 @@ Deno.test("names that no device has are no hints", () => {
     assertEquals(believed([renamed(HOST, `${name}.local`)]), [], name);
   }
   assertEquals(believed([renamed(INSTANCE, "camera._ssh._tcp.local")]), []);
+  // Of other types nothing is read.
+  for (const type of ["NSEC", "OPT", "UNKNOWN_999"]) {
+    const retyped = (of: string) =>
+      all.map((each) => each.type === of ? { ...each, type } as unknown as KnownRecord : each);
+    assertEquals([believed([retyped("SRV")]), believed([retyped("A")])], [[], []]);
+  }
   for (const target of ["\ufffd.local", "degu-c.local"]) {
     const elsewhere = all.map((each) =>
       each.type === "SRV" ? { ...each, data: { ...each.data, target } } : each

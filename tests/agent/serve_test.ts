@@ -1,5 +1,5 @@
 /** degu serve, what it says of its peers, and degu ping. */
-import { parseAddress } from "@degu/degu/base";
+import { formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
@@ -13,7 +13,7 @@ import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { fill } from "@degu/testing/trees.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
-import { AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
+import { AgentHomes } from "@degu/testing/agents.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
@@ -52,67 +52,31 @@ const SIZE = 24 * 1024 * 1024;
 /** The name of a file, and a component of its URI. */
 const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
 
-/** A camera with a large file, that serves, and the beginning of the file as a peer receives it. */
-async function startDownload(
-  start: (homes: AgentHomes, share: string) => Promise<{ agent: RunningAgent; address: string }>,
-) {
-  const homes = await AgentHomes.create("camera", "viewer");
+Deno.test("after a signal what is under way is finished, and said with printable names", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
   const share = homes.at("share");
   await Deno.mkdir(share);
   await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(SIZE));
   await homes.pair("camera", "viewer");
-  const { agent, address } = await start(homes, share);
-  const viewer = await Device.open(homes.at("viewer"));
-  const addresses = [parseAddress(address)];
-  const connection = await (await viewer.client("camera", { addresses })).connect();
+  const { agent } = await homes.serve("camera", ["--share", share], "viewer");
+  await using viewer = await Device.open(homes.at("viewer"));
+  using connection = await (await viewer.client("camera")).connect();
   const { body } = await connection.get(`/share/${COMPONENT}`);
-  const pieces = body![Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
-  const first: Uint8Array = (await pieces.next()).value;
-  agent.kill("SIGINT");
-  await agent.message("finishing what is under way");
-  return {
-    agent,
-    viewer,
-    /** Receives the rest; returns how much there was. */
-    finish: async () => {
-      let received = first.length;
-      for (let next = await pieces.next(); !next.done; next = await pieces.next()) {
-        received += next.value.length;
-      }
-      connection.close();
-      return received;
-    },
-    [Symbol.asyncDispose]: async () => {
-      connection.close();
-      await viewer[Symbol.asyncDispose]();
-      await homes[Symbol.asyncDispose]();
-    },
-  };
-}
-
-Deno.test("after a signal what is under way is finished, and said with printable names", async () => {
-  await using test = await startDownload((homes, share) =>
-    homes.serve("camera", ["--share", share])
-  );
-  assertEquals(await test.finish(), SIZE);
-  const { code, stdout } = await test.agent.ended();
+  let received = 0;
+  for await (const piece of body!) {
+    // At the first piece, of many.
+    if (received === 0) agent.kill("SIGINT");
+    if (received === 0) await agent.message("finishing what is under way");
+    received += piece.length;
+  }
+  assertEquals(received, SIZE);
+  connection.close();
+  const { code, stdout } = await agent.ended();
   assertEquals(code, 0);
   const [, event = ""] = stdout.split("\n");
   assertStringIncludes(event, "\\u202e");
-  const { id } = test.viewer;
   const said = { path: `share/${NAME}`, status: 200, bytes: SIZE, complete: true };
-  assertEquals(JSON.parse(event), { event: "get", peer: "viewer", id, ...said });
-});
-
-Deno.test("a second signal ends it while a peer does not read on", async () => {
-  await using test = await startDownload(async (homes, share) => {
-    const args = ["serve", "--listen", "127.0.0.1:0", "--json", "--share", share];
-    const flags = ["--allow-net=127.0.0.1:0", `--allow-read=${share}`];
-    const agent = homes.spawn("camera", args, flags);
-    return { agent, address: JSON.parse(await agent.line()).addresses[0] };
-  });
-  test.agent.kill("SIGINT");
-  assertEquals((await test.agent.ended()).code, 130);
+  assertEquals(JSON.parse(event), { event: "get", peer: "viewer", id: viewer.id, ...said });
 });
 
 Deno.test("the share is read-only, the inbox accepts files, the root says which there are, and nothing else exists", async () => {
@@ -342,6 +306,16 @@ Deno.test("if nobody serves, or another device, ping says what to check", async 
   const { address } = await homes.serve("other");
   const ping = ["ping", "camera", "--address", address];
   await homes.fail("viewer", 3, "another device answers there", ping);
+  // The right one, that serves something else.
+  await using camera = await Device.open(homes.at("camera"));
+  for (const text of ["hello", "null", "{}"]) {
+    const server = camera.listen(LOOPBACK, () => [200, "OK", {}, new TextEncoder().encode(text)]);
+    server.serveForever();
+    await server.ready;
+    const there = ["ping", "camera", "--address", formatAddress(server.address)];
+    await homes.fail("viewer", 1, 'that device answers, but not as "degu serve" does', there);
+    await server.shutdown();
+  }
 });
 
 Deno.test("another program at a peer's address is recognized", async () => {

@@ -110,6 +110,23 @@ Deno.test("interruptions", async (t) => {
     assertEquals(code, 0, stderr);
     assert(await test.isWhole(`${files.here}/to/large`));
   });
+
+  await t.step(
+    "a peer that forgets this device meanwhile refuses the rest, and shows nothing of it",
+    async () => {
+      await test.clear();
+      const { files, cases: [, put] } = test;
+      await using relay = new CuttingRelay(files.address);
+      relay.stallAfter(CUT);
+      await using agent = files.start([...put!.args, "--address", formatAddress(relay.address)]);
+      await within(untilFile(put!.dir, (_, size) => size > CUT / 2), "something has arrived", 30);
+      await files.homes.must("camera", ["forget", "viewer"]);
+      const { code, stderr } = await agent.ended();
+      assertEquals(code, 3, stderr);
+      assertStringIncludes(stderr, "does not trust this device any more");
+      assert(!(await entries(files.inbox)).includes("large"));
+    },
+  );
 });
 
 // An output that can't be written: no file is to blame.
@@ -238,15 +255,6 @@ Deno.test("a peer that hangs up twice in a row has refused; one that hangs up on
   assertEquals([sessions, notes.length], [2, 1]);
   [hangUps, sessions] = [1, 0];
   assertEquals(await connections.call(statusOf), 204);
-  // Between the two something has been moved.
-  await using other = setUpCalls({ handle: () => NOTHING, onConnect: () => ++sessions > hangUps });
-  [hangUps, sessions] = [2, 0];
-  const moving = async (connection: Connection, moved: () => void) => {
-    if (sessions === 2) moved();
-    return await statusOf(connection);
-  };
-  assertEquals(await other.connections.call(moving), 204);
-  assertEquals(sessions, 3);
 });
 
 Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {

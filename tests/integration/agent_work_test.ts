@@ -3,6 +3,7 @@ import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
 import { labTest } from "@degu/testing/agent_lab.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
@@ -66,14 +67,13 @@ await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
 /** The program shares code with tests, whose packages may be out of reach. */
 const IMPORTS = fromFileUrl(new URL("../support/offline/import_map.json", import.meta.url));
 
-const why = await mountObstacle();
+const obstacle = await mountObstacle();
+const why = obstacle && `no tmpfs can be mounted here (${obstacle})`;
 
-Deno.test({
-  name: why === null
-    ? "a full disk at either end is said, by commands and by a download, and the same goes on once there is space"
-    : `a full disk at either end: left out, no tmpfs can be mounted here (${why})`,
-  ignore: why !== null,
-  fn: async () => {
+testUnless(
+  why,
+  "a full disk at either end is said, by commands and by a download, and the same goes on once there is space",
+  async () => {
     const flags = [
       ...["--import-map", IMPORTS, "--allow-net=127.0.0.1"],
       ...[
@@ -104,4 +104,4 @@ Deno.test({
     assert(part > 900_000 && part <= 1_048_576, `${part}`);
     assertEquals(resumedFrom, part);
   },
-});
+);

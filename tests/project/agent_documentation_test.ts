@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { spawnAgent } from "@degu/testing/agents.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { hasShell } from "@degu/testing/terminals.ts";
+import { obstacleTo, shellObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 const program = makeProgram(() => () => Promise.resolve());
@@ -61,13 +61,7 @@ Deno.test("no unknown option is explained", () => {
   assertEquals(strange, []);
 });
 
-const hasBash = await hasShell("bash");
-
-/** Registers a test of what is typed in a shell. */
-function shellTest(name: string, fn: () => Promise<void>): void {
-  const text = hasBash ? name : `${name}: left out, as bash is not installed`;
-  Deno.test({ name: text, ignore: !hasBash, fn });
-}
+const noBash = await shellObstacle("bash");
 
 /** Runs a command of a page in a shell, in a directory; returns what it prints. */
 async function runLine(line: string, cwd: string | URL): Promise<string> {
@@ -76,7 +70,8 @@ async function runLine(line: string, cwd: string | URL): Promise<string> {
   return stdout;
 }
 
-shellTest(
+testUnless(
+  noBash,
   "the program is installed from a checkout, and uninstalled, with the commands that are documented",
   async () => {
     const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\.ts$/m) ?? [];
@@ -92,7 +87,7 @@ shellTest(
   },
 );
 
-shellTest("paths of deno task agent begin where it is typed", async () => {
+testUnless(noBash, "paths of deno task agent begin where it is typed", async () => {
   await using dir = await tempDir();
   const typed = `${dir.path}/a b`;
   await Deno.mkdir(typed);
@@ -130,18 +125,6 @@ async function output(
   return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** Whether a program can be run here. */
-async function isThere(program: string): Promise<boolean> {
-  try {
-    return (await output(program, ["--version"])).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
-      return false;
-    }
-    throw error;
-  }
-}
-
 /** Runs the command of a service, of a user with this home, until it serves. */
 async function serves(command: readonly string[], home: string): Promise<void> {
   const at = command.findIndex((arg) => arg.startsWith("jsr:"));
@@ -168,13 +151,10 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
   await serves(unitCommand().map((arg) => arg.replaceAll("%h", dir.path)), dir.path);
 });
 
-const hasSystemd = await isThere("systemd-analyze");
-Deno.test({
-  name: hasSystemd
-    ? "systemd finds nothing wrong with the units"
-    : "the systemd units: left out, there is no systemd-analyze",
-  ignore: !hasSystemd,
-  fn: async () => {
+testUnless(
+  await obstacleTo("systemd-analyze", "--version"),
+  "systemd finds nothing wrong with the units",
+  async () => {
     await using dir = await tempDir();
     const units = [
       ...page.matchAll(/`~\/\.config\/systemd\/user\/([^`]+)`:\n\n```ini\n([^]*?)^```$/gm),
@@ -198,15 +178,12 @@ Deno.test({
     );
     assertEquals(about, []);
   },
-});
+);
 
-const hasPython = await isThere("python3");
-Deno.test({
-  name: hasPython
-    ? "the command of the launchd plist serves, and is that of the systemd unit"
-    : "the launchd plist: left out, there is no python3",
-  ignore: !hasPython,
-  fn: async () => {
+testUnless(
+  await obstacleTo("python3", "--version"),
+  "the command of the launchd plist serves, and is that of the systemd unit",
+  async () => {
     await using dir = await tempDir();
     const path = `${dir.path}/degu.plist`;
     await Deno.writeTextFile(path, block("xml"));
@@ -227,4 +204,4 @@ Deno.test({
       StandardErrorPath: "/Users/anna/Library/Logs/degu.log",
     });
   },
-});
+);

@@ -1,18 +1,16 @@
 /** README.md shows what the program prints, as it was printed in a real session; with `-- --record`, now. */
 import { assert, assertEquals } from "@std/assert";
 import { labObstacle, runInLab } from "@degu/testing/agent_lab.ts";
-import { hasTerminals } from "@degu/testing/terminals.ts";
+import { terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 const BLOCK = /(?<=<!-- recorded by deno task record -->\n+```text\n)[^]*?(?=```\n)/;
-const why = await labObstacle() ?? (await hasTerminals() ? null : "there are no terminals");
+const why = await labObstacle() ?? await terminalObstacle();
 
-Deno.test({
-  name: why === null
-    ? "the session in README.md is what happens now, but for ids, figures and times"
-    : `the session in README.md: left out (${why})`,
-  ignore: why !== null,
-  fn: async () => {
+testUnless(
+  why,
+  "the session in README.md is what happens now, but for ids, figures and times",
+  async () => {
     const readme = await read("README.md");
     const [session] = BLOCK.exec(readme) ?? [];
     assert(session !== undefined, "README.md has no block of text behind the mark");
@@ -24,7 +22,7 @@ Deno.test({
     assert(session.length > 500, "README.md has no recording");
     assertEquals(masked(now), masked(session), "run deno task record");
   },
-});
+);
 
 /** A session without what is another one each time. */
 function masked(session: string): string {

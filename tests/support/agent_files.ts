@@ -49,28 +49,23 @@ export class AgentFiles implements AsyncDisposable {
     });
   }
 
-  /** Ends what serves. */
   async kill(): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
     this.#server = null;
   }
 
-  /** Where the camera serves. */
   get address(): Address {
     return ["127.0.0.1", this.#port];
   }
 
-  /** Begins to run the program of the viewer, in this process. */
   start(args: readonly string[], options: HereOptions = {}): RunningAgent {
     return this.homes.start("viewer", args, options);
   }
 
-  /** Runs the program of the viewer to its end, in this process. */
   async run(...args: string[]): Promise<AgentEnd> {
     return await this.homes.run("viewer", args);
   }
 
-  /** Runs it, and fails the test where it does not succeed. */
   async succeed(...args: string[]): Promise<AgentEnd> {
     const end = await this.run(...args);
     assertEquals(end.code, 0, `degu ${args.join(" ")}: ${end.stderr}`);

@@ -11,6 +11,7 @@ import { tempDir } from "./directories.ts";
 import { THROUGH_NAMESPACE } from "./namespaces.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
 import type { Order, Report } from "./programs/machine.ts";
+import { testUnless } from "./terminals.ts";
 
 /** The command that runs a program where it may make namespaces: their names are files below /run. */
 const THROUGH_LAB: readonly string[] = [
@@ -35,12 +36,7 @@ export async function labTest<T>(
   program: string,
   check: (found: T) => void,
 ): Promise<void> {
-  const why = await labObstacle();
-  Deno.test({
-    name: why === null ? name : `${name}: left out, no network namespace can be made here (${why})`,
-    ignore: why !== null,
-    fn: async () => check(JSON.parse(await runInLab(program))),
-  });
+  testUnless(await labObstacle(), name, async () => check(JSON.parse(await runInLab(program))));
 }
 
 /** Runs a program in tests/support/programs with a directory of its own, where it may make machines. */
@@ -66,7 +62,7 @@ export async function labObstacle(): Promise<string | null> {
     await run(program, ...args, "sh", "-c", script);
     return null;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return `no network namespace can be made here (${error})`;
   }
 }
 
@@ -75,7 +71,6 @@ async function run(program: string, ...args: string[]): Promise<void> {
   if (!success) throw new Error(`${args.join(" ")}: ${new TextDecoder().decode(stderr).trim()}`);
 }
 
-/** Runs `ip`. */
 export async function ip(...args: string[]): Promise<void> {
   await run("ip", ...args);
 }
@@ -100,7 +95,6 @@ export class Machine {
     return machine;
   }
 
-  /** Makes the namespace and the directory. */
   static async makeEmpty(name: string, parent: string): Promise<Machine> {
     const machine = new Machine(name, `${parent}/${name}`);
     await Deno.mkdir(machine.dir);
@@ -109,12 +103,10 @@ export class Machine {
     return machine;
   }
 
-  /** Where the device is. */
   get home(): string {
     return `${this.dir}/.local/state/degu`;
   }
 
-  /** Runs `ip` in the namespace. */
   async ip(...args: string[]): Promise<void> {
     await ip("-netns", this.name, ...args);
   }
@@ -125,7 +117,6 @@ export class Machine {
     await this.ip("address", "add", address, "dev", device, ...lax);
   }
 
-  /** Runs the agent to its end. */
   async run(args: readonly string[], stdin = ""): Promise<AgentEnd> {
     return await this.start(args, stdin).ended();
   }
@@ -137,7 +128,6 @@ export class Machine {
     throw new Error(`${this.name}: degu ${args.join(" ")}: exit ${ended.code}: ${ended.stderr}`);
   }
 
-  /** How this machine runs a program. */
   get through(): { through: string[]; env: Record<string, string>; flags: string[] } {
     const through = ["ip", "netns", "exec", this.name];
     const disk = [`--allow-read=${this.dir}`, `--allow-write=${this.dir}`];

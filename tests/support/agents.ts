@@ -15,7 +15,6 @@ import { content, fill } from "./trees.ts";
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
 
-/** How to run it. */
 export interface AgentOptions {
   /** Flags of `deno run`: the permissions. */
   readonly flags?: readonly string[];
@@ -26,14 +25,12 @@ export interface AgentOptions {
   readonly through?: readonly string[];
 }
 
-/** How it has ended. */
 export interface AgentEnd {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Runs it to its end. */
 export async function runAgent(
   args: readonly string[],
   options: AgentOptions = {},
@@ -42,7 +39,6 @@ export async function runAgent(
   return await agent.ended();
 }
 
-/** How to run it in this process. */
 export interface HereOptions {
   /** What it reads; nothing if left out. With `null` stdin stays open. */
   readonly stdin?: string | null;
@@ -67,7 +63,7 @@ export async function runAgentHere(
 export function startAgentHere(args: readonly string[], options: HereOptions = {}): RunningAgent {
   const { stdin = "", terminal, noColor = false, onText = () => {} } = options;
   const isTerminal = () => terminal !== undefined;
-  const input = new TransformStream<Uint8Array, Uint8Array>();
+  const input = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
   const stdout = new Shown();
   // All that is written to a terminal is seen in one place.
   const stderr = isTerminal() ? stdout : new Shown();
@@ -114,7 +110,6 @@ export function agentCommand(args: readonly string[], flags: readonly string[] =
   return [Deno.execPath(), ...run, ...flags, "agent.ts", ...args];
 }
 
-/** Begins to run it. */
 export function spawnAgent(args: readonly string[], options: AgentOptions = {}): RunningAgent {
   const { flags = [], stdin = "", env = {}, through = [] } = options;
   const [program = "", ...rest] = [...through, ...agentCommand(args, flags)];
@@ -140,7 +135,6 @@ export function watch(child: Deno.ChildProcess, stdin: string | null, what: stri
   }, stdin);
 }
 
-/** What runs. */
 interface Running {
   readonly stdin: WritableStream<Uint8Array>;
   readonly stdout: Shown;
@@ -156,7 +150,6 @@ export class RunningAgent implements AsyncDisposable {
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   #fed: Promise<void> = Promise.resolve();
 
-  /** Made by those who run it. */
   constructor(what: string, running: Running, stdin: string | null) {
     this.#what = what;
     this.#running = running;
@@ -169,7 +162,6 @@ export class RunningAgent implements AsyncDisposable {
     return this.#lineOf(this.#running.stdout, text);
   }
 
-  /** Waits until stderr has a text; returns the line that has it. */
   message(text: string): Promise<string> {
     return this.#lineOf(this.#running.stderr, text);
   }
@@ -182,12 +174,10 @@ export class RunningAgent implements AsyncDisposable {
     })().catch(() => {}); // It need not read what it is given.
   }
 
-  /** Sends it a signal. */
   kill(signal: Deno.Signal): void {
     this.#running.kill(signal);
   }
 
-  /** Waits until it ends, for so many seconds. */
   async ended(patience = PATIENCE): Promise<AgentEnd> {
     const { code, stdout, stderr } = this.#running;
     const ended = await within(code, `the end of ${this.#what}`, patience);
@@ -229,7 +219,6 @@ export class Shown {
   #wake = Promise.withResolvers<void>();
   #hasEnded = false;
 
-  /** What a process prints. */
   static from(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Shown {
     const shown = new Shown();
     (async () => {
@@ -251,7 +240,6 @@ export class Shown {
     this.#wake.resolve();
   }
 
-  /** All of it, at its end. */
   get all(): Promise<string> {
     return this.#end.promise;
   }
@@ -270,7 +258,6 @@ export class Shown {
 
 /** Devices of the program, each with its home in a directory that is removed on dispose. */
 export class AgentHomes implements AsyncDisposable {
-  /** The directory with the homes. */
   readonly path: string;
   readonly #dir: AsyncDisposable;
   readonly #running = new AsyncDisposableStack();
@@ -280,14 +267,12 @@ export class AgentHomes implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  /** Makes these. */
   static async create(...names: string[]): Promise<AgentHomes> {
     const homes = new AgentHomes(await tempDir());
     await homes.init(...names);
     return homes;
   }
 
-  /** The path of something in the directory. */
   at(...names: string[]): string {
     return join(this.path, ...names);
   }
@@ -298,7 +283,6 @@ export class AgentHomes implements AsyncDisposable {
     return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...more];
   }
 
-  /** Runs a command of a device in this process. */
   async run(name: string, args: readonly string[], options: HereOptions = {}): Promise<AgentEnd> {
     return await runAgentHere(["--home", this.at(name), ...args], options);
   }
@@ -325,15 +309,8 @@ export class AgentHomes implements AsyncDisposable {
     return stderr;
   }
 
-  /** Begins to run a command of a device in this process; it ends with this. */
   start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
     return this.#running.use(startAgentHere(["--home", this.at(name), ...args], options));
-  }
-
-  /** Begins to run it in a process of its own; besides its home it may use what the flags say. */
-  spawn(name: string, args: readonly string[], flags: readonly string[] = []): RunningAgent {
-    const options = { flags: this.flags(name, ...flags) };
-    return this.#running.use(spawnAgent(["--home", this.at(name), ...args], options));
   }
 
   /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
@@ -356,7 +333,6 @@ export class AgentHomes implements AsyncDisposable {
     await this.#tell(two, one, servingOne);
   }
 
-  /** Writes down at a device that it is paired with another one, which serves at an address. */
   async #tell(name: string, of: string, address: string): Promise<void> {
     const { authority } = await (made.get(of) ?? make(of));
     const addresses = [parseAddress(address)];

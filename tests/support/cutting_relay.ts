@@ -35,7 +35,7 @@ export class CuttingRelay implements AsyncDisposable {
     this.#each = bytes;
   }
 
-  /** Lets nothing more pass once so many more bytes have; the connections stay open. */
+  /** Lets nothing more pass over a connection once so many more bytes have; it stays open, and those after it pass all. */
   stallAfter(bytes: number): void {
     this.#left = bytes;
     this.#stalls = true;
@@ -47,22 +47,28 @@ export class CuttingRelay implements AsyncDisposable {
       if (client === null) return;
       const server = await dial(this.#server);
       this.#conns.add(client).add(server);
-      const own = { left: this.#each };
+      const own = { left: this.#each, stalls: false };
       this.#running.push(this.#pump(client, server, own), this.#pump(server, client, own));
     }
   }
 
-  async #pump(from: Deno.Conn, to: Deno.Conn, own: { left: number }): Promise<void> {
+  async #pump(
+    from: Deno.Conn,
+    to: Deno.Conn,
+    own: { left: number; stalls: boolean },
+  ): Promise<void> {
     const buffer = new Uint8Array(65536);
     try {
       for (;;) {
         const count = await from.read(buffer);
         if (count === null) break;
+        if (own.stalls) continue;
         const passed = Math.min(count, this.#left, own.left);
         this.#left -= passed;
         own.left -= passed;
         for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
-        if (this.#left === 0 && !this.#stalls) this.#cut();
+        if (this.#left === 0 && this.#stalls) [this.#left, own.stalls] = [Infinity, true];
+        if (this.#left === 0) this.#cut();
         if (own.left === 0) break;
       }
       // What has passed arrives: a reset of the other side could take it back.

@@ -1,4 +1,4 @@
-/** Programs on a pseudo-terminal, which Python makes, what a person sees there, and shells. */
+/** Programs on a pseudo-terminal, what a person sees there, shells, and tests that are left out without them. */
 import { assert } from "@std/assert";
 
 /** Waits for each text, then types what belongs to it; prints all that the program has printed. */
@@ -33,22 +33,26 @@ code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps([code, shown.decode(errors="replace")]))
 `;
 
-/** Whether a program is there, with what it needs; a test that needs it is skipped where it is missing. */
-async function works(program: string, script: string): Promise<boolean> {
+/** Registers a test, which is left out, with a line that says why, if something is missing. */
+export function testUnless(obstacle: string | null, name: string, fn: () => Promise<void>): void {
+  const ignore = obstacle !== null;
+  Deno.test({ name: ignore ? `${name}: left out, as ${obstacle}` : name, ignore, fn });
+}
+
+/** Why a program can't be run; `null` if it can. */
+export async function obstacleTo(program: string, ...args: string[]): Promise<string | null> {
+  const obstacle = `${program} is not installed`;
   try {
-    const command = new Deno.Command(program, { args: ["-c", script], stdin: "null" });
-    return (await command.output()).success;
+    const command = new Deno.Command(program, { args, stdin: "null" });
+    return (await command.output()).success ? null : obstacle;
   } catch {
-    return false;
+    return obstacle;
   }
 }
 
-/** Whether there can be terminals. */
-export const hasTerminals = (): Promise<boolean> => works("python3", "import pty");
-/** Whether there is a shell. */
-export const hasShell = (shell: string): Promise<boolean> => works(shell, "true");
+export const terminalObstacle = () => obstacleTo("python3", "-c", "import pty");
+export const shellObstacle = (shell: string) => obstacleTo(shell, "-c", "true");
 
-/** What to run. */
 export interface TerminalOptions {
   readonly command: readonly string[];
   readonly rows?: number;
