@@ -91,7 +91,7 @@ export async function bounded<T extends { close(): void }>(
     reject(reason);
     stopping.abort(reason);
   };
-  const deadline = new Deadline(timeout, () => {
+  using deadline = new Deadline(timeout, () => {
     stop(new Deno.errors.TimedOut(`${what} took over ${timeout} s`));
   });
   const abort = () => stop(signal!.reason);
@@ -103,7 +103,6 @@ export async function bounded<T extends { close(): void }>(
       .catch(reject);
     return await promise;
   } finally {
-    deadline.close();
     signal?.removeEventListener("abort", abort);
   }
 }
@@ -129,31 +128,11 @@ export async function untilAborted<T>(
   }
 }
 
-/** Combines several signals. Disposing of it removes its listeners from them. */
-export class JoinedSignal implements Disposable {
-  /** Aborts with the first of them; `undefined` if there are none. */
-  readonly signal: AbortSignal | undefined;
-  readonly #joined: readonly AbortSignal[];
-  #follow: (event: Event) => void = () => {};
-
-  /** Joins the signals that were given. */
-  constructor(...signals: readonly (AbortSignal | undefined)[]) {
-    const given = signals.filter((signal) => signal !== undefined);
-    const aborted = given.find((signal) => signal.aborted);
-    // A signal that needs no joining is used as it is.
-    const isPlain = given.length < 2 || aborted !== undefined;
-    this.#joined = isPlain ? [] : given;
-    this.signal = isPlain ? aborted ?? given[0] : this.#join();
-  }
-
-  #join(): AbortSignal {
-    const controller = new AbortController();
-    this.#follow = ({ target }) => controller.abort((target as AbortSignal).reason);
-    for (const signal of this.#joined) signal.addEventListener("abort", this.#follow);
-    return controller.signal;
-  }
-
-  [Symbol.dispose](): void {
-    for (const signal of this.#joined) signal.removeEventListener("abort", this.#follow);
-  }
+/** A signal that aborts with the first of those that were given; `undefined` if there are none. */
+export function joinSignals(
+  ...signals: readonly (AbortSignal | undefined)[]
+): AbortSignal | undefined {
+  const given = signals.filter((signal) => signal !== undefined);
+  // One alone is used as it is: to combine signals takes a tenth of the time of connecting.
+  return given.length < 2 ? given[0] : AbortSignal.any(given);
 }

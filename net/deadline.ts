@@ -51,58 +51,35 @@ class Clock {
   // mutant `0` → `1`: only how many more is looked at
   tick = 0;
   readonly #milliseconds: number;
+  readonly #timer: Interval;
   readonly #deadlines = new Set<Deadline>();
-  #timer: Interval | undefined;
 
+  /** Begins to tick; this does not keep the process alive: a wait does. */
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
+    this.#timer = startInterval(() => this.#advance(), milliseconds);
     clocks.set(milliseconds, this);
   }
 
-  /** Checks a deadline at each tick; this does not keep the process alive: a wait does. */
   add(deadline: Deadline): void {
     this.#deadlines.add(deadline);
-    this.#timer ??= startInterval(() => this.#advance(), this.#milliseconds);
   }
 
+  /** With the last deadline it ends. */
   delete(deadline: Deadline): void {
-    if (this.#deadlines.delete(deadline) && keepers === 0) this.stopIfUnused();
-  }
-
-  /** Stops the timer, unless a deadline needs it. */
-  stopIfUnused(): void {
-    if (this.#deadlines.size > 0) return;
+    if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
-    this.#timer = undefined;
     clocks.delete(this.#milliseconds);
   }
 
   #advance(): void {
     this.tick++;
-    this.stopIfUnused();
     for (const deadline of this.#deadlines) deadline.check();
   }
 }
 
 /** By the interval in milliseconds. */
 const clocks = new Map<number, Clock>();
-
-/** How many callers want timers to keep running between connections. */
-let keepers = 0;
-
-/**
- * Keeps timers running for a moment after the last of their connections, because another one may follow at
- * once, as at a server.
- *
- * @returns A function that stops the timers that are no longer needed; call it once.
- */
-export function keepTimers(): () => void {
-  keepers++;
-  return () => {
-    if (--keepers > 0) return;
-    for (const clock of clocks.values()) clock.stopIfUnused();
-  };
-}
 
 /**
  * How many turns of the microtask queue a program takes, at most, from the end of a response to its next
@@ -111,21 +88,21 @@ export function keepTimers(): () => void {
 const TURNS = 10;
 
 /**
- * Keeps timers running from now until after the last wait of a client, which may begin another one at once:
- * to stop and start them takes a tenth of the time of a request over a connection of its own.
+ * Keeps the timer of a time-out running from now until after the last wait of a client, which may begin another one at
+ * once: to stop and start it takes a tenth of the time of a request over a connection of its own.
  *
- * @returns A function to call after the last wait, once.
+ * @returns A function to call after the last wait.
  */
-export function keepTimersForNext(): () => Promise<void> {
-  const release = keepTimers();
+export function keepTimerForNext(timeout: number | null): () => Promise<void> {
+  const idle = new Deadline(timeout, () => {});
   return async () => {
     for (let turn = 0; turn < TURNS; turn++) await null;
-    release();
+    idle.close();
   };
 }
 
 /** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
-export class Deadline {
+export class Deadline implements Disposable {
   /** The wait for bytes. */
   readonly reading: Wait = { since: -1 };
   /** The wait for a write, which may be in progress at the same time. */
@@ -179,5 +156,9 @@ export class Deadline {
   close(): void {
     this.stop(this.reading);
     this.#clock?.delete(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -34,7 +34,7 @@ import {
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
-import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
+import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import type { Logger } from "./standard_logger.ts";
 import { SERVER } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
@@ -65,8 +65,8 @@ export interface ServerContext {
   readonly logger: Logger;
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
-  /** Follows an exchange; `null` if it is not observed. */
-  readonly watchExchange: WatchExchange | null;
+  /** Takes the figures of exchanges; `null` if they are not observed. */
+  readonly report: Report | null;
   /** True once no further request will be answered. */
   stopping: boolean;
 }
@@ -225,7 +225,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
     const { reader } = transport;
-    const { handle, api, watchExchange } = this.#context;
+    const { handle, api, report } = this.#context;
     for (;;) {
       let end;
       while ((end = transport.findPreamble()) < 0) {
@@ -247,8 +247,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         this.#expectation = headers["expect"];
       }
       const body = makeIncomingBody(api, transport, this, framing);
-      const exchange = watchExchange?.(this.#session, method, uri, body) ?? null;
-      this.#exchange = exchange;
+      const exchange = this.#exchange = report === null
+        ? null
+        : new ExchangeWatch(report, { session: this.#session, method, uri }, body);
       const request = new Request(method, uri, headers, body, [], path, query);
 
       let answer: Answer | null = null;
@@ -264,7 +265,8 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         const buffer = transport.beginMessage();
         const length = formatResponsePreamble(buffer, status, reason, headers, framing);
         transport.endPreamble(buffer, length);
-        transport.sent = exchange?.respond(status, length, framing) ?? null;
+        exchange?.respond(status, length, framing);
+        transport.exchange = exchange;
         const sending = transport.beginSend(length, body, framing);
         isSending = true;
         const rest = transport.endSend(await sending);

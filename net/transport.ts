@@ -28,7 +28,7 @@ import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
-import type { SentBytes } from "./exchange_watch.ts";
+import type { ExchangeWatch } from "./exchange_watch.ts";
 
 /** Where discarded bytes go. */
 const DISCARDED = new Uint8Array(65536);
@@ -82,7 +82,7 @@ export class Transport implements AheadSource {
   /** When bytes last arrived. Measured with Date.now(), which costs a tenth of performance.now(). */
   lastArrival = Date.now();
   /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
-  sent: SentBytes | null = null;
+  exchange: ExchangeWatch | null = null;
   readonly #socket: Socket;
   readonly #checkStart: (first: number) => void;
   readonly #closeListeners: CloseListener[] = [];
@@ -455,7 +455,7 @@ export class Transport implements AheadSource {
     // Anything larger was written piece by piece.
     if (this.#sending === null) return null;
     const rest = notWritten(this.#sending, this.#sending.length, written);
-    this.sent?.add(this.#sending, this.#sending.length - rest.length);
+    this.exchange?.add(this.#sending, this.#sending.length - rest.length);
     this.#sending = null;
     this.deadline.stop(this.deadline.writing);
     // mutant `rest.length === 0` → `false`: to write nothing takes a turn
@@ -473,7 +473,7 @@ export class Transport implements AheadSource {
     try {
       while (length > 0) {
         const rest = notWritten(bytes, length, await this.#beginWrite(bytes));
-        this.sent?.add(bytes, length - rest.length);
+        this.exchange?.add(bytes, length - rest.length);
         bytes = rest;
         ({ length } = bytes);
       }

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { BodyIter } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { Deadline, keepTimers, keepTimersForNext } from "@degu/internal/net/deadline.ts";
+import { Deadline, keepTimerForNext } from "@degu/internal/net/deadline.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -167,36 +167,11 @@ Deno.test("a timeout that exceeds the engine's longest timer does not expire at 
   deadline.close();
 });
 
-Deno.test("kept timers run on for a moment after their last deadline", () => {
-  using it = watchTimers();
-  const { time, running } = it;
-  const [stop, stopOther] = [keepTimers(), keepTimers()];
-  const tick = TIMEOUT * 125;
-  const expired: number[] = [];
-  for (let count = 0; count < 3; count++) {
-    const deadline = new Deadline(TIMEOUT, () => expired.push(time.now));
-    deadline.start();
-    deadline.close();
-  }
-  assertEquals(running.size, 1);
-  time.tick(tick);
-  assertEquals(running.size, 0);
-  const deadline = new Deadline(TIMEOUT, () => expired.push(time.now));
-  deadline.start();
-  time.tick(tick * 9);
-  assertEquals([expired.length, running.size], [1, 1]);
-  deadline.close();
-  stop();
-  assertEquals(running.size, 1);
-  stopOther();
-  assertEquals(running.size, 0);
-});
-
-Deno.test("timers that are kept for the next wait run on for a few turns, and end if none has begun", async () => {
+Deno.test("a timer that is kept for the next wait runs on for a few turns, and ends if none has begun", async () => {
   using it = watchTimers();
   const { running } = it;
   const wait = () => {
-    const release = keepTimersForNext();
+    const release = keepTimerForNext(TIMEOUT);
     new Deadline(TIMEOUT, () => {}).close();
     return release();
   };

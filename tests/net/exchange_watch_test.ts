@@ -17,8 +17,8 @@ import {
   ProtocolError,
 } from "@degu/degu/base";
 import { Client, type Connection, type Response } from "@degu/degu/client";
-import type { App, Exchange, ServerOptions } from "@degu/degu/server";
-import { SentBytes } from "@degu/internal/net/exchange_watch.ts";
+import { type App, type Exchange, type ServerOptions, Session } from "@degu/degu/server";
+import { ExchangeWatch } from "@degu/internal/net/exchange_watch.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
@@ -357,15 +357,19 @@ function count(
   framing: number | "chunked",
   sizes: number[],
 ) {
-  const sent = new SentBytes(preamble, framing);
+  let data = 0;
+  const request = { session: new Session("peer", null, 1), method: "GET", uri: "/" } as const;
+  const watch = new ExchangeWatch(({ responseBytes }) => data = responseBytes, request, null);
+  watch.respond(200, preamble, framing);
   let at = 0;
   for (const size of [...sizes, message.length]) {
     const piece = message.subarray(at);
     const taken = Math.min(size, piece.length);
-    sent.add(piece, taken);
+    watch.add(piece, taken);
     at += taken;
   }
-  return sent.data;
+  watch.end(null);
+  return data;
 }
 
 Deno.test("data is counted without the preamble and the chunk lines, in pieces of any size", () => {

@@ -294,7 +294,7 @@ Deno.test("closing a session at any moment of an answer is reported once", async
       return ok;
     };
     const context = { handle, api, logger, sessions: new Set<Session>(), stopping: false };
-    const rest = { onConnect: null, timeout: null, watchExchange: null };
+    const rest = { onConnect: null, timeout: null, report: null };
     const connection = new ServerConnection({ ...context, ...rest }, socket, session, () => true);
     socket.give(get);
     connection.serve();
