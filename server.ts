@@ -262,7 +262,7 @@ export class Server implements AsyncDisposable {
     });
     // Before it is served: onConnect, which may close the server, is called at once.
     this.#connections.set(connection, ended);
-    connection.serve();
+    void connection.serve();
   }
 
   async #ended(): Promise<void> {

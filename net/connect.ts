@@ -9,7 +9,6 @@ import { reworded, systemCode } from "./thrown.ts";
 export interface ConnectBounds {
   /** Seconds, or `null`. */
   readonly timeout: number | null;
-  /** Aborts the attempt with its reason. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -44,7 +43,6 @@ function explainConnecting(error: unknown, address: Address): unknown {
   });
 }
 
-/** Connects to a checked address. */
 export async function connectSocket(
   address: Address,
   bounds: ConnectBounds,
@@ -74,8 +72,6 @@ export async function connectSocket(
  * too late is closed.
  *
  * @param what Names the attempt in the error.
- * @throws {Deno.errors.TimedOut} if the time is over.
- * @throws the reason of the signal if that aborts.
  */
 export async function bounded<T extends { close(): void }>(
   what: string,
@@ -107,11 +103,7 @@ export async function bounded<T extends { close(): void }>(
   }
 }
 
-/**
- * Waits for a promise that can't be stopped, but only until the signal aborts.
- *
- * @throws the reason of the signal if that aborts.
- */
+/** Waits for a promise that can't be stopped, but only until the signal aborts. */
 export async function untilAborted<T>(
   value: T | Promise<T>,
   signal: AbortSignal | undefined,

@@ -5,7 +5,6 @@
 
 import { wrongType } from "../base/checks.ts";
 
-/** The argument of {@linkcode clearInterval}. */
 export type Interval = ReturnType<typeof setInterval>;
 
 /** Calls a function again and again until the interval is cleared; it doesn't keep the process alive. */
@@ -21,13 +20,7 @@ const TICKS = 8;
 /** The longest time that a timer can wait, in milliseconds. */
 export const MAX_INTERVAL = 2 ** 31 - 1;
 
-/**
- * Checks a time-out: seconds above zero, or `null` for none.
- *
- * @param label The name of the option.
- * @throws {TypeError} if it is of a wrong type.
- * @throws {RangeError} if it is not a finite number above 0.
- */
+/** Checks a time-out: seconds above zero, or `null` for none. */
 export function checkTimeout(timeout: number | null, label = "timeout"): void {
   if (timeout === null) return;
   if (typeof timeout !== "number") {
@@ -47,7 +40,6 @@ export interface Wait {
 
 /** Ticks for all deadlines with the same interval, as long as there are any. */
 class Clock {
-  /** How many times it has ticked. */
   // mutant `0` → `1`: only how many more is looked at
   tick = 0;
   readonly #milliseconds: number;
@@ -103,19 +95,12 @@ export function keepTimerForNext(timeout: number | null): () => Promise<void> {
 
 /** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
 export class Deadline implements Disposable {
-  /** The wait for bytes. */
   readonly reading: Wait = { since: -1 };
-  /** The wait for a write, which may be in progress at the same time. */
+  // It may be in progress at the same time.
   readonly writing: Wait = { since: -1 };
   readonly #clock: Clock | null = null;
   readonly #onExpire: () => void;
 
-  /**
-   * Starts to watch waits.
-   *
-   * @param timeout Seconds, or `null` for no limit.
-   * @param onExpire Called when a wait has taken too long.
-   */
   constructor(timeout: number | null, onExpire: () => void) {
     this.#onExpire = onExpire;
     if (timeout === null) return;
@@ -137,7 +122,6 @@ export class Deadline implements Disposable {
     return since >= 0 && this.#clock!.tick - since > TICKS;
   }
 
-  /** True during a wait for bytes. */
   get isReading(): boolean {
     return this.reading.since >= 0;
   }
@@ -147,7 +131,6 @@ export class Deadline implements Disposable {
     wait.since = this.#clock === null ? 0 : this.#clock.tick;
   }
 
-  /** Ends a wait. */
   stop(wait: Wait = this.reading): void {
     wait.since = -1;
   }

@@ -37,7 +37,6 @@ export interface Exchange {
   readonly error: unknown;
 }
 
-/** Takes the figures of an exchange once it is over. */
 export type Report = (exchange: Exchange) => void;
 
 /**

@@ -53,15 +53,11 @@ const WATCH_MILLISECONDS = 300;
 
 /** What all connections of a server share. */
 export interface ServerContext {
-  /** The app. */
   readonly handle: AppFunction;
-  /** What the app does when a peer connects. */
   readonly onConnect: OnConnect | null;
-  /** The app's third argument. */
   readonly api: Api;
   /** Seconds, or `null`. */
   readonly timeout: number | null;
-  /** What to report to. */
   readonly logger: Logger;
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
@@ -71,7 +67,6 @@ export interface ServerContext {
   stopping: boolean;
 }
 
-/** Serves one connection. */
 export class ServerConnection implements BodyOwner, SessionOwner {
   readonly #context: ServerContext;
   readonly #transport: Transport;
@@ -158,7 +153,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     return this.#state === SERVER.idle && this.#transport.reader.buffered === 0;
   }
 
-  /** Closes the connection. */
   close(): void {
     const { closed, failure } = this.#transport;
     const broken = closed && failure !== null;
@@ -172,12 +166,8 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     return this.#served.promise;
   }
 
-  /** Answers requests until {@linkcode ended}; called once. */
-  serve(): void {
-    void this.#serve();
-  }
-
-  async #serve(): Promise<void> {
+  /** Answers requests until {@linkcode ended}; called once. Never rejects. */
+  async serve(): Promise<void> {
     try {
       if (await this.#accept()) {
         await this.#serveRequests();
@@ -349,7 +339,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     this.#endSession(level, messageOf(broke) + hint);
   }
 
-  /** Reports an error of the app. */
   #reportApp(error: unknown, where: string, request?: Request): void {
     const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
     const why = `an error of ${where}: `;
@@ -366,7 +355,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     this.#context.logger[level](`${this.#session}: ${line}`);
   }
 
-  /** The request's body has been read. */
   bodyConsumed(): void {
     this.#state = this.#state.bodyRead;
     this.#expectation = undefined;
