@@ -101,7 +101,6 @@ export class ExchangeWatch {
 
   /** The socket has taken the first `count` of these bytes. */
   add(bytes: Uint8Array, count: number): void {
-    if (count === 0) return;
     this.#lastByteAt = performance.now();
     this.#firstByteAt ??= this.#lastByteAt;
     const start = Math.min(this.#preamble, count);

@@ -198,6 +198,7 @@ const refusals: readonly (readonly [
       [error, (socket) => socket.give("HTTP/1.1 200 xx\r\n\r\n"), error],
       [error, (socket) => socket.end(), EmptyPreambleError],
       [error, (socket) => socket.fail(new ConnectionReset("reset")), EmptyPreambleError],
+      [error, (socket) => socket.fail(cable), error],
     ] as [Error, (socket: RecordingSocket) => void, unknown][]
   ),
 ];

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { BodyIter } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { Deadline, keepTimerForNext } from "@degu/internal/net/deadline.ts";
+import { Deadline } from "@degu/internal/net/deadline.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -165,25 +165,6 @@ Deno.test("a timeout that exceeds the engine's longest timer does not expire at 
   it.time.tick(2 ** 31);
   assertEquals(expired, []);
   deadline.close();
-});
-
-Deno.test("a timer that is kept for the next wait runs on for a few turns, and ends if none has begun", async () => {
-  using it = watchTimers();
-  const { running } = it;
-  const wait = () => {
-    const release = keepTimerForNext(TIMEOUT);
-    new Deadline(TIMEOUT, () => {}).close();
-    return release();
-  };
-  const ended = wait();
-  const [timer] = running.keys();
-  for (let turn = 0; turn < 7; turn++) await null;
-  const endedAgain = wait();
-  assertEquals([...running.keys()], [timer]);
-  await ended;
-  assertEquals([...running.keys()], [timer]);
-  await endedAgain;
-  assertEquals(running.size, 0);
 });
 
 const SHORT = 0.3;

@@ -223,15 +223,21 @@ Deno.test("closing a session after its last response has no effect, and the resp
 });
 
 Deno.test("closing a session that has ended, or closing again, has no effect", async () => {
-  await using left = await meet(() => ok, get);
-  await left.peer.readPreamble();
-  left.peer.close();
-  await left.over;
-  const { message, signal } = left.session;
-  const ended = signal.reason;
-  left.session.close(reason);
-  assertEquals([left.session.message, left.logger.lines.length], [message, 1]);
-  assertStrictEquals(signal.reason, ended);
+  const ends: readonly ((meeting: Meeting) => void)[] = [
+    ({ peer }) => peer.close(),
+    ({ serving }) => serving.server.close(),
+  ];
+  for (const end of ends) {
+    await using ended = await meet(() => ok, get);
+    await ended.peer.readPreamble();
+    end(ended);
+    await ended.over;
+    const { message, signal } = ended.session;
+    const why = signal.reason;
+    ended.session.close(reason);
+    assertEquals([ended.session.message, ended.logger.lines.length], [message, 1]);
+    assertStrictEquals(signal.reason, why);
+  }
 
   await using closed = await meet(() => ok);
   closed.session.close(reason);
