@@ -129,14 +129,9 @@ Deno.test("an address is free again after close(), with a connection that is ope
 
 Deno.test("flowinfo and scopeid are kept", { ignore: !hasIPv6 }, async () => {
   await using server = new Server(["::1", 0, 5, 0], ok);
-  const [host, port, flowinfo, scopeid] = server.address as readonly [
-    string,
-    number,
-    number,
-    number,
-  ];
-  assertEquals([host, flowinfo, scopeid], ["::1", 5, 0]);
+  const port = Number(server.address[1]);
   assert(port > 0);
+  assertEquals(server.address, ["::1", port, 5, 0]);
 });
 
 Deno.test("each free abstract name is different", async () => {
