@@ -16,6 +16,7 @@ import {
   rejectionOf,
 } from "@degu/testing/expectations.ts";
 import { reason, withAbort } from "@degu/testing/aborts.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
@@ -388,27 +389,6 @@ Deno.test("a connection refuses invalid constructor arguments", () => {
 
 // The timers of a client: how many its requests start, and when they end.
 
-/** Counts the intervals that are started and cleared. */
-function countTimers() {
-  const { setInterval, clearInterval } = globalThis;
-  const counts = { started: 0, cleared: 0 };
-  const running = new Set<unknown>();
-  globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
-    const timer = setInterval(tick, milliseconds);
-    running.add(timer);
-    counts.started++;
-    return timer;
-  }) as typeof setInterval;
-  globalThis.clearInterval = (timer) => {
-    if (running.delete(timer)) counts.cleared++;
-    clearInterval(timer);
-  };
-  return {
-    counts,
-    [Symbol.dispose]: () => void Object.assign(globalThis, { setInterval, clearInterval }),
-  };
-}
-
 async function answerNext(server: RawServer): Promise<void> {
   using peer = await server.accept();
   await peer.readPreamble();
@@ -419,7 +399,7 @@ async function answerNext(server: RawServer): Promise<void> {
 Deno.test("requests in a row, each over a connection of its own, share one timer, which ends with them", async () => {
   using server = new RawServer();
   const client = new Client(server.address, { timeout: 1000 });
-  using timers = countTimers();
+  using timers = recordIntervals();
   const answering: Promise<void>[] = [];
   // Three functions around each request, as a program may have.
   const ask = async () => await (await client.request("GET", "/")).body?.text();
@@ -429,14 +409,14 @@ Deno.test("requests in a row, each over a connection of its own, share one timer
     assertEquals(await (async () => await again())(), "hi");
   }
   await Promise.all(answering);
-  assertEquals(timers.counts, { started: 1, cleared: 1 });
+  assertEquals([timers.started.length, timers.running.size], [1, 0]);
 });
 
 Deno.test("the timer ends with a request that can't connect", async () => {
   const client = new Client(["127.0.0.1", await unusedPort()], { timeout: 1000 });
-  using timers = countTimers();
+  using timers = recordIntervals();
   await assertRejects(() => client.request("GET", "/"), Deno.errors.ConnectionRefused);
-  assertEquals(timers.counts, { started: 1, cleared: 1 });
+  assertEquals([timers.started.length, timers.running.size], [1, 0]);
 });
 
 Deno.test("no timer runs on after a request whose connection was closed before it", async () => {
@@ -446,10 +426,10 @@ Deno.test("no timer runs on after a request whose connection was closed before i
     return true;
   };
   const client = new Client(server.address, { timeout: 1000, onConnect });
-  using timers = countTimers();
+  using timers = recordIntervals();
   for (let count = 1; count <= 2; count++) {
     await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
-    assertEquals(timers.counts, { started: count, cleared: count });
+    assertEquals([timers.started.length, timers.running.size], [count, 0]);
   }
 });
 
