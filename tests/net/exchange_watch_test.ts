@@ -17,6 +17,7 @@ import {
 } from "@degu/degu/base";
 import type { Client, Connection, Response } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
+import { never } from "@degu/testing/aborts.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
 import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
@@ -334,7 +335,6 @@ Deno.test("the next request waits only while onExchange runs", async () => {
 
 const MiB = 1048576;
 const TOTAL = 1024 * MiB;
-const never = () => new Promise<never>(() => {});
 
 /** Pieces of a body, the last of which never comes. */
 async function* pieces(...sizes: number[]) {

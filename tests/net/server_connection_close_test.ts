@@ -4,6 +4,7 @@ import { type BodyIn, BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@
 import { type AppFunction, type ResponseTuple, Session } from "@degu/degu/server";
 import { api } from "@degu/internal/base/app/app.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
+import { never } from "@degu/testing/aborts.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -14,7 +15,6 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 const reason = new Error("revoked");
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
-const never = () => new Promise<never>(() => {});
 
 /** Asserts that nothing is left of a session that was closed with a reason, and that no error was logged. */
 function assertClosed({ serving, session, logger }: Meeting, why: unknown = reason): void {

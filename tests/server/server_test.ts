@@ -2,6 +2,7 @@
 import { Body, type BodyOut } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type ServerOptions, type Session, type Socket } from "@degu/degu/server";
+import { aborted } from "@degu/testing/aborts.ts";
 import { assertTypeError, constructWith, optionOf } from "@degu/testing/expectations.ts";
 import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
 import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
@@ -435,19 +436,6 @@ Deno.test("every response under load is complete, whenever shutdown() is called"
 
 // The properties of a server: its sessions at every moment, and its options.
 
-/** Resolves once the signals of the sessions are aborted. */
-async function allOver(sessions: Iterable<Session>): Promise<void> {
-  await within(
-    Promise.all(Array.from(sessions, ({ signal }) => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      signal.addEventListener("abort", () => resolve());
-      if (signal.aborted) resolve();
-      return promise;
-    })),
-    "the sessions are over",
-  );
-}
-
 Deno.test("a server's sessions are those that were accepted and have not ended", async () => {
   const deciding = [Promise.withResolvers<boolean>(), Promise.withResolvers<boolean>()];
   const asked: Session[] = [];
@@ -478,7 +466,7 @@ Deno.test("a server's sessions are those that were accepted and have not ended",
   deciding[1]!.resolve(false);
   await serving.logger.waitFor("info");
   assertEquals([...sessions], [letIn!]);
-  const over = allOver(sessions);
+  const over = Promise.all(Array.from(sessions, ({ signal }) => aborted(signal)));
   first.close();
   second.close();
   await over;
