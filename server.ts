@@ -21,7 +21,7 @@
  * @module
  */
 
-import { api, type App, readApp } from "./base/app/app.ts";
+import { type App, readApp } from "./base/app/app.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address.ts";
 import { pause } from "./base/pause.ts";
@@ -132,16 +132,14 @@ export class Server implements AsyncDisposable {
       onExchange,
     } = this.options;
     const checkedAddress = checkServerAddress(address);
-    const { handle, onConnect } = readApp(app, "app");
+    const parts = readApp(app, "app");
     this.#maxConnections = maxConnections;
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
     const sessions = new Set<Session>();
     this.sessions = viewOfSet(sessions);
     this.#context = {
-      handle,
-      onConnect,
-      api,
+      ...parts,
       timeout,
       logger: safeLogger,
       sessions,

@@ -1,6 +1,6 @@
 /** The server's end of a connection: one loop, and no answer to anything invalid. */
 
-import type { Api, AppFunction, OnConnect, Socket } from "../base/app/app.ts";
+import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
@@ -35,6 +35,7 @@ import {
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
+import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
 import { SERVER } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
@@ -52,13 +53,7 @@ const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 const WATCH_MILLISECONDS = 300;
 
 /** What all connections of a server share. */
-export interface ServerContext {
-  readonly handle: AppFunction;
-  readonly onConnect: OnConnect | null;
-  readonly api: Api;
-  /** Seconds, or `null`. */
-  readonly timeout: number | null;
-  readonly logger: Logger;
+export interface ServerContext extends AppParts, ListenerSide {
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
   /** Takes the figures of exchanges; `null` if they are not observed. */
@@ -215,7 +210,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
     const { reader } = transport;
-    const { handle, api, report } = this.#context;
+    const { handle, report } = this.#context;
     for (;;) {
       let end;
       while ((end = transport.findPreamble()) < 0) {

@@ -2,7 +2,7 @@
 import { createFetch } from "@degu/degu";
 import { type Address, bodies, Body, type HeaderDict, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
-import { connect } from "@degu/testing/connected.ts";
+import { connect, sent } from "@degu/testing/connected.ts";
 import {
   assertRangeError,
   assertTypeError,
@@ -90,18 +90,21 @@ Deno.test("baseHeaders are sent with every request, override the caller's, and a
   const { conn, peer } = ends;
   assertEquals(conn.baseHeaders, { ...headers, host: "h", authorization: "a" });
   assert(Object.isFrozen(conn.baseHeaders));
-  const caller = { "accept": "b", "x-kind": "caller" };
+  const own = { "x-kind": "caller", host: "mine", authorization: "mine" };
+  const caller = Object.freeze({ accept: "b", zeta: "1", ...own });
   for (const method of ["get", "head", "delete"] as const) {
     const responding = conn[method]("/", caller);
     assertEquals(
       await peer.readPreamble(),
       `${method.toUpperCase()} / HTTP/1.1\r\naccept: b\r\nauthorization: a\r\nhost: h\r\n` +
-        "user-agent: camera\r\nx-kind: base\r\n\r\n",
+        "user-agent: camera\r\nx-kind: base\r\nzeta: 1\r\n\r\n",
     );
     await peer.send("HTTP/1.1 200 OK\r\n\r\n");
     await responding;
   }
-  assertEquals(caller, { "accept": "b", "x-kind": "caller" });
+  // It is frozen: to change it would throw.
+  await sent(ends, conn.post("/", caller, null));
+  await sent(ends, conn.getRange("/", caller, 0, 5));
 });
 
 Deno.test("baseHeaders are sent with one-shot requests and with those of fetch", async () => {

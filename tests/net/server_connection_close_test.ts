@@ -2,7 +2,6 @@
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type BodyIn, BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { type AppFunction, type ResponseTuple, Session } from "@degu/degu/server";
-import { api } from "@degu/internal/base/app/app.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { never } from "@degu/testing/aborts.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -299,7 +298,7 @@ Deno.test("closing a session at any moment of an answer is reported once", async
       })();
       return ok;
     };
-    const context = { handle, api, logger, sessions: new Set<Session>(), stopping: false };
+    const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
     const rest = { onConnect: null, timeout: null, report: null };
     const connection = new ServerConnection({ ...context, ...rest }, socket, session, () => true);
     socket.give(get);
