@@ -10,7 +10,6 @@ import {
   Body,
   BodyIter,
   type BodyOut,
-  type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
   EmptyPreambleError,
@@ -139,22 +138,6 @@ for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as cons
     }
   });
 }
-
-Deno.test("an early response to a one-shot request is delivered, including its chunked body", async () => {
-  await using serving = serve(() => [507, "Insufficient Storage", {}, null]);
-  const zeros = new Zeros();
-  function* chunks(): Generator<Chunk> {
-    for (const piece of zeros.pieces(64 * MEBIBYTE)) yield [null, piece];
-    yield [null, new Uint8Array(0)];
-  }
-  const response = await serving.makeClient().request(
-    "POST",
-    "/",
-    {},
-    new ChunkedBodyIter(chunks()),
-  );
-  assertEquals([response.status, response.body], [507, null]);
-});
 
 Deno.test("an early response from a peer that keeps reading is delivered like any other", async () => {
   using ends = await connect();
