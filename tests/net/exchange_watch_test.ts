@@ -18,7 +18,7 @@ import {
 import type { Client, Connection, Response } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { never } from "@degu/testing/aborts.ts";
-import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { exchange, RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
 import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
 import fc from "fast-check";
@@ -196,10 +196,7 @@ Deno.test("only a request with a valid preamble is an exchange", async () => {
     accepted.length > 0 || broken !== undefined || i % 8 === 0
   );
   for (const { name, bytes, accepted, broken } of [silent, ...corpus]) {
-    using peer = await RawPeer.connect(watched.address);
-    await peer.send(bytes).catch(() => {});
-    await peer.closeWrite().catch(() => {});
-    await peer.readToEnd();
+    await exchange(watched.address, bytes);
     for (const { uri } of accepted) {
       const exchange = await watched.next();
       assertEquals([exchange.uri, exchange.status, exchange.error], [uri, 200, null], name);
