@@ -35,7 +35,7 @@ import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
-import { type ConnectBounds, connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
+import { type ConnectBounds, connectSocket, joinSignals, untilAborted } from "./net/connect.ts";
 import {
   closeAfterResponse,
   closeOn,
@@ -50,7 +50,7 @@ import {
   makeBaseHeaders,
   type SSLClientOptions,
 } from "./net/client_options.ts";
-import { keepTimers } from "./net/deadline.ts";
+import { Deadline } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
@@ -189,9 +189,8 @@ export class Client {
    * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` says why.
    */
   async createSocket(options?: RequestOptions): Promise<Socket> {
-    using joined = new JoinedSignal(this.options.signal, requestSignal(options));
-    const bounds = { timeout: this.timeout, signal: joined.signal };
-    return await this.#connector.connect(this.address, bounds);
+    const signal = joinSignals(this.options.signal, requestSignal(options));
+    return await this.#connector.connect(this.address, { timeout: this.timeout, signal });
   }
 
   /**
@@ -208,25 +207,20 @@ export class Client {
     checkBodies(bodies);
     const { signal, onConnect } = this.options;
     // The timer that bounds connecting goes on to bound the waits of the connection.
-    const releaseTimers = keepTimers();
-    let socket: ConnectedSocket, connection;
-    try {
-      socket = await this.createSocket(options);
-      connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
-    } finally {
-      releaseTimers();
-    }
+    using _ = new Deadline(this.timeout, () => {});
+    const socket: ConnectedSocket = await this.createSocket(options);
+    const connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
     const { trust, refusalHint } = socket;
     if (signal !== undefined) closeOn(connection, signal);
     if (trust !== undefined) closeOn(connection, trust);
     if (refusalHint !== undefined) explainRefusal(connection, refusalHint);
     if (onConnect === undefined) return connection;
-    using joined = new JoinedSignal(signal, requestSignal(options), trust);
+    const joined = joinSignals(signal, requestSignal(options), trust);
     try {
-      if (await untilAborted(onConnect(connection), joined.signal) !== true) {
+      if (await untilAborted(onConnect(connection), joined) !== true) {
         throw new ConnectionClosedError("onConnect did not return true");
       }
-      joined.signal?.throwIfAborted();
+      joined?.throwIfAborted();
     } catch (error) {
       connection.close();
       throw error;
@@ -260,7 +254,7 @@ export class Client {
       cancelUnused(body, error);
       throw error;
     }
-    closeAfterResponse(connection);
+    closeAfterResponse(connection, this.timeout);
     try {
       return await connection.request(method, uri, headers, body, options);
     } catch (error) {

@@ -21,15 +21,15 @@
  * @module
  */
 
-import { api, type App, readApp } from "./base/app/app.ts";
+import { type App, readApp } from "./base/app/app.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address.ts";
 import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/inspect.ts";
 import { checkServerAddress } from "./net/addresses.ts";
-import { keepTimers } from "./net/deadline.ts";
-import { type Exchange, makeExchangeWatch } from "./net/exchange_watch.ts";
+import { Deadline } from "./net/deadline.ts";
+import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
@@ -132,20 +132,18 @@ export class Server implements AsyncDisposable {
       onExchange,
     } = this.options;
     const checkedAddress = checkServerAddress(address);
-    const { handle, onConnect } = readApp(app, "app");
+    const parts = readApp(app, "app");
     this.#maxConnections = maxConnections;
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
     const sessions = new Set<Session>();
     this.sessions = viewOfSet(sessions);
     this.#context = {
-      handle,
-      onConnect,
-      api,
+      ...parts,
       timeout,
       logger: safeLogger,
       sessions,
-      watchExchange: makeExchangeWatch(onExchange, safeLogger),
+      report: makeReport(onExchange, safeLogger),
       stopping: false,
     };
     this.#listener = listen(checkedAddress, this.#context);
@@ -204,18 +202,15 @@ export class Server implements AsyncDisposable {
 
   async #serve(): Promise<void> {
     await this.ready;
-    const stopTimers = keepTimers();
-    try {
-      await this.#accept();
-    } finally {
-      stopTimers();
-    }
+    await this.#accept();
     await this.#ended();
   }
 
   /** Accepts connections, and serves each of them once it has a slot, until the server is stopping. */
   async #accept(): Promise<void> {
     const context = this.#context;
+    // The timer of the connections goes on between one and the next: to stop and start it takes a tenth of its time.
+    using _ = new Deadline(context.timeout, () => {});
     while (!context.stopping) {
       let accepted: Accepted;
       try {
@@ -265,7 +260,7 @@ export class Server implements AsyncDisposable {
     });
     // Before it is served: onConnect, which may close the server, is called at once.
     this.#connections.set(connection, ended);
-    connection.serve();
+    void connection.serve();
   }
 
   async #ended(): Promise<void> {

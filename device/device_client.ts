@@ -5,7 +5,7 @@ import { checkNumber, checkObject } from "../base/checks.ts";
 import { DeguError, quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
 import { type ClientOptions, type Connector, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
-import { JoinedSignal } from "../net/connect.ts";
+import { joinSignals } from "../net/connect.ts";
 import { withMessage } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -92,15 +92,15 @@ function connectorOf(
     const ordered = addresses.toSorted((a, b) => isLast(b) - isLast(a));
     const timeout = connectTimeout ?? bounds.timeout;
     const sslctx = identity.clientContext(peer);
-    using joined = new JoinedSignal(bounds.signal, trust);
+    const joined = joinSignals(bounds.signal, trust);
     try {
       const { address, socket } = await raceAddresses(ordered, (address, signal) => {
         return connectToDevice(peer, sslctx, address, { timeout, signal });
-      }, joined.signal);
+      }, joined);
       lastAddress = String(address);
       return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
-      if (!(error instanceof AggregateError) || joined.signal?.aborted) throw error;
+      if (!(error instanceof AggregateError) || joined?.aborted) throw error;
       throw mostInformative(error, { name: peer.name, addresses, stored: given === null });
     }
   };

@@ -7,7 +7,7 @@ import { pause } from "../base/pause.ts";
 import { type Authority, readAuthority } from "../identity/authority.ts";
 import { isDeviceName } from "../identity/names.ts";
 import { closeOn, Connection } from "../net/client_connection.ts";
-import { JoinedSignal } from "../net/connect.ts";
+import { joinSignals } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { parseCertificate } from "../net/tls/certificate.ts";
 import { type ClientSslctx, clientSslctxOf } from "../net/tls/context.ts";
@@ -87,9 +87,9 @@ export async function joinDevice(
     () => timeLimit.abort(new Deno.errors.TimedOut(`joining took over ${WHOLE_SECONDS} s`)),
     WHOLE_SECONDS * 1000,
   );
-  using joined = new JoinedSignal(given, closing, timeLimit.signal);
+  const joined = joinSignals(given, closing, timeLimit.signal);
   try {
-    const failure = new JoinFailure(authority, joined.signal!);
+    const failure = new JoinFailure(authority, joined!);
     failure.name = (await peers.read(authority.id))?.name ?? failure.name;
     const { address, answer } = await introduce(authority, invitation, introduction, failure);
     return await prove(services, authority, address, answer, peerName, failure);

@@ -26,12 +26,7 @@ import {
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
 
-/**
- * Checks an address that a client connects to, and copies it.
- *
- * @throws {TypeError} if it has none of the four forms.
- * @throws {RangeError} if a part of it is not allowed.
- */
+/** Checks an address that a client connects to, and copies it. */
 export function checkClientAddress(address: Address): Address {
   if (address instanceof Uint8Array) {
     if (address.length === 0) {
@@ -76,7 +71,6 @@ export type Endpoint =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly transport: "unix"; readonly path: string };
 
-/** Translates an address for Deno. */
 export function endpointOf(address: Address): Endpoint {
   if (typeof address === "string") return { transport: "unix", path: address };
   if (address instanceof Uint8Array) {

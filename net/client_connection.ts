@@ -33,7 +33,7 @@ import {
 } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
-import { checkTimeout, keepTimersForNext } from "./deadline.ts";
+import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT } from "./state.ts";
 import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
@@ -56,8 +56,8 @@ function closeWhenForgotten(connection: Connection, transport: Transport): void 
   transport.addCloseListener(() => forgotten.unregister(transport));
 }
 
-/** Makes a connection close itself once its response has been read. For clients. */
-export let closeAfterResponse: (connection: Connection) => void;
+/** Makes a connection with this time-out close itself once its response has been read. For clients. */
+export let closeAfterResponse: (connection: Connection, timeout: number | null) => void;
 
 /** Makes a connection close when a signal is aborted, which does not keep it alive. For clients. */
 export let closeOn: (connection: Connection, signal: AbortSignal) => void;
@@ -432,22 +432,27 @@ export class Connection implements Disposable {
     return error;
   }
 
-  /** The error to report instead for one that came before the first byte of a response: a reset counts as an end. */
+  /** The error to report for one that came before the first byte of a response: the first cause that fits. */
   #explain(error: unknown): unknown {
+    const { closed, reader, failure } = this.#transport;
+    const refusal = this.#refusal;
     const hint = this.#refusalHint;
+    // The server's TLS says that it refuses this client.
     if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
       const { code, message, cause } = error;
       return new TlsError(code, `${message}; ${hint}`, { cause });
     }
-    const { closed, reader, failure } = this.#transport;
-    const refusal = this.#refusal;
+    // This side has closed it, or something has arrived.
     if (closed || error === refusal || reader.buffered > 0) return error;
+    // The server has hung up: over TLS that may be how it refuses a client. A reset counts as an end.
     const reset = isReset(error) && (refusal !== null || error === failure);
-    if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
+    const ended = reset || error instanceof EmptyPreambleError;
+    if (ended && this.#mayBeRefused) {
       return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
     }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
-    return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
+    // Anything else follows from its refusal of the body, if there was one.
+    return ended ? error : refusal ?? error;
   }
 
   /** Closes the connection; pending operations reject. Closing it again has no effect. */
@@ -468,9 +473,10 @@ export class Connection implements Disposable {
   }
 
   static {
-    closeAfterResponse = (connection) => {
+    closeAfterResponse = (connection, timeout) => {
       connection.#isLast = true;
-      connection.#transport.addCloseListener(keepTimersForNext());
+      const transport = connection.#transport;
+      if (!transport.closed) transport.addCloseListener(keepTimerForNext(timeout));
     };
     explainRefusal = (connection, hint) => {
       connection.#refusalHint = hint;

@@ -77,13 +77,7 @@ export interface SSLClientOptions extends ClientOptions {
   sslHost?: string | null | undefined;
 }
 
-/**
- * Checks options and copies them.
- *
- * @param known The names of all options.
- * @throws {TypeError} if one is unknown or of a wrong type.
- * @throws {RangeError} if a value is not allowed.
- */
+/** Checks options, of which `known` has the names, and copies them. */
 export function checkClientOptions(
   options: ClientOptions,
   known: readonly string[],
@@ -103,20 +97,14 @@ export function checkClientOptions(
   return copy;
 }
 
-/** Headers for which a client has a separate option. */
-const OPTIONS: readonly string[] = ["host", "authorization"];
-
 /**
- * Checks headers that a client sends with every request: names and values, and that none of them has a
- * separate option or describes a single message.
- *
- * @throws {TypeError} if they are not a dictionary, or a value is not a string.
- * @throws {RangeError} if a name or a value can't be sent, or a header is not allowed here.
+ * Checks headers that a client sends with every request: names and values, and that none of them has an
+ * option of its own or describes a single message.
  */
 function checkBaseHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
   for (const name of Object.keys(headers)) {
-    if (OPTIONS.includes(name)) {
+    if (name === "host" || name === "authorization") {
       throw new RangeError(`headers["${name}"]: must be given as the option ${name}`);
     }
     if (isSpecial(name)) {

@@ -9,7 +9,6 @@ import { reworded, systemCode } from "./thrown.ts";
 export interface ConnectBounds {
   /** Seconds, or `null`. */
   readonly timeout: number | null;
-  /** Aborts the attempt with its reason. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -44,7 +43,6 @@ function explainConnecting(error: unknown, address: Address): unknown {
   });
 }
 
-/** Connects to a checked address. */
 export async function connectSocket(
   address: Address,
   bounds: ConnectBounds,
@@ -74,8 +72,6 @@ export async function connectSocket(
  * too late is closed.
  *
  * @param what Names the attempt in the error.
- * @throws {Deno.errors.TimedOut} if the time is over.
- * @throws the reason of the signal if that aborts.
  */
 export async function bounded<T extends { close(): void }>(
   what: string,
@@ -91,7 +87,7 @@ export async function bounded<T extends { close(): void }>(
     reject(reason);
     stopping.abort(reason);
   };
-  const deadline = new Deadline(timeout, () => {
+  using deadline = new Deadline(timeout, () => {
     stop(new Deno.errors.TimedOut(`${what} took over ${timeout} s`));
   });
   const abort = () => stop(signal!.reason);
@@ -103,16 +99,11 @@ export async function bounded<T extends { close(): void }>(
       .catch(reject);
     return await promise;
   } finally {
-    deadline.close();
     signal?.removeEventListener("abort", abort);
   }
 }
 
-/**
- * Waits for a promise that can't be stopped, but only until the signal aborts.
- *
- * @throws the reason of the signal if that aborts.
- */
+/** Waits for a promise that can't be stopped, but only until the signal aborts. */
 export async function untilAborted<T>(
   value: T | Promise<T>,
   signal: AbortSignal | undefined,
@@ -129,31 +120,11 @@ export async function untilAborted<T>(
   }
 }
 
-/** Combines several signals. Disposing of it removes its listeners from them. */
-export class JoinedSignal implements Disposable {
-  /** Aborts with the first of them; `undefined` if there are none. */
-  readonly signal: AbortSignal | undefined;
-  readonly #joined: readonly AbortSignal[];
-  #follow: (event: Event) => void = () => {};
-
-  /** Joins the signals that were given. */
-  constructor(...signals: readonly (AbortSignal | undefined)[]) {
-    const given = signals.filter((signal) => signal !== undefined);
-    const aborted = given.find((signal) => signal.aborted);
-    // A signal that needs no joining is used as it is.
-    const isPlain = given.length < 2 || aborted !== undefined;
-    this.#joined = isPlain ? [] : given;
-    this.signal = isPlain ? aborted ?? given[0] : this.#join();
-  }
-
-  #join(): AbortSignal {
-    const controller = new AbortController();
-    this.#follow = ({ target }) => controller.abort((target as AbortSignal).reason);
-    for (const signal of this.#joined) signal.addEventListener("abort", this.#follow);
-    return controller.signal;
-  }
-
-  [Symbol.dispose](): void {
-    for (const signal of this.#joined) signal.removeEventListener("abort", this.#follow);
-  }
+/** A signal that aborts with the first of those that were given; `undefined` if there are none. */
+export function joinSignals(
+  ...signals: readonly (AbortSignal | undefined)[]
+): AbortSignal | undefined {
+  const given = signals.filter((signal) => signal !== undefined);
+  // One alone is used as it is: to combine signals takes a tenth of the time of connecting.
+  return given.length < 2 ? given[0] : AbortSignal.any(given);
 }

@@ -5,7 +5,6 @@
 
 import { wrongType } from "../base/checks.ts";
 
-/** The argument of {@linkcode clearInterval}. */
 export type Interval = ReturnType<typeof setInterval>;
 
 /** Calls a function again and again until the interval is cleared; it doesn't keep the process alive. */
@@ -21,13 +20,7 @@ const TICKS = 8;
 /** The longest time that a timer can wait, in milliseconds. */
 export const MAX_INTERVAL = 2 ** 31 - 1;
 
-/**
- * Checks a time-out: seconds above zero, or `null` for none.
- *
- * @param label The name of the option.
- * @throws {TypeError} if it is of a wrong type.
- * @throws {RangeError} if it is not a finite number above 0.
- */
+/** Checks a time-out: seconds above zero, or `null` for none. */
 export function checkTimeout(timeout: number | null, label = "timeout"): void {
   if (timeout === null) return;
   if (typeof timeout !== "number") {
@@ -47,62 +40,38 @@ export interface Wait {
 
 /** Ticks for all deadlines with the same interval, as long as there are any. */
 class Clock {
-  /** How many times it has ticked. */
   // mutant `0` → `1`: only how many more is looked at
   tick = 0;
   readonly #milliseconds: number;
+  readonly #timer: Interval;
   readonly #deadlines = new Set<Deadline>();
-  #timer: Interval | undefined;
 
+  /** Begins to tick; this does not keep the process alive: a wait does. */
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
+    this.#timer = startInterval(() => this.#advance(), milliseconds);
     clocks.set(milliseconds, this);
   }
 
-  /** Checks a deadline at each tick; this does not keep the process alive: a wait does. */
   add(deadline: Deadline): void {
     this.#deadlines.add(deadline);
-    this.#timer ??= startInterval(() => this.#advance(), this.#milliseconds);
   }
 
+  /** With the last deadline it ends. */
   delete(deadline: Deadline): void {
-    if (this.#deadlines.delete(deadline) && keepers === 0) this.stopIfUnused();
-  }
-
-  /** Stops the timer, unless a deadline needs it. */
-  stopIfUnused(): void {
-    if (this.#deadlines.size > 0) return;
+    if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
-    this.#timer = undefined;
     clocks.delete(this.#milliseconds);
   }
 
   #advance(): void {
     this.tick++;
-    this.stopIfUnused();
     for (const deadline of this.#deadlines) deadline.check();
   }
 }
 
 /** By the interval in milliseconds. */
 const clocks = new Map<number, Clock>();
-
-/** How many callers want timers to keep running between connections. */
-let keepers = 0;
-
-/**
- * Keeps timers running for a moment after the last of their connections, because another one may follow at
- * once, as at a server.
- *
- * @returns A function that stops the timers that are no longer needed; call it once.
- */
-export function keepTimers(): () => void {
-  keepers++;
-  return () => {
-    if (--keepers > 0) return;
-    for (const clock of clocks.values()) clock.stopIfUnused();
-  };
-}
 
 /**
  * How many turns of the microtask queue a program takes, at most, from the end of a response to its next
@@ -111,34 +80,27 @@ export function keepTimers(): () => void {
 const TURNS = 10;
 
 /**
- * Keeps timers running from now until after the last wait of a client, which may begin another one at once:
- * to stop and start them takes a tenth of the time of a request over a connection of its own.
+ * Keeps the timer of a time-out running from now until after the last wait of a client, which may begin another one at
+ * once: to stop and start it takes a tenth of the time of a request over a connection of its own.
  *
- * @returns A function to call after the last wait, once.
+ * @returns A function to call after the last wait.
  */
-export function keepTimersForNext(): () => Promise<void> {
-  const release = keepTimers();
+export function keepTimerForNext(timeout: number | null): () => Promise<void> {
+  const idle = new Deadline(timeout, () => {});
   return async () => {
     for (let turn = 0; turn < TURNS; turn++) await null;
-    release();
+    idle.close();
   };
 }
 
 /** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
-export class Deadline {
-  /** The wait for bytes. */
+export class Deadline implements Disposable {
   readonly reading: Wait = { since: -1 };
-  /** The wait for a write, which may be in progress at the same time. */
+  // It may be in progress at the same time.
   readonly writing: Wait = { since: -1 };
   readonly #clock: Clock | null = null;
   readonly #onExpire: () => void;
 
-  /**
-   * Starts to watch waits.
-   *
-   * @param timeout Seconds, or `null` for no limit.
-   * @param onExpire Called when a wait has taken too long.
-   */
   constructor(timeout: number | null, onExpire: () => void) {
     this.#onExpire = onExpire;
     if (timeout === null) return;
@@ -160,7 +122,6 @@ export class Deadline {
     return since >= 0 && this.#clock!.tick - since > TICKS;
   }
 
-  /** True during a wait for bytes. */
   get isReading(): boolean {
     return this.reading.since >= 0;
   }
@@ -170,7 +131,6 @@ export class Deadline {
     wait.since = this.#clock === null ? 0 : this.#clock.tick;
   }
 
-  /** Ends a wait. */
   stop(wait: Wait = this.reading): void {
     wait.since = -1;
   }
@@ -179,5 +139,9 @@ export class Deadline {
   close(): void {
     this.stop(this.reading);
     this.#clock?.delete(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -30,11 +30,7 @@ export function isSupportedDeno(version: string): boolean {
   return match[4] === undefined;
 }
 
-/**
- * Throws if this Deno is too old for TLS.
- *
- * @throws {DeguError} if it is older than {@linkcode MIN_DENO_VERSION}.
- */
+/** Throws if this Deno is too old for TLS. */
 export function checkDenoVersion(version: string = Deno.version.deno): void {
   if (isSupportedDeno(version)) return;
   const why = "older ones do not verify client certificates reliably";

@@ -37,33 +37,19 @@ export interface Exchange {
   readonly error: unknown;
 }
 
-/** Follows one exchange. */
-export interface ExchangeWatch {
-  /** The response begins, with so many bytes of preamble; returns the counter of the bytes that are sent. */
-  respond(status: number, preamble: number, framing: Framing | undefined): SentBytes;
-  /** The exchange is over. Only the first call counts. */
-  end(error: unknown): void;
-}
-
-/** Begins to follow an exchange, now. */
-export type WatchExchange = (
-  session: Session,
-  method: Method,
-  uri: string,
-  body: BodyIn,
-) => ExchangeWatch;
+export type Report = (exchange: Exchange) => void;
 
 /**
- * Makes the watch over a server's exchanges; `null` if there is no `onExchange`. What `onExchange` throws
+ * Makes what the exchanges of a server are reported to; `null` if there is no `onExchange`. What that throws
  * or rejects with is logged and doesn't reach the connection.
  */
-export function makeExchangeWatch(
+export function makeReport(
   onExchange: ((exchange: Exchange) => unknown) | undefined,
   logger: Logger,
-): WatchExchange | null {
+): Report | null {
   if (onExchange === undefined) return null;
   const fail = (error: unknown) => logger.error(`an error of onExchange: ${stackOf(error)}`);
-  const report = (exchange: Exchange) => {
+  return (exchange) => {
     try {
       // For the types an async function is a `() => void`, and nothing else awaits it.
       const returned = onExchange(exchange);
@@ -72,69 +58,54 @@ export function makeExchangeWatch(
       fail(error);
     }
   };
-  return (session, method, uri, body) => {
-    const start = performance.now();
-    let responseStatus = 0;
-    let sent: SentBytes | null = null;
-    let ended = false;
-    return {
-      respond(status, preamble, framing) {
-        responseStatus = status;
-        return sent = new SentBytes(preamble, framing);
-      },
-      end(error) {
-        if (ended) return;
-        ended = true;
-        const { firstByteAt = null, lastByteAt = null, data = 0 } = sent ?? {};
-        // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
-        // mutant `error === null && lastByteAt !== null` → `false`: the time is asked for a moment later
-        const endAt = error === null && lastByteAt !== null ? lastByteAt : performance.now();
-        report({
-          session,
-          method,
-          uri,
-          status: firstByteAt === null ? null : responseStatus,
-          requestBytes: body === null ? 0 : progressOf(body).bytes,
-          responseBytes: data,
-          firstByteMs: firstByteAt === null ? null : firstByteAt - start,
-          totalMs: endAt - start,
-          error,
-        });
-      },
-    };
-  };
 }
 
 /**
- * Counts the bytes of data of one message as the socket takes them: neither its preamble nor the lines
- * between chunks. The bytes have been checked before, so it never throws.
+ * Follows one exchange from now on. Of the response it counts the bytes of data as the socket takes them: neither the
+ * preamble nor the lines between chunks. Those bytes have been checked before, so it never throws.
  */
-export class SentBytes {
-  /** Bytes of data that were sent. */
-  data = 0;
-  /** When the first byte was sent, by `performance.now()`; `null` before. */
-  firstByteAt: number | null = null;
-  /** When the last byte so far was sent, likewise. */
-  lastByteAt: number | null = null;
-  #preamble: number;
-  readonly #scanner: ChunkScanner | null;
+export class ExchangeWatch {
+  readonly #start = performance.now();
+  readonly #report: Report;
+  readonly #request: Pick<Exchange, "session" | "method" | "uri">;
+  readonly #body: BodyIn;
+  #ended = false;
+  // mutant `0` → `1`: it is set with the response
+  #status = 0;
+  /** Bytes of the response's preamble that were not sent yet. */
+  // mutant `0` → `1`: it is set with the response
+  #preamble = 0;
+  #scanner: ChunkScanner | null = null;
   // The beginning of a line or an end that the socket has not taken whole yet.
   #rest: Uint8Array = EMPTY;
+  #data = 0;
+  #firstByteAt: number | null = null;
+  #lastByteAt: number | null = null;
 
-  /** Counts one message with so many bytes of preamble. */
-  constructor(preamble: number, framing: Framing | undefined) {
+  constructor(
+    report: Report,
+    request: Pick<Exchange, "session" | "method" | "uri">,
+    body: BodyIn,
+  ) {
+    this.#report = report;
+    this.#request = request;
+    this.#body = body;
+  }
+
+  /** The response begins, with so many bytes of preamble. */
+  respond(status: number, preamble: number, framing: Framing | undefined): void {
+    this.#status = status;
     this.#preamble = preamble;
-    this.#scanner = framing === "chunked" ? new ChunkScanner() : null;
+    if (framing === "chunked") this.#scanner = new ChunkScanner();
   }
 
   /** The socket has taken the first `count` of these bytes. */
   add(bytes: Uint8Array, count: number): void {
-    if (count === 0) return;
-    this.lastByteAt = performance.now();
-    this.firstByteAt ??= this.lastByteAt;
+    this.#lastByteAt = performance.now();
+    this.#firstByteAt ??= this.#lastByteAt;
     const start = Math.min(this.#preamble, count);
     this.#preamble -= start;
-    if (this.#scanner === null) this.data += count - start;
+    if (this.#scanner === null) this.#data += count - start;
     else this.#scan(this.#scanner, bytes, start, count);
   }
 
@@ -150,6 +121,27 @@ export class SentBytes {
     while ((next = scanner.advance(bytes, at, end)) !== -1) at = next;
     // mutant `at === end` → `false`: no bytes are a rest of no bytes, too
     this.#rest = at === end ? EMPTY : bytes.slice(at, end);
-    this.data = scanner.taken;
+    this.#data = scanner.taken;
+  }
+
+  /** The exchange is over. Only the first call counts. */
+  end(error: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const start = this.#start;
+    const first = this.#firstByteAt;
+    const last = this.#lastByteAt;
+    // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
+    // mutant `error === null && last !== null` → `false`: the time is asked for a moment later
+    const end = error === null && last !== null ? last : performance.now();
+    this.#report({
+      ...this.#request,
+      status: first === null ? null : this.#status,
+      requestBytes: this.#body === null ? 0 : progressOf(this.#body).bytes,
+      responseBytes: this.#data,
+      firstByteMs: first === null ? null : first - start,
+      totalMs: end - start,
+      error,
+    });
   }
 }

@@ -19,10 +19,8 @@ interface Handle {
 type CreateHandle = (address: null, port: null, family: null, fd: number) => unknown;
 
 /**
- * Duplicates the file descriptor of a listening socket. The number belongs to whoever opens it, as
- * {@linkcode HeldSocket} does.
- *
- * @returns `null` if that is not possible.
+ * Duplicates the file descriptor of a listening socket; `null` if that is not possible. The number belongs to whoever
+ * opens it, as {@linkcode HeldSocket} does.
  */
 export function duplicateDescriptor(server: NetServer): number | null {
   // Else nobody could close the duplicate.
@@ -52,11 +50,7 @@ export class HeldSocket {
     this.#handle = handle;
   }
 
-  /**
-   * Takes over the file descriptor that {@linkcode duplicateDescriptor} returned.
-   *
-   * @returns `null` if that is not possible.
-   */
+  /** Takes over the file descriptor that {@linkcode duplicateDescriptor} returned; `null` if that is not possible. */
   static open(fd: number): HeldSocket | null {
     const handle = findCreateHandle()?.(null, null, null, fd);
     return typeof handle === "object" && handle !== null ? new HeldSocket(handle) : null;

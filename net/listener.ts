@@ -42,7 +42,6 @@ export interface Listener {
 export interface ListenerSide {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
-  /** What to report to. */
   readonly logger: Logger;
 }
 
@@ -60,7 +59,6 @@ export interface PortSharing {
   readonly fd: number | null;
 }
 
-/** For a server alone. */
 export const NOT_SHARED: PortSharing = { reusePort: false, fd: null };
 
 /**
@@ -72,7 +70,6 @@ export function denoSharesPorts(): boolean {
   return typeof Deno.listenDatagram === "function";
 }
 
-/** Listens for plain connections. */
 export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
 
 /** Peers are not authenticated, so their trust can't change. */
@@ -160,7 +157,6 @@ export class PlainListener implements Listener {
   }
 }
 
-/** Binds a checked address. */
 function listenAt(
   address: Address,
   { reusePort }: PortSharing,

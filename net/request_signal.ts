@@ -16,11 +16,7 @@ export interface RequestOptions {
 
 const OPTIONS = ["signal"];
 
-/**
- * The signal of a request, if it has one.
- *
- * @throws {TypeError} if an option is unknown, or the signal is not an `AbortSignal`.
- */
+/** The signal of a request, if it has one. */
 export function requestSignal(options: RequestOptions | undefined): AbortSignal | undefined {
   if (options === undefined) return undefined;
   const { signal } = copyOptions(options, OPTIONS);
@@ -28,11 +24,6 @@ export function requestSignal(options: RequestOptions | undefined): AbortSignal 
   return signal;
 }
 
-/**
- * Checks a signal, which may be left out.
- *
- * @throws {TypeError} if it is not an `AbortSignal`.
- */
 export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw wrongType("signal", "an AbortSignal", signal);
@@ -50,7 +41,6 @@ export class RequestAbort {
   // mutant `false` → `true`: each request with a signal sets it
   #fired = false;
 
-  /** Makes one for all requests of a connection. */
   constructor(transport: Transport) {
     this.#transport = transport;
     transport.addCloseListener(() => this.end());

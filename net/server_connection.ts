@@ -1,6 +1,6 @@
 /** The server's end of a connection: one loop, and no answer to anything invalid. */
 
-import type { Api, AppFunction, OnConnect, Socket } from "../base/app/app.ts";
+import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
@@ -34,7 +34,8 @@ import {
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
-import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
+import { ExchangeWatch, type Report } from "./exchange_watch.ts";
+import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
 import { SERVER } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
@@ -52,26 +53,15 @@ const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 const WATCH_MILLISECONDS = 300;
 
 /** What all connections of a server share. */
-export interface ServerContext {
-  /** The app. */
-  readonly handle: AppFunction;
-  /** What the app does when a peer connects. */
-  readonly onConnect: OnConnect | null;
-  /** The app's third argument. */
-  readonly api: Api;
-  /** Seconds, or `null`. */
-  readonly timeout: number | null;
-  /** What to report to. */
-  readonly logger: Logger;
+export interface ServerContext extends AppParts, ListenerSide {
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
-  /** Follows an exchange; `null` if it is not observed. */
-  readonly watchExchange: WatchExchange | null;
+  /** Takes the figures of exchanges; `null` if they are not observed. */
+  readonly report: Report | null;
   /** True once no further request will be answered. */
   stopping: boolean;
 }
 
-/** Serves one connection. */
 export class ServerConnection implements BodyOwner, SessionOwner {
   readonly #context: ServerContext;
   readonly #transport: Transport;
@@ -158,7 +148,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     return this.#state === SERVER.idle && this.#transport.reader.buffered === 0;
   }
 
-  /** Closes the connection. */
   close(): void {
     const { closed, failure } = this.#transport;
     const broken = closed && failure !== null;
@@ -172,12 +161,8 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     return this.#served.promise;
   }
 
-  /** Answers requests until {@linkcode ended}; called once. */
-  serve(): void {
-    void this.#serve();
-  }
-
-  async #serve(): Promise<void> {
+  /** Answers requests until {@linkcode ended}; called once. Never rejects. */
+  async serve(): Promise<void> {
     try {
       if (await this.#accept()) {
         await this.#serveRequests();
@@ -225,7 +210,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   async #serveRequests(): Promise<void> {
     const transport = this.#transport;
     const { reader } = transport;
-    const { handle, api, watchExchange } = this.#context;
+    const { handle, report } = this.#context;
     for (;;) {
       let end;
       while ((end = transport.findPreamble()) < 0) {
@@ -247,8 +232,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         this.#expectation = headers["expect"];
       }
       const body = makeIncomingBody(api, transport, this, framing);
-      const exchange = watchExchange?.(this.#session, method, uri, body) ?? null;
-      this.#exchange = exchange;
+      const exchange = this.#exchange = report === null
+        ? null
+        : new ExchangeWatch(report, { session: this.#session, method, uri }, body);
       const request = new Request(method, uri, headers, body, [], path, query);
 
       let answer: Answer | null = null;
@@ -264,7 +250,8 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         const buffer = transport.beginMessage();
         const length = formatResponsePreamble(buffer, status, reason, headers, framing);
         transport.endPreamble(buffer, length);
-        transport.sent = exchange?.respond(status, length, framing) ?? null;
+        exchange?.respond(status, length, framing);
+        transport.exchange = exchange;
         const sending = transport.beginSend(length, body, framing);
         isSending = true;
         const rest = transport.endSend(await sending);
@@ -347,7 +334,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     this.#endSession(level, messageOf(broke) + hint);
   }
 
-  /** Reports an error of the app. */
   #reportApp(error: unknown, where: string, request?: Request): void {
     const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
     const why = `an error of ${where}: `;
@@ -364,7 +350,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     this.#context.logger[level](`${this.#session}: ${line}`);
   }
 
-  /** The request's body has been read. */
   bodyConsumed(): void {
     this.#state = this.#state.bodyRead;
     this.#expectation = undefined;

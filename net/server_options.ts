@@ -45,15 +45,8 @@ export interface ServerOptions {
 }
 
 const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger", "onExchange"];
-/** The methods of a logger. */
 export const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-/**
- * Checks options and copies them.
- *
- * @throws {TypeError} if one is unknown or of a wrong type.
- * @throws {RangeError} if a value is not allowed.
- */
 export function checkServerOptions(options: ServerOptions): ServerOptions {
   const copy = copyOptions(options, OPTIONS);
   for (const name of ["maxConnections", "maxRequests"] as const) {

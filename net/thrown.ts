@@ -31,8 +31,6 @@ export function plainMessageOf(error: unknown): string {
 /**
  * An error of the system with another message: of the same class, with the same `code`, and the error as its
  * `cause`. Any other value is returned unchanged: a missing permission, for one, says itself what to do.
- *
- * @param reword Makes the message.
  */
 export function reworded(error: unknown, reword: (error: Error) => string): unknown {
   if (!(error instanceof Error)) return error;

@@ -28,7 +28,7 @@ import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
-import type { SentBytes } from "./exchange_watch.ts";
+import type { ExchangeWatch } from "./exchange_watch.ts";
 
 /** Where discarded bytes go. */
 const DISCARDED = new Uint8Array(65536);
@@ -82,7 +82,7 @@ export class Transport implements AheadSource {
   /** When bytes last arrived. Measured with Date.now(), which costs a tenth of performance.now(). */
   lastArrival = Date.now();
   /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
-  sent: SentBytes | null = null;
+  exchange: ExchangeWatch | null = null;
   readonly #socket: Socket;
   readonly #checkStart: (first: number) => void;
   readonly #closeListeners: CloseListener[] = [];
@@ -110,7 +110,6 @@ export class Transport implements AheadSource {
   /**
    * Owns the socket from now on.
    *
-   * @param timeout Seconds that each wait may take, or `null`.
    * @param checkStart Throws if no preamble begins with this byte.
    */
   constructor(
@@ -127,7 +126,6 @@ export class Transport implements AheadSource {
     });
   }
 
-  /** True once the connection has been closed. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -194,8 +192,6 @@ export class Transport implements AheadSource {
    * Searches what has arrived for the end of a preamble.
    *
    * @returns The position of its end, or -1 if more must be received.
-   * @throws {ProtocolError} if it is too large.
-   * @throws the error of `checkStart`.
    */
   findPreamble(): number {
     const { reader } = this;
@@ -245,7 +241,6 @@ export class Transport implements AheadSource {
    * Ends a read that {@linkcode beginReceive} began.
    *
    * @returns False if the peer closed before a preamble. Most connections end like this.
-   * @throws {ProtocolError} if the peer closed within one.
    */
   endReceive(count: number | null): boolean {
     this.#reading = null;
@@ -310,9 +305,7 @@ export class Transport implements AheadSource {
 
   /**
    * Checks whether the peer is still there while no read is pending: reads ahead, as far as the reader has
-   * room. A pending read detects it without this.
-   *
-   * @param onEnd Called when the peer ends its side, or the connection breaks.
+   * room. A pending read detects it without this. `onEnd` is also called if the connection breaks.
    */
   watch(onEnd: () => void): void {
     if (this.#closed || this.#reading !== null) return;
@@ -384,8 +377,6 @@ export class Transport implements AheadSource {
   /**
    * Takes the preamble out of the buffer that {@linkcode beginMessage} returned, which must not be used any more.
    * If no preamble could be made and this isn't called, that buffer is not used again.
-   *
-   * @param length Bytes of the preamble.
    */
   endPreamble(buffer: Uint8Array, length: number): void {
     this.#fit(length);
@@ -397,8 +388,6 @@ export class Transport implements AheadSource {
    * Begins to send a message whose preamble was made; a body that is small, or the part of one
    * that is available now, goes out in the same write. {@linkcode endSend} takes what the promise resolves
    * to, and {@linkcode breakWith} what it rejects with.
-   *
-   * @param length Bytes of the preamble.
    */
   beginSend(length: number, body: BodyOut, framing: Framing | undefined): Promise<number | void> {
     if (body === null) {
@@ -455,14 +444,13 @@ export class Transport implements AheadSource {
     // Anything larger was written piece by piece.
     if (this.#sending === null) return null;
     const rest = notWritten(this.#sending, this.#sending.length, written);
-    this.sent?.add(this.#sending, this.#sending.length - rest.length);
+    this.exchange?.add(this.#sending, this.#sending.length - rest.length);
     this.#sending = null;
     this.deadline.stop(this.deadline.writing);
     // mutant `rest.length === 0` → `false`: to write nothing takes a turn
     return rest.length === 0 ? null : this.write(rest);
   }
 
-  /** Writes a preamble of so many bytes alone. */
   writePreamble(length: number): Promise<void> {
     return this.write(this.#viewOf(length));
   }
@@ -473,7 +461,7 @@ export class Transport implements AheadSource {
     try {
       while (length > 0) {
         const rest = notWritten(bytes, length, await this.#beginWrite(bytes));
-        this.sent?.add(bytes, length - rest.length);
+        this.exchange?.add(bytes, length - rest.length);
         bytes = rest;
         ({ length } = bytes);
       }
@@ -585,8 +573,6 @@ class MessageSink implements ByteSink {
   /**
    * Writes the whole body, and checks that it is complete. Runs synchronously up to the first write, so the
    * preamble and the beginning of the body go out together.
-   *
-   * @throws {BodyError} if the body breaks the framing.
    */
   async #writeBody(): Promise<void> {
     const body = this.#body;
@@ -682,12 +668,7 @@ export interface BodyOwner {
   bodyCanceled(): void;
 }
 
-/**
- * Makes the body of a message that has arrived as far as its preamble.
- *
- * @param bodies The classes to make it from; they need not be ours.
- * @param interruption Aborts the body, if anything can.
- */
+/** Makes the body of a message that has arrived as far as its preamble, of classes that need not be ours. */
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,

@@ -39,10 +39,6 @@ const DEADLINE = 10;
 /**
  * Serves until the process receives a signal: the first one is a `shutdown()`, a second one, or the deadline, a
  * `close()`. Resolves when all has ended; the signals have their usual effect again.
- *
- * @throws {TypeError} if an option is of a wrong type or unknown, or Deno doesn't know a signal.
- * @throws {RangeError} if a value is not allowed.
- * @throws what `serveForever()` does.
  */
 export async function serveUntilSignal(
   serving: Serving,

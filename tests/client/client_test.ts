@@ -1,9 +1,8 @@
 /** Client: requests, headers, and secrets that it keeps. */
 import { createFetch } from "@degu/degu";
-import { type Address, bodies, Body, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
+import { type Address, bodies, Body, type HeaderDict, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
-import { parseHeaders } from "@degu/degu/misc";
-import { connect } from "@degu/testing/connected.ts";
+import { connect, sent } from "@degu/testing/connected.ts";
 import {
   assertRangeError,
   assertTypeError,
@@ -14,7 +13,6 @@ import {
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -73,40 +71,10 @@ Deno.test("options, timeout and bodies are those passed, or the defaults", () =>
   assertStrictEquals(new Client(["127.0.0.1", 12345], { bodies: own }).bodies, own);
 });
 
-Deno.test("an invalid host is a RangeError that says what it looks like", () => {
-  const rows: readonly (readonly [host: string, words: string])[] = [
-    ["[::1]", "brackets"],
-    ["[::1]:80", "brackets"],
-    ["[fe80::1%eth0]", "brackets"],
-    ["http://x", "a URL"],
-    ["https://[::1]:80/", "a URL"],
-    ["unix:///run/a.socket", "a URL"],
-    ["a/b", "a path"],
-    ["/run/my.socket", "a path"],
-    ["127.0.0.1/24", "prefix"],
-    ["::1/64", "prefix"],
-    ["127.0.0.1:80", "a port"],
-    ["example.com:80", "a port"],
-    ["localhost:", "a port"],
-    ["user@host", "a user"],
-    ["user:password@host", "a user"],
-    ["http://user:password@host/", "a URL"],
-    ["::g", "IPv6"],
-    ["1:2:3", "IPv6"],
-    ["::1%", "interface"],
-    ["::1%a/b", "interface"],
-    ["example.com%eth0", "zone"],
-    ["127.0.0.1%eth0", "zone"],
-    ["a,b", "DNS name"],
-    ["a*", "DNS name"],
-    ["%41", "zone"],
-    ["a?b", "DNS name"],
-  ];
-  for (const [host, words] of rows) {
-    const error = assertThrows(() => new Client([host, 80]), RangeError, words);
-    assert(error.message.startsWith("address[0]: "), error.message);
-    assert(!error.message.includes("password"), error.message);
-  }
+Deno.test("an invalid host is a RangeError that says what it looks like, without a password", () => {
+  const make = () => new Client(["http://user:password@host/", 80]);
+  const error = assertThrows(make, RangeError, "address[0]: ");
+  assert(error.message.includes("a URL") && !error.message.includes("password"), error.message);
   for (const host of ["example.com/64", "127.0.0.1/24", "::1/", "::1/x", "::1/1000", "[::1]/64"]) {
     assertThrows(() => new Client([host, 80, 0, 0]), RangeError, "address[0]: ");
   }
@@ -122,18 +90,21 @@ Deno.test("baseHeaders are sent with every request, override the caller's, and a
   const { conn, peer } = ends;
   assertEquals(conn.baseHeaders, { ...headers, host: "h", authorization: "a" });
   assert(Object.isFrozen(conn.baseHeaders));
-  const caller = { "accept": "b", "x-kind": "caller" };
+  const own = { "x-kind": "caller", host: "mine", authorization: "mine" };
+  const caller = Object.freeze({ accept: "b", zeta: "1", ...own });
   for (const method of ["get", "head", "delete"] as const) {
     const responding = conn[method]("/", caller);
     assertEquals(
       await peer.readPreamble(),
       `${method.toUpperCase()} / HTTP/1.1\r\naccept: b\r\nauthorization: a\r\nhost: h\r\n` +
-        "user-agent: camera\r\nx-kind: base\r\n\r\n",
+        "user-agent: camera\r\nx-kind: base\r\nzeta: 1\r\n\r\n",
     );
     await peer.send("HTTP/1.1 200 OK\r\n\r\n");
     await responding;
   }
-  assertEquals(caller, { "accept": "b", "x-kind": "caller" });
+  // It is frozen: to change it would throw.
+  await sent(ends, conn.post("/", caller, null));
+  await sent(ends, conn.getRange("/", caller, 0, 5));
 });
 
 Deno.test("baseHeaders are sent with one-shot requests and with those of fetch", async () => {
@@ -317,45 +288,31 @@ Deno.test("an invalid credential of a request or a connection is not quoted", as
   }
 });
 
-Deno.test("an invalid credential from a peer is not quoted", async () => {
-  const lines = [
+/** What is wrong in a request, in a header with a secret or next to it. */
+const broken: readonly string[] = [
+  ...[
     `Authorization: ${SECRET}\t`,
     `authorization:${SECRET}`,
     `AUTHORIZATION:${SECRET}: x`,
     `Authorization : ${SECRET}`,
     `cookie: ${SECRET}{`,
     `proxy-authorization: ${SECRET}\x7f`,
-  ];
-  for (const line of lines) {
-    const error = thrownBy(() => parseHeaders(latin1(line)), line);
-    assert(error instanceof ProtocolError);
-    assert(!error.message.includes("c2VjcmV0"), error.message);
+    "authorization: Basic\r\n c2VjcmV0",
+    `x: 1\nauthorization: ${SECRET}`,
+    `authorization ${SECRET}`,
+  ].map((lines) => `GET / HTTP/1.1\r\n${lines}\r\n\r\n`),
+  "GET http://user:c2VjcmV0@host/ HTTP/1.1\r\n\r\n",
+  `PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\nauthorization: ${SECRET}\r\n\r\n`,
+];
+
+Deno.test("a server's log never shows a secret of a peer, whatever is wrong with it or next to it", async () => {
+  for (const request of broken) {
     await using serving = serve(() => [200, "OK", {}, null]);
     using peer = await RawPeer.connect(serving.address);
-    await peer.send(`GET / HTTP/1.1\r\n${line}\r\n\r\n`);
+    await peer.send(request);
+    await peer.readToEnd();
     const [message = ""] = await serving.logger.waitFor("info");
     assert(!message.includes("c2VjcmV0"), message);
-  }
-});
-
-Deno.test("a server's log never shows a secret, whatever is wrong next to it", async (t) => {
-  const broken: Readonly<Record<string, string>> = {
-    "a folded line": "GET / HTTP/1.1\r\nauthorization: Basic\r\n c2VjcmV0\r\n\r\n",
-    "a bare line feed": `GET / HTTP/1.1\r\nx: 1\nauthorization: ${SECRET}\r\n\r\n`,
-    "no colon": `GET / HTTP/1.1\r\nauthorization ${SECRET}\r\n\r\n`,
-    "a user in the target": "GET http://user:c2VjcmV0@host/ HTTP/1.1\r\n\r\n",
-    "a length that is too small":
-      `PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\nauthorization: ${SECRET}\r\n\r\n`,
-  };
-  for (const [what, request] of Object.entries(broken)) {
-    await t.step(what, async () => {
-      await using serving = serve(() => [200, "OK", {}, null]);
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(request);
-      await peer.readToEnd();
-      const [message = ""] = await serving.logger.waitFor("info");
-      assert(!message.includes("c2VjcmV0"), message);
-    });
   }
 });
 

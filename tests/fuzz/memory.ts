@@ -130,13 +130,14 @@ export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]
 export const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Accepts sockets that are handed to it. */
-class MemoryListener implements Listener {
+export class MemoryListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address = ["127.0.0.1", 1];
-  readonly #waiting: MemorySocket[] = [];
+  readonly #waiting: Socket[] = [];
   #accept: PromiseWithResolvers<Accepted> | null = null;
 
-  offer(socket: MemorySocket): void {
+  /** Lets a socket connect. */
+  offer(socket: Socket): void {
     this.#waiting.push(socket);
     this.#match();
   }

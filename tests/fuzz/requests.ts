@@ -3,7 +3,7 @@
 import type { App } from "@degu/internal/base/app/app.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import { Server } from "@degu/degu/server";
-import { isBroken, RawPeer } from "../support/raw_peer.ts";
+import { exchange } from "../support/raw_peer.ts";
 import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
@@ -116,7 +116,8 @@ export function loopbackRequests(): Fuzzer {
       const pieces = input.length % 3 === 0
         ? whole(bytes)
         : [bytes.subarray(0, split), bytes.subarray(split)];
-      const answer = await exchange(server.address, pieces);
+      const { received: written, how } = await exchange(server.address, ...pieces);
+      const answer = { written, reset: how === "reset" };
       return checkRecord(record, input, answer, `over loopback, cut at ${split}`)
         ? "accepted"
         : "rejected";
@@ -126,20 +127,4 @@ export function loopbackRequests(): Fuzzer {
       await serving;
     },
   };
-}
-
-/** Sends the pieces and an end, and reads to the end; a reset is an end, too. */
-async function exchange(
-  address: Server["address"],
-  pieces: readonly Uint8Array[],
-): Promise<{ written: string; reset: boolean }> {
-  using peer = await RawPeer.connect(address);
-  try {
-    await peer.send(...pieces);
-    await peer.closeWrite();
-  } catch (error) {
-    if (!isBroken(error) && !(error instanceof Deno.errors.NotConnected)) throw error;
-  }
-  const { received, how } = await peer.readToEnd();
-  return { written: received, reset: how === "reset" };
 }

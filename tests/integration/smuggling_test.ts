@@ -1,14 +1,13 @@
 /** Bytes that two parties could interpret in two ways: at our server, behind our proxy, and under Deno's server. */
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import { ProxyApp } from "@degu/degu";
-import { type Address, ProtocolError } from "@degu/degu/base";
+import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
-import { describeMessage, readRequests } from "../fuzz/oracle.ts";
+import { describeMessage, readRequest, readRequests } from "../fuzz/oracle.ts";
 import { endToEnd } from "@degu/testing/proxies.ts";
-import { readRequest } from "../fuzz/oracle.ts";
 import { flatten, receive, seenAs } from "../fuzz/received.ts";
-import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { exchange } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
   type BackEnd,
@@ -52,7 +51,7 @@ Deno.test("the server accepts exactly what each row says, and closes on everythi
   for (const row of smugglingCorpus) {
     calls = [];
     complete = [];
-    const received = await sendAll(serving.address, row.bytes);
+    const { received } = await exchange(serving.address, row.bytes);
     assertEquals(complete, row.accepted.map(describeMessage), row.name);
     const begun = row.accepted.map(({ uri }) => uri);
     assertEquals(calls, row.broken === undefined ? begun : [...begun, row.broken], row.name);
@@ -60,24 +59,6 @@ Deno.test("the server accepts exactly what each row says, and closes on everythi
     assert(ANSWER.repeat(row.accepted.length).startsWith(received), `${row.name}: ${received}`);
   }
 });
-
-/** Sends the bytes and an end, and reads to the other's end. */
-async function sendAll(address: Address, bytes: string): Promise<string> {
-  using peer = await RawPeer.connect(address);
-  try {
-    await peer.send(bytes);
-    await peer.closeWrite();
-  } catch (error) {
-    if (
-      !(error instanceof Deno.errors.BrokenPipe) &&
-      !(error instanceof Deno.errors.ConnectionReset) &&
-      !(error instanceof Deno.errors.NotConnected)
-    ) {
-      throw error;
-    }
-  }
-  return (await peer.readToEnd()).received;
-}
 
 /**
  * The rows of which Deno's server lets something in, or of which it has evened out the difference before a handler can see it. docs/web.md
@@ -153,7 +134,7 @@ Deno.test("under Deno.serve an app sees what each row says, except for what no h
   await using server = serveWithDeno(app);
   for (const row of smugglingCorpus) {
     seen = [];
-    await sendAll(server.address, row.bytes);
+    await exchange(server.address, row.bytes);
     if (unseenByHandlers.has(row.name)) continue;
     const expected = row.accepted.map(({ body, ...rest }) =>
       describeMessage({ ...rest, body: seenAs(body, "read") })
@@ -204,7 +185,7 @@ async function forwardAll(kind: Kind): Promise<void> {
   let answered = 0;
   let late: SeenRequest[] = [];
   for (const row of smugglingCorpus) {
-    const received = await sendAll(proxy.address, row.bytes);
+    const { received } = await exchange(proxy.address, row.bytes);
     assertForwarded(row, await tap.takeSent());
     const answers = [...received.matchAll(/HTTP\/1\.1 200 OK\r\n/g)].length;
     const seen = backEnd.take();

@@ -129,14 +129,9 @@ Deno.test("an address is free again after close(), with a connection that is ope
 
 Deno.test("flowinfo and scopeid are kept", { ignore: !hasIPv6 }, async () => {
   await using server = new Server(["::1", 0, 5, 0], ok);
-  const [host, port, flowinfo, scopeid] = server.address as readonly [
-    string,
-    number,
-    number,
-    number,
-  ];
-  assertEquals([host, flowinfo, scopeid], ["::1", 5, 0]);
+  const port = Number(server.address[1]);
   assert(port > 0);
+  assertEquals(server.address, ["::1", port, 5, 0]);
 });
 
 Deno.test("each free abstract name is different", async () => {
@@ -208,13 +203,6 @@ Deno.test("a socket file that was already removed is not an error", async () => 
   server.close();
   await server.serveForever();
   await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
-});
-
-Deno.test("a prefix length is accepted only if the address is given in full", () => {
-  assertEquals(new Client(["fe80::1/64", 80, 0, 3]).address, ["fe80::1/64", 80, 0, 3]);
-  for (const host of ["::1/128", "fe80::1/64%3"]) {
-    assertThrows(() => new Client([host, 80]), RangeError, "must be an IP address or a DNS name");
-  }
 });
 
 Deno.test(

@@ -10,7 +10,6 @@ import {
   Body,
   BodyIter,
   type BodyOut,
-  type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
   EmptyPreambleError,
@@ -140,22 +139,6 @@ for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as cons
   });
 }
 
-Deno.test("an early response to a one-shot request is delivered, including its chunked body", async () => {
-  await using serving = serve(() => [507, "Insufficient Storage", {}, null]);
-  const zeros = new Zeros();
-  function* chunks(): Generator<Chunk> {
-    for (const piece of zeros.pieces(64 * MEBIBYTE)) yield [null, piece];
-    yield [null, new Uint8Array(0)];
-  }
-  const response = await serving.makeClient().request(
-    "POST",
-    "/",
-    {},
-    new ChunkedBodyIter(chunks()),
-  );
-  assertEquals([response.status, response.body], [507, null]);
-});
-
 Deno.test("an early response from a peer that keeps reading is delivered like any other", async () => {
   using ends = await connect();
   const responding = ends.conn.put("/", {}, new Uint8Array(4 * MEBIBYTE));
@@ -198,6 +181,7 @@ const refusals: readonly (readonly [
       [error, (socket) => socket.give("HTTP/1.1 200 xx\r\n\r\n"), error],
       [error, (socket) => socket.end(), EmptyPreambleError],
       [error, (socket) => socket.fail(new ConnectionReset("reset")), EmptyPreambleError],
+      [error, (socket) => socket.fail(cable), error],
     ] as [Error, (socket: RecordingSocket) => void, unknown][]
   ),
 ];

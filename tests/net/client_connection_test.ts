@@ -46,21 +46,6 @@ Deno.test("the shortcut methods send requests with their methods", async () => {
   }
 });
 
-Deno.test("host and authorization override the caller's headers, which are not modified", async () => {
-  using ends = await connect({ host: "example.com:80", authorization: "Basic dTpw" });
-  const headers = Object.freeze({ zeta: "1", host: "mine", authorization: "mine", alpha: "2" });
-  const preamble = await sent(ends, ends.conn.get("/", headers));
-  assertEquals(
-    preamble,
-    "GET / HTTP/1.1\r\nalpha: 2\r\nauthorization: Basic dTpw\r\nhost: example.com:80\r\nzeta: 1\r\n\r\n",
-  );
-  assertEquals(headers, { zeta: "1", host: "mine", authorization: "mine", alpha: "2" });
-  const own: Record<string, string> = { alpha: "2" };
-  await sent(ends, ends.conn.post("/", own, null));
-  await sent(ends, ends.conn.getRange("/", own, 0, 5));
-  assertEquals(own, { alpha: "2" });
-});
-
 Deno.test("invalid baseHeaders fail each request, and nothing is sent", async () => {
   using server = new RawServer();
   const sock = await new Client(server.address).createSocket();

@@ -3,7 +3,8 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { BodyIter } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { Deadline, keepTimers, keepTimersForNext } from "@degu/internal/net/deadline.ts";
+import { Deadline } from "@degu/internal/net/deadline.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -104,33 +105,10 @@ Deno.test("a wait that begins again has its full time again", () => {
   assertEquals(it.expired.length, 1);
 });
 
-/** The intervals that are running, in fake time, with their milliseconds. */
-function watchTimers() {
-  const time = new FakeTime(0);
-  const { setInterval, clearInterval } = globalThis;
-  const running = new Map<unknown, number>();
-  globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
-    const id = setInterval(tick, milliseconds);
-    running.set(id, milliseconds);
-    return id;
-  }) as typeof setInterval;
-  globalThis.clearInterval = (id) => {
-    running.delete(id);
-    clearInterval(id);
-  };
-  return {
-    time,
-    running,
-    [Symbol.dispose]() {
-      Object.assign(globalThis, { setInterval, clearInterval });
-      time.restore();
-    },
-  };
-}
-
 Deno.test("deadlines with the same timeout share a timer, which ends with the last of them", () => {
-  using it = watchTimers();
-  const { time, running } = it;
+  using time = new FakeTime(0);
+  using intervals = recordIntervals();
+  const { running } = intervals;
   const expired: string[] = [];
   const [first, second] = ["first", "second"].map((name) =>
     new Deadline(TIMEOUT, () => {
@@ -156,59 +134,16 @@ Deno.test("deadlines with the same timeout share a timer, which ends with the la
 });
 
 Deno.test("a timeout that exceeds the engine's longest timer does not expire at once", () => {
-  using it = watchTimers();
+  using time = new FakeTime(0);
+  using intervals = recordIntervals();
   const expired: number[] = [];
-  const deadline = new Deadline(1e12, () => expired.push(it.time.now));
+  const deadline = new Deadline(1e12, () => expired.push(time.now));
   deadline.start();
   // An interval above this one would be one of a millisecond.
-  assertEquals([...it.running.values()], [2 ** 31 - 1]);
-  it.time.tick(2 ** 31);
+  assertEquals([...intervals.running.values()], [2 ** 31 - 1]);
+  time.tick(2 ** 31);
   assertEquals(expired, []);
   deadline.close();
-});
-
-Deno.test("kept timers run on for a moment after their last deadline", () => {
-  using it = watchTimers();
-  const { time, running } = it;
-  const [stop, stopOther] = [keepTimers(), keepTimers()];
-  const tick = TIMEOUT * 125;
-  const expired: number[] = [];
-  for (let count = 0; count < 3; count++) {
-    const deadline = new Deadline(TIMEOUT, () => expired.push(time.now));
-    deadline.start();
-    deadline.close();
-  }
-  assertEquals(running.size, 1);
-  time.tick(tick);
-  assertEquals(running.size, 0);
-  const deadline = new Deadline(TIMEOUT, () => expired.push(time.now));
-  deadline.start();
-  time.tick(tick * 9);
-  assertEquals([expired.length, running.size], [1, 1]);
-  deadline.close();
-  stop();
-  assertEquals(running.size, 1);
-  stopOther();
-  assertEquals(running.size, 0);
-});
-
-Deno.test("timers that are kept for the next wait run on for a few turns, and end if none has begun", async () => {
-  using it = watchTimers();
-  const { running } = it;
-  const wait = () => {
-    const release = keepTimersForNext();
-    new Deadline(TIMEOUT, () => {}).close();
-    return release();
-  };
-  const ended = wait();
-  const [timer] = running.keys();
-  for (let turn = 0; turn < 7; turn++) await null;
-  const endedAgain = wait();
-  assertEquals([...running.keys()], [timer]);
-  await ended;
-  assertEquals([...running.keys()], [timer]);
-  await endedAgain;
-  assertEquals(running.size, 0);
 });
 
 const SHORT = 0.3;

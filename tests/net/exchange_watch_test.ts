@@ -6,7 +6,6 @@ import {
   assertMatch,
   assertStrictEquals,
 } from "@std/assert";
-import { ProxyApp } from "@degu/degu";
 import {
   Body,
   BodyIter,
@@ -16,15 +15,13 @@ import {
   ConnectionClosedError,
   ProtocolError,
 } from "@degu/degu/base";
-import { Client, type Connection, type Response } from "@degu/degu/client";
+import type { Client, Connection, Response } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
-import { SentBytes } from "@degu/internal/net/exchange_watch.ts";
-import { tempDir } from "@degu/testing/directories.ts";
-import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { never } from "@degu/testing/aborts.ts";
+import { exchange, RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
 import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
 import fc from "fast-check";
-import { type EndpointKind, endpointKinds } from "@degu/testing/endpoints.ts";
 
 /** Keeps exchanges until a test asks for them. */
 function keepExchanges() {
@@ -199,10 +196,7 @@ Deno.test("only a request with a valid preamble is an exchange", async () => {
     accepted.length > 0 || broken !== undefined || i % 8 === 0
   );
   for (const { name, bytes, accepted, broken } of [silent, ...corpus]) {
-    using peer = await RawPeer.connect(watched.address);
-    await peer.send(bytes).catch(() => {});
-    await peer.closeWrite().catch(() => {});
-    await peer.readToEnd();
+    await exchange(watched.address, bytes);
     for (const { uri } of accepted) {
       const exchange = await watched.next();
       assertEquals([exchange.uri, exchange.status, exchange.error], [uri, 200, null], name);
@@ -276,17 +270,29 @@ Deno.test("an upload that is cut anywhere counts the bytes of data that had arri
   );
 });
 
-Deno.test("a download counts the bytes of data that the peer receives", async () => {
+Deno.test("a download counts the bytes of data that the peer receives, in whatever portions the socket takes them", async () => {
   let answer: Chunk[] = [];
   let chunked = false;
-  await using watched = watch(() => {
-    const data = answer.map(([, each]) => each).slice(0, -1);
-    const body = chunked ? new ChunkedBodyIter(answer) : new BodyIter(data, sizeOf(answer));
-    return [200, "OK", { connection: "close" }, body];
+  let portions = [Infinity];
+  await using watched = watch({
+    onConnect(_session, sock) {
+      // A socket that takes as many bytes at a time.
+      const { write } = sock;
+      let writes = 0;
+      sock.write = (bytes) =>
+        write.call(sock, bytes.subarray(0, portions[writes++ % portions.length]));
+      return true;
+    },
+    handle() {
+      const data = answer.map(([, each]) => each).slice(0, -1);
+      const body = chunked ? new ChunkedBodyIter(answer) : new BodyIter(data, sizeOf(answer));
+      return [200, "OK", { connection: "close" }, body];
+    },
   });
+  const sizes = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 9 });
   await fc.assert(
-    fc.asyncProperty(chunks, fc.boolean(), async (sent, isChunked) => {
-      [answer, chunked] = [sent, isChunked];
+    fc.asyncProperty(chunks, fc.boolean(), sizes, async (sent, isChunked, sizes) => {
+      [answer, chunked, portions] = [sent, isChunked, sizes];
       using peer = await RawPeer.connect(watched.address);
       await peer.send("GET / HTTP/1.1\r\n\r\n");
       const { received } = await peer.readToEnd();
@@ -296,32 +302,6 @@ Deno.test("a download counts the bytes of data that the peer receives", async ()
     }),
     { numRuns: 20 },
   );
-});
-
-Deno.test("a proxy reports an upstream that is unreachable, or disconnects midway", async () => {
-  await using directory = await tempDir();
-  const upstream = new RawServer(`${directory.path}/socket`);
-  const logger = { warn: () => {} };
-  await using watched = watch(new ProxyApp(new Client(upstream.address), "conn", { logger }));
-  using stack = new DisposableStack();
-  stack.use(upstream);
-  using peer = await RawPeer.connect(watched.address);
-  await peer.send("GET /cut HTTP/1.1\r\n\r\n");
-  const relayed = await upstream.accept();
-  await relayed.readPreamble();
-  await relayed.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
-  relayed.close();
-  await peer.readToEnd();
-  const cut = await watched.next();
-  assertEquals([cut.status, cut.responseBytes], [200, 5]);
-  assert(cut.error instanceof Error);
-
-  using late = await RawPeer.connect(watched.address);
-  stack.dispose();
-  await late.send("GET /gone HTTP/1.1\r\n\r\n");
-  await late.readToEnd();
-  const gone = await watched.next();
-  assertEquals([gone.status, gone.error], [502, null]);
 });
 
 Deno.test("the next request waits only while onExchange runs", async () => {
@@ -348,60 +328,10 @@ Deno.test("the next request waits only while onExchange runs", async () => {
   );
 });
 
-const bytesOf = (text: string) => new TextEncoder().encode(text);
-
-/** Counts a message that goes out in pieces of these sizes. */
-function count(
-  message: Uint8Array,
-  preamble: number,
-  framing: number | "chunked",
-  sizes: number[],
-) {
-  const sent = new SentBytes(preamble, framing);
-  let at = 0;
-  for (const size of [...sizes, message.length]) {
-    const piece = message.subarray(at);
-    const taken = Math.min(size, piece.length);
-    sent.add(piece, taken);
-    at += taken;
-  }
-  return sent.data;
-}
-
-Deno.test("data is counted without the preamble and the chunk lines, in pieces of any size", () => {
-  const chunk = fc.tuple(fc.string({ unit: "binary-ascii", maxLength: 40 }), fc.boolean());
-  fc.assert(fc.property(
-    fc.array(chunk),
-    fc.array(fc.nat(9)),
-    fc.nat(30),
-    (chunks, sizes, preamble) => {
-      const data = chunks.map(([text]) => text).filter((text) => text !== "");
-      const lines = chunks.filter(([text]) => text !== "").map(([text, extended]) =>
-        `${text.length.toString(16)}${extended ? ";key=a1" : ""}\r\n${text}\r\n`
-      );
-      const head = "p".repeat(preamble);
-      const total = data.join("").length;
-      const chunked = bytesOf(`${head}${lines.join("")}0\r\n\r\n`);
-      assertEquals(count(chunked, preamble, "chunked", sizes), total);
-      assertEquals(count(bytesOf(head + data.join("")), preamble, total, sizes), total);
-    },
-  ));
-});
-
 // ───────────────────────── exchanges that are cut
-
-/** Starts a server whose exchanges are kept, over plain or encrypted connections, and a client of it. */
-async function startKind(kind: EndpointKind, app: App, options?: ServerOptions) {
-  const { onExchange, next } = keepExchanges();
-  const endpoint = await kind.start(app, { server: { onExchange, ...options } });
-  return Object.assign(endpoint, { next });
-}
-
-type Setup = Awaited<ReturnType<typeof startKind>>;
 
 const MiB = 1048576;
 const TOTAL = 1024 * MiB;
-const never = () => new Promise<never>(() => {});
 
 /** Pieces of a body, the last of which never comes. */
 async function* pieces(...sizes: number[]) {
@@ -428,7 +358,7 @@ async function readAll({ body }: Response): Promise<number | undefined> {
 }
 
 /** Begins an upload of 100 bytes that sends 12 and then nothing, until it is aborted or disposed of. */
-async function beginUpload({ client }: Setup) {
+async function beginUpload(client: Client) {
   const connection = await client.connect();
   const controller = new AbortController();
   const { signal } = controller;
@@ -438,92 +368,87 @@ async function beginUpload({ client }: Setup) {
   return { abort, [Symbol.dispose]: abort };
 }
 
-for (const each of endpointKinds.filter(({ name }) => /^(TLS over )?IPv4$/.test(name))) {
-  const kind = each.name;
-  const start = (app: App, options?: ServerOptions) => startKind(each, app, options);
+Deno.test("a peer that disconnects during a download", async () => {
+  await using watched = await watch(() => [200, "OK", {}, new BodyIter(endless(), TOTAL)]);
+  const connection = await watched.makeClient().connect();
+  await readPart(connection, 3 * MiB);
+  connection.close();
+  const { status, responseBytes, firstByteMs, totalMs, error } = await watched.next();
+  assertEquals(status, 200);
+  assert(responseBytes >= 3 * MiB && responseBytes < TOTAL, `${responseBytes} bytes`);
+  assert(firstByteMs !== null && firstByteMs <= totalMs);
+  assertInstanceOf(error, Error);
+});
 
-  Deno.test(`${kind}: a peer that disconnects during a download`, async () => {
-    await using setup = await start(() => [200, "OK", {}, new BodyIter(endless(), TOTAL)]);
-    const connection = await setup.client.connect();
-    await readPart(connection, 3 * MiB);
-    connection.close();
-    const { status, responseBytes, firstByteMs, totalMs, error } = await setup.next();
-    assertEquals(status, 200);
-    assert(responseBytes >= 3 * MiB && responseBytes < TOTAL, `${responseBytes} bytes`);
-    assert(firstByteMs !== null && firstByteMs <= totalMs);
-    assertInstanceOf(error, Error);
+Deno.test("a session that is closed during a download", async () => {
+  const reason = new Error("forgotten");
+  await using watched = await watch(() => [200, "OK", {}, new BodyIter(pieces(5, 7), 100)]);
+  using connection = await watched.makeClient().connect();
+  await readPart(connection, 12);
+  for (const session of watched.server.sessions) session.close(reason);
+  const { status, responseBytes, error } = await watched.next();
+  assertEquals([status, responseBytes], [200, 12]);
+  assertStrictEquals(error, reason);
+});
+
+Deno.test("a session that is closed during an upload", async () => {
+  const reason = new Error("forgotten");
+  await using watched = await watch(async (request, session) => {
+    await (request.body as Body).read(9);
+    session.close(reason);
+    return [200, "OK", {}, null];
   });
+  using _ = await beginUpload(watched.makeClient());
+  const { status, requestBytes, responseBytes, error } = await watched.next();
+  assertEquals([status, requestBytes, responseBytes], [null, 9, 0]);
+  assertStrictEquals(error, reason);
+});
 
-  Deno.test(`${kind}: a session that is closed during a download`, async () => {
-    const reason = new Error("forgotten");
-    await using setup = await start(() => [200, "OK", {}, new BodyIter(pieces(5, 7), 100)]);
-    using connection = await setup.client.connect();
-    await readPart(connection, 12);
-    for (const session of setup.server.sessions) session.close(reason);
-    const { status, responseBytes, error } = await setup.next();
-    assertEquals([status, responseBytes], [200, 12]);
-    assertStrictEquals(error, reason);
+Deno.test("a client that cancels during an upload", async () => {
+  const read = Promise.withResolvers<void>();
+  await using watched = await watch(async (request) => {
+    const body = request.body as Body;
+    await body.read(12);
+    read.resolve();
+    return [200, "OK", {}, await body.bytes()];
   });
+  using upload = await beginUpload(watched.makeClient());
+  await within(read.promise, "the server reads");
+  upload.abort();
+  const { status, requestBytes, firstByteMs, error } = await watched.next();
+  assertEquals([status, requestBytes, firstByteMs], [null, 12, null]);
+  assertInstanceOf(error, Error);
+});
 
-  Deno.test(`${kind}: a session that is closed during an upload`, async () => {
-    const reason = new Error("forgotten");
-    await using setup = await start(async (request, session) => {
-      await (request.body as Body).read(9);
-      session.close(reason);
-      return [200, "OK", {}, null];
+Deno.test("a client that pauses for too long during an upload", async () => {
+  const app: App = async (request) => [200, "OK", {}, await request.body!.bytes()];
+  await using watched = await watch(app, { timeout: 0.3 });
+  using _ = await beginUpload(watched.makeClient());
+  const { status, requestBytes, error } = await watched.next();
+  assertEquals([status, requestBytes], [null, 12]);
+  assertInstanceOf(error, Deno.errors.TimedOut);
+});
+
+Deno.test("shutdown lets an exchange finish, close aborts it", async () => {
+  for (const how of ["shutdown", "close"] as const) {
+    const called = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    await using watched = await watch(async () => {
+      called.resolve();
+      await answer.promise;
+      return [200, "OK", {}, new Uint8Array(5)];
     });
-    using _ = await beginUpload(setup);
-    const { status, requestBytes, responseBytes, error } = await setup.next();
-    assertEquals([status, requestBytes, responseBytes], [null, 9, 0]);
-    assertStrictEquals(error, reason);
-  });
-
-  Deno.test(`${kind}: a client that cancels during an upload`, async () => {
-    const read = Promise.withResolvers<void>();
-    await using setup = await start(async (request) => {
-      const body = request.body as Body;
-      await body.read(12);
-      read.resolve();
-      return [200, "OK", {}, await body.bytes()];
-    });
-    using upload = await beginUpload(setup);
-    await within(read.promise, "the server reads");
-    upload.abort();
-    const { status, requestBytes, firstByteMs, error } = await setup.next();
-    assertEquals([status, requestBytes, firstByteMs], [null, 12, null]);
-    assertInstanceOf(error, Error);
-  });
-
-  Deno.test(`${kind}: a client that pauses for too long during an upload`, async () => {
-    const app: App = async (request) => [200, "OK", {}, await request.body!.bytes()];
-    await using setup = await start(app, { timeout: 0.3 });
-    using _ = await beginUpload(setup);
-    const { status, requestBytes, error } = await setup.next();
-    assertEquals([status, requestBytes], [null, 12]);
-    assertInstanceOf(error, Deno.errors.TimedOut);
-  });
-
-  Deno.test(`${kind}: shutdown lets an exchange finish, close aborts it`, async () => {
-    for (const how of ["shutdown", "close"] as const) {
-      const called = Promise.withResolvers<void>();
-      const answer = Promise.withResolvers<void>();
-      await using setup = await start(async () => {
-        called.resolve();
-        await answer.promise;
-        return [200, "OK", {}, new Uint8Array(5)];
-      });
-      const received = setup.client.request("GET", "/").then(readAll, () => null);
-      await within(called.promise, "the app is called");
-      const stopped = setup.server[how]();
-      answer.resolve();
-      await stopped;
-      const { status, responseBytes, error } = await setup.next();
-      if (how === "shutdown") assertEquals([status, responseBytes, error], [200, 5, null]);
-      else {
-        assertEquals([status, responseBytes], [null, 0]);
-        assertInstanceOf(error, ConnectionClosedError);
-      }
-      assertEquals(await received, status === null ? null : 5);
+    const received = watched.makeClient().request("GET", "/").then(readAll, () => null);
+    await within(called.promise, "the app is called");
+    const stopped = watched.server[how]();
+    answer.resolve();
+    await stopped;
+    const { status, responseBytes, error } = await watched.next();
+    if (how === "shutdown") assertEquals([status, responseBytes, error], [200, 5, null]);
+    else {
+      assertEquals([status, responseBytes], [null, 0]);
+      assertInstanceOf(error, ConnectionClosedError);
     }
-  });
-}
+    assertEquals(await received, status === null ? null : 5);
+  }
+});

@@ -1,12 +1,6 @@
 /** What a server logs about slow peers and thrown values, what happens if its logger fails, and errors of the system. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import {
-  isUnreachable,
-  messageOf,
-  plainMessageOf,
-  stackOf,
-  systemCode,
-} from "@degu/internal/net/thrown.ts";
+import { isUnreachable, messageOf, plainMessageOf, stackOf } from "@degu/internal/net/thrown.ts";
 import type { BodyIn } from "@degu/degu/base";
 import type { App, Logger } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
@@ -63,14 +57,6 @@ Deno.test("a host is unreachable if there is no way to it or no answer in time, 
   const reachable = [new ConnectionRefused(), new Error(), ...codes("EACCES"), "text", null];
   for (const error of unreachable) assertEquals(isUnreachable(error), true, Deno.inspect(error));
   for (const error of reachable) assertEquals(isUnreachable(error), false, Deno.inspect(error));
-});
-
-Deno.test("only an error of the system has a code", () => {
-  const error = Object.assign(new Error(), { code: "EACCES" });
-  assertEquals([error, new Error(), "text", null].map(systemCode), [
-    "EACCES",
-    ...[undefined, undefined, undefined],
-  ]);
 });
 
 Deno.test("a logger that throws or rejects ends neither the server nor the process, and doesn't reach the peer", async () => {

@@ -1,48 +1,37 @@
 /** How messages are written: in how many writes, from which buffer, and which bodies are trusted to be encoded. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import { type App, Client, Connection, type Response, type Socket } from "@degu/degu";
+import { type App, Client, Connection, type Response } from "@degu/degu";
 import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu/base";
 import { type ByteSink, type ByteSource, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { countLines } from "@degu/testing/chunk_lines.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 
-const OK = latin1("HTTP/1.1 200 OK\r\n\r\n");
 const ENCODED = "5\r\nhello\r\n0\r\n\r\n";
 const SMUGGLED = "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
 /** Bytes of the preamble of a PUT with a `content-length` of so many digits. */
 const preambleBytes = (length: number) =>
   `PUT / HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n`.length;
 
-/** A socket that answers each request when it begins; it records each write, and what that is a view of. */
-class Recorder implements Socket {
-  readonly writes: string[] = [];
+/** A socket that answers each request when it begins; it also records what each write is a view of. */
+class Recorder extends RecordingSocket {
   readonly buffers: ArrayBufferLike[] = [];
   /** What each write waits for. */
   ready: Promise<void> = Promise.resolve();
   #asked = false;
-  #answer = Promise.withResolvers<void>();
 
-  async read(into: Uint8Array): Promise<number | null> {
-    await this.#answer.promise;
-    this.#answer = Promise.withResolvers();
-    into.set(OK);
-    return OK.length;
-  }
-
-  async write(bytes: Uint8Array): Promise<number> {
-    this.writes.push(fromLatin1(bytes));
+  override async write(bytes: Uint8Array): Promise<number> {
     this.buffers.push(bytes.buffer);
-    if (this.#asked) this.#answer.resolve();
+    const written = super.write(bytes);
+    if (this.#asked) this.give("HTTP/1.1 200 OK\r\n\r\n");
     this.#asked = false;
     await this.ready;
-    return bytes.length;
+    return written;
   }
-
-  close(): void {}
 
   /** Sends a request with a body; resolves to each write. */
   async put(conn: Connection, body: BodyOut): Promise<string[]> {

@@ -1,15 +1,7 @@
 /** Which answers a server accepts from an app; anything else closes the connection without a byte, and only the log says why. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
-import {
-  bodies,
-  Body,
-  type BodyIn,
-  BodyIter,
-  ContentRange,
-  Range,
-  Response,
-} from "@degu/degu/base";
-import type { Api, Request } from "@degu/degu/server";
+import { Body, type BodyIn, BodyIter, ContentRange, Range, Response } from "@degu/degu/base";
+import type { Request } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { lawless, meet, serve } from "@degu/testing/serving.ts";
@@ -209,17 +201,6 @@ Deno.test("sources that were passed are settled, whatever is wrong with the answ
       assert(items.settled, "the iterator was not returned");
     });
   }
-});
-
-Deno.test("an app gets the body classes to answer with", async () => {
-  let given: Api | null = null;
-  await using serving = serve((_request, _session, api) => {
-    given = api;
-    return [200, "OK", {}, new api.BodyIter([latin1("hello")], 5)];
-  });
-  const response = await serving.makeClient().request("GET", "/");
-  assertEquals(await response.body?.text(), "hello");
-  assertEquals({ ...given! as Api }, { ...bodies, Range, ContentRange });
 });
 
 Deno.test("an app that is an object keeps its `this`", async () => {

@@ -2,8 +2,8 @@
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type BodyIn, BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { type AppFunction, type ResponseTuple, Session } from "@degu/degu/server";
-import { api } from "@degu/internal/base/app/app.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
+import { never } from "@degu/testing/aborts.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -14,7 +14,6 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 const reason = new Error("revoked");
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
-const never = () => new Promise<never>(() => {});
 
 /** Asserts that nothing is left of a session that was closed with a reason, and that no error was logged. */
 function assertClosed({ serving, session, logger }: Meeting, why: unknown = reason): void {
@@ -223,15 +222,21 @@ Deno.test("closing a session after its last response has no effect, and the resp
 });
 
 Deno.test("closing a session that has ended, or closing again, has no effect", async () => {
-  await using left = await meet(() => ok, get);
-  await left.peer.readPreamble();
-  left.peer.close();
-  await left.over;
-  const { message, signal } = left.session;
-  const ended = signal.reason;
-  left.session.close(reason);
-  assertEquals([left.session.message, left.logger.lines.length], [message, 1]);
-  assertStrictEquals(signal.reason, ended);
+  const ends: readonly ((meeting: Meeting) => void)[] = [
+    ({ peer }) => peer.close(),
+    ({ serving }) => serving.server.close(),
+  ];
+  for (const end of ends) {
+    await using ended = await meet(() => ok, get);
+    await ended.peer.readPreamble();
+    end(ended);
+    await ended.over;
+    const { message, signal } = ended.session;
+    const why = signal.reason;
+    ended.session.close(reason);
+    assertEquals([ended.session.message, ended.logger.lines.length], [message, 1]);
+    assertStrictEquals(signal.reason, why);
+  }
 
   await using closed = await meet(() => ok);
   closed.session.close(reason);
@@ -293,8 +298,8 @@ Deno.test("closing a session at any moment of an answer is reported once", async
       })();
       return ok;
     };
-    const context = { handle, api, logger, sessions: new Set<Session>(), stopping: false };
-    const rest = { onConnect: null, timeout: null, watchExchange: null };
+    const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
+    const rest = { onConnect: null, timeout: null, report: null };
     const connection = new ServerConnection({ ...context, ...rest }, socket, session, () => true);
     socket.give(get);
     connection.serve();

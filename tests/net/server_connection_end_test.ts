@@ -92,20 +92,18 @@ Deno.test("maxRequests ends the session after that many requests, answered in or
 
 Deno.test("the last response is not lost even if the client sends up to 1 MiB more", async (t) => {
   const body = new Uint8Array(50_000).fill(0x61);
-  for (const status of [413]) {
-    for (const rest of [1, 100_000, 900_000]) {
-      await t.step(`status ${status}, ${rest} bytes`, async () => {
-        const request = `PUT / HTTP/1.1\r\ncontent-length: ${rest}\r\n\r\n`;
-        await using meeting = await meet(() => [status, "As it is", {}, body], request);
-        const { peer, logger } = meeting;
-        await logger.waitFor("debug");
-        await peer.send(new Uint8Array(rest));
-        await peer.closeWrite();
-        const { received, how } = await peer.readToEnd();
-        const preamble = `HTTP/1.1 ${status} As it is\r\ncontent-length: 50000\r\n\r\n`;
-        assertEquals([received.length, how], [preamble.length + body.length, "end"]);
-      });
-    }
+  for (const rest of [1, 100_000, 900_000]) {
+    await t.step(`${rest} bytes`, async () => {
+      const request = `PUT / HTTP/1.1\r\ncontent-length: ${rest}\r\n\r\n`;
+      await using meeting = await meet(() => [413, "As it is", {}, body], request);
+      const { peer, logger } = meeting;
+      await logger.waitFor("debug");
+      await peer.send(new Uint8Array(rest));
+      await peer.closeWrite();
+      const { received, how } = await peer.readToEnd();
+      const preamble = "HTTP/1.1 413 As it is\r\ncontent-length: 50000\r\n\r\n";
+      assertEquals([received.length, how], [preamble.length + body.length, "end"]);
+    });
   }
 });
 

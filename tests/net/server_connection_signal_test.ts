@@ -12,28 +12,16 @@ import {
   EmptyPreambleError,
 } from "@degu/degu/base";
 import type { App, ResponseTuple, Session } from "@degu/degu/server";
+import { aborted, leaving } from "@degu/testing/aborts.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { type RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 import { meet } from "@degu/testing/serving.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
 const OK = "HTTP/1.1 200 OK\r\n";
-
-/** Resolves when the signal is aborted, to its reason. */
-function aborted({ signal }: Session): Promise<unknown> {
-  const { promise, resolve } = Promise.withResolvers<unknown>();
-  if (signal.aborted) resolve(signal.reason);
-  signal.addEventListener("abort", () => resolve(signal.reason));
-  return within(promise, "the signal is aborted");
-}
-
-const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
-  "closes": (peer) => peer.close(),
-  "ends its writing side": (peer) => peer.closeWrite(),
-};
 
 /** What is side by side takes no longer than one of it, of which each takes a part of a second. */
 function sideBySide<T>(rows: Readonly<Record<string, T>>, run: (what: string, row: T) => unknown) {
@@ -54,12 +42,12 @@ for (const [how, leave] of Object.entries(leaving)) {
   Deno.test(`the signal is aborted when a client ${how} while an app is pending`, async () => {
     await sideBySide(requests, async (what, request) => {
       await using meeting = await meet(async ({ body }, session) => {
-        await aborted(session);
+        await aborted(session.signal);
         await body?.cancel();
         return [400, "Bad Request", {}, null];
       }, request);
       await meeting.asked;
-      const told = aborted(meeting.session);
+      const told = aborted(meeting.session.signal);
       await leave(meeting.peer);
       assertInstanceOf(await told, ConnectionClosedError, what);
     });
@@ -70,10 +58,10 @@ Deno.test("the signal is aborted when a client leaves while onConnect is pending
   await sideBySide(leaving, async (how, leave) => {
     let handled = 0;
     await using meeting = await meet({
-      onConnect: async (session) => await aborted(session) === null,
+      onConnect: async (session) => await aborted(session.signal) === null,
       handle: () => (handled++, ok),
     }, get);
-    const told = aborted(meeting.session);
+    const told = aborted(meeting.session.signal);
     await leave(meeting.peer);
     assertInstanceOf(await told, ConnectionClosedError, how);
     await meeting.logger.waitFor("info");
@@ -86,13 +74,13 @@ Deno.test("the signal is aborted when a client leaves while a response is idle",
     await using meeting = await meet((_request, session) => {
       async function* pieces() {
         yield latin1("hello");
-        await aborted(session);
+        await aborted(session.signal);
         yield latin1("world");
       }
       return [200, "OK", {}, new BodyIter(pieces(), 10)];
     }, get);
     await meeting.peer.readUntil("hello");
-    const told = aborted(meeting.session);
+    const told = aborted(meeting.session.signal);
     await leave(meeting.peer);
     assertInstanceOf(await told, ConnectionClosedError);
     // Who has ended only its writing side gets the rest.
@@ -105,7 +93,7 @@ Deno.test("the reason of the signal is that the server was closed, even while an
     const meeting = await meet(handle, get);
     if (handle() === ok) await meeting.peer.readPreamble();
     else await meeting.asked;
-    const over = aborted(meeting.session);
+    const over = aborted(meeting.session.signal);
     await meeting[Symbol.asyncDispose]();
     const why = await over;
     assertInstanceOf(why, ConnectionClosedError);
@@ -127,12 +115,12 @@ Deno.test("the reason of the signal is an EmptyPreambleError if the client left 
     await using meeting = await meet(() => ok, get);
     const { peer, session, logger } = meeting;
     await peer.readPreamble();
-    const early = isReadBefore ? aborted(session) : null;
+    const early = isReadBefore ? aborted(session.signal) : null;
     peer.close();
     const { message } = new EmptyPreambleError();
     assertEquals(await logger.waitFor("debug"), [`${session}: ended: ${message}`]);
     assertEquals(session.message, `EmptyPreambleError: ${message}`);
-    const reason = await aborted(session);
+    const reason = await aborted(session.signal);
     assertInstanceOf(reason, EmptyPreambleError);
     assert(early === null || await early === reason);
     assert(session.signal.reason === reason);
@@ -146,11 +134,11 @@ Deno.test("a reset aborts the signal even after a read was abandoned", async () 
     await body?.cancel();
     await reading;
     canceled.resolve();
-    await aborted(session);
+    await aborted(session.signal);
     return [400, "Bad Request", {}, null];
   }, put(100, ""));
   await within(canceled.promise, "the body is canceled");
-  const told = aborted(meeting.session);
+  const told = aborted(meeting.session.signal);
   meeting.peer.close();
   await told;
 });
@@ -165,7 +153,7 @@ for (const { name, available, start } of endpointKinds) {
       await using endpoint = await start(async ({ uri }, session) => {
         if (uri !== "/slow") return ok;
         arrived.resolve();
-        told.resolve(await aborted(session));
+        told.resolve(await aborted(session.signal));
         return ok;
       });
       const { server, client } = endpoint;
@@ -195,7 +183,7 @@ for (const { name, available, start } of endpointKinds) {
 /** A body that begins, and once the client has left goes on with the rest. */
 async function* frames(session: Session, rest: () => Iterable<Uint8Array> | Promise<never>) {
   yield latin1("frame");
-  await aborted(session);
+  await aborted(session.signal);
   yield* await rest();
 }
 
@@ -225,7 +213,7 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
   "bytes that break a rule": (session) =>
     new ChunkedBody(ReadableStream.from((async function* () {
       yield latin1("5\r\nframe\r\n");
-      await aborted(session);
+      await aborted(session.signal);
       yield latin1("no chunk\r\n");
     })())),
 };
@@ -236,7 +224,7 @@ Deno.test("however the source of a body ends once the client has left, the log s
       await using meeting = await meet((_, session) => [200, "OK", {}, makeBody(session)], get);
       await meeting.peer.readUntil("frame");
       await leave(meeting.peer);
-      await aborted(meeting.session);
+      await aborted(meeting.session.signal);
       const [line = ""] = await meeting.logger.waitFor("debug");
       assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], what);
       assert(!line.includes("\n"), line);
@@ -246,7 +234,7 @@ Deno.test("however the source of a body ends once the client has left, the log s
 
 Deno.test("an app that rethrows the signal's reason is not logged as an error", async () => {
   await using meeting = await meet(async (_request, session) => {
-    throw await aborted(session);
+    throw await aborted(session.signal);
   }, get);
   await meeting.peer.closeWrite();
   await meeting.peer.assertClosedSilently();
@@ -264,7 +252,7 @@ Deno.test("what an app does wrong stays an error of the app, even once the clien
   };
   await sideBySide(wrong, async (_what, answer) => {
     await using meeting = await meet(async (_request, session) => {
-      await aborted(session);
+      await aborted(session.signal);
       return answer();
     }, get);
     await meeting.peer.closeWrite();

@@ -1,11 +1,10 @@
 /** Which connections get a slot of a server, and what becomes of the others; server_test.ts has how it ends. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { Address } from "@degu/degu/base";
-import { type App, Server, type Session } from "@degu/degu/server";
-import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
+import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { MemoryListener } from "../fuzz/memory.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: App = () => [200, "OK", {}, null];
@@ -134,47 +133,23 @@ Deno.test("a server that onConnect closes or shuts down closes that connection, 
   }
 });
 
-/** Accepts sockets that the test hands to it. */
-class HandedListener implements Listener {
-  readonly ready = Promise.resolve();
-  readonly address: Address = ["127.0.0.1", 1];
-  #accepting = Promise.withResolvers<Accepted>();
-
-  hand(socket: RecordingSocket): void {
-    this.#accepting.resolve({ name: "handed", address: null, socket, isTrusted: () => true });
-  }
-
-  accept(): Promise<Accepted> {
-    this.#accepting = Promise.withResolvers();
-    return this.#accepting.promise;
-  }
-
-  close(): void {
-    this.#accepting.reject(new Deno.errors.BadResource("closed"));
-  }
-
-  ended(): Promise<void> {
-    return this.ready;
-  }
-}
-
 /** A server with one slot, which a first connection holds, and the socket of a second one. */
 async function holdSlot(app: App = ok): Promise<{
   server: Server;
   serving: Promise<void>;
   holder: Session;
   waiting: RecordingSocket;
-  listener: HandedListener;
+  listener: MemoryListener;
   logger: RecordingLogger;
 }> {
-  const listener = new HandedListener();
+  const listener = new MemoryListener();
   const logger = new RecordingLogger();
   const server = new Server(["127.0.0.1", 1], app, { maxConnections: 1, logger }, () => listener);
   const serving = server.serveForever();
   await turns(10);
   const first = new RecordingSocket();
   first.give(get);
-  listener.hand(first);
+  listener.offer(first);
   await turns(100);
   const [holder] = server.sessions;
   return { server, serving, holder: holder!, waiting: new RecordingSocket(), listener, logger };
@@ -184,49 +159,41 @@ async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await null;
 }
 
-Deno.test("closing a server at any moment closes every accepted connection", async () => {
-  for (let turn = 0; turn < 20; turn++) {
-    const { server, serving, waiting, listener, logger } = await holdSlot();
-    listener.hand(waiting);
-    for (let passed = 0; passed < turn; passed++) await null;
-    server.close();
-    await within(serving, `closed ${turn} turns after it was accepted`, 1);
-    assertEquals([waiting.closings, logger.at("info")], [1, []]);
-  }
-});
+/** What comes before a server is closed at any moment while a connection waits for its slot. */
+const before: Readonly<Record<string, ((holder: Session) => Promise<void>) | null>> = {
+  "was accepted": null,
+  "could get a free slot": async (holder) => {
+    await turns(20);
+    holder.close();
+  },
+};
+
+for (const [what, begin] of Object.entries(before)) {
+  Deno.test(`closing a server at any moment after a connection ${what} closes that, too`, async () => {
+    for (let turn = 0; turn < 30; turn++) {
+      const { server, serving, holder, waiting, listener, logger } = await holdSlot();
+      listener.offer(waiting);
+      if (begin !== null) await begin(holder);
+      for (let passed = 0; passed < turn; passed++) await null;
+      server.close();
+      await within(serving, `closed ${turn} turns after it ${what}`, 1);
+      assertEquals([waiting.closings, logger.at("info")], [1, []]);
+    }
+  });
+}
 
 Deno.test("shutting down at any moment closes every accepted connection before the last response", async () => {
   for (let turn = 0; turn < 20; turn++) {
-    const answering = Promise.withResolvers<void>();
-    const app: App = async () => {
-      await answering.promise;
-      return [200, "OK", {}, null];
-    };
-    const { server, serving, waiting, listener, logger } = await holdSlot(app);
-    listener.hand(waiting);
+    const answering = Promise.withResolvers<ResponseTuple>();
+    const { server, serving, waiting, listener, logger } = await holdSlot(() => answering.promise);
+    listener.offer(waiting);
     for (let passed = 0; passed < turn; passed++) await null;
     const shutdown = server.shutdown();
     await turns(20);
-    assertEquals(
-      [waiting.closings, logger.at("info")],
-      [1, []],
-      `shut down ${turn} turns after it was accepted`,
-    );
-    answering.resolve();
+    const what = `shut down ${turn} turns after it was accepted`;
+    assertEquals([waiting.closings, logger.at("info")], [1, []], what);
+    answering.resolve([200, "OK", {}, null]);
     server.close();
     await Promise.all([shutdown, serving]);
-  }
-});
-
-Deno.test("closing a server at any moment after a slot was released closes waiting connections too", async () => {
-  for (let turn = 0; turn < 30; turn++) {
-    const { server, serving, holder, waiting, listener, logger } = await holdSlot();
-    listener.hand(waiting);
-    await turns(20);
-    holder.close();
-    for (let passed = 0; passed < turn; passed++) await null;
-    server.close();
-    await within(serving, `closed ${turn} turns after a slot became free`, 1);
-    assertEquals([waiting.closings, logger.at("info")], [1, []]);
   }
 });

@@ -53,19 +53,6 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
       [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
     };
   },
-  async "a server over TLS"({ app }) {
-    const pki = await TempPKI.create();
-    const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
-    await server.ready;
-    return {
-      server,
-      client: new SSLClient(pki.clientSslconfig, server.address),
-      [Symbol.asyncDispose]: async () => {
-        await server[Symbol.asyncDispose]();
-        await pki[Symbol.asyncDispose]();
-      },
-    };
-  },
   async "a device's server"({ app }) {
     const setup = await setUpDevices(app);
     return {

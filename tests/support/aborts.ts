@@ -1,8 +1,8 @@
-/** Requests that are aborted. */
+/** Requests that are aborted, and peers that leave. */
 
 import { assertStrictEquals } from "@std/assert";
 import { rejectionOf } from "./expectations.ts";
-import { within } from "./raw_peer.ts";
+import { type RawPeer, within } from "./raw_peer.ts";
 
 /** Why a request is aborted. */
 export const reason = new Error("changed my mind");
@@ -26,3 +26,17 @@ export function withAbort() {
   const controller = new AbortController();
   return { signal: controller.signal, abort: (why: unknown) => controller.abort(why) };
 }
+
+/** Resolves when the signal is aborted, to its reason. */
+export function aborted(signal: AbortSignal): Promise<unknown> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  if (signal.aborted) resolve(signal.reason);
+  signal.addEventListener("abort", () => resolve(signal.reason));
+  return within(promise, "the signal is aborted");
+}
+
+/** How a peer leaves. */
+export const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
+  "closes": (peer) => peer.close(),
+  "ends its writing side": (peer) => peer.closeWrite(),
+};

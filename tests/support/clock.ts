@@ -1,4 +1,4 @@
-/** A clock that is ahead. */
+/** A clock that is ahead, and timers that are seen. */
 
 /**
  * Sets the clock of this process ahead until it is disposed of; that of the file system stays. After three
@@ -8,4 +8,26 @@ export function setClockAhead(milliseconds = 3000): Disposable {
   const { now } = Date;
   Date.now = () => now() + milliseconds;
   return { [Symbol.dispose]: () => void (Date.now = now) };
+}
+
+/** The intervals that are started until it is disposed of, with their milliseconds, and those of them that run. */
+export function recordIntervals() {
+  const { setInterval, clearInterval } = globalThis;
+  const started: number[] = [];
+  const running = new Map<unknown, number>();
+  globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
+    const timer = setInterval(tick, milliseconds);
+    started.push(milliseconds);
+    running.set(timer, milliseconds);
+    return timer;
+  }) as typeof setInterval;
+  globalThis.clearInterval = (timer) => {
+    running.delete(timer);
+    clearInterval(timer);
+  };
+  return {
+    started,
+    running,
+    [Symbol.dispose]: () => void Object.assign(globalThis, { setInterval, clearInterval }),
+  };
 }

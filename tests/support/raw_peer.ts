@@ -200,6 +200,21 @@ export class RawPeer implements Disposable {
   }
 }
 
+/** Sends pieces and an end over a connection of its own, and reads to the other's end: who has refused them may be gone. */
+export async function exchange(
+  address: Address,
+  ...pieces: readonly (string | Uint8Array)[]
+): Promise<Ending> {
+  using peer = await RawPeer.connect(address);
+  try {
+    await peer.send(...pieces);
+    await peer.closeWrite();
+  } catch (error) {
+    if (!isBroken(error) && !(error instanceof Deno.errors.NotConnected)) throw error;
+  }
+  return await peer.readToEnd();
+}
+
 /** Whether the other end has closed or broken off. */
 export function isBroken(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||

@@ -9,6 +9,7 @@ import {
 } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction, Session } from "@degu/degu/server";
+import { aborted, leaving } from "@degu/testing/aborts.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -232,19 +233,6 @@ Deno.test("toFetchHandler: canceling a response cancels a body that waits for it
 
 const get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const reason = new Error("revoked");
-
-/** Resolves when a signal is aborted, to its reason. */
-function aborted(signal: AbortSignal): Promise<unknown> {
-  const { promise, resolve } = Promise.withResolvers<unknown>();
-  if (signal.aborted) resolve(signal.reason);
-  signal.addEventListener("abort", () => resolve(signal.reason));
-  return within(promise, "the signal is aborted");
-}
-
-const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
-  "closes": (peer) => peer.close(),
-  "ends its writing side": (peer) => peer.closeWrite(),
-};
 
 // ───────────────────────── fromFetchHandler
 
