@@ -334,7 +334,7 @@ export class Invitation implements AsyncDisposable {
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
     const introduction = decodeMessage(bytes, INTRODUCTION, INTRODUCTION);
-    const authority = await readAuthority(introduction.authority);
+    const authority = readAuthority(introduction.authority);
     if (authority.id === identity.authority.id) {
       throw new RangeError(
         "it sent the authority of this device: it is this device, or a copy of it",

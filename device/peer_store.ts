@@ -281,7 +281,7 @@ export class PeerStore {
       const text = await this.#readText(name);
       const last = this.#read.get(name);
       if (last?.text === text) return last.peer;
-      const peer = await parsePeer(id, text);
+      const peer = parsePeer(id, text);
       this.#read.set(name, { text, peer });
       this.#reported.delete(name);
       return peer;
@@ -400,13 +400,13 @@ function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
  * @throws {RangeError} if it was not written here, is truncated, or belongs to another peer; it quotes nothing of the
  * text, which may be that of any file.
  */
-async function parsePeer(id: string, text: string): Promise<Peer> {
+function parsePeer(id: string, text: string): Peer {
   let peer: Peer | null = null;
   let written = "";
   try {
     const { name, addresses, pairedAt, certificate } = JSON.parse(text);
     checkDeviceName("name", name);
-    const authority = await readAuthorityText(certificate);
+    const authority = readAuthorityText(certificate);
     peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
     written = formatPeer(peer);
   } catch {

@@ -2,7 +2,12 @@
 
 import type { PeerCertificate } from "../base/app/session.ts";
 import { readCertificate } from "../net/tls/authority.ts";
-import { type Certificate, formatPem, parseCertificate } from "../net/tls/certificate.ts";
+import {
+  type Certificate,
+  formatPem,
+  isSelfIssued,
+  parseCertificate,
+} from "../net/tls/certificate.ts";
 import { DerReader, TAG } from "../net/tls/der.ts";
 import { publicKeyOf, verifySignature } from "../net/tls/keys.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -36,8 +41,7 @@ export interface Authority {
  *
  * @throws {RangeError} if it is anything else; the message quotes nothing of it.
  */
-// deno-lint-ignore require-await -- so that it rejects
-export async function readAuthority(der: Uint8Array): Promise<Authority> {
+export function readAuthority(der: Uint8Array): Authority {
   if (der.length > MAX_AUTHORITY_BYTES) {
     throw bad(`it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`);
   }
@@ -58,7 +62,7 @@ export async function readAuthority(der: Uint8Array): Promise<Authority> {
  *
  * @throws {RangeError} if it is anything else.
  */
-export async function readAuthorityText(pem: string): Promise<Authority> {
+export function readAuthorityText(pem: string): Authority {
   const { X509Certificate } = loadBuiltin("node:crypto");
   let der;
   try {
@@ -66,7 +70,7 @@ export async function readAuthorityText(pem: string): Promise<Authority> {
   } catch {
     throw bad("it is not a certificate in PEM form");
   }
-  const authority = await readAuthority(der);
+  const authority = readAuthority(der);
   if (authority.certificate === pem) return authority;
   throw bad("its PEM text is not in canonical form");
 }
@@ -140,19 +144,20 @@ function encodedLength(contentLength: number): number {
 }
 
 function problemOf(certificate: Certificate): string | null {
-  const { version, publicKey, isAuthority, links } = certificate;
+  const { version, publicKey, isAuthority, hasKeyUsage, maySignCertificates, uncheckedRules } =
+    certificate;
   if (version !== 3) return `it must have version 3; got ${version}`;
   if (publicKey.length !== P256_KEY_BYTES || !publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
     return "its key is not on P-256 with both coordinates";
   }
   if (!isAuthority) return "its basicConstraints don't say CA:TRUE";
-  if (!links.hasKeyUsage || !links.maySignCertificates) {
+  if (!hasKeyUsage || !maySignCertificates) {
     return "its keyUsage doesn't say keyCertSign";
   }
-  if (links.uncheckedRules !== null) {
+  if (uncheckedRules !== null) {
     return "it has constraints on names or an unknown critical extension";
   }
-  if (links.issuer !== links.subject) return "another authority has issued it";
+  if (!isSelfIssued(certificate)) return "another authority has issued it";
   const key = publicKeyOf(certificate);
   const isSigned = key !== null && verifySignature(certificate, key);
   return isSigned ? null : "it is not signed with its own key";

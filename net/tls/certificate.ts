@@ -37,10 +37,14 @@ export interface CertificateName {
 export interface Certificate {
   /** The version, 3 for all that have extensions. */
   readonly version: number;
-  /** Its subject, a line per attribute. */
+  /** Its subject, a line per attribute, for people. */
   readonly subject: string;
-  /** Its issuer. */
+  /** Its issuer, in the same form. */
   readonly issuer: string;
+  /** The name of its subject in DER, as hex: names are compared in this form alone. */
+  readonly subjectDer: string;
+  /** The name of its issuer. */
+  readonly issuerDer: string;
   /** The first moment at which it is valid. */
   readonly validFrom: Date;
   /** The last one. */
@@ -61,20 +65,10 @@ export interface Certificate {
   readonly certificate256: string;
   /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
   readonly publicKey256: string;
-  /** The data that decides whether it is part of a path to an authority. */
-  readonly links: CertificateLinks;
-}
-
-/** The data that links a certificate to its issuer's (RFC 5280 §6.1). */
-export interface CertificateLinks {
-  /** The name of the subject, in DER, as hex. */
-  readonly subject: string;
-  /** The name of the issuer, in the same form. */
-  readonly issuer: string;
-  /** A hint at the subject's key; `null` without the extension. */
-  readonly subjectKeyId: Uint8Array | null;
-  /** A hint at the issuer's key; `null` without the extension. */
-  readonly authorityKeyId: Uint8Array | null;
+  /** A hint at the subject's key, as hex; `null` without the extension. */
+  readonly subjectKeyId: string | null;
+  /** A hint at the issuer's key, as hex; `null` without the extension. */
+  readonly authorityKeyId: string | null;
   /** How many authorities may follow below this one; `null` if there is no limit. */
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
@@ -166,6 +160,8 @@ export function parseCertificate(der: Uint8Array): Certificate {
     version,
     subject: readName(new DerReader(subject)),
     issuer: readName(new DerReader(issuer)),
+    subjectDer: subject.toHex(),
+    issuerDer: issuer.toHex(),
     validFrom,
     validTo,
     names: readAlternativeNames(extensions.get(EXTENSION.subjectAltName)),
@@ -176,24 +172,21 @@ export function parseCertificate(der: Uint8Array): Certificate {
     publicKey,
     certificate256: fingerprint256(raw),
     publicKey256: fingerprint256(publicKey),
-    links: {
-      subject: subject.toHex(),
-      issuer: issuer.toHex(),
-      subjectKeyId: extensions.get(EXTENSION.subjectKeyIdentifier)?.take(TAG.octetString) ?? null,
-      // [0] is the key's identifier; what may follow names the issuer's own issuer.
-      authorityKeyId: extensions.get(EXTENSION.authorityKeyIdentifier)?.enter(TAG.sequence)
-        .takeIf(0x80) ?? null,
-      pathLength: constraints.pathLength,
-      maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
-      hasKeyUsage: keyUsage !== undefined,
-      uncheckedRules: extensions.has(EXTENSION.nameConstraints)
-        ? "nameConstraints"
-        : critical.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
-      signed,
-      algorithm: formatObjectIdentifier(algorithm),
-      // The first byte is the count of unused bits.
-      signature: whole.take(TAG.bitString).subarray(1),
-    },
+    subjectKeyId: extensions.get(EXTENSION.subjectKeyIdentifier)?.take(TAG.octetString).toHex() ??
+      null,
+    // [0] is the key's identifier; what may follow names the issuer's own issuer.
+    authorityKeyId: extensions.get(EXTENSION.authorityKeyIdentifier)?.enter(TAG.sequence)
+      .takeIf(0x80)?.toHex() ?? null,
+    pathLength: constraints.pathLength,
+    maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
+    hasKeyUsage: keyUsage !== undefined,
+    uncheckedRules: extensions.has(EXTENSION.nameConstraints)
+      ? "nameConstraints"
+      : critical.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
+    signed,
+    algorithm: formatObjectIdentifier(algorithm),
+    // The first byte is the count of unused bits.
+    signature: whole.take(TAG.bitString).subarray(1),
   };
 }
 
@@ -282,6 +275,11 @@ export function publicKey256(pem: string): string {
 export function formatPem(der: Uint8Array): string {
   const lines = der.toBase64().match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
+}
+
+/** Whether a certificate names itself as its issuer. */
+export function isSelfIssued({ subjectDer, issuerDer }: Certificate): boolean {
+  return subjectDer === issuerDer;
 }
 
 /** Why a certificate can't be used at this time; `null` if it can. Both ends are part of it (RFC 5280 §4.1.2.5). */

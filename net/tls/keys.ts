@@ -87,15 +87,18 @@ const MAX_P384_SIGNATURE_BYTES = 104;
  * Why nobody can be told to have signed a certificate; `null` if that is not so. `node:crypto` takes no hash that is
  * shorter than half of a number of the curve, so it can't verify a signature with P-521 and SHA-256.
  */
-export function signatureProblem({ links: { algorithm, signature } }: Certificate): string | null {
+export function signatureProblem({ algorithm, signature }: Certificate): string | null {
   return algorithm === ECDSA_SHA256 && signature.length > MAX_P384_SIGNATURE_BYTES
     ? "is signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512"
     : null;
 }
 
 /** Whether a certificate was signed with a key. */
-export function verifySignature({ links }: Certificate, key: KeyObject): boolean {
-  const algorithm = ALGORITHMS[links.algorithm];
+export function verifySignature(
+  { algorithm: name, signed, signature }: Certificate,
+  key: KeyObject,
+): boolean {
+  const algorithm = ALGORITHMS[name];
   if (algorithm === undefined || algorithm.keyType !== key.asymmetricKeyType) return false;
   const { constants, verify } = loadBuiltin("node:crypto");
   const padding = constants.RSA_PKCS1_PSS_PADDING;
@@ -103,7 +106,7 @@ export function verifySignature({ links }: Certificate, key: KeyObject): boolean
   const how = algorithm.isPss === true ? { key, padding, saltLength } : key;
   return algorithm.hashes.some((hash) => {
     try {
-      return verify(hash, links.signed, how, links.signature);
+      return verify(hash, signed, how, signature);
     } catch {
       return false;
     }

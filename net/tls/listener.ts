@@ -21,7 +21,8 @@ import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./cont
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
-import { isStillTrusted, makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
+import { isStillTrusted } from "./peer.ts";
+import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
 /** The warning of a listener that authenticates nobody. */
 export const EVERY_CLIENT_IS_ACCEPTED =

@@ -39,8 +39,18 @@ export const LIBRARY_OPTIONS = Object.freeze({
   honorCipherOrder: true,
 });
 
-/** Asserts that the policy allows what was negotiated, whatever the library reports. */
-export function checkNegotiated(socket: TLSSocket): void {
+/**
+ * Asserts that the policy allows what was negotiated, whatever the library reports, and that both ends have named the
+ * same protocol by ALPN (RFC 7301): the library accepts a peer that names none.
+ *
+ * @param protocol `null` if this end names none.
+ */
+export function checkNegotiated(socket: TLSSocket, protocol: string | null): void {
+  const { alpnProtocol } = socket;
+  if (protocol !== null && alpnProtocol !== protocol) {
+    const got = alpnProtocol ? quote(alpnProtocol) : "none";
+    throw new TlsError("POLICY", `the protocol by ALPN must be ${protocol}; got ${got}`);
+  }
   const version = socket.getProtocol();
   if (version !== MIN_VERSION && version !== MAX_VERSION) {
     throw new TlsError("POLICY", `the version is ${quote(String(version))}`);
@@ -49,17 +59,4 @@ export function checkNegotiated(socket: TLSSocket): void {
   if (!CIPHERS.includes(name)) {
     throw new TlsError("POLICY", `the cipher suite is ${quote(String(name))}`);
   }
-}
-
-/**
- * Asserts that both ends have named the same protocol by ALPN (RFC 7301): the TLS library accepts a peer that
- * names none.
- *
- * @param protocol `null` if this end names none.
- */
-export function checkProtocol(socket: TLSSocket, protocol: string | null): void {
-  const { alpnProtocol: negotiated } = socket;
-  if (protocol === null || negotiated === protocol) return;
-  const got = negotiated ? quote(negotiated) : "none";
-  throw new TlsError("POLICY", `the protocol by ALPN must be ${protocol}; got ${got}`);
 }

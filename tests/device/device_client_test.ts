@@ -142,7 +142,7 @@ Deno.test("a server whose certificate is below an intermediate authority is not 
   await using setup = await setUpClient();
   const { viewer } = setup;
   const root = await makeAuthority();
-  const authority = await readAuthorityText(root.pem);
+  const authority = readAuthorityText(root.pem);
   const store = storeOf(viewer.dir);
   await store.record({ authority, receivedName: "mallory", addresses: [["127.0.0.1", 1]] });
   const between = await makeAuthority({ issuer: root });
@@ -254,7 +254,7 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   );
   server.serveForever();
   await server.ready;
-  const authority = await readAuthorityText(camera.pem);
+  const authority = readAuthorityText(camera.pem);
   const store = storeOf(viewer.dir);
   await store.record({ authority, receivedName: "rover", addresses: [server.address] });
   const client = await viewer.client("rover");

@@ -13,7 +13,7 @@ import { RecordingLogger } from "./serving.ts";
 export async function authorityOf(dir: string): Promise<Authority> {
   const identity = join(dir, "identity");
   for await (const { name } of Deno.readDir(identity)) {
-    return await readAuthorityText(await Deno.readTextFile(join(identity, name, "ca.pem")));
+    return readAuthorityText(await Deno.readTextFile(join(identity, name, "ca.pem")));
   }
   throw new Error(`no identity in ${dir}`);
 }

@@ -77,7 +77,7 @@ export async function clientWith(device: Device, address: Address, cert: string,
 
 /** Writes an authority down as a peer. */
 export async function recordAuthority(at: Device, { pem }: TestAuthority, receivedName: string) {
-  const authority = await readAuthorityText(pem);
+  const authority = readAuthorityText(pem);
   const peer = await storeOf(at.dir).record({ authority, receivedName, addresses: [] });
   await at.peers();
   return peer;

@@ -29,7 +29,7 @@ export class PairingDevice implements AsyncDisposable {
     const device = await openDevice(dir, part, { name, logger });
     const [home = ""] = await entries(join(dir, "identity"));
     const read = (file: string) => Deno.readTextFile(join(dir, "identity", home, file));
-    const authority = await readAuthorityText(await read("ca.pem"));
+    const authority = readAuthorityText(await read("ca.pem"));
     const identity = { cert: await read("cert.pem"), key: await read("key.pem") };
     return new PairingDevice(device, authority, identity, logger);
   }

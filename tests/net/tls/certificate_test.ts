@@ -19,7 +19,7 @@ import {
   PURPOSE,
   validityProblem,
 } from "@degu/internal/net/tls/certificate.ts";
-import { hostAddress, nameProblem } from "@degu/internal/net/tls/client_handshake.ts";
+import { hostAddress, nameProblem } from "@degu/internal/net/tls/peer.ts";
 import { createAuthority, createLeaf } from "@degu/internal/identity/certificates.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
@@ -189,19 +189,17 @@ const leaf: Certificate = {
   publicKey: new Uint8Array(),
   certificate256: "",
   publicKey256: "",
-  links: {
-    subject: "",
-    issuer: "",
-    subjectKeyId: null,
-    authorityKeyId: null,
-    pathLength: null,
-    maySignCertificates: true,
-    hasKeyUsage: true,
-    uncheckedRules: null,
-    signed: new Uint8Array(),
-    algorithm: "1.3.101.112",
-    signature: new Uint8Array(),
-  },
+  subjectDer: "",
+  issuerDer: "",
+  subjectKeyId: null,
+  authorityKeyId: null,
+  pathLength: null,
+  maySignCertificates: true,
+  hasKeyUsage: true,
+  uncheckedRules: null,
+  signed: new Uint8Array(),
+  algorithm: "1.3.101.112",
+  signature: new Uint8Array(),
 };
 
 function named(...dns: string[]): Certificate {

@@ -324,14 +324,14 @@ Deno.test("the policy is passed to the library, consists of suites it knows, and
 
 Deno.test("anything outside the policy is refused, whatever the library accepts", () => {
   for (const version of ["TLSv1.2", "TLSv1.3"]) {
-    for (const name of CIPHERS) checkNegotiated(negotiated(version, name));
+    for (const name of CIPHERS) checkNegotiated(negotiated(version, name), null);
     for (const name of ["AES256-SHA", "ECDHE-RSA-AES128-SHA", "NULL", "", undefined, "TLS_"]) {
-      const error = assertThrows(() => checkNegotiated(negotiated(version, name)), TlsError);
+      const error = assertThrows(() => checkNegotiated(negotiated(version, name), null), TlsError);
       assertEquals(error.code, "POLICY");
     }
   }
   for (const version of ["TLSv1.1", "TLSv1", "SSLv3", "TLSv1.4", "", null, "unknown"]) {
-    const refused = () => checkNegotiated(negotiated(version, CIPHERS[0]));
+    const refused = () => checkNegotiated(negotiated(version, CIPHERS[0]), null);
     assertEquals(assertThrows(refused, TlsError).code, "POLICY");
   }
 });

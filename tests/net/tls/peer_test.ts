@@ -5,12 +5,7 @@ import { once } from "node:events";
 import { TlsError } from "@degu/degu/base";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { type Certificate, parseCertificate } from "@degu/internal/net/tls/certificate.ts";
-import {
-  type Chain,
-  checkCertificate,
-  presentedChain,
-  skipDescriptions,
-} from "@degu/internal/net/tls/peer.ts";
+import { checkCertificate, presentedChain, skipDescriptions } from "@degu/internal/net/tls/peer.ts";
 import { createAuthority, createLeaf } from "@degu/internal/identity/certificates.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -89,26 +84,18 @@ async function serveChain() {
   };
 }
 
-function copy(chain: Chain | null): Uint8Array[] {
-  return chain!.map((der) => Uint8Array.from(der));
-}
-
 Deno.test("a socket shows the certificates that the peer sent, in their order, and describes none", async () => {
   await using server = await serveChain();
   using described = await server.connect(() => {});
   using bare = await server.connect(skipDescriptions);
-  const chain = copy(presentedChain(bare.socket));
+  const chain = presentedChain(bare.socket).map((der) => Uint8Array.from(der));
   assertEquals(chain.slice(0, 2), server.sent);
-  assertEquals(copy(presentedChain(described.socket)), chain);
+  // As a socket has it that doesn't tell what was sent.
+  const { socket } = described;
+  const foreign = { getPeerCertificate: () => socket.getPeerCertificate(true) } as tls.TLSSocket;
+  assertEquals(presentedChain(foreign).map((der) => Uint8Array.from(der)), chain);
   assert(bare.socket.authorized);
-  let shown: tls.DetailedPeerCertificate | undefined = bare.socket.getPeerCertificate(true);
-  assertEquals(shown, bare.checked, "its check of the name is given the same");
-  for (const der of chain) {
-    assertEquals(Object.keys(shown!), ["raw", "issuerCertificate"]);
-    assertEquals(Uint8Array.from(shown!.raw), der);
-    shown = shown!.issuerCertificate;
-  }
-  assertEquals(shown, undefined);
+  assertEquals([bare.socket.getPeerCertificate(true) as unknown, bare.checked], [{}, {}]);
 });
 
 Deno.test("a socket whose connection is gone shows nothing, and is left as it is", async () => {
@@ -117,7 +104,7 @@ Deno.test("a socket whose connection is gone shows nothing, and is left as it is
   before.socket.destroy();
   await within(once(before.socket, "close"), "the socket closes");
   assertEquals(before.socket.getPeerCertificate(true) as unknown, {});
-  assertEquals(presentedChain(before.socket), null);
+  assertEquals(presentedChain(before.socket), []);
   using after = await server.connect(() => {});
   after.socket.destroy();
   skipDescriptions(after.socket);

@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
-import { recallVerified, rememberVerified } from "@degu/internal/net/tls/server_handshake.ts";
+import { recallVerified, rememberVerified } from "@degu/internal/net/tls/peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { converse, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
