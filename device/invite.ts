@@ -129,16 +129,7 @@ export class Invitation implements AsyncDisposable {
   readonly #servers: Server[] = [];
   /** The oldest first. */
   readonly #visits = new Map<Session, Visit>();
-  readonly #wrong = this.#limited((who, count) =>
-    `wrong secret from ${who}; ${count} wrong so far; it stays open`
-  );
-  readonly #late = this.#limited((who) =>
-    `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
-    "check which device this one is paired with now"
-  );
-  readonly #refused = this.#limited((what, count) =>
-    `the right secret, but refused: ${what}; ${count} refused so far; it stays open`
-  );
+  readonly #warnings: Record<"wrong" | "late" | "refused", LimitedWarning>;
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
   readonly #expiry: ReturnType<typeof setTimeout>;
@@ -155,6 +146,21 @@ export class Invitation implements AsyncDisposable {
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
     this.#context = new ContextInForce(services.identity.serverContext(null));
+    const warn = (text: string) => services.logger.warn(`invitation: ${text}`);
+    this.#warnings = {
+      wrong: new LimitedWarning((who, count) =>
+        warn(`wrong secret from ${who}; ${count} wrong so far; it stays open`)
+      ),
+      late: new LimitedWarning((who) =>
+        warn(
+          `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
+            "check which device this one is paired with now",
+        )
+      ),
+      refused: new LimitedWarning((what, count) =>
+        warn(`the right secret, but refused: ${what}; ${count} refused so far; it stays open`)
+      ),
+    };
     this.paired = this.#outcome.promise;
     this.paired.catch(() => {});
     this.expires = new Date(Date.now() + seconds * 1000);
@@ -199,12 +205,6 @@ export class Invitation implements AsyncDisposable {
       await invitation.#close(error);
       throw error;
     }
-  }
-
-  #limited(format: (last: string, count: number) => string): LimitedWarning {
-    return new LimitedWarning((last, count) => {
-      this.#services.logger.warn(`invitation: ${format(last, count)}`);
-    });
   }
 
   /** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */
@@ -269,7 +269,7 @@ export class Invitation implements AsyncDisposable {
     // Not at once: closing a server ends sessions, and that may call this again.
     this.#ending ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiry);
-      for (const each of [this.#wrong, this.#late, this.#refused]) each.stop();
+      for (const each of Object.values(this.#warnings)) each.stop();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);
     return this.#ending;
@@ -313,7 +313,7 @@ export class Invitation implements AsyncDisposable {
     const { session } = visit;
     if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
     if (this.#stage !== "open") {
-      this.#late.add(String(session));
+      this.#warnings.late.add(String(session));
       return hangUp(session);
     }
     this.#stage = "claimed";
@@ -324,7 +324,7 @@ export class Invitation implements AsyncDisposable {
       this.#stage = joiner = await this.#admit(bytes, session);
     } catch (error) {
       this.#stage = "open";
-      this.#refused.add(`${session}: ${plainMessageOf(error)}`);
+      this.#warnings.refused.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
     return [200, "OK", {}, encodeMessage(joiner.answer)];
@@ -396,7 +396,7 @@ export class Invitation implements AsyncDisposable {
 
   /** Counts a wrong request, and closes its connection without a response. */
   #refuse(session: Session): ResponseTuple {
-    this.#wrong.add(String(session));
+    this.#warnings.wrong.add(String(session));
     return hangUp(session);
   }
 }

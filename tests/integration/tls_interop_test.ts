@@ -2,9 +2,8 @@
 import { TlsError } from "@degu/degu/base";
 import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { type App, buildServerSslctx } from "@degu/degu/server";
-import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import {
   converse,
   type Issued,
@@ -15,6 +14,8 @@ import {
   unlessMissing,
 } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+
+const pki = await sharedPki();
 
 // Peers with every kind of certificate, and the expected outcome for each.
 
@@ -151,21 +152,10 @@ const echo: App = async (request, session) => {
   return [200, "OK", { who: session.peerCertificate?.subject ?? "nobody" }, body];
 };
 
-/** The paths of a client's files, for a program. */
 async function startEcho() {
-  const pki = await TempPKI.create();
   const endpoint = await startTls(pki, echo, { server: { timeout: 10 } });
   const [, port] = endpoint.server.address as [string, number];
-  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
-  return {
-    port,
-    files: { caFile, certFile, keyFile },
-    logger: endpoint.logger,
-    async [Symbol.asyncDispose]() {
-      await endpoint[Symbol.asyncDispose]();
-      await pki.close();
-    },
-  };
+  return Object.assign(endpoint, { port });
 }
 
 Deno.test({
@@ -173,7 +163,7 @@ Deno.test({
   ...await unlessMissing("curl"),
   async fn() {
     await using server = await startEcho();
-    const { caFile, certFile, keyFile } = server.files;
+    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
     const url = `https://localhost:${server.port}/`;
     const args = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile, "--include"];
     const identity = ["--cert", certFile, "--key", keyFile];
@@ -209,7 +199,6 @@ Deno.test({
   ...await unlessMissing("curl"),
   async fn() {
     await using dir = await tempDir();
-    await using pki = await TempPKI.create();
     const path = `${dir.path}/socket`;
     await using _endpoint = await startTls(pki, echo, {}, path);
     const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
@@ -249,7 +238,7 @@ Deno.test({
   ...await unlessMissing("python3"),
   async fn() {
     await using server = await startEcho();
-    const { caFile, certFile, keyFile } = server.files;
+    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
     const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
     const { stdout, stderr } = await converse("python3", args, "");
     assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
@@ -292,7 +281,6 @@ Deno.test({
   name: "the client gets a response from Python's http.server",
   ...await unlessMissing("python3"),
   async fn() {
-    await using pki = await TempPKI.create();
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
     const { program, port } = await ServingProgram.python(PYTHON_SERVER, [
       caFile,
@@ -328,7 +316,6 @@ Deno.test({
   name: "close() sends close_notify",
   ...await unlessMissing("python3"),
   async fn() {
-    await using pki = await TempPKI.create();
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
     const { program, port } = await ServingProgram.python(PYTHON_WITNESS, [
       caFile,
@@ -348,7 +335,6 @@ Deno.test({
   name: "the client gets a response from openssl s_server, which requires a certificate",
   ...await unlessMissing("openssl"),
   async fn() {
-    await using pki = await TempPKI.create();
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
     const { program, port } = await ServingProgram.openssl([
       ...["-cert", certFile, "-key", keyFile, "-CAfile", caFile, "-Verify", "1"],

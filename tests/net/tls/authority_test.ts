@@ -11,11 +11,10 @@ import { X509Certificate } from "node:crypto";
 import type { PeerAuthority, PeerCertificate } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
-import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { Authorities, readCertificate } from "@degu/internal/net/tls/authority.ts";
 import { createAuthority } from "@degu/internal/identity/certificates.ts";
 import { derOf, publicKey256 } from "@degu/testing/certificates.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import {
   type Issued,
   KEY,
@@ -23,6 +22,8 @@ import {
   timeFromNow,
   unlessMissing,
 } from "@degu/testing/tls_openssl.ts";
+
+const pki = await sharedPki();
 
 const needsOpenssl = await unlessMissing("openssl");
 
@@ -127,7 +128,6 @@ Deno.test({
 });
 
 Deno.test("changes to the authority certificate of one session do not affect another", async () => {
-  await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, (_request, { peerCertificate }) => {
     const raw = peerCertificate!.authority!.raw;
     const told = raw.toHex();

@@ -17,13 +17,13 @@ import {
   SSLClient,
 } from "@degu/degu/client";
 import { buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/server";
-import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tls/policy.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { KEY, OpensslPki, timeFromNow, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
+const pki = await sharedPki();
 const needsOpenssl = await unlessMissing("openssl");
 
 const EXPECTED_CIPHERS = [
@@ -38,8 +38,7 @@ const EXPECTED_CIPHERS = [
   "TLS_CHACHA20_POLY1305_SHA256",
 ];
 
-Deno.test("an sslctx shows the policy, frozen, and nothing of the files", async () => {
-  await using pki = await TempPKI.create();
+Deno.test("an sslctx shows the policy, frozen, and nothing of the files", () => {
   const client = buildClientSslctx(pki.clientSslconfig);
   const server = buildServerSslctx(pki.serverSslconfig);
   for (const sslctx of [client, server]) {
@@ -65,7 +64,6 @@ Deno.test("an sslctx shows the policy, frozen, and nothing of the files", async 
 });
 
 Deno.test("an sslctx is accepted unchanged, and a config is converted to one", async () => {
-  await using pki = await TempPKI.create();
   const sslctx = buildClientSslctx(pki.clientSslconfig);
   assertStrictEquals(new SSLClient(sslctx, "/run/socket").sslctx, sslctx);
   assertEquals(new SSLClient(pki.clientSslconfig, "/run/socket").sslctx, sslctx);
@@ -81,7 +79,6 @@ Deno.test("an sslctx is accepted unchanged, and a config is converted to one", a
 });
 
 Deno.test("a server with an empty ca refuses everybody, and warns about it", async (t) => {
-  await using pki = await TempPKI.create();
   const { cert, key } = await readTexts(pki.serverSslconfig);
   const serverSslconfig = { cert, key, ca: [] };
   const sslctx = buildServerSslctx(serverSslconfig);

@@ -7,8 +7,10 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { App, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
+
+const pki = await sharedPki();
 
 const needsOpenssl = await unlessMissing("openssl");
 
@@ -28,7 +30,6 @@ async function reasonOf({ logger }: Awaited<ReturnType<typeof startTls>>): Promi
 }
 
 Deno.test("a client's TlsError has a code for what the other end does, and the underlying error", async (t) => {
-  await using pki = await TempPKI.create();
   using server = new RawServer();
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp, new () => Error][] = [
     [
@@ -88,7 +89,6 @@ Deno.test("a client's TlsError has a code for what the other end does, and the u
 });
 
 Deno.test("a server's log has a code for what a client does", async (t) => {
-  await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { server: { address } } = endpoint;
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
@@ -111,7 +111,6 @@ Deno.test("a server's log has a code for what a client does", async (t) => {
 });
 
 Deno.test("each end learns of the other's refusal, as far as TLS reports it", async (t) => {
-  await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { server: { address } } = endpoint;
@@ -168,7 +167,6 @@ Deno.test({
   name: "a TLS socket reports its version and cipher suite on both ends",
   ...needsOpenssl,
   async fn(t) {
-    await using pki = await TempPKI.create();
     const socks: Socket[] = [];
     const app = {
       onConnect(_session: Session, sock: Socket) {
