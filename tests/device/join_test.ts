@@ -1,6 +1,6 @@
 /** Joining a device by the line of its invitation: errors, attacks by whoever made the line, what is revealed to whom. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { join } from "@std/path";
+import { cpSync } from "node:fs";
 import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { JoinFailure } from "@degu/internal/device/join.ts";
@@ -9,11 +9,11 @@ import { tempDir } from "@degu/testing/directories.ts";
 import {
   addressOf,
   base64url,
-  introductionOf,
+  introduce,
   lineWith,
   makeDevices,
+  pair,
   PairingDevice,
-  Stranger,
 } from "@degu/testing/pairing.ts";
 import {
   answerOf,
@@ -77,7 +77,7 @@ Deno.test("a device can't join itself, or a copy of its directory", async () => 
   await using devices = await makeDevices("camera");
   await using copyDir = await tempDir();
   const { camera } = devices;
-  await copy(camera.dir, copyDir.path);
+  cpSync(camera.dir, copyDir.path, { recursive: true });
   await using twin = await PairingDevice.open(copyDir.path, "camera");
   await using invitation = await camera.invite();
   for (const device of [camera, twin]) {
@@ -85,17 +85,6 @@ Deno.test("a device can't join itself, or a copy of its directory", async () => 
   }
   assertEquals([await camera.written(), await twin.written()], [[], []]);
 });
-
-async function copy(from: string, to: string): Promise<void> {
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (isDirectory) {
-      await Deno.mkdir(join(to, name), { mode: 0o700 });
-      await copy(join(from, name), join(to, name));
-    } else {
-      await Deno.copyFile(join(from, name), join(to, name));
-    }
-  }
-}
 
 /** A port that closes the first connections during their handshake, and relays the others. */
 function startCutter(
@@ -168,9 +157,7 @@ Deno.test("a stolen line that was already used does not look like success", asyn
   await using devices = await makeDevices("camera", "viewer", "thief");
   const { camera, viewer, thief } = devices;
   await using invitation = await camera.invite();
-  using stolen = await Stranger.connect(addressOf(invitation));
-  stolen.post("/secret", introductionOf(invitation.line, thief));
-  await stolen.answer(200);
+  await introduce(invitation, thief);
   await assertRejects(() => viewer.join(invitation.line), DeguError, "another device has used it");
   await Promise.all([assertRejects(() => invitation.paired), invitation.close()]);
   assertEquals([await camera.written(), await viewer.written()], [[], []]);
@@ -236,13 +223,7 @@ Deno.test("an unreachable device and one that refuses this device cause differen
 Deno.test("an error message uses this device's name for the other", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  {
-    await using invitation = await camera.invite();
-    await Promise.all([
-      viewer.join(invitation.line, { peerName: "garden" }),
-      invitation.paired,
-    ]);
-  }
+  await pair(camera, viewer, {}, { peerName: "garden" });
   await using invitation = await camera.invite();
   await invitation.close();
   await assertRejects(() => viewer.join(invitation.line), DeguError, `garden (${camera.id})`);

@@ -12,45 +12,23 @@ import { storeOf } from "@degu/testing/device_pairs.ts";
 import {
   addressOf,
   base64url,
+  introduce,
   introductionOf,
   LOOPBACK,
   makeDevices,
   pair,
   type PairingDevice,
+  sendValue,
   Stranger,
-  type StrangerOptions,
 } from "@degu/testing/pairing.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-/** Takes the first step as a device would, and returns the value of the answer. */
-async function firstStep(invitation: Invitation, device: PairingDevice): Promise<unknown> {
-  using stranger = await Stranger.connect(addressOf(invitation));
-  stranger.post("/secret", introductionOf(invitation.line, device));
-  return (await stranger.answer(200))["value"];
-}
-
 /** Takes the first step, and sends the value with the device's certificate; the answer is not read. */
 async function lastStep(invitation: Invitation, device: PairingDevice): Promise<Stranger> {
-  const value = await firstStep(invitation, device);
+  const value = await introduce(invitation, device);
   const stranger = await Stranger.connect(addressOf(invitation), device);
   stranger.post("/value", { value });
   return stranger;
-}
-
-/** Sends a value, and resolves to whether it was taken. */
-async function isTaken(
-  invitation: Invitation,
-  value: unknown,
-  options: StrangerOptions,
-): Promise<boolean> {
-  try {
-    using stranger = await Stranger.connect(addressOf(invitation), options);
-    stranger.post("/value", { value });
-    await stranger.answer(204);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 Deno.test("a joiner with a hostile name, addresses or authority is refused, and nothing is stored", async () => {
@@ -112,17 +90,17 @@ Deno.test("the value is valid only for its authority, and only once", async () =
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   await using invitation = await camera.invite();
-  const value = await firstStep(invitation, viewer);
+  const value = await introduce(invitation, viewer);
   const wrong = base64url(new Uint8Array(16));
   const secret = introductionOf(invitation.line, viewer)["secret"];
   const mine = { identity: viewer.identity };
   for (const each of [wrong, secret, null, [value], "", `${value}A`]) {
-    assertEquals(await isTaken(invitation, each, mine), false, String(each));
+    assertEquals(await sendValue(invitation, each, mine), "", String(each));
   }
   for (const identity of [other.identity, camera.identity]) {
-    assertEquals(await isTaken(invitation, value, { identity }), false);
+    assertEquals(await sendValue(invitation, value, { identity }), "");
   }
-  assertEquals(await isTaken(invitation, value, {}), false);
+  assertEquals(await sendValue(invitation, value), "");
   assertEquals(await camera.written(), []);
   // Of many at once one is taken.
   const connected = Array.from({ length: 8 }, () => Stranger.connect(addressOf(invitation), mine));
@@ -141,21 +119,19 @@ Deno.test("the second step requires a certificate that the authority has signed 
   await using invitation = await camera.invite();
   const root = await makeAuthority();
   const between = await makeAuthority({ issuer: root });
-  using stranger = await Stranger.connect(addressOf(invitation));
-  stranger.post("/secret", {
-    ...introductionOf(invitation.line, viewer),
-    authority: base64url(root.der),
-  });
-  const { value } = await stranger.answer(200);
+  const value = await introduce(invitation, viewer, { authority: base64url(root.der) });
   const leaf = async (issuer: typeof root) => {
     const { pem, keyPem } = await makeLeaf(issuer);
     return { cert: pem, key: keyPem };
   };
   const below = await leaf(between);
   const chain = { cert: below.cert + between.pem, key: below.key };
-  assertEquals(await isTaken(invitation, value, { identity: chain }), false);
+  assertEquals(await sendValue(invitation, value, { identity: chain }), "");
   assertEquals(await camera.written(), []);
-  assertEquals(await isTaken(invitation, value, { identity: await leaf(root) }), true);
+  using right = await Stranger.connect(addressOf(invitation), { identity: await leaf(root) });
+  right.post("/value", { value });
+  await right.answer(204);
+  right[Symbol.dispose]();
   await within(invitation.paired, "it is paired");
 });
 
@@ -205,7 +181,7 @@ Deno.test("a joiner that leaves after the first step leaves nothing behind, and 
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   await using invitation = await camera.invite({ seconds: 1 });
-  await firstStep(invitation, viewer);
+  await introduce(invitation, viewer);
   await assertRejects(() => other.join(invitation.line));
   await assertRejects(() => within(invitation.paired, "it expires"), Deno.errors.TimedOut);
   assertEquals([await camera.written(), await other.written()], [[], []]);

@@ -8,7 +8,8 @@ import {
   converse,
   type Issued,
   KEY,
-  OpensslPki,
+  type OpensslPki,
+  opensslTest,
   ServingProgram,
   timeFromNow,
   unlessMissing,
@@ -402,8 +403,6 @@ Deno.test({
 // Which clients are accepted and which servers are trusted, with certificates and peers of the
 // openssl program.
 
-const needsOpenssl = await unlessMissing("openssl");
-
 const VERSIONS = ["tls1_3", "tls1_2"] as const;
 
 const INCOMPATIBLE =
@@ -456,50 +455,45 @@ async function assertAsked(
   assertEquals(witness.asked.has(uri), verdict === "accepted");
 }
 
-Deno.test({
-  name: "a TLS server accepts only the clients of its authority",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const certificates = await makeCertificates(pki, "server");
-    const { trusted, ownAuthority, own } = certificates;
-    const rsa = await pki.server("own_rsa", { issuer: ownAuthority, key: KEY.rsa2048 });
-    const witness = new Witness();
-    const trust = {
-      serverSslconfig: { ...rsa, caFile: trusted.certFile },
-      clientSslconfig: { caFile: ownAuthority.certFile },
-    };
-    await using endpoint = await startTls(trust, witness.app, { server: { maxRequests: 1 } });
-    const peers = await makePeers(certificates, "client");
-    const good = peers[0]![2];
-    const none: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
-    for (const version of VERSIONS) {
-      for (const [name, verdict, args] of [...peers, none]) {
-        await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
-          const uri = `/${version}/${encodeURIComponent(name).replaceAll(/[^A-Za-z0-9]/g, "-")}`;
-          return assertAsked(endpoint, witness, uri, verdict, [`-${version}`, ...args]);
-        });
-      }
-    }
-    const handshakes: readonly Peer[] = [
-      ...REFUSED_HANDSHAKES,
-      ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
-      ["ECDHE with AES-GCM", "accepted", tls12("ECDHE-RSA-AES128-GCM-SHA256")],
-      ["ECDHE with ChaCha20", "accepted", tls12("ECDHE-RSA-CHACHA20-POLY1305")],
-      ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
-      ["TLS 1.3 with CCM", INCOMPATIBLE, ["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"]],
-    ];
-    for (const [name, verdict, args] of handshakes) {
-      await t.step(`${name}${outcome(verdict)}`, () => {
-        const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
-        return assertAsked(endpoint, witness, uri, verdict, [...good, ...args]);
+opensslTest("a TLS server accepts only the clients of its authority", async (pki, t) => {
+  const certificates = await makeCertificates(pki, "server");
+  const { trusted, ownAuthority, own } = certificates;
+  const rsa = await pki.server("own_rsa", { issuer: ownAuthority, key: KEY.rsa2048 });
+  const witness = new Witness();
+  const trust = {
+    serverSslconfig: { ...rsa, caFile: trusted.certFile },
+    clientSslconfig: { caFile: ownAuthority.certFile },
+  };
+  await using endpoint = await startTls(trust, witness.app, { server: { maxRequests: 1 } });
+  const peers = await makePeers(certificates, "client");
+  const good = peers[0]![2];
+  const none: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
+  for (const version of VERSIONS) {
+    for (const [name, verdict, args] of [...peers, none]) {
+      await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
+        const uri = `/${version}/${encodeURIComponent(name).replaceAll(/[^A-Za-z0-9]/g, "-")}`;
+        return assertAsked(endpoint, witness, uri, verdict, [`-${version}`, ...args]);
       });
     }
-    await t.step("the wrong key: refused when the context is built", () => {
-      const config = { certFile: own.certFile, keyFile: rsa.keyFile, caFile: trusted.certFile };
-      assertThrows(() => buildServerSslctx(config), RangeError, "does not belong to");
+  }
+  const handshakes: readonly Peer[] = [
+    ...REFUSED_HANDSHAKES,
+    ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
+    ["ECDHE with AES-GCM", "accepted", tls12("ECDHE-RSA-AES128-GCM-SHA256")],
+    ["ECDHE with ChaCha20", "accepted", tls12("ECDHE-RSA-CHACHA20-POLY1305")],
+    ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
+    ["TLS 1.3 with CCM", INCOMPATIBLE, ["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"]],
+  ];
+  for (const [name, verdict, args] of handshakes) {
+    await t.step(`${name}${outcome(verdict)}`, () => {
+      const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
+      return assertAsked(endpoint, witness, uri, verdict, [...good, ...args]);
     });
-  },
+  }
+  await t.step("the wrong key: refused when the context is built", () => {
+    const config = { certFile: own.certFile, keyFile: rsa.keyFile, caFile: trusted.certFile };
+    assertThrows(() => buildServerSslctx(config), RangeError, "does not belong to");
+  });
 });
 
 /** Asks an `openssl s_server` and asserts what came of it. */
@@ -527,85 +521,80 @@ async function assertTrusted(
   }
 }
 
-Deno.test({
-  name: "a TLS client trusts only the servers of its authority",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const certificates = await makeCertificates(pki, "client");
-    const { trusted, own } = certificates;
-    const config = { ...own, caFile: trusted.certFile };
-    const peers = await makePeers(certificates, "server");
-    const [, , good] = peers[0]!;
-    for (const version of VERSIONS) {
-      for (const [name, verdict, args] of peers) {
-        await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
-          return assertTrusted(config, "localhost", verdict, [`-${version}`, ...args]);
-        });
-      }
+opensslTest("a TLS client trusts only the servers of its authority", async (pki, t) => {
+  const certificates = await makeCertificates(pki, "client");
+  const { trusted, own } = certificates;
+  const config = { ...own, caFile: trusted.certFile };
+  const peers = await makePeers(certificates, "server");
+  const [, , good] = peers[0]!;
+  for (const version of VERSIONS) {
+    for (const [name, verdict, args] of peers) {
+      await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
+        return assertTrusted(config, "localhost", verdict, [`-${version}`, ...args]);
+      });
     }
-    const named = (name: string, ...extensions: string[]) =>
-      pki.issue(name, { issuer: trusted, extensions }).then((issued) => show(issued));
-    const rsa = show(await pki.server("rsa_server", { issuer: trusted, key: KEY.rsa2048 }));
-    const DNS = "subjectAltName=DNS:";
-    const hosts: readonly (readonly [...Peer, sslHost: string])[] = [
-      ["the address", "accepted", good, "127.0.0.1"],
-      ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
-      ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
-      ["a host below", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
-      ["a wildcard", "accepted", await named("w1", `${DNS}*.a.example`), "b.a.example"],
-      [
-        "a wildcard, two labels",
-        /^WRONG_NAME: .* is not for "c\.b\.a\.example"/,
-        await named("w2", `${DNS}*.a.example`),
-        "c.b.a.example",
-      ],
-      [
-        "a name in the subject alone",
-        /^WRONG_NAME: .* has no subjectAltName/,
-        await named("localhost"),
-        "localhost",
-      ],
-      [
-        "a name in the subject, another in the extension",
-        /^WRONG_NAME: .* is not for "both\.example"/,
-        await named("both.example", `${DNS}localhost`),
-        "both.example",
-      ],
-      [
-        "an address as a DNS name",
-        /^WRONG_NAME: .* is not for "127\.0\.0\.1"/,
-        await named("ip", `${DNS}127.0.0.1`),
-        "127.0.0.1",
-      ],
-    ];
-    for (const [name, verdict, args, sslHost] of hosts) {
-      await t.step(
-        `${name}${outcome(verdict)}`,
-        () => assertTrusted(config, sslHost, verdict, args),
-      );
-    }
-    const handshakes: readonly Peer[] = [
-      ...REFUSED_HANDSHAKES.map((
-        [name, verdict, args],
-      ): Peer => [name, verdict, [...rsa, ...args]]),
-      ["no certificate at all", INCOMPATIBLE, ["-nocert", ...tls12("aNULL@SECLEVEL=0")]],
-    ];
-    for (const [name, verdict, args] of handshakes) {
-      await t.step(
-        `${name}${outcome(verdict)}`,
-        () => assertTrusted(config, "localhost", verdict, args),
-      );
-    }
-    await t.step("the authority is checked even if names are not", async () => {
-      const unnamed = { ...config, checkHostname: false };
-      await assertTrusted(unnamed, "other.example", "accepted", good);
-      const stranger = peers.find(([name]) => name === "another authority");
-      await assertTrusted(unnamed, "localhost", UNVERIFIED, stranger![2]);
-    });
-    await t.step("the wrong key: refused when the context is built", () => {
-      const wrong = { ...config, keyFile: trusted.keyFile };
-      assertThrows(() => buildClientSslctx(wrong), RangeError, "does not belong to");
-    });
-  },
+  }
+  const named = (name: string, ...extensions: string[]) =>
+    pki.issue(name, { issuer: trusted, extensions }).then((issued) => show(issued));
+  const rsa = show(await pki.server("rsa_server", { issuer: trusted, key: KEY.rsa2048 }));
+  const DNS = "subjectAltName=DNS:";
+  const hosts: readonly (readonly [...Peer, sslHost: string])[] = [
+    ["the address", "accepted", good, "127.0.0.1"],
+    ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
+    ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
+    ["a host below", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
+    ["a wildcard", "accepted", await named("w1", `${DNS}*.a.example`), "b.a.example"],
+    [
+      "a wildcard, two labels",
+      /^WRONG_NAME: .* is not for "c\.b\.a\.example"/,
+      await named("w2", `${DNS}*.a.example`),
+      "c.b.a.example",
+    ],
+    [
+      "a name in the subject alone",
+      /^WRONG_NAME: .* has no subjectAltName/,
+      await named("localhost"),
+      "localhost",
+    ],
+    [
+      "a name in the subject, another in the extension",
+      /^WRONG_NAME: .* is not for "both\.example"/,
+      await named("both.example", `${DNS}localhost`),
+      "both.example",
+    ],
+    [
+      "an address as a DNS name",
+      /^WRONG_NAME: .* is not for "127\.0\.0\.1"/,
+      await named("ip", `${DNS}127.0.0.1`),
+      "127.0.0.1",
+    ],
+  ];
+  for (const [name, verdict, args, sslHost] of hosts) {
+    await t.step(
+      `${name}${outcome(verdict)}`,
+      () => assertTrusted(config, sslHost, verdict, args),
+    );
+  }
+  const handshakes: readonly Peer[] = [
+    ...REFUSED_HANDSHAKES.map((
+      [name, verdict, args],
+    ): Peer => [name, verdict, [...rsa, ...args]]),
+    ["no certificate at all", INCOMPATIBLE, ["-nocert", ...tls12("aNULL@SECLEVEL=0")]],
+  ];
+  for (const [name, verdict, args] of handshakes) {
+    await t.step(
+      `${name}${outcome(verdict)}`,
+      () => assertTrusted(config, "localhost", verdict, args),
+    );
+  }
+  await t.step("the authority is checked even if names are not", async () => {
+    const unnamed = { ...config, checkHostname: false };
+    await assertTrusted(unnamed, "other.example", "accepted", good);
+    const stranger = peers.find(([name]) => name === "another authority");
+    await assertTrusted(unnamed, "localhost", UNVERIFIED, stranger![2]);
+  });
+  await t.step("the wrong key: refused when the context is built", () => {
+    const wrong = { ...config, keyFile: trusted.keyFile };
+    assertThrows(() => buildClientSslctx(wrong), RangeError, "does not belong to");
+  });
 });

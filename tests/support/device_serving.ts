@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { type Client, SSLClient } from "@degu/degu/client";
-import { type Device, peerOf } from "@degu/degu/device";
+import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
 import type { App } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
@@ -24,6 +24,14 @@ export const tellName: App = (
   _request,
   session,
 ) => [200, "OK", { name: peerOf(session).name }, null];
+
+/** A server of a device, which serves. */
+export async function serveFrom(device: Device, app: App = tellName): Promise<DeviceServer> {
+  const server = device.listen(LOOPBACK, app);
+  server.serveForever();
+  await server.ready;
+  return server;
+}
 
 /** A camera that serves, and a viewer, each of which knows the other. */
 export async function setUp(app: App = tellName) {
@@ -106,10 +114,7 @@ export async function setUpClient() {
     impostor: async () => {
       const other = await devices.open("other");
       await record(other, viewer);
-      const server = other.listen(LOOPBACK, hello);
-      server.serveForever();
-      await server.ready;
-      return server.address;
+      return (await serveFrom(other, hello)).address;
     },
     /** An address at which nobody listens. */
     dead: async () => ["127.0.0.1", await unusedPort()] as const,

@@ -221,3 +221,29 @@ export function addressOf({ line }: Pick<Invitation, "line">): readonly [string,
 export function lineWith(line: string, addresses: (readonly [string, number])[]): string {
   return encodeLine({ ...decodeLine(line), addresses });
 }
+
+/** Takes the first step as a device would, and returns the value of the answer, for a connection of its own. */
+export async function introduce(
+  invitation: Invitation,
+  device: PairingDevice,
+  changes: Record<string, unknown> = {},
+): Promise<unknown> {
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.post("/secret", { ...introductionOf(invitation.line, device), ...changes });
+  return (await stranger.answer(200))["value"];
+}
+
+/** Takes the second step; returns all that was received, which is nothing if the handshake was refused. */
+export async function sendValue(
+  invitation: Invitation,
+  value: unknown,
+  options: StrangerOptions = {},
+): Promise<string> {
+  try {
+    using stranger = await Stranger.connect(addressOf(invitation), options);
+    stranger.post("/value", { value });
+    return await stranger.end();
+  } catch {
+    return "";
+  }
+}

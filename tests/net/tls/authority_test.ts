@@ -15,17 +15,9 @@ import { Authorities, readCertificate } from "@degu/internal/net/tls/authority.t
 import { createAuthority } from "@degu/internal/identity/certificates.ts";
 import { derOf, publicKey256 } from "@degu/testing/certificates.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import {
-  type Issued,
-  KEY,
-  OpensslPki,
-  timeFromNow,
-  unlessMissing,
-} from "@degu/testing/tls_openssl.ts";
+import { type Issued, KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
 
 const pki = await sharedPki();
-
-const needsOpenssl = await unlessMissing("openssl");
 
 /** Certificates as DER. */
 async function readDers(certificates: readonly Issued[]): Promise<Uint8Array[]> {
@@ -103,11 +95,9 @@ function find(
     .find(readCertificate(leaf!), between, purpose);
 }
 
-Deno.test({
-  name: "both ends report the authority that signed for the other, with a stable public key",
-  ...needsOpenssl,
-  async fn() {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "both ends report the authority that signed for the other, with a stable public key",
+  async (pki) => {
     const authority = await pki.authority("authority");
     const other = await pki.authority("other");
     const client = await pki.client("client", { issuer: authority });
@@ -125,7 +115,7 @@ Deno.test({
     assertNotEquals(second.client.fingerprint256, first.client.fingerprint256);
     await assertAuthority(second.client.authority, authority);
   },
-});
+);
 
 Deno.test("changes to the authority certificate of one session do not affect another", async () => {
   await using endpoint = await startTls(pki, (_request, { peerCertificate }) => {
@@ -141,11 +131,9 @@ Deno.test("changes to the authority certificate of one session do not affect ano
   }
 });
 
-Deno.test({
-  name: "the authority is found by signatures: names and extra certificates do not count",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "the authority is found by signatures: names and extra certificates do not count",
+  async (pki, t) => {
     const ownAuthority = await pki.authority("server_authority");
     const own = await pki.server("server", { issuer: ownAuthority });
     const one = await pki.authority("one", { commonName: "same" });
@@ -195,13 +183,11 @@ Deno.test({
       });
     }
   },
-});
+);
 
-Deno.test({
-  name: "every kind of signature that the TLS library accepts is recognized",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "every kind of signature that the TLS library accepts is recognized",
+  async (pki, t) => {
     const pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"];
     const kinds: readonly [string, readonly string[], readonly string[]][] = [
       ["ECDSA P-256", KEY.p256, []],
@@ -236,13 +222,11 @@ Deno.test({
       });
     }
   },
-});
+);
 
-Deno.test({
-  name: "P-521 with SHA-256 can't be verified: its authority is refused, and who has only that",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "P-521 with SHA-256 can't be verified: its authority is refused, and who has only that",
+  async (pki, t) => {
     const key = KEY.p521;
     const serverAuthority = await pki.authority("server_authority");
     const own = await pki.server("server", { issuer: serverAuthority });
@@ -271,13 +255,11 @@ Deno.test({
       assertStringIncludes(line!, `UNTRUSTED: the client's certificate is ${advice}`);
     });
   },
-});
+);
 
-Deno.test({
-  name: "an authority with rules that are not checked is refused, and no path leads over one",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "an authority with rules that are not checked is refused, and no path leads over one",
+  async (pki, t) => {
     const one = await pki.authority("one");
     const two = await pki.authority("two");
     const own = await pki.server("server", { issuer: one });
@@ -320,14 +302,11 @@ Deno.test({
       buildServerSslctx({ ...own, caFile: free.certFile });
     });
   },
-});
+);
 
-Deno.test({
-  name:
-    "among 131 authorities with one name each client's own is found, and more than 100 cause a warning",
-  ...needsOpenssl,
-  async fn() {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "among 131 authorities with one name each client's own is found, and more than 100 cause a warning",
+  async (pki) => {
     const authorities = await Promise.all(
       Array.from({ length: 131 }, async (_, index): Promise<Issued> => {
         const { certificate, privateKey } = await createAuthority({ commonName: "same" }, 2);
@@ -365,68 +344,61 @@ Deno.test({
     assertEquals((await client.request("GET", "/")).status, 204);
     await assertAuthority(seen[0]?.authority, authorities[99]!);
   },
-});
+);
 
-Deno.test({
-  name: "no authority is found if no path is valid",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const root = await pki.authority("root");
-    const namesake = await pki.authority("namesake", { commonName: "root" });
-    const leaf = await pki.client("leaf", { issuer: root });
-    const make = async (name: string, extensions: readonly string[], options = {}) => {
-      const between = await pki.authority(name, { issuer: root, extensions, ...options });
-      return [await pki.client(`below_${name}`, { issuer: between }), between];
-    };
-    const key1 = await pki.authority("circle1");
-    const circle2 = await pki.authority("circle2", { issuer: key1 });
-    const circle = { issuer: circle2, commonName: "circle1", keyOf: key1 };
-    const circle1 = await pki.authority("circle1_by_2", circle);
-    const rows: readonly [string, readonly Issued[], readonly Issued[], Issued | null][] = [
-      ["signed by it", [leaf], [root], root],
-      ["signed by a namesake", [leaf], [namesake], null],
-      ["nobody is trusted", [leaf], [], null],
-      ["itself", [leaf], [leaf], null],
-      ["an intermediate is missing", (await make("a", [])).slice(0, 1), [root], null],
-      ["an intermediate", await make("b", ["keyUsage=keyCertSign"]), [root], root],
-      ["it may not sign certificates", await make("c", ["keyUsage=cRLSign"]), [root], null],
-      ["it may encipher", await make("i", ["keyUsage=keyAgreement,encipherOnly"]), [root], null],
-      ["it has expired", await make("f", [], { to: timeFromNow(-1) }), [root], null],
-      ["it is not valid yet", await make("g", [], { from: timeFromNow(1) }), [root], null],
+opensslTest("no authority is found if no path is valid", async (pki, t) => {
+  const root = await pki.authority("root");
+  const namesake = await pki.authority("namesake", { commonName: "root" });
+  const leaf = await pki.client("leaf", { issuer: root });
+  const make = async (name: string, extensions: readonly string[], options = {}) => {
+    const between = await pki.authority(name, { issuer: root, extensions, ...options });
+    return [await pki.client(`below_${name}`, { issuer: between }), between];
+  };
+  const key1 = await pki.authority("circle1");
+  const circle2 = await pki.authority("circle2", { issuer: key1 });
+  const circle = { issuer: circle2, commonName: "circle1", keyOf: key1 };
+  const circle1 = await pki.authority("circle1_by_2", circle);
+  const rows: readonly [string, readonly Issued[], readonly Issued[], Issued | null][] = [
+    ["signed by it", [leaf], [root], root],
+    ["signed by a namesake", [leaf], [namesake], null],
+    ["nobody is trusted", [leaf], [], null],
+    ["itself", [leaf], [leaf], null],
+    ["an intermediate is missing", (await make("a", [])).slice(0, 1), [root], null],
+    ["an intermediate", await make("b", ["keyUsage=keyCertSign"]), [root], root],
+    ["it may not sign certificates", await make("c", ["keyUsage=cRLSign"]), [root], null],
+    ["it may encipher", await make("i", ["keyUsage=keyAgreement,encipherOnly"]), [root], null],
+    ["it has expired", await make("f", [], { to: timeFromNow(-1) }), [root], null],
+    ["it is not valid yet", await make("g", [], { from: timeFromNow(1) }), [root], null],
+    [
+      "a circle",
       [
-        "a circle",
-        [
-          await pki.client("below_circle", { issuer: circle1 }),
-          circle1,
-          circle2,
-        ],
-        [root],
-        null,
+        await pki.client("below_circle", { issuer: circle1 }),
+        circle1,
+        circle2,
       ],
-      ["a leaf in between", [await pki.client("below_leaf", { issuer: leaf }), leaf], [root], null],
-    ];
-    for (const [name, chain, trusted, expected] of rows) {
-      await t.step(name, async () => {
-        const found = find(await readDers(chain), await readDers(trusted), "clientAuth");
-        if (expected === null) assertEquals(found, null);
-        else await assertAuthority(found, expected);
-      });
-    }
-    await t.step("unreadable certificates are skipped", async () => {
-      const [below, between] = await readDers(await make("h", []));
-      const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.slice(0, -1)];
-      const found = find([below!, ...junk, between!], await readDers([root]));
-      await assertAuthority(found, root);
+      [root],
+      null,
+    ],
+    ["a leaf in between", [await pki.client("below_leaf", { issuer: leaf }), leaf], [root], null],
+  ];
+  for (const [name, chain, trusted, expected] of rows) {
+    await t.step(name, async () => {
+      const found = find(await readDers(chain), await readDers(trusted), "clientAuth");
+      if (expected === null) assertEquals(found, null);
+      else await assertAuthority(found, expected);
     });
-  },
+  }
+  await t.step("unreadable certificates are skipped", async () => {
+    const [below, between] = await readDers(await make("h", []));
+    const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.slice(0, -1)];
+    const found = find([below!, ...junk, between!], await readDers([root]));
+    await assertAuthority(found, root);
+  });
 });
 
-Deno.test({
-  name: "an authority that remains after others were skipped is not mistaken for the signer",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "an authority that remains after others were skipped is not mistaken for the signer",
+  async (pki, t) => {
     const victim = await pki.authority("victim", { key: KEY.p521 });
     const attacker = await pki.authority("attacker");
     // The TLS library goes over it all the same: it does not look at keyUsage.
@@ -467,4 +439,4 @@ Deno.test({
       assertEquals(find(await readDers([guest, ruled, other]), trusted), null);
     });
   },
-});
+);

@@ -16,12 +16,10 @@ import { createAuthority, createLeaf } from "@degu/internal/identity/certificate
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
 import { sharedPki } from "@degu/testing/tls_endpoints.ts";
-import { KEY, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { KEY, opensslTest } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const pki = await sharedPki();
-
-const needsOpenssl = await unlessMissing("openssl");
 
 async function readDer(path: string): Promise<Uint8Array> {
   return new Uint8Array(new X509Certificate(await Deno.readTextFile(path)).raw);
@@ -39,92 +37,82 @@ Deno.test("a certificate is valid from its first moment to its last", () => {
   for (const [now, problem] of rows) assertEquals(validityProblem(validity, now), problem);
 });
 
-Deno.test({
-  name: "an unambiguous certificate is read as node:crypto reads it",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const authority = await pki.authority("authority", {
-      extensions: ["keyUsage=keyCertSign,cRLSign"],
-      to: "20991231235959Z",
+opensslTest("an unambiguous certificate is read as node:crypto reads it", async (pki, t) => {
+  const authority = await pki.authority("authority", {
+    extensions: ["keyUsage=keyCertSign,cRLSign"],
+    to: "20991231235959Z",
+  });
+  const extensions = [
+    "subjectAltName=DNS:a.example,DNS:*.b.example,IP:192.0.2.1,IP:2001:db8::1:0:0:1,email:a@b.example,URI:https://c.example/d",
+    "extendedKeyUsage=serverAuth,clientAuth,1.2.3.4.5",
+    "keyUsage=critical,digitalSignature,keyEncipherment",
+  ];
+  const rows = [
+    authority,
+    await pki.issue("everything", { issuer: authority, extensions }),
+    await pki.issue("no_extensions", { issuer: authority, key: KEY.ed25519 }),
+    await pki.issue("rsa", { issuer: authority, key: KEY.rsa2048, from: "19700101000000Z" }),
+  ];
+  for (const { certFile } of rows) {
+    await t.step(certFile.slice(pki.dir.length), async () => {
+      const expected = new X509Certificate(await Deno.readTextFile(certFile));
+      const certificate = parseCertificate(await readDer(certFile));
+      const described = describeCertificate(certificate, null);
+      assertEquals(certificate.version, 3);
+      assertEquals(described.subject, expected.subject);
+      assertEquals(described.issuer, expected.issuer);
+      assertEquals(described.subjectAltNames.join(", "), expected.subjectAltName ?? "");
+      assertEquals(described.validFrom.getTime(), Date.parse(expected.validFrom));
+      assertEquals(described.validTo.getTime(), Date.parse(expected.validTo));
+      assertEquals(described.fingerprint256, expected.fingerprint256);
+      assertEquals(certificate.isAuthority, expected.ca);
     });
-    const extensions = [
-      "subjectAltName=DNS:a.example,DNS:*.b.example,IP:192.0.2.1,IP:2001:db8::1:0:0:1,email:a@b.example,URI:https://c.example/d",
-      "extendedKeyUsage=serverAuth,clientAuth,1.2.3.4.5",
-      "keyUsage=critical,digitalSignature,keyEncipherment",
-    ];
-    const rows = [
-      authority,
-      await pki.issue("everything", { issuer: authority, extensions }),
-      await pki.issue("no_extensions", { issuer: authority, key: KEY.ed25519 }),
-      await pki.issue("rsa", { issuer: authority, key: KEY.rsa2048, from: "19700101000000Z" }),
-    ];
-    for (const { certFile } of rows) {
-      await t.step(certFile.slice(pki.dir.length), async () => {
-        const expected = new X509Certificate(await Deno.readTextFile(certFile));
-        const certificate = parseCertificate(await readDer(certFile));
-        const described = describeCertificate(certificate, null);
-        assertEquals(certificate.version, 3);
-        assertEquals(described.subject, expected.subject);
-        assertEquals(described.issuer, expected.issuer);
-        assertEquals(described.subjectAltNames.join(", "), expected.subjectAltName ?? "");
-        assertEquals(described.validFrom.getTime(), Date.parse(expected.validFrom));
-        assertEquals(described.validTo.getTime(), Date.parse(expected.validTo));
-        assertEquals(described.fingerprint256, expected.fingerprint256);
-        assertEquals(certificate.isAuthority, expected.ca);
-      });
-    }
-    await t.step("fields that node:crypto does not report are read", async () => {
-      const { purposes, maySign } = parseCertificate(await readDer(pki.path("everything.pem")));
-      assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth, "1.2.3.4.5"]);
-      assertEquals(maySign, true);
-      assertEquals(parseCertificate(await readDer(authority.certFile)).maySign, false);
-      assertEquals(parseCertificate(await readDer(pki.path("rsa.pem"))).purposes, null);
-    });
-  },
+  }
+  await t.step("fields that node:crypto does not report are read", async () => {
+    const { purposes, maySign } = parseCertificate(await readDer(pki.path("everything.pem")));
+    assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth, "1.2.3.4.5"]);
+    assertEquals(maySign, true);
+    assertEquals(parseCertificate(await readDer(authority.certFile)).maySign, false);
+    assertEquals(parseCertificate(await readDer(pki.path("rsa.pem"))).purposes, null);
+  });
 });
 
-Deno.test({
-  name: "the name of one certificate can't imitate the name of another",
-  ...needsOpenssl,
-  async fn() {
-    await using pki = await OpensslPki.create();
-    const configuration = [
-      "[req]",
-      "distinguished_name = subject",
-      "x509_extensions = extensions",
-      "prompt = no",
-      "[subject]",
-      "CN = one\\nO=two",
-      "O = a\\\\, b",
-      "[extensions]",
-      "subjectAltName = @names",
-      "[names]",
-      "DNS.1 = a.example, DNS:evil.example",
-      "otherName.1 = 1.2.3;UTF8:text",
-      "dirName.1 = directory",
-      "RID.1 = 1.2.3.4",
-      "[directory]",
-      "CN = listed",
-    ];
-    await Deno.writeTextFile(pki.path("odd.cnf"), configuration.join("\n"));
-    await pki.run(
-      ...["req", "-x509", "-config", "odd.cnf", "-newkey", ...KEY.p256, "-nodes"],
-      ...["-keyout", "odd.key", "-days", "2", "-utf8", "-out", "odd.pem"],
-    );
-    const certificate = parseCertificate(await readDer(pki.path("odd.pem")));
-    assertEquals(certificate.subject.split("\n").length, 2);
-    assert(certificate.subject.startsWith("CN=one\\u{a}O=two\n"), certificate.subject);
-    const described = describeCertificate(certificate, null);
-    assertEquals(described.subjectAltNames, [
-      "DNS:a.example, DNS:evil.example",
-      "othername:<unsupported>",
-      "DirName:CN=listed",
-      "Registered ID:1.2.3.4",
-    ]);
-    assert(nameProblem(certificate, "evil.example") !== null);
-    assert(nameProblem(certificate, "a.example") !== null);
-  },
+opensslTest("the name of one certificate can't imitate the name of another", async (pki) => {
+  const configuration = [
+    "[req]",
+    "distinguished_name = subject",
+    "x509_extensions = extensions",
+    "prompt = no",
+    "[subject]",
+    "CN = one\\nO=two",
+    "O = a\\\\, b",
+    "[extensions]",
+    "subjectAltName = @names",
+    "[names]",
+    "DNS.1 = a.example, DNS:evil.example",
+    "otherName.1 = 1.2.3;UTF8:text",
+    "dirName.1 = directory",
+    "RID.1 = 1.2.3.4",
+    "[directory]",
+    "CN = listed",
+  ];
+  await Deno.writeTextFile(pki.path("odd.cnf"), configuration.join("\n"));
+  await pki.run(
+    ...["req", "-x509", "-config", "odd.cnf", "-newkey", ...KEY.p256, "-nodes"],
+    ...["-keyout", "odd.key", "-days", "2", "-utf8", "-out", "odd.pem"],
+  );
+  const certificate = parseCertificate(await readDer(pki.path("odd.pem")));
+  assertEquals(certificate.subject.split("\n").length, 2);
+  assert(certificate.subject.startsWith("CN=one\\u{a}O=two\n"), certificate.subject);
+  const described = describeCertificate(certificate, null);
+  assertEquals(described.subjectAltNames, [
+    "DNS:a.example, DNS:evil.example",
+    "othername:<unsupported>",
+    "DirName:CN=listed",
+    "Registered ID:1.2.3.4",
+  ]);
+  assert(nameProblem(certificate, "evil.example") !== null);
+  assert(nameProblem(certificate, "a.example") !== null);
 });
 
 Deno.test("an alternative name whose tag has another class or form than its type is none", async () => {

@@ -21,11 +21,9 @@ import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tl
 import { runScript } from "@degu/testing/processes.ts";
 import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { KEY, OpensslPki, timeFromNow, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
 
 const pki = await sharedPki();
-const needsOpenssl = await unlessMissing("openssl");
-
 const EXPECTED_CIPHERS = [
   "ECDHE-ECDSA-AES128-GCM-SHA256",
   "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -107,11 +105,9 @@ Deno.test("a server with an empty ca refuses everybody, and warns about it", asy
   assertEquals(requests, 0);
 });
 
-Deno.test({
-  name: "encrypted, weak and unknown kinds of keys are refused; others are accepted",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "encrypted, weak and unknown kinds of keys are refused; others are accepted",
+  async (pki, t) => {
     const authority = await pki.authority("authority");
     const config = (name: string): ServerSslconfig => ({
       certFile: pki.path(`${name}.pem`),
@@ -162,44 +158,36 @@ Deno.test({
       });
     }
   },
+);
+
+opensslTest("certificates that peers will reject are listed in warnings", async (pki) => {
+  const authority = await pki.authority("authority", { to: timeFromNow(-1) });
+  const early = await pki.server("early", { issuer: authority, from: timeFromNow(1) });
+  const server = buildServerSslctx({ ...early, caFile: authority.certFile });
+  assertEquals(server.warnings.length, 2);
+  assertMatch(
+    server.warnings[0]!,
+    /^certFile: certificate 1, of "CN=early", is not valid before 2/,
+  );
+  assertMatch(
+    server.warnings[1]!,
+    /^caFile: certificate 1 in .*, of "CN=authority", has expired at 2/,
+  );
+  const client = await pki.client("client", { issuer: authority });
+  const chain = await pki.join("chain.pem", client.certFile, authority.certFile);
+  const { warnings } = buildServerSslctx({
+    certFile: chain,
+    keyFile: client.keyFile,
+    allowUnauthenticatedClients: true,
+  });
+  assertEquals(warnings.length, 2);
+  assertStringIncludes(warnings[0]!, "an extendedKeyUsage without serverAuth");
+  assertMatch(warnings[1]!, /^certFile: certificate 2, of "CN=authority", has expired/);
 });
 
-Deno.test({
-  name: "certificates that peers will reject are listed in warnings",
-  ...needsOpenssl,
-  async fn() {
-    await using pki = await OpensslPki.create();
-    const authority = await pki.authority("authority", { to: timeFromNow(-1) });
-    const early = await pki.server("early", { issuer: authority, from: timeFromNow(1) });
-    const server = buildServerSslctx({ ...early, caFile: authority.certFile });
-    assertEquals(server.warnings.length, 2);
-    assertMatch(
-      server.warnings[0]!,
-      /^certFile: certificate 1, of "CN=early", is not valid before 2/,
-    );
-    assertMatch(
-      server.warnings[1]!,
-      /^caFile: certificate 1 in .*, of "CN=authority", has expired at 2/,
-    );
-    const client = await pki.client("client", { issuer: authority });
-    const chain = await pki.join("chain.pem", client.certFile, authority.certFile);
-    const { warnings } = buildServerSslctx({
-      certFile: chain,
-      keyFile: client.keyFile,
-      allowUnauthenticatedClients: true,
-    });
-    assertEquals(warnings.length, 2);
-    assertStringIncludes(warnings[0]!, "an extendedKeyUsage without serverAuth");
-    assertMatch(warnings[1]!, /^certFile: certificate 2, of "CN=authority", has expired/);
-  },
-});
-
-Deno.test({
-  name:
-    "caFile and caPath together trust all of their authorities, including bundles and hashed names",
-  ...needsOpenssl,
-  async fn() {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "caFile and caPath together trust all of their authorities, including bundles and hashed names",
+  async (pki) => {
     const first = await pki.authority("first");
     const second = await pki.authority("second");
     const third = await pki.authority("third");
@@ -222,7 +210,7 @@ Deno.test({
       assertEquals((await sslclient.request("GET", "/")).status, 204);
     }
   },
-});
+);
 
 /** Runs with `AUTHORITY` in Deno's default trust store; prints who trusted whom. */
 const DEFAULT_STORE = `
@@ -256,11 +244,9 @@ console.log(JSON.stringify({
 }));
 `;
 
-Deno.test({
-  name: "a private authority replaces the default trust store, on both ends",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "a private authority replaces the default trust store, on both ends",
+  async (pki, t) => {
     const authority = await pki.authority("authority");
     const clientAuthority = await pki.authority("client_authority");
     const world = await pki.authority("world");
@@ -295,7 +281,7 @@ Deno.test({
       assertEquals(JSON.parse(await runScript(DEFAULT_STORE, off, unsafe)), expected);
     });
   },
-});
+);
 
 /** What a handshake has led to; no library of today leads to most of it. */
 function negotiated(version: string | null, name: string | undefined): TLSSocket {

@@ -14,7 +14,7 @@ import {
 } from "@degu/degu/server";
 import { within } from "@degu/testing/raw_peer.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
-import { OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { opensslTest } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { createDevicePki } from "@degu/degu/device";
@@ -210,11 +210,9 @@ Deno.test("a pending handshake is refused if its client is no longer trusted, an
   }
 });
 
-Deno.test({
-  name: "a pending handshake is accepted if another authority vouches for its client",
-  ...await unlessMissing("openssl"),
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "a pending handshake is accepted if another authority vouches for its client",
+  async (pki, t) => {
     const issuer = await pki.authority("server_authority");
     const own = await pki.server("server", { issuer });
     const ca = issuer.certFile;
@@ -250,7 +248,7 @@ Deno.test({
       });
     }
   },
-});
+);
 
 Deno.test("a handshake that began without client certificates is refused if they are now required", async (t) => {
   for (const version of VERSIONS) {

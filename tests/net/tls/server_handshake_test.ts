@@ -9,7 +9,7 @@ import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { opensslTest } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const pki = await sharedPki();
@@ -226,11 +226,9 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
   });
 });
 
-Deno.test({
-  name: "both ends accept a chain of authorities that have signed each other, and are trusted",
-  ...await unlessMissing("openssl"),
-  async fn() {
-    await using openssl = await OpensslPki.create();
+opensslTest(
+  "both ends accept a chain of authorities that have signed each other, and are trusted",
+  async (openssl) => {
     const [a, b] = [await openssl.authority("a"), await openssl.authority("b")];
     const aByB = await openssl.authority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
     const bByA = await openssl.authority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
@@ -251,4 +249,4 @@ Deno.test({
     await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
     assertEquals((await endpoint.client.request("GET", "/")).status, 204);
   },
-});
+);
