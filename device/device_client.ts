@@ -30,7 +30,6 @@ export interface DeviceClientOptions extends ClientOptions {
   connectTimeout?: number | undefined;
 }
 
-/** The error if no address of a peer is known. */
 function noAddress({ name }: Peer): DeguError {
   return new DeguError(
     `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
@@ -43,7 +42,6 @@ export class DeviceClient extends SSLClient {
   /** The options that were given, without the addresses. */
   declare readonly options: Readonly<Omit<DeviceClientOptions, "addresses">>;
 
-  /** Created by a device, for a peer that was just read. */
   constructor(services: DeviceServices, peer: Peer, options: DeviceClientOptions) {
     checkObject("options", options);
     const { addresses: given, ...others } = options;
@@ -106,7 +104,6 @@ function connectorOf(
   };
 }
 
-/** The peer as it is on disk now. */
 async function readPeer({ peers, trust, closing }: DeviceServices, id: string): Promise<Trusted> {
   closing.throwIfAborted();
   await peers.refresh();
@@ -140,11 +137,9 @@ const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.TimedOut,
 ];
 
-/** The peer that was tried, and where. */
 export interface Sought {
   readonly name: string;
   readonly addresses: readonly Address[];
-  /** Whether the addresses are the stored ones. */
   readonly stored: boolean;
 }
 

@@ -28,10 +28,8 @@ export async function connectToDevice(
   throw new TlsError("UNTRUSTED", problem);
 }
 
-/** Milliseconds between the starts of two attempts (RFC 8305 §5). */
 const STAGGER_MILLISECONDS = 250;
 
-/** The first attempt that succeeded. */
 interface Winner<T> {
   readonly address: Address;
   readonly socket: T;

@@ -76,20 +76,16 @@ const REQUEST_MILLISECONDS = 2000;
  * sends it at once, so idle strangers can't keep it out.
  */
 const MAX_WAITING = 64;
-/** Seconds that a handshake may take. */
 const HANDSHAKE_SECONDS = 5;
 
-/** A connection to a port of the invitation. */
 interface Visit {
   readonly session: Session;
   readonly socket: Socket;
   /** Whether it has sent neither the secret nor the value yet. */
   isWaiting: boolean;
-  /** Closes it. */
   timer?: ReturnType<typeof setTimeout>;
 }
 
-/** The device that sent the right secret. */
 interface Joiner {
   readonly authority: Authority;
   readonly introduction: Message<typeof INTRODUCTION>;
@@ -394,7 +390,6 @@ export class Invitation implements AsyncDisposable {
     if (signal.aborted) end();
   }
 
-  /** Counts a wrong request, and closes its connection without a response. */
   #refuse(session: Session): ResponseTuple {
     this.#warnings.wrong.add(String(session));
     return hangUp(session);
@@ -407,7 +402,6 @@ function hangUp(session: Session): ResponseTuple {
   return [403, "Forbidden", {}, null];
 }
 
-/** Closes a connection after a time from now. */
 function setLimit(visit: Visit, milliseconds: number): void {
   clearTimeout(visit.timer);
   const reason = new Deno.errors.TimedOut("the request took too long");
@@ -446,7 +440,6 @@ export class LimitedWarning {
     this.#warn = warn;
   }
 
-  /** Counts an event. */
   add(last: string): void {
     this.#count++;
     this.#last = last;
@@ -461,7 +454,6 @@ export class LimitedWarning {
     this.#timer = setTimeout(() => this.#report(), LEAST_MILLISECONDS);
   }
 
-  /** Warns of nothing more. */
   stop(): void {
     clearTimeout(this.#timer ?? undefined);
     this.#timer = null;

@@ -191,7 +191,6 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
 export class JoinFailure {
   /** The name of the other device; empty while it is unknown. */
   name: string;
-  /** What ends the attempt. */
   readonly signal: AbortSignal;
   readonly #id: string;
 
@@ -242,7 +241,6 @@ export class JoinFailure {
     return new DeguError(message, { cause });
   }
 
-  /** The error for a response that rejects what this device sent. */
   refused(): DeguError {
     return new DeguError(`${this.#who} has refused what this device sent; its log says why`);
   }

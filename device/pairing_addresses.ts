@@ -82,7 +82,6 @@ export function addressFinder(
   };
 }
 
-/** Checks the `listen` option: where an invitation listens. */
 export function checkListen(listen: readonly Address[]): readonly Address[] {
   const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkServerAddress(address);
@@ -165,7 +164,6 @@ export function withScope(
   });
 }
 
-/** The number of the interface in an address. */
 function scopeOf(address: Address | null): number | null {
   if (address === null || isUnixAddress(address)) return null;
   const [host, , , scope = 0] = address;

@@ -66,7 +66,6 @@ export class PeerStore {
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
   #next: Promise<void> | null = null;
-  /** Why the last attempt to read the peers failed. */
   #unread: string | null = null;
 
   /** Opens the store in the directory of a device, which has `peers` and a file to lock. */
@@ -75,7 +74,6 @@ export class PeerStore {
     this.#logger = logger;
   }
 
-  /** The peers as they were last read, by name. */
   get current(): readonly Peer[] {
     return this.#current;
   }
@@ -167,7 +165,6 @@ export class PeerStore {
     }
   }
 
-  /** The peers as they are on disk now, by name. */
   async list(): Promise<Peer[]> {
     await this.refresh();
     return [...this.#current];
@@ -233,7 +230,6 @@ export class PeerStore {
     return removed;
   }
 
-  /** Renames a peer. */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     checkDeviceName("name", name);
     const id = await this.idOf(peer);
@@ -325,7 +321,6 @@ export class PeerStore {
   }
 }
 
-/** The error for an unknown peer. */
 export function unknownPeer(peer: Peer | string): RangeError {
   const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
   return new RangeError(`peer: no peer has the name or id ${text}; device.peers() lists them`);
@@ -352,7 +347,6 @@ const MAX_PEER_FILE_BYTES = 16384;
 const VERSION = 1;
 const EXTENSION = ".json";
 
-/** The name of the file of a peer. */
 function peerFileName(id: string): string {
   return id + EXTENSION;
 }
@@ -382,7 +376,6 @@ function makePeer(
   return Object.freeze({ id, name, addresses: Object.freeze(checked), pairedAt, certificate });
 }
 
-/** The text of the file of a peer. */
 function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
   const fields = {
     version: VERSION,

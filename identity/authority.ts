@@ -22,13 +22,10 @@ const P256_KEY_BYTES = 91;
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
 const ECDSA_SHA256 = "300a06082a8648ce3d040302";
 
-/** The authority of a device. */
 export interface Authority {
-  /** Its certificate, as PEM text. */
   readonly certificate: string;
   /** The same in DER. */
   readonly der: Uint8Array;
-  /** The id of the device. */
   readonly id: string;
 }
 

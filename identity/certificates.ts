@@ -30,7 +30,6 @@ export interface Subject {
 export interface LeafProfile {
   readonly subject: Subject;
   readonly usages: readonly CertificateUsage[];
-  /** The names of the subjectAltName; none leaves the extension out. */
   readonly alternativeNames: readonly AlternativeName[];
   /** Days from now until it expires, never beyond the life of its authority. */
   readonly days: number;

@@ -23,7 +23,6 @@ type HasCertificate = Readonly<{ certificate: string }>;
 
 /** The identity of a device: its authority, and contexts of TLS with its certificate as it is now. */
 export class DeviceIdentity {
-  /** The device's own authority, which does not change. */
   readonly authority: Authority;
   readonly #load: () => Promise<Loaded>;
   /** Logs each message once. */
@@ -44,7 +43,6 @@ export class DeviceIdentity {
     this.#log = log;
   }
 
-  /** Loads an identity, or creates it if there is none. */
   static async open(
     dir: string,
     name: string,

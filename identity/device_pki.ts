@@ -75,10 +75,8 @@ const DAY = 24 * 60 * 60 * 1000;
 /** Peers are paired with the authority, so it must outlive the device. */
 const AUTHORITY_DAYS = 20 * 365;
 
-/** Days before its end at which an authority causes a warning. */
 const AUTHORITY_WARNING_DAYS = 30;
 
-/** A certificate is renewed a month before it would end. */
 export const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
 
 /**
@@ -216,7 +214,6 @@ const FILES = {
   keyFile: "key.pem",
 } as const;
 
-/** The paths of the files of an identity, or what they hold. */
 type IdentityFiles = Readonly<Record<keyof typeof FILES, string>>;
 
 function filesIn(home: string): IdentityFiles {
@@ -257,7 +254,6 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
 
 // ───────────────────────── one that is there
 
-/** What to do about an identity that can't be used. */
 const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
 
 /** Makes sure that all files of an identity exist, and that no other user can access them. */

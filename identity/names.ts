@@ -8,7 +8,6 @@ import { isHostName } from "./certificates.ts";
 export const MAX_NAME_LENGTH = 63;
 const NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
-/** Reports whether a text is a valid name of a device. */
 export function isDeviceName(text: string): boolean {
   return NAME.test(text) && !isDeviceId(text.toLowerCase());
 }
@@ -29,7 +28,6 @@ export function checkDeviceName(option: string, name: string): void {
   );
 }
 
-/** The form in which names are compared. */
 export function nameKey(name: string): string {
   return name.toLowerCase();
 }

@@ -13,7 +13,6 @@ import type { Accepted, ListenerSide } from "../listener.ts";
 import type { Logger } from "../standard_logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
-/** How many may wait for a handshake. */
 const MAX_WAITING = 64;
 /** How many handshakes may be in progress: strangers use no slot, and no more memory and descriptors than this. */
 const MAX_IN_PROGRESS = 64;
@@ -26,17 +25,13 @@ const MAX_DONE = 64;
 // mutant `250` → `251`: a millisecond more is as much as nothing
 const LEAST_MILLISECONDS = 250;
 
-/** A connection before its handshake. */
 export interface Arrival {
   /** The name of the peer in logs. */
   readonly name: string;
-  /** The stream for the handshake. */
   readonly rawStream: Pick<RawStream, "hasReceived" | "close">;
 }
 
-/** A handshake in progress. */
 class Handshake {
-  /** When it began, in milliseconds. */
   readonly since: number = performance.now();
   readonly rawStream: Arrival["rawStream"];
   /** True once it was ended for a reason that is no fault of the peer. */
@@ -149,7 +144,6 @@ export class Admission<T extends Arrival> {
     for (const { socket } of this.#done.splice(0)) socket.close();
   }
 
-  /** Resolves once all handshakes have ended. */
   async ended(): Promise<void> {
     await Promise.all(this.#running);
   }

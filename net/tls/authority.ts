@@ -23,7 +23,6 @@ const MAX_CHAIN = 32;
  */
 // mutant `128` → `129`: it is a bound of time, one signature more or less
 const MAX_SIGNATURES = 128;
-/** How many certificates the cache of verified signers holds. */
 const MAX_SIGNERS = 1000;
 /** How many certificates are remembered: some megabytes at most. */
 const MAX_KNOWN = 1000;
@@ -34,7 +33,6 @@ type Purpose = keyof typeof PURPOSE;
 
 type BySubject = ReadonlyMap<string, readonly Certificate[]>;
 
-/** The certificates that one configuration trusts. */
 export class Authorities {
   readonly #trusted: readonly Certificate[];
   readonly #bySubject: BySubject;

@@ -33,9 +33,7 @@ export interface CertificateName {
   readonly value: string;
 }
 
-/** A parsed certificate. */
 export interface Certificate {
-  /** The version, 3 for all that have extensions. */
   readonly version: number;
   /** Its subject, a line per attribute, for people. */
   readonly subject: string;
@@ -43,21 +41,16 @@ export interface Certificate {
   readonly issuer: string;
   /** The name of its subject in DER, as hex: names are compared in this form alone. */
   readonly subjectDer: string;
-  /** The name of its issuer. */
   readonly issuerDer: string;
-  /** The first moment at which it is valid. */
   readonly validFrom: Date;
-  /** The last one. */
   readonly validTo: Date;
   /** The names it is for; `null` without the extension. */
   readonly names: readonly CertificateName[] | null;
-  /** Whether it may sign other certificates. */
   readonly isAuthority: boolean;
   /** What it may be used for; `null` without the extension. */
   readonly purposes: readonly string[] | null;
   /** Whether it may sign a handshake; true without the extension. */
   readonly maySign: boolean;
-  /** The certificate itself, in DER. */
   readonly raw: Uint8Array;
   /** The SubjectPublicKeyInfo, in DER. */
   readonly publicKey: Uint8Array;
@@ -73,19 +66,15 @@ export interface Certificate {
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
-  /** Whether it has the extension that says what its key is for. */
   readonly hasKeyUsage: boolean;
   /** The extension with rules that are not checked here: for names below it, or others that are critical. */
   readonly uncheckedRules: string | null;
   /** The part that is signed, in DER. */
   readonly signed: Uint8Array;
-  /** The object identifier of the signature's algorithm. */
   readonly algorithm: string;
-  /** The signature. */
   readonly signature: Uint8Array;
 }
 
-/** The extensions that are read. */
 const EXTENSION = {
   subjectKeyIdentifier: "2.5.29.14",
   keyUsage: "2.5.29.15",
@@ -98,7 +87,6 @@ const EXTENSION = {
 
 const KNOWN_EXTENSIONS: readonly string[] = Object.values(EXTENSION);
 
-/** The short names of the attributes that distinguished names have. */
 const ATTRIBUTES: Readonly<Record<string, string>> = {
   "2.5.4.3": "CN",
   "2.5.4.4": "SN",
@@ -116,7 +104,6 @@ const ATTRIBUTES: Readonly<Record<string, string>> = {
   "1.2.840.113549.1.9.1": "emailAddress",
 };
 
-/** Bits of the extension keyUsage. */
 const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04 } as const;
 
 /** The types of names, by their whole tag (RFC 5280 §4.2.1.6): one of another class or form is none of them. */
@@ -190,7 +177,6 @@ export function parseCertificate(der: Uint8Array): Certificate {
   };
 }
 
-/** Describes the certificate of a peer, for a session or a socket. */
 export function describeCertificate(
   certificate: Certificate,
   authority: PeerAuthority | null,
@@ -211,7 +197,6 @@ export function describeCertificate(
   });
 }
 
-/** Describes an authority. */
 export function describeAuthority(
   { subject, raw, certificate256, publicKey256 }: Certificate,
 ): PeerAuthority {
@@ -277,7 +262,6 @@ export function formatPem(der: Uint8Array): string {
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
 
-/** Whether a certificate names itself as its issuer. */
 export function isSelfIssued({ subjectDer, issuerDer }: Certificate): boolean {
   return subjectDer === issuerDer;
 }
@@ -292,7 +276,6 @@ export function validityProblem(
   return null;
 }
 
-/** Why a certificate can't be used for an end of a connection; `null` if it can. */
 export function usageProblem(
   certificate: Certificate,
   purpose: keyof typeof PURPOSE,

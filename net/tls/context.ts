@@ -272,7 +272,6 @@ function namesAuthorities({ ca, caFile, caPath }: Config): boolean {
   return ca !== undefined || caFile !== undefined || caPath !== undefined;
 }
 
-/** The pair of options that names the identity. */
 function identityOptions(
   { cert, key }: Config,
 ): readonly ["cert", "key"] | readonly ["certFile", "keyFile"] {
@@ -294,7 +293,6 @@ interface Trust {
   readonly warnings: readonly string[];
 }
 
-/** PEM text that was read or given. */
 interface PemText {
   /** The option that names it. */
   readonly option: string;
@@ -434,7 +432,6 @@ function attempt<T>(option: string, read: () => T): T {
   }
 }
 
-/** All certificates in a text, which must have at least one. */
 function readCertificates({ option, name, text }: PemText): Certificate[] {
   const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
   const begun = [...text.matchAll(CERTIFICATE_BEGIN)].length;
@@ -496,7 +493,6 @@ const serverMaterials = new WeakMap<object, ServerMaterial>();
 
 /** The input of the TLS library to make a server, and which clients it accepts. */
 export interface ServerMaterial {
-  /** The options of `tls.createServer`. */
   readonly options: typeof LIBRARY_OPTIONS & {
     readonly cert: string;
     readonly key: string;
@@ -580,24 +576,20 @@ function describePolicy(warnings: readonly string[]): Sslctx {
   };
 }
 
-/** The context itself, or one for the config. For clients. */
 export function asClientSslctx(value: ClientSslctx | ClientSslconfig): ClientSslctx {
   return clientMaterials.has(value) ? value as ClientSslctx : buildClientSslctx(value);
 }
 
-/** The context itself, or one for the config. For servers. */
 export function asServerSslctx(value: ServerSslctx | ServerSslconfig): ServerSslctx {
   return serverMaterials.has(value)
     ? value as ServerSslctx
     : buildServerSslctx(value as ServerSslconfig);
 }
 
-/** What belongs to a client's context. */
 export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
   return clientMaterials.get(sslctx)!;
 }
 
-/** What belongs to a server's context. */
 export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
   return serverMaterials.get(sslctx)!;
 }

@@ -11,11 +11,9 @@ const MAX_RSA_BITS = 8192;
 const MAX_RSA_EXPONENT = 2n ** 32n;
 const CURVES = ["prime256v1", "secp384r1", "secp521r1"];
 
-/** The supported keys, for messages. */
 export const USABLE_KEYS =
   `ECDSA with P-256, P-384 or P-521, Ed25519, or RSA with ${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits`;
 
-/** Whether a key can be used, and is strong enough. */
 export function isUsableKey(
   { asymmetricKeyType, asymmetricKeyDetails }: Pick<
     KeyObject,
@@ -56,11 +54,8 @@ export function publicKeyOf(certificate: Certificate): KeyObject | null {
   return usable;
 }
 
-/** An algorithm by which certificates are signed. */
 interface Algorithm {
-  /** The type of the keys, as `node:crypto` calls it. */
   readonly keyType: "ec" | "ed25519" | "rsa";
-  /** The hashes that it may use. */
   readonly hashes: readonly (string | null)[];
   readonly isPss?: true;
 }
@@ -93,7 +88,6 @@ export function signatureProblem({ algorithm, signature }: Certificate): string 
     : null;
 }
 
-/** Whether a certificate was signed with a key. */
 export function verifySignature(
   { algorithm: name, signed, signature }: Certificate,
   key: KeyObject,

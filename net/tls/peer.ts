@@ -217,7 +217,6 @@ export function skipDescriptions(socket: TLSSocket): void {
  */
 const verifiedClients = new Map<string, Set<string>>();
 
-/** Remembers that the authority with this key was found to have vouched for a certificate. */
 export function rememberVerified(certificate256: string, publicKey256: string): void {
   verifiedClients.set(certificate256, recallVerified(certificate256).add(publicKey256));
   forgetOldest(verifiedClients, MAX_VERIFIED);

@@ -13,12 +13,9 @@
 import type { TLSSocket } from "node:tls";
 import { quote, TlsError } from "../../base/errors.ts";
 
-/** The oldest version. */
 export const MIN_VERSION = "TLSv1.2";
-/** The newest version. */
 export const MAX_VERSION = "TLSv1.3";
 
-/** Every cipher suite that may be used, by OpenSSL's name. */
 export const CIPHERS: readonly string[] = Object.freeze([
   "TLS_AES_256_GCM_SHA384",
   "TLS_AES_128_GCM_SHA256",
@@ -31,7 +28,6 @@ export const CIPHERS: readonly string[] = Object.freeze([
   "ECDHE-RSA-CHACHA20-POLY1305",
 ]);
 
-/** The policy as options of the TLS library. */
 export const LIBRARY_OPTIONS = Object.freeze({
   minVersion: MIN_VERSION,
   maxVersion: MAX_VERSION,

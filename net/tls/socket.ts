@@ -14,10 +14,8 @@ const RELEASE_BYTES = 32768;
 /** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
 
-/** The largest number of bytes in one write. */
 const WRITE_BYTES = 262144;
 
-/** A pending read or write. */
 interface Waiting {
   resolve(count: number | null): void;
   reject(error: unknown): void;
@@ -201,7 +199,6 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** Ends the pending read, and returns it. */
   #endReading(): Waiting | null {
     const reader = this.#reader;
     this.#reader = null;
@@ -209,7 +206,6 @@ export class TlsSocket implements Socket {
     return reader;
   }
 
-  /** Whether an operation is pending. */
   get #isAwaited(): boolean {
     return this.#reader !== null || this.#writers.size > 0;
   }
