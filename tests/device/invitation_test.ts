@@ -3,7 +3,13 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
-import { addressOf, introductionOf, makeDevices, pair } from "@degu/testing/pairing.ts";
+import {
+  addressOf,
+  introductionOf,
+  makeDevices,
+  openInvitation,
+  pair,
+} from "@degu/testing/pairing.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
@@ -31,9 +37,8 @@ Deno.test("two devices pair by a line, and each stores the other as a peer", asy
 });
 
 Deno.test("both ends log the name and the id of the other, and the secret is nowhere", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
   assert(camera.logger.at("info").some((line) => line.includes(`viewer (${viewer.id})`)));
   assert(viewer.logger.at("info").some((line) => line.includes(`camera (${camera.id})`)));
@@ -64,9 +69,8 @@ async function filesUnder(dir: string): Promise<string[]> {
 }
 
 Deno.test("a pairing is over for the inviter when the joiner has stored it, too", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const lock = await Deno.open(join(viewer.dir, "lock"), { create: true, write: true });
   await lock.lock(true);
   const joining = viewer.join(invitation.line);
@@ -79,9 +83,8 @@ Deno.test("a pairing is over for the inviter when the joiner has stored it, too"
 });
 
 Deno.test("an invitation is for a single pairing: afterwards its line is useless", async () => {
-  await using devices = await makeDevices("camera", "viewer", "late");
-  const { camera, viewer, late } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer", "late"]);
+  const { camera, viewer, late, invitation } = setup;
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
   for (const device of [late, viewer]) {
     const error = await assertRejects(
@@ -126,9 +129,8 @@ Deno.test("two devices with the same name get different names if they pair at th
 });
 
 Deno.test("the port is free when the pairing has resolved, and after close", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite({ listen: QUIET });
+  await using setup = await openInvitation(["viewer"], { listen: QUIET });
+  const { camera, viewer, invitation } = setup;
   const [hostname, port] = addressOf(invitation);
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
   (await listenAgain(() => Deno.listen({ hostname, port }))).close();
@@ -215,9 +217,8 @@ Deno.test("a received name that is taken gets a number, a given one is refused",
 });
 
 Deno.test("each device gets the other's server addresses when the answer is sent", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite({ serving: undefined });
+  await using setup = await openInvitation(["viewer"], { serving: undefined });
+  const { camera, viewer, invitation } = setup;
   const app: App = (_request, session) => [200, "OK", { who: peerOf(session).name }, null];
   await using server = camera.device.listen(["127.0.0.1", 0], app);
   await using hidden = camera.device.listen(join(camera.dir, "socket"), app);
@@ -245,9 +246,8 @@ Deno.test("an invitation listens on all given addresses, by default on those of 
 });
 
 Deno.test("invalid options are refused, and leave no port open; an error names the place of an address", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite({ seconds: 86_400, listen: QUIET });
+  await using setup = await openInvitation(["viewer"], { seconds: 86_400, listen: QUIET });
+  const { camera, viewer, invitation } = setup;
   const taken = addressOf(invitation);
   const invite = (options: unknown) => () => camera.invite(options as never);
   const join = (line: unknown, options: unknown) => () =>

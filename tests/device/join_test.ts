@@ -12,6 +12,7 @@ import {
   introduce,
   lineWith,
   makeDevices,
+  openInvitation,
   pair,
   PairingDevice,
 } from "@degu/testing/pairing.ts";
@@ -26,9 +27,8 @@ import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
 Deno.test("a line that was broken by white space still pairs", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const broken = ` ${invitation.line.replaceAll(/(.{40})/g, "$1\r\n  ")}\n`;
   assertEquals((await viewer.join(broken)).id, camera.id);
   await invitation.paired;
@@ -119,9 +119,8 @@ function startCutter(
 }
 
 Deno.test("a handshake that breaks off is tried ten times, and its error is not that of a used line", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   {
     await using cutter = startCutter(addressOf(invitation), Infinity);
     const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
@@ -136,9 +135,8 @@ Deno.test("a handshake that breaks off is tried ten times, and its error is not 
 });
 
 Deno.test("pairing succeeds even if one address of the line is dead and another an impostor's", async () => {
-  await using devices = await makeDevices("camera", "viewer", "impostor");
-  const { camera, viewer, impostor } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer", "impostor"]);
+  const { camera, viewer, impostor, invitation } = setup;
   await using other = await impostor.invite();
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const line = lineWith(invitation.line, [
@@ -154,9 +152,8 @@ Deno.test("pairing succeeds even if one address of the line is dead and another 
 });
 
 Deno.test("a stolen line that was already used does not look like success", async () => {
-  await using devices = await makeDevices("camera", "viewer", "thief");
-  const { camera, viewer, thief } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer", "thief"]);
+  const { camera, viewer, thief, invitation } = setup;
   await introduce(invitation, thief);
   await assertRejects(() => viewer.join(invitation.line), DeguError, "another device has used it");
   await Promise.all([assertRejects(() => invitation.paired), invitation.close()]);
@@ -287,9 +284,8 @@ Deno.test("an error response is not mistaken for success", async () => {
 });
 
 Deno.test("its signal, and closing the device, end joining at any moment, and nothing is stored", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const reason = new Error("enough");
   const right = answerOf({ value: VALUE, name: "camera", addresses: [] });
   const answering = async (step: number, end: () => unknown) => {

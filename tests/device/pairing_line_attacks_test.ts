@@ -16,6 +16,7 @@ import {
   introductionOf,
   LOOPBACK,
   makeDevices,
+  openInvitation,
   pair,
   type PairingDevice,
   sendValue,
@@ -32,9 +33,8 @@ async function lastStep(invitation: Invitation, device: PairingDevice): Promise<
 }
 
 Deno.test("a joiner with a hostile name, addresses or authority is refused, and nothing is stored", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const right = introductionOf(invitation.line, viewer);
   const { authority, signsCertificates, noAuthority, nameConstraints, unknown } = EXTENSIONS;
   const basic = [authority(), signsCertificates()];
@@ -87,9 +87,8 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
 });
 
 Deno.test("the value is valid only for its authority, and only once", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer", "other"]);
+  const { camera, viewer, other, invitation } = setup;
   const value = await introduce(invitation, viewer);
   const wrong = base64url(new Uint8Array(16));
   const secret = introductionOf(invitation.line, viewer)["secret"];
@@ -114,9 +113,8 @@ Deno.test("the value is valid only for its authority, and only once", async () =
 });
 
 Deno.test("the second step requires a certificate that the authority has signed directly", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const root = await makeAuthority();
   const between = await makeAuthority({ issuer: root });
   const value = await introduce(invitation, viewer, { authority: base64url(root.der) });
@@ -178,9 +176,8 @@ async function servicesOf(
 }
 
 Deno.test("a joiner that leaves after the first step leaves nothing behind, and the invitation expires in time", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite({ seconds: 1 });
+  await using setup = await openInvitation(["viewer", "other"], { seconds: 1 });
+  const { camera, viewer, other, invitation } = setup;
   await introduce(invitation, viewer);
   await assertRejects(() => other.join(invitation.line));
   await assertRejects(() => within(invitation.paired, "it expires"), Deno.errors.TimedOut);
@@ -204,9 +201,8 @@ Deno.test("if the last answer is lost the inviter keeps an entry, which joining 
 });
 
 Deno.test("a joiner that keeps its last connection open delays the inviter by two seconds", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   using stranger = await lastStep(invitation, viewer);
   await stranger.answer(204);
   const begin = performance.now();

@@ -9,6 +9,7 @@ import {
   introduce,
   introductionOf,
   makeDevices,
+  openInvitation,
   pair,
   type PairingDevice,
   requestOf,
@@ -35,9 +36,8 @@ async function assertStillOpen(
 }
 
 Deno.test("a wrong secret closes its connection without a response, and the invitation stays open", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer", "other"]);
+  const { camera, viewer, other, invitation } = setup;
   const right = introductionOf(invitation.line, other);
   const secret = String(right["secret"]);
   const table: [uri: string, body: unknown][] = [
@@ -81,9 +81,8 @@ Deno.test("a wrong secret closes its connection without a response, and the invi
 });
 
 Deno.test("a flood of wrong secrets is counted, with at most one warning a second", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer", "other"]);
+  const { camera, viewer, other, invitation } = setup;
   const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
   const begin = performance.now();
   await Promise.all(Array.from({ length: 12 }, async () => {
@@ -103,9 +102,8 @@ Deno.test("a flood of wrong secrets is counted, with at most one warning a secon
 });
 
 Deno.test("a connection that sends no secret is closed two seconds after its handshake", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const request = requestOf("/secret", introductionOf(invitation.line, viewer));
   const waits = ["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
     using stranger = await Stranger.connect(addressOf(invitation));
@@ -130,9 +128,8 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
 });
 
 Deno.test("strangers who only connect block nobody: the oldest is closed first", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const strangers: Stranger[] = [];
   try {
     const begin = performance.now();
@@ -148,9 +145,8 @@ Deno.test("strangers who only connect block nobody: the oldest is closed first",
 });
 
 Deno.test("silent connections without a handshake block nobody", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const [hostname, port] = addressOf(invitation);
   const silent: Deno.Conn[] = [];
   try {
@@ -162,9 +158,8 @@ Deno.test("silent connections without a handshake block nobody", async () => {
 });
 
 Deno.test("150 silent connections that reconnect at once block nobody, and don't fill the log", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const [hostname, port] = addressOf(invitation);
   const current = new Set<Deno.Conn>();
   let over = false;
@@ -196,9 +191,8 @@ Deno.test("150 silent connections that reconnect at once block nobody, and don't
 });
 
 Deno.test("both ends must offer degu-pair/1 by ALPN", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   for (const protocols of [[], ["h2"], ["degu-pair/2", "http/1.1"]]) {
     const outcome = await Stranger.connect(addressOf(invitation), { protocols })
       .then(async (stranger) => {
@@ -212,9 +206,10 @@ Deno.test("both ends must offer degu-pair/1 by ALPN", async () => {
 });
 
 Deno.test("the first right secret closes all other connections and refuses clients without a certificate", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0], ["127.0.0.2", 0]] });
+  await using setup = await openInvitation(["viewer", "other"], {
+    listen: [["127.0.0.1", 0], ["127.0.0.2", 0]],
+  });
+  const { camera, viewer, other, invitation } = setup;
   const address = addressOf(invitation);
   using early = await Stranger.connect(address);
   using half = await Stranger.connect(address);
@@ -252,9 +247,8 @@ Deno.test("the certificate of another peer is refused until that peer itself pai
 });
 
 Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { viewer, invitation } = setup;
   const body = JSON.stringify(introductionOf(invitation.line, viewer));
   const requestOfSize = (size: number) => {
     const head = `POST /secret HTTP/1.1\r\ncontent-length: 00000\r\n\r\n`;

@@ -87,6 +87,15 @@ export async function makeDevices<Name extends string>(
   return Object.assign(devices, { [Symbol.asyncDispose]: dispose });
 }
 
+/** A camera with an open invitation, and others that may join it. */
+export async function openInvitation<Name extends string>(
+  others: readonly Name[],
+  options: InviteOptions = {},
+) {
+  const devices = await makeDevices<"camera" | Name>("camera", ...others);
+  return Object.assign(devices, { invitation: await devices.camera.invite(options) });
+}
+
 /** Pairs two devices, and returns what both were told. */
 export async function pair(
   inviter: PairingDevice,
