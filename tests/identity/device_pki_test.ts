@@ -10,13 +10,7 @@ import {
 import { dirname, join } from "@std/path";
 import { createPrivateKey } from "node:crypto";
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
-import {
-  assertNear,
-  covers,
-  exchangeOverTls,
-  keyPair,
-  readCertificate,
-} from "@degu/testing/certificates.ts";
+import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
@@ -81,28 +75,6 @@ Deno.test({
     assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
     for (const name of names) assertStrictEquals(await mode(join(home, name)), 0o600, name);
   },
-});
-
-Deno.test("createDevicePki: devices that trust each other connect in both directions", async () => {
-  await using dir = await tempDir();
-  const [camera, viewer, stranger] = await Promise.all(
-    ["camera-1", "viewer-1", "stranger"].map((name) => createDevicePki(dir.path, name)),
-  ) as [DevicePki, DevicePki, DevicePki];
-  const cases: [server: DevicePki, client: DevicePki, trusts: DevicePki, boolean][] = [
-    [camera, viewer, viewer, true],
-    [viewer, camera, camera, true],
-    [camera, stranger, viewer, false],
-    [camera, viewer, camera, false],
-  ];
-  for (const [index, [server, client, trusted, accepted]] of cases.entries()) {
-    const exchange = exchangeOverTls(
-      { ...keyPair(server), caFile: trusted.caFile },
-      { ...keyPair(client), caFile: server.caFile, checkHostname: true },
-      server.name,
-    );
-    if (accepted) assertStrictEquals(await exchange, "hello", `${index}`);
-    else await assertRejects(() => exchange, Error, "", `${index}`);
-  }
 });
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
