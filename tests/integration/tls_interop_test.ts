@@ -13,6 +13,7 @@ import {
   ServingProgram,
   timeFromNow,
   unlessMissing,
+  type Wanted,
 } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 
@@ -33,37 +34,31 @@ const UNVERIFIED =
 const SELF_SIGNED =
   /^UNTRUSTED: .*certificate was refused \([A-Z_]*(SELF_SIGNED|VERIFY_LEAF)[A-Z_]*\)/;
 
-const IS_AUTHORITY = /^WRONG_PURPOSE: .*certificate is the certificate of an authority/;
+const VERSION_1 = /^UNTRUSTED: .* has version 1 instead of 3/;
 
-/** What all rows of one role need. */
-interface Certificates {
-  readonly pki: OpensslPki;
-  /** The authority that is trusted. */
-  readonly trusted: Issued;
-  /** The authority of the other role. */
-  readonly ownAuthority: Issued;
-  readonly own: Issued;
-}
+const IS_AUTHORITY = /^WRONG_PURPOSE: .*certificate is the certificate of an authority/;
 
 /** A certificate that a peer shows, and how openssl is to be told. */
 type Peer = readonly [name: string, verdict: Verdict, args: readonly string[]];
 
-/** The rows that are the same in both roles: a peer that shows a certificate of this kind. */
-async function makePeers(
-  { pki, trusted, ownAuthority }: Certificates,
-  role: "client" | "server",
-): Promise<Peer[]> {
-  const make = pki[role].bind(pki);
-  const shown = async (name: string, options: Parameters<typeof make>[1]) =>
-    show(await make(name, { issuer: trusted, ...options }));
+const NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+
+/** Peers of either role that show a certificate of this kind. */
+async function makePeers(pki: OpensslPki, trusted: Issued, ownAuthority: Issued) {
+  const extensions = ["extendedKeyUsage=clientAuth,serverAuth", NAMES];
+  const make = (name: string, wanted: Wanted) => pki.issue(name, { extensions, ...wanted });
+  const shown = async (name: string, wanted: Wanted) =>
+    show(await make(name, { issuer: trusted, ...wanted }));
   const other = await pki.authority("other");
   const intermediate = await pki.authority("intermediate", { issuer: trusted });
   const leaf = await make("leaf", { issuer: trusted });
-  const wrongUsage = role === "client" ? "serverAuth" : "clientAuth";
-  const names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
   const below = await make("below", { issuer: intermediate });
   const belowLeaf = await make("below_leaf", { issuer: leaf });
-  return [
+  const version1 = show(await pki.version1("version1", trusted));
+  const forOne = (usage: string) =>
+    shown(usage, { extensions: [`extendedKeyUsage=${usage}`, NAMES] });
+  const usage = { client: await forOne("serverAuth"), server: await forOne("clientAuth") };
+  const inBoth: Peer[] = [
     ["the right authority, ECDSA P-256", "accepted", show(leaf)],
     ["ECDSA P-384", "accepted", await shown("p384", { key: KEY.p384 })],
     ["RSA 2048", "accepted", await shown("rsa", { key: KEY.rsa2048 })],
@@ -88,14 +83,9 @@ async function makePeers(
       await shown("early", { from: timeFromNow(1) }),
     ],
     [
-      "an extendedKeyUsage for the other role",
-      UNVERIFIED,
-      await shown("usage", { extensions: [`extendedKeyUsage=${wrongUsage}`, names] }),
-    ],
-    [
       "a keyUsage without digitalSignature",
       /^WRONG_PURPOSE: .*keyUsage without digitalSignature|^REFUSED_BY_PEER: .*alert: HandshakeFailure/,
-      await shown("key_usage", { extensions: ["keyUsage=keyAgreement", names] }),
+      await shown("key_usage", { extensions: ["keyUsage=keyAgreement", NAMES] }),
     ],
     ["the authority itself", IS_AUTHORITY, show(trusted)],
     [
@@ -104,14 +94,9 @@ async function makePeers(
       await shown("sub_authority", { isAuthority: true }),
     ],
     [
-      "a certificate of version 1",
-      role === "client" ? UNVERIFIED : /^UNTRUSTED: .* has version 1 instead of 3/,
-      show(await pki.version1("version1", trusted)),
-    ],
-    [
       "an extension that can't be read",
       /^UNTRUSTED: the .*certificate can't be read$|^REFUSED_BY_PEER: .*alert: HandshakeFailure$/,
-      await shown("unreadable", { extensions: [names, "2.5.29.35=DER:01:01:ff"] }),
+      await shown("unreadable", { extensions: [NAMES, "2.5.29.35=DER:01:01:ff"] }),
     ],
     ["a signature with SHA-1", UNVERIFIED, [
       ...await shown("sha1", { signing: ["-sha1"] }),
@@ -121,6 +106,11 @@ async function makePeers(
       ...await shown("short", { key: KEY.rsa1024 }),
       ...WEAK,
     ]],
+  ];
+  return (role: "client" | "server"): Peer[] => [
+    ...inBoth,
+    ["an extendedKeyUsage for the other role", UNVERIFIED, usage[role]],
+    ["a certificate of version 1", role === "client" ? UNVERIFIED : VERSION_1, version1],
   ];
 }
 
@@ -134,14 +124,6 @@ function show({ certFile, keyFile }: Issued, ...chain: readonly Issued[]): strin
   const [first] = chain;
   const more = first === undefined ? [] : ["-cert_chain", first.certFile];
   return ["-cert", certFile, "-key", keyFile, ...more];
-}
-
-/** Certificates for one role, right and wrong. */
-async function makeCertificates(pki: OpensslPki, role: "client" | "server") {
-  const trusted = await pki.authority("trusted");
-  const ownAuthority = await pki.authority("own_authority");
-  const own = await pki[role]("own", { issuer: ownAuthority });
-  return { pki, trusted, ownAuthority, own };
 }
 
 // Independent programs at the other end of a connection with certificates on both sides.
@@ -455,9 +437,28 @@ async function assertAsked(
   assertEquals(witness.asked.has(uri), verdict === "accepted");
 }
 
-opensslTest("a TLS server accepts only the clients of its authority", async (pki, t) => {
-  const certificates = await makeCertificates(pki, "server");
-  const { trusted, ownAuthority, own } = certificates;
+opensslTest("each end accepts only the certificates of its authority", async (pki, t) => {
+  const trusted = await pki.authority("trusted");
+  const ownAuthority = await pki.authority("own_authority");
+  const peersOf = await makePeers(pki, trusted, ownAuthority);
+  const certificates = { pki, trusted, ownAuthority };
+  await t.step("a server, its clients", (t) => testServer(certificates, peersOf("client"), t));
+  await t.step("a client, its servers", (t) => testClient(certificates, peersOf("server"), t));
+});
+
+interface Certificates {
+  readonly pki: OpensslPki;
+  readonly trusted: Issued;
+  /** The authority of the end that is tested. */
+  readonly ownAuthority: Issued;
+}
+
+async function testServer(
+  { pki, trusted, ownAuthority }: Certificates,
+  peers: readonly Peer[],
+  t: Deno.TestContext,
+): Promise<void> {
+  const own = await pki.server("own", { issuer: ownAuthority });
   const rsa = await pki.server("own_rsa", { issuer: ownAuthority, key: KEY.rsa2048 });
   const witness = new Witness();
   const trust = {
@@ -465,7 +466,6 @@ opensslTest("a TLS server accepts only the clients of its authority", async (pki
     clientSslconfig: { caFile: ownAuthority.certFile },
   };
   await using endpoint = await startTls(trust, witness.app, { server: { maxRequests: 1 } });
-  const peers = await makePeers(certificates, "client");
   const good = peers[0]![2];
   const none: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
   for (const version of VERSIONS) {
@@ -494,7 +494,7 @@ opensslTest("a TLS server accepts only the clients of its authority", async (pki
     const config = { certFile: own.certFile, keyFile: rsa.keyFile, caFile: trusted.certFile };
     assertThrows(() => buildServerSslctx(config), RangeError, "does not belong to");
   });
-});
+}
 
 /** Asks an `openssl s_server` and asserts what came of it. */
 async function assertTrusted(
@@ -521,11 +521,13 @@ async function assertTrusted(
   }
 }
 
-opensslTest("a TLS client trusts only the servers of its authority", async (pki, t) => {
-  const certificates = await makeCertificates(pki, "client");
-  const { trusted, own } = certificates;
+async function testClient(
+  { pki, trusted, ownAuthority }: Certificates,
+  peers: readonly Peer[],
+  t: Deno.TestContext,
+): Promise<void> {
+  const own = await pki.client("own_client", { issuer: ownAuthority });
   const config = { ...own, caFile: trusted.certFile };
-  const peers = await makePeers(certificates, "server");
   const [, , good] = peers[0]!;
   for (const version of VERSIONS) {
     for (const [name, verdict, args] of peers) {
@@ -597,4 +599,4 @@ opensslTest("a TLS client trusts only the servers of its authority", async (pki,
     const wrong = { ...config, keyFile: trusted.keyFile };
     assertThrows(() => buildClientSslctx(wrong), RangeError, "does not belong to");
   });
-});
+}
