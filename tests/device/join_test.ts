@@ -26,14 +26,6 @@ import {
 import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-Deno.test("a line that was broken by white space still pairs", async () => {
-  await using setup = await openInvitation(["viewer"]);
-  const { camera, viewer, invitation } = setup;
-  const broken = ` ${invitation.line.replaceAll(/(.{40})/g, "$1\r\n  ")}\n`;
-  assertEquals((await viewer.join(broken)).id, camera.id);
-  await invitation.paired;
-});
-
 Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an error", async () => {
   await using devices = await makeDevices("camera", "one", "two");
   const { camera, one, two } = devices;

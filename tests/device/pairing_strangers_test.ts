@@ -144,19 +144,6 @@ Deno.test("strangers who only connect block nobody: the oldest is closed first",
   }
 });
 
-Deno.test("silent connections without a handshake block nobody", async () => {
-  await using setup = await openInvitation(["viewer"]);
-  const { camera, viewer, invitation } = setup;
-  const [hostname, port] = addressOf(invitation);
-  const silent: Deno.Conn[] = [];
-  try {
-    for (let i = 0; i < 100; i++) silent.push(await Deno.connect({ hostname, port }));
-    await assertStillOpen(invitation, camera, viewer);
-  } finally {
-    for (const conn of silent) conn.close();
-  }
-});
-
 Deno.test("150 silent connections that reconnect at once block nobody, and don't fill the log", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
