@@ -42,11 +42,19 @@ export function readAuthority(der: Uint8Array): Authority {
   if (der.length > MAX_AUTHORITY_BYTES) {
     throw bad(`it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`);
   }
-  const certificate = parse(der);
+  const { X509Certificate, createHash } = loadBuiltin("node:crypto");
+  let certificate;
+  try {
+    checkForm(der);
+    // Two parsers must agree that it is a certificate.
+    new X509Certificate(der);
+    certificate = parseCertificate(der);
+  } catch {
+    throw bad("it can't be read as one certificate in DER");
+  }
   const problem = problemOf(certificate);
   if (problem !== null) throw bad(problem);
   const { raw, publicKey } = certificate;
-  const { createHash } = loadBuiltin("node:crypto");
   return Object.freeze({
     certificate: formatPem(raw),
     der: raw,
@@ -95,18 +103,6 @@ export function identifyDevice<T extends Pick<Authority, "id" | "certificate">>(
 
 function bad(problem: string): RangeError {
   return new RangeError(`Not the certificate of a device's authority: ${problem}`);
-}
-
-function parse(der: Uint8Array): Certificate {
-  const { X509Certificate } = loadBuiltin("node:crypto");
-  try {
-    checkForm(der);
-    // Two parsers must agree that it is a certificate.
-    new X509Certificate(der);
-    return parseCertificate(der);
-  } catch {
-    throw bad("it can't be read as one certificate in DER");
-  }
 }
 
 /** Checks that nothing comes before, after or in between, and that both algorithm fields are equal. */
