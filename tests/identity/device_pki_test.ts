@@ -18,7 +18,7 @@ import { assertRefused, plantTemporary } from "@degu/testing/device_identities.t
 
 const DAY = 24 * 60 * 60 * 1000;
 
-const onPosix = Deno.build.os !== "windows";
+const onPosix = { ignore: Deno.build.os === "windows" };
 
 const needsOpenssl = await unlessMissing("openssl");
 
@@ -38,18 +38,14 @@ Deno.test("createDevicePki makes a certificate for both roles and its own author
   assertStrictEquals(cert.checkPrivateKey(key), true);
 });
 
-Deno.test({
-  name: "openssl accepts a device's certificate for both roles",
-  ...needsOpenssl,
-  async fn() {
-    await using dir = await tempDir();
-    const { caFile, certFile } = await createDevicePki(dir.path, "camera-1");
-    for (const purpose of ["sslserver", "sslclient"]) {
-      const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
-      const args = ["verify", ...options, "-CAfile", caFile, certFile];
-      assertStrictEquals((await converse("openssl", args, "")).code, 0, purpose);
-    }
-  },
+Deno.test("openssl accepts a device's certificate for both roles", needsOpenssl, async () => {
+  await using dir = await tempDir();
+  const { caFile, certFile } = await createDevicePki(dir.path, "camera-1");
+  for (const purpose of ["sslserver", "sslclient"]) {
+    const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
+    const args = ["verify", ...options, "-CAfile", caFile, certFile];
+    assertStrictEquals((await converse("openssl", args, "")).code, 0, purpose);
+  }
 });
 
 Deno.test("createDevicePki loads an existing identity and changes nothing", async () => {
@@ -62,10 +58,10 @@ Deno.test("createDevicePki loads an existing identity and changes nothing", asyn
   assertEquals(structuredClone(device), device);
 });
 
-Deno.test({
-  name: "createDevicePki makes directories of mode 0700 and files of mode 0600",
-  ignore: !onPosix,
-  async fn() {
+Deno.test(
+  "createDevicePki makes directories of mode 0700 and files of mode 0600",
+  onPosix,
+  async () => {
     await using dir = await tempDir();
     const parent = join(dir.path, "var", "pki");
     const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
@@ -75,7 +71,7 @@ Deno.test({
     assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
     for (const name of names) assertStrictEquals(await mode(join(home, name)), 0o600, name);
   },
-});
+);
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
   await using dir = await tempDir();
@@ -184,10 +180,10 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
   }
 });
 
-Deno.test({
-  name: "createDevicePki rejects permissions that admit other users, and says what to do",
-  ignore: !onPosix,
-  async fn() {
+Deno.test(
+  "createDevicePki rejects permissions that admit other users, and says what to do",
+  onPosix,
+  async () => {
     const rows: [path: string, mode: number, accepted: boolean][] = [
       [".", 0o755, true],
       [".", 0o770, false],
@@ -228,7 +224,7 @@ Deno.test({
     assertEquals(await entries(open.path), []);
     await createDevicePki(join(open.path, "own"), "camera-1");
   },
-});
+);
 
 Deno.test("createDevicePki removes only what a crash left behind", async () => {
   await using dir = await tempDir();

@@ -167,10 +167,10 @@ Deno.test("a certificate that may not be renewed is returned with a warning as l
   assertEquals(await Promise.all(places.map(stamps)), before);
 });
 
-Deno.test({
-  name: "createDevicePki returns a valid certificate on a read-only file system, with a warning",
-  ignore: !await canMount(),
-  async fn() {
+Deno.test(
+  "createDevicePki returns a valid certificate on a read-only file system, with a warning",
+  { ignore: !await canMount() },
+  async () => {
     await using dir = await tempDir();
     const device = await createDevicePki(dir.path, "camera-1");
     await reissue(device, 29);
@@ -185,7 +185,7 @@ Deno.test({
     assertStrictEquals(unrenewed.warnings.length, 1);
     assertStringIncludes(unrenewed.warnings[0] ?? "", "is not renewed, as renew is false");
   },
-});
+);
 
 Deno.test("createDevicePki with renew: false rejects if there is no identity, and makes none", async (t) => {
   await using dir = await tempDir();

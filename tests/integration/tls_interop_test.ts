@@ -141,10 +141,10 @@ async function startEcho() {
   return Object.assign(endpoint, { port });
 }
 
-Deno.test({
-  name: "curl is answered over TCP only with a certificate",
-  ...await unlessMissing("curl"),
-  async fn() {
+Deno.test(
+  "curl is answered over TCP only with a certificate",
+  await unlessMissing("curl"),
+  async () => {
     await using server = await startEcho();
     const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
     const url = `https://localhost:${server.port}/`;
@@ -175,12 +175,12 @@ Deno.test({
     assertEquals([refused.code !== 0, refused.stdout], [true, ""]);
     assertMatch((await server.logger.waitFor("info"))[0]!, /peer sent no certificates/);
   },
-});
+);
 
-Deno.test({
-  name: "curl with a certificate is answered over a Unix socket",
-  ...await unlessMissing("curl"),
-  async fn() {
+Deno.test(
+  "curl with a certificate is answered over a Unix socket",
+  await unlessMissing("curl"),
+  async () => {
     await using dir = await tempDir();
     const path = `${dir.path}/socket`;
     await using _endpoint = await startTls(pki, echo, {}, path);
@@ -199,7 +199,7 @@ Deno.test({
     ], "");
     assertEquals(stdout, "200");
   },
-});
+);
 
 const PYTHON_CLIENT = `
 import http.client, ssl, sys
@@ -216,16 +216,12 @@ for i in range(3):
 conn.close()
 `;
 
-Deno.test({
-  name: "Python's http.client is answered",
-  ...await unlessMissing("python3"),
-  async fn() {
-    await using server = await startEcho();
-    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
-    const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
-    const { stdout, stderr } = await converse("python3", args, "");
-    assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
-  },
+Deno.test("Python's http.client is answered", await unlessMissing("python3"), async () => {
+  await using server = await startEcho();
+  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+  const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
+  const { stdout, stderr } = await converse("python3", args, "");
+  assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
 });
 
 const PYTHON_SERVER = `
@@ -260,10 +256,10 @@ async function askAll(client: SSLClient): Promise<void> {
   }
 }
 
-Deno.test({
-  name: "the client gets a response from Python's http.server",
-  ...await unlessMissing("python3"),
-  async fn() {
+Deno.test(
+  "the client gets a response from Python's http.server",
+  await unlessMissing("python3"),
+  async () => {
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
     const { program, port } = await ServingProgram.python(PYTHON_SERVER, [
       caFile,
@@ -274,7 +270,7 @@ Deno.test({
     const config = { ...pki.clientSslconfig, checkHostname: true };
     await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 10 }));
   },
-});
+);
 
 const PYTHON_WITNESS = `
 import socket, ssl, sys
@@ -295,29 +291,25 @@ with context.wrap_socket(conn, server_side=True, suppress_ragged_eofs=False) as 
         print("CUT", error, flush=True)
 `;
 
-Deno.test({
-  name: "close() sends close_notify",
-  ...await unlessMissing("python3"),
-  async fn() {
-    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-    const { program, port } = await ServingProgram.python(PYTHON_WITNESS, [
-      caFile,
-      certFile,
-      keyFile,
-    ]);
-    await using _program = program;
-    const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", port]);
-    using conn = await client.connect();
-    assertEquals((await conn.get("/")).status, 204);
-    conn.close();
-    await program.waitFor(/END 0\n/);
-  },
+Deno.test("close() sends close_notify", await unlessMissing("python3"), async () => {
+  const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+  const { program, port } = await ServingProgram.python(PYTHON_WITNESS, [
+    caFile,
+    certFile,
+    keyFile,
+  ]);
+  await using _program = program;
+  const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", port]);
+  using conn = await client.connect();
+  assertEquals((await conn.get("/")).status, 204);
+  conn.close();
+  await program.waitFor(/END 0\n/);
 });
 
-Deno.test({
-  name: "the client gets a response from openssl s_server, which requires a certificate",
-  ...await unlessMissing("openssl"),
-  async fn() {
+Deno.test(
+  "the client gets a response from openssl s_server, which requires a certificate",
+  await unlessMissing("openssl"),
+  async () => {
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
     const { program, port } = await ServingProgram.openssl([
       ...["-cert", certFile, "-key", keyFile, "-CAfile", caFile, "-Verify", "1"],
@@ -340,7 +332,7 @@ Deno.test({
     // With TLS 1.3 the client learns of it when it reads (RFC 8446 §4.4.2.4).
     assertMatch(error.message, /CertificateRequired|closed the connection/);
   },
-});
+);
 
 Deno.test({
   name: "the openssl commands in docs/tls.md produce files that both ends accept",

@@ -130,11 +130,10 @@ Deno.test("an authority that may not sign certificates is refused where the conf
   }
 });
 
-Deno.test({
-  name:
-    "random paths are accepted if openssl verify accepts them, unless they have rules that are not checked",
-  ...await unlessMissing("openssl"),
-  async fn() {
+Deno.test(
+  "random paths are accepted if openssl verify accepts them, unless they have rules that are not checked",
+  await unlessMissing("openssl"),
+  async () => {
     await using dir = await tempDir();
     const limits = fc.record({
       keyUsage: fc.constantFrom(undefined, undefined, "signsCertificates", "signsLists"),
@@ -171,4 +170,4 @@ Deno.test({
       { numRuns: 25 },
     );
   },
-});
+);

@@ -146,10 +146,10 @@ Deno.test("each end learns of the other's refusal, as far as TLS reports it", as
   });
 });
 
-Deno.test({
-  name: "a TLS socket reports its version and cipher suite on both ends",
-  ...needsOpenssl,
-  async fn(t) {
+Deno.test(
+  "a TLS socket reports its version and cipher suite on both ends",
+  needsOpenssl,
+  async (t) => {
     const socks: Socket[] = [];
     const app = {
       onConnect(_session: Session, sock: Socket) {
@@ -183,7 +183,7 @@ Deno.test({
       assertEquals([protocol, cipher], ["TLSv1.2", suite]);
     });
   },
-});
+);
 
 Deno.test("a missing permission, a timeout and a reason that is not an error are passed on unchanged", () => {
   const missing = new Deno.errors.NotCapable("no");
