@@ -67,9 +67,7 @@ export function encodeLine({ authority, addresses, secret, expires }: Invitation
     ...secret,
     ...new Uint8Array(time.buffer),
   ]);
-  return PREFIX + encodeBase64Url(
-    Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]),
-  );
+  return PREFIX + encodeBase64Url(Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]));
 }
 
 /** Reports whether a text is complete: more characters would not change the result or the error. */

@@ -161,10 +161,7 @@ export class Invitation implements AsyncDisposable {
     this.paired.catch(() => {});
     this.expires = new Date(Date.now() + seconds * 1000);
     const message = `the invitation expired at ${this.expires.toISOString()}`;
-    this.#expiry = setTimeout(
-      () => this.#close(new Deno.errors.TimedOut(message)),
-      seconds * 1000,
-    );
+    this.#expiry = setTimeout(() => this.#close(new Deno.errors.TimedOut(message)), seconds * 1000);
   }
 
   /**

@@ -115,9 +115,7 @@ function checkForm(der: Uint8Array): void {
   const outer = outerBytes.toHex();
   const signature = whole.take(TAG.bitString);
   // The unsigned parts could have other encodings: with unused bits, or longer lengths.
-  const length = encodedLength(
-    signed.length + outerBytes.length + encodedLength(signature.length),
-  );
+  const length = encodedLength(signed.length + outerBytes.length + encodedLength(signature.length));
   if (signature[0] !== 0 || der.length !== length) throw new RangeError("not DER");
   body.take(0xa0);
   body.take(TAG.integer);

@@ -103,9 +103,7 @@ Deno.test("an impostor or a dead address among good ones costs little time, and 
   assertEquals(mute.conns.length, 1);
   await using plain = new Server(LOOPBACK, hello);
   plain.serveForever();
-  await assertWorks(
-    await viewer.client("camera", { addresses: [plain.address, server.address] }),
-  );
+  await assertWorks(await viewer.client("camera", { addresses: [plain.address, server.address] }));
 });
 
 Deno.test("the address that worked last is tried first the next time", async () => {

@@ -143,10 +143,7 @@ Deno.test("a FIFO in the directory of a device does not block it", onPosix, asyn
   const name = join(devices.path("viewer"), "device.json");
   await Deno.remove(name);
   await makeFifo(name);
-  const opened = assertRejects(
-    () => Device.open(devices.path("viewer")),
-    Deno.errors.InvalidData,
-  );
+  const opened = assertRejects(() => Device.open(devices.path("viewer")), Deno.errors.InvalidData);
   await within(opened, "the device is refused");
 });
 

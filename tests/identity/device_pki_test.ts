@@ -4,7 +4,6 @@ import {
   assertEquals,
   assertMatch,
   assertRejects,
-  assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { dirname, join } from "@std/path";
@@ -26,16 +25,16 @@ Deno.test("createDevicePki makes a certificate for both roles and its own author
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1.local");
   const [ca, cert] = [await readCertificate(device.caFile), await readCertificate(device.certFile)];
-  assertStrictEquals(ca.ca, true);
-  assertStrictEquals(cert.ca, false);
-  assertStrictEquals(cert.verify(ca.publicKey), true);
-  assertStrictEquals(cert.subject, "CN=camera-1.local");
+  assertEquals(ca.ca, true);
+  assertEquals(cert.ca, false);
+  assertEquals(cert.verify(ca.publicKey), true);
+  assertEquals(cert.subject, "CN=camera-1.local");
   assertStringIncludes(ca.subject, "O=camera-1.local");
   assert(covers(cert, "camera-1.local"));
   assertNear(Date.parse(ca.validTo), Date.now() + 20 * 365 * DAY);
   assertNear(device.validTo.getTime(), Date.now() + 365 * DAY);
   const key = createPrivateKey(await Deno.readTextFile(device.keyFile));
-  assertStrictEquals(cert.checkPrivateKey(key), true);
+  assertEquals(cert.checkPrivateKey(key), true);
 });
 
 Deno.test("openssl accepts a device's certificate for both roles", needsOpenssl, async () => {
@@ -44,7 +43,7 @@ Deno.test("openssl accepts a device's certificate for both roles", needsOpenssl,
   for (const purpose of ["sslserver", "sslclient"]) {
     const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
     const args = ["verify", ...options, "-CAfile", caFile, certFile];
-    assertStrictEquals((await converse("openssl", args, "")).code, 0, purpose);
+    assertEquals((await converse("openssl", args, "")).code, 0, purpose);
   }
 });
 
@@ -66,10 +65,10 @@ Deno.test(
     const parent = join(dir.path, "var", "pki");
     const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
     assertEquals(await entries(parent), ["camera-1"]);
-    for (const path of [parent, home]) assertStrictEquals(await mode(path), 0o700);
+    for (const path of [parent, home]) assertEquals(await mode(path), 0o700);
     const names = await entries(home);
     assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
-    for (const name of names) assertStrictEquals(await mode(join(home, name)), 0o600, name);
+    for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
   },
 );
 
@@ -88,7 +87,7 @@ Deno.test("processes that call createDevicePki at the same time agree, with acce
   ];
   const digests = await Promise.all([1, 2, 3].map(() => runScript(script, permissions, {})));
   assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
-  assertStrictEquals(new Set(digests).size, 1);
+  assertEquals(new Set(digests).size, 1);
   assertEquals(await entries(dir.path), ["hub"]);
 });
 
@@ -248,7 +247,7 @@ Deno.test("createDevicePki removes only what a crash left behind", async () => {
   const { warnings } = await createDevicePki(dir.path, "camera-1");
   assertEquals(warnings, []);
   const left = [...await entries(dir.path), ...await entries(home)];
-  for (const [, name, , removed] of rows) assertStrictEquals(left.includes(name), !removed, name);
+  for (const [, name, , removed] of rows) assertEquals(left.includes(name), !removed, name);
 });
 
 Deno.test("a process that is killed midway leaves nothing permanent, and no incomplete identity", async () => {

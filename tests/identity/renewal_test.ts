@@ -5,7 +5,6 @@ import {
   assertMatch,
   assertNotEquals,
   assertRejects,
-  assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { basename, dirname, join } from "@std/path";
@@ -39,14 +38,11 @@ Deno.test("createDevicePki renews a certificate that expires within 30 days, for
       const expected = Date.now() + (renewed ? 365 : days) * DAY;
       for (const { validTo } of results) assertNear(validTo.getTime(), expected);
       const after = await snapshot(dirname(certFile));
-      assertStrictEquals(after["cert.pem"] === before["cert.pem"], !renewed);
+      assertEquals(after["cert.pem"] === before["cert.pem"], !renewed);
       assertEquals({ ...after, "cert.pem": "" }, { ...before, "cert.pem": "" });
       const cert = await readCertificate(certFile);
-      assertStrictEquals(cert.verify((await readCertificate(caFile)).publicKey), true);
-      assertStrictEquals(
-        cert.checkPrivateKey(createPrivateKey(await Deno.readTextFile(keyFile))),
-        true,
-      );
+      assertEquals(cert.verify((await readCertificate(caFile)).publicKey), true);
+      assertEquals(cert.checkPrivateKey(createPrivateKey(await Deno.readTextFile(keyFile))), true);
       assert(covers(cert, "camera-1"));
     });
   }
@@ -72,7 +68,7 @@ Deno.test("createDevicePki warns of an authority that expires within 30 days", a
       await replaceIdentity(dirname(caFile), days);
       for (const renew of [true, true, false]) {
         const { warnings } = await createDevicePki(dir.path, "camera-1", { renew });
-        assertStrictEquals(warnings.length, warned ? 1 : 0, String(warnings));
+        assertEquals(warnings.length, warned ? 1 : 0, String(warnings));
         if (!warned) continue;
         const date = new Date(Date.now() + days * DAY).toISOString().slice(0, 10);
         assertStringIncludes(warnings[0] ?? "", `The authority in ${caFile} expires at ${date}T`);
@@ -157,7 +153,7 @@ Deno.test("a certificate that may not be renewed is returned with a warning as l
   for (const [found, why] of results) {
     for (const [index, [name, days, , said]] of rows.entries()) {
       const { validTo, warnings } = found[index]!;
-      assertStrictEquals(warnings.length, said === null ? 0 : 1, `${name}: ${warnings}`);
+      assertEquals(warnings.length, said === null ? 0 : 1, `${name}: ${warnings}`);
       if (validTo !== 0) assertNear(validTo, Date.now() + days * DAY);
       if (said === null) continue;
       assertMatch(warnings[0] ?? "", said);
@@ -177,12 +173,12 @@ Deno.test(
     await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
     const { validTo, warnings } = await loadOnReadOnlyMount(dir.path, {});
     assertNear(Date.parse(validTo), Date.now() + 29 * DAY);
-    assertStrictEquals(warnings.length, 2);
+    assertEquals(warnings.length, 2);
     for (const warning of warnings) assertStringIncludes(warning, "Read-only file system");
 
     const unrenewed = await loadOnReadOnlyMount(dir.path, { renew: false });
     assertNear(Date.parse(unrenewed.validTo), Date.now() + 29 * DAY);
-    assertStrictEquals(unrenewed.warnings.length, 1);
+    assertEquals(unrenewed.warnings.length, 1);
     assertStringIncludes(unrenewed.warnings[0] ?? "", "is not renewed, as renew is false");
   },
 );

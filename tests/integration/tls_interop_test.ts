@@ -102,10 +102,7 @@ async function makePeers(pki: OpensslPki, trusted: Issued, ownAuthority: Issued)
       ...await shown("sha1", { signing: ["-sha1"] }),
       ...WEAK,
     ]],
-    ["RSA 1024", UNVERIFIED, [
-      ...await shown("short", { key: KEY.rsa1024 }),
-      ...WEAK,
-    ]],
+    ["RSA 1024", UNVERIFIED, [...await shown("short", { key: KEY.rsa1024 }), ...WEAK]],
   ];
   return (role: "client" | "server"): Peer[] => [
     ...inBoth,
@@ -152,17 +149,7 @@ Deno.test(
     const identity = ["--cert", certFile, "--key", keyFile];
     const { stdout, code } = await converse(
       "curl",
-      [
-        ...args,
-        ...identity,
-        "--data-binary",
-        "@-",
-        url,
-        "--next",
-        ...args,
-        ...identity,
-        url,
-      ],
+      [...args, ...identity, "--data-binary", "@-", url, "--next", ...args, ...identity, url],
       "hello",
     );
     assertEquals(code, 0);
@@ -570,9 +557,7 @@ async function testClient(
     );
   }
   const handshakes: readonly Peer[] = [
-    ...REFUSED_HANDSHAKES.map((
-      [name, verdict, args],
-    ): Peer => [name, verdict, [...rsa, ...args]]),
+    ...REFUSED_HANDSHAKES.map(([name, verdict, args]): Peer => [name, verdict, [...rsa, ...args]]),
     ["no certificate at all", INCOMPATIBLE, ["-nocert", ...tls12("aNULL@SECLEVEL=0")]],
   ];
   for (const [name, verdict, args] of handshakes) {

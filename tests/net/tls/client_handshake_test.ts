@@ -155,11 +155,7 @@ Deno.test("a truncated response is an error, whether or not TLS was closed clean
   const messages: readonly [string, string, code: string][] = [
     ["nothing", "", "EMPTY_PREAMBLE"],
     ["a preamble", "HTTP/1.1 200 OK\r\ncontent-le", "PREAMBLE_INCOMPLETE"],
-    [
-      "a body",
-      "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
-      "BODY_INCOMPLETE",
-    ],
+    ["a body", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello", "BODY_INCOMPLETE"],
     [
       "a chunk",
       "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\nhello",
