@@ -7,13 +7,18 @@ import { Client } from "@degu/degu/client";
 import { peerOf } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
+import {
+  authorityOf,
+  identityOf,
+  record,
+  storeOf,
+  TestDevices,
+} from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
   assertWorks,
   clientWith,
   LOOPBACK,
-  ownCertificate,
   recordAuthority,
   REFUSED,
   serveFrom,
@@ -43,7 +48,7 @@ Deno.test("a stranger is refused, and so is the device itself", async () => {
   const stranger = await devices.open("stranger", { name: "viewer" });
   await record(stranger, camera, { addresses: [setup.server.address] });
   assertEquals(await setup.ask(stranger), REFUSED);
-  const { cert, key } = await ownCertificate(camera);
+  const { cert, key } = await identityOf(camera.dir);
   assertEquals(await answerOf(await clientWith(camera, setup.server.address, cert, key)), REFUSED);
   assertEquals(asked, []);
   assertEquals(await setup.ask(), "viewer");
@@ -136,7 +141,7 @@ Deno.test("peerOf throws a TypeError for a session of another server", async () 
     sessions.push(session);
     return [204, "No Content", {}, null];
   };
-  const { cert, key } = await ownCertificate(camera);
+  const { cert, key } = await identityOf(camera.dir);
   const ca = (await authorityOf(camera.dir)).certificate;
   await using plain = new Server(LOOPBACK, app);
   await using tls = new SSLServer({ ca, cert, key }, LOOPBACK, app);
@@ -156,7 +161,7 @@ Deno.test("malicious paired peer: a certificate with another peer's name is stil
   const { camera, viewer, server } = setup;
   // Its authority, and what it has signed, carry the names of the viewer's.
   const theirs = await authorityOf(viewer.dir);
-  const { cert } = await ownCertificate(viewer);
+  const { cert } = await identityOf(viewer.dir);
   const dnOf = (pem: string) => new X509Certificate(pem).subject.replace(/^.*CN=/s, "");
   const forged = await makeAuthority({ name: dnOf(theirs.certificate) });
   await recordAuthority(camera, forged, "mallory");

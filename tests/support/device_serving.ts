@@ -91,14 +91,6 @@ export async function recordAuthority(at: Device, { pem }: TestAuthority, receiv
   return peer;
 }
 
-/** The certificate and the key of a device. */
-export async function ownCertificate(
-  { dir, name }: Device,
-): Promise<{ cert: string; key: string }> {
-  const read = (file: string) => Deno.readTextFile(`${dir}/identity/${name}/${file}`);
-  return { cert: await read("cert.pem"), key: await read("key.pem") };
-}
-
 /** What a device serves to its clients. */
 export const hello: App = () => [200, "OK", { hello: "world" }, null];
 

@@ -4,9 +4,9 @@ import { join } from "@std/path";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import type { Device, Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
-import { type Authority, readAuthorityText } from "@degu/internal/identity/authority.ts";
+import type { Authority } from "@degu/internal/identity/authority.ts";
 import { decodeLine, encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { openDevice } from "./device_pairs.ts";
+import { authorityOf, identityOf, openDevice } from "./device_pairs.ts";
 import { entries, tempDir } from "./directories.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
@@ -27,11 +27,7 @@ export class PairingDevice implements AsyncDisposable {
   static async open(dir: string, name: string, part = name): Promise<PairingDevice> {
     const logger = new RecordingLogger();
     const device = await openDevice(dir, part, { name, logger });
-    const [home = ""] = await entries(join(dir, "identity"));
-    const read = (file: string) => Deno.readTextFile(join(dir, "identity", home, file));
-    const authority = readAuthorityText(await read("ca.pem"));
-    const identity = { cert: await read("cert.pem"), key: await read("key.pem") };
-    return new PairingDevice(device, authority, identity, logger);
+    return new PairingDevice(device, await authorityOf(dir), await identityOf(dir), logger);
   }
 
   get id(): string {
