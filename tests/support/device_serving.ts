@@ -5,7 +5,7 @@ import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { type Client, SSLClient } from "@degu/degu/client";
 import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
-import type { App } from "@degu/degu/server";
+import { type App, SSLServer } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
 import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";
 import { unusedPort } from "./ports.ts";
@@ -84,11 +84,24 @@ export async function clientWith(device: Device, address: Address, cert: string,
 }
 
 /** Writes an authority down as a peer. */
-export async function recordAuthority(at: Device, { pem }: TestAuthority, receivedName: string) {
+export async function recordAuthority(
+  at: Device,
+  { pem }: TestAuthority,
+  receivedName: string,
+  addresses: Address[] = [],
+) {
   const authority = readAuthorityText(pem);
-  const peer = await storeOf(at.dir).record({ authority, receivedName, addresses: [] });
+  const peer = await storeOf(at.dir).record({ authority, receivedName, addresses });
   await at.peers();
   return peer;
+}
+
+/** A server that says hello to the clients of an authority, with any certificate. */
+export async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
+  const server = new SSLServer({ ca, cert, key }, LOOPBACK, hello);
+  server.serveForever();
+  await server.ready;
+  return server;
 }
 
 /** What a device serves to its clients. */
