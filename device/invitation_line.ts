@@ -83,8 +83,6 @@ export function isWholeLine(text: string): boolean {
 /**
  * Reads a line. White space anywhere in it is ignored.
  *
- * @param now The time, in milliseconds.
- * @throws {TypeError} if it is not a string.
  * @throws {RangeError} if it is not a line, was changed on the way, is of a newer version, or expired more
  * than a day ago. The message says which, and quotes nothing of the line.
  */

@@ -273,11 +273,7 @@ function wasClosed(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 
-/**
- * Sends a request and reads the whole response.
- *
- * @throws {RangeError} if the response is too long.
- */
+/** Sends a request and reads the whole response. */
 async function ask(
   connection: Connection,
   uri: string,

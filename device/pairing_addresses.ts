@@ -147,8 +147,6 @@ function isHost(host: string): boolean {
 /**
  * Adds the scope of the interface that the pairing used to link-local addresses. If that can't be found they
  * can't be used and are left out; it is looked for with `--allow-sys=networkInterfaces`, unless `remote` has it.
- *
- * @param remote The remote address of the connection.
  */
 export function withScope(
   addresses: readonly HostAddress[],

@@ -191,11 +191,7 @@ export class PeerStore {
     return typeof peer === "string" ? (await this.find(peer))?.id ?? null : null;
   }
 
-  /**
-   * Checks that a name can be given to a peer.
-   *
-   * @param id The peer that may already have it.
-   */
+  /** Checks that a name can be given to a peer: to that with this id, which may already have it, or to a new one. */
   async checkFree(peerName: string, id?: string): Promise<void> {
     checkPeerName("peerName", peerName, await this.#readAll(), id);
   }

@@ -62,11 +62,7 @@ export function readAuthority(der: Uint8Array): Authority {
   });
 }
 
-/**
- * Reads the certificate of a device's authority from PEM text, as {@linkcode readAuthority} does.
- *
- * @throws {RangeError} if it is anything else.
- */
+/** As {@linkcode readAuthority}, from PEM text, which has one form, too. */
 export function readAuthorityText(pem: string): Authority {
   const { X509Certificate } = loadBuiltin("node:crypto");
   let der;

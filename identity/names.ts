@@ -12,13 +12,6 @@ export function isDeviceName(text: string): boolean {
   return NAME.test(text) && !isDeviceId(text.toLowerCase());
 }
 
-/**
- * Checks the name of a device.
- *
- * @param option The name of the option in errors.
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if it is not valid.
- */
 export function checkDeviceName(option: string, name: string): void {
   checkString(option, name);
   if (isDeviceName(name)) return;

@@ -56,12 +56,6 @@ export class Admission<T extends Arrival> {
   #expiry: ReturnType<typeof setTimeout> | undefined;
   #room: ReturnType<typeof setTimeout> | undefined;
 
-  /**
-   * Makes an empty one.
-   *
-   * @param side Seconds that a handshake may take, or `null`, and what to report to.
-   * @param handshake Does the handshake of a connection.
-   */
   constructor(
     { timeout, logger }: ListenerSide,
     handshake: (arrival: T) => Promise<Accepted>,

@@ -60,7 +60,6 @@ export class Authorities {
    * Every signature of the path is verified, and the limits of everyone in it hold, also those of the trusted
    * certificate, which the TLS library ignores. Only for chains that the library has verified.
    *
-   * @param leaf The certificate of the peer.
    * @param between What else it sent, in DER, in any order.
    * @param purpose What the peer uses its certificate for; all authorities of the path must allow it.
    * @returns `null` if none of them is found to have vouched for it, or if that takes too many signatures.
@@ -159,8 +158,7 @@ const known = new Map<string, Certificate>();
  * Parses a certificate, or returns the remembered one with exactly the same bytes: peers return. It is shared and must
  * not be changed. Whether it is valid now, and trusted, is decided each time.
  *
- * @param der The certificate in DER.
- * @throws {RangeError} if it isn't one.
+ * @throws {RangeError} if it isn't a certificate in DER.
  */
 export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_KNOWN_BYTES) return parseCertificate(der);

@@ -119,12 +119,7 @@ const NAME_TYPES: ReadonlyMap<number, string> = new Map([
   [0x88, "Registered ID"],
 ]);
 
-/**
- * Parses a certificate.
- *
- * @param der The certificate in DER.
- * @throws {RangeError} if it isn't one.
- */
+/** @throws {RangeError} if it isn't a certificate in DER. */
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);
   const whole = new DerReader(raw).enter(TAG.sequence);

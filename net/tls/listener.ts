@@ -73,10 +73,8 @@ export class TlsListener implements Listener {
   /**
    * Binds a checked address.
    *
-   * @param context Decides which clients are accepted, also after it was replaced.
    * @param protocol The name by ALPN that both ends must give, or `null` for none. With one there is no
    * warning that all clients are accepted: the protocol is for strangers.
-   * @param sharing How the port is shared with other listeners.
    */
   constructor(
     address: Address,

@@ -51,10 +51,7 @@ export class TlsSocket implements Socket {
   /**
    * Takes over a socket, synchronously in the event that ends its handshake. Bytes that the peer sent
    * meanwhile come next in the same turn, and Deno's `node:tls` never reports the end of a connection whose
-   * bytes were not read.
-   *
-   * @param rawStream The stream below it, which is also taken over.
-   * @param peerCertificate The verified certificate of the peer, or `null`.
+   * bytes were not read. The stream below it is taken over, too.
    */
   constructor(
     socket: TLSSocket,
