@@ -352,10 +352,6 @@ export class Invitation implements AsyncDisposable {
     this.#stage = "storing";
     visit.isWaiting = false;
     clearTimeout(visit.timer);
-    return await this.#store(joiner, visit);
-  }
-
-  async #store(joiner: Joiner, { session, socket }: Visit): Promise<ResponseTuple> {
     const { authority, introduction: { name: receivedName, addresses } } = joiner;
     const { peers, logger } = this.#services;
     try {
@@ -363,7 +359,7 @@ export class Invitation implements AsyncDisposable {
         authority,
         receivedName,
         peerName: this.#peerName,
-        addresses: withScope(addresses, session.address, socket),
+        addresses: withScope(addresses, session.address, visit.socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
       this.#finish(session, () => this.#outcome.resolve(peer));

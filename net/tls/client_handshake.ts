@@ -1,7 +1,5 @@
 /** The client's side of a handshake. */
 
-import type { Duplex } from "node:stream";
-import type { SecureContext, TLSSocket } from "node:tls";
 import {
   type Address,
   addressText,
@@ -110,7 +108,19 @@ async function handshake(
   protocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
-  const socket = startTls(rawStream.stream, secureContext, sslHost, protocol);
+  const isName = sslHost !== null && hostAddress(sslHost) === null;
+  const socket = loadBuiltin("node:tls").connect({
+    socket: rawStream.stream,
+    secureContext,
+    // Explicit, because an environment variable can change the default.
+    rejectUnauthorized: true,
+    // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
+    servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
+    // The names are checked below: the library falls back to the subject.
+    checkServerIdentity: () => undefined,
+    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
+  });
+  skipDescriptions(socket);
   const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
   socket.once("secureConnect", () => {
     try {
@@ -133,26 +143,4 @@ async function handshake(
     socket.destroy();
     throw error;
   }
-}
-
-function startTls(
-  stream: Duplex,
-  secureContext: SecureContext,
-  sslHost: string | null,
-  protocol: string | null,
-): TLSSocket {
-  const isName = sslHost !== null && hostAddress(sslHost) === null;
-  const socket = loadBuiltin("node:tls").connect({
-    socket: stream,
-    secureContext,
-    // Explicit, because an environment variable can change the default.
-    rejectUnauthorized: true,
-    // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
-    servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
-    // The names are checked below: the library falls back to the subject.
-    checkServerIdentity: () => undefined,
-    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
-  });
-  skipDescriptions(socket);
-  return socket;
 }

@@ -69,9 +69,17 @@ export class TlsSocket implements Socket {
     destroyTogether(socket, rawStream.stream);
     rawStream.reuseMemory();
     socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
-    socket.on("end", () => this.#end());
+    socket.on("end", () => {
+      this.#ended = true;
+      this.#endReading()?.resolve(null);
+    });
     socket.on("error", (error) => this.#fail(connectionError(error)));
-    socket.on("close", () => this.#vanish());
+    socket.on("close", () => {
+      // Making an error takes time, so none is made that nobody would see.
+      // mutant `this.#closed || this.#failure !== null` → `false`: an error that nobody sees
+      if (this.#closed || this.#failure !== null) return;
+      this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
+    });
     // As with Deno's own sockets it is a wait that keeps the process alive, not the connection.
     socket.unref();
   }
@@ -159,18 +167,6 @@ export class TlsSocket implements Socket {
       this.#rawStream.release();
     }
     return filled;
-  }
-
-  #end(): void {
-    this.#ended = true;
-    this.#endReading()?.resolve(null);
-  }
-
-  /** The connection has ended. Making an error takes time, so none is made that nobody would see. */
-  #vanish(): void {
-    // mutant `this.#closed || this.#failure !== null` → `false`: an error that nobody sees
-    if (this.#closed || this.#failure !== null) return;
-    this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
   }
 
   #fail(error: unknown): void {
