@@ -11,7 +11,6 @@ import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
 import type { Peer } from "./peer_store.ts";
-import type { Trusted } from "./trust_signals.ts";
 
 /** The options of a client of a peer. */
 export interface DeviceClientOptions extends ClientOptions {
@@ -75,15 +74,21 @@ export class DeviceClient extends SSLClient {
 
 /** Connects to the first address whose server is a peer, wherever that is now. */
 function connectorOf(
-  services: DeviceServices,
+  { identity, peers, trust: signals, closing }: DeviceServices,
   id: string,
   given: readonly Address[] | null,
   connectTimeout: number | undefined,
 ): Connector["connect"] {
-  const { identity } = services;
   let lastAddress = "";
   return async (_first, bounds) => {
-    const { peer, signal: trust } = await readPeer(services, id);
+    closing.throwIfAborted();
+    await peers.refresh();
+    closing.throwIfAborted();
+    const trusted = signals.find(id);
+    if (trusted === null) {
+      throw new DeguError(`the peer with the id ${id} was forgotten; pair the two again`);
+    }
+    const { peer, signal: trust } = trusted;
     const addresses = given ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
     const isLast = (address: Address) => Number(String(address) === lastAddress);
@@ -102,15 +107,6 @@ function connectorOf(
       throw mostInformative(error, { name: peer.name, addresses, stored: given === null });
     }
   };
-}
-
-async function readPeer({ peers, trust, closing }: DeviceServices, id: string): Promise<Trusted> {
-  closing.throwIfAborted();
-  await peers.refresh();
-  closing.throwIfAborted();
-  const trusted = trust.find(id);
-  if (trusted !== null) return trusted;
-  throw new DeguError(`the peer with the id ${id} was forgotten; pair the two again`);
 }
 
 /** The most useful first: what the peer says, before what others cause. */
