@@ -5,6 +5,7 @@ import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { JoinFailure } from "@degu/internal/device/join.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import {
   addressOf,
@@ -48,21 +49,14 @@ Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an 
 Deno.test("the inviter decides about a line that is expired by the joiner's clock", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const { now } = Date;
   await using invitation = await camera.invite();
-  try {
-    Date.now = () => now() + 23 * 3_600_000;
-    await Promise.all([viewer.join(invitation.line), invitation.paired]);
-  } finally {
-    Date.now = now;
-  }
   await using other = await camera.invite();
-  try {
-    Date.now = () => now() + 25 * 3_600_000;
-    await assertRejects(() => viewer.join(other.line), RangeError, "expired at");
-  } finally {
-    Date.now = now;
+  {
+    using _clock = setClockAhead(23 * 3_600_000);
+    await Promise.all([viewer.join(invitation.line), invitation.paired]);
   }
+  using _clock = setClockAhead(25 * 3_600_000);
+  await assertRejects(() => viewer.join(other.line), RangeError, "expired at");
 });
 
 Deno.test("a device can't join itself, or a copy of its directory", async () => {

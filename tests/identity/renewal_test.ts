@@ -14,6 +14,7 @@ import { createDevicePki, Device, type DevicePkiOptions } from "@degu/degu/devic
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
 import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { assertRefused, plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
 import { authorityOf, record } from "@degu/testing/device_pairs.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
@@ -261,13 +262,8 @@ async function stamps(dir: string): Promise<unknown[]> {
 
 /** Does something while the clock is so many days ahead; one can't set the real one here. */
 async function whileClockIsAhead<T>(days: number, action: () => Promise<T>): Promise<T> {
-  const now = Date.now;
-  Date.now = () => now() + days * DAY;
-  try {
-    return await action();
-  } finally {
-    Date.now = now;
-  }
+  using _clock = setClockAhead(days * DAY);
+  return await action();
 }
 
 /** Gives a device's key a certificate that has this many days left. */
