@@ -11,7 +11,6 @@ import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
 import type { Peer } from "./peer_store.ts";
-import type { Trusted } from "./trust_signals.ts";
 
 /** The options of a client of a peer. */
 export interface DeviceClientOptions extends ClientOptions {
@@ -30,7 +29,6 @@ export interface DeviceClientOptions extends ClientOptions {
   connectTimeout?: number | undefined;
 }
 
-/** The error if no address of a peer is known. */
 function noAddress({ name }: Peer): DeguError {
   return new DeguError(
     `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
@@ -43,7 +41,6 @@ export class DeviceClient extends SSLClient {
   /** The options that were given, without the addresses. */
   declare readonly options: Readonly<Omit<DeviceClientOptions, "addresses">>;
 
-  /** Created by a device, for a peer that was just read. */
   constructor(services: DeviceServices, peer: Peer, options: DeviceClientOptions) {
     checkObject("options", options);
     const { addresses: given, ...others } = options;
@@ -77,15 +74,21 @@ export class DeviceClient extends SSLClient {
 
 /** Connects to the first address whose server is a peer, wherever that is now. */
 function connectorOf(
-  services: DeviceServices,
+  { identity, peers, trust: signals, closing }: DeviceServices,
   id: string,
   given: readonly Address[] | null,
   connectTimeout: number | undefined,
 ): Connector["connect"] {
-  const { identity } = services;
   let lastAddress = "";
   return async (_first, bounds) => {
-    const { peer, signal: trust } = await readPeer(services, id);
+    closing.throwIfAborted();
+    await peers.refresh();
+    closing.throwIfAborted();
+    const trusted = signals.find(id);
+    if (trusted === null) {
+      throw new DeguError(`the peer with the id ${id} was forgotten; pair the two again`);
+    }
+    const { peer, signal: trust } = trusted;
     const addresses = given ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
     const isLast = (address: Address) => Number(String(address) === lastAddress);
@@ -104,16 +107,6 @@ function connectorOf(
       throw mostInformative(error, { name: peer.name, addresses, stored: given === null });
     }
   };
-}
-
-/** The peer as it is on disk now. */
-async function readPeer({ peers, trust, closing }: DeviceServices, id: string): Promise<Trusted> {
-  closing.throwIfAborted();
-  await peers.refresh();
-  closing.throwIfAborted();
-  const trusted = trust.find(id);
-  if (trusted !== null) return trusted;
-  throw new DeguError(`the peer with the id ${id} was forgotten; pair the two again`);
 }
 
 /** The most useful first: what the peer says, before what others cause. */
@@ -140,11 +133,9 @@ const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.TimedOut,
 ];
 
-/** The peer that was tried, and where. */
 export interface Sought {
   readonly name: string;
   readonly addresses: readonly Address[];
-  /** Whether the addresses are the stored ones. */
   readonly stored: boolean;
 }
 

@@ -12,7 +12,6 @@ import type { TlsSocket } from "../net/tls/socket.ts";
  * Connects to an address if that very device answers there.
  *
  * @param device The device, whose authority the context trusts alone.
- * @param protocol The name by ALPN that both ends must give.
  */
 export async function connectToDevice(
   device: Pick<Authority, "id" | "certificate">,
@@ -28,10 +27,8 @@ export async function connectToDevice(
   throw new TlsError("UNTRUSTED", problem);
 }
 
-/** Milliseconds between the starts of two attempts (RFC 8305 §5). */
 const STAGGER_MILLISECONDS = 250;
 
-/** The first attempt that succeeded. */
 interface Winner<T> {
   readonly address: Address;
   readonly socket: T;
@@ -41,7 +38,6 @@ interface Winner<T> {
  * Tries addresses in parallel and returns the first that succeeds. The next attempt begins 250 ms after the last, or at
  * once when one fails. Then the signals of the others are aborted, and what they connect too late is closed.
  *
- * @param addresses The addresses, in the order in which they are tried.
  * @param attempt Connects to one, and verifies the peer; it must obey its signal.
  * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
  * errors if there is no address.

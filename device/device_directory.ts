@@ -1,5 +1,3 @@
-/** The directory of a device. */
-
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { wrongType } from "../base/checks.ts";
@@ -13,7 +11,6 @@ import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/
 const NAME_FILE = "device.json";
 const VERSION = 1;
 
-/** The path of a device's directory, checked. */
 export function devicePath(dir: string | URL): string {
   if (dir instanceof URL && dir.protocol !== "file:") {
     throw new RangeError(`dir: must be a file URL; got ${quote(dir.href)}`);
@@ -48,7 +45,6 @@ export async function prepareDirectory(dir: string, name: string | undefined): P
   return settled;
 }
 
-/** The name of the device: the stored one, or else the one that was passed. */
 function checkName(dir: string, known: string | null, name: string | undefined): string {
   if (known === null) {
     if (name !== undefined) return name;
@@ -92,12 +88,9 @@ async function makePrivate(path: string): Promise<void> {
 /** Nobody needs longer for a few small files; a stopped process must not block all others. */
 const LOCK_SECONDS = 10;
 const RETRY_MILLISECONDS = 10;
-/** The names of files that are still incomplete. */
 const TEMPORARY = /^\.[0-9a-f]{16}$/;
 
-/** A directory of small files that several processes use. */
 export class StateDirectory {
-  /** Its path. */
   readonly path: string;
   readonly #lockFile: string;
   #last: Promise<unknown> = Promise.resolve();

@@ -6,11 +6,9 @@ import type { TrustSignals } from "./trust_signals.ts";
 
 /** What the servers, clients and pairings of a device share. */
 export interface DeviceServices {
-  /** The name that the user gave the device. */
   readonly name: string;
   /** Its authority, and its certificate as it is now. */
   readonly identity: DeviceIdentity;
-  /** The devices that it is paired with, on disk. */
   readonly peers: PeerStore;
   /** Which of them are trusted now. */
   readonly trust: TrustSignals;

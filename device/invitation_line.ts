@@ -27,7 +27,6 @@ import { checkString } from "../base/checks.ts";
 import { MAX_AUTHORITY_BYTES } from "../identity/authority.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
 
-/** The content of a line. */
 export interface InvitationLine {
   /** The certificate of the inviter's authority, in DER. */
   readonly authority: Uint8Array;
@@ -68,9 +67,7 @@ export function encodeLine({ authority, addresses, secret, expires }: Invitation
     ...secret,
     ...new Uint8Array(time.buffer),
   ]);
-  return PREFIX + encodeBase64Url(
-    Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]),
-  );
+  return PREFIX + encodeBase64Url(Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]));
 }
 
 /** Reports whether a text is complete: more characters would not change the result or the error. */
@@ -86,8 +83,6 @@ export function isWholeLine(text: string): boolean {
 /**
  * Reads a line. White space anywhere in it is ignored.
  *
- * @param now The time, in milliseconds.
- * @throws {TypeError} if it is not a string.
  * @throws {RangeError} if it is not a line, was changed on the way, is of a newer version, or expired more
  * than a day ago. The message says which, and quotes nothing of the line.
  */
@@ -135,7 +130,6 @@ function checksum(version: number, rest: Uint8Array): Uint8Array {
   return hash.update(Uint8Array.of(version)).update(rest).digest().subarray(0, CHECKSUM_BYTES);
 }
 
-/** Reads everything after the checksum. */
 function readRest(rest: Uint8Array): InvitationLine {
   let at = 0;
   const take = (count: number) => {
@@ -160,7 +154,6 @@ function readRest(rest: Uint8Array): InvitationLine {
   return { authority, addresses, secret, expires };
 }
 
-/** How long the addresses of a family are. */
 const BYTES_OF_FAMILY: ReadonlyMap<number, number> = new Map([[4, 4], [6, 16]]);
 
 function encodeAddress([host, port]: HostAddress): number[] {
@@ -184,7 +177,6 @@ export function lineAddress(address: Address): HostAddress {
   return [canonicalIPAddress(withoutZone(host))!, port];
 }
 
-/** Writes bytes in the URL-safe alphabet, without padding. */
 export function encodeBase64Url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }

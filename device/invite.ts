@@ -76,20 +76,16 @@ const REQUEST_MILLISECONDS = 2000;
  * sends it at once, so idle strangers can't keep it out.
  */
 const MAX_WAITING = 64;
-/** Seconds that a handshake may take. */
 const HANDSHAKE_SECONDS = 5;
 
-/** A connection to a port of the invitation. */
 interface Visit {
   readonly session: Session;
   readonly socket: Socket;
   /** Whether it has sent neither the secret nor the value yet. */
   isWaiting: boolean;
-  /** Closes it. */
   timer?: ReturnType<typeof setTimeout>;
 }
 
-/** The device that sent the right secret. */
 interface Joiner {
   readonly authority: Authority;
   readonly introduction: Message<typeof INTRODUCTION>;
@@ -129,16 +125,7 @@ export class Invitation implements AsyncDisposable {
   readonly #servers: Server[] = [];
   /** The oldest first. */
   readonly #visits = new Map<Session, Visit>();
-  readonly #wrong = this.#limited((who, count) =>
-    `wrong secret from ${who}; ${count} wrong so far; it stays open`
-  );
-  readonly #late = this.#limited((who) =>
-    `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
-    "check which device this one is paired with now"
-  );
-  readonly #refused = this.#limited((what, count) =>
-    `the right secret, but refused: ${what}; ${count} refused so far; it stays open`
-  );
+  readonly #warnings: Record<"wrong" | "late" | "refused", LimitedWarning>;
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
   readonly #expiry: ReturnType<typeof setTimeout>;
@@ -155,14 +142,26 @@ export class Invitation implements AsyncDisposable {
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
     this.#context = new ContextInForce(services.identity.serverContext(null));
+    const warn = (text: string) => services.logger.warn(`invitation: ${text}`);
+    this.#warnings = {
+      wrong: new LimitedWarning((who, count) =>
+        warn(`wrong secret from ${who}; ${count} wrong so far; it stays open`)
+      ),
+      late: new LimitedWarning((who) =>
+        warn(
+          `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
+            "check which device this one is paired with now",
+        )
+      ),
+      refused: new LimitedWarning((what, count) =>
+        warn(`the right secret, but refused: ${what}; ${count} refused so far; it stays open`)
+      ),
+    };
     this.paired = this.#outcome.promise;
     this.paired.catch(() => {});
     this.expires = new Date(Date.now() + seconds * 1000);
     const message = `the invitation expired at ${this.expires.toISOString()}`;
-    this.#expiry = setTimeout(
-      () => this.#close(new Deno.errors.TimedOut(message)),
-      seconds * 1000,
-    );
+    this.#expiry = setTimeout(() => this.#close(new Deno.errors.TimedOut(message)), seconds * 1000);
   }
 
   /**
@@ -199,12 +198,6 @@ export class Invitation implements AsyncDisposable {
       await invitation.#close(error);
       throw error;
     }
-  }
-
-  #limited(format: (last: string, count: number) => string): LimitedWarning {
-    return new LimitedWarning((last, count) => {
-      this.#services.logger.warn(`invitation: ${format(last, count)}`);
-    });
   }
 
   /** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */
@@ -269,7 +262,7 @@ export class Invitation implements AsyncDisposable {
     // Not at once: closing a server ends sessions, and that may call this again.
     this.#ending ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiry);
-      for (const each of [this.#wrong, this.#late, this.#refused]) each.stop();
+      for (const each of Object.values(this.#warnings)) each.stop();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);
     return this.#ending;
@@ -313,7 +306,7 @@ export class Invitation implements AsyncDisposable {
     const { session } = visit;
     if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
     if (this.#stage !== "open") {
-      this.#late.add(String(session));
+      this.#warnings.late.add(String(session));
       return hangUp(session);
     }
     this.#stage = "claimed";
@@ -324,7 +317,7 @@ export class Invitation implements AsyncDisposable {
       this.#stage = joiner = await this.#admit(bytes, session);
     } catch (error) {
       this.#stage = "open";
-      this.#refused.add(`${session}: ${plainMessageOf(error)}`);
+      this.#warnings.refused.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
     return [200, "OK", {}, encodeMessage(joiner.answer)];
@@ -334,7 +327,7 @@ export class Invitation implements AsyncDisposable {
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
     const introduction = decodeMessage(bytes, INTRODUCTION, INTRODUCTION);
-    const authority = await readAuthority(introduction.authority);
+    const authority = readAuthority(introduction.authority);
     if (authority.id === identity.authority.id) {
       throw new RangeError(
         "it sent the authority of this device: it is this device, or a copy of it",
@@ -359,10 +352,6 @@ export class Invitation implements AsyncDisposable {
     this.#stage = "storing";
     visit.isWaiting = false;
     clearTimeout(visit.timer);
-    return await this.#store(joiner, visit);
-  }
-
-  async #store(joiner: Joiner, { session, socket }: Visit): Promise<ResponseTuple> {
     const { authority, introduction: { name: receivedName, addresses } } = joiner;
     const { peers, logger } = this.#services;
     try {
@@ -370,7 +359,7 @@ export class Invitation implements AsyncDisposable {
         authority,
         receivedName,
         peerName: this.#peerName,
-        addresses: withScope(addresses, session.address, socket),
+        addresses: withScope(addresses, session.address, visit.socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
       this.#finish(session, () => this.#outcome.resolve(peer));
@@ -394,9 +383,8 @@ export class Invitation implements AsyncDisposable {
     if (signal.aborted) end();
   }
 
-  /** Counts a wrong request, and closes its connection without a response. */
   #refuse(session: Session): ResponseTuple {
-    this.#wrong.add(String(session));
+    this.#warnings.wrong.add(String(session));
     return hangUp(session);
   }
 }
@@ -407,7 +395,6 @@ function hangUp(session: Session): ResponseTuple {
   return [403, "Forbidden", {}, null];
 }
 
-/** Closes a connection after a time from now. */
 function setLimit(visit: Visit, milliseconds: number): void {
   clearTimeout(visit.timer);
   const reason = new Deno.errors.TimedOut("the request took too long");
@@ -446,7 +433,6 @@ export class LimitedWarning {
     this.#warn = warn;
   }
 
-  /** Counts an event. */
   add(last: string): void {
     this.#count++;
     this.#last = last;
@@ -461,7 +447,6 @@ export class LimitedWarning {
     this.#timer = setTimeout(() => this.#report(), LEAST_MILLISECONDS);
   }
 
-  /** Warns of nothing more. */
   stop(): void {
     clearTimeout(this.#timer ?? undefined);
     this.#timer = null;

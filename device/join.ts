@@ -10,18 +10,17 @@ import { closeOn, Connection } from "../net/client_connection.ts";
 import { joinSignals } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { parseCertificate } from "../net/tls/certificate.ts";
-import { type ClientSslctx, clientSslctxOf } from "../net/tls/context.ts";
+import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import { isUnreachable, systemCode } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { decodeLine, type InvitationLine } from "./invitation_line.ts";
+import { decodeLine } from "./invitation_line.ts";
 import { addressFinder, linkLocalScopes, withScope } from "./pairing_addresses.ts";
 import {
   ANSWER,
   decodeMessage,
   encodeMessage,
   MAX_MESSAGE_BYTES,
-  type Message,
   PAIRING_PROTOCOL,
   SECRET_URI,
   VALUE_URI,
@@ -65,10 +64,10 @@ export async function joinDevice(
 ): Promise<Peer> {
   const { peerName, serving, signal: given } = copyOptions(options, OPTIONS);
   checkSignal(given);
-  const { name, identity, peers, closing } = services;
+  const { name, identity, peers, logger, closing } = services;
   const findAddresses = addressFinder(services, serving);
   const invitation = decodeLine(line);
-  const authority = await readAuthority(invitation.authority);
+  const authority = readAuthority(invitation.authority);
   if (authority.id === identity.authority.id) {
     throw new RangeError(
       "line: it is from this device itself, or from a copy of its directory: a device can't be paired " +
@@ -91,56 +90,38 @@ export async function joinDevice(
   try {
     const failure = new JoinFailure(authority, joined!);
     failure.name = (await peers.read(authority.id))?.name ?? failure.name;
-    const { address, answer } = await introduce(authority, invitation, introduction, failure);
-    return await prove(services, authority, address, answer, peerName, failure);
+
+    // The first step: sends the secret, to the device that proves to be that of the line, and what this device is.
+    const anonymous = buildClientSslctx({ ca: authority.certificate, checkHostname: false });
+    const candidates = withOwnScopes(invitation.addresses);
+    const first = await failure.turnedAway(async () => {
+      const found = await connect(authority, anonymous, candidates, failure.signal);
+      using connection = found.connection;
+      return { address: found.address, ...await ask(connection, SECRET_URI, introduction) };
+    });
+    if (first.status !== 200) throw failure.refused();
+    const answer = await failure.turnedAway(() => decodeMessage(first.bytes, ANSWER, ANSWER));
+    failure.name = answer.name;
+
+    // The second step: sends the value of the answer, with the certificate of this device, and stores the other one.
+    const found = await failure.turnedAway(() =>
+      connect(authority, identity.clientContext(authority), [first.address], failure.signal)
+    );
+    // It stays open until this device has stored the other one, which waits for that.
+    using connection = found.connection;
+    // From here on the other device may have stored this one as its peer.
+    const proof = encodeMessage({ value: answer.value });
+    const { status } = await ask(connection, VALUE_URI, proof).catch((error) => {
+      throw failure.lostAnswer(error);
+    });
+    if (status !== 204) throw failure.refused();
+    const addresses = withScope(answer.addresses, first.address, connection.sock);
+    const peer = await peers.record({ authority, receivedName: answer.name, peerName, addresses });
+    logger.info(`join: paired with ${peer.name} (${peer.id})`);
+    return peer;
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** The first step: sends the secret, to the device that proves to be that of the line, and what this device is. */
-async function introduce(
-  authority: Authority,
-  { addresses }: InvitationLine,
-  introduction: Uint8Array,
-  failure: JoinFailure,
-): Promise<{ readonly address: Address; readonly answer: Message<typeof ANSWER> }> {
-  const sslctx = clientSslctxOf(null, authority.certificate);
-  const { address, status, bytes } = await failure.turnedAway(async () => {
-    const found = await connect(authority, sslctx, withOwnScopes(addresses), failure.signal);
-    using connection = found.connection;
-    return { address: found.address, ...await ask(connection, SECRET_URI, introduction) };
-  });
-  if (status !== 200) throw failure.refused();
-  const answer = await failure.turnedAway(() => decodeMessage(bytes, ANSWER, ANSWER));
-  return { address, answer };
-}
-
-/** The second step: sends the value of the answer, with the certificate of this device, and stores the other one. */
-async function prove(
-  { identity, peers, logger }: DeviceServices,
-  authority: Authority,
-  address: Address,
-  { value, name: receivedName, addresses: received }: Message<typeof ANSWER>,
-  peerName: string | undefined,
-  failure: JoinFailure,
-): Promise<Peer> {
-  failure.name = receivedName;
-  const sslctx = identity.clientContext(authority);
-  const found = await failure.turnedAway(() =>
-    connect(authority, sslctx, [address], failure.signal)
-  );
-  // It stays open until this device has stored the other one, which waits for that.
-  using connection = found.connection;
-  // From here on the other device may have stored this one as its peer.
-  const { status } = await ask(connection, VALUE_URI, encodeMessage({ value })).catch((error) => {
-    throw failure.lostAnswer(error);
-  });
-  if (status !== 204) throw failure.refused();
-  const addresses = withScope(received, address, connection.sock);
-  const peer = await peers.record({ authority, receivedName, peerName, addresses });
-  logger.info(`join: paired with ${peer.name} (${peer.id})`);
-  return peer;
 }
 
 /** Connects to the device that made the line, at the first of these addresses where it answers. */
@@ -191,7 +172,6 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
 export class JoinFailure {
   /** The name of the other device; empty while it is unknown. */
   name: string;
-  /** What ends the attempt. */
   readonly signal: AbortSignal;
   readonly #id: string;
 
@@ -242,7 +222,6 @@ export class JoinFailure {
     return new DeguError(message, { cause });
   }
 
-  /** The error for a response that rejects what this device sent. */
   refused(): DeguError {
     return new DeguError(`${this.#who} has refused what this device sent; its log says why`);
   }
@@ -275,11 +254,7 @@ function wasClosed(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 
-/**
- * Sends a request and reads the whole response.
- *
- * @throws {RangeError} if the response is too long.
- */
+/** Sends a request and reads the whole response. */
 async function ask(
   connection: Connection,
   uri: string,

@@ -82,7 +82,6 @@ export function addressFinder(
   };
 }
 
-/** Checks the `listen` option: where an invitation listens. */
 export function checkListen(listen: readonly Address[]): readonly Address[] {
   const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkServerAddress(address);
@@ -148,8 +147,6 @@ function isHost(host: string): boolean {
 /**
  * Adds the scope of the interface that the pairing used to link-local addresses. If that can't be found they
  * can't be used and are left out; it is looked for with `--allow-sys=networkInterfaces`, unless `remote` has it.
- *
- * @param remote The remote address of the connection.
  */
 export function withScope(
   addresses: readonly HostAddress[],
@@ -165,7 +162,6 @@ export function withScope(
   });
 }
 
-/** The number of the interface in an address. */
 function scopeOf(address: Address | null): number | null {
   if (address === null || isUnixAddress(address)) return null;
   const [host, , , scope = 0] = address;

@@ -7,22 +7,18 @@ import { readAddresses } from "./pairing_addresses.ts";
 
 /** The protocol's ALPN name (RFC 7301), so that no other protocol is mistaken for it. */
 export const PAIRING_PROTOCOL = "degu-pair/1";
-/** The target of the first request. */
 export const SECRET_URI = "/secret";
-/** The target of the second request. */
 export const VALUE_URI = "/value";
 /** Bytes of a request or of an answer: bounds what a stranger can make a device hold. */
 export const MAX_MESSAGE_BYTES = 16384;
 
 /** The fields of all messages; bytes are sent as base64url. */
 interface Fields {
-  /** The secret of the line. */
   readonly secret: Uint8Array;
   /** The random value of the answer, which the second request must carry. */
   readonly value: Uint8Array;
   /** The certificate of the joiner's authority, in DER. */
   readonly authority: Uint8Array;
-  /** The name of the device that sends it. */
   readonly name: string;
   /** Where that device can be reached later. */
   readonly addresses: readonly HostAddress[];
@@ -30,12 +26,10 @@ interface Fields {
 
 /** The fields of the first request, from the device that joins. */
 export const INTRODUCTION = ["secret", "authority", "name", "addresses"] as const;
-/** The fields of the response to it. */
 export const ANSWER = ["value", "name", "addresses"] as const;
 /** The field of the second request. */
 export const PROOF = ["value"] as const;
 
-/** A message with these fields. */
 export type Message<Names extends readonly (keyof Fields)[]> = Pick<Fields, Names[number]>;
 
 const READERS: { [Name in keyof Fields]: (field: unknown) => Fields[Name] } = {
@@ -53,7 +47,6 @@ const READERS: { [Name in keyof Fields]: (field: unknown) => Fields[Name] } = {
   addresses: readAddresses,
 };
 
-/** Writes a message. */
 export function encodeMessage(message: Partial<Fields>): Uint8Array {
   const fields = Object.entries(message).map(([name, field]) =>
     [name, field instanceof Uint8Array ? encodeBase64Url(field) : field] as const
@@ -87,7 +80,6 @@ export function decodeMessage<Names extends readonly (keyof Fields)[]>(
   return Object.fromEntries(read);
 }
 
-/** Creates a secret, or the value for the second request. */
 export function makeRandom(): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
 }

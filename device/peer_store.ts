@@ -66,7 +66,6 @@ export class PeerStore {
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
   #next: Promise<void> | null = null;
-  /** Why the last attempt to read the peers failed. */
   #unread: string | null = null;
 
   /** Opens the store in the directory of a device, which has `peers` and a file to lock. */
@@ -75,7 +74,6 @@ export class PeerStore {
     this.#logger = logger;
   }
 
-  /** The peers as they were last read, by name. */
   get current(): readonly Peer[] {
     return this.#current;
   }
@@ -167,7 +165,6 @@ export class PeerStore {
     }
   }
 
-  /** The peers as they are on disk now, by name. */
   async list(): Promise<Peer[]> {
     await this.refresh();
     return [...this.#current];
@@ -194,11 +191,7 @@ export class PeerStore {
     return typeof peer === "string" ? (await this.find(peer))?.id ?? null : null;
   }
 
-  /**
-   * Checks that a name can be given to a peer.
-   *
-   * @param id The peer that may already have it.
-   */
+  /** Checks that a name can be given to a peer: to that with this id, which may already have it, or to a new one. */
   async checkFree(peerName: string, id?: string): Promise<void> {
     checkPeerName("peerName", peerName, await this.#readAll(), id);
   }
@@ -233,7 +226,6 @@ export class PeerStore {
     return removed;
   }
 
-  /** Renames a peer. */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     checkDeviceName("name", name);
     const id = await this.idOf(peer);
@@ -281,7 +273,7 @@ export class PeerStore {
       const text = await this.#readText(name);
       const last = this.#read.get(name);
       if (last?.text === text) return last.peer;
-      const peer = await parsePeer(id, text);
+      const peer = parsePeer(id, text);
       this.#read.set(name, { text, peer });
       this.#reported.delete(name);
       return peer;
@@ -325,7 +317,6 @@ export class PeerStore {
   }
 }
 
-/** The error for an unknown peer. */
 export function unknownPeer(peer: Peer | string): RangeError {
   const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
   return new RangeError(`peer: no peer has the name or id ${text}; device.peers() lists them`);
@@ -352,7 +343,6 @@ const MAX_PEER_FILE_BYTES = 16384;
 const VERSION = 1;
 const EXTENSION = ".json";
 
-/** The name of the file of a peer. */
 function peerFileName(id: string): string {
   return id + EXTENSION;
 }
@@ -382,7 +372,6 @@ function makePeer(
   return Object.freeze({ id, name, addresses: Object.freeze(checked), pairedAt, certificate });
 }
 
-/** The text of the file of a peer. */
 function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
   const fields = {
     version: VERSION,
@@ -400,13 +389,13 @@ function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
  * @throws {RangeError} if it was not written here, is truncated, or belongs to another peer; it quotes nothing of the
  * text, which may be that of any file.
  */
-async function parsePeer(id: string, text: string): Promise<Peer> {
+function parsePeer(id: string, text: string): Peer {
   let peer: Peer | null = null;
   let written = "";
   try {
     const { name, addresses, pairedAt, certificate } = JSON.parse(text);
     checkDeviceName("name", name);
-    const authority = await readAuthorityText(certificate);
+    const authority = readAuthorityText(certificate);
     peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
     written = formatPeer(peer);
   } catch {

@@ -17,7 +17,6 @@ const NAME = /^[0-9a-f]{16}$/;
 export class ServingRecords {
   readonly #dir: string;
 
-  /** Opens the records in the directory of a device, which has `serving`. */
   constructor(dir: string) {
     this.#dir = join(dir, "serving");
   }

@@ -17,18 +17,15 @@ import type { Peer, PeerStore } from "./peer_store.ts";
 
 /** A peer that was trusted when it was last read. */
 export interface Trusted extends SessionTrust {
-  /** The peer as it was then. */
   readonly peer: Peer;
 }
 
-/** The signals of the peers of a device. */
 export class TrustSignals {
   readonly #peers: PeerStore;
   readonly #controllers = new Map<string, AbortController>();
   readonly #stop: () => void;
   #isOver = false;
 
-  /** Follows a store. */
   constructor(peers: PeerStore) {
     this.#peers = peers;
     this.#stop = peers.onChange(() => this.#endForgotten());

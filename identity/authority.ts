@@ -2,7 +2,12 @@
 
 import type { PeerCertificate } from "../base/app/session.ts";
 import { readCertificate } from "../net/tls/authority.ts";
-import { type Certificate, formatPem, parseCertificate } from "../net/tls/certificate.ts";
+import {
+  type Certificate,
+  formatPem,
+  isSelfIssued,
+  parseCertificate,
+} from "../net/tls/certificate.ts";
 import { DerReader, TAG } from "../net/tls/der.ts";
 import { publicKeyOf, verifySignature } from "../net/tls/keys.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -17,13 +22,10 @@ const P256_KEY_BYTES = 91;
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
 const ECDSA_SHA256 = "300a06082a8648ce3d040302";
 
-/** The authority of a device. */
 export interface Authority {
-  /** Its certificate, as PEM text. */
   readonly certificate: string;
   /** The same in DER. */
   readonly der: Uint8Array;
-  /** The id of the device. */
   readonly id: string;
 }
 
@@ -36,16 +38,23 @@ export interface Authority {
  *
  * @throws {RangeError} if it is anything else; the message quotes nothing of it.
  */
-// deno-lint-ignore require-await -- so that it rejects
-export async function readAuthority(der: Uint8Array): Promise<Authority> {
+export function readAuthority(der: Uint8Array): Authority {
   if (der.length > MAX_AUTHORITY_BYTES) {
     throw bad(`it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`);
   }
-  const certificate = parse(der);
+  const { X509Certificate, createHash } = loadBuiltin("node:crypto");
+  let certificate;
+  try {
+    checkForm(der);
+    // Two parsers must agree that it is a certificate.
+    new X509Certificate(der);
+    certificate = parseCertificate(der);
+  } catch {
+    throw bad("it can't be read as one certificate in DER");
+  }
   const problem = problemOf(certificate);
   if (problem !== null) throw bad(problem);
   const { raw, publicKey } = certificate;
-  const { createHash } = loadBuiltin("node:crypto");
   return Object.freeze({
     certificate: formatPem(raw),
     der: raw,
@@ -53,12 +62,8 @@ export async function readAuthority(der: Uint8Array): Promise<Authority> {
   });
 }
 
-/**
- * Reads the certificate of a device's authority from PEM text, as {@linkcode readAuthority} does.
- *
- * @throws {RangeError} if it is anything else.
- */
-export async function readAuthorityText(pem: string): Promise<Authority> {
+/** As {@linkcode readAuthority}, from PEM text, which has one form, too. */
+export function readAuthorityText(pem: string): Authority {
   const { X509Certificate } = loadBuiltin("node:crypto");
   let der;
   try {
@@ -66,7 +71,7 @@ export async function readAuthorityText(pem: string): Promise<Authority> {
   } catch {
     throw bad("it is not a certificate in PEM form");
   }
-  const authority = await readAuthority(der);
+  const authority = readAuthority(der);
   if (authority.certificate === pem) return authority;
   throw bad("its PEM text is not in canonical form");
 }
@@ -96,18 +101,6 @@ function bad(problem: string): RangeError {
   return new RangeError(`Not the certificate of a device's authority: ${problem}`);
 }
 
-function parse(der: Uint8Array): Certificate {
-  const { X509Certificate } = loadBuiltin("node:crypto");
-  try {
-    checkForm(der);
-    // Two parsers must agree that it is a certificate.
-    new X509Certificate(der);
-    return parseCertificate(der);
-  } catch {
-    throw bad("it can't be read as one certificate in DER");
-  }
-}
-
 /** Checks that nothing comes before, after or in between, and that both algorithm fields are equal. */
 function checkForm(der: Uint8Array): void {
   const outside = new DerReader(der);
@@ -118,9 +111,7 @@ function checkForm(der: Uint8Array): void {
   const outer = outerBytes.toHex();
   const signature = whole.take(TAG.bitString);
   // The unsigned parts could have other encodings: with unused bits, or longer lengths.
-  const length = encodedLength(
-    signed.length + outerBytes.length + encodedLength(signature.length),
-  );
+  const length = encodedLength(signed.length + outerBytes.length + encodedLength(signature.length));
   if (signature[0] !== 0 || der.length !== length) throw new RangeError("not DER");
   body.take(0xa0);
   body.take(TAG.integer);
@@ -140,19 +131,20 @@ function encodedLength(contentLength: number): number {
 }
 
 function problemOf(certificate: Certificate): string | null {
-  const { version, publicKey, isAuthority, links } = certificate;
+  const { version, publicKey, isAuthority, hasKeyUsage, maySignCertificates, uncheckedRules } =
+    certificate;
   if (version !== 3) return `it must have version 3; got ${version}`;
   if (publicKey.length !== P256_KEY_BYTES || !publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
     return "its key is not on P-256 with both coordinates";
   }
   if (!isAuthority) return "its basicConstraints don't say CA:TRUE";
-  if (!links.hasKeyUsage || !links.maySignCertificates) {
+  if (!hasKeyUsage || !maySignCertificates) {
     return "its keyUsage doesn't say keyCertSign";
   }
-  if (links.uncheckedRules !== null) {
+  if (uncheckedRules !== null) {
     return "it has constraints on names or an unknown critical extension";
   }
-  if (links.issuer !== links.subject) return "another authority has issued it";
+  if (!isSelfIssued(certificate)) return "another authority has issued it";
   const key = publicKeyOf(certificate);
   const isSigned = key !== null && verifySignature(certificate, key);
   return isSigned ? null : "it is not signed with its own key";

@@ -30,7 +30,6 @@ export interface Subject {
 export interface LeafProfile {
   readonly subject: Subject;
   readonly usages: readonly CertificateUsage[];
-  /** The names of the subjectAltName; none leaves the extension out. */
   readonly alternativeNames: readonly AlternativeName[];
   /** Days from now until it expires, never beyond the life of its authority. */
   readonly days: number;
@@ -50,7 +49,6 @@ const SIGNING_ALGORITHM = { name: "ECDSA", hash: "SHA-256" } as const;
  * the certificates of servers and clients, but no further authority.
  *
  * @param subject Its name; it should differ from the name of every other authority.
- * @param days Days from now until it expires.
  */
 export async function createAuthority(subject: Subject, days: number): Promise<PemPair> {
   const x509 = await loadX509();
@@ -183,7 +181,6 @@ const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
  * A DNS name has letters, digits, hyphens and dots only (RFC 1123 §2.1): no wildcard, no trailing dot,
  * and no last label of digits, which could be taken for an IPv4 address.
  *
- * @param label The name of the value in errors.
  * @throws {RangeError} if it is neither, as an IPv6 address with a zone, which a certificate can't hold.
  */
 export function parseAlternativeName(label: string, text: string): AlternativeName {

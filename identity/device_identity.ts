@@ -1,56 +1,55 @@
 /** The identity of an open device: loaded, and renewed as long as it is open. */
 
+import { checkDenoVersion } from "../net/deno_version.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import {
-  type CheckedIdentity,
-  checkIdentity,
   type ClientSslctx,
-  clientSslctxOf,
+  type Identity,
+  makeClientSslctx,
+  makeServerSslctx,
+  readAuthorities,
+  readIdentity,
   type ServerSslctx,
-  serverSslctxOf,
 } from "../net/tls/context.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { type CertificateLife, openDevicePki } from "./device_pki.ts";
 
-/** What was read of an identity. */
-type Loaded = Readonly<{ authority: Authority; cert: string; key: string }>;
+/** What was read of an identity; its certificate is good for both ends. */
+type Loaded = Readonly<{ authority: Authority; own: Identity }>;
 
 /** A peer, or an authority: its certificate is PEM text. */
 type HasCertificate = Readonly<{ certificate: string }>;
 
 /** The identity of a device: its authority, and contexts of TLS with its certificate as it is now. */
 export class DeviceIdentity {
-  /** The device's own authority, which does not change. */
   readonly authority: Authority;
   readonly #load: () => Promise<Loaded>;
   /** Logs each message once. */
   readonly #log: (level: "warn" | "error", message: string) => void;
   readonly #listeners = new Set<() => void>();
-  #loaded: Loaded;
-  #checked: CheckedIdentity;
+  #own: Identity;
   /** Creating a context takes longer than a handshake, and a peer is the same object until its file changes. */
   #clientContexts = new WeakMap<HasCertificate, ClientSslctx>();
 
   private constructor(
-    loaded: Loaded,
+    { authority, own }: Loaded,
     load: () => Promise<Loaded>,
     log: (level: "warn" | "error", message: string) => void,
   ) {
-    this.authority = loaded.authority;
-    this.#loaded = loaded;
-    this.#checked = checkIdentity(loaded.cert, loaded.key);
+    this.authority = authority;
+    this.#own = own;
     this.#load = load;
     this.#log = log;
   }
 
-  /** Loads an identity, or creates it if there is none. */
   static async open(
     dir: string,
     name: string,
     life: CertificateLife,
     logger: Logger,
   ): Promise<DeviceIdentity> {
+    checkDenoVersion();
     const logged = new Set<string>();
     const log = (level: "warn" | "error", message: string) => {
       if (!logged.has(message)) logger[level](message);
@@ -60,9 +59,8 @@ export class DeviceIdentity {
       const { caFile, certFile, keyFile, warnings } = await openDevicePki(dir, name, {}, life);
       for (const warning of warnings) log("warn", warning);
       return {
-        authority: await readAuthorityText(await Deno.readTextFile(caFile)),
-        cert: await Deno.readTextFile(certFile),
-        key: await Deno.readTextFile(keyFile),
+        authority: readAuthorityText(await Deno.readTextFile(caFile)),
+        own: readIdentity({ certFile, keyFile }, "serverAuth"),
       };
     };
     return new DeviceIdentity(await load(), load, log);
@@ -70,14 +68,16 @@ export class DeviceIdentity {
 
   /** A server's context: for clients of these, or for every client with `null`. */
   serverContext(trusted: readonly HasCertificate[] | null): ServerSslctx {
-    return serverSslctxOf(this.#checked, trusted?.map(({ certificate }) => certificate) ?? null);
+    const ca = trusted?.map(({ certificate }) => certificate);
+    return makeServerSslctx(this.#own, ca === undefined ? null : readAuthorities({ ca }));
   }
 
   /** A client's context, for every server of one authority. */
   clientContext(trusted: HasCertificate): ClientSslctx {
     let context = this.#clientContexts.get(trusted);
     if (context === undefined) {
-      context = clientSslctxOf(this.#checked, trusted.certificate);
+      const ca = [trusted.certificate];
+      context = makeClientSslctx(this.#own, readAuthorities({ ca }), false);
       this.#clientContexts.set(trusted, context);
     }
     return context;
@@ -92,13 +92,12 @@ export class DeviceIdentity {
   /** Renews the certificate if that is due, and loads one that another process has renewed. Never rejects. */
   async refresh(): Promise<void> {
     try {
-      const loaded = await this.#load();
-      if (loaded.authority.id !== this.authority.id) {
+      const { authority, own } = await this.#load();
+      if (authority.id !== this.authority.id) {
         throw new Error("the identity was replaced; open the device again");
       }
-      if (loaded.cert === this.#loaded.cert && loaded.key === this.#loaded.key) return;
-      this.#checked = checkIdentity(loaded.cert, loaded.key);
-      this.#loaded = loaded;
+      if (own.cert === this.#own.cert && own.key === this.#own.key) return;
+      this.#own = own;
       this.#clientContexts = new WeakMap();
       for (const listener of [...this.#listeners]) listener();
     } catch (error) {

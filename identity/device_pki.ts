@@ -75,10 +75,8 @@ const DAY = 24 * 60 * 60 * 1000;
 /** Peers are paired with the authority, so it must outlive the device. */
 const AUTHORITY_DAYS = 20 * 365;
 
-/** Days before its end at which an authority causes a warning. */
 const AUTHORITY_WARNING_DAYS = 30;
 
-/** A certificate is renewed a month before it would end. */
 export const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
 
 /**
@@ -188,8 +186,7 @@ export async function openDevicePki(
   const files = filesIn(home);
   await checkFiles(home, files, paths);
   const { identity, warnings } = await loadCurrentIdentity(files, profile, life, renew);
-  const { certificateValidity, authorityValidity } = identity;
-  const authorityEnd = authorityValidity.validTo;
+  const authorityEnd = identity.authorityValidity.validTo;
   // It can't be renewed: its peers would have to trust another one.
   if (authorityEnd.getTime() < Date.now() + AUTHORITY_WARNING_DAYS * DAY) {
     warnings.push(
@@ -203,7 +200,7 @@ export async function openDevicePki(
     caFile: files.caFile,
     certFile: files.certFile,
     keyFile: files.keyFile,
-    validTo: certificateValidity.validTo,
+    validTo: identity.certificateValidity.validTo,
     warnings: Object.freeze(warnings),
   });
 }
@@ -217,7 +214,6 @@ const FILES = {
   keyFile: "key.pem",
 } as const;
 
-/** The paths of the files of an identity, or what they hold. */
 type IdentityFiles = Readonly<Record<keyof typeof FILES, string>>;
 
 function filesIn(home: string): IdentityFiles {
@@ -258,7 +254,6 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
 
 // ───────────────────────── one that is there
 
-/** What to do about an identity that can't be used. */
 const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
 
 /** Makes sure that all files of an identity exist, and that no other user can access them. */
@@ -288,19 +283,13 @@ interface LoadedIdentity {
   readonly certificateValidity: Validity;
 }
 
-/** An identity, and the warnings about it. */
-interface Loaded {
-  readonly identity: LoadedIdentity;
-  readonly warnings: string[];
-}
-
-/** Loads an identity, and renews its certificate if that is due and wanted. */
+/** Loads an identity, renews its certificate if that is due and wanted, and warns if it was not renewed. */
 async function loadCurrentIdentity(
   files: IdentityFiles,
   profile: LeafProfile,
   { renewalDays }: CertificateLife,
   renew: boolean,
-): Promise<Loaded> {
+): Promise<{ identity: LoadedIdentity; warnings: string[] }> {
   const name = profile.subject.commonName;
   // One that is not valid yet was made while the clock was ahead.
   const isDue = ({ certificateValidity, authorityValidity }: LoadedIdentity) => {
@@ -308,34 +297,27 @@ async function loadCurrentIdentity(
     return certificateValidity.validFrom.getTime() > Date.now() ||
       to < Date.now() + renewalDays * DAY && to < authorityValidity.validTo.getTime();
   };
-  const loaded = await loadIdentity(files, name);
-  if (!isDue(loaded)) return { identity: loaded, warnings: [] };
-  if (!renew) return keep(files, loaded, "is not renewed, as renew is false");
-  let failure: unknown = null;
-  try {
-    // The key stays, so certificate and key match at every moment, for every process.
-    const pem = await renewLeaf(loaded.authority, loaded.certificate, profile);
-    await replacePrivateFile(files.certFile, pem, `${files.certFile}.${randomSuffix()}`);
-  } catch (error) {
-    failure = error;
+  let identity = await loadIdentity(files, name);
+  if (!isDue(identity)) return { identity, warnings: [] };
+  let why = "is not renewed, as renew is false";
+  let options: ErrorOptions | undefined;
+  if (renew) {
+    try {
+      // The key stays, so certificate and key match at every moment, for every process.
+      const pem = await renewLeaf(identity.authority, identity.certificate, profile);
+      await replacePrivateFile(files.certFile, pem, `${files.certFile}.${randomSuffix()}`);
+    } catch (cause) {
+      why = `could not be renewed: ${plainMessageOf(cause)}`;
+      options = { cause };
+    }
+    identity = await loadIdentity(files, name); // another process may have renewed it
+    if (options === undefined || !isDue(identity)) return { identity, warnings: [] };
   }
-  const identity = await loadIdentity(files, name); // another process may have renewed it
-  if (failure === null || !isDue(identity)) return { identity, warnings: [] };
-  const why = `could not be renewed: ${plainMessageOf(failure)}`;
-  return keep(files, identity, why, { cause: failure });
-}
-
-/** Uses a certificate that was not renewed: it is fine as long as it is valid. */
-function keep(
-  { certFile }: IdentityFiles,
-  identity: LoadedIdentity,
-  why: string,
-  options?: ErrorOptions,
-): Loaded {
+  // One that was not renewed is fine as long as it is valid.
   const { certificateValidity } = identity;
   const invalid = validityProblem(certificateValidity, Date.now());
   const validity = invalid ?? `expires at ${certificateValidity.validTo.toISOString()}`;
-  const problem = `The certificate in ${certFile} ${validity}, and ${why}`;
+  const problem = `The certificate in ${files.certFile} ${validity}, and ${why}`;
   if (invalid === null) return { identity, warnings: [problem] };
   throw new Deno.errors.InvalidData(
     `${problem}; correct the clock if it is wrong, else have it renewed by a program that may write`,
@@ -366,13 +348,14 @@ async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedI
   const authorityValidity = validityOf(ca.value);
   const invalid = validityProblem(authorityValidity, Date.now());
   if (invalid !== null) {
+    const isEarly = Date.now() < authorityValidity.validFrom.getTime();
+    const advice = isEarly
+      ? "correct the clock; if it is right, it was ahead when the authority was made, so"
+      : "if the clock is right,";
     // Peers are paired with it, so it must not be replaced by another.
-    const advice = Date.now() < authorityValidity.validFrom.getTime()
-      ? "correct the clock; if it is right, it was ahead when the authority was made, so remove the " +
-        "directory that it is in and pair the device again"
-      : "if the clock is right, remove the directory that it is in and pair the device again";
     throw new Deno.errors.InvalidData(
-      `The authority in ${files.caFile} ${invalid}: ${advice}`,
+      `The authority in ${files.caFile} ${invalid}: ${advice} remove the directory that it is in and pair the ` +
+        "device again",
     );
   }
   return {

@@ -8,18 +8,10 @@ import { isHostName } from "./certificates.ts";
 export const MAX_NAME_LENGTH = 63;
 const NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
-/** Reports whether a text is a valid name of a device. */
 export function isDeviceName(text: string): boolean {
   return NAME.test(text) && !isDeviceId(text.toLowerCase());
 }
 
-/**
- * Checks the name of a device.
- *
- * @param option The name of the option in errors.
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if it is not valid.
- */
 export function checkDeviceName(option: string, name: string): void {
   checkString(option, name);
   if (isDeviceName(name)) return;
@@ -29,7 +21,6 @@ export function checkDeviceName(option: string, name: string): void {
   );
 }
 
-/** The form in which names are compared. */
 export function nameKey(name: string): string {
   return name.toLowerCase();
 }
@@ -56,19 +47,10 @@ export function isDeviceId(text: string): boolean {
 
 /** The id of the device whose authority's key has this SHA-256, given as 32 bytes. */
 export function deviceId(sha256: Uint8Array): string {
-  let text = "";
-  let bits = 0;
-  let value = 0;
-  for (const byte of sha256) {
-    value = value << 8 | byte;
-    bits += 8;
-    while (bits >= 5) {
-      bits -= 5;
-      text += ALPHABET[value >> bits & 31];
-      value &= (1 << bits) - 1;
-    }
-  }
-  return bits === 0 ? text : text + ALPHABET[value << 5 - bits & 31];
+  // 52 digits of 5 bits each are 4 more than there are.
+  const bits = BigInt(`0x${sha256.toHex()}`) << 4n;
+  return bits.toString(32).padStart(52, "0")
+    .replaceAll(/./g, (digit) => ALPHABET[parseInt(digit, 32)]!);
 }
 
 /** A common name has at most this many characters (RFC 5280 appendix A.1, ub-common-name). */

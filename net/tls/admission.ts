@@ -13,7 +13,6 @@ import type { Accepted, ListenerSide } from "../listener.ts";
 import type { Logger } from "../standard_logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
-/** How many may wait for a handshake. */
 const MAX_WAITING = 64;
 /** How many handshakes may be in progress: strangers use no slot, and no more memory and descriptors than this. */
 const MAX_IN_PROGRESS = 64;
@@ -26,48 +25,19 @@ const MAX_DONE = 64;
 // mutant `250` → `251`: a millisecond more is as much as nothing
 const LEAST_MILLISECONDS = 250;
 
-/** A connection before its handshake. */
 export interface Arrival {
   /** The name of the peer in logs. */
   readonly name: string;
-  /** The stream for the handshake. */
   readonly rawStream: Pick<RawStream, "hasReceived" | "close">;
 }
 
-/** A handshake in progress. */
-class Handshake {
-  /** When it began, in milliseconds. */
-  readonly since: number = performance.now();
+interface Handshake {
+  readonly since: number;
   readonly rawStream: Arrival["rawStream"];
+  /** Rejecting it ends the handshake. An AbortController with its listeners would take much longer than this. */
+  readonly end: PromiseWithResolvers<never>;
   /** True once it was ended for a reason that is no fault of the peer. */
-  isEvicted = false;
-  // An AbortController with its listeners would take much longer than this.
-  readonly #end = Promise.withResolvers<never>();
-
-  constructor({ rawStream }: Arrival) {
-    this.rawStream = rawStream;
-    // The caller of `race` handles it.
-    this.#end.promise.catch(() => {});
-  }
-
-  /** Waits for the handshake, but only until it must end. A result that comes too late is closed. */
-  async race(attempt: Promise<Accepted>): Promise<Accepted> {
-    try {
-      return await Promise.race([this.#end.promise, attempt]);
-    } catch (error) {
-      attempt.then(({ socket }) => socket.close()).catch(() => {});
-      throw error;
-    }
-  }
-
-  evict(reason: string): void {
-    this.isEvicted = true;
-    this.#end.reject(new DeguError(reason));
-  }
-
-  expire(seconds: number): void {
-    this.#end.reject(new Deno.errors.TimedOut(`the TLS handshake took over ${seconds} s`));
-  }
+  isEvicted: boolean;
 }
 
 /** The connections of a listener, from their arrival until a server takes them. */
@@ -86,12 +56,6 @@ export class Admission<T extends Arrival> {
   #expiry: ReturnType<typeof setTimeout> | undefined;
   #room: ReturnType<typeof setTimeout> | undefined;
 
-  /**
-   * Makes an empty one.
-   *
-   * @param side Seconds that a handshake may take, or `null`, and what to report to.
-   * @param handshake Does the handshake of a connection.
-   */
   constructor(
     { timeout, logger }: ListenerSide,
     handshake: (arrival: T) => Promise<Accepted>,
@@ -145,11 +109,10 @@ export class Admission<T extends Arrival> {
     this.#taker?.reject(new Deno.errors.Interrupted("the listener was closed"));
     this.#taker = null;
     for (const { rawStream } of this.#waiting.splice(0)) rawStream.close();
-    for (const handshake of this.#inProgress) handshake.evict("the server closed the connection");
+    for (const handshake of this.#inProgress) evict(handshake, "the server closed the connection");
     for (const { socket } of this.#done.splice(0)) socket.close();
   }
 
-  /** Resolves once all handshakes have ended. */
   async ended(): Promise<void> {
     await Promise.all(this.#running);
   }
@@ -179,19 +142,24 @@ export class Admission<T extends Arrival> {
       return false;
     }
     this.#inProgress.delete(next);
-    next.evict(`it was closed for a newer one, with ${MAX_IN_PROGRESS} in progress`);
+    evict(next, `it was closed for a newer one, with ${MAX_IN_PROGRESS} in progress`);
     return true;
   }
 
   /** Does a handshake. Never rejects. */
   async #run(arrival: T): Promise<void> {
-    const handshake = new Handshake(arrival);
+    const { rawStream } = arrival;
+    const end = Promise.withResolvers<never>();
+    const handshake: Handshake = { since: performance.now(), rawStream, end, isEvicted: false };
     this.#inProgress.add(handshake);
     if (this.#expiry === undefined) this.#expectExpiry(handshake);
+    const attempt = this.#handshake(arrival);
     try {
-      this.#finish(arrival, await handshake.race(this.#handshake(arrival)));
+      this.#finish(arrival, await Promise.race([end.promise, attempt]));
     } catch (error) {
-      arrival.rawStream.close();
+      // A result that comes too late is closed.
+      attempt.then(({ socket }) => socket.close()).catch(() => {});
+      rawStream.close();
       const code = error instanceof TlsError ? `${error.code}: ` : "";
       const why = error instanceof Error ? code + error.message : String(error);
       // Of those that were closed to make room there can be hundreds a second.
@@ -235,9 +203,16 @@ export class Admission<T extends Arrival> {
         return this.#expectExpiry(handshake);
       }
       this.#inProgress.delete(handshake);
-      handshake.expire(seconds);
+      handshake.end.reject(
+        new Deno.errors.TimedOut(`the TLS handshake took over ${seconds} s`),
+      );
     }
   }
+}
+
+function evict(handshake: Handshake, reason: string): void {
+  handshake.isEvicted = true;
+  handshake.end.reject(new DeguError(reason));
 }
 
 function isSilent({ rawStream }: { readonly rawStream: Arrival["rawStream"] }): boolean {

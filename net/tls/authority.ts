@@ -23,7 +23,6 @@ const MAX_CHAIN = 32;
  */
 // mutant `128` → `129`: it is a bound of time, one signature more or less
 const MAX_SIGNATURES = 128;
-/** How many certificates the cache of verified signers holds. */
 const MAX_SIGNERS = 1000;
 /** How many certificates are remembered: some megabytes at most. */
 const MAX_KNOWN = 1000;
@@ -34,7 +33,6 @@ type Purpose = keyof typeof PURPOSE;
 
 type BySubject = ReadonlyMap<string, readonly Certificate[]>;
 
-/** The certificates that one configuration trusts. */
 export class Authorities {
   readonly #trusted: readonly Certificate[];
   readonly #bySubject: BySubject;
@@ -45,16 +43,11 @@ export class Authorities {
    */
   readonly #signers = new Map<string, string>();
 
-  /**
-   * Parses the certificates.
-   *
-   * @param certificates In DER, in the order of the configuration.
-   * @throws {RangeError} if one can't be read.
-   */
-  constructor(certificates: readonly Uint8Array[]) {
-    this.#trusted = certificates.map((der) => readCertificate(der));
-    this.#bySubject = groupBySubject(this.#trusted);
-    this.#keys = new Set(this.#trusted.map(({ publicKey256 }) => publicKey256));
+  /** @param certificates In the order of the configuration. */
+  constructor(certificates: readonly Certificate[]) {
+    this.#trusted = certificates;
+    this.#bySubject = groupBySubject(certificates);
+    this.#keys = new Set(certificates.map(({ publicKey256 }) => publicKey256));
   }
 
   /** Whether the key of one of them has this SHA-256, as in {@linkcode PeerAuthority}. */
@@ -63,22 +56,24 @@ export class Authorities {
   }
 
   /**
-   * Finds the one that vouched for a chain: that at which the shortest valid path ends, of equal ones the first.
+   * Finds the one that vouched for a peer: that at which the shortest valid path ends, of equal ones the first.
    * Every signature of the path is verified, and the limits of everyone in it hold, also those of the trusted
    * certificate, which the TLS library ignores. Only for chains that the library has verified.
    *
-   * @param chain What the peer sent, in DER, its own certificate first.
+   * @param between What else it sent, in DER, in any order.
    * @param purpose What the peer uses its certificate for; all authorities of the path must allow it.
    * @returns `null` if none of them is found to have vouched for it, or if that takes too many signatures.
-   * @throws {RangeError} if the peer's own certificate can't be read.
    */
-  find([own, ...rest]: readonly Uint8Array[], purpose?: Purpose): PeerAuthority | null {
-    if (own === undefined) return null;
-    const sent = rest.slice(0, MAX_CHAIN - 1).map(tryRead).filter((each) => each !== null);
-    const between = groupBySubject(sent.filter((each) => maySignOthers(each, purpose)));
+  find(
+    leaf: Certificate,
+    between: readonly Uint8Array[],
+    purpose?: Purpose,
+  ): PeerAuthority | null {
+    const sent = between.slice(0, MAX_CHAIN - 1).flatMap(tryRead);
+    const signers = groupBySubject(sent.filter((each) => maySignOthers(each, purpose)));
     const budget = { signatures: MAX_SIGNATURES + 2 * this.#trusted.length };
     const seen = new Set<Certificate>();
-    let level = [readCertificate(own)];
+    let level = [leaf];
     for (let depth = 0; level.length > 0; depth++) {
       const ends = level.flatMap((child) => this.#issuersOf(child, this.#bySubject, budget))
         .filter((each) => mayFollow(each, depth) && isForPurpose(each, purpose));
@@ -86,7 +81,7 @@ export class Authorities {
       if (budget.signatures < 0) return null;
       const end = this.#trusted.find((each) => ends.includes(each));
       if (end !== undefined) return describeAuthority(end);
-      const above = level.flatMap((child) => this.#issuersOf(child, between, budget))
+      const above = level.flatMap((child) => this.#issuersOf(child, signers, budget))
         .filter((each) => !seen.has(each) && mayFollow(each, depth));
       level = [...new Set(above)];
       for (const each of level) seen.add(each);
@@ -100,13 +95,13 @@ export class Authorities {
     among: BySubject,
     budget: { signatures: number },
   ): readonly Certificate[] {
-    const candidates = among.get(child.links.issuer);
+    const candidates = among.get(child.issuerDer);
     if (candidates === undefined) return [];
     const signer = this.#signers.get(child.certificate256);
-    const hint = child.links.authorityKeyId?.toHex();
+    const hint = child.authorityKeyId;
     const isLikely = ([key256, [first]]: readonly [string, readonly Certificate[]]) =>
       // mutant `||` → `&&`: it decides only which key is tried first
-      key256 === signer || (hint !== undefined && first!.links.subjectKeyId?.toHex() === hint);
+      key256 === signer || (hint !== null && first!.subjectKeyId === hint);
     const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
     const inOrder = [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
     for (const [key256, issuers] of inOrder) {
@@ -123,30 +118,31 @@ export class Authorities {
   }
 }
 
-function groupBySubject(certificates: readonly Certificate[]): BySubject {
-  return Map.groupBy(certificates, ({ links }) => links.subject);
+/** Certificates by the name that others give as their issuer. */
+export function groupBySubject(certificates: Iterable<Certificate>): BySubject {
+  return Map.groupBy(certificates, ({ subjectDer }) => subjectDer);
 }
 
-/** `null` for what the peer has sent and can't be parsed. */
-function tryRead(der: Uint8Array): Certificate | null {
+/** Nothing for what the peer has sent and can't be parsed. */
+function tryRead(der: Uint8Array): Certificate[] {
   try {
-    return readCertificate(der);
+    return [readCertificate(der)];
   } catch (error) {
-    if (error instanceof RangeError) return null;
+    if (error instanceof RangeError) return [];
     throw error;
   }
 }
 
 /** Whether a certificate that a peer sent can be an intermediate one. */
 function maySignOthers(certificate: Certificate, purpose: Purpose | undefined): boolean {
-  const { version, isAuthority, links } = certificate;
-  return version === 3 && isAuthority && links.maySignCertificates &&
-    links.uncheckedRules === null && isForPurpose(certificate, purpose) &&
+  const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
+  return version === 3 && isAuthority && maySignCertificates && uncheckedRules === null &&
+    isForPurpose(certificate, purpose) &&
     validityProblem(certificate, Date.now()) === null;
 }
 
 /** Whether an authority may have so many authorities below it in a path (RFC 5280 §4.2.1.9). */
-function mayFollow({ links: { pathLength } }: Certificate, below: number): boolean {
+function mayFollow({ pathLength }: Certificate, below: number): boolean {
   return pathLength === null || pathLength >= below;
 }
 
@@ -162,8 +158,7 @@ const known = new Map<string, Certificate>();
  * Parses a certificate, or returns the remembered one with exactly the same bytes: peers return. It is shared and must
  * not be changed. Whether it is valid now, and trusted, is decided each time.
  *
- * @param der The certificate in DER.
- * @throws {RangeError} if it isn't one.
+ * @throws {RangeError} if it isn't a certificate in DER.
  */
 export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_KNOWN_BYTES) return parseCertificate(der);

@@ -33,27 +33,24 @@ export interface CertificateName {
   readonly value: string;
 }
 
-/** A parsed certificate. */
 export interface Certificate {
-  /** The version, 3 for all that have extensions. */
   readonly version: number;
-  /** Its subject, a line per attribute. */
+  /** Its subject, a line per attribute, for people. */
   readonly subject: string;
-  /** Its issuer. */
+  /** Its issuer, in the same form. */
   readonly issuer: string;
-  /** The first moment at which it is valid. */
+  /** The name of its subject in DER, as hex: names are compared in this form alone. */
+  readonly subjectDer: string;
+  readonly issuerDer: string;
   readonly validFrom: Date;
-  /** The last one. */
   readonly validTo: Date;
   /** The names it is for; `null` without the extension. */
   readonly names: readonly CertificateName[] | null;
-  /** Whether it may sign other certificates. */
   readonly isAuthority: boolean;
   /** What it may be used for; `null` without the extension. */
   readonly purposes: readonly string[] | null;
   /** Whether it may sign a handshake; true without the extension. */
   readonly maySign: boolean;
-  /** The certificate itself, in DER. */
   readonly raw: Uint8Array;
   /** The SubjectPublicKeyInfo, in DER. */
   readonly publicKey: Uint8Array;
@@ -61,37 +58,23 @@ export interface Certificate {
   readonly certificate256: string;
   /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
   readonly publicKey256: string;
-  /** The data that decides whether it is part of a path to an authority. */
-  readonly links: CertificateLinks;
-}
-
-/** The data that links a certificate to its issuer's (RFC 5280 §6.1). */
-export interface CertificateLinks {
-  /** The name of the subject, in DER, as hex. */
-  readonly subject: string;
-  /** The name of the issuer, in the same form. */
-  readonly issuer: string;
-  /** A hint at the subject's key; `null` without the extension. */
-  readonly subjectKeyId: Uint8Array | null;
-  /** A hint at the issuer's key; `null` without the extension. */
-  readonly authorityKeyId: Uint8Array | null;
+  /** A hint at the subject's key, as hex; `null` without the extension. */
+  readonly subjectKeyId: string | null;
+  /** A hint at the issuer's key, as hex; `null` without the extension. */
+  readonly authorityKeyId: string | null;
   /** How many authorities may follow below this one; `null` if there is no limit. */
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
-  /** Whether it has the extension that says what its key is for. */
   readonly hasKeyUsage: boolean;
   /** The extension with rules that are not checked here: for names below it, or others that are critical. */
   readonly uncheckedRules: string | null;
   /** The part that is signed, in DER. */
   readonly signed: Uint8Array;
-  /** The object identifier of the signature's algorithm. */
   readonly algorithm: string;
-  /** The signature. */
   readonly signature: Uint8Array;
 }
 
-/** The extensions that are read. */
 const EXTENSION = {
   subjectKeyIdentifier: "2.5.29.14",
   keyUsage: "2.5.29.15",
@@ -104,7 +87,6 @@ const EXTENSION = {
 
 const KNOWN_EXTENSIONS: readonly string[] = Object.values(EXTENSION);
 
-/** The short names of the attributes that distinguished names have. */
 const ATTRIBUTES: Readonly<Record<string, string>> = {
   "2.5.4.3": "CN",
   "2.5.4.4": "SN",
@@ -122,7 +104,6 @@ const ATTRIBUTES: Readonly<Record<string, string>> = {
   "1.2.840.113549.1.9.1": "emailAddress",
 };
 
-/** Bits of the extension keyUsage. */
 const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04 } as const;
 
 /** The types of names, by their whole tag (RFC 5280 §4.2.1.6): one of another class or form is none of them. */
@@ -138,12 +119,7 @@ const NAME_TYPES: ReadonlyMap<number, string> = new Map([
   [0x88, "Registered ID"],
 ]);
 
-/**
- * Parses a certificate.
- *
- * @param der The certificate in DER.
- * @throws {RangeError} if it isn't one.
- */
+/** @throws {RangeError} if it isn't a certificate in DER. */
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);
   const whole = new DerReader(raw).enter(TAG.sequence);
@@ -166,6 +142,8 @@ export function parseCertificate(der: Uint8Array): Certificate {
     version,
     subject: readName(new DerReader(subject)),
     issuer: readName(new DerReader(issuer)),
+    subjectDer: subject.toHex(),
+    issuerDer: issuer.toHex(),
     validFrom,
     validTo,
     names: readAlternativeNames(extensions.get(EXTENSION.subjectAltName)),
@@ -176,28 +154,24 @@ export function parseCertificate(der: Uint8Array): Certificate {
     publicKey,
     certificate256: fingerprint256(raw),
     publicKey256: fingerprint256(publicKey),
-    links: {
-      subject: subject.toHex(),
-      issuer: issuer.toHex(),
-      subjectKeyId: extensions.get(EXTENSION.subjectKeyIdentifier)?.take(TAG.octetString) ?? null,
-      // [0] is the key's identifier; what may follow names the issuer's own issuer.
-      authorityKeyId: extensions.get(EXTENSION.authorityKeyIdentifier)?.enter(TAG.sequence)
-        .takeIf(0x80) ?? null,
-      pathLength: constraints.pathLength,
-      maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
-      hasKeyUsage: keyUsage !== undefined,
-      uncheckedRules: extensions.has(EXTENSION.nameConstraints)
-        ? "nameConstraints"
-        : critical.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
-      signed,
-      algorithm: formatObjectIdentifier(algorithm),
-      // The first byte is the count of unused bits.
-      signature: whole.take(TAG.bitString).subarray(1),
-    },
+    subjectKeyId: extensions.get(EXTENSION.subjectKeyIdentifier)?.take(TAG.octetString).toHex() ??
+      null,
+    // [0] is the key's identifier; what may follow names the issuer's own issuer.
+    authorityKeyId: extensions.get(EXTENSION.authorityKeyIdentifier)?.enter(TAG.sequence)
+      .takeIf(0x80)?.toHex() ?? null,
+    pathLength: constraints.pathLength,
+    maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
+    hasKeyUsage: keyUsage !== undefined,
+    uncheckedRules: extensions.has(EXTENSION.nameConstraints)
+      ? "nameConstraints"
+      : critical.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
+    signed,
+    algorithm: formatObjectIdentifier(algorithm),
+    // The first byte is the count of unused bits.
+    signature: whole.take(TAG.bitString).subarray(1),
   };
 }
 
-/** Describes the certificate of a peer, for a session or a socket. */
 export function describeCertificate(
   certificate: Certificate,
   authority: PeerAuthority | null,
@@ -218,7 +192,6 @@ export function describeCertificate(
   });
 }
 
-/** Describes an authority. */
 export function describeAuthority(
   { subject, raw, certificate256, publicKey256 }: Certificate,
 ): PeerAuthority {
@@ -284,6 +257,10 @@ export function formatPem(der: Uint8Array): string {
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
 
+export function isSelfIssued({ subjectDer, issuerDer }: Certificate): boolean {
+  return subjectDer === issuerDer;
+}
+
 /** Why a certificate can't be used at this time; `null` if it can. Both ends are part of it (RFC 5280 §4.1.2.5). */
 export function validityProblem(
   { validFrom, validTo }: Pick<Certificate, "validFrom" | "validTo">,
@@ -294,7 +271,6 @@ export function validityProblem(
   return null;
 }
 
-/** Why a certificate can't be used for an end of a connection; `null` if it can. */
 export function usageProblem(
   certificate: Certificate,
   purpose: keyof typeof PURPOSE,

@@ -1,28 +1,22 @@
 /** The client's side of a handshake. */
 
-import type { Duplex } from "node:stream";
-import type { SecureContext, TLSSocket } from "node:tls";
 import {
   type Address,
   addressText,
   canonicalDnsName,
-  canonicalIPAddress,
   isUnixAddress,
   withoutPrefix,
   withoutZone,
 } from "../../base/address.ts";
 import { wrongType } from "../../base/checks.ts";
 import { quote, TlsError } from "../../base/errors.ts";
-import type { PeerCertificate } from "../../base/app/session.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
-import type { Authorities } from "./authority.ts";
-import { type Certificate, type CertificateName, describeCertificate } from "./certificate.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { findIssuingAuthority, skipDescriptions, verifyPeer } from "./peer.ts";
-import { checkNegotiated, checkProtocol } from "./policy.ts";
+import { hostAddress, identifyServer, skipDescriptions } from "./peer.ts";
+import { checkNegotiated } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 
@@ -114,13 +108,25 @@ async function handshake(
   protocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
-  const socket = startTls(rawStream.stream, secureContext, sslHost, protocol);
+  const isName = sslHost !== null && hostAddress(sslHost) === null;
+  const socket = loadBuiltin("node:tls").connect({
+    socket: rawStream.stream,
+    secureContext,
+    // Explicit, because an environment variable can change the default.
+    rejectUnauthorized: true,
+    // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
+    servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
+    // The names are checked below: the library falls back to the subject.
+    checkServerIdentity: () => undefined,
+    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
+  });
+  skipDescriptions(socket);
   const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
   socket.once("secureConnect", () => {
     try {
-      checkProtocol(socket, protocol);
+      checkNegotiated(socket, protocol);
       const host = sslctx.checkHostname ? sslHost : null;
-      resolve(new TlsSocket(socket, rawStream, verifyServer(socket, authorities, host)));
+      resolve(new TlsSocket(socket, rawStream, identifyServer(socket, authorities, host)));
     } catch (error) {
       reject(error);
     }
@@ -137,75 +143,4 @@ async function handshake(
     socket.destroy();
     throw error;
   }
-}
-
-function startTls(
-  stream: Duplex,
-  secureContext: SecureContext,
-  sslHost: string | null,
-  protocol: string | null,
-): TLSSocket {
-  const isName = sslHost !== null && hostAddress(sslHost) === null;
-  const socket = loadBuiltin("node:tls").connect({
-    socket: stream,
-    secureContext,
-    // Explicit, because an environment variable can change the default.
-    rejectUnauthorized: true,
-    // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
-    servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
-    // The names are checked below: the library falls back to the subject.
-    checkServerIdentity: () => undefined,
-    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
-  });
-  skipDescriptions(socket);
-  return socket;
-}
-
-/** Verifies the server, and describes its certificate. */
-function verifyServer(
-  socket: TLSSocket,
-  authorities: Authorities | null,
-  host: string | null,
-): PeerCertificate {
-  checkNegotiated(socket);
-  if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
-  const { chain, leaf } = verifyPeer("server", socket);
-  const problem = host === null ? null : nameProblem(leaf, host);
-  if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
-  const authority = authorities === null
-    ? null
-    : findIssuingAuthority("server", authorities, chain);
-  return describeCertificate(leaf, authority);
-}
-
-/** The IP address of a host in the form in which it is compared, without its zone; `null` for a name. */
-export function hostAddress(host: string): string | null {
-  return canonicalIPAddress(withoutZone(host));
-}
-
-/**
- * Why a certificate is not for this host, by its subjectAltName only, never by its subject (RFC 9525); `null` if it
- * is.
- */
-export function nameProblem({ names }: Certificate, host: string): string | null {
-  if (names === null) return "has no subjectAltName, and its subject does not count";
-  const address = hostAddress(host);
-  const name = address === null ? canonicalDnsName(host) : null;
-  const matches = address !== null
-    ? names.some(({ type, value }) => type === "IP Address" && value === address)
-    : name !== null && names.some((each) => matchesDnsName(each, name));
-  if (matches) return null;
-  const listed = names.map(({ type, value }) => `${type}:${value}`).join(", ");
-  return `is not for ${quote(host)}; its names are ${quote(listed)}`;
-}
-
-/** A wildcard matches exactly one label, and at least two must follow it (RFC 9525 §6.3). */
-function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
-  if (type !== "DNS") return false;
-  const presented = value.toLowerCase();
-  if (!presented.startsWith("*.")) return presented === name;
-  const parent = presented.slice(2);
-  const dot = name.indexOf(".");
-  // mutant `>` → `>=`: a canonical name does not begin with a dot
-  return parent.includes(".") && dot > 0 && name.slice(dot + 1) === parent;
 }

@@ -1,8 +1,8 @@
 /**
  * The configuration of TLS: what an end trusts, and its identity, checked once and used for every connection.
  *
- * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} are all of it; below them are the checks of the
- * options, and then how the identity and the authorities are read. No message shows what is in a file or a text.
+ * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} have the rules of each end; what they check, read and
+ * make is below, in this order. No message shows what is in a file or a text.
  */
 
 import type { KeyObject } from "node:crypto";
@@ -10,10 +10,11 @@ import type { SecureContext } from "node:tls";
 import { checkBoolean, checkString, copyOptions, wrongType } from "../../base/checks.ts";
 import { quote } from "../../base/errors.ts";
 import { checkDenoVersion } from "../deno_version.ts";
-import { Authorities, readCertificate } from "./authority.ts";
+import { Authorities, groupBySubject, readCertificate } from "./authority.ts";
 import {
   type Certificate,
   formatPem,
+  isSelfIssued,
   type PURPOSE,
   usageProblem,
   validityProblem,
@@ -102,29 +103,6 @@ export interface ServerSslctx extends Sslctx {
   readonly verify: boolean;
 }
 
-/** The input of the TLS library to make a server, and which clients it accepts. */
-export interface ServerMaterial {
-  /** The options of `tls.createServer`. */
-  readonly options: Identity & typeof LIBRARY_OPTIONS & {
-    readonly ca?: readonly string[];
-    readonly requestCert: boolean;
-    readonly rejectUnauthorized: true;
-  };
-  /** The authorities whose clients are accepted; none if every client is, or none yet. */
-  readonly authorities: Authorities;
-}
-
-/** The input of the TLS library to make a client, and what the client trusts. */
-export interface ClientMaterial {
-  readonly secureContext: SecureContext;
-  /** `null` if Deno's default store is trusted. */
-  readonly authorities: Authorities | null;
-}
-
-/** Keys are kept outside the contexts, so printing or copying a context can't expose them. */
-const clientMaterials = new WeakMap<object, ClientMaterial>();
-const serverMaterials = new WeakMap<object, ServerMaterial>();
-
 /**
  * Reads and checks the files, or the PEM text, of a server's *sslconfig*. Needs `--allow-read` of the files.
  *
@@ -156,19 +134,10 @@ const serverMaterials = new WeakMap<object, ServerMaterial>();
 export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   checkDenoVersion();
   const config = checkConfig(sslconfig, SERVER_OPTIONS);
-  const own = identityOptions(config);
-  for (const name of own) {
+  for (const name of identityOptions(config)) {
     if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
   }
-  const verify = choosesAuthorities(config);
-  const warnings: string[] = [];
-  const identity = readIdentity(config, own, "serverAuth", warnings);
-  const trusted = verify ? readAuthorities(config, warnings) : null;
-  return makeServerSslctx(identity, trusted, warnings);
-}
-
-/** There is no default: strangers are accepted only if that is said, and nothing else. */
-function choosesAuthorities(config: ServerSslconfig): boolean {
+  // There is no default: strangers are accepted only if that is said, and nothing else.
   const allow: unknown = config.allowUnauthenticatedClients;
   if (allow !== undefined && typeof allow !== "boolean") {
     throw wrongType("allowUnauthenticatedClients", "true", allow);
@@ -177,33 +146,14 @@ function choosesAuthorities(config: ServerSslconfig): boolean {
     throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
   }
   const verify = namesAuthorities(config);
-  if (verify && allow) throw new RangeError(`${ONE_TRUST}; got both`);
-  if (!verify && !allow) throw new RangeError(`${ONE_TRUST}; got neither`);
-  return verify;
-}
-
-/** Without authorities, not even none, every client is accepted. */
-function makeServerSslctx(
-  identity: Identity,
-  trusted: readonly Uint8Array[] | null,
-  warnings: string[],
-): ServerSslctx {
-  const verify = trusted !== null;
-  if (trusted?.length === 0) {
-    warnings.push("ca: no authority is trusted yet, so no client is accepted");
+  if (verify === (allow === true)) {
+    throw new RangeError(
+      "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, or " +
+        `allowUnauthenticatedClients: true; got ${verify ? "both" : "neither"}`,
+    );
   }
-  const sslctx = Object.freeze({ ...describePolicy(warnings), verify });
-  serverMaterials.set(sslctx, {
-    options: {
-      ...LIBRARY_OPTIONS,
-      ...identity,
-      ...(trusted === null ? {} : { ca: trusted.map(formatPem) }),
-      requestCert: verify,
-      rejectUnauthorized: true,
-    },
-    authorities: new Authorities(trusted ?? []),
-  });
-  return sslctx;
+  const own = readIdentity(config, "serverAuth");
+  return makeServerSslctx(own, verify ? readAuthorities(config) : null);
 }
 
 /**
@@ -244,131 +194,23 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
         "vouches for every server in the world, and only the name tells them apart",
     );
   }
-  const own = identityOptions(config);
-  const given = own.filter((name) => config[name] !== undefined).length;
+  const options = identityOptions(config);
+  const given = options.filter((name) => config[name] !== undefined).length;
   if (given === 1) {
-    throw new RangeError(`${own.join(", ")}: must both be given or both be left out; got one`);
+    throw new RangeError(`${options.join(", ")}: must both be given or both be left out; got one`);
   }
-  const warnings: string[] = [];
-  const identity = given === 0 ? null : readIdentity(config, own, "clientAuth", warnings);
-  const trusted = isPrivate ? readAuthorities(config, warnings) : null;
-  return makeClientSslctx(identity, trusted, checkHostname, warnings);
-}
-
-function makeClientSslctx(
-  identity: Identity | null,
-  trusted: readonly Uint8Array[] | null,
-  checkHostname: boolean,
-  warnings: string[],
-): ClientSslctx {
-  const secureContext = loadBuiltin("node:tls").createSecureContext({
-    ...LIBRARY_OPTIONS,
-    ...identity,
-    // These alone are trusted; without them, the default trust store.
-    ...(trusted === null ? {} : { ca: trusted.map(formatPem) }),
-  });
-  const sslctx = Object.freeze({
-    ...describePolicy(warnings),
-    verify: true as const,
-    checkHostname,
-  });
-  const authorities = trusted === null ? null : new Authorities(trusted);
-  clientMaterials.set(sslctx, { secureContext, authorities });
-  return sslctx;
-}
-
-/** An identity that was read and checked, for any number of contexts, and the warnings about it. */
-export interface CheckedIdentity {
-  readonly identity: Identity;
-  readonly warnings: readonly string[];
-}
-
-/**
- * Reads an identity once, for {@linkcode serverSslctxOf} and {@linkcode clientSslctxOf}: whose trust changes often makes
- * many contexts.
- *
- * @param cert The certificate, which is good for both ends, as PEM text.
- * @param key Its key, as PEM text.
- * @throws what {@linkcode buildServerSslctx} does.
- */
-export function checkIdentity(cert: string, key: string): CheckedIdentity {
-  checkDenoVersion();
-  const warnings: string[] = [];
-  const config = { cert, key };
-  const identity = readIdentity(config, identityOptions(config), "serverAuth", warnings);
-  return { identity, warnings };
-}
-
-/** A server's context: for clients of these authorities, in PEM text, or for every client with `null`. */
-export function serverSslctxOf(
-  own: CheckedIdentity,
-  ca: readonly string[] | null,
-): ServerSslctx {
-  const warnings = [...own.warnings];
-  const trusted = ca === null ? null : readAuthorities({ ca }, warnings);
-  return makeServerSslctx(own.identity, trusted, warnings);
-}
-
-/** A client's context, for every server of one authority, in PEM text; without an identity it shows none. */
-export function clientSslctxOf(own: CheckedIdentity | null, ca: string): ClientSslctx {
-  const warnings = [...own?.warnings ?? []];
-  const trusted = readAuthorities({ ca }, warnings);
-  return makeClientSslctx(own?.identity ?? null, trusted, false, warnings);
-}
-
-function describePolicy(warnings: string[]): Sslctx {
-  return {
-    minVersion: MIN_VERSION,
-    maxVersion: MAX_VERSION,
-    ciphers: CIPHERS,
-    warnings: Object.freeze(warnings),
-  };
-}
-
-/** The context itself, or one for the config. For clients. */
-export function asClientSslctx(value: ClientSslctx | ClientSslconfig): ClientSslctx {
-  return clientMaterials.has(value) ? value as ClientSslctx : buildClientSslctx(value);
-}
-
-/** The context itself, or one for the config. For servers. */
-export function asServerSslctx(value: ServerSslctx | ServerSslconfig): ServerSslctx {
-  return serverMaterials.has(value)
-    ? value as ServerSslctx
-    : buildServerSslctx(value as ServerSslconfig);
-}
-
-/** What belongs to a client's context. */
-export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
-  return clientMaterials.get(sslctx)!;
-}
-
-/** What belongs to a server's context. */
-export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
-  return serverMaterials.get(sslctx)!;
-}
-
-/**
- * A configuration in text that makes the same context again, without any file. It has the private key.
- */
-export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
-  const { cert, key, ca } = serverMaterials.get(sslctx)!.options;
-  const trust = sslctx.verify ? { ca } : { allowUnauthenticatedClients: true };
-  // It was made above, of strings alone.
-  return { cert, key, ...trust } as ServerSslconfig;
+  const own = given === 0 ? null : readIdentity(config, "clientAuth");
+  return makeClientSslctx(own, isPrivate ? readAuthorities(config) : null, checkHostname);
 }
 
 // ───────────────────────── the options
 
 type Config = ClientSslconfig | ServerSslconfig;
-type IdentityOptions = readonly ["cert", "key"] | readonly ["certFile", "keyFile"];
 
 const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
 const IDENTITY_OPTIONS = ["cert", "certFile", "key", "keyFile"];
 const CLIENT_OPTIONS = ["checkHostname", ...TRUST_OPTIONS, ...IDENTITY_OPTIONS];
 const SERVER_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthenticatedClients"];
-const ONE_TRUST =
-  "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, " +
-  "or allowUnauthenticatedClients: true";
 const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
 const PEM_BEGIN = "-----BEGIN ";
 
@@ -430,20 +272,27 @@ function namesAuthorities({ ca, caFile, caPath }: Config): boolean {
   return ca !== undefined || caFile !== undefined || caPath !== undefined;
 }
 
-/** The pair of options that names the identity. */
-function identityOptions({ cert, key }: Config): IdentityOptions {
+function identityOptions(
+  { cert, key }: Config,
+): readonly ["cert", "key"] | readonly ["certFile", "keyFile"] {
   return cert !== undefined || key !== undefined ? ["cert", "key"] : ["certFile", "keyFile"];
 }
 
 // ───────────────────────── what they name
 
-/** A certificate, followed by those that lead to its authority, and its private key, as PEM text. */
-interface Identity {
+/** A certificate, followed by those that lead to its authority, and its private key, as PEM text: read and checked. */
+export interface Identity {
   readonly cert: string;
   readonly key: string;
+  readonly warnings: readonly string[];
 }
 
-/** PEM text that was read or given. */
+/** The authorities that are trusted, read and checked. */
+interface Trust {
+  readonly authorities: readonly Certificate[];
+  readonly warnings: readonly string[];
+}
+
 interface PemText {
   /** The option that names it. */
   readonly option: string;
@@ -461,13 +310,13 @@ const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 /** The TLS library stops after this many signatures; authorities with another name cost none. */
 const MAX_NAMESAKES = 100;
 
-/** Reads a certificate with its chain, and the private key, which must belong to it. */
-function readIdentity(
-  config: Config,
-  [certOption, keyOption]: IdentityOptions,
-  purpose: keyof typeof PURPOSE,
-  warnings: string[],
-): Identity {
+/**
+ * Reads a certificate with its chain, and the private key, which must belong to it: once for any number of contexts,
+ * since it takes as long as a handshake.
+ */
+export function readIdentity(config: Config, purpose: keyof typeof PURPOSE): Identity {
+  const [certOption, keyOption] = identityOptions(config);
+  const warnings: string[] = [];
   const source = readPem(certOption, config[certOption]!);
   const chain = readCertificates(source);
   const keySource = readPem(keyOption, config[keyOption]!);
@@ -488,11 +337,12 @@ function readIdentity(
     const problem = validityProblem(certificate, Date.now()) ?? signatureProblem(certificate);
     if (problem !== null) warnings.push(`${certOption}: ${nameOf(certificate, index)}, ${problem}`);
   }
-  return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key };
+  return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key, warnings };
 }
 
-/** Reads the authorities to trust, in DER: all of those that the options name together. */
-function readAuthorities({ ca, caFile, caPath }: Config, warnings: string[]): Uint8Array[] {
+/** Reads the authorities to trust: all of those that the options name together. */
+export function readAuthorities({ ca, caFile, caPath }: Config): Trust {
+  const warnings: string[] = [];
   const sources = typeof ca === "string"
     ? [readPem("ca", ca)]
     : ca !== undefined
@@ -515,17 +365,15 @@ function readAuthorities({ ca, caFile, caPath }: Config, warnings: string[]): Ui
       if (validity !== null) warnings.push(where + validity);
     }
   }
-  const byName = Map.groupBy(authorities.values(), ({ links }) => links.subject);
-  for (const { length, 0: first } of byName.values()) {
+  for (const { length, 0: first } of groupBySubject(authorities.values()).values()) {
     if (length <= MAX_NAMESAKES) continue;
+    const name = quote(first!.subject);
     warnings.push(
-      `${length} authorities have the name ${
-        quote(first!.subject)
-      }, of which the TLS library tries ` +
-        `the first ${MAX_NAMESAKES}: give each its own name`,
+      `${length} authorities have the name ${name}, of which the TLS library tries the first ` +
+        `${MAX_NAMESAKES}: give each its own name`,
     );
   }
-  return Array.from(authorities.values(), ({ raw }) => raw);
+  return { authorities: [...authorities.values()], warnings };
 }
 
 function nameOf({ subject }: Certificate, index: number, where = ""): string {
@@ -537,18 +385,17 @@ function nameOf({ subject }: Certificate, index: number, where = ""): string {
  * have CA:TRUE (RFC 5280 §4.2.1.9), and may say what its key is for (§4.2.1.3).
  */
 function authorityProblem(certificate: Certificate): string | null {
-  const { version, isAuthority, links } = certificate;
+  const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
   if (!isAuthority && version !== 1) {
     return "is not the certificate of an authority: its basicConstraints don't say CA:TRUE";
   }
-  if (!links.maySignCertificates) {
+  if (!maySignCertificates) {
     return "may not sign certificates: it has a keyUsage without keyCertSign";
   }
-  if (links.uncheckedRules !== null) {
-    return `has an extension that is not checked here, ${links.uncheckedRules}: make an authority without`;
+  if (uncheckedRules !== null) {
+    return `has an extension that is not checked here, ${uncheckedRules}: make an authority without`;
   }
-  const isSelfSigned = links.subject === links.issuer;
-  const problem = isSelfSigned ? signatureProblem(certificate) : null;
+  const problem = isSelfIssued(certificate) ? signatureProblem(certificate) : null;
   return problem === null ? null : `${problem}, and what it signs, too`;
 }
 
@@ -585,7 +432,6 @@ function attempt<T>(option: string, read: () => T): T {
   }
 }
 
-/** All certificates in a text, which must have at least one. */
 function readCertificates({ option, name, text }: PemText): Certificate[] {
   const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
   const begun = [...text.matchAll(CERTIFICATE_BEGIN)].length;
@@ -637,4 +483,119 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
   throw new RangeError(
     `${option}: the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
   );
+}
+
+// ───────────────────────── the contexts
+
+/** Keys are kept outside the contexts, so printing or copying a context can't expose them. */
+const clientMaterials = new WeakMap<object, ClientMaterial>();
+const serverMaterials = new WeakMap<object, ServerMaterial>();
+
+/** The input of the TLS library to make a server, and which clients it accepts. */
+export interface ServerMaterial {
+  readonly options: typeof LIBRARY_OPTIONS & {
+    readonly cert: string;
+    readonly key: string;
+    readonly ca?: string[];
+    readonly requestCert: boolean;
+    readonly rejectUnauthorized: true;
+  };
+  /** The authorities whose clients are accepted; none if every client is, or none yet. */
+  readonly authorities: Authorities;
+}
+
+/** The input of the TLS library to make a client, and what the client trusts. */
+export interface ClientMaterial {
+  readonly secureContext: SecureContext;
+  /** `null` if Deno's default store is trusted. */
+  readonly authorities: Authorities | null;
+}
+
+/** Makes a server's context. Without authorities, not even none, every client is accepted. */
+export function makeServerSslctx(
+  { cert, key, warnings }: Identity,
+  trust: Trust | null,
+): ServerSslctx {
+  const verify = trust !== null;
+  const isClosed = trust?.authorities.length === 0;
+  const sslctx = Object.freeze({
+    ...describePolicy([
+      ...warnings,
+      ...trust?.warnings ?? [],
+      ...isClosed ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
+    ]),
+    verify,
+  });
+  serverMaterials.set(sslctx, {
+    options: {
+      ...LIBRARY_OPTIONS,
+      cert,
+      key,
+      ...trustedBy(trust),
+      requestCert: verify,
+      rejectUnauthorized: true,
+    },
+    authorities: new Authorities(trust?.authorities ?? []),
+  });
+  return sslctx;
+}
+
+/** Makes a client's context. Without an identity it shows no certificate. */
+export function makeClientSslctx(
+  own: Identity | null,
+  trust: Trust | null,
+  checkHostname: boolean,
+): ClientSslctx {
+  const sslctx = Object.freeze({
+    ...describePolicy([...own?.warnings ?? [], ...trust?.warnings ?? []]),
+    verify: true as const,
+    checkHostname,
+  });
+  clientMaterials.set(sslctx, {
+    secureContext: loadBuiltin("node:tls").createSecureContext({
+      ...LIBRARY_OPTIONS,
+      ...own === null ? {} : { cert: own.cert, key: own.key },
+      ...trustedBy(trust),
+    }),
+    authorities: trust && new Authorities(trust.authorities),
+  });
+  return sslctx;
+}
+
+/** With this option these alone are trusted; without it, the default trust store. */
+function trustedBy(trust: Trust | null): { ca?: string[] } {
+  return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };
+}
+
+function describePolicy(warnings: readonly string[]): Sslctx {
+  return {
+    minVersion: MIN_VERSION,
+    maxVersion: MAX_VERSION,
+    ciphers: CIPHERS,
+    warnings: Object.freeze(warnings),
+  };
+}
+
+export function asClientSslctx(value: ClientSslctx | ClientSslconfig): ClientSslctx {
+  return clientMaterials.has(value) ? value as ClientSslctx : buildClientSslctx(value);
+}
+
+export function asServerSslctx(value: ServerSslctx | ServerSslconfig): ServerSslctx {
+  return serverMaterials.has(value)
+    ? value as ServerSslctx
+    : buildServerSslctx(value as ServerSslconfig);
+}
+
+export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
+  return clientMaterials.get(sslctx)!;
+}
+
+export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
+  return serverMaterials.get(sslctx)!;
+}
+
+/** A configuration in text that makes the same context again, without any file. It has the private key. */
+export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
+  const { cert, key, ca } = serverMaterialOf(sslctx).options;
+  return { cert, key, ...ca === undefined ? { allowUnauthenticatedClients: true } : { ca } };
 }

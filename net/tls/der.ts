@@ -1,6 +1,5 @@
 /** DER, as far as certificates need it (ITU-T X.690). */
 
-/** The tags of the types that certificates are made of. */
 export const TAG = {
   boolean: 0x01,
   integer: 0x02,
@@ -15,15 +14,12 @@ export const TAG = {
   set: 0x31,
 } as const;
 
-/** One element. */
 export interface DerElement {
   /** Its tag, with the bits of class and form. */
   readonly tag: number;
-  /** What is in it. */
   readonly content: Uint8Array;
 }
 
-/** Reads elements one after the other. */
 export class DerReader {
   readonly #bytes: Uint8Array;
   #at = 0;
@@ -33,12 +29,10 @@ export class DerReader {
     this.#bytes = bytes;
   }
 
-  /** True if no element is left. */
   get done(): boolean {
     return this.#at >= this.#bytes.length;
   }
 
-  /** Reads the next element, whatever its tag. */
   next(): DerElement {
     const tag = this.#byte();
     if ((tag & 0x1f) === 0x1f) throw new RangeError("DER: a tag has more than one byte");
@@ -93,7 +87,6 @@ export class DerReader {
   }
 }
 
-/** Formats an object identifier in dotted decimal. */
 export function formatObjectIdentifier(content: Uint8Array): string {
   const arcs: number[] = [];
   let arc = 0;

@@ -32,7 +32,6 @@ export function translateError(error: unknown): unknown {
   return Object.assign(new Class(error.message, { cause: error }), { code });
 }
 
-/** What is wrong with a certificate. */
 type Fault = readonly [code: TlsErrorCode, what: string];
 
 const UNKNOWN_ISSUER: Fault = [

@@ -11,11 +11,9 @@ const MAX_RSA_BITS = 8192;
 const MAX_RSA_EXPONENT = 2n ** 32n;
 const CURVES = ["prime256v1", "secp384r1", "secp521r1"];
 
-/** The supported keys, for messages. */
 export const USABLE_KEYS =
   `ECDSA with P-256, P-384 or P-521, Ed25519, or RSA with ${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits`;
 
-/** Whether a key can be used, and is strong enough. */
 export function isUsableKey(
   { asymmetricKeyType, asymmetricKeyDetails }: Pick<
     KeyObject,
@@ -56,11 +54,8 @@ export function publicKeyOf(certificate: Certificate): KeyObject | null {
   return usable;
 }
 
-/** An algorithm by which certificates are signed. */
 interface Algorithm {
-  /** The type of the keys, as `node:crypto` calls it. */
   readonly keyType: "ec" | "ed25519" | "rsa";
-  /** The hashes that it may use. */
   readonly hashes: readonly (string | null)[];
   readonly isPss?: true;
 }
@@ -87,15 +82,17 @@ const MAX_P384_SIGNATURE_BYTES = 104;
  * Why nobody can be told to have signed a certificate; `null` if that is not so. `node:crypto` takes no hash that is
  * shorter than half of a number of the curve, so it can't verify a signature with P-521 and SHA-256.
  */
-export function signatureProblem({ links: { algorithm, signature } }: Certificate): string | null {
+export function signatureProblem({ algorithm, signature }: Certificate): string | null {
   return algorithm === ECDSA_SHA256 && signature.length > MAX_P384_SIGNATURE_BYTES
     ? "is signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512"
     : null;
 }
 
-/** Whether a certificate was signed with a key. */
-export function verifySignature({ links }: Certificate, key: KeyObject): boolean {
-  const algorithm = ALGORITHMS[links.algorithm];
+export function verifySignature(
+  { algorithm: name, signed, signature }: Certificate,
+  key: KeyObject,
+): boolean {
+  const algorithm = ALGORITHMS[name];
   if (algorithm === undefined || algorithm.keyType !== key.asymmetricKeyType) return false;
   const { constants, verify } = loadBuiltin("node:crypto");
   const padding = constants.RSA_PKCS1_PSS_PADDING;
@@ -103,7 +100,7 @@ export function verifySignature({ links }: Certificate, key: KeyObject): boolean
   const how = algorithm.isPss === true ? { key, padding, saltLength } : key;
   return algorithm.hashes.some((hash) => {
     try {
-      return verify(hash, links.signed, how, links.signature);
+      return verify(hash, signed, how, signature);
     } catch {
       return false;
     }

@@ -21,13 +21,12 @@ import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./cont
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
-import { isStillTrusted, makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
+import { isStillTrusted } from "./peer.ts";
+import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
-/** The warning of a listener that authenticates nobody. */
 export const EVERY_CLIENT_IS_ACCEPTED =
   "every client is accepted, whoever it is: allowUnauthenticatedClients is true";
 
-/** A connection that has arrived, with the name of its peer in logs. */
 type NamedConnection = RawConnection & { readonly name: string };
 
 /** The context of a server that runs, which its listeners share; replacing it takes effect at once. */
@@ -35,22 +34,18 @@ export class ContextInForce {
   #sslctx: ServerSslctx;
   readonly #openedListeners: (() => void)[] = [];
 
-  /** Begins with a context. */
   constructor(sslctx: ServerSslctx) {
     this.#sslctx = sslctx;
   }
 
-  /** The context itself. */
   get sslctx(): ServerSslctx {
     return this.#sslctx;
   }
 
-  /** What belongs to it. */
   get material(): ServerMaterial {
     return serverMaterialOf(this.#sslctx);
   }
 
-  /** Replaces it. */
   replace(sslctx: ServerSslctx): void {
     const opened = this.#sslctx.verify && !sslctx.verify;
     this.#sslctx = sslctx;
@@ -78,10 +73,8 @@ export class TlsListener implements Listener {
   /**
    * Binds a checked address.
    *
-   * @param context Decides which clients are accepted, also after it was replaced.
    * @param protocol The name by ALPN that both ends must give, or `null` for none. With one there is no
    * warning that all clients are accepted: the protocol is for strangers.
-   * @param sharing How the port is shared with other listeners.
    */
   constructor(
     address: Address,
@@ -146,9 +139,7 @@ export class TlsListener implements Listener {
 
 // ───────────────────────── the sockets below
 
-/** A connection before its handshake. */
 export interface RawConnection {
-  /** The stream for the handshake. */
   readonly rawStream: RawStream;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
@@ -164,9 +155,7 @@ export interface RawListener {
   start(): void;
   /** Duplicates the file descriptor of the socket, for {@linkcode HeldSocket}; `null` if it can't. */
   duplicate(): number | null;
-  /** Frees the address. */
   close(): void;
-  /** Resolves once the address is free. */
   ended(): Promise<void>;
 }
 
@@ -197,7 +186,6 @@ export function isForNode(endpoint: Endpoint): endpoint is TcpEndpoint {
   return endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
 }
 
-/** Listens like a plain server. */
 function listenWithDeno(
   asked: Address,
   log: Logger,
@@ -237,7 +225,6 @@ function listenWithDeno(
   };
 }
 
-/** Where to listen at a port. */
 type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
 
 /** Listens with `node:net`, over whose sockets TLS is fastest. */

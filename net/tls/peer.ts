@@ -1,41 +1,124 @@
 /**
- * The certificates that a peer presented, and whether they are good: the same rules at both ends, after the TLS
- * library has verified them.
+ * Who the peer is: the same rules at both ends, after the TLS library has verified the certificates that it presented.
+ *
+ * {@linkcode identifyClient} and {@linkcode identifyServer} are asked when a handshake ends, {@linkcode isStillTrusted}
+ * whenever the trust of a server has changed since. Nothing else decides.
  */
 
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
-import type { PeerAuthority } from "../../base/app/session.ts";
-import { TlsError } from "../../base/errors.ts";
+import { canonicalDnsName, canonicalIPAddress, withoutZone } from "../../base/address.ts";
+import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
+import { quote, TlsError } from "../../base/errors.ts";
+import { forgetOldest } from "../../base/forget_oldest.ts";
 import { type Authorities, readCertificate } from "./authority.ts";
-import { type Certificate, usageProblem, validityProblem } from "./certificate.ts";
+import {
+  type Certificate,
+  type CertificateName,
+  describeCertificate,
+  usageProblem,
+  validityProblem,
+} from "./certificate.ts";
+import type { ServerMaterial } from "./context.ts";
 import { publicKeyOf, signatureProblem, USABLE_KEYS } from "./keys.ts";
 
-/** Certificates in DER, the peer's own first. */
-export type Chain = readonly [Uint8Array, ...Uint8Array[]];
+/** How many verified certificates are remembered; resuming a session with any other one is refused. */
+const MAX_VERIFIED = 10_000;
 
-/** The verified certificates of a peer. */
-export interface VerifiedPeer {
-  readonly chain: Chain;
-  /** The first certificate of the chain, the peer's own. */
-  readonly leaf: Certificate;
+/**
+ * The certificate of a client that is accepted; `null` if none is requested.
+ *
+ * @param begun What the handshake began with, and the library has verified the certificate with.
+ * @param inForce What is in force now, and decides.
+ * @throws {TlsError} if the client is not accepted.
+ * @throws {RangeError} if its certificate can't be parsed.
+ */
+export function identifyClient(
+  socket: TLSSocket,
+  begun: ServerMaterial,
+  inForce: ServerMaterial,
+): PeerCertificate | null {
+  if (!inForce.options.requestCert) return null;
+  if (!begun.options.requestCert) {
+    throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
+  }
+  const shown = verifyShown("client", socket);
+  const { leaf, between } = shown;
+  if (socket.isSessionReused()) return describeCertificate(leaf, recallAuthority(shown, inForce));
+  const verified = findIssuingAuthority("client", begun.authorities, shown);
+  rememberVerified(leaf.certificate256, verified.publicKey256);
+  const authority = begun === inForce
+    ? verified
+    : inForce.authorities.find(leaf, between, "clientAuth");
+  if (authority !== null) return describeCertificate(leaf, authority);
+  throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
 }
 
 /**
- * Checks the certificate of a peer, but not which authority vouched for it.
- *
- * @throws {TlsError} if the TLS library did not verify it, or it can't be used for this end now.
- * @throws {RangeError} if it can't be parsed.
+ * The authority of a resumed session: the library has not verified its certificate, so it must have been
+ * verified before, by an authority that is trusted now.
  */
-export function verifyPeer(whose: "client" | "server", socket: TLSSocket): VerifiedPeer {
+function recallAuthority({ leaf, between }: Shown, inForce: ServerMaterial): PeerAuthority {
+  const keys = recallVerified(leaf.certificate256);
+  if (keys.values().some((publicKey256) => inForce.authorities.trusts(publicKey256))) {
+    const authority = inForce.authorities.find(leaf, between, "clientAuth");
+    if (authority !== null) return authority;
+  }
+  if (keys.size > 0) {
+    throw new TlsError("UNTRUSTED", "the client resumed a session, whose authority is not trusted");
+  }
+  throw new TlsError(
+    "POLICY",
+    "the client resumed a session whose certificate was not verified by this process",
+  );
+}
+
+/** Whether a client that was accepted is trusted by what is in force. */
+export function isStillTrusted(
+  certificate: PeerCertificate | null,
+  inForce: ServerMaterial,
+): boolean {
+  if (!inForce.options.requestCert) return true;
+  const authority = certificate?.authority ?? null;
+  return authority !== null && inForce.authorities.trusts(authority.publicKey256);
+}
+
+/**
+ * The certificate of a server that is trusted.
+ *
+ * @param authorities `null` for Deno's default store.
+ * @param host The host that it must be for, or `null` for any.
+ * @throws as {@linkcode identifyClient} does.
+ */
+export function identifyServer(
+  socket: TLSSocket,
+  authorities: Authorities | null,
+  host: string | null,
+): PeerCertificate {
+  if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
+  const shown = verifyShown("server", socket);
+  const problem = host === null ? null : nameProblem(shown.leaf, host);
+  if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
+  const authority = authorities && findIssuingAuthority("server", authorities, shown);
+  return describeCertificate(shown.leaf, authority);
+}
+
+/** The certificates that a peer has shown: its own, and the others in DER. */
+interface Shown {
+  readonly leaf: Certificate;
+  readonly between: readonly Uint8Array[];
+}
+
+/** Reads what a peer has shown, which the TLS library must have verified, and checks that it is good for this end now. */
+function verifyShown(whose: "client" | "server", socket: TLSSocket): Shown {
   // A resumed session may come without a certificate, and the library accepts it.
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${whose}'s certificate was not verified`);
   }
-  const chain = presentedChain(socket);
-  if (chain === null) throw new TlsError("NO_CERTIFICATE", `the ${whose} sent no certificate`);
-  const leaf = readCertificate(chain[0]);
+  const [own, ...between] = presentedChain(socket);
+  if (own === undefined) throw new TlsError("NO_CERTIFICATE", `the ${whose} sent no certificate`);
+  const leaf = readCertificate(own);
   checkCertificate(whose, leaf);
-  return { chain, leaf };
+  return { leaf, between };
 }
 
 /**
@@ -43,14 +126,14 @@ export function verifyPeer(whose: "client" | "server", socket: TLSSocket): Verif
  *
  * @throws {TlsError} if it is not known for certain.
  */
-export function findIssuingAuthority(
+function findIssuingAuthority(
   whose: "client" | "server",
   authorities: Authorities,
-  chain: Chain,
+  { leaf, between }: Shown,
 ): PeerAuthority {
-  const authority = authorities.find(chain, `${whose}Auth`);
+  const authority = authorities.find(leaf, between, `${whose}Auth`);
   if (authority !== null) return authority;
-  const problem = signatureProblem(readCertificate(chain[0]));
+  const problem = signatureProblem(leaf);
   throw new TlsError(
     "UNTRUSTED",
     problem !== null
@@ -85,56 +168,98 @@ export function checkCertificate(whose: "client" | "server", certificate: Certif
   }
 }
 
+/** What is no part of the types of a socket: all certificates that its peer has sent, in DER. */
+interface WithHandle {
+  readonly _handle?: {
+    getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
+  } | null;
+}
+
 /**
  * The certificates in DER, the peer's own first, then the others as they were sent; the TLS library may
- * add one that it trusts, by name. So only signatures show which belong together.
- *
- * @returns `null` if the peer presented none.
+ * add one that it trusts, by name. So only signatures show which belong together. None if the peer presented none.
  */
-export function presentedChain(socket: TLSSocket): Chain | null {
-  const chain: Uint8Array[] = [];
-  const seen = new Set<DetailedPeerCertificate>();
+export function presentedChain(socket: TLSSocket): Uint8Array[] {
+  const sent = (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain?.();
+  if (sent != null) return [...sent.certificates];
+  const described = new Set<DetailedPeerCertificate>();
   let shown: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
   // Described by the library, the last one is its own issuer.
-  while (shown?.raw !== undefined && !seen.has(shown)) {
-    seen.add(shown);
-    chain.push(shown.raw);
+  while (shown?.raw !== undefined && !described.has(shown)) {
+    described.add(shown);
     shown = shown.issuerCertificate;
   }
-  const [leaf, ...rest] = chain;
-  return leaf === undefined ? null : [leaf, ...rest];
-}
-
-/** The part of a socket's handle that is used. */
-interface Handle {
-  getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
-}
-
-/** A certificate in DER, and what was sent as its issuer. */
-interface Undescribed {
-  readonly raw: Uint8Array;
-  readonly issuerCertificate: Undescribed | undefined;
+  return Array.from(described, ({ raw }) => raw);
 }
 
 /**
- * Makes `getPeerCertificate()` of a socket return the certificates that the peer sent in DER, as `raw`, and
- * nothing else of them.
+ * Makes `getPeerCertificate()` of a socket return nothing, if its certificates are to be had in DER.
  *
  * The library describes them in the handshake, for its own check of the server's name, and with them every
  * certificate that is trusted: 30 µs for each. Everything that Degu needs it reads from the bytes.
  */
 export function skipDescriptions(socket: TLSSocket): void {
-  // The property is not part of the types. Without it the library does what it always does.
-  const { _handle: handle } = socket as TLSSocket & { readonly _handle?: Handle | null };
-  if (typeof handle?.getPeerCertificateChain !== "function") return;
-  Object.defineProperty(socket, "getPeerCertificate", {
-    value: () => nest(handle.getPeerCertificateChain!()?.certificates ?? []) ?? {},
-  });
+  // Without the property the library does what it always does.
+  if (typeof (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain !== "function") {
+    return;
+  }
+  Object.defineProperty(socket, "getPeerCertificate", { value: () => ({}) });
 }
 
-function nest(sent: readonly Uint8Array[]): Undescribed | undefined {
-  return sent.reduceRight<Undescribed | undefined>(
-    (issuerCertificate, raw) => ({ raw, issuerCertificate }),
-    undefined,
-  );
+/**
+ * The certificates of clients that were verified in this process, by their SHA-256, each with the SHA-256 of the keys of
+ * the authorities that vouched for it; the most recently used last. What was verified outlives the context that it was
+ * verified with.
+ *
+ * The tickets of all TLS servers in a process are encrypted with one key, and a resumed session brings its
+ * certificate along, which is not verified again. So a client that another server has accepted, with other
+ * authorities or with none, would be accepted everywhere, and one that was accepted once, forever.
+ */
+const verifiedClients = new Map<string, Set<string>>();
+
+export function rememberVerified(certificate256: string, publicKey256: string): void {
+  verifiedClients.set(certificate256, recallVerified(certificate256).add(publicKey256));
+  forgetOldest(verifiedClients, MAX_VERIFIED);
+}
+
+/** The keys of the authorities that vouched for a certificate; none if it was never verified. */
+export function recallVerified(certificate256: string): Set<string> {
+  const keys = verifiedClients.get(certificate256);
+  if (keys === undefined) return new Set();
+  // Re-inserted as the most recently used.
+  verifiedClients.delete(certificate256);
+  verifiedClients.set(certificate256, keys);
+  return keys;
+}
+
+/** The IP address of a host in the form in which it is compared, without its zone; `null` for a name. */
+export function hostAddress(host: string): string | null {
+  return canonicalIPAddress(withoutZone(host));
+}
+
+/**
+ * Why a certificate is not for this host, by its subjectAltName only, never by its subject (RFC 9525); `null` if it
+ * is.
+ */
+export function nameProblem({ names }: Certificate, host: string): string | null {
+  if (names === null) return "has no subjectAltName, and its subject does not count";
+  const address = hostAddress(host);
+  const name = address === null ? canonicalDnsName(host) : null;
+  const matches = address !== null
+    ? names.some(({ type, value }) => type === "IP Address" && value === address)
+    : name !== null && names.some((each) => matchesDnsName(each, name));
+  if (matches) return null;
+  const listed = names.map(({ type, value }) => `${type}:${value}`).join(", ");
+  return `is not for ${quote(host)}; its names are ${quote(listed)}`;
+}
+
+/** A wildcard matches exactly one label, and at least two must follow it (RFC 9525 §6.3). */
+function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
+  if (type !== "DNS") return false;
+  const presented = value.toLowerCase();
+  if (!presented.startsWith("*.")) return presented === name;
+  const parent = presented.slice(2);
+  const dot = name.indexOf(".");
+  // mutant `>` → `>=`: a canonical name does not begin with a dot
+  return parent.includes(".") && dot > 0 && name.slice(dot + 1) === parent;
 }

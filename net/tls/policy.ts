@@ -13,12 +13,9 @@
 import type { TLSSocket } from "node:tls";
 import { quote, TlsError } from "../../base/errors.ts";
 
-/** The oldest version. */
 export const MIN_VERSION = "TLSv1.2";
-/** The newest version. */
 export const MAX_VERSION = "TLSv1.3";
 
-/** Every cipher suite that may be used, by OpenSSL's name. */
 export const CIPHERS: readonly string[] = Object.freeze([
   "TLS_AES_256_GCM_SHA384",
   "TLS_AES_128_GCM_SHA256",
@@ -31,7 +28,6 @@ export const CIPHERS: readonly string[] = Object.freeze([
   "ECDHE-RSA-CHACHA20-POLY1305",
 ]);
 
-/** The policy as options of the TLS library. */
 export const LIBRARY_OPTIONS = Object.freeze({
   minVersion: MIN_VERSION,
   maxVersion: MAX_VERSION,
@@ -39,8 +35,18 @@ export const LIBRARY_OPTIONS = Object.freeze({
   honorCipherOrder: true,
 });
 
-/** Asserts that the policy allows what was negotiated, whatever the library reports. */
-export function checkNegotiated(socket: TLSSocket): void {
+/**
+ * Asserts that the policy allows what was negotiated, whatever the library reports, and that both ends have named the
+ * same protocol by ALPN (RFC 7301): the library accepts a peer that names none.
+ *
+ * @param protocol `null` if this end names none.
+ */
+export function checkNegotiated(socket: TLSSocket, protocol: string | null): void {
+  const { alpnProtocol } = socket;
+  if (protocol !== null && alpnProtocol !== protocol) {
+    const got = alpnProtocol ? quote(alpnProtocol) : "none";
+    throw new TlsError("POLICY", `the protocol by ALPN must be ${protocol}; got ${got}`);
+  }
   const version = socket.getProtocol();
   if (version !== MIN_VERSION && version !== MAX_VERSION) {
     throw new TlsError("POLICY", `the version is ${quote(String(version))}`);
@@ -49,17 +55,4 @@ export function checkNegotiated(socket: TLSSocket): void {
   if (!CIPHERS.includes(name)) {
     throw new TlsError("POLICY", `the cipher suite is ${quote(String(name))}`);
   }
-}
-
-/**
- * Asserts that both ends have named the same protocol by ALPN (RFC 7301): the TLS library accepts a peer that
- * names none.
- *
- * @param protocol `null` if this end names none.
- */
-export function checkProtocol(socket: TLSSocket, protocol: string | null): void {
-  const { alpnProtocol: negotiated } = socket;
-  if (protocol === null || negotiated === protocol) return;
-  const got = negotiated ? quote(negotiated) : "none";
-  throw new TlsError("POLICY", `the protocol by ALPN must be ${protocol}; got ${got}`);
 }

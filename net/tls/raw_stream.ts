@@ -8,15 +8,10 @@ import { loadBuiltin } from "./modules.ts";
 
 /** The stream under a TLS connection, with back-pressure on what the peer sends. */
 export interface RawStream {
-  /** The stream itself. */
   readonly stream: Duplex;
-  /** The connection of Deno in it, if there is one. */
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
-  /** True once the peer has sent a byte. */
   readonly hasReceived: boolean;
-  /** Stops reading, so the peer must wait. */
   hold(): void;
-  /** Resumes reading. */
   release(): void;
   /**
    * From now on memory is free again once TLS has decrypted what arrived in it, or it was sent. Only for use
@@ -27,7 +22,6 @@ export interface RawStream {
   close(): void;
 }
 
-/** The part of a socket's handle that is used. */
 interface Handle {
   readStop(): number;
   readStart(): number;
@@ -35,7 +29,6 @@ interface Handle {
   onread?: (this: Handle, piece: unknown) => void;
 }
 
-/** The buffers of what is read from a connection of Deno. */
 const BUFFER_BYTES = 65536;
 /** A buffer with less room left is replaced; the pieces cut from it keep it alive. */
 // mutant `16384` → `16385`: it is the size of a buffer

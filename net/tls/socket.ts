@@ -14,10 +14,8 @@ const RELEASE_BYTES = 32768;
 /** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
 
-/** The largest number of bytes in one write. */
 const WRITE_BYTES = 262144;
 
-/** A pending read or write. */
 interface Waiting {
   resolve(count: number | null): void;
   reject(error: unknown): void;
@@ -53,10 +51,7 @@ export class TlsSocket implements Socket {
   /**
    * Takes over a socket, synchronously in the event that ends its handshake. Bytes that the peer sent
    * meanwhile come next in the same turn, and Deno's `node:tls` never reports the end of a connection whose
-   * bytes were not read.
-   *
-   * @param rawStream The stream below it, which is also taken over.
-   * @param peerCertificate The verified certificate of the peer, or `null`.
+   * bytes were not read. The stream below it is taken over, too.
    */
   constructor(
     socket: TLSSocket,
@@ -74,9 +69,17 @@ export class TlsSocket implements Socket {
     destroyTogether(socket, rawStream.stream);
     rawStream.reuseMemory();
     socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
-    socket.on("end", () => this.#end());
+    socket.on("end", () => {
+      this.#ended = true;
+      this.#endReading()?.resolve(null);
+    });
     socket.on("error", (error) => this.#fail(connectionError(error)));
-    socket.on("close", () => this.#vanish());
+    socket.on("close", () => {
+      // Making an error takes time, so none is made that nobody would see.
+      // mutant `this.#closed || this.#failure !== null` → `false`: an error that nobody sees
+      if (this.#closed || this.#failure !== null) return;
+      this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
+    });
     // As with Deno's own sockets it is a wait that keeps the process alive, not the connection.
     socket.unref();
   }
@@ -166,18 +169,6 @@ export class TlsSocket implements Socket {
     return filled;
   }
 
-  #end(): void {
-    this.#ended = true;
-    this.#endReading()?.resolve(null);
-  }
-
-  /** The connection has ended. Making an error takes time, so none is made that nobody would see. */
-  #vanish(): void {
-    // mutant `this.#closed || this.#failure !== null` → `false`: an error that nobody sees
-    if (this.#closed || this.#failure !== null) return;
-    this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
-  }
-
   #fail(error: unknown): void {
     this.#failure ??= error;
     const writers = [...this.#writers];
@@ -201,7 +192,6 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** Ends the pending read, and returns it. */
   #endReading(): Waiting | null {
     const reader = this.#reader;
     this.#reader = null;
@@ -209,7 +199,6 @@ export class TlsSocket implements Socket {
     return reader;
   }
 
-  /** Whether an operation is pending. */
   get #isAwaited(): boolean {
     return this.#reader !== null || this.#writers.size > 0;
   }

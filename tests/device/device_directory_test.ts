@@ -7,38 +7,34 @@ import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_p
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-const onPosix = Deno.build.os !== "windows";
+const onPosix = { ignore: Deno.build.os === "windows" };
 
 const app = () => [204, "No Content", {}, null] as const;
 
-Deno.test({
-  name: "a device's directories have mode 0700 and its files 0600",
-  ignore: !onPosix,
-  async fn() {
-    await using devices = await TestDevices.create();
-    // One that everybody may look into is closed.
-    await Deno.mkdir(devices.path("camera"), { mode: 0o755 });
-    const camera = await devices.open("camera");
-    await record(camera, await devices.open("viewer"));
-    await using server = camera.listen(["127.0.0.1", 0], app);
-    await server.ready;
-    const modes: string[] = [];
-    const look = async (path: string): Promise<void> => {
-      const { isDirectory } = await Deno.stat(path);
-      modes.push(`${isDirectory ? "directory" : "file"} ${(await mode(path)).toString(8)}`);
-      if (!isDirectory) return;
-      for (const name of await entries(path)) await look(join(path, name));
-    };
-    await look(camera.dir);
-    assertEquals(new Set(modes), new Set(["directory 700", "file 600"]));
-    assert(modes.length > 8, modes.join());
-  },
+Deno.test("a device's directories have mode 0700 and its files 0600", onPosix, async () => {
+  await using devices = await TestDevices.create();
+  // One that everybody may look into is closed.
+  await Deno.mkdir(devices.path("camera"), { mode: 0o755 });
+  const camera = await devices.open("camera");
+  await record(camera, await devices.open("viewer"));
+  await using server = camera.listen(["127.0.0.1", 0], app);
+  await server.ready;
+  const modes: string[] = [];
+  const look = async (path: string): Promise<void> => {
+    const { isDirectory } = await Deno.stat(path);
+    modes.push(`${isDirectory ? "directory" : "file"} ${(await mode(path)).toString(8)}`);
+    if (!isDirectory) return;
+    for (const name of await entries(path)) await look(join(path, name));
+  };
+  await look(camera.dir);
+  assertEquals(new Set(modes), new Set(["directory 700", "file 600"]));
+  assert(modes.length > 8, modes.join());
 });
 
-Deno.test({
-  name: "Device.open rejects a directory that others could have written to",
-  ignore: !onPosix,
-  async fn() {
+Deno.test(
+  "Device.open rejects a directory that others could have written to",
+  onPosix,
+  async () => {
     await using dir = await tempDir();
     const path = join(dir.path, "camera");
     await Deno.mkdir(path);
@@ -50,12 +46,12 @@ Deno.test({
     );
     assertEquals(await entries(path), []);
   },
-});
+);
 
-Deno.test({
-  name: "Device.open does not change the mode of a directory that contains other things",
-  ignore: !onPosix,
-  async fn() {
+Deno.test(
+  "Device.open does not change the mode of a directory that contains other things",
+  onPosix,
+  async () => {
     await using dir = await tempDir();
     await Deno.chmod(dir.path, 0o755);
     await Deno.writeTextFile(join(dir.path, "notes.txt"), "for everybody");
@@ -66,7 +62,7 @@ Deno.test({
     await using device = await open();
     assertEquals(device.name, "camera");
   },
-});
+);
 
 Deno.test("Device.open requires a name if there is no device yet, and leaves nothing behind without one", async () => {
   await using dir = await tempDir();

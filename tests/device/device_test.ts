@@ -11,7 +11,7 @@ import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
 
-const onPosix = Deno.build.os !== "windows";
+const onPosix = { ignore: Deno.build.os === "windows" };
 
 const app = () => [204, "No Content", {}, null] as const;
 
@@ -131,27 +131,20 @@ console.log(device.name);`;
   assertEquals((await within(runScript(script, flags, {}), "it ends", 60)).trim(), "camera");
 });
 
-Deno.test({
-  name: "a FIFO in the directory of a device does not block it",
-  ignore: !onPosix,
-  async fn() {
-    await using devices = await TestDevices.create();
-    const device = await devices.open("camera");
-    const fifo = join(device.dir, "serving", "0123456789abcdef");
-    if (!await makeFifo(fifo)) return;
-    const reading = device.serving();
-    assertEquals(await within(reading, "the records are read"), []);
-    assertEquals((await Deno.lstat(fifo)).isFifo, true);
-    await devices.open("viewer");
-    const name = join(devices.path("viewer"), "device.json");
-    await Deno.remove(name);
-    await makeFifo(name);
-    const opened = assertRejects(
-      () => Device.open(devices.path("viewer")),
-      Deno.errors.InvalidData,
-    );
-    await within(opened, "the device is refused");
-  },
+Deno.test("a FIFO in the directory of a device does not block it", onPosix, async () => {
+  await using devices = await TestDevices.create();
+  const device = await devices.open("camera");
+  const fifo = join(device.dir, "serving", "0123456789abcdef");
+  if (!await makeFifo(fifo)) return;
+  const reading = device.serving();
+  assertEquals(await within(reading, "the records are read"), []);
+  assertEquals((await Deno.lstat(fifo)).isFifo, true);
+  await devices.open("viewer");
+  const name = join(devices.path("viewer"), "device.json");
+  await Deno.remove(name);
+  await makeFifo(name);
+  const opened = assertRejects(() => Device.open(devices.path("viewer")), Deno.errors.InvalidData);
+  await within(opened, "the device is refused");
 });
 
 const LOOPBACK: Address = ["127.0.0.1", 0];

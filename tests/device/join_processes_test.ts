@@ -30,28 +30,30 @@ async function kill(child: Deno.ChildProcess): Promise<void> {
   await child.status;
 }
 
-/** The lines that a process prints. */
-function linesOf(child: Deno.ChildProcess): ReadableStream<string> {
-  return child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
+/** Starts a process that invites as a device, or serves too; what it prints, and its line, which is the first. */
+async function startInviting(device: PairingDevice, how: "invite" | "serve" = "invite") {
+  const child = start(device, how);
+  const errors = child.stderr.text();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream())
+    .pipeThrough(new TextLineStream()).getReader();
+  const next = async (what: string) => (await within(reader.read(), what, 30)).value;
+  return { child, errors, next, line: await next("a line") ?? "" };
 }
 
 Deno.test("two processes pair with exactly the permissions that they need", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const inviting = start(camera, "invite");
-  const errors = inviting.stderr.text();
-  const reader = linesOf(inviting).getReader();
-  const { value: line } = await within(reader.read(), "a line", 30);
+  const { child, errors, next, line } = await startInviting(camera);
   const { success, stdout, stderr } = await within(
-    start(viewer, "join", line!).output(),
+    start(viewer, "join", line).output(),
     "it joins",
     30,
   );
   assert(success, new TextDecoder().decode(stderr));
   assertEquals(new TextDecoder().decode(stdout), "camera\n");
-  assertEquals((await within(reader.read(), "a name", 30)).value, "viewer");
-  assert((await inviting.status).success, await errors);
-  assertEquals([await errors, (await reader.read()).done], ["", true]);
+  assertEquals(await next("a name"), "viewer");
+  assert((await child.status).success, await errors);
+  assertEquals([await errors, await next("its end")], ["", undefined]);
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   assertEquals((await viewer.peers()).map(({ id }) => id), [camera.id]);
 });
@@ -59,29 +61,23 @@ Deno.test("two processes pair with exactly the permissions that they need", asyn
 Deno.test("a server on a wildcard address is not announced without permission to list the interfaces", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const inviting = start(camera, "serve");
-  const errors = inviting.stderr.text();
-  const reader = linesOf(inviting).getReader();
-  const { value: line = "" } = await within(reader.read(), "a line", 30);
+  const { child, errors, next, line } = await startInviting(camera, "serve");
   assertEquals((await viewer.join(line)).addresses, []);
-  assertEquals((await within(reader.read(), "a name", 30)).value, "viewer");
-  assert((await inviting.status).success, await errors);
-  await reader.read();
+  assertEquals(await next("a name"), "viewer");
+  assert((await child.status).success, await errors);
+  await next("its end");
   assert((await errors).includes("--allow-sys=networkInterfaces"), await errors);
 });
 
 Deno.test("an inviter that is killed between the steps has stored nothing", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const inviting = start(camera, "invite");
-  const errors = inviting.stderr.text();
-  const reader = linesOf(inviting).getReader();
-  const { value: line = "" } = await within(reader.read(), "a line", 30);
+  const { child, errors, next, line } = await startInviting(camera);
   using stranger = await Stranger.connect(addressOf({ line }));
   stranger.post("/secret", introductionOf(line, viewer));
   await stranger.answer(200);
-  await kill(inviting);
-  await Promise.all([errors, reader.read()]);
+  await kill(child);
+  await Promise.all([errors, next("its end")]);
   assertEquals(await camera.written(), []);
 });
 

@@ -12,88 +12,42 @@ import { storeOf } from "@degu/testing/device_pairs.ts";
 import {
   addressOf,
   base64url,
+  introduce,
   introductionOf,
   LOOPBACK,
   makeDevices,
+  openInvitation,
   pair,
   type PairingDevice,
+  sendValue,
   Stranger,
-  type StrangerOptions,
 } from "@degu/testing/pairing.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-/** Takes the first step as a device would, and returns the value of the answer. */
-async function firstStep(invitation: Invitation, device: PairingDevice): Promise<unknown> {
-  using stranger = await Stranger.connect(addressOf(invitation));
-  stranger.post("/secret", introductionOf(invitation.line, device));
-  return (await stranger.answer(200))["value"];
-}
-
 /** Takes the first step, and sends the value with the device's certificate; the answer is not read. */
 async function lastStep(invitation: Invitation, device: PairingDevice): Promise<Stranger> {
-  const value = await firstStep(invitation, device);
+  const value = await introduce(invitation, device);
   const stranger = await Stranger.connect(addressOf(invitation), device);
   stranger.post("/value", { value });
   return stranger;
 }
 
-/** Sends a value, and resolves to whether it was taken. */
-async function isTaken(
-  invitation: Invitation,
-  value: unknown,
-  options: StrangerOptions,
-): Promise<boolean> {
-  try {
-    using stranger = await Stranger.connect(addressOf(invitation), options);
-    stranger.post("/value", { value });
-    await stranger.answer(204);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 Deno.test("a joiner with a hostile name, addresses or authority is refused, and nothing is stored", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const right = introductionOf(invitation.line, viewer);
-  const { authority, signsCertificates, noAuthority, nameConstraints, unknown } = EXTENSIONS;
-  const basic = [authority(), signsCertificates()];
-  const deviations = await Promise.all([
-    makeAuthority({ extensions: [noAuthority(), signsCertificates()] }),
-    makeAuthority({ extensions: [...basic, nameConstraints(false)] }),
-    makeAuthority({ extensions: [...basic, unknown(false, 2048)] }),
-    makeAuthority({ issuer: await makeAuthority() }),
-    makeAuthority({ algorithm: { name: "ECDSA", namedCurve: "P-384" } }),
-  ]);
-  const authorities = [
-    base64url(camera.authority.der), // its own, which the one warning of this second is about
-    ...deviations.map(({ der }) => base64url(der)),
-    base64url(new Uint8Array(300)),
-    viewer.authority.certificate,
-    ...["", "=", null],
-  ];
-  const names = [
-    ...["", "-a", "a b", "a/b", "../a", "a\nb", "é", "a".repeat(64), viewer.id],
-    ...[null, 7, ["viewer"], { toString: "viewer" }],
-  ];
-  const address = ["10.0.0.1", 80];
-  const addresses = [
-    "10.0.0.1:80",
-    Array(7).fill(address),
-    [address, "/run/a.socket"],
-    [["/run/a.socket", 80]],
-    [["\0name", 80]],
-    [["0.0.0.0", 80]],
-    [["10.0.0.1", 0]],
-    [["10.0.0.1", 80, 0, 0]],
-    [["fe80::1%lo", 80]],
-  ];
+  const { authority, signsCertificates, nameConstraints } = EXTENSIONS;
+  const extensions = [authority(), signsCertificates(), nameConstraints(false)];
   const table = [
-    ...authorities.map((authority) => ({ authority })),
-    ...names.map((name) => ({ name })),
-    ...addresses.map((addresses) => ({ addresses })),
+    // Its own, which the one warning of this second is about.
+    { authority: base64url(camera.authority.der) },
+    { authority: base64url((await makeAuthority({ extensions })).der) },
+    { authority: base64url(new Uint8Array(300)) },
+    { authority: viewer.authority.certificate },
+    { name: "a/b" },
+    { name: null },
+    { addresses: [["10.0.0.1", 80], "/run/a.socket"] },
+    { addresses: Array(7).fill(["10.0.0.1", 80]) },
   ];
   for (const hostile of table) {
     using stranger = await Stranger.connect(addressOf(invitation));
@@ -109,20 +63,19 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
 });
 
 Deno.test("the value is valid only for its authority, and only once", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite();
-  const value = await firstStep(invitation, viewer);
+  await using setup = await openInvitation(["viewer", "other"]);
+  const { camera, viewer, other, invitation } = setup;
+  const value = await introduce(invitation, viewer);
   const wrong = base64url(new Uint8Array(16));
   const secret = introductionOf(invitation.line, viewer)["secret"];
   const mine = { identity: viewer.identity };
   for (const each of [wrong, secret, null, [value], "", `${value}A`]) {
-    assertEquals(await isTaken(invitation, each, mine), false, String(each));
+    assertEquals(await sendValue(invitation, each, mine), "", String(each));
   }
   for (const identity of [other.identity, camera.identity]) {
-    assertEquals(await isTaken(invitation, value, { identity }), false);
+    assertEquals(await sendValue(invitation, value, { identity }), "");
   }
-  assertEquals(await isTaken(invitation, value, {}), false);
+  assertEquals(await sendValue(invitation, value), "");
   assertEquals(await camera.written(), []);
   // Of many at once one is taken.
   const connected = Array.from({ length: 8 }, () => Stranger.connect(addressOf(invitation), mine));
@@ -136,26 +89,23 @@ Deno.test("the value is valid only for its authority, and only once", async () =
 });
 
 Deno.test("the second step requires a certificate that the authority has signed directly", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const root = await makeAuthority();
   const between = await makeAuthority({ issuer: root });
-  using stranger = await Stranger.connect(addressOf(invitation));
-  stranger.post("/secret", {
-    ...introductionOf(invitation.line, viewer),
-    authority: base64url(root.der),
-  });
-  const { value } = await stranger.answer(200);
+  const value = await introduce(invitation, viewer, { authority: base64url(root.der) });
   const leaf = async (issuer: typeof root) => {
     const { pem, keyPem } = await makeLeaf(issuer);
     return { cert: pem, key: keyPem };
   };
   const below = await leaf(between);
   const chain = { cert: below.cert + between.pem, key: below.key };
-  assertEquals(await isTaken(invitation, value, { identity: chain }), false);
+  assertEquals(await sendValue(invitation, value, { identity: chain }), "");
   assertEquals(await camera.written(), []);
-  assertEquals(await isTaken(invitation, value, { identity: await leaf(root) }), true);
+  using right = await Stranger.connect(addressOf(invitation), { identity: await leaf(root) });
+  right.post("/value", { value });
+  await right.answer(204);
+  right[Symbol.dispose]();
   await within(invitation.paired, "it is paired");
 });
 
@@ -202,10 +152,9 @@ async function servicesOf(
 }
 
 Deno.test("a joiner that leaves after the first step leaves nothing behind, and the invitation expires in time", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite({ seconds: 1 });
-  await firstStep(invitation, viewer);
+  await using setup = await openInvitation(["viewer", "other"], { seconds: 1 });
+  const { camera, viewer, other, invitation } = setup;
+  await introduce(invitation, viewer);
   await assertRejects(() => other.join(invitation.line));
   await assertRejects(() => within(invitation.paired, "it expires"), Deno.errors.TimedOut);
   assertEquals([await camera.written(), await other.written()], [[], []]);
@@ -228,9 +177,8 @@ Deno.test("if the last answer is lost the inviter keeps an entry, which joining 
 });
 
 Deno.test("a joiner that keeps its last connection open delays the inviter by two seconds", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   using stranger = await lastStep(invitation, viewer);
   await stranger.answer(204);
   const begin = performance.now();

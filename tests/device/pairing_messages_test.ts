@@ -72,6 +72,28 @@ Deno.test("an invalid message is a RangeError, which quotes nothing of it", () =
   assertEquals(error.message.includes("hunter2"), false);
 });
 
+Deno.test("a message with a field that is not as it has to be is refused", () => {
+  const random = encodeBase64Url(new Uint8Array(16));
+  const right = { secret: random, value: random, authority: "", name: "camera", addresses: [] };
+  const all = Object.keys(right) as (keyof typeof right)[];
+  const randoms = ["", "AA", `${random}A`, `${random}==`, null, 7, [random]];
+  const names = ["", "-", "-a", "a b", "a/b", "..", "../a", "a\nb", "é", "a".repeat(64)];
+  const wrong: Record<keyof typeof right, unknown[]> = {
+    secret: randoms,
+    value: randoms,
+    authority: ["=", "AB", "-----BEGIN CERTIFICATE-----", null, 7],
+    name: [...names, "a".repeat(52), null, 7, ["camera"], { toString: "camera" }],
+    addresses: ["10.0.0.1:80", null, Array(7).fill(["10.0.0.1", 80]), [["/run/a.socket", 80]]],
+  };
+  for (const field of all) {
+    for (const value of wrong[field]) {
+      const received = new TextEncoder().encode(JSON.stringify({ ...right, [field]: value }));
+      const read = () => decodeMessage(received, all, [field]);
+      assertThrows(read, RangeError, "", `${field}: ${Deno.inspect(value)}`);
+    }
+  }
+});
+
 const DAY = 24 * 60 * 60 * 1000;
 
 const bytes = (min: number, max: number) => fc.uint8Array({ minLength: min, maxLength: max });

@@ -1,15 +1,19 @@
 /** Attacks from the network on the port of an invitation, without its line. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Invitation } from "@degu/degu/device";
 import { LimitedWarning } from "@degu/internal/device/invite.ts";
 import {
   addressOf,
   base64url,
+  introduce,
   introductionOf,
   makeDevices,
+  openInvitation,
+  pair,
   type PairingDevice,
   requestOf,
+  sendValue,
   Stranger,
 } from "@degu/testing/pairing.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -32,9 +36,8 @@ async function assertStillOpen(
 }
 
 Deno.test("a wrong secret closes its connection without a response, and the invitation stays open", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer", "other"]);
+  const { camera, viewer, other, invitation } = setup;
   const right = introductionOf(invitation.line, other);
   const secret = String(right["secret"]);
   const table: [uri: string, body: unknown][] = [
@@ -78,9 +81,8 @@ Deno.test("a wrong secret closes its connection without a response, and the invi
 });
 
 Deno.test("a flood of wrong secrets is counted, with at most one warning a second", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer", "other"]);
+  const { camera, viewer, other, invitation } = setup;
   const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
   const begin = performance.now();
   await Promise.all(Array.from({ length: 12 }, async () => {
@@ -100,9 +102,8 @@ Deno.test("a flood of wrong secrets is counted, with at most one warning a secon
 });
 
 Deno.test("a connection that sends no secret is closed two seconds after its handshake", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const request = requestOf("/secret", introductionOf(invitation.line, viewer));
   const waits = ["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
     using stranger = await Stranger.connect(addressOf(invitation));
@@ -127,9 +128,8 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
 });
 
 Deno.test("strangers who only connect block nobody: the oldest is closed first", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const strangers: Stranger[] = [];
   try {
     const begin = performance.now();
@@ -144,24 +144,9 @@ Deno.test("strangers who only connect block nobody: the oldest is closed first",
   }
 });
 
-Deno.test("silent connections without a handshake block nobody", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
-  const [hostname, port] = addressOf(invitation);
-  const silent: Deno.Conn[] = [];
-  try {
-    for (let i = 0; i < 100; i++) silent.push(await Deno.connect({ hostname, port }));
-    await assertStillOpen(invitation, camera, viewer);
-  } finally {
-    for (const conn of silent) conn.close();
-  }
-});
-
 Deno.test("150 silent connections that reconnect at once block nobody, and don't fill the log", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   const [hostname, port] = addressOf(invitation);
   const current = new Set<Deno.Conn>();
   let over = false;
@@ -193,9 +178,8 @@ Deno.test("150 silent connections that reconnect at once block nobody, and don't
 });
 
 Deno.test("both ends must offer degu-pair/1 by ALPN", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
   for (const protocols of [[], ["h2"], ["degu-pair/2", "http/1.1"]]) {
     const outcome = await Stranger.connect(addressOf(invitation), { protocols })
       .then(async (stranger) => {
@@ -209,9 +193,10 @@ Deno.test("both ends must offer degu-pair/1 by ALPN", async () => {
 });
 
 Deno.test("the first right secret closes all other connections and refuses clients without a certificate", async () => {
-  await using devices = await makeDevices("camera", "viewer", "other");
-  const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0], ["127.0.0.2", 0]] });
+  await using setup = await openInvitation(["viewer", "other"], {
+    listen: [["127.0.0.1", 0], ["127.0.0.2", 0]],
+  });
+  const { camera, viewer, other, invitation } = setup;
   const address = addressOf(invitation);
   using early = await Stranger.connect(address);
   using half = await Stranger.connect(address);
@@ -222,19 +207,10 @@ Deno.test("the first right secret closes all other connections and refuses clien
   assertEquals([await early.end(), await half.end()], ["", ""]);
   assertEquals(camera.logger.at("debug").filter((line) => line.includes("was first")).length, 2);
 
-  /** What one with this identity gets to hear that sends the value. */
-  const tryWith = async (identity?: { cert: string; key: string }) => {
-    try {
-      using stranger = await Stranger.connect(address, { ...identity && { identity } });
-      stranger.post("/value", { value });
-      return await stranger.end();
-    } catch {
-      return "";
-    }
-  };
-  assertEquals(await tryWith(), "");
-  assertEquals(await tryWith(other.identity), "");
-  assertEquals(await tryWith(camera.identity), "");
+  for (const identity of [other.identity, camera.identity]) {
+    assertEquals(await sendValue(invitation, value, { identity }), "");
+  }
+  assertEquals(await sendValue(invitation, value), "");
   // The first connection has no certificate, so it is not the second step either.
   joiner.post("/value", { value });
   await joiner.end();
@@ -250,26 +226,16 @@ Deno.test("the first right secret closes all other connections and refuses clien
 Deno.test("the certificate of another peer is refused until that peer itself pairs again", async () => {
   await using devices = await makeDevices("camera", "viewer", "known");
   const { camera, viewer, known } = devices;
-  {
-    await using invitation = await camera.invite();
-    await Promise.all([known.join(invitation.line), invitation.paired]);
-  }
+  await pair(camera, known);
   await using invitation = await camera.invite();
-  using joiner = await Stranger.connect(addressOf(invitation));
-  joiner.post("/secret", introductionOf(invitation.line, viewer));
-  const { value } = await joiner.answer(200);
-  await assertRejects(async () => {
-    using stranger = await Stranger.connect(addressOf(invitation), { identity: known.identity });
-    stranger.post("/value", { value });
-    await stranger.answer(204);
-  });
+  const value = await introduce(invitation, viewer);
+  assertEquals(await sendValue(invitation, value, known), "");
   assertEquals((await camera.peers()).map(({ id }) => id), [known.id]);
 });
 
 Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using setup = await openInvitation(["viewer"]);
+  const { viewer, invitation } = setup;
   const body = JSON.stringify(introductionOf(invitation.line, viewer));
   const requestOfSize = (size: number) => {
     const head = `POST /secret HTTP/1.1\r\ncontent-length: 00000\r\n\r\n`;

@@ -1,5 +1,6 @@
 /** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { cpSync } from "node:fs";
 import { bodies, DeguError } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
@@ -13,8 +14,8 @@ import {
 import { record } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
-  LOOPBACK,
   REFUSED,
+  serveFrom,
   setUp,
   setUpClient,
   tellName,
@@ -23,6 +24,11 @@ import { entries, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+
+/** Resolves when a signal is aborted. */
+function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+}
 
 Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
   const signals: AbortSignal[] = [];
@@ -60,15 +66,14 @@ Deno.test("forget in another process ends sessions and connections within a seco
     using conn = await (await viewer.client("camera")).connect();
     await conn.get("/");
     const [session] = server.sessions;
-    const ended = Promise.withResolvers<number>();
-    session!.signal.addEventListener("abort", () => ended.resolve(Date.now()));
+    const ended = untilAborted(session!.signal).then(() => Date.now());
     const script = `import { Device } from "./device.ts";
 await using device = await Device.open(${JSON.stringify(camera.dir)});
 await device.forget("viewer");
 console.log(Date.now());`;
     const paths = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`];
     const at = await runScript(script, ["--no-check", "--allow-sys=uid", ...paths], {});
-    attempts.push(await within(ended.promise, "the session ends", 20) - Number(at));
+    attempts.push(await within(ended, "the session ends", 20) - Number(at));
     assertEquals(server.sessions.size, 0);
     assertEquals(await setup.ask(), REFUSED);
     await record(camera, viewer);
@@ -86,8 +91,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
   const [session] = sessions;
-  const ended = Promise.withResolvers<void>();
-  session!.signal.addEventListener("abort", () => ended.resolve());
+  const ended = untilAborted(session!.signal);
   const { readDir } = Deno;
   Deno.readDir = () => {
     throw new Error("Too many open files (os error 24)");
@@ -102,7 +106,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
   } finally {
     Deno.readDir = readDir;
   }
-  await within(ended.promise, "the session ends", 20);
+  await within(ended, "the session ends", 20);
   assertEquals(logger.at("error").length, 1);
 });
 
@@ -112,14 +116,13 @@ Deno.test("forget takes effect in a directory that was restored from a copy", as
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
   const [session] = server.sessions;
-  const ended = Promise.withResolvers<void>();
-  session!.signal.addEventListener("abort", () => ended.resolve());
+  const ended = untilAborted(session!.signal);
   const copy = devices.path("copy");
-  copyDirectory(camera.dir, copy);
+  cpSync(camera.dir, copy, { recursive: true });
   Deno.renameSync(camera.dir, devices.path("away"));
   Deno.renameSync(copy, camera.dir);
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-  await within(ended.promise, "the session ends", 20);
+  await within(ended, "the session ends", 20);
   assertEquals(await setup.ask(), REFUSED);
 });
 
@@ -183,12 +186,11 @@ Deno.test("forget ends a session whose onConnect is pending", async () => {
   const { camera, viewer } = setup;
   const asking = setup.ask();
   const { signal } = await held.entered();
-  const ended = Promise.withResolvers<void>();
-  signal.addEventListener("abort", () => ended.resolve());
+  const ended = untilAborted(signal);
   try {
     // As another process does it.
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-    await within(ended.promise, "the session ends");
+    await within(ended, "the session ends");
     assertMatch(String(signal.reason), /forgotten/);
     assertEquals(await within(asking, "the connection is closed"), REFUSED);
   } finally {
@@ -288,9 +290,7 @@ Deno.test("shutdown lets a request finish, and forget still ends it", async () =
   const started = Promise.withResolvers<AbortSignal>();
   await using setup = await setUp(async (_request, session) => {
     started.resolve(session.signal);
-    const gone = Promise.withResolvers<void>();
-    session.signal.addEventListener("abort", () => gone.resolve());
-    await gone.promise;
+    await untilAborted(session.signal);
     return [204, "No Content", {}, null];
   });
   const asking = setup.ask();
@@ -302,15 +302,6 @@ Deno.test("shutdown lets a request finish, and forget still ends it", async () =
   await within(ended, "the server is shut down");
   assertEquals(await asking, REFUSED);
 });
-
-function copyDirectory(from: string, to: string): void {
-  Deno.mkdirSync(to, { mode: 0o700 });
-  for (const { name, isDirectory } of Deno.readDirSync(from)) {
-    const [source, target] = [`${from}/${name}`, `${to}/${name}`];
-    if (isDirectory) copyDirectory(source, target);
-    else Deno.copyFileSync(source, target);
-  }
-}
 
 Deno.test("forget closes the connections to the peer, and no new ones are made", async () => {
   await using setup = await setUpClient();
@@ -330,9 +321,7 @@ Deno.test("forget in another process closes connections, and pending requests re
   await using setup = await setUpClient();
   const { viewer, camera } = setup;
   const never = Promise.withResolvers<never>();
-  await using slow = camera.listen(LOOPBACK, () => never.promise);
-  slow.serveForever();
-  await slow.ready;
+  await using slow = await serveFrom(camera, () => never.promise);
   const client = await viewer.client("camera", { addresses: [slow.address] });
   using conn = await client.connect();
   const asking = assertRejects(() => conn.get("/"), Error, "forgotten");

@@ -35,8 +35,8 @@ Deno.test("an authority signs leaves, and no further authority", () => {
   const { certificate, privateKey } = authority;
   const own = new X509Certificate(certificate);
   assert(own.ca && own.verify(own.publicKey) && own.checkPrivateKey(createPrivateKey(privateKey)));
-  const { links, maySign } = parseCertificate(derOf(certificate));
-  assertEquals([links.pathLength, links.maySignCertificates, maySign], [0, true, false]);
+  const { pathLength, maySignCertificates, maySign } = parseCertificate(derOf(certificate));
+  assertEquals([pathLength, maySignCertificates, maySign], [0, true, false]);
 });
 
 Deno.test("a certificate has the key, the usages and the names that were requested", async () => {

@@ -4,27 +4,20 @@ import {
   assertEquals,
   assertMatch,
   assertRejects,
-  assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { dirname, join } from "@std/path";
 import { createPrivateKey } from "node:crypto";
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
-import {
-  assertNear,
-  covers,
-  exchangeOverTls,
-  keyPair,
-  readCertificate,
-} from "@degu/testing/certificates.ts";
+import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
-import { assertRefused, plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
+import { assertRefused, plantTemporary } from "@degu/testing/device_identities.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
-const onPosix = Deno.build.os !== "windows";
+const onPosix = { ignore: Deno.build.os === "windows" };
 
 const needsOpenssl = await unlessMissing("openssl");
 
@@ -32,30 +25,26 @@ Deno.test("createDevicePki makes a certificate for both roles and its own author
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1.local");
   const [ca, cert] = [await readCertificate(device.caFile), await readCertificate(device.certFile)];
-  assertStrictEquals(ca.ca, true);
-  assertStrictEquals(cert.ca, false);
-  assertStrictEquals(cert.verify(ca.publicKey), true);
-  assertStrictEquals(cert.subject, "CN=camera-1.local");
+  assertEquals(ca.ca, true);
+  assertEquals(cert.ca, false);
+  assertEquals(cert.verify(ca.publicKey), true);
+  assertEquals(cert.subject, "CN=camera-1.local");
   assertStringIncludes(ca.subject, "O=camera-1.local");
   assert(covers(cert, "camera-1.local"));
   assertNear(Date.parse(ca.validTo), Date.now() + 20 * 365 * DAY);
   assertNear(device.validTo.getTime(), Date.now() + 365 * DAY);
   const key = createPrivateKey(await Deno.readTextFile(device.keyFile));
-  assertStrictEquals(cert.checkPrivateKey(key), true);
+  assertEquals(cert.checkPrivateKey(key), true);
 });
 
-Deno.test({
-  name: "openssl accepts a device's certificate for both roles",
-  ...needsOpenssl,
-  async fn() {
-    await using dir = await tempDir();
-    const { caFile, certFile } = await createDevicePki(dir.path, "camera-1");
-    for (const purpose of ["sslserver", "sslclient"]) {
-      const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
-      const args = ["verify", ...options, "-CAfile", caFile, certFile];
-      assertStrictEquals((await converse("openssl", args, "")).code, 0, purpose);
-    }
-  },
+Deno.test("openssl accepts a device's certificate for both roles", needsOpenssl, async () => {
+  await using dir = await tempDir();
+  const { caFile, certFile } = await createDevicePki(dir.path, "camera-1");
+  for (const purpose of ["sslserver", "sslclient"]) {
+    const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
+    const args = ["verify", ...options, "-CAfile", caFile, certFile];
+    assertEquals((await converse("openssl", args, "")).code, 0, purpose);
+  }
 });
 
 Deno.test("createDevicePki loads an existing identity and changes nothing", async () => {
@@ -68,42 +57,20 @@ Deno.test("createDevicePki loads an existing identity and changes nothing", asyn
   assertEquals(structuredClone(device), device);
 });
 
-Deno.test({
-  name: "createDevicePki makes directories of mode 0700 and files of mode 0600",
-  ignore: !onPosix,
-  async fn() {
+Deno.test(
+  "createDevicePki makes directories of mode 0700 and files of mode 0600",
+  onPosix,
+  async () => {
     await using dir = await tempDir();
     const parent = join(dir.path, "var", "pki");
     const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
     assertEquals(await entries(parent), ["camera-1"]);
-    for (const path of [parent, home]) assertStrictEquals(await mode(path), 0o700);
+    for (const path of [parent, home]) assertEquals(await mode(path), 0o700);
     const names = await entries(home);
     assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
-    for (const name of names) assertStrictEquals(await mode(join(home, name)), 0o600, name);
+    for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
   },
-});
-
-Deno.test("createDevicePki: devices that trust each other connect in both directions", async () => {
-  await using dir = await tempDir();
-  const [camera, viewer, stranger] = await Promise.all(
-    ["camera-1", "viewer-1", "stranger"].map((name) => createDevicePki(dir.path, name)),
-  ) as [DevicePki, DevicePki, DevicePki];
-  const cases: [server: DevicePki, client: DevicePki, trusts: DevicePki, boolean][] = [
-    [camera, viewer, viewer, true],
-    [viewer, camera, camera, true],
-    [camera, stranger, viewer, false],
-    [camera, viewer, camera, false],
-  ];
-  for (const [index, [server, client, trusted, accepted]] of cases.entries()) {
-    const exchange = exchangeOverTls(
-      { ...keyPair(server), caFile: trusted.caFile },
-      { ...keyPair(client), caFile: server.caFile, checkHostname: true },
-      server.name,
-    );
-    if (accepted) assertStrictEquals(await exchange, "hello", `${index}`);
-    else await assertRejects(() => exchange, Error, "", `${index}`);
-  }
-});
+);
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
   await using dir = await tempDir();
@@ -120,7 +87,7 @@ Deno.test("processes that call createDevicePki at the same time agree, with acce
   ];
   const digests = await Promise.all([1, 2, 3].map(() => runScript(script, permissions, {})));
   assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
-  assertStrictEquals(new Set(digests).size, 1);
+  assertEquals(new Set(digests).size, 1);
   assertEquals(await entries(dir.path), ["hub"]);
 });
 
@@ -212,10 +179,10 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
   }
 });
 
-Deno.test({
-  name: "createDevicePki rejects permissions that admit other users, and says what to do",
-  ignore: !onPosix,
-  async fn() {
+Deno.test(
+  "createDevicePki rejects permissions that admit other users, and says what to do",
+  onPosix,
+  async () => {
     const rows: [path: string, mode: number, accepted: boolean][] = [
       [".", 0o755, true],
       [".", 0o770, false],
@@ -256,7 +223,7 @@ Deno.test({
     assertEquals(await entries(open.path), []);
     await createDevicePki(join(open.path, "own"), "camera-1");
   },
-});
+);
 
 Deno.test("createDevicePki removes only what a crash left behind", async () => {
   await using dir = await tempDir();
@@ -280,18 +247,7 @@ Deno.test("createDevicePki removes only what a crash left behind", async () => {
   const { warnings } = await createDevicePki(dir.path, "camera-1");
   assertEquals(warnings, []);
   const left = [...await entries(dir.path), ...await entries(home)];
-  for (const [, name, , removed] of rows) assertStrictEquals(left.includes(name), !removed, name);
-});
-
-Deno.test("createDevicePki ignores what a crash left behind if it may not write", async () => {
-  await using dir = await tempDir();
-  await createDevicePki(dir.path, "camera-1");
-  await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
-  const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
-    console.log((await createDevicePki(${JSON.stringify(dir.path)}, "camera-1")).warnings.length);`;
-  assertStrictEquals(await runScript(script, readOnly(dir.path), {}), "0\n");
-  assertEquals(await entries(dir.path), [".camera-1.0123456789abcdef", "camera-1"]);
+  for (const [, name, , removed] of rows) assertEquals(left.includes(name), !removed, name);
 });
 
 Deno.test("a process that is killed midway leaves nothing permanent, and no incomplete identity", async () => {

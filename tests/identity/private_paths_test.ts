@@ -13,7 +13,7 @@ import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { giveLinkAway, makeLinks } from "@degu/testing/special_files.ts";
 
-const onPosix = Deno.build.os !== "windows";
+const onPosix = { ignore: Deno.build.os === "windows" };
 const isRoot = Deno.uid() === 0;
 const ANOTHER_USER = 12345;
 
@@ -55,24 +55,22 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "createDevicePki accepts what belongs to root, and to no other user",
+Deno.test("createDevicePki accepts what belongs to root, and to no other user", {
   ignore: !await canUnshare(),
-  async fn() {
-    // Seen from a user namespace in which nobody else has a number, all of theirs belongs to 65534.
-    await using dir = await tempDir();
-    await createDevicePki(dir.path, "camera-1");
-    const load = (permission: string) => loadInNamespace(dir.path, permission);
-    assertStringIncludes(await load(`--allow-read=${dir.path}`), "loaded as 54321");
-    const all = await load("--allow-read");
-    if (isRoot) assertStringIncludes(all, "loaded as 54321");
-    else assertMatch(all, /PermissionDenied: \/ belongs to another user \(uid 65534\)/);
-  },
+}, async () => {
+  // Seen from a user namespace in which nobody else has a number, all of theirs belongs to 65534.
+  await using dir = await tempDir();
+  await createDevicePki(dir.path, "camera-1");
+  const load = (permission: string) => loadInNamespace(dir.path, permission);
+  assertStringIncludes(await load(`--allow-read=${dir.path}`), "loaded as 54321");
+  const all = await load("--allow-read");
+  if (isRoot) assertStringIncludes(all, "loaded as 54321");
+  else assertMatch(all, /PermissionDenied: \/ belongs to another user \(uid 65534\)/);
 });
 
 Deno.test({
   name: "createDevicePki rejects a parent directory that others can write, unless it is sticky",
-  ignore: !onPosix,
+  ...onPosix,
   async fn() {
     const rows: [mode: number, accepted: boolean][] = [
       [0o755, true],
@@ -108,7 +106,7 @@ Deno.test({
 
 Deno.test({
   name: "createDevicePki checks the directories that links lead through",
-  ignore: !onPosix,
+  ...onPosix,
   async fn(t) {
     const links: [what: string, to: string][] = [
       ["the directory", "open/pki"],
@@ -153,7 +151,7 @@ Deno.test({
 
 Deno.test({
   name: "createDevicePki skips parent directories that it may not read",
-  ignore: !onPosix,
+  ...onPosix,
   async fn() {
     await using dir = await tempDir();
     const pki = join(dir.path, "pki");
@@ -164,17 +162,17 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "createDevicePki makes nothing without permission to read its user id",
-  ignore: !onPosix,
-  async fn() {
+Deno.test(
+  "createDevicePki makes nothing without permission to read its user id",
+  onPosix,
+  async () => {
     await using dir = await tempDir();
     const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
     const refusal = await runScript(loadingScript(dir.path), permissions, {});
     assertMatch(refusal, /^NotCapable: Requires sys access to "uid"/);
     assertEquals(await entries(dir.path), []);
   },
-});
+);
 
 /** A program that loads an identity, or says why not. */
 function loadingScript(dir: string): string {

@@ -5,7 +5,6 @@ import {
   assertMatch,
   assertNotEquals,
   assertRejects,
-  assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { basename, dirname, join } from "@std/path";
@@ -15,6 +14,7 @@ import { createDevicePki, Device, type DevicePkiOptions } from "@degu/degu/devic
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
 import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { assertRefused, plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
 import { authorityOf, record } from "@degu/testing/device_pairs.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
@@ -39,14 +39,11 @@ Deno.test("createDevicePki renews a certificate that expires within 30 days, for
       const expected = Date.now() + (renewed ? 365 : days) * DAY;
       for (const { validTo } of results) assertNear(validTo.getTime(), expected);
       const after = await snapshot(dirname(certFile));
-      assertStrictEquals(after["cert.pem"] === before["cert.pem"], !renewed);
+      assertEquals(after["cert.pem"] === before["cert.pem"], !renewed);
       assertEquals({ ...after, "cert.pem": "" }, { ...before, "cert.pem": "" });
       const cert = await readCertificate(certFile);
-      assertStrictEquals(cert.verify((await readCertificate(caFile)).publicKey), true);
-      assertStrictEquals(
-        cert.checkPrivateKey(createPrivateKey(await Deno.readTextFile(keyFile))),
-        true,
-      );
+      assertEquals(cert.verify((await readCertificate(caFile)).publicKey), true);
+      assertEquals(cert.checkPrivateKey(createPrivateKey(await Deno.readTextFile(keyFile))), true);
       assert(covers(cert, "camera-1"));
     });
   }
@@ -72,7 +69,7 @@ Deno.test("createDevicePki warns of an authority that expires within 30 days", a
       await replaceIdentity(dirname(caFile), days);
       for (const renew of [true, true, false]) {
         const { warnings } = await createDevicePki(dir.path, "camera-1", { renew });
-        assertStrictEquals(warnings.length, warned ? 1 : 0, String(warnings));
+        assertEquals(warnings.length, warned ? 1 : 0, String(warnings));
         if (!warned) continue;
         const date = new Date(Date.now() + days * DAY).toISOString().slice(0, 10);
         assertStringIncludes(warnings[0] ?? "", `The authority in ${caFile} expires at ${date}T`);
@@ -157,7 +154,7 @@ Deno.test("a certificate that may not be renewed is returned with a warning as l
   for (const [found, why] of results) {
     for (const [index, [name, days, , said]] of rows.entries()) {
       const { validTo, warnings } = found[index]!;
-      assertStrictEquals(warnings.length, said === null ? 0 : 1, `${name}: ${warnings}`);
+      assertEquals(warnings.length, said === null ? 0 : 1, `${name}: ${warnings}`);
       if (validTo !== 0) assertNear(validTo, Date.now() + days * DAY);
       if (said === null) continue;
       assertMatch(warnings[0] ?? "", said);
@@ -167,25 +164,25 @@ Deno.test("a certificate that may not be renewed is returned with a warning as l
   assertEquals(await Promise.all(places.map(stamps)), before);
 });
 
-Deno.test({
-  name: "createDevicePki returns a valid certificate on a read-only file system, with a warning",
-  ignore: !await canMount(),
-  async fn() {
+Deno.test(
+  "createDevicePki returns a valid certificate on a read-only file system, with a warning",
+  { ignore: !await canMount() },
+  async () => {
     await using dir = await tempDir();
     const device = await createDevicePki(dir.path, "camera-1");
     await reissue(device, 29);
     await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
     const { validTo, warnings } = await loadOnReadOnlyMount(dir.path, {});
     assertNear(Date.parse(validTo), Date.now() + 29 * DAY);
-    assertStrictEquals(warnings.length, 2);
+    assertEquals(warnings.length, 2);
     for (const warning of warnings) assertStringIncludes(warning, "Read-only file system");
 
     const unrenewed = await loadOnReadOnlyMount(dir.path, { renew: false });
     assertNear(Date.parse(unrenewed.validTo), Date.now() + 29 * DAY);
-    assertStrictEquals(unrenewed.warnings.length, 1);
+    assertEquals(unrenewed.warnings.length, 1);
     assertStringIncludes(unrenewed.warnings[0] ?? "", "is not renewed, as renew is false");
   },
-});
+);
 
 Deno.test("createDevicePki with renew: false rejects if there is no identity, and makes none", async (t) => {
   await using dir = await tempDir();
@@ -265,13 +262,8 @@ async function stamps(dir: string): Promise<unknown[]> {
 
 /** Does something while the clock is so many days ahead; one can't set the real one here. */
 async function whileClockIsAhead<T>(days: number, action: () => Promise<T>): Promise<T> {
-  const now = Date.now;
-  Date.now = () => now() + days * DAY;
-  try {
-    return await action();
-  } finally {
-    Date.now = now;
-  }
+  using _clock = setClockAhead(days * DAY);
+  return await action();
 }
 
 /** Gives a device's key a certificate that has this many days left. */

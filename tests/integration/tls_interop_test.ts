@@ -2,19 +2,22 @@
 import { TlsError } from "@degu/degu/base";
 import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { type App, buildServerSslctx } from "@degu/degu/server";
-import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import {
   converse,
   type Issued,
   KEY,
-  OpensslPki,
+  type OpensslPki,
+  opensslTest,
   ServingProgram,
   timeFromNow,
   unlessMissing,
+  type Wanted,
 } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+
+const pki = await sharedPki();
 
 // Peers with every kind of certificate, and the expected outcome for each.
 
@@ -31,37 +34,31 @@ const UNVERIFIED =
 const SELF_SIGNED =
   /^UNTRUSTED: .*certificate was refused \([A-Z_]*(SELF_SIGNED|VERIFY_LEAF)[A-Z_]*\)/;
 
-const IS_AUTHORITY = /^WRONG_PURPOSE: .*certificate is the certificate of an authority/;
+const VERSION_1 = /^UNTRUSTED: .* has version 1 instead of 3/;
 
-/** What all rows of one role need. */
-interface Certificates {
-  readonly pki: OpensslPki;
-  /** The authority that is trusted. */
-  readonly trusted: Issued;
-  /** The authority of the other role. */
-  readonly ownAuthority: Issued;
-  readonly own: Issued;
-}
+const IS_AUTHORITY = /^WRONG_PURPOSE: .*certificate is the certificate of an authority/;
 
 /** A certificate that a peer shows, and how openssl is to be told. */
 type Peer = readonly [name: string, verdict: Verdict, args: readonly string[]];
 
-/** The rows that are the same in both roles: a peer that shows a certificate of this kind. */
-async function makePeers(
-  { pki, trusted, ownAuthority }: Certificates,
-  role: "client" | "server",
-): Promise<Peer[]> {
-  const make = pki[role].bind(pki);
-  const shown = async (name: string, options: Parameters<typeof make>[1]) =>
-    show(await make(name, { issuer: trusted, ...options }));
+const NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+
+/** Peers of either role that show a certificate of this kind. */
+async function makePeers(pki: OpensslPki, trusted: Issued, ownAuthority: Issued) {
+  const extensions = ["extendedKeyUsage=clientAuth,serverAuth", NAMES];
+  const make = (name: string, wanted: Wanted) => pki.issue(name, { extensions, ...wanted });
+  const shown = async (name: string, wanted: Wanted) =>
+    show(await make(name, { issuer: trusted, ...wanted }));
   const other = await pki.authority("other");
   const intermediate = await pki.authority("intermediate", { issuer: trusted });
   const leaf = await make("leaf", { issuer: trusted });
-  const wrongUsage = role === "client" ? "serverAuth" : "clientAuth";
-  const names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
   const below = await make("below", { issuer: intermediate });
   const belowLeaf = await make("below_leaf", { issuer: leaf });
-  return [
+  const version1 = show(await pki.version1("version1", trusted));
+  const forOne = (usage: string) =>
+    shown(usage, { extensions: [`extendedKeyUsage=${usage}`, NAMES] });
+  const usage = { client: await forOne("serverAuth"), server: await forOne("clientAuth") };
+  const inBoth: Peer[] = [
     ["the right authority, ECDSA P-256", "accepted", show(leaf)],
     ["ECDSA P-384", "accepted", await shown("p384", { key: KEY.p384 })],
     ["RSA 2048", "accepted", await shown("rsa", { key: KEY.rsa2048 })],
@@ -86,14 +83,9 @@ async function makePeers(
       await shown("early", { from: timeFromNow(1) }),
     ],
     [
-      "an extendedKeyUsage for the other role",
-      UNVERIFIED,
-      await shown("usage", { extensions: [`extendedKeyUsage=${wrongUsage}`, names] }),
-    ],
-    [
       "a keyUsage without digitalSignature",
       /^WRONG_PURPOSE: .*keyUsage without digitalSignature|^REFUSED_BY_PEER: .*alert: HandshakeFailure/,
-      await shown("key_usage", { extensions: ["keyUsage=keyAgreement", names] }),
+      await shown("key_usage", { extensions: ["keyUsage=keyAgreement", NAMES] }),
     ],
     ["the authority itself", IS_AUTHORITY, show(trusted)],
     [
@@ -102,23 +94,20 @@ async function makePeers(
       await shown("sub_authority", { isAuthority: true }),
     ],
     [
-      "a certificate of version 1",
-      role === "client" ? UNVERIFIED : /^UNTRUSTED: .* has version 1 instead of 3/,
-      show(await pki.version1("version1", trusted)),
-    ],
-    [
       "an extension that can't be read",
       /^UNTRUSTED: the .*certificate can't be read$|^REFUSED_BY_PEER: .*alert: HandshakeFailure$/,
-      await shown("unreadable", { extensions: [names, "2.5.29.35=DER:01:01:ff"] }),
+      await shown("unreadable", { extensions: [NAMES, "2.5.29.35=DER:01:01:ff"] }),
     ],
     ["a signature with SHA-1", UNVERIFIED, [
       ...await shown("sha1", { signing: ["-sha1"] }),
       ...WEAK,
     ]],
-    ["RSA 1024", UNVERIFIED, [
-      ...await shown("short", { key: KEY.rsa1024 }),
-      ...WEAK,
-    ]],
+    ["RSA 1024", UNVERIFIED, [...await shown("short", { key: KEY.rsa1024 }), ...WEAK]],
+  ];
+  return (role: "client" | "server"): Peer[] => [
+    ...inBoth,
+    ["an extendedKeyUsage for the other role", UNVERIFIED, usage[role]],
+    ["a certificate of version 1", role === "client" ? UNVERIFIED : VERSION_1, version1],
   ];
 }
 
@@ -134,14 +123,6 @@ function show({ certFile, keyFile }: Issued, ...chain: readonly Issued[]): strin
   return ["-cert", certFile, "-key", keyFile, ...more];
 }
 
-/** Certificates for one role, right and wrong. */
-async function makeCertificates(pki: OpensslPki, role: "client" | "server") {
-  const trusted = await pki.authority("trusted");
-  const ownAuthority = await pki.authority("own_authority");
-  const own = await pki[role]("own", { issuer: ownAuthority });
-  return { pki, trusted, ownAuthority, own };
-}
-
 // Independent programs at the other end of a connection with certificates on both sides.
 
 /** Says who asked, and sends the body back. */
@@ -151,45 +132,24 @@ const echo: App = async (request, session) => {
   return [200, "OK", { who: session.peerCertificate?.subject ?? "nobody" }, body];
 };
 
-/** The paths of a client's files, for a program. */
 async function startEcho() {
-  const pki = await TempPKI.create();
   const endpoint = await startTls(pki, echo, { server: { timeout: 10 } });
   const [, port] = endpoint.server.address as [string, number];
-  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
-  return {
-    port,
-    files: { caFile, certFile, keyFile },
-    logger: endpoint.logger,
-    async [Symbol.asyncDispose]() {
-      await endpoint[Symbol.asyncDispose]();
-      await pki.close();
-    },
-  };
+  return Object.assign(endpoint, { port });
 }
 
-Deno.test({
-  name: "curl is answered over TCP only with a certificate",
-  ...await unlessMissing("curl"),
-  async fn() {
+Deno.test(
+  "curl is answered over TCP only with a certificate",
+  await unlessMissing("curl"),
+  async () => {
     await using server = await startEcho();
-    const { caFile, certFile, keyFile } = server.files;
+    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
     const url = `https://localhost:${server.port}/`;
     const args = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile, "--include"];
     const identity = ["--cert", certFile, "--key", keyFile];
     const { stdout, code } = await converse(
       "curl",
-      [
-        ...args,
-        ...identity,
-        "--data-binary",
-        "@-",
-        url,
-        "--next",
-        ...args,
-        ...identity,
-        url,
-      ],
+      [...args, ...identity, "--data-binary", "@-", url, "--next", ...args, ...identity, url],
       "hello",
     );
     assertEquals(code, 0);
@@ -202,14 +162,13 @@ Deno.test({
     assertEquals([refused.code !== 0, refused.stdout], [true, ""]);
     assertMatch((await server.logger.waitFor("info"))[0]!, /peer sent no certificates/);
   },
-});
+);
 
-Deno.test({
-  name: "curl with a certificate is answered over a Unix socket",
-  ...await unlessMissing("curl"),
-  async fn() {
+Deno.test(
+  "curl with a certificate is answered over a Unix socket",
+  await unlessMissing("curl"),
+  async () => {
     await using dir = await tempDir();
-    await using pki = await TempPKI.create();
     const path = `${dir.path}/socket`;
     await using _endpoint = await startTls(pki, echo, {}, path);
     const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
@@ -227,7 +186,7 @@ Deno.test({
     ], "");
     assertEquals(stdout, "200");
   },
-});
+);
 
 const PYTHON_CLIENT = `
 import http.client, ssl, sys
@@ -244,16 +203,12 @@ for i in range(3):
 conn.close()
 `;
 
-Deno.test({
-  name: "Python's http.client is answered",
-  ...await unlessMissing("python3"),
-  async fn() {
-    await using server = await startEcho();
-    const { caFile, certFile, keyFile } = server.files;
-    const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
-    const { stdout, stderr } = await converse("python3", args, "");
-    assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
-  },
+Deno.test("Python's http.client is answered", await unlessMissing("python3"), async () => {
+  await using server = await startEcho();
+  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+  const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
+  const { stdout, stderr } = await converse("python3", args, "");
+  assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
 });
 
 const PYTHON_SERVER = `
@@ -288,11 +243,10 @@ async function askAll(client: SSLClient): Promise<void> {
   }
 }
 
-Deno.test({
-  name: "the client gets a response from Python's http.server",
-  ...await unlessMissing("python3"),
-  async fn() {
-    await using pki = await TempPKI.create();
+Deno.test(
+  "the client gets a response from Python's http.server",
+  await unlessMissing("python3"),
+  async () => {
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
     const { program, port } = await ServingProgram.python(PYTHON_SERVER, [
       caFile,
@@ -303,7 +257,7 @@ Deno.test({
     const config = { ...pki.clientSslconfig, checkHostname: true };
     await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 10 }));
   },
-});
+);
 
 const PYTHON_WITNESS = `
 import socket, ssl, sys
@@ -324,31 +278,25 @@ with context.wrap_socket(conn, server_side=True, suppress_ragged_eofs=False) as 
         print("CUT", error, flush=True)
 `;
 
-Deno.test({
-  name: "close() sends close_notify",
-  ...await unlessMissing("python3"),
-  async fn() {
-    await using pki = await TempPKI.create();
-    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-    const { program, port } = await ServingProgram.python(PYTHON_WITNESS, [
-      caFile,
-      certFile,
-      keyFile,
-    ]);
-    await using _program = program;
-    const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", port]);
-    using conn = await client.connect();
-    assertEquals((await conn.get("/")).status, 204);
-    conn.close();
-    await program.waitFor(/END 0\n/);
-  },
+Deno.test("close() sends close_notify", await unlessMissing("python3"), async () => {
+  const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+  const { program, port } = await ServingProgram.python(PYTHON_WITNESS, [
+    caFile,
+    certFile,
+    keyFile,
+  ]);
+  await using _program = program;
+  const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", port]);
+  using conn = await client.connect();
+  assertEquals((await conn.get("/")).status, 204);
+  conn.close();
+  await program.waitFor(/END 0\n/);
 });
 
-Deno.test({
-  name: "the client gets a response from openssl s_server, which requires a certificate",
-  ...await unlessMissing("openssl"),
-  async fn() {
-    await using pki = await TempPKI.create();
+Deno.test(
+  "the client gets a response from openssl s_server, which requires a certificate",
+  await unlessMissing("openssl"),
+  async () => {
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
     const { program, port } = await ServingProgram.openssl([
       ...["-cert", certFile, "-key", keyFile, "-CAfile", caFile, "-Verify", "1"],
@@ -371,7 +319,7 @@ Deno.test({
     // With TLS 1.3 the client learns of it when it reads (RFC 8446 §4.4.2.4).
     assertMatch(error.message, /CertificateRequired|closed the connection/);
   },
-});
+);
 
 Deno.test({
   name: "the openssl commands in docs/tls.md produce files that both ends accept",
@@ -415,8 +363,6 @@ Deno.test({
 
 // Which clients are accepted and which servers are trusted, with certificates and peers of the
 // openssl program.
-
-const needsOpenssl = await unlessMissing("openssl");
 
 const VERSIONS = ["tls1_3", "tls1_2"] as const;
 
@@ -470,51 +416,64 @@ async function assertAsked(
   assertEquals(witness.asked.has(uri), verdict === "accepted");
 }
 
-Deno.test({
-  name: "a TLS server accepts only the clients of its authority",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const certificates = await makeCertificates(pki, "server");
-    const { trusted, ownAuthority, own } = certificates;
-    const rsa = await pki.server("own_rsa", { issuer: ownAuthority, key: KEY.rsa2048 });
-    const witness = new Witness();
-    const trust = {
-      serverSslconfig: { ...rsa, caFile: trusted.certFile },
-      clientSslconfig: { caFile: ownAuthority.certFile },
-    };
-    await using endpoint = await startTls(trust, witness.app, { server: { maxRequests: 1 } });
-    const peers = await makePeers(certificates, "client");
-    const good = peers[0]![2];
-    const none: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
-    for (const version of VERSIONS) {
-      for (const [name, verdict, args] of [...peers, none]) {
-        await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
-          const uri = `/${version}/${encodeURIComponent(name).replaceAll(/[^A-Za-z0-9]/g, "-")}`;
-          return assertAsked(endpoint, witness, uri, verdict, [`-${version}`, ...args]);
-        });
-      }
-    }
-    const handshakes: readonly Peer[] = [
-      ...REFUSED_HANDSHAKES,
-      ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
-      ["ECDHE with AES-GCM", "accepted", tls12("ECDHE-RSA-AES128-GCM-SHA256")],
-      ["ECDHE with ChaCha20", "accepted", tls12("ECDHE-RSA-CHACHA20-POLY1305")],
-      ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
-      ["TLS 1.3 with CCM", INCOMPATIBLE, ["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"]],
-    ];
-    for (const [name, verdict, args] of handshakes) {
-      await t.step(`${name}${outcome(verdict)}`, () => {
-        const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
-        return assertAsked(endpoint, witness, uri, verdict, [...good, ...args]);
+opensslTest("each end accepts only the certificates of its authority", async (pki, t) => {
+  const trusted = await pki.authority("trusted");
+  const ownAuthority = await pki.authority("own_authority");
+  const peersOf = await makePeers(pki, trusted, ownAuthority);
+  const certificates = { pki, trusted, ownAuthority };
+  await t.step("a server, its clients", (t) => testServer(certificates, peersOf("client"), t));
+  await t.step("a client, its servers", (t) => testClient(certificates, peersOf("server"), t));
+});
+
+interface Certificates {
+  readonly pki: OpensslPki;
+  readonly trusted: Issued;
+  /** The authority of the end that is tested. */
+  readonly ownAuthority: Issued;
+}
+
+async function testServer(
+  { pki, trusted, ownAuthority }: Certificates,
+  peers: readonly Peer[],
+  t: Deno.TestContext,
+): Promise<void> {
+  const own = await pki.server("own", { issuer: ownAuthority });
+  const rsa = await pki.server("own_rsa", { issuer: ownAuthority, key: KEY.rsa2048 });
+  const witness = new Witness();
+  const trust = {
+    serverSslconfig: { ...rsa, caFile: trusted.certFile },
+    clientSslconfig: { caFile: ownAuthority.certFile },
+  };
+  await using endpoint = await startTls(trust, witness.app, { server: { maxRequests: 1 } });
+  const good = peers[0]![2];
+  const none: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
+  for (const version of VERSIONS) {
+    for (const [name, verdict, args] of [...peers, none]) {
+      await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
+        const uri = `/${version}/${encodeURIComponent(name).replaceAll(/[^A-Za-z0-9]/g, "-")}`;
+        return assertAsked(endpoint, witness, uri, verdict, [`-${version}`, ...args]);
       });
     }
-    await t.step("the wrong key: refused when the context is built", () => {
-      const config = { certFile: own.certFile, keyFile: rsa.keyFile, caFile: trusted.certFile };
-      assertThrows(() => buildServerSslctx(config), RangeError, "does not belong to");
+  }
+  const handshakes: readonly Peer[] = [
+    ...REFUSED_HANDSHAKES,
+    ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
+    ["ECDHE with AES-GCM", "accepted", tls12("ECDHE-RSA-AES128-GCM-SHA256")],
+    ["ECDHE with ChaCha20", "accepted", tls12("ECDHE-RSA-CHACHA20-POLY1305")],
+    ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
+    ["TLS 1.3 with CCM", INCOMPATIBLE, ["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"]],
+  ];
+  for (const [name, verdict, args] of handshakes) {
+    await t.step(`${name}${outcome(verdict)}`, () => {
+      const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
+      return assertAsked(endpoint, witness, uri, verdict, [...good, ...args]);
     });
-  },
-});
+  }
+  await t.step("the wrong key: refused when the context is built", () => {
+    const config = { certFile: own.certFile, keyFile: rsa.keyFile, caFile: trusted.certFile };
+    assertThrows(() => buildServerSslctx(config), RangeError, "does not belong to");
+  });
+}
 
 /** Asks an `openssl s_server` and asserts what came of it. */
 async function assertTrusted(
@@ -541,85 +500,80 @@ async function assertTrusted(
   }
 }
 
-Deno.test({
-  name: "a TLS client trusts only the servers of its authority",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const certificates = await makeCertificates(pki, "client");
-    const { trusted, own } = certificates;
-    const config = { ...own, caFile: trusted.certFile };
-    const peers = await makePeers(certificates, "server");
-    const [, , good] = peers[0]!;
-    for (const version of VERSIONS) {
-      for (const [name, verdict, args] of peers) {
-        await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
-          return assertTrusted(config, "localhost", verdict, [`-${version}`, ...args]);
-        });
-      }
+async function testClient(
+  { pki, trusted, ownAuthority }: Certificates,
+  peers: readonly Peer[],
+  t: Deno.TestContext,
+): Promise<void> {
+  const own = await pki.client("own_client", { issuer: ownAuthority });
+  const config = { ...own, caFile: trusted.certFile };
+  const [, , good] = peers[0]!;
+  for (const version of VERSIONS) {
+    for (const [name, verdict, args] of peers) {
+      await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
+        return assertTrusted(config, "localhost", verdict, [`-${version}`, ...args]);
+      });
     }
-    const named = (name: string, ...extensions: string[]) =>
-      pki.issue(name, { issuer: trusted, extensions }).then((issued) => show(issued));
-    const rsa = show(await pki.server("rsa_server", { issuer: trusted, key: KEY.rsa2048 }));
-    const DNS = "subjectAltName=DNS:";
-    const hosts: readonly (readonly [...Peer, sslHost: string])[] = [
-      ["the address", "accepted", good, "127.0.0.1"],
-      ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
-      ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
-      ["a host below", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
-      ["a wildcard", "accepted", await named("w1", `${DNS}*.a.example`), "b.a.example"],
-      [
-        "a wildcard, two labels",
-        /^WRONG_NAME: .* is not for "c\.b\.a\.example"/,
-        await named("w2", `${DNS}*.a.example`),
-        "c.b.a.example",
-      ],
-      [
-        "a name in the subject alone",
-        /^WRONG_NAME: .* has no subjectAltName/,
-        await named("localhost"),
-        "localhost",
-      ],
-      [
-        "a name in the subject, another in the extension",
-        /^WRONG_NAME: .* is not for "both\.example"/,
-        await named("both.example", `${DNS}localhost`),
-        "both.example",
-      ],
-      [
-        "an address as a DNS name",
-        /^WRONG_NAME: .* is not for "127\.0\.0\.1"/,
-        await named("ip", `${DNS}127.0.0.1`),
-        "127.0.0.1",
-      ],
-    ];
-    for (const [name, verdict, args, sslHost] of hosts) {
-      await t.step(
-        `${name}${outcome(verdict)}`,
-        () => assertTrusted(config, sslHost, verdict, args),
-      );
-    }
-    const handshakes: readonly Peer[] = [
-      ...REFUSED_HANDSHAKES.map((
-        [name, verdict, args],
-      ): Peer => [name, verdict, [...rsa, ...args]]),
-      ["no certificate at all", INCOMPATIBLE, ["-nocert", ...tls12("aNULL@SECLEVEL=0")]],
-    ];
-    for (const [name, verdict, args] of handshakes) {
-      await t.step(
-        `${name}${outcome(verdict)}`,
-        () => assertTrusted(config, "localhost", verdict, args),
-      );
-    }
-    await t.step("the authority is checked even if names are not", async () => {
-      const unnamed = { ...config, checkHostname: false };
-      await assertTrusted(unnamed, "other.example", "accepted", good);
-      const stranger = peers.find(([name]) => name === "another authority");
-      await assertTrusted(unnamed, "localhost", UNVERIFIED, stranger![2]);
-    });
-    await t.step("the wrong key: refused when the context is built", () => {
-      const wrong = { ...config, keyFile: trusted.keyFile };
-      assertThrows(() => buildClientSslctx(wrong), RangeError, "does not belong to");
-    });
-  },
-});
+  }
+  const named = (name: string, ...extensions: string[]) =>
+    pki.issue(name, { issuer: trusted, extensions }).then((issued) => show(issued));
+  const rsa = show(await pki.server("rsa_server", { issuer: trusted, key: KEY.rsa2048 }));
+  const DNS = "subjectAltName=DNS:";
+  const hosts: readonly (readonly [...Peer, sslHost: string])[] = [
+    ["the address", "accepted", good, "127.0.0.1"],
+    ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
+    ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
+    ["a host below", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
+    ["a wildcard", "accepted", await named("w1", `${DNS}*.a.example`), "b.a.example"],
+    [
+      "a wildcard, two labels",
+      /^WRONG_NAME: .* is not for "c\.b\.a\.example"/,
+      await named("w2", `${DNS}*.a.example`),
+      "c.b.a.example",
+    ],
+    [
+      "a name in the subject alone",
+      /^WRONG_NAME: .* has no subjectAltName/,
+      await named("localhost"),
+      "localhost",
+    ],
+    [
+      "a name in the subject, another in the extension",
+      /^WRONG_NAME: .* is not for "both\.example"/,
+      await named("both.example", `${DNS}localhost`),
+      "both.example",
+    ],
+    [
+      "an address as a DNS name",
+      /^WRONG_NAME: .* is not for "127\.0\.0\.1"/,
+      await named("ip", `${DNS}127.0.0.1`),
+      "127.0.0.1",
+    ],
+  ];
+  for (const [name, verdict, args, sslHost] of hosts) {
+    await t.step(
+      `${name}${outcome(verdict)}`,
+      () => assertTrusted(config, sslHost, verdict, args),
+    );
+  }
+  const handshakes: readonly Peer[] = [
+    ...REFUSED_HANDSHAKES.map(([name, verdict, args]): Peer => [name, verdict, [...rsa, ...args]]),
+    ["no certificate at all", INCOMPATIBLE, ["-nocert", ...tls12("aNULL@SECLEVEL=0")]],
+  ];
+  for (const [name, verdict, args] of handshakes) {
+    await t.step(
+      `${name}${outcome(verdict)}`,
+      () => assertTrusted(config, "localhost", verdict, args),
+    );
+  }
+  await t.step("the authority is checked even if names are not", async () => {
+    const unnamed = { ...config, checkHostname: false };
+    await assertTrusted(unnamed, "other.example", "accepted", good);
+    const stranger = peers.find(([name]) => name === "another authority");
+    await assertTrusted(unnamed, "localhost", UNVERIFIED, stranger![2]);
+  });
+  await t.step("the wrong key: refused when the context is built", () => {
+    const wrong = { ...config, keyFile: trusted.keyFile };
+    assertThrows(() => buildClientSslctx(wrong), RangeError, "does not belong to");
+  });
+}

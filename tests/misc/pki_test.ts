@@ -13,22 +13,17 @@ import { dirname, join } from "@std/path";
 import * as fc from "fast-check";
 import { parseAlternativeName } from "@degu/internal/identity/certificates.ts";
 import { TempPKI, type TempPKIOptions } from "@degu/internal/misc/pki.ts";
-import {
-  assertNear,
-  type ClientFiles,
-  covers,
-  exchangeOverTls,
-  keyPair,
-  readCertificate,
-  type ServerFiles,
-} from "@degu/testing/certificates.ts";
+import type { ClientSslconfig } from "@degu/degu/client";
+import type { ServerSslconfig } from "@degu/degu/server";
+import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
-const onPosix = Deno.build.os !== "windows";
+const onPosix = { ignore: Deno.build.os === "windows" };
 
 const needsOpenssl = await unlessMissing("openssl");
 
@@ -89,16 +84,12 @@ Deno.test("TempPKI without a client PKI has only anonymous configurations", asyn
   assertEquals(await entries(directory(pki)), ["server.pem", "server_ca.pem", "server_key.pem"]);
 });
 
-Deno.test({
-  name: "TempPKI makes a directory of mode 0700 with files of mode 0600",
-  ignore: !onPosix,
-  async fn() {
-    const dir = directory(pki);
-    assertStrictEquals(await mode(dir), 0o700);
-    const names = await entries(dir);
-    assertStrictEquals(names.length, 6);
-    for (const name of names) assertStrictEquals(await mode(join(dir, name)), 0o600, name);
-  },
+Deno.test("TempPKI makes a directory of mode 0700 with files of mode 0600", onPosix, async () => {
+  const dir = directory(pki);
+  assertStrictEquals(await mode(dir), 0o700);
+  const names = await entries(dir);
+  assertStrictEquals(names.length, 6);
+  for (const name of names) assertStrictEquals(await mode(join(dir, name)), 0o600, name);
 });
 
 Deno.test("TempPKI removes its directory on dispose, even after an error, and once", async () => {
@@ -164,113 +155,100 @@ Deno.test("TempPKI: server and client of one PKI connect, and every other pair f
   await using other = await TempPKI.create();
   const { serverSslconfig: server, clientSslconfig: client } = pki;
   const named = { ...client, checkHostname: true };
-  const cases: [
-    name: string,
-    server: ServerFiles,
-    client: ClientFiles,
-    host: string | null,
-    boolean,
-  ][] = [
-    ["same PKI", server, client, null, true],
+  const { caFile } = client;
+  const { certFile, keyFile } = server;
+  const stranger = other.clientSslconfig;
+  const swapped = { certFile: client.certFile!, keyFile: client.keyFile!, caFile };
+  const rows: [string, ServerSslconfig, ClientSslconfig, sslHost: string | undefined, boolean][] = [
+    ["same PKI", server, client, undefined, true],
     ["same PKI, localhost", server, named, "localhost", true],
     ["same PKI, name given", server, named, "camera-1.local", true],
-    ["same PKI, IP address", server, named, null, true],
+    ["same PKI, IP address", server, named, undefined, true],
     ["same PKI, wrong name", server, named, "camera-2", false],
-    ["anonymous server", pki.anonymousServerSslconfig, client, null, true],
-    ["both anonymous", pki.anonymousServerSslconfig, pki.anonymousClientSslconfig, null, true],
-    ["client without certificate", server, pki.anonymousClientSslconfig, null, false],
+    ["anonymous server", pki.anonymousServerSslconfig, client, undefined, true],
+    ["both anonymous", pki.anonymousServerSslconfig, pki.anonymousClientSslconfig, undefined, true],
+    ["client without certificate", server, pki.anonymousClientSslconfig, undefined, false],
+    ["client of another PKI", server, { ...stranger, caFile }, undefined, false],
+    ["server of another PKI", other.anonymousServerSslconfig, client, undefined, false],
     [
-      "client of another PKI",
-      server,
-      { ...client, ...keyPair(other.clientSslconfig) },
-      null,
-      false,
-    ],
-    ["server of another PKI", other.anonymousServerSslconfig, client, null, false],
-    [
-      "server's certificate as client, under its own authority",
-      { ...server, caFile: client.caFile },
-      { ...client, ...keyPair(server) },
-      null,
+      "the server's as client, under its own authority",
+      { ...server, caFile },
+      { ...client, certFile, keyFile },
+      undefined,
       false,
     ],
     [
-      "client's certificate as server, under its own authority",
-      { ...keyPair(client), caFile: client.caFile },
-      { checkHostname: false, caFile: server.caFile ?? "" },
-      null,
+      "the client's as server, under its own authority",
+      swapped,
+      { caFile: server.caFile!, checkHostname: false },
+      undefined,
       false,
     ],
   ];
-  for (const [name, serverFiles, clientFiles, host, accepted] of cases) {
-    const exchange = exchangeOverTls(serverFiles, clientFiles, host);
-    if (accepted) assertStrictEquals(await exchange, "hello", name);
-    else await assertRejects(() => exchange, Error, "", name);
+  for (const [name, serverSslconfig, clientSslconfig, sslHost, isAccepted] of rows) {
+    const trust = { serverSslconfig, clientSslconfig };
+    const options = sslHost === undefined ? {} : { client: { sslHost } };
+    await using endpoint = await startTls(trust, () => [204, "No Content", {}, null], options);
+    const asking = endpoint.client.request("GET", "/");
+    if (isAccepted) assertEquals((await asking).status, 204, name);
+    else await assertRejects(() => asking, Error, "", name);
   }
 });
 
-Deno.test({
-  name: "openssl accepts TempPKI's certificates only for their role",
-  ...needsOpenssl,
-  async fn() {
-    const dir = directory(pki);
-    const cases: [ca: string, leaf: string, purpose: string, accepted: boolean][] = [
-      ["server_ca.pem", "server.pem", "sslserver", true],
-      ["client_ca.pem", "client.pem", "sslclient", true],
-      ["server_ca.pem", "server.pem", "sslclient", false],
-      ["client_ca.pem", "client.pem", "sslserver", false],
-      ["client_ca.pem", "server.pem", "sslserver", false],
-      ["server_ca.pem", "client.pem", "sslclient", false],
-    ];
-    for (const [ca, leaf, purpose, accepted] of cases) {
-      const options = ["-x509_strict", "-purpose", purpose, "-CAfile", join(dir, ca)];
-      const { code } = await converse("openssl", ["verify", ...options, join(dir, leaf)], "");
-      assertStrictEquals(code === 0, accepted, `${leaf} as ${purpose} under ${ca}`);
-    }
-  },
+Deno.test("openssl accepts TempPKI's certificates only for their role", needsOpenssl, async () => {
+  const dir = directory(pki);
+  const cases: [ca: string, leaf: string, purpose: string, accepted: boolean][] = [
+    ["server_ca.pem", "server.pem", "sslserver", true],
+    ["client_ca.pem", "client.pem", "sslclient", true],
+    ["server_ca.pem", "server.pem", "sslclient", false],
+    ["client_ca.pem", "client.pem", "sslserver", false],
+    ["client_ca.pem", "server.pem", "sslserver", false],
+    ["server_ca.pem", "client.pem", "sslclient", false],
+  ];
+  for (const [ca, leaf, purpose, accepted] of cases) {
+    const options = ["-x509_strict", "-purpose", purpose, "-CAfile", join(dir, ca)];
+    const { code } = await converse("openssl", ["verify", ...options, join(dir, leaf)], "");
+    assertStrictEquals(code === 0, accepted, `${leaf} as ${purpose} under ${ca}`);
+  }
 });
 
-Deno.test({
-  name: "openssl reads the extensions that the issuer wrote",
-  ...needsOpenssl,
-  async fn() {
-    const dir = directory(pki);
-    const critical = (name: string, value: string) => `X509v3 ${name}: critical ${value}`;
-    const authority = [
-      critical("Basic Constraints", "CA:TRUE, pathlen:0"),
-      critical("Key Usage", "Certificate Sign, CRL Sign"),
-      "X509v3 Subject Key Identifier:",
-    ];
-    const leaf = [
-      critical("Basic Constraints", "CA:FALSE"),
-      critical("Key Usage", "Digital Signature"),
-      "X509v3 Subject Key Identifier:",
-      "X509v3 Authority Key Identifier:",
-      "Public-Key: (256 bit)",
-      "NIST CURVE: P-256",
-      "Signature Algorithm: ecdsa-with-SHA256",
-    ];
-    const serverUsage = "X509v3 Extended Key Usage: TLS Web Server Authentication X509v3";
-    const clientUsage = "X509v3 Extended Key Usage: TLS Web Client Authentication X509v3";
-    const names = "DNS:localhost, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1";
-    const expected: Record<string, string[]> = {
-      "server_ca.pem": authority,
-      "client_ca.pem": authority,
-      "server.pem": [...leaf, serverUsage, names],
-      "client.pem": [...leaf, clientUsage],
-    };
-    for (const [file, lines] of Object.entries(expected)) {
-      const { stdout } = await converse("openssl", [
-        "x509",
-        "-text",
-        "-noout",
-        "-in",
-        join(dir, file),
-      ], "");
-      const text = stdout.replace(/\s+/g, " ");
-      for (const line of lines) assertStringIncludes(text, line, file);
-    }
-  },
+Deno.test("openssl reads the extensions that the issuer wrote", needsOpenssl, async () => {
+  const dir = directory(pki);
+  const critical = (name: string, value: string) => `X509v3 ${name}: critical ${value}`;
+  const authority = [
+    critical("Basic Constraints", "CA:TRUE, pathlen:0"),
+    critical("Key Usage", "Certificate Sign, CRL Sign"),
+    "X509v3 Subject Key Identifier:",
+  ];
+  const leaf = [
+    critical("Basic Constraints", "CA:FALSE"),
+    critical("Key Usage", "Digital Signature"),
+    "X509v3 Subject Key Identifier:",
+    "X509v3 Authority Key Identifier:",
+    "Public-Key: (256 bit)",
+    "NIST CURVE: P-256",
+    "Signature Algorithm: ecdsa-with-SHA256",
+  ];
+  const serverUsage = "X509v3 Extended Key Usage: TLS Web Server Authentication X509v3";
+  const clientUsage = "X509v3 Extended Key Usage: TLS Web Client Authentication X509v3";
+  const names = "DNS:localhost, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1";
+  const expected: Record<string, string[]> = {
+    "server_ca.pem": authority,
+    "client_ca.pem": authority,
+    "server.pem": [...leaf, serverUsage, names],
+    "client.pem": [...leaf, clientUsage],
+  };
+  for (const [file, lines] of Object.entries(expected)) {
+    const { stdout } = await converse("openssl", [
+      "x509",
+      "-text",
+      "-noout",
+      "-in",
+      join(dir, file),
+    ], "");
+    const text = stdout.replace(/\s+/g, " ");
+    for (const line of lines) assertStringIncludes(text, line, file);
+  }
 });
 
 async function readAll(pki: TempPKI): Promise<

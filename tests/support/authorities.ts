@@ -13,10 +13,13 @@ export interface Deviation {
   readonly name?: string;
   /** Its keys; new ones otherwise. */
   readonly keys?: CryptoKeyPair;
+  /** Days from now: its first and its last moment. */
+  readonly valid?: readonly [from: number, to: number];
 }
 
 /** A certificate and its keys. */
 export interface TestAuthority {
+  readonly name: string;
   readonly der: Uint8Array;
   readonly pem: string;
   readonly keyPem: string;
@@ -26,7 +29,7 @@ export interface TestAuthority {
 
 const P256 = { name: "ECDSA", namedCurve: "P-256" } as const;
 const DAY = 24 * 60 * 60 * 1000;
-const { keyCertSign, cRLSign, digitalSignature } = x509.KeyUsageFlags;
+const { keyCertSign, cRLSign, digitalSignature, keyAgreement, encipherOnly } = x509.KeyUsageFlags;
 
 /** Extensions, by what they say. */
 export const EXTENSIONS = {
@@ -35,6 +38,7 @@ export const EXTENSIONS = {
   signsCertificates: () => new x509.KeyUsagesExtension(keyCertSign | cRLSign, true),
   signsAlsoHandshakes: () => new x509.KeyUsagesExtension(keyCertSign | digitalSignature, true),
   signsLists: () => new x509.KeyUsagesExtension(cRLSign, true),
+  enciphers: () => new x509.KeyUsagesExtension(keyAgreement | encipherOnly, true),
   signsHandshakes: () => new x509.KeyUsagesExtension(digitalSignature, true),
   unknown: (critical: boolean, length = 2) =>
     new x509.Extension("1.3.6.1.4.1.99999.1", critical, new Uint8Array(length)),
@@ -51,14 +55,15 @@ export const EXTENSIONS = {
 /** Makes a certificate, like a device's authority unless told otherwise. */
 export async function makeAuthority(deviation: Deviation = {}): Promise<TestAuthority> {
   const { algorithm = P256, hash = "SHA-256", issuer, name = crypto.randomUUID() } = deviation;
+  const [from, to] = deviation.valid ?? [-1, 1];
   const keys = deviation.keys ??
     await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: "01",
     subject: `CN=${name}`,
     issuer: issuer?.certificate.subject ?? `CN=${name}`,
-    notBefore: new Date(Date.now() - DAY),
-    notAfter: new Date(Date.now() + DAY),
+    notBefore: new Date(Date.now() + from * DAY),
+    notAfter: new Date(Date.now() + to * DAY),
     publicKey: keys.publicKey,
     signingKey: (issuer?.keys ?? keys).privateKey,
     signingAlgorithm: { name: algorithm.name, hash } as EcdsaParams,
@@ -68,6 +73,7 @@ export async function makeAuthority(deviation: Deviation = {}): Promise<TestAuth
   }, crypto);
   const key = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
   return {
+    name,
     der: new Uint8Array(certificate.rawData),
     pem: `${certificate.toString("pem")}\n`,
     keyPem: x509.PemConverter.encode(key, x509.PemConverter.PrivateKeyTag),

@@ -9,13 +9,19 @@ import { ifPresent } from "@degu/internal/disk/names.ts";
 import { entries, tempDir } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";
 
+async function readIdentity(dir: string, file: string): Promise<string> {
+  const [home = ""] = await entries(join(dir, "identity"));
+  return await Deno.readTextFile(join(dir, "identity", home, file));
+}
+
 /** The authority of a device, from its directory. */
 export async function authorityOf(dir: string): Promise<Authority> {
-  const identity = join(dir, "identity");
-  for await (const { name } of Deno.readDir(identity)) {
-    return await readAuthorityText(await Deno.readTextFile(join(identity, name, "ca.pem")));
-  }
-  throw new Error(`no identity in ${dir}`);
+  return readAuthorityText(await readIdentity(dir, "ca.pem"));
+}
+
+/** The certificate and the key of a device, from its directory. */
+export async function identityOf(dir: string): Promise<{ cert: string; key: string }> {
+  return { cert: await readIdentity(dir, "cert.pem"), key: await readIdentity(dir, "key.pem") };
 }
 
 /** The peers of a device as another process sees and changes them. */

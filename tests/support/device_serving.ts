@@ -3,9 +3,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { type Client, SSLClient } from "@degu/degu/client";
-import { type Device, peerOf } from "@degu/degu/device";
+import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
-import type { App } from "@degu/degu/server";
+import { type App, SSLServer } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
 import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";
 import { unusedPort } from "./ports.ts";
@@ -24,6 +24,14 @@ export const tellName: App = (
   _request,
   session,
 ) => [200, "OK", { name: peerOf(session).name }, null];
+
+/** A server of a device, which serves. */
+export async function serveFrom(device: Device, app: App = tellName): Promise<DeviceServer> {
+  const server = device.listen(LOOPBACK, app);
+  server.serveForever();
+  await server.ready;
+  return server;
+}
 
 /** A camera that serves, and a viewer, each of which knows the other. */
 export async function setUp(app: App = tellName) {
@@ -76,19 +84,24 @@ export async function clientWith(device: Device, address: Address, cert: string,
 }
 
 /** Writes an authority down as a peer. */
-export async function recordAuthority(at: Device, { pem }: TestAuthority, receivedName: string) {
-  const authority = await readAuthorityText(pem);
-  const peer = await storeOf(at.dir).record({ authority, receivedName, addresses: [] });
+export async function recordAuthority(
+  at: Device,
+  { pem }: TestAuthority,
+  receivedName: string,
+  addresses: Address[] = [],
+) {
+  const authority = readAuthorityText(pem);
+  const peer = await storeOf(at.dir).record({ authority, receivedName, addresses });
   await at.peers();
   return peer;
 }
 
-/** The certificate and the key of a device. */
-export async function ownCertificate(
-  { dir, name }: Device,
-): Promise<{ cert: string; key: string }> {
-  const read = (file: string) => Deno.readTextFile(`${dir}/identity/${name}/${file}`);
-  return { cert: await read("cert.pem"), key: await read("key.pem") };
+/** A server that says hello to the clients of an authority, with any certificate. */
+export async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
+  const server = new SSLServer({ ca, cert, key }, LOOPBACK, hello);
+  server.serveForever();
+  await server.ready;
+  return server;
 }
 
 /** What a device serves to its clients. */
@@ -106,10 +119,7 @@ export async function setUpClient() {
     impostor: async () => {
       const other = await devices.open("other");
       await record(other, viewer);
-      const server = other.listen(LOOPBACK, hello);
-      server.serveForever();
-      await server.ready;
-      return server.address;
+      return (await serveFrom(other, hello)).address;
     },
     /** An address at which nobody listens. */
     dead: async () => ["127.0.0.1", await unusedPort()] as const,

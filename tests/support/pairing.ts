@@ -4,9 +4,9 @@ import { join } from "@std/path";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import type { Device, Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
-import { type Authority, readAuthorityText } from "@degu/internal/identity/authority.ts";
+import type { Authority } from "@degu/internal/identity/authority.ts";
 import { decodeLine, encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { openDevice } from "./device_pairs.ts";
+import { authorityOf, identityOf, openDevice } from "./device_pairs.ts";
 import { entries, tempDir } from "./directories.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
@@ -27,11 +27,7 @@ export class PairingDevice implements AsyncDisposable {
   static async open(dir: string, name: string, part = name): Promise<PairingDevice> {
     const logger = new RecordingLogger();
     const device = await openDevice(dir, part, { name, logger });
-    const [home = ""] = await entries(join(dir, "identity"));
-    const read = (file: string) => Deno.readTextFile(join(dir, "identity", home, file));
-    const authority = await readAuthorityText(await read("ca.pem"));
-    const identity = { cert: await read("cert.pem"), key: await read("key.pem") };
-    return new PairingDevice(device, authority, identity, logger);
+    return new PairingDevice(device, await authorityOf(dir), await identityOf(dir), logger);
   }
 
   get id(): string {
@@ -85,6 +81,15 @@ export async function makeDevices<Name extends string>(
     await remove();
   };
   return Object.assign(devices, { [Symbol.asyncDispose]: dispose });
+}
+
+/** A camera with an open invitation, and others that may join it. */
+export async function openInvitation<Name extends string>(
+  others: readonly Name[],
+  options: InviteOptions = {},
+) {
+  const devices = await makeDevices<"camera" | Name>("camera", ...others);
+  return Object.assign(devices, { invitation: await devices.camera.invite(options) });
 }
 
 /** Pairs two devices, and returns what both were told. */
@@ -220,4 +225,30 @@ export function addressOf({ line }: Pick<Invitation, "line">): readonly [string,
 /** A line that leads elsewhere. */
 export function lineWith(line: string, addresses: (readonly [string, number])[]): string {
   return encodeLine({ ...decodeLine(line), addresses });
+}
+
+/** Takes the first step as a device would, and returns the value of the answer, for a connection of its own. */
+export async function introduce(
+  invitation: Invitation,
+  device: PairingDevice,
+  changes: Record<string, unknown> = {},
+): Promise<unknown> {
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.post("/secret", { ...introductionOf(invitation.line, device), ...changes });
+  return (await stranger.answer(200))["value"];
+}
+
+/** Takes the second step; returns all that was received, which is nothing if the handshake was refused. */
+export async function sendValue(
+  invitation: Invitation,
+  value: unknown,
+  options: StrangerOptions = {},
+): Promise<string> {
+  try {
+    using stranger = await Stranger.connect(addressOf(invitation), options);
+    stranger.post("/value", { value });
+    return await stranger.end();
+  } catch {
+    return "";
+  }
 }

@@ -1,8 +1,9 @@
 /** An inviter that can send any answer. */
 
-import * as tls from "node:tls";
+import type * as tls from "node:tls";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { base64url, type PairingDevice } from "./pairing.ts";
+import { serveNodeTls } from "./raw_tls.ts";
 
 /** How the connections of an inviter are answered, one after the other; the text of a request is given. */
 export type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;
@@ -23,18 +24,11 @@ export async function startInviter(
     InviterOptions = {},
 ): Promise<{ line: string; requests: string[] } & AsyncDisposable> {
   const requests: string[] = [];
-  const sockets = new Set<tls.TLSSocket>();
-  const server = tls.createServer({
-    ...identity,
-    ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
-  });
-  server.on("tlsClientError", () => {});
   let count = 0;
-  server.on("secureConnection", (socket) => {
+  const names = protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] };
+  const server = await serveNodeTls({ ...identity, ...names }, (socket) => {
     const index = count++;
-    sockets.add(socket);
     let text = "";
-    socket.on("error", () => {});
     socket.on("data", (data: Uint8Array) => {
       text += new TextDecoder().decode(data);
       const [head = "", body = ""] = text.split("\r\n\r\n");
@@ -45,26 +39,13 @@ export async function startInviter(
       if (answered !== null) socket.write(answered);
     });
   });
-  const listening = Promise.withResolvers<void>();
-  server.listen(0, "127.0.0.1", () => listening.resolve());
-  await listening.promise;
-  const { port } = server.address() as { port: number };
   const line = encodeLine({
     authority,
-    addresses: [["127.0.0.1", port]],
+    addresses: [server.address],
     secret: new Uint8Array(16).fill(1),
     expires: new Date(Date.now() + 60_000),
   });
-  return {
-    line,
-    requests,
-    [Symbol.asyncDispose]: async () => {
-      for (const socket of sockets) socket.destroy();
-      const closed = Promise.withResolvers<void>();
-      server.close(() => closed.resolve());
-      await closed.promise;
-    },
-  };
+  return Object.assign(server, { line, requests });
 }
 
 /** What an inviter gives out that is good once. */

@@ -1,8 +1,10 @@
 /** Servers and clients over TLS, for tests. */
 
+import { dirname } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { type App, type ServerOptions, type ServerSslconfig, SSLServer } from "@degu/degu/server";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
@@ -10,6 +12,18 @@ import { RecordingLogger } from "./serving.ts";
 export interface Trust {
   readonly serverSslconfig: ServerSslconfig;
   readonly clientSslconfig: ClientSslconfig;
+}
+
+let shared: Promise<TempPKI> | undefined;
+
+/** A PKI that every module of a worker uses, because keys cost time; nobody changes its files, which go with the worker. */
+export function sharedPki(): Promise<TempPKI> {
+  shared ??= TempPKI.create().then((pki) => {
+    const dir = dirname(pki.serverSslconfig.certFile);
+    globalThis.addEventListener("unload", () => Deno.removeSync(dir, { recursive: true }));
+    return pki;
+  });
+  return shared;
 }
 
 /** The options of both ends. */

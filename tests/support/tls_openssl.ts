@@ -193,6 +193,19 @@ export class OpensslPki implements AsyncDisposable {
   }
 }
 
+const needsOpenssl = await unlessMissing("openssl");
+
+/** A test with certificates of the openssl program, which is skipped where that is missing. */
+export function opensslTest(
+  name: string,
+  run: (pki: OpensslPki, t: Deno.TestContext) => Promise<void>,
+): void {
+  Deno.test(name, needsOpenssl, async (t) => {
+    await using pki = await OpensslPki.create();
+    await run(pki, t);
+  });
+}
+
 /** A time as openssl wants it told, some days from now. */
 export function timeFromNow(days: number): string {
   const time = new Date(Date.now() + days * 86400000).toISOString();

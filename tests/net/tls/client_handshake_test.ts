@@ -15,14 +15,15 @@ import {
   type Socket,
 } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
+
+const pki = await sharedPki();
 
 /** Relays a connection; what the server sends after its first words arrives at once, with its end. */
 async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
@@ -41,7 +42,6 @@ async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
 }
 
 Deno.test("a client receives the response of a server that sends much with the handshake and disconnects", async () => {
-  await using pki = await TempPKI.create();
   const answer = new Uint8Array(200_000);
   new TextEncoder().encodeInto("HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", answer);
   // In TLS 1.2 the last word of the handshake is the server's.
@@ -56,7 +56,6 @@ Deno.test("a client receives the response of a server that sends much with the h
 });
 
 Deno.test("timeout and signal limit every phase of connecting over TLS", async (t) => {
-  await using pki = await TempPKI.create();
   using silent = new RawServer();
   await t.step("a server that never answers the handshake", async () => {
     const client = new SSLClient(pki.clientSslconfig, silent.address, { timeout: 0.1 });
@@ -93,7 +92,6 @@ Deno.test("timeout and signal limit every phase of connecting over TLS", async (
 });
 
 Deno.test("a connection error has the same class as that of a plain client", async (t) => {
-  await using pki = await TempPKI.create();
   const port = await unusedPort();
   const rows: readonly [Address, new () => Error][] = [
     [["127.0.0.1", port], Deno.errors.ConnectionRefused],
@@ -109,8 +107,7 @@ Deno.test("a connection error has the same class as that of a plain client", asy
   }
 });
 
-Deno.test("both ends report the certificate of the other", async () => {
-  await using pki = await TempPKI.create();
+Deno.test("both ends report the certificate and the addresses of the other", async () => {
   const sessions: Session[] = [];
   const socks: Socket[] = [];
   const app = {
@@ -146,26 +143,19 @@ Deno.test("both ends report the certificate of the other", async () => {
     "IP Address:::1",
   ]);
   await assertDescribes(session?.peerCertificate, pki.clientSslconfig.certFile!, []);
-  const local = conn.sock.localAddr as Deno.NetAddr;
-  assertEquals(session?.address, ["127.0.0.1", local.port]);
-  assertEquals(conn.sock.remoteAddr, {
-    transport: "tcp",
-    hostname: "127.0.0.1",
-    port: endpoint.server.address[1],
-  });
+  const { localAddr, remoteAddr } = conn.sock;
+  assertEquals([socks[0]?.remoteAddr, socks[0]?.localAddr], [localAddr, remoteAddr]);
+  assertEquals(session?.address, ["127.0.0.1", (localAddr as Deno.NetAddr).port]);
+  const port = Number(endpoint.server.address[1]);
+  assertEquals(remoteAddr, { transport: "tcp", hostname: "127.0.0.1", port });
 });
 
 Deno.test("a truncated response is an error, whether or not TLS was closed cleanly", async (t) => {
-  await using pki = await TempPKI.create();
   const cuts = { "close_notify": "end", "no close_notify": "destroy" } as const;
   const messages: readonly [string, string, code: string][] = [
     ["nothing", "", "EMPTY_PREAMBLE"],
     ["a preamble", "HTTP/1.1 200 OK\r\ncontent-le", "PREAMBLE_INCOMPLETE"],
-    [
-      "a body",
-      "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
-      "BODY_INCOMPLETE",
-    ],
+    ["a body", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello", "BODY_INCOMPLETE"],
     [
       "a chunk",
       "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\nhello",
@@ -197,7 +187,6 @@ Deno.test("a truncated response is an error, whether or not TLS was closed clean
 });
 
 Deno.test("if only one end speaks TLS, neither waits for a timeout", async (t) => {
-  await using pki = await TempPKI.create();
   const app = () => [200, "OK", {}, null] as const;
   const options = { timeout: null };
   await t.step("an SSLClient at a server without TLS", async () => {

@@ -8,13 +8,14 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { assertNoSecret, buildWith, readTexts } from "@degu/testing/tls_configs.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+
+const pki = await sharedPki();
 
 /** A configuration that is refused, and how. */
 type Row = readonly [name: string, config: unknown, Class: ErrorConstructor, message: RegExp];
 
 Deno.test("a wrong config is an error before any connection is made, and shows nothing of a key", async (t) => {
-  await using pki = await TempPKI.create();
   const { serverSslconfig } = pki;
   const { certFile, keyFile, caFile } = pki.clientSslconfig;
   const { cert, key, ca } = await readTexts(pki.clientSslconfig);
@@ -122,7 +123,6 @@ Deno.test("a wrong config is an error before any connection is made, and shows n
 });
 
 Deno.test("sslHost defaults to the host of the address, and is required if names are checked", async (t) => {
-  await using pki = await TempPKI.create();
   const { caFile } = pki.clientSslconfig;
   const name = new TextEncoder().encode("\0name");
   const hosts: readonly [ConstructorParameters<typeof SSLClient>[1], string | null][] = [
@@ -164,7 +164,6 @@ Deno.test("sslHost defaults to the host of the address, and is required if names
 });
 
 Deno.test("PEM text replaces files, on both ends, as a single string or several", async (t) => {
-  await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   const server = await readTexts(pki.serverSslconfig);
   const client = { ...await readTexts(pki.clientSslconfig), checkHostname: false };
@@ -205,7 +204,6 @@ Deno.test("PEM text replaces files, on both ends, as a single string or several"
 });
 
 Deno.test("PEM text needs no permission to read", async () => {
-  await using pki = await TempPKI.create();
   const { cert, key, ca } = await readTexts(pki.serverSslconfig);
   const client = { ...await readTexts(pki.clientSslconfig), checkHostname: false };
   const script = `
@@ -226,7 +224,6 @@ Deno.test("PEM text needs no permission to read", async () => {
 });
 
 Deno.test("a missing or invalid file is reported with its option", async (t) => {
-  await using pki = await TempPKI.create();
   await using dir = await tempDir();
   const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
   const certificate = await Deno.readTextFile(certFile);

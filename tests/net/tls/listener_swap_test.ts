@@ -14,13 +14,24 @@ import {
 } from "@degu/degu/server";
 import { within } from "@degu/testing/raw_peer.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
-import { OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { opensslTest } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { createDevicePki } from "@degu/degu/device";
-import { tempDir } from "@degu/testing/directories.ts";
 
-/** A device. */
+/** The error of a client that was refused. */
+const REFUSED = "refused";
+
+/** A camera, which serves, and devices that are its clients. */
+const dir = await Deno.makeTempDir({ prefix: "degu-swap-" });
+globalThis.addEventListener("unload", () => Deno.removeSync(dir, { recursive: true }));
+const [camera, one, two] = await Promise.all([
+  makeDevice("camera"),
+  makeDevice("one"),
+  makeDevice("two"),
+]);
+const NAMES = new Map([camera, one, two].map(({ name, ca }) => [publicKey256(ca), name]));
+
 interface Device {
   readonly name: string;
   readonly certFile: string;
@@ -29,118 +40,84 @@ interface Device {
   readonly ca: string;
 }
 
-/** The error of a client that was refused. */
-const REFUSED = "refused";
+async function makeDevice(name: string): Promise<Device> {
+  const { certFile, keyFile, caFile } = await createDevicePki(dir, name);
+  return { name, certFile, keyFile, ca: await Deno.readTextFile(caFile) };
+}
 
-/** A camera, which serves, and devices that are its clients. */
-class Devices implements AsyncDisposable {
-  readonly #names = new Map<string, string>();
+/** Who a client is, by the authority that vouched for it; `"nobody"` without a certificate. */
+function nameOf(certificate: PeerCertificate | null): string {
+  if (certificate === null) return "nobody";
+  return NAMES.get(certificate.authority?.publicKey256 ?? "") ?? "somebody";
+}
 
-  private constructor(
-    readonly dir: { readonly path: string } & AsyncDisposable,
-    readonly camera: Device,
-    readonly one: Device,
-    readonly two: Device,
-  ) {
-    for (const { name, ca } of [camera, one, two]) this.#names.set(publicKey256(ca), name);
-  }
+/** An app that answers with the identity of its client. */
+const greet: AppFunction = (_request, { peerCertificate }) => {
+  return [200, "OK", { who: nameOf(peerCertificate) }, null];
+};
 
-  /** Makes the devices, in a directory that is removed on dispose. */
-  static async create(): Promise<Devices> {
-    const dir = await tempDir();
-    const make = async (name: string): Promise<Device> => {
-      const { certFile, keyFile, caFile } = await createDevicePki(dir.path, name);
-      return { name, certFile, keyFile, ca: await Deno.readTextFile(caFile) };
-    };
-    const [camera, one, two] = await Promise.all([make("camera"), make("one"), make("two")]);
-    return new Devices(dir, camera!, one!, two!);
-  }
+/** A configuration of the camera, which trusts these. */
+function trusting(...devices: readonly Device[]): ServerSslconfig {
+  const { certFile, keyFile } = camera;
+  return { certFile, keyFile, ca: devices.map(({ ca }) => ca) };
+}
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.dir[Symbol.asyncDispose]();
-  }
+/** A configuration of the camera, which lets everybody in. */
+function trustingAll(): ServerSslconfig {
+  const { certFile, keyFile } = camera;
+  return { certFile, keyFile, allowUnauthenticatedClients: true };
+}
 
-  /** Who a client is, by the authority that vouched for it; `"nobody"` without a certificate. */
-  nameOf(certificate: PeerCertificate | null): string {
-    if (certificate === null) return "nobody";
-    return this.#names.get(certificate.authority?.publicKey256 ?? "") ?? "somebody";
-  }
+/** Starts the camera. */
+function start(
+  serverSslconfig: ServerSslconfig,
+  app: App = greet,
+  server: ServerOptions = {},
+): Promise<TlsEndpoint> {
+  return startTls({ serverSslconfig, clientSslconfig: { ca: camera.ca } }, app, { server });
+}
 
-  /** An app that answers with the identity of its client. */
-  readonly greet: AppFunction = (_request, { peerCertificate }) => {
-    return [200, "OK", { who: this.nameOf(peerCertificate) }, null];
+/** A client that is this device, or nobody. */
+function clientOf(device: Device | null, address: Address, server = camera): SSLClient {
+  const own = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
+  return new SSLClient({ ...own, ca: server.ca }, address, { sslHost: server.name, timeout: 10 });
+}
+
+/** What the camera calls a client, over a connection of its own; or {@linkcode REFUSED}. */
+async function ask(device: Device | null, address: Address): Promise<string> {
+  return await whoAmI(clientOf(device, address));
+}
+
+/**
+ * The same for a client of `node:tls`, with one version of TLS; `secured` resolves when the client's side of the
+ * handshake is over.
+ */
+function connectWith(version: tls.SecureVersion, device: Device | null, address: Address) {
+  const [host, port] = address as readonly [string, number];
+  const own = device === null ? {} : {
+    cert: Deno.readTextFileSync(device.certFile),
+    key: Deno.readTextFileSync(device.keyFile),
   };
-
-  /** A configuration of the camera, which trusts these. */
-  trusting(...devices: readonly Device[]): ServerSslconfig {
-    const { certFile, keyFile } = this.camera;
-    return { certFile, keyFile, ca: devices.map(({ ca }) => ca) };
-  }
-
-  /** A configuration of the camera, which lets everybody in. */
-  trustingAll(): ServerSslconfig {
-    const { certFile, keyFile } = this.camera;
-    return { certFile, keyFile, allowUnauthenticatedClients: true };
-  }
-
-  /** Starts the camera. */
-  start(
-    serverSslconfig: ServerSslconfig,
-    app: App = this.greet,
-    server: ServerOptions = {},
-  ): Promise<TlsEndpoint> {
-    return startTls({ serverSslconfig, clientSslconfig: { ca: this.camera.ca } }, app, { server });
-  }
-
-  /** A client that is this device, or nobody. */
-  client(device: Device | null, address: Address): SSLClient {
-    const own = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
-    const sslconfig = { ...own, ca: this.camera.ca };
-    return new SSLClient(sslconfig, address, { sslHost: this.camera.name, timeout: 10 });
-  }
-
-  /** What the camera calls a client, over a connection of its own; or {@linkcode REFUSED}. */
-  async ask(device: Device | null, address: Address): Promise<string> {
-    return await whoAmI(this.client(device, address));
-  }
-
-  /** The same for a client of `node:tls`, with one version of TLS. */
-  askWith(version: tls.SecureVersion, device: Device | null, address: Address): Promise<string> {
-    return this.connectWith(version, device, address).answer;
-  }
-
-  /** As {@linkcode Devices.askWith}; `secured` resolves when the client's side of the handshake is over. */
-  connectWith(
-    version: tls.SecureVersion,
-    device: Device | null,
-    address: Address,
-  ): { readonly secured: Promise<void>; readonly answer: Promise<string> } {
-    const [host, port] = address as readonly [string, number];
-    const own = device === null ? {} : {
-      cert: Deno.readTextFileSync(device.certFile),
-      key: Deno.readTextFileSync(device.keyFile),
-    };
-    const trust = { ca: this.camera.ca, servername: this.camera.name };
-    const versions = { minVersion: version, maxVersion: version };
-    const socket = tls.connect({ host, port, ...versions, ...trust, ...own });
-    const text = new TextDecoder();
-    let received = "";
-    const secured = Promise.withResolvers<void>();
-    const closed = Promise.withResolvers<void>();
-    socket.on("secureConnect", () => {
-      socket.write("GET / HTTP/1.1\r\n\r\n");
-      secured.resolve();
-    });
-    socket.on("data", (bytes: Uint8Array) => {
-      received += text.decode(bytes);
-      if (received.includes("\r\n\r\n")) socket.end();
-    });
-    socket.on("error", () => {});
-    socket.on("close", () => closed.resolve());
-    const answer = within(closed.promise, "the connection closes")
-      .then(() => /\r\nwho: (\w+)\r\n/.exec(received)?.[1] ?? REFUSED);
-    return { secured: secured.promise, answer };
-  }
+  const trust = { ca: camera.ca, servername: camera.name };
+  const versions = { minVersion: version, maxVersion: version };
+  const socket = tls.connect({ host, port, ...versions, ...trust, ...own });
+  const text = new TextDecoder();
+  let received = "";
+  const secured = Promise.withResolvers<void>();
+  const closed = Promise.withResolvers<void>();
+  socket.on("secureConnect", () => {
+    socket.write("GET / HTTP/1.1\r\n\r\n");
+    secured.resolve();
+  });
+  socket.on("data", (bytes: Uint8Array) => {
+    received += text.decode(bytes);
+    if (received.includes("\r\n\r\n")) socket.end();
+  });
+  socket.on("error", () => {});
+  socket.on("close", () => closed.resolve());
+  const answer = within(closed.promise, "the connection closes")
+    .then(() => /\r\nwho: (\w+)\r\n/.exec(received)?.[1] ?? REFUSED);
+  return { secured: secured.promise, answer };
 }
 
 /** What the camera calls the client; or {@linkcode REFUSED}. */
@@ -163,78 +140,66 @@ function isRefusal(error: unknown): boolean {
 const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
 
 Deno.test("setSslctx admits a new client and refuses an old one, and existing sessions continue", async () => {
-  await using devices = await Devices.create();
-  const { one, two } = devices;
-  await using endpoint = await devices.start(devices.trusting());
+  await using endpoint = await start(trusting());
   const { server } = endpoint;
-  const first = buildServerSslctx(devices.trusting(one));
+  const first = buildServerSslctx(trusting(one));
   server.setSslctx(first);
   assertEquals(server.sslctx, first);
-  using live = await devices.client(one, server.address).connect();
+  using live = await clientOf(one, server.address).connect();
   const askLive = async () => (await live.get("/")).headers["who"];
   assertEquals(await askLive(), "one");
-  assertEquals(await devices.ask(two, server.address), REFUSED);
-  server.setSslctx(devices.trusting(one, two));
-  assertEquals(await devices.ask(one, server.address), "one");
-  assertEquals(await devices.ask(two, server.address), "two");
-  server.setSslctx(devices.trusting(two));
-  assertEquals(await devices.ask(one, server.address), REFUSED);
-  assertEquals(await devices.ask(two, server.address), "two");
+  assertEquals(await ask(two, server.address), REFUSED);
+  server.setSslctx(trusting(one, two));
+  assertEquals(await ask(one, server.address), "one");
+  assertEquals(await ask(two, server.address), "two");
+  server.setSslctx(trusting(two));
+  assertEquals(await ask(one, server.address), REFUSED);
+  assertEquals(await ask(two, server.address), "two");
   assertEquals(await askLive(), "one");
-  server.setSslctx(devices.trusting());
-  assertEquals(await devices.ask(two, server.address), REFUSED);
+  server.setSslctx(trusting());
+  assertEquals(await ask(two, server.address), REFUSED);
   server.setSslctx(first);
-  assertEquals(await devices.ask(one, server.address), "one");
+  assertEquals(await ask(one, server.address), "one");
   assertEquals(await askLive(), "one");
 });
 
 Deno.test("setSslctx works before the server is bound, and after it was closed", async () => {
-  await using devices = await Devices.create();
-  const { one, two } = devices;
-  await using server = new SSLServer(devices.trusting(two), ["127.0.0.1", 0], devices.greet);
-  server.setSslctx(devices.trusting(one));
+  await using server = new SSLServer(trusting(two), ["127.0.0.1", 0], greet);
+  server.setSslctx(trusting(one));
   const serving = server.serveForever();
   await server.ready;
-  assertEquals(await devices.ask(one, server.address), "one");
+  assertEquals(await ask(one, server.address), "one");
   server.close();
   await serving;
-  const last = buildServerSslctx(devices.trusting(two));
+  const last = buildServerSslctx(trusting(two));
   server.setSslctx(last);
   assertEquals(server.sslctx, last);
 });
 
 Deno.test("setSslctx changes the server's own certificate", async () => {
-  await using devices = await Devices.create();
-  const { camera, one, two } = devices;
-  await using endpoint = await devices.start(devices.trusting(one));
+  await using endpoint = await start(trusting(one));
   const { server } = endpoint;
   const { certFile, keyFile } = two;
   server.setSslctx({ certFile, keyFile, ca: one.ca });
-  const clientOf = ({ ca, name }: Device) => {
-    const sslconfig = { certFile: one.certFile, keyFile: one.keyFile, ca };
-    return new SSLClient(sslconfig, server.address, { sslHost: name, timeout: 10 });
-  };
-  assertEquals(await whoAmI(clientOf(two)), "one");
-  await assertRejects(() => clientOf(camera).connect(), Error, "was refused");
+  assertEquals(await whoAmI(clientOf(one, server.address, two)), "one");
+  await assertRejects(() => clientOf(one, server.address).connect(), Error, "was refused");
 });
 
 Deno.test("a pending handshake is refused if its client is no longer trusted, and accepted otherwise", async (t) => {
-  await using devices = await Devices.create();
-  const { one, two } = devices;
   for (const version of VERSIONS) {
     await t.step(version, async () => {
       const asked: string[] = [];
       const app: App = {
-        onConnect: ({ peerCertificate }) => asked.push(devices.nameOf(peerCertificate)) > 0,
-        handle: devices.greet,
+        onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
+        handle: greet,
       };
-      await using endpoint = await devices.start(devices.trusting(one, two), app);
+      await using endpoint = await start(trusting(one, two), app);
       await using relay = new HandshakeRelay(endpoint.server.address);
       const asking = [one, two, two].map((device) =>
-        devices.askWith(version, device, relay.address)
+        connectWith(version, device, relay.address).answer
       );
       await relay.waitForHeld(3);
-      endpoint.server.setSslctx(devices.trusting(two));
+      endpoint.server.setSslctx(trusting(two));
       relay.release();
       assertEquals(await Promise.all(asking), [REFUSED, "two", "two"]);
       assertEquals(asked, ["two", "two"]);
@@ -245,11 +210,9 @@ Deno.test("a pending handshake is refused if its client is no longer trusted, an
   }
 });
 
-Deno.test({
-  name: "a pending handshake is accepted if another authority vouches for its client",
-  ...await unlessMissing("openssl"),
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "a pending handshake is accepted if another authority vouches for its client",
+  async (pki, t) => {
     const issuer = await pki.authority("server_authority");
     const own = await pki.server("server", { issuer });
     const ca = issuer.certFile;
@@ -285,39 +248,37 @@ Deno.test({
       });
     }
   },
-});
+);
 
 Deno.test("a handshake that began without client certificates is refused if they are now required", async (t) => {
-  await using devices = await Devices.create();
-  const { one } = devices;
   for (const version of VERSIONS) {
     await t.step(version, async () => {
-      await using endpoint = await devices.start(devices.trustingAll());
+      await using endpoint = await start(trustingAll());
       const { server, logger } = endpoint;
       await using relay = new HandshakeRelay(server.address);
-      const asking = [null, one].map((device) => devices.askWith(version, device, relay.address));
+      const asking = [null, one].map((device) =>
+        connectWith(version, device, relay.address).answer
+      );
       await relay.waitForHeld(2);
-      server.setSslctx(devices.trusting(one));
+      server.setSslctx(trusting(one));
       relay.release();
       assertEquals(await Promise.all(asking), [REFUSED, REFUSED]);
       for (const line of logger.at("info")) assertMatch(line, /NO_CERTIFICATE: .* not asked for/);
-      assertEquals(await devices.ask(one, server.address), "one");
-      assertEquals(await devices.ask(null, server.address), REFUSED);
+      assertEquals(await ask(one, server.address), "one");
+      assertEquals(await ask(null, server.address), REFUSED);
       assertEquals(logger.at("warn").length, 1);
     });
   }
 });
 
 Deno.test("a handshake that began with client certificates is accepted if they are no longer required", async () => {
-  await using devices = await Devices.create();
-  const { one } = devices;
-  await using endpoint = await devices.start(devices.trusting(one));
+  await using endpoint = await start(trusting(one));
   const { server, logger } = endpoint;
   await using relay = new HandshakeRelay(server.address);
-  const asking = VERSIONS.map((version) => devices.askWith(version, one, relay.address));
+  const asking = VERSIONS.map((version) => connectWith(version, one, relay.address).answer);
   await relay.waitForHeld(2);
   assertEquals(logger.at("warn"), []);
-  for (let i = 0; i < 2; i++) server.setSslctx(devices.trustingAll());
+  for (let i = 0; i < 2; i++) server.setSslctx(trustingAll());
   assertEquals(logger.at("warn").length, 1);
   assertMatch(logger.at("warn")[0]!, /allowUnauthenticatedClients/);
   relay.release();
@@ -326,28 +287,26 @@ Deno.test("a handshake that began with client certificates is accepted if they a
 });
 
 Deno.test("a pending onConnect is refused if its client is no longer trusted", async () => {
-  await using devices = await Devices.create();
-  const { one, two } = devices;
   const begun = { one: Promise.withResolvers<void>(), two: Promise.withResolvers<void>() };
   const release = Promise.withResolvers<void>();
   const handled: string[] = [];
   const app: App = {
     async onConnect({ peerCertificate }) {
-      begun[devices.nameOf(peerCertificate) as "one" | "two"].resolve();
+      begun[nameOf(peerCertificate) as "one" | "two"].resolve();
       await release.promise;
       return true;
     },
     handle(_request, { peerCertificate }) {
-      const who = devices.nameOf(peerCertificate);
+      const who = nameOf(peerCertificate);
       handled.push(who);
       return [200, "OK", { who }, null];
     },
   };
-  await using endpoint = await devices.start(devices.trusting(one, two), app);
+  await using endpoint = await start(trusting(one, two), app);
   const { server, logger } = endpoint;
-  const asking = [devices.ask(one, server.address), devices.ask(two, server.address)];
+  const asking = [ask(one, server.address), ask(two, server.address)];
   await within(Promise.all([begun.one.promise, begun.two.promise]), "onConnect is called");
-  server.setSslctx(devices.trusting(two));
+  server.setSslctx(trusting(two));
   release.resolve();
   assertEquals(await Promise.all(asking), [REFUSED, "two"]);
   assertEquals(handled, ["two"]);
@@ -355,43 +314,39 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
 });
 
 Deno.test("a client that waits for a slot is refused without onConnect if it is no longer trusted", async () => {
-  await using devices = await Devices.create();
-  const { one, two } = devices;
   const asked: string[] = [];
   const app: App = {
-    onConnect: ({ peerCertificate }) => asked.push(devices.nameOf(peerCertificate)) > 0,
-    handle: devices.greet,
+    onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
+    handle: greet,
   };
-  await using endpoint = await devices.start(devices.trusting(one, two), app, {
+  await using endpoint = await start(trusting(one, two), app, {
     maxConnections: 1,
   });
   const { server } = endpoint;
-  using live = await devices.client(two, server.address).connect();
+  using live = await clientOf(two, server.address).connect();
   assertEquals((await live.get("/")).headers["who"], "two");
   // The client's half of the handshake of TLS 1.2 is over when the server's is.
-  const { secured, answer } = devices.connectWith("TLSv1.2", one, server.address);
+  const { secured, answer } = connectWith("TLSv1.2", one, server.address);
   await within(secured, "the handshake is over");
-  server.setSslctx(devices.trusting(two));
+  server.setSslctx(trusting(two));
   live.close();
   assertEquals(await answer, REFUSED);
   assertEquals(asked, ["two"]);
 });
 
 Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {
-  await using devices = await Devices.create();
-  const { camera, one, two } = devices;
   const { certFile, keyFile } = camera;
   const ca = two.ca;
-  await using endpoint = await devices.start(devices.trusting(one));
+  await using endpoint = await start(trusting(one));
   const { server } = endpoint;
   const before = server.sslctx;
-  using live = await devices.client(one, server.address).connect();
-  const missing = join(devices.dir.path, "missing");
+  using live = await clientOf(one, server.address).connect();
+  const missing = join(dir, "missing");
   const rows: readonly [string, unknown, new () => Error][] = [
     ["nothing", undefined, TypeError],
     ["null", null, TypeError],
     ["a string", certFile, TypeError],
-    ["a list", [devices.trusting(two)], TypeError],
+    ["a list", [trusting(two)], TypeError],
     ["a client's context", buildClientSslctx({ ca }), TypeError],
     ["a copy of a context", { ...before }, TypeError],
     ["the key of another", { certFile, keyFile: two.keyFile, ca }, RangeError],
@@ -401,10 +356,10 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
     await t.step(name, async () => {
       assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
       assertEquals(server.sslctx, before);
-      assertEquals(await devices.ask(one, server.address), "one");
+      assertEquals(await ask(one, server.address), "one");
     });
   }
-  assertEquals(await devices.ask(two, server.address), REFUSED);
+  assertEquals(await ask(two, server.address), REFUSED);
   assertEquals((await live.get("/")).headers["who"], "one");
   await t.step("sslctx can't be assigned", () => {
     assertThrows(() => Object.assign(server, { sslctx: null }), TypeError);
@@ -412,31 +367,29 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
 });
 
 Deno.test("while contexts are swapped no trusted client is lost, and no other is admitted", async () => {
-  await using devices = await Devices.create();
-  const { one, two } = devices;
   let trustsTwo = true;
   const strangers: string[] = [];
   const app: App = {
     async onConnect({ peerCertificate }) {
-      const who = devices.nameOf(peerCertificate);
+      const who = nameOf(peerCertificate);
       if (who !== "one" && !trustsTwo) strangers.push(who);
       await new Promise((resolve) => setTimeout(resolve, 1));
       return true;
     },
-    handle: devices.greet,
+    handle: greet,
   };
-  await using endpoint = await devices.start(devices.trusting(one, two), app);
+  await using endpoint = await start(trusting(one, two), app);
   const { server } = endpoint;
   const outcomes = { one: new Map<string, number>(), two: new Map<string, number>() };
   let left = 60;
   const keepAsking = async (name: "one" | "two") => {
     while (left-- > 0) {
-      const got = await devices.ask(devices[name], server.address);
+      const got = await ask({ one, two }[name], server.address);
       outcomes[name].set(got, (outcomes[name].get(got) ?? 0) + 1);
     }
   };
   const asking = [keepAsking("one"), keepAsking("one"), keepAsking("two"), keepAsking("two")];
-  const contexts = [devices.trusting(one), devices.trusting(two, one)].map(buildServerSslctx);
+  const contexts = [trusting(one), trusting(two, one)].map(buildServerSslctx);
   let swaps = 0;
   while (left > 0) {
     trustsTwo = swaps % 2 === 1;

@@ -9,7 +9,7 @@ import {
   type RawListener,
 } from "@degu/internal/net/tls/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { dial, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { dial, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
 /** A listener, and what has arrived at it. */
@@ -53,31 +53,6 @@ async function* addresses(): AsyncGenerator<Address> {
   await using directory = await tempDir();
   yield `${directory.path}/socket`;
 }
-
-Deno.test("the address is final once ready resolves, and connections arrive there", async () => {
-  for await (const asked of addresses()) {
-    using listening = await Listening.start(asked);
-    const { address } = listening.raw;
-    using peer = await RawPeer.connect(address);
-    const arrived = await listening.next();
-    if (typeof asked === "string") {
-      assertEquals([address, arrived.address], [asked, null]);
-    } else {
-      assert(Number(address[1]) > 0);
-      assertEquals(arrived.address?.[0], "127.0.0.1");
-    }
-    // Nothing that the peer sends at once gets lost.
-    await peer.send("hello");
-    let received = "";
-    for await (const bytes of arrived.rawStream.stream) {
-      received += new TextDecoder().decode(bytes);
-      if (received.length === 5) break;
-    }
-    assertEquals(received, "hello");
-    arrived.rawStream.close();
-    assertEquals(listening.log.lines, []);
-  }
-});
 
 Deno.test("listeners share a port only if all of them request it", async () => {
   const shared = { reusePort: true, fd: null };

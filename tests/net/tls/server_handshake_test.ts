@@ -2,22 +2,22 @@ import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } fr
 import { join } from "@std/path";
 import { type Address, DeguError, EmptyPreambleError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
 import { createDevicePki } from "@degu/degu/device";
 import { type App, SSLServer } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { opensslTest } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
+
+const pki = await sharedPki();
 
 const noContent: App = () => [204, "No Content", {}, null];
 
 Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net can't reach", async (t) => {
   if (!hasIPv6) return console.warn("there is no IPv6: skipped");
-  await using pki = await TempPKI.create();
   const length = 1_000_000;
   const app: App = async (request, session) => {
     assertEquals(session.peerCertificate?.subject, "CN=TempPKI client");
@@ -49,7 +49,6 @@ Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net ca
 });
 
 Deno.test("a peer that sends one byte at a time does not extend the time for its handshake", async () => {
-  await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent, { server: { timeout: 0.3 } });
   using slow = await RawPeer.connect(endpoint.server.address);
   const hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
@@ -64,7 +63,6 @@ Deno.test("a peer that sends one byte at a time does not extend the time for its
 });
 
 Deno.test("a connection without TLS is refused without a byte of HTTP, and logged once", async (t) => {
-  await using pki = await TempPKI.create();
   let requests = 0;
   const app: App = () => {
     requests++;
@@ -140,7 +138,6 @@ Deno.test("each session has the certificate of its own client, however many conn
 });
 
 Deno.test("an app receives requests of clients that send much with the handshake and disconnect", async () => {
-  await using pki = await TempPKI.create();
   const clients = 10;
   let heard = 0;
   const allHeard = Promise.withResolvers<void>();
@@ -169,7 +166,6 @@ Deno.test("an app receives requests of clients that send much with the handshake
 });
 
 Deno.test("an address that can't be bound rejects ready and serveForever()", async (t) => {
-  await using pki = await TempPKI.create();
   await using dir = await tempDir();
   const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const file = join(dir.path, "file");
@@ -207,7 +203,6 @@ Deno.test("an address that can't be bound rejects ready and serveForever()", asy
 });
 
 Deno.test("a server closes at once, and its address is free", async (t) => {
-  await using pki = await TempPKI.create();
   await using dir = await tempDir();
   const path = join(dir.path, "socket");
   const make = (address: Address) => new SSLServer(pki.serverSslconfig, address, noContent);
@@ -231,12 +226,9 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
   });
 });
 
-Deno.test({
-  name: "both ends accept a chain of authorities that have signed each other, and are trusted",
-  ...await unlessMissing("openssl"),
-  async fn() {
-    await using openssl = await OpensslPki.create();
-    await using pki = await TempPKI.create();
+opensslTest(
+  "both ends accept a chain of authorities that have signed each other, and are trusted",
+  async (openssl) => {
     const [a, b] = [await openssl.authority("a"), await openssl.authority("b")];
     const aByB = await openssl.authority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
     const bByA = await openssl.authority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
@@ -257,4 +249,4 @@ Deno.test({
     await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
     assertEquals((await endpoint.client.request("GET", "/")).status, 204);
   },
-});
+);

@@ -2,12 +2,10 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
-import { recallVerified, rememberVerified } from "@degu/internal/net/tls/server_handshake.ts";
+import { recallVerified, rememberVerified } from "@degu/internal/net/tls/peer.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { converse, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
-
-const needsOpenssl = await unlessMissing("openssl");
+import { converse, opensslTest } from "@degu/testing/tls_openssl.ts";
 
 /** How a client fared that had a session to resume, or none. */
 type Fate = "answered" | "resumed, answered" | "resumed, refused" | "refused";
@@ -36,11 +34,9 @@ async function startCounting(serverSslconfig: ServerSslconfig) {
 
 const VERSIONS = ["tls1_2", "tls1_3"] as const;
 
-Deno.test({
-  name: "a session is resumed only while the current context trusts its authority",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "a session is resumed only while the current context trusts its authority",
+  async (pki, t) => {
     const serverAuthority = await pki.authority("server_authority");
     const own = await pki.server("server", { issuer: serverAuthority });
     const authority = await pki.authority("authority");
@@ -97,13 +93,11 @@ Deno.test({
       });
     }
   },
-});
+);
 
-Deno.test({
-  name: "a session that began without client certificates is not resumed if they are now required",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "a session that began without client certificates is not resumed if they are now required",
+  async (pki, t) => {
     const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
     const authority = await pki.authority("authority");
     const client = await pki.client("client", { issuer: authority });
@@ -125,13 +119,11 @@ Deno.test({
       });
     }
   },
-});
+);
 
-Deno.test({
-  name: "a session that began at a node:tls server is resumed after its certificate was verified",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
+opensslTest(
+  "a session that began at a node:tls server is resumed after its certificate was verified",
+  async (pki, t) => {
     const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
     const authority = await pki.authority("authority");
     const { certFile: caFile } = authority;
@@ -155,7 +147,7 @@ Deno.test({
       });
     }
   },
-});
+);
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
   const keysOf = (name: string) => [...recallVerified(name)];
