@@ -1,5 +1,6 @@
 /** Readers of bytes and of bodies. */
 import { BodyError, ConnectionClosedError } from "@degu/degu/base";
+import { openSource } from "@degu/internal/base/body/body_source.ts";
 import {
   ByteReader,
   checkCount,
@@ -7,7 +8,6 @@ import {
   MAX_PIECE_BYTES,
   notWritten,
   openSink,
-  openSource,
   writeAll,
 } from "@degu/internal/base/body/byte_io.ts";
 import { ChunkedReader } from "@degu/internal/base/body/chunked_body.ts";

@@ -12,7 +12,8 @@ import {
 } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
 import type { BodyOut } from "@degu/internal/base/body/bodies.ts";
-import { BodySource, ByteReader } from "@degu/internal/base/body/byte_io.ts";
+import { BodySource } from "@degu/internal/base/body/body_source.ts";
+import { ByteReader } from "@degu/internal/base/body/byte_io.ts";
 import { CodingCheck, sourceFor } from "@degu/internal/base/body/foreign_bodies.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
@@ -211,8 +212,7 @@ class Foreign {}
 /** A connection with the given pieces, whose first ones may be buffered. */
 class Connected extends BodySource {
   readonly reader: ByteReader;
-  readonly exact = false;
-  readonly isPrivate = true;
+  readonly isShared = false;
   readonly told: string[] = [];
   readonly #pieces: ByteSource;
 
