@@ -13,7 +13,6 @@ import {
   makeSendable,
   parseChunkLine,
 } from "@degu/internal/base/wire/chunk.ts";
-import { chunk as chunkArbitrary } from "@degu/testing/arbitraries.ts";
 import {
   assertCallerError,
   assertProtocolError,
@@ -76,16 +75,6 @@ Deno.test("parseChunkHeader allows lines of 4094 bytes", () => {
     const line = latin1(`5;k=${"v".repeat(size - 4)}`);
     assertProtocolError(() => parseChunkHeader(line), ["CHUNK_LINE_TOO_LONG"], `${size}`);
   }
-});
-
-Deno.test("formatChunk writes lines that parseChunkHeader reads back", () => {
-  fc.assert(fc.property(chunkArbitrary, (chunk) => {
-    const text = format(chunk);
-    const end = text.indexOf("\r\n");
-    const [pair, data] = chunk;
-    assertEquals(parse(text.slice(0, end)), { size: data.length, extension: pair && [...pair] });
-    assertEquals(text.slice(end), `\r\n${fromLatin1(data)}\r\n`);
-  }));
 });
 
 Deno.test("formatChunk refuses an extension that is not a key and a value", () => {
