@@ -27,32 +27,6 @@ const PHASES = {
   "ended": { read: CONSUMED, chunk: CONSUMED, whole: CONSUMED },
 } as const;
 
-/** The bodies that were too long to be collected, by the error that said so. */
-const tooLong = new WeakMap<Error, object>();
-
-/** The error for collecting more of a body than one read may return: how many bytes are left, and what to do instead. */
-export function tooLongError(body: object, left: string, instead: string): RangeError {
-  const error = new RangeError(
-    `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: ${instead}`,
-  );
-  tooLong.set(error, body);
-  return error;
-}
-
-/** Whether an error says that this body was too long to be collected. */
-export function isTooLong(body: object | null, error: unknown): boolean {
-  return body !== null && error instanceof RangeError && tooLong.get(error) === body;
-}
-
-/** Bytes of one piece of a body that is iterated or streamed, and of the first that is passed on. */
-export const PIECE_BYTES = 65536;
-
-/** Closes a byte stream; a pending read with its own buffer gets the buffer back empty. */
-export function closeByteStream(controller: ReadableByteStreamController): void {
-  controller.close();
-  controller.byobRequest?.respond(0);
-}
-
 /** Reads the bytes of a body. */
 export interface BodyReader {
   /** True once the last byte has been read, and nothing follows it. */
@@ -271,4 +245,32 @@ export class BodyState {
       cancel: (reason) => this.cancel(reason),
     });
   }
+}
+
+// ───────────────────────── what the operations of both classes share
+
+/** The bodies that were too long to be collected, by the error that said so. */
+const tooLong = new WeakMap<Error, object>();
+
+/** The error for collecting more of a body than one read may return: how many bytes are left, and what to do instead. */
+export function tooLongError(body: object, left: string, instead: string): RangeError {
+  const error = new RangeError(
+    `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: ${instead}`,
+  );
+  tooLong.set(error, body);
+  return error;
+}
+
+/** Whether an error says that this body was too long to be collected. */
+export function isTooLong(body: object | null, error: unknown): boolean {
+  return body !== null && error instanceof RangeError && tooLong.get(error) === body;
+}
+
+/** Bytes of one piece of a body that is iterated or streamed, and of the first that is passed on. */
+export const PIECE_BYTES = 65536;
+
+/** Closes a byte stream; a pending read with its own buffer gets the buffer back empty. */
+export function closeByteStream(controller: ReadableByteStreamController): void {
+  controller.close();
+  controller.byobRequest?.respond(0);
 }

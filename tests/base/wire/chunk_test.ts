@@ -11,7 +11,6 @@ import {
   ChunkWalker,
   encodeChunk,
   makeSendable,
-  parseChunkLine,
 } from "@degu/internal/base/wire/chunk.ts";
 import {
   assertCallerError,
@@ -127,11 +126,6 @@ Deno.test("formatChunk copies the data and leaves the chunk unchanged", () => {
   assertEquals(fromLatin1(bytes), "5;k=v\r\nhello\r\n");
 });
 
-Deno.test("parseChunkHeader reads a view into a larger buffer", () => {
-  const buffer = latin1("ff\r\n5;k=v\r\nhello");
-  assertEquals(parseChunkHeader(buffer.subarray(4, 9)).size, 5);
-});
-
 /** The phases and positions of a scan of bytes of which `ends` are there, one after the other. */
 function scan(bytes: Uint8Array, ends: Iterable<number>, at = 0): [ChunkPhase, number][] {
   const scanner = new ChunkScanner();
@@ -235,13 +229,6 @@ Deno.test("leastToCome returns the size of all that must follow in the shortest 
   }
 });
 
-Deno.test("a size has at most seven digits, whatever its value", () => {
-  const parse = (line: string) => () => parseChunkLine(latin1(line), 0, line.length);
-  assertEquals(parse("1000000")(), { size: 16777216, extension: null });
-  assertProtocolError(parse("1000001"), ["CHUNK_TOO_LARGE"], "seven digits");
-  assertProtocolError(parse("10000000"), ["BAD_CHUNK_LINE"], "eight digits");
-});
-
 Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is still incomplete", () => {
   const start = "1;k=";
   const lineOf = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
@@ -296,12 +283,4 @@ Deno.test("ChunkWalker returns the valid part of each piece, and keeps an incomp
   for (const [piece, valid] of rows) {
     assertEquals(fromLatin1(walker.walk(latin1(piece!))), valid);
   }
-});
-
-Deno.test("ChunkWalker keeps no view of a piece, because the piece may change", () => {
-  const walker = new ChunkWalker();
-  const piece = latin1("5\r\nhello\r\n0");
-  walker.walk(piece);
-  piece.fill(0x78);
-  assertEquals(fromLatin1(walker.walk(latin1("\r\n\r\n"))), "0\r\n\r\n");
 });

@@ -422,17 +422,3 @@ Deno.test("formatRequest and formatResponse refuse a framing header with a null 
   assertRangeError(() => formatResponse(304, "Not Modified", both, null), "both in a 304");
   assertRangeError(() => formatResponse(304, "Not Modified", { "content-length": -1 }, null), "-1");
 });
-
-Deno.test("formatRequest and formatResponse send the headers as given if the body is omitted", () => {
-  for (const headers of [{ "content-length": 0 }, { "content-length": 5 }]) {
-    const line = `content-length: ${headers["content-length"]}`;
-    assertEquals(
-      fromLatin1(formatRequest("PUT", "/", headers)),
-      `PUT / HTTP/1.1\r\n${line}\r\n\r\n`,
-    );
-    assertEquals(
-      fromLatin1(formatResponse(200, "OK", headers)),
-      `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`,
-    );
-  }
-});
