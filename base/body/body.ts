@@ -45,6 +45,7 @@ export class LengthReader implements BodyReader {
 
   read(into: Uint8Array): number | Promise<number> {
     // mutant `>` → `>=`: a view of all of it is the same room
+    // mutant `into.length > this.remaining` → `true`: the same
     const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
     const count = this.#source.reader.take(room);
     return count === 0 && room.length > 0 ? this.#receive(room) : this.#advance(count, count);
@@ -83,6 +84,7 @@ function partOf(piece: Bytes, count: number): Bytes {
 export function checkContentLength(contentLength: number): void {
   // mutant `!Number.isSafeInteger(contentLength) || contentLength < 0` → `true`: checkInteger() decides, more slowly
   // mutant `<` → `<=`: the same
+  // mutant `0` → `1`: the same
   if (!Number.isSafeInteger(contentLength) || contentLength < 0) {
     checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
   }
