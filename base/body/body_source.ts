@@ -123,10 +123,11 @@ class StreamSource extends BodySource {
   readonly isShared = false;
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
-  /** What is left of an item, and how many bytes that were. */
   #item: Uint8Array | null = null;
   // mutant `0` → `1`: it is set with the first item
-  #left = 0;
+  #length = 0;
+  // mutant `0` → `1`: it is set with the first item
+  #position = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {
     super();
@@ -137,16 +138,17 @@ class StreamSource extends BodySource {
   async read(into: Uint8Array): Promise<number | null> {
     const item = this.#item ?? await this.#nextItem();
     if (item === null) return null;
-    checkUnchanged(item, this.#left);
-    const part = item.subarray(0, into.length);
+    checkUnchanged(item, this.#length);
+    const part = item.subarray(this.#position, this.#position + into.length);
     into.set(part);
-    this.#left -= part.length;
-    this.#item = this.#left === 0 ? null : item.subarray(part.length);
+    this.#position += part.length;
+    this.#item = this.#position === item.length ? null : item;
     return part.length;
   }
 
   /** The next item that is not empty, or `null` at the end. */
   async #nextItem(): Promise<Uint8Array | null> {
+    this.#position = 0;
     this.#streamReader ??= this.#stream.getReader();
     for (;;) {
       const { done, value } = await this.#streamReader.read();
@@ -158,7 +160,7 @@ class StreamSource extends BodySource {
         throw new BodyError(`the stream's pieces must be Uint8Arrays; got ${typeName(value)}`);
       }
       const item = viewOf(value);
-      this.#left = item.length;
+      this.#length = item.length;
       if (item.length > 0) return item;
     }
   }
