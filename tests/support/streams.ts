@@ -63,6 +63,10 @@ export class TrackedStream<T = Uint8Array> {
     }, { highWaterMark: 0 });
   }
 
+  get canceled(): boolean {
+    return this.cancelled.length === 1;
+  }
+
   /** The body did its duty by its source: read to the end, or canceled. */
   get settled(): boolean {
     return this.ended || this.cancelled.length > 0;
@@ -209,6 +213,10 @@ export class TrackedItems<T> {
     readonly items: readonly T[],
     readonly options: { onPull?: OnPull; failure?: unknown } = {},
   ) {}
+
+  get canceled(): boolean {
+    return this.returned;
+  }
 
   get settled(): boolean {
     return this.ended || this.returned;
