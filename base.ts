@@ -34,7 +34,8 @@ export {
   TlsError,
   type TlsErrorCode,
 } from "./base/errors.ts";
-export type { BodyInput, ByteSink, ByteSource } from "./base/body/byte_io.ts";
+export type { BodyInput } from "./base/body/body_source.ts";
+export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { Body } from "./base/body/body.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";

@@ -302,7 +302,6 @@ export function checkName(name: Uint8Array): Uint8Array {
   return copy;
 }
 
-/** Checks the path of a Unix socket. */
 export function checkPath(path: string): string {
   const problem = pathProblem(path);
   if (problem === null) return path;
@@ -344,13 +343,11 @@ export function checkTuple(address: Address): Parts {
   return [host, port, flowinfo, scopeid];
 }
 
-/** Checks a port. */
 export function checkPort(port: number, least: number): number {
   checkInteger("address[1]", port, least, MAX_PORT);
   return port;
 }
 
-/** Builds a tuple from its parts. */
 export function makeTuple(
   host: string,
   port: number,

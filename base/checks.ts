@@ -20,10 +20,8 @@ function checkOf<T>(wanted: string, isOne: (value: unknown) => boolean): Check<T
   };
 }
 
-/** Checks that a value is a string. */
 export const checkString: Check<string> = checkOf("a string", (value) => typeof value === "string");
 
-/** Checks that a value is `true` or `false`. */
 export const checkBoolean: Check<boolean> = checkOf(
   "a boolean",
   (value) => typeof value === "boolean",
@@ -44,10 +42,8 @@ export const checkObject: Check<object> = checkOf(
   (value) => typeof value === "object" && value !== null,
 );
 
-/** Checks that a value is an array. */
 export const checkArray: Check<readonly unknown[]> = checkOf("an array", Array.isArray);
 
-/** Checks that a value is an array of bytes. */
 export const checkUint8Array: Check<Uint8Array> = checkOf(
   "a Uint8Array",
   (value) => value instanceof Uint8Array,

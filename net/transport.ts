@@ -10,13 +10,12 @@ import {
   writeTrusted,
 } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
+import { BodySource, type Interruption } from "../base/body/body_source.ts";
 import {
   type AheadSource,
-  BodySource,
   ByteReader,
   type ByteSink,
   checkCount,
-  type Interruption,
   MAX_PIECE_BYTES,
   notWritten,
 } from "../base/body/byte_io.ts";
@@ -691,9 +690,8 @@ export function makeIncomingBody(
 /** A connection as the source of our own bodies, which share its buffer. */
 class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
-  readonly exact = false;
-  // mutant `true` → `false`: a second check passes, and costs more
-  readonly isPrivate = true;
+  // mutant `false` → `true`: a second check passes, and costs more, as smaller reads do
+  readonly isShared = false;
   // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
   override readonly pieceBytes = 65536;
   // From connection to connection the fewest turns win over the cache.
@@ -713,8 +711,8 @@ class ConnectionSource extends BodySource {
   read(into: Uint8Array): Promise<number | null> {
     // A background read for a canceled body would consume bytes that follow the body.
     if (this.#owner !== null) return this.#transport.read(into);
-    const aborted = this.interruption?.aborted;
-    return Promise.reject(aborted ? aborted.reason : new BodyError("the body is over"));
+    const failure = this.interruption?.failure;
+    return Promise.reject(failure ? failure.error : new BodyError("the body is over"));
   }
 
   // An empty body is consumed from the start, and may still be read, fail or be canceled while the

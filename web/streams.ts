@@ -199,6 +199,60 @@ export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
 
 // ───────────────────────── streams from bodies
 
+/** Pieces as a byte stream, which ends with the byte at the given length, or the last that there is. */
+export class PieceStream {
+  /** The stream. */
+  readonly stream: ReadableStream<Bytes>;
+  /** How many bytes are to come; 0 once the last one was read, `Infinity` if that is unknown. */
+  missing: number;
+  readonly #pieces: AsyncIterator<Bytes, unknown>;
+  readonly #onEnd: (failure?: { readonly error: unknown }) => void;
+  #controller!: ReadableByteStreamController;
+
+  /** Nothing is read before it is requested: `onEnd` is called when all was, or with a failure; `onCancel` by a reader. */
+  constructor(
+    pieces: AsyncIterator<Bytes, unknown>,
+    length: number,
+    onEnd: (failure?: { readonly error: unknown }) => void,
+    onCancel: (reason: unknown) => Promise<void>,
+  ) {
+    this.missing = length;
+    this.#pieces = pieces;
+    this.#onEnd = onEnd;
+    this.stream = new ReadableStream({
+      type: "bytes",
+      start: (controller) => {
+        this.#controller = controller;
+      },
+      pull: async (controller) => {
+        const piece = await this.next();
+        if (piece !== null) controller.enqueue(piece);
+        if (this.missing === 0) closeByteStream(controller);
+      },
+      cancel: onCancel,
+    });
+  }
+
+  /** The next piece, never an empty one, which a byte stream can't have; `null` at the end. */
+  async next(): Promise<Bytes | null> {
+    let result;
+    try {
+      do result = await this.#pieces.next(); while (!result.done && result.value.length === 0);
+    } catch (error) {
+      this.#onEnd({ error });
+      throw error;
+    }
+    this.missing = result.done ? 0 : this.missing - result.value.length;
+    if (this.missing === 0) this.#onEnd();
+    return result.done ? null : result.value;
+  }
+
+  /** Makes every later read of the stream fail. */
+  fail(reason: unknown): void {
+    this.#controller.error(reason);
+  }
+}
+
 /**
  * The content of a body, without any coding, as a stream; canceling it cancels the body. `onEnd` is called when it
  * has ended, failed or been canceled. If `cut` rejects, it fails with the reason.
@@ -208,69 +262,40 @@ export function streamOf(
   onEnd: () => void = () => {},
   cut?: Promise<never>,
 ): ReadableStream<Bytes> {
+  let pieces: AsyncIterator<Bytes, unknown>;
+  let length = Infinity;
+  let cancel = (reason: unknown) => body.cancel(reason);
   if (!body.chunked && Symbol.asyncIterator in body) {
     // Much faster for small bodies than `body.readable`, and the last byte is known by the length.
-    const pieces = (body as Body)[Symbol.asyncIterator]();
-    const cancel = (reason: unknown) => body.cancel(reason);
-    return byteStreamOf({ read: () => pieces.next(), cancel }, body.contentLength, onEnd, cut);
+    pieces = (body as Body)[Symbol.asyncIterator]();
+    length = body.contentLength;
+  } else {
+    const stream = !body.chunked
+      ? encodedStreamOf(body)
+      : "readable" in body
+      ? body.readable
+      : new ChunkedBody(encodedStreamOf(body)).readable;
+    if (cut === undefined) return stream;
+    const reader = stream.getReader();
+    cancel = (reason) => reader.cancel(reason);
+    pieces = {
+      async next() {
+        const { done, value } = await reader.read();
+        // A copy: a byte stream detaches the memory that it is given, and this may be in use.
+        return done ? { done, value: undefined } : { done, value: value.slice() };
+      },
+    };
   }
-  const stream = !body.chunked
-    ? encodedStreamOf(body)
-    : "readable" in body
-    ? body.readable
-    : new ChunkedBody(encodedStreamOf(body)).readable;
-  if (cut === undefined) return stream;
-  const reader = stream.getReader();
-  const read = async (): Promise<IteratorResult<Bytes, undefined>> => {
-    const { done, value } = await reader.read();
-    // A copy: a byte stream detaches the memory that it is given, and this may be in use.
-    return done ? { done, value: undefined } : { done, value: value.slice() };
-  };
-  return byteStreamOf({ read, cancel: (reason) => reader.cancel(reason) }, Infinity, onEnd, cut);
-}
-
-/** A byte stream of pieces; its last byte is that of the given length, or the last that there is. */
-function byteStreamOf(
-  pieces: {
-    read(): Promise<IteratorResult<Bytes, unknown>>;
-    cancel(reason: unknown): Promise<unknown>;
-  },
-  length: number,
-  onEnd: () => void,
-  cut?: Promise<never>,
-): ReadableStream<Bytes> {
-  let missing = length;
-  return new ReadableStream({
-    type: "bytes",
-    start(controller) {
-      cut?.catch((reason) => {
-        controller.error(reason);
-        onEnd();
-        pieces.cancel(reason).catch(() => {});
-      });
-    },
-    async pull(controller) {
-      try {
-        let result;
-        // A byte stream can't have empty pieces.
-        do result = await pieces.read(); while (!result.done && result.value.length === 0);
-        if (!result.done) {
-          missing -= result.value.length;
-          controller.enqueue(result.value);
-          if (missing > 0) return;
-        }
-      } catch (error) {
-        onEnd();
-        throw error;
-      }
-      onEnd();
-      closeByteStream(controller);
-    },
-    async cancel(reason) {
-      onEnd();
-      await pieces.cancel(reason);
-    },
+  const reported = new PieceStream(pieces, length, () => onEnd(), (reason) => {
+    onEnd();
+    return cancel(reason);
   });
+  cut?.catch((reason) => {
+    reported.fail(reason);
+    onEnd();
+    cancel(reason).catch(() => {});
+  });
+  return reported.stream;
 }
 
 /** The bytes that a body writes, as a stream. Nothing is written before it is requested. */

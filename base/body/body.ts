@@ -1,36 +1,30 @@
-/** A body of known length (RFC 9112 §6.2). */
+/**
+ * A body of known length (RFC 9112 §6.2).
+ *
+ * {@linkcode LengthReader} reads it: first what has arrived, then the source. It ends with the last byte, once the source
+ * has confirmed that nothing follows, or fails if the source ends before. Who may read it, {@linkcode BodyState} decides:
+ * one operation at a time, until the body is consumed or stopped. {@linkcode Body} has those operations.
+ */
 
-import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
-import {
-  type BodyInput,
-  type BodySource,
-  type ByteSink,
-  Collector,
-  largerPiece,
-  openSource,
-} from "./byte_io.ts";
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
+import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
+import { type BodyReader, BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
+import { type ByteSink, Collector } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Reads a body of known length (RFC 9112 §6.2). After any error it must not be used again.
- *
- * 1. What has arrived comes from the source's buffer, and at once; the rest comes from the source itself.
- * 2. No byte behind the body is read.
- * 3. A source that ends before the body does is an error.
- * 4. The last byte is passed on only once the source has confirmed that nothing follows.
+ * Reads so many bytes from the source's current position, and no byte behind them. After any error it must not be used
+ * again.
  */
-export class LengthReader {
+export class LengthReader implements BodyReader {
   /** How many bytes are left. */
   remaining: number;
-  /** True once the last byte has been read, and nothing follows it. */
   done = false;
   readonly #source: BodySource;
 
-  /** Makes a reader of so many bytes from the source's current position. */
   constructor(source: BodySource, contentLength: number) {
     this.#source = source;
     this.remaining = contentLength;
@@ -49,9 +43,9 @@ export class LengthReader {
     return this.#advance(count, bytes.subarray(start, start + count) as Bytes);
   }
 
-  /** Reads at least one byte into the array, unless none is left or the array is empty; returns how many. */
   read(into: Uint8Array): number | Promise<number> {
     // mutant `>` → `>=`: a view of all of it is the same room
+    // mutant `into.length > this.remaining` → `true`: the same
     const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
     const count = this.#source.reader.take(room);
     return count === 0 && room.length > 0 ? this.#receive(room) : this.#advance(count, count);
@@ -63,16 +57,13 @@ export class LengthReader {
     return this.#advance(count, count);
   }
 
-  /** Returns what was read; after the last byte once the source has confirmed that it was the last. */
+  /** Returns what was read; the last byte only once the source has confirmed that it was the last. */
   #advance<Value>(count: number, read: Value): Value | Promise<Value> {
     this.remaining -= count;
     if (this.remaining > 0) return read;
     const ending = this.#source.finish();
-    if (ending === null) {
-      this.done = true;
-      return read;
-    }
-    return ending.then(() => {
+    this.done = ending === null;
+    return ending === null ? read : ending.then(() => {
       this.done = true;
       return read;
     });
@@ -85,7 +76,7 @@ type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
 const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
 
 /** The first bytes of a piece, copied if they would keep much more memory alive. */
-function partOf(piece: Uint8Array<ArrayBuffer>, count: number): Uint8Array<ArrayBuffer> {
+function partOf(piece: Bytes, count: number): Bytes {
   return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
 
@@ -93,6 +84,7 @@ function partOf(piece: Uint8Array<ArrayBuffer>, count: number): Uint8Array<Array
 export function checkContentLength(contentLength: number): void {
   // mutant `!Number.isSafeInteger(contentLength) || contentLength < 0` → `true`: checkInteger() decides, more slowly
   // mutant `<` → `<=`: the same
+  // mutant `0` → `1`: the same
   if (!Number.isSafeInteger(contentLength) || contentLength < 0) {
     checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
   }
@@ -163,11 +155,7 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if something else has been done with the body before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#state.stream(
-      Math.min(PIECE_BYTES, this.#reader.remaining),
-      (into) => this.#readPiece(into),
-      () => this.#reader.done,
-    );
+    return this.#state.stream(this.#reader, Math.min(PIECE_BYTES, this.#reader.remaining));
   }
 
   /**
@@ -196,30 +184,20 @@ export class Body implements AsyncIterable<Uint8Array> {
       throw tooLongError(this, `${wanted}`, "give a size, iterate, or use writeTo");
     }
     const isOwn = wanted > this.#reader.buffered;
-    let bytes = isOwn ? this.#collect(wanted) : this.#wait(this.#reader.view(wanted));
+    let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
     // Only where there is something to wait for: each wait takes a turn.
     if (bytes instanceof Promise) bytes = await bytes;
     // A read that returned no bytes at the end is the one that a consumed body allows.
-    if (this.#reader.done) this.#state.consume(wanted === 0);
-    else this.#state.end();
+    this.#state.end(this.#reader.done, wanted === 0);
     return convert(bytes, isOwn);
   }
 
   async #collect(size: number): Promise<Bytes> {
     const collector = new Collector(size);
-    while (collector.missing > 0) collector.add(await this.#readInto(collector.room()));
+    while (collector.missing > 0) {
+      collector.add(await this.#state.readInto(this.#reader, collector.room()));
+    }
     return collector.collected();
-  }
-
-  /** Reads at least one byte, unless none is left. */
-  #readInto(into: Uint8Array): number | Promise<number> {
-    this.#state.checkAlive();
-    return this.#wait(this.#reader.read(into));
-  }
-
-  /** Waits for what the reader returned, if it has not arrived, but only until the body is canceled. */
-  #wait<Value>(read: Value | Promise<Value>): Value | Promise<Value> {
-    return read instanceof Promise ? this.#state.fromSource(read) : read;
   }
 
   /** Reads the bytes that are left, up to 16777216: {@linkcode Body.prototype.read} without a size. */
@@ -257,10 +235,10 @@ export class Body implements AsyncIterable<Uint8Array> {
     return this.#state.write(sink, async (out) => {
       const reader = this.#reader;
       const { keepsBytes } = out;
-      let piece = this.#wait(reader.view(reader.buffered));
+      let piece = this.#state.fromSource(reader.view(reader.buffered));
       if (piece instanceof Promise) piece = await piece;
       // mutant `keepsBytes` → `true`: a copy does as well, and costs more
-      if (piece.length > 0) await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
+      if (piece.length > 0) await out.write(keepsBytes ? piece.slice() : piece);
       const { pieceBytes, mostBytes } = this.#source;
       const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? pieceBytes, mostBytes);
       let size = Math.min(most, PIECE_BYTES);
@@ -269,12 +247,12 @@ export class Body implements AsyncIterable<Uint8Array> {
         const wanted = Math.min(size, reader.remaining);
         // mutant `keepsBytes || buffer.length < wanted` → `true`: a new buffer does as well, and costs more
         if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
-        const count = await this.#readInto(buffer.subarray(0, wanted));
+        const count = await this.#state.readInto(reader, buffer.subarray(0, wanted));
         // A source that fills the buffer probably has more; a slow one doesn't get much memory.
         if (count === size) size = largerPiece(size, most);
-        if (count > 0) await this.#state.wait(out.write(buffer.subarray(0, count)));
+        if (count > 0) await out.write(buffer.subarray(0, count));
       }
-      this.#state.consume();
+      this.#state.end(true);
       return this.contentLength;
     });
   }
@@ -284,24 +262,16 @@ export class Body implements AsyncIterable<Uint8Array> {
    * early cancels the rest.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
-    this.#state.begin("iterate", true);
+    this.#state.beginWhole("iterate");
     try {
       while (!this.#reader.done) {
         const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#reader.remaining));
-        const count = await this.#readPiece(piece);
+        const count = await this.#state.readPiece(this.#reader, piece);
         if (count > 0) yield partOf(piece, count);
       }
     } finally {
       this.#state.endIteration();
     }
-  }
-
-  async #readPiece(into: Uint8Array): Promise<number> {
-    let count = this.#readInto(into);
-    // What has arrived ends in the turn in which it is read: an empty body may be over before its message is.
-    if (count instanceof Promise) count = await count;
-    if (this.#reader.done) this.#state.consume();
-    return count;
   }
 
   /**
@@ -318,11 +288,9 @@ export class Body implements AsyncIterable<Uint8Array> {
   static {
     bodyProgress = (body) => {
       if (!(#state in body)) return null;
-      return {
-        bytes: body.contentLength - body.#reader.remaining,
-        // An empty body is at its end from the start.
-        isConsumed: body.#state.isConsumed || body.contentLength === 0,
-      };
+      const bytes = body.contentLength - body.#reader.remaining;
+      // An empty body is at its end from the start.
+      return { bytes, isConsumed: body.#state.isConsumed || body.contentLength === 0 };
     };
   }
 }

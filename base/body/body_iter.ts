@@ -1,8 +1,9 @@
 /** Bodies from iterables, to be sent. */
 
 import { checkContentLength } from "./body.ts";
+import { BodyOrigin } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
-import { BodyOrigin, type ByteSink, type OpenSink } from "./byte_io.ts";
+import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
@@ -40,11 +41,8 @@ class Items<T> extends BodyOrigin {
     const { state } = this;
     return state.write(sink, async (out) => {
       const iterator = this.#iterator = this.#open();
-      const written = await write(() => state.wait(this.#next(iterator)), {
-        ...out,
-        write: (bytes) => state.wait(out.write(bytes)),
-      });
-      state.consume();
+      const written = await write(() => state.wait(this.#next(iterator)), out);
+      state.end(true);
       return written;
     });
   }

@@ -1,19 +1,12 @@
 /** A chunked body (RFC 9112 §7.1). */
 
-import type { Progress } from "./body.ts";
-import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
-import {
-  type BodyInput,
-  type BodySource,
-  type ByteReader,
-  type ByteSink,
-  Collector,
-  largerPiece,
-  openSource,
-} from "./byte_io.ts";
 import { decodeText } from "../bytes.ts";
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
+import type { Progress } from "./body.ts";
+import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
+import { type BodyReader, BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
+import { type ByteReader, type ByteSink, Collector } from "./byte_io.ts";
 
 /** How far a body has been read, in bytes of data; `null` for a body of another class. */
 export let chunkedProgress: (body: object) => Progress | null;
@@ -62,8 +55,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     const opened = openSource(source);
     this.#state = new BodyState(opened);
     this.#reader = new ChunkedReader(opened);
-    // mutant `this.#trusted = new.target === ChunkedBody && opened.isPrivate;` → `;`: a second check passes, and costs more
-    this.#trusted = new.target === ChunkedBody && opened.isPrivate;
+    // mutant `this.#trusted = new.target === ChunkedBody && !opened.isShared;` → `;`: a second check passes, and costs more
+    this.#trusted = new.target === ChunkedBody && !opened.isShared;
   }
 
   /** True once anything has been done with the body. */
@@ -78,11 +71,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if something else has been done with the body before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#state.stream(
-      PIECE_BYTES,
-      (into) => this.#readInto(into),
-      () => this.#reader.done,
-    );
+    return this.#state.stream(this.#reader, PIECE_BYTES);
   }
 
   /**
@@ -92,9 +81,9 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
   async readChunk(): Promise<Chunk> {
-    this.#state.begin("read a chunk of", false);
+    this.#state.beginChunk();
     const chunk = await this.#state.fromSource(this.#reader.nextChunk());
-    this.#endPart();
+    this.#state.end(this.#reader.done);
     return chunk;
   }
 
@@ -118,7 +107,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
         throw error;
       }
     }
-    this.#endPart();
+    this.#state.end(true);
     return collector.collected();
   }
 
@@ -163,21 +152,21 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
       while (!this.#reader.done) {
         const encoded = await this.#state.fromSource(this.#reader.nextEncoded(out.pieceBytes));
         written += encoded.length;
-        await this.#state.wait(out.write(out.keepsBytes ? encoded.slice() : encoded));
+        await out.write(out.keepsBytes ? encoded.slice() : encoded);
       }
-      this.#endPart();
+      this.#state.end(true);
       return written;
     });
   }
 
   /** Iterates over the chunks, the empty last one included. Leaving early cancels the rest. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
-    this.#state.begin("iterate", true);
+    this.#state.beginWhole("iterate");
     try {
       while (!this.#reader.done) {
         this.#state.checkAlive();
         const chunk = await this.#state.fromSource(this.#reader.nextChunk());
-        if (this.#reader.done) this.#endPart();
+        if (this.#reader.done) this.#state.end(true);
         yield chunk;
       }
     } finally {
@@ -196,19 +185,6 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return this.#state.cancel(reason);
   }
 
-  async #readInto(into: Uint8Array<ArrayBuffer>): Promise<number> {
-    this.#state.checkAlive();
-    const count = await this.#state.fromSource(this.#reader.read(into));
-    if (this.#reader.done) this.#endPart();
-    return count;
-  }
-
-  /** Ends an operation; with the last chunk, the body. */
-  #endPart(): void {
-    if (!this.#reader.done) this.#state.end();
-    else this.#state.consume();
-  }
-
   static {
     const { writeTo } = ChunkedBody.prototype;
     chunkedProgress = (body) => {
@@ -224,7 +200,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
  * Reads a chunked body (RFC 9112 §7.1) in one of three forms: chunks, their data, or the encoded bytes,
  * checked. After any error it must not be used again.
  */
-export class ChunkedReader {
+export class ChunkedReader implements BodyReader {
   readonly #source: BodySource;
   readonly #reader: ByteReader;
   readonly #scanner = new ChunkScanner();
@@ -366,7 +342,9 @@ export class ChunkedReader {
   }
 
   async #fill(): Promise<void> {
-    const limit = this.#source.exact ? this.#scanner.leastToCome(this.#reader.buffered) : Infinity;
+    const limit = this.#source.isShared
+      ? this.#scanner.leastToCome(this.#reader.buffered)
+      : Infinity;
     if (await this.#reader.fill(limit) === 0) throw chunksIncomplete();
   }
 

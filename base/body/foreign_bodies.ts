@@ -4,7 +4,9 @@
  */
 
 import { LengthReader } from "./body.ts";
-import type { BodySource, ByteSource } from "./byte_io.ts";
+import type { BodySource } from "./body_source.ts";
+import type { BodyReader } from "./body_state.ts";
+import type { ByteSource } from "./byte_io.ts";
 import { ChunkedReader } from "./chunked_body.ts";
 import { EMPTY } from "../bytes.ts";
 import { ChunkWalker } from "../wire/chunk.ts";
@@ -28,11 +30,8 @@ export function sourceFor(
   return new ForeignSource(source, reader);
 }
 
-/** Reads at least one byte, unless none is left; `done` once none is. */
-type Reader = Pick<LengthReader, "done" | "read">;
-
 /** Reads the encoded chunks of a body, checked. */
-function encodedReader(source: BodySource): Reader {
+function encodedReader(source: BodySource): BodyReader {
   const reader = new ChunkedReader(source);
   let encoded: Uint8Array = EMPTY;
   return {
@@ -52,10 +51,10 @@ function encodedReader(source: BodySource): Reader {
 /** Allows one read at a time of the bytes of a body and no others, and then gives the end. */
 class ForeignSource implements ByteSource {
   readonly #source: BodySource;
-  readonly #reader: Reader;
+  readonly #reader: BodyReader;
   #reading = false;
 
-  constructor(source: BodySource, reader: Reader) {
+  constructor(source: BodySource, reader: BodyReader) {
     this.#source = source;
     this.#reader = reader;
   }

@@ -4,9 +4,6 @@ import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 import { accessLog, type AccessLogOptions } from "@degu/degu";
 import { type Exchange, Session } from "@degu/degu/server";
-import { uri } from "../fuzz/grammar.ts";
-import { mutate } from "../fuzz/fuzzer.ts";
-import { Random } from "../fuzz/random.ts";
 import { userOf } from "@degu/internal/base/app/session.ts";
 import { readAccessLine } from "@degu/testing/access_lines.ts";
 import { anyText } from "@degu/testing/arbitraries.ts";
@@ -111,11 +108,6 @@ Deno.test("no target can end a line, its quotes or an escape", () => {
   fc.assert(fc.property(fc.oneof(anyText(), nasty), (target) => {
     assertTells(target);
   }));
-});
-
-Deno.test("no mutated target of the fuzzer can either", () => {
-  const random = new Random(17);
-  for (let i = 0; i < 500; i++) assertTells(mutate(uri(random), uri(random), random));
 });
 
 Deno.test("what could be read as two requests is logged as one line per answered request", async () => {

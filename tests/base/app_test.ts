@@ -343,6 +343,7 @@ Deno.test("an IPv4 session has the address of its peer, and is named after it", 
   const { port } = peer.conn.localAddr as Deno.NetAddr;
   assertEquals(session.address, ["127.0.0.1", port]);
   assertEquals(`${session}`, `127.0.0.1:${port}`);
+  assertEquals([session.peerCertificate, session.maxRequests], [null, 1000]);
 });
 
 Deno.test("a session over a Unix socket has no address, and is named by path and number", async () => {
@@ -422,15 +423,6 @@ Deno.test("message is null while the session lasts, then says why it ended", asy
     await serving.done;
     assertMatch(session.message ?? "", /server/);
   });
-});
-
-Deno.test("a session of a plain connection has no certificate", async () => {
-  const { sessions, app } = keeper();
-  await using serving = serve(app);
-  const { session, peer } = await openSession(sessions, serving);
-  peer.close();
-  assertStrictEquals(session.peerCertificate, null);
-  assertStrictEquals(session.maxRequests, 1000);
 });
 
 Deno.test("sessions dispose of what an app has stored in session.store, in reverse order", async () => {

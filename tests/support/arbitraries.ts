@@ -115,11 +115,6 @@ export const extension: fc.Arbitrary<[key: string, value: string] | null> = fc.o
 /** The data of a chunk that is not the last. */
 const chunkData = fc.uint8Array({ minLength: 1, maxLength: 40 });
 
-export const chunk: fc.Arbitrary<Chunk> = fc.tuple(
-  extension,
-  fc.uint8Array({ maxLength: 40 }),
-);
-
 /** A whole chunked body: any number of chunks with data, then the empty one. */
 export const chunks: fc.Arbitrary<Chunk[]> = fc.tuple(
   fc.array(fc.tuple(extension, chunkData), { maxLength: 5 }),

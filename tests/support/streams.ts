@@ -4,16 +4,11 @@
  * which record what was written.
  */
 
+import { Buffer } from "node:buffer";
+
 /** All pieces in one array of their own. */
 export function concat(pieces: Iterable<Uint8Array>): Uint8Array<ArrayBuffer> {
-  const list = [...pieces];
-  const whole = new Uint8Array(list.reduce((total, piece) => total + piece.length, 0));
-  let offset = 0;
-  for (const piece of list) {
-    whole.set(piece, offset);
-    offset += piece.length;
-  }
-  return whole;
+  return new Uint8Array(Buffer.concat([...pieces]));
 }
 
 /** The bytes cut into pieces of the given lengths, over and over; zero lengths give empty pieces. */
@@ -66,6 +61,10 @@ export class TrackedStream<T = Uint8Array> {
         this.cancelled.push(reason);
       },
     }, { highWaterMark: 0 });
+  }
+
+  get canceled(): boolean {
+    return this.cancelled.length === 1;
   }
 
   /** The body did its duty by its source: read to the end, or canceled. */
@@ -214,6 +213,10 @@ export class TrackedItems<T> {
     readonly items: readonly T[],
     readonly options: { onPull?: OnPull; failure?: unknown } = {},
   ) {}
+
+  get canceled(): boolean {
+    return this.returned;
+  }
 
   get settled(): boolean {
     return this.ended || this.returned;

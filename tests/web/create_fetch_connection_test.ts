@@ -214,10 +214,6 @@ Deno.test("over a named socket the URL determines the host", async (t) => {
         }
       });
     }
-    await t.step(`${name}: a URL without an origin gets that of localhost`, async () => {
-      const response = await createFetch(serving.makeClient())("/a");
-      assertEquals([response.url, await response.text()], ["http://localhost/a", "localhost"]);
-    });
   }
   await t.step("a client over TCP that sends no host sends none", async () => {
     await using serving = serve(app);

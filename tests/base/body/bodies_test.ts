@@ -22,8 +22,9 @@ import {
   releaseKept,
   writeTrusted,
 } from "@degu/internal/base/body/bodies.ts";
+import { BodyOrigin, Interruption } from "@degu/internal/base/body/body_source.ts";
 import { BodyState } from "@degu/internal/base/body/body_state.ts";
-import { BodyOrigin, Interruption } from "@degu/internal/base/body/byte_io.ts";
+
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
@@ -538,18 +539,18 @@ Deno.test("the error of a failed body names the operation, and has the failure a
   const failure = new Error("broken");
   const { state } = make();
   await fail(state, failure);
-  const error = thrownBy(() => state.begin("write", true), "a failed body");
+  const error = thrownBy(() => state.beginWhole("write"), "a failed body");
   assertInstanceOf(error, BodyError);
   assertEquals(error.message, "can't write a body that has failed or was canceled");
   assertStrictEquals(error.cause, failure);
-  for (const end of [() => state.end(), () => state.consume(), () => state.checkAlive()]) {
+  for (const end of [() => state.end(false), () => state.end(true), () => state.checkAlive()]) {
     assertStrictEquals(thrownBy(end, "the end of an operation"), failure);
   }
 });
 
 Deno.test("the error of a body in use names the pending operation", () => {
   const { state } = make();
-  state.begin("iterate", true);
+  state.beginWhole("iterate");
   assertThrows(() => state.beginRead(), BodyError, "can't read a body that is in use (iterate)");
 });
 
@@ -561,7 +562,7 @@ Deno.test("an abort rejects the pending operation once, and later ones, with the
     const waiting = rejectionOf(state.wait(new Promise(() => {})), "an aborted wait");
     interruption.abort(reason);
     assertStrictEquals(await waiting, reason);
-    assertEquals(interruption.aborted, { reason });
+    assertEquals(interruption.failure, { error: reason, isAbort: true });
     for (const later of [() => state.beginRead(), () => state.checkAlive()]) {
       assertStrictEquals(thrownBy(later, "an aborted body"), reason);
     }
@@ -574,7 +575,7 @@ Deno.test("an abort counts even if nothing is pending, or nothing is left", () =
   for (const consumed of [false, true]) {
     const interruption = new Interruption();
     const { state } = make(interruption);
-    if (consumed) state.consume();
+    if (consumed) state.end(true);
     interruption.abort(new RangeError("enough"));
     assertThrows(() => state.beginRead(), RangeError, "enough");
   }

@@ -1,21 +1,18 @@
 /** Readers of bytes and of bodies. */
 import { BodyError, ConnectionClosedError } from "@degu/degu/base";
+import { openSource } from "@degu/internal/base/body/body_source.ts";
 import {
   ByteReader,
-  checkCount,
   Collector,
   MAX_PIECE_BYTES,
   notWritten,
   openSink,
-  openSource,
-  writeAll,
 } from "@degu/internal/base/body/byte_io.ts";
 import { ChunkedReader } from "@degu/internal/base/body/chunked_body.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import {
   concat,
   cut,
-  PartialSink,
   PieceSource,
   RecordingSink,
   streamOf,
@@ -36,29 +33,6 @@ import fc from "fast-check";
 const impossible = [-1, 0, 0.5, NaN, Infinity, 6, "5" as unknown as number];
 
 // ───────────────────────── sinks
-
-Deno.test("writeAll writes every byte, however few a sink accepts at a time", async () => {
-  await fc.assert(
-    fc.asyncProperty(
-      fc.uint8Array({ maxLength: 50 }),
-      fc.integer({ min: 1, max: 60 }),
-      async (bytes, most) => {
-        const sink = new PartialSink(most);
-        if (bytes.length > 0) await writeAll(sink, bytes);
-        assertEquals(sink.bytes, bytes);
-      },
-    ),
-  );
-});
-
-Deno.test("notWritten returns the rest, and refuses impossible counts", () => {
-  const bytes = latin1("hello");
-  assertEquals(fromLatin1(notWritten(bytes, 5, 2)), "llo");
-  for (const all of [5, undefined]) assertEquals(notWritten(bytes, 5, all).length, 0);
-  for (const count of impossible) {
-    assertThrows(() => notWritten(bytes, 5, count), BodyError, "claims");
-  }
-});
 
 Deno.test("notWritten refuses an array that was detached during the write", () => {
   const bytes = latin1("hello");
@@ -93,11 +67,6 @@ Deno.test("openSink locks a stream until it is released, and limits the size of 
   for (const none of [null, undefined, 5, {}, { write: "no" }]) {
     assertThrows(() => openSink(none as never), TypeError, "sink: must be a WritableStream");
   }
-});
-
-Deno.test("checkCount accepts null as the end, and refuses impossible counts", () => {
-  assertEquals([checkCount(null, 5), checkCount(1, 5), checkCount(5, 5)], [0, 1, 5]);
-  for (const count of impossible) assertThrows(() => checkCount(count, 5), BodyError, "claims");
 });
 
 // ───────────────────────── the reader

@@ -11,9 +11,7 @@ import {
   ChunkWalker,
   encodeChunk,
   makeSendable,
-  parseChunkLine,
 } from "@degu/internal/base/wire/chunk.ts";
-import { chunk as chunkArbitrary } from "@degu/testing/arbitraries.ts";
 import {
   assertCallerError,
   assertProtocolError,
@@ -78,16 +76,6 @@ Deno.test("parseChunkHeader allows lines of 4094 bytes", () => {
   }
 });
 
-Deno.test("formatChunk writes lines that parseChunkHeader reads back", () => {
-  fc.assert(fc.property(chunkArbitrary, (chunk) => {
-    const text = format(chunk);
-    const end = text.indexOf("\r\n");
-    const [pair, data] = chunk;
-    assertEquals(parse(text.slice(0, end)), { size: data.length, extension: pair && [...pair] });
-    assertEquals(text.slice(end), `\r\n${fromLatin1(data)}\r\n`);
-  }));
-});
-
 Deno.test("formatChunk refuses an extension that is not a key and a value", () => {
   for (const extension of ["kv", [], ["k"], ["k", "v", "x"], ["k", 5], [null, "v"], {}, 5]) {
     assertTypeError(() => callWith(formatChunk, [extension, latin1("")]), Deno.inspect(extension));
@@ -136,11 +124,6 @@ Deno.test("formatChunk copies the data and leaves the chunk unchanged", () => {
   const bytes = formatChunk(chunk);
   data.fill(0);
   assertEquals(fromLatin1(bytes), "5;k=v\r\nhello\r\n");
-});
-
-Deno.test("parseChunkHeader reads a view into a larger buffer", () => {
-  const buffer = latin1("ff\r\n5;k=v\r\nhello");
-  assertEquals(parseChunkHeader(buffer.subarray(4, 9)).size, 5);
 });
 
 /** The phases and positions of a scan of bytes of which `ends` are there, one after the other. */
@@ -246,13 +229,6 @@ Deno.test("leastToCome returns the size of all that must follow in the shortest 
   }
 });
 
-Deno.test("a size has at most seven digits, whatever its value", () => {
-  const parse = (line: string) => () => parseChunkLine(latin1(line), 0, line.length);
-  assertEquals(parse("1000000")(), { size: 16777216, extension: null });
-  assertProtocolError(parse("1000001"), ["CHUNK_TOO_LARGE"], "seven digits");
-  assertProtocolError(parse("10000000"), ["BAD_CHUNK_LINE"], "eight digits");
-});
-
 Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is still incomplete", () => {
   const start = "1;k=";
   const lineOf = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
@@ -307,12 +283,4 @@ Deno.test("ChunkWalker returns the valid part of each piece, and keeps an incomp
   for (const [piece, valid] of rows) {
     assertEquals(fromLatin1(walker.walk(latin1(piece!))), valid);
   }
-});
-
-Deno.test("ChunkWalker keeps no view of a piece, because the piece may change", () => {
-  const walker = new ChunkWalker();
-  const piece = latin1("5\r\nhello\r\n0");
-  walker.walk(piece);
-  piece.fill(0x78);
-  assertEquals(fromLatin1(walker.walk(latin1("\r\n\r\n"))), "0\r\n\r\n");
 });

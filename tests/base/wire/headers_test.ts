@@ -1,5 +1,4 @@
 /** Header lines, parsed and formatted. The rows are in headers.rows.ts. */
-import fc from "fast-check";
 import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
 import {
   acceptedContentRanges,
@@ -10,7 +9,6 @@ import {
 import { ContentRange, type HeaderDict, Range } from "@degu/degu/base";
 import { formatHeaders, parseHeaders } from "@degu/degu/misc";
 import { connectionOptions } from "@degu/internal/base/wire/headers.ts";
-import { requestHeaders, responseHeaders } from "@degu/testing/arbitraries.ts";
 import {
   assertCallerError,
   assertProtocolError,
@@ -185,21 +183,6 @@ Deno.test("formatHeaders writes no property of Object.prototype, whatever somebo
     assertEquals(formatBlock({ a: "b" }), "a: b");
   } finally {
     Reflect.deleteProperty(Object.prototype, "evil");
-  }
-});
-
-Deno.test("formatHeaders and parseHeaders undo each other", () => {
-  for (
-    const [isResponse, arbitrary] of [[false, requestHeaders], [true, responseHeaders]] as const
-  ) {
-    fc.assert(fc.property(arbitrary, (headers: HeaderDict) => {
-      const before = flatten(headers);
-      const block = formatBlock(headers);
-      const parsed = parseHeaders(latin1(block), isResponse);
-      assertEquals(flatten(parsed), before);
-      assertEquals(formatBlock(parsed), block);
-      assertEquals(flatten(headers), before);
-    }));
   }
 });
 

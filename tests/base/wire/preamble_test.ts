@@ -127,12 +127,16 @@ Deno.test("parseRequest and parseResponse refuse an empty preamble with a separa
 });
 
 Deno.test("the end of a preamble is found wherever its bytes are split", () => {
-  const bytes = latin1("GET / HTTP/1.1\r\na: b\r\n\r\n\r\n");
-  const end = bytes.length - 2;
-  for (let split = 0; split <= bytes.length; split++) {
-    assertEquals(findPreambleEnd(bytes, 0, split), split < end ? -1 : end, `${split}`);
-    const from = Math.max(0, split - 3);
-    if (split < end) assertEquals(findPreambleEnd(bytes, from, bytes.length), end, `${split}`);
+  for (
+    const start of ["GET / HTTP/1.1\r\na: b", "", "\r", "\n", "\r\n\r", "a\r\n\n", "\n\r\r\n\r"]
+  ) {
+    const end = start.length + 4;
+    const bytes = latin1(`${start}\r\n\r\n\r\n`);
+    for (let split = 0; split <= bytes.length; split++) {
+      assertEquals(findPreambleEnd(bytes, 0, split), split < end ? -1 : end, `${split}`);
+      const from = Math.max(0, split - 3);
+      if (split < end) assertEquals(findPreambleEnd(bytes, from, bytes.length), end, `${split}`);
+    }
   }
 });
 
@@ -236,28 +240,19 @@ Deno.test("a request's base headers stand in place of the caller's, which are le
   assertEquals(fromLatin1(into.subarray(0, length)), expected);
 });
 
-Deno.test("formatRequest and parseRequest undo each other", () => {
+Deno.test("what is formatted, and then parsed, is the same, and is formatted again as it was", () => {
   fc.assert(fc.property(methodAndHeaders, uri, ([method, headers], target) => {
     const bytes = formatRequest(method, target, headers);
     const parsed = parseRequest(bytes.slice(0, -4));
-    assertEquals([parsed.method, parsed.uri, flatten(parsed.headers)], [
-      method,
-      target,
-      flatten(headers),
-    ]);
+    const found = [parsed.method, parsed.uri, flatten(parsed.headers)];
+    assertEquals<unknown>(found, [method, target, flatten(headers)]);
     assertEquals(formatRequest(parsed.method, parsed.uri, parsed.headers), bytes);
   }));
-});
-
-Deno.test("formatResponse and parseResponse undo each other", () => {
   fc.assert(fc.property(status, reason, responseHeaders, (code, phrase, headers) => {
     const bytes = formatResponse(code, phrase, headers);
     const parsed = parseResponse("GET", bytes.slice(0, -4));
-    assertEquals([parsed.status, parsed.reason, flatten(parsed.headers)], [
-      code,
-      phrase,
-      flatten(headers),
-    ]);
+    const found = [parsed.status, parsed.reason, flatten(parsed.headers)];
+    assertEquals<unknown>(found, [code, phrase, flatten(headers)]);
     assertEquals(formatResponse(parsed.status, parsed.reason, parsed.headers), bytes);
   }));
 });
@@ -426,18 +421,4 @@ Deno.test("formatRequest and formatResponse refuse a framing header with a null 
   const both = { "content-length": 5, "transfer-encoding": "chunked" };
   assertRangeError(() => formatResponse(304, "Not Modified", both, null), "both in a 304");
   assertRangeError(() => formatResponse(304, "Not Modified", { "content-length": -1 }, null), "-1");
-});
-
-Deno.test("formatRequest and formatResponse send the headers as given if the body is omitted", () => {
-  for (const headers of [{ "content-length": 0 }, { "content-length": 5 }]) {
-    const line = `content-length: ${headers["content-length"]}`;
-    assertEquals(
-      fromLatin1(formatRequest("PUT", "/", headers)),
-      `PUT / HTTP/1.1\r\n${line}\r\n\r\n`,
-    );
-    assertEquals(
-      fromLatin1(formatResponse(200, "OK", headers)),
-      `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`,
-    );
-  }
 });

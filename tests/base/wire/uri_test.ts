@@ -1,8 +1,6 @@
 import { assertEquals } from "@std/assert";
-import fc from "fast-check";
 import { buildUri } from "@degu/degu/base";
 import { parseUri } from "@degu/degu/misc";
-import { path as pathArbitrary, query as queryArbitrary } from "@degu/testing/arbitraries.ts";
 import {
   assertCallerError,
   assertProtocolError,
@@ -56,12 +54,6 @@ Deno.test("parseUri refuses characters beyond Latin-1 that resemble allowed ones
       );
     }
   }
-});
-
-Deno.test("parseUri undoes buildUri", () => {
-  fc.assert(fc.property(pathArbitrary, queryArbitrary, (path, query) => {
-    assertEquals(parseUri(buildUri(path, query)), { path, query });
-  }));
 });
 
 Deno.test("buildUri returns the root for a path of one empty component", () => {

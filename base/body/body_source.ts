@@ -1,0 +1,186 @@
+/** What bodies are made from, what may stop them, and what their origin learns of how they end. */
+
+import { checkUnchanged, viewOf } from "../bytes.ts";
+import { wrongType } from "../checks.ts";
+import { BodyError, typeName } from "../errors.ts";
+import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
+
+/**
+ * What has stopped a body, if anything has. The signal of a request may live forever, and it is linked to this alone, which
+ * refers to the body only while the body waits for something: an unreachable body can be collected.
+ */
+export class Interruption {
+  /** Rejects the promise that the body waits for. */
+  waiting: ((reason: unknown) => void) | null = null;
+  /** With what the body has failed or was canceled; or the request was aborted, and this is its reason. */
+  failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
+
+  /** Makes what the body waits for, and every later operation, reject with the reason. */
+  abort(reason: unknown): void {
+    this.stop(reason, true);
+  }
+
+  /** Makes what the body waits for reject; only the first error counts. */
+  stop(error: unknown, isAbort: boolean): void {
+    this.failure ??= { error, isAbort };
+    const { waiting } = this;
+    this.waiting = null;
+    waiting?.(error);
+  }
+}
+
+/** What a body is made from. It is notified of how the body ends, which is also its own end. */
+export abstract class BodyOrigin {
+  /** Aborts the body from outside; `null` if nothing can. */
+  readonly interruption: Interruption | null = null;
+
+  /** The body has been consumed. */
+  consumed(): void {}
+
+  /** What was read is invalid, or could not be read. */
+  failed(_error: unknown): void {}
+
+  /** The rest of the body is canceled: it fails with the error, for the reason that the caller gave. Never rejects. */
+  cancel(_error: unknown, _reason?: unknown): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Bytes of the buffer that a body of any size is copied through; a larger one leaves the cache. */
+const COPY_BYTES = 524288;
+
+/** How large a piece may be after a full one of this many bytes: a source gets memory as it fills it. */
+export function largerPiece(bytes: number, most: number): number {
+  return Math.min(bytes * 4, most);
+}
+
+/** A source of bytes for a body. */
+export abstract class BodySource extends BodyOrigin implements ByteSource {
+  /** The buffer for what is read ahead. */
+  abstract readonly reader: ByteReader;
+  /**
+   * True if the bytes belong to whoever gave them: not one beyond the body may be read, and other code may change them in
+   * the buffer after they were checked.
+   */
+  abstract readonly isShared: boolean;
+  /** How many bytes are best read at a time, unless the sink says. */
+  readonly pieceBytes: number = COPY_BYTES;
+  /** How many bytes are worth reading at a time at most. */
+  readonly mostBytes: number = COPY_BYTES;
+  /** Reads past the reader, which must be empty. */
+  abstract read(into: Uint8Array): Promise<number | null>;
+
+  /**
+   * Called after the last byte was read and before it is passed on. Resolves once the source has
+   * ended, and rejects if it has more bytes; `null` if the bytes that follow must not be read.
+   */
+  finish(): Promise<void> | null {
+    return null;
+  }
+
+  /** The error if the source ends `missing` bytes too early. */
+  incomplete(missing: number): Error {
+    return new BodyError(`the source ended ${missing} bytes before the content-length`);
+  }
+}
+
+/** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
+export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
+
+/** Makes the source of a body from what the body's constructor was given. */
+export function openSource(input: BodyInput): BodySource {
+  if (input instanceof BodySource) return input;
+  if (typeof (input as ReadableStream | null)?.getReader === "function") {
+    return new StreamSource(input as ReadableStream<Uint8Array>);
+  }
+  if (typeof (input as ByteSource | null)?.read === "function") {
+    return new PlainSource(input as ByteSource);
+  }
+  throw wrongType("source", "a ReadableStream, a Deno.FsFile or a ByteSource", input);
+}
+
+/** A file or another source with a position: exactly the bytes of the body are read from it. */
+class PlainSource extends BodySource {
+  readonly reader: ByteReader = new ByteReader(this);
+  readonly isShared = true;
+  readonly #source: ByteSource;
+
+  constructor(source: ByteSource) {
+    super();
+    this.#source = source;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    const count = await this.#source.read(into);
+    return checkCount(count, into.length) === 0 ? null : count;
+  }
+}
+
+/** A stream of byte arrays, which must end where the body does. */
+class StreamSource extends BodySource {
+  readonly reader: ByteReader = new ByteReader(this);
+  // mutant `false` → `true`: a second check passes, and costs more, as smaller reads do
+  readonly isShared = false;
+  readonly #stream: ReadableStream<Uint8Array>;
+  #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
+  #item: Uint8Array | null = null;
+  // mutant `0` → `1`: it is set with the first item
+  #length = 0;
+  // mutant `0` → `1`: it is set with the first item
+  #position = 0;
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    super();
+    if (stream.locked) throw new TypeError("source: must be an unlocked stream; got a locked one");
+    this.#stream = stream;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    const item = this.#item ?? await this.#nextItem();
+    if (item === null) return null;
+    checkUnchanged(item, this.#length);
+    const part = item.subarray(this.#position, this.#position + into.length);
+    into.set(part);
+    this.#position += part.length;
+    this.#item = this.#position === item.length ? null : item;
+    return part.length;
+  }
+
+  /** The next item that is not empty, or `null` at the end. */
+  async #nextItem(): Promise<Uint8Array | null> {
+    this.#position = 0;
+    this.#streamReader ??= this.#stream.getReader();
+    for (;;) {
+      const { done, value } = await this.#streamReader.read();
+      if (done) {
+        this.#streamReader.releaseLock();
+        return null;
+      }
+      if (!(value instanceof Uint8Array)) {
+        throw new BodyError(`the stream's pieces must be Uint8Arrays; got ${typeName(value)}`);
+      }
+      const item = viewOf(value);
+      this.#length = item.length;
+      if (item.length > 0) return item;
+    }
+  }
+
+  override async finish(): Promise<void> {
+    if (this.reader.buffered > 0 || (this.#item ?? await this.#nextItem()) !== null) {
+      throw new BodyError("the source has more bytes than the body");
+    }
+  }
+
+  override failed(error: unknown): void {
+    this.cancel(error);
+  }
+
+  override async cancel(reason: unknown): Promise<void> {
+    try {
+      await (this.#streamReader ?? this.#stream).cancel(reason);
+      this.#streamReader?.releaseLock();
+    } catch {
+      // The stream has failed or was locked by other code: either way it is no longer ours.
+    }
+  }
+}

@@ -1,0 +1,113 @@
+/** Each parser beside the second statement of what it reads (wire_grammar.ts), and beside the formatter that undoes it. */
+
+import { buildUri } from "@degu/degu/base";
+import {
+  formatChunk,
+  formatHeaders,
+  formatRequest,
+  formatResponse,
+  parseChunkHeader,
+  parseContentRange,
+  parseHeaders,
+  parseRange,
+  parseRequest,
+  parseResponse,
+  parseUri,
+} from "@degu/degu/misc";
+import { readRequest, readResponse } from "../fuzz/oracle.ts";
+import { flatten } from "../fuzz/received.ts";
+import {
+  fromLatin1,
+  latin1,
+  referenceChunkLine,
+  referenceContentRange,
+  referenceHeaders,
+  referenceRange,
+  referenceUri,
+} from "./wire_grammar.ts";
+
+/** A parser of Latin-1 text; what is read has a shape that compares. */
+export interface Parser {
+  /** What the text says; throws where it is refused. */
+  read(text: string): unknown;
+  /** What the grammar says of it; `null` where it is refused. */
+  reference(text: string): unknown;
+  /** Parses the text, and formats what was read; `null` where that would take a large array. */
+  again(text: string): string | null;
+  /** Whether there is one text, but for its case, for what is read. */
+  readonly hasOneForm: boolean;
+}
+
+function parser<Parsed>(
+  parse: (text: string) => Parsed,
+  shape: (parsed: Parsed) => unknown,
+  format: (parsed: Parsed) => string | null,
+  reference: (text: string) => unknown,
+  hasOneForm = true,
+): Parser {
+  const read = (text: string) => shape(parse(text));
+  return { read, reference, again: (text) => format(parse(text)), hasOneForm };
+}
+
+/** A preamble without the end that a formatter gives it. */
+const preamble = (bytes: Uint8Array) => fromLatin1(bytes.subarray(0, -4));
+
+const headers = (isResponse: boolean) =>
+  parser(
+    (text) => parseHeaders(latin1(text), isResponse),
+    flatten,
+    (parsed) => fromLatin1(formatHeaders(parsed)),
+    (text) => referenceHeaders(text, isResponse ? "response" : "request with body"),
+    false,
+  );
+
+/** The parsers, by what they read. */
+export const parsers = {
+  "uri": parser(
+    parseUri,
+    (parsed) => parsed,
+    ({ path, query }) => buildUri(path, query),
+    referenceUri,
+  ),
+  "range": parser(parseRange, ({ start, stop }) => ({ start, stop }), String, referenceRange),
+  "content-range": parser(
+    parseContentRange,
+    ({ start, stop, total }) => ({ start, stop, total }),
+    String,
+    referenceContentRange,
+  ),
+  "chunk-line": parser(
+    (text) => parseChunkHeader(latin1(text)),
+    (parsed) => parsed,
+    ({ size, extension }) => {
+      if (size > 64) return null;
+      return fromLatin1(formatChunk([extension, new Uint8Array(size)])).split("\r\n")[0]!;
+    },
+    referenceChunkLine,
+  ),
+  "headers-of-request": headers(false),
+  "headers-of-response": headers(true),
+  "request-preamble": parser(
+    (text) => parseRequest(latin1(text)),
+    ({ method, uri, headers, path, query }) => ({
+      method,
+      uri,
+      headers: flatten(headers),
+      path,
+      query,
+    }),
+    ({ method, uri, headers }) => preamble(formatRequest(method, uri, headers)),
+    (text) => {
+      const request = readRequest(text);
+      return request && { ...request, ...referenceUri(request.uri) };
+    },
+    false,
+  ),
+  "response-preamble": parser(
+    (text) => parseResponse("GET", latin1(text)),
+    ({ status, reason, headers }) => ({ status, reason, headers: flatten(headers) }),
+    ({ status, reason, headers }) => preamble(formatResponse(status, reason, headers)),
+    readResponse,
+    false,
+  ),
+} satisfies Record<string, Parser>;
