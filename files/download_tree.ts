@@ -16,7 +16,6 @@ import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
-import { fileUri } from "./file_name.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
@@ -42,13 +41,8 @@ import {
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
-import {
-  type Direction,
-  type Outcome,
-  requestBundle,
-  transferTree,
-  type TreeSettings,
-} from "./tree_transfer.ts";
+import { requestBundle, uriOf } from "./tree_requests.ts";
+import { type Direction, type Outcome, transferTree, type TreeSettings } from "./tree_transfer.ts";
 import { HeldPart, removeUnlocked } from "./unfinished.ts";
 
 /**
@@ -106,7 +100,7 @@ export async function downloadTree(
   options: TreeOptions = {},
 ): Promise<TreeResult> {
   return await transferTree("from", from, dir, uri, options, (settings) => {
-    return new Download(uri, dir, settings);
+    return new Download(settings);
   });
 }
 
@@ -126,8 +120,6 @@ interface VerifiedFile extends SmallFile {
 }
 
 class Download implements Direction {
-  readonly #uri: string;
-  readonly #dir: string;
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
   /** The target; before it exists by the path that was given. */
@@ -142,22 +134,19 @@ class Download implements Direction {
   #newMode: bigint | null | undefined;
   /** Directories from which something was removed. */
   readonly #changed = new Set<string>();
-  /** Sizes of files that have changed since they were listed. */
-  readonly #sizes = new Map<Copy, number>();
 
-  constructor(uri: string, dir: string, settings: TreeSettings) {
-    this.#uri = uri;
-    this.#dir = dir;
-    this.#root = new Root(dir, BESIDE);
+  constructor(settings: TreeSettings) {
     this.#settings = settings;
+    this.#root = new Root(settings.dir, BESIDE);
   }
 
   readSource(route: Route): Promise<TreeNode> {
-    return readRemoteTree(route, this.#uri, true, this.#settings.signal);
+    const { uri, signal } = this.#settings;
+    return readRemoteTree(route, uri, true, signal);
   }
 
   async readTarget(): Promise<TreeNode | null> {
-    const path = await ifPresent(Deno.realPath(this.#dir));
+    const path = await ifPresent(Deno.realPath(this.#settings.dir));
     this.#isMissing = path === null;
     if (path === null) return null;
     this.#root = new Root(path, BESIDE);
@@ -177,8 +166,8 @@ class Download implements Direction {
       }
     }
     if (!this.#isMissing) return;
-    await Deno.mkdir(this.#dir, { recursive: true });
-    this.#root = new Root(await Deno.realPath(this.#dir), BESIDE);
+    await Deno.mkdir(this.#settings.dir, { recursive: true });
+    this.#root = new Root(await Deno.realPath(this.#settings.dir), BESIDE);
   }
 
   async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {
@@ -202,8 +191,8 @@ class Download implements Direction {
     }
   }
 
-  #uriOf({ path }: TreeNode): string {
-    return this.#uri + fileUri(...path).slice(1);
+  #uriOf(node: TreeNode): string {
+    return uriOf(this.#settings.uri, node);
   }
 
   /** The path of a node of the source, once it is here. */
@@ -219,7 +208,7 @@ class Download implements Direction {
     await using files = new SmallFiles(this.#placement(done));
     try {
       const body = formatPaths(copies.map(({ node }) => node.path));
-      const uri = `${this.#uri}?bundle=get`;
+      const uri = `${this.#settings.uri}?bundle=get`;
       const records = requestBundle(route, uri, body, GET_ANSWER, "get", copies);
       for await (const { record, content, item: copy } of records) {
         const names = copy.node.path;
@@ -331,13 +320,14 @@ class Download implements Direction {
     route: Route,
     copy: Copy,
     settings: TransferSettings,
+    size: number,
   ): Promise<TransferResult> {
     const { node, obstacle } = copy;
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
     const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
     const result = await downloadFile(route, this.#uriOf(node), this.pathOf(beside), settings, {
-      maxBytes: (this.#sizes.get(copy) ?? node.size) + SLACK_BYTES,
+      maxBytes: size + SLACK_BYTES,
       place: async (part) => {
         for (const path of await this.#place(copy, part)) changed.add(path);
       },
@@ -374,29 +364,24 @@ class Download implements Direction {
     }
   }
 
-  async refresh(route: Route, copy: Copy): Promise<void> {
-    const uri = this.#uriOf(copy.node);
-    const response = await route.request("HEAD", uri, {});
-    await route.discard(response);
-    const { status, headers } = response;
-    const { "content-length": size } = headers;
-    if (status === 200 && typeof size === "number") this.#sizes.set(copy, size);
-  }
-
-  async makeDirectories(_route: Route, makes: readonly Make[]): Promise<unknown[]> {
-    const errors: unknown[] = [];
+  async makeDirectories(
+    _route: Route,
+    makes: readonly Make[],
+    done: (make: Make, error: unknown) => void,
+  ): Promise<void> {
     const changed = new Set<string>();
-    for (const { node, obstacle } of makes) {
+    for (const make of makes) {
+      const { node, obstacle } = make;
       await this.#pause();
+      let problem: unknown = null;
       try {
         for (const path of this.#makeDirectory(node.path, obstacle)) changed.add(path);
-        errors.push(null);
       } catch (error) {
-        errors.push(this.#explain(error, node));
+        problem = this.#explain(error, node);
       }
+      done(make, problem);
     }
     await syncAllIfPossible(changed);
-    return errors;
   }
 
   async remove(_route: Route, node: TreeNode): Promise<void> {

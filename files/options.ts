@@ -107,6 +107,19 @@ function copyDate(modified: Date | undefined): Date | null {
 /** The minimum time between two reports. */
 const INTERVAL_MILLISECONDS = 100;
 
+/** Says when the progress may be reported again. */
+export class Pace {
+  #reportedAt = performance.now();
+
+  /** True if a report is due, which counts as made. */
+  isDue(): boolean {
+    const now = performance.now();
+    if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return false;
+    this.#reportedAt = now;
+    return true;
+  }
+}
+
 /** Counts the bytes of one transfer and reports them. */
 export class ProgressMeter {
   /** Bytes of the whole file. */
@@ -114,8 +127,8 @@ export class ProgressMeter {
   /** Bytes that were already there. */
   readonly resumedFrom: number;
   readonly #report: ((progress: TransferProgress) => void) | undefined;
+  readonly #pace = new Pace();
   #bytes = 0;
-  #reportedAt: number;
 
   /** Creates a meter for a transfer that begins now, and reports from where it is resumed. */
   constructor(
@@ -126,7 +139,6 @@ export class ProgressMeter {
     this.#report = report;
     this.total = total;
     this.resumedFrom = resumedFrom;
-    this.#reportedAt = performance.now();
     if (resumedFrom > 0) this.#callBack();
   }
 
@@ -134,10 +146,7 @@ export class ProgressMeter {
   add(count: number): void {
     this.#bytes += count;
     if (this.#report === undefined || this.resumedFrom + this.#bytes >= this.total) return;
-    const now = performance.now();
-    if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return;
-    this.#reportedAt = now;
-    this.#callBack();
+    if (this.#pace.isDue()) this.#callBack();
   }
 
   /** Reports the end, with all bytes, and returns the result of the transfer. */

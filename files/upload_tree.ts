@@ -33,14 +33,8 @@ import {
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
-import {
-  compareContents,
-  type Direction,
-  type Outcome,
-  requestBundle,
-  transferTree,
-  type TreeSettings,
-} from "./tree_transfer.ts";
+import { compareContents, head, requestBundle, uriOf } from "./tree_requests.ts";
+import { type Direction, type Outcome, transferTree, type TreeSettings } from "./tree_transfer.ts";
 import { uploadFile } from "./upload.ts";
 
 /**
@@ -100,7 +94,7 @@ export async function uploadTree(
   options: TreeOptions = {},
 ): Promise<TreeResult> {
   return await transferTree("to", to, dir, uri, options, (settings) => {
-    return new Upload(dir, uri, settings);
+    return new Upload(settings);
   });
 }
 
@@ -114,8 +108,6 @@ interface Sent {
 }
 
 class Upload implements Direction {
-  readonly #dir: string;
-  readonly #uri: string;
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
   /** The real path of the source. */
@@ -124,17 +116,15 @@ class Upload implements Direction {
   /** The refusal of the root, until something was accepted below it. */
   #refusal: TransferError | null = null;
 
-  constructor(dir: string, uri: string, settings: TreeSettings) {
-    this.#dir = dir;
-    this.#uri = uri;
+  constructor(settings: TreeSettings) {
     this.#settings = settings;
   }
 
   async readSource(): Promise<TreeNode> {
-    const root = await ifPresent(Deno.realPath(this.#dir));
+    const root = await ifPresent(Deno.realPath(this.#settings.dir));
     if (root === null) {
       throw new Deno.errors.NotFound(
-        `dir: there is no directory ${quote(this.#dir)}; is its disk mounted?`,
+        `dir: there is no directory ${quote(this.#settings.dir)}; is its disk mounted?`,
       );
     }
     this.#root = root;
@@ -143,7 +133,7 @@ class Upload implements Direction {
 
   async readTarget(route: Route): Promise<TreeNode | null> {
     try {
-      return await readRemoteTree(route, this.#uri, false, this.#settings.signal);
+      return await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     } catch (error) {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
       this.#isMissing = true;
@@ -155,7 +145,7 @@ class Upload implements Direction {
     if (!this.#isMissing) return;
     let isThere = true;
     try {
-      isThere = await requestChange(route, "PUT", this.#uri) !== 201;
+      isThere = await requestChange(route, "PUT", this.#settings.uri) !== 201;
     } catch (error) {
       // The root of an app that does not list is there, and can't be made.
       if (!(error instanceof TransferError) || error.status !== 403) throw error;
@@ -163,14 +153,12 @@ class Upload implements Direction {
     }
     // What is not listed would be kept in silence. Another call may have made it just now.
     if (isThere && this.#settings.delete) {
-      await readRemoteTree(route, this.#uri, false, this.#settings.signal);
+      await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     }
   }
 
   async readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null> {
-    const response = await route.request("HEAD", this.#uriOf(node), {});
-    await route.discard(response);
-    const { status, headers } = response;
+    const { status, headers } = await head(route, this.#uriOf(node));
     if (status === 404) return null;
     const { "content-length": size, "last-modified": modified } = headers;
     if (status !== 200 || typeof size !== "number") {
@@ -184,7 +172,7 @@ class Upload implements Direction {
   }
 
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
-    const uri = this.#uri + fileUri(...path, "").slice(1);
+    const uri = this.#settings.uri + fileUri(...path, "").slice(1);
     try {
       return await readRemoteNames(route, uri, this.#settings.signal);
     } catch (error) {
@@ -193,8 +181,8 @@ class Upload implements Direction {
     }
   }
 
-  #uriOf({ path }: TreeNode, isDirectory = false): string {
-    return this.#uri + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
+  #uriOf(node: TreeNode, isDirectory = false): string {
+    return uriOf(this.#settings.uri, node, isDirectory);
   }
 
   pathOf(node: TreeNode): string {
@@ -209,7 +197,7 @@ class Upload implements Direction {
     const sent: Sent[] = [];
     const existing: Sent[] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, done));
-    const uri = `${this.#uri}?bundle=put`;
+    const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
     for await (const { record: { status }, item } of records) {
       if (status === 412 && !this.#settings.replace) existing.push(item);
@@ -218,7 +206,9 @@ class Upload implements Direction {
     if (existing.length === 0) return;
     // What an earlier request put there, before its connection broke off, is the same.
     const copied = existing.map(({ copy }) => copy);
-    const same = await compareContents(route, this.#uri, copied, this, this.#settings.signal);
+    const { uri: tree, signal } = this.#settings;
+    const pathOf = (node: TreeNode) => this.pathOf(node);
+    const same = await compareContents(route, tree, copied, pathOf, signal);
     for (const [i, { copy, sha256 }] of existing.entries()) {
       done(copy, same[i] ? { bytes: 0, sha256 } : { error: existsAlready(copy.node) });
     }
@@ -305,32 +295,37 @@ class Upload implements Direction {
     return await uploadFile(route, path, uri, settings, replacing(obstacle), check);
   }
 
-  async refresh(route: Route, { node }: Copy): Promise<void> {
-    await route.discard(await route.request("HEAD", this.#uriOf(node), {}));
-  }
-
-  async makeDirectories(route: Route, makes: readonly Make[]): Promise<unknown[]> {
-    const errors = new Map<TreeNode, unknown>();
-    for (const { node, obstacle } of makes) {
-      if (obstacle === null) continue;
+  async makeDirectories(
+    route: Route,
+    makes: readonly Make[],
+    done: (make: Make, error: unknown) => void,
+  ): Promise<void> {
+    const plain: Make[] = [];
+    for (const make of makes) {
+      const { node, obstacle } = make;
+      if (obstacle === null) {
+        plain.push(make);
+        continue;
+      }
+      let problem: unknown = null;
       try {
         await requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
       } catch (error) {
-        errors.set(node, error);
+        problem = error;
       }
+      done(make, problem);
     }
-    const plain = makes.flatMap(({ node, obstacle }) => obstacle === null ? node : []);
-    const lines = plain.map(({ path }) => formatRecord({ path, kind: "directory" }));
+    const lines = plain.map(({ node }) => formatRecord({ path: node.path, kind: "directory" }));
     // Bytes: a request whose connection the server has closed meanwhile can be made again.
     const body = encoder.encode(lines.join("") + BUNDLE_END);
-    const uri = `${this.#uri}?bundle=put`;
+    const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
-    for await (const { record: { status }, item: node } of records) {
-      if (status === 201 || status === 204) continue;
-      const error = statusError("PUT", this.#uriOf(node, true), { status, reason: "" }, "make");
-      errors.set(node, error);
+    for await (const { record: { status }, item: make } of records) {
+      const isMade = status === 201 || status === 204;
+      const asked = () =>
+        statusError("PUT", this.#uriOf(make.node, true), { status, reason: "" }, "make");
+      done(make, isMade ? null : asked());
     }
-    return makes.map(({ node }) => errors.get(node) ?? null);
   }
 
   async remove(route: Route, node: TreeNode): Promise<void> {

@@ -10,7 +10,7 @@ import {
   TransferError,
 } from "@degu/degu/files";
 import { fold } from "@degu/internal/disk/names.ts";
-import { isSameTime, makePlan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
+import { isSameTime, Plan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -278,7 +278,7 @@ function planned(
     failed,
     deletions,
     ...plan
-  } = makePlan(treeOf(source), target && treeOf(target), {
+  } = new Plan(treeOf(source), target && treeOf(target), {
     compare: "time",
     replace: true,
     delete: false,
@@ -409,7 +409,7 @@ Deno.test("a name in thousands of spellings is planned in little time and memory
     tree.add(new TreeNode(tree, letters.join(""), "file", 1, TIME));
   }
   const rules = { compare: "time", replace: true, delete: true, filter: undefined } as const;
-  const { doubtful, deletions } = makePlan(source, target, rules);
+  const { doubtful, deletions } = new Plan(source, target, rules);
   assertEquals(doubtful.map(({ files }) => files.length), [20_000]);
   assertEquals(new Set(deletions.map(({ doubts }) => doubts)).size, 1, "one list for all");
   assertEquals(deletions.length, 10_000);
