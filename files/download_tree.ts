@@ -99,9 +99,7 @@ export async function downloadTree(
   dir: string,
   options: TreeOptions = {},
 ): Promise<TreeResult> {
-  return await transferTree("from", from, dir, uri, options, (settings) => {
-    return new Download(settings);
-  });
+  return await transferTree("from", from, dir, uri, options, (settings) => new Download(settings));
 }
 
 /** What the names of the parts of small files begin with. */
@@ -124,7 +122,6 @@ class Download implements Direction {
   readonly #turns = new Turns();
   /** The target; before it exists by the path that was given. */
   #root: Root;
-  #isMissing = false;
   /** The parts of earlier runs. */
   readonly #parts = new Set<string>();
   /** What the names of the parts of this run's small files begin with. */
@@ -147,7 +144,6 @@ class Download implements Direction {
 
   async readTarget(): Promise<TreeNode | null> {
     const path = await ifPresent(Deno.realPath(this.#settings.dir));
-    this.#isMissing = path === null;
     if (path === null) return null;
     this.#root = new Root(path, BESIDE);
     return await readLocalTree(path, this.#settings.signal, (path) => {
@@ -156,7 +152,7 @@ class Download implements Direction {
   }
 
   /** Makes the target if it is missing, and removes the parts of small files that a killed run has left. */
-  async begin(): Promise<void> {
+  async begin(_route: Route, isMissing: boolean): Promise<void> {
     for (const path of this.#parts) {
       if (!SMALL_PART.test(path)) continue;
       try {
@@ -165,7 +161,7 @@ class Download implements Direction {
         // It is gone, or somebody else's.
       }
     }
-    if (!this.#isMissing) return;
+    if (!isMissing) return;
     await Deno.mkdir(this.#settings.dir, { recursive: true });
     this.#root = new Root(await Deno.realPath(this.#settings.dir), BESIDE);
   }
@@ -189,10 +185,6 @@ class Download implements Direction {
       if (isMissing(error)) return new Set();
       throw error;
     }
-  }
-
-  #uriOf(node: TreeNode): string {
-    return uriOf(this.#settings.uri, node);
   }
 
   /** The path of a node of the source, once it is here. */
@@ -219,12 +211,12 @@ class Download implements Direction {
           done(copy, this.#refused(copy, record.status));
           continue;
         }
-        const problem = this.#problemOf(copy, record.sha256, content);
-        if (problem !== null) {
-          done(copy, { again: problem });
+        const { verify, replace } = this.#settings;
+        if (verify && sha256Of(content) !== record.sha256) {
+          const text = `${show(names)}: what arrived has another SHA-256`;
+          done(copy, { again: new TransferError("DIGEST_MISMATCH", text) });
           continue;
         }
-        const { verify, replace } = this.#settings;
         const sha256 = verify ? record.sha256 : null;
         const file = { names, isDirectory: false, isNew: !replace, copy, sha256 };
         await files.add({ ...file, bytes: content.length }, content, record.modified);
@@ -301,18 +293,10 @@ class Download implements Direction {
     return explained;
   }
 
-  /** Why what has arrived is not the file; `null` if it is. */
-  #problemOf({ node }: Copy, sha256: string, content: Uint8Array): TransferError | null {
-    if (!this.#settings.verify) return null;
-    if (sha256Of(content) === sha256) return null;
-    const text = `${show(node.path)}: what arrived has another SHA-256`;
-    return new TransferError("DIGEST_MISMATCH", text);
-  }
-
   #refused({ node }: Copy, status: 403 | 404 | 409 | 413 | 503): Outcome {
     if (status === 413) return { alone: true };
     if (status === 409) return { again: changedWhileMoved(show(node.path)) };
-    const error = statusError("GET", this.#uriOf(node), { status, reason: "" });
+    const error = statusError("GET", uriOf(this.#settings.uri, node), { status, reason: "" });
     return status === 503 ? { again: error } : { error };
   }
 
@@ -326,12 +310,18 @@ class Download implements Direction {
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
     const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
-    const result = await downloadFile(route, this.#uriOf(node), this.pathOf(beside), settings, {
-      maxBytes: size + SLACK_BYTES,
-      place: async (part) => {
-        for (const path of await this.#place(copy, part)) changed.add(path);
+    const result = await downloadFile(
+      route,
+      uriOf(this.#settings.uri, node),
+      this.pathOf(beside),
+      settings,
+      {
+        maxBytes: size + SLACK_BYTES,
+        place: async (part) => {
+          for (const path of await this.#place(copy, part)) changed.add(path);
+        },
       },
-    });
+    );
     await syncAllIfPossible(changed);
     return result;
   }

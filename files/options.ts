@@ -82,10 +82,7 @@ export function checkTransfer(
   options: TransferOptions,
 ): TransferSettings {
   checkUri(uri);
-  if (typeof file !== "string") throw wrongType("file", "the path of a file", file);
-  if (file === "" || file.includes("\0")) {
-    throw new RangeError("file: must be the path of a file, without NUL bytes");
-  }
+  checkPath("file", "the path of a file", file);
   const copy = copyOptions(options, OPTIONS);
   const { resume = true, verify = true, replace = true, onProgress, signal, modified } = copy;
   for (const [name, value] of Object.entries({ resume, verify, replace })) {
@@ -94,6 +91,14 @@ export function checkTransfer(
   if (onProgress !== undefined) checkFunction("onProgress", onProgress);
   checkSignal(signal);
   return { resume, verify, replace, modified: copyDate(modified), onProgress, signal };
+}
+
+/** Checks a path of this device. */
+export function checkPath(name: string, what: string, path: string): void {
+  if (typeof path !== "string") throw wrongType(name, what, path);
+  if (path === "" || path.includes("\0")) {
+    throw new RangeError(`${name}: must be ${what}, without NUL bytes`);
+  }
 }
 
 function copyDate(modified: Date | undefined): Date | null {

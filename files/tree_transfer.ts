@@ -6,17 +6,11 @@
  * signal is aborted, a callback throws.
  */
 
-import {
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  copyOptions,
-  wrongType,
-} from "../base/checks.ts";
+import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../base/checks.ts";
 import type { Client, Connection } from "../client.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { checkTreeUri } from "./list_tree.ts";
-import { Pace, type TransferResult, type TransferSettings } from "./options.ts";
+import { checkPath, Pace, type TransferResult, type TransferSettings } from "./options.ts";
 import { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut } from "./transfer_error.ts";
 import {
@@ -64,7 +58,7 @@ export interface Direction {
   /** Lists the target; `null` if it does not exist. */
   readTarget(route: Route): Promise<TreeNode | null>;
   /** Makes the target, or checks that it can be. */
-  begin(route: Route): Promise<void>;
+  begin(route: Route, isMissing: boolean): Promise<void>;
   /** What has the path of a node of the source at the target, in whatever spelling. */
   readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null>;
   /** The names in a directory of the target. */
@@ -133,10 +127,7 @@ export async function transferTree(
   makeDirection: (settings: TreeSettings) => Direction,
 ): Promise<TreeResult> {
   checkTreeUri(uri);
-  if (typeof dir !== "string") throw wrongType("dir", "the path of a directory", dir);
-  if (dir === "" || dir.includes("\0")) {
-    throw new RangeError("dir: must be the path of a directory, without NUL bytes");
-  }
+  checkPath("dir", "the path of a directory", dir);
   const settings = { dir, uri, ...checkOptions(options) };
   using lanes = new Lanes(label, peer, settings);
   settings.signal.throwIfAborted();
@@ -234,15 +225,6 @@ class Lanes implements Disposable {
   }
 }
 
-/** What is counted of the events. */
-const COUNTED = {
-  copied: "files",
-  unchanged: "unchanged",
-  deleted: "deleted",
-  skipped: "skipped",
-  failed: "failed",
-} as const;
-
 /** Counts what happens, and calls back. */
 class Report {
   readonly #settings: TreeSettings;
@@ -259,7 +241,8 @@ class Report {
     const { onEvent, signal, abort } = this.#settings;
     // After an error nothing more is reported.
     signal.throwIfAborted();
-    if (event.type !== "plan" && event.type !== "progress") this.counts[COUNTED[event.type]]++;
+    const { type } = event;
+    if (type !== "plan" && type !== "progress") this.counts[type === "copied" ? "files" : type]++;
     try {
       onEvent?.(event);
     } catch (error) {
@@ -422,7 +405,7 @@ class TreeTransfer {
   }
 
   async #carryOut(plan: Plan, serial: readonly Serial[]): Promise<void> {
-    await this.#direction.begin(this.#lanes.first);
+    await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     await this.#lanes.run(queuesOf(plan.copies), (route, copies) => this.#copy(route, copies));
     for (const each of serial) await this.#copySerially(each);

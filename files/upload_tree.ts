@@ -93,9 +93,7 @@ export async function uploadTree(
   uri: string,
   options: TreeOptions = {},
 ): Promise<TreeResult> {
-  return await transferTree("to", to, dir, uri, options, (settings) => {
-    return new Upload(settings);
-  });
+  return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
 
 const encoder = new TextEncoder();
@@ -112,7 +110,6 @@ class Upload implements Direction {
   readonly #turns = new Turns();
   /** The real path of the source. */
   #root = "";
-  #isMissing = false;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: TransferError | null = null;
 
@@ -136,13 +133,12 @@ class Upload implements Direction {
       return await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     } catch (error) {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
-      this.#isMissing = true;
       return null;
     }
   }
 
-  async begin(route: Route): Promise<void> {
-    if (!this.#isMissing) return;
+  async begin(route: Route, isMissing: boolean): Promise<void> {
+    if (!isMissing) return;
     let isThere = true;
     try {
       isThere = await requestChange(route, "PUT", this.#settings.uri) !== 201;
