@@ -222,44 +222,24 @@ Deno.test("listTree validates its arguments at once", () => {
 
 const TIME = 1_700_000_000_000;
 
-/**
- * Makes a tree of lines: `d/` is a directory, `d/f` a file of one byte, `f=5` one of five bytes, `f@7` one that was changed 7 ms
- * after the others, `l!link` something else.
- */
-function treeOf(lines: readonly string[]): TreeNode {
+/** Makes a tree of paths of files of one byte; `d/l!link` is something else. */
+function treeOf(paths: readonly string[]): TreeNode {
   const root = TreeNode.root();
-  for (const line of lines) {
-    const [, text, size, after, reason] = /^([^=@!]*)(?:=(\d+))?(?:@(-?\d+))?(?:!(\w+))?$/.exec(
-      line,
-    )!;
-    const names = text!.split("/");
-    const isDirectory = names.at(-1) === "";
-    if (isDirectory) names.pop();
-    let parent = root;
-    for (const name of names.slice(0, -1)) {
-      const found = parent.get(name);
-      const made = found ?? new TreeNode(parent, name, "directory", 0, TIME);
-      if (found === null) parent.add(made);
-      parent = made;
+  for (const path of paths) {
+    const [names = "", reason] = path.split("!") as [string, "link" | undefined];
+    let node = root;
+    for (const name of names.split("/")) {
+      const isLast = names === [...node.path, name].join("/");
+      const kind = !isLast ? "directory" : reason === undefined ? "file" : "other";
+      const size = kind === "file" ? 1 : 0;
+      node.add(new TreeNode(node, name, kind, size, TIME, isLast ? reason ?? null : null));
+      node = node.get(name)!;
     }
-    const kind = reason !== undefined ? "other" : isDirectory ? "directory" : "file";
-    const bytes = kind === "file" ? Number(size ?? 1) : 0;
-    const time = TIME + Number(after ?? 0);
-    parent.add(
-      new TreeNode(
-        parent,
-        names.at(-1)!,
-        kind,
-        bytes,
-        time,
-        (reason as "link" | undefined) ?? null,
-      ),
-    );
   }
   return root;
 }
 
-const textOf = ({ node }: { readonly node: TreeNode }) => node.path.join("/");
+const pathOf = (node: TreeNode) => node.path.join("/");
 
 /** A plan in words. */
 function planned(
@@ -267,49 +247,29 @@ function planned(
   target: readonly string[] | null,
   rules: Partial<PlanRules> = {},
 ): Record<string, unknown> {
-  const {
-    copies,
-    compares,
-    doubtful,
-    blocked,
-    makes,
-    unchanged,
-    skipped,
-    failed,
-    deletions,
-    ...plan
-  } = new Plan(treeOf(source), target && treeOf(target), {
+  const all = {
     compare: "time",
     replace: true,
     delete: false,
     filter: undefined,
     ...rules,
-  });
-  const all = {
-    copies: copies.map((copy) =>
-      textOf(copy) + (copy.obstacle ? ` for a ${copy.obstacle.kind}` : "")
-    ),
-    compares: compares.map(textOf),
-    doubtful: doubtful.flatMap(({ files }) => files.map(({ source }) => textOf({ node: source! }))),
-    blocked: blocked.map((each) => `${textOf(each.makes[0]!)}: ${each.copies.map(textOf)}`),
-    makes: makes.map((make) =>
-      textOf(make) + (make.obstacle ? ` for a ${make.obstacle.kind}` : "")
-    ),
-    unchanged: unchanged.map((node) => textOf({ node })),
-    skipped: skipped.map((node) => textOf({ node })),
-    failed: failed.map(textOf),
-    deletions: deletions.filter(({ node }) => !plan.staying.has(node)).map((deletion) => {
-      const { doubts } = deletion;
-      return textOf(deletion) +
-        (doubts.length === 0
-          ? ""
-          : ` unless it is ${doubts.map((node) => textOf({ node })).join(" or ")}`);
-    }),
+  } as const;
+  const plan = new Plan(treeOf(source), target && treeOf(target), all);
+  const { doubtful, blocked, deletions, staying, isIncomplete, isEmpty, ...lists } = plan;
+  const words: Record<string, unknown> = {
+    doubtful: doubtful.flatMap(({ files }) => files.map(({ source }) => pathOf(source!))),
+    blocked: blocked.map(({ obstacle }) => pathOf(obstacle.node)),
+    deletions: deletions.filter(({ node }) => !staying.has(node))
+      .map(({ node, doubts }) => [node, ...doubts].map(pathOf).join(" unless it is ")),
+    isIncomplete,
+    isEmpty,
   };
-  const some = Object.entries(all).filter(([, value]) => value.length > 0);
-  if (plan.isIncomplete) some.push(["isIncomplete", [] as string[]]);
-  if (plan.isEmpty) some.push(["isEmpty", [] as string[]]);
-  return Object.fromEntries(some.map(([key, value]) => [key, value.length === 0 ? true : value]));
+  for (const [name, items] of Object.entries(lists)) {
+    words[name] = items.map((item) => pathOf("node" in item ? item.node : item));
+  }
+  return Object.fromEntries(
+    Object.entries(words).filter(([, value]) => value === true || (value as unknown[]).length > 0),
+  );
 }
 
 const DELETE = { delete: true };
