@@ -1,20 +1,17 @@
 /** upload: whole files, files that change, broken connections, headers, and responses of other servers. */
 import type { AppFunction } from "@degu/degu";
-import { Body, ChunkedBody, type HeaderDict } from "@degu/degu/base";
+import type { HeaderDict } from "@degu/degu/base";
 import { FilesApp, TransferError, type TransferProgress, upload } from "@degu/degu/files";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { readUploadHeaders } from "@degu/internal/files/put.ts";
-import { SourceFile } from "@degu/internal/files/upload.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { pattern } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 
 // upload: whole files, and what a call checks, reports and leaves.
 
@@ -89,7 +86,11 @@ Deno.test("upload validates its arguments before it reads or connects", async ()
   for (const [args, Class, message] of refused) {
     await assertRejects(() => upload(...args as Parameters<typeof upload>), Class, message);
   }
-  await assertRejects(() => upload(client, here, "/f"), Deno.errors.IsADirectory, "one by one");
+  await makeLinks({ [`${here}/link`]: "file", [`${here}/up`]: "." });
+  for (const directory of [here, `${here}/up`]) {
+    const uploading = () => upload(client, directory, "/f");
+    await assertRejects(uploading, Deno.errors.IsADirectory, "one by one");
+  }
   await assertRejects(() => upload(client, `${here}/none`, "/f"), Deno.errors.NotFound, "none");
   if (await makeFifo(`${here}/fifo`)) {
     await assertRejects(() => upload(client, `${here}/fifo`, "/f"), RangeError, "a regular file");
@@ -98,6 +99,7 @@ Deno.test("upload validates its arguments before it reads or connects", async ()
   const signal = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => upload(client, file, "/f", { signal }), Error), reason);
   assertEquals(await visible(files.there), []);
+  assertEquals((await upload(client, `${here}/link`, "/f")).total, 7);
 });
 
 Deno.test("a server that does not accept a file says why", async () => {
@@ -348,59 +350,5 @@ Deno.test("a malformed header is refused by its name", () => {
       const read = () => readUploadHeaders({ [name]: value });
       assertEquals(assertThrows(read, Refusal, name, `${name}: ${value}`).status, 400);
     }
-  }
-});
-
-// The file that an upload reads.
-
-const READ_SIZES = [0, 1, 1048576, 1048577, 2_500_000];
-
-/** All bytes of the bodies of a source: what both say that they have sent is what they have. */
-async function readFrom(source: SourceFile, offset: number): Promise<Uint8Array> {
-  let sent = 0;
-  const count = (bytes: number) => void (sent += bytes);
-  const body = offset === 0 ? source.body(count) : await source.hashedBody(offset, count);
-  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-  const sending = body.writeTo(writable).then(() => writable.close(), async (error) => {
-    await writable.abort(error).catch(() => {});
-    throw error;
-  });
-  const received = offset === 0 ? new Body(readable, source.size) : new ChunkedBody(readable);
-  const [bytes, ended] = await Promise.allSettled([received.bytes(), sending]);
-  if (ended.status === "rejected") throw ended.reason;
-  if (bytes.status === "rejected") throw bytes.reason;
-  assertEquals(bytes.value.length, sent);
-  return bytes.value;
-}
-
-Deno.test("a file of any size is hashed, and read from any offset, as often as needed", async () => {
-  await using dir = await tempDir();
-  for (const size of READ_SIZES) {
-    const content = pattern(size);
-    await Deno.writeFile(`${dir.path}/f`, content);
-    await using source = await SourceFile.open(`${dir.path}/f`);
-    assertEquals(source.size, size);
-    const digest = createHash("sha256").update(content).digest("hex");
-    for (const offset of [0, Math.floor(size / 3), size]) {
-      assertEquals(await source.hash(undefined), digest);
-      const rest = await readFrom(source, offset);
-      assertEquals(Buffer.compare(rest, content.subarray(offset)), 0);
-    }
-  }
-});
-
-Deno.test("only a regular file can be the source, even through a link", async () => {
-  await using dir = await tempDir();
-  await Deno.writeTextFile(`${dir.path}/f`, "12345");
-  await makeLinks({ [`${dir.path}/link`]: "f", [`${dir.path}/up`]: "." });
-  await using source = await SourceFile.open(`${dir.path}/link`);
-  assertEquals(source.size, 5);
-  for (const name of ["", "/up"]) {
-    const opening = () => SourceFile.open(`${dir.path}${name}`);
-    await assertRejects(opening, Deno.errors.IsADirectory, "one by one");
-  }
-  await assertRejects(() => SourceFile.open(`${dir.path}/none`), Deno.errors.NotFound);
-  if (await makeFifo(`${dir.path}/fifo`)) {
-    await assertRejects(() => SourceFile.open(`${dir.path}/fifo`), RangeError, "regular file");
   }
 });

@@ -22,6 +22,7 @@ import {
   differences,
   flatten,
   flattenWhole,
+  isOther,
   keyOf,
   make,
   type Plan,
@@ -67,9 +68,8 @@ interface Transferred {
 
 /** What happens while a transfer runs. */
 interface Hooks {
-  onEvent?(event: TreeEvent, count: number): void;
-  onRequest?(count: number): void;
-  readonly signal?: AbortSignal;
+  readonly signal: AbortSignal | undefined;
+  readonly triggers: { readonly when: Change["when"]; work(isPlanned: boolean): void }[];
 }
 
 const PATIENCE_MILLISECONDS = 60_000;
@@ -211,17 +211,11 @@ export class Lab implements AsyncDisposable {
       const partsBefore = reservedPaths(target);
       const transferred = await this.#transfer(it, site, dryRun);
       const { source, target: after } = this.#see(it, site);
-      const changed = differences(
-        untouched,
-        flattenWhole(source),
-      );
+      const changed = differences(untouched, flattenWhole(source));
       if (changed.length > 0) throw objection(`${phase}: the source has changed`, changed);
       this.#judge(it, site, phase, before.source, target, after, dryRun, transferred);
       if (dryRun) {
-        const made = differences(
-          flattenWhole(target),
-          flattenWhole(after),
-        );
+        const made = differences(flattenWhole(target), flattenWhole(after));
         if (made.length > 0) throw objection("the dry run has changed the target", made);
       }
       const parts = reservedPaths(after).filter((path) => !partsBefore.includes(path));
@@ -306,25 +300,38 @@ export class Lab implements AsyncDisposable {
     it: Case,
     site: Site,
     dryRun: boolean,
-    hooks: Hooks = {},
+    { signal, triggers }: Hooks = { signal: undefined, triggers: [] },
   ): Promise<Transferred> {
     const events: TreeEvent[] = [];
     const found: string[] = [];
     const asked = new Map<string, TreeEntry>();
+    const timers: ReturnType<typeof setTimeout>[] = [];
+    let isPlanned = false;
+    const trigger = (what: "event" | "request", count: number) => {
+      for (const { when: { on, n }, work } of triggers) {
+        if (on === what && n === count) work(isPlanned);
+      }
+    };
     const { hidden: _, ...plain } = it.options;
     const options: TreeOptions = {
       ...plain,
       dryRun,
-      ...hooks.signal === undefined ? {} : { signal: hooks.signal },
+      signal,
       filter: (entry) => ask(it.options, entry, asked, found),
       onEvent: (event) => {
-        hooks.onEvent?.(event, events.length);
+        isPlanned ||= event.type === "plan";
+        trigger("event", events.length);
+        if (event.type === "plan") {
+          for (const { when: { on, n }, work } of triggers) {
+            if (on === "milliseconds") timers.push(setTimeout(() => work(true), n / 2));
+          }
+        }
         events.push(event);
       },
     };
     this.transfers++;
     this.#requests = 0;
-    this.#onRequest = hooks.onRequest ?? null;
+    this.#onRequest = (count) => trigger("request", count);
     const client = new Client(this.#server.address, { timeout: 20 });
     let conn: Connection | null = null;
     try {
@@ -343,6 +350,7 @@ export class Lab implements AsyncDisposable {
       return { events, result: null, error, objections: found };
     } finally {
       this.#onRequest = null;
+      for (const timer of timers) clearTimeout(timer);
       conn?.close();
       await this.#settle();
     }
@@ -362,8 +370,8 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Transfers a case's trees twice, with a new source in between, and lets rsync do the same; counts the differences that are meant. */
-  async compareWithRsync(it: Case, next: Case["pairs"]): Promise<Map<string, number>> {
+  /** Transfers a case's trees twice, with a new source in between, and lets rsync do the same; returns the names of the differences that are meant. */
+  async compareWithRsync(it: Case, next: Case["pairs"]): Promise<string[]> {
     const options: Options = {
       ...it.options,
       compare: "time",
@@ -373,7 +381,7 @@ export class Lab implements AsyncDisposable {
     };
     const asRsync: Case = { ...it, options, targetMissing: false, fault: { is: "nothing" } };
     const site = this.#prepare(asRsync);
-    const total = new Map<string, number>();
+    const meant: string[] = [];
     try {
       const from = it.download ? site.remote : site.local;
       const theirs = `${site.dir}/rsync`;
@@ -384,7 +392,7 @@ export class Lab implements AsyncDisposable {
         if (result === null) throw objection(`${round}: rejects`, [Deno.inspect(error)]);
         const code = rsync(from, theirs);
         const failed = events.flatMap((event) => {
-          return event.type === "failed" ? [event.path.join("/")] : [];
+          return event.type === "failed" ? event.path.join("/") : [];
         });
         const { named, unnamed } = compare({
           download: it.download,
@@ -404,7 +412,7 @@ export class Lab implements AsyncDisposable {
             ...failed,
           ]);
         }
-        for (const [name, count] of named) total.set(name, (total.get(name) ?? 0) + count);
+        meant.push(...named);
         removeTree(theirs);
         const { outside } = site;
         const beside = it.place === "" ? `${site.dir}/beside` : `${site.root}/beside`;
@@ -415,7 +423,7 @@ export class Lab implements AsyncDisposable {
         removeTree(real);
         make(real, plan, this.#stock);
       }
-      return total;
+      return meant;
     } finally {
       this.errors.splice(0);
       this.#app = null;
@@ -429,47 +437,23 @@ export class Lab implements AsyncDisposable {
     const record = new Changes(it, site, before, () => this.#ids++, this.#stock, this.isKeptOut);
     const controller = new AbortController();
     const reason = new Error("stopped");
-    const timers: ReturnType<typeof setTimeout>[] = [];
-    const at = (when: Change["when"], work: () => void, hooks: Hooks): void => {
-      const { on, n } = when;
-      if (on === "event") {
-        const next = hooks.onEvent;
-        hooks.onEvent = (event, count) => {
-          next?.(event, count);
-          if (count === n) work();
-        };
-      } else if (on === "request") {
-        const next = hooks.onRequest;
-        hooks.onRequest = (count) => {
-          next?.(count);
-          if (count === n) work();
-        };
-      } else {
-        const next = hooks.onEvent;
-        hooks.onEvent = (event, count) => {
-          next?.(event, count);
-          if (event.type === "plan") timers.push(setTimeout(work, n / 2));
-        };
-      }
-    };
-    let isPlanned = false;
-    const hooks: Hooks = { onEvent: (event) => void (isPlanned ||= event.type === "plan") };
+    const hooks: Hooks = { signal: controller.signal, triggers: [] };
     if (fault.is === "changes") {
       for (const change of fault.changes) {
-        at(change.when, () => record.make(change, isPlanned), hooks);
+        const work = (isPlanned: boolean) => record.make(change, isPlanned);
+        hooks.triggers.push({ when: change.when, work });
       }
-    } else if (fault.is === "abort") at(fault.when, () => controller.abort(reason), hooks);
-    else if (fault.is === "cut") at(fault.when, () => this.#cut(), hooks);
+    } else if (fault.is === "abort") {
+      hooks.triggers.push({ when: fault.when, work: () => controller.abort(reason) });
+    } else if (fault.is === "cut") {
+      hooks.triggers.push({ when: fault.when, work: () => this.#cut() });
+    }
     let ballast: string | null = null;
     if (fault.is === "full" && this.#small !== null) {
       ballast = `${this.#small}/ballast`;
       fill(ballast, this.#small, fault.kibibytes);
     }
-    const transferred = await this.#transfer(it, site, false, {
-      ...hooks,
-      signal: controller.signal,
-    });
-    for (const timer of timers) clearTimeout(timer);
+    const transferred = await this.#transfer(it, site, false, hooks);
     if (ballast !== null) Deno.removeSync(ballast);
     const { result, error } = transferred;
     if (fault.is === "abort" && controller.signal.aborted && result === null && error !== reason) {
@@ -502,10 +486,7 @@ export class Lab implements AsyncDisposable {
   ): Promise<void> {
     const transferred = await this.#transfer(it, site, false);
     const { source, target } = this.#see(it, site);
-    const changed = differences(
-      flattenWhole(before.source),
-      flattenWhole(source),
-    );
+    const changed = differences(flattenWhole(before.source), flattenWhole(source));
     if (changed.length > 0) throw objection("run again: the source has changed", changed);
     // What the first run had moved already is not moved again.
     const { result } = transferred;
@@ -836,12 +817,12 @@ class Changes {
       if (target === undefined) return false;
       const asked: Raw = source ?? target;
       const isLocal = (asked === source) !== download;
-      if (asked === source && isOther(asked, isLocal, this.#site.root)) return true;
-      const isAskedOther = isOther(asked, isLocal, this.#site.root);
+      const isAskedOther = isOther(asked, isLocal ? null : this.#site.root);
+      if (asked === source && isAskedOther) return true;
       const kind = isAskedOther ? "other" : asked.kind === "link" ? "file" : asked.kind;
       const reason = asked.kind === "link" || asked.kind === "special" ? "link" : "unreadable";
       if (!accepts(options, { name, kind, reason })) return true;
-      if (isOther(target, download, this.#site.root)) {
+      if (isOther(target, download ? null : this.#site.root)) {
         const isLast = at === names.length - 1;
         const mayGiveWay = target.kind === "link" && source !== undefined && isLast;
         const mayBeReplaced = target.kind === "file" && kind === "file" && asked === source;
@@ -889,17 +870,4 @@ function append(path: string, added: (key: string) => void): void {
   const id = parseInt(raw.key), size = raw.size + 70_000;
   added(keyOf(id, size));
   Deno.writeFileSync(path, contentOf(id, size).subarray(raw.size), { append: true });
-}
-
-function isOther(raw: Raw, isLocal: boolean, root: string): boolean {
-  switch (raw.kind) {
-    case "special":
-      return true;
-    case "link":
-      return isLocal || raw.file === null || !raw.real!.startsWith(`${root}/`);
-    case "file":
-      return (raw.mode & 0o400) === 0;
-    case "directory":
-      return (raw.mode & 0o500) !== 0o500;
-  }
 }

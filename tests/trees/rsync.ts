@@ -2,8 +2,7 @@
 
 import type { TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
-import { run } from "./disk.ts";
-import type { Raw, RawDirectory } from "./disk.ts";
+import { isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { fold, isSameTime } from "./model.ts";
 
 /** A target after the same transfer by both. */
@@ -143,24 +142,17 @@ export function hasRsync(): boolean {
   }
 }
 
-/** Counts the differences by their names; what has none is returned as text. */
-export function compare(compared: Compared): { named: Map<string, number>; unnamed: string[] } {
+/** The names of the differences; those that have none are returned as texts. */
+export function compare(compared: Compared): { named: string[]; unnamed: string[] } {
   const ours = texts(compared.ours), theirs = texts(compared.theirs);
-  const named = new Map<string, number>(), unnamed: string[] = [];
+  const named: string[] = [], unnamed: string[] = [];
   for (const key of new Set([...ours.keys(), ...theirs.keys()])) {
-    const difference = {
-      path: key.split("/"),
-      ours: ours.get(key) ?? null,
-      theirs: theirs.get(key) ?? null,
-    };
-    if (difference.ours === difference.theirs) continue;
+    const [our = null, their = null] = [ours.get(key), theirs.get(key)];
+    if (our === their) continue;
+    const difference = { path: key.split("/"), ours: our, theirs: their };
     const name = NAMED.find((it) => it.explains(difference, compared))?.name;
-    if (name !== undefined) named.set(name, (named.get(name) ?? 0) + 1);
-    else {
-      unnamed.push(
-        `${JSON.stringify(key)}: ours ${difference.ours}, rsync's ${difference.theirs}`,
-      );
-    }
+    if (name !== undefined) named.push(name);
+    else unnamed.push(`${JSON.stringify(key)}: ours ${our}, rsync's ${their}`);
   }
   return { named, unnamed };
 }
@@ -186,18 +178,6 @@ function at(root: RawDirectory, path: readonly string[]): Raw | null {
   let raw: Raw | undefined = root;
   for (const name of path) raw = raw?.kind === "directory" ? raw.entries.get(name) : undefined;
   return raw ?? null;
-}
-
-function isOther(raw: Raw): boolean {
-  switch (raw.kind) {
-    case "link":
-    case "special":
-      return true;
-    case "file":
-      return (raw.mode & 0o400) === 0;
-    case "directory":
-      return (raw.mode & 0o500) !== 0o500;
-  }
 }
 
 function holdsProtected(raw: Raw): boolean {
