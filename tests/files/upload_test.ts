@@ -4,7 +4,7 @@ import type { HeaderDict } from "@degu/degu/base";
 import { FilesApp, TransferError, type TransferProgress, upload } from "@degu/degu/files";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { readUploadHeaders } from "@degu/internal/files/put.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
+import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
@@ -61,8 +61,13 @@ Deno.test("progress is reported at the end, and counts what this call transfers"
   await Deno.writeFile(`${files.here}/file`, randomBytes(3_000_000));
   const reports: TransferProgress[] = [];
   const onProgress = (progress: TransferProgress) => void reports.push(progress);
-  await upload(files.client, `${files.here}/file`, "/copy", { onProgress });
+  {
+    using _slow = slowClock();
+    await upload(files.client, `${files.here}/file`, "/copy", { onProgress });
+  }
   assertEquals(reports.at(-1), { bytes: 3_000_000, total: 3_000_000, resumedFrom: 0 });
+  const bytes = reports.map(({ bytes }) => bytes);
+  assert(bytes.length > 1 && bytes.every((count, i) => count > (bytes[i - 1] ?? 0)), `${bytes}`);
   await upload(files.client, `${files.here}/file`, "/copy", { onProgress });
   assertEquals(reports.at(-1), { bytes: 0, total: 3_000_000, resumedFrom: 3_000_000 });
 });
