@@ -35,7 +35,7 @@ import {
   seeDirectory,
   Stock,
 } from "./disk.ts";
-import { accepts, COUNTED, objections } from "./model.ts";
+import { accepts, miscounts, objections } from "./model.ts";
 import { compare, rsync } from "./rsync.ts";
 
 /** What a case did otherwise than documented. */
@@ -54,7 +54,9 @@ export interface Site {
   readonly uri: string;
   /** The local tree, as the call gets it. */
   readonly local: string;
+  /** Directories that are not in the tree, to which links lead. */
   readonly outside: string;
+  readonly beside: string;
 }
 
 /** A transfer that was run. */
@@ -90,7 +92,6 @@ export class Lab implements AsyncDisposable {
   #cases = 0;
   /** How many transfers have been made. */
   transfers = 0;
-  #ids = 1000;
   /** Whether modes keep this process out of anything. */
   readonly isKeptOut: boolean;
   /** Lines of the server's log that say that something failed in it. */
@@ -174,7 +175,7 @@ export class Lab implements AsyncDisposable {
     if (it.linked) Deno.symlinkSync(real, local);
     this.#app = new FilesApp(root, { list: true, write: true });
     const uri = it.place === "" ? "/" : `/${it.place.split("/").map(escapeName).join("/")}/`;
-    return { dir, root: Deno.realPathSync(root), remote, uri, local, outside };
+    return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside };
   }
 
   /** What no transfer may touch: everything beside the trees. */
@@ -182,8 +183,7 @@ export class Lab implements AsyncDisposable {
     // A part, or its record, that is written just when its directory is exchanged for a link does not stay there.
     const options = { reserved: true, directoryTimes: it.fault.is !== "changes" };
     const all = flatten(see(site.outside), options);
-    const beside = it.place === "" ? `${site.dir}/beside` : `${site.root}/beside`;
-    for (const [path, text] of flatten(see(beside), options)) {
+    for (const [path, text] of flatten(see(site.beside), options)) {
       all.set(`beside/${path}`, text);
     }
     for (const { name } of Deno.readDirSync(site.root)) {
@@ -414,9 +414,7 @@ export class Lab implements AsyncDisposable {
         }
         meant.push(...named);
         removeTree(theirs);
-        const { outside } = site;
-        const beside = it.place === "" ? `${site.dir}/beside` : `${site.root}/beside`;
-        const { source: plan } = plansOf(next, { outside, beside }, 500);
+        const { source: plan } = plansOf(next, site, 500);
         if (!this.isKeptOut) open(plan);
         if (from === site.root || plan.kind !== "directory") continue;
         const real = Deno.realPathSync(from);
@@ -434,7 +432,7 @@ export class Lab implements AsyncDisposable {
   async #runWithFault(it: Case, site: Site): Promise<void> {
     const before = this.#see(it, site);
     const { fault } = it;
-    const record = new Changes(it, site, before, () => this.#ids++, this.#stock, this.isKeptOut);
+    const record = new Changes(it, site, before, this.#stock, this.isKeptOut);
     const controller = new AbortController();
     const reason = new Error("stopped");
     const hooks: Hooks = { signal: controller.signal, triggers: [] };
@@ -591,8 +589,8 @@ class Changes {
   readonly #it: Case;
   readonly #site: Site;
   readonly #stock: Stock;
-  readonly #nextId: () => number;
   readonly #isKeptOut: boolean;
+  #id = 1000;
   readonly #source: RawDirectory;
   readonly #target: RawDirectory | null;
   /** The source's state after the last change. */
@@ -607,14 +605,12 @@ class Changes {
     it: Case,
     site: Site,
     before: { source: RawDirectory; target: RawDirectory | null },
-    nextId: () => number,
     stock: Stock,
     isKeptOut: boolean,
   ) {
     this.#isKeptOut = isKeptOut;
     this.#it = it;
     this.#site = site;
-    this.#nextId = nextId;
     this.#stock = stock;
     this.#source = this.#latest = before.source;
     this.#target = before.target;
@@ -673,7 +669,7 @@ class Changes {
     path: string | undefined,
     isPlanned: boolean,
   ): void {
-    const id = this.#nextId();
+    const id = this.#id++;
     const write = (to: string, size: number) => {
       this.#addVersion(to, keyOf(id, size));
       this.#touched[side].add(to);
@@ -852,14 +848,7 @@ class Changes {
       if (text === undefined) found.push(`${path} was copied, and is not there`);
     }
     if (result === null) return found;
-    const counts: Record<string, number> = {};
-    for (const { type } of events) counts[type] = (counts[type] ?? 0) + 1;
-    for (const [name, type] of COUNTED) {
-      if (result[name] !== (counts[type] ?? 0)) {
-        found.push(`result.${name} is ${result[name]}, events: ${counts[type] ?? 0}`);
-      }
-    }
-    return found;
+    return [...found, ...miscounts(events, result)];
   }
 }
 

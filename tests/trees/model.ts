@@ -43,11 +43,19 @@ export interface Run {
   readonly result: TreeResult;
 }
 
-/** What of a result counts which events. */
-export const COUNTED = [
-  ["files", "copied"],
-  ...(["unchanged", "deleted", "skipped", "failed"] as const).map((type) => [type, type] as const),
-] as const;
+/** What a result counts otherwise than the events do. */
+export function miscounts(events: readonly TreeEvent[], result: TreeResult): string[] {
+  const counted = [
+    ["files", "copied"],
+    ...(["unchanged", "deleted", "skipped", "failed"] as const).map((type) =>
+      [type, type] as const
+    ),
+  ] as const;
+  return counted.flatMap(([name, type]) => {
+    const count = events.filter((event) => event.type === type).length;
+    return result[name] === count ? [] : [`result.${name} is ${result[name]}, events: ${count}`];
+  });
+}
 
 /** Whether a filter of the cases accepts an entry. */
 export function accepts(
@@ -191,11 +199,7 @@ class Judge {
       }
     }
     if (plan === null) return this.#object("no plan");
-    for (const [name, type] of COUNTED) {
-      if (result[name] !== (counts[type] ?? 0)) {
-        this.#object(`result.${name} is ${result[name]}, events: ${counts[type] ?? 0}`);
-      }
-    }
+    this.#objections.push(...miscounts(events, result));
     const copied = counts["copied"] ?? 0, failed = counts["failed"] ?? 0;
     if (plan.files < copied || plan.files > copied + failed) {
       this.#object(`planned ${plan.files} files; ${copied} copied, ${failed} failed`);
