@@ -42,7 +42,13 @@ import {
   type TreeResult,
 } from "./tree.ts";
 import { requestBundle, uriOf } from "./tree_requests.ts";
-import { type Direction, type Outcome, transferTree, type TreeSettings } from "./tree_transfer.ts";
+import {
+  type Direction,
+  type Done,
+  type Outcome,
+  transferTree,
+  type TreeSettings,
+} from "./tree_transfer.ts";
 import { HeldPart, removeUnlocked } from "./unfinished.ts";
 
 /**
@@ -109,7 +115,6 @@ const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 /** The target may reach over several file systems. */
 const BESIDE = { partsBeside: true };
 
-/** A small file that has arrived, and was verified. */
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
   readonly bytes: number;
@@ -187,16 +192,11 @@ class Download implements Direction {
     }
   }
 
-  /** The path of a node of the source, once it is here. */
   pathOf({ path }: TreeNode): string {
     return this.#root.pathOf(path);
   }
 
-  async copySmall(
-    route: Route,
-    copies: readonly Copy[],
-    done: (copy: Copy, outcome: Outcome) => void,
-  ): Promise<void> {
+  async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
     await using files = new SmallFiles(this.#placement(done));
     try {
       const body = formatPaths(copies.map(({ node }) => node.path));
@@ -227,8 +227,7 @@ class Download implements Direction {
     }
   }
 
-  /** Where small files are placed. */
-  #placement(done: (copy: Copy, outcome: Outcome) => void): Placement<VerifiedFile> {
+  #placement(done: Done<Copy, Outcome>): Placement<VerifiedFile> {
     return {
       root: this.#root,
       isLocked: true,
@@ -354,11 +353,7 @@ class Download implements Direction {
     }
   }
 
-  async makeDirectories(
-    _route: Route,
-    makes: readonly Make[],
-    done: (make: Make, error: unknown) => void,
-  ): Promise<void> {
+  async makeDirectories(_route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
     const changed = new Set<string>();
     for (const make of makes) {
       const { node, obstacle } = make;

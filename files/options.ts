@@ -93,7 +93,6 @@ export function checkTransfer(
   return { resume, verify, replace, modified: copyDate(modified), onProgress, signal };
 }
 
-/** Checks a path of this device. */
 export function checkPath(name: string, what: string, path: string): void {
   if (typeof path !== "string") throw wrongType(name, what, path);
   if (path === "" || path.includes("\0")) {
@@ -147,7 +146,6 @@ export class ProgressMeter {
     if (resumedFrom > 0) this.#callBack();
   }
 
-  /** Counts bytes that were transferred. */
   add(count: number): void {
     this.#bytes += count;
     if (this.#report === undefined || this.resumedFrom + this.#bytes >= this.total) return;

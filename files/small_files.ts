@@ -50,7 +50,6 @@ export interface Placement<F extends SmallFile> {
   failed(file: F, error: unknown): void;
 }
 
-/** A file that has no name yet. */
 interface Arrived<F> {
   readonly file: F;
   /** `null` for a directory. */
@@ -75,7 +74,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** The files before those that arrive now. */
   #naming: Promise<void> = Promise.resolve();
 
-  /** Writes nothing yet. */
   constructor(placement: Placement<F>) {
     this.#placement = placement;
   }

@@ -76,10 +76,8 @@ export class TransferError extends DeguError {
   }
 }
 
-/** The operation that was requested. */
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
-/** Creates the error for a response with a status that is not a success. */
 export function statusError(
   method: Method,
   uri: string,
@@ -102,7 +100,6 @@ export function unexpectedResponse(
   return new TransferError("UNEXPECTED_RESPONSE", `${method} ${quote(uri)}: ${problem}`, options);
 }
 
-/** Creates the error for a file that changed, on either device. */
 export function changedWhileMoved(name: string, options?: ErrorOptions): TransferError {
   return new TransferError(
     "CHANGED",

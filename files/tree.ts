@@ -154,12 +154,10 @@ export class TreeNode {
     this.reason = reason;
   }
 
-  /** Makes the root of a tree. */
   static root(): TreeNode {
     return new TreeNode(null, "", "directory", 0, 0);
   }
 
-  /** The names that lead to it from the root. */
   get path(): string[] {
     const path: string[] = this.parent === null ? [] : [this.name];
     for (let node = this.parent; node !== null && node.parent !== null; node = node.parent) {
@@ -309,13 +307,11 @@ export class Plan {
   /** Directories below one that can't be made, unless it turns out that it can. */
   readonly #unmade: TreeNode[] = [];
 
-  /** Compares two trees. */
   constructor(source: TreeNode, target: TreeNode | null, rules: PlanRules) {
     this.#rules = rules;
     this.#compare([{ source, target, failure: null, blocked: null }], []);
   }
 
-  /** Something of the source can't be copied. */
   fail(node: TreeNode, error: unknown): void {
     this.failed.push({ node, error });
   }
@@ -500,7 +496,6 @@ export class Plan {
   }
 }
 
-/** An error that is about one file or directory. */
 function problem(
   code: TransferError["code"],
   node: TreeNode,
@@ -510,7 +505,6 @@ function problem(
   return new TransferError(code, `${show(node.path)}${text}`, options);
 }
 
-/** The error of a file that may not be replaced. */
 export function existsAlready(node: TreeNode): TransferError {
   const text = ": another file has this name at the target; with replace: true it is replaced";
   return problem("CONFLICT", node, text);
@@ -523,14 +517,12 @@ export function sameFile(node: TreeNode, other: TreeNode): TransferError {
   return problem("CONFLICT", node, text);
 }
 
-/** The error of what is in a directory that could not be made. */
 function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   const text = ": a directory that it is in could not be made at the target";
   return problem("CONFLICT", node, text, { cause });
 }
 
-/** The error of something that can't take the place of something else. */
-export function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
+function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`
     : reason === "link"

@@ -32,7 +32,6 @@ export async function head(route: Route, uri: string): Promise<Response> {
   return response;
 }
 
-/** Whether a file is copied in a bundle. */
 export function isSmall({ node, obstacle }: Copy): boolean {
   return node.size < BUNDLED_BELOW_BYTES && obstacle === null;
 }
@@ -80,24 +79,23 @@ export async function* requestBundle<R, T>(
 /**
  * Compares the contents of files here and at the other end.
  *
- * @param tree The URI of the tree there.
+ * @param uri The URI of the tree there.
  * @param copies Small ones, or a single one.
- * @param pathOf Returns the path of each of them here.
+ * @param here Has the path of each of them here.
  * @returns For each whether they are known to be the same.
  */
 export async function compareContents(
   route: Route,
-  tree: string,
+  { uri, signal }: { readonly uri: string; readonly signal: AbortSignal },
   copies: readonly Copy[],
-  pathOf: (node: TreeNode) => string,
-  signal: AbortSignal,
+  here: { pathOf(node: TreeNode): string },
 ): Promise<boolean[]> {
   const [first] = copies;
   if (copies.length === 1 && !isSmall(first!)) {
-    const ours = await digestHere(pathOf(first!.node), signal);
+    const ours = await digestHere(here.pathOf(first!.node), signal);
     if (ours === null) return [false];
     try {
-      const { sha256 } = await askDigest(route, uriOf(tree, first!.node));
+      const { sha256 } = await askDigest(route, uriOf(uri, first!.node));
       return [sha256 === ours];
     } catch (error) {
       if (!(error instanceof TransferError) || endsAll(error) || !route.isUsable) throw error;
@@ -106,10 +104,10 @@ export async function compareContents(
   }
   const same: boolean[] = [];
   const body = formatPaths(copies.map(({ node }) => node.path));
-  const uri = `${tree}?bundle=digest`;
-  const records = requestBundle(route, uri, body, DIGEST_ANSWER, "get", copies);
+  const asked = `${uri}?bundle=digest`;
+  const records = requestBundle(route, asked, body, DIGEST_ANSWER, "get", copies);
   for await (const { record, item } of records) {
-    const ours = record.status === 200 ? await digestHere(pathOf(item.node), signal) : null;
+    const ours = record.status === 200 ? await digestHere(here.pathOf(item.node), signal) : null;
     same.push(ours !== null && "sha256" in record && record.sha256 === ours);
   }
   return same;

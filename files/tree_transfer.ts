@@ -51,9 +51,11 @@ export type Outcome =
   | { readonly alone: true }
   | { readonly error: unknown };
 
+/** Called for each item with what became of it. */
+export type Done<Item, What = unknown> = (item: Item, what: What) => void;
+
 /** What differs between a download and an upload. */
 export interface Direction {
-  /** Lists the source. */
   readSource(route: Route): Promise<TreeNode>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(route: Route): Promise<TreeNode | null>;
@@ -61,16 +63,11 @@ export interface Direction {
   begin(route: Route, isMissing: boolean): Promise<void>;
   /** What has the path of a node of the source at the target, in whatever spelling. */
   readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null>;
-  /** The names in a directory of the target. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>>;
   /** The path of a file here. */
   pathOf(node: TreeNode): string;
   /** Copies small files; what has no outcome when it rejects may be requested again. */
-  copySmall(
-    route: Route,
-    copies: readonly Copy[],
-    done: (copy: Copy, outcome: Outcome) => void,
-  ): Promise<void>;
+  copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void>;
   /**
    * Copies a single file.
    *
@@ -83,14 +80,8 @@ export interface Direction {
     size: number,
   ): Promise<TransferResult>;
   /** Makes directories, each after those that it is in; `done` gets the reason why one was not made, or `null`. */
-  makeDirectories(
-    route: Route,
-    makes: readonly Make[],
-    done: (make: Make, error: unknown) => void,
-  ): Promise<void>;
-  /** Removes a file or an empty directory of the target. */
+  makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void>;
   remove(route: Route, node: TreeNode): Promise<void>;
-  /** Syncs what was removed. */
   finish(): Promise<void>;
 }
 
@@ -164,12 +155,10 @@ function checkOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
   };
 }
 
-/** Connections that work at the same time, each opened when it is needed. */
 class Lanes implements Disposable {
   readonly #abort: TreeSettings["abort"];
   readonly #routes: Route[];
 
-  /** Opens none yet. */
   constructor(
     label: string,
     peer: Client | Connection,
@@ -184,7 +173,6 @@ class Lanes implements Disposable {
     this.#abort = abort;
   }
 
-  /** The first of them. */
   get first(): Route {
     return this.#routes[0]!;
   }
@@ -219,13 +207,11 @@ class Lanes implements Disposable {
     return await all;
   }
 
-  /** Closes the connections that were opened here. */
   [Symbol.dispose](): void {
     for (const route of this.#routes) route[Symbol.dispose]();
   }
 }
 
-/** Counts what happens, and calls back. */
 class Report {
   readonly #settings: TreeSettings;
   readonly counts = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
@@ -294,7 +280,6 @@ interface Serial {
   readonly rank: number;
 }
 
-/** Copies a tree. */
 class TreeTransfer {
   readonly #settings: TreeSettings;
   readonly #lanes: Lanes;
@@ -367,12 +352,9 @@ class TreeTransfer {
     return serial;
   }
 
-  /** Compares the contents of files of equal sizes. */
   async #compare(plan: Plan): Promise<void> {
     await this.#lanes.run(queuesOf(plan.compares), async (route, copies) => {
-      const { uri, signal } = this.#settings;
-      const pathOf = (node: TreeNode) => this.#direction.pathOf(node);
-      const same = await compareContents(route, uri, copies, pathOf, signal);
+      const same = await compareContents(route, this.#settings, copies, this.#direction);
       for (const [i, copy] of copies.entries()) {
         if (same[i]) plan.unchanged.push(copy.node);
         else if (this.#settings.replace) plan.copies.push(copy);
@@ -381,7 +363,6 @@ class TreeTransfer {
     });
   }
 
-  /** Reports what will be done, and what won't. */
   #announce(plan: Plan, serial: readonly Serial[]): void {
     const nodes = copiesOf(plan, serial).map(({ node }) => node);
     const bytes = this.#report.total = nodes.reduce((bytes, { size }) => bytes + size, 0);
@@ -576,7 +557,6 @@ class TreeTransfer {
     }
   }
 
-  /** Deletes what the source does not have. */
   async #delete(plan: Plan): Promise<void> {
     const { deletions, staying } = plan;
     this.#names.clear();
@@ -631,7 +611,6 @@ class TreeTransfer {
   }
 }
 
-/** All files that are to be copied. */
 function copiesOf({ copies, blocked }: Plan, serial: readonly Serial[]): Copy[] {
   return [...copies, ...blocked.flatMap(({ copies }) => copies), ...serial.map(({ copy }) => copy)];
 }

@@ -120,13 +120,11 @@ export async function uploadFile(
   return await new Upload(route, uri, source, settings, headers).run();
 }
 
-/** One attempt to upload a file. */
 class Upload {
   readonly #route: Route;
   readonly #uri: string;
   readonly #source: SourceFile;
   readonly #settings: TransferSettings;
-  /** Additional headers of all requests that write. */
   readonly #headers: HeaderDict;
 
   constructor(
@@ -434,7 +432,6 @@ export class SourceFile implements AsyncDisposable {
     }
   }
 
-  /** Closes the file. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pass;
     this.#file.close();

@@ -34,7 +34,13 @@ import {
   type TreeResult,
 } from "./tree.ts";
 import { compareContents, head, requestBundle, uriOf } from "./tree_requests.ts";
-import { type Direction, type Outcome, transferTree, type TreeSettings } from "./tree_transfer.ts";
+import {
+  type Direction,
+  type Done,
+  type Outcome,
+  transferTree,
+  type TreeSettings,
+} from "./tree_transfer.ts";
 import { uploadFile } from "./upload.ts";
 
 /**
@@ -98,7 +104,6 @@ export async function uploadTree(
 
 const encoder = new TextEncoder();
 
-/** A small file in a request. */
 interface Sent {
   readonly copy: Copy;
   readonly bytes: number;
@@ -185,11 +190,7 @@ class Upload implements Direction {
     return prefixOf(this.#root) + node.path.join("/");
   }
 
-  async copySmall(
-    route: Route,
-    copies: readonly Copy[],
-    done: (copy: Copy, outcome: Outcome) => void,
-  ): Promise<void> {
+  async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
     const sent: Sent[] = [];
     const existing: Sent[] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, done));
@@ -202,19 +203,16 @@ class Upload implements Direction {
     if (existing.length === 0) return;
     // What an earlier request put there, before its connection broke off, is the same.
     const copied = existing.map(({ copy }) => copy);
-    const { uri: tree, signal } = this.#settings;
-    const pathOf = (node: TreeNode) => this.pathOf(node);
-    const same = await compareContents(route, tree, copied, pathOf, signal);
+    const same = await compareContents(route, this.#settings, copied, this);
     for (const [i, { copy, sha256 }] of existing.entries()) {
       done(copy, same[i] ? { bytes: 0, sha256 } : { error: existsAlready(copy.node) });
     }
   }
 
-  /** The records of a request, and which files are in it. */
   async *#chunksOf(
     copies: readonly Copy[],
     sent: Sent[],
-    done: (copy: Copy, outcome: Outcome) => void,
+    done: Done<Copy, Outcome>,
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
@@ -258,12 +256,8 @@ class Upload implements Direction {
   }
 
   #replaced(node: TreeNode): TransferError {
-    return new TransferError(
-      "CHANGED",
-      `${
-        this.pathOf(node)
-      } was replaced by something that is not a file, or is reached by a link now`,
-    );
+    const text = "was replaced by something that is not a file, or is reached by a link now";
+    return new TransferError("CHANGED", `${this.pathOf(node)} ${text}`);
   }
 
   #outcomeOf({ copy: { node }, bytes, sha256 }: Sent, status: number): Outcome {
@@ -291,11 +285,7 @@ class Upload implements Direction {
     return await uploadFile(route, path, uri, settings, replacing(obstacle), check);
   }
 
-  async makeDirectories(
-    route: Route,
-    makes: readonly Make[],
-    done: (make: Make, error: unknown) => void,
-  ): Promise<void> {
+  async makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
     const plain: Make[] = [];
     for (const make of makes) {
       const { node, obstacle } = make;
