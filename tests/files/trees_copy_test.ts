@@ -9,7 +9,7 @@ import {
 import { mode, tempDir } from "@degu/testing/directories.ts";
 import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { partsOf, randomBytes } from "@degu/testing/transferring.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
 import { both, content, fill, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
@@ -261,24 +261,6 @@ both("a signal aborts at any event, and calling again completes", async (directi
   const signal = AbortSignal.abort(new Error("before"));
   await assertRejects(() => trees.copy({ signal }), Error, "before");
   assertEquals(await content(trees.target), {});
-});
-
-both("nothing of a file is visible before it is complete", async (direction) => {
-  const text = "x".repeat(200_000);
-  await using trees = await makeTrees(direction, { a: text, b: "small" });
-  const names = new Set<string>();
-  const onEvent = (event: TreeEvent) => {
-    if (event.type !== "copied") return;
-    for (const { name } of Deno.readDirSync(trees.target)) names.add(name);
-    assertEquals(
-      Deno.readTextFileSync(`${trees.target}/${event.path}`),
-      event.path[0] === "a" ? text : "small",
-    );
-  };
-  await trees.copy({ onEvent });
-  const left = direction === "upload" ? await partsOf(`${trees.target}/..`) : [];
-  assertEquals(left, []);
-  assertEquals(Object.keys(await content(trees.target)), ["a", "b"]);
 });
 
 Deno.test("the arguments are checked before anything is done", async () => {

@@ -139,17 +139,22 @@ Deno.test("a list that is abandoned or aborted closes the connection; a complete
   assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
 });
 
-Deno.test("listDirectory validates its arguments at once", () => {
+Deno.test("listDirectory and listTree validate their arguments at once", () => {
   const client = { connect: () => {} } as never;
-  for (const uri of ["/a", "/a?b"]) {
-    assertThrows(() => listDirectory(client, uri), RangeError, 'must end with "/"');
+  for (const list of [listDirectory, listTree]) {
+    for (const uri of ["/a", "/a?b"]) {
+      assertThrows(() => list(client, uri), RangeError, 'must end with "/"');
+    }
+    assertThrows(() => list(client, "a/"), RangeError);
+    assertThrows(() => list(client, 1 as never), TypeError);
+    assertThrows(() => list({} as never, "/"), TypeError, "from: must be a Client");
+    assertThrows(() => list(null as never, "/"), TypeError);
+    assertThrows(() => list(client, "/", { sginal: 1 } as never), TypeError);
+    assertThrows(() => list(client, "/", { signal: 1 } as never), TypeError);
   }
-  assertThrows(() => listDirectory(client, "a/"), RangeError);
-  assertThrows(() => listDirectory(client, 1 as never), TypeError);
-  assertThrows(() => listDirectory({} as never, "/"), TypeError, "from: must be a Client");
-  assertThrows(() => listDirectory(null as never, "/"), TypeError);
-  assertThrows(() => listDirectory(client, "/", { sginal: 1 } as never), TypeError);
-  assertThrows(() => listDirectory(client, "/", { signal: 1 } as never), TypeError);
+  for (const uri of ["/a/?b", "/?tree"]) {
+    assertThrows(() => listTree(client, uri), RangeError, 'must end with "/"');
+  }
 });
 
 Deno.test("listTree lists everything below a directory, parents before what is in them", async () => {
@@ -207,15 +212,6 @@ Deno.test("listTree rejects where a list is cut, and where an entry is in no dir
     "list: true",
   );
   assertEquals(none.status, 404);
-});
-
-Deno.test("listTree validates its arguments at once", () => {
-  const client = { connect: () => {} } as never;
-  for (const uri of ["/a", "/a/?b", "/?tree"]) {
-    assertThrows(() => listTree(client, uri), RangeError, 'must end with "/"');
-  }
-  assertThrows(() => listTree({} as never, "/"), TypeError, "from: must be a Client");
-  assertThrows(() => listTree(client, "/", { sginal: 1 } as never), TypeError);
 });
 
 // What makes one tree like another: names, times, what is copied, kept and deleted.

@@ -1,6 +1,7 @@
 /** upload: whole files, files that change, broken connections, headers, and responses of other servers. */
 import type { AppFunction } from "@degu/degu";
 import type { HeaderDict } from "@degu/degu/base";
+import type { Client, Connection } from "@degu/degu/client";
 import { FilesApp, TransferError, type TransferProgress, upload } from "@degu/degu/files";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { readUploadHeaders } from "@degu/internal/files/put.ts";
@@ -134,42 +135,29 @@ Deno.test("a server that does not accept a file says why", async () => {
 
 Deno.test("replace: false keeps a different existing file, and accepts an identical one", async () => {
   await using files = await serveFiles(writable);
+  const file = `${files.here}/file`;
   for (const size of [0, 5, 2_000_000]) {
-    const file = `${files.here}/file`;
     const content = randomBytes(size);
     await Deno.writeFile(file, content);
     const uri = `/copy-${size}`;
-    const put = (options = {}) => upload(files.client, file, uri, { replace: false, ...options });
+    const put = (options = {}, to: Client | Connection = files.client) =>
+      upload(to, file, uri, { replace: false, ...options });
     assertEquals((await put()).bytes, size);
     assertEquals([(await put()).total, (await put({ resume: false })).total], [size, size]);
+    using connection = await files.client.connect();
+    for (let again = 0; again < 2; again++) assertEquals((await put({}, connection)).bytes, 0);
+    assertEquals(connection.closed, false);
     await Deno.writeFile(file, randomBytes(size + 1));
     for (const options of [{}, { resume: false }, { verify: false }]) {
-      const error = await assertRejects(
-        () => put(options),
-        TransferError,
-        "the file already exists",
-      );
-      assertEquals(error.status, 412);
+      using other = await files.client.connect();
+      for (const to of [files.client, other]) {
+        const failed = () => put(options, to);
+        const error = await assertRejects(failed, TransferError, "the file already exists");
+        assertEquals(error.status, 412);
+      }
     }
     assertEquals(await Deno.readFile(`${files.there}${uri}`), content);
     assertEquals(await partsOf(files.there), []);
-  }
-});
-
-Deno.test("replace: false works the same over a connection, which is kept if an identical file exists", async () => {
-  await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
-  for (const size of [0, 5, 2_000_000]) {
-    const uri = `/copy-${size}`;
-    await Deno.writeFile(file, randomBytes(size));
-    using connection = await files.client.connect();
-    const put = () => upload(connection, file, uri, { replace: false });
-    assertEquals((await put()).bytes, size);
-    assertEquals((await put()).bytes, 0);
-    assertEquals((await put()).bytes, 0);
-    assertEquals(connection.closed, false);
-    await Deno.writeFile(file, randomBytes(size + 1));
-    assertEquals((await assertRejects(put, TransferError)).status, 412);
   }
 });
 
