@@ -586,13 +586,7 @@ function reservedPaths(target: Raw | null): string[] {
 
 /** Changes that others make meanwhile, and what nevertheless has to hold. */
 class Changes {
-  readonly #it: Case;
-  readonly #site: Site;
-  readonly #stock: Stock;
-  readonly #isKeptOut: boolean;
   #id = 1000;
-  readonly #source: RawDirectory;
-  readonly #target: RawDirectory | null;
   /** The source's state after the last change. */
   #latest: RawDirectory;
   /** Each content that ever was at a path of the source or, by itself, of the target. */
@@ -602,18 +596,13 @@ class Changes {
   readonly #added = new Map<string, string>();
 
   constructor(
-    it: Case,
-    site: Site,
-    before: { source: RawDirectory; target: RawDirectory | null },
-    stock: Stock,
-    isKeptOut: boolean,
+    readonly it: Case,
+    readonly site: Site,
+    readonly before: { source: RawDirectory; target: RawDirectory | null },
+    readonly stock: Stock,
+    readonly isKeptOut: boolean,
   ) {
-    this.#isKeptOut = isKeptOut;
-    this.#it = it;
-    this.#site = site;
-    this.#stock = stock;
-    this.#source = this.#latest = before.source;
-    this.#target = before.target;
+    this.#latest = before.source;
     this.#remember(before.source);
     this.#remember(before.target);
   }
@@ -621,9 +610,9 @@ class Changes {
   #remember(raw: Raw | null, prefix = ""): void {
     if (raw === null) return;
     if (raw.kind === "file") this.#addVersion(prefix, raw.key);
-    if (raw.kind === "link" && raw.file !== null && this.#it.download) {
+    if (raw.kind === "link" && raw.file !== null && this.it.download) {
       // A server shows links inside of its root as what they lead to, but none that lead out of it.
-      if (raw.real!.startsWith(`${this.#site.root}/`)) this.#addVersion(prefix, raw.file.key);
+      if (raw.real!.startsWith(`${this.site.root}/`)) this.#addVersion(prefix, raw.file.key);
     }
     if (raw.kind !== "directory") return;
     for (const [name, entry] of raw.entries) {
@@ -638,9 +627,9 @@ class Changes {
 
   /** Makes a change now. */
   make({ side, which, what }: Change, isPlanned: boolean): void {
-    const { download } = this.#it;
+    const { download } = this.it;
     const isRemote = (side === "source") === download;
-    const root = isRemote ? this.#site.remote : this.#site.local;
+    const root = isRemote ? this.site.remote : this.site.local;
     let tree: RawDirectory | null;
     try {
       tree = seeDirectory(root);
@@ -693,7 +682,7 @@ class Changes {
     this.#touched[side].add(path);
     const replace = (make: (temporary: string) => void) => {
       make(`${root}/.new${id}`);
-      if (info.isDirectory) Deno.renameSync(full, `${this.#site.dir}/removed${id}`);
+      if (info.isDirectory) Deno.renameSync(full, `${this.site.dir}/removed${id}`);
       Deno.renameSync(`${root}/.new${id}`, full);
     };
     switch (what) {
@@ -721,11 +710,11 @@ class Changes {
         this.#remember(see(`${root}/renamed${id}`), `renamed${id}`);
         return;
       case "link to a file":
-        return replace((temporary) => Deno.symlinkSync(`${this.#site.outside}/secret`, temporary));
+        return replace((temporary) => Deno.symlinkSync(`${this.site.outside}/secret`, temporary));
       case "link to a directory":
-        return replace((temporary) => Deno.symlinkSync(this.#site.outside, temporary));
+        return replace((temporary) => Deno.symlinkSync(this.site.outside, temporary));
       case "fifo":
-        return replace((temporary) => this.#stock.linkSpecial("fifo", temporary));
+        return replace((temporary) => this.stock.linkSpecial("fifo", temporary));
       case "become a directory":
         return replace((temporary) => {
           Deno.mkdirSync(temporary);
@@ -741,7 +730,7 @@ class Changes {
         }
         return;
       case "close":
-        return info.isSymlink || !this.#isKeptOut ? undefined : Deno.chmodSync(full, 0);
+        return info.isSymlink || !this.isKeptOut ? undefined : Deno.chmodSync(full, 0);
     }
   }
 
@@ -760,9 +749,11 @@ class Changes {
   ): string[] {
     const found = differences(flattenWhole(this.#latest), flattenWhole(source))
       .map((text) => `the source: ${text}`);
-    const now = flatten(target), before = flatten(this.#target), sources = flatten(this.#source);
+    const now = flatten(target),
+      before = flatten(this.before.target),
+      sources = flatten(this.before.source);
     found.push(...this.#torn(target));
-    const { options } = this.#it;
+    const { options } = this.it;
     for (const [path, text] of before) {
       if (path === "" || this.#isTouched("target", path) || this.#isTouched("source", path)) {
         continue;
@@ -804,21 +795,21 @@ class Changes {
 
   /** Whether an entry of the target may not go, whatever happens to others. */
   #isProtected(path: string): boolean {
-    const { options, download } = this.#it;
+    const { options, download } = this.it;
     const names = path.split("/");
-    let source: Raw | undefined = this.#source, target: Raw | undefined = this.#target!;
+    let source: Raw | undefined = this.before.source, target: Raw | undefined = this.before.target!;
     for (const [at, name] of names.entries()) {
       source = source?.kind === "directory" ? source.entries.get(name) : undefined;
       target = target?.kind === "directory" ? target.entries.get(name) : undefined;
       if (target === undefined) return false;
       const asked: Raw = source ?? target;
       const isLocal = (asked === source) !== download;
-      const isAskedOther = isOther(asked, isLocal ? null : this.#site.root);
+      const isAskedOther = isOther(asked, isLocal ? null : this.site.root);
       if (asked === source && isAskedOther) return true;
       const kind = isAskedOther ? "other" : asked.kind === "link" ? "file" : asked.kind;
       const reason = asked.kind === "link" || asked.kind === "special" ? "link" : "unreadable";
       if (!accepts(options, { name, kind, reason })) return true;
-      if (isOther(target, download ? null : this.#site.root)) {
+      if (isOther(target, download ? null : this.site.root)) {
         const isLast = at === names.length - 1;
         const mayGiveWay = target.kind === "link" && source !== undefined && isLast;
         const mayBeReplaced = target.kind === "file" && kind === "file" && asked === source;
