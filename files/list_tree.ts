@@ -121,12 +121,7 @@ export function listTree(
   });
 }
 
-/**
- * Checks the URI of a tree: its path ends with a slash, and there is no query.
- *
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if it is not a URI, or does not end with `/`.
- */
+/** Checks the URI of a tree: its path ends with a slash, and there is no query. */
 export function checkTreeUri(uri: string): void {
   checkDirectoryUri(uri);
   if (!uri.endsWith("/")) throw new RangeError(`uri: must end with "/"; got ${uri}`);
@@ -137,7 +132,6 @@ export function checkTreeUri(uri: string): void {
  *
  * @param isSource Whether it is copied: then what has a reserved name is in it, as something that is skipped, and a link to
  * a file is that file. In a target it is a link.
- * @returns Its root.
  */
 export async function readRemoteTree(
   route: Route,

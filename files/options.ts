@@ -70,12 +70,7 @@ export interface TransferSettings {
 
 const OPTIONS = ["resume", "onProgress", "signal", "verify", "replace", "modified"];
 
-/**
- * Checks the arguments of a transfer.
- *
- * @throws {TypeError} if an option has the wrong type or is unknown.
- * @throws {RangeError} if a value is not allowed.
- */
+/** Checks the arguments of a transfer. */
 export function checkTransfer(
   uri: string,
   file: string,

@@ -95,7 +95,7 @@ export function unexpectedResponse(
   method: Method,
   uri: string,
   problem: string,
-  options?: ErrorOptions & { status?: number },
+  options?: ErrorOptions,
 ): TransferError {
   return new TransferError("UNEXPECTED_RESPONSE", `${method} ${quote(uri)}: ${problem}`, options);
 }

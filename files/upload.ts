@@ -104,7 +104,7 @@ export async function upload(
 /**
  * Uploads a file over a route.
  *
- * @param headers Additional headers of all requests that write.
+ * @param headers Sent with all requests that write.
  * @param opened Called when the file is open, before anything of it is read.
  */
 export async function uploadFile(
@@ -316,12 +316,6 @@ export class SourceFile implements AsyncDisposable {
     this.version = fingerprintOf(versionOf(this.#state));
   }
 
-  /**
-   * Opens a file.
-   *
-   * @throws {Deno.errors.IsADirectory} if it is a directory.
-   * @throws {RangeError} if it is not a regular file.
-   */
   static async open(path: string): Promise<SourceFile> {
     // Before it is opened, and in the same turn: opening a FIFO that has just replaced it would block.
     checkRegular(path, Deno.statSync(path));
@@ -349,11 +343,7 @@ export class SourceFile implements AsyncDisposable {
     return this.#sha256!;
   }
 
-  /**
-   * Returns a body of the bytes; sending it fails if the file has changed.
-   *
-   * @param sent Called after each piece with how many bytes it had.
-   */
+  /** Returns a body of the bytes; sending it fails if the file has changed. `sent` counts the bytes of each piece. */
   body(sent: (count: number) => void): BodyIter {
     return new BodyIter(this.#sending(0, null, sent), this.size);
   }

@@ -45,10 +45,10 @@ export const NAMED: readonly Named[] = [
     name:
       "a link at the server to a file inside of its root is that file, in place of a directory, too",
     explains: ({ path }, { download, source, root }) =>
-      path.some((_, index) => {
-        const raw = at(source, path.slice(0, index + 1));
-        return download && raw?.kind === "link" && raw.real?.startsWith(`${root}/`) === true;
-      }),
+      download &&
+      onTheWay(source, path).some((raw) =>
+        raw?.kind === "link" && raw.real?.startsWith(`${root}/`) === true
+      ),
   },
   {
     name: "links, special files and what can't be read stay at the target, and what they lie in",
@@ -67,10 +67,7 @@ export const NAMED: readonly Named[] = [
     name: "what has a special file, a link or an unreadable entry of its name in the source stays",
     explains: ({ path, ours }, { source, before }) =>
       ours !== null && at(before, path) !== null &&
-      path.some((_, index) => {
-        const raw = at(source, path.slice(0, index + 1));
-        return raw !== null && isOther(raw);
-      }),
+      onTheWay(source, path).some((raw) => raw !== null && isOther(raw)),
   },
   {
     name: "times that differ only by how a disk rounds them are the same",
@@ -96,10 +93,10 @@ export const NAMED: readonly Named[] = [
   {
     name: "a new directory can be written, whatever the mode of the source's",
     explains: ({ path, ours }, { source }) =>
-      ours !== null && path.some((_, index) => {
-        const raw = at(source, path.slice(0, index));
-        return raw?.kind === "directory" && (raw.mode & 0o200) === 0;
-      }),
+      ours !== null &&
+      [source, ...onTheWay(source, path.slice(0, -1))].some((raw) =>
+        raw?.kind === "directory" && (raw.mode & 0o200) === 0
+      ),
   },
   {
     name: "another spelling of a name stays if the source's own is not at the target",
@@ -132,7 +129,6 @@ export function rsync(from: string, to: string): number {
   return code;
 }
 
-/** Whether there is an rsync here. */
 export function hasRsync(): boolean {
   try {
     run("rsync", "--version");
@@ -178,6 +174,11 @@ function at(root: RawDirectory, path: readonly string[]): Raw | null {
   let raw: Raw | undefined = root;
   for (const name of path) raw = raw?.kind === "directory" ? raw.entries.get(name) : undefined;
   return raw ?? null;
+}
+
+/** What a path leads through, and to. */
+function onTheWay(root: RawDirectory, path: readonly string[]): (Raw | null)[] {
+  return path.map((_, index) => at(root, path.slice(0, index + 1)));
 }
 
 function holdsProtected(raw: Raw): boolean {
