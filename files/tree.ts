@@ -522,7 +522,7 @@ function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   return problem("CONFLICT", node, text, { cause });
 }
 
-function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
+export function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`
     : reason === "link"
