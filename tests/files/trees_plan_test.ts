@@ -1,6 +1,6 @@
 /** Lists of trees, and what makes one tree like another. */
 import type { App } from "@degu/degu";
-import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { BodyError, ChunkedBodyIter } from "@degu/degu/base";
 import {
   download,
   FilesApp,
@@ -23,12 +23,10 @@ import fc from "fast-check";
 
 const listing = (dir: string) => new FilesApp(dir, { list: true });
 
+const JSON_TYPE = { "content-type": "application/json" };
+
 /** An app that answers with this text, in chunks of so many bytes. */
-function answering(
-  text: string,
-  headers: HeaderDict = { "content-type": "application/json" },
-  length = 7,
-): App {
+function answering(text: string, length = 7): App {
   const bytes = new TextEncoder().encode(text);
   function* chunks() {
     for (let at = 0; at < bytes.length; at += length) {
@@ -36,7 +34,7 @@ function answering(
     }
     yield [null, new Uint8Array(0)] as const;
   }
-  return () => [200, "OK", headers, new ChunkedBodyIter(chunks())];
+  return () => [200, "OK", JSON_TYPE, new ChunkedBodyIter(chunks())];
 }
 
 Deno.test("a directory is listed with names in any language", async () => {
@@ -81,8 +79,7 @@ Deno.test("entries are returned before the list is complete", async () => {
     yield [null, new TextEncoder().encode(`${JSON.stringify(entry({ name: "b" }))}]`)] as const;
     yield [null, new Uint8Array(0)] as const;
   }
-  const headers = { "content-type": "application/json" };
-  await using serving = serve(() => [200, "OK", headers, new ChunkedBodyIter(chunks())]);
+  await using serving = serve(() => [200, "OK", JSON_TYPE, new ChunkedBodyIter(chunks())]);
   const names = [];
   for await (const { name } of listDirectory(serving.makeClient(), "/")) {
     names.push(name);
@@ -111,10 +108,7 @@ Deno.test("a response that is not a list says what the server needs", async () =
 
 Deno.test("a list that is abandoned or aborted closes the connection; a complete one keeps it", async () => {
   const more = new Array(10_000).fill(JSON.stringify(entry()));
-  await using serving = serve((...args) => {
-    const app = answering(`[${more.join()}]`, undefined, 65536) as (...args: unknown[]) => never;
-    return app(...args);
-  });
+  await using serving = serve(answering(`[${more.join()}]`, 65536));
   const client = serving.makeClient();
   using conn = await client.connect();
   const list = listDirectory(conn, "/");
