@@ -82,7 +82,8 @@ export interface Direction {
   /** Makes directories, each after those that it is in; `done` gets the reason why one was not made, or `null`. */
   makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void>;
   remove(route: Route, node: TreeNode): Promise<void>;
-  finish(): Promise<void>;
+  /** Syncs what was removed here. */
+  finish?(): Promise<void>;
 }
 
 const OPTIONS = [
@@ -312,7 +313,7 @@ class TreeTransfer {
     else await this.#carryOut(plan, serial);
     const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
-    if (!this.#settings.dryRun) await this.#direction.finish();
+    if (!this.#settings.dryRun) await this.#direction.finish?.();
     this.#settings.signal.throwIfAborted();
     this.#report.progress();
     return { ...this.#report.counts, deletionsKept };

@@ -145,10 +145,7 @@ class Upload {
     const { verify, resume, signal } = this.#settings;
     const source = this.#source;
     if (!verify) {
-      return await this.#send(
-        0,
-        (meter) => this.#put({}, source.body((count) => meter.add(count))),
-      );
+      return await this.#send(0, (meter) => this.#put({}, source.body(meter)));
     }
     // Of a file that was just changed another version could have the same name.
     const isResumable = resume && source.isSettled;
@@ -166,7 +163,7 @@ class Upload {
     return await this.#send(offset, async (meter) => {
       const { resumedFrom } = meter;
       this.#releaseFor(resumedFrom);
-      const body = await source.hashedBody(resumedFrom, (count) => meter.add(count), signal);
+      const body = await source.hashedBody(resumedFrom, meter, signal);
       const headers = isResumable
         ? { ...named, "upload-offset": `${resumedFrom}` }
         : { "upload-length": `${source.size}` };
@@ -343,9 +340,9 @@ export class SourceFile implements AsyncDisposable {
     return this.#sha256!;
   }
 
-  /** Returns a body of the bytes; sending it fails if the file has changed. `sent` counts the bytes of each piece. */
-  body(sent: (count: number) => void): BodyIter {
-    return new BodyIter(this.#sending(0, null, sent), this.size);
+  /** Returns a body of the bytes; sending it fails if the file has changed. */
+  body(meter: ProgressMeter): BodyIter {
+    return new BodyIter(this.#sending(0, null, meter), this.size);
   }
 
   /**
@@ -354,12 +351,12 @@ export class SourceFile implements AsyncDisposable {
    */
   async hashedBody(
     offset: number,
-    sent: (count: number) => void,
-    signal?: AbortSignal,
+    meter: ProgressMeter,
+    signal: AbortSignal | undefined,
   ): Promise<ChunkedBodyIter> {
     await this.#pass;
     const hash = await this.#hashTo(offset, signal);
-    return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, sent)));
+    return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, meter)));
   }
 
   /** Hashes what is before an offset, as the beginning of the whole. */
@@ -371,11 +368,11 @@ export class SourceFile implements AsyncDisposable {
   async *#sending(
     offset: number,
     hash: Hash | null,
-    sent: (count: number) => void,
+    meter: ProgressMeter,
   ): AsyncGenerator<Uint8Array, void, void> {
     for await (const piece of this.#pieces(offset, hash)) {
       yield piece;
-      sent(piece.length);
+      meter.add(piece.length);
     }
   }
 

@@ -130,7 +130,7 @@ class Upload implements Direction {
       );
     }
     this.#root = root;
-    return await readLocalTree(this.#root, this.#settings.signal);
+    return await readLocalTree(root, this.#settings.signal);
   }
 
   async readTarget(route: Route): Promise<TreeNode | null> {
@@ -321,10 +321,6 @@ class Upload implements Direction {
       // It may be gone by itself.
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
     }
-  }
-
-  finish(): Promise<void> {
-    return Promise.resolve();
   }
 }
 
