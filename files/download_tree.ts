@@ -295,7 +295,7 @@ class Download implements Direction {
   #refused({ node }: Copy, status: 403 | 404 | 409 | 413 | 503): Outcome {
     if (status === 413) return { alone: true };
     if (status === 409) return { again: changedWhileMoved(show(node.path)) };
-    const error = statusError("GET", uriOf(this.#settings.uri, node), { status, reason: "" });
+    const error = statusError("GET", uriOf(this.#settings.uri, node), { status });
     return status === 503 ? { again: error } : { error };
   }
 

@@ -81,7 +81,7 @@ type TransferTask = "put" | "make" | "delete" | "list" | "get";
 export function statusError(
   method: Method,
   uri: string,
-  { status, reason }: { readonly status: number; readonly reason: string },
+  { status, reason = "" }: { readonly status: number; readonly reason?: string },
   task: TransferTask = method === "PUT" ? "put" : "get",
 ): TransferError {
   const hint = hintOf(status, task);

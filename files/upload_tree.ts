@@ -265,7 +265,7 @@ class Upload implements Direction {
       this.#refusal = null;
       return { bytes, sha256 };
     }
-    const error = statusError("PUT", this.#uriOf(node), { status, reason: "" });
+    const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;
     return status === 400 || status === 503 ? { again: error } : { error };
@@ -286,21 +286,13 @@ class Upload implements Direction {
   }
 
   async makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
-    const plain: Make[] = [];
     for (const make of makes) {
       const { node, obstacle } = make;
-      if (obstacle === null) {
-        plain.push(make);
-        continue;
-      }
-      let problem: unknown = null;
-      try {
-        await requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
-      } catch (error) {
-        problem = error;
-      }
-      done(make, problem);
+      if (obstacle === null) continue;
+      const making = requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
+      done(make, await making.then(() => null, (error) => error));
     }
+    const plain = makes.filter(({ obstacle }) => obstacle === null);
     const lines = plain.map(({ node }) => formatRecord({ path: node.path, kind: "directory" }));
     // Bytes: a request whose connection the server has closed meanwhile can be made again.
     const body = encoder.encode(lines.join("") + BUNDLE_END);
@@ -308,9 +300,8 @@ class Upload implements Direction {
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
     for await (const { record: { status }, item: make } of records) {
       const isMade = status === 201 || status === 204;
-      const asked = () =>
-        statusError("PUT", this.#uriOf(make.node, true), { status, reason: "" }, "make");
-      done(make, isMade ? null : asked());
+      const uri = this.#uriOf(make.node, true);
+      done(make, isMade ? null : statusError("PUT", uri, { status }, "make"));
     }
   }
 
