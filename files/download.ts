@@ -142,7 +142,6 @@ interface CompletePart {
   readonly meter: ProgressMeter;
 }
 
-/** One attempt to download a file. */
 class Download {
   readonly #route: Route;
   readonly #uri: string;
@@ -212,7 +211,6 @@ class Download {
     return { version, record, hash, meter };
   }
 
-  /** Receives the rest of a file. */
   async #append({ record, offset, hash }: Kept, response: Response): Promise<CompletePart | null> {
     const { total, etag, sha256 } = record;
     const version = versionOf("GET", this.#uri, response);
@@ -237,7 +235,6 @@ class Download {
     return arrived;
   }
 
-  /** Receives a whole file. */
   async #begin(response: Response): Promise<CompletePart> {
     const { resume, verify, onProgress } = this.#settings;
     if (response.status !== 200) {

@@ -16,7 +16,6 @@ import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
-import { fileUri } from "./file_name.ts";
 import { HeldPart, removeUnlocked } from "./leftovers.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
@@ -43,10 +42,11 @@ import {
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
+import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
+  type Done,
   type Outcome,
-  requestBundle,
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
@@ -105,16 +105,13 @@ export async function downloadTree(
   dir: string,
   options: TreeOptions = {},
 ): Promise<TreeResult> {
-  return await transferTree("from", from, dir, uri, options, (settings) => {
-    return new Download(uri, dir, settings);
-  });
+  return await transferTree("from", from, dir, uri, options, (settings) => new Download(settings));
 }
 
 /** What the names of the parts of small files begin with. */
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 
-/** A small file that has arrived, and was verified. */
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
   readonly bytes: number;
@@ -123,13 +120,10 @@ interface VerifiedFile extends SmallFile {
 }
 
 class Download implements Direction {
-  readonly #uri: string;
-  readonly #dir: string;
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
   /** The target; before it exists by the path that was given. */
   #root: Root;
-  #isMissing = false;
   /** The parts of earlier runs. */
   readonly #parts = new Set<string>();
   /** What the names of the parts of this run's small files begin with. */
@@ -139,23 +133,19 @@ class Download implements Direction {
   #newMode: number | null | undefined;
   /** Directories from which something was removed. */
   readonly #changed = new Set<string>();
-  /** Sizes of files that have changed since they were listed. */
-  readonly #sizes = new Map<Copy, number>();
 
-  constructor(uri: string, dir: string, settings: TreeSettings) {
-    this.#uri = uri;
-    this.#dir = dir;
-    this.#root = new Root(dir);
+  constructor(settings: TreeSettings) {
     this.#settings = settings;
+    this.#root = new Root(settings.dir);
   }
 
   readSource(route: Route): Promise<TreeNode> {
-    return readRemoteTree(route, this.#uri, true, this.#settings.signal);
+    const { uri, signal } = this.#settings;
+    return readRemoteTree(route, uri, true, signal);
   }
 
   async readTarget(): Promise<TreeNode | null> {
-    const path = await ifPresent(Deno.realPath(this.#dir));
-    this.#isMissing = path === null;
+    const path = await ifPresent(Deno.realPath(this.#settings.dir));
     if (path === null) return null;
     this.#root = new Root(path);
     return await readLocalTree(path, this.#settings.signal, (path) => {
@@ -164,7 +154,7 @@ class Download implements Direction {
   }
 
   /** Makes the target if it is missing, and removes the parts of small files that a killed run has left. */
-  async begin(): Promise<void> {
+  async begin(_route: Route, isMissing: boolean): Promise<void> {
     for (const path of this.#parts) {
       if (!SMALL_PART.test(path)) continue;
       try {
@@ -173,9 +163,9 @@ class Download implements Direction {
         // It is gone, or somebody else's.
       }
     }
-    if (!this.#isMissing) return;
-    await Deno.mkdir(this.#dir, { recursive: true });
-    this.#root = new Root(await Deno.realPath(this.#dir));
+    if (!isMissing) return;
+    await Deno.mkdir(this.#settings.dir, { recursive: true });
+    this.#root = new Root(await Deno.realPath(this.#settings.dir));
   }
 
   async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {
@@ -199,24 +189,15 @@ class Download implements Direction {
     }
   }
 
-  #uriOf({ path }: TreeNode): string {
-    return this.#uri + fileUri(...path).slice(1);
-  }
-
-  /** The path of a node of the source, once it is here. */
   pathOf({ path }: TreeNode): string {
     return this.#root.pathOf(path);
   }
 
-  async copySmall(
-    route: Route,
-    copies: readonly Copy[],
-    done: (copy: Copy, outcome: Outcome) => void,
-  ): Promise<void> {
+  async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
     await using files = new SmallFiles(this.#placement(done));
     try {
       const body = formatPaths(copies.map(({ node }) => node.path));
-      const uri = `${this.#uri}?bundle=get`;
+      const uri = `${this.#settings.uri}?bundle=get`;
       const records = requestBundle(route, uri, body, GET_ANSWER, "get", copies);
       for await (const { record, content, item: copy } of records) {
         const names = copy.node.path;
@@ -227,12 +208,12 @@ class Download implements Direction {
           done(copy, this.#refused(copy, record.status));
           continue;
         }
-        const problem = this.#problemOf(copy, record.sha256, content);
-        if (problem !== null) {
-          done(copy, { again: problem });
+        const { verify, replace } = this.#settings;
+        if (verify && sha256Of(content) !== record.sha256) {
+          const text = `${show(names)}: what arrived has another SHA-256`;
+          done(copy, { again: new TransferError("DIGEST_MISMATCH", text) });
           continue;
         }
-        const { verify, replace } = this.#settings;
         const sha256 = verify ? record.sha256 : null;
         const file = { names, isDirectory: false, isNew: !replace, copy, sha256 };
         await files.add({ ...file, bytes: content.length }, content, record.modified);
@@ -243,8 +224,7 @@ class Download implements Direction {
     }
   }
 
-  /** Where small files are placed. */
-  #placement(done: (copy: Copy, outcome: Outcome) => void): Placement<VerifiedFile> {
+  #placement(done: Done<Copy, Outcome>): Placement<VerifiedFile> {
     return {
       root: this.#root,
       isLocked: true,
@@ -308,18 +288,10 @@ class Download implements Direction {
     return explained;
   }
 
-  /** Why what has arrived is not the file; `null` if it is. */
-  #problemOf({ node }: Copy, sha256: string, content: Uint8Array): TransferError | null {
-    if (!this.#settings.verify) return null;
-    if (sha256Of(content) === sha256) return null;
-    const text = `${show(node.path)}: what arrived has another SHA-256`;
-    return new TransferError("DIGEST_MISMATCH", text);
-  }
-
   #refused({ node }: Copy, status: 403 | 404 | 409 | 413 | 503): Outcome {
     if (status === 413) return { alone: true };
     if (status === 409) return { again: changedWhileMoved(show(node.path)) };
-    const error = statusError("GET", this.#uriOf(node), { status, reason: "" });
+    const error = statusError("GET", uriOf(this.#settings.uri, node), { status });
     return status === 503 ? { again: error } : { error };
   }
 
@@ -327,17 +299,24 @@ class Download implements Direction {
     route: Route,
     copy: Copy,
     settings: TransferSettings,
+    size: number,
   ): Promise<TransferResult> {
     const { node, obstacle } = copy;
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
     const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
-    const result = await downloadFile(route, this.#uriOf(node), this.pathOf(beside), settings, {
-      maxBytes: (this.#sizes.get(copy) ?? node.size) + SLACK_BYTES,
-      place: async (part) => {
-        for (const path of await this.#place(copy, part)) changed.add(path);
+    const result = await downloadFile(
+      route,
+      uriOf(this.#settings.uri, node),
+      this.pathOf(beside),
+      settings,
+      {
+        maxBytes: size + SLACK_BYTES,
+        place: async (part) => {
+          for (const path of await this.#place(copy, part)) changed.add(path);
+        },
       },
-    });
+    );
     await syncAllIfPossible(changed);
     return result;
   }
@@ -368,29 +347,20 @@ class Download implements Direction {
     }
   }
 
-  async refresh(route: Route, copy: Copy): Promise<void> {
-    const uri = this.#uriOf(copy.node);
-    const response = await route.request("HEAD", uri, {});
-    await route.discard(response);
-    const { status, headers } = response;
-    const { "content-length": size } = headers;
-    if (status === 200 && typeof size === "number") this.#sizes.set(copy, size);
-  }
-
-  async makeDirectories(_route: Route, makes: readonly Make[]): Promise<unknown[]> {
-    const errors: unknown[] = [];
+  async makeDirectories(_route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
     const changed = new Set<string>();
-    for (const { node, obstacle } of makes) {
+    for (const make of makes) {
+      const { node, obstacle } = make;
       await this.#pause();
+      let problem: unknown = null;
       try {
         for (const path of this.#makeDirectory(node.path, obstacle)) changed.add(path);
-        errors.push(null);
       } catch (error) {
-        errors.push(this.#explain(error, node));
+        problem = this.#explain(error, node);
       }
+      done(make, problem);
     }
     await syncAllIfPossible(changed);
-    return errors;
   }
 
   async remove(_route: Route, node: TreeNode): Promise<void> {

@@ -189,16 +189,14 @@ function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolea
   const time = modified.getTime();
   const isReserved = reason !== "name" && isReservedName(name);
   if (isReserved && !isSource) return false;
-  const node = isReserved
-    ? new TreeNode(parent, name, "other", 0, time, "reserved")
-    : link && !isSource
-    ? new TreeNode(parent, name, "other", 0, time, "link")
-    : new TreeNode(parent, name, kind, kind === "file" ? size : 0, time, reason ?? null);
+  const other = isReserved ? "reserved" : link && !isSource ? "link" : null;
+  const node = other === null
+    ? new TreeNode(parent, name, kind, kind === "file" ? size : 0, time, reason ?? null)
+    : new TreeNode(parent, name, "other", 0, time, other);
   if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
   return true;
 }
 
-/** Reads the names in a directory. */
 export async function readRemoteNames(
   route: Route,
   uri: string,

@@ -77,10 +77,7 @@ export function checkTransfer(
   options: TransferOptions,
 ): TransferSettings {
   checkUri(uri);
-  if (typeof file !== "string") throw wrongType("file", "the path of a file", file);
-  if (file === "" || file.includes("\0")) {
-    throw new RangeError("file: must be the path of a file, without NUL bytes");
-  }
+  checkPath("file", "the path of a file", file);
   const copy = copyOptions(options, OPTIONS);
   const { resume = true, verify = true, replace = true, onProgress, signal, modified } = copy;
   for (const [name, value] of Object.entries({ resume, verify, replace })) {
@@ -89,6 +86,13 @@ export function checkTransfer(
   if (onProgress !== undefined) checkFunction("onProgress", onProgress);
   checkSignal(signal);
   return { resume, verify, replace, modified: copyDate(modified), onProgress, signal };
+}
+
+export function checkPath(name: string, what: string, path: string): void {
+  if (typeof path !== "string") throw wrongType(name, what, path);
+  if (path === "" || path.includes("\0")) {
+    throw new RangeError(`${name}: must be ${what}, without NUL bytes`);
+  }
 }
 
 function copyDate(modified: Date | undefined): Date | null {
@@ -102,6 +106,19 @@ function copyDate(modified: Date | undefined): Date | null {
 /** The minimum time between two reports. */
 const INTERVAL_MILLISECONDS = 100;
 
+/** Says when the progress may be reported again. */
+export class Pace {
+  #reportedAt = performance.now();
+
+  /** True if a report is due, which counts as made. */
+  isDue(): boolean {
+    const now = performance.now();
+    if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return false;
+    this.#reportedAt = now;
+    return true;
+  }
+}
+
 /** Counts the bytes of one transfer and reports them. */
 export class ProgressMeter {
   /** Bytes of the whole file. */
@@ -109,8 +126,8 @@ export class ProgressMeter {
   /** Bytes that were already there. */
   readonly resumedFrom: number;
   readonly #report: ((progress: TransferProgress) => void) | undefined;
+  readonly #pace = new Pace();
   #bytes = 0;
-  #reportedAt: number;
 
   /** Creates a meter for a transfer that begins now, and reports from where it is resumed. */
   constructor(
@@ -121,18 +138,13 @@ export class ProgressMeter {
     this.#report = report;
     this.total = total;
     this.resumedFrom = resumedFrom;
-    this.#reportedAt = performance.now();
     if (resumedFrom > 0) this.#callBack();
   }
 
-  /** Counts bytes that were transferred. */
   add(count: number): void {
     this.#bytes += count;
     if (this.#report === undefined || this.resumedFrom + this.#bytes >= this.total) return;
-    const now = performance.now();
-    if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return;
-    this.#reportedAt = now;
-    this.#callBack();
+    if (this.#pace.isDue()) this.#callBack();
   }
 
   /** Reports the end, with all bytes, and returns the result of the transfer. */

@@ -50,7 +50,6 @@ export interface Placement<F extends SmallFile> {
   failed(file: F, error: unknown): void;
 }
 
-/** A file that has no name yet. */
 interface Arrived<F> {
   readonly file: F;
   /** `null` for a directory. */
@@ -64,13 +63,6 @@ interface Written extends Complete {
   readonly synced: Promise<unknown>;
 }
 
-/** Files of one directory that got their names in one turn. */
-interface Named<F> {
-  readonly key: string;
-  readonly parent: Parent;
-  readonly files: [file: F, isCreated: boolean][];
-}
-
 /** Writes small files: while some are synced to the disk and named, others arrive. */
 export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #placement: Placement<F>;
@@ -81,14 +73,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #entered: string | null = null;
   /** The files before those that arrive now. */
   #naming: Promise<void> = Promise.resolve();
-  /** Where files get their names in this turn. */
-  #named: Named<F> | null = null;
-  /** Those that have their names. */
-  #placed: [file: F, isCreated: boolean][] = [];
-  /** The directory that was listed last for the files that get their names now: where that takes a turn, not again in each. */
-  #listed: string | null = null;
 
-  /** Writes nothing yet. */
   constructor(placement: Placement<F>) {
     this.#placement = placement;
   }
@@ -156,6 +141,18 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#naming.catch(() => {});
   }
 
+  async #name(arrived: readonly Arrived<F>[]): Promise<void> {
+    const naming = new Naming(this.#placement, this.#turns, this.#changed);
+    try {
+      await naming.run(arrived);
+    } finally {
+      for (const { written } of arrived) if (written !== null) discard(written);
+      naming.leave();
+      if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
+      for (const each of naming.placed) this.#placement.placed(...each);
+    }
+  }
+
   /** Waits until all that has arrived has its name, and the names are on the disk. */
   async flush(): Promise<void> {
     try {
@@ -172,42 +169,66 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     await syncAllIfPossible(changed);
   }
 
-  /** Gives files their names. */
-  async #name(arrived: readonly Arrived<F>[]): Promise<void> {
-    const { root } = this.#placement;
-    this.#listed = null;
+  /** Removes what has no name. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#naming.catch(() => {});
+    for (const { written } of this.#arrived) {
+      await written?.synced;
+      if (written !== null) discard(written);
+    }
+  }
+}
+
+/** Files of one directory that got their names in one turn. */
+interface Entered<F> {
+  readonly key: string;
+  readonly parent: Parent;
+  readonly files: [file: F, isCreated: boolean][];
+}
+
+/** Gives the files of a batch their names, turn by turn. */
+class Naming<F extends SmallFile> {
+  readonly #placement: Placement<F>;
+  readonly #turns: Turns;
+  /** The directories that have new entries. */
+  readonly #changed: Set<string>;
+  /** Those that have their names. */
+  readonly placed: [file: F, isCreated: boolean][] = [];
+  /** Where files get their names in this turn. */
+  #entered: Entered<F> | null = null;
+  /** The directory that was listed last: where that takes a turn, not again in each. */
+  #listed: string | null = null;
+
+  constructor(placement: Placement<F>, turns: Turns, changed: Set<string>) {
+    this.#placement = placement;
+    this.#turns = turns;
+    this.#changed = changed;
+  }
+
+  async run(arrived: readonly Arrived<F>[]): Promise<void> {
     const failed = new Set<F>();
-    try {
-      for (const { file, written } of arrived) {
-        const error = await written?.synced ?? null;
-        if (error === null) continue;
-        failed.add(file);
+    for (const { file, written } of arrived) {
+      const error = await written?.synced ?? null;
+      if (error === null) continue;
+      failed.add(file);
+      this.#placement.failed(file, error);
+    }
+    let isAdmitted = false;
+    for (const [i, { file, written }] of arrived.entries()) {
+      if (!isAdmitted || this.#turns.isOver) {
+        this.leave();
+        if (isAdmitted) await this.#turns.next(this.#placement.root.path);
+        await this.#placement.admit();
+        isAdmitted = true;
+      }
+      if (failed.has(file)) continue;
+      try {
+        this.#name(file, written, arrived[i + LISTED_FROM - 1]?.file);
+      } catch (error) {
         this.#placement.failed(file, error);
       }
-      let isAdmitted = false;
-      for (const [i, { file, written }] of arrived.entries()) {
-        if (!isAdmitted || this.#turns.isOver) {
-          this.#finishDirectory();
-          if (isAdmitted) await this.#turns.next(root.path);
-          await this.#placement.admit();
-          isAdmitted = true;
-        }
-        if (failed.has(file)) continue;
-        try {
-          this.#finish(file, written, arrived[i + LISTED_FROM - 1]?.file);
-        } catch (error) {
-          this.#placement.failed(file, error);
-        }
-        // Whatever happens to directories, they are looked at again.
-        if (this.#named !== null && this.#named.parent.missing.length > 0) this.#finishDirectory();
-      }
-    } finally {
-      for (const { written } of arrived) if (written !== null) discard(written);
-      this.#finishDirectory();
-      if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
-      const placed = this.#placed;
-      this.#placed = [];
-      for (const each of placed) this.#placement.placed(...each);
+      // Whatever happens to directories, they are looked at again.
+      if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.leave();
     }
   }
 
@@ -216,25 +237,25 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
    *
    * @param later A file that gets its name some files later.
    */
-  #finish(file: F, written: Written | null, later: F | undefined): void {
+  #name(file: F, written: Written | null, later: F | undefined): void {
     const { names, isNew } = file;
     const { root } = this.#placement;
     const directory = names.slice(0, -1);
     const key = directory.join("/");
-    if (written === null || this.#named?.key !== key) this.#finishDirectory();
+    if (written === null || this.#entered?.key !== key) this.leave();
     if (written === null) {
       const { created, changed } = root.makeDirectory(names, () => {});
       for (const path of changed) this.#changed.add(path);
-      this.#placed.push([file, created]);
+      this.placed.push([file, created]);
       return;
     }
-    if (this.#named === null) {
+    if (this.#entered === null) {
       const isListed = this.#listed !== key && later?.names.slice(0, -1).join("/") === key;
       const parent = root.findParent(directory, NOTHING, isListed);
       if (isListed) this.#listed = key;
-      this.#named = { key, parent, files: [] };
+      this.#entered = { key, parent, files: [] };
     }
-    const { parent, files } = this.#named;
+    const { parent, files } = this.#entered;
     const { created, changed } = root.place(names, written, { isNew, parent });
     inUse.delete(written.path);
     for (const path of changed) this.#changed.add(path);
@@ -242,24 +263,15 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   /** Checks that the directory was not replaced while files got their names in it; the next file is looked for anew. */
-  #finishDirectory(): void {
-    const named = this.#named;
-    this.#named = null;
-    if (named === null) return;
+  leave(): void {
+    const entered = this.#entered;
+    this.#entered = null;
+    if (entered === null) return;
     try {
-      checkStillThere(named.parent);
-      this.#placed.push(...named.files);
+      checkStillThere(entered.parent);
+      this.placed.push(...entered.files);
     } catch (error) {
-      for (const [file] of named.files) this.#placement.failed(file, error);
-    }
-  }
-
-  /** Removes what has no name. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#naming.catch(() => {});
-    for (const { written } of this.#arrived) {
-      await written?.synced;
-      if (written !== null) discard(written);
+      for (const [file] of entered.files) this.#placement.failed(file, error);
     }
   }
 }

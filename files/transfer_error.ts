@@ -1,7 +1,8 @@
 /** Errors of transfers. */
 
-import { DeguError, quote } from "../base/errors.ts";
+import { DeguError, ProtocolError, quote, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
+import { isTransient } from "../net/retry.ts";
 
 /**
  * Why a transfer has failed.
@@ -75,14 +76,12 @@ export class TransferError extends DeguError {
   }
 }
 
-/** The operation that was requested. */
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
-/** Creates the error for a response with a status that is not a success. */
 export function statusError(
   method: Method,
   uri: string,
-  { status, reason }: { readonly status: number; readonly reason: string },
+  { status, reason = "" }: { readonly status: number; readonly reason?: string },
   task: TransferTask = method === "PUT" ? "put" : "get",
 ): TransferError {
   const hint = hintOf(status, task);
@@ -96,12 +95,11 @@ export function unexpectedResponse(
   method: Method,
   uri: string,
   problem: string,
-  options?: ErrorOptions & { status?: number },
+  options?: ErrorOptions,
 ): TransferError {
   return new TransferError("UNEXPECTED_RESPONSE", `${method} ${quote(uri)}: ${problem}`, options);
 }
 
-/** Creates the error for a file that changed, on either device. */
 export function changedWhileMoved(name: string, options?: ErrorOptions): TransferError {
   return new TransferError(
     "CHANGED",
@@ -146,4 +144,29 @@ function hintOf(status: number, task: TransferTask): string {
   return status >= 500
     ? "it has an internal problem; check its log and call again"
     : "that status is not a success; is it a FilesApp?";
+}
+
+/** Whether the connection broke off, rather than that something was refused. */
+export function isCut(error: unknown): boolean {
+  return !(error instanceof TransferError) && isTransient(error);
+}
+
+/** Whether a file changed while it was copied. */
+export function hasChanged(error: unknown): boolean {
+  if (!(error instanceof TransferError)) return false;
+  const { code, status } = error;
+  return code === "CHANGED" || code === "DIGEST_MISMATCH" || status === 400;
+}
+
+/** The statuses after which no other file can be copied either. */
+const FINAL_STATUSES: ReadonlySet<number | null> = new Set([401, 405, 507]);
+
+/** Whether an error is so for every file. */
+export function endsAll(error: unknown): boolean {
+  if (!(error instanceof TransferError)) {
+    return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
+  }
+  const { code, status } = error;
+  if (code === "DISK_FULL" || FINAL_STATUSES.has(status)) return true;
+  return code === "STATUS" && status !== null && status >= 500;
 }

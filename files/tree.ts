@@ -154,12 +154,10 @@ export class TreeNode {
     this.reason = reason;
   }
 
-  /** Makes the root of a tree. */
   static root(): TreeNode {
     return new TreeNode(null, "", "directory", 0, 0);
   }
 
-  /** The names that lead to it from the root. */
   get path(): string[] {
     const path: string[] = this.parent === null ? [] : [this.name];
     for (let node = this.parent; node !== null && node.parent !== null; node = node.parent) {
@@ -267,10 +265,22 @@ export interface Deletion {
   readonly doubts: readonly TreeNode[];
 }
 
-/** Something that can't be done. */
-export interface Failure {
-  readonly node: TreeNode;
-  readonly error: unknown;
+/** What decides about a plan. */
+export interface PlanRules {
+  readonly compare: "time" | "digest" | "nothing";
+  readonly replace: boolean;
+  readonly delete: boolean;
+  readonly filter: ((entry: TreeEntry) => boolean) | undefined;
+}
+
+/** What both ends have of one path, and what is so for all that is below it. */
+interface Pair {
+  readonly source: TreeNode | null;
+  readonly target: TreeNode | null;
+  /** Why nothing below can be copied; `null` if it can. */
+  failure: unknown;
+  /** The directory, with a file in its way, that it is in. */
+  blocked: Blocked | null;
 }
 
 /** What is to be done to make the target like the source. */
@@ -284,7 +294,7 @@ export class Plan {
   readonly makes: Make[] = [];
   readonly unchanged: TreeNode[] = [];
   readonly skipped: TreeNode[] = [];
-  readonly failed: Failure[] = [];
+  readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** Innermost first. */
   readonly deletions: Deletion[] = [];
   /** Directories of the target that stay because of what is in them. */
@@ -293,6 +303,18 @@ export class Plan {
   isIncomplete = false;
   /** Whether nothing is left of the source. */
   isEmpty = true;
+  readonly #rules: PlanRules;
+  /** Directories below one that can't be made, unless it turns out that it can. */
+  readonly #unmade: TreeNode[] = [];
+
+  constructor(source: TreeNode, target: TreeNode | null, rules: PlanRules) {
+    this.#rules = rules;
+    this.#compare([{ source, target, failure: null, blocked: null }], []);
+  }
+
+  fail(node: TreeNode, error: unknown): void {
+    this.failed.push({ node, error });
+  }
 
   /** Something of the target stays, and so do the directories that it is in. */
   keep({ parent }: TreeNode): void {
@@ -302,16 +324,13 @@ export class Plan {
   }
 
   /** Decides about a file of which it is known what the target has of it. */
-  decide(
-    node: TreeNode,
-    target: TreeNode | null,
-    { compare, replace }: Pick<PlanRules, "compare" | "replace">,
-  ): void {
+  decide(node: TreeNode, target: TreeNode | null): void {
+    const { compare, replace } = this.#rules;
     const copy = { node, target, obstacle: null };
     if (target === null) return void this.copies.push(copy);
     // Whether an unreadable one is a file only the attempt tells.
     const isFile = target.kind === "file" || target.reason === "unreadable";
-    if (!isFile) return void this.failed.push({ node, error: inTheWay(node, target) });
+    if (!isFile) return this.fail(node, inTheWay(node, target));
     const hasSize = target.kind === "file" && target.size === node.size;
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.unchanged.push(node);
@@ -321,44 +340,8 @@ export class Plan {
     } else if (replace) {
       this.copies.push(copy);
     } else {
-      this.failed.push({ node, error: existsAlready(node) });
+      this.fail(node, existsAlready(node));
     }
-  }
-}
-
-/** What decides about a plan. */
-export interface PlanRules {
-  readonly compare: "time" | "digest" | "nothing";
-  readonly replace: boolean;
-  readonly delete: boolean;
-  readonly filter: ((entry: TreeEntry) => boolean) | undefined;
-}
-
-/** Compares two trees. */
-export function makePlan(source: TreeNode, target: TreeNode | null, rules: PlanRules): Plan {
-  const planner = new Planner(rules);
-  planner.compare([{ source, target, failure: null, blocked: null }], []);
-  return planner.plan;
-}
-
-/** What both ends have of one path, and what is so for all that is below it. */
-interface Pair {
-  readonly source: TreeNode | null;
-  readonly target: TreeNode | null;
-  /** Why nothing below can be copied; `null` if it can. */
-  failure: unknown;
-  /** The directory, with a file in its way, that it is in. */
-  blocked: Blocked | null;
-}
-
-class Planner {
-  readonly #rules: PlanRules;
-  /** Directories below one that can't be made, unless it turns out that it can. */
-  readonly #unmade: TreeNode[] = [];
-  readonly plan = new Plan();
-
-  constructor(rules: PlanRules) {
-    this.#rules = rules;
   }
 
   /**
@@ -366,11 +349,11 @@ class Planner {
    *
    * @param doubts What the source has in place of a directory above them, by another spelling.
    */
-  compare(directories: readonly Pair[], doubts: readonly TreeNode[]): void {
+  #compare(directories: readonly Pair[], doubts: readonly TreeNode[]): void {
     for (const all of classesOf(directories)) {
       const pairs = all.filter((pair) => this.#isIncluded(pair));
       const sources = pairs.flatMap(({ source }) => source ?? []);
-      if (sources.length > 0) this.plan.isEmpty = false;
+      if (sources.length > 0) this.isEmpty = false;
       const others = pairs.filter(({ source }) => source === null);
       const isDoubtful = pairs.length > 1 &&
         pairs.some(({ source, target }) => source !== null && target === null);
@@ -381,17 +364,17 @@ class Planner {
       const inside = pairs.filter((pair) => {
         return this.#decide(pair, sources.length === 1, isDoubtful ? doubtful : null);
       });
-      if (doubtful.files.length > 0) this.plan.doubtful.push(doubtful);
+      if (doubtful.files.length > 0) this.doubtful.push(doubtful);
       const plain = sources.filter(({ kind }) => kind !== "directory");
       if (inside.length > 0) {
-        this.compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);
+        this.#compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);
       }
       if (!this.#rules.delete) continue;
       // One list for all of them: a peer can list thousands of spellings.
       const spelled = sources.length === 0 ? doubts : [...doubts, ...sources];
       for (const { target } of others) {
-        if (target!.kind === "other") this.plan.keep(target!);
-        else this.plan.deletions.push({ node: target!, doubts: spelled });
+        if (target!.kind === "other") this.keep(target!);
+        else this.deletions.push({ node: target!, doubts: spelled });
       }
     }
   }
@@ -400,7 +383,7 @@ class Planner {
   #isIncluded({ source, target }: Pair): boolean {
     const node = source ?? (this.#rules.delete ? target : null);
     if (node === null || this.#passesFilter(node)) return true;
-    if (target !== null) this.plan.keep(target);
+    if (target !== null) this.keep(target);
     return false;
   }
 
@@ -411,10 +394,6 @@ class Planner {
     // The promise of an async function would include everything, and a forgotten `return` nothing.
     checkBoolean("filter: what it returns", passes);
     return passes;
-  }
-
-  #fail(node: TreeNode, error: unknown): void {
-    this.plan.failed.push({ node, error });
   }
 
   /**
@@ -429,7 +408,7 @@ class Planner {
     if (source === null) return target!.kind === "directory";
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, isAlone);
-    else if (pair.failure !== null) this.#fail(source, directoryMissing(source, pair.failure));
+    else if (pair.failure !== null) this.fail(source, directoryMissing(source, pair.failure));
     else if (doubtful !== null) doubtful.files.push(pair);
     else this.#decideFile(pair, isAlone);
     return false;
@@ -437,8 +416,8 @@ class Planner {
 
   #leaveOut(node: TreeNode): void {
     const { reason } = node;
-    if (reason !== "unreadable" && reason !== "name") return void this.plan.skipped.push(node);
-    this.plan.isIncomplete = true;
+    if (reason !== "unreadable" && reason !== "name") return void this.skipped.push(node);
+    this.isIncomplete = true;
     const error = reason === "name"
       ? problem(
         "BAD_NAME",
@@ -450,7 +429,7 @@ class Planner {
         node,
         " can't be read where it is; change its permissions, or leave it out by a filter",
       );
-    this.#fail(node, error);
+    this.fail(node, error);
   }
 
   #decideDirectory(pair: Pair, isAlone: boolean): boolean {
@@ -462,26 +441,26 @@ class Planner {
       return true;
     }
     if (target === null) {
-      (blocked ?? this.plan).makes.push({ node, obstacle: null });
+      (blocked ?? this).makes.push({ node, obstacle: null });
       return true;
     }
     const mayGo = this.#rules.delete && this.#rules.replace && isAlone;
     if (target.kind === "file" && mayGo) {
       const obstacle = { kind: "file", node: target, nodes: [target] } as const;
       pair.blocked = { obstacle, copies: [], makes: [{ node, obstacle }] };
-      this.plan.blocked.push(pair.blocked);
+      this.blocked.push(pair.blocked);
       return true;
     }
     pair.failure = inTheWay(node, target);
-    const { failed, skipped, makes } = this.plan;
+    const { failed, skipped, makes } = this;
     const before = failed.length + skipped.length, first = this.#unmade.length;
-    this.compare([{ ...pair, target: null }], []);
+    this.#compare([{ ...pair, target: null }], []);
     if (failed.length + skipped.length === before && target.reason === "link" && mayGo) {
       // Nothing is below it, so that the link is not on the way to anything.
       makes.push({ node, obstacle: { kind: "link", node: target, nodes: [] } });
       for (const inner of this.#unmade.slice(first)) makes.push({ node: inner, obstacle: null });
     } else {
-      this.#fail(node, pair.failure);
+      this.fail(node, pair.failure);
     }
     return false;
   }
@@ -490,11 +469,11 @@ class Planner {
     const node = source!;
     if (blocked !== null) return void blocked.copies.push({ node, target: null, obstacle: null });
     if (target?.kind !== "directory" && target?.reason !== "link") {
-      return this.plan.decide(node, target, this.#rules);
+      return this.decide(node, target);
     }
     const obstacle = this.#obstacleOf(target, isAlone);
-    if (obstacle === null) this.#fail(node, inTheWay(node, target));
-    else this.plan.copies.push({ node, target: null, obstacle });
+    if (obstacle === null) this.fail(node, inTheWay(node, target));
+    else this.copies.push({ node, target: null, obstacle });
   }
 
   /** What has to go for a file; `null` if it may not. */
@@ -517,7 +496,6 @@ class Planner {
   }
 }
 
-/** An error that is about one file or directory. */
 function problem(
   code: TransferError["code"],
   node: TreeNode,
@@ -527,7 +505,6 @@ function problem(
   return new TransferError(code, `${show(node.path)}${text}`, options);
 }
 
-/** The error of a file that may not be replaced. */
 export function existsAlready(node: TreeNode): TransferError {
   const text = ": another file has this name at the target; with replace: true it is replaced";
   return problem("CONFLICT", node, text);
@@ -540,13 +517,11 @@ export function sameFile(node: TreeNode, other: TreeNode): TransferError {
   return problem("CONFLICT", node, text);
 }
 
-/** The error of what is in a directory that could not be made. */
 function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   const text = ": a directory that it is in could not be made at the target";
   return problem("CONFLICT", node, text, { cause });
 }
 
-/** The error of something that can't take the place of something else. */
 export function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`

@@ -6,44 +6,20 @@
  * signal is aborted, a callback throws.
  */
 
-import type { BodyOut } from "../base/body/bodies.ts";
-import {
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  copyOptions,
-  wrongType,
-} from "../base/checks.ts";
-import { ProtocolError, TlsError } from "../base/errors.ts";
+import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../base/checks.ts";
 import type { Client, Connection } from "../client.ts";
-import { isRealFile } from "../disk/names.ts";
 import { checkSignal } from "../net/request_signal.ts";
-import { isTransient } from "../net/retry.ts";
-import {
-  BUNDLE_TYPE,
-  BUNDLED_BELOW_BYTES,
-  BundleError,
-  type BundleFormat,
-  BundleParser,
-  DIGEST_ANSWER,
-  formatPaths,
-  type ReceivedRecord,
-} from "./bundle.ts";
-import { sha256Of } from "./digest.ts";
-import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
-import type { TransferResult, TransferSettings } from "./options.ts";
-import { askDigest, Route } from "./route.ts";
-import { SourceFile } from "./upload.ts";
-import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import { checkPath, Pace, type TransferResult, type TransferSettings } from "./options.ts";
+import { Route } from "./route.ts";
+import { endsAll, hasChanged, isCut } from "./transfer_error.ts";
 import {
   type Blocked,
   type Copy,
   type Deletion,
   existsAlready,
   type Make,
-  makePlan,
-  type Plan,
+  Plan,
   type PlanRules,
   sameFile,
   type TreeEvent,
@@ -51,9 +27,14 @@ import {
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
+import { compareContents, head, isSmall, uriOf } from "./tree_requests.ts";
 
 /** The options of a transfer, checked and with their defaults. */
 export interface TreeSettings extends PlanRules {
+  /** The path of the directory here. */
+  readonly dir: string;
+  /** The URI of the one at the other end. */
+  readonly uri: string;
   readonly dryRun: boolean;
   readonly verify: boolean;
   readonly connections: number;
@@ -70,36 +51,39 @@ export type Outcome =
   | { readonly alone: true }
   | { readonly error: unknown };
 
+/** Called for each item with what became of it. */
+export type Done<Item, What = unknown> = (item: Item, what: What) => void;
+
 /** What differs between a download and an upload. */
 export interface Direction {
-  /** Lists the source. */
   readSource(route: Route): Promise<TreeNode>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(route: Route): Promise<TreeNode | null>;
   /** Makes the target, or checks that it can be. */
-  begin(route: Route): Promise<void>;
+  begin(route: Route, isMissing: boolean): Promise<void>;
   /** What has the path of a node of the source at the target, in whatever spelling. */
   readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null>;
-  /** The names in a directory of the target. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>>;
   /** The path of a file here. */
   pathOf(node: TreeNode): string;
   /** Copies small files; what has no outcome when it rejects may be requested again. */
-  copySmall(
+  copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void>;
+  /**
+   * Copies a single file.
+   *
+   * @param size How many bytes the other end has said that it has.
+   */
+  copyAlone(
     route: Route,
-    copies: readonly Copy[],
-    done: (copy: Copy, outcome: Outcome) => void,
-  ): Promise<void>;
-  /** Copies a single file. */
-  copyAlone(route: Route, copy: Copy, settings: TransferSettings): Promise<TransferResult>;
-  /** Reads anew what a file is that may have changed; rejects if the peer does not answer. */
-  refresh(route: Route, copy: Copy): Promise<void>;
-  /** Makes directories, each after those that it is in; for each of them the reason why it was not made, or `null`. */
-  makeDirectories(route: Route, makes: readonly Make[]): Promise<unknown[]>;
-  /** Removes a file or an empty directory of the target. */
+    copy: Copy,
+    settings: TransferSettings,
+    size: number,
+  ): Promise<TransferResult>;
+  /** Makes directories, each after those that it is in; `done` gets the reason why one was not made, or `null`. */
+  makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void>;
   remove(route: Route, node: TreeNode): Promise<void>;
-  /** Syncs what was removed. */
-  finish(): Promise<void>;
+  /** Syncs what was removed here. */
+  finish?(): Promise<void>;
 }
 
 const OPTIONS = [
@@ -135,17 +119,14 @@ export async function transferTree(
   makeDirection: (settings: TreeSettings) => Direction,
 ): Promise<TreeResult> {
   checkTreeUri(uri);
-  if (typeof dir !== "string") throw wrongType("dir", "the path of a directory", dir);
-  if (dir === "" || dir.includes("\0")) {
-    throw new RangeError("dir: must be the path of a directory, without NUL bytes");
-  }
-  const settings = checkOptions(options);
+  checkPath("dir", "the path of a directory", dir);
+  const settings = { dir, uri, ...checkOptions(options) };
   using lanes = new Lanes(label, peer, settings);
   settings.signal.throwIfAborted();
-  return await new TreeTransfer(uri, settings, lanes, makeDirection(settings)).run();
+  return await new TreeTransfer(settings, lanes, makeDirection(settings)).run();
 }
 
-function checkOptions(options: TreeOptions): TreeSettings {
+function checkOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
   const copy = copyOptions(options, OPTIONS);
   const { compare = "time", filter, onEvent, connections = 4, signal } = copy;
   const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
@@ -175,12 +156,10 @@ function checkOptions(options: TreeOptions): TreeSettings {
   };
 }
 
-/** Connections that work at the same time, each opened when it is needed. */
 class Lanes implements Disposable {
   readonly #abort: TreeSettings["abort"];
   readonly #routes: Route[];
 
-  /** Opens none yet. */
   constructor(
     label: string,
     peer: Client | Connection,
@@ -195,7 +174,6 @@ class Lanes implements Disposable {
     this.#abort = abort;
   }
 
-  /** The first of them. */
   get first(): Route {
     return this.#routes[0]!;
   }
@@ -219,138 +197,28 @@ class Lanes implements Disposable {
 
   /** Runs functions at the same time; the first error aborts all of them, and is thrown when they have ended. */
   async together<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
-    let failure: { error: unknown } | null = null;
-    const results = await Promise.all(tasks.map(async (task) => {
-      try {
-        return await task();
-      } catch (error) {
-        failure ??= { error };
+    const running = tasks.map((task) =>
+      task().catch((error) => {
         this.#abort(error);
-        return undefined as T;
-      }
-    }));
-    if (failure !== null) throw (failure as { error: unknown }).error;
-    return results;
+        throw error;
+      })
+    );
+    const all = Promise.all(running);
+    await Promise.allSettled([all, ...running]);
+    return await all;
   }
 
-  /** Closes the connections that were opened here. */
   [Symbol.dispose](): void {
     for (const route of this.#routes) route[Symbol.dispose]();
   }
 }
 
-/**
- * Requests a bundle, and yields its records as they arrive, each with what it is about.
- *
- * @param task What is done, for the error of a refusal.
- * @param items What the records are about, in their order; it may grow as long as the request is sent.
- */
-export async function* requestBundle<R, T>(
-  route: Route,
-  uri: string,
-  body: BodyOut,
-  format: BundleFormat<R>,
-  task: "get" | "put",
-  items: readonly T[],
-): AsyncGenerator<ReceivedRecord<R> & { readonly item: T }, void, void> {
-  const response = await route.request("POST", uri, {}, body);
-  const { status, headers } = response;
-  if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
-    await route.discard(response);
-    if (status !== 200) throw statusError("POST", uri, response, task);
-    const problem = "the response is not a bundle; the server needs a FilesApp of this version";
-    throw unexpectedResponse("POST", uri, problem);
-  }
-  const parser = new BundleParser(format);
-  let count = 0;
-  try {
-    for await (const piece of response.body.readable) {
-      for (const { record, content } of parser.push(piece)) {
-        if (count === items.length) throw new BundleError("it has more than was requested");
-        yield { record, content, item: items[count++]! };
-      }
-    }
-    parser.end();
-    if (count < items.length) throw new BundleError("it does not have all that was requested");
-  } catch (error) {
-    if (!(error instanceof BundleError)) throw error;
-    const problem = `the response is not a bundle: ${error.message}`;
-    throw unexpectedResponse("POST", uri, problem, { cause: error });
-  }
-}
-
-/**
- * Compares the contents of files here and at the other end.
- *
- * @param copies Small ones, or a single one.
- * @param here Has the path of each of them here.
- * @returns For each whether they are known to be the same.
- */
-export async function compareContents(
-  route: Route,
-  uri: string,
-  copies: readonly Copy[],
-  here: Pick<Direction, "pathOf">,
-  signal: AbortSignal,
-): Promise<boolean[]> {
-  const [first] = copies;
-  if (copies.length === 1 && !isSmall(first!)) {
-    const { node } = first!;
-    const ours = await digestHere(here.pathOf(node), signal);
-    if (ours === null) return [false];
-    try {
-      const { sha256 } = await askDigest(route, `${uri}${fileUri(...node.path).slice(1)}`);
-      return [sha256 === ours];
-    } catch (error) {
-      if (!(error instanceof TransferError) || endsAll(error) || !route.isUsable) throw error;
-      return [false];
-    }
-  }
-  const same: boolean[] = [];
-  const body = formatPaths(copies.map(({ node }) => node.path));
-  const path = `${uri}?bundle=digest`;
-  const records = requestBundle(route, path, body, DIGEST_ANSWER, "get", copies);
-  for await (const { record, item } of records) {
-    const ours = record.status === 200 ? await digestHere(here.pathOf(item.node), signal) : null;
-    same.push(ours !== null && "sha256" in record && record.sha256 === ours);
-  }
-  return same;
-}
-
-/** The SHA-256 of a file of this device; `null` if it can't be read. */
-async function digestHere(path: string, signal: AbortSignal): Promise<string | null> {
-  try {
-    if (!isRealFile(path)) return null;
-    if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) {
-      return sha256Of(Deno.readFileSync(path));
-    }
-    await using file = await SourceFile.open(path);
-    return await file.hash(signal);
-  } catch {
-    signal.throwIfAborted();
-    return null;
-  }
-}
-
-/** The minimum time between two reports of progress. */
-const INTERVAL_MILLISECONDS = 100;
-
-/** What is counted of the events. */
-const COUNTED = {
-  copied: "files",
-  unchanged: "unchanged",
-  deleted: "deleted",
-  skipped: "skipped",
-  failed: "failed",
-} as const;
-
-/** Counts what happens, and calls back. */
 class Report {
   readonly #settings: TreeSettings;
   readonly counts = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
   total = 0;
   #bytes = 0;
-  #reportedAt = performance.now();
+  readonly #pace = new Pace();
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
@@ -360,7 +228,8 @@ class Report {
     const { onEvent, signal, abort } = this.#settings;
     // After an error nothing more is reported.
     signal.throwIfAborted();
-    if (event.type !== "plan" && event.type !== "progress") this.counts[COUNTED[event.type]]++;
+    const { type } = event;
+    if (type !== "plan" && type !== "progress") this.counts[type === "copied" ? "files" : type]++;
     try {
       onEvent?.(event);
     } catch (error) {
@@ -394,10 +263,7 @@ class Report {
       const now = Math.min(bytes, size);
       this.#bytes += now - counted;
       counted = now;
-      const time = performance.now();
-      if (time - this.#reportedAt < INTERVAL_MILLISECONDS) return;
-      this.#reportedAt = time;
-      this.progress();
+      if (this.#pace.isDue()) this.progress();
     };
   }
 
@@ -415,7 +281,6 @@ interface Serial {
   readonly rank: number;
 }
 
-/** Copies a tree. */
 class TreeTransfer {
   readonly #settings: TreeSettings;
   readonly #lanes: Lanes;
@@ -425,10 +290,8 @@ class TreeTransfer {
   /** Directories of the source that were made for a file. */
   readonly #made = new Set<TreeNode>();
   #target: TreeNode | null = null;
-  readonly #uri: string;
 
-  constructor(uri: string, settings: TreeSettings, lanes: Lanes, direction: Direction) {
-    this.#uri = uri;
+  constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
     this.#settings = settings;
     this.#lanes = lanes;
     this.#direction = direction;
@@ -442,7 +305,7 @@ class TreeTransfer {
       () => this.#direction.readTarget(first),
     ]);
     this.#target = target!;
-    const plan = makePlan(source!, target!, this.#settings);
+    const plan = new Plan(source!, target!, this.#settings);
     const serial = await this.#settle(plan);
     await this.#compare(plan);
     this.#announce(plan, serial);
@@ -450,7 +313,7 @@ class TreeTransfer {
     else await this.#carryOut(plan, serial);
     const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
-    if (!this.#settings.dryRun) await this.#direction.finish();
+    if (!this.#settings.dryRun) await this.#direction.finish?.();
     this.#settings.signal.throwIfAborted();
     this.#report.progress();
     return { ...this.#report.counts, deletionsKept };
@@ -481,8 +344,8 @@ class TreeTransfer {
           continue;
         }
         const same = target === null ? present : aliased;
-        if (same === null) plan.decide(node, target ?? alias ?? seen, this.#settings);
-        else plan.failed.push({ node, error: sameFile(node, same) });
+        if (same === null) plan.decide(node, target ?? alias ?? seen);
+        else plan.fail(node, sameFile(node, same));
         present ??= node;
         if (target === null) aliased ??= node;
       }
@@ -490,20 +353,17 @@ class TreeTransfer {
     return serial;
   }
 
-  /** Compares the contents of files of equal sizes. */
   async #compare(plan: Plan): Promise<void> {
     await this.#lanes.run(queuesOf(plan.compares), async (route, copies) => {
-      const { signal } = this.#settings;
-      const same = await compareContents(route, this.#uri, copies, this.#direction, signal);
+      const same = await compareContents(route, this.#settings, copies, this.#direction);
       for (const [i, copy] of copies.entries()) {
         if (same[i]) plan.unchanged.push(copy.node);
         else if (this.#settings.replace) plan.copies.push(copy);
-        else plan.failed.push({ node: copy.node, error: existsAlready(copy.node) });
+        else plan.fail(copy.node, existsAlready(copy.node));
       }
     });
   }
 
-  /** Reports what will be done, and what won't. */
   #announce(plan: Plan, serial: readonly Serial[]): void {
     const nodes = copiesOf(plan, serial).map(({ node }) => node);
     const bytes = this.#report.total = nodes.reduce((bytes, { size }) => bytes + size, 0);
@@ -527,7 +387,7 @@ class TreeTransfer {
   }
 
   async #carryOut(plan: Plan, serial: readonly Serial[]): Promise<void> {
-    await this.#direction.begin(this.#lanes.first);
+    await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     await this.#lanes.run(queuesOf(plan.copies), (route, copies) => this.#copy(route, copies));
     for (const each of serial) await this.#copySerially(each);
@@ -592,6 +452,7 @@ class TreeTransfer {
   /** Copies a file; false if it has failed, alone. */
   async #copyAlone(route: Route, copy: Copy): Promise<boolean> {
     const meter = this.#report.meter(copy.node);
+    let { size } = copy.node;
     let resumedFrom = 0;
     let furthest = 0;
     const { verify, replace, signal } = this.#settings;
@@ -608,7 +469,7 @@ class TreeTransfer {
     };
     for (let attempt = 1;; attempt++) {
       try {
-        const result = await this.#direction.copyAlone(route, copy, settings);
+        const result = await this.#direction.copyAlone(route, copy, settings, size);
         this.#report.deleted(copy.obstacle?.nodes);
         this.#copied(copy.node, result, meter);
         return true;
@@ -618,7 +479,9 @@ class TreeTransfer {
         const mayHelp = isCut(error) || hasChanged(error);
         if (mayHelp) {
           try {
-            await this.#direction.refresh(route, copy);
+            const { status, headers } = await head(route, uriOf(this.#settings.uri, copy.node));
+            const { "content-length": length } = headers;
+            if (status === 200 && typeof length === "number") size = length;
           } catch {
             // No answer either: it was not the file.
             throw error;
@@ -685,22 +548,16 @@ class TreeTransfer {
     const failed = new Set<TreeNode>();
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
       const batch = makes.slice(start, start + BATCH_FILES);
-      const errors = await this.#direction.makeDirectories(first, batch);
-      for (const [i, error] of errors.entries()) {
-        const { node, obstacle } = batch[i]!;
-        if (error === null) {
-          this.#report.deleted(obstacle?.nodes);
-          continue;
-        }
+      await this.#direction.makeDirectories(first, batch, ({ node, obstacle }, error) => {
+        if (error === null) return this.#report.deleted(obstacle?.nodes);
         this.#throwIfForAll(error, first);
         failed.add(node);
         // What is in it has failed with it.
         if (!failed.has(node.parent!)) this.#report.failed(node, error);
-      }
+      });
     }
   }
 
-  /** Deletes what the source does not have. */
   async #delete(plan: Plan): Promise<void> {
     const { deletions, staying } = plan;
     this.#names.clear();
@@ -755,11 +612,6 @@ class TreeTransfer {
   }
 }
 
-function isSmall({ node, obstacle }: Copy): boolean {
-  return node.size < BUNDLED_BELOW_BYTES && obstacle === null;
-}
-
-/** All files that are to be copied. */
 function copiesOf({ copies, blocked }: Plan, serial: readonly Serial[]): Copy[] {
   return [...copies, ...blocked.flatMap(({ copies }) => copies), ...serial.map(({ copy }) => copy)];
 }
@@ -794,29 +646,4 @@ function byDepth(nodes: readonly TreeNode[]): TreeNode[][] {
     else (directories[node.path.length] ??= []).push(node);
   }
   return [files, ...directories.reverse()].filter((level) => level !== undefined);
-}
-
-/** Whether the connection broke off, rather than that something was refused. */
-function isCut(error: unknown): boolean {
-  return !(error instanceof TransferError) && isTransient(error);
-}
-
-/** Whether a file changed while it was copied. */
-function hasChanged(error: unknown): boolean {
-  if (!(error instanceof TransferError)) return false;
-  const { code, status } = error;
-  return code === "CHANGED" || code === "DIGEST_MISMATCH" || status === 400;
-}
-
-/** The statuses after which no other file can be copied either. */
-const FINAL_STATUSES: ReadonlySet<number | null> = new Set([401, 405, 507]);
-
-/** Whether an error is so for every file. */
-function endsAll(error: unknown): boolean {
-  if (!(error instanceof TransferError)) {
-    return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
-  }
-  const { code, status } = error;
-  if (code === "DISK_FULL" || FINAL_STATUSES.has(status)) return true;
-  return code === "STATUS" && status !== null && status >= 500;
 }

@@ -104,7 +104,7 @@ export async function upload(
 /**
  * Uploads a file over a route.
  *
- * @param headers Additional headers of all requests that write.
+ * @param headers Sent with all requests that write.
  * @param opened Called when the file is open, before anything of it is read.
  */
 export async function uploadFile(
@@ -120,13 +120,11 @@ export async function uploadFile(
   return await new Upload(route, uri, source, settings, headers).run();
 }
 
-/** One attempt to upload a file. */
 class Upload {
   readonly #route: Route;
   readonly #uri: string;
   readonly #source: SourceFile;
   readonly #settings: TransferSettings;
-  /** Additional headers of all requests that write. */
   readonly #headers: HeaderDict;
 
   constructor(
@@ -147,10 +145,7 @@ class Upload {
     const { verify, resume, signal } = this.#settings;
     const source = this.#source;
     if (!verify) {
-      return await this.#send(
-        0,
-        (meter) => this.#put({}, source.body((count) => meter.add(count))),
-      );
+      return await this.#send(0, (meter) => this.#put({}, source.body(meter)));
     }
     // Of a file that was just changed another version could have the same name.
     const isResumable = resume && source.isSettled;
@@ -168,7 +163,7 @@ class Upload {
     return await this.#send(offset, async (meter) => {
       const { resumedFrom } = meter;
       this.#releaseFor(resumedFrom);
-      const body = await source.hashedBody(resumedFrom, (count) => meter.add(count), signal);
+      const body = await source.hashedBody(resumedFrom, meter, signal);
       const headers = isResumable
         ? { ...named, "upload-offset": `${resumedFrom}` }
         : { "upload-length": `${source.size}` };
@@ -318,12 +313,6 @@ export class SourceFile implements AsyncDisposable {
     this.version = fingerprintOf(fileVersion(this.#state));
   }
 
-  /**
-   * Opens a file.
-   *
-   * @throws {Deno.errors.IsADirectory} if it is a directory.
-   * @throws {RangeError} if it is not a regular file.
-   */
   static async open(path: string): Promise<SourceFile> {
     // Before it is opened, and in the same turn: opening a FIFO that has just replaced it would block.
     checkRegular(path, Deno.statSync(path));
@@ -351,13 +340,9 @@ export class SourceFile implements AsyncDisposable {
     return this.#sha256!;
   }
 
-  /**
-   * Returns a body of the bytes; sending it fails if the file has changed.
-   *
-   * @param sent Called after each piece with how many bytes it had.
-   */
-  body(sent: (count: number) => void): BodyIter {
-    return new BodyIter(this.#sending(0, null, sent), this.size);
+  /** Returns a body of the bytes; sending it fails if the file has changed. */
+  body(meter: ProgressMeter): BodyIter {
+    return new BodyIter(this.#sending(0, null, meter), this.size);
   }
 
   /**
@@ -366,12 +351,12 @@ export class SourceFile implements AsyncDisposable {
    */
   async hashedBody(
     offset: number,
-    sent: (count: number) => void,
-    signal?: AbortSignal,
+    meter: ProgressMeter,
+    signal: AbortSignal | undefined,
   ): Promise<ChunkedBodyIter> {
     await this.#pass;
     const hash = await this.#hashTo(offset, signal);
-    return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, sent)));
+    return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, meter)));
   }
 
   /** Hashes what is before an offset, as the beginning of the whole. */
@@ -383,11 +368,11 @@ export class SourceFile implements AsyncDisposable {
   async *#sending(
     offset: number,
     hash: Hash | null,
-    sent: (count: number) => void,
+    meter: ProgressMeter,
   ): AsyncGenerator<Uint8Array, void, void> {
     for await (const piece of this.#pieces(offset, hash)) {
       yield piece;
-      sent(piece.length);
+      meter.add(piece.length);
     }
   }
 
@@ -434,7 +419,6 @@ export class SourceFile implements AsyncDisposable {
     }
   }
 
-  /** Closes the file. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pass;
     this.#file.close();

@@ -33,11 +33,11 @@ import {
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
+import { compareContents, head, requestBundle, uriOf } from "./tree_requests.ts";
 import {
-  compareContents,
   type Direction,
+  type Done,
   type Outcome,
-  requestBundle,
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
@@ -99,14 +99,11 @@ export async function uploadTree(
   uri: string,
   options: TreeOptions = {},
 ): Promise<TreeResult> {
-  return await transferTree("to", to, dir, uri, options, (settings) => {
-    return new Upload(dir, uri, settings);
-  });
+  return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
 
 const encoder = new TextEncoder();
 
-/** A small file in a request. */
 interface Sent {
   readonly copy: Copy;
   readonly bytes: number;
@@ -114,48 +111,42 @@ interface Sent {
 }
 
 class Upload implements Direction {
-  readonly #dir: string;
-  readonly #uri: string;
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
   /** The real path of the source. */
   #root = "";
-  #isMissing = false;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: TransferError | null = null;
 
-  constructor(dir: string, uri: string, settings: TreeSettings) {
-    this.#dir = dir;
-    this.#uri = uri;
+  constructor(settings: TreeSettings) {
     this.#settings = settings;
   }
 
   async readSource(): Promise<TreeNode> {
-    const root = await ifPresent(Deno.realPath(this.#dir));
+    const root = await ifPresent(Deno.realPath(this.#settings.dir));
     if (root === null) {
       throw new Deno.errors.NotFound(
-        `dir: there is no directory ${quote(this.#dir)}; is its disk mounted?`,
+        `dir: there is no directory ${quote(this.#settings.dir)}; is its disk mounted?`,
       );
     }
     this.#root = root;
-    return await readLocalTree(this.#root, this.#settings.signal);
+    return await readLocalTree(root, this.#settings.signal);
   }
 
   async readTarget(route: Route): Promise<TreeNode | null> {
     try {
-      return await readRemoteTree(route, this.#uri, false, this.#settings.signal);
+      return await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     } catch (error) {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
-      this.#isMissing = true;
       return null;
     }
   }
 
-  async begin(route: Route): Promise<void> {
-    if (!this.#isMissing) return;
+  async begin(route: Route, isMissing: boolean): Promise<void> {
+    if (!isMissing) return;
     let isThere = true;
     try {
-      isThere = await requestChange(route, "PUT", this.#uri) !== 201;
+      isThere = await requestChange(route, "PUT", this.#settings.uri) !== 201;
     } catch (error) {
       // The root of an app that does not list is there, and can't be made.
       if (!(error instanceof TransferError) || error.status !== 403) throw error;
@@ -163,14 +154,12 @@ class Upload implements Direction {
     }
     // What is not listed would be kept in silence. Another call may have made it just now.
     if (isThere && this.#settings.delete) {
-      await readRemoteTree(route, this.#uri, false, this.#settings.signal);
+      await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     }
   }
 
   async readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null> {
-    const response = await route.request("HEAD", this.#uriOf(node), {});
-    await route.discard(response);
-    const { status, headers } = response;
+    const { status, headers } = await head(route, this.#uriOf(node));
     if (status === 404) return null;
     const { "content-length": size, "last-modified": modified } = headers;
     if (status !== 200 || typeof size !== "number") {
@@ -184,7 +173,7 @@ class Upload implements Direction {
   }
 
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
-    const uri = this.#uri + fileUri(...path, "").slice(1);
+    const uri = this.#settings.uri + fileUri(...path, "").slice(1);
     try {
       return await readRemoteNames(route, uri, this.#settings.signal);
     } catch (error) {
@@ -193,23 +182,19 @@ class Upload implements Direction {
     }
   }
 
-  #uriOf({ path }: TreeNode, isDirectory = false): string {
-    return this.#uri + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
+  #uriOf(node: TreeNode, isDirectory = false): string {
+    return uriOf(this.#settings.uri, node, isDirectory);
   }
 
   pathOf(node: TreeNode): string {
     return prefixOf(this.#root) + node.path.join("/");
   }
 
-  async copySmall(
-    route: Route,
-    copies: readonly Copy[],
-    done: (copy: Copy, outcome: Outcome) => void,
-  ): Promise<void> {
+  async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
     const sent: Sent[] = [];
     const existing: Sent[] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, done));
-    const uri = `${this.#uri}?bundle=put`;
+    const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
     for await (const { record: { status }, item } of records) {
       if (status === 412 && !this.#settings.replace) existing.push(item);
@@ -218,17 +203,16 @@ class Upload implements Direction {
     if (existing.length === 0) return;
     // What an earlier request put there, before its connection broke off, is the same.
     const copied = existing.map(({ copy }) => copy);
-    const same = await compareContents(route, this.#uri, copied, this, this.#settings.signal);
+    const same = await compareContents(route, this.#settings, copied, this);
     for (const [i, { copy, sha256 }] of existing.entries()) {
       done(copy, same[i] ? { bytes: 0, sha256 } : { error: existsAlready(copy.node) });
     }
   }
 
-  /** The records of a request, and which files are in it. */
   async *#chunksOf(
     copies: readonly Copy[],
     sent: Sent[],
-    done: (copy: Copy, outcome: Outcome) => void,
+    done: Done<Copy, Outcome>,
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
@@ -272,12 +256,8 @@ class Upload implements Direction {
   }
 
   #replaced(node: TreeNode): TransferError {
-    return new TransferError(
-      "CHANGED",
-      `${
-        this.pathOf(node)
-      } was replaced by something that is not a file, or is reached by a link now`,
-    );
+    const text = "was replaced by something that is not a file, or is reached by a link now";
+    return new TransferError("CHANGED", `${this.pathOf(node)} ${text}`);
   }
 
   #outcomeOf({ copy: { node }, bytes, sha256 }: Sent, status: number): Outcome {
@@ -285,7 +265,7 @@ class Upload implements Direction {
       this.#refusal = null;
       return { bytes, sha256 };
     }
-    const error = statusError("PUT", this.#uriOf(node), { status, reason: "" });
+    const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;
     return status === 400 || status === 503 ? { again: error } : { error };
@@ -305,32 +285,24 @@ class Upload implements Direction {
     return await uploadFile(route, path, uri, settings, replacing(obstacle), check);
   }
 
-  async refresh(route: Route, { node }: Copy): Promise<void> {
-    await route.discard(await route.request("HEAD", this.#uriOf(node), {}));
-  }
-
-  async makeDirectories(route: Route, makes: readonly Make[]): Promise<unknown[]> {
-    const errors = new Map<TreeNode, unknown>();
-    for (const { node, obstacle } of makes) {
+  async makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
+    for (const make of makes) {
+      const { node, obstacle } = make;
       if (obstacle === null) continue;
-      try {
-        await requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
-      } catch (error) {
-        errors.set(node, error);
-      }
+      const making = requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
+      done(make, await making.then(() => null, (error) => error));
     }
-    const plain = makes.flatMap(({ node, obstacle }) => obstacle === null ? node : []);
-    const lines = plain.map(({ path }) => formatRecord({ path, kind: "directory" }));
+    const plain = makes.filter(({ obstacle }) => obstacle === null);
+    const lines = plain.map(({ node }) => formatRecord({ path: node.path, kind: "directory" }));
     // Bytes: a request whose connection the server has closed meanwhile can be made again.
     const body = encoder.encode(lines.join("") + BUNDLE_END);
-    const uri = `${this.#uri}?bundle=put`;
+    const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
-    for await (const { record: { status }, item: node } of records) {
-      if (status === 201 || status === 204) continue;
-      const error = statusError("PUT", this.#uriOf(node, true), { status, reason: "" }, "make");
-      errors.set(node, error);
+    for await (const { record: { status }, item: make } of records) {
+      const isMade = status === 201 || status === 204;
+      const uri = this.#uriOf(make.node, true);
+      done(make, isMade ? null : statusError("PUT", uri, { status }, "make"));
     }
-    return makes.map(({ node }) => errors.get(node) ?? null);
   }
 
   async remove(route: Route, node: TreeNode): Promise<void> {
@@ -340,10 +312,6 @@ class Upload implements Direction {
       // It may be gone by itself.
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
     }
-  }
-
-  finish(): Promise<void> {
-    return Promise.resolve();
   }
 }
 

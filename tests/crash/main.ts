@@ -4,24 +4,11 @@
  */
 
 import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
-import { runs as transfers } from "./transfers.ts";
+import { KILLED } from "@degu/testing/kills.ts";
 
-/** A kind of program to kill. */
-interface CrashRun {
-  /** What is killed. */
-  readonly name: string;
-  /** How often. */
-  readonly kills: number;
-  /** Kills it so often; rejects if what is left on the disk is wrong. */
-  readonly run: (kills: number) => Promise<void>;
-}
+const peerWriters = { name: "writers of a device's peers", kills: 200, run: killPeerWriters };
 
-const RUNS: readonly CrashRun[] = [
-  { name: "writers of a device's peers", kills: 200, run: killPeerWriters },
-  ...transfers,
-];
-
-for (const { name, kills, run } of RUNS) {
+for (const { name, kills, run } of [peerWriters, ...KILLED]) {
   const start = performance.now();
   await run(kills);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);

@@ -6,8 +6,8 @@ import { content, DIRECTIONS, fill, makeTrees, type TreeDirection } from "@degu/
 import { assertEquals } from "@std/assert";
 
 /**
- * Entries of a tree, with spaces between them: `a` is a file with the text `a`, `a=b` one with another, `a=*` a large one; `d/` a directory,
- * `l->a` a link, `f|` a FIFO.
+ * Entries of a tree, with spaces between them: `a` is a file with the text `a`, `a=b` one with another, `a=*` a large one, `a@3000` one that
+ * is 3000 ms younger than the others; `d/` a directory, `l->a` a link, `f|` a FIFO.
  */
 type Tree = string;
 
@@ -20,6 +20,8 @@ interface Expected {
   readonly kept?: TreeResult["deletionsKept"];
   /** What is at the target then; what is at the source where it is left out. */
   readonly left?: Tree;
+  /** Bytes of what is copied that are at the target already. */
+  readonly there?: number;
   /** Where it is not so for both. */
   readonly only?: TreeDirection;
   /** What others do after the plan. */
@@ -30,6 +32,9 @@ type Row = readonly [name: string, source: Tree, target: Tree, TreeOptions, Expe
 
 const DELETE = { delete: true };
 const LARGE = "l".repeat(70_000);
+const LARGES: Readonly<Record<string, string>> = { "*": LARGE, "**": LARGE.toUpperCase() };
+/** In seconds, of everything that is made. */
+const TIME = 1_600_000_000;
 const FAILS = { kept: "failed" } as const;
 
 const IN_THE_WAY = "a/x a/y/z b f";
@@ -38,6 +43,35 @@ const LINKED =
   "a->../outside/file b->../outside/file d->../outside e->../outside f->file file ../outside/";
 
 const rows: readonly Row[] = [
+  [
+    "time: a file of the same size and time is unchanged, as far as a disk can store it",
+    "a@3000 b=B c@1999 d=longer e=**@3000 f=*@1999",
+    "a b c d e=* f=*",
+    { compare: "time" },
+    { outcomes: "a =b =c d e =f", left: "a b c d=longer e=** f=*" },
+  ],
+  ["a large file of another time gets it, and is not sent", "a=*@3000 b", "a=*", {}, {
+    outcomes: "a b",
+    there: LARGE.length,
+    only: "upload",
+  }],
+  [
+    "digest: a file of the same size and content is unchanged, whatever its time",
+    "a@3000 b=B c=longer d=*@3000 e=**",
+    "a b c d=* e=*",
+    { compare: "digest" },
+    { outcomes: "=a b c =d e" },
+  ],
+  ["nothing: every file is copied", "a b=**", "a b=*", { compare: "nothing" }, {
+    outcomes: "a b",
+  }],
+  [
+    "many kinds of differences at once",
+    "a=new d/b e/f g h=* i/ same",
+    "a=old! d g/x g/y/z old/o e/p same",
+    DELETE,
+    { outcomes: "a d/b e/f g h =same", deleted: "d e/p g g/x g/y g/y/z old old/o" },
+  ],
   ["directories are made, empty ones, too", "a/b/c/ d/e", "", {}, { outcomes: "d/e" }],
   ["what the source does not have stays without delete", "a", "b", {}, {
     outcomes: "a",
@@ -60,13 +94,13 @@ const rows: readonly Row[] = [
     kept: "failed",
     left: "a b d",
   }],
-  [
-    "replace: false: another file fails alone, the same one is unchanged",
-    "a=new b d/c e f=*",
-    "a=old! b e=* f=*",
-    { replace: false, compare: "digest" },
-    { outcomes: "!a =b d/c !e =f", left: "a=old! b d/c e=* f=*" },
-  ],
+  ...(["digest", "time"] as const).map((compare): Row => [
+    `replace: false, ${compare}: another file fails alone, one with the same content is unchanged`,
+    "a=new b@2005 d/c e f=*@2005 g=G@2005",
+    "a=old! b e=* f=* g",
+    { replace: false, compare },
+    { outcomes: "!a =b d/c !e =f !g", left: "a=old! b d/c e=* f=* g" },
+  ]),
   ...["a b/c b/d/e f/g/", "a=* b/c=* b/d/e=* f/g/"].flatMap((source): Row[] => [
     [`what is in the way stays without delete: ${source}`, source, IN_THE_WAY, {}, {
       outcomes: "!a !b/c !b/d/e !b !f",
@@ -266,10 +300,13 @@ function wordsOf(text: string): string[] {
 /** The entries of a tree: the text of a file, `null` for a directory, where a link leads to. */
 function entriesOf(tree: Tree) {
   return wordsOf(tree).map((word) => {
-    const [, path = "", mark, value = ""] = /^(.*?)(?:(=|->|\||\/$)(.*))?$/.exec(word)!;
+    const [, path = "", mark, value = "", later = 0] = /^(.*?)(?:(=|->|\||\/$)(.*?))?(?:@(\d+))?$/
+      .exec(word)!;
     const name = path.slice(path.lastIndexOf("/") + 1);
-    const text = mark === "/" ? null : value === "*" ? LARGE : mark === "=" ? value : name;
-    return { path, text, link: mark === "->" ? value : null, isFifo: mark === "|" };
+    const text = mark !== "=" ? name : LARGES[value] ?? value;
+    const link = mark === "->" ? value : null;
+    const time = TIME + Number(later) / 1000;
+    return { path, text: mark === "/" ? null : text, time, link, isFifo: mark === "|" };
   });
 }
 
@@ -281,16 +318,13 @@ await makeLinks(Object.fromEntries(links.map(({ path, link }) => [path, link])))
 const hasFifo = await makeFifo(`${stock.path}/fifo`);
 addEventListener("unload", () => Deno.removeSync(stock.path, { recursive: true }));
 
-/** In seconds, of everything that is made. */
-const TIME = 1_600_000_000;
-
 /** Makes what is in a tree. */
 async function make(root: string, tree: Tree): Promise<void> {
-  for (const { path, text, link, isFifo } of entriesOf(tree)) {
+  for (const { path, text, time, link, isFifo } of entriesOf(tree)) {
     const at = `${root}/${path}`;
     if (link === null && !isFifo) {
       await fill(root, { [path]: text });
-      Deno.utimeSync(at, TIME, TIME);
+      Deno.utimeSync(at, time, time);
       continue;
     }
     Deno.mkdirSync(at.slice(0, at.lastIndexOf("/")), { recursive: true });
@@ -327,7 +361,7 @@ function outcomesOf(words: string): Record<string, string> {
 }
 
 for (const [name, source, target, options, expected] of rows) {
-  const { outcomes = "", deleted = "", kept = null, left, only, meanwhile } = expected;
+  const { outcomes = "", deleted = "", kept = null, left, there = 0, only, meanwhile } = expected;
   const ignore = !hasFifo && `${source} ${target}`.includes("|");
   for (const direction of only === undefined ? DIRECTIONS : [only]) {
     Deno.test(`${direction}: ${name}`, { ignore }, async () => {
@@ -363,8 +397,21 @@ for (const [name, source, target, options, expected] of rows) {
         assertEquals(await content(outside), {});
         assertEquals((await Deno.stat(outside)).mtime, new Date(TIME * 1000), "not even a part");
       }
-      if (copied.result.failed > 0 || meanwhile !== undefined) return;
-      assertEquals(dry.result, copied.result);
+      if (meanwhile !== undefined) return;
+      for (const [path, outcome] of Object.entries(wanted)) {
+        if (outcome !== "copied" && outcome !== "unchanged") continue;
+        const made = entriesOf(outcome === "copied" ? source : target);
+        // Of a link the time is that of the file that it leads to.
+        const { time = TIME } = made.find((entry) => entry.path === path) ?? {};
+        assertEquals((await Deno.stat(`${trees.target}/${path}`)).mtime, new Date(time * 1000));
+      }
+      if (copied.result.failed > 0) return;
+      const { bytes } = dry.result;
+      assertEquals({ ...dry.result, bytes: bytes - there }, copied.result);
+      assertEquals(dry.outcomes, copied.outcomes);
+      assertEquals(dry.deleted.toSorted(), copied.deleted.toSorted());
+      assertEquals(dry.events[0], copied.events[0]);
+      if (options.compare === "nothing") return;
       const { files, deleted: again, failed } = (await trees.copy(options)).result;
       assertEquals([files, again, failed], [0, 0, 0], "a second run");
     });

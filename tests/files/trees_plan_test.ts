@@ -1,6 +1,6 @@
 /** Lists of trees, and what makes one tree like another. */
 import type { App } from "@degu/degu";
-import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { BodyError, ChunkedBodyIter } from "@degu/degu/base";
 import {
   download,
   FilesApp,
@@ -10,7 +10,7 @@ import {
   TransferError,
 } from "@degu/degu/files";
 import { fold } from "@degu/internal/disk/names.ts";
-import { isSameTime, makePlan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
+import { isSameTime, Plan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -23,12 +23,10 @@ import fc from "fast-check";
 
 const listing = (dir: string) => new FilesApp(dir, { list: true });
 
+const JSON_TYPE = { "content-type": "application/json" };
+
 /** An app that answers with this text, in chunks of so many bytes. */
-function answering(
-  text: string,
-  headers: HeaderDict = { "content-type": "application/json" },
-  length = 7,
-): App {
+function answering(text: string, length = 7): App {
   const bytes = new TextEncoder().encode(text);
   function* chunks() {
     for (let at = 0; at < bytes.length; at += length) {
@@ -36,7 +34,7 @@ function answering(
     }
     yield [null, new Uint8Array(0)] as const;
   }
-  return () => [200, "OK", headers, new ChunkedBodyIter(chunks())];
+  return () => [200, "OK", JSON_TYPE, new ChunkedBodyIter(chunks())];
 }
 
 Deno.test("a directory is listed with names in any language", async () => {
@@ -81,8 +79,7 @@ Deno.test("entries are returned before the list is complete", async () => {
     yield [null, new TextEncoder().encode(`${JSON.stringify(entry({ name: "b" }))}]`)] as const;
     yield [null, new Uint8Array(0)] as const;
   }
-  const headers = { "content-type": "application/json" };
-  await using serving = serve(() => [200, "OK", headers, new ChunkedBodyIter(chunks())]);
+  await using serving = serve(() => [200, "OK", JSON_TYPE, new ChunkedBodyIter(chunks())]);
   const names = [];
   for await (const { name } of listDirectory(serving.makeClient(), "/")) {
     names.push(name);
@@ -111,10 +108,7 @@ Deno.test("a response that is not a list says what the server needs", async () =
 
 Deno.test("a list that is abandoned or aborted closes the connection; a complete one keeps it", async () => {
   const more = new Array(10_000).fill(JSON.stringify(entry()));
-  await using serving = serve((...args) => {
-    const app = answering(`[${more.join()}]`, undefined, 65536) as (...args: unknown[]) => never;
-    return app(...args);
-  });
+  await using serving = serve(answering(`[${more.join()}]`, 65536));
   const client = serving.makeClient();
   using conn = await client.connect();
   const list = listDirectory(conn, "/");
@@ -139,17 +133,22 @@ Deno.test("a list that is abandoned or aborted closes the connection; a complete
   assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
 });
 
-Deno.test("listDirectory validates its arguments at once", () => {
+Deno.test("listDirectory and listTree validate their arguments at once", () => {
   const client = { connect: () => {} } as never;
-  for (const uri of ["/a", "/a?b"]) {
-    assertThrows(() => listDirectory(client, uri), RangeError, 'must end with "/"');
+  for (const list of [listDirectory, listTree]) {
+    for (const uri of ["/a", "/a?b"]) {
+      assertThrows(() => list(client, uri), RangeError, 'must end with "/"');
+    }
+    assertThrows(() => list(client, "a/"), RangeError);
+    assertThrows(() => list(client, 1 as never), TypeError);
+    assertThrows(() => list({} as never, "/"), TypeError, "from: must be a Client");
+    assertThrows(() => list(null as never, "/"), TypeError);
+    assertThrows(() => list(client, "/", { sginal: 1 } as never), TypeError);
+    assertThrows(() => list(client, "/", { signal: 1 } as never), TypeError);
   }
-  assertThrows(() => listDirectory(client, "a/"), RangeError);
-  assertThrows(() => listDirectory(client, 1 as never), TypeError);
-  assertThrows(() => listDirectory({} as never, "/"), TypeError, "from: must be a Client");
-  assertThrows(() => listDirectory(null as never, "/"), TypeError);
-  assertThrows(() => listDirectory(client, "/", { sginal: 1 } as never), TypeError);
-  assertThrows(() => listDirectory(client, "/", { signal: 1 } as never), TypeError);
+  for (const uri of ["/a/?b", "/?tree"]) {
+    assertThrows(() => listTree(client, uri), RangeError, 'must end with "/"');
+  }
 });
 
 Deno.test("listTree lists everything below a directory, parents before what is in them", async () => {
@@ -209,57 +208,28 @@ Deno.test("listTree rejects where a list is cut, and where an entry is in no dir
   assertEquals(none.status, 404);
 });
 
-Deno.test("listTree validates its arguments at once", () => {
-  const client = { connect: () => {} } as never;
-  for (const uri of ["/a", "/a/?b", "/?tree"]) {
-    assertThrows(() => listTree(client, uri), RangeError, 'must end with "/"');
-  }
-  assertThrows(() => listTree({} as never, "/"), TypeError, "from: must be a Client");
-  assertThrows(() => listTree(client, "/", { sginal: 1 } as never), TypeError);
-});
-
 // What makes one tree like another: names, times, what is copied, kept and deleted.
 
 const TIME = 1_700_000_000_000;
 
-/**
- * Makes a tree of lines: `d/` is a directory, `d/f` a file of one byte, `f=5` one of five bytes, `f@7` one that was changed 7 ms
- * after the others, `l!link` something else.
- */
-function treeOf(lines: readonly string[]): TreeNode {
+/** Makes a tree of paths of files of one byte; `d/l!link` is something else. */
+function treeOf(paths: readonly string[]): TreeNode {
   const root = TreeNode.root();
-  for (const line of lines) {
-    const [, text, size, after, reason] = /^([^=@!]*)(?:=(\d+))?(?:@(-?\d+))?(?:!(\w+))?$/.exec(
-      line,
-    )!;
-    const names = text!.split("/");
-    const isDirectory = names.at(-1) === "";
-    if (isDirectory) names.pop();
-    let parent = root;
-    for (const name of names.slice(0, -1)) {
-      const found = parent.get(name);
-      const made = found ?? new TreeNode(parent, name, "directory", 0, TIME);
-      if (found === null) parent.add(made);
-      parent = made;
+  for (const path of paths) {
+    const [names = "", reason] = path.split("!") as [string, "link" | undefined];
+    let node = root;
+    for (const name of names.split("/")) {
+      const isLast = names === [...node.path, name].join("/");
+      const kind = !isLast ? "directory" : reason === undefined ? "file" : "other";
+      const size = kind === "file" ? 1 : 0;
+      node.add(new TreeNode(node, name, kind, size, TIME, isLast ? reason ?? null : null));
+      node = node.get(name)!;
     }
-    const kind = reason !== undefined ? "other" : isDirectory ? "directory" : "file";
-    const bytes = kind === "file" ? Number(size ?? 1) : 0;
-    const time = TIME + Number(after ?? 0);
-    parent.add(
-      new TreeNode(
-        parent,
-        names.at(-1)!,
-        kind,
-        bytes,
-        time,
-        (reason as "link" | undefined) ?? null,
-      ),
-    );
   }
   return root;
 }
 
-const textOf = ({ node }: { readonly node: TreeNode }) => node.path.join("/");
+const pathOf = (node: TreeNode) => node.path.join("/");
 
 /** A plan in words. */
 function planned(
@@ -267,49 +237,29 @@ function planned(
   target: readonly string[] | null,
   rules: Partial<PlanRules> = {},
 ): Record<string, unknown> {
-  const {
-    copies,
-    compares,
-    doubtful,
-    blocked,
-    makes,
-    unchanged,
-    skipped,
-    failed,
-    deletions,
-    ...plan
-  } = makePlan(treeOf(source), target && treeOf(target), {
+  const all = {
     compare: "time",
     replace: true,
     delete: false,
     filter: undefined,
     ...rules,
-  });
-  const all = {
-    copies: copies.map((copy) =>
-      textOf(copy) + (copy.obstacle ? ` for a ${copy.obstacle.kind}` : "")
-    ),
-    compares: compares.map(textOf),
-    doubtful: doubtful.flatMap(({ files }) => files.map(({ source }) => textOf({ node: source! }))),
-    blocked: blocked.map((each) => `${textOf(each.makes[0]!)}: ${each.copies.map(textOf)}`),
-    makes: makes.map((make) =>
-      textOf(make) + (make.obstacle ? ` for a ${make.obstacle.kind}` : "")
-    ),
-    unchanged: unchanged.map((node) => textOf({ node })),
-    skipped: skipped.map((node) => textOf({ node })),
-    failed: failed.map(textOf),
-    deletions: deletions.filter(({ node }) => !plan.staying.has(node)).map((deletion) => {
-      const { doubts } = deletion;
-      return textOf(deletion) +
-        (doubts.length === 0
-          ? ""
-          : ` unless it is ${doubts.map((node) => textOf({ node })).join(" or ")}`);
-    }),
+  } as const;
+  const plan = new Plan(treeOf(source), target && treeOf(target), all);
+  const { doubtful, blocked, deletions, staying, isIncomplete, isEmpty, ...lists } = plan;
+  const words: Record<string, unknown> = {
+    doubtful: doubtful.flatMap(({ files }) => files.map(({ source }) => pathOf(source!))),
+    blocked: blocked.map(({ obstacle }) => pathOf(obstacle.node)),
+    deletions: deletions.filter(({ node }) => !staying.has(node))
+      .map(({ node, doubts }) => [node, ...doubts].map(pathOf).join(" unless it is ")),
+    isIncomplete,
+    isEmpty,
   };
-  const some = Object.entries(all).filter(([, value]) => value.length > 0);
-  if (plan.isIncomplete) some.push(["isIncomplete", [] as string[]]);
-  if (plan.isEmpty) some.push(["isEmpty", [] as string[]]);
-  return Object.fromEntries(some.map(([key, value]) => [key, value.length === 0 ? true : value]));
+  for (const [name, items] of Object.entries(lists)) {
+    words[name] = items.map((item) => pathOf("node" in item ? item.node : item));
+  }
+  return Object.fromEntries(
+    Object.entries(words).filter(([, value]) => value === true || (value as unknown[]).length > 0),
+  );
 }
 
 const DELETE = { delete: true };
@@ -409,7 +359,7 @@ Deno.test("a name in thousands of spellings is planned in little time and memory
     tree.add(new TreeNode(tree, letters.join(""), "file", 1, TIME));
   }
   const rules = { compare: "time", replace: true, delete: true, filter: undefined } as const;
-  const { doubtful, deletions } = makePlan(source, target, rules);
+  const { doubtful, deletions } = new Plan(source, target, rules);
   assertEquals(doubtful.map(({ files }) => files.length), [20_000]);
   assertEquals(new Set(deletions.map(({ doubts }) => doubts)).size, 1, "one list for all");
   assertEquals(deletions.length, 10_000);

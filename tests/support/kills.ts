@@ -11,11 +11,37 @@ import { entries, tempDir } from "./directories.ts";
 import { RunningProcess } from "./processes.ts";
 import { programCommand } from "./programs.ts";
 import { ServedVersion } from "./served_version.ts";
-import { serve } from "./serving.ts";
+import { serve, type Serving } from "./serving.ts";
 import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
 
-/** How many processes a test kills; `deno task crash` kills more. */
-export const KILLS_OF_A_TEST = 12;
+/** Kinds of processes that are killed: of each a few in a test, and so many by `deno task crash`. */
+export const KILLED: readonly {
+  readonly name: string;
+  readonly ofTest: number;
+  readonly kills: number;
+  /** Kills so many; rejects if what is left on the disk is wrong. */
+  readonly run: (kills: number) => Promise<void>;
+}[] = [
+  { name: "downloads", ofTest: 12, kills: 100, run: (kills) => inLanes(kills, killDownloads) },
+  { name: "uploads", ofTest: 12, kills: 100, run: (kills) => inLanes(kills, killUploads) },
+  { name: "writers of one directory", ofTest: 12, kills: 100, run: killWriters },
+  {
+    name: "downloads of a tree",
+    ofTest: 4,
+    kills: 30,
+    run: (kills) => killTransfers(false, kills),
+  },
+  { name: "uploads of a tree", ofTest: 4, kills: 30, run: (kills) => killTransfers(true, kills) },
+  {
+    name: "servers of a tree",
+    ofTest: 4,
+    kills: 30,
+    async run(kills) {
+      await killServers(true, Math.ceil(kills / 2));
+      await killServers(false, Math.floor(kills / 2));
+    },
+  },
+];
 
 /** Processes at a time: while one starts another works. */
 const LANES = 4;
@@ -27,18 +53,8 @@ interface Ended {
   readonly stderr: string;
 }
 
-/** Kills downloads: the target is always the old file or the new one, and the next download completes. */
-export function killDownloads(kills: number): Promise<void> {
-  return inLanes(kills, killDownloadsInTurn);
-}
-
-/** Kills uploads: the file is not there, or all of it, and the next upload completes. */
-export function killUploads(kills: number): Promise<void> {
-  return inLanes(kills, killUploadsInTurn);
-}
-
-/** Kills writers of one directory: each file that a peer can see is whole, and what is left of others is in nobody's way. */
-export async function killWriters(kills: number): Promise<void> {
+/** Each file that a peer can see is whole, and what is left of others is in nobody's way. */
+async function killWriters(kills: number): Promise<void> {
   await using dir = await tempDir();
   await inLanes(kills, (count) => killWritersInTurn(dir.path, count));
   assert(await checkWhole(dir.path) > 0, "nothing was written at all");
@@ -47,7 +63,8 @@ export async function killWriters(kills: number): Promise<void> {
   assertEquals([(await put("/replaced")).status, (await put("/after")).status], [204, 201]);
 }
 
-async function killDownloadsInTurn(kills: number): Promise<void> {
+/** The target is always the old file or the new one, and the next download completes. */
+async function killDownloads(kills: number): Promise<void> {
   const size = 4_000_000;
   const there = new ServedVersion(randomBytes(size));
   // The whole takes a quarter of a second: most of the time something is on its way.
@@ -82,7 +99,8 @@ async function killDownloadsInTurn(kills: number): Promise<void> {
   assertEquals(await entries(dir.path), ["copy"]);
 }
 
-async function killUploadsInTurn(kills: number): Promise<void> {
+/** The file is not there, or all of it, and the next upload completes. */
+async function killUploads(kills: number): Promise<void> {
   const size = 16_000_000;
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const file = `${files.here}/file`;
@@ -181,81 +199,80 @@ function isSame(one: Uint8Array, other: Uint8Array): boolean {
 /** When something has been moved for sure. */
 const MOST_MILLISECONDS = 250;
 
-/** Kills programs that download a tree, and continues. */
-export function killTreeDownloads(kills: number): Promise<void> {
-  return killTransfers("download", kills);
-}
-
-/** Kills programs that upload a tree, and continues. */
-export function killTreeUploads(kills: number): Promise<void> {
-  return killTransfers("upload", kills);
-}
-
-/** Kills servers from which, and to which, a tree is moved, and continues with another server. */
-export async function killTreeServers(kills: number): Promise<void> {
-  await killServers(true, Math.ceil(kills / 2));
-  await killServers(false, Math.floor(kills / 2));
-}
-
-async function killServers(isUpload: boolean, kills: number): Promise<void> {
+/** Changes trees and moves them, each time disturbed, and continues. */
+async function moveDisturbed(
+  isUpload: boolean,
+  kills: number,
+  /** Moves the tree; true if it was all moved. */
+  move: (trees: ChangingTrees) => Promise<boolean>,
+): Promise<void> {
   await using dir = await tempDir();
   const trees = new ChangingTrees(`${dir.path}/source`, `${dir.path}/target`);
   for (let kill = 0; kill < kills; kill++) {
     trees.change();
-    const served = isUpload ? trees.target : trees.source;
+    assertEquals(trees.problems(await move(trees)), []);
+    if (kill % 5 === 4) await complete(trees, isUpload);
+  }
+  await complete(trees, isUpload);
+  assertEquals(trees.leftParts(), []);
+}
+
+/** The directory that is served, and the one of the client. */
+function endsOf({ source, target }: ChangingTrees, isUpload: boolean): [string, string] {
+  return isUpload ? [target, source] : [source, target];
+}
+
+/** Kills servers, and continues with another one. */
+async function killServers(isUpload: boolean, kills: number): Promise<void> {
+  await moveDisturbed(isUpload, kills, async (trees) => {
+    const [served] = endsOf(trees, isUpload);
     await using running = new RunningProcess(treeCommand(served, ["serve", "0", served]).spawn());
     const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
     const client = new Client(["127.0.0.1", port], { timeout: 10 });
     const timer = setTimeout(() => running.kill(), Math.random() * MOST_MILLISECONDS);
-    const moving = isUpload
-      ? uploadTree(client, trees.source, "/", { delete: true })
-      : downloadTree(client, "/", trees.target, { delete: true });
-    const moved = await moving.then(() => true, () => false);
+    const isMoved = await moveTree(client, trees, isUpload).then(() => true, () => false);
     clearTimeout(timer);
     running.kill();
     await running.ended();
-    assertEquals(trees.problems(moved), []);
-    if (kill % 5 === 4) await complete(trees, isUpload);
-  }
-  await complete(trees, isUpload);
-  assertEquals(trees.leftParts(), []);
+    return isMoved;
+  });
 }
 
-async function killTransfers(direction: "download" | "upload", kills: number): Promise<void> {
-  await using dir = await tempDir();
-  const trees = new ChangingTrees(`${dir.path}/source`, `${dir.path}/target`);
-  const isUpload = direction === "upload";
-  const served = isUpload ? trees.target : trees.source;
-  await using serving = serve(new FilesApp(served, { list: true, write: isUpload }));
-  const [, port] = serving.address as readonly [string, number];
-  const local = isUpload ? trees.source : trees.target;
-  for (let kill = 0; kill < kills; kill++) {
-    trees.change();
-    const command = treeCommand(local, [direction, `${port}`, local, "/"]);
+/** Kills clients. */
+async function killTransfers(isUpload: boolean, kills: number): Promise<void> {
+  await using servings = new AsyncDisposableStack();
+  // The same server for all of them.
+  let serving: Serving | null = null;
+  await moveDisturbed(isUpload, kills, async (trees) => {
+    const [served, local] = endsOf(trees, isUpload);
+    serving ??= servings.use(serve(new FilesApp(served, { list: true, write: isUpload })));
+    const [, port] = serving.address as readonly [string, number];
+    const task = isUpload ? "uploadTree" : "downloadTree";
+    const command = treeCommand(local, [task, `${port}`, local, "/"]);
     const { success, stderr } = await killAtRandom(command, MOST_MILLISECONDS);
     assertEquals(stderr, "");
     // What a server has received whole it still writes.
     while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
-    assertEquals(trees.problems(success), []);
-    if (kill % 5 === 4) await complete(trees, isUpload);
-  }
-  await complete(trees, isUpload);
-  assertEquals(trees.leftParts(), []);
+    return success;
+  });
 }
 
 function treeCommand(dir: string, args: readonly string[]): Deno.Command {
   const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
-  return programCommand("transfer_tree.ts", { flags, args });
+  return programCommand("transfer.ts", { flags, args });
+}
+
+async function moveTree(client: Client, { source, target }: ChangingTrees, isUpload: boolean) {
+  return isUpload
+    ? await uploadTree(client, source, "/", { delete: true })
+    : await downloadTree(client, "/", target, { delete: true });
 }
 
 /** Runs the same again, undisturbed: it has to end, and then both are the same. */
 async function complete(trees: ChangingTrees, isUpload: boolean): Promise<void> {
-  const served = isUpload ? trees.target : trees.source;
+  const [served] = endsOf(trees, isUpload);
   await using serving = serve(new FilesApp(served, { list: true, write: isUpload }));
-  const client = serving.makeClient();
-  const result = isUpload
-    ? await uploadTree(client, trees.source, "/", { delete: true })
-    : await downloadTree(client, "/", trees.target, { delete: true });
-  assertEquals([result.failed, result.deletionsKept], [0, null]);
+  const { failed, deletionsKept } = await moveTree(serving.makeClient(), trees, isUpload);
+  assertEquals([failed, deletionsKept], [0, null]);
   assertEquals(trees.problems(true), []);
 }

@@ -111,19 +111,23 @@ const reservedNames = [
   ".x y.degu-part",
 ];
 
-const name = fc.oneof(
-  { weight: 12, arbitrary: fc.constantFrom(...plainNames) },
-  { weight: 4, arbitrary: fc.constantFrom(...similarNames) },
-  { weight: 2, arbitrary: fc.constantFrom(...oddNames) },
-  { weight: 1, arbitrary: fc.constantFrom(...reservedNames) },
+/** One of some values, or of what some others make, each as often as its weight says. */
+function oneOf<T>(...choices: (readonly [weight: number, of: T | fc.Arbitrary<T>])[]) {
+  return fc.oneof(...choices.map(([weight, of]) => {
+    return { weight, arbitrary: of instanceof fc.Arbitrary ? of : fc.constant(of) };
+  })) as fc.Arbitrary<T>;
+}
+
+const anyOf = fc.constantFrom;
+
+const name = oneOf(
+  [12, anyOf(...plainNames)],
+  [4, anyOf(...similarNames)],
+  [2, anyOf(...oddNames)],
+  [1, anyOf(...reservedNames)],
 );
 
-const size = fc.oneof(
-  { weight: 10, arbitrary: fc.constantFrom(4, 5, 100, 3000) },
-  { weight: 2, arbitrary: fc.constant(0) },
-  { weight: 2, arbitrary: fc.constantFrom(65_535, 65_536) },
-  { weight: 1, arbitrary: fc.constant(200_001) },
-);
+const size = oneOf([10, anyOf(4, 5, 100, 3000)], [2, 0], [2, anyOf(65_535, 65_536)], [1, 200_001]);
 
 /** Odd and even seconds, whole ones, before 1970, and in the future. */
 export const times = [
@@ -136,70 +140,49 @@ export const times = [
   4_102_444_801_001,
 ];
 
-const file = fc.record({
+const file: fc.Arbitrary<Side> = fc.record({
   is: fc.constant("file" as const),
   size,
-  time: fc.oneof(
-    { weight: 5, arbitrary: fc.constantFrom(0, 1, 2, 3) },
-    { weight: 1, arbitrary: fc.constantFrom(4, 5, 6) },
-  ),
-  mode: fc.oneof(
-    { weight: 20, arbitrary: fc.constant(0o644) },
-    { weight: 2, arbitrary: fc.constantFrom(0o600, 0o755, 0o444) },
-    { weight: 1, arbitrary: fc.constantFrom(0, 0o200) },
-  ),
+  time: oneOf([5, anyOf(0, 1, 2, 3)], [1, anyOf(4, 5, 6)]),
+  mode: oneOf([20, 0o644], [2, anyOf(0o600, 0o755, 0o444)], [1, anyOf(0, 0o200)]),
 });
 
-const directory = fc.record({
+const directory: fc.Arbitrary<Side> = fc.record({
   is: fc.constant("directory" as const),
-  mode: fc.oneof(
-    { weight: 30, arbitrary: fc.constant(0o755) },
-    { weight: 1, arbitrary: fc.constantFrom(0, 0o300, 0o400, 0o600, 0o500) },
-  ),
-  unnamed: fc.oneof(
-    { weight: 30, arbitrary: fc.constant(false) },
-    { weight: 1, arbitrary: fc.constant(true) },
-  ),
+  mode: oneOf([30, 0o755], [1, anyOf(0, 0o300, 0o400, 0o600, 0o500)]),
+  unnamed: oneOf([30, false], [1, true]),
 });
 
 /** The targets of links: `%outside` and `%beside` stand for directories that are not in the tree. */
-const link = fc.record({
+const link: fc.Arbitrary<Side> = fc.record({
   is: fc.constant("link" as const),
-  to: fc.constantFrom(
-    "a",
-    "b",
-    "../a",
-    ".",
-    "..",
-    "nowhere",
-    "%outside/secret",
-    "%outside",
-    "%beside/neighbor",
-    "%beside",
+  to: anyOf(
+    ...["a", "b", "../a", ".", "..", "nowhere"],
+    ...["%outside/secret", "%outside", "%beside/neighbor", "%beside"],
   ),
 });
 
-const side = fc.oneof(
-  { weight: 10, arbitrary: file as fc.Arbitrary<Side> },
-  { weight: 8, arbitrary: directory as fc.Arbitrary<Side> },
-  { weight: 4, arbitrary: fc.constant<Side>({ is: "nothing" }) },
-  { weight: 2, arbitrary: link as fc.Arbitrary<Side> },
-  { weight: 1, arbitrary: fc.constantFrom<Side>({ is: "fifo" }, { is: "socket" }) },
+const side = oneOf<Side>(
+  [10, file],
+  [8, directory],
+  [4, { is: "nothing" }],
+  [2, link],
+  [1, anyOf<Side[]>({ is: "fifo" }, { is: "socket" })],
 );
 
-const relation = fc.oneof(
-  { weight: 5, arbitrary: fc.constantFrom<Relation>("same", "nothing") },
-  {
-    weight: 4,
-    arbitrary: fc.constantFrom<Relation>(
+const relation = oneOf<Relation>(
+  [5, anyOf<Relation[]>("same", "nothing")],
+  [
+    4,
+    anyOf<Relation[]>(
       "same size and time",
       "touched",
       "rounded",
       "rounded to even seconds",
       "within a millisecond",
     ),
-  },
-  { weight: 4, arbitrary: side as fc.Arbitrary<Relation> },
+  ],
+  [4, side as fc.Arbitrary<Relation>],
 );
 
 const { pairs } = fc.letrec<{ pairs: readonly Pair[] }>((tie) => ({
@@ -215,84 +198,48 @@ const { pairs } = fc.letrec<{ pairs: readonly Pair[] }>((tie) => ({
 }));
 
 const options: fc.Arbitrary<Options> = fc.record({
-  compare: fc.oneof(
-    { weight: 6, arbitrary: fc.constant("time" as const) },
-    { weight: 2, arbitrary: fc.constant("digest" as const) },
-    { weight: 1, arbitrary: fc.constant("nothing" as const) },
-  ),
-  replace: fc.oneof(
-    { weight: 6, arbitrary: fc.constant(true) },
-    { weight: 1, arbitrary: fc.constant(false) },
-  ),
-  delete: fc.oneof(
-    { weight: 3, arbitrary: fc.constant(true) },
-    { weight: 1, arbitrary: fc.constant(false) },
-  ),
-  connections: fc.constantFrom(4, 1, 2),
-  verify: fc.oneof(
-    { weight: 6, arbitrary: fc.constant(true) },
-    { weight: 1, arbitrary: fc.constant(false) },
-  ),
+  compare: oneOf<Options["compare"]>([6, "time"], [2, "digest"], [1, "nothing"]),
+  replace: oneOf([6, true], [1, false]),
+  delete: oneOf([3, true], [1, false]),
+  connections: anyOf(4, 1, 2),
+  verify: oneOf([6, true], [1, false]),
   hidden: fc.record({
-    names: fc.oneof(
-      { weight: 3, arbitrary: fc.constant([]) },
-      { weight: 1, arbitrary: fc.array(name, { minLength: 1, maxLength: 2 }) },
-    ),
-    kind: fc.oneof(
-      { weight: 12, arbitrary: fc.constant(null) },
-      { weight: 1, arbitrary: fc.constantFrom("other", "directory") },
-    ),
+    names: oneOf<string[]>([3, []], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),
+    kind: oneOf<string | null>([12, null], [1, anyOf("other", "directory")]),
   }),
 });
 
 const when: fc.Arbitrary<Change["when"]> = fc.record({
-  on: fc.constantFrom("event" as const, "request" as const, "milliseconds" as const),
-  n: fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, { weight: 3, arbitrary: fc.nat(9) }),
+  on: anyOf("event" as const, "request" as const, "milliseconds" as const),
+  n: oneOf([2, 0], [3, fc.nat(9)]),
 });
 
 const change: fc.Arbitrary<Change> = fc.record({
   when,
-  side: fc.constantFrom("source" as const, "target" as const),
+  side: anyOf("source" as const, "target" as const),
   which: fc.nat(40),
-  what: fc.constantFrom<Change["what"]>(
-    "rewrite",
-    "rewrite in place",
-    "grow",
-    "remove",
-    "rename",
-    "link to a file",
-    "link to a directory",
-    "link to a directory",
-    "link to a directory",
-    "fifo",
-    "become a directory",
-    "become a file",
-    "close",
-    "add",
-    "add",
+  what: oneOf<Change["what"]>(
+    [3, "link to a directory"],
+    [2, "add"],
+    [
+      10,
+      anyOf<Change["what"][]>(
+        ...["rewrite", "rewrite in place", "grow", "remove", "rename"] as const,
+        ...["link to a file", "fifo", "become a directory", "become a file", "close"] as const,
+      ),
+    ],
   ),
 });
 
 function faults(canFill: boolean): fc.Arbitrary<Fault> {
-  const nothing = fc.constant<Fault>({ is: "nothing" });
+  const changes = fc.array(change, { minLength: 1, maxLength: 4 });
+  const is = anyOf("abort" as const, "abort" as const, "cut" as const);
   const full = fc.record({ is: fc.constant("full" as const), kibibytes: fc.nat(160) });
-  return fc.oneof(
-    { weight: 10, arbitrary: nothing },
-    {
-      weight: 5,
-      arbitrary: fc.record({
-        is: fc.constant("changes" as const),
-        changes: fc.array(change, { minLength: 1, maxLength: 4 }),
-      }) as fc.Arbitrary<Fault>,
-    },
-    {
-      weight: 3,
-      arbitrary: fc.record({
-        is: fc.constantFrom("abort" as const, "abort" as const, "cut" as const),
-        when,
-      }) as fc.Arbitrary<Fault>,
-    },
-    { weight: 2, arbitrary: canFill ? full as fc.Arbitrary<Fault> : nothing },
+  return oneOf<Fault>(
+    [10, { is: "nothing" }],
+    [5, fc.record({ is: fc.constant("changes" as const), changes })],
+    [3, fc.record({ is, when })],
+    [2, canFill ? full : { is: "nothing" }],
   );
 }
 
@@ -300,19 +247,10 @@ function faults(canFill: boolean): fc.Arbitrary<Fault> {
 export function cases(canFill: boolean): fc.Arbitrary<Case> {
   return fc.record({
     download: fc.boolean(),
-    connection: fc.oneof(
-      { weight: 3, arbitrary: fc.constant(false) },
-      { weight: 1, arbitrary: fc.constant(true) },
-    ),
-    place: fc.constantFrom("t", "", "a b/\u00e9"),
-    linked: fc.oneof(
-      { weight: 8, arbitrary: fc.constant(false) },
-      { weight: 1, arbitrary: fc.constant(true) },
-    ),
-    targetMissing: fc.oneof(
-      { weight: 12, arbitrary: fc.constant(false) },
-      { weight: 1, arbitrary: fc.constant(true) },
-    ),
+    connection: oneOf([3, false], [1, true]),
+    place: anyOf("t", "", "a b/\u00e9"),
+    linked: oneOf([8, false], [1, true]),
+    targetMissing: oneOf([12, false], [1, true]),
     pairs,
     options,
     fault: faults(canFill),

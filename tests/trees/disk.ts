@@ -284,3 +284,21 @@ export function differences(
   }
   return found;
 }
+
+/**
+ * Whether something is neither a file nor a directory that can be read.
+ *
+ * @param root The real path of the server's root, for which a link to a file in it is that file; `null` for who follows none.
+ */
+export function isOther(raw: Raw, root: string | null = null): boolean {
+  switch (raw.kind) {
+    case "special":
+      return true;
+    case "link":
+      return root === null || raw.file === null || !raw.real!.startsWith(`${root}/`);
+    case "file":
+      return (raw.mode & 0o400) === 0;
+    case "directory":
+      return (raw.mode & 0o500) !== 0o500;
+  }
+}

@@ -22,6 +22,7 @@ import {
   differences,
   flatten,
   flattenWhole,
+  isOther,
   keyOf,
   make,
   type Plan,
@@ -34,7 +35,7 @@ import {
   seeDirectory,
   Stock,
 } from "./disk.ts";
-import { accepts, COUNTED, objections } from "./model.ts";
+import { accepts, miscounts, objections } from "./model.ts";
 import { compare, rsync } from "./rsync.ts";
 
 /** What a case did otherwise than documented. */
@@ -53,7 +54,9 @@ export interface Site {
   readonly uri: string;
   /** The local tree, as the call gets it. */
   readonly local: string;
+  /** Directories that are not in the tree, to which links lead. */
   readonly outside: string;
+  readonly beside: string;
 }
 
 /** A transfer that was run. */
@@ -67,9 +70,8 @@ interface Transferred {
 
 /** What happens while a transfer runs. */
 interface Hooks {
-  onEvent?(event: TreeEvent, count: number): void;
-  onRequest?(count: number): void;
-  readonly signal?: AbortSignal;
+  readonly signal: AbortSignal | undefined;
+  readonly triggers: { readonly when: Change["when"]; work(isPlanned: boolean): void }[];
 }
 
 const PATIENCE_MILLISECONDS = 60_000;
@@ -90,7 +92,6 @@ export class Lab implements AsyncDisposable {
   #cases = 0;
   /** How many transfers have been made. */
   transfers = 0;
-  #ids = 1000;
   /** Whether modes keep this process out of anything. */
   readonly isKeptOut: boolean;
   /** Lines of the server's log that say that something failed in it. */
@@ -174,7 +175,7 @@ export class Lab implements AsyncDisposable {
     if (it.linked) Deno.symlinkSync(real, local);
     this.#app = new FilesApp(root, { list: true, write: true });
     const uri = it.place === "" ? "/" : `/${it.place.split("/").map(escapeName).join("/")}/`;
-    return { dir, root: Deno.realPathSync(root), remote, uri, local, outside };
+    return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside };
   }
 
   /** What no transfer may touch: everything beside the trees. */
@@ -182,8 +183,7 @@ export class Lab implements AsyncDisposable {
     // A part, or its record, that is written just when its directory is exchanged for a link does not stay there.
     const options = { reserved: true, directoryTimes: it.fault.is !== "changes" };
     const all = flatten(see(site.outside), options);
-    const beside = it.place === "" ? `${site.dir}/beside` : `${site.root}/beside`;
-    for (const [path, text] of flatten(see(beside), options)) {
+    for (const [path, text] of flatten(see(site.beside), options)) {
       all.set(`beside/${path}`, text);
     }
     for (const { name } of Deno.readDirSync(site.root)) {
@@ -211,17 +211,11 @@ export class Lab implements AsyncDisposable {
       const partsBefore = reservedPaths(target);
       const transferred = await this.#transfer(it, site, dryRun);
       const { source, target: after } = this.#see(it, site);
-      const changed = differences(
-        untouched,
-        flattenWhole(source),
-      );
+      const changed = differences(untouched, flattenWhole(source));
       if (changed.length > 0) throw objection(`${phase}: the source has changed`, changed);
       this.#judge(it, site, phase, before.source, target, after, dryRun, transferred);
       if (dryRun) {
-        const made = differences(
-          flattenWhole(target),
-          flattenWhole(after),
-        );
+        const made = differences(flattenWhole(target), flattenWhole(after));
         if (made.length > 0) throw objection("the dry run has changed the target", made);
       }
       const parts = reservedPaths(after).filter((path) => !partsBefore.includes(path));
@@ -306,25 +300,38 @@ export class Lab implements AsyncDisposable {
     it: Case,
     site: Site,
     dryRun: boolean,
-    hooks: Hooks = {},
+    { signal, triggers }: Hooks = { signal: undefined, triggers: [] },
   ): Promise<Transferred> {
     const events: TreeEvent[] = [];
     const found: string[] = [];
     const asked = new Map<string, TreeEntry>();
+    const timers: ReturnType<typeof setTimeout>[] = [];
+    let isPlanned = false;
+    const trigger = (what: "event" | "request", count: number) => {
+      for (const { when: { on, n }, work } of triggers) {
+        if (on === what && n === count) work(isPlanned);
+      }
+    };
     const { hidden: _, ...plain } = it.options;
     const options: TreeOptions = {
       ...plain,
       dryRun,
-      ...hooks.signal === undefined ? {} : { signal: hooks.signal },
+      signal,
       filter: (entry) => ask(it.options, entry, asked, found),
       onEvent: (event) => {
-        hooks.onEvent?.(event, events.length);
+        isPlanned ||= event.type === "plan";
+        trigger("event", events.length);
+        if (event.type === "plan") {
+          for (const { when: { on, n }, work } of triggers) {
+            if (on === "milliseconds") timers.push(setTimeout(() => work(true), n / 2));
+          }
+        }
         events.push(event);
       },
     };
     this.transfers++;
     this.#requests = 0;
-    this.#onRequest = hooks.onRequest ?? null;
+    this.#onRequest = (count) => trigger("request", count);
     const client = new Client(this.#server.address, { timeout: 20 });
     let conn: Connection | null = null;
     try {
@@ -343,6 +350,7 @@ export class Lab implements AsyncDisposable {
       return { events, result: null, error, objections: found };
     } finally {
       this.#onRequest = null;
+      for (const timer of timers) clearTimeout(timer);
       conn?.close();
       await this.#settle();
     }
@@ -362,8 +370,8 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Transfers a case's trees twice, with a new source in between, and lets rsync do the same; counts the differences that are meant. */
-  async compareWithRsync(it: Case, next: Case["pairs"]): Promise<Map<string, number>> {
+  /** Transfers a case's trees twice, with a new source in between, and lets rsync do the same; returns the names of the differences that are meant. */
+  async compareWithRsync(it: Case, next: Case["pairs"]): Promise<string[]> {
     const options: Options = {
       ...it.options,
       compare: "time",
@@ -373,7 +381,7 @@ export class Lab implements AsyncDisposable {
     };
     const asRsync: Case = { ...it, options, targetMissing: false, fault: { is: "nothing" } };
     const site = this.#prepare(asRsync);
-    const total = new Map<string, number>();
+    const meant: string[] = [];
     try {
       const from = it.download ? site.remote : site.local;
       const theirs = `${site.dir}/rsync`;
@@ -384,7 +392,7 @@ export class Lab implements AsyncDisposable {
         if (result === null) throw objection(`${round}: rejects`, [Deno.inspect(error)]);
         const code = rsync(from, theirs);
         const failed = events.flatMap((event) => {
-          return event.type === "failed" ? [event.path.join("/")] : [];
+          return event.type === "failed" ? event.path.join("/") : [];
         });
         const { named, unnamed } = compare({
           download: it.download,
@@ -404,18 +412,16 @@ export class Lab implements AsyncDisposable {
             ...failed,
           ]);
         }
-        for (const [name, count] of named) total.set(name, (total.get(name) ?? 0) + count);
+        meant.push(...named);
         removeTree(theirs);
-        const { outside } = site;
-        const beside = it.place === "" ? `${site.dir}/beside` : `${site.root}/beside`;
-        const { source: plan } = plansOf(next, { outside, beside }, 500);
+        const { source: plan } = plansOf(next, site, 500);
         if (!this.isKeptOut) open(plan);
         if (from === site.root || plan.kind !== "directory") continue;
         const real = Deno.realPathSync(from);
         removeTree(real);
         make(real, plan, this.#stock);
       }
-      return total;
+      return meant;
     } finally {
       this.errors.splice(0);
       this.#app = null;
@@ -426,50 +432,26 @@ export class Lab implements AsyncDisposable {
   async #runWithFault(it: Case, site: Site): Promise<void> {
     const before = this.#see(it, site);
     const { fault } = it;
-    const record = new Changes(it, site, before, () => this.#ids++, this.#stock, this.isKeptOut);
+    const record = new Changes(it, site, before, this.#stock, this.isKeptOut);
     const controller = new AbortController();
     const reason = new Error("stopped");
-    const timers: ReturnType<typeof setTimeout>[] = [];
-    const at = (when: Change["when"], work: () => void, hooks: Hooks): void => {
-      const { on, n } = when;
-      if (on === "event") {
-        const next = hooks.onEvent;
-        hooks.onEvent = (event, count) => {
-          next?.(event, count);
-          if (count === n) work();
-        };
-      } else if (on === "request") {
-        const next = hooks.onRequest;
-        hooks.onRequest = (count) => {
-          next?.(count);
-          if (count === n) work();
-        };
-      } else {
-        const next = hooks.onEvent;
-        hooks.onEvent = (event, count) => {
-          next?.(event, count);
-          if (event.type === "plan") timers.push(setTimeout(work, n / 2));
-        };
-      }
-    };
-    let isPlanned = false;
-    const hooks: Hooks = { onEvent: (event) => void (isPlanned ||= event.type === "plan") };
+    const hooks: Hooks = { signal: controller.signal, triggers: [] };
     if (fault.is === "changes") {
       for (const change of fault.changes) {
-        at(change.when, () => record.make(change, isPlanned), hooks);
+        const work = (isPlanned: boolean) => record.make(change, isPlanned);
+        hooks.triggers.push({ when: change.when, work });
       }
-    } else if (fault.is === "abort") at(fault.when, () => controller.abort(reason), hooks);
-    else if (fault.is === "cut") at(fault.when, () => this.#cut(), hooks);
+    } else if (fault.is === "abort") {
+      hooks.triggers.push({ when: fault.when, work: () => controller.abort(reason) });
+    } else if (fault.is === "cut") {
+      hooks.triggers.push({ when: fault.when, work: () => this.#cut() });
+    }
     let ballast: string | null = null;
     if (fault.is === "full" && this.#small !== null) {
       ballast = `${this.#small}/ballast`;
       fill(ballast, this.#small, fault.kibibytes);
     }
-    const transferred = await this.#transfer(it, site, false, {
-      ...hooks,
-      signal: controller.signal,
-    });
-    for (const timer of timers) clearTimeout(timer);
+    const transferred = await this.#transfer(it, site, false, hooks);
     if (ballast !== null) Deno.removeSync(ballast);
     const { result, error } = transferred;
     if (fault.is === "abort" && controller.signal.aborted && result === null && error !== reason) {
@@ -502,10 +484,7 @@ export class Lab implements AsyncDisposable {
   ): Promise<void> {
     const transferred = await this.#transfer(it, site, false);
     const { source, target } = this.#see(it, site);
-    const changed = differences(
-      flattenWhole(before.source),
-      flattenWhole(source),
-    );
+    const changed = differences(flattenWhole(before.source), flattenWhole(source));
     if (changed.length > 0) throw objection("run again: the source has changed", changed);
     // What the first run had moved already is not moved again.
     const { result } = transferred;
@@ -607,13 +586,7 @@ function reservedPaths(target: Raw | null): string[] {
 
 /** Changes that others make meanwhile, and what nevertheless has to hold. */
 class Changes {
-  readonly #it: Case;
-  readonly #site: Site;
-  readonly #stock: Stock;
-  readonly #nextId: () => number;
-  readonly #isKeptOut: boolean;
-  readonly #source: RawDirectory;
-  readonly #target: RawDirectory | null;
+  #id = 1000;
   /** The source's state after the last change. */
   #latest: RawDirectory;
   /** Each content that ever was at a path of the source or, by itself, of the target. */
@@ -623,20 +596,13 @@ class Changes {
   readonly #added = new Map<string, string>();
 
   constructor(
-    it: Case,
-    site: Site,
-    before: { source: RawDirectory; target: RawDirectory | null },
-    nextId: () => number,
-    stock: Stock,
-    isKeptOut: boolean,
+    readonly it: Case,
+    readonly site: Site,
+    readonly before: { source: RawDirectory; target: RawDirectory | null },
+    readonly stock: Stock,
+    readonly isKeptOut: boolean,
   ) {
-    this.#isKeptOut = isKeptOut;
-    this.#it = it;
-    this.#site = site;
-    this.#nextId = nextId;
-    this.#stock = stock;
-    this.#source = this.#latest = before.source;
-    this.#target = before.target;
+    this.#latest = before.source;
     this.#remember(before.source);
     this.#remember(before.target);
   }
@@ -644,9 +610,9 @@ class Changes {
   #remember(raw: Raw | null, prefix = ""): void {
     if (raw === null) return;
     if (raw.kind === "file") this.#addVersion(prefix, raw.key);
-    if (raw.kind === "link" && raw.file !== null && this.#it.download) {
+    if (raw.kind === "link" && raw.file !== null && this.it.download) {
       // A server shows links inside of its root as what they lead to, but none that lead out of it.
-      if (raw.real!.startsWith(`${this.#site.root}/`)) this.#addVersion(prefix, raw.file.key);
+      if (raw.real!.startsWith(`${this.site.root}/`)) this.#addVersion(prefix, raw.file.key);
     }
     if (raw.kind !== "directory") return;
     for (const [name, entry] of raw.entries) {
@@ -661,9 +627,9 @@ class Changes {
 
   /** Makes a change now. */
   make({ side, which, what }: Change, isPlanned: boolean): void {
-    const { download } = this.#it;
+    const { download } = this.it;
     const isRemote = (side === "source") === download;
-    const root = isRemote ? this.#site.remote : this.#site.local;
+    const root = isRemote ? this.site.remote : this.site.local;
     let tree: RawDirectory | null;
     try {
       tree = seeDirectory(root);
@@ -692,7 +658,7 @@ class Changes {
     path: string | undefined,
     isPlanned: boolean,
   ): void {
-    const id = this.#nextId();
+    const id = this.#id++;
     const write = (to: string, size: number) => {
       this.#addVersion(to, keyOf(id, size));
       this.#touched[side].add(to);
@@ -716,7 +682,7 @@ class Changes {
     this.#touched[side].add(path);
     const replace = (make: (temporary: string) => void) => {
       make(`${root}/.new${id}`);
-      if (info.isDirectory) Deno.renameSync(full, `${this.#site.dir}/removed${id}`);
+      if (info.isDirectory) Deno.renameSync(full, `${this.site.dir}/removed${id}`);
       Deno.renameSync(`${root}/.new${id}`, full);
     };
     switch (what) {
@@ -744,11 +710,11 @@ class Changes {
         this.#remember(see(`${root}/renamed${id}`), `renamed${id}`);
         return;
       case "link to a file":
-        return replace((temporary) => Deno.symlinkSync(`${this.#site.outside}/secret`, temporary));
+        return replace((temporary) => Deno.symlinkSync(`${this.site.outside}/secret`, temporary));
       case "link to a directory":
-        return replace((temporary) => Deno.symlinkSync(this.#site.outside, temporary));
+        return replace((temporary) => Deno.symlinkSync(this.site.outside, temporary));
       case "fifo":
-        return replace((temporary) => this.#stock.linkSpecial("fifo", temporary));
+        return replace((temporary) => this.stock.linkSpecial("fifo", temporary));
       case "become a directory":
         return replace((temporary) => {
           Deno.mkdirSync(temporary);
@@ -764,7 +730,7 @@ class Changes {
         }
         return;
       case "close":
-        return info.isSymlink || !this.#isKeptOut ? undefined : Deno.chmodSync(full, 0);
+        return info.isSymlink || !this.isKeptOut ? undefined : Deno.chmodSync(full, 0);
     }
   }
 
@@ -783,9 +749,11 @@ class Changes {
   ): string[] {
     const found = differences(flattenWhole(this.#latest), flattenWhole(source))
       .map((text) => `the source: ${text}`);
-    const now = flatten(target), before = flatten(this.#target), sources = flatten(this.#source);
+    const now = flatten(target),
+      before = flatten(this.before.target),
+      sources = flatten(this.before.source);
     found.push(...this.#torn(target));
-    const { options } = this.#it;
+    const { options } = this.it;
     for (const [path, text] of before) {
       if (path === "" || this.#isTouched("target", path) || this.#isTouched("source", path)) {
         continue;
@@ -827,21 +795,21 @@ class Changes {
 
   /** Whether an entry of the target may not go, whatever happens to others. */
   #isProtected(path: string): boolean {
-    const { options, download } = this.#it;
+    const { options, download } = this.it;
     const names = path.split("/");
-    let source: Raw | undefined = this.#source, target: Raw | undefined = this.#target!;
+    let source: Raw | undefined = this.before.source, target: Raw | undefined = this.before.target!;
     for (const [at, name] of names.entries()) {
       source = source?.kind === "directory" ? source.entries.get(name) : undefined;
       target = target?.kind === "directory" ? target.entries.get(name) : undefined;
       if (target === undefined) return false;
       const asked: Raw = source ?? target;
       const isLocal = (asked === source) !== download;
-      if (asked === source && isOther(asked, isLocal, this.#site.root)) return true;
-      const isAskedOther = isOther(asked, isLocal, this.#site.root);
+      const isAskedOther = isOther(asked, isLocal ? null : this.site.root);
+      if (asked === source && isAskedOther) return true;
       const kind = isAskedOther ? "other" : asked.kind === "link" ? "file" : asked.kind;
       const reason = asked.kind === "link" || asked.kind === "special" ? "link" : "unreadable";
       if (!accepts(options, { name, kind, reason })) return true;
-      if (isOther(target, download, this.#site.root)) {
+      if (isOther(target, download ? null : this.site.root)) {
         const isLast = at === names.length - 1;
         const mayGiveWay = target.kind === "link" && source !== undefined && isLast;
         const mayBeReplaced = target.kind === "file" && kind === "file" && asked === source;
@@ -871,14 +839,7 @@ class Changes {
       if (text === undefined) found.push(`${path} was copied, and is not there`);
     }
     if (result === null) return found;
-    const counts: Record<string, number> = {};
-    for (const { type } of events) counts[type] = (counts[type] ?? 0) + 1;
-    for (const [name, type] of COUNTED) {
-      if (result[name] !== (counts[type] ?? 0)) {
-        found.push(`result.${name} is ${result[name]}, events: ${counts[type] ?? 0}`);
-      }
-    }
-    return found;
+    return [...found, ...miscounts(events, result)];
   }
 }
 
@@ -889,17 +850,4 @@ function append(path: string, added: (key: string) => void): void {
   const id = parseInt(raw.key), size = raw.size + 70_000;
   added(keyOf(id, size));
   Deno.writeFileSync(path, contentOf(id, size).subarray(raw.size), { append: true });
-}
-
-function isOther(raw: Raw, isLocal: boolean, root: string): boolean {
-  switch (raw.kind) {
-    case "special":
-      return true;
-    case "link":
-      return isLocal || raw.file === null || !raw.real!.startsWith(`${root}/`);
-    case "file":
-      return (raw.mode & 0o400) === 0;
-    case "directory":
-      return (raw.mode & 0o500) !== 0o500;
-  }
 }

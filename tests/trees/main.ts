@@ -16,7 +16,7 @@ const args = new Map<string, string>();
 for (let i = 0; i < Deno.args.length; i += 2) args.set(Deno.args[i]!, Deno.args[i + 1] ?? "");
 const seed = Number(args.get("--seed") ?? Math.floor(Math.random() * 2 ** 31));
 const seconds = Number(args.get("--seconds") ?? 3600);
-const runs = Number(args.get("--runs") ?? 1e9);
+const numRuns = Number(args.get("--runs") ?? 1e9);
 const replay = args.get("--replay");
 const path = args.get("--path");
 // Where the case that is being run can be read by a process that waits for this one in vain.
@@ -30,7 +30,7 @@ try {
   if (replay !== undefined) await lab.run(JSON.parse(replay));
   if (args.has("--insensitive")) await checkCases(Number(args.get("--insensitive")));
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
-  if (["--runs", "--seconds", "--path"].some((name) => args.has(name))) await check(lab);
+  if (["--runs", "--seconds", "--path"].some((name) => args.has(name))) await checkModel(lab);
 } finally {
   if (small !== null) run("umount", `${dir}/large`, small);
   await Deno.remove(dir, { recursive: true });
@@ -50,88 +50,75 @@ function mountDisks(dir: string): string | null {
   }
 }
 
-async function check(lab: Lab): Promise<void> {
+async function checkModel(lab: Lab): Promise<void> {
   const start = performance.now();
-  let faults = 0;
+  let faults = 0, runs = 0;
   let running = Promise.resolve();
   const property = fc.asyncProperty(cases(small !== null), async (it: Case) => {
+    runs++;
     if (it.fault.is !== "nothing") faults++;
     if (caseFile !== undefined) await Deno.writeTextFile(caseFile, JSON.stringify(it));
     await (running = lab.run(it));
   });
-  const details = await fc.check(property, {
-    seed,
-    numRuns: runs,
+  const options = {
     interruptAfterTimeLimit: seconds * 1000,
     markInterruptAsFailure: false,
-    ...path === undefined ? {} : { path },
     endOnFailure: args.has("--unshrunk"),
+  };
+  await check(property, numRuns, options, () => {
+    const elapsed = (performance.now() - start) / 1000;
+    return { runs, faults, transfers: lab.transfers, seconds: elapsed };
   });
   // When the time is over nobody waits for the last one.
   await running.catch(() => {});
-  const elapsed = (performance.now() - start) / 1000;
-  if (details.failed) {
-    const { counterexample, errorInstance, counterexamplePath, numRuns, numShrinks } = details;
-    console.error(`${errorInstance instanceof Error ? errorInstance.message : errorInstance}`);
-    console.error(`seed ${seed}, path ${counterexamplePath}, run ${numRuns}, shrunk ${numShrinks}`);
-    console.error(`--replay '${JSON.stringify(counterexample?.[0])}'`);
-    Deno.exitCode = 1;
-    return;
+}
+
+/** Checks a property, and prints what `told` returns then, or a case that does not hold and how to run it again. */
+async function check<Args extends unknown[]>(
+  property: fc.IAsyncProperty<Args>,
+  numRuns: number,
+  options: fc.Parameters<Args>,
+  told: () => object,
+): Promise<void> {
+  const parameters = { ...options, seed, numRuns, ...path === undefined ? {} : { path } };
+  const details = await fc.check(property, parameters);
+  if (!details.failed) return console.log(JSON.stringify({ seed, ...told() }));
+  const { counterexample, errorInstance, counterexamplePath, numShrinks } = details;
+  console.error(`${errorInstance instanceof Error ? errorInstance.message : errorInstance}`);
+  console.error(`seed ${seed}, path ${counterexamplePath}, shrunk ${numShrinks}`);
+  console.error(`--replay '${JSON.stringify(counterexample?.[0])}'`);
+  if (counterexample !== null && counterexample.length > 1) {
+    console.error(JSON.stringify(counterexample));
   }
-  const { numRuns } = details;
-  console.log(
-    JSON.stringify({ seed, runs: numRuns, faults, transfers: lab.transfers, seconds: elapsed }),
-  );
+  Deno.exitCode = 1;
 }
 
 async function checkAgainstRsync(lab: Lab, trees: number): Promise<void> {
-  if (!hasRsync()) {
-    console.log(JSON.stringify({ skipped: "rsync is missing" }));
-    return;
-  }
-  const total = new Map<string, number>();
-  let compared = 0;
+  if (!hasRsync()) return console.log(JSON.stringify({ skipped: "rsync is missing" }));
+  const named: Record<string, number> = {};
   const property = fc.asyncProperty(cases(false), cases(false), fc.boolean(), async (
     it,
     { pairs },
     isPlain,
   ) => {
     const first = isPlain ? { ...it, pairs: plain(it.pairs) } : it;
-    const next = isPlain ? plain(pairs) : pairs;
-    for (const [name, count] of await lab.compareWithRsync(first, next)) {
-      total.set(name, (total.get(name) ?? 0) + count);
+    for (const name of await lab.compareWithRsync(first, isPlain ? plain(pairs) : pairs)) {
+      named[name] = (named[name] ?? 0) + 1;
     }
-    compared++;
   });
-  const details = await fc.check(property, {
-    seed,
-    numRuns: trees,
-    ...path === undefined ? {} : { path },
-  });
-  if (details.failed) {
-    console.error(details.errorInstance);
-    console.error(`seed ${seed}, path ${details.counterexamplePath}`);
-    console.error(JSON.stringify(details.counterexample));
-    Deno.exitCode = 1;
-    return;
-  }
-  console.log(JSON.stringify({ seed, compared, named: Object.fromEntries(total) }));
+  await check(property, trees, {}, () => ({ compared: trees, named }));
 }
 
 async function checkCases(trees: number): Promise<void> {
   const disk = `${dir}/insensitive`;
   Deno.mkdirSync(disk);
   const obstacle = mountInsensitive(`${dir}/image`, disk);
-  if (obstacle !== null) {
-    console.log(JSON.stringify({ skipped: obstacle }));
-    return;
-  }
+  if (obstacle !== null) return console.log(JSON.stringify({ skipped: obstacle }));
   try {
     const property = fc.asyncProperty(insensitiveCases, async (it) => {
       await checkInsensitive(it, `${dir}/large`, disk);
     });
-    await fc.assert(property, { seed, numRuns: trees });
-    console.log(JSON.stringify({ seed, compared: trees }));
+    await check(property, trees, {}, () => ({ compared: trees }));
   } finally {
     run("umount", disk);
   }

@@ -8,12 +8,6 @@ import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { differences, flatten, type Raw, type RawDirectory, type RawFile } from "./disk.ts";
 import type { Options } from "./cases.ts";
 
-/** Which end sees a tree: a program sees its own links as links, a server follows some. */
-export interface Viewpoint {
-  /** The real path of the server's root; `null` for a local tree. */
-  readonly root: string | null;
-}
-
 /** An entry as the end that lists it sees it. */
 interface View {
   readonly name: string;
@@ -49,11 +43,19 @@ export interface Run {
   readonly result: TreeResult;
 }
 
-/** What of a result counts which events. */
-export const COUNTED = [
-  ["files", "copied"],
-  ...(["unchanged", "deleted", "skipped", "failed"] as const).map((type) => [type, type] as const),
-] as const;
+/** What a result counts otherwise than the events do. */
+export function miscounts(events: readonly TreeEvent[], result: TreeResult): string[] {
+  const counted = [
+    ["files", "copied"],
+    ...(["unchanged", "deleted", "skipped", "failed"] as const).map((type) =>
+      [type, type] as const
+    ),
+  ] as const;
+  return counted.flatMap(([name, type]) => {
+    const count = events.filter((event) => event.type === type).length;
+    return result[name] === count ? [] : [`result.${name} is ${result[name]}, events: ${count}`];
+  });
+}
 
 /** Whether a filter of the cases accepts an entry. */
 export function accepts(
@@ -128,27 +130,24 @@ class Judge {
   readonly #mayBeDeleted = new Set<string>();
   /** Paths that may have failed because they could not be deleted. */
   readonly #mayFail = new Set<string>();
-  /** How many paths of the source differ only in spelling, by what they have in common. */
-  readonly #spellings = new Map<string, number>();
+  /** The paths of the source that differ only in spelling, by what they have in common. */
+  readonly #spellings: ReadonlyMap<string, readonly (readonly string[])[]>;
   /** Whether deletions at the end are made, or supposed. */
   #deletes = false;
   /** The paths of the source that do not come to the target, by the same. */
-  readonly #unplaced = new Map<string, string[]>();
+  readonly #unplaced: ReadonlyMap<string, readonly (readonly string[])[]>;
 
   constructor(run: Run) {
     this.#run = run;
     const { source, target, download, root, options } = run;
+    // A program sees its own links as links, a server follows some.
     const [from, to] = download ? [root, null] : [null, root];
-    this.#source = view("", [], source, null, { root: from }, options, false);
-    for (const entry of entriesOf(this.#source)) {
-      const key = foldPath(entry.path);
-      this.#spellings.set(key, (this.#spellings.get(key) ?? 0) + 1);
-    }
-    for (const entry of unplaced(this.#source)) {
-      const key = foldPath(entry.path);
-      this.#unplaced.set(key, [...this.#unplaced.get(key) ?? [], entry.path.join("/")]);
-    }
-    this.#target = target && view("", [], target, this.#source, { root: to }, options, false);
+    this.#source = view([], source, null, from, options, false);
+    const pathsOf = (entries: readonly View[]) =>
+      Map.groupBy(entries.map(({ path }) => path), foldPath);
+    this.#spellings = pathsOf(entriesOf(this.#source));
+    this.#unplaced = pathsOf(unplaced(this.#source));
+    this.#target = target && view([], target, this.#source, to, options, false);
     this.#deleted = run.events.flatMap((event) => event.type === "deleted" ? [event.path] : []);
     for (const event of run.events) {
       if (event.type === "plan" || event.type === "progress" || event.type === "deleted") continue;
@@ -200,11 +199,7 @@ class Judge {
       }
     }
     if (plan === null) return this.#object("no plan");
-    for (const [name, type] of COUNTED) {
-      if (result[name] !== (counts[type] ?? 0)) {
-        this.#object(`result.${name} is ${result[name]}, events: ${counts[type] ?? 0}`);
-      }
-    }
+    this.#objections.push(...miscounts(events, result));
     const copied = counts["copied"] ?? 0, failed = counts["failed"] ?? 0;
     if (plan.files < copied || plan.files > copied + failed) {
       this.#object(`planned ${plan.files} files; ${copied} copied, ${failed} failed`);
@@ -312,7 +307,7 @@ class Judge {
     const { dryRun, options: { compare, replace } } = this.#run;
     if (there === null) return ["copied"];
     // Where two names of the source may be one at the target, nothing has to give way to either.
-    const hasRival = this.#spellings.get(foldPath(entry.path))! > 1;
+    const hasRival = this.#spellings.get(foldPath(entry.path))!.length > 1;
     const wanted = entry.file!;
     if (there.kind === "directory") {
       if (!this.#givesWay) return ["failed"];
@@ -432,19 +427,12 @@ class Judge {
     }
   }
 
+  /** Whether something would be deleted if nothing kept it. */
   #wouldDelete(): boolean {
-    const must = new Set(this.#mustBeDeleted), may = new Set(this.#mayBeDeleted);
-    this.#mustBeDeleted.clear();
-    this.#mayBeDeleted.clear();
-    this.#deletes = true;
-    this.#expectDirectory(this.#source, this.#target, true);
-    this.#deletes = false;
-    const would = this.#mustBeDeleted.size > 0 || this.#mayBeDeleted.size > 0;
-    for (const [set, before] of [[this.#mustBeDeleted, must], [this.#mayBeDeleted, may]] as const) {
-      set.clear();
-      for (const key of before) set.add(key);
-    }
-    return would;
+    const other = new Judge(this.#run);
+    other.#deletes = true;
+    other.#expectDirectory(other.#source, other.#target, true);
+    return other.#mustBeDeleted.size > 0 || other.#mayBeDeleted.size > 0;
   }
 
   #isDeleting(): boolean {
@@ -531,7 +519,7 @@ class Judge {
     const isDoubtful = there.path.some((_, at) => {
       const prefix = there.path.slice(0, at + 1);
       const exact = prefix.join("/");
-      return this.#unplaced.get(foldPath(prefix))?.some((path) => path !== exact) ?? false;
+      return this.#unplaced.get(foldPath(prefix))?.some((path) => path.join("/") !== exact);
     });
     // In advance nobody can know whether both spellings will be there.
     const mayStay = isDoubtful || this.#run.dryRun && spellings.length > 0;
@@ -585,21 +573,19 @@ class Judge {
   }
 
   #hasCopied(directory: View): boolean {
-    return [...directory.below.values()].some((entry) =>
-      entry.kind === "file" ? this.#outcomeOf(entry.path) === "copied" : this.#hasCopied(entry)
+    return entriesOf(directory).some(({ kind, path }) =>
+      kind === "file" && this.#outcomeOf(path) === "copied"
     );
   }
 
   #hasFailedBelow(directory: View): boolean {
-    return this.#outcomeOf(directory.path) === "failed" ||
-      [...directory.below.values()].some((entry) => this.#hasFailedBelow(entry));
+    return [directory, ...entriesOf(directory)].some(({ path }) =>
+      this.#outcomeOf(path) === "failed"
+    );
   }
 
   #hasFailedDirectory(directory: View): boolean {
-    return this.#outcomeOf(directory.path) === "failed" ||
-      [...directory.below.values()].some((entry) =>
-        entry.kind === "directory" && this.#hasFailedDirectory(entry)
-      );
+    return directoriesOf(directory).some(({ path }) => this.#outcomeOf(path) === "failed");
   }
 
   #checkDeleted(): void {
@@ -685,78 +671,65 @@ class Judge {
  * Sees a tree as one of the ends does.
  *
  * @param asked The view of the source at the same path, about which the filter was asked; `null` if there is none.
+ * @param root The real path of the server's root; `null` for a local tree.
  */
 function view(
-  name: string,
   path: readonly string[],
   raw: Raw,
   asked: View | null,
-  viewpoint: Viewpoint,
+  root: string | null,
   options: Options,
   isInHidden: boolean,
 ): View {
-  const { kind, reason, file } = kindOf(raw, viewpoint);
+  const name = path.at(-1) ?? "";
+  const seen = kindOf(raw, root);
+  const { kind, reason, file } = seen;
   const isHidden = isInHidden || (path.length > 0 &&
     (asked?.isHidden ?? !accepts(options, { name, kind, reason })));
   const below = new Map<string, View>();
   const reserved: string[] = [];
-  let unnamed = 0, hidesUnnamed = false;
-  if (kind === "directory" && raw.kind === "directory") {
-    unnamed = raw.unnamed;
-    hidesUnnamed = !accepts(options, { name: "not\ufffdutf", kind: "other", reason: "name" });
-    for (const [child, entry] of raw.entries) {
-      if (isReservedName(child)) reserved.push(child);
-      else {
-        const source = asked?.below.get(child) ?? null;
-        below.set(
-          child,
-          view(child, [...path, child], entry, source, viewpoint, options, isHidden),
-        );
-      }
+  const listed = kind === "directory" && raw.kind === "directory" ? raw : null;
+  for (const [child, entry] of listed?.entries ?? []) {
+    if (isReservedName(child)) reserved.push(child);
+    else {
+      const source = asked?.below.get(child) ?? null;
+      below.set(child, view([...path, child], entry, source, root, options, isHidden));
     }
   }
-  const isReadable = file === null || canRead(file.mode);
   return {
+    ...seen,
     name,
     path,
-    kind,
-    reason,
     raw,
-    file,
     isHidden,
-    isReadable,
+    isReadable: file === null || canRead(file.mode),
     below,
-    unnamed,
-    hidesUnnamed,
+    unnamed: listed?.unnamed ?? 0,
+    hidesUnnamed: !accepts(options, { name: "not\ufffdutf", kind: "other", reason: "name" }),
     reserved,
   };
 }
 
-function kindOf(raw: Raw, { root }: Viewpoint): Pick<View, "kind" | "reason" | "file"> {
-  const other = (reason: View["reason"], file: RawFile | null = null) => ({
-    kind: "other" as const,
-    reason,
-    file,
-  });
+function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "file"> {
   switch (raw.kind) {
     case "special":
-      return other("special");
+      return { kind: "other", reason: "special", file: null };
     case "directory":
       return canSearch(raw.mode)
         ? { kind: "directory", reason: null, file: null }
-        : other("unreadable");
+        : { kind: "other", reason: "unreadable", file: null };
     case "file":
       // A program need not open its own files to list them.
       return canRead(raw.mode) || root === null
         ? { kind: "file", reason: null, file: raw }
-        : other("unreadable", raw);
+        : { kind: "other", reason: "unreadable", file: raw };
     case "link":
       if (root === null || raw.file === null || !raw.real?.startsWith(`${root}/`)) {
-        return other("link");
+        return { kind: "other", reason: "link", file: null };
       }
       return canRead(raw.file.mode)
         ? { kind: "file", reason: null, file: raw.file }
-        : other("unreadable");
+        : { kind: "other", reason: "unreadable", file: null };
   }
 }
 
@@ -784,45 +757,29 @@ function isWritableDirectory(view: View | null): boolean {
 }
 
 function hasFile(directory: View): boolean {
-  return [...directory.below.values()].some((entry) =>
-    !entry.isHidden && (entry.kind === "file" || entry.kind === "directory" && hasFile(entry))
-  );
+  return entriesOf(directory).some(({ kind }) => kind === "file");
 }
 
 function hasReadableFile(directory: View): boolean {
-  return [...directory.below.values()].some((entry) => {
-    if (entry.isHidden) return false;
-    return entry.kind === "file" ? entry.isReadable : hasReadableFile(entry);
-  });
-}
-
-function hasEntry(directory: View): boolean {
-  return directory.unnamed > 0 && !directory.hidesUnnamed ||
-    [...directory.below.values()].some((entry) => !entry.isHidden);
+  return entriesOf(directory).some(({ kind, isReadable }) => kind === "file" && isReadable);
 }
 
 function isEmpty(root: View): boolean {
-  return !hasEntry(root);
+  return entriesOf(root).length === 0 && (root.unnamed === 0 || root.hidesUnnamed);
 }
 
 function completeness(root: View): { isIncomplete: boolean; mayBeIncomplete: boolean } {
-  let isIncomplete = false, mayBeIncomplete = false;
-  for (const directory of directoriesOf(root)) {
-    if (directory.unnamed > 0 && !directory.hidesUnnamed) isIncomplete = true;
-    for (const entry of directory.below.values()) {
-      if (entry.isHidden) continue;
-      if (entry.reason === "unreadable") isIncomplete = true;
-      if (!entry.isReadable) mayBeIncomplete = true;
-    }
-  }
-  return { isIncomplete, mayBeIncomplete };
+  const entries = entriesOf(root);
+  return {
+    isIncomplete: entries.some(({ reason }) => reason === "unreadable") ||
+      directoriesOf(root).some(({ unnamed, hidesUnnamed }) => unnamed > 0 && !hidesUnnamed),
+    mayBeIncomplete: entries.some(({ isReadable }) => !isReadable),
+  };
 }
 
+/** A directory, and those in it that are not hidden. */
 function directoriesOf(root: View): View[] {
-  const below = [...root.below.values()].filter((entry) =>
-    !entry.isHidden && entry.kind === "directory"
-  );
-  return [root, ...below.flatMap(directoriesOf)];
+  return [root, ...entriesOf(root).filter(({ kind }) => kind === "directory")];
 }
 
 /** What of a tree does not come to the target. */

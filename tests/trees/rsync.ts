@@ -2,8 +2,7 @@
 
 import type { TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
-import { run } from "./disk.ts";
-import type { Raw, RawDirectory } from "./disk.ts";
+import { isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { fold, isSameTime } from "./model.ts";
 
 /** A target after the same transfer by both. */
@@ -46,10 +45,10 @@ export const NAMED: readonly Named[] = [
     name:
       "a link at the server to a file inside of its root is that file, in place of a directory, too",
     explains: ({ path }, { download, source, root }) =>
-      path.some((_, index) => {
-        const raw = at(source, path.slice(0, index + 1));
-        return download && raw?.kind === "link" && raw.real?.startsWith(`${root}/`) === true;
-      }),
+      download &&
+      onTheWay(source, path).some((raw) =>
+        raw?.kind === "link" && raw.real?.startsWith(`${root}/`) === true
+      ),
   },
   {
     name: "links, special files and what can't be read stay at the target, and what they lie in",
@@ -68,10 +67,7 @@ export const NAMED: readonly Named[] = [
     name: "what has a special file, a link or an unreadable entry of its name in the source stays",
     explains: ({ path, ours }, { source, before }) =>
       ours !== null && at(before, path) !== null &&
-      path.some((_, index) => {
-        const raw = at(source, path.slice(0, index + 1));
-        return raw !== null && isOther(raw);
-      }),
+      onTheWay(source, path).some((raw) => raw !== null && isOther(raw)),
   },
   {
     name: "times that differ only by how a disk rounds them are the same",
@@ -97,10 +93,10 @@ export const NAMED: readonly Named[] = [
   {
     name: "a new directory can be written, whatever the mode of the source's",
     explains: ({ path, ours }, { source }) =>
-      ours !== null && path.some((_, index) => {
-        const raw = at(source, path.slice(0, index));
-        return raw?.kind === "directory" && (raw.mode & 0o200) === 0;
-      }),
+      ours !== null &&
+      [source, ...onTheWay(source, path.slice(0, -1))].some((raw) =>
+        raw?.kind === "directory" && (raw.mode & 0o200) === 0
+      ),
   },
   {
     name: "another spelling of a name stays if the source's own is not at the target",
@@ -133,7 +129,6 @@ export function rsync(from: string, to: string): number {
   return code;
 }
 
-/** Whether there is an rsync here. */
 export function hasRsync(): boolean {
   try {
     run("rsync", "--version");
@@ -143,24 +138,17 @@ export function hasRsync(): boolean {
   }
 }
 
-/** Counts the differences by their names; what has none is returned as text. */
-export function compare(compared: Compared): { named: Map<string, number>; unnamed: string[] } {
+/** The names of the differences; those that have none are returned as texts. */
+export function compare(compared: Compared): { named: string[]; unnamed: string[] } {
   const ours = texts(compared.ours), theirs = texts(compared.theirs);
-  const named = new Map<string, number>(), unnamed: string[] = [];
+  const named: string[] = [], unnamed: string[] = [];
   for (const key of new Set([...ours.keys(), ...theirs.keys()])) {
-    const difference = {
-      path: key.split("/"),
-      ours: ours.get(key) ?? null,
-      theirs: theirs.get(key) ?? null,
-    };
-    if (difference.ours === difference.theirs) continue;
+    const [our = null, their = null] = [ours.get(key), theirs.get(key)];
+    if (our === their) continue;
+    const difference = { path: key.split("/"), ours: our, theirs: their };
     const name = NAMED.find((it) => it.explains(difference, compared))?.name;
-    if (name !== undefined) named.set(name, (named.get(name) ?? 0) + 1);
-    else {
-      unnamed.push(
-        `${JSON.stringify(key)}: ours ${difference.ours}, rsync's ${difference.theirs}`,
-      );
-    }
+    if (name !== undefined) named.push(name);
+    else unnamed.push(`${JSON.stringify(key)}: ours ${our}, rsync's ${their}`);
   }
   return { named, unnamed };
 }
@@ -188,16 +176,9 @@ function at(root: RawDirectory, path: readonly string[]): Raw | null {
   return raw ?? null;
 }
 
-function isOther(raw: Raw): boolean {
-  switch (raw.kind) {
-    case "link":
-    case "special":
-      return true;
-    case "file":
-      return (raw.mode & 0o400) === 0;
-    case "directory":
-      return (raw.mode & 0o500) !== 0o500;
-  }
+/** What a path leads through, and to. */
+function onTheWay(root: RawDirectory, path: readonly string[]): (Raw | null)[] {
+  return path.map((_, index) => at(root, path.slice(0, index + 1)));
 }
 
 function holdsProtected(raw: Raw): boolean {

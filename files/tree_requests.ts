@@ -1,0 +1,129 @@
+/** Requests for the files of a tree: bundles of small ones, and what the other end has. */
+
+import type { Response } from "../base/app/message.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
+import { isRealFile } from "../disk/names.ts";
+import {
+  BUNDLE_TYPE,
+  BUNDLED_BELOW_BYTES,
+  BundleError,
+  type BundleFormat,
+  BundleParser,
+  DIGEST_ANSWER,
+  formatPaths,
+  type ReceivedRecord,
+} from "./bundle.ts";
+import { sha256Of } from "./digest.ts";
+import { fileUri } from "./file_name.ts";
+import { askDigest, type Route } from "./route.ts";
+import { endsAll, statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import type { Copy, TreeNode } from "./tree.ts";
+import { SourceFile } from "./upload.ts";
+
+/** The URI of a node of the tree at a URI; a directory's ends with `/` only if that is asked for. */
+export function uriOf(tree: string, { path }: TreeNode, isDirectory = false): string {
+  return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
+}
+
+/** Asks what the other end has, without its content. */
+export async function head(route: Route, uri: string): Promise<Response> {
+  const response = await route.request("HEAD", uri, {});
+  await route.discard(response);
+  return response;
+}
+
+export function isSmall({ node, obstacle }: Copy): boolean {
+  return node.size < BUNDLED_BELOW_BYTES && obstacle === null;
+}
+
+/**
+ * Requests a bundle, and yields its records as they arrive, each with what it is about.
+ *
+ * @param task What is done, for the error of a refusal.
+ * @param items What the records are about, in their order; it may grow as long as the request is sent.
+ */
+export async function* requestBundle<R, T>(
+  route: Route,
+  uri: string,
+  body: BodyOut,
+  format: BundleFormat<R>,
+  task: "get" | "put",
+  items: readonly T[],
+): AsyncGenerator<ReceivedRecord<R> & { readonly item: T }, void, void> {
+  const response = await route.request("POST", uri, {}, body);
+  const { status, headers } = response;
+  if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
+    await route.discard(response);
+    if (status !== 200) throw statusError("POST", uri, response, task);
+    const problem = "the response is not a bundle; the server needs a FilesApp of this version";
+    throw unexpectedResponse("POST", uri, problem);
+  }
+  const parser = new BundleParser(format);
+  let count = 0;
+  try {
+    for await (const piece of response.body.readable) {
+      for (const { record, content } of parser.push(piece)) {
+        if (count === items.length) throw new BundleError("it has more than was requested");
+        yield { record, content, item: items[count++]! };
+      }
+    }
+    parser.end();
+    if (count < items.length) throw new BundleError("it does not have all that was requested");
+  } catch (error) {
+    if (!(error instanceof BundleError)) throw error;
+    const problem = `the response is not a bundle: ${error.message}`;
+    throw unexpectedResponse("POST", uri, problem, { cause: error });
+  }
+}
+
+/**
+ * Compares the contents of files here and at the other end.
+ *
+ * @param uri The URI of the tree there.
+ * @param copies Small ones, or a single one.
+ * @param here Has the path of each of them here.
+ * @returns For each whether they are known to be the same.
+ */
+export async function compareContents(
+  route: Route,
+  { uri, signal }: { readonly uri: string; readonly signal: AbortSignal },
+  copies: readonly Copy[],
+  here: { pathOf(node: TreeNode): string },
+): Promise<boolean[]> {
+  const [first] = copies;
+  if (copies.length === 1 && !isSmall(first!)) {
+    const ours = await digestHere(here.pathOf(first!.node), signal);
+    if (ours === null) return [false];
+    try {
+      const { sha256 } = await askDigest(route, uriOf(uri, first!.node));
+      return [sha256 === ours];
+    } catch (error) {
+      if (!(error instanceof TransferError) || endsAll(error) || !route.isUsable) throw error;
+      return [false];
+    }
+  }
+  const same: boolean[] = [];
+  const body = formatPaths(copies.map(({ node }) => node.path));
+  const asked = `${uri}?bundle=digest`;
+  const records = requestBundle(route, asked, body, DIGEST_ANSWER, "get", copies);
+  for await (const { record, item } of records) {
+    const ours = record.status === 200 ? await digestHere(here.pathOf(item.node), signal) : null;
+    same.push(ours !== null && "sha256" in record && record.sha256 === ours);
+  }
+  return same;
+}
+
+/** The SHA-256 of a file of this device; `null` if it can't be read. */
+async function digestHere(path: string, signal: AbortSignal): Promise<string | null> {
+  try {
+    if (!isRealFile(path)) return null;
+    if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) {
+      return sha256Of(Deno.readFileSync(path));
+    }
+    await using file = await SourceFile.open(path);
+    return await file.hash(signal);
+  } catch {
+    signal.throwIfAborted();
+    return null;
+  }
+}
