@@ -1,6 +1,5 @@
 /** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { cpSync } from "node:fs";
 import { bodies, DeguError } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
@@ -108,22 +107,6 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
   }
   await within(ended, "the session ends", 20);
   assertEquals(logger.at("error").length, 1);
-});
-
-Deno.test("forget takes effect in a directory that was restored from a copy", async () => {
-  await using setup = await setUp();
-  const { camera, viewer, server, devices } = setup;
-  using conn = await (await viewer.client("camera")).connect();
-  await conn.get("/");
-  const [session] = server.sessions;
-  const ended = untilAborted(session!.signal);
-  const copy = devices.path("copy");
-  cpSync(camera.dir, copy, { recursive: true });
-  Deno.renameSync(camera.dir, devices.path("away"));
-  Deno.renameSync(copy, camera.dir);
-  Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-  await within(ended, "the session ends", 20);
-  assertEquals(await setup.ask(), REFUSED);
 });
 
 Deno.test("a peer that is slow in its handshake is not accepted after it was forgotten", async () => {

@@ -150,7 +150,11 @@ Deno.test("sslHost defaults to the host of the address, and is required if names
     assertThrows(() => new SSLClient({}, ["example.com", 443], options), RangeError, "sslHost");
   });
   await t.step("values that are not allowed", () => {
-    for (const sslHost of ["", "a b", "a..b", "*.example", "1.2.3", "a".repeat(64), ".a"]) {
+    // The Kelvin sign is k in lower case.
+    const kelvin = ["\u212a.local", "k.\u212aOM", "\u0130.local"];
+    for (
+      const sslHost of ["", "a b", "a..b", "*.example", "1.2.3", "a".repeat(64), ".a", ...kelvin]
+    ) {
       assertThrows(() => new SSLClient({}, ["a", 1], { sslHost }), RangeError, "sslHost", sslHost);
     }
     const options: unknown = { sslHost: 1 };
