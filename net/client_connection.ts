@@ -35,7 +35,7 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
-import { CLIENT } from "./state.ts";
+import { CLIENT, type ClientEvent, type ClientState } from "./state.ts";
 import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
@@ -96,7 +96,7 @@ export class Connection implements Disposable {
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #transport: Transport;
-  #state = CLIENT.idle;
+  #state: ClientState = "idle";
   /** The connection ends with the response to come, or the one that is read. */
   #isLast = false;
   /** Over TLS a server may refuse a client after its handshake: until the first response. */
@@ -173,7 +173,7 @@ export class Connection implements Disposable {
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
-      this.#state = this.#state.request;
+      this.#on("request");
       let framing, length;
       try {
         framing = outgoingFraming(body);
@@ -186,7 +186,7 @@ export class Connection implements Disposable {
           this.#abort.begin(signal);
         }
       } catch (error) {
-        this.#state = this.#state.fails;
+        this.#on("fails");
         throw error;
       }
       return this.#exchange(method, length, body, framing, signal);
@@ -290,6 +290,10 @@ export class Connection implements Disposable {
     return await this.request("GET", uri, withRange(headers, start, stop), null, options);
   }
 
+  #on(event: ClientEvent): void {
+    this.#state = CLIENT[this.#state][event] ?? this.#state;
+  }
+
   /**
    * Checks whether a request can be made now.
    *
@@ -297,8 +301,8 @@ export class Connection implements Disposable {
    */
   #checkReady(method: Method, uri: string, body: BodyOut): void {
     if (this.#transport.closed) throw new ConnectionClosedError();
-    const isUnread = this.#state === CLIENT.unread;
-    if (this.#state !== CLIENT.idle && !isUnread) {
+    const isUnread = this.#state === "unread";
+    if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
     }
     checkMethod(method);
@@ -360,10 +364,10 @@ export class Connection implements Disposable {
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
-      this.#state = this.#state.preamble;
+      this.#on("preamble");
       this.#mayBeRefused = false;
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
-      this.#state = this.#state.response;
+      this.#on("response");
       const { status, reason, headers } = preamble;
       const bodiless = method === "HEAD" || status === 304;
       const incoming = bodiless ? null : preamble.framing;
@@ -411,7 +415,7 @@ export class Connection implements Disposable {
   /** What the end of a response's body does; not public as members of this class would be. */
   readonly #owner: BodyOwner = {
     bodyConsumed: () => {
-      this.#state = this.#state.bodyRead;
+      this.#on("bodyRead");
       this.#abort?.end();
       if (this.#isLast) this.#transport.close();
     },
@@ -424,11 +428,11 @@ export class Connection implements Disposable {
     // If it was aborted, the connection is closed already, or nothing was sent and it stays as it was.
     if (signal === undefined || !this.#abort!.fired) {
       error = this.#transport.breakWith(thrown);
-      if (this.#state === CLIENT.requesting) error = this.#explain(error);
+      if (this.#state === "requesting") error = this.#explain(error);
       this.#transport.close(error);
     }
     cancelUnused(body, error);
-    this.#state = this.#state.fails;
+    this.#on("fails");
     return error;
   }
 

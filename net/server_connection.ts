@@ -37,7 +37,7 @@ import { type Interval, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
-import { SERVER } from "./state.ts";
+import { SERVER, type ServerEvent, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
@@ -68,7 +68,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   readonly #socket: Socket;
   readonly #session: Session;
   readonly #isTrusted: () => boolean;
-  #state = SERVER.idle;
+  #state: ServerState = "idle";
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   #peerLeft = false;
@@ -97,9 +97,13 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     ownSession(session, this);
   }
 
+  #on(event: ServerEvent): void {
+    this.#state = SERVER[this.#state][event] ?? this.#state;
+  }
+
   /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    this.#state = this.#state.ends;
+    this.#on("ends");
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
@@ -107,7 +111,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     // Made on demand: most apps don't look at it, and it costs more than a request.
     let reason = failure;
     const makeReason = () =>
-      reason ??= this.#state === SERVER.endedByPeer
+      reason ??= this.#state === "endedByPeer"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
     this.#exchange?.end(closed ? makeReason() : null);
@@ -135,7 +139,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
     const before = this.#state;
-    this.#state = before.appCloses;
+    this.#on("appCloses");
     if (this.#state !== before) {
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
@@ -145,7 +149,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
 
   /** True while nothing is lost by closing: before the first byte of a request. */
   isIdle(): boolean {
-    return this.#state === SERVER.idle && this.#transport.reader.buffered === 0;
+    return this.#state === "idle" && this.#transport.reader.buffered === 0;
   }
 
   close(): void {
@@ -216,7 +220,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) {
-          this.#state = this.#state.peerEnds;
+          this.#on("peerEnds");
           this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
           return transport.close();
         }
@@ -226,9 +230,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       reader.start = end;
       const { method, uri, headers, framing, path, query } = preamble;
       if (framing === null) {
-        this.#state = this.#state.request;
+        this.#on("request");
       } else {
-        this.#state = this.#state.requestWithBody;
+        this.#on("requestWithBody");
         this.#expectation = headers["expect"];
       }
       const body = makeIncomingBody(api, transport, this, framing);
@@ -246,7 +250,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         answer = readAnswer(returned);
         if (transport.closed) throw transport.failure ?? new BodyError("too late");
         const { status, reason, headers, body } = answer;
-        const framing = answerFraming(request, this.#state === SERVER.unread, answer);
+        const framing = answerFraming(request, this.#state === "unread", answer);
         const buffer = transport.beginMessage();
         const length = formatResponsePreamble(buffer, status, reason, headers, framing);
         transport.endPreamble(buffer, length);
@@ -264,10 +268,10 @@ export class ServerConnection implements BodyOwner, SessionOwner {
 
       if (this.#endIfLast(answer)) {
         // What follows is dropped, and no part of it may be read.
-        if (this.#state === SERVER.unread) cancelQuietly(body, unreadError(answer.status));
+        if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
         return;
       }
-      this.#state = this.#state.answered;
+      this.#on("answered");
       exchange?.end(null);
     }
   }
@@ -279,7 +283,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     if (this.#transport.closed) return false;
     let why;
     if (saysClose(headers)) why = `a response with connection: close (status ${status})`;
-    else if (this.#state === SERVER.unread) {
+    else if (this.#state === "unread") {
       why = `the body of a request was left unread (status ${status})`;
     } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
       why = `a response with status ${status}`;
@@ -319,7 +323,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
 
   /** Reports a failure of the peer, the network or the deadline. */
   #report(error: unknown): void {
-    if (this.#state === SERVER.closedByApp) return;
+    if (this.#state === "closedByApp") return;
     const { closed, failure } = this.#transport;
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
     const broke = failure ?? error;
@@ -351,7 +355,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   }
 
   bodyConsumed(): void {
-    this.#state = this.#state.bodyRead;
+    this.#on("bodyRead");
     this.#expectation = undefined;
   }
 

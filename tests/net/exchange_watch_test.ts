@@ -385,10 +385,14 @@ Deno.test("a session that is closed during a download", async () => {
   await using watched = await watch(() => [200, "OK", {}, new BodyIter(pieces(5, 7), 100)]);
   using connection = await watched.makeClient().connect();
   await readPart(connection, 12);
+  const read = performance.now();
+  while (performance.now() < read + 3);
   for (const session of watched.server.sessions) session.close(reason);
-  const { status, responseBytes, error } = await watched.next();
+  const { status, responseBytes, firstByteMs, totalMs, error } = await watched.next();
   assertEquals([status, responseBytes], [200, 12]);
   assertStrictEquals(error, reason);
+  // It lasts until it is cut, and not only until its last byte.
+  assert(totalMs - firstByteMs! >= 3, `${totalMs} ms`);
 });
 
 Deno.test("a session that is closed during an upload", async () => {
