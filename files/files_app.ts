@@ -188,15 +188,6 @@ export class FilesApp implements AppObject {
    * it, and closes the connection.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
-    try {
-      return await this.#answer(request, session);
-    } catch (error) {
-      if (error instanceof Refusal) return error.answer(request);
-      throw printableError(error);
-    }
-  }
-
-  async #answer(request: Request, session: Session | undefined): Promise<ResponseTuple> {
     const { method } = request;
     const action = this.#actionOf(request);
     const isReading = action === get || action === getBundle;
@@ -224,9 +215,9 @@ export class FilesApp implements AppObject {
       const refusal = refusalOf(error);
       // Of what is only read: an error of the disk means nothing else, and what is not found is no news.
       const isNews = !isReading || refusal?.status === 503 || error instanceof BundleError;
-      if (refusal === null || !isNews) throw error;
-      warn(refusal);
-      throw refusal;
+      if (refusal === null || !isNews && refusal !== error) throw printableError(error);
+      if (isNews) warn(refusal);
+      return refusal.answer(request);
     }
   }
 

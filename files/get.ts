@@ -5,6 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 import mime from "npm:mime@^4.1.2";
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import { BodyIter } from "../base/body/body_iter.ts";
+import { EMPTY } from "../base/bytes.ts";
 import { BodyError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -168,8 +169,12 @@ export async function makeFileBody(
       position += piece.length;
       if (position === stop) checkEnd();
     });
+    const closed = closing(handle, pieces, sent);
+    forgotten.register(closed, handle, handle);
+    // What has not begun could not close a file of which nothing is requested.
+    await closed.next();
     try {
-      return new BodyIter(closing(handle, pieces, sent), stop - start);
+      return new BodyIter(closed, stop - start);
     } catch (error) {
       // A sparse file can be longer than any content-length.
       await handle.close();
@@ -200,46 +205,22 @@ function overwritten({ path }: OpenFile): BodyError {
   );
 }
 
-/**
- * Closes a file after the last of its pieces, and counts them.
- *
- * An object instead of a generator, which could not close a file before it was started.
- */
-function closing(
+/** Yields the pieces of a file, after an empty one, and then closes it; counts those that were taken, and so have been sent. */
+async function* closing(
   handle: FileHandle,
   pieces: AsyncGenerator<Uint8Array, void, void>,
   sent: (bytes: number) => void,
-): AsyncIterableIterator<Uint8Array> {
-  // Bytes of the pieces that were requested before the last one, and so have been sent.
+): AsyncGenerator<Uint8Array, void, void> {
   let count = 0;
-  let last = 0;
-  let isClosed = false;
-  const iterator = {
-    [Symbol.asyncIterator]: () => iterator,
-    async next(): Promise<IteratorResult<Uint8Array, undefined>> {
-      count += last;
-      last = 0;
-      try {
-        const { done, value } = await pieces.next();
-        if (done) return await iterator.return();
-        last = value.length;
-        return { done: false, value };
-      } catch (error) {
-        await iterator.return();
-        throw error;
-      }
-    },
-    async return(): Promise<IteratorResult<Uint8Array, undefined>> {
-      if (!isClosed) {
-        isClosed = true;
-        forgotten.unregister(iterator);
-        await pieces.return();
-        await handle.close();
-        sent(count);
-      }
-      return { done: true, value: undefined };
-    },
-  };
-  forgotten.register(iterator, handle, iterator);
-  return iterator;
+  try {
+    yield EMPTY;
+    for await (const piece of pieces) {
+      yield piece;
+      count += piece.length;
+    }
+  } finally {
+    forgotten.unregister(handle);
+    await handle.close();
+    sent(count);
+  }
 }

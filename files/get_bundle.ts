@@ -195,38 +195,33 @@ class BundleReader {
   /** Reads the next file as a single GET does, through a link to a file that is served. */
   async #readAlone(): Promise<void> {
     const wanted = this.#paths[this.#next++]!;
-    const names = [...this.#names, ...wanted];
-    let status: AbsentStatus | null;
-    try {
-      status = names.length <= MAX_DEPTH && names.every(isName)
-        ? await this.#readBelow(names, wanted)
-        : 404;
-    } catch (error) {
-      status = this.#statusOf(error, names);
-    }
+    const status = await this.#readBelow(wanted);
     if (status !== null) this.buffer.add({ path: wanted, status });
   }
 
   /** Reads a file; returns why not, and `null` after it was read. */
-  async #readBelow(
-    names: readonly string[],
-    wanted: readonly string[],
-  ): Promise<AbsentStatus | null> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const found = await this.#request.root.open(names);
-      if (found === null || found === "directory") return 404;
-      const { handle, size } = found;
-      try {
-        if (size >= BUNDLED_BELOW_BYTES) return 413;
-        const state = fstatSync(handle.fd, { bigint: true });
-        if (!readOpen(handle.fd, state, this.#content)) continue;
-        this.#addFile(wanted, state);
-        return null;
-      } finally {
-        await handle.close();
+  async #readBelow(wanted: readonly string[]): Promise<AbsentStatus | null> {
+    const names = [...this.#names, ...wanted];
+    if (names.length > MAX_DEPTH || !names.every(isName)) return 404;
+    try {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const found = await this.#request.root.open(names);
+        if (found === null || found === "directory") return 404;
+        const { handle, size } = found;
+        try {
+          if (size >= BUNDLED_BELOW_BYTES) return 413;
+          const state = fstatSync(handle.fd, { bigint: true });
+          if (!readOpen(handle.fd, state, this.#content)) continue;
+          this.#addFile(wanted, state);
+          return null;
+        } finally {
+          await handle.close();
+        }
       }
+      return 409;
+    } catch (error) {
+      return this.#statusOf(error, names);
     }
-    return 409;
   }
 
   #addFile(path: readonly string[], state: BigIntStats): void {
