@@ -6,6 +6,7 @@ import { TempPKI } from "@degu/degu/misc";
 import { tracedApp, tracedClient } from "@degu/degu/otel";
 import { type App, SSLServer } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import {
   assert,
@@ -58,16 +59,12 @@ async function collect(program: string): Promise<{ spans: CollectedSpan[]; sent:
       return globalThis.Response.json({});
     },
   );
-  const path = new URL(`../support/programs/${program}`, import.meta.url).pathname;
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "--no-prompt", "--allow-net=127.0.0.1", path],
-    env: {
-      OTEL_DENO: "true",
-      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
-      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.addr.port}`,
-    },
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
+  const env = {
+    OTEL_DENO: "true",
+    OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.addr.port}`,
+  };
+  await runProgram(program, { flags: ["--allow-net=127.0.0.1"], env });
   const spans = sent.flatMap((text) => (JSON.parse(text) as Sent).resourceSpans ?? [])
     .flatMap(({ scopeSpans }) => scopeSpans)
     .filter(({ scope }) => scope.name === "@degu/degu")

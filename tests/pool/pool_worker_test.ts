@@ -23,6 +23,7 @@ import {
   servePool,
   TIMES,
 } from "@degu/testing/pools.ts";
+import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { dial, within } from "@degu/testing/raw_peer.ts";
 import {
@@ -44,13 +45,8 @@ Deno.test("importing the worker's module has no effect in another thread", async
     console.log(JSON.stringify(Object.getOwnPropertyNames(globalThis).filter((name) => {
       return !globals.includes(name);
     })));`;
-  const { stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["eval", "--no-check", program],
-    cwd: new URL("../..", import.meta.url),
-    stderr: "inherit",
-  }).output();
   // It ends, so nothing of it waits for a message either.
-  assertEquals(new TextDecoder().decode(stdout), "[]\n");
+  assertEquals(await runScript(program, ["--allow-read"], {}), "[]\n");
 });
 
 Deno.test("an app that uses the port of its worker gets none of the pool's messages, and does not disturb them", async () => {

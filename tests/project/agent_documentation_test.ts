@@ -2,8 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { spawnAgent } from "@degu/testing/agents.ts";
+import { mustRun, runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { hasShell } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 const program = makeProgram(() => () => Promise.resolve());
@@ -61,7 +61,9 @@ Deno.test("no unknown option is explained", () => {
   assertEquals(strange, []);
 });
 
-const hasBash = await hasShell("bash");
+/** Whether a program can be run here. */
+const isThere = async (program: string) => (await runCommand([program, "--version"])).success;
+const hasBash = await isThere("bash");
 
 /** Registers a test of what is typed in a shell. */
 function shellTest(name: string, fn: () => Promise<void>): void {
@@ -70,10 +72,8 @@ function shellTest(name: string, fn: () => Promise<void>): void {
 }
 
 /** Runs a command of a page in a shell, in a directory; returns what it prints. */
-async function runLine(line: string, cwd: string | URL): Promise<string> {
-  const { success, stdout, stderr } = await output("bash", ["-c", line], { NO_COLOR: "1" }, cwd);
-  assert(success, `${line}: ${stderr}`);
-  return stdout;
+function runLine(line: string, cwd: string | URL): Promise<string> {
+  return mustRun(["bash", "-c", line], { cwd, env: { NO_COLOR: "1" } });
 }
 
 shellTest(
@@ -116,30 +116,6 @@ function block(language: string): string {
 function unitCommand(): string[] {
   const line = /^ExecStart=((?:.*\\\n)*.*)$/m.exec(block("ini"))?.[1] ?? "";
   return line.replaceAll("\\\n", " ").split(/ +/);
-}
-
-async function output(
-  program: string,
-  args: string[],
-  env: Record<string, string> = {},
-  cwd: string | URL = ".",
-) {
-  const options = { args, env, cwd, stdin: "null" } as const;
-  const { success, stdout, stderr } = await new Deno.Command(program, options).output();
-  const decoder = new TextDecoder();
-  return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-}
-
-/** Whether a program can be run here. */
-async function isThere(program: string): Promise<boolean> {
-  try {
-    return (await output(program, ["--version"])).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
-      return false;
-    }
-    throw error;
-  }
 }
 
 /** Runs the command of a service, of a user with this home, until it serves. */
@@ -189,10 +165,8 @@ Deno.test({
       await Deno.writeTextFile(paths[index]!, unit!.replace("/usr/bin/deno", Deno.execPath()));
     }
     // What is wrong is a warning: systemd would ignore it.
-    const verify = ["verify", "--user", ...paths];
-    const { stdout, stderr } = await output("systemd-analyze", verify, {
-      XDG_RUNTIME_DIR: dir.path,
-    });
+    const verify = ["systemd-analyze", "verify", "--user", ...paths];
+    const { stdout, stderr } = await runCommand(verify, { env: { XDG_RUNTIME_DIR: dir.path } });
     const about = `${stdout}${stderr}`.split("\n").filter((line) =>
       /\bdegu[a-z-]*\.(service|timer)/.test(line)
     );
@@ -212,9 +186,8 @@ Deno.test({
     await Deno.writeTextFile(path, block("xml"));
     const script =
       "import json, plistlib, sys; print(json.dumps(plistlib.load(open(sys.argv[1], 'rb'))))";
-    const { stdout, stderr, success } = await output("python3", ["-c", script, path]);
-    assert(success, stderr);
-    const { ProgramArguments: command, ...others } = JSON.parse(stdout);
+    const printed = await mustRun(["python3", "-c", script, path]);
+    const { ProgramArguments: command, ...others } = JSON.parse(printed);
     const inHome = (args: string[], home: string) =>
       args.slice(1).map((arg) => arg.replaceAll(home, dir.path));
     assertEquals(inHome(command, "/Users/anna"), inHome(unitCommand(), "%h"));

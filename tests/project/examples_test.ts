@@ -1,5 +1,6 @@
 /** Each program in examples/ runs with the permissions in its first line, and needs them. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { obstacleTo } from "@degu/testing/commands.ts";
 import { firstLineOf, flagsOf, NO_PROGRAM, ROOT } from "@degu/testing/example_programs.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 
@@ -11,22 +12,25 @@ const MEBIBYTES: Readonly<Record<string, string>> = {
   [`${DIRECTORY}tutorial.ts`]: "32",
   [`${DIRECTORY}devices.ts`]: "96",
 };
-/** The longest that a program may take, in milliseconds. */
-const TIME_LIMIT = 240_000;
+/** The longest that a program may take, in seconds. */
+const TIME_LIMIT = 240;
 
 /** Runs a command in a network of its own that has 127.0.0.1 and nothing else. */
-const WITHOUT_IPV6 = `
+const WITHOUT_IPV6 = [
+  "unshare",
+  "-rn",
+  "python3",
+  "-c",
+  `
 import os, subprocess, sys
 with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w") as file: file.write("1")
 subprocess.check_call(["ip", "link", "set", "lo", "up"])
 os.execv(sys.argv[1], sys.argv[1:])
-`;
+`,
+];
+const obstacle = await obstacleTo([...WITHOUT_IPV6, Deno.execPath(), "--version"]);
 
-interface Result {
-  readonly success: boolean;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+type Result = Awaited<ReturnType<RunningProcess["ended"]>>;
 
 for (const path of await examplePaths()) {
   if (PAIR.includes(path)) continue;
@@ -78,12 +82,11 @@ Deno.test("the devices of the example pair, and the interrupted download is resu
 
 Deno.test({
   name: "the tutorial uses 127.0.0.1 if there is no IPv6, and says so (needs unshare, python3)",
-  ignore: !await canMakeNetworks(),
+  ignore: obstacle !== null,
   async fn() {
     const path = `${DIRECTORY}tutorial.ts`;
     const flags = flagsOf(path, await firstLineOf(path));
-    const wrapper = ["unshare", "-rn", "python3", "-c", WITHOUT_IPV6];
-    await using running = new RunningProcess(exampleCommand(path, flags, ...wrapper).spawn());
+    await using running = startExample(path, flags, ...WITHOUT_IPV6);
     // The transfers follow, which are the same.
     const lines = (await running.printed(/^(?:.*\n){5}/)).split("\n");
     assertStringIncludes(lines[2] ?? "", "no IPv6");
@@ -97,20 +100,19 @@ async function examplePaths(): Promise<string[]> {
   return entries.map(({ name }) => DIRECTORY + name).filter((path) => path.endsWith(".ts")).sort();
 }
 
-/** The command that runs a program of examples/, perhaps by another command. */
-function exampleCommand(path: string, flags: readonly string[], ...wrapper: string[]) {
+/** Starts a program of examples/, perhaps by another command. */
+function startExample(path: string, flags: readonly string[], ...wrapper: string[]) {
   const command = [...wrapper, Deno.execPath(), "run", "--no-prompt", ...flags, path];
   const [program, ...args] = [...command, ...path in MEBIBYTES ? [MEBIBYTES[path]!] : []];
   const pipes = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
-  const signal = AbortSignal.timeout(TIME_LIMIT);
-  return new Deno.Command(program!, { args, cwd: ROOT, env: { NO_COLOR: "1" }, signal, ...pipes });
+  const options = { args, cwd: ROOT, env: { NO_COLOR: "1" }, ...pipes };
+  return new RunningProcess(new Deno.Command(program!, options).spawn());
 }
 
 /** Runs a program of examples/ as a process of its own. */
 async function runExample(path: string, flags: readonly string[]): Promise<Result> {
-  const { success, stdout, stderr } = await exampleCommand(path, flags).output();
-  const decoder = new TextDecoder();
-  return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  await using running = startExample(path, flags);
+  return await running.ended(TIME_LIMIT);
 }
 
 /** How the programs ended that have run as they are: some tests look at the same run. */
@@ -129,15 +131,4 @@ async function runTutorial(): Promise<string[]> {
   const { success, stdout, stderr } = await runWhole(`${DIRECTORY}tutorial.ts`);
   assert(success, stderr);
   return stdout.trimEnd().split("\n");
-}
-
-/** Whether a network of one's own can be made, and changed. */
-async function canMakeNetworks(): Promise<boolean> {
-  try {
-    const args = ["-rn", "python3", "-c", WITHOUT_IPV6, Deno.execPath(), "--version"];
-    return (await new Deno.Command("unshare", { args, stdin: "null" }).output()).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

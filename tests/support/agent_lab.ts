@@ -6,6 +6,7 @@ import { TextLineStream } from "@std/streams";
 import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { type AgentEnd, RunningAgent, Shown, spawnAgent } from "./agents.ts";
+import { mustRun, obstacleTo } from "./commands.ts";
 import { record } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { THROUGH_NAMESPACE } from "./namespaces.ts";
@@ -60,24 +61,12 @@ export async function runInLab(program: string): Promise<string> {
 
 /** Why there can be no machines here; `null` if there can. */
 export async function labObstacle(): Promise<string | null> {
-  const [program = "", ...args] = THROUGH_LAB;
-  const script = "ip netns add probe && tc -help";
-  try {
-    await run(program, ...args, "sh", "-c", script);
-    return null;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
-
-async function run(program: string, ...args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command(program, { args }).output();
-  if (!success) throw new Error(`${args.join(" ")}: ${new TextDecoder().decode(stderr).trim()}`);
+  return await obstacleTo([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
 
 /** Runs `ip`. */
 export async function ip(...args: string[]): Promise<void> {
-  await run("ip", ...args);
+  await mustRun(["ip", ...args]);
 }
 
 /** A machine: a network namespace, a directory, and a process that runs commands of the program. */
@@ -236,7 +225,7 @@ export async function untilTrusted(machine: Machine, by: Machine): Promise<void>
 export async function slowDown(machine: Machine, rate: string): Promise<void> {
   const shaper = ["replace", "dev", "lan", "root", "tbf"];
   const limits = ["rate", rate, "burst", "512kb", "latency", "100ms"];
-  await run("tc", "-netns", machine.name, "qdisc", ...shaper, ...limits);
+  await mustRun(["tc", "-netns", machine.name, "qdisc", ...shaper, ...limits]);
 }
 
 /** How long something may take that a program waits for. */

@@ -111,8 +111,8 @@ export async function runScript(
   permissions: string[],
   env: Record<string, string>,
 ): Promise<string> {
-  const child = await spawnScript(script, permissions, env);
-  const { success, stdout, stderr } = await child.output();
-  assert(success, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
+  const running = new RunningProcess(await spawnScript(script, permissions, env));
+  const { success, stdout, stderr } = await running.ended(600);
+  assert(success, stderr);
+  return stdout;
 }

@@ -1,5 +1,6 @@
 /** Programs on a pseudo-terminal, which Python makes, what a person sees there, and shells. */
 import { assert } from "@std/assert";
+import { runCommand } from "./commands.ts";
 
 /** Waits for each text, then types what belongs to it; prints all that the program has printed. */
 const SCRIPT = String.raw`
@@ -33,20 +34,10 @@ code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps([code, shown.decode(errors="replace")]))
 `;
 
-/** Whether a program is there, with what it needs; a test that needs it is skipped where it is missing. */
-async function works(program: string, script: string): Promise<boolean> {
-  try {
-    const command = new Deno.Command(program, { args: ["-c", script], stdin: "null" });
-    return (await command.output()).success;
-  } catch {
-    return false;
-  }
-}
-
-/** Whether there can be terminals. */
-export const hasTerminals = (): Promise<boolean> => works("python3", "import pty");
+/** Whether there can be terminals; a test that needs them is skipped where there are none. */
+export const hasTerminals = async () => (await runCommand(["python3", "-c", "import pty"])).success;
 /** Whether there is a shell. */
-export const hasShell = (shell: string): Promise<boolean> => works(shell, "true");
+export const hasShell = async (shell: string) => (await runCommand([shell, "-c", "true"])).success;
 
 /** What to run. */
 export interface TerminalOptions {
@@ -77,12 +68,8 @@ export function screenOf(written: string): string[] {
 
 /** Runs a script in a shell, in the directory of the project; returns what it prints. */
 export async function runShell(shell: string, script: string, ...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(shell, {
-    args: ["-c", script, ...args],
-    cwd: new URL("../..", import.meta.url),
-    stdin: "null",
-  }).output();
-  const messages = new TextDecoder().decode(stderr);
-  assert(success && messages === "", messages);
-  return new TextDecoder().decode(stdout);
+  const cwd = new URL("../..", import.meta.url);
+  const { success, stdout, stderr } = await runCommand([shell, "-c", script, ...args], { cwd });
+  assert(success && stderr === "", stderr);
+  return stdout;
 }

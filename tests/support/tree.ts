@@ -1,6 +1,6 @@
 /** The files of the project, and the imports of its modules. */
 
-import { assert } from "@std/assert";
+import { mustRun } from "./commands.ts";
 
 /** The project's directory. */
 export const ROOT: URL = new URL("../../", import.meta.url);
@@ -71,13 +71,8 @@ export async function codeOf(path: string): Promise<string> {
 export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
   const imports = paths.map((path) => `import ${JSON.stringify(new URL(path, ROOT).href)};`);
   const all = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", "--no-npm", all],
-    cwd: ROOT,
-    stdin: "null",
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  const { modules }: ModuleGraph = JSON.parse(new TextDecoder().decode(stdout));
+  const json = await mustRun([Deno.execPath(), "info", "--json", "--no-npm", all], { cwd: ROOT });
+  const { modules }: ModuleGraph = JSON.parse(json);
   return { modules: modules.filter(({ specifier }) => specifier !== all) };
 }
 
