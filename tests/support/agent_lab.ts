@@ -5,11 +5,12 @@
 import { TextLineStream } from "@std/streams";
 import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
-import { type AgentEnd, RunningAgent, Shown, spawnAgent } from "./agents.ts";
+import { type AgentEnd, RunningAgent, spawnAgent } from "./agents.ts";
 import { mustRun, obstacleTo } from "./commands.ts";
 import { record } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { THROUGH_NAMESPACE } from "./namespaces.ts";
+import { Shown } from "./processes.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
 import type { Order, Report } from "./programs/machine.ts";
 

@@ -8,7 +8,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { ChangingTrees } from "../trees/changing.ts";
 import { entries, tempDir } from "./directories.ts";
-import { RunningProcess } from "./processes.ts";
+import { inLanes, killAtRandom, RunningProcess } from "./processes.ts";
 import { programCommand } from "./programs.ts";
 import { ServedVersion } from "./served_version.ts";
 import { serve } from "./serving.ts";
@@ -20,20 +20,13 @@ export const KILLS_OF_A_TEST = 12;
 /** Processes at a time: while one starts another works. */
 const LANES = 4;
 
-/** How a process has ended. */
-interface Ended {
-  /** True if it had completed its work before it was to be killed. */
-  readonly success: boolean;
-  readonly stderr: string;
-}
-
 /**
  * Kills downloads: the target is always the old file or the new one, and the next download completes.
  *
  * @param kills How many processes are killed.
  */
 export function killDownloads(kills: number): Promise<void> {
-  return inLanes(kills, killDownloadsInTurn);
+  return inLanes(LANES, kills, killDownloadsInTurn);
 }
 
 /**
@@ -42,7 +35,7 @@ export function killDownloads(kills: number): Promise<void> {
  * @param kills How many processes are killed.
  */
 export function killUploads(kills: number): Promise<void> {
-  return inLanes(kills, killUploadsInTurn);
+  return inLanes(LANES, kills, killUploadsInTurn);
 }
 
 /**
@@ -53,7 +46,7 @@ export function killUploads(kills: number): Promise<void> {
  */
 export async function killWriters(kills: number): Promise<void> {
   await using dir = await tempDir();
-  await inLanes(kills, (count) => killWritersInTurn(dir.path, count));
+  await inLanes(LANES, kills, (count) => killWritersInTurn(dir.path, count));
   assert(await checkWhole(dir.path) > 0, "nothing was written at all");
   await using serving = serve(new FilesApp(dir.path, { write: true }));
   const put = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
@@ -166,22 +159,6 @@ function transferCommand(
     flags: ["--allow-net=127.0.0.1", ...flags],
     args: [direction, `${port}`, file, uri],
   });
-}
-
-/** Divides so many kills among several loops that run at the same time. */
-async function inLanes(kills: number, work: (kills: number) => Promise<void>): Promise<void> {
-  const shares = Array.from({ length: LANES }, (_, i) => Math.floor((kills + i) / LANES));
-  await Promise.all(shares.map((share) => work(share)));
-}
-
-/** Starts a program that prints a line when it begins its work, and kills it some time after that. */
-async function killAtRandom(command: Deno.Command, mostMilliseconds: number): Promise<Ended> {
-  await using running = new RunningProcess(command.spawn());
-  await running.printed(/\n/);
-  const timer = setTimeout(() => running.kill(), Math.random() * mostMilliseconds);
-  const ended = await running.ended();
-  clearTimeout(timer);
-  return ended;
 }
 
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
