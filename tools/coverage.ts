@@ -12,7 +12,6 @@ import { PROJECT_ROOT, runDeno } from "./standard_library.ts";
 /** The required coverage of lines and of branches, in percent. */
 const REQUIRED_PERCENT = 95;
 
-/** The paths that count, relative to the project's directory. */
 const COUNTED = /^(base\/.+|net\/.+|client|server)\.ts$/;
 
 const directory = await Deno.makeTempDir({ prefix: "degu_coverage_" });

@@ -20,7 +20,6 @@ import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
 
 const REQUIRED_PERCENT = 95;
 
-/** The modules that are mutated if no path is given. */
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
 /** The tests that run first, in seconds that they took before; most mutants go no further. */

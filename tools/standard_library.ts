@@ -19,9 +19,7 @@ const OFFLINE_IMPORT_MAP = "tests/support/offline/import_map.json";
 /** The directory of deno.json, with a slash at the end. */
 export const PROJECT_ROOT: URL = new URL("../", import.meta.url);
 
-/** Where `@std` comes from. */
 export interface StandardLibrary {
-  /** One line that names the source. */
   readonly description: string;
   /** The flags for `deno test`, `deno check` and `deno run`. */
   readonly flags: readonly string[];

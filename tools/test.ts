@@ -154,7 +154,6 @@ function nameInstalled(arg: string): string {
   return `${flag}=${installed.map((name) => name === "deno" ? Deno.execPath() : name)}`;
 }
 
-/** Whether there is a program of this name on the PATH, or at this path. */
 function isInstalled(program: string): boolean {
   const args = ["-c", 'command -v -- "$0" > /dev/null', program];
   return new Deno.Command("sh", { args, stdin: "null" }).outputSync().success;

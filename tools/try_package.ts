@@ -85,7 +85,6 @@ function importAll(): string {
   return names.map((name) => `import ${JSON.stringify(name)};`).join("\n");
 }
 
-/** Copies the files of the package, and returns the URL of the copy. */
 async function copyPackage(path: string): Promise<URL> {
   for (const file of files) {
     const target = `${path}/${file}`;

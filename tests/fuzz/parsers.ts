@@ -90,7 +90,6 @@ function checkEnd(preamble: string): void {
   }
 }
 
-/** `parseRequest` and `formatRequest`. */
 export const requestPreambles: Fuzzer = parserTarget(
   "request-preamble",
   grammar.requestPreamble,
@@ -113,7 +112,6 @@ export const requestPreambles: Fuzzer = parserTarget(
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "PUT", "POST", "DELETE"];
 
-/** `parseResponse` and `formatResponse`. */
 export const responsePreambles: Fuzzer = parserTarget(
   "response-preamble",
   grammar.responsePreamble,
@@ -132,7 +130,6 @@ export const responsePreambles: Fuzzer = parserTarget(
   },
 );
 
-/** `parseUri` and `buildUri`. */
 export const uris: Fuzzer = parserTarget(
   "uri",
   grammar.uri,
@@ -187,7 +184,6 @@ function checkTotal(parsed: Range, total: number): void {
   demand(answer === `bytes ${start}-${end - 1}/${total}`, `${answer} for a total of ${total}`);
 }
 
-/** `parseContentRange`. */
 export const contentRanges: Fuzzer = parserTarget(
   "content-range",
   grammar.contentRange,
@@ -203,7 +199,6 @@ export const contentRanges: Fuzzer = parserTarget(
   },
 );
 
-/** `parseChunkHeader` and `formatChunk`. */
 export const chunkLines: Fuzzer = parserTarget(
   "chunk-line",
   (random) => grammar.chunkLine(random.below(1 << random.below(26)), random),
@@ -302,7 +297,6 @@ function formatTarget(
   };
 }
 
-/** `formatRequest`. */
 export const requestFormats: Fuzzer = formatTarget(
   "request-format",
   grammar.requestPreamble,
@@ -317,7 +311,6 @@ export const requestFormats: Fuzzer = formatTarget(
   readRequest,
 );
 
-/** `formatResponse`. */
 export const responseFormats: Fuzzer = formatTarget(
   "response-format",
   grammar.responsePreamble,
@@ -331,7 +324,6 @@ export const responseFormats: Fuzzer = formatTarget(
   readResponse,
 );
 
-/** `formatChunk`. */
 export const chunkFormats: Fuzzer = {
   name: "chunk-format",
   grammar: (random) => grammar.chunkLine(random.below(20), random),

@@ -18,7 +18,6 @@ export function flatten(headers: HeaderDict): FlatHeaders {
 /** The ways to read a body. */
 export const WAYS = ["read", "pieces", "iterate", "readable", "writeTo"] as const;
 
-/** One of the ways to read a body. */
 export type Way = typeof WAYS[number];
 
 /** The bytes that one read without a size collects. */

@@ -71,7 +71,6 @@ function checkRecord(
 
 const MOST_SPLITS = 400;
 
-/** One to three requests. */
 function requestStream(random: Random): string {
   let text = "";
   for (let n = 1 + random.below(3); n > 0; n--) text += request(random);

@@ -29,7 +29,6 @@ import {
 // An OpenTelemetry collector on loopback, and a program that reports to it with Deno's own
 // exporter.
 
-/** A span, as far as tests look at it. */
 interface CollectedSpan {
   readonly traceId: string;
   readonly spanId: string;
@@ -82,7 +81,6 @@ function withAttributes(span: RawSpan): CollectedSpan {
 /** The function of telemetry that fails now. */
 let failing = "";
 const failed = new Set<string>();
-/** What was recorded. */
 const recorded: unknown[] = [];
 
 function called(name: string, ...what: unknown[]) {

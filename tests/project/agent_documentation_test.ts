@@ -21,7 +21,6 @@ function sectionOf(heading: string): string {
   return end < 0 ? rest : rest.slice(0, end);
 }
 
-/** The options that a text names. */
 function optionsIn(text: string): Set<string> {
   return new Set(
     Array.from(text.matchAll(/(?<![\w-])--[a-z]+(?:-[a-z]+)*/g), ([option]) => option),
@@ -61,7 +60,6 @@ Deno.test("no unknown option is explained", () => {
   assertEquals(strange, []);
 });
 
-/** Whether a program can be run here. */
 const isThere = async (program: string) => (await runCommand([program, "--version"])).success;
 const hasBash = await isThere("bash");
 
@@ -105,7 +103,6 @@ shellTest("paths of deno task agent begin where it is typed", async () => {
   assertEquals(Array.from(Deno.readDirSync(typed), ({ name }) => name), ["home"]);
 });
 
-/** The first code block in a language. */
 function block(language: string): string {
   const found = new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, "m").exec(page)?.[1];
   assert(found !== undefined, `docs/agent.md has no ${language}`);

@@ -20,7 +20,6 @@ async function start(path: string, cwd: string, flags: readonly string[], arg = 
   return new RunningProcess(child);
 }
 
-/** Runs a program to its end. */
 async function run(...what: Parameters<typeof start>) {
   await using running = await start(...what);
   return await running.ended();

@@ -109,7 +109,6 @@ function startExample(path: string, flags: readonly string[], ...wrapper: string
   return new RunningProcess(new Deno.Command(program!, options).spawn());
 }
 
-/** Runs a program of examples/ as a process of its own. */
 async function runExample(path: string, flags: readonly string[]): Promise<Result> {
   await using running = startExample(path, flags);
   return await running.ended(TIME_LIMIT);
@@ -126,7 +125,6 @@ function runWhole(path: string): Promise<Result> {
   );
 }
 
-/** The lines that the tutorial prints. */
 async function runTutorial(): Promise<string[]> {
   const { success, stdout, stderr } = await runWhole(`${DIRECTORY}tutorial.ts`);
   assert(success, stderr);

@@ -48,7 +48,6 @@ Deno.test("what the page says is refused is refused, with these messages", async
   assertEquals(messages.filter((text) => !printed.includes(text.split("…")[0] ?? "")), []);
 });
 
-/** What a part of the task prints. */
 async function runInterop(part: string): Promise<string> {
   const tool = fromFileUrl(new URL("tools/interop.ts", ROOT));
   const disk = ["--allow-read=.,/tmp", "--allow-write=/tmp"];

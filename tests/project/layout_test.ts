@@ -83,7 +83,6 @@ Deno.test("the package contains exactly the modules that its public ones load or
   assertEquals(loaded.toSorted(), packed.toSorted());
 });
 
-/** The circles among modules, each once. */
 function findCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   const circles: string[] = [];
   const done = new Set<string>();

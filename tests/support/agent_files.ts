@@ -49,13 +49,11 @@ export class AgentFiles implements AsyncDisposable {
     });
   }
 
-  /** Ends what serves. */
   async kill(): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
     this.#server = null;
   }
 
-  /** Where the camera serves. */
   get address(): Address {
     return ["127.0.0.1", this.#port];
   }
@@ -92,7 +90,6 @@ export function objectsOf({ stdout }: AgentEnd): Record<string, unknown>[] {
   return stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 
-/** Resolves once a file in a directory fits. */
 export async function untilFile(
   dir: string,
   fits: (name: string, size: number) => boolean,

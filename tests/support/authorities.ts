@@ -2,7 +2,6 @@
 
 import * as x509 from "npm:@peculiar/x509@^1.14.3";
 
-/** What is different. */
 export interface Deviation {
   readonly algorithm?: EcKeyGenParams | RsaHashedKeyGenParams;
   readonly hash?: "SHA-256" | "SHA-384";
@@ -15,7 +14,6 @@ export interface Deviation {
   readonly keys?: CryptoKeyPair;
 }
 
-/** A certificate and its keys. */
 export interface TestAuthority {
   readonly der: Uint8Array;
   readonly pem: string;

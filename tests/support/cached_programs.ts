@@ -11,7 +11,6 @@ const ROOT = new URL("../../", import.meta.url);
 /** Seconds: nothing is compiled yet in a cache of its own. */
 const PATIENCE = 60;
 
-/** A program beside the modules of the library. */
 export interface CachedProgram {
   /** The texts of its modules by path; `/main.ts` is the program. */
   readonly texts: Readonly<Record<string, string>>;
@@ -44,7 +43,6 @@ export async function runFromCache(
   return await runDeno(["run", ...flags, main, ...args], environment);
 }
 
-/** Runs `deno` to its end; returns what it printed. */
 function runDeno(args: string[], env: Record<string, string>): Promise<string> {
   const running = mustRun([Deno.execPath(), ...args], { env: { NO_COLOR: "1", ...env } });
   return within(running, `deno ${args[0]} ends`, PATIENCE);

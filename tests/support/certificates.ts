@@ -57,7 +57,6 @@ export async function exchangeOverTls(
   }
 }
 
-/** Reads and parses a certificate. */
 export async function readCertificate(path: string): Promise<X509Certificate> {
   return new X509Certificate(await Deno.readTextFile(path));
 }

@@ -1,6 +1,5 @@
 /** Commands that run to their end. */
 
-/** How a command has ended. */
 export interface CommandEnd {
   readonly success: boolean;
   readonly code: number;

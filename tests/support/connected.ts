@@ -9,7 +9,6 @@ import {
 } from "@degu/degu/client";
 import { type RawPeer, RawServer } from "./raw_peer.ts";
 
-/** Both ends of one connection. */
 export interface Connected extends Disposable {
   readonly conn: Connection;
   readonly peer: RawPeer;

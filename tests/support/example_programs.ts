@@ -2,14 +2,12 @@
 
 import { assert } from "@std/assert";
 
-/** The checkout. */
 export const ROOT: URL = new URL("../../", import.meta.url);
 /** How the first line of a program begins: its path and what it is to be run with follow. */
 const PROGRAM = "// deno run ";
 /** How the first line of a module begins that others import; why it is there follows. */
 export const NO_PROGRAM = "// Not a program: ";
 
-/** The first line of an example. */
 export async function firstLineOf(path: string): Promise<string> {
   return (await Deno.readTextFile(new URL(path, ROOT))).split("\n", 1)[0] ?? "";
 }

@@ -21,7 +21,6 @@ export function killPeerWriters(kills: number): Promise<void> {
   return inLanes(2, kills, killWriters);
 }
 
-/** Kills so many writers of one device, one after the other. */
 async function killWriters(count: number): Promise<void> {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");

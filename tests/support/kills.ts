@@ -115,7 +115,6 @@ async function killUploadsInTurn(kills: number): Promise<void> {
   assert((await partsOf(files.there)).length <= 1);
 }
 
-/** Bytes of each file that a writer writes. */
 const WRITTEN_BYTES = 200_000;
 
 async function killWritersInTurn(dir: string, kills: number): Promise<void> {
@@ -171,12 +170,10 @@ function isSame(one: Uint8Array, other: Uint8Array): boolean {
 /** When something has been moved for sure. */
 const MOST_MILLISECONDS = 250;
 
-/** Kills programs that download a tree, and continues. */
 export function killTreeDownloads(kills: number): Promise<void> {
   return killTransfers("download", kills);
 }
 
-/** Kills programs that upload a tree, and continues. */
 export function killTreeUploads(kills: number): Promise<void> {
   return killTransfers("upload", kills);
 }

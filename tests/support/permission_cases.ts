@@ -106,7 +106,6 @@ function descriptorOf(permission: string): object {
   return value === undefined ? { name } : { name, [key]: value };
 }
 
-/** Runs a case with its permissions, and once without each. */
 async function runCase(each: Case): Promise<void> {
   const { permissions, shown = [], parts } = each;
   const [first, ...others] = permissions.filter((permission) => !shown.includes(permission));

@@ -19,7 +19,6 @@ export function appOf(name: string, args?: unknown[]): PoolApp {
   return { module: import.meta.resolve("./pool_apps.ts"), name, args };
 }
 
-/** A pool while it serves. */
 export interface Pooling extends AsyncDisposable {
   readonly pool: ServerPool;
   readonly pki: TempPKI;

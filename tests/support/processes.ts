@@ -13,7 +13,6 @@ export class Shown {
   #wake = Promise.withResolvers<void>();
   #hasEnded = false;
 
-  /** What a process prints. */
   static from(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Shown {
     const shown = new Shown();
     (async () => {
@@ -73,12 +72,10 @@ export class RunningProcess implements AsyncDisposable {
     return within(this.#stdout.next(what), `${what}`, PATIENCE);
   }
 
-  /** The same of its errors. */
   complained(what: RegExp): Promise<string> {
     return within(this.#stderr.next(what), `${what}`, PATIENCE);
   }
 
-  /** Waits until it ends by itself. */
   async ended(
     patience: number = PATIENCE,
   ): Promise<{ success: boolean; stdout: string; stderr: string }> {
@@ -86,7 +83,6 @@ export class RunningProcess implements AsyncDisposable {
     return { success, stdout: await this.#stdout.all, stderr: await this.#stderr.all };
   }
 
-  /** Kills it, unless it has ended. */
   kill(): void {
     try {
       this.child.kill("SIGKILL");

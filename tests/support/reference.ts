@@ -13,16 +13,13 @@ export interface Documented {
   readonly text: string;
   /** Its parameters, for what can be called: a function, a constructor or a method of a class; else `null`. */
   readonly parameters: readonly string[] | null;
-  /** The names of its `@param`. */
   readonly documentedParameters: readonly string[];
   readonly hasThrows: boolean;
   /** Whether the module exports it from another public one, which documents it. */
   readonly isReference: boolean;
 }
 
-/** What is in a module for its users. */
 export interface Reference {
-  /** The comment of the module itself. */
   readonly text: string;
   readonly all: readonly Documented[];
   /** The names of the types in its signatures that belong to the platform. */
@@ -56,7 +53,6 @@ interface Parameter {
   readonly arg?: Parameter;
 }
 
-/** Reads the reference of a module of this project. */
 export async function readReference(path: string): Promise<Reference> {
   const json = await mustRun([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
   const { nodes } = JSON.parse(json);

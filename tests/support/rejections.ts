@@ -1,6 +1,5 @@
 /** Unhandled rejections, which would end the process. */
 
-/** What has been rejected, unhandled, since it was made. */
 export interface UnhandledRejections extends Disposable {
   readonly reasons: readonly unknown[];
 }

@@ -13,7 +13,6 @@ import {
 } from "@degu/degu/server";
 import { RawPeer, within } from "./raw_peer.ts";
 
-/** The levels of a logger. */
 export type Level = keyof Logger;
 
 /** Keeps every message with its level. */
@@ -37,7 +36,6 @@ export class RecordingLogger implements Logger {
     this.#add("error", message);
   }
 
-  /** The messages of a level. */
   at(level: Level): string[] {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
   }
@@ -58,14 +56,11 @@ export class RecordingLogger implements Logger {
   }
 }
 
-/** A server while it serves. */
 export interface Serving extends AsyncDisposable {
   readonly server: Server;
   readonly address: Address;
   readonly logger: RecordingLogger;
-  /** What `serveForever()` has returned. */
   readonly done: Promise<void>;
-  /** A client of it. */
   makeClient(options?: ClientOptions): Client;
 }
 

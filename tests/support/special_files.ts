@@ -51,7 +51,6 @@ export async function untilNoneOpenBelow(dir: string): Promise<void> {
   }
 }
 
-/** A process that keeps exchanging something. */
 export interface Exchanger extends AsyncDisposable {
   /** False once it has ended by itself. */
   readonly running: boolean;

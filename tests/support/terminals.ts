@@ -36,10 +36,8 @@ print(json.dumps([code, shown.decode(errors="replace")]))
 
 /** Whether there can be terminals; a test that needs them is skipped where there are none. */
 export const hasTerminals = async () => (await runCommand(["python3", "-c", "import pty"])).success;
-/** Whether there is a shell. */
 export const hasShell = async (shell: string) => (await runCommand([shell, "-c", "true"])).success;
 
-/** What to run. */
 export interface TerminalOptions {
   readonly command: readonly string[];
   readonly rows?: number;

@@ -9,15 +9,12 @@ import { serve, type Serving } from "./serving.ts";
 
 /** Two directories, a server of one of them, and a client of it. */
 export interface Transferring extends AsyncDisposable {
-  /** The directory that is served. */
   readonly there: string;
-  /** The directory of the client. */
   readonly here: string;
   readonly serving: Serving;
   readonly client: Client;
 }
 
-/** Serves a directory. */
 export async function serveFiles(
   makeApp: (dir: string) => App = (dir) => new FilesApp(dir),
 ): Promise<Transferring> {

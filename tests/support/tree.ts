@@ -2,10 +2,8 @@
 
 import { mustRun } from "./commands.ts";
 
-/** The project's directory. */
 export const ROOT: URL = new URL("../../", import.meta.url);
 
-/** What of deno.json is used here. */
 export interface Configuration {
   readonly exports: Record<string, string>;
   readonly imports: Record<string, string>;
@@ -13,7 +11,6 @@ export interface Configuration {
   readonly tasks: Record<string, { readonly command: string }>;
 }
 
-/** What of `deno info --json` is used here. */
 export interface ModuleGraph {
   readonly modules: readonly ModuleInfo[];
 }
@@ -27,12 +24,10 @@ export interface ModuleInfo {
   }[];
 }
 
-/** The text of a file of the project. */
 export function read(path: string): Promise<string> {
   return Deno.readTextFile(new URL(path, ROOT));
 }
 
-/** The project's deno.json. */
 export async function readConfiguration(): Promise<Configuration> {
   return JSON.parse(await read("deno.json"));
 }

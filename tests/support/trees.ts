@@ -17,7 +17,6 @@ import { serveFiles } from "./transferring.ts";
 /** Where a tree is copied to: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
 
-/** Both of them. */
 export const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
 
 /** A test in both directions. */
@@ -25,7 +24,6 @@ export function both(name: string, fn: (direction: TreeDirection) => Promise<voi
   for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
 }
 
-/** A call, and what it has reported. */
 export interface CopiedTree {
   readonly result: TreeResult;
   readonly events: readonly TreeEvent[];
@@ -44,7 +42,6 @@ export interface Trees extends AsyncDisposable {
   readonly target: string;
   readonly serving: Serving;
   readonly client: Client;
-  /** Copies the source to the target. */
   copy(options?: TreeOptions, over?: Parameters<typeof downloadTree>[0]): Promise<CopiedTree>;
 }
 
@@ -111,7 +108,6 @@ export interface CopyJob {
   readonly options?: TreeOptions;
 }
 
-/** What came of it. */
 export interface CopiedElsewhere extends Pick<CopiedTree, "result" | "outcomes" | "deleted"> {
   /** Why the whole has rejected. */
   readonly rejected?: string;

@@ -15,7 +15,6 @@ import {
 } from "@degu/testing/agent_lab.ts";
 import type { AgentEnd, RunningAgent } from "@degu/testing/agents.ts";
 
-/** The size of each file in bytes. */
 const SIZE = 8 * 2 ** 20;
 
 const [dir = ""] = Deno.args;

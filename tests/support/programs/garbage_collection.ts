@@ -26,7 +26,6 @@ async function settlesByCollection(promise: Promise<unknown>, rounds = 60): Prom
   return settled;
 }
 
-/** Resolves when the other end has closed. */
 async function closed(peer: Deno.Conn): Promise<void> {
   const buffer = new Uint8Array(10000);
   try {

@@ -6,7 +6,6 @@
 import { TextLineStream } from "@std/streams";
 import { type RunningAgent, startAgentHere } from "@degu/testing/agents.ts";
 
-/** What is told. */
 export interface Order {
   readonly id: number;
   /** To begin; left out to send a signal. */
@@ -14,7 +13,6 @@ export interface Order {
   readonly stdin?: string;
 }
 
-/** What is answered. */
 export type Report =
   & { readonly id: number }
   & (
