@@ -349,10 +349,6 @@ Deno.test("a worker that hangs is replaced while the other serves, and no connec
   assertMatch(lines[0], /^worker [12] doesn't answer; a new one starts in 10 ms$/);
 });
 
-Deno.test("a worker that hangs in place of one that has hung is replaced, too", async () => {
-  assertEquals(await run("hangTwice"), { workers: 3 });
-});
-
 Deno.test("the port of a worker that hangs stays with those after it, even if the next one ends or can't start", async () => {
   assertEquals(await run("hangThenExit"), { answers: 12, errors: 2 });
   assertEquals(await run("hangThenFail"), { answers: 12, errors: 2 });
@@ -377,10 +373,6 @@ Deno.test("a worker whose app is never made is not taken for hung, but warned of
 
 Deno.test("close() leaves no socket file, even if the worker is busy", async () => {
   assertEquals(await run("closeWhileBusyOnPath"), { left: 0 });
-});
-
-Deno.test("a worker that hangs on a Unix socket is replaced", async () => {
-  assertEquals(await run("hangOnPath"), { replaced: true });
 });
 
 Deno.test("no worker is taken for hung while the thread of the pool is busy", async () => {
