@@ -51,16 +51,11 @@ export async function untilNoneOpenBelow(dir: string): Promise<void> {
   }
 }
 
-export interface Exchanger extends AsyncDisposable {
-  /** False once it has ended by itself. */
-  readonly running: boolean;
-}
-
 /**
  * Puts, without end, a link to a target in the place of a directory, and the directory back; ends on dispose, with the directory in its
  * place.
  */
-export async function startExchanging(directory: string, target: string): Promise<Exchanger> {
+export async function startExchanging(directory: string, target: string) {
   const code = `
     const [directory, target] = Deno.args;
     let over = false;
@@ -85,6 +80,7 @@ export async function startExchanging(directory: string, target: string): Promis
   const reader = child.stdout.getReader();
   assert(!(await reader.read()).done, "the exchanging process did not start");
   return {
+    /** False once it has ended by itself. */
     get running() {
       return running;
     },

@@ -12,21 +12,6 @@ export interface Trust {
   readonly clientSslconfig: ClientSslconfig;
 }
 
-/** The options of both ends. */
-export interface TlsEndpointOptions {
-  readonly server?: ServerOptions | undefined;
-  readonly client?: SSLClientOptions | undefined;
-}
-
-/** A server over TLS while it serves, and a client of it. */
-export interface TlsEndpoint extends AsyncDisposable {
-  readonly server: SSLServer;
-  readonly client: SSLClient;
-  readonly logger: RecordingLogger;
-  /** What `serveForever()` has returned. */
-  readonly done: Promise<void>;
-}
-
 /**
  * Starts a server over TLS, on a free port of 127.0.0.1 unless told otherwise; it is closed on dispose.
  *
@@ -35,10 +20,10 @@ export interface TlsEndpoint extends AsyncDisposable {
 export async function startTls(
   trust: Trust,
   app: App,
-  options: TlsEndpointOptions = {},
+  options: { server?: ServerOptions | undefined; client?: SSLClientOptions | undefined } = {},
   address: Address = ["127.0.0.1", 0],
   translate: (address: Address) => Address = (bound) => bound,
-): Promise<TlsEndpoint> {
+) {
   const logger = new RecordingLogger();
   const server = new SSLServer(trust.serverSslconfig, address, app, { logger, ...options.server });
   const done = server.serveForever();
@@ -55,3 +40,5 @@ export async function startTls(
     },
   };
 }
+
+export type TlsEndpoint = Awaited<ReturnType<typeof startTls>>;
