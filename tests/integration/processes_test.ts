@@ -50,7 +50,7 @@ Deno.test("a server in another process, at every kind of address", async () => {
   for (const address of addresses) {
     const client = new Client(address, { timeout: 10 });
     using conn = await client.connect();
-    for (let i = 0; i < 10; i++) {
+    for (let i = 0; i < 3; i++) {
       const body = new Uint8Array(100_000).fill(i);
       const { headers, body: answer } = await conn.put("/", {}, body);
       assertEquals(headers["pid"], `${server.pid}`);
@@ -174,7 +174,7 @@ Deno.test("failed handshakes hold no memory, whatever the timeout", async () => 
   const output = await runProgram("failing_handshakes.ts", { flags, args });
   const { failed, growth } = JSON.parse(output);
   assertEquals(failed, 0, "handshakes that have not failed");
-  // Of 180 that have, at each of two servers; each that is kept takes 9 KB.
+  // Of 120 that have, at each of two servers; each that is kept takes 9 KB.
   assert(growth < 1_000_000, `${growth} bytes`);
 });
 
@@ -214,6 +214,8 @@ Deno.test("a second process takes over the port before the first one leaves: eve
         const { body } = await client.request("GET", "/");
         await body!.bytes();
         left--;
+        // The other process gets to start, too.
+        await new Promise((resolve) => setTimeout(resolve, 10));
       } catch (error) {
         cut++;
         if (error instanceof Deno.errors.ConnectionRefused) refused.push(String(error));
