@@ -32,8 +32,6 @@ export interface StandardLibrary {
  *
  * The variable `DEGU_STD` decides instead: `jsr` for the real packages, `offline` for the stand-ins.
  *
- * @param env the environment variables
- * @returns the real packages, which take no flags, or the stand-ins and their `--import-map`
  * @throws {Error} if `DEGU_STD` is `jsr` and JSR does not answer, or has an unknown value
  */
 export async function findStandardLibrary(
@@ -118,24 +116,10 @@ function after<T>(seconds: number, value: T, signal: AbortSignal): Promise<T> {
   });
 }
 
-/**
- * Runs the same Deno executable in the project's directory, with our standard streams.
- *
- * @param args what would follow `deno` on a command line
- * @param env variables to set besides the ones there are
- * @returns the exit code
- */
-export async function runDeno(
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Promise<number> {
-  const status = await new Deno.Command(Deno.execPath(), {
-    args: [...args],
-    cwd: PROJECT_ROOT,
-    env,
-    stdin: "null",
-  }).spawn().status;
-  return status.code;
+/** Runs the same Deno executable in the project's directory, with our standard streams; returns the exit code. */
+export async function runDeno(args: readonly string[]): Promise<number> {
+  const options: Deno.CommandOptions = { args: [...args], cwd: PROJECT_ROOT, stdin: "null" };
+  return (await new Deno.Command(Deno.execPath(), options).spawn().status).code;
 }
 
 if (import.meta.main) {

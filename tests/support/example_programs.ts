@@ -18,5 +18,6 @@ export function flagsOf(path: string, firstLine: string): string[] {
     firstLine.startsWith(PROGRAM) && firstLine.endsWith(` ${path}`),
     `${path}: its first line must be "${PROGRAM}<flags> ${path}" or "${NO_PROGRAM}<reason>"`,
   );
+  assert(!/ (-A|--allow-all)\b/.test(firstLine), `${path} takes every permission`);
   return firstLine.slice(PROGRAM.length, -path.length).split(" ").filter((flag) => flag !== "");
 }
