@@ -1,69 +1,14 @@
 /** Processes: signals, resources, upgrades. */
 import type { Address } from "@degu/degu/base";
-import { Client, SSLClient } from "@degu/degu/client";
+import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
-import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { programCommand, runProgram } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { read } from "@degu/testing/tree.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import type { Place } from "../support/programs/address_server.ts";
-
-// Both ends in separate processes.
-
-/** A program that prints a line of JSON when it serves, and ends with its input. */
-async function startProcess<Ready>(name: string, flags: readonly string[], task: unknown) {
-  const command = programCommand(name, { flags, args: [JSON.stringify(task)] }, "piped");
-  const running = new RunningProcess(command.spawn());
-  const ready: Ready = JSON.parse(await running.printed(/.*\n/));
-  return {
-    ready,
-    pid: running.child.pid,
-    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
-    async shutdown() {
-      await running.child.stdin.close();
-      const { success, stderr } = await running.ended();
-      assert(success && stderr === "", stderr);
-    },
-  };
-}
-
-Deno.test("a server in another process, at every kind of address", async () => {
-  await using directory = await tempDir();
-  const asked: readonly Place[] = [
-    ["127.0.0.1", 0],
-    ...(hasIPv6 ? [["::1", 0, 0, 0] as const] : []),
-    `${directory.path}/socket`,
-    { name: [...new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`)] },
-    { name: [] },
-  ];
-  const flags = ["--allow-net", "--allow-read", "--allow-write"];
-  await using server = await startProcess<Place[]>("address_server.ts", flags, asked);
-  const addresses = server.ready.map((place) =>
-    (typeof place === "object" && "name" in place ? Uint8Array.from(place.name) : place) as Address
-  );
-  assertEquals(addresses.length, asked.length);
-  for (const address of addresses) {
-    const client = new Client(address, { timeout: 10 });
-    using conn = await client.connect();
-    for (let i = 0; i < 3; i++) {
-      const body = new Uint8Array(100_000).fill(i);
-      const { headers, body: answer } = await conn.put("/", {}, body);
-      assertEquals(headers["pid"], `${server.pid}`);
-      assertNotEquals(headers["pid"], `${Deno.pid}`);
-      assertEquals(await answer?.bytes(), body);
-    }
-    const response = await client.request("POST", "/", {}, latin1("x"));
-    assertEquals(await response.body?.text(), "x");
-  }
-  await server.shutdown();
-  for (const address of addresses) await assertRejects(() => new Client(address).connect());
-  await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
-});
 
 // The program of docs/operations.md: how it responds to the signals of a service manager.
 
@@ -193,11 +138,22 @@ Deno.test("a slow reader occupies the socket, and memory use stays flat", async 
 
 // A pool that is replaced by that of another process, on the same port, while clients continue.
 
-/** A pool in a process of its own. */
-function startPool(address: Address, sslconfig: object) {
+/** A pool in a process of its own, which ends with its input. */
+async function startPool(address: Address, sslconfig: object) {
   const offline = new URL("../support/offline/import_map.json", import.meta.url).pathname;
   const flags = ["--allow-net=127.0.0.1", "--allow-read", `--import-map=${offline}`];
-  return startProcess<Address>("pool.ts", flags, { address, sslconfig });
+  const options = { flags, args: [JSON.stringify({ address, sslconfig })] };
+  const running = new RunningProcess(programCommand("pool.ts", options, "piped").spawn());
+  const ready: Address = JSON.parse(await running.printed(/.*\n/));
+  return {
+    ready,
+    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
+    async shutdown() {
+      await running.child.stdin.close();
+      const { success, stderr } = await running.ended();
+      assert(success && stderr === "", stderr);
+    },
+  };
 }
 
 Deno.test("a second process takes over the port before the first one leaves: every client is served", async () => {
