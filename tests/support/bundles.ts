@@ -12,7 +12,10 @@ import {
   PUT_ANSWER,
   type PutRecord,
 } from "@degu/internal/files/bundle.ts";
+import { concat } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";
+
+export { concat };
 
 export function sha256Of(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
@@ -69,14 +72,4 @@ export async function putStatuses(response: Response): Promise<number | number[]
 
 function encode(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(text);
-}
-
-export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }
