@@ -4,6 +4,8 @@
  * `tools/standard_library.ts check .`. In `--allow-run`, `deno` stands for the executable that runs this.
  */
 
+import { setTimeout as after } from "node:timers/promises";
+
 /** The time limits of the search for JSR, in seconds. */
 export interface Patience {
   /** For a connection: if packets are dropped, nothing else shows that JSR is unreachable. */
@@ -80,7 +82,7 @@ async function whatKeepsUs(
     stderr: "null",
   }).output();
   const loaded = loading.then(({ success }) => success ? null : "JSR is out of reach");
-  const bounds = [after(load, `JSR did not answer within ${load} s`, over.signal)];
+  const bounds = [after(load * 1000, `JSR did not answer within ${load} s`, over)];
   // With a proxy, our own connections prove nothing: it connects instead of us.
   const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
   if (!hasProxy) bounds.push(noConnection(env, connect, over.signal));
@@ -105,15 +107,8 @@ async function noConnection(
   };
   const attempt = Deno.connect({ ...address, signal }).then((conn) => conn.close(), () => {});
   const never = new Promise<never>(() => {});
-  return await Promise.race([after(seconds, "JSR is out of reach", signal), attempt]) ?? never;
-}
-
-/** Resolves after so many seconds, unless a signal comes first. */
-function after<T>(seconds: number, value: T, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(value), seconds * 1000);
-    signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
-  });
+  const late = after(seconds * 1000, "JSR is out of reach", { signal });
+  return await Promise.race([late, attempt]) ?? never;
 }
 
 /** Runs the same Deno executable in the project's directory, with our standard streams; returns the exit code. */
