@@ -1,6 +1,5 @@
 /** Devices that are killed during a pairing, and the permissions that pairing needs. */
 import { assert, assertEquals } from "@std/assert";
-import { TextLineStream } from "@std/streams";
 import {
   addressOf,
   introductionOf,
@@ -9,6 +8,7 @@ import {
   Stranger,
 } from "@degu/testing/pairing.ts";
 import { answerOf, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
+import { Shown } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
@@ -32,7 +32,7 @@ async function kill(child: Deno.ChildProcess): Promise<void> {
 
 /** The lines that a process prints. */
 function linesOf(child: Deno.ChildProcess): ReadableStream<string> {
-  return child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
+  return ReadableStream.from(Shown.from(child.stdout).lines());
 }
 
 Deno.test("two processes pair with exactly the permissions that they need", async () => {

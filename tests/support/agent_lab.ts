@@ -2,7 +2,6 @@
  * Devices that run the agent as people do: processes, each in a network namespace of its own, with switches in between. What a
  * program has made is gone when it ends.
  */
-import { TextLineStream } from "@std/streams";
 import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { type AgentEnd, RunningAgent, spawnAgent } from "./agents.ts";
@@ -163,9 +162,7 @@ export class Machine {
     const all = { ...options, flags: [...flags, ...importMapFlags()] };
     const child = programCommand("machine.ts", all, "piped").spawn();
     (async () => {
-      const lines = child.stdout.pipeThrough(new TextDecoderStream())
-        .pipeThrough(new TextLineStream());
-      for await (const line of lines) {
+      for await (const line of Shown.from(child.stdout).lines()) {
         const report = JSON.parse(line) as Report;
         const { stdout, stderr, ended } = this.#agents[report.id]!;
         if ("text" in report) (report.to === "stdout" ? stdout : stderr).add(report.text);

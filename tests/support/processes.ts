@@ -39,6 +39,18 @@ export class Shown {
     return this.#end.promise;
   }
 
+  /** Its lines as they come, without their ends. */
+  async *lines(): AsyncGenerator<string, void> {
+    for (let at = 0;;) {
+      const end = this.text.indexOf("\n", at);
+      if (end >= 0) {
+        yield this.text.slice(at, end);
+        at = end + 1;
+      } else if (this.#hasEnded) return;
+      else await this.#wake.promise;
+    }
+  }
+
   /** Waits for what a pattern matches; rejects where the output ends before. */
   async find(what: RegExp, from = 0): Promise<RegExpExecArray> {
     for (;;) {
