@@ -6,7 +6,6 @@ export interface Contender {
   start(): Promise<Trial>;
 }
 
-/** A started contender. */
 export interface Trial {
   /** Brings caches and compilers into the state in which measuring begins. */
   warmUp?(): Promise<unknown>;
@@ -15,14 +14,12 @@ export interface Trial {
   stop?(): Promise<void>;
 }
 
-/** Contenders that are compared with each other. */
 export interface Group {
   /** Stable name of the group in results: the row's number, and more. */
   readonly id: string;
   readonly title: string;
   readonly unit: string;
   readonly better: "higher" | "lower";
-  /** Which cores the programs ran on. */
   readonly placement: string;
   /** Names of contenders whose median the others are divided by. */
   readonly references: readonly string[];
@@ -90,7 +87,6 @@ export function quantileOf(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)]!;
 }
 
-/** The middle of some samples. */
 export function medianOf(samples: readonly number[]): number {
   const sorted = samples.toSorted((a, b) => a - b);
   return (quantileOf(sorted, 0.5) + sorted[sorted.length >> 1]!) / 2;

@@ -6,7 +6,6 @@
 /** `post`: a body of `payloadLength` bytes each way. `headers`: a GET with twelve headers each way and no body. */
 export type MessageKind = "post" | "headers";
 
-/** Bytes in the body of a small message. */
 export const payloadLength = 108;
 
 /** Twelve headers as a browser or an API client sends them, beside `host`. */
@@ -52,7 +51,6 @@ export function makePayload(): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length: payloadLength }, (_, index) => 33 + (index * 7) % 90);
 }
 
-/** Throws unless a response has the status 200. */
 export function checkStatus(status: number | undefined): void {
   if (status !== 200) throw new Error(`expected a response with status 200, not ${status}`);
 }
@@ -65,7 +63,6 @@ export function checkHeader(value: unknown): void {
   }
 }
 
-/** Throws unless both have the same bytes. */
 export function checkSame(expected: Uint8Array, actual: Uint8Array): void {
   if (actual.length !== expected.length) {
     throw new Error(`expected a body of ${expected.length} bytes, not ${actual.length}`);
@@ -83,7 +80,6 @@ export interface RawMessage {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** A request whose body is to be filled in. */
 export function makeRawRequest(message: MessageKind): RawMessage {
   const host = "127.0.0.1:12345";
   return message === "post"
@@ -91,7 +87,6 @@ export function makeRawRequest(message: MessageKind): RawMessage {
     : makeRaw("GET / HTTP/1.1", { ...requestHeaders, host });
 }
 
-/** A response whose body is to be filled in. */
 export function makeRawResponse(message: MessageKind): RawMessage {
   return message === "post"
     ? makeRaw("HTTP/1.1 200 OK", { "content-length": `${payloadLength}` }, payloadLength)

@@ -18,15 +18,12 @@ export interface RowSetting {
   readonly cores: Cores;
   /** A directory for sockets and files, removed at the end. */
   readonly directory: string;
-  /** Seconds that one measurement may take. */
   readonly timeout: number;
   /** Whether to use small sizes, for a run of a few seconds. */
   readonly quick: boolean;
-  /** Certificates of both ends. */
   readonly tls: TlsFiles;
 }
 
-/** One subject of the benchmark. */
 export interface Row {
   readonly number: number;
   readonly title: string;
@@ -62,7 +59,6 @@ export function describePlacement(placement: Placement, { one, other, two }: Cor
   return `server on core ${one}, load on core ${other}`;
 }
 
-/** A server and a client and what they do together. */
 export interface Pair {
   readonly name: string;
   readonly server: PeerName;
@@ -75,11 +71,9 @@ export interface Pair {
   readonly placement: Placement;
   /** Messages or bytes of one measurement. */
   readonly amount: number;
-  /** Messages or bytes before the first one. */
   readonly warmUp: number;
 }
 
-/** Seconds for a program to start. */
 const startTimeout = 60;
 
 let sockets = 0;
@@ -125,7 +119,6 @@ export function makePairContender(pair: Pair, setting: RowSetting, scale = 1): C
   };
 }
 
-/** Ends programs. */
 export async function stopAll(programs: readonly Program[]): Promise<void> {
   await Promise.all(programs.map((program) => program[Symbol.asyncDispose]()));
 }

@@ -68,7 +68,6 @@ export class PatternChecker {
     return Promise.resolve();
   }
 
-  /** Throws unless exactly all bytes have come. */
   finish(): void {
     if (this.#position !== this.total) {
       throw new Error(`expected a body of ${this.total} bytes, not ${this.#position}`);
@@ -104,7 +103,6 @@ export function formatAmount(bytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(BigUint64Array.of(BigInt(bytes)).buffer);
 }
 
-/** The number at the start of a raw transfer. */
 export function parseAmount(prefix: Uint8Array): number {
   return Number(new BigUint64Array(prefix.slice(0, 8).buffer)[0]);
 }

@@ -14,7 +14,6 @@ export interface CertificateFiles {
   readonly caFile: string;
 }
 
-/** The PEM files of both ends. */
 export interface TlsFiles {
   readonly server: CertificateFiles;
   readonly client: CertificateFiles;
@@ -37,7 +36,6 @@ export interface ExchangeWork {
 /** How a receiver takes a body. Peers that have one way only ignore it. */
 export type Taking = "writeTo" | "byob" | "stream" | "iterate";
 
-/** One large body in one direction. */
 export interface TransferWork {
   readonly kind: "transfer";
   readonly direction: "upload" | "download";
@@ -47,7 +45,6 @@ export interface TransferWork {
   readonly taking: Taking;
 }
 
-/** What a client can be started for. */
 export type ClientWork = ExchangeWork | TransferWork;
 
 /**
@@ -70,7 +67,6 @@ export interface Exchange {
 export interface Peer {
   /** Starts a server that lives as long as the process, and says where it listens. */
   serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint>;
-  /** Opens one connection for small messages. */
   exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
   /** Whether {@link exchange} itself takes a connection for each message where the work says so. */
   readonly opensForEach?: boolean;
@@ -78,7 +74,6 @@ export interface Peer {
   transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void>;
 }
 
-/** The second argument of a peer's program, as JSON. */
 export interface PeerArgument<Work = ServerWork> {
   readonly endpoint: Endpoint;
   readonly work: Work;
@@ -94,7 +89,6 @@ export interface Command {
   readonly amount?: number;
 }
 
-/** Does some work, and gives a figure. */
 export type Answers = Partial<
   Record<Command["command"], (amount: number) => Promise<number | void>>
 >;
@@ -158,7 +152,6 @@ async function rest(): Promise<number> {
   return Deno.memoryUsage().rss;
 }
 
-/** Resolves to the seconds that some work takes. */
 export async function time(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await work();
@@ -209,7 +202,6 @@ async function repeat(exchange: Exchange, work: ExchangeWork, count: number): Pr
   }
 }
 
-/** The lines of a byte stream, without their ends. */
 export async function* linesOf(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<string, void, undefined> {

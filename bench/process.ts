@@ -5,11 +5,9 @@
 
 import { type Command, linesOf } from "./peer.ts";
 
-/** What starts a program. */
 export interface ProgramOptions {
   /** Put before the command line, e.g. `["taskset", "-c", "1"]`. */
   readonly prefix: readonly string[];
-  /** The command and its arguments. */
   readonly command: readonly string[];
   /** Seconds within which the program must say that it is ready, or end where it ends by itself. */
   readonly timeout: number;
@@ -20,7 +18,6 @@ export const ending = new AbortController();
 
 /** A running program that answers commands. */
 export class Program implements AsyncDisposable {
-  /** What the program said when it was ready. */
   ready: unknown = null;
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
@@ -32,7 +29,6 @@ export class Program implements AsyncDisposable {
     this.#lines = linesOf(process.stdout);
   }
 
-  /** Starts a program and waits until it is ready. */
   static async start({ prefix, command, timeout }: ProgramOptions): Promise<Program> {
     const program = new Program(spawn([...prefix, ...command], { stdin: "piped" }));
     try {
@@ -50,7 +46,6 @@ export class Program implements AsyncDisposable {
     return (await this.#readReply(timeout)).value ?? 0;
   }
 
-  /** Ends the program now and waits until it is gone. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#process[Symbol.asyncDispose]();
   }

@@ -9,10 +9,8 @@ Written by \`deno task bench --save\`, row by row; \`bench/README.md\` has the r
 “spread” is half the distance from the smallest to the largest sample; ratios are of medians.
 `;
 
-/** The page with the tables of all rows. */
 export const pagePath = new URL("results.md", import.meta.url);
 
-/** Says when and where a row is measured. */
 export function describeCircumstances(rounds: number, quick: boolean): string {
   const memory = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
   const load = Deno.loadavg().map((value) => value.toFixed(2)).join(", ");

@@ -191,7 +191,6 @@ function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
   );
 }
 
-/** Splits the first argument into its parts. */
 function readTarget(target: TempAddress): {
   address: Address;
   options: Record<string, unknown>;
@@ -214,7 +213,6 @@ function readTarget(target: TempAddress): {
   return { address, options: { ...options }, signal };
 }
 
-/** Describes how the worker gets the app, or the function that builds it. */
 function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
   const otherwise = "put null before it: start(address, null, app)";
   if (build === null) {

@@ -68,7 +68,6 @@ export function tracedApp(app: App): AppObject {
   };
 }
 
-/** The context that a request was sent in, as its headers say. */
 function readParent(headers: HeaderDict): Context {
   const { baggage } = headers;
   return propagation.extract(
@@ -166,7 +165,6 @@ const SIDES = {
 
 /** What is known of a request before it is processed. */
 interface Measured {
-  /** Which end measures it. */
   readonly side: keyof typeof SIDES;
   /** The method, which is the name of the span as well; a client may be given anything. */
   readonly method: string;

@@ -15,11 +15,9 @@ export interface PoolTimes {
   readonly restart: { readonly first: number; readonly most: number };
 }
 
-/** What the members of a pool share. */
 export interface PoolState {
   readonly service: Service;
   readonly times: PoolTimes;
-  /** Whether the port is shared. */
   readonly reusePort: boolean;
   readonly log: (level: Level, message: string) => void;
   /** The current configuration, for workers that start later; `null` for a plain pool. */
@@ -46,7 +44,6 @@ export class PoolMember {
     this.#state = state;
   }
 
-  /** Starts a worker and makes the app in it. */
   async load(): Promise<void> {
     const { times, log, service } = this.#state;
     this.#servingSince = null;
@@ -70,7 +67,6 @@ export class PoolMember {
     }
   }
 
-  /** Lets the worker serve. */
   async listen(): Promise<Address> {
     const { address, reusePort, times } = this.#state;
     const thread = this.#thread!;

@@ -252,7 +252,6 @@ function warnOfUnauthenticated(
 
 // ───────────────────────── arguments and options
 
-/** Checks the arguments of a pool, and reads the files of its *sslconfig*. */
 export function checkPool(address: Address, app: PoolApp, options: PoolOptions) {
   const checked = checkServerAddress(address);
   const source = checkApp(app);

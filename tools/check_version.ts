@@ -5,14 +5,7 @@
 
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/**
- * Compares a tag with the version of deno.json, and looks for its section in the changelog.
- *
- * @param tag The name of the tag: `v1.2.3`.
- * @param version The version in deno.json.
- * @param changelog The text of CHANGELOG.md.
- * @returns What is wrong; empty if nothing is.
- */
+/** Compares a tag with the version of deno.json, and looks for its section in the changelog; returns what is wrong. */
 export function findProblems(tag: string, version: string, changelog: string): string[] {
   const problems: string[] = [];
   if (tag !== `v${version}`) {

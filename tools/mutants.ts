@@ -11,13 +11,9 @@
 
 import ts from "npm:typescript@^5.9.3";
 
-/** One change of a module's text. */
 export interface Mutant {
-  /** The module's path, relative to the project's directory. */
   readonly path: string;
-  /** The line, from 1. */
   readonly line: number;
-  /** The code that is replaced, and what replaces it. */
   readonly before: string;
   readonly after: string;
   /** Where the code begins and ends in the module's text, in UTF-16 code units. */

@@ -17,10 +17,10 @@
 import { parseArgs } from "node:util";
 import { type Mutant, mutantsOf } from "./mutants.ts";
 import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
+import { Random } from "../tests/fuzz/random.ts";
 
 const REQUIRED_PERCENT = 95;
 
-/** The modules that are mutated if no path is given. */
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
 /** The tests that run first, in seconds that they took before; most mutants go no further. */
@@ -73,15 +73,10 @@ async function trackedFiles(): Promise<string[]> {
   return (await Promise.all(paths.map(isFile))).flat();
 }
 
-/** Some of all, at about the same distance, and the same for the same seed (xorshift32). */
+/** Some of all, at about the same distance, and the same for the same seed. */
 function sample(all: readonly Mutant[], count: number, seed: number): Mutant[] {
-  let state = (seed * 2654435761) >>> 0 || 1;
-  const random = () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
+  const numbers = new Random(seed);
+  const random = () => numbers.next() / 2 ** 32;
   const step = Math.max(1, all.length / count);
   const sampled: Mutant[] = [];
   for (let at = 0; at < all.length; at += step) {

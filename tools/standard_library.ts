@@ -4,6 +4,8 @@
  * `tools/standard_library.ts check .`. In `--allow-run`, `deno` stands for the executable that runs this.
  */
 
+import { setTimeout as after } from "node:timers/promises";
+
 /** The time limits of the search for JSR, in seconds. */
 export interface Patience {
   /** For a connection: if packets are dropped, nothing else shows that JSR is unreachable. */
@@ -19,9 +21,7 @@ const OFFLINE_IMPORT_MAP = "tests/support/offline/import_map.json";
 /** The directory of deno.json, with a slash at the end. */
 export const PROJECT_ROOT: URL = new URL("../", import.meta.url);
 
-/** Where `@std` comes from. */
 export interface StandardLibrary {
-  /** One line that names the source. */
   readonly description: string;
   /** The flags for `deno test`, `deno check` and `deno run`. */
   readonly flags: readonly string[];
@@ -34,8 +34,6 @@ export interface StandardLibrary {
  *
  * The variable `DEGU_STD` decides instead: `jsr` for the real packages, `offline` for the stand-ins.
  *
- * @param env the environment variables
- * @returns the real packages, which take no flags, or the stand-ins and their `--import-map`
  * @throws {Error} if `DEGU_STD` is `jsr` and JSR does not answer, or has an unknown value
  */
 export async function findStandardLibrary(
@@ -84,7 +82,7 @@ async function whatKeepsUs(
     stderr: "null",
   }).output();
   const loaded = loading.then(({ success }) => success ? null : "JSR is out of reach");
-  const bounds = [after(load, `JSR did not answer within ${load} s`, over.signal)];
+  const bounds = [after(load * 1000, `JSR did not answer within ${load} s`, over)];
   // With a proxy, our own connections prove nothing: it connects instead of us.
   const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
   if (!hasProxy) bounds.push(noConnection(env, connect, over.signal));
@@ -109,35 +107,14 @@ async function noConnection(
   };
   const attempt = Deno.connect({ ...address, signal }).then((conn) => conn.close(), () => {});
   const never = new Promise<never>(() => {});
-  return await Promise.race([after(seconds, "JSR is out of reach", signal), attempt]) ?? never;
+  const late = after(seconds * 1000, "JSR is out of reach", { signal });
+  return await Promise.race([late, attempt]) ?? never;
 }
 
-/** Resolves after so many seconds, unless a signal comes first. */
-function after<T>(seconds: number, value: T, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(value), seconds * 1000);
-    signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
-  });
-}
-
-/**
- * Runs the same Deno executable in the project's directory, with our standard streams.
- *
- * @param args what would follow `deno` on a command line
- * @param env variables to set besides the ones there are
- * @returns the exit code
- */
-export async function runDeno(
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Promise<number> {
-  const status = await new Deno.Command(Deno.execPath(), {
-    args: [...args],
-    cwd: PROJECT_ROOT,
-    env,
-    stdin: "null",
-  }).spawn().status;
-  return status.code;
+/** Runs the same Deno executable in the project's directory, with our standard streams; returns the exit code. */
+export async function runDeno(args: readonly string[]): Promise<number> {
+  const options: Deno.CommandOptions = { args: [...args], cwd: PROJECT_ROOT, stdin: "null" };
+  return (await new Deno.Command(Deno.execPath(), options).spawn().status).code;
 }
 
 if (import.meta.main) {

@@ -2,7 +2,7 @@
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
  * All arguments go to `deno test`. With files, only those run, each in a worker of its own. Without a file, everything
- * runs, and modules of a folder share workers, and so do code blocks: each worker has to load the library and compile it.
+ * runs, and modules share workers, and so do code blocks: each worker has to load the library and compile it.
  * Types are not checked: `deno task check` does that, for all code blocks, too. In `--allow-run`, `deno` stands for the
  * executable that runs this, which need not be on the PATH, and a program that is not installed is left out: Deno would
  * warn of it in every worker.
@@ -12,15 +12,12 @@ import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 /**
- * So many modules share a worker at most: with 12 in place of 3 the suite takes a quarter less processor time, but there
+ * So many modules share a worker: with 12 in place of 3 the suite takes a quarter less processor time, but there
  * has to be work for every processor.
  */
 const MODULES_PER_WORKER = 12;
-/** Workers for the code blocks. */
-const CODE_BLOCK_WORKERS = 6;
-
-/** The folders with tests that take long begin first: what begins last should not be what ends last. */
-const FIRST = /^tests\/(integration|project|pool|agent|device)\b/;
+/** Workers for the code blocks: with two in place of six they take a fifth less processor time. */
+const CODE_BLOCK_WORKERS = 2;
 
 if (!isSupportedDeno(Deno.version.deno)) {
   // Older ones fail tests, and some of them abort in the middle of the suite.
@@ -51,28 +48,27 @@ async function runEverything(): Promise<number> {
   }
 }
 
-/** Writes modules that each import some test modules of one folder, and returns their paths in the order in which they run. */
+/** Writes modules that each import some test modules, and returns their paths. */
 async function writeTestGroups(directory: string): Promise<string[]> {
-  const folders = [
-    ...Map.groupBy(
-      await filesUnder("tests/", /_test\.ts$/),
-      (path) => path.replace(/\/[^/]+$/, ""),
-    ),
-  ]
-    .sort(([a], [b]) => Number(FIRST.test(b)) - Number(FIRST.test(a)));
-  const paths: string[] = [];
-  for (const [folder, modules] of folders) {
-    const count = Math.ceil(modules.length / MODULES_PER_WORKER);
-    for (let group = 0; group < count; group++) {
-      const path = `${directory}/${folder.replaceAll("/", "-")}-${group + 1}.ts`;
-      // Modules with similar names, which take about the same time, go to different ones.
-      const urls = modules.filter((_, i) => i % count === group)
-        .map((module) => new URL(module, PROJECT_ROOT).href);
-      await Deno.writeTextFile(path, urls.map((url) => `import "${url}";\n`).join(""));
-      paths.push(path);
-    }
+  const modules = await filesUnder("tests/", /_test\.ts$/);
+  const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
+  // Modules of one folder, which take about the same time, go to different ones.
+  for (const [i, module] of modules.entries()) {
+    groups[i % groups.length] += `import "${new URL(module, PROJECT_ROOT)}";\n`;
   }
-  return paths;
+  return await writeGroups(directory, "tests", groups);
+}
+
+async function writeGroups(
+  directory: string,
+  name: string,
+  groups: readonly string[],
+): Promise<string[]> {
+  return await Promise.all(groups.map(async (text, i) => {
+    const path = `${directory}/${name}-${i + 1}.ts`;
+    await Deno.writeTextFile(path, text);
+    return path;
+  }));
 }
 
 /** Writes the published code blocks as modules, and modules that each test some of them; returns their paths. */
@@ -94,13 +90,7 @@ async function writeCodeBlocks(directory: string): Promise<string[]> {
       groups[count % CODE_BLOCK_WORKERS] += test;
     }
   }
-  return await Promise.all(
-    groups.map(async (tests, group) => {
-      const path = `${directory}/code-${group + 1}.ts`;
-      await Deno.writeTextFile(path, tests);
-      return path;
-    }),
-  );
+  return await writeGroups(directory, "code", groups);
 }
 
 /** The code blocks of a page or of a module's doc comments, with the lines at which they begin. */
@@ -154,7 +144,6 @@ function nameInstalled(arg: string): string {
   return `${flag}=${installed.map((name) => name === "deno" ? Deno.execPath() : name)}`;
 }
 
-/** Whether there is a program of this name on the PATH, or at this path. */
 function isInstalled(program: string): boolean {
   const args = ["-c", 'command -v -- "$0" > /dev/null', program];
   return new Deno.Command("sh", { args, stdin: "null" }).outputSync().success;

@@ -6,7 +6,6 @@
  * program runs from the cache alone, with the permissions that it needs and no others.
  */
 
-import { publishedFiles } from "./package/published_files.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 /** A program of the fresh project, and how it is run. */
@@ -55,6 +54,24 @@ async function tryPackage(): Promise<void> {
   }
 }
 
+/** The files that `deno publish` would upload; throws if it fails, warns of anything, or lists nothing. */
+async function publishedFiles(): Promise<string[]> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["publish", "--dry-run", "--allow-dirty"],
+    cwd: PROJECT_ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const decoder = new TextDecoder();
+  const output = decoder.decode(stdout) + decoder.decode(stderr);
+  const urls = [...output.matchAll(/^ *(file:\S+) \([\d.]+ ?[KM]?i?B\)$/gm)].map(([, url]) => url!);
+  const isRight = urls.length > 0 && urls.every((url) => url.startsWith(PROJECT_ROOT.href));
+  if (success && isRight && !/^warning\b/mi.test(output)) {
+    return urls.map((url) => decodeURIComponent(url.slice(PROJECT_ROOT.href.length)));
+  }
+  throw new Error(`deno publish fails, warns, or lists other files than those of here:\n${output}`);
+}
+
 /** The programs of tools/package/programs, the ones in the README, and one that loads every public module. */
 async function findPrograms(): Promise<Program[]> {
   const tmp = [`--allow-read=${dir}/tmp`, `--allow-write=${dir}/tmp`];
@@ -85,7 +102,6 @@ function importAll(): string {
   return names.map((name) => `import ${JSON.stringify(name)};`).join("\n");
 }
 
-/** Copies the files of the package, and returns the URL of the copy. */
 async function copyPackage(path: string): Promise<URL> {
   for (const file of files) {
     const target = `${path}/${file}`;

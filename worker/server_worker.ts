@@ -15,10 +15,8 @@ import { type PostedError, toPostedError } from "./posted_error.ts";
 
 // ───────────────────────── the messages
 
-/** A level of a logger. */
 export type Level = typeof LEVELS[number];
 
-/** Where a worker gets the app from. */
 export interface AppSource {
   /** An export of a module, or the source of a function. */
   readonly from: ModuleExport | string;
@@ -28,13 +26,11 @@ export interface AppSource {
   readonly otherwise: string;
 }
 
-/** What a worker serves. */
 export interface Service {
   readonly app: AppSource;
   readonly options: ServerOptions;
   /** The function that is called after each exchange. */
   readonly onExchange: ModuleExport | null;
-  /** The levels that are logged. */
   readonly levels: readonly Level[];
 }
 

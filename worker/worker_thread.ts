@@ -48,7 +48,6 @@ export interface Ending {
   readonly hung: boolean;
 }
 
-/** A server that is up. */
 export interface Serving {
   readonly address: Address;
   /** Its listening socket, which outlives the worker; `null` if that is not possible. */
@@ -150,7 +149,6 @@ export class WorkerThread {
     await this.#terminate();
   }
 
-  /** Ends the server and the worker. */
   async close(): Promise<void> {
     this.#stop("close");
     await this.#waitForEnd();

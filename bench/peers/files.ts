@@ -5,7 +5,6 @@ import { download, FilesApp, upload } from "../../files.ts";
 import { Server } from "../../server.ts";
 import { answerCommands, time } from "../peer.ts";
 
-/** What a program does. */
 export type Task =
   | "get"
   | "put"
@@ -17,7 +16,6 @@ export interface FilesWork {
   /** `null` for the server of the directory. */
   readonly task: Task | null;
   readonly port: number;
-  /** The directory that is served. */
   readonly there: string;
   readonly here: string;
 }

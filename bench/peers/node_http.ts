@@ -20,7 +20,6 @@ import { runPeer } from "../peer.ts";
 
 type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
-/** The certificate of one end, and the authority of the other. */
 export function readCertificates({ certFile, keyFile, caFile }: CertificateFiles) {
   return { cert: readFileSync(certFile), key: readFileSync(keyFile), ca: readFileSync(caFile) };
 }
@@ -30,14 +29,12 @@ export function serverCertificates(files: CertificateFiles) {
   return { ...readCertificates(files), requestCert: true, rejectUnauthorized: true };
 }
 
-/** Where a client connects. */
 export function targetOf(endpoint: Endpoint) {
   return endpoint.transport === "unix"
     ? { path: endpoint.path, socketPath: endpoint.path }
     : { host: endpoint.hostname, port: endpoint.port };
 }
 
-/** Lets a server listen, and says where. */
 export async function listen(server: Server, endpoint: Endpoint): Promise<Endpoint> {
   if (endpoint.transport === "unix") server.listen(endpoint.path);
   else server.listen(endpoint.port, endpoint.hostname);

@@ -23,7 +23,6 @@ interface TransferPeers {
   readonly peer: PeerName;
   readonly relay?: PeerName;
   readonly taking?: Taking;
-  /** Only in this direction. */
   readonly only?: TransferWork["direction"];
   /** Whether it is missing over TLS. */
   readonly plain?: boolean;
@@ -46,7 +45,6 @@ const peers: readonly TransferPeers[] = [
   { name: "node:http", peer: "node_http" },
 ];
 
-/** Row 4. */
 export const bulkRow: Row = {
   number: 4,
   title: "1 GiB each way: as Body, in chunks of 1 MiB and of 16 KiB",

@@ -78,20 +78,15 @@ function makeRow(
 }
 
 const post = "POST 108 B → 108 B";
-/** Row 1. */
 export const oneConnectionRow = makeRow(1, `${post}, one connection, in sequence`, {});
-/** Row 2. */
 export const eightConnectionsRow = makeRow(2, `${post}, eight connections`, { connections: 8 });
-/** Row 3. */
 export const headersRow = makeRow(3, "GET with twelve headers each way", { message: "headers" }, [
   "tcp",
 ]);
-/** Row 14. */
 export const singleRow = makeRow(14, `${post}, each message with a connection of its own`, {
   single: true,
 });
 
-/** Row 6. */
 export const tlsRow: Row = {
   number: 6,
   title: "Rows 1 and 4 over TLS with certificates on both ends",
@@ -107,7 +102,6 @@ export const tlsRow: Row = {
   },
 };
 
-/** Row 15. */
 export const handshakeRow: Row = {
   number: 15,
   title: "Row 14 over TLS with certificates on both ends",
@@ -124,7 +118,6 @@ export const handshakeRow: Row = {
   },
 };
 
-/** Row 16. */
 export const idleRow: Row = {
   number: 16,
   title: "Memory of an idle connection",

@@ -16,7 +16,6 @@ import { treeGroups } from "./trees.ts";
 
 const mebibyte = 1 << 20;
 
-/** Row 11. */
 export const filesRow: Row = {
   number: 11,
   title: "Files: many small ones in trees beside rsync, and a large one beside curl",
@@ -96,7 +95,6 @@ function startFiles(work: FilesWork, setting: RowSetting) {
   return startProgram([path, JSON.stringify(work)], "two", setting);
 }
 
-/** curl over the same server. */
 function makeCurl(
   direction: "download" | "upload",
   { there, here }: Places,

@@ -18,7 +18,6 @@ const connections = 8;
 const loads = [["half", 1 / 2], ["quarter", 1 / 4]] as const;
 const percentiles = [["p50", "p50"], ["p99", "p99"], ["p999", "p99.9"]] as const;
 
-/** Row 17. */
 export const latencyRow: Row = {
   number: 17,
   title: "Latency of servers under a fixed rate with 8 connections: p50, p99 and p99.9",
@@ -103,7 +102,6 @@ async function load(
   return JSON.parse(report);
 }
 
-/** What the load is asked for, as JSON. */
 interface LatencyWork {
   readonly port: number;
   /** Requests a second, or `null` for as many as the connections carry. */
@@ -115,7 +113,6 @@ interface LatencyWork {
 
 /** What the program prints, as JSON. Latencies are in microseconds. */
 interface LatencyReport {
-  /** Responses a second. */
   readonly rate: number;
   readonly p50: number;
   readonly p99: number;

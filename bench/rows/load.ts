@@ -7,7 +7,6 @@ import { describePlacement, pinnedTo, startServer } from "../pair.ts";
 import type { Endpoint } from "../peer.ts";
 import { runToEnd } from "../process.ts";
 
-/** The servers as tables name them. */
 export const servers: readonly (readonly [name: string, peer: PeerName])[] = [
   ["raw", "raw"],
   ["degu", "degu"],
@@ -15,7 +14,6 @@ export const servers: readonly (readonly [name: string, peer: PeerName])[] = [
   ["node:http", "node_http"],
 ];
 
-/** Row 7. */
 export const loadRow: Row = {
   number: 7,
   title: "Servers alone under wrk with 1, 8 and 64 connections",
@@ -85,7 +83,6 @@ async function checkAnswer(url: string): Promise<void> {
   checkSame(answerBody, body);
 }
 
-/** Requests a second. */
 async function runWrk(
   url: string,
   connections: number,

@@ -28,10 +28,8 @@ const agent = [
 /** The contender that makes the same promise. */
 const synced = "rsync --fsync over ssh";
 
-/** What a measurement is of. */
 type Task = "get" | "put" | "get again" | "put again" | "get 1 %" | "put 1 %";
 
-/** The groups of row 11 with trees. */
 export async function* treeGroups(setting: RowSetting): AsyncGenerator<Group, void, undefined> {
   const runs = (line: string) =>
     runToEnd({ prefix: [], command: line.split(" "), timeout: setting.timeout });
@@ -137,7 +135,6 @@ async function startTrial(
   };
 }
 
-/** Writes one file in a hundred anew. */
 async function changeSome(source: string): Promise<void> {
   for await (const { name } of Deno.readDir(source)) {
     for await (const file of Deno.readDir(`${source}/${name}`)) {

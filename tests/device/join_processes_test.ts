@@ -1,6 +1,5 @@
 /** Devices that are killed during a pairing, and the permissions that pairing needs. */
 import { assert, assertEquals } from "@std/assert";
-import { TextLineStream } from "@std/streams";
 import {
   addressOf,
   introductionOf,
@@ -9,6 +8,7 @@ import {
   Stranger,
 } from "@degu/testing/pairing.ts";
 import { answerOf, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
+import { Shown } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
@@ -34,8 +34,7 @@ async function kill(child: Deno.ChildProcess): Promise<void> {
 async function startInviting(device: PairingDevice, how: "invite" | "serve" = "invite") {
   const child = start(device, how);
   const errors = child.stderr.text();
-  const reader = child.stdout.pipeThrough(new TextDecoderStream())
-    .pipeThrough(new TextLineStream()).getReader();
+  const reader = ReadableStream.from(Shown.from(child.stdout).lines()).getReader();
   const next = async (what: string) => (await within(reader.read(), what, 30)).value;
   return { child, errors, next, line: await next("a line") ?? "" };
 }

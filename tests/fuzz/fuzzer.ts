@@ -29,7 +29,6 @@ export interface Bounds {
   readonly inputs?: number;
 }
 
-/** What a run has done. */
 export interface Report {
   readonly name: string;
   readonly seed: number;
@@ -40,7 +39,6 @@ export interface Report {
 
 /** An input to which an oracle objected. */
 export class Finding extends Error {
-  /** The name of the class. */
   override readonly name = "Finding";
 
   /** Makes an error that says how to see it again. */
@@ -59,9 +57,7 @@ export class Finding extends Error {
   }
 }
 
-/** Thrown by an oracle. */
 export class Objection extends Error {
-  /** The name of the class. */
   override readonly name = "Objection";
 }
 

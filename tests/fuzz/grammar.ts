@@ -45,14 +45,12 @@ const BAD_URIS = [
 ];
 const PROTOCOLS = ["HTTP/1.0", "HTTP/0.9", "HTTP/2", "HTTP/1.2", "http/1.1", "", "HTTP/1.1 "];
 
-/** A decimal number. */
 export function number(random: Random): string {
   return random.chance(50)
     ? random.pick(NUMBERS)
     : String(random.below(1 << (1 + random.below(30))));
 }
 
-/** The value of a `range` header. */
 export function range(random: Random): string {
   const unit = random.chance(90) ? "bytes=" : random.pick(["bytes ", "Bytes=", "", "bytes"]);
   const form = random.below(20);
@@ -62,7 +60,6 @@ export function range(random: Random): string {
   return unit + ordered(random).join("-");
 }
 
-/** The value of a `content-range` header. */
 export function contentRange(random: Random): string {
   const unit = random.chance(90) ? "bytes " : random.pick(["bytes=", "Bytes ", "", "bytes  "]);
   const form = random.below(20);
@@ -78,7 +75,6 @@ function ordered(random: Random): [string, string] {
   return random.chance(80) && Number(a) > Number(b) ? [b, a] : [a, b];
 }
 
-/** A URI. */
 export function uri(random: Random): string {
   if (random.chance(10)) return random.pick(BAD_URIS);
   let text = "";
@@ -92,7 +88,6 @@ export function uri(random: Random): string {
   return random.chance(30) ? `${text}?${random.text(allowedBytes.query, 0, 8)}` : text;
 }
 
-/** The value of a header. */
 export function headerValue(name: string, random: Random): string {
   const dice = random.below(100);
   if (dice < 4) return random.pick(BAD_VALUES);
@@ -109,7 +104,6 @@ export function headerValue(name: string, random: Random): string {
   return dice < 40 ? random.pick(VALUES) : random.text(allowedBytes.headerValue, 1, 12);
 }
 
-/** The name of a header. */
 export function headerName(random: Random): string {
   const dice = random.below(100);
   if (dice < 3) return random.pick(BAD_NAMES);
@@ -136,7 +130,6 @@ function padded(lines: string, random: Random): string {
   return `${lines}\r\npad: ${"v".repeat(Math.max(1, length - lines.length))}`;
 }
 
-/** A request line. */
 export function requestLine(random: Random): string {
   const method = random.chance(95) ? random.pick(METHODS) : random.pick(BAD_METHODS);
   const protocol = random.chance(97) ? "HTTP/1.1" : random.pick(PROTOCOLS);
@@ -144,7 +137,6 @@ export function requestLine(random: Random): string {
   return `${method}${space}${uri(random)} ${protocol}`;
 }
 
-/** A status line. */
 export function statusLine(random: Random): string {
   const status = random.chance(90)
     ? String(100 + random.below(500))
@@ -193,7 +185,6 @@ export function chunkLine(size: number, random: Random): string {
   return `${digits};${random.text(allowedBytes.extensionKey, 1, 4)}=${value}`;
 }
 
-/** A chunked body. */
 export function chunks(random: Random): string {
   let text = "";
   for (let n = random.below(4); n > 0; n--) text += chunk(1 + random.below(20), random);
@@ -213,7 +204,6 @@ export function request(random: Random): string {
   return message(random, requestLine(random), random.chance(90) ? ["PUT ", "POST "] : null);
 }
 
-/** A whole response. */
 export function response(random: Random): string {
   return message(random, statusLine(random), null);
 }

@@ -97,7 +97,6 @@ async function checkClient(input: string): Promise<boolean> {
 
 const ANSWER = "HTTP/1.1 409 Conflict\r\n\r\n";
 
-/** Bodies that are cancelled while they are read. */
 export function cancelledBodies(): Fuzzer {
   let outcomes: ("read" | "cancelled")[] = [];
   let current: CutBody | null = null;
@@ -211,7 +210,6 @@ class Run {
   }
 }
 
-/** Sessions that are closed. */
 export function closedSessions(): Fuzzer {
   let run: Run;
   const app: App = {

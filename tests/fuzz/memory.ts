@@ -25,13 +25,11 @@ export class MemorySocket implements Socket {
     this.#pieces = pieces;
   }
 
-  /** Lets further pieces arrive. */
   deliver(pieces: readonly Uint8Array[]): void {
     this.#pieces = [...this.#pieces.slice(this.#next), ...pieces];
     this.#next = 0;
   }
 
-  /** True where nothing is left to be read. */
   get empty(): boolean {
     return this.#next === this.#pieces.length;
   }
@@ -102,12 +100,10 @@ export class AnsweringSocket extends MemorySocket {
   }
 }
 
-/** The whole at once. */
 export function whole(bytes: Uint8Array): Uint8Array[] {
   return bytes.length === 0 ? [] : [bytes];
 }
 
-/** Every byte by itself. */
 export function single(bytes: Uint8Array): Uint8Array[] {
   return Array.from(bytes, (_, i) => bytes.subarray(i, i + 1));
 }
@@ -126,7 +122,6 @@ export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]
   }
 }
 
-/** A logger that says nothing. */
 export const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Accepts sockets that are handed to it. */
@@ -170,7 +165,6 @@ export class MemoryServer extends Server {
   readonly #memory: MemoryListener;
   readonly #serving: Promise<void>;
 
-  /** Begins to serve. */
   constructor(app: App, onExchange?: ServerOptions["onExchange"]) {
     const memory = new MemoryListener();
     const limits = { timeout: null, maxConnections: Infinity, maxRequests: Infinity };

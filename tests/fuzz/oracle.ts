@@ -12,14 +12,12 @@ import {
   referenceStatusLine,
 } from "../support/wire_grammar.ts";
 
-/** What a request preamble says. */
 export interface ReferenceRequest {
   readonly method: string;
   readonly uri: string;
   readonly headers: FlatHeaders;
 }
 
-/** What a response preamble says. */
 export interface ReferenceResponse {
   readonly status: number;
   readonly reason: string;
@@ -82,7 +80,6 @@ export function readChunks(
 /** A body: none, its bytes, or its chunks; as Latin-1 text. */
 export type ModelBody = null | string | readonly ReferenceChunk[];
 
-/** A request with its body. */
 export interface ModelRequest {
   readonly method: string;
   readonly uri: string;
@@ -122,7 +119,6 @@ export interface ModelResponse {
   readonly headers: FlatHeaders;
   /** `undefined` where it is broken or cut. */
   readonly body: ModelBody | undefined;
-  /** Characters that follow the response. */
   readonly excess: number;
   /** True where nothing says how long a body would be. */
   readonly unframed: boolean;

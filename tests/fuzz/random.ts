@@ -4,7 +4,6 @@
 export class Random {
   #state: number;
 
-  /** Makes a generator; the same seed gives the same numbers. */
   constructor(seed: number) {
     this.#state = seed | 0;
   }

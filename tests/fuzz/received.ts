@@ -3,6 +3,7 @@
 import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
 import type { Body } from "@degu/internal/base/body/body.ts";
 import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
+import { RecordingSink } from "../support/streams.ts";
 import { type FlatHeaders, fromLatin1 } from "../support/wire_grammar.ts";
 import type { ModelBody } from "./oracle.ts";
 
@@ -18,7 +19,6 @@ export function flatten(headers: HeaderDict): FlatHeaders {
 /** The ways to read a body. */
 export const WAYS = ["read", "pieces", "iterate", "readable", "writeTo"] as const;
 
-/** One of the ways to read a body. */
 export type Way = typeof WAYS[number];
 
 /** The bytes that one read without a size collects. */
@@ -36,7 +36,7 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
     }
     if (way === "read") return fromLatin1(await body.read());
     if (way === "readable") return await collect(body.readable);
-    return await written((sink) => body.writeTo(sink));
+    return await written(body);
   }
   if (way === "read" && body.contentLength > MOST_AT_ONCE) {
     await refuseToCollect(body);
@@ -51,7 +51,7 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
     }
   }
   if (way === "read") return fromLatin1(await body.read());
-  if (way === "writeTo") return await written((sink) => body.writeTo(sink));
+  if (way === "writeTo") return await written(body);
   return await collect(way === "readable" ? body.readable : body);
 }
 
@@ -72,19 +72,10 @@ async function collect(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   return text;
 }
 
-interface TextSink {
-  write(bytes: Uint8Array): Promise<void>;
-}
-
-async function written(write: (sink: TextSink) => Promise<number>): Promise<string> {
-  let text = "";
-  await write({
-    write(bytes) {
-      text += fromLatin1(bytes);
-      return Promise.resolve();
-    },
-  });
-  return text;
+async function written(body: NonNullable<BodyIn>): Promise<string> {
+  const sink = new RecordingSink();
+  await body.writeTo(sink);
+  return fromLatin1(sink.bytes);
 }
 
 /** What a body of the model looks like to somebody who reads it in this way. */

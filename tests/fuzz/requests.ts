@@ -71,7 +71,6 @@ function checkRecord(
 
 const MOST_SPLITS = 400;
 
-/** One to three requests. */
 function requestStream(random: Random): string {
   let text = "";
   for (let n = 1 + random.below(3); n > 0; n--) text += request(random);
@@ -79,7 +78,7 @@ function requestStream(random: Random): string {
 }
 
 /** Streams of requests over sockets in memory, cut at every boundary. */
-export function requestStreams(mostSplits = MOST_SPLITS): Fuzzer {
+export function requestStreams(): Fuzzer {
   const record = new Record();
   const server = new MemoryServer(record.app);
   return {
@@ -88,7 +87,7 @@ export function requestStreams(mostSplits = MOST_SPLITS): Fuzzer {
     async check(input): Promise<Outcome> {
       let accepted = false;
       let index = 0;
-      for (const pieces of splits(latin1(input), mostSplits)) {
+      for (const pieces of splits(latin1(input), MOST_SPLITS)) {
         record.begin(WAYS[(input.length + index++) % WAYS.length]!);
         const socket = new MemorySocket(pieces);
         await server.connect(socket);

@@ -39,7 +39,6 @@ function answers(random: Random): string {
   return parts.join(SEPARATOR);
 }
 
-/** What a client made of the answers. */
 interface Seen {
   readonly messages: string[];
   /** The code of the error that ended it, or `null`. */
@@ -76,9 +75,7 @@ async function perform(
   return seen;
 }
 
-/** What the client has to see. */
 interface Expected extends Seen {
-  /** Whether it ends well. */
   readonly clean: boolean;
   /** Whether how it ends depends on the pieces: a body without a length is known by what is there with the preamble. */
   readonly loose?: boolean;
@@ -123,8 +120,7 @@ function endsAt(pieces: readonly Uint8Array[], position: number): boolean {
 
 const MOST_SPLITS = 400;
 
-/** Streams of responses. */
-export function responseStreams(mostSplits = MOST_SPLITS): Fuzzer {
+export function responseStreams(): Fuzzer {
   return {
     name: "response-stream",
     grammar: answers,
@@ -134,7 +130,7 @@ export function responseStreams(mostSplits = MOST_SPLITS): Fuzzer {
       const codes = new Set<string | null>();
       let clean = false;
       let index = 0;
-      for (const pieces of splitsOfAll(bytes, mostSplits)) {
+      for (const pieces of splitsOfAll(bytes, MOST_SPLITS)) {
         const way = WAYS[(input.length + index++) % WAYS.length]!;
         const expected = expect(exchanges, pieces, way);
         const seen = await perform(exchanges, pieces, way);

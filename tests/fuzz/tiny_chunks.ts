@@ -42,7 +42,6 @@ function encode(script: string): { encoded: string; data: string; whole: boolean
   return { encoded: whole ? `${encoded}0\r\n\r\n` : encoded, data, whole };
 }
 
-/** Bodies in tiny chunks. */
 export const tinyChunks: Fuzzer = {
   name: "tiny-chunks",
   grammar: (random: Random) => random.text("aAbBcdefgh", 1, 12) + (random.chance(30) ? "!" : ""),

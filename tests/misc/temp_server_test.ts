@@ -348,24 +348,13 @@ Deno.test("an invalid argument is a TypeError or RangeError", async () => {
   }));
 });
 
-Deno.test("a failure in the worker rejects start() with the real cause", async (t) => {
+Deno.test("a failure in the worker rejects start() with the real cause", async () => {
   const throwing: Extract<Build, CallableFunction> = () => {
     throw new RangeError("the build function broke");
   };
-  const rows: readonly (readonly [what: string, ref: Build, name: string, words: string])[] = [
-    ["a build function that throws", throwing, "RangeError", "the build function broke"],
-    ["one that returns no app", () => Reflect.get({}, "app"), "TypeError", "app"],
-    ["no such module", { module: `${apps}.missing`, name: "build" }, "TypeError", "missing"],
-  ];
-  for (const [what, ref, name, words] of rows) {
-    await t.step(what, async () => {
-      const error = await rejectionOf(within(TempServer.start(anywhere, ref), what), what);
-      assert(error instanceof Error);
-      assertEquals(error.name, name);
-      assertStringIncludes(error.message, words);
-      assertStringIncludes(error.stack ?? "", words);
-    });
-  }
+  const start = () => TempServer.start(anywhere, throwing);
+  const { stack } = await assertRejects(start, RangeError, "the build function broke");
+  assertStringIncludes(stack ?? "", "the build function broke");
 });
 
 Deno.test("an app in place of the function that builds it is a TypeError that suggests null", async () => {

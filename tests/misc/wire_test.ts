@@ -88,22 +88,6 @@ Deno.test("mkreq shifts path components to the mount", () => {
   assertTypeError(() => callWith(mkreq, "GET", "/foo", {}, null, "1"), "shift as a string");
 });
 
-Deno.test("mkreq's request shifts its path and builds the URI for an upstream server", () => {
-  const request = mkreq("GET", "/foo/bar/?a=b");
-  assertEquals(request.buildProxyUri(), "/foo/bar/?a=b");
-  assertEquals(request.shiftPath(), "foo");
-  assertEquals([request.mount, request.path], [["foo"], ["bar", ""]]);
-  assertEquals(request.buildProxyUri(), "/bar/?a=b");
-  assertEquals(request.shiftPath(), "bar");
-  assertEquals(request.buildProxyUri(), "/?a=b");
-  assertEquals(request.shiftPath(), "");
-  assertEquals([request.mount, request.path], [["foo", "bar", ""], []]);
-  assertEquals(request.buildProxyUri(), "/?a=b");
-  assertStrictEquals(request.shiftPath(), null);
-  assertEquals([request.mount, request.path], [["foo", "bar", ""], []]);
-  assertEquals(request.uri, "/foo/bar/?a=b");
-});
-
 Deno.test("mkreq refuses a request that could not have been received", () => {
   for (const { text } of refusedUris) assertCallerError(() => mkreq("GET", text), shown(text));
   for (const method of ["get", "PATCH", "", "constructor"]) {

@@ -6,6 +6,7 @@ import { TempPKI } from "@degu/degu/misc";
 import { tracedApp, tracedClient } from "@degu/degu/otel";
 import { type App, SSLServer } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import {
   assert,
@@ -28,7 +29,6 @@ import {
 // An OpenTelemetry collector on loopback, and a program that reports to it with Deno's own
 // exporter.
 
-/** A span, as far as tests look at it. */
 interface CollectedSpan {
   readonly traceId: string;
   readonly spanId: string;
@@ -58,16 +58,12 @@ async function collect(program: string): Promise<{ spans: CollectedSpan[]; sent:
       return globalThis.Response.json({});
     },
   );
-  const path = new URL(`../support/programs/${program}`, import.meta.url).pathname;
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "--no-prompt", "--allow-net=127.0.0.1", path],
-    env: {
-      OTEL_DENO: "true",
-      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
-      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.addr.port}`,
-    },
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
+  const env = {
+    OTEL_DENO: "true",
+    OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.addr.port}`,
+  };
+  await runProgram(program, { flags: ["--allow-net=127.0.0.1"], env });
   const spans = sent.flatMap((text) => (JSON.parse(text) as Sent).resourceSpans ?? [])
     .flatMap(({ scopeSpans }) => scopeSpans)
     .filter(({ scope }) => scope.name === "@degu/degu")
@@ -85,7 +81,6 @@ function withAttributes(span: RawSpan): CollectedSpan {
 /** The function of telemetry that fails now. */
 let failing = "";
 const failed = new Set<string>();
-/** What was recorded. */
 const recorded: unknown[] = [];
 
 function called(name: string, ...what: unknown[]) {

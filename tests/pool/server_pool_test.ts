@@ -304,7 +304,6 @@ Deno.test("start() rejects with the error of a worker, and nothing is left runni
 /** The number of connections with which each worker is met, but for once in a thousand times. */
 const MANY = 11;
 
-/** Asserts that no worker accepts a client. */
 async function assertRefused(client: SSLClient): Promise<void> {
   for (let i = 0; i < MANY; i++) await assertRejects(() => client.request("GET", "/"));
 }

@@ -2,8 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { spawnAgent } from "@degu/testing/agents.ts";
+import { mustRun, runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { obstacleTo, shellObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { programObstacle, shellObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 const program = makeProgram(() => () => Promise.resolve());
@@ -21,7 +22,6 @@ function sectionOf(heading: string): string {
   return end < 0 ? rest : rest.slice(0, end);
 }
 
-/** The options that a text names. */
 function optionsIn(text: string): Set<string> {
   return new Set(
     Array.from(text.matchAll(/(?<![\w-])--[a-z]+(?:-[a-z]+)*/g), ([option]) => option),
@@ -64,10 +64,8 @@ Deno.test("no unknown option is explained", () => {
 const noBash = await shellObstacle("bash");
 
 /** Runs a command of a page in a shell, in a directory; returns what it prints. */
-async function runLine(line: string, cwd: string | URL): Promise<string> {
-  const { success, stdout, stderr } = await output("bash", ["-c", line], { NO_COLOR: "1" }, cwd);
-  assert(success, `${line}: ${stderr}`);
-  return stdout;
+function runLine(line: string, cwd: string | URL): Promise<string> {
+  return mustRun(["bash", "-c", line], { cwd, env: { NO_COLOR: "1" } });
 }
 
 testUnless(
@@ -100,7 +98,6 @@ testUnless(noBash, "paths of deno task agent begin where it is typed", async () 
   assertEquals(Array.from(Deno.readDirSync(typed), ({ name }) => name), ["home"]);
 });
 
-/** The first code block in a language. */
 function block(language: string): string {
   const found = new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, "m").exec(page)?.[1];
   assert(found !== undefined, `docs/agent.md has no ${language}`);
@@ -111,18 +108,6 @@ function block(language: string): string {
 function unitCommand(): string[] {
   const line = /^ExecStart=((?:.*\\\n)*.*)$/m.exec(block("ini"))?.[1] ?? "";
   return line.replaceAll("\\\n", " ").split(/ +/);
-}
-
-async function output(
-  program: string,
-  args: string[],
-  env: Record<string, string> = {},
-  cwd: string | URL = ".",
-) {
-  const options = { args, env, cwd, stdin: "null" } as const;
-  const { success, stdout, stderr } = await new Deno.Command(program, options).output();
-  const decoder = new TextDecoder();
-  return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
 /** Runs the command of a service, of a user with this home, until it serves. */
@@ -152,7 +137,7 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
 });
 
 testUnless(
-  await obstacleTo("systemd-analyze", "--version"),
+  await programObstacle("systemd-analyze", "--version"),
   "systemd finds nothing wrong with the units",
   async () => {
     await using dir = await tempDir();
@@ -169,10 +154,8 @@ testUnless(
       await Deno.writeTextFile(paths[index]!, unit!.replace("/usr/bin/deno", Deno.execPath()));
     }
     // What is wrong is a warning: systemd would ignore it.
-    const verify = ["verify", "--user", ...paths];
-    const { stdout, stderr } = await output("systemd-analyze", verify, {
-      XDG_RUNTIME_DIR: dir.path,
-    });
+    const verify = ["systemd-analyze", "verify", "--user", ...paths];
+    const { stdout, stderr } = await runCommand(verify, { env: { XDG_RUNTIME_DIR: dir.path } });
     const about = `${stdout}${stderr}`.split("\n").filter((line) =>
       /\bdegu[a-z-]*\.(service|timer)/.test(line)
     );
@@ -181,7 +164,7 @@ testUnless(
 );
 
 testUnless(
-  await obstacleTo("python3", "--version"),
+  await programObstacle("python3", "--version"),
   "the command of the launchd plist serves, and is that of the systemd unit",
   async () => {
     await using dir = await tempDir();
@@ -189,9 +172,8 @@ testUnless(
     await Deno.writeTextFile(path, block("xml"));
     const script =
       "import json, plistlib, sys; print(json.dumps(plistlib.load(open(sys.argv[1], 'rb'))))";
-    const { stdout, stderr, success } = await output("python3", ["-c", script, path]);
-    assert(success, stderr);
-    const { ProgramArguments: command, ...others } = JSON.parse(stdout);
+    const printed = await mustRun(["python3", "-c", script, path]);
+    const { ProgramArguments: command, ...others } = JSON.parse(printed);
     const inHome = (args: string[], home: string) =>
       args.slice(1).map((arg) => arg.replaceAll(home, dir.path));
     assertEquals(inHome(command, "/Users/anna"), inHome(unitCommand(), "%h"));

@@ -29,20 +29,6 @@ Deno.test("the suite runs every code block of the documentation", async () => {
   }
 });
 
-Deno.test("every example has its permissions in its first line", async () => {
-  const paths = await filesUnder("examples", ".ts");
-  const texts = await Promise.all(paths.map(read));
-  for (const [i, path] of paths.entries()) {
-    const name = path.slice("examples/".length);
-    const isPart = texts.some((text, other) => other !== i && text.includes(`"./${name}"`));
-    if (isPart) continue;
-    const [firstLine = ""] = (texts[i] ?? "").split("\n");
-    assertMatch(firstLine, /^\/\/ deno run /, path);
-    assert(firstLine.endsWith(` ${path}`), `${path}: its first line must end with its path`);
-    assert(!/ (-A|--allow-all)\b/.test(firstLine), `${path} takes every permission`);
-  }
-});
-
 Deno.test("the demo task runs the tutorial, then the devices, as their first lines say", async () => {
   const paths = ["examples/tutorial.ts", "examples/devices.ts"];
   const commands = await Promise.all(

@@ -1,35 +1,45 @@
 /** Each program in examples/ runs with the permissions in its first line, and needs them. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { firstLineOf, flagsOf, NO_PROGRAM, ROOT } from "@degu/testing/example_programs.ts";
+import { obstacleTo } from "@degu/testing/commands.ts";
+import { tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
+import { read, ROOT } from "@degu/testing/tree.ts";
+import { fromFileUrl } from "@std/path";
 
 const DIRECTORY = "examples/";
-/** They need each other: examples_pair_test.ts runs them. */
-const PAIR: readonly string[] = [`${DIRECTORY}camera.ts`, `${DIRECTORY}viewer.ts`];
+/** How the first line of a program begins: what it is to be run with, and its path, follow. */
+const PROGRAM = "// deno run ";
+/** How the first line of a module begins that others import; why it is there follows. */
+const NO_PROGRAM = "// Not a program: ";
+const VIEWER = `${DIRECTORY}viewer.ts`;
+const CAMERA = `${DIRECTORY}camera.ts`;
 /** MiB that a program sends in place of 256: so much that a download lasts until it is cut. */
 const MEBIBYTES: Readonly<Record<string, string>> = {
   [`${DIRECTORY}tutorial.ts`]: "32",
-  [`${DIRECTORY}devices.ts`]: "96",
+  [`${DIRECTORY}devices.ts`]: "64",
 };
-/** The longest that a program may take, in milliseconds. */
-const TIME_LIMIT = 240_000;
+/** The longest that a program may take, in seconds. */
+const TIME_LIMIT = 240;
 
 /** Runs a command in a network of its own that has 127.0.0.1 and nothing else. */
-const WITHOUT_IPV6 = `
+const WITHOUT_IPV6 = [
+  "unshare",
+  "-rn",
+  "python3",
+  "-c",
+  `
 import os, subprocess, sys
 with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w") as file: file.write("1")
 subprocess.check_call(["ip", "link", "set", "lo", "up"])
 os.execv(sys.argv[1], sys.argv[1:])
-`;
+`,
+];
+const obstacle = await obstacleTo([...WITHOUT_IPV6, Deno.execPath(), "--version"]);
 
-interface Result {
-  readonly success: boolean;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+type Result = Awaited<ReturnType<RunningProcess["ended"]>>;
 
 for (const path of await examplePaths()) {
-  if (PAIR.includes(path)) continue;
+  if (path === VIEWER || path === CAMERA) continue; // they need each other
   const firstLine = await firstLineOf(path);
   if (firstLine.startsWith(NO_PROGRAM)) {
     const reason = firstLine.slice(NO_PROGRAM.length);
@@ -48,7 +58,7 @@ for (const path of await examplePaths()) {
   Deno.test(`${path} needs every permission in its first line`, async () => {
     const flags = flagsOf(path, firstLine);
     for (const flag of flags.filter((flag) => flag.startsWith("--allow-"))) {
-      const { success } = await runExample(path, flags.filter((other) => other !== flag));
+      const { success } = await run(path, flags.filter((other) => other !== flag));
       assert(!success, `${path} runs without ${flag}, too`);
     }
   });
@@ -72,18 +82,20 @@ Deno.test("the devices of the example pair, and the interrupted download is resu
   assert(success, stderr);
   assertMatch(stdout, /^The camera is paired with viewer \([a-z2-7]{52}\)\.$/m);
   assertMatch(stdout, /^download was cut in the middle\.$/m);
-  assertMatch(stdout, /^download 96 of 96 MiB, resumed from [1-9]\d*$/m);
+  assertMatch(stdout, /^download 64 of 64 MiB, resumed from [1-9]\d*$/m);
   assertStringIncludes(stdout, "Both ends agree on the SHA-256: true");
 });
 
 Deno.test({
   name: "the tutorial uses 127.0.0.1 if there is no IPv6, and says so (needs unshare, python3)",
-  ignore: !await canMakeNetworks(),
+  ignore: obstacle !== null,
   async fn() {
     const path = `${DIRECTORY}tutorial.ts`;
     const flags = flagsOf(path, await firstLineOf(path));
-    const wrapper = ["unshare", "-rn", "python3", "-c", WITHOUT_IPV6];
-    await using running = new RunningProcess(exampleCommand(path, flags, ...wrapper).spawn());
+    await using running = await start(path, flags, {
+      args: [MEBIBYTES[path]!],
+      through: WITHOUT_IPV6,
+    });
     // The transfers follow, which are the same.
     const lines = (await running.printed(/^(?:.*\n){5}/)).split("\n");
     assertStringIncludes(lines[2] ?? "", "no IPv6");
@@ -92,25 +104,118 @@ Deno.test({
   },
 });
 
+// The two that work together: they pair by a line, and one sends a file.
+
+Deno.test("the viewer and the camera of the examples pair, and files arrive", async () => {
+  await using dir = await tempDir();
+  const [here, there] = [`${dir.path}/viewer`, `${dir.path}/camera`];
+  for (const each of [here, there]) await Deno.mkdir(each);
+  await Deno.writeTextFile(`${there}/night 1.txt`, "a fox");
+  const flags = flagsOf(VIEWER, await firstLineOf(VIEWER));
+  const cameraFlags = flagsOf(CAMERA, await firstLineOf(CAMERA));
+  await using viewer = await start(VIEWER, flags, { cwd: here, args: ["127.0.0.1:0"] });
+  const line = await viewer.printed(/^degu:\S+$/m);
+
+  const send = (input: string, ...lacking: string[]) => {
+    const granted = cameraFlags.filter((flag) => !lacking.includes(flag));
+    return run(CAMERA, granted, { cwd: there, args: ["night 1.txt"], input });
+  };
+  for (const flag of cameraFlags) {
+    const { success } = await send(`${line}\n`, flag);
+    assert(!success, `${CAMERA} runs without ${flag}, too`);
+  }
+
+  const first = await send(`${line}\n`);
+  assert(first.success, first.stderr);
+  assertMatch(first.stdout, /^Paired with viewer \([a-z2-7]{52}\)\.$/m);
+  assertMatch(first.stdout, /^viewer has night 1\.txt: 5 bytes, SHA-256 [0-9a-f]{64}$/m);
+  await viewer.printed(/^Paired with camera \([a-z2-7]{52}\)\.$/m);
+  await viewer.printed(/"PUT \/night~201\.txt HTTP\/1\.1" 201 -$/m);
+  assertEquals(await Deno.readTextFile(`${here}/inbox/night 1.txt`), "a fox");
+
+  await Deno.writeTextFile(`${there}/night 1.txt`, "two foxes");
+  const second = await send("");
+  assert(second.success, second.stderr);
+  assertMatch(second.stdout, /^viewer has night 1\.txt: 9 bytes/);
+  assertEquals(await Deno.readTextFile(`${here}/inbox/night 1.txt`), "two foxes");
+  viewer.child.kill("SIGTERM");
+  assertEquals((await viewer.ended()).success, true);
+});
+
+Deno.test("the viewer of the examples needs every permission that it names", async () => {
+  const flags = flagsOf(VIEWER, await firstLineOf(VIEWER));
+  const less = [
+    ...flags.map((flag) => flags.filter((other) => other !== flag)),
+    ...["uid", "networkInterfaces"].map((kind) =>
+      flags.map((flag) => flag.startsWith("--allow-sys") ? `--allow-sys=${kind}` : flag)
+    ),
+  ];
+  for (const granted of less) {
+    await using dir = await tempDir();
+    const options = { cwd: dir.path, args: ["0.0.0.0:0"] };
+    const { success } = await run(VIEWER, granted, options);
+    assert(!success, `${VIEWER} runs with ${granted.join(" ")}, too`);
+  }
+});
+
+Deno.test("the camera example prints its usage", async () => {
+  await using dir = await tempDir();
+  const { success, stderr } = await run(CAMERA, [], { cwd: dir.path });
+  assertEquals([success, stderr], [false, "Usage: camera.ts FILE\n"]);
+});
+
+async function firstLineOf(path: string): Promise<string> {
+  return (await read(path)).split("\n", 1)[0]!;
+}
+
+/** The flags that the first line of a program names. */
+function flagsOf(path: string, firstLine: string): string[] {
+  assert(
+    firstLine.startsWith(PROGRAM) && firstLine.endsWith(` ${path}`),
+    `${path}: its first line must be "${PROGRAM}<flags> ${path}" or "${NO_PROGRAM}<reason>"`,
+  );
+  assert(!/ (-A|--allow-all)\b/.test(firstLine), `${path} takes every permission`);
+  return firstLine.slice(PROGRAM.length, -path.length).split(" ").filter((flag) => flag !== "");
+}
+
 async function examplePaths(): Promise<string[]> {
   const entries = await Array.fromAsync(Deno.readDir(new URL(DIRECTORY, ROOT)));
   return entries.map(({ name }) => DIRECTORY + name).filter((path) => path.endsWith(".ts")).sort();
 }
 
-/** The command that runs a program of examples/, perhaps by another command. */
-function exampleCommand(path: string, flags: readonly string[], ...wrapper: string[]) {
-  const command = [...wrapper, Deno.execPath(), "run", "--no-prompt", ...flags, path];
-  const [program, ...args] = [...command, ...path in MEBIBYTES ? [MEBIBYTES[path]!] : []];
-  const pipes = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
-  const signal = AbortSignal.timeout(TIME_LIMIT);
-  return new Deno.Command(program!, { args, cwd: ROOT, env: { NO_COLOR: "1" }, signal, ...pipes });
+interface Start {
+  readonly cwd?: string;
+  readonly args?: readonly string[];
+  /** What it reads, and no more. */
+  readonly input?: string;
+  /** A command that runs the command that is its arguments. */
+  readonly through?: readonly string[];
 }
 
-/** Runs a program of examples/ as a process of its own. */
-async function runExample(path: string, flags: readonly string[]): Promise<Result> {
-  const { success, stdout, stderr } = await exampleCommand(path, flags).output();
-  const decoder = new TextDecoder();
-  return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+/** Starts a program of examples/. */
+async function start(path: string, flags: readonly string[], options: Start = {}) {
+  const { cwd = ROOT, args = [], input = "", through = [] } = options;
+  const program = fromFileUrl(new URL(path, ROOT));
+  const run = [...through, Deno.execPath(), "run", "--quiet", "--no-prompt", ...flags, program];
+  const [command = "", ...rest] = [...run, ...args];
+  const child = new Deno.Command(command, {
+    args: rest,
+    cwd,
+    env: { NO_COLOR: "1" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  // It may end without reading it.
+  await new Blob([input]).stream().pipeTo(child.stdin).catch(() => {});
+  return new RunningProcess(child);
+}
+
+/** Runs a program of examples/ to its end. */
+async function run(path: string, flags: readonly string[], options?: Start): Promise<Result> {
+  const size = MEBIBYTES[path];
+  await using running = await start(path, flags, options ?? { args: size ? [size] : [] });
+  return await running.ended(TIME_LIMIT);
 }
 
 /** How the programs ended that have run as they are: some tests look at the same run. */
@@ -120,24 +225,12 @@ const wholeRuns = new Map<string, Promise<Result>>();
 function runWhole(path: string): Promise<Result> {
   return wholeRuns.getOrInsertComputed(
     path,
-    async () => await runExample(path, flagsOf(path, await firstLineOf(path))),
+    async () => await run(path, flagsOf(path, await firstLineOf(path))),
   );
 }
 
-/** The lines that the tutorial prints. */
 async function runTutorial(): Promise<string[]> {
   const { success, stdout, stderr } = await runWhole(`${DIRECTORY}tutorial.ts`);
   assert(success, stderr);
   return stdout.trimEnd().split("\n");
-}
-
-/** Whether a network of one's own can be made, and changed. */
-async function canMakeNetworks(): Promise<boolean> {
-  try {
-    const args = ["-rn", "python3", "-c", WITHOUT_IPV6, Deno.execPath(), "--version"];
-    return (await new Deno.Command("unshare", { args, stdin: "null" }).output()).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

@@ -1,6 +1,7 @@
 /** What docs/interop.md says about other programs is what `deno task interop` runs. */
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { mustRun } from "@degu/testing/commands.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 /** The configurations that are run, with the values that the page has in place of ports and paths. */
@@ -47,18 +48,10 @@ Deno.test("what the page says is refused is refused, with these messages", async
   assertEquals(messages.filter((text) => !printed.includes(text.split("…")[0] ?? "")), []);
 });
 
-/** What a part of the task prints. */
 async function runInterop(part: string): Promise<string> {
   const tool = fromFileUrl(new URL("tools/interop.ts", ROOT));
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "--quiet", "--no-prompt", "--allow-net=127.0.0.1", "--allow-read=.,/tmp"],
-      ...["--allow-write=/tmp", "--allow-run", tool, part],
-    ],
-    cwd: ROOT,
-    env: { TMPDIR: "/tmp" },
-    stdin: "null",
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
+  const disk = ["--allow-read=.,/tmp", "--allow-write=/tmp"];
+  const flags = ["--quiet", "--no-prompt", "--allow-net=127.0.0.1", ...disk, "--allow-run"];
+  const env = { TMPDIR: "/tmp" };
+  return await mustRun([Deno.execPath(), "run", ...flags, tool, part], { cwd: ROOT, env });
 }

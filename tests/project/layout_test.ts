@@ -63,16 +63,6 @@ Deno.test("nothing is printed except by the default logger", async () => {
   assertEquals(printing, ["net/standard_logger.ts"]);
 });
 
-Deno.test("mod.ts loads only this project", async () => {
-  const { modules } = await graphOf(["mod.ts"]);
-  const loaded = modules.flatMap(({ dependencies = [] }) =>
-    dependencies.flatMap(({ code }) => code?.specifier ?? [])
-  );
-  const strangers = loaded.filter((url) => !url.startsWith(ROOT.href) && !url.startsWith("node:"));
-  assertEquals(strangers, []);
-  assert(modules.length > 10, "the graph of mod.ts was not read");
-});
-
 Deno.test("the package contains exactly the modules that its public ones load or start", async () => {
   const { exports } = await readConfiguration();
   const { modules } = await graphOf(Object.values(exports));
@@ -83,7 +73,6 @@ Deno.test("the package contains exactly the modules that its public ones load or
   assertEquals(loaded.toSorted(), packed.toSorted());
 });
 
-/** The circles among modules, each once. */
 function findCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   const circles: string[] = [];
   const done = new Set<string>();

@@ -91,14 +91,12 @@ async function leadsSomewhere(page: string, link: string): Promise<boolean> {
   return anchor === undefined || anchorsOf(await read(path)).includes(anchor);
 }
 
-/** Whether the package holds a file or a folder. */
 function isPublished(path: string): boolean {
   return include.some((each) =>
     each === path || path.startsWith(`${each}/`) || (each === "*.ts" && /^[^/]+\.ts$/.test(path))
   );
 }
 
-/** The anchors of a page's headings. */
 function anchorsOf(markdown: string): string[] {
   const seen = new Map<string, number>();
   return [...withoutCode(markdown).matchAll(/^#{1,6} +(.+?) *$/gm)].map(([, text = ""]) => {

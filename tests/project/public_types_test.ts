@@ -73,11 +73,6 @@ export type OfBase = AllTrue<[
 ]>;
 
 export type OfClient = AllTrue<[
-  IsExact<
-    keyof client.ClientOptions,
-    "host" | "timeout" | "bodies" | "authorization" | "headers" | "onConnect" | "signal"
-  >,
-  IsExact<keyof client.RequestOptions, "signal">,
   IsExact<client.ClientOptions["timeout"], number | null | undefined>,
   IsExact<client.ClientOptions["signal"], AbortSignal | undefined>,
   IsExact<client.Client["address"], base.Address>,
@@ -92,10 +87,6 @@ export type OfClient = AllTrue<[
 ]>;
 
 export type OfServer = AllTrue<[
-  IsExact<
-    keyof server.ServerOptions,
-    "maxConnections" | "maxRequests" | "timeout" | "logger" | "onExchange"
-  >,
   IsExact<server.App, server.AppFunction | server.AppObject>,
   IsExact<Parameters<server.AppFunction>[0], server.Request>,
   IsExact<Parameters<server.AppFunction>[1], server.Session>,
@@ -137,7 +128,6 @@ export type OfWeb = AllTrue<[
 ]>;
 
 export type OfPool = AllTrue<[
-  IsExact<keyof pool.PoolOptions, "workers" | "sslconfig" | "server" | "logger" | "onExchange">,
   IsExact<keyof pool.PoolExport, "module" | "name">,
   IsExact<keyof pool.PoolApp, "module" | "name" | "args">,
   IsExact<

@@ -1,9 +1,7 @@
 /** What the suite relies on in @std holds for the real packages and for their stand-ins. */
 import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { TextLineStream } from "@std/streams";
 import { FakeTime } from "@std/testing/time";
-import { collect, streamOf } from "@degu/testing/streams.ts";
 
 class Point {
   constructor(readonly x: number) {}
@@ -131,12 +129,6 @@ Deno.test("in fake time timers are called in order, each at its time", () => {
     assertThrows(() => new FakeTime(), Error);
   }
   assertEquals(globalThis.setTimeout, real);
-});
-
-Deno.test("lines end at LF or CR LF, however the text is split", async () => {
-  const pieces = ["a\nb", "c\r", "\n\n", "d"];
-  const lines = streamOf(...pieces).pipeThrough(new TextLineStream());
-  assertEquals(await collect(lines), ["a", "bc", "", "d"]);
 });
 
 Deno.test("the path of a file URL is unescaped", () => {

@@ -20,7 +20,6 @@ export interface Ledger {
   readonly mismatches: string[];
 }
 
-/** Reads a body and says what its checksum is. */
 export async function checksumOfBody(body: BodyIn): Promise<string> {
   const checksum = new Checksum();
   if (body?.chunked) { for await (const [, data] of body) checksum.add(data); }

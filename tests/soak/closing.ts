@@ -21,7 +21,6 @@ export function noting(app: App): AppFunction {
   };
 }
 
-/** Closes one session after the other. */
 export async function runCloser({ server, closed }: Closing, run: Run): Promise<void> {
   const { random, tally, signal } = run;
   while (!signal.aborted) {

@@ -125,7 +125,6 @@ function* breaking(): Generator<Uint8Array> {
   throw new Error("the source of a body failed");
 }
 
-/** Whether the promise rejects. */
 function fails(promise: Promise<unknown>): Promise<boolean> {
   return promise.then(() => false, () => true);
 }
@@ -216,7 +215,6 @@ async function serverFault(
   }
 }
 
-/** Injects faults. */
 export async function runFaulty(
   name: string,
   client: Client,

@@ -60,7 +60,6 @@ async function runTraffic(
   return tally;
 }
 
-/** Clients that are not let in. */
 async function runStranger({ stranger }: Servers, { tally, signal }: Run): Promise<void> {
   const name = "client: no certificate";
   while (!signal.aborted) {
@@ -92,7 +91,6 @@ function report(tally: Tally, seconds: number): void {
   for (const [name, n] of [...faults].sort()) console.log(`  ${String(n).padStart(7)}  ${name}`);
 }
 
-/** What must not be, of both ends. */
 function problemsOf(
   tallies: readonly Tally[],
   ledger: Ledger,

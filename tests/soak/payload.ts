@@ -37,7 +37,6 @@ export function* chunks(payload: Payload): Generator<Chunk> {
   yield [["end", "yes"], new Uint8Array()];
 }
 
-/** All the bytes in one array. */
 export function whole(payload: Payload): Uint8Array {
   return concat(pieces(payload));
 }
@@ -45,22 +44,18 @@ export function whole(payload: Payload): Uint8Array {
 /** A checksum that grows with the pieces. */
 export class Checksum {
   #value = 0;
-  /** Bytes so far. */
   size = 0;
 
-  /** Takes a piece. */
   add(piece: Uint8Array): void {
     this.#value = crc32(piece, this.#value);
     this.size += piece.length;
   }
 
-  /** The checksum, with the size. */
   toString(): string {
     return `${this.size}-${this.#value.toString(16)}`;
   }
 }
 
-/** The checksum of a payload. */
 export function checksumOf(payload: Payload): string {
   const checksum = new Checksum();
   for (const piece of pieces(payload)) checksum.add(piece);

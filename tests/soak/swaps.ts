@@ -11,7 +11,6 @@ const GUESTS = 2;
 
 /** Whom the server trusts at the moment. */
 interface Trust {
-  /** Counts the changes. */
   version: number;
   guest: boolean;
 }

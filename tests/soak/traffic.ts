@@ -13,17 +13,14 @@ import type { Random } from "../fuzz/random.ts";
 import { checksumOfBody } from "./app.ts";
 import { checksumOf, chunks, type Payload, pieces, whole } from "./payload.ts";
 
-/** What the clients have done. */
 export class Tally {
   requests = 0;
   bytes = 0;
   connections = 0;
   /** How often each fault was injected. */
   readonly faults = new Map<string, number>();
-  /** What must not be. */
   readonly failures: string[] = [];
 
-  /** Counts a fault. */
   count(name: string): void {
     this.faults.set(name, (this.faults.get(name) ?? 0) + 1);
   }
@@ -36,7 +33,6 @@ export interface Run {
   readonly signal: AbortSignal;
 }
 
-/** Waits for so many milliseconds. */
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
@@ -51,7 +47,6 @@ function someSize(random: Random): number {
   return random.below(4000000);
 }
 
-/** Makes requests over one connection after the other. */
 export async function runHonestly(name: string, client: Client, run: Run): Promise<void> {
   const { random, tally, signal } = run;
   while (!signal.aborted) {
@@ -67,7 +62,6 @@ export async function runHonestly(name: string, client: Client, run: Run): Promi
   }
 }
 
-/** Makes a request of any kind and checks the answer. */
 export async function exchange(
   connection: Connection,
   { random, tally }: Run,

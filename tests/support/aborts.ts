@@ -4,7 +4,6 @@ import { assertStrictEquals } from "@std/assert";
 import { rejectionOf } from "./expectations.ts";
 import { type RawPeer, within } from "./raw_peer.ts";
 
-/** Why a request is aborted. */
 export const reason = new Error("changed my mind");
 
 /** `abort(null)` and `abort("text")` are allowed, and the reason is no error then. */
@@ -15,10 +14,8 @@ export async function assertReason(promise: Promise<unknown>, expected: unknown,
   assertStrictEquals(await within(rejectionOf(promise, what), `${what} rejects`), expected, what);
 }
 
-/** The beginning of a response that does not end. */
 export const half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
 
-/** A promise that stays pending. */
 export const never = () => new Promise<never>(() => {});
 
 /** A controller, and how to abort with {@linkcode reason}. */

@@ -5,7 +5,6 @@ export interface AccessLine {
   readonly host: string;
   /** `null` where there is a dash. */
   readonly user: string | null;
-  /** The method, the target and the version. */
   readonly request: string;
   /** `null` where there is a dash. */
   readonly status: number | null;

@@ -87,7 +87,6 @@ export function objectsOf({ stdout }: AgentEnd): Record<string, unknown>[] {
   return stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 
-/** Resolves once a file in a directory fits. */
 export async function untilFile(
   dir: string,
   fits: (name: string, size: number) => boolean,

@@ -2,13 +2,14 @@
  * Devices that run the agent as people do: processes, each in a network namespace of its own, with switches in between. What a
  * program has made is gone when it ends.
  */
-import { TextLineStream } from "@std/streams";
 import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
-import { type AgentEnd, RunningAgent, Shown, spawnAgent } from "./agents.ts";
+import { type AgentEnd, RunningAgent, spawnAgent } from "./agents.ts";
+import { mustRun, obstacleTo } from "./commands.ts";
 import { record } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { THROUGH_NAMESPACE } from "./namespaces.ts";
+import { Shown } from "./processes.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
 import type { Order, Report } from "./programs/machine.ts";
 import { testUnless } from "./terminals.ts";
@@ -56,23 +57,11 @@ export async function runInLab(program: string): Promise<string> {
 
 /** Why there can be no machines here; `null` if there can. */
 export async function labObstacle(): Promise<string | null> {
-  const [program = "", ...args] = THROUGH_LAB;
-  const script = "ip netns add probe && tc -help";
-  try {
-    await run(program, ...args, "sh", "-c", script);
-    return null;
-  } catch (error) {
-    return `no network namespace can be made here (${error})`;
-  }
-}
-
-async function run(program: string, ...args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command(program, { args }).output();
-  if (!success) throw new Error(`${args.join(" ")}: ${new TextDecoder().decode(stderr).trim()}`);
+  return await obstacleTo([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
 
 export async function ip(...args: string[]): Promise<void> {
-  await run("ip", ...args);
+  await mustRun(["ip", ...args]);
 }
 
 /** A machine: a network namespace, a directory, and a process that runs commands of the program. */
@@ -163,9 +152,7 @@ export class Machine {
     const all = { ...options, flags: [...flags, ...importMapFlags()] };
     const child = programCommand("machine.ts", all, "piped").spawn();
     (async () => {
-      const lines = child.stdout.pipeThrough(new TextDecoderStream())
-        .pipeThrough(new TextLineStream());
-      for await (const line of lines) {
+      for await (const line of Shown.from(child.stdout).lines()) {
         const report = JSON.parse(line) as Report;
         const { stdout, stderr, ended } = this.#agents[report.id]!;
         if ("text" in report) (report.to === "stdout" ? stdout : stderr).add(report.text);
@@ -226,7 +213,7 @@ export async function untilTrusted(machine: Machine, by: Machine): Promise<void>
 export async function slowDown(machine: Machine, rate: string): Promise<void> {
   const shaper = ["replace", "dev", "lan", "root", "tbf"];
   const limits = ["rate", rate, "burst", "512kb", "latency", "100ms"];
-  await run("tc", "-netns", machine.name, "qdisc", ...shaper, ...limits);
+  await mustRun(["tc", "-netns", machine.name, "qdisc", ...shaper, ...limits]);
 }
 
 /** How long something may take that a program waits for. */

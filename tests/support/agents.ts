@@ -9,6 +9,7 @@ import { tempDir } from "./directories.ts";
 import { Interrupted } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
+import { Shown } from "./processes.ts";
 import { within } from "./raw_peer.ts";
 import { content, fill } from "./trees.ts";
 
@@ -187,12 +188,13 @@ export class RunningAgent implements AsyncDisposable {
 
   async #lineOf(shown: Shown, text: string): Promise<string> {
     const what = `${JSON.stringify(text)} of ${this.#what}`;
-    const whole = await within(shown.until(text), what, PATIENCE).catch((error) => {
+    const rest = text.endsWith("\n") ? "" : "[^\n]*\n";
+    const found = shown.find(new RegExp(`[^\n]*${RegExp.escape(text)}${rest}`));
+    const [lines] = await within(found, what, PATIENCE).catch((error) => {
       const { stdout, stderr } = this.#running;
       throw new Error(`${error.message}: ${stdout.text}${stderr.text}`);
     });
-    const begin = whole.lastIndexOf("\n", whole.indexOf(text) - 1) + 1;
-    return whole.slice(begin).split("\n")[0]!;
+    return lines.split("\n")[0]!;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -209,50 +211,6 @@ export class RunningAgent implements AsyncDisposable {
   async #endStdin(): Promise<void> {
     await this.#fed;
     await this.#stdin.close().catch(() => {});
-  }
-}
-
-/** What has been printed so far. */
-export class Shown {
-  text = "";
-  readonly #end = Promise.withResolvers<string>();
-  #wake = Promise.withResolvers<void>();
-  #hasEnded = false;
-
-  static from(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Shown {
-    const shown = new Shown();
-    (async () => {
-      for await (const piece of stream.pipeThrough(new TextDecoderStream())) shown.add(piece);
-      shown.end();
-    })();
-    return shown;
-  }
-
-  add(piece: string): void {
-    this.text += piece;
-    this.#wake.resolve();
-    this.#wake = Promise.withResolvers();
-  }
-
-  end(): void {
-    this.#hasEnded = true;
-    this.#end.resolve(this.text);
-    this.#wake.resolve();
-  }
-
-  get all(): Promise<string> {
-    return this.#end.promise;
-  }
-
-  /** Resolves once a text is there, with the end of its line; rejects where it ends before. */
-  async until(wanted: string): Promise<string> {
-    for (;;) {
-      const index = this.text.indexOf(wanted);
-      const end = index + wanted.length - (wanted.endsWith("\n") ? 1 : 0);
-      if (index >= 0 && this.text.includes("\n", end)) return this.text;
-      if (this.#hasEnded) throw new Error(`the output ended without ${JSON.stringify(wanted)}`);
-      await this.#wake.promise;
-    }
   }
 }
 

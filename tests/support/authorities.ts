@@ -2,7 +2,6 @@
 
 import * as x509 from "npm:@peculiar/x509@^1.14.3";
 
-/** What is different. */
 export interface Deviation {
   readonly algorithm?: EcKeyGenParams | RsaHashedKeyGenParams;
   readonly hash?: "SHA-256" | "SHA-384";
@@ -17,7 +16,6 @@ export interface Deviation {
   readonly valid?: readonly [from: number, to: number];
 }
 
-/** A certificate and its keys. */
 export interface TestAuthority {
   readonly name: string;
   readonly der: Uint8Array;

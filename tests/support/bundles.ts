@@ -12,9 +12,11 @@ import {
   PUT_ANSWER,
   type PutRecord,
 } from "@degu/internal/files/bundle.ts";
+import { concat } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";
 
-/** The SHA-256 of bytes in hexadecimal digits. */
+export { concat };
+
 export function sha256Of(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
@@ -31,7 +33,6 @@ export function recordBytes([path, content, more = {}]: Sent): Uint8Array<ArrayB
   return concat([encode(formatRecord({ ...record, ...more } as PutRecord)), bytes]);
 }
 
-/** The bytes of a bundle with these records. */
 export function bundleBytes(sent: readonly Sent[], end = BUNDLE_END): Uint8Array<ArrayBuffer> {
   return concat([...sent.map(recordBytes), encode(end)]);
 }
@@ -55,7 +56,6 @@ export function parseBundle<R>(
   return received;
 }
 
-/** The records of a response. */
 export async function recordsOf<R>(format: BundleFormat<R>, { status, headers, body }: Response) {
   assertEquals([status, headers["content-type"]], [200, BUNDLE_TYPE]);
   return parseBundle(format, await body!.bytes());
@@ -72,15 +72,4 @@ export async function putStatuses(response: Response): Promise<number | number[]
 
 function encode(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(text);
-}
-
-/** Parts, one after the other. */
-export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

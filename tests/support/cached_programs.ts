@@ -1,7 +1,7 @@
 /** Programs that import the library from a web server, and run without it. */
 
-import { assert } from "@std/assert";
 import { join } from "@std/path";
+import { mustRun } from "./commands.ts";
 import { tempDir } from "./directories.ts";
 import { within } from "./raw_peer.ts";
 import { makeLinks } from "./special_files.ts";
@@ -11,7 +11,6 @@ const ROOT = new URL("../../", import.meta.url);
 /** Seconds: nothing is compiled yet in a cache of its own. */
 const PATIENCE = 60;
 
-/** A program beside the modules of the library. */
 export interface CachedProgram {
   /** The texts of its modules by path; `/main.ts` is the program. */
   readonly texts: Readonly<Record<string, string>>;
@@ -44,14 +43,7 @@ export async function runFromCache(
   return await runDeno(["run", ...flags, main, ...args], environment);
 }
 
-/** Runs `deno` to its end; returns what it printed. */
-async function runDeno(args: string[], env: Record<string, string>): Promise<string> {
-  const command = new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1", ...env } });
-  const { success, stdout, stderr } = await within(
-    command.output(),
-    `deno ${args[0]} ends`,
-    PATIENCE,
-  );
-  assert(success, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
+function runDeno(args: string[], env: Record<string, string>): Promise<string> {
+  const running = mustRun([Deno.execPath(), ...args], { env: { NO_COLOR: "1", ...env } });
+  return within(running, `deno ${args[0]} ends`, PATIENCE);
 }

@@ -10,7 +10,6 @@ import { latin1 } from "./wire_grammar.ts";
 /** The third argument of an app. */
 export const api: Api = { ...bodies, Range, ContentRange };
 
-/** A session that has just begun. */
 export function makeSession(): Session {
   return new Session("127.0.0.1:12345", ["127.0.0.1", 12345], 1000);
 }

@@ -2,7 +2,6 @@ import { assert } from "@std/assert";
 import { createHash, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 
-/** Reads and parses a certificate. */
 export async function readCertificate(path: string): Promise<X509Certificate> {
   return new X509Certificate(await Deno.readTextFile(path));
 }

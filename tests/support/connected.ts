@@ -1,31 +1,25 @@
 /** A client's connection to a raw peer. */
 
-import type { Response } from "@degu/degu/base";
 import {
   Client,
   type ClientOptions,
   type Connection,
   type RequestOptions,
 } from "@degu/degu/client";
-import { type RawPeer, RawServer } from "./raw_peer.ts";
+import { RawServer } from "./raw_peer.ts";
 
-/** Both ends of one connection. */
-export interface Connected extends Disposable {
-  readonly conn: Connection;
-  readonly peer: RawPeer;
-  /** Makes a GET request and answers it with these bytes; resolves to the response. */
-  answer(bytes: string | Uint8Array, options?: RequestOptions): Promise<Response>;
-}
+export type Connected = Awaited<ReturnType<typeof connect>>;
 
 /** Connects a client to a raw peer, over 127.0.0.1 unless a path is given; no `host` unless asked for. */
-export async function connect(options: ClientOptions = {}, path?: string): Promise<Connected> {
+export async function connect(options: ClientOptions = {}, path?: string) {
   const server = new RawServer(path);
   const conn = await new Client(server.address, { host: null, timeout: 10, ...options }).connect();
   const peer = await server.accept();
   return {
     conn,
     peer,
-    async answer(bytes, options) {
+    /** Makes a GET request and answers it with these bytes; resolves to the response. */
+    async answer(bytes: string | Uint8Array, options?: RequestOptions) {
       const [response] = await Promise.all([
         conn.get("/", {}, options),
         peer.readPreamble().then(() => peer.send(bytes)),

@@ -1,28 +1,56 @@
-/** A relay in front of a server, which breaks connections off, or stalls. */
+/** Relays in front of a server: one that breaks connections off, or stalls. */
 
 import type { Address } from "@degu/degu/base";
 import { dial } from "./raw_peer.ts";
 
-/** Connections through it are relayed until as many bytes have passed as it was told. */
-export class CuttingRelay implements AsyncDisposable {
+/** Relays to a server until it is disposed of. */
+export abstract class Relay implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  readonly #server: Address;
   readonly #conns = new Set<Deno.Conn>();
   readonly #running: Promise<void>[] = [];
-  #left = Infinity;
-  #each = Infinity;
-  #stalls = false;
 
-  /** Relays to a server until it is disposed of. */
   constructor(server: Address) {
-    this.#server = server;
-    this.#running.push(this.#accept());
+    this.#running.push(this.#accept(server));
   }
 
   /** What a client connects to. */
   get address(): Address {
     return ["127.0.0.1", this.#listener.addr.port];
   }
+
+  /** Relays one connection, each direction by itself. */
+  protected abstract relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[];
+
+  protected close(conn: Deno.Conn): void {
+    if (this.#conns.delete(conn)) conn.close();
+  }
+
+  protected closeAll(): void {
+    for (const conn of this.#conns) this.close(conn);
+  }
+
+  async #accept(server: Address): Promise<void> {
+    for (;;) {
+      const client = await this.#listener.accept().catch(() => null);
+      if (client === null) return;
+      const upstream = await dial(server);
+      this.#conns.add(client).add(upstream);
+      this.#running.push(...this.relay(client, upstream));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    this.closeAll();
+    await Promise.all(this.#running);
+  }
+}
+
+/** Connections through it are relayed until as many bytes have passed as it was told. */
+export class CuttingRelay extends Relay {
+  #left = Infinity;
+  #each = Infinity;
+  #stalls = false;
 
   /** Breaks everything off once so many more bytes have passed, in both directions together. */
   cutAfter(bytes: number): void {
@@ -41,15 +69,9 @@ export class CuttingRelay implements AsyncDisposable {
     this.#stalls = true;
   }
 
-  async #accept(): Promise<void> {
-    for (;;) {
-      const client = await this.#listener.accept().catch(() => null);
-      if (client === null) return;
-      const server = await dial(this.#server);
-      this.#conns.add(client).add(server);
-      const own = { left: this.#each, stalls: false };
-      this.#running.push(this.#pump(client, server, own), this.#pump(server, client, own));
-    }
+  protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
+    const own = { left: this.#each, stalls: false };
+    return [this.#pump(client, server, own), this.#pump(server, client, own)];
   }
 
   async #pump(
@@ -68,29 +90,15 @@ export class CuttingRelay implements AsyncDisposable {
         own.left -= passed;
         for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
         if (this.#left === 0 && this.#stalls) [this.#left, own.stalls] = [Infinity, true];
-        if (this.#left === 0) this.#cut();
+        if (this.#left === 0) this.closeAll();
         if (own.left === 0) break;
       }
       // What has passed arrives: a reset of the other side could take it back.
-      if (own.left === 0) this.#close(from);
+      if (own.left === 0) this.close(from);
       await to.closeWrite();
     } catch {
-      this.#close(from);
-      this.#close(to);
+      this.close(from);
+      this.close(to);
     }
-  }
-
-  #cut(): void {
-    for (const conn of this.#conns) this.#close(conn);
-  }
-
-  #close(conn: Deno.Conn): void {
-    if (this.#conns.delete(conn)) conn.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#listener.close();
-    this.#cut();
-    await Promise.all(this.#running);
   }
 }

@@ -85,17 +85,14 @@ export class TestDevices implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  /** Makes none yet. */
   static async create(): Promise<TestDevices> {
     return new TestDevices(await tempDir());
   }
 
-  /** Where the device of a name is, or is to be. */
   path(name: string): string {
     return join(this.#dir.path, name);
   }
 
-  /** Opens the device of a name. */
   async open(name: string, options: DeviceOptions = {}): Promise<Device> {
     const all = { name, logger: new RecordingLogger(), ...options };
     return this.#open.use(
@@ -128,7 +125,6 @@ export async function setUpPeers(...names: string[]) {
   };
 }
 
-/** The names of peers, in their order. */
 export function namesOf(peers: readonly Peer[]): string[] {
   return peers.map(({ name }) => name);
 }

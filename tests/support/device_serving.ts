@@ -12,14 +12,12 @@ import { unusedPort } from "./ports.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
-/** Any port of this machine. */
 export const LOOPBACK: Address = ["127.0.0.1", 0];
 /** Far longer than it takes for what another process has written to be seen. */
 export const PATIENCE_MILLISECONDS = 60_000;
 /** What a client sees that is not let in. */
 export const REFUSED = "refused";
 
-/** Says what its peer is called. */
 export const tellName: App = (
   _request,
   session,
@@ -104,7 +102,6 @@ export async function serveWith(ca: string, cert: string, key: string): Promise<
   return server;
 }
 
-/** What a device serves to its clients. */
 export const hello: App = () => [200, "OK", { hello: "world" }, null];
 
 /** The same for tests of a client: with ways to be in its way. */

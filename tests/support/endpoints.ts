@@ -11,20 +11,17 @@ import { tempDir } from "./directories.ts";
 import { type RecordingLogger, serve } from "./serving.ts";
 import { startTls } from "./tls_endpoints.ts";
 
-/** The options of both ends. */
 export interface EndpointOptions {
   readonly server?: ServerOptions | undefined;
   readonly client?: ClientOptions | undefined;
 }
 
-/** A server while it serves, and a client of it. */
 export interface Endpoint extends AsyncDisposable {
   readonly server: Server;
   readonly client: Client;
   readonly logger: RecordingLogger;
 }
 
-/** One kind of address. */
 export interface EndpointKind {
   readonly name: string;
   /** False where this machine lacks what the kind needs. */
@@ -33,7 +30,6 @@ export interface EndpointKind {
   start(app: App, options?: EndpointOptions): Promise<Endpoint>;
 }
 
-/** Whether this machine has IPv6. */
 export const hasIPv6: boolean = canListen("::1");
 
 function canListen(hostname: string): boolean {
@@ -117,5 +113,4 @@ const tlsKinds: readonly EndpointKind[] = [
   kind("TLS over an abstract name", abstractName, { isSecure: true }),
 ];
 
-/** Everything over which two ends can meet. */
 export const endpointKinds: readonly EndpointKind[] = [...plainKinds, ...tlsKinds];

@@ -66,7 +66,6 @@ export async function rejectionOf(promise: Promise<unknown>, what: string): Prom
   return fail(`${what} resolved to ${Deno.inspect(result).slice(0, 200)}`);
 }
 
-/** Asserts that a promise rejects with a `BodyError`. */
 export async function assertBodyError(promise: Promise<unknown>, what: string) {
   const error = await rejectionOf(promise, what);
   if (!(error instanceof BodyError)) wrong(what, error);

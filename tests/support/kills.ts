@@ -8,11 +8,14 @@ import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { ChangingTrees } from "../trees/changing.ts";
 import { entries, tempDir } from "./directories.ts";
-import { RunningProcess } from "./processes.ts";
+import { inLanes, killAtRandom, RunningProcess } from "./processes.ts";
 import { programCommand } from "./programs.ts";
 import { ServedVersion } from "./served_version.ts";
 import { serve, type Serving } from "./serving.ts";
 import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
+
+/** Processes at a time: while one starts another works. */
+const LANES = 4;
 
 /** Kinds of processes that are killed: of each a few in a test, and so many by `deno task crash`. */
 export const KILLED: readonly {
@@ -22,8 +25,13 @@ export const KILLED: readonly {
   /** Kills so many; rejects if what is left on the disk is wrong. */
   readonly run: (kills: number) => Promise<void>;
 }[] = [
-  { name: "downloads", ofTest: 12, kills: 100, run: (kills) => inLanes(kills, killDownloads) },
-  { name: "uploads", ofTest: 12, kills: 100, run: (kills) => inLanes(kills, killUploads) },
+  {
+    name: "downloads",
+    ofTest: 12,
+    kills: 100,
+    run: (kills) => inLanes(LANES, kills, killDownloads),
+  },
+  { name: "uploads", ofTest: 12, kills: 100, run: (kills) => inLanes(LANES, kills, killUploads) },
   { name: "writers of one directory", ofTest: 12, kills: 100, run: killWriters },
   {
     name: "downloads of a tree",
@@ -43,20 +51,10 @@ export const KILLED: readonly {
   },
 ];
 
-/** Processes at a time: while one starts another works. */
-const LANES = 4;
-
-/** How a process has ended. */
-interface Ended {
-  /** True if it had completed its work before it was to be killed. */
-  readonly success: boolean;
-  readonly stderr: string;
-}
-
 /** Each file that a peer can see is whole, and what is left of others is in nobody's way. */
 async function killWriters(kills: number): Promise<void> {
   await using dir = await tempDir();
-  await inLanes(kills, (count) => killWritersInTurn(dir.path, count));
+  await inLanes(LANES, kills, (count) => killWritersInTurn(dir.path, count));
   assert(await checkWhole(dir.path) > 0, "nothing was written at all");
   await using serving = serve(new FilesApp(dir.path, { write: true }));
   const put = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
@@ -127,7 +125,6 @@ async function killUploads(kills: number): Promise<void> {
   assert((await partsOf(files.there)).length <= 1);
 }
 
-/** Bytes of each file that a writer writes. */
 const WRITTEN_BYTES = 200_000;
 
 async function killWritersInTurn(dir: string, kills: number): Promise<void> {
@@ -171,22 +168,6 @@ function transferCommand(
     flags: ["--allow-net=127.0.0.1", ...flags],
     args: [direction, `${port}`, file, uri],
   });
-}
-
-/** Divides so many kills among several loops that run at the same time. */
-async function inLanes(kills: number, work: (kills: number) => Promise<void>): Promise<void> {
-  const shares = Array.from({ length: LANES }, (_, i) => Math.floor((kills + i) / LANES));
-  await Promise.all(shares.map((share) => work(share)));
-}
-
-/** Starts a program that prints a line when it begins its work, and kills it some time after that. */
-async function killAtRandom(command: Deno.Command, mostMilliseconds: number): Promise<Ended> {
-  await using running = new RunningProcess(command.spawn());
-  await running.printed(/\n/);
-  const timer = setTimeout(() => running.kill(), Math.random() * mostMilliseconds);
-  const ended = await running.ended();
-  clearTimeout(timer);
-  return ended;
 }
 
 function isSame(one: Uint8Array, other: Uint8Array): boolean {

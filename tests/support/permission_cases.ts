@@ -1,10 +1,9 @@
 /** Programs that run with exactly the given permissions, and without each of them. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { TextLineStream } from "@std/streams";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { spawnScript } from "./processes.ts";
+import { Shown, spawnScript } from "./processes.ts";
 import { within } from "./raw_peer.ts";
 
 /** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */
@@ -82,9 +81,7 @@ for (const descriptor of ${JSON.stringify([null, ...revoked ? [descriptorOf(revo
   const stderr = new Response(child.stderr).text();
   const runs: Outcomes[] = [];
   const reading = (async () => {
-    const lines = child.stdout.pipeThrough(new TextDecoderStream())
-      .pipeThrough(new TextLineStream());
-    for await (const line of lines) {
+    for await (const line of Shown.from(child.stdout).lines()) {
       if (!line.startsWith("{")) continue;
       const { address, outcomes } = JSON.parse(line);
       if (outcomes !== undefined) runs.push(new Map(outcomes));
@@ -106,7 +103,6 @@ function descriptorOf(permission: string): object {
   return value === undefined ? { name } : { name, [key]: value };
 }
 
-/** Runs a case with its permissions, and once without each. */
 async function runCase(each: Case): Promise<void> {
   const { permissions, shown = [], parts } = each;
   const [first, ...others] = permissions.filter((permission) => !shown.includes(permission));

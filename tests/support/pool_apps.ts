@@ -30,7 +30,6 @@ function fail(): never {
 /** A counter of {@linkcode buildWaiting}, at 0 the requests that have begun; it answers once number 1 isn't 0. */
 export type Counters = SharedArrayBuffer;
 
-/** Makes an app that counts its requests, and answers when it may. */
 export function buildWaiting(counters: Counters): AppFunction {
   const numbers = new Int32Array(counters);
   return async () => {
@@ -41,7 +40,6 @@ export function buildWaiting(counters: Counters): AppFunction {
   };
 }
 
-/** Makes an app that counts its requests, at 0. */
 export function buildCounting(counters: Counters): AppFunction {
   const numbers = new Int32Array(counters);
   return () => {
@@ -59,7 +57,6 @@ export function buildWatched(counters: Counters): AppFunction {
   return app;
 }
 
-/** Counts an exchange. */
 export function countExchange({ method, status, error, session }: Exchange): void {
   const isWhole = method === "GET" && status === 200 && error === null;
   if (exchanges === null || !isWhole || session.peerCertificate === null) return;
@@ -110,7 +107,6 @@ export async function buildFirst(counters: Counters): Promise<AppFunction> {
   return app;
 }
 
-/** Makes a proxy. */
 export function buildProxy(address: Address): ProxyApp {
   return new ProxyApp(new Client(address));
 }
@@ -144,21 +140,17 @@ export function buildDoomed(counters: Counters, times: number, milliseconds: num
   return app;
 }
 
-/** Keeps the worker from ever answering. */
 export function buildHanging(): AppFunction {
   block(Infinity);
   return app;
 }
 
-/** Returns an answer in place of an app. */
 export function buildAnswer() {
   return answer("");
 }
 
-/** Fails. */
 export function buildFailing(): never {
   throw new RangeError("there is no such database");
 }
 
-/** No app. */
 export const constant = 5;

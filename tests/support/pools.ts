@@ -4,7 +4,7 @@ import type { PoolTimes } from "@degu/internal/pool/pool_member.ts";
 import { startPool } from "@degu/internal/pool/server_pool.ts";
 import { type Client, type Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
-import type { PoolApp, PoolOptions, ServerPool } from "@degu/degu/pool";
+import type { PoolApp, PoolOptions } from "@degu/degu/pool";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
@@ -19,20 +19,12 @@ export function appOf(name: string, args?: unknown[]): PoolApp {
   return { module: import.meta.resolve("./pool_apps.ts"), name, args };
 }
 
-/** A pool while it serves. */
-export interface Pooling extends AsyncDisposable {
-  readonly pool: ServerPool;
-  readonly pki: TempPKI;
-  readonly client: SSLClient;
-  readonly logger: RecordingLogger;
-}
-
 /** Starts a pool of two workers with TLS; it is closed on dispose. */
 export async function servePool(
   app: PoolApp = appOf("app"),
   options: PoolOptions = {},
   times: PoolTimes = TIMES,
-): Promise<Pooling> {
+) {
   const pki = await TempPKI.create();
   const logger = new RecordingLogger();
   const all = { workers: 2, sslconfig: pki.serverSslconfig, logger, ...options };
@@ -48,6 +40,8 @@ export async function servePool(
     },
   };
 }
+
+export type Pooling = Awaited<ReturnType<typeof servePool>>;
 
 /** The number of the thread that answers. */
 export async function askThread(from: Client | Connection): Promise<string> {

@@ -4,72 +4,97 @@ import { within } from "./raw_peer.ts";
 /** Seconds that a program may take for a step: on a busy machine it is compiled first. */
 const PATIENCE = 60;
 
-/** What a process has printed so far. */
-class Output {
+/** What has been printed so far. */
+export class Shown {
   text = "";
-  #isOver = false;
-  #arrived = Promise.withResolvers<void>();
-  /** Up to where it was waited for. */
+  /** Up to where {@linkcode next} has found something. */
   #seen = 0;
-  readonly ended: Promise<void>;
+  readonly #end = Promise.withResolvers<string>();
+  #wake = Promise.withResolvers<void>();
+  #hasEnded = false;
 
-  constructor(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
-    this.ended = this.#read(stream);
+  static from(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Shown {
+    const shown = new Shown();
+    (async () => {
+      for await (const piece of stream.pipeThrough(new TextDecoderStream())) shown.add(piece);
+      shown.end();
+    })();
+    return shown;
   }
 
-  async #read(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
-    for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
-      this.text += piece;
-      this.#arrived.resolve();
-      this.#arrived = Promise.withResolvers();
+  add(piece: string): void {
+    this.text += piece;
+    this.#wake.resolve();
+    this.#wake = Promise.withResolvers();
+  }
+
+  end(): void {
+    this.#hasEnded = true;
+    this.#end.resolve(this.text);
+    this.#wake.resolve();
+  }
+
+  /** All of it, at its end. */
+  get all(): Promise<string> {
+    return this.#end.promise;
+  }
+
+  /** Its lines as they come, without their ends. */
+  async *lines(): AsyncGenerator<string, void> {
+    for (let at = 0;;) {
+      const end = this.text.indexOf("\n", at);
+      if (end >= 0) {
+        yield this.text.slice(at, end);
+        at = end + 1;
+      } else if (this.#hasEnded) return;
+      else await this.#wake.promise;
     }
-    this.#isOver = true;
-    this.#arrived.resolve();
   }
 
-  async find(what: RegExp): Promise<string> {
+  /** Waits for what a pattern matches; rejects where the output ends before. */
+  async find(what: RegExp, from = 0): Promise<RegExpExecArray> {
     for (;;) {
-      const match = what.exec(this.text.slice(this.#seen));
-      if (match !== null) {
-        this.#seen += match.index + match[0].length;
-        return match[0];
-      }
-      if (this.#isOver) throw new Error(`the output ended without ${what}: ${this.text}`);
-      await this.#arrived.promise;
+      const match = what.exec(this.text.slice(from));
+      if (match !== null) return match;
+      if (this.#hasEnded) throw new Error(`the output ended without ${what}: ${this.text}`);
+      await this.#wake.promise;
     }
+  }
+
+  /** The same behind what was waited for before. */
+  async next(what: RegExp): Promise<string> {
+    const match = await this.find(what, this.#seen);
+    this.#seen += match.index + match[0].length;
+    return match[0];
   }
 }
 
 /** A process with pipes, of which texts are waited for; disposing of it ends it. */
 export class RunningProcess implements AsyncDisposable {
-  readonly #stdout: Output;
-  readonly #stderr: Output;
+  readonly #stdout: Shown;
+  readonly #stderr: Shown;
 
   constructor(readonly child: Deno.ChildProcess) {
-    this.#stdout = new Output(child.stdout);
-    this.#stderr = new Output(child.stderr);
+    this.#stdout = Shown.from(child.stdout);
+    this.#stderr = Shown.from(child.stderr);
   }
 
   /** Waits until it has printed this, behind what was waited for before; returns it. */
   printed(what: RegExp): Promise<string> {
-    return within(this.#stdout.find(what), `${what}`, PATIENCE);
+    return within(this.#stdout.next(what), `${what}`, PATIENCE);
   }
 
-  /** The same of its errors. */
   complained(what: RegExp): Promise<string> {
-    return within(this.#stderr.find(what), `${what}`, PATIENCE);
+    return within(this.#stderr.next(what), `${what}`, PATIENCE);
   }
 
-  /** Waits until it ends by itself. */
   async ended(
     patience: number = PATIENCE,
   ): Promise<{ success: boolean; stdout: string; stderr: string }> {
     const { success } = await within(this.child.status, "the process ends", patience);
-    await Promise.all([this.#stdout.ended, this.#stderr.ended]);
-    return { success, stdout: this.#stdout.text, stderr: this.#stderr.text };
+    return { success, stdout: await this.#stdout.all, stderr: await this.#stderr.all };
   }
 
-  /** Kills it, unless it has ended. */
   kill(): void {
     try {
       this.child.kill("SIGKILL");
@@ -81,8 +106,28 @@ export class RunningProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.kill();
     await this.child.status;
-    await Promise.all([this.#stdout.ended, this.#stderr.ended]);
+    await Promise.all([this.#stdout.all, this.#stderr.all]);
   }
+}
+
+/** Divides so many kills among several loops that run at the same time. */
+export async function inLanes(
+  lanes: number,
+  kills: number,
+  work: (kills: number) => Promise<void>,
+): Promise<void> {
+  const shares = Array.from({ length: lanes }, (_, i) => Math.floor((kills + i) / lanes));
+  await Promise.all(shares.map(work));
+}
+
+/** Starts a program that prints a line when it begins its work, and kills it some time after that. */
+export async function killAtRandom(command: Deno.Command, mostMilliseconds: number) {
+  await using running = new RunningProcess(command.spawn());
+  await running.printed(/\n/);
+  const timer = setTimeout(() => running.kill(), Math.random() * mostMilliseconds);
+  const ended = await running.ended();
+  clearTimeout(timer);
+  return ended;
 }
 
 /** Begins to run a module in a Deno of its own, with these flags. */
@@ -111,8 +156,8 @@ export async function runScript(
   permissions: string[],
   env: Record<string, string>,
 ): Promise<string> {
-  const child = await spawnScript(script, permissions, env);
-  const { success, stdout, stderr } = await child.output();
-  assert(success, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
+  const running = new RunningProcess(await spawnScript(script, permissions, env));
+  const { success, stdout, stderr } = await running.ended(600);
+  assert(success, stderr);
+  return stdout;
 }

@@ -4,7 +4,6 @@ import { assert } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { RunningProcess } from "./processes.ts";
 
-/** How to run a program. */
 export interface ProgramOptions {
   /** Flags of `deno run`, permissions among them. */
   readonly flags?: readonly string[];
@@ -12,7 +11,6 @@ export interface ProgramOptions {
   readonly env?: Record<string, string>;
   /** A command that runs the command that is its arguments. */
   readonly through?: readonly string[];
-  /** Seconds. */
   readonly patience?: number;
 }
 
@@ -22,7 +20,6 @@ export function importMapFlags(): string[] {
   return isStandIn ? [`--import-map=${import.meta.resolve("./offline/import_map.json")}`] : [];
 }
 
-/** The command that runs a program. */
 export function programCommand(
   name: string,
   { flags = [], args = [], env = {}, through = [] }: ProgramOptions,

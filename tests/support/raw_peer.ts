@@ -112,7 +112,6 @@ export class RawPeer implements Disposable {
     return sent;
   }
 
-  /** Reads up to and with the first occurrence of the text. */
   async readUntil(mark: string): Promise<string> {
     for (let from = 0;;) {
       const at = fromLatin1(this.#buffer.subarray(from, this.#end)).indexOf(mark);
@@ -124,12 +123,10 @@ export class RawPeer implements Disposable {
     }
   }
 
-  /** Reads a preamble. */
   readPreamble(): Promise<string> {
     return this.readUntil("\r\n\r\n");
   }
 
-  /** Reads a number of bytes. */
   async readExactly(count: number): Promise<string> {
     while (this.#end < count) {
       if (await this.#fill() === 0) {
@@ -139,7 +136,6 @@ export class RawPeer implements Disposable {
     return this.#take(count);
   }
 
-  /** Reads until the other end closes. */
   async readToEnd(): Promise<Ending> {
     let how: Ending["how"] = "end";
     try {
@@ -164,7 +160,6 @@ export class RawPeer implements Disposable {
     return fromLatin1(this.#buffer.subarray(0, Math.min(this.#end, 65536)));
   }
 
-  /** Ends the side that writes. */
   closeWrite(): Promise<void> {
     return (this.conn as Deno.TcpConn).closeWrite();
   }
@@ -215,7 +210,6 @@ export async function exchange(
   return await peer.readToEnd();
 }
 
-/** Whether the other end has closed or broken off. */
 export function isBroken(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionAborted;

@@ -13,9 +13,7 @@ export interface Portions {
 export class RecordingSocket implements Socket {
   /** What was written, as Latin-1, an item per write. */
   readonly writes: string[] = [];
-  /** How often `close()` was called. */
   closings = 0;
-  /** What the next write rejects with. */
   writeFailure: unknown = null;
   #given: Uint8Array = new Uint8Array(0);
   #ended = false;
@@ -25,19 +23,16 @@ export class RecordingSocket implements Socket {
 
   constructor(readonly portions: Portions = {}) {}
 
-  /** Lets the other end send these bytes. */
   give(bytes: string): void {
     this.#given = latin1(fromLatin1(this.#given) + bytes);
     this.#waiting?.resolve();
   }
 
-  /** Lets the other end end its side. */
   end(): void {
     this.#ended = true;
     this.#waiting?.resolve();
   }
 
-  /** Lets every further read fail. */
   fail(error: unknown): void {
     this.#failure = error;
     this.#waiting?.resolve();

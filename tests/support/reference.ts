@@ -1,7 +1,7 @@
 /** The reference of a public module, from `deno doc --json`. */
 
-import { assert } from "@std/assert";
-import { ROOT } from "@degu/testing/tree.ts";
+import { mustRun } from "./commands.ts";
+import { ROOT } from "./tree.ts";
 
 /** Something with a doc comment: a symbol of the module, or a member of one. */
 export interface Documented {
@@ -13,16 +13,13 @@ export interface Documented {
   readonly text: string;
   /** Its parameters, for what can be called: a function, a constructor or a method of a class; else `null`. */
   readonly parameters: readonly string[] | null;
-  /** The names of its `@param`. */
   readonly documentedParameters: readonly string[];
   readonly hasThrows: boolean;
   /** Whether the module exports it from another public one, which documents it. */
   readonly isReference: boolean;
 }
 
-/** What is in a module for its users. */
 export interface Reference {
-  /** The comment of the module itself. */
   readonly text: string;
   readonly all: readonly Documented[];
   /** The names of the types in its signatures that belong to the platform. */
@@ -56,15 +53,9 @@ interface Parameter {
   readonly arg?: Parameter;
 }
 
-/** Reads the reference of a module of this project. */
 export async function readReference(path: string): Promise<Reference> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["doc", "--json", path],
-    cwd: ROOT,
-    stdin: "null",
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  const { nodes } = JSON.parse(new TextDecoder().decode(stdout));
+  const json = await mustRun([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
+  const { nodes } = JSON.parse(json);
   const { module_doc, symbols } = nodes[new URL(path, ROOT).href];
   const all: Documented[] = [];
   for (const { name, declarations } of symbols) {

@@ -4,9 +4,9 @@
 
 import type { HeaderDict, Method } from "@degu/degu/base";
 import { assertEquals } from "@std/assert";
+import { runCommand } from "./commands.ts";
 import { tempDir } from "./directories.ts";
 import { runProgram } from "./programs.ts";
-import { hasProgram } from "./tls_openssl.ts";
 import { upload } from "./written_directory.ts";
 
 /** A request with the status that it is to be answered with. */
@@ -30,9 +30,7 @@ export function canMount(): Promise<boolean> {
 
 /** Whether this user can run a command through this wrapper. */
 export async function canRun(...through: string[]): Promise<boolean> {
-  if (Deno.build.os !== "linux" || !await hasProgram("unshare")) return false;
-  const [program = "", ...args] = [...through, "true"];
-  const { success } = await new Deno.Command(program, { args, stdin: "null" }).output();
+  const { success } = await runCommand([...through, "true"]);
   if (!success) console.warn(`This user can't run ${through.join(" ")}: a test is skipped`);
   return success;
 }

@@ -1,12 +1,7 @@
 /** Unhandled rejections, which would end the process. */
 
-/** What has been rejected, unhandled, since it was made. */
-export interface UnhandledRejections extends Disposable {
-  readonly reasons: readonly unknown[];
-}
-
 /** Collects unhandled rejections, which would otherwise end the process, until it is disposed of. */
-export function unhandledRejections(): UnhandledRejections {
+export function unhandledRejections() {
   const reasons: unknown[] = [];
   const listen = (event: PromiseRejectionEvent) => {
     event.preventDefault();

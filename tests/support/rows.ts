@@ -3,9 +3,7 @@
  * either finds it.
  */
 
-/** A text that a rule refuses. */
 export interface RefusedRow {
-  /** The rule, in words. */
   readonly rule: string;
   /** The section of the RFC that it comes from, or that it narrows. */
   readonly rfc: string;
@@ -15,7 +13,6 @@ export interface RefusedRow {
   readonly codes: readonly string[];
 }
 
-/** A row for each of the texts. */
 export function refused(
   rule: string,
   rfc: string,

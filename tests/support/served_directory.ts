@@ -72,7 +72,6 @@ export async function makeTree() {
 /** Bytes of the file of {@linkcode serveLarge}. */
 export const LARGE = 4_000_000;
 
-/** A server of a directory with one large file. */
 export async function serveLarge(options: ServerOptions = {}, wrap = (app: FilesApp): App => app) {
   const tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, new Uint8Array(LARGE).fill(1));

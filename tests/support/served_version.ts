@@ -8,7 +8,6 @@ import { BodyIter, ContentRange, Range } from "@degu/degu/base";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import type { AppFunction } from "@degu/degu";
 
-/** Bytes of a piece in which it is sent. */
 const PIECE_BYTES = 65536;
 
 /** The file, and what was asked for. */
@@ -52,7 +51,6 @@ export class ServedVersion {
     return [200, "OK", fields, body];
   };
 
-  /** The SHA-256 of the content. */
   actual(): string {
     return createHash("sha256").update(this.content).digest("hex");
   }

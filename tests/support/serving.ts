@@ -13,7 +13,6 @@ import {
 } from "@degu/degu/server";
 import { RawPeer, within } from "./raw_peer.ts";
 
-/** The levels of a logger. */
 export type Level = keyof Logger;
 
 /** Keeps every message with its level. */
@@ -37,7 +36,6 @@ export class RecordingLogger implements Logger {
     this.#add("error", message);
   }
 
-  /** The messages of a level. */
   at(level: Level): string[] {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
   }
@@ -58,23 +56,12 @@ export class RecordingLogger implements Logger {
   }
 }
 
-/** A server while it serves. */
-export interface Serving extends AsyncDisposable {
-  readonly server: Server;
-  readonly address: Address;
-  readonly logger: RecordingLogger;
-  /** What `serveForever()` has returned. */
-  readonly done: Promise<void>;
-  /** A client of it. */
-  makeClient(options?: ClientOptions): Client;
-}
-
 /** Starts a server, on a free port of 127.0.0.1 unless told otherwise; it is closed on dispose. */
 export function serve(
   app: App,
   options: ServerOptions = {},
   address: Address = ["127.0.0.1", 0],
-): Serving {
+) {
   const logger = new RecordingLogger();
   const server = new Server(address, app, { logger, ...options });
   const done = server.serveForever();
@@ -82,10 +69,11 @@ export function serve(
     server,
     logger,
     done,
-    get address() {
+    get address(): Address {
       return server.address;
     },
-    makeClient: (clientOptions) => new Client(server.address, { timeout: 30, ...clientOptions }),
+    makeClient: (clientOptions?: ClientOptions) =>
+      new Client(server.address, { timeout: 30, ...clientOptions }),
     [Symbol.asyncDispose]: async () => {
       server.close();
       await within(done, "serveForever() settles after close()");
@@ -93,20 +81,11 @@ export function serve(
   };
 }
 
-/** A server, one raw peer of it, and that peer's session. */
-export interface Meeting extends AsyncDisposable {
-  readonly serving: Serving;
-  readonly logger: RecordingLogger;
-  readonly peer: RawPeer;
-  readonly session: Session;
-  /** Resolves when the app is called for the first time. */
-  readonly asked: Promise<void>;
-  /** Resolves when nothing of the session is left: its store is disposed of. */
-  readonly over: Promise<void>;
-}
+export type Serving = ReturnType<typeof serve>;
+export type Meeting = Awaited<ReturnType<typeof meet>>;
 
 /** Starts a server, and connects a raw peer that sends these bytes; resolves once it has a session. */
-export async function meet(app: App, sent = "", options?: ServerOptions): Promise<Meeting> {
+export async function meet(app: App, sent = "", options?: ServerOptions) {
   const { handle, onConnect } = typeof app === "function" ? { handle: app } : app;
   const begun = Promise.withResolvers<Session>();
   const asked = Promise.withResolvers<void>();
@@ -130,9 +109,11 @@ export async function meet(app: App, sent = "", options?: ServerOptions): Promis
     logger: serving.logger,
     peer,
     session,
+    /** Resolves when the app is called for the first time. */
     get asked() {
       return within(asked.promise, "the app is called");
     },
+    /** Resolves when nothing of the session is left: its store is disposed of. */
     get over() {
       return within(over.promise, "the session is over");
     },

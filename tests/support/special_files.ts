@@ -4,12 +4,11 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { type CommandEnd, runCommand } from "./commands.ts";
 
-/** Runs a command line of bash, which takes a tenth of the time of a Deno of its own; returns its status and what it printed. */
-async function run(line: string, ...args: string[]): Promise<{ code: number; printed: string }> {
-  const command = new Deno.Command("bash", { args: ["-c", line, ...args], stdin: "null" });
-  const { code, stdout } = await command.output();
-  return { code, printed: new TextDecoder().decode(stdout) };
+/** Runs a command line of bash, which takes a tenth of the time of a Deno of its own. */
+function run(line: string, ...args: string[]): Promise<CommandEnd> {
+  return runCommand(["bash", "-c", line, ...args]);
 }
 
 /** Makes symbolic links: to a target, by path. */
@@ -33,21 +32,15 @@ export async function makeFifo(path: string): Promise<boolean> {
 /** Makes a file whose name is not UTF-8; false where the program that does it is missing. */
 export async function makeNonUtf8Name(dir: string): Promise<boolean> {
   const code = `import os, sys; open(os.fsencode(sys.argv[1]) + b"/\\xff", "w")`;
-  try {
-    const args = ["-c", code, dir];
-    const { success } = await new Deno.Command("python3", { args, stdin: "null" }).output();
-    assert(success, `a name that is not UTF-8 in ${dir}`);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  const end = await runCommand(["python3", "-c", code, dir]);
+  assert(end.success || end.code === 127, `a name that is not UTF-8 in ${dir}`);
+  return end.success;
 }
 
 /** The paths below a directory of the files that this process has open; on Linux. */
 export async function openFilesBelow(dir: string): Promise<string[]> {
   const line = 'find "/proc/$0/fd" -lname "$1/*" -printf "%l\\n"';
-  return (await run(line, `${Deno.pid}`, dir)).printed.split("\n").filter((path) => path !== "");
+  return (await run(line, `${Deno.pid}`, dir)).stdout.split("\n").filter((path) => path !== "");
 }
 
 /** Waits until this process has no file below a directory open; on Linux. */
@@ -58,17 +51,11 @@ export async function untilNoneOpenBelow(dir: string): Promise<void> {
   }
 }
 
-/** A process that keeps exchanging something. */
-export interface Exchanger extends AsyncDisposable {
-  /** False once it has ended by itself. */
-  readonly running: boolean;
-}
-
 /**
  * Puts, without end, a link to a target in the place of a directory, and the directory back; ends on dispose, with the directory in its
  * place.
  */
-export async function startExchanging(directory: string, target: string): Promise<Exchanger> {
+export async function startExchanging(directory: string, target: string) {
   const code = `
     const [directory, target] = Deno.args;
     let over = false;
@@ -93,6 +80,7 @@ export async function startExchanging(directory: string, target: string): Promis
   const reader = child.stdout.getReader();
   assert(!(await reader.read()).done, "the exchanging process did not start");
   return {
+    /** False once it has ended by itself. */
     get running() {
       return running;
     },

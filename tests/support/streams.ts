@@ -254,7 +254,6 @@ export class TrackedItems<T> {
   }
 }
 
-/** All items of an iterable. */
 export async function collect<T>(items: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
   const list: T[] = [];
   for await (const item of items) list.push(item);

@@ -1,5 +1,6 @@
 /** Programs on a pseudo-terminal, what a person sees there, shells, and tests that are left out without them. */
 import { assert } from "@std/assert";
+import { runCommand } from "./commands.ts";
 
 /** Waits for each text, then types what belongs to it; prints all that the program has printed. */
 const SCRIPT = String.raw`
@@ -40,18 +41,13 @@ export function testUnless(obstacle: string | null, name: string, fn: () => Prom
 }
 
 /** Why a program can't be run; `null` if it can. */
-export async function obstacleTo(program: string, ...args: string[]): Promise<string | null> {
-  const obstacle = `${program} is not installed`;
-  try {
-    const command = new Deno.Command(program, { args, stdin: "null" });
-    return (await command.output()).success ? null : obstacle;
-  } catch {
-    return obstacle;
-  }
+export async function programObstacle(program: string, ...args: string[]): Promise<string | null> {
+  const { success } = await runCommand([program, ...args]);
+  return success ? null : `${program} is not installed`;
 }
 
-export const terminalObstacle = () => obstacleTo("python3", "-c", "import pty");
-export const shellObstacle = (shell: string) => obstacleTo(shell, "-c", "true");
+export const terminalObstacle = () => programObstacle("python3", "-c", "import pty");
+export const shellObstacle = (shell: string) => programObstacle(shell, "-c", "true");
 
 export interface TerminalOptions {
   readonly command: readonly string[];
@@ -81,12 +77,8 @@ export function screenOf(written: string): string[] {
 
 /** Runs a script in a shell, in the directory of the project; returns what it prints. */
 export async function runShell(shell: string, script: string, ...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(shell, {
-    args: ["-c", script, ...args],
-    cwd: new URL("../..", import.meta.url),
-    stdin: "null",
-  }).output();
-  const messages = new TextDecoder().decode(stderr);
-  assert(success && messages === "", messages);
-  return new TextDecoder().decode(stdout);
+  const cwd = new URL("../..", import.meta.url);
+  const { success, stdout, stderr } = await runCommand([shell, "-c", script, ...args], { cwd });
+  assert(success && stderr === "", stderr);
+  return stdout;
 }

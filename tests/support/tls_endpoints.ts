@@ -49,10 +49,10 @@ export interface TlsEndpoint extends AsyncDisposable {
 export async function startTls(
   trust: Trust,
   app: App,
-  options: TlsEndpointOptions = {},
+  options: { server?: ServerOptions | undefined; client?: SSLClientOptions | undefined } = {},
   address: Address = ["127.0.0.1", 0],
   translate: (address: Address) => Address = (bound) => bound,
-): Promise<TlsEndpoint> {
+) {
   const logger = new RecordingLogger();
   const server = new SSLServer(trust.serverSslconfig, address, app, { logger, ...options.server });
   const done = server.serveForever();
@@ -69,3 +69,5 @@ export async function startTls(
     },
   };
 }
+
+export type TlsEndpoint = Awaited<ReturnType<typeof startTls>>;

@@ -1,26 +1,15 @@
 /** Directories of two devices, one of which serves its own. */
 
 import type { App, AppFunction } from "@degu/degu";
-import type { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { isReserved } from "@degu/internal/files/reserved.ts";
 import { entries, tempDir } from "./directories.ts";
-import { serve, type Serving } from "./serving.ts";
+import { serve } from "./serving.ts";
 
-/** Two directories, a server of one of them, and a client of it. */
-export interface Transferring extends AsyncDisposable {
-  /** The directory that is served. */
-  readonly there: string;
-  /** The directory of the client. */
-  readonly here: string;
-  readonly serving: Serving;
-  readonly client: Client;
-}
-
-/** Serves a directory. */
+/** Two directories, `there` with a server and `here` with a client of it. */
 export async function serveFiles(
   makeApp: (dir: string) => App = (dir) => new FilesApp(dir),
-): Promise<Transferring> {
+) {
   const there = await tempDir();
   const here = await tempDir();
   const app = makeApp(there.path);

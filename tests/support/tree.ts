@@ -1,11 +1,9 @@
 /** The files of the project, and the imports of its modules. */
 
-import { assert } from "@std/assert";
+import { mustRun } from "./commands.ts";
 
-/** The project's directory. */
 export const ROOT: URL = new URL("../../", import.meta.url);
 
-/** What of deno.json is used here. */
 export interface Configuration {
   readonly exports: Record<string, string>;
   readonly imports: Record<string, string>;
@@ -13,7 +11,6 @@ export interface Configuration {
   readonly tasks: Record<string, { readonly command: string }>;
 }
 
-/** What of `deno info --json` is used here. */
 export interface ModuleGraph {
   readonly modules: readonly ModuleInfo[];
 }
@@ -27,12 +24,10 @@ export interface ModuleInfo {
   }[];
 }
 
-/** The text of a file of the project. */
 export function read(path: string): Promise<string> {
   return Deno.readTextFile(new URL(path, ROOT));
 }
 
-/** The project's deno.json. */
 export async function readConfiguration(): Promise<Configuration> {
   return JSON.parse(await read("deno.json"));
 }
@@ -71,13 +66,8 @@ export async function codeOf(path: string): Promise<string> {
 export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
   const imports = paths.map((path) => `import ${JSON.stringify(new URL(path, ROOT).href)};`);
   const all = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", "--no-npm", all],
-    cwd: ROOT,
-    stdin: "null",
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  const { modules }: ModuleGraph = JSON.parse(new TextDecoder().decode(stdout));
+  const json = await mustRun([Deno.execPath(), "info", "--json", "--no-npm", all], { cwd: ROOT });
+  const { modules }: ModuleGraph = JSON.parse(json);
   return { modules: modules.filter(({ specifier }) => specifier !== all) };
 }
 

@@ -1,51 +1,24 @@
 /** Trees that are copied between two directories, in both directions. */
 
 import type { AppFunction } from "@degu/degu";
-import type { Client } from "@degu/degu/client";
 import {
   downloadTree,
   FilesApp,
   type TreeEvent,
   type TreeOptions,
-  type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
 import { importMapFlags, runProgram } from "./programs.ts";
-import type { Serving } from "./serving.ts";
 import { serveFiles } from "./transferring.ts";
 
 /** Where a tree is copied to: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
 
-/** Both of them. */
 export const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
 
 /** A test in both directions. */
 export function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
   for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
-}
-
-/** A call, and what it has reported. */
-export interface CopiedTree {
-  readonly result: TreeResult;
-  readonly events: readonly TreeEvent[];
-  /** The outcome of each path, with the path of a deletion apart. */
-  readonly outcomes: Readonly<Record<string, string>>;
-  /** What was deleted, in this order. */
-  readonly deleted: readonly string[];
-  /** The errors of what has failed, by path. */
-  readonly errors: Readonly<Record<string, unknown>>;
-}
-
-/** A source, a target and a server of one of them. */
-export interface Trees extends AsyncDisposable {
-  readonly direction: TreeDirection;
-  readonly source: string;
-  readonly target: string;
-  readonly serving: Serving;
-  readonly client: Client;
-  /** Copies the source to the target. */
-  copy(options?: TreeOptions, over?: Parameters<typeof downloadTree>[0]): Promise<CopiedTree>;
 }
 
 /** Makes a source with this content, an empty target, and a server. */
@@ -54,18 +27,18 @@ export async function makeTrees(
   source: Readonly<Record<string, string | null>> = {},
   target: Readonly<Record<string, string | null>> = {},
   wrap: (app: FilesApp) => AppFunction = (app) => (...args) => app.handle(...args),
-): Promise<Trees> {
+) {
   const files = await serveFiles((dir) => wrap(new FilesApp(dir, { list: true, write: true })));
   const { there, here, serving, client } = files;
   for (const dir of [there, here]) await Deno.mkdir(`${dir}/tree`);
   const [from, to] = direction === "download" ? [there, here] : [here, there];
-  const trees: Trees = {
+  const trees = {
     direction,
     source: `${from}/tree`,
     target: `${to}/tree`,
     serving,
     client,
-    copy: (options = {}, over = client) => {
+    copy: (options: TreeOptions = {}, over: Parameters<typeof downloadTree>[0] = client) => {
       return copyTree(direction, over, `${here}/tree`, "/tree/", options);
     },
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
@@ -82,8 +55,9 @@ export async function copyTree(
   dir: string,
   uri: string,
   options: TreeOptions = {},
-): Promise<CopiedTree> {
+) {
   const events: TreeEvent[] = [];
+  /** The outcome of each path, with the path of a deletion apart. */
   const outcomes: Record<string, string> = {};
   const errors: Record<string, unknown> = {};
   const deleted: string[] = [];
@@ -103,6 +77,8 @@ export async function copyTree(
   return { result, events, outcomes, deleted, errors };
 }
 
+type CopiedTree = Awaited<ReturnType<typeof copyTree>>;
+
 /** A tree that is copied in a process of its own: from `source` to `target` in a directory. */
 export interface CopyJob {
   readonly dir: string;
@@ -111,7 +87,6 @@ export interface CopyJob {
   readonly options?: TreeOptions;
 }
 
-/** What came of it. */
 export interface CopiedElsewhere extends Pick<CopiedTree, "result" | "outcomes" | "deleted"> {
   /** Why the whole has rejected. */
   readonly rejected?: string;

@@ -32,19 +32,12 @@ export async function exchange(
   return { preamble, body: (await peer.readToEnd()).received };
 }
 
-/** Deno's own server while it serves. */
-export interface DenoServing extends AsyncDisposable {
-  readonly address: readonly [host: string, port: number];
-  readonly url: string;
-  /** What the handler has rejected with. */
-  readonly errors: unknown[];
-}
-
 /** Runs an application under Deno's own server. */
 export function serveWithDeno(
   app: App,
   tls: { readonly cert: string; readonly key: string } | null = null,
-): DenoServing {
+) {
+  /** What the handler has rejected with. */
   const errors: unknown[] = [];
   const onError = (error: unknown) => {
     errors.push(error);
@@ -54,12 +47,14 @@ export function serveWithDeno(
   const server = Deno.serve(options, toFetchHandler(app));
   const { port } = server.addr;
   return {
-    address: ["127.0.0.1", port],
+    address: ["127.0.0.1", port] as const,
     url: `${tls === null ? "http://127.0.0.1" : "https://localhost"}:${port}`,
     errors,
     [Symbol.asyncDispose]: () => within(server.shutdown(), "Deno's server shuts down"),
   };
 }
+
+export type DenoServing = ReturnType<typeof serveWithDeno>;
 
 /** A stream whose pieces come after turns of the event loop, as those of a file or a socket do. */
 export function slowStream(...texts: readonly string[]): ReadableStream<Uint8Array<ArrayBuffer>> {

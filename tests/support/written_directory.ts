@@ -35,7 +35,6 @@ export async function serveForWriting(options: FilesOptions = {}) {
     async put(uri: string, body: BodyOut, headers: HeaderDict = {}): Promise<number> {
       return await statusOf(await files.request("PUT", uri, headers, body));
     },
-    /** What is unfinished. */
     async unfinished(): Promise<string[]> {
       return await entries(`${tree.root}/${RESERVED}`).catch(() => []);
     },
@@ -49,7 +48,6 @@ export async function serveForWriting(options: FilesOptions = {}) {
       };
       return new BodyIter(pieces(), 10);
     },
-    /** The text of a file below the root. */
     read: (path: string) => Deno.readTextFile(`${tree.root}/${path}`),
     async [Symbol.asyncDispose]() {
       await serving[Symbol.asyncDispose]();

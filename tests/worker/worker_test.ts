@@ -1,46 +1,6 @@
-/** What crosses between threads: errors, and code by its module's name. */
-import { loadModuleExport, readModuleExport } from "@degu/internal/worker/module_export.ts";
+/** Errors that cross between threads. */
 import { fromPostedError, toPostedError } from "@degu/internal/worker/posted_error.ts";
-import {
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
-
-// Exports, named by their module.
-
-Deno.test("the export of a module is given as a string or a URL only", () => {
-  const expected = { module: "file:///app.ts", name: "app" };
-  const { module, name } = expected;
-  for (const given of [expected, { module: new URL(module), name }]) {
-    assertEquals(readModuleExport("app", given), expected);
-  }
-  for (const value of [null, undefined, 5, "app", [], {}, { module }, { name }]) {
-    assertEquals(readModuleExport("app", value), null);
-  }
-  assertEquals(readModuleExport("app", { module: 5, name }), null);
-  assertEquals(readModuleExport("app", { module, name: 5 }), null);
-});
-
-Deno.test("a module requires an absolute URL", () => {
-  for (const module of ["./app.ts", "app.ts", "/app.ts", ""]) {
-    const read = () => readModuleExport("build", { module, name: "app" });
-    assertThrows(read, RangeError, "build.module: must be an absolute URL");
-  }
-});
-
-Deno.test("an export is loaded, and a missing one is a TypeError", async () => {
-  const module = "data:text/javascript,export const app = 5, nothing = undefined;";
-  assertEquals(await loadModuleExport({ module, name: "app" }), 5);
-  for (const name of ["other", "nothing"]) {
-    const load = () => loadModuleExport({ module, name });
-    await assertRejects(load, TypeError, `has no export "${name}"`);
-  }
-});
-
-// Errors, posted by a worker.
+import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
 /** What arrives at the other end. */
 function cross(thrown: unknown): Error {

@@ -76,7 +76,6 @@ const nodeFetch: ForeignClient = {
     tls ? null : ["node", `${HERE}/client.mjs`, "fetch", operation, url],
 };
 
-/** Runs every client and prints the table. */
 export async function printClients(served: Served, pki: TempPKI, dir: string): Promise<void> {
   const tls = await makeTlsFiles(pki, dir);
   const notes = new Notes();

@@ -11,7 +11,6 @@ import {
 import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
 
-/** How a program ended. */
 export interface Ending {
   readonly success: boolean;
   readonly stdout: string;
@@ -69,14 +68,12 @@ export class Notes {
     return `no [${this.#texts.indexOf(same) + 1}]`;
   }
 
-  /** Prints them, one a line. */
   print(): void {
     for (const [i, text] of this.#texts.entries()) console.log(`[${i + 1}] ${text}`);
     console.log();
   }
 }
 
-/** Prints a table in Markdown. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
   for (const row of [header, header.map(() => "---"), ...rows]) {
     console.log(`| ${row.join(" | ")} |`);
@@ -123,18 +120,15 @@ export class Served implements AsyncDisposable {
     return this.#sessions.size;
   }
 
-  /** Forgets what was seen. */
   reset(): void {
     this.log = [];
     this.#sessions = new Set();
   }
 
-  /** Resolves once the next exchange is complete. */
   nextExchange(): Promise<void> {
     return this.#exchanged.promise;
   }
 
-  /** Closes the servers. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#stack.disposeAsync();
   }

@@ -234,7 +234,6 @@ async function outcomeOf(client: Client, trial: Omit<Trial, "expected">): Promis
   }
 }
 
-/** What went wrong with a request, or `null`. */
 async function attempt(client: Client, trial: Trial): Promise<string | null> {
   const got = await outcomeOf(client, trial);
   return got === trial.expected ? null : got.split("\n")[0] ?? "";

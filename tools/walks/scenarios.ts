@@ -11,7 +11,6 @@ const MOST = 4;
 const dir = await Deno.makeTempDir({ prefix: "degu_walks_" });
 const text = new TextEncoder().encode("hello");
 
-/** Two paired devices. */
 async function pair(other = "b"): Promise<[Device, Device]> {
   const a = await Device.open(`${dir}/a`, { name: "a" });
   const b = await Device.open(`${dir}/${other}`, { name: other });

@@ -35,7 +35,6 @@ await acquaint(laptop, desktop, "fd00::1");
 let serving = await serve();
 for (const machine of [laptop, phone, desktop]) await slowDown(machine, "40mbit");
 
-/** Makes small files in several directories, and large ones. */
 async function makeFiles(root: string, generation: string): Promise<void> {
   const texts: Record<string, string | null> = { "empty": null };
   for (let i = 0; i < FILES; i++) {

@@ -3,18 +3,14 @@ import { Client } from "@degu/degu/client";
 import { download, type TransferError } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { AgentFiles } from "../agent_files.ts";
+import { mustRun } from "../commands.ts";
 import { ServedVersion } from "../served_version.ts";
 import { content } from "../trees.ts";
 
 const KIBIBYTE = 1024;
 
-async function run(program: string, ...args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command(program, { args }).output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
-}
-
 const mount = (dir: string, ...options: string[]) =>
-  run("mount", "-t", "tmpfs", ...options, "tmpfs", dir);
+  mustRun(["mount", "-t", "tmpfs", ...options, "tmpfs", dir]);
 
 await using files = await AgentFiles.start();
 const results = [];
@@ -58,5 +54,5 @@ const isRight = sha256 === served.actual();
 const one = { name, code, isNamed: message.includes(`${file}: there is no space left`), found };
 server.close();
 await serving;
-for (const dir of [`${files.here}/disk`, files.inbox, disk]) await run("umount", dir);
+for (const dir of [`${files.here}/disk`, files.inbox, disk]) await mustRun(["umount", dir]);
 console.log(JSON.stringify([...results, { ...one, part, resumedFrom, isRight, names }]));

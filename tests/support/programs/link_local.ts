@@ -5,12 +5,9 @@
 
 import { type Address, Client, SSLClient } from "@degu/degu/client";
 import { Server, type Session, SSLServer } from "@degu/degu/server";
+import { mustRun } from "../commands.ts";
 
-async function ip(...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command("ip", { args }).output();
-  if (!success) throw new Error(`ip ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
-  return new TextDecoder().decode(stdout);
-}
+const ip = (...args: string[]) => mustRun(["ip", ...args]);
 
 await ip("link", "set", "lo", "up");
 await ip("link", "add", "left", "type", "veth", "peer", "name", "right");

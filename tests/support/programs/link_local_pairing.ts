@@ -5,11 +5,9 @@
 
 import { Device } from "@degu/degu/device";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
+import { mustRun } from "../commands.ts";
 
-async function ip(...args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command("ip", { args }).output();
-  if (!success) throw new Error(`ip ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
-}
+const ip = (...args: string[]) => mustRun(["ip", ...args]);
 
 await ip("link", "set", "lo", "up");
 // The first pair is only in the way: its interfaces are tried, and lead nowhere.

@@ -3,10 +3,9 @@
  * print and how they end; see `Machine` in tests/support/agent_lab.ts.
  */
 
-import { TextLineStream } from "@std/streams";
 import { type RunningAgent, startAgentHere } from "@degu/testing/agents.ts";
+import { Shown } from "@degu/testing/processes.ts";
 
-/** What is told. */
 export interface Order {
   readonly id: number;
   /** To begin; left out to send a signal. */
@@ -14,7 +13,6 @@ export interface Order {
   readonly stdin?: string;
 }
 
-/** What is answered. */
 export type Report =
   & { readonly id: number }
   & (
@@ -39,9 +37,7 @@ async function run(id: number, args: readonly string[], stdin: string): Promise<
   tell({ id, code });
 }
 
-const orders = Deno.stdin.readable.pipeThrough(new TextDecoderStream())
-  .pipeThrough(new TextLineStream());
-for await (const order of orders) {
+for await (const order of Shown.from(Deno.stdin.readable).lines()) {
   const { id, args, stdin = "" } = JSON.parse(order) as Order;
   if (args === undefined) running.get(id)?.kill("SIGINT");
   else run(id, args, stdin);

@@ -60,18 +60,6 @@ const programs: Record<string, () => Promise<unknown>> = {
       lines: pooling.logger.at("error"),
     };
   },
-  async hangTwice() {
-    await using pooling = await servePool(appOf("app"), { workers: 1 }, IMPATIENT);
-    // The thread may accept a connection just before it hangs.
-    const client = new SSLClient(pooling.pki.clientSslconfig, pooling.pool.address, { timeout: 1 });
-    const known = [await askThread(client)];
-    for (let i = 0; i < 2; i++) {
-      using victim = await client.connect();
-      victim.get("/hang").catch(() => {});
-      known.push(await meetNewWorker(client, known));
-    }
-    return { workers: new Set(known).size };
-  },
   async hangThenExit() {
     await using pooling = await servePool(appOf("app"), { workers: 1 }, IMPATIENT);
     return await replaceTwice(pooling, (conn) => conn.get("/exit"));
@@ -81,20 +69,6 @@ const programs: Record<string, () => Promise<unknown>> = {
     const app = appOf("buildExcept", [new SharedArrayBuffer(8), 1]);
     await using pooling = await servePool(app, { workers: 1 }, IMPATIENT);
     return await replaceTwice(pooling);
-  },
-  async hangOnPath() {
-    const dir = await Deno.makeTempDir();
-    const logger = new RecordingLogger();
-    const pool = await startPool(`${dir}/socket`, appOf("app"), { logger }, IMPATIENT);
-    // A connection to the socket that was there before is never answered.
-    const client = new Client(pool.address, { timeout: 1 });
-    const thread = await askThread(client);
-    using victim = await client.connect();
-    victim.get("/hang").catch(() => {});
-    const next = await meetNewWorker(client, [thread]);
-    await pool.close();
-    await Deno.remove(dir, { recursive: true });
-    return { replaced: next !== thread };
   },
   async comeBackOnPath() {
     const dir = await Deno.makeTempDir();

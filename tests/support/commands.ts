@@ -1,0 +1,41 @@
+/** Commands that run to their end. */
+
+export interface CommandEnd {
+  readonly success: boolean;
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+type Options = Omit<Deno.CommandOptions, "args">;
+
+/** Runs a command that reads nothing; a program that is missing has the code 127, as in a shell. */
+export async function runCommand(
+  [program = "", ...args]: readonly string[],
+  options: Options = {},
+): Promise<CommandEnd> {
+  try {
+    const command = new Deno.Command(program, { stdin: "null", ...options, args });
+    const { success, code, stdout, stderr } = await command.output();
+    const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+    return { success, code, stdout: out!, stderr: err! };
+  } catch (error) {
+    const isMissing = error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotCapable;
+    if (isMissing) return { success: false, code: 127, stdout: "", stderr: error.message };
+    throw error;
+  }
+}
+
+/** Runs a command that has to succeed; returns what it has printed. */
+export async function mustRun(command: readonly string[], options?: Options): Promise<string> {
+  const { success, stdout, stderr } = await runCommand(command, options);
+  if (!success) throw new Error(`${command.join(" ")}: ${stderr}`);
+  return stdout;
+}
+
+/** Why a command can't be run here; `null` if it can. */
+export async function obstacleTo(command: readonly string[]): Promise<string | null> {
+  const { success, stderr } = await runCommand(command);
+  return success ? null : stderr.trim();
+}
