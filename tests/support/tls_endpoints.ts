@@ -26,21 +26,6 @@ export function sharedPki(): Promise<TempPKI> {
   return shared;
 }
 
-/** The options of both ends. */
-export interface TlsEndpointOptions {
-  readonly server?: ServerOptions | undefined;
-  readonly client?: SSLClientOptions | undefined;
-}
-
-/** A server over TLS while it serves, and a client of it. */
-export interface TlsEndpoint extends AsyncDisposable {
-  readonly server: SSLServer;
-  readonly client: SSLClient;
-  readonly logger: RecordingLogger;
-  /** What `serveForever()` has returned. */
-  readonly done: Promise<void>;
-}
-
 /**
  * Starts a server over TLS, on a free port of 127.0.0.1 unless told otherwise; it is closed on dispose.
  *
