@@ -35,7 +35,7 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
-import { CLIENT, type ClientEvent, type ClientState } from "./state.ts";
+import { CLIENT, type ClientState } from "./state.ts";
 import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
@@ -173,7 +173,7 @@ export class Connection implements Disposable {
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
-      this.#on("request");
+      this.#state = CLIENT[this.#state].request ?? this.#state;
       let framing, length;
       try {
         framing = outgoingFraming(body);
@@ -186,7 +186,7 @@ export class Connection implements Disposable {
           this.#abort.begin(signal);
         }
       } catch (error) {
-        this.#on("fails");
+        this.#state = CLIENT[this.#state].fails ?? this.#state;
         throw error;
       }
       return this.#exchange(method, length, body, framing, signal);
@@ -290,10 +290,6 @@ export class Connection implements Disposable {
     return await this.request("GET", uri, withRange(headers, start, stop), null, options);
   }
 
-  #on(event: ClientEvent): void {
-    this.#state = CLIENT[this.#state][event] ?? this.#state;
-  }
-
   /**
    * Checks whether a request can be made now.
    *
@@ -364,10 +360,10 @@ export class Connection implements Disposable {
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
-      this.#on("preamble");
+      this.#state = CLIENT[this.#state].preamble ?? this.#state;
       this.#mayBeRefused = false;
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
-      this.#on("response");
+      this.#state = CLIENT[this.#state].response ?? this.#state;
       const { status, reason, headers } = preamble;
       const bodiless = method === "HEAD" || status === 304;
       const incoming = bodiless ? null : preamble.framing;
@@ -415,7 +411,7 @@ export class Connection implements Disposable {
   /** What the end of a response's body does; not public as members of this class would be. */
   readonly #owner: BodyOwner = {
     bodyConsumed: () => {
-      this.#on("bodyRead");
+      this.#state = CLIENT[this.#state].bodyRead ?? this.#state;
       this.#abort?.end();
       if (this.#isLast) this.#transport.close();
     },
@@ -432,7 +428,7 @@ export class Connection implements Disposable {
       this.#transport.close(error);
     }
     cancelUnused(body, error);
-    this.#on("fails");
+    this.#state = CLIENT[this.#state].fails ?? this.#state;
     return error;
   }
 

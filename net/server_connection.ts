@@ -37,7 +37,7 @@ import { type Interval, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
-import { SERVER, type ServerEvent, type ServerState } from "./state.ts";
+import { SERVER, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
@@ -97,13 +97,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     ownSession(session, this);
   }
 
-  #on(event: ServerEvent): void {
-    this.#state = SERVER[this.#state][event] ?? this.#state;
-  }
-
   /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    this.#on("ends");
+    this.#state = SERVER[this.#state].ends ?? this.#state;
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
@@ -139,7 +135,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
     const before = this.#state;
-    this.#on("appCloses");
+    this.#state = SERVER[this.#state].appCloses ?? this.#state;
     if (this.#state !== before) {
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
@@ -220,7 +216,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) {
-          this.#on("peerEnds");
+          this.#state = SERVER[this.#state].peerEnds ?? this.#state;
           this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
           return transport.close();
         }
@@ -230,9 +226,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       reader.start = end;
       const { method, uri, headers, framing, path, query } = preamble;
       if (framing === null) {
-        this.#on("request");
+        this.#state = SERVER[this.#state].request ?? this.#state;
       } else {
-        this.#on("requestWithBody");
+        this.#state = SERVER[this.#state].requestWithBody ?? this.#state;
         this.#expectation = headers["expect"];
       }
       const body = makeIncomingBody(api, transport, this, framing);
@@ -271,7 +267,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
         return;
       }
-      this.#on("answered");
+      this.#state = SERVER[this.#state].answered ?? this.#state;
       exchange?.end(null);
     }
   }
@@ -355,7 +351,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   }
 
   bodyConsumed(): void {
-    this.#on("bodyRead");
+    this.#state = SERVER[this.#state].bodyRead ?? this.#state;
     this.#expectation = undefined;
   }
 
