@@ -8,13 +8,13 @@ import { isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
  */
 export const RESERVED = ".degu-files";
 
-/** The names of unfinished files in it; nothing else there is ever removed. */
-export const UNFINISHED_NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
-
 /** Returns its path. */
 export function reservedPath(root: string): string {
   return `${prefixOf(root)}${RESERVED}`;
 }
+
+/** The names of unfinished files in that directory; nothing else there is ever removed. */
+export const UNFINISHED_NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
 /** The prefix of every path in a directory. */
 export function prefixOf(directory: string): string {
