@@ -16,6 +16,8 @@ import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library
  * has to be work for every processor.
  */
 const MODULES_PER_WORKER = 12;
+/** The folders with tests that take long, so that every worker has some of them. */
+const LONG = /^tests\/(integration|project|pool)\//;
 /** Workers for the code blocks: with two in place of six they take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;
 
@@ -50,7 +52,8 @@ async function runEverything(): Promise<number> {
 
 /** Writes modules that each import some test modules, and returns their paths. */
 async function writeTestGroups(directory: string): Promise<string[]> {
-  const modules = await filesUnder("tests/", /_test\.ts$/);
+  const modules = (await filesUnder("tests/", /_test\.ts$/))
+    .sort((a, b) => Number(LONG.test(b)) - Number(LONG.test(a)));
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
   // Modules of one folder, which take about the same time, go to different ones.
   for (const [i, module] of modules.entries()) {
