@@ -88,9 +88,16 @@ export class UnfinishedFiles {
   async create(): Promise<Unfinished> {
     this.makeDirectory();
     const path = this.newPath();
-    const handle = await open(path, "wx+", 0o666);
+    let handle: FileHandle | null = null;
     inUse.add(path);
-    return new Unfinished(path, handle, await handle.stat());
+    try {
+      handle = await open(path, "wx+", 0o666);
+      return new Unfinished(path, handle, await handle.stat());
+    } catch (error) {
+      await handle?.close();
+      inUse.delete(path);
+      throw error;
+    }
   }
 
   /**
