@@ -17,7 +17,6 @@
 import { parseArgs } from "node:util";
 import { type Mutant, mutantsOf } from "./mutants.ts";
 import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
-import { Random } from "../tests/fuzz/random.ts";
 
 const REQUIRED_PERCENT = 95;
 
@@ -73,10 +72,15 @@ async function trackedFiles(): Promise<string[]> {
   return (await Promise.all(paths.map(isFile))).flat();
 }
 
-/** Some of all, at about the same distance, and the same for the same seed. */
+/** Some of all, at about the same distance, and the same for the same seed (xorshift32). */
 function sample(all: readonly Mutant[], count: number, seed: number): Mutant[] {
-  const numbers = new Random(seed);
-  const random = () => numbers.next() / 2 ** 32;
+  let state = (seed * 2654435761) >>> 0 || 1;
+  const random = () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
   const step = Math.max(1, all.length / count);
   const sampled: Mutant[] = [];
   for (let at = 0; at < all.length; at += step) {

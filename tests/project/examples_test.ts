@@ -16,7 +16,7 @@ const CAMERA = `${DIRECTORY}camera.ts`;
 /** MiB that a program sends in place of 256: so much that a download lasts until it is cut. */
 const MEBIBYTES: Readonly<Record<string, string>> = {
   [`${DIRECTORY}tutorial.ts`]: "32",
-  [`${DIRECTORY}devices.ts`]: "64",
+  [`${DIRECTORY}devices.ts`]: "96",
 };
 /** The longest that a program may take, in seconds. */
 const TIME_LIMIT = 240;
@@ -82,7 +82,7 @@ Deno.test("the devices of the example pair, and the interrupted download is resu
   assert(success, stderr);
   assertMatch(stdout, /^The camera is paired with viewer \([a-z2-7]{52}\)\.$/m);
   assertMatch(stdout, /^download was cut in the middle\.$/m);
-  assertMatch(stdout, /^download 64 of 64 MiB, resumed from [1-9]\d*$/m);
+  assertMatch(stdout, /^download 96 of 96 MiB, resumed from [1-9]\d*$/m);
   assertStringIncludes(stdout, "Both ends agree on the SHA-256: true");
 });
 

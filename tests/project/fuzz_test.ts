@@ -6,13 +6,12 @@ import { targets } from "../fuzz/targets.ts";
 
 /** How many inputs a target gets: a tenth of a second. */
 const INPUTS: Readonly<Record<string, number>> = {
-  "chunk-stream": 20,
+  "chunk-stream": 40,
   "request-stream": 20,
   "response-stream": 20,
   "request-loopback": 100,
   "careless-sender": 80,
-  "cancelled-body": 400,
-  "tiny-chunks": 6,
+  "tiny-chunks": 15,
   "linear-time": 15,
 };
 const OTHERWISE = 1000;

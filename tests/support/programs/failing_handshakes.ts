@@ -15,7 +15,7 @@ const { serverSslconfig, clientSslconfig, timeouts }: {
   timeouts: (number | null)[];
 } = JSON.parse(Deno.args[0]!);
 
-const EACH = 40;
+const EACH = 60;
 const SIDE_BY_SIDE = 20;
 
 let failed = 0;
