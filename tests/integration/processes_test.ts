@@ -9,62 +9,6 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-<<<<<<< HEAD
-=======
-import type { Place } from "../support/programs/address_server.ts";
-
-// Both ends in separate processes.
-
-/** A program that prints a line of JSON when it serves, and ends with its input. */
-async function startProcess<Ready>(name: string, flags: readonly string[], task: unknown) {
-  const command = programCommand(name, { flags, args: [JSON.stringify(task)] }, "piped");
-  const running = new RunningProcess(command.spawn());
-  const ready: Ready = JSON.parse(await running.printed(/.*\n/));
-  return {
-    ready,
-    pid: running.child.pid,
-    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
-    async shutdown() {
-      await running.child.stdin.close();
-      const { success, stderr } = await running.ended();
-      assert(success && stderr === "", stderr);
-    },
-  };
-}
-
-Deno.test("a server in another process, at every kind of address", async () => {
-  await using directory = await tempDir();
-  const asked: readonly Place[] = [
-    ["127.0.0.1", 0],
-    ...(hasIPv6 ? [["::1", 0, 0, 0] as const] : []),
-    `${directory.path}/socket`,
-    { name: [...new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`)] },
-    { name: [] },
-  ];
-  const flags = ["--allow-net", "--allow-read", "--allow-write"];
-  await using server = await startProcess<Place[]>("address_server.ts", flags, asked);
-  const addresses = server.ready.map((place) =>
-    (typeof place === "object" && "name" in place ? Uint8Array.from(place.name) : place) as Address
-  );
-  assertEquals(addresses.length, asked.length);
-  for (const address of addresses) {
-    const client = new Client(address, { timeout: 10 });
-    using conn = await client.connect();
-    for (let i = 0; i < 10; i++) {
-      const body = new Uint8Array(100_000).fill(i);
-      const { headers, body: answer } = await conn.put("/", {}, body);
-      assertEquals(headers["pid"], `${server.pid}`);
-      assertNotEquals(headers["pid"], `${Deno.pid}`);
-      assertEquals(await answer?.bytes(), body);
-    }
-    const response = await client.request("POST", "/", {}, latin1("x"));
-    assertEquals(await response.body?.text(), "x");
-  }
-  await server.shutdown();
-  for (const address of addresses) await assertRejects(() => new Client(address).connect());
-  await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
-});
->>>>>>> parent of 6b2fe6b4 (Tests: short runs of the fuzzers, of failing handshakes and of an example are shorter, and clients leave a new process some time)
 
 // The program of docs/operations.md: how it responds to the signals of a service manager.
 
