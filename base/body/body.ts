@@ -30,43 +30,35 @@ export class LengthReader implements BodyReader {
     this.remaining = contentLength;
   }
 
-  /** How many bytes have arrived. */
-  get buffered(): number {
-    return Math.min(this.#source.reader.buffered, this.remaining);
-  }
-
-  /** Takes bytes that have arrived, in the source's buffer, which the next read changes. */
-  view(count: number): Bytes | Promise<Bytes> {
-    const { reader } = this.#source;
-    const { bytes, start } = reader;
-    reader.start += count;
-    return this.#advance(count, bytes.subarray(start, start + count) as Bytes);
+  /** Reads up to `most` bytes of what has arrived, in the source's buffer, which the next read changes. */
+  view(most: number): Bytes | Promise<Bytes> {
+    const bytes = this.#source.reader.view(Math.min(most, this.remaining));
+    return this.#passOn(bytes, bytes.length);
   }
 
   read(into: Uint8Array): number | Promise<number> {
-    // mutant `>` → `>=`: a view of all of it is the same room
-    // mutant `into.length > this.remaining` → `true`: the same
-    const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
+    const room = into.subarray(0, this.remaining);
     const count = this.#source.reader.take(room);
-    return count === 0 && room.length > 0 ? this.#receive(room) : this.#advance(count, count);
+    if (count === 0 && room.length > 0) return this.#receive(room);
+    return this.#passOn(count, count);
   }
 
   async #receive(room: Uint8Array): Promise<number> {
     const count = await this.#source.read(room);
     if (count === null) throw this.#source.incomplete(this.remaining);
-    return this.#advance(count, count);
+    return this.#passOn(count, count);
   }
 
-  /** Returns what was read; the last byte only once the source has confirmed that it was the last. */
-  #advance<Value>(count: number, read: Value): Value | Promise<Value> {
+  /** Passes on what was read, `count` bytes: the last one only once the source has confirmed that it was the last. */
+  #passOn<Value>(read: Value, count: number): Value | Promise<Value> {
     this.remaining -= count;
     if (this.remaining > 0) return read;
     const ending = this.#source.finish();
-    this.done = ending === null;
-    return ending === null ? read : ending.then(() => {
+    const end = () => {
       this.done = true;
       return read;
-    });
+    };
+    return ending === null ? end() : ending.then(end);
   }
 }
 
@@ -183,7 +175,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       this.#state.undo();
       throw tooLongError(this, `${wanted}`, "give a size, iterate, or use writeTo");
     }
-    const isOwn = wanted > this.#reader.buffered;
+    const isOwn = wanted > this.#source.reader.buffered;
     let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
     // Only where there is something to wait for: each wait takes a turn.
     if (bytes instanceof Promise) bytes = await bytes;
@@ -235,7 +227,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     return this.#state.write(sink, async (out) => {
       const reader = this.#reader;
       const { keepsBytes } = out;
-      let piece = this.#state.fromSource(reader.view(reader.buffered));
+      let piece = this.#state.fromSource(reader.view(Infinity));
       if (piece instanceof Promise) piece = await piece;
       // mutant `keepsBytes` → `true`: a copy does as well, and costs more
       if (piece.length > 0) await out.write(keepsBytes ? piece.slice() : piece);

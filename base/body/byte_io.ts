@@ -109,7 +109,7 @@ const GROWTH = 4;
  */
 export class ByteReader {
   /** The buffer; allocated on first use. */
-  bytes: Uint8Array = EMPTY;
+  bytes: Uint8Array<ArrayBuffer> = EMPTY;
   /** Where the unconsumed bytes start. */
   start = 0;
   /** Where they end. */
@@ -303,16 +303,18 @@ export class ByteReader {
     return added;
   }
 
+  /** Consumes up to `most` bytes; returns them where they are, in the buffer, which the next read changes. */
+  view(most: number): Uint8Array<ArrayBuffer> {
+    const { start } = this;
+    this.start = Math.min(start + most, this.end);
+    return this.bytes.subarray(start, this.start);
+  }
+
   /** Consumes as many bytes as fit into the array, which they are copied to; returns how many. */
   take(into: Uint8Array): number {
-    const count = Math.min(into.length, this.end - this.start);
-    // mutant `count > 0` → `true`: copying nothing changes nothing
-    // mutant `>` → `>=`: copying nothing changes nothing
-    if (count > 0) {
-      into.set(this.bytes.subarray(this.start, this.start + count));
-      this.start += count;
-    }
-    return count;
+    const bytes = this.view(into.length);
+    into.set(bytes);
+    return bytes.length;
   }
 }
 

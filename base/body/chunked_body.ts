@@ -280,12 +280,11 @@ export class ChunkedReader implements BodyReader {
       reader.grow(largerPiece(length, Math.min(pieceBytes, this.#source.mostBytes)));
     }
     for (;;) {
-      const start = reader.start;
-      reader.start = this.#scan(start);
+      const encoded = reader.view(this.#scan(reader.start) - reader.start);
       if (this.done) await this.#finish();
-      if (reader.start > start) {
-        this.#viewed = reader.start - start;
-        return reader.bytes.subarray(start, reader.start);
+      if (encoded.length > 0) {
+        this.#viewed = encoded.length;
+        return encoded;
       }
       await this.#fill();
     }
@@ -318,11 +317,7 @@ export class ChunkedReader implements BodyReader {
     const reader = this.#reader;
     // mutant `size <= reader.buffered` → `false`: the long way leads there, too
     if (size <= reader.buffered) {
-      const data = (reader.bytes as Uint8Array<ArrayBuffer>).slice(
-        reader.start,
-        reader.start + size,
-      );
-      reader.start += size;
+      const data = reader.view(size).slice();
       this.#scanner.skipData(size);
       return data;
     }
