@@ -10,7 +10,7 @@ import {
   checkBodies,
   outgoingFraming,
 } from "../base/body/bodies.ts";
-import { Interruption } from "../base/body/body_source.ts";
+import { Interruption } from "../base/body/body_state.ts";
 import { checkMethods, wrongType } from "../base/checks.ts";
 import {
   BodyError,

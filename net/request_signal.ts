@@ -1,7 +1,7 @@
 /** The signal of one request. */
 
 import { copyOptions, wrongType } from "../base/checks.ts";
-import type { Interruption } from "../base/body/body_source.ts";
+import type { Interruption } from "../base/body/body_state.ts";
 import type { Transport } from "./transport.ts";
 
 /** Options of one request. */

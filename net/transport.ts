@@ -10,7 +10,8 @@ import {
   writeTrusted,
 } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { BodySource, type Interruption } from "../base/body/body_source.ts";
+import { BodySource } from "../base/body/body_source.ts";
+import type { Interruption } from "../base/body/body_state.ts";
 import {
   type AheadSource,
   ByteReader,

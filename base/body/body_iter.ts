@@ -1,8 +1,7 @@
 /** Bodies from iterables, to be sent. */
 
 import { checkContentLength } from "./body.ts";
-import { BodyOrigin } from "./body_source.ts";
-import { BodyState } from "./body_state.ts";
+import { BodyOrigin, BodyState } from "./body_state.ts";
 import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";

@@ -1,50 +1,10 @@
-/** What bodies are made from, what may stop them, and what their origin learns of how they end. */
+/** What bodies of bytes are made from: a file, a stream, or another source. */
 
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError, typeName } from "../errors.ts";
+import { BodyOrigin } from "./body_state.ts";
 import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
-
-/**
- * What has stopped a body, if anything has. The signal of a request may live forever, and it is linked to this alone, which
- * refers to the body only while the body waits for something: an unreachable body can be collected.
- */
-export class Interruption {
-  /** Rejects the promise that the body waits for. */
-  waiting: ((reason: unknown) => void) | null = null;
-  /** With what the body has failed or was canceled; or the request was aborted, and this is its reason. */
-  failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
-
-  /** Makes what the body waits for, and every later operation, reject with the reason. */
-  abort(reason: unknown): void {
-    this.stop(reason, true);
-  }
-
-  /** Makes what the body waits for reject; only the first error counts. */
-  stop(error: unknown, isAbort: boolean): void {
-    this.failure ??= { error, isAbort };
-    const { waiting } = this;
-    this.waiting = null;
-    waiting?.(error);
-  }
-}
-
-/** What a body is made from. It is notified of how the body ends, which is also its own end. */
-export abstract class BodyOrigin {
-  /** Aborts the body from outside; `null` if nothing can. */
-  readonly interruption: Interruption | null = null;
-
-  /** The body has been consumed. */
-  consumed(): void {}
-
-  /** What was read is invalid, or could not be read. */
-  failed(_error: unknown): void {}
-
-  /** The rest of the body is canceled: it fails with the error, for the reason that the caller gave. Never rejects. */
-  cancel(_error: unknown, _reason?: unknown): Promise<void> {
-    return Promise.resolve();
-  }
-}
 
 /** Bytes of the buffer that a body of any size is copied through; a larger one leaves the cache. */
 const COPY_BYTES = 524288;

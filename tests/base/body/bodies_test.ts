@@ -22,8 +22,7 @@ import {
   releaseKept,
   writeTrusted,
 } from "@degu/internal/base/body/bodies.ts";
-import { BodyOrigin, Interruption } from "@degu/internal/base/body/body_source.ts";
-import { BodyState } from "@degu/internal/base/body/body_state.ts";
+import { BodyOrigin, BodyState, Interruption } from "@degu/internal/base/body/body_state.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
