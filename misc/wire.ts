@@ -3,7 +3,13 @@
 import { decodeAscii } from "../base/bytes.ts";
 import { Request, responseFraming } from "../base/app/message.ts";
 import { type BodyIn, type BodyOut, outgoingFraming } from "../base/body/bodies.ts";
-import { type Chunk, encodeChunk, makeSendable, parseChunkLine } from "../base/wire/chunk.ts";
+import {
+  type Chunk,
+  chunkLineTooLong,
+  encodeChunk,
+  makeSendable,
+  parseChunkLine,
+} from "../base/wire/chunk.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -11,7 +17,7 @@ import {
   checkUint8Array,
   wrongType,
 } from "../base/checks.ts";
-import { ProtocolError, typeName } from "../base/errors.ts";
+import { typeName } from "../base/errors.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,
@@ -27,6 +33,7 @@ import {
   type Method,
   parseRequestPreamble,
   parseResponsePreamble,
+  preambleTooLarge,
 } from "../base/wire/preamble.ts";
 import {
   type ContentRange,
@@ -65,12 +72,7 @@ const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** Copies a preamble into the buffer and appends the end that it has on the wire; returns its length. */
 function terminate(preamble: Uint8Array, end: string): number {
-  if (preamble.length + 4 > MAX_PREAMBLE_BYTES) {
-    throw new ProtocolError(
-      "PREAMBLE_TOO_LARGE",
-      `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`,
-    );
-  }
+  if (preamble.length + 4 > MAX_PREAMBLE_BYTES) throw preambleTooLarge();
   scratch.set(preamble);
   for (let i = 0; i < end.length; i++) scratch[preamble.length + i] = end.charCodeAt(i);
   return preamble.length + end.length;
@@ -245,12 +247,7 @@ export function parseChunkHeader(
   line: Uint8Array,
 ): { size: number; extension: [key: string, value: string] | null } {
   checkUint8Array("line", line);
-  if (line.length > MAX_CHUNK_LINE_BYTES - 2) {
-    throw new ProtocolError(
-      "CHUNK_LINE_TOO_LONG",
-      `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`,
-    );
-  }
+  if (line.length > MAX_CHUNK_LINE_BYTES - 2) throw chunkLineTooLong();
   return parseChunkLine(line, 0, line.length);
 }
 

@@ -26,7 +26,7 @@ import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base
 import { BodyError, ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { findPreambleEnd } from "../base/wire/preamble.ts";
+import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
 
@@ -204,10 +204,7 @@ export class Transport implements AheadSource {
     if (this.#searched === 0 && reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
       this.#checkStart(reader.bytes[reader.start]!);
     }
-    if (size > MAX_PREAMBLE_BYTES) {
-      const message = `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`;
-      throw new ProtocolError("PREAMBLE_TOO_LARGE", message);
-    }
+    if (size > MAX_PREAMBLE_BYTES) throw preambleTooLarge();
     if (end < 0) {
       this.#searched = reader.buffered;
     } else {

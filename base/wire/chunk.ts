@@ -185,12 +185,7 @@ export class ChunkScanner {
     // mutant `<` → `<=`: one byte too many is looked at, but a line that ends there is not complete
     while (i + 1 < limit && !(bytes[i] === CR && bytes[i + 1] === LF)) i++;
     if (i + 1 >= limit) {
-      if (limit - start === MAX_CHUNK_LINE_BYTES) {
-        throw new ProtocolError(
-          "CHUNK_LINE_TOO_LONG",
-          `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`,
-        );
-      }
+      if (limit - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLong();
       this.#looked = Math.max(0, limit - start - 1);
       return -1;
     }
@@ -235,6 +230,12 @@ export class ChunkScanner {
         return 0;
     }
   }
+}
+
+/** The error for a chunk's line that is longer than {@linkcode MAX_CHUNK_LINE_BYTES}. */
+export function chunkLineTooLong(): ProtocolError {
+  const message = `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`;
+  return new ProtocolError("CHUNK_LINE_TOO_LONG", message);
 }
 
 /** The error for a source that ends inside the chunked coding. */

@@ -72,6 +72,12 @@ export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): n
   return -1;
 }
 
+/** The error for a preamble of more than {@linkcode MAX_PREAMBLE_BYTES}. */
+export function preambleTooLarge(): ProtocolError {
+  const message = `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`;
+  return new ProtocolError("PREAMBLE_TOO_LARGE", message);
+}
+
 function requestContext(method: Method): HeaderContext {
   return mayHaveBody(method) ? "request" : "request without body";
 }
