@@ -188,9 +188,10 @@ async function atServer(
   app: App = reader,
 ): Promise<void> {
   await using serving = serve(app, { timeout: SHORT });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(begin);
+  // All of it: on a busy machine the server may wait long before the peer gets to look.
   await assertTimedOut(what, async () => {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(begin);
     const doing = then(peer);
     await peer.assertClosedSilently(what);
     await doing;
@@ -247,11 +248,11 @@ Deno.test("within a body each wait has its own time limit, and an app has none",
 /** Resolves once a server has given up a peer; it does not matter how the peer sees it. */
 async function untilTimedOut(what: string, app: App, request: string, late = ""): Promise<void> {
   await using serving = serve(app, { timeout: SHORT });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(request);
-  await peer.readExactly(1);
-  await peer.send(late);
   await assertTimedOut(what, async () => {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(request);
+    await peer.readExactly(1);
+    await peer.send(late);
     const [line = ""] = await serving.logger.waitFor("info");
     assert(line.includes("TimedOut"), line);
   });
