@@ -88,9 +88,15 @@ export class UnfinishedFiles {
   async create(): Promise<Unfinished> {
     this.makeDirectory();
     const path = this.newPath();
-    const handle = await open(path, "wx+", 0o666);
+    // Before it is there: who removes a directory that this one is in looks for what is in use.
     inUse.add(path);
-    return new Unfinished(path, handle, await handle.stat());
+    try {
+      const handle = await open(path, "wx+", 0o666);
+      return new Unfinished(path, handle, await handle.stat());
+    } catch (error) {
+      inUse.delete(path);
+      throw error;
+    }
   }
 
   /**
