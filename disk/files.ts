@@ -99,7 +99,7 @@ export function newFileMode(temporary: string): number | null {
 /** Gives a file the permission bits of a mode, no set-user-ID: not where it has them, since some file systems have no others. */
 export function setMode(path: string, mode: number): void {
   const bits = mode & 0o777;
-  if ((lstatSync(path).mode & 0o777) !== bits) chmodSync(path, bits);
+  if ((lstatSync(path).mode & 0o7777) !== bits) chmodSync(path, bits);
 }
 
 /** Creates a file of mode 0600 with a text; it is opened once, since somebody else might give its name to another one. */

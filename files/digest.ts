@@ -131,15 +131,22 @@ export function parseWantReprDigest(value: string): number {
 /** Parses a dictionary into its keys and the text of their values. */
 function membersOf(value: string, name: string): Map<string, string> {
   const members = new Map<string, string>();
-  // No regular expression for the spaces: its time would grow with the square of a run of them.
-  if (value !== value.trim()) throw badField(name, value);
-  for (const member of value.split(",").map((member) => member.trim())) {
+  // By hand: the time of a regular expression would grow with the square of a run of spaces.
+  if (value.startsWith(" ") || value.endsWith(" ")) throw badField(name, value);
+  for (const member of value.split(",").map(trimSpaces)) {
     const equals = member.indexOf("=");
     const key = member.slice(0, Math.max(equals, 0));
     if (!KEY.test(key) || members.has(key)) throw badField(name, value);
     members.set(key, member.slice(equals + 1));
   }
   return members;
+}
+
+function trimSpaces(text: string): string {
+  let start = 0, end = text.length;
+  while (text[start] === " ") start++;
+  while (end > start && text[end - 1] === " ") end--;
+  return text.slice(start, end);
 }
 
 /** The bytes of base64; `null` if bits are set that no byte has. */

@@ -76,11 +76,15 @@ export function findLeftovers(path: string): { paths: readonly string[]; isElseE
       continue;
     }
     const inside = state.isDirectory() ? readdirSync(at) : [];
-    const stranger = inside.find((inner) => !UNFINISHED_NAME.test(inner));
+    const stranger = inside.find((inner) =>
+      !UNFINISHED_NAME.test(inner) || statOrNull(`${at}/${inner}`)?.isFile() === false
+    );
     if (stranger !== undefined || !state.isDirectory() && !state.isFile()) {
       throw new Refusal(409, `${at}${stranger ? `/${stranger}` : ""} is no part of a transfer`);
     }
-    paths.push(...inside.map((inner) => `${at}/${inner}`), at);
+    // One by one: a call takes only so many arguments.
+    for (const inner of inside) paths.push(`${at}/${inner}`);
+    paths.push(at);
   }
   const held = paths.find(isHeld);
   if (held !== undefined) throw new HeldPart(409, `${held} is the part of a transfer in progress`);

@@ -62,16 +62,20 @@ export class UnfinishedFiles {
    */
   makeDirectory(): void {
     const { path } = this;
-    try {
-      mkdirSync(path, { mode: 0o700 });
-    } catch (error) {
-      if (codeOf(error) !== "EEXIST") throw error;
+    let state = statOrNull(path);
+    if (state === null) {
+      try {
+        mkdirSync(path, { mode: 0o700 });
+      } catch (error) {
+        // Another process was first.
+        if (codeOf(error) !== "EEXIST") throw error;
+      }
+      state = lstatSync(path, { bigint: true });
     }
-    const state = lstatSync(path);
     if (!state.isDirectory()) {
       throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
     }
-    if ((state.mode & 0o077) === 0) return;
+    if ((state.mode & 0o077n) === 0n) return;
     try {
       chmodSync(path, 0o700);
     } catch {
@@ -89,6 +93,7 @@ export class UnfinishedFiles {
     this.makeDirectory();
     const path = this.newPath();
     let handle: FileHandle | null = null;
+    // Before it is there: who removes a directory that this one is in looks for what is in use.
     inUse.add(path);
     try {
       handle = await open(path, "wx+", 0o666);

@@ -2,7 +2,6 @@
 
 import { renderUnicodeCompact } from "npm:uqr@^0.1.3";
 import type { Address } from "../../base.ts";
-import { pause } from "../../base/pause.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
 import {
   type AgentCommand,
@@ -86,14 +85,19 @@ async function paired({ output, signal }: Context, invitation: Invitation): Prom
   // A line that wraps could not be removed; what is left is at its end.
   const line = () => countdownText(end - performance.now()).slice(1 - output.columns);
   using _countdown = output.animate(1000, line);
+  // What is being stored at that moment is completed: a device that is trusted from now on has to be named.
+  const close = () => invitation.close();
+  signal.addEventListener("abort", close);
   try {
-    const peer = await Promise.race([invitation.paired, pause(Infinity, signal)]);
-    if (peer !== undefined) return peer;
+    signal.throwIfAborted();
+    return await invitation.paired;
   } catch (error) {
+    signal.throwIfAborted();
     if (!(error instanceof Deno.errors.TimedOut)) throw error;
     throw new Failure('nobody has joined in time: run "degu invite" again for a new line');
+  } finally {
+    signal.removeEventListener("abort", close);
   }
-  throw signal.reason;
 }
 
 export function countdownText(milliseconds: number): string {

@@ -288,6 +288,24 @@ Deno.test("an interrupted invitation is closed", async () => {
   await homes.fail("viewer", 3, "this line is not open any more", ["join", line, ...SERVING]);
 });
 
+Deno.test("an invitation that is interrupted when a device has just been paired says so", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const [viewer] = await homes.init("viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  const peers = homes.at("camera", "peers");
+  const isStored = () => Deno.readDirSync(peers).some(({ name }) => name.includes(viewer!));
+  // The other device has the answer, but has not hung up yet.
+  const interrupted = (async () => {
+    while (!isStored()) await new Promise(setImmediate);
+    invite.kill("SIGINT");
+  })();
+  await homes.must("viewer", ["join", line, ...SERVING]);
+  await interrupted;
+  const { code, stdout } = await invite.ended();
+  assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
+});
+
 Deno.test("invalid options are a usage error", async () => {
   await using homes = await AgentHomes.create("camera");
   const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];

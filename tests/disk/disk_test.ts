@@ -5,6 +5,7 @@ import {
   newFileMode,
   openLocked,
   replacePrivateFile,
+  setMode,
   writeAside,
   writePrivateFile,
 } from "@degu/internal/disk/files.ts";
@@ -129,6 +130,21 @@ Deno.test("the mode of new files is found out, and nothing is left of it", async
   const { mode: usual } = await Deno.stat(join(dir.path, "plain"));
   assertEquals(newFileMode(join(dir.path, "probe")), usual);
   assertEquals(await entries(dir.path), ["plain"]);
+});
+
+Deno.test({
+  name: "a file gets permission bits, and loses a set-user-ID also where it has them",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using dir = await tempDir();
+    const path = join(dir.path, "file");
+    await Deno.writeTextFile(path, "");
+    for (const before of [0o600, 0o640, 0o4640, 0o2640]) {
+      await Deno.chmod(path, before);
+      setMode(path, 0o104640);
+      assertEquals(await mode(path), 0o640, before.toString(8));
+    }
+  },
 });
 
 Deno.test("a large file is synced on the way, which ends with nothing open; a failure is left to the last sync", async () => {

@@ -107,6 +107,16 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
     assertEquals((await entries(`${root}/dir`)).length, parts.length + (name === "file" ? 2 : 1));
     await Deno.remove(`${root}/dir/${name}`);
   }
+  // Nor is what only has the name of one: to open a FIFO would block until somebody reads it.
+  const other = `${root}/dir/${RESERVED}/put-${"1".repeat(32)}`;
+  for (const makeOther of [Deno.mkdir, makeFifo, (path: string) => makeLinks({ [path]: "none" })]) {
+    await make(...all);
+    if (await makeOther(other) === false) continue;
+    assertEquals(await remove(), 409, makeOther.name);
+    const left = await entries(`${root}/dir/${RESERVED}`);
+    assertEquals(left.length, unfinished.length + 1, makeOther.name);
+    await Deno.remove(other);
+  }
   for (const name of [parts[0]!, `${RESERVED}/${unfinished[1]}`]) {
     {
       using held = await Deno.open(`${root}/dir/${name}`, { write: true });

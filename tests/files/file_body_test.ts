@@ -312,6 +312,9 @@ Deno.test("a want-repr-digest header is read with its preferences", () => {
     "1",
     ",",
     "sha-256=1,",
+    ...["\t", "\xa0", "\n"].flatMap((
+      space,
+    ) => [`md5=1,${space}sha-256=1`, `sha-256=1${space},a=1`]),
   ];
   for (const value of [...wrong, ...worse]) {
     assertRangeError(() => parseWantReprDigest(value), value);

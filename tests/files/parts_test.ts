@@ -5,11 +5,13 @@ import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/disk/files.ts";
+import { isAt } from "@degu/internal/disk/names.ts";
 import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
 import { removeUnlocked } from "@degu/internal/files/leftovers.ts";
 import { setModified } from "@degu/internal/files/put.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
@@ -293,6 +295,22 @@ Deno.test("a part that another process is writing is not removed", async () => {
   sweep();
   assertEquals(await entries(files.path), []);
   assertEquals(removeUnlocked(path), true, "it is gone already");
+});
+
+Deno.test("a directory with a file that is just being opened for an upload is not removed", async () => {
+  await using tree = await makeTree();
+  const unfinished = new UnfinishedFiles(`${tree.root}/sub`);
+  await Deno.remove(`${tree.root}/sub/file`);
+  const creating = unfinished.create();
+  // It is there, and nothing else of this process has run since.
+  while (!Array.from(Deno.readDirSync(unfinished.path)).length);
+  const remove = () => new Root(tree.root).remove(["sub"], true, () => {});
+  assertThrows(remove, Refusal, "in progress");
+  const file = await creating;
+  assert(isAt(file.path, file.state));
+  await file[Symbol.asyncDispose]();
+  remove();
+  assertEquals(await entries(tree.root), ["file"]);
 });
 
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
