@@ -260,7 +260,8 @@ function assertFound(
   assertEquals(found?.raw, expected?.der, what);
 }
 
-const { authority, signsCertificates, signsLists, signsHandshakes, enciphers } = EXTENSIONS;
+const { authority, noAuthority, signsCertificates, signsLists, signsHandshakes, enciphers } =
+  EXTENSIONS;
 
 Deno.test("an authority with rules that are not checked is refused, and no path leads over one", async () => {
   const [one, two] = [await makeAuthority(), await makeAuthority()];
@@ -339,6 +340,8 @@ Deno.test("no authority is found if no path is valid", async () => {
     ["it is not valid yet", await make({ valid: [1, 2] }), [root], null],
     ["a circle", [await makeLeaf(circle1), circle1, circle2], [root], null],
     ["a leaf in between", [await makeLeaf(leaf), leaf], [root], null],
+    ["one without a keyUsage", await make({ extensions: [noAuthority()] }), [root], null],
+    ["it has no basicConstraints", await make({ extensions: [signsCertificates()] }), [root], null],
   ];
   for (const [what, chain, trusted, expected] of rows) assertFound(chain, trusted, expected, what);
   const [below, between] = await make({});

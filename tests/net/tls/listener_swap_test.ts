@@ -220,6 +220,11 @@ opensslTest(
     const middle = await pki.authority("middle", { issuer: root });
     const client = await pki.client("client", { issuer: middle });
     const stranger = await pki.authority("stranger");
+    const limited = await pki.authority("limited", {
+      commonName: "root",
+      keyOf: root,
+      extensions: ["extendedKeyUsage=serverAuth"],
+    });
     const certFile = await pki.join("chain.pem", client.certFile, middle.certFile);
     const begun = { ...own, caFile: root.certFile };
     const [rootKey, middleKey] = await Promise.all(
@@ -230,6 +235,7 @@ opensslTest(
       ["both", await pki.join("both.pem", root.certFile, middle.certFile), middleKey],
       ["the same one", await pki.join("same.pem", stranger.certFile, root.certFile), rootKey],
       ["neither", stranger.certFile, REFUSED],
+      ["the same one, for servers only", limited.certFile, REFUSED],
     ];
     for (const [name, caFile, expected] of rows) {
       await t.step(name, async () => {
@@ -332,6 +338,24 @@ Deno.test("a client that waits for a slot is refused without onConnect if it is 
   live.close();
   assertEquals(await answer, REFUSED);
   assertEquals(asked, ["two"]);
+});
+
+Deno.test("a client that waits for a slot is refused if it has no certificate, and one is required by then", async () => {
+  let served = 0;
+  const count: AppFunction = () => {
+    served++;
+    return [200, "OK", {}, null];
+  };
+  await using endpoint = await start(trustingAll(), count, { maxConnections: 1 });
+  const { server } = endpoint;
+  using live = await clientOf(null, server.address).connect();
+  await live.get("/");
+  const { secured, answer } = connectWith("TLSv1.2", null, server.address);
+  await within(secured, "the handshake is over");
+  server.setSslctx(trusting(two));
+  live.close();
+  assertEquals(await answer, REFUSED);
+  assertEquals(served, 1);
 });
 
 Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {
