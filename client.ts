@@ -207,10 +207,13 @@ export class Client {
   async connect(bodies: Bodies = this.bodies, options?: RequestOptions): Promise<Connection> {
     checkBodies(bodies);
     const { signal, onConnect } = this.options;
-    // The timer that bounds connecting goes on to bound the waits of the connection.
-    using _ = new Deadline(this.timeout, () => {});
-    const socket: ConnectedSocket = await this.createSocket(options);
-    const connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
+    let socket: ConnectedSocket, connection;
+    {
+      // The timer that bounds connecting goes on to bound the waits of the connection.
+      using _ = new Deadline(this.timeout, () => {});
+      socket = await this.createSocket(options);
+      connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
+    }
     const { trust, refusalHint } = socket;
     if (signal !== undefined) closeOn(connection, signal);
     if (trust !== undefined) closeOn(connection, trust);

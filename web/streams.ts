@@ -242,7 +242,8 @@ export class PieceStream {
       this.#onEnd({ error });
       throw error;
     }
-    this.missing = result.done ? 0 : this.missing - result.value.length;
+    // A body of another class may have more than it said: it ends with the piece that goes beyond.
+    this.missing = result.done ? 0 : Math.max(0, this.missing - result.value.length);
     if (this.missing === 0) this.#onEnd();
     return result.done ? null : result.value;
   }

@@ -165,7 +165,10 @@ export class BodyState {
 
   /** Cancels what is left of the body, which fails with the reason or, if that isn't an error, with its `cause`. */
   async cancel(reason: unknown): Promise<void> {
-    if (this.isConsumed || this.#interruption.failure !== null) return;
+    if (this.isConsumed) return;
+    // Of a body that was stopped nothing is left, but this has been done with it.
+    this.#operation ??= "cancel";
+    if (this.#interruption.failure !== null) return;
     const error = reason instanceof Error
       ? reason
       : new BodyError("the body was canceled", { cause: reason });

@@ -433,6 +433,22 @@ Deno.test("no timer runs on after a request whose connection was closed before i
   }
 });
 
+Deno.test("no timer runs on for onConnect alone, once its connection is closed", async () => {
+  using server = new RawServer();
+  const asked = Promise.withResolvers<Connection>();
+  const answer = Promise.withResolvers<boolean>();
+  const onConnect = (conn: Connection) => (asked.resolve(conn), answer.promise);
+  const client = new Client(server.address, { timeout: 1000, onConnect });
+  using timers = recordIntervals();
+  const connecting = client.connect();
+  const conn = await asked.promise;
+  assertEquals(timers.running.size, 1);
+  conn.close();
+  assertEquals(timers.running.size, 0);
+  answer.resolve(false);
+  await assertRejects(() => connecting, ConnectionClosedError);
+});
+
 // Attempts with a time limit.
 
 /** Something that can be closed, and how often it was. */

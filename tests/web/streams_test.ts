@@ -188,6 +188,24 @@ Deno.test("streamOf reports the end once, and is a byte stream, whatever the pie
   }
 });
 
+Deno.test("streamOf ends with the piece that goes beyond the length of a body of another class", async () => {
+  for (
+    const [contentLength, expected] of [[0, "hello"], [3, "hello"], [7, "helloworld"]] as const
+  ) {
+    let left = 0, ends = 0;
+    const body: unknown = {
+      chunked: false,
+      contentLength,
+      async *[Symbol.asyncIterator]() {
+        for (const word of ["hello", "world", "again"]) yield latin1(word), left++;
+      },
+    };
+    assertEquals(await textOf(streamOf(body as WritableBody, () => ends++, never)), expected);
+    // The pieces behind it aren't asked for.
+    assertEquals([left, ends], [expected.length / 5 - 1, 1]);
+  }
+});
+
 Deno.test("streamOf detaches no buffer of the body that it reads", async () => {
   for (
     const [kind, make] of Object.entries({

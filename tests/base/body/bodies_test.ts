@@ -579,6 +579,16 @@ Deno.test("an abort counts even if nothing is pending, or nothing is left", () =
   }
 });
 
+Deno.test("a body that was aborted counts as used once it was canceled", async () => {
+  const interruption = new Interruption();
+  const { state } = make(interruption);
+  interruption.abort(new RangeError("enough"));
+  assertEquals(state.used, false);
+  await state.cancel(new Error("not wanted"));
+  assertEquals(state.used, true);
+  assertThrows(() => state.beginRead(), RangeError, "enough");
+});
+
 Deno.test("an interruption references a body only while the body waits", async () => {
   const interruption = new Interruption();
   const { state } = make(interruption);
