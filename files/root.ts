@@ -67,7 +67,7 @@ export interface Parent {
 }
 
 /** What exists on the path to a name. */
-export interface Destination {
+interface Destination {
   readonly path: string;
   readonly parent: Parent;
   /** What has the name now; a link is not followed. */
@@ -84,7 +84,7 @@ export interface Complete {
 }
 
 /** How a file gets its name. */
-export interface Move {
+interface Move {
   readonly condition?: Condition;
   /** True if nothing may have the name: then one of several processes gets it. */
   readonly isNew: boolean;

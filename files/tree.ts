@@ -251,7 +251,7 @@ export interface Blocked {
 }
 
 /** Files that some file system takes for one, and that the target may have by another spelling. */
-export interface Doubtful {
+interface Doubtful {
   /** With what the target has of each, and the directory with a file in its way that it is in. */
   readonly files: Pick<Pair, "source" | "target" | "blocked">[];
   /** The only other spelling of their path at the target. */
@@ -522,7 +522,7 @@ function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   return problem("CONFLICT", node, text, { cause });
 }
 
-export function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
+function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`
     : reason === "link"
