@@ -6,7 +6,9 @@
  * the directory, or is reserved, is absent for who reads, and refused to who writes.
  *
  * **What is temporary.** A file is written under a reserved name, which no peer can list, read, write or delete: in a directory
- * of its own if a peer sends it, beside its target if this device has asked for it.
+ * of its own if a peer sends it, beside its target if this device has asked for it. Who makes one holds or locks it,
+ * and removes it unless it got its name or can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a
+ * download, {@linkcode SmallFiles} for many at a time in both directions.
  *
  * **Who may replace what.** A file gives way to a file, if the request's condition holds. A directory, a link, or a file where a
  * directory is needed gives way only to a client that has seen just that ({@linkcode Replaceable}).

@@ -8,7 +8,7 @@
 import { lockIfFree } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
-import { inUse } from "./leftovers.ts";
+import { hold } from "./leftovers.ts";
 import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
 
 /** How many files get their names together. */
@@ -59,8 +59,11 @@ interface Arrived<F> {
 interface Written extends Complete {
   /** Open as long as it is locked. */
   readonly open: Deno.FsFile | null;
+  readonly held: Disposable;
   /** Resolves to `null` once the content is on the disk, or to the error. */
   readonly synced: Promise<unknown>;
+  /** Whether it has got its name. */
+  isPlaced: boolean;
 }
 
 /** Writes small files: while some are synced to the disk and named, others arrive. */
@@ -116,17 +119,17 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const { path, newMode } = temporary;
     const options = { write: true, createNew: true, mode: newMode === null ? 0o666 : 0o600 };
     const open = Deno.openSync(path, options);
-    inUse.add(path);
+    const written = { ...temporary, state: null, open, held: hold(path), isPlaced: false };
     try {
       if (isLocked) lockIfFree(open);
       for (let at = 0; at < content.length;) at += open.writeSync(content.subarray(at));
       open.utimeSync(new Date(), modified);
       const synced = open.sync().then(() => null, (error) => error);
-      if (isLocked) return { ...temporary, state: null, open, synced };
+      if (isLocked) return { ...written, synced };
       // Without waiting for more: a client that sends nothing must not hold a descriptor for each file.
-      return { ...temporary, state: null, open: null, synced: synced.finally(() => open.close()) };
+      return { ...written, open: null, synced: synced.finally(() => open.close()) };
     } catch (error) {
-      discard({ path, open });
+      discard(written);
       throw error;
     }
   }
@@ -257,7 +260,7 @@ class Naming<F extends SmallFile> {
     }
     const { parent, files } = this.#entered;
     const { created, changed } = root.place(names, written, { isNew, parent });
-    inUse.delete(written.path);
+    written.isPlaced = true;
     for (const path of changed) this.#changed.add(path);
     files.push([file, created]);
   }
@@ -277,13 +280,13 @@ class Naming<F extends SmallFile> {
 }
 
 /** Closes a file, and removes it unless it has got a name. */
-function discard({ path, open }: Pick<Written, "path" | "open">): void {
+function discard({ path, open, held, isPlaced }: Omit<Written, "synced">): void {
+  using _held = held;
   try {
-    if (inUse.has(path)) removeIfPresentSync(path);
+    if (!isPlaced) removeIfPresentSync(path);
   } catch {
     // The error that made it superfluous is the one to report.
   } finally {
-    inUse.delete(path);
     open?.close();
   }
 }
