@@ -232,8 +232,8 @@ class Download implements Direction {
       enter: (directory) => this.#makeDirectory(directory),
       temporary: ({ copy }) => this.#newPart(copy),
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
-      placed: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
-      failed: ({ copy }, error) => {
+      onPlaced: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
+      onFailed: ({ copy }, error) => {
         const explained = this.#explain(error, copy.node);
         done(copy, isOverload(error) ? { again: explained } : { error: explained });
       },

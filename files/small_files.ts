@@ -45,9 +45,9 @@ export interface Placement<F extends SmallFile> {
   /** Rejects if no file may get its name any more. */
   admit(): Promise<void>;
   /** Called when a file has its name, or a directory is there. */
-  placed(file: F, isCreated: boolean): void;
+  onPlaced(file: F, isCreated: boolean): void;
   /** Called with why a file has no name; throws what is so for all of them. */
-  failed(file: F, error: unknown): void;
+  onFailed(file: F, error: unknown): void;
 }
 
 interface Arrived<F> {
@@ -73,7 +73,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #changed = new Set<string>();
   #arrived: Arrived<F>[] = [];
   /** The directory of the previous file, as long as the turn takes. */
-  #entered: string | null = null;
+  #enteredKey: string | null = null;
   /** The files before those that arrive now. */
   #naming: Promise<void> = Promise.resolve();
 
@@ -84,33 +84,33 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
     for (let attempt = 1;; attempt++) {
-      if (this.#turns.isOver) this.#entered = null;
+      if (this.#turns.isOver) this.#enteredKey = null;
       try {
         const directory = file.names.slice(0, -1);
         const key = directory.join("/");
-        if (this.#entered !== key) {
+        if (this.#enteredKey !== key) {
           for (const path of this.#placement.enter?.(directory) ?? []) this.#changed.add(path);
         }
-        this.#entered = key;
+        this.#enteredKey = key;
         const written = file.isDirectory ? null : this.#write(file, content, modified);
         this.#arrived.push({ file, written });
         break;
       } catch (error) {
-        this.#entered = null;
+        this.#enteredKey = null;
         if (attempt === 1 && isOverload(error)) {
           // There are descriptors again when those that are open have their names.
           await this.#nameArrived();
           await this.#naming;
           continue;
         }
-        this.#placement.failed(file, error);
+        this.#placement.onFailed(file, error);
         break;
       }
     }
     if (this.#arrived.length >= BATCH) await this.#nameArrived();
     else if (this.#turns.isOver) await this.#turns.next(this.#placement.root.path);
     else return;
-    this.#entered = null;
+    this.#enteredKey = null;
   }
 
   #write(file: F, content: Uint8Array, modified: Date): Written {
@@ -152,7 +152,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       for (const { written } of arrived) if (written !== null) discard(written);
       naming.leave();
       if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
-      for (const each of naming.placed) this.#placement.placed(...each);
+      for (const each of naming.named) this.#placement.onPlaced(...each);
     }
   }
 
@@ -196,7 +196,7 @@ class Naming<F extends SmallFile> {
   /** The directories that have new entries. */
   readonly #changed: Set<string>;
   /** Those that have their names. */
-  readonly placed: [file: F, isCreated: boolean][] = [];
+  readonly named: [file: F, isCreated: boolean][] = [];
   /** Where files get their names in this turn. */
   #entered: Entered<F> | null = null;
   /** The directory that was listed last: where that takes a turn, not again in each. */
@@ -214,7 +214,7 @@ class Naming<F extends SmallFile> {
       const error = await written?.synced ?? null;
       if (error === null) continue;
       failed.add(file);
-      this.#placement.failed(file, error);
+      this.#placement.onFailed(file, error);
     }
     let isAdmitted = false;
     for (const [i, { file, written }] of arrived.entries()) {
@@ -228,7 +228,7 @@ class Naming<F extends SmallFile> {
       try {
         this.#name(file, written, arrived[i + LISTED_FROM - 1]?.file);
       } catch (error) {
-        this.#placement.failed(file, error);
+        this.#placement.onFailed(file, error);
       }
       // Whatever happens to directories, they are looked at again.
       if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.leave();
@@ -249,7 +249,7 @@ class Naming<F extends SmallFile> {
     if (written === null) {
       const { created, changed } = root.makeDirectory(names, () => {});
       for (const path of changed) this.#changed.add(path);
-      this.placed.push([file, created]);
+      this.named.push([file, created]);
       return;
     }
     if (this.#entered === null) {
@@ -272,9 +272,9 @@ class Naming<F extends SmallFile> {
     if (entered === null) return;
     try {
       checkStillThere(entered.parent);
-      this.placed.push(...entered.files);
+      this.named.push(...entered.files);
     } catch (error) {
-      for (const [file] of entered.files) this.#placement.failed(file, error);
+      for (const [file] of entered.files) this.#placement.onFailed(file, error);
     }
   }
 }
