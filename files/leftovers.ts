@@ -9,7 +9,7 @@ import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 /** The paths of the unfinished files that this process is writing. */
 const heldHere = new Set<string>();
 
-/** Holds an unfinished file until the result is disposed of: nobody takes it for left over. It need not exist yet. */
+/** Holds an unfinished file, at the latest in the turn that creates it: until this is disposed of, nobody takes it for left over. */
 export function hold(path: string): Disposable {
   heldHere.add(path);
   return { [Symbol.dispose]: () => void heldHere.delete(path) };
