@@ -58,7 +58,7 @@ export type PutRecord =
   | { readonly path: readonly string[]; readonly kind: "directory" };
 
 /** A record of the answer to `bundle=put`, in the order of the request. */
-export interface PutAnswer {
+interface PutAnswer {
   readonly status: PutStatus;
 }
 

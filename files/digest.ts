@@ -3,7 +3,8 @@
  * SHA-256.
  *
  * The hash of contents is chosen here: its names in headers and chunks, its function and its digits. What is called `sha256`
- * elsewhere, as in results and records, is a value that is compared, sent and shown.
+ * elsewhere here, as in results and records, is a value that is compared, sent and shown; who compares one from `remoteDigest`
+ * with a file of its own hashes that itself.
  *
  * Both headers are dictionaries of structured fields (RFC 9651 §3.2). What is read here has no parameters, names
  * each algorithm once, and has base64 with its padding: what the RFC lets a sender write, but no more.

@@ -70,8 +70,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { download, fileUri } from "@degu/degu/files";
+ * import { download, FilesApp, fileUri } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -98,7 +97,7 @@ export async function download(
 }
 
 /** How a file of a tree is downloaded. */
-export interface InTree {
+interface InTree {
   /** The most bytes that the file may have by now. */
   readonly maxBytes: number;
   /** Gives the complete part its name. */

@@ -16,7 +16,7 @@ import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
-import { HeldPart, removeUnlocked } from "./leftovers.ts";
+import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
@@ -158,7 +158,7 @@ class Download implements Direction {
     for (const path of this.#parts) {
       if (!SMALL_PART.test(path)) continue;
       try {
-        if (Deno.lstatSync(path).isFile) removeUnlocked(path);
+        if (Deno.lstatSync(path).isFile) removeUnheld(path);
       } catch {
         // It is gone, or somebody else's.
       }
@@ -232,8 +232,8 @@ class Download implements Direction {
       enter: (directory) => this.#makeDirectory(directory),
       temporary: ({ copy }) => this.#newPart(copy),
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
-      placed: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
-      failed: ({ copy }, error) => {
+      onPlaced: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
+      onFailed: ({ copy }, error) => {
         const explained = this.#explain(error, copy.node);
         done(copy, isOverload(error) ? { again: explained } : { error: explained });
       },

@@ -213,10 +213,11 @@ export class FilesApp implements AppObject {
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
       const refusal = refusalOf(error);
-      // Of what is only read: an error of the disk means nothing else, and what is not found is no news.
-      const isNews = !isReading || refusal?.status === 503 || error instanceof BundleError;
-      if (refusal === null || !isNews && refusal !== error) throw printableError(error);
-      if (isNews) warn(refusal);
+      if (refusal === null) throw printableError(error);
+      // Of what is only read: what is not found is no news, and an error of the disk means nothing else.
+      const isLogged = !isReading || refusal.status === 503 || error instanceof BundleError;
+      if (isLogged) warn(refusal);
+      else if (refusal !== error) throw printableError(error);
       return refusal.answer(request);
     }
   }

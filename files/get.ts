@@ -80,8 +80,8 @@ async function answer(
     const part = range?.contentRange(file.size) ?? null;
     const { start, stop } = part ?? { start: 0, stop: file.size };
     // For the next request, most often by the same peer.
-    const isNews = wantsDigest(read.request) && read.digests.find(file) === null;
-    const body = await makeFileBody(file, start, stop, isNews ? read.digests : null, (bytes) => {
+    const isHashed = wantsDigest(read.request) && read.digests.find(file) === null;
+    const body = await makeFileBody(file, start, stop, isHashed ? read.digests : null, (bytes) => {
       read.report("get", path, bytes, bytes === stop - start, part === null ? 200 : 206);
     });
     const digest = digestHeader(await wantedDigest(read, file, false));

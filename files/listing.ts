@@ -85,7 +85,7 @@ async function* chunksOf(elements: AsyncIterable<string[]>): AsyncGenerator<Chun
 }
 
 /** What is listed. */
-export interface Walk {
+interface Walk {
   /** The directory that is served. */
   readonly root: Root;
   /** The real path of a directory in it, where the paths of the entries begin. */

@@ -20,7 +20,7 @@ import {
   syncIfPossible,
 } from "../disk/names.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
-import { removeUnlocked } from "./leftovers.ts";
+import { removeUnheld } from "./leftovers.ts";
 import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -234,7 +234,7 @@ function recordPaths(part: string): [record: string, temporary: string] {
 export function removePart(target: string): void {
   const part = partPath(target);
   if (!Deno.lstatSync(part).isFile) Deno.removeSync(part);
-  else if (!removeUnlocked(part)) throw partInUse(target);
+  else if (!removeUnheld(part)) throw partInUse(target);
   for (const path of recordPaths(part)) removeIfPresentSync(path);
 }
 

@@ -223,8 +223,8 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const part = partOf(write, upload);
   await endWriting(part);
   const { offset, here } = await find(write, upload, part);
-  const news = upload.digest === null ? here?.digest ?? null : null;
-  return [200, "OK", { ...offsetHeader(offset), ...digestHeader(news) }, null];
+  const digestHere = upload.digest === null ? here?.digest ?? null : null;
+  return [200, "OK", { ...offsetHeader(offset), ...digestHeader(digestHere) }, null];
 }
 
 /** The requests of this process that write to parts, by the path of the part. */

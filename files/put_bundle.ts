@@ -86,7 +86,7 @@ class BundleWriter implements Placement<Sent> {
       : isDirectory
       ? null
       : this.#refusalOf(record, content);
-    if (refusal !== null) return this.failed(file, refusal);
+    if (refusal !== null) return this.onFailed(file, refusal);
     await files.add(file, content, isDirectory ? new Date(0) : record.modified);
   }
 
@@ -113,14 +113,14 @@ class BundleWriter implements Placement<Sent> {
   }
 
   /** Reports a file. */
-  placed({ index, names, isDirectory, size }: Sent, isCreated: boolean): void {
+  onPlaced({ index, names, isDirectory, size }: Sent, isCreated: boolean): void {
     const status = isCreated ? 201 : 204;
     this.statuses[index] = status;
     if (!isDirectory) this.#request.report("put", names, size, true, status);
   }
 
   /** Notes the status of a file that is refused. */
-  failed({ index, names }: Sent, error: unknown): void {
+  onFailed({ index, names }: Sent, error: unknown): void {
     const refusal = refusalOf(error);
     if (refusal === null) throw error;
     // No other status is the result of what is done here.

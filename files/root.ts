@@ -6,7 +6,9 @@
  * the directory, or is reserved, is absent for who reads, and refused to who writes.
  *
  * **What is temporary.** A file is written under a reserved name, which no peer can list, read, write or delete: in a directory
- * of its own if a peer sends it, beside its target if this device has asked for it.
+ * of its own if a peer sends it, beside its target if this device has asked for it. Who makes one holds or locks it,
+ * and removes it unless it got its name or can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a
+ * download, {@linkcode SmallFiles} for many at a time in both directions.
  *
  * **Who may replace what.** A file gives way to a file, if the request's condition holds. A directory, a link, or a file where a
  * directory is needed gives way only to a client that has seen just that ({@linkcode Replaceable}).
@@ -67,7 +69,7 @@ export interface Parent {
 }
 
 /** What exists on the path to a name. */
-export interface Destination {
+interface Destination {
   readonly path: string;
   readonly parent: Parent;
   /** What has the name now; a link is not followed. */
@@ -84,7 +86,7 @@ export interface Complete {
 }
 
 /** How a file gets its name. */
-export interface Move {
+interface Move {
   readonly condition?: Condition;
   /** True if nothing may have the name: then one of several processes gets it. */
   readonly isNew: boolean;

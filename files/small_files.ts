@@ -8,7 +8,7 @@
 import { lockIfFree } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
-import { inUse } from "./leftovers.ts";
+import { hold } from "./leftovers.ts";
 import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
 
 /** How many files get their names together. */
@@ -45,9 +45,9 @@ export interface Placement<F extends SmallFile> {
   /** Rejects if no file may get its name any more. */
   admit(): Promise<void>;
   /** Called when a file has its name, or a directory is there. */
-  placed(file: F, isCreated: boolean): void;
+  onPlaced(file: F, isCreated: boolean): void;
   /** Called with why a file has no name; throws what is so for all of them. */
-  failed(file: F, error: unknown): void;
+  onFailed(file: F, error: unknown): void;
 }
 
 interface Arrived<F> {
@@ -59,8 +59,11 @@ interface Arrived<F> {
 interface Written extends Complete {
   /** Open as long as it is locked. */
   readonly open: Deno.FsFile | null;
+  readonly held: Disposable;
   /** Resolves to `null` once the content is on the disk, or to the error. */
   readonly synced: Promise<unknown>;
+  /** Whether it has got its name. */
+  isPlaced: boolean;
 }
 
 /** Writes small files: while some are synced to the disk and named, others arrive. */
@@ -70,7 +73,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #changed = new Set<string>();
   #arrived: Arrived<F>[] = [];
   /** The directory of the previous file, as long as the turn takes. */
-  #entered: string | null = null;
+  #enteredKey: string | null = null;
   /** The files before those that arrive now. */
   #naming: Promise<void> = Promise.resolve();
 
@@ -81,33 +84,33 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
     for (let attempt = 1;; attempt++) {
-      if (this.#turns.isOver) this.#entered = null;
+      if (this.#turns.isOver) this.#enteredKey = null;
       try {
         const directory = file.names.slice(0, -1);
         const key = directory.join("/");
-        if (this.#entered !== key) {
+        if (this.#enteredKey !== key) {
           for (const path of this.#placement.enter?.(directory) ?? []) this.#changed.add(path);
         }
-        this.#entered = key;
+        this.#enteredKey = key;
         const written = file.isDirectory ? null : this.#write(file, content, modified);
         this.#arrived.push({ file, written });
         break;
       } catch (error) {
-        this.#entered = null;
+        this.#enteredKey = null;
         if (attempt === 1 && isOverload(error)) {
           // There are descriptors again when those that are open have their names.
           await this.#nameArrived();
           await this.#naming;
           continue;
         }
-        this.#placement.failed(file, error);
+        this.#placement.onFailed(file, error);
         break;
       }
     }
     if (this.#arrived.length >= BATCH) await this.#nameArrived();
     else if (this.#turns.isOver) await this.#turns.next(this.#placement.root.path);
     else return;
-    this.#entered = null;
+    this.#enteredKey = null;
   }
 
   #write(file: F, content: Uint8Array, modified: Date): Written {
@@ -116,17 +119,17 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const { path, newMode } = temporary;
     const options = { write: true, createNew: true, mode: newMode === null ? 0o666 : 0o600 };
     const open = Deno.openSync(path, options);
-    inUse.add(path);
+    const written = { ...temporary, state: null, open, held: hold(path), isPlaced: false };
     try {
       if (isLocked) lockIfFree(open);
       for (let at = 0; at < content.length;) at += open.writeSync(content.subarray(at));
       open.utimeSync(new Date(), modified);
       const synced = open.sync().then(() => null, (error) => error);
-      if (isLocked) return { ...temporary, state: null, open, synced };
+      if (isLocked) return { ...written, synced };
       // Without waiting for more: a client that sends nothing must not hold a descriptor for each file.
-      return { ...temporary, state: null, open: null, synced: synced.finally(() => open.close()) };
+      return { ...written, open: null, synced: synced.finally(() => open.close()) };
     } catch (error) {
-      discard({ path, open });
+      discard(written);
       throw error;
     }
   }
@@ -149,7 +152,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       for (const { written } of arrived) if (written !== null) discard(written);
       naming.leave();
       if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
-      for (const each of naming.placed) this.#placement.placed(...each);
+      for (const each of naming.named) this.#placement.onPlaced(...each);
     }
   }
 
@@ -193,7 +196,7 @@ class Naming<F extends SmallFile> {
   /** The directories that have new entries. */
   readonly #changed: Set<string>;
   /** Those that have their names. */
-  readonly placed: [file: F, isCreated: boolean][] = [];
+  readonly named: [file: F, isCreated: boolean][] = [];
   /** Where files get their names in this turn. */
   #entered: Entered<F> | null = null;
   /** The directory that was listed last: where that takes a turn, not again in each. */
@@ -211,7 +214,7 @@ class Naming<F extends SmallFile> {
       const error = await written?.synced ?? null;
       if (error === null) continue;
       failed.add(file);
-      this.#placement.failed(file, error);
+      this.#placement.onFailed(file, error);
     }
     let isAdmitted = false;
     for (const [i, { file, written }] of arrived.entries()) {
@@ -225,7 +228,7 @@ class Naming<F extends SmallFile> {
       try {
         this.#name(file, written, arrived[i + LISTED_FROM - 1]?.file);
       } catch (error) {
-        this.#placement.failed(file, error);
+        this.#placement.onFailed(file, error);
       }
       // Whatever happens to directories, they are looked at again.
       if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.leave();
@@ -246,7 +249,7 @@ class Naming<F extends SmallFile> {
     if (written === null) {
       const { created, changed } = root.makeDirectory(names, () => {});
       for (const path of changed) this.#changed.add(path);
-      this.placed.push([file, created]);
+      this.named.push([file, created]);
       return;
     }
     if (this.#entered === null) {
@@ -257,7 +260,7 @@ class Naming<F extends SmallFile> {
     }
     const { parent, files } = this.#entered;
     const { created, changed } = root.place(names, written, { isNew, parent });
-    inUse.delete(written.path);
+    written.isPlaced = true;
     for (const path of changed) this.#changed.add(path);
     files.push([file, created]);
   }
@@ -269,21 +272,21 @@ class Naming<F extends SmallFile> {
     if (entered === null) return;
     try {
       checkStillThere(entered.parent);
-      this.placed.push(...entered.files);
+      this.named.push(...entered.files);
     } catch (error) {
-      for (const [file] of entered.files) this.#placement.failed(file, error);
+      for (const [file] of entered.files) this.#placement.onFailed(file, error);
     }
   }
 }
 
 /** Closes a file, and removes it unless it has got a name. */
-function discard({ path, open }: Pick<Written, "path" | "open">): void {
+function discard({ path, open, held, isPlaced }: Omit<Written, "synced">): void {
+  using _held = held;
   try {
-    if (inUse.has(path)) removeIfPresentSync(path);
+    if (!isPlaced) removeIfPresentSync(path);
   } catch {
     // The error that made it superfluous is the one to report.
   } finally {
-    inUse.delete(path);
     open?.close();
   }
 }

@@ -251,7 +251,7 @@ export interface Blocked {
 }
 
 /** Files that some file system takes for one, and that the target may have by another spelling. */
-export interface Doubtful {
+interface Doubtful {
   /** With what the target has of each, and the directory with a file in its way that it is in. */
   readonly files: Pick<Pair, "source" | "target" | "blocked">[];
   /** The only other spelling of their path at the target. */
@@ -273,12 +273,18 @@ export interface PlanRules {
   readonly filter: ((entry: TreeEntry) => boolean) | undefined;
 }
 
+/** A directory that can't be made, why, and what is below it: each directory before what is in it. */
+interface Unmade {
+  readonly error: unknown;
+  readonly below: TreeNode[];
+}
+
 /** What both ends have of one path, and what is so for all that is below it. */
 interface Pair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
-  /** Why nothing below can be copied; `null` if it can. */
-  failure: unknown;
+  /** The directory because of which nothing below can be copied; `null` if it can. */
+  readonly unmade: Unmade | null;
   /** The directory, with a file in its way, that it is in. */
   blocked: Blocked | null;
 }
@@ -304,12 +310,10 @@ export class Plan {
   /** Whether nothing is left of the source. */
   isEmpty = true;
   readonly #rules: PlanRules;
-  /** Directories below one that can't be made, unless it turns out that it can. */
-  readonly #unmade: TreeNode[] = [];
 
   constructor(source: TreeNode, target: TreeNode | null, rules: PlanRules) {
     this.#rules = rules;
-    this.#compare([{ source, target, failure: null, blocked: null }], []);
+    this.#compare([{ source, target, unmade: null, blocked: null }], []);
   }
 
   fail(node: TreeNode, error: unknown): void {
@@ -404,11 +408,12 @@ export class Plan {
    * @returns Whether what is in it has to be compared.
    */
   #decide(pair: Pair, isAlone: boolean, doubtful: Doubtful | null): boolean {
-    const { source, target } = pair;
+    const { source, target, unmade } = pair;
     if (source === null) return target!.kind === "directory";
+    unmade?.below.push(source);
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, isAlone);
-    else if (pair.failure !== null) this.fail(source, directoryMissing(source, pair.failure));
+    else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
     else if (doubtful !== null) doubtful.files.push(pair);
     else this.#decideFile(pair, isAlone);
     return false;
@@ -433,13 +438,9 @@ export class Plan {
   }
 
   #decideDirectory(pair: Pair, isAlone: boolean): boolean {
-    const { source, target, failure, blocked } = pair;
+    const { source, target, unmade, blocked } = pair;
     const node = source!;
-    if (target?.kind === "directory") return true;
-    if (failure !== null) {
-      this.#unmade.push(node);
-      return true;
-    }
+    if (target?.kind === "directory" || unmade !== null) return true;
     if (target === null) {
       (blocked ?? this).makes.push({ node, obstacle: null });
       return true;
@@ -451,16 +452,15 @@ export class Plan {
       this.blocked.push(pair.blocked);
       return true;
     }
-    pair.failure = inTheWay(node, target);
-    const { failed, skipped, makes } = this;
-    const before = failed.length + skipped.length, first = this.#unmade.length;
-    this.#compare([{ ...pair, target: null }], []);
-    if (failed.length + skipped.length === before && target.reason === "link" && mayGo) {
+    const own: Unmade = { error: inTheWay(node, target), below: [] };
+    this.#compare([{ ...pair, target: null, unmade: own }], []);
+    const hasOnlyDirectories = own.below.every(({ kind }) => kind === "directory");
+    if (hasOnlyDirectories && target.reason === "link" && mayGo) {
       // Nothing is below it, so that the link is not on the way to anything.
-      makes.push({ node, obstacle: { kind: "link", node: target, nodes: [] } });
-      for (const inner of this.#unmade.slice(first)) makes.push({ node: inner, obstacle: null });
+      this.makes.push({ node, obstacle: { kind: "link", node: target, nodes: [] } });
+      for (const inner of own.below) this.makes.push({ node: inner, obstacle: null });
     } else {
-      this.fail(node, pair.failure);
+      this.fail(node, own.error);
     }
     return false;
   }
@@ -522,7 +522,7 @@ function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   return problem("CONFLICT", node, text, { cause });
 }
 
-export function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
+function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`
     : reason === "link"
@@ -545,8 +545,8 @@ function classesOf(directories: readonly Pair[]): Iterable<Pair[]> {
   const add = (under: Pair, source: TreeNode | null, target: TreeNode | null) => {
     const { name, reason } = (source ?? target)!;
     const key = reason === "name" ? `\0${name}` : fold(name);
-    const { failure, blocked } = under;
-    const pair = { source, target, failure, blocked };
+    const { unmade, blocked } = under;
+    const pair = { source, target, unmade, blocked };
     const members = classes.get(key);
     if (members === undefined) classes.set(key, [pair]);
     else members.push(pair);

@@ -455,6 +455,7 @@ class TreeTransfer {
     let { size } = copy.node;
     let resumedFrom = 0;
     let furthest = 0;
+    let vainAttempts = 0;
     const { verify, replace, signal } = this.#settings;
     const settings: TransferSettings = {
       resume: true,
@@ -467,7 +468,7 @@ class TreeTransfer {
       },
       signal,
     };
-    for (let attempt = 1;; attempt++) {
+    while (true) {
       try {
         const result = await this.#direction.copyAlone(route, copy, settings, size);
         this.#report.deleted(copy.obstacle?.nodes);
@@ -476,25 +477,32 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        const mayHelp = isCut(error) || hasChanged(error);
-        if (mayHelp) {
-          try {
-            const { status, headers } = await head(route, uriOf(this.#settings.uri, copy.node));
-            const { "content-length": length } = headers;
-            if (status === 200 && typeof length === "number") size = length;
-          } catch {
-            // No answer either: it was not the file.
-            throw error;
-          }
-        }
         // A file that is resumed gets further with every connection, whatever breaks them off.
-        if (isCut(error) && resumedFrom > furthest) attempt = 0;
+        const hasGotFurther = isCut(error) && resumedFrom > furthest;
         furthest = Math.max(furthest, resumedFrom);
-        if (mayHelp && attempt < 2) continue;
+        vainAttempts = hasGotFurther ? 0 : vainAttempts + 1;
+        if (isCut(error) || hasChanged(error)) {
+          const sizeNow = await this.#sizeNow(route, copy.node, size);
+          // No answer either: it was not the file.
+          if (sizeNow === null) throw error;
+          size = sizeNow;
+          if (vainAttempts < 2) continue;
+        }
         meter(0);
         this.#report.failed(copy.node, error);
         return false;
       }
+    }
+  }
+
+  /** The size of a file that the other end names now, or the one that is known; `null` if it does not answer. */
+  async #sizeNow(route: Route, node: TreeNode, known: number): Promise<number | null> {
+    try {
+      const { status, headers } = await head(route, uriOf(this.#settings.uri, node));
+      const length = headers["content-length"];
+      return status === 200 && typeof length === "number" ? length : known;
+    } catch {
+      return null;
     }
   }
 

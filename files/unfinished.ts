@@ -6,11 +6,11 @@
 import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { PeerCertificate } from "../base/app/session.ts";
-import { type LockedFile, lockFile, newFileMode, openLocked } from "../disk/files.ts";
+import { lockFile, newFileMode, openLocked } from "../disk/files.ts";
 import { codeOf, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
-import { inUse, removeUnlocked } from "./leftovers.ts";
+import { hold, removeUnheld } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "./reserved.ts";
 
@@ -92,17 +92,10 @@ export class UnfinishedFiles {
   async create(): Promise<Unfinished> {
     this.makeDirectory();
     const path = this.newPath();
-    let handle: FileHandle | null = null;
-    // Before it is there: who removes a directory that this one is in looks for what is in use.
-    inUse.add(path);
-    try {
-      handle = await open(path, "wx+", 0o666);
-      return new Unfinished(path, handle, await handle.stat());
-    } catch (error) {
-      await handle?.close();
-      inUse.delete(path);
-      throw error;
-    }
+    await using opened = new AsyncDisposableStack();
+    opened.use(hold(path));
+    const handle = opened.use(await open(path, "wx+", 0o666));
+    return new Unfinished(path, handle, await handle.stat(), null, opened.move());
   }
 
   /**
@@ -112,27 +105,20 @@ export class UnfinishedFiles {
   async openPart(path: string): Promise<Unfinished> {
     this.makeDirectory();
     const newMode = newFileMode(this.newPath());
-    let locked: LockedFile | null = null;
-    let handle: FileHandle | null = null;
-    inUse.add(path);
-    try {
-      locked = await openLocked(path, async (file) => {
-        // Some file systems have no locks.
-        if (await lockFile(file).catch(() => true)) return true;
-        removeIfPresentSync(path);
-        return false;
-      });
-      if (locked === null) throw new Refusal(409, `other processes write to ${path}`);
-      handle = await open(path, "r+");
-      const state = await handle.stat();
-      if (!isSameFile(state, locked.state)) throw new Refusal(409, `${path} was replaced`);
-      return new Unfinished(path, handle, state, newMode, locked.file);
-    } catch (error) {
-      await handle?.close();
-      locked?.file.close();
-      inUse.delete(path);
-      throw error;
-    }
+    await using opened = new AsyncDisposableStack();
+    opened.use(hold(path));
+    const locked = await openLocked(path, async (file) => {
+      // Some file systems have no locks.
+      if (await lockFile(file).catch(() => true)) return true;
+      removeIfPresentSync(path);
+      return false;
+    });
+    if (locked === null) throw new Refusal(409, `other processes write to ${path}`);
+    opened.use(locked.file);
+    const handle = opened.use(await open(path, "r+"));
+    const state = await handle.stat();
+    if (!isSameFile(state, locked.state)) throw new Refusal(409, `${path} was replaced`);
+    return new Unfinished(path, handle, state, newMode, opened.move());
   }
 
   /**
@@ -182,7 +168,7 @@ export class UnfinishedFiles {
     let left = this.#list(ofAuthority).filter(({ path }) => path !== part);
     for (const oldest of left.toSorted((a, b) => a.modified - b.modified)) {
       if (isEnough(left)) break;
-      if (inUse.has(oldest.path) || !removeUnlocked(oldest.path)) continue;
+      if (!removeUnheld(oldest.path)) continue;
       left = left.filter((other) => other !== oldest);
     }
     return left;
@@ -215,7 +201,7 @@ export class UnfinishedFiles {
       for (const { path, modified } of this.#list("")) {
         // A time in the future is from a clock that was ahead.
         const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
-        if (isOld && !inUse.has(path)) removeUnlocked(path);
+        if (isOld) removeUnheld(path);
       }
     } catch (error) {
       this.#report(`an old unfinished file can't be removed: ${error}`);
@@ -236,21 +222,21 @@ export class Unfinished implements AsyncDisposable {
   position = 0;
   /** Whether it is kept if it does not get a name. */
   isKept = false;
-  /** Keeps other processes from writing to a part; a file with a random name needs none. */
-  readonly #lock: Deno.FsFile | null;
+  /** What ends with it: also the lock that keeps other processes from writing to a part; a random name needs none. */
+  readonly #opened: AsyncDisposable;
 
   constructor(
     path: string,
     handle: FileHandle,
     state: Stats,
-    newMode: number | null = null,
-    lock: Deno.FsFile | null = null,
+    newMode: number | null,
+    opened: AsyncDisposable,
   ) {
     this.path = path;
     this.handle = handle;
     this.state = state;
     this.newMode = newMode;
-    this.#lock = lock;
+    this.#opened = opened;
   }
 
   /** Writes some of the bytes; returns how many. */
@@ -262,13 +248,10 @@ export class Unfinished implements AsyncDisposable {
 
   /** Closes the file, and removes it unless it is kept or was given a name. */
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      await this.handle.close();
-      if (!this.isKept) removeIfPresentSync(this.path);
-    } finally {
-      this.#lock?.close();
-      inUse.delete(this.path);
-    }
+    await using _opened = this.#opened;
+    // Not every file system removes one that is open.
+    await this.handle.close();
+    if (!this.isKept) removeIfPresentSync(this.path);
   }
 }
 

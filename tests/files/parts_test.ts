@@ -7,7 +7,7 @@ import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import { isAt } from "@degu/internal/disk/names.ts";
 import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
-import { removeUnlocked } from "@degu/internal/files/leftovers.ts";
+import { removeUnheld } from "@degu/internal/files/leftovers.ts";
 import { setModified } from "@degu/internal/files/put.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
@@ -287,14 +287,14 @@ Deno.test("a part that another process is writing is not removed", async () => {
   sweep();
   files.makeRoom(part);
   assertEquals(files.findRoom(part, 1, 0), 0);
-  assertEquals([removeUnlocked(path), await entries(files.path)], [false, [PART]]);
+  assertEquals([removeUnheld(path), await entries(files.path)], [false, [PART]]);
   await child.stdin.close();
   while (!(await reader.read()).done);
   assert((await child.status).success, await stderr);
   await stderr;
   sweep();
   assertEquals(await entries(files.path), []);
-  assertEquals(removeUnlocked(path), true, "it is gone already");
+  assertEquals(removeUnheld(path), true, "it is gone already");
 });
 
 Deno.test("a directory with a file that is just being opened for an upload is not removed", async () => {
