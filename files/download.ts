@@ -70,8 +70,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { download, fileUri } from "@degu/degu/files";
+ * import { download, FilesApp, fileUri } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

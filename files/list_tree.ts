@@ -43,8 +43,7 @@ const MAX_ENTRIES = 1_000_000;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { fileUri, listDirectory } from "@degu/degu/files";
+ * import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

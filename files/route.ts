@@ -148,8 +148,7 @@ function isClient(target: Client | Connection): target is Client {
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { fileUri, remoteDigest } from "@degu/degu/files";
+ * import { FilesApp, fileUri, remoteDigest } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -238,8 +237,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { fileUri, makeDirectory } from "@degu/degu/files";
+ * import { FilesApp, fileUri, makeDirectory } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -276,8 +274,7 @@ export async function makeDirectory(
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { deleteFile, fileUri } from "@degu/degu/files";
+ * import { deleteFile, FilesApp, fileUri } from "@degu/degu/files";
  * import { assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

@@ -36,8 +36,7 @@ export type TransferErrorCode =
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { download, TransferError } from "@degu/degu/files";
+ * import { download, FilesApp, TransferError } from "@degu/degu/files";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

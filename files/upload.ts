@@ -72,8 +72,7 @@ const SOON_HASHED_BYTES = 1048576;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { fileUri, upload } from "@degu/degu/files";
+ * import { FilesApp, fileUri, upload } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

@@ -146,7 +146,8 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
     throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
   }
   const verify = namesAuthorities(config);
-  if (verify === (allow === true)) {
+  const acceptsAll = allow === true;
+  if (verify === acceptsAll) {
     throw new RangeError(
       "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, or " +
         `allowUnauthenticatedClients: true; got ${verify ? "both" : "neither"}`,
@@ -505,7 +506,7 @@ export interface ServerMaterial {
 }
 
 /** The input of the TLS library to make a client, and what the client trusts. */
-export interface ClientMaterial {
+interface ClientMaterial {
   readonly secureContext: SecureContext;
   /** `null` if Deno's default store is trusted. */
   readonly authorities: Authorities | null;
