@@ -19,7 +19,6 @@ import {
   keepUnused,
   outgoingFraming,
   progressOf,
-  releaseKept,
   writeTrusted,
 } from "@degu/internal/base/body/bodies.ts";
 import { BodyOrigin, Interruption } from "@degu/internal/base/body/body_source.ts";
@@ -232,13 +231,13 @@ Deno.test("cancelUnused cancels a body unless it is used or kept", async () => {
 
   const kept = source();
   const body = new Body(kept.stream, 5);
-  keepUnused(body);
+  const keeping = keepUnused(body);
   cancelUnused(body, reason);
   assertEquals([kept.cancelled, body.used], [[], false]);
-  releaseKept(body);
+  keeping[Symbol.dispose]();
   cancelUnused(body, reason);
   assertEquals(kept.cancelled, [reason]);
-  for (const each of [keepUnused, releaseKept]) each(null);
+  keepUnused(null)[Symbol.dispose]();
 });
 
 Deno.test("cancelQuietly also cancels a body that is used, kept or of another class", async () => {
