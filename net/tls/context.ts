@@ -401,8 +401,13 @@ function authorityProblem(certificate: Certificate): string | null {
 }
 
 function readPem(option: string, value: string): PemText {
-  if (!option.endsWith("File")) return { option, name: "the text", text: value };
-  return { option, name: quote(value), text: attempt(option, () => Deno.readTextFileSync(value)) };
+  return option.endsWith("File")
+    ? readFile(option, value)
+    : { option, name: "the text", text: value };
+}
+
+function readFile(option: string, path: string): PemText {
+  return { option, name: quote(path), text: attempt(option, () => Deno.readTextFileSync(path)) };
 }
 
 function readDirectory(option: string, path: string): PemText[] {
@@ -416,11 +421,7 @@ function readDirectory(option: string, path: string): PemText[] {
       `${option}: ${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
     );
   }
-  return files.map((file) => ({
-    option,
-    name: quote(file),
-    text: attempt(option, () => Deno.readTextFileSync(file)),
-  }));
+  return files.map((file) => readFile(option, file));
 }
 
 /** Adds the option to an error of the file system, and keeps its class. */
@@ -488,6 +489,8 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
 
 // ───────────────────────── the contexts
 
+const POLICY = { minVersion: MIN_VERSION, maxVersion: MAX_VERSION, ciphers: CIPHERS } as const;
+
 /** Keys are kept outside the contexts, so printing or copying a context can't expose them. */
 const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
@@ -520,7 +523,8 @@ export function makeServerSslctx(
   const verify = trust !== null;
   const isClosed = trust?.authorities.length === 0;
   const sslctx = Object.freeze({
-    ...describePolicy([
+    ...POLICY,
+    warnings: Object.freeze([
       ...warnings,
       ...trust?.warnings ?? [],
       ...isClosed ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
@@ -548,7 +552,8 @@ export function makeClientSslctx(
   checkHostname: boolean,
 ): ClientSslctx {
   const sslctx = Object.freeze({
-    ...describePolicy([...own?.warnings ?? [], ...trust?.warnings ?? []]),
+    ...POLICY,
+    warnings: Object.freeze([...own?.warnings ?? [], ...trust?.warnings ?? []]),
     verify: true as const,
     checkHostname,
   });
@@ -566,15 +571,6 @@ export function makeClientSslctx(
 /** With this option these alone are trusted; without it, the default trust store. */
 function trustedBy(trust: Trust | null): { ca?: string[] } {
   return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };
-}
-
-function describePolicy(warnings: readonly string[]): Sslctx {
-  return {
-    minVersion: MIN_VERSION,
-    maxVersion: MAX_VERSION,
-    ciphers: CIPHERS,
-    warnings: Object.freeze(warnings),
-  };
 }
 
 export function asClientSslctx(value: ClientSslctx | ClientSslconfig): ClientSslctx {
