@@ -230,10 +230,9 @@ function checkConfig<C extends Config>(given: C, known: readonly string[]): C {
       throw wrongType(name, "a string, PEM text", value);
     }
   }
-  const { ca, caFile, caPath, cert, certFile, key, keyFile } = config;
   // Text and file could belong to two identities.
-  checkNotBoth({ ca }, { caFile, caPath });
-  checkNotBoth({ cert, key }, { certFile, keyFile });
+  checkNotBoth(config, ["ca"], ["caFile", "caPath"]);
+  checkNotBoth(config, ["cert", "key"], ["certFile", "keyFile"]);
   return config;
 }
 
@@ -258,15 +257,11 @@ function checkAuthorityTexts(ca: unknown): void {
   }
 }
 
-function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unknown>): void {
-  const text = Object.keys(texts).find((name) => texts[name] !== undefined);
-  const file = Object.keys(files).find((name) => files[name] !== undefined);
+function checkNotBoth<N extends keyof Config>(config: Config, texts: N[], files: N[]): void {
+  const [text, file] = [texts, files].map((all) => all.find((name) => config[name] !== undefined));
   if (text === undefined || file === undefined) return;
-  throw new TypeError(
-    `${text}, ${file}: must be text or files; got both: give ${
-      Object.keys(texts).join(" and ")
-    }, or ${Object.keys(files).join(" and ")}`,
-  );
+  const choice = `give ${texts.join(" and ")}, or ${files.join(" and ")}`;
+  throw new TypeError(`${text}, ${file}: must be text or files; got both: ${choice}`);
 }
 
 function namesAuthorities({ ca, caFile, caPath }: Config): boolean {
