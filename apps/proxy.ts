@@ -146,13 +146,15 @@ export class ProxyApp implements AppObject {
     const headers = endToEndHeaders(request.headers);
     this.#endWith(session);
     const connection = stored ?? await this.#connect(session);
+    // If the stored connection turns out to be stale, a new one needs the same body.
+    const release = keepUnused(body);
     try {
-      // If the stored connection turns out to be stale, a new one needs the same body.
-      using _kept = keepUnused(body);
       return passOn(await connection.request(method, uri, headers, body));
     } catch (error) {
       const untouched = body === null || !body.used;
       if (stored === null || !untouched || !isStale(error) || session.signal.aborted) throw error;
+    } finally {
+      release();
     }
     connection.close();
     const another = await this.#connect(session);

@@ -231,13 +231,13 @@ Deno.test("cancelUnused cancels a body unless it is used or kept", async () => {
 
   const kept = source();
   const body = new Body(kept.stream, 5);
-  const keeping = keepUnused(body);
+  const release = keepUnused(body);
   cancelUnused(body, reason);
   assertEquals([kept.cancelled, body.used], [[], false]);
-  keeping[Symbol.dispose]();
+  release();
   cancelUnused(body, reason);
   assertEquals(kept.cancelled, [reason]);
-  keepUnused(null)[Symbol.dispose]();
+  keepUnused(null)();
 });
 
 Deno.test("cancelQuietly also cancels a body that is used, kept or of another class", async () => {
