@@ -37,7 +37,7 @@ export interface FileJob extends Names {
   move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
 }
 
-export interface TreeJob {
+interface TreeJob {
   /** Its path on the other device. */
   readonly names: readonly string[];
   /** Its path on this device. */
@@ -135,20 +135,16 @@ export class Transfers implements Disposable {
    * as well: the peer can't be reached, a disk is full, the command was interrupted.
    */
   async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
-    await this.#copyFiles(files.connections, jobs.filter((job) => "move" in job));
-    for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
-  }
-
-  async #copyFiles(connections: PeerConnections, jobs: readonly FileJob[]): Promise<void> {
-    if (jobs.length === 0) return;
-    const { progress } = this;
-    progress.totalFiles += jobs.length;
-    for (const { size } of jobs) progress.totalBytes += size;
+    const { connections } = files;
+    const fileJobs = jobs.filter((job) => "move" in job);
+    this.progress.totalFiles += fileJobs.length;
+    for (const { size } of fileJobs) this.progress.totalBytes += size;
     try {
-      await connections.each(jobs, (job, signal) => this.#moveOne(connections, job, signal));
+      await connections.each(fileJobs, (job, signal) => this.#moveOne(connections, job, signal));
     } finally {
       this.#checkInterrupted();
     }
+    for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
   }
 
   async #moveOne(connections: PeerConnections, job: FileJob, signal: AbortSignal): Promise<void> {
@@ -193,14 +189,19 @@ export class Transfers implements Disposable {
     const isNotOwn = await this.#own.filter(job.root, (path) => {
       this.skip(join(job.root, ...path), "the directory of this device, with its keys");
     });
-    const tree = treeTransfer(this, files, job, isNotOwn);
+    const { progress } = this;
+    const { options } = job;
+    const filter = (entry: TreeEntry) => (options.filter?.(entry) ?? true) && isNotOwn(entry);
+    const tree = new TreeCopy(this, files, { ...job, options: { ...options, filter } });
+    // What has failed before is not left to do.
+    [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
       const { deletionsKept } = await files.connections.callAnew((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
-        if (tree.hasEntries()) this.fail(from, KEPT.empty, { path: from });
+        if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });
       } else if (deletionsKept !== null) {
         this.#output.warn(KEPT[deletionsKept]);
       }
@@ -307,48 +308,89 @@ export class Transfers implements Disposable {
 /**
  * A tree that is copied in one attempt, or in several where connections are lost. What one has reported is not reported again;
  * what has failed in it may succeed in the next one.
- *
- * @param isNotOwn Leaves out the directory of the device.
  */
-function treeTransfer(
-  transfers: Transfers,
-  files: RemoteFiles,
-  { names, root, listsUnchanged, options }: TreeJob,
-  isNotOwn: (entry: TreeEntry) => boolean,
-) {
-  const { direction, progress } = transfers;
-  const reported = new Set<string>();
+class TreeCopy {
+  /** Whether there is anything at either end. */
+  hasEntries = false;
+  readonly #transfers: Transfers;
+  readonly #files: RemoteFiles;
+  readonly #job: TreeJob;
+  readonly #reported = new Set<string>();
   /** The sizes of files, by path, from the second attempt on. */
-  const sizes = new Map<string, number>();
+  readonly #sizes = new Map<string, number>();
   /** Those of the last attempt. */
-  let failures: Failed[] = [];
+  #failures: Failed[] = [];
   /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
-  let toCopy: number | null = null;
-  let hasEntries = false;
-  // What has failed before is not left to do.
-  [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
+  #toCopy: number | null = null;
   /** The bytes of the progress but for parts of files. */
-  let complete = progress.bytes;
+  #complete: number;
 
-  const namesOf = (path: readonly string[]): Names => {
-    const [remote, local] = [files.name([...names, ...path]), join(root, ...path)];
-    return direction === "get" ? { from: remote, to: local } : { from: local, to: remote };
-  };
+  constructor(transfers: Transfers, files: RemoteFiles, job: TreeJob) {
+    this.#transfers = transfers;
+    this.#files = files;
+    this.#job = job;
+    this.#complete = transfers.progress.bytes;
+  }
 
-  const report = (event: Outcome) => {
+  namesOf(path: readonly string[]): Names {
+    const { names, root } = this.#job;
+    const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
+    const isGet = this.#transfers.direction === "get";
+    return isGet ? { from: remote, to: local } : { from: local, to: remote };
+  }
+
+  attempt(client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
+    const { names, root, options } = this.#job;
+    const { direction, progress } = this.#transfers;
+    const isFirst = this.#toCopy === null;
+    this.#failures = [];
+    const before = { files: progress.files, bytes: this.#complete };
+    const filter = (entry: TreeEntry) => {
+      const isIncluded = options.filter?.(entry) ?? true;
+      this.hasEntries ||= isIncluded;
+      if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
+      return isIncluded;
+    };
+    const onEvent = (event: TreeEvent) => {
+      if (event.type === "plan") {
+        this.#toCopy ??= event.files + event.bytes;
+        progress.totalFiles = before.files + event.files;
+        progress.totalBytes = before.bytes + event.bytes;
+      } else if (event.type === "progress") {
+        progress.moved += before.bytes + event.bytes - progress.bytes;
+        progress.bytes = before.bytes + event.bytes;
+      } else if (event.type === "failed") {
+        this.#failures.push(event);
+      } else {
+        this.#report(event);
+      }
+      // Of a tree that is up to date there may be a hundred thousand of them.
+      if (event.type === "unchanged") return;
+      const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
+      moved({ bytes: this.#toCopy === null ? 0 : this.#toCopy - left, resumedFrom: 0 });
+    };
+    const all = { ...options, filter, signal, onEvent };
+    const uri = this.#files.uri([...names, ""]);
+    return direction === "get"
+      ? downloadTree(client, uri, root, all)
+      : uploadTree(client, root, uri, all);
+  }
+
+  #report(event: Outcome): void {
     const { type, path } = event;
+    const transfers = this.#transfers;
     const key = path.join("/");
     if (type === "copied") {
-      progress.files++;
-      complete += event.total;
+      transfers.progress.files++;
+      this.#complete += event.total;
     }
-    if (type !== "deleted" && reported.has(key)) return;
-    reported.add(key);
-    const size = sizes.get(key);
+    if (type !== "deleted" && this.#reported.has(key)) return;
+    this.#reported.add(key);
+    const size = this.#sizes.get(key);
     const isUnchanged = type === "unchanged" && size === undefined;
-    if (isUnchanged && !listsUnchanged) return transfers.unchanged(null);
-    const { from, to } = namesOf(path);
-    progress.name = from;
+    if (isUnchanged && !this.#job.listsUnchanged) return transfers.unchanged(null);
+    const { from, to } = this.namesOf(path);
+    transfers.progress.name = from;
     if (isUnchanged) {
       transfers.unchanged({ from, to });
     } else if (type === "skipped") {
@@ -362,53 +404,15 @@ function treeTransfer(
       transfers.moved(result.bytes);
       transfers.copied({ from, to }, result);
     }
-  };
+  }
 
-  return {
-    namesOf,
-    /** Whether there is anything at either end. */
-    hasEntries: () => hasEntries,
-    attempt: (client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> => {
-      const isFirst = toCopy === null;
-      failures = [];
-      const before = { files: progress.files, bytes: complete };
-      const filter = (entry: TreeEntry) => {
-        const isIncluded = (options.filter?.(entry) ?? true) && isNotOwn(entry);
-        hasEntries ||= isIncluded;
-        if (!isFirst) sizes.set(entry.path.join("/"), entry.size);
-        return isIncluded;
-      };
-      const onEvent = (event: TreeEvent) => {
-        if (event.type === "plan") {
-          toCopy ??= event.files + event.bytes;
-          progress.totalFiles = before.files + event.files;
-          progress.totalBytes = before.bytes + event.bytes;
-        } else if (event.type === "progress") {
-          progress.moved += before.bytes + event.bytes - progress.bytes;
-          progress.bytes = before.bytes + event.bytes;
-        } else if (event.type === "failed") {
-          failures.push(event);
-        } else {
-          report(event);
-        }
-        // Of a tree that is up to date there may be a hundred thousand of them.
-        if (event.type === "unchanged") return;
-        const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
-        moved({ bytes: toCopy === null ? 0 : toCopy - left, resumedFrom: 0 });
-      };
-      const all = { ...options, filter, signal, onEvent };
-      const uri = files.uri([...names, ""]);
-      return direction === "get"
-        ? downloadTree(client, uri, root, all)
-        : uploadTree(client, root, uri, all);
-    },
-    reportFailures: () => {
-      for (const { path, error, at } of failures) {
-        const { from, to } = namesOf(path);
-        if (at === "source") {
-          transfers.fail(from, explainTransfer(error, direction), { from, to });
-        } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
-      }
-    },
-  };
+  reportFailures(): void {
+    const transfers = this.#transfers;
+    for (const { path, error, at } of this.#failures) {
+      const { from, to } = this.namesOf(path);
+      if (at === "source") {
+        transfers.fail(from, explainTransfer(error, transfers.direction), { from, to });
+      } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
+    }
+  }
 }

@@ -2,7 +2,7 @@
 
 import type { Api, AppObject } from "../base/app/app.ts";
 import { checkString, copyOptions, wrongType } from "../base/checks.ts";
-import { keepUnused, makeOutputFromInput, releaseKept } from "../base/body/bodies.ts";
+import { keepUnused, makeOutputFromInput } from "../base/body/bodies.ts";
 import {
   makeEmptyResponse,
   type Request,
@@ -147,14 +147,14 @@ export class ProxyApp implements AppObject {
     this.#endWith(session);
     const connection = stored ?? await this.#connect(session);
     // If the stored connection turns out to be stale, a new one needs the same body.
-    keepUnused(body);
+    const release = keepUnused(body);
     try {
       return passOn(await connection.request(method, uri, headers, body));
     } catch (error) {
       const untouched = body === null || !body.used;
       if (stored === null || !untouched || !isStale(error) || session.signal.aborted) throw error;
     } finally {
-      releaseKept(body);
+      release();
     }
     connection.close();
     const another = await this.#connect(session);

@@ -9,6 +9,7 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
+import { pause } from "../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
@@ -372,15 +373,9 @@ export class Invitation implements AsyncDisposable {
   }
 
   /** Waits until the joiner has closed its connection, for a limited time, then frees the ports. */
-  #finish({ signal }: Session, settle: () => void): void {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      this.#end(settle);
-    };
-    const timer = setTimeout(end, LAST_MILLISECONDS);
-    signal.addEventListener("abort", end);
-    if (signal.aborted) end();
+  async #finish({ signal }: Session, settle: () => void): Promise<void> {
+    await pause(LAST_MILLISECONDS, signal);
+    await this.#end(settle);
   }
 
   #refuse(session: Session): ResponseTuple {

@@ -59,8 +59,8 @@ export class PeerStore {
   readonly #logger: Logger;
   readonly #user: number | null = Deno.uid();
   readonly #listeners = new Set<() => void>();
-  /** What was last read, by file name: it seldom changes, and an unchanged text is the same peer. */
-  readonly #read = new Map<string, { readonly text: string; readonly peer: Peer }>();
+  /** By file name: what is in a file seldom changes, and an unchanged text is the same peer. */
+  readonly #lastRead = new Map<string, { readonly text: string; readonly peer: Peer }>();
   /** The problems that were logged, by file name, so that each is logged once. */
   readonly #reported = new Map<string, string>();
   #current: readonly Peer[] = [];
@@ -271,14 +271,14 @@ export class PeerStore {
     try {
       if (id === null) throw new RangeError("its name is not that of a peer's file");
       const text = await this.#readText(name);
-      const last = this.#read.get(name);
+      const last = this.#lastRead.get(name);
       if (last?.text === text) return last.peer;
       const peer = parsePeer(id, text);
-      this.#read.set(name, { text, peer });
+      this.#lastRead.set(name, { text, peer });
       this.#reported.delete(name);
       return peer;
     } catch (error) {
-      this.#read.delete(name);
+      this.#lastRead.delete(name);
       if (error instanceof Deno.errors.NotFound) return null;
       const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];
       if (!isOfFile.some((each) => error instanceof each)) throw error;

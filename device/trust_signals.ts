@@ -16,7 +16,7 @@ import { ConnectionClosedError, quote } from "../base/errors.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 
 /** A peer that was trusted when it was last read. */
-export interface Trusted extends SessionTrust {
+interface Trusted extends SessionTrust {
   readonly peer: Peer;
 }
 

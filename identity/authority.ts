@@ -78,7 +78,8 @@ export function readAuthorityText(pem: string): Authority {
 
 /**
  * Identifies the device at the other end of a TLS connection: the one whose authority has vouched for its certificate,
- * and has signed it directly, with no other in between. No name in it counts.
+ * and has signed it directly, with no other in between. No name in it counts. Transfers, which need no more than to know
+ * a peer again, compare the key of its authority alone: `peer()` of a route, `partOf()` of an upload.
  *
  * @param verified The certificate, as verified in the handshake.
  * @param devices Those that it may be; their certificates are PEM text that {@linkcode readAuthorityText} has accepted.

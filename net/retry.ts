@@ -83,8 +83,7 @@ const REFUSAL_MILLISECONDS = 1500;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp } from "@degu/degu/files";
- * import { download, fileUri, retry } from "@degu/degu/files";
+ * import { download, FilesApp, fileUri, retry } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();

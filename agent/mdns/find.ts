@@ -29,7 +29,7 @@ const SETTLE_MILLISECONDS = 1200;
 const QUERY = { type: "query", questions: [{ name: SERVICE, type: "PTR" }] } as const;
 
 /** How {@linkcode findAddresses} looks for a device. */
-export interface FindOptions {
+interface FindOptions {
   readonly signal?: AbortSignal | undefined;
   /** How long to look at most; 3 if left out. */
   readonly seconds?: number;

@@ -34,7 +34,7 @@ export interface Network {
 export const NETWORK: Network = { port: 5353, findInterfaces: () => Deno.networkInterfaces() };
 
 /** What all links share, and what they report; neither may throw. */
-export interface LinkUse {
+interface LinkUse {
   readonly network: Network;
   readonly types: readonly SocketType[];
   readonly logger: Logger;
@@ -180,7 +180,7 @@ export class Link {
 }
 
 /** An interface, with one of the two protocols. */
-export interface Interface {
+interface Interface {
   /** Changes when the interface or an address of it does. */
   readonly key: string;
   readonly type: SocketType;

@@ -26,7 +26,7 @@ export type KnownRecord = RecordData & {
   readonly flush?: boolean;
 };
 
-export interface Question {
+interface Question {
   readonly name: string;
   readonly type: string;
 }

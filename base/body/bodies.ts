@@ -79,16 +79,12 @@ function framingOf(body: WritableBody): Framing {
 const kept = new WeakSet<object>();
 
 /**
- * Makes {@linkcode cancelUnused} leave a body as it is until {@linkcode releaseKept}: a request that
+ * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a request that
  * fails before it has used the body can then be made again, with the same body.
  */
-export function keepUnused(body: BodyIn): void {
+export function keepUnused(body: BodyIn): () => void {
   if (body !== null) kept.add(body);
-}
-
-/** Undoes {@linkcode keepUnused}. */
-export function releaseKept(body: BodyIn): void {
-  kept.delete(body!);
+  return () => kept.delete(body!);
 }
 
 /**

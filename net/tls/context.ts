@@ -146,7 +146,8 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
     throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
   }
   const verify = namesAuthorities(config);
-  if (verify === (allow === true)) {
+  const acceptsAll = allow === true;
+  if (verify === acceptsAll) {
     throw new RangeError(
       "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, or " +
         `allowUnauthenticatedClients: true; got ${verify ? "both" : "neither"}`,
@@ -229,10 +230,9 @@ function checkConfig<C extends Config>(given: C, known: readonly string[]): C {
       throw wrongType(name, "a string, PEM text", value);
     }
   }
-  const { ca, caFile, caPath, cert, certFile, key, keyFile } = config;
   // Text and file could belong to two identities.
-  checkNotBoth({ ca }, { caFile, caPath });
-  checkNotBoth({ cert, key }, { certFile, keyFile });
+  checkNotBoth(config, ["ca"], ["caFile", "caPath"]);
+  checkNotBoth(config, ["cert", "key"], ["certFile", "keyFile"]);
   return config;
 }
 
@@ -257,15 +257,11 @@ function checkAuthorityTexts(ca: unknown): void {
   }
 }
 
-function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unknown>): void {
-  const text = Object.keys(texts).find((name) => texts[name] !== undefined);
-  const file = Object.keys(files).find((name) => files[name] !== undefined);
+function checkNotBoth<N extends keyof Config>(config: Config, texts: N[], files: N[]): void {
+  const [text, file] = [texts, files].map((all) => all.find((name) => config[name] !== undefined));
   if (text === undefined || file === undefined) return;
-  throw new TypeError(
-    `${text}, ${file}: must be text or files; got both: give ${
-      Object.keys(texts).join(" and ")
-    }, or ${Object.keys(files).join(" and ")}`,
-  );
+  const choice = `give ${texts.join(" and ")}, or ${files.join(" and ")}`;
+  throw new TypeError(`${text}, ${file}: must be text or files; got both: ${choice}`);
 }
 
 function namesAuthorities({ ca, caFile, caPath }: Config): boolean {
@@ -400,8 +396,13 @@ function authorityProblem(certificate: Certificate): string | null {
 }
 
 function readPem(option: string, value: string): PemText {
-  if (!option.endsWith("File")) return { option, name: "the text", text: value };
-  return { option, name: quote(value), text: attempt(option, () => Deno.readTextFileSync(value)) };
+  return option.endsWith("File")
+    ? readFile(option, value)
+    : { option, name: "the text", text: value };
+}
+
+function readFile(option: string, path: string): PemText {
+  return { option, name: quote(path), text: attempt(option, () => Deno.readTextFileSync(path)) };
 }
 
 function readDirectory(option: string, path: string): PemText[] {
@@ -415,11 +416,7 @@ function readDirectory(option: string, path: string): PemText[] {
       `${option}: ${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
     );
   }
-  return files.map((file) => ({
-    option,
-    name: quote(file),
-    text: attempt(option, () => Deno.readTextFileSync(file)),
-  }));
+  return files.map((file) => readFile(option, file));
 }
 
 /** Adds the option to an error of the file system, and keeps its class. */
@@ -487,6 +484,8 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
 
 // ───────────────────────── the contexts
 
+const POLICY = { minVersion: MIN_VERSION, maxVersion: MAX_VERSION, ciphers: CIPHERS } as const;
+
 /** Keys are kept outside the contexts, so printing or copying a context can't expose them. */
 const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
@@ -505,7 +504,7 @@ export interface ServerMaterial {
 }
 
 /** The input of the TLS library to make a client, and what the client trusts. */
-export interface ClientMaterial {
+interface ClientMaterial {
   readonly secureContext: SecureContext;
   /** `null` if Deno's default store is trusted. */
   readonly authorities: Authorities | null;
@@ -519,7 +518,8 @@ export function makeServerSslctx(
   const verify = trust !== null;
   const isClosed = trust?.authorities.length === 0;
   const sslctx = Object.freeze({
-    ...describePolicy([
+    ...POLICY,
+    warnings: Object.freeze([
       ...warnings,
       ...trust?.warnings ?? [],
       ...isClosed ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
@@ -547,7 +547,8 @@ export function makeClientSslctx(
   checkHostname: boolean,
 ): ClientSslctx {
   const sslctx = Object.freeze({
-    ...describePolicy([...own?.warnings ?? [], ...trust?.warnings ?? []]),
+    ...POLICY,
+    warnings: Object.freeze([...own?.warnings ?? [], ...trust?.warnings ?? []]),
     verify: true as const,
     checkHostname,
   });
@@ -565,15 +566,6 @@ export function makeClientSslctx(
 /** With this option these alone are trusted; without it, the default trust store. */
 function trustedBy(trust: Trust | null): { ca?: string[] } {
   return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };
-}
-
-function describePolicy(warnings: readonly string[]): Sslctx {
-  return {
-    minVersion: MIN_VERSION,
-    maxVersion: MAX_VERSION,
-    ciphers: CIPHERS,
-    warnings: Object.freeze(warnings),
-  };
 }
 
 export function asClientSslctx(value: ClientSslctx | ClientSslconfig): ClientSslctx {

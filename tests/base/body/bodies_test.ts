@@ -19,7 +19,6 @@ import {
   keepUnused,
   outgoingFraming,
   progressOf,
-  releaseKept,
   writeTrusted,
 } from "@degu/internal/base/body/bodies.ts";
 import { BodyOrigin, BodyState, Interruption } from "@degu/internal/base/body/body_state.ts";
@@ -231,13 +230,13 @@ Deno.test("cancelUnused cancels a body unless it is used or kept", async () => {
 
   const kept = source();
   const body = new Body(kept.stream, 5);
-  keepUnused(body);
+  const release = keepUnused(body);
   cancelUnused(body, reason);
   assertEquals([kept.cancelled, body.used], [[], false]);
-  releaseKept(body);
+  release();
   cancelUnused(body, reason);
   assertEquals(kept.cancelled, [reason]);
-  for (const each of [keepUnused, releaseKept]) each(null);
+  keepUnused(null)();
 });
 
 Deno.test("cancelQuietly also cancels a body that is used, kept or of another class", async () => {
