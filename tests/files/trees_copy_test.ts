@@ -152,6 +152,23 @@ both("a new file has the umask's mode, a replaced one keeps its own", async (dir
   assertEquals(modes, [0o640, usual, 0o640, usual]);
 });
 
+Deno.test("download: only this user can read a small file that replaces another before it has its name", async () => {
+  await using trees = await makeTrees("download", { a: "new", b: "new" }, { a: "old" });
+  const { openSync } = Deno;
+  const made: number[] = [];
+  Deno.openSync = (path, options) => {
+    const file = openSync(path, options);
+    if (`${path}`.includes("/.small-")) made.push(file.statSync().mode! & 0o777);
+    return file;
+  };
+  try {
+    await trees.copy({ compare: "nothing" });
+  } finally {
+    Deno.openSync = openSync;
+  }
+  assertEquals(made, [0o600, await mode(`${trees.target}/b`)]);
+});
+
 both("filter: what is excluded is at neither end", async (direction) => {
   await using trees = await makeTrees(
     direction,
