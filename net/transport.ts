@@ -445,7 +445,7 @@ export class Transport implements AheadSource {
     const rest = notWritten(this.#sending, this.#sending.length, written);
     this.exchange?.add(this.#sending, this.#sending.length - rest.length);
     this.#sending = null;
-    this.deadline.stop(this.deadline.writing);
+    this.deadline.stopWriting();
     // mutant `rest.length === 0` → `false`: to write nothing takes a turn
     return rest.length === 0 ? null : this.write(rest);
   }
@@ -464,7 +464,7 @@ export class Transport implements AheadSource {
         bytes = rest;
         ({ length } = bytes);
       }
-      this.deadline.stop(this.deadline.writing);
+      this.deadline.stopWriting();
     } catch (error) {
       this.#phase = "failed";
       const reason = realLength(bytes) === length ? error : changedError(bytes, length);
@@ -476,7 +476,7 @@ export class Transport implements AheadSource {
     // mutant `this.#phase === "unsent"` → `true`: nothing is written once it has failed
     if (this.#phase === "unsent") this.#phase = "begun";
     if (this.#closed) throw new ConnectionClosedError();
-    this.deadline.start(this.deadline.writing);
+    this.deadline.startWriting();
     return this.#socket.write(bytes);
   }
 
