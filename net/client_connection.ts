@@ -35,7 +35,7 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
-import { CLIENT, type ClientState } from "./state.ts";
+import { CLIENT, type ClientEvent, type ClientState } from "./state.ts";
 import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
@@ -173,7 +173,7 @@ export class Connection implements Disposable {
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
-      this.#state = CLIENT[this.#state].request ?? this.#state;
+      this.#on("request");
       let framing, length;
       try {
         framing = outgoingFraming(body);
@@ -186,7 +186,7 @@ export class Connection implements Disposable {
           this.#abort.begin(signal);
         }
       } catch (error) {
-        this.#state = CLIENT[this.#state].fails ?? this.#state;
+        this.#on("undone");
         throw error;
       }
       return this.#exchange(method, length, body, framing, signal);
@@ -360,10 +360,10 @@ export class Connection implements Disposable {
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
-      this.#state = CLIENT[this.#state].preamble ?? this.#state;
+      this.#on("preamble");
       this.#mayBeRefused = false;
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
-      this.#state = CLIENT[this.#state].response ?? this.#state;
+      this.#on("response");
       const { status, reason, headers } = preamble;
       const bodiless = method === "HEAD" || status === 304;
       const incoming = bodiless ? null : preamble.framing;
@@ -411,12 +411,16 @@ export class Connection implements Disposable {
   /** What the end of a response's body does; not public as members of this class would be. */
   readonly #owner: BodyOwner = {
     bodyConsumed: () => {
-      this.#state = CLIENT[this.#state].bodyRead ?? this.#state;
+      this.#on("bodyRead");
       this.#abort?.end();
       if (this.#isLast) this.#transport.close();
     },
     bodyCanceled: () => this.#transport.close(),
   };
+
+  #on(event: ClientEvent): void {
+    this.#state = CLIENT[this.#state][event] ?? this.#state;
+  }
 
   /** Ends an exchange that has failed; returns the error to report. */
   #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
@@ -428,7 +432,7 @@ export class Connection implements Disposable {
       this.#transport.close(error);
     }
     cancelUnused(body, error);
-    this.#state = CLIENT[this.#state].fails ?? this.#state;
+    this.#on(this.#transport.closed ? "fails" : "undone");
     return error;
   }
 

@@ -37,7 +37,7 @@ import { type Interval, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
-import { SERVER, type ServerState } from "./state.ts";
+import { SERVER, type ServerEvent, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
 
@@ -97,9 +97,17 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     ownSession(session, this);
   }
 
+  /** Returns false if the event comes too late to change anything. */
+  #on(event: ServerEvent): boolean {
+    const next = SERVER[this.#state][event];
+    if (next === undefined) return false;
+    this.#state = next;
+    return true;
+  }
+
   /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    this.#state = SERVER[this.#state].ends ?? this.#state;
+    this.#on("ends");
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
@@ -134,9 +142,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
    */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    const before = this.#state;
-    this.#state = SERVER[this.#state].appCloses ?? this.#state;
-    if (this.#state !== before) {
+    if (this.#on("appCloses")) {
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
@@ -216,7 +222,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) {
-          this.#state = SERVER[this.#state].peerEnds ?? this.#state;
+          this.#on("peerEnds");
           this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
           return transport.close();
         }
@@ -226,9 +232,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       reader.start = end;
       const { method, uri, headers, framing, path, query } = preamble;
       if (framing === null) {
-        this.#state = SERVER[this.#state].request ?? this.#state;
+        this.#on("request");
       } else {
-        this.#state = SERVER[this.#state].requestWithBody ?? this.#state;
+        this.#on("requestWithBody");
         this.#expectation = headers["expect"];
       }
       const body = makeIncomingBody(api, transport, this, framing);
@@ -267,7 +273,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
         return;
       }
-      this.#state = SERVER[this.#state].answered ?? this.#state;
+      this.#on("answered");
       exchange?.end(null);
     }
   }
@@ -351,7 +357,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   }
 
   bodyConsumed(): void {
-    this.#state = SERVER[this.#state].bodyRead ?? this.#state;
+    this.#on("bodyRead");
     this.#expectation = undefined;
   }
 
