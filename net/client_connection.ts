@@ -100,11 +100,11 @@ export class Connection implements Disposable {
   /** The connection ends with the response to come, or the one that is read. */
   #isLast = false;
   /** Over TLS a server may refuse a client after its handshake: until the first response. */
-  #mayBeRefused: boolean;
+  #mayRefuseClient: boolean;
   /** What to tell a client that was refused: why that may be, and what to do. */
-  #refusalHint: string | null = null;
+  #clientRefusedHint: string | null = null;
   /** The error of a write, if the server has refused the request's body: then only an error may follow. */
-  #refusal: unknown = null;
+  #bodyRefusedWith: unknown = null;
   // Made for the first request that has a signal.
   #abort: RequestAbort | null = null;
 
@@ -132,7 +132,7 @@ export class Connection implements Disposable {
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponseStart);
-    this.#mayBeRefused = sock.protocol !== undefined;
+    this.#mayRefuseClient = sock.protocol !== undefined;
     closeWhenForgotten(this, this.#transport);
   }
 
@@ -349,7 +349,7 @@ export class Connection implements Disposable {
         const error = transport.breakWith(thrown);
         if (!transport.failed || !isReset(error)) throw error;
         // A server that refuses a body responds and closes.
-        this.#refusal = error;
+        this.#bodyRefusedWith = error;
         this.#isLast = true;
       }
       let end;
@@ -359,9 +359,9 @@ export class Connection implements Disposable {
       }
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
-      if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
+      if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
       this.#on("preamble");
-      this.#mayBeRefused = false;
+      this.#mayRefuseClient = false;
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
       this.#on("response");
       const { status, reason, headers } = preamble;
@@ -404,7 +404,7 @@ export class Connection implements Disposable {
       if (await this.#transport.reader.fill() > 0) throw unframedBody();
     } catch (error) {
       // A connection that broke while the request was sent ends with a reset.
-      if (this.#refusal === null || !isReset(error)) throw error;
+      if (this.#bodyRefusedWith === null || !isReset(error)) throw error;
     }
   }
 
@@ -439,24 +439,24 @@ export class Connection implements Disposable {
   /** The error to report for one that came before the first byte of a response: the first cause that fits. */
   #explain(error: unknown): unknown {
     const { closed, reader, failure } = this.#transport;
-    const refusal = this.#refusal;
-    const hint = this.#refusalHint;
+    const bodyRefusedWith = this.#bodyRefusedWith;
+    const hint = this.#clientRefusedHint;
     // The server's TLS says that it refuses this client.
     if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
       const { code, message, cause } = error;
       return new TlsError(code, `${message}; ${hint}`, { cause });
     }
     // This side has closed it, or something has arrived.
-    if (closed || error === refusal || reader.buffered > 0) return error;
+    if (closed || error === bodyRefusedWith || reader.buffered > 0) return error;
     // The server has hung up: over TLS that may be how it refuses a client. A reset counts as an end.
-    const reset = isReset(error) && (refusal !== null || error === failure);
+    const reset = isReset(error) && (bodyRefusedWith !== null || error === failure);
     const ended = reset || error instanceof EmptyPreambleError;
-    if (ended && this.#mayBeRefused) {
+    if (ended && this.#mayRefuseClient) {
       return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
     }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
     // Anything else follows from its refusal of the body, if there was one.
-    return ended ? error : refusal ?? error;
+    return ended ? error : bodyRefusedWith ?? error;
   }
 
   /** Closes the connection; pending operations reject. Closing it again has no effect. */
@@ -483,7 +483,7 @@ export class Connection implements Disposable {
       if (!transport.closed) transport.addCloseListener(keepTimerForNext(timeout));
     };
     explainRefusal = (connection, hint) => {
-      connection.#refusalHint = hint;
+      connection.#clientRefusedHint = hint;
     };
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
