@@ -26,6 +26,8 @@ import {
   checkMethod,
   checkResponseStart,
   formatRequestPreamble,
+  framingOfResponse,
+  isBodiless,
   mayHaveBody,
   type Method,
   parseResponsePreamble,
@@ -362,11 +364,10 @@ export class Connection implements Disposable {
       if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
       this.#on("preamble");
       this.#mayRefuseClient = false;
+      const incoming = framingOfResponse(method, preamble);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
       this.#on("response");
       const { status, reason, headers } = preamble;
-      const bodiless = method === "HEAD" || status === 304;
-      const incoming = bodiless ? null : preamble.framing;
       const interruption = signal !== undefined && incoming !== null ? new Interruption() : null;
       if (interruption !== null) this.#abort!.interrupt(interruption);
       const owner = this.#owner;
@@ -378,22 +379,11 @@ export class Connection implements Disposable {
     }
   }
 
-  /**
-   * Refuses a response that none of our requests can have (RFC 9110 §15.2, §15.3.5). Returns whether its body would
-   * end with the connection (RFC 9112 §6.3, case 8).
-   */
+  /** True if the end of the connection would be that of the response's body (RFC 9112 §6.3, case 8). */
   #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
-    if (status < 200) {
-      const why = "interim responses are refused; a request has one response";
-      throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
-    }
-    if (status === 204 && framing !== null) {
-      const why = "has no body; its content-length or transfer-encoding is refused";
-      throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
-    }
     const closes = saysClose(headers);
     if (closes) this.#isLast = true;
-    if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
+    if (framing !== null || isBodiless(method, status)) return false;
     if (this.#transport.reader.buffered > 0) throw unframedBody();
     return closes;
   }
