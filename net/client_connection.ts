@@ -36,9 +36,10 @@ import {
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
+import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT, type ClientEvent, type ClientState } from "./state.ts";
-import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
+import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
@@ -349,7 +350,7 @@ export class Connection implements Disposable {
         if (rest !== null) await rest;
       } catch (thrown) {
         const error = transport.breakWith(thrown);
-        if (!transport.failed || !isReset(error)) throw error;
+        if (transport.sent !== "refused" || !isReset(error)) throw error;
         // A server that refuses a body responds and closes.
         this.#bodyRefusedWith = error;
         this.#isLast = true;

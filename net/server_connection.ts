@@ -35,11 +35,12 @@ import {
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
+import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
 import { SERVER, type ServerEvent, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
-import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
+import { Transport } from "./transport.ts";
 
 /** How most connections end, which is no error of anybody. */
 const PEER_ENDED = new EmptyPreambleError();
