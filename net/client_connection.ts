@@ -38,7 +38,7 @@ import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
-import { CLIENT, type ClientEvent, type ClientState } from "./state.ts";
+import { CLIENT, type ClientState } from "./state.ts";
 import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
@@ -176,7 +176,7 @@ export class Connection implements Disposable {
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
-      this.#on("request");
+      this.#state = CLIENT[this.#state].request ?? this.#state;
       let framing, length;
       try {
         framing = outgoingFraming(body);
@@ -189,7 +189,7 @@ export class Connection implements Disposable {
           this.#abort.begin(signal);
         }
       } catch (error) {
-        this.#on("undone");
+        this.#state = CLIENT[this.#state].undone ?? this.#state;
         throw error;
       }
       return this.#exchange(method, length, body, framing, signal);
@@ -363,11 +363,11 @@ export class Connection implements Disposable {
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
-      this.#on("preamble");
+      this.#state = CLIENT[this.#state].preamble ?? this.#state;
       this.#mayRefuseClient = false;
       const incoming = framingOfResponse(method, preamble);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
-      this.#on("response");
+      this.#state = CLIENT[this.#state].response ?? this.#state;
       const { status, reason, headers } = preamble;
       const interruption = signal !== undefined && incoming !== null ? new Interruption() : null;
       if (interruption !== null) this.#abort!.interrupt(interruption);
@@ -402,16 +402,12 @@ export class Connection implements Disposable {
   /** What the end of a response's body does; not public as members of this class would be. */
   readonly #owner: BodyOwner = {
     bodyConsumed: () => {
-      this.#on("bodyRead");
+      this.#state = CLIENT[this.#state].bodyRead ?? this.#state;
       this.#abort?.end();
       if (this.#isLast) this.#transport.close();
     },
     bodyCanceled: () => this.#transport.close(),
   };
-
-  #on(event: ClientEvent): void {
-    this.#state = CLIENT[this.#state][event] ?? this.#state;
-  }
 
   /** Ends an exchange that has failed; returns the error to report. */
   #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
@@ -423,7 +419,8 @@ export class Connection implements Disposable {
       this.#transport.close(error);
     }
     cancelUnused(body, error);
-    this.#on(this.#transport.closed ? "fails" : "undone");
+    const { fails, undone } = CLIENT[this.#state];
+    this.#state = (this.#transport.closed ? fails : undone) ?? this.#state;
     return error;
   }
 

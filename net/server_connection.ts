@@ -38,7 +38,7 @@ import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
-import { SERVER, type ServerEvent, type ServerState } from "./state.ts";
+import { SERVER, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
@@ -98,17 +98,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     ownSession(session, this);
   }
 
-  /** Returns false if the event comes too late to change anything. */
-  #on(event: ServerEvent): boolean {
-    const next = SERVER[this.#state][event];
-    if (next === undefined) return false;
-    this.#state = next;
-    return true;
-  }
-
   /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    this.#on("ends");
+    this.#state = SERVER[this.#state].ends ?? this.#state;
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
@@ -143,7 +135,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
    */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    if (this.#on("appCloses")) {
+    const next = SERVER[this.#state].appCloses;
+    if (next !== undefined) {
+      this.#state = next;
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
@@ -223,7 +217,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) {
-          this.#on("peerEnds");
+          this.#state = SERVER[this.#state].peerEnds ?? this.#state;
           this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
           return transport.close();
         }
@@ -233,9 +227,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       reader.start = end;
       const { method, uri, headers, framing, path, query } = preamble;
       if (framing === null) {
-        this.#on("request");
+        this.#state = SERVER[this.#state].request ?? this.#state;
       } else {
-        this.#on("requestWithBody");
+        this.#state = SERVER[this.#state].requestWithBody ?? this.#state;
         this.#expectation = headers["expect"];
       }
       const body = makeIncomingBody(api, transport, this, framing);
@@ -274,7 +268,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
         return;
       }
-      this.#on("answered");
+      this.#state = SERVER[this.#state].answered ?? this.#state;
       exchange?.end(null);
     }
   }
@@ -358,7 +352,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   }
 
   bodyConsumed(): void {
-    this.#on("bodyRead");
+    this.#state = SERVER[this.#state].bodyRead ?? this.#state;
     this.#expectation = undefined;
   }
 
