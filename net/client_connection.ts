@@ -26,6 +26,8 @@ import {
   checkMethod,
   checkResponseStart,
   formatRequestPreamble,
+  framingOfResponse,
+  isBodiless,
   mayHaveBody,
   type Method,
   parseResponsePreamble,
@@ -34,9 +36,10 @@ import {
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
+import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT, type ClientState } from "./state.ts";
-import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
+import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
@@ -100,11 +103,11 @@ export class Connection implements Disposable {
   /** The connection ends with the response to come, or the one that is read. */
   #isLast = false;
   /** Over TLS a server may refuse a client after its handshake: until the first response. */
-  #mayBeRefused: boolean;
+  #mayRefuseClient: boolean;
   /** What to tell a client that was refused: why that may be, and what to do. */
-  #refusalHint: string | null = null;
+  #clientRefusedHint: string | null = null;
   /** The error of a write, if the server has refused the request's body: then only an error may follow. */
-  #refusal: unknown = null;
+  #bodyRefusedWith: unknown = null;
   // Made for the first request that has a signal.
   #abort: RequestAbort | null = null;
 
@@ -132,7 +135,7 @@ export class Connection implements Disposable {
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponseStart);
-    this.#mayBeRefused = sock.protocol !== undefined;
+    this.#mayRefuseClient = sock.protocol !== undefined;
     closeWhenForgotten(this, this.#transport);
   }
 
@@ -186,7 +189,7 @@ export class Connection implements Disposable {
           this.#abort.begin(signal);
         }
       } catch (error) {
-        this.#state = CLIENT[this.#state].fails ?? this.#state;
+        this.#state = CLIENT[this.#state].undone ?? this.#state;
         throw error;
       }
       return this.#exchange(method, length, body, framing, signal);
@@ -347,9 +350,9 @@ export class Connection implements Disposable {
         if (rest !== null) await rest;
       } catch (thrown) {
         const error = transport.breakWith(thrown);
-        if (!transport.failed || !isReset(error)) throw error;
+        if (transport.sent !== "refused" || !isReset(error)) throw error;
         // A server that refuses a body responds and closes.
-        this.#refusal = error;
+        this.#bodyRefusedWith = error;
         this.#isLast = true;
       }
       let end;
@@ -359,14 +362,13 @@ export class Connection implements Disposable {
       }
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
-      if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
+      if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
       this.#state = CLIENT[this.#state].preamble ?? this.#state;
-      this.#mayBeRefused = false;
+      this.#mayRefuseClient = false;
+      const incoming = framingOfResponse(method, preamble);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
       this.#state = CLIENT[this.#state].response ?? this.#state;
       const { status, reason, headers } = preamble;
-      const bodiless = method === "HEAD" || status === 304;
-      const incoming = bodiless ? null : preamble.framing;
       const interruption = signal !== undefined && incoming !== null ? new Interruption() : null;
       if (interruption !== null) this.#abort!.interrupt(interruption);
       const owner = this.#owner;
@@ -378,22 +380,11 @@ export class Connection implements Disposable {
     }
   }
 
-  /**
-   * Refuses a response that none of our requests can have (RFC 9110 §15.2, §15.3.5). Returns whether its body would
-   * end with the connection (RFC 9112 §6.3, case 8).
-   */
+  /** True if the end of the connection would be that of the response's body (RFC 9112 §6.3, case 8). */
   #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
-    if (status < 200) {
-      const why = "interim responses are refused; a request has one response";
-      throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
-    }
-    if (status === 204 && framing !== null) {
-      const why = "has no body; its content-length or transfer-encoding is refused";
-      throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
-    }
     const closes = saysClose(headers);
     if (closes) this.#isLast = true;
-    if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
+    if (framing !== null || isBodiless(method, status)) return false;
     if (this.#transport.reader.buffered > 0) throw unframedBody();
     return closes;
   }
@@ -404,7 +395,7 @@ export class Connection implements Disposable {
       if (await this.#transport.reader.fill() > 0) throw unframedBody();
     } catch (error) {
       // A connection that broke while the request was sent ends with a reset.
-      if (this.#refusal === null || !isReset(error)) throw error;
+      if (this.#bodyRefusedWith === null || !isReset(error)) throw error;
     }
   }
 
@@ -428,31 +419,32 @@ export class Connection implements Disposable {
       this.#transport.close(error);
     }
     cancelUnused(body, error);
-    this.#state = CLIENT[this.#state].fails ?? this.#state;
+    const { fails, undone } = CLIENT[this.#state];
+    this.#state = (this.#transport.closed ? fails : undone) ?? this.#state;
     return error;
   }
 
   /** The error to report for one that came before the first byte of a response: the first cause that fits. */
   #explain(error: unknown): unknown {
     const { closed, reader, failure } = this.#transport;
-    const refusal = this.#refusal;
-    const hint = this.#refusalHint;
+    const bodyRefusedWith = this.#bodyRefusedWith;
+    const hint = this.#clientRefusedHint;
     // The server's TLS says that it refuses this client.
     if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
       const { code, message, cause } = error;
       return new TlsError(code, `${message}; ${hint}`, { cause });
     }
     // This side has closed it, or something has arrived.
-    if (closed || error === refusal || reader.buffered > 0) return error;
+    if (closed || error === bodyRefusedWith || reader.buffered > 0) return error;
     // The server has hung up: over TLS that may be how it refuses a client. A reset counts as an end.
-    const reset = isReset(error) && (refusal !== null || error === failure);
+    const reset = isReset(error) && (bodyRefusedWith !== null || error === failure);
     const ended = reset || error instanceof EmptyPreambleError;
-    if (ended && this.#mayBeRefused) {
+    if (ended && this.#mayRefuseClient) {
       return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
     }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
     // Anything else follows from its refusal of the body, if there was one.
-    return ended ? error : refusal ?? error;
+    return ended ? error : bodyRefusedWith ?? error;
   }
 
   /** Closes the connection; pending operations reject. Closing it again has no effect. */
@@ -479,7 +471,7 @@ export class Connection implements Disposable {
       if (!transport.closed) transport.addCloseListener(keepTimerForNext(timeout));
     };
     explainRefusal = (connection, hint) => {
-      connection.#refusalHint = hint;
+      connection.#clientRefusedHint = hint;
     };
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }

@@ -33,11 +33,6 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
   }
 }
 
-/** A wait that may be in progress: the tick at which it began; -1 while there is none. */
-export interface Wait {
-  since: number;
-}
-
 /** Ticks for all deadlines with the same interval, as long as there are any. */
 class Clock {
   // mutant `0` → `1`: only how many more is looked at
@@ -95,9 +90,10 @@ export function keepTimerForNext(timeout: number | null): () => Promise<void> {
 
 /** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
 export class Deadline implements Disposable {
-  readonly reading: Wait = { since: -1 };
-  // It may be in progress at the same time.
-  readonly writing: Wait = { since: -1 };
+  /** The tick at which the wait for bytes began; -1 while there is none. */
+  #reading = -1;
+  /** The same of a write, which may wait at the same time. */
+  #writing = -1;
   readonly #clock: Clock | null = null;
   readonly #onExpire: () => void;
 
@@ -111,33 +107,40 @@ export class Deadline implements Disposable {
 
   /** Ends both waits if one of them has taken too long, at a tick. */
   check(): void {
-    if (!this.#isOver(this.reading) && !this.#isOver(this.writing)) return;
-    this.stop(this.reading);
-    this.stop(this.writing);
+    if (!this.#isOver(this.#reading) && !this.#isOver(this.#writing)) return;
+    this.stop();
+    this.stopWriting();
     this.#onExpire();
   }
 
-  #isOver({ since }: Wait): boolean {
+  #isOver(since: number): boolean {
     // The wait began between two ticks, so count one tick more than fit in the time-out.
     return since >= 0 && this.#clock!.tick - since > TICKS;
   }
 
   get isReading(): boolean {
-    return this.reading.since >= 0;
+    return this.#reading >= 0;
   }
 
-  /** Begins or restarts a wait, by default the one for bytes. */
-  start(wait: Wait = this.reading): void {
-    wait.since = this.#clock === null ? 0 : this.#clock.tick;
+  /** Begins or restarts the wait for bytes. */
+  start(): void {
+    this.#reading = this.#clock === null ? 0 : this.#clock.tick;
   }
 
-  stop(wait: Wait = this.reading): void {
-    wait.since = -1;
+  stop(): void {
+    this.#reading = -1;
   }
 
-  /** Ends both waits for good. */
+  startWriting(): void {
+    this.#writing = this.#clock === null ? 0 : this.#clock.tick;
+  }
+
+  stopWriting(): void {
+    this.#writing = -1;
+  }
+
+  /** From now on no wait expires. */
   close(): void {
-    this.stop(this.reading);
     this.#clock?.delete(this);
   }
 

@@ -75,7 +75,7 @@ export class RequestAbort {
     this.end();
     this.#fired = true;
     const transport = this.#transport;
-    if (transport.begun) {
+    if (transport.sent !== "nothing") {
       transport.close(reason);
       interruption?.abort(reason);
     } else {

@@ -109,11 +109,10 @@ export async function retry<T>(
   let hangUps = 0;
   let furthest = 0;
   const moved = (progress?: RetryProgress) => {
-    if (progress !== undefined) {
-      const reached = progress.resumedFrom + progress.bytes;
-      if (reached <= furthest) return;
-      furthest = reached;
-    }
+    const reached = progress && progress.resumedFrom + progress.bytes;
+    // Where an earlier attempt has been is no progress.
+    if (reached !== undefined && reached <= furthest) return;
+    furthest = reached ?? furthest;
     number = hangUps = 0;
   };
   while (true) {

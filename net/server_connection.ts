@@ -35,11 +35,12 @@ import {
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
+import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
 import { SERVER, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
-import { type BodyOwner, makeIncomingBody, Transport } from "./transport.ts";
+import { Transport } from "./transport.ts";
 
 /** How most connections end, which is no error of anybody. */
 const PEER_ENDED = new EmptyPreambleError();
@@ -134,9 +135,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
    */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    const before = this.#state;
-    this.#state = SERVER[this.#state].appCloses ?? this.#state;
-    if (this.#state !== before) {
+    const next = SERVER[this.#state].appCloses;
+    if (next !== undefined) {
+      this.#state = next;
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }

@@ -19,8 +19,8 @@
  * getters of its headers are code that may make another one, to the end of the response's preamble: an error in this
  * state means that the server has not answered. It is `responding` while the rest of the preamble is checked, and that
  * nothing follows a response without a body; then the body is `unread`, and only when its last byte was read, or there
- * is none, may the next request be made. A request that fails before a byte of it was sent leaves the end `idle`, as it
- * was; any later failure closes the connection, so the state that follows is `idle`, too.
+ * is none, may the next request be made. A request that fails before a byte of it was sent is undone: the end is `idle`,
+ * as it was. Any later failure closes the connection, and the end is `over`.
  *
  * What is not in the tables, and why:
  *
@@ -67,15 +67,16 @@ export const SERVER: Table<ServerState, ServerEvent> = {
 };
 
 /** What a client's end of a connection is doing. */
-export type ClientState = "idle" | "requesting" | "responding" | "unread";
+export type ClientState = "idle" | "requesting" | "responding" | "unread" | "over";
 
-/** What happens to a client's end: `fails` is any error of an exchange up to its response. */
-export type ClientEvent = "request" | "preamble" | "response" | "bodyRead" | "fails";
+/** What happens to a client's end: `fails` is any error that closes it, up to the response, `undone` any other. */
+export type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
 
 /** The states of a client's end. */
 export const CLIENT: Table<ClientState, ClientEvent> = {
   idle: { request: "requesting" },
-  requesting: { preamble: "responding", fails: "idle" },
-  responding: { response: "unread", fails: "idle" },
-  unread: { bodyRead: "idle", fails: "idle" },
+  requesting: { undone: "idle", preamble: "responding", fails: "over" },
+  responding: { response: "unread", fails: "over" },
+  unread: { bodyRead: "idle", fails: "over" },
+  over: {},
 };

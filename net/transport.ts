@@ -2,16 +2,11 @@
 
 import type { Socket } from "../base/app/app.ts";
 import {
-  type Bodies,
-  type BodyIn,
   type BodyOut,
   cancelQuietly,
   type WritableBody,
   writeTrusted,
 } from "../base/body/bodies.ts";
-import { Body } from "../base/body/body.ts";
-import { BodySource } from "../base/body/body_source.ts";
-import type { Interruption } from "../base/body/body_state.ts";
 import {
   type AheadSource,
   ByteReader,
@@ -20,8 +15,7 @@ import {
   MAX_PIECE_BYTES,
   notWritten,
 } from "../base/body/byte_io.ts";
-import { ChunkedBody } from "../base/body/chunked_body.ts";
-import { CodingCheck, sourceFor } from "../base/body/foreign_bodies.ts";
+import { CodingCheck } from "../base/body/foreign_bodies.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
 import { BodyError, ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
@@ -101,8 +95,7 @@ export class Transport implements AheadSource {
   #view: Uint8Array = EMPTY;
   /** How much of it the current message needs. */
   #needed = 0;
-  /** How far the current message has got: nothing was handed to the socket, something was, or it refused. */
-  #phase: "unsent" | "begun" | "failed" = "unsent";
+  #sent: "nothing" | "some" | "refused" = "nothing";
   /** The bytes of the single write of a small message. */
   #sending: Uint8Array | null = null;
   #sink: MessageSink | null = null;
@@ -177,12 +170,12 @@ export class Transport implements AheadSource {
    */
   breakWith(error: unknown): unknown {
     const isOfWrite = this.#sending !== null;
-    if (isOfWrite) this.#phase = "failed";
-    return this.#breakWith(error, isOfWrite || this.#receiving !== "nothing");
+    if (isOfWrite) this.#sent = "refused";
+    return this.#keepFailure(error, isOfWrite || this.#receiving !== "nothing");
   }
 
-  /** The same; an error that the socket has thrown breaks the connection. */
-  #breakWith(error: unknown, isOfSocket: boolean): unknown {
+  /** An error that the socket has thrown is kept: it breaks the connection. */
+  #keepFailure(error: unknown, isOfSocket: boolean): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
     if (isOfSocket) this.#failure ??= error;
     return error;
@@ -270,7 +263,7 @@ export class Transport implements AheadSource {
       this.#endWait();
       return checkCount(count, into.length) || null;
     } catch (error) {
-      throw this.#breakWith(error, true);
+      throw this.#keepFailure(error, true);
     }
   }
 
@@ -281,7 +274,7 @@ export class Transport implements AheadSource {
       await this.reader.settleAhead();
       this.#endWait();
     } catch (error) {
-      throw this.#breakWith(error, true);
+      throw this.#keepFailure(error, true);
     }
   }
 
@@ -349,14 +342,9 @@ export class Transport implements AheadSource {
     }
   }
 
-  /** True once a byte of the message has been handed to the socket. */
-  get begun(): boolean {
-    return this.#phase !== "unsent";
-  }
-
-  /** True once the socket has refused bytes. */
-  get failed(): boolean {
-    return this.#phase === "failed";
+  /** What of the current message was handed to the socket, or that it has refused bytes of it. */
+  get sent(): "nothing" | "some" | "refused" {
+    return this.#sent;
   }
 
   /**
@@ -365,7 +353,7 @@ export class Transport implements AheadSource {
    * @returns The buffer for its preamble, which {@linkcode endPreamble} takes back.
    */
   beginMessage(): Uint8Array {
-    this.#phase = "unsent";
+    this.#sent = "nothing";
     const buffer = scratch ?? new Uint8Array(MAX_PREAMBLE_BYTES);
     scratch = null;
     return buffer;
@@ -443,7 +431,7 @@ export class Transport implements AheadSource {
     const rest = notWritten(this.#sending, this.#sending.length, written);
     this.exchange?.add(this.#sending, this.#sending.length - rest.length);
     this.#sending = null;
-    this.deadline.stop(this.deadline.writing);
+    this.deadline.stopWriting();
     // mutant `rest.length === 0` → `false`: to write nothing takes a turn
     return rest.length === 0 ? null : this.write(rest);
   }
@@ -462,19 +450,19 @@ export class Transport implements AheadSource {
         bytes = rest;
         ({ length } = bytes);
       }
-      this.deadline.stop(this.deadline.writing);
+      this.deadline.stopWriting();
     } catch (error) {
-      this.#phase = "failed";
+      this.#sent = "refused";
       const reason = realLength(bytes) === length ? error : changedError(bytes, length);
-      throw this.#breakWith(reason, true);
+      throw this.#keepFailure(reason, true);
     }
   }
 
   #beginWrite(bytes: Uint8Array): Promise<number> {
-    // mutant `this.#phase === "unsent"` → `true`: nothing is written once it has failed
-    if (this.#phase === "unsent") this.#phase = "begun";
+    // mutant `this.#sent === "nothing"` → `true`: nothing is written once it has failed
+    if (this.#sent === "nothing") this.#sent = "some";
     if (this.#closed) throw new ConnectionClosedError();
-    this.deadline.start(this.deadline.writing);
+    this.deadline.startWriting();
     return this.#socket.write(bytes);
   }
 
@@ -651,96 +639,5 @@ class MessageSink implements ByteSink {
     if (joined === null) this.#flush();
     else this.#preamble = 0;
     return joined;
-  }
-}
-
-/**
- * Notified of how a body ends, unless the peer or the network breaks it, which closes the transport. The body keeps it
- * alive.
- */
-export interface BodyOwner {
-  /** The last byte has been read. */
-  bodyConsumed(): void;
-  /** The rest is not wanted. */
-  bodyCanceled(): void;
-}
-
-/** Makes the body of a message that has arrived as far as its preamble, of classes that need not be ours. */
-export function makeIncomingBody(
-  bodies: Bodies,
-  transport: Transport,
-  owner: BodyOwner,
-  framing: Framing,
-  interruption: Interruption | null = null,
-): BodyIn {
-  if (framing === null) return null;
-  const source = new ConnectionSource(transport, owner, interruption);
-  if (framing === "chunked") {
-    const { ChunkedBody: Class } = bodies;
-    return new Class(sourceFor(Class, ChunkedBody, source, framing));
-  }
-  const { Body: Class } = bodies;
-  const body = new Class(sourceFor(Class, Body, source, framing), framing);
-  if (framing === 0) source.consumed();
-  return body;
-}
-
-/** A connection as the source of our own bodies, which share its buffer. */
-class ConnectionSource extends BodySource {
-  readonly reader: ByteReader;
-  // mutant `false` → `true`: a second check passes, and costs more, as smaller reads do
-  readonly isShared = false;
-  // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
-  override readonly pieceBytes = 65536;
-  // From connection to connection the fewest turns win over the cache.
-  override readonly mostBytes = MAX_PIECE_BYTES;
-  override readonly interruption: Interruption | null;
-  readonly #transport: Transport;
-  #owner: BodyOwner | null;
-
-  constructor(transport: Transport, owner: BodyOwner, interruption: Interruption | null) {
-    super();
-    this.interruption = interruption;
-    this.reader = transport.reader;
-    this.#transport = transport;
-    this.#owner = owner;
-  }
-
-  read(into: Uint8Array): Promise<number | null> {
-    // A background read for a canceled body would consume bytes that follow the body.
-    if (this.#owner !== null) return this.#transport.read(into);
-    const failure = this.interruption?.failure;
-    return Promise.reject(failure ? failure.error : new BodyError("the body is over"));
-  }
-
-  // An empty body is consumed from the start, and may still be read, fail or be canceled while the
-  // connection is at another message. Nor does a body that has ended keep the connection alive.
-  #releaseOwner(): BodyOwner | null {
-    const owner = this.#owner;
-    this.#owner = null;
-    return owner;
-  }
-
-  override consumed(): void {
-    const owner = this.#releaseOwner();
-    if (owner === null) return;
-    this.reader.shrink();
-    owner.bodyConsumed();
-  }
-
-  override failed(error: unknown): void {
-    if (this.#releaseOwner() !== null) this.#transport.close(error);
-  }
-
-  override cancel(): Promise<void> {
-    this.#releaseOwner()?.bodyCanceled();
-    return Promise.resolve();
-  }
-
-  override incomplete(missing: number): Error {
-    return new ProtocolError(
-      "BODY_INCOMPLETE",
-      `the peer closed ${missing} bytes before the end of the body`,
-    );
   }
 }

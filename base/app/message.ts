@@ -6,7 +6,7 @@ import { wrongType } from "../checks.ts";
 import { BodyError, typeName } from "../errors.ts";
 import { INSPECT, inspectFields } from "../inspect.ts";
 import type { Framing, HeaderDict } from "../wire/headers.ts";
-import { checkStatus, type Method } from "../wire/preamble.ts";
+import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
 /** What an app may return instead of a `Response`. */
@@ -238,12 +238,12 @@ export function responseFraming(
   body: BodyOut,
   owner = "",
 ): Framing | undefined {
-  const isBodiless = method === "HEAD" || status === 204 || status === 304;
-  if (isBodiless && body !== null) {
+  const bodiless = isBodiless(method, status);
+  if (bodiless && body !== null) {
     const where = method === "HEAD" ? "in a response to HEAD" : `with status ${status}`;
     throw new RangeError(`${owner}body: must be null ${where}; got ${typeName(body)}`);
   }
-  return isBodiless && status !== 204 ? undefined : outgoingFraming(body, owner);
+  return bodiless && status !== 204 ? undefined : outgoingFraming(body, owner);
 }
 
 /**

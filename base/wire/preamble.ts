@@ -42,9 +42,7 @@ export interface ResponsePreamble {
   readonly reason: string;
   /** By lower-case name, without a prototype. */
   readonly headers: HeaderDict;
-  /**
-   * The framing that the headers announce. Whether a body follows also depends on the method and the status.
-   */
+  /** What the headers announce; {@linkcode framingOfResponse} says whether such a body follows. */
   readonly framing: Framing;
 }
 
@@ -229,6 +227,24 @@ function parseStatus(text: string): number {
     throw new ProtocolError("BAD_STATUS", `bad status: ${quote(text.substring(9, 12))}`);
   }
   return hundreds * 100 + tens * 10 + ones;
+}
+
+/** True if a response has no body, whatever its headers say (RFC 9112 §6.3, case 1). */
+export function isBodiless(method: Method, status: number): boolean {
+  return method === "HEAD" || status === 204 || status === 304;
+}
+
+/** How the end of a response's body is determined. Refuses what no response may be (RFC 9110 §15.2, §15.3.5). */
+export function framingOfResponse(method: Method, { status, framing }: ResponsePreamble): Framing {
+  if (status < 200) {
+    const why = "interim responses are refused; a request has one response";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
+  }
+  if (status === 204 && framing !== null) {
+    const why = "has no body; its content-length or transfer-encoding is refused";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
+  }
+  return isBodiless(method, status) ? null : framing;
 }
 
 // ───────────────────────── formatting

@@ -36,7 +36,8 @@ Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began
   fc.assert(fc.property(offsets, fc.boolean(), (offset, isWriting) => {
     using it = startDeadline();
     it.time.tick(offset);
-    it.deadline.start(isWriting ? it.deadline.writing : it.deadline.reading);
+    if (isWriting) it.deadline.startWriting();
+    else it.deadline.start();
     it.time.tick(TIMEOUT * 1000 - 1);
     assertEquals(it.expired, [], "before its time is over");
     it.time.tick(TIMEOUT * 1000 * 0.25 + 1);
@@ -48,9 +49,9 @@ Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began
 
 Deno.test("two waits have separate limits, and both end when the first one expires", () => {
   using it = startDeadline();
-  it.deadline.start(it.deadline.reading);
+  it.deadline.start();
   it.time.tick(TIMEOUT * 500);
-  it.deadline.start(it.deadline.writing);
+  it.deadline.startWriting();
   it.time.tick(TIMEOUT * 750);
   assertEquals(it.expired.length, 1);
   assert(!it.deadline.isReading);

@@ -17,9 +17,7 @@ export interface FramingRow {
   /** The status of a response; a request has none. */
   readonly status?: number;
   readonly lines: readonly string[];
-  /** What the parser makes of it. */
-  readonly framing: Outcome;
-  /** What comes out in the end, where that also depends on what the parser doesn't know. */
+  /** What body it has. */
   readonly body: Outcome;
 }
 
@@ -31,8 +29,6 @@ const LENGTH_5 = "content-length: 5",
   LENGTH_0 = "content-length: 0",
   CHUNKED = "transfer-encoding: chunked";
 const COLUMNS = [[], [LENGTH_5], [LENGTH_0], [CHUNKED], [LENGTH_5, CHUNKED], [LENGTH_0, CHUNKED]];
-/** What the parser finds in a response, whose body also depends on what it answers. */
-const ANNOUNCED: readonly Outcome[] = [null, 5, 0, "chunked", conflict, conflict];
 
 const ANY: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 const NOT_HEAD = ANY.filter((method) => method !== "HEAD");
@@ -87,18 +83,16 @@ const rows: readonly FramingRow[] = [
   ...TABLE.flatMap(([rule, rfc, methods, statuses, bodies]) =>
     methods.flatMap((method) =>
       (statuses ?? [null]).flatMap((status) =>
-        bodies.map((body, i) => {
-          const shared = { rule, rfc, method, lines: COLUMNS[i]!, body };
-          return status === null
-            ? { ...shared, framing: body }
-            : { ...shared, status, framing: ANNOUNCED[i]! };
-        })
+        bodies.map((body, i) => ({
+          ...{ rule, rfc, method, lines: COLUMNS[i]!, body },
+          ...status === null ? {} : { status },
+        }))
       )
     )
   ),
   ...OTHERS.flatMap(([rule, rfc, methods, status, lines, body]) =>
     methods.map((method) => ({
-      ...{ rule, rfc, method, lines, framing: body, body },
+      ...{ rule, rfc, method, lines, body },
       ...status === null ? {} : { status },
     }))
   ),

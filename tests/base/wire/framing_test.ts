@@ -2,7 +2,11 @@
 import { type Method, ProtocolError, type Response } from "@degu/degu/base";
 import { type Address, Client } from "@degu/degu/client";
 import type { Request } from "@degu/degu/server";
-import { parseRequestPreamble, parseResponsePreamble } from "@degu/internal/base/wire/preamble.ts";
+import {
+  framingOfResponse,
+  parseRequestPreamble,
+  parseResponsePreamble,
+} from "@degu/internal/base/wire/preamble.ts";
 import { assertProtocolError, rejectionOf } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
@@ -41,14 +45,13 @@ Deno.test("the parser frames each message as the table says", async (t) => {
     await t.step(nameOf(row), () => {
       for (const text of preambles(row)) {
         const bytes = latin1(text);
-        const parse = () =>
+        const framingOf = () =>
           row.status === undefined
-            ? parseRequestPreamble(bytes, 0, bytes.length)
-            : parseResponsePreamble(bytes, 0, bytes.length);
-        const { framing } = row;
-        if (framing === null || typeof framing !== "object") {
-          assertEquals(parse().framing, framing);
-        } else assertProtocolError(parse, [framing.code], text);
+            ? parseRequestPreamble(bytes, 0, bytes.length).framing
+            : framingOfResponse(row.method, parseResponsePreamble(bytes, 0, bytes.length));
+        const { body } = row;
+        if (body === null || typeof body !== "object") assertEquals(framingOf(), body);
+        else assertProtocolError(framingOf, [body.code], text);
       }
     });
   }
@@ -65,13 +68,13 @@ Deno.test("a server frames each request as the table says, and finds the next on
       for (const preamble of preambles(row)) {
         seen.length = 0;
         using peer = await RawPeer.connect(serving.address);
-        const [bytes, text] = bodies(row.framing);
+        const [bytes, text] = bodies(row.body);
         await peer.send(`${preamble}${bytes}GET /next HTTP/1.1\r\n\r\n`);
         await peer.closeWrite();
         const { received } = await peer.readToEnd();
-        const { framing } = row;
-        if (framing === null || typeof framing !== "object") {
-          assertEquals(seen, [["/framed", framing, text], ["/next", null, null]]);
+        const { body } = row;
+        if (body === null || typeof body !== "object") {
+          assertEquals(seen, [["/framed", body, text], ["/next", null, null]]);
         } else assertEquals([received, seen], ["", []]);
       }
     });
@@ -142,10 +145,10 @@ Deno.test("a proxy passes each request on with its framing, and refuses what the
     await t.step(nameOf(row), async () => {
       await using ends = await connectThrough();
       const [preamble = ""] = preambles(row);
-      const { framing } = row;
-      const [bytes] = bodies(framing);
+      const { body } = row;
+      const [bytes] = bodies(body);
       await ends.near.send(preamble + bytes);
-      if (framing !== null && typeof framing === "object") {
+      if (body !== null && typeof body === "object") {
         return await ends.near.assertClosedSilently("the connection to the proxy");
       }
       const far = await ends.upstream.accept();

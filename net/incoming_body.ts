@@ -1,0 +1,103 @@
+/** The bodies of messages that arrive, and where they read from. */
+
+import type { Bodies, BodyIn } from "../base/body/bodies.ts";
+import { Body } from "../base/body/body.ts";
+import { BodySource } from "../base/body/body_source.ts";
+import type { Interruption } from "../base/body/body_state.ts";
+import { type ByteReader, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
+import { ChunkedBody } from "../base/body/chunked_body.ts";
+import { sourceFor } from "../base/body/foreign_bodies.ts";
+import { BodyError, ProtocolError } from "../base/errors.ts";
+import type { Framing } from "../base/wire/headers.ts";
+import type { Transport } from "./transport.ts";
+
+/**
+ * Notified of how a body ends, unless the peer or the network breaks it, which closes the transport. The body keeps it
+ * alive.
+ */
+export interface BodyOwner {
+  /** The last byte has been read. */
+  bodyConsumed(): void;
+  /** The rest is not wanted. */
+  bodyCanceled(): void;
+}
+
+/** Makes the body of a message that has arrived as far as its preamble, of classes that need not be ours. */
+export function makeIncomingBody(
+  bodies: Bodies,
+  transport: Transport,
+  owner: BodyOwner,
+  framing: Framing,
+  interruption: Interruption | null = null,
+): BodyIn {
+  if (framing === null) return null;
+  const source = new ConnectionSource(transport, owner, interruption);
+  if (framing === "chunked") {
+    const { ChunkedBody: Class } = bodies;
+    return new Class(sourceFor(Class, ChunkedBody, source, framing));
+  }
+  const { Body: Class } = bodies;
+  const body = new Class(sourceFor(Class, Body, source, framing), framing);
+  if (framing === 0) source.consumed();
+  return body;
+}
+
+/** A connection as the source of our own bodies, which share its buffer. */
+class ConnectionSource extends BodySource {
+  readonly reader: ByteReader;
+  // mutant `false` → `true`: a second check passes, and costs more, as smaller reads do
+  readonly isShared = false;
+  // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
+  override readonly pieceBytes = 65536;
+  // From connection to connection the fewest turns win over the cache.
+  override readonly mostBytes = MAX_PIECE_BYTES;
+  override readonly interruption: Interruption | null;
+  readonly #transport: Transport;
+  #owner: BodyOwner | null;
+
+  constructor(transport: Transport, owner: BodyOwner, interruption: Interruption | null) {
+    super();
+    this.interruption = interruption;
+    this.reader = transport.reader;
+    this.#transport = transport;
+    this.#owner = owner;
+  }
+
+  read(into: Uint8Array): Promise<number | null> {
+    // A background read for a canceled body would consume bytes that follow the body.
+    if (this.#owner !== null) return this.#transport.read(into);
+    const failure = this.interruption?.failure;
+    return Promise.reject(failure ? failure.error : new BodyError("the body is over"));
+  }
+
+  // An empty body is consumed from the start, and may still be read, fail or be canceled while the
+  // connection is at another message. Nor does a body that has ended keep the connection alive.
+  #releaseOwner(): BodyOwner | null {
+    const owner = this.#owner;
+    this.#owner = null;
+    return owner;
+  }
+
+  override consumed(): void {
+    const owner = this.#releaseOwner();
+    if (owner === null) return;
+    this.reader.shrink();
+    owner.bodyConsumed();
+  }
+
+  override failed(error: unknown): void {
+    if (this.#releaseOwner() !== null) this.#transport.close(error);
+  }
+
+  override cancel(): Promise<void> {
+    this.#releaseOwner()?.bodyCanceled();
+    return Promise.resolve();
+  }
+
+  override incomplete(missing: number): Error {
+    return new ProtocolError(
+      "BODY_INCOMPLETE",
+      `the peer closed ${missing} bytes before the end of the body`,
+    );
+  }
+}
