@@ -93,8 +93,8 @@ export async function joinDevice(
 
     // The first step: sends the secret, to the device that proves to be that of the line, and what this device is.
     const anonymous = buildClientSslctx({ ca: authority.certificate, checkHostname: false });
-    const candidates = withOwnScopes(invitation.addresses);
     const first = await failure.turnedAway(async () => {
+      const candidates = withOwnScopes(invitation.addresses);
       const found = await connect(authority, anonymous, candidates, failure.signal);
       using connection = found.connection;
       return { address: found.address, ...await ask(connection, SECRET_URI, introduction) };

@@ -297,6 +297,24 @@ Deno.test("its signal, and closing the device, end joining at any moment, and no
   await assertRejects(() => within(viewer.join(line), "it ends"), DeguError, "was closed");
 });
 
+Deno.test("a missing permission to list the interfaces is reported, unless joining was aborted before", async () => {
+  await using setup = await openInvitation(["viewer"]);
+  const { viewer, invitation } = setup;
+  const line = lineWith(invitation.line, [["fe80::1", 80]]);
+  const { networkInterfaces } = Deno;
+  Deno.networkInterfaces = () => {
+    throw new Deno.errors.NotCapable("Requires sys access");
+  };
+  try {
+    await assertRejects(() => viewer.join(line), Deno.errors.NotCapable);
+    const reason = new Error("enough");
+    const joining = viewer.join(line, { signal: AbortSignal.abort(reason) });
+    assertEquals(await assertRejects(() => joining), reason);
+  } finally {
+    Deno.networkInterfaces = networkInterfaces;
+  }
+});
+
 Deno.test("the joiner shows its certificate only in the second step, and its secret only in the first", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;

@@ -5,6 +5,7 @@ import {
   assertMatch,
   assertNotEquals,
   assertRejects,
+  assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { basename, dirname, join } from "@std/path";
@@ -12,6 +13,7 @@ import { FakeTime } from "@std/testing/time";
 import { createPrivateKey } from "node:crypto";
 import { createDevicePki, Device, type DevicePkiOptions } from "@degu/degu/device";
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
+import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
 import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -303,6 +305,31 @@ async function replaceIdentity(home: string, days: number): Promise<void> {
 const HOUR = 60 * 60 * 1000;
 
 const app = () => [204, "No Content", {}, null] as const;
+
+Deno.test("an open identity changes with its certificate only, and never for that of another device", async () => {
+  await using dir = await tempDir();
+  const logger = new RecordingLogger();
+  const life = { days: 365, renewalDays: 30 };
+  const identity = await DeviceIdentity.open(dir.path, "camera", life, logger);
+  let renewals = 0;
+  identity.onRenewal(() => renewals++);
+  const peer = { certificate: identity.authority.certificate };
+  const before = identity.clientContext(peer);
+  await identity.refresh();
+  assertStrictEquals(identity.clientContext(peer), before);
+  assertEquals(renewals, 0);
+  await openDevicePki(dir.path, "camera", {}, { ...life, renewalDays: 400 });
+  await identity.refresh();
+  const after = identity.clientContext(peer);
+  assert(after !== before, "it shows the new certificate");
+  assertEquals([renewals, logger.at("error")], [1, []]);
+  await Deno.remove(join(dir.path, "camera"), { recursive: true });
+  await openDevicePki(dir.path, "camera", {}, life);
+  await identity.refresh();
+  assertStrictEquals(identity.clientContext(peer), after);
+  assertEquals(renewals, 1);
+  assertMatch(logger.at("error").join(), /the identity was replaced; open the device again$/);
+});
 
 Deno.test("a certificate is renewed while the device is open, by itself or by another process", async () => {
   await using dir = await tempDir();

@@ -325,6 +325,9 @@ Deno.test("no authority is found if no path is valid", async () => {
   const key1 = await makeAuthority();
   const circle2 = await makeAuthority({ issuer: key1 });
   const circle1 = await makeAuthority({ issuer: circle2, name: key1.name, keys: key1.keys });
+  const short = await makeAuthority({ issuer: root, extensions: [authority(0)] });
+  const tooDeep = await makeAuthority({ issuer: short });
+  const forServers = [authority(), EXTENSIONS.isFor("serverAuth")];
   const saying = (usage: ReturnType<typeof signsLists>) =>
     make({ extensions: [authority(), usage] });
   const rows: [string, TestAuthority[], TestAuthority[], TestAuthority | null][] = [
@@ -340,6 +343,9 @@ Deno.test("no authority is found if no path is valid", async () => {
     ["it is not valid yet", await make({ valid: [1, 2] }), [root], null],
     ["a circle", [await makeLeaf(circle1), circle1, circle2], [root], null],
     ["a leaf in between", [await makeLeaf(leaf), leaf], [root], null],
+    ["its pathlen is enough", [await makeLeaf(short), short], [root], root],
+    ["its pathlen is exceeded", [await makeLeaf(tooDeep), tooDeep, short], [root], null],
+    ["it is for servers only", await make({ extensions: forServers }), [root], null],
     ["one without a keyUsage", await make({ extensions: [noAuthority()] }), [root], null],
     ["it has no basicConstraints", await make({ extensions: [signsCertificates()] }), [root], null],
   ];
@@ -348,6 +354,19 @@ Deno.test("no authority is found if no path is valid", async () => {
   const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.der.slice(0, -1)]
     .map((der) => ({ ...root, der }));
   assertFound([below!, ...junk, between!], [root], root, "unreadable ones are skipped");
+});
+
+Deno.test("a chain that takes more signatures than a peer is granted is not followed to its end", async () => {
+  const root = await makeAuthority();
+  const name = "same";
+  const decoys = await Promise.all(Array.from({ length: 20 }, () => makeAuthority({ name })));
+  const path = [await makeAuthority({ issuer: root, name })];
+  const extend = async () => void path.push(await makeAuthority({ issuer: path.at(-1)!, name }));
+  for (let length = 1; length < 5; length++) await extend();
+  // For each certificate the key of its issuer is tried after those of the decoys, and of all above.
+  assertFound([await makeLeaf(path.at(-1)!), ...decoys, ...path], [root], root, "within the bound");
+  await extend();
+  assertFound([await makeLeaf(path.at(-1)!), ...decoys, ...path], [root], null, "above the bound");
 });
 
 Deno.test("an authority that remains after others were skipped is not mistaken for the signer", async () => {

@@ -96,6 +96,35 @@ opensslTest(
 );
 
 opensslTest(
+  "a session is not resumed if only another authority than that which vouched for its client is trusted",
+  async (pki, t) => {
+    const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
+    const root = await pki.authority("root");
+    const middle = await pki.authority("middle", { issuer: root });
+    const client = await pki.client("client", { issuer: middle });
+    const shown = ["-cert", client.certFile, "-key", client.keyFile];
+    for (const version of VERSIONS) {
+      await t.step(version, async () => {
+        await using server = await startCounting({ ...own, caFile: root.certFile });
+        const { server: ssl } = server;
+        const ticket = pki.path(`${version}.ticket`);
+        const anew = [`-${version}`, ...shown, "-cert_chain", middle.certFile];
+        const resuming = [`-${version}`, "-sess_in", ticket];
+        assertEquals(await ask(ssl.address, ...anew, "-sess_out", ticket), "answered");
+        assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
+        ssl.setSslctx({ ...own, caFile: middle.certFile });
+        assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
+        // A certificate that is in use anew is verified anew.
+        if (version === VERSIONS.at(-1)) {
+          assertEquals(await ask(ssl.address, ...anew), "answered");
+          assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
+        }
+      });
+    }
+  },
+);
+
+opensslTest(
   "a session that began without client certificates is not resumed if they are now required",
   async (pki, t) => {
     const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
