@@ -440,6 +440,22 @@ for (const [how, leave] of Object.entries(leaving)) {
   });
 }
 
+Deno.test("a connection that an app has stored under the key is also closed when the client leaves", async () => {
+  using upstream = new RawServer();
+  const client = new Client(upstream.address, { host: null, timeout: 10 });
+  const proxy = new ProxyApp(client, "mine");
+  await using serving = serve(async (request, session) => {
+    session.store.set("mine", await client.connect());
+    return await proxy.handle(request, session);
+  });
+  using near = await RawPeer.connect(serving.address);
+  await near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  await far.readPreamble();
+  near.close();
+  assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+});
+
 Deno.test("closing a session closes its upstream connection", async () => {
   for (const idle of [false, true]) {
     await using through = await relay("GET /events HTTP/1.1\r\n\r\n");

@@ -299,6 +299,11 @@ Deno.test("a foreign body of known length reads its own bytes, in any portions, 
   );
 });
 
+Deno.test("a foreign body of length 0 is at its end from the start", async () => {
+  const source = sourceFor(Foreign, Body, new Connected([latin1("GET /")]), 0);
+  for (let i = 0; i < 2; i++) assertEquals(await source.read(new Uint8Array(9)), null);
+});
+
 Deno.test("a foreign chunked body reads its own coding, in any portions, and then the end", async () => {
   const args = [arbitrary.chunks, arbitrary.pieceLengths, fc.integer({ min: 1, max: 50 })] as const;
   await fc.assert(
