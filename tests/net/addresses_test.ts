@@ -110,11 +110,11 @@ for (const { name, available, start } of plainKinds) {
 
 Deno.test("an address is free again after close(), with a connection that is open at the other end", async () => {
   await using directory = await tempDir();
-  // Anybody may get a port that the system has chosen.
-  const port = await unusedPort();
+  // Anybody may get a port that the system has chosen; and one that was closed may be in use a while.
   const hosts = ["127.0.0.1", "0.0.0.0", ...(hasIPv6 ? ["::1", "::"] : [])];
+  const ports = await Promise.all(hosts.map(async (host) => [host, await unusedPort()] as const));
   const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
-  const addresses = [...hosts.map((host) => [host, port] as const), directory.path + "/a", name];
+  const addresses = [...ports, directory.path + "/a", name];
   for (const address of addresses) {
     const serving = serve(ok, {}, address);
     using conn = await serving.makeClient().connect();
