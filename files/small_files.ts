@@ -139,12 +139,12 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     await this.#naming;
     const arrived = this.#arrived;
     this.#arrived = [];
-    this.#naming = this.#name(arrived);
+    this.#naming = this.#nameBatch(arrived);
     // It is awaited later.
     this.#naming.catch(() => {});
   }
 
-  async #name(arrived: readonly Arrived<F>[]): Promise<void> {
+  async #nameBatch(arrived: readonly Arrived<F>[]): Promise<void> {
     const naming = new Naming(this.#placement, this.#turns, this.#changed);
     try {
       await naming.run(arrived);
@@ -226,7 +226,7 @@ class Naming<F extends SmallFile> {
       }
       if (failed.has(file)) continue;
       try {
-        this.#name(file, written, arrived[i + LISTED_FROM - 1]?.file);
+        this.#nameOne(file, written, arrived[i + LISTED_FROM - 1]?.file);
       } catch (error) {
         this.#placement.onFailed(file, error);
       }
@@ -240,7 +240,7 @@ class Naming<F extends SmallFile> {
    *
    * @param later A file that gets its name some files later.
    */
-  #name(file: F, written: Written | null, later: F | undefined): void {
+  #nameOne(file: F, written: Written | null, later: F | undefined): void {
     const { names, isNew } = file;
     const { root } = this.#placement;
     const directory = names.slice(0, -1);

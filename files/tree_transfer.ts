@@ -477,12 +477,13 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        // A file that is resumed gets further with every connection, whatever breaks them off.
+        // A file that is resumed gets further with every connection, whatever breaks them off; how far, the next one shows.
         const hasGotFurther = isCut(error) && resumedFrom > furthest;
         furthest = Math.max(furthest, resumedFrom);
         vainAttempts = hasGotFurther ? 0 : vainAttempts + 1;
         if (isCut(error) || hasChanged(error)) {
           const sizeNow = await this.#sizeNow(route, copy.node, size);
+          signal.throwIfAborted();
           // No answer either: it was not the file.
           if (sizeNow === null) throw error;
           size = sizeNow;

@@ -7,7 +7,7 @@ import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:f
 import { type FileHandle, open } from "node:fs/promises";
 import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, newFileMode, openLocked } from "../disk/files.ts";
-import { codeOf, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import { codeOf, isAt, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
 import { hold, removeUnheld } from "./leftovers.ts";
@@ -251,7 +251,8 @@ export class Unfinished implements AsyncDisposable {
     await using _opened = this.#opened;
     // Not every file system removes one that is open.
     await this.handle.close();
-    if (!this.isKept) removeIfPresentSync(this.path);
+    // Another process may have taken a part over.
+    if (!this.isKept && isAt(this.path, this.state)) removeIfPresentSync(this.path);
   }
 }
 

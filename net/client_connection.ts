@@ -436,7 +436,8 @@ export class Connection implements Disposable {
     }
     // This side has closed it, or something has arrived.
     if (closed || error === bodyRefusedWith || reader.buffered > 0) return error;
-    // The server has hung up: over TLS that may be how it refuses a client. A reset counts as an end.
+    // The server has hung up: over TLS that may be how it refuses a client. A reset of this connection, not of what a body
+    // is read from, counts as an end.
     const reset = isReset(error) && (bodyRefusedWith !== null || error === failure);
     const ended = reset || error instanceof EmptyPreambleError;
     if (ended && this.#mayRefuseClient) {

@@ -108,7 +108,7 @@ export class Deadline implements Disposable {
   /** Ends both waits if one of them has taken too long, at a tick. */
   check(): void {
     if (!this.#isOver(this.#reading) && !this.#isOver(this.#writing)) return;
-    this.stop();
+    this.stopReading();
     this.stopWriting();
     this.#onExpire();
   }
@@ -123,11 +123,11 @@ export class Deadline implements Disposable {
   }
 
   /** Begins or restarts the wait for bytes. */
-  start(): void {
+  startReading(): void {
     this.#reading = this.#clock === null ? 0 : this.#clock.tick;
   }
 
-  stop(): void {
+  stopReading(): void {
     this.#reading = -1;
   }
 

@@ -105,15 +105,15 @@ export async function retry<T>(
 ): Promise<T> {
   checkFunction("attempt", attempt);
   const { retries, delay: first, signal, onRetry } = checkOptions(options);
-  let number = 0;
+  let retried = 0;
   let hangUps = 0;
   let furthest = 0;
   const moved = (progress?: RetryProgress) => {
     const reached = progress && progress.resumedFrom + progress.bytes;
     // Where an earlier attempt has been is no progress.
     if (reached !== undefined && reached <= furthest) return;
-    furthest = reached ?? furthest;
-    number = hangUps = 0;
+    if (reached !== undefined) furthest = reached;
+    retried = hangUps = 0;
   };
   while (true) {
     signal?.throwIfAborted();
@@ -125,10 +125,10 @@ export async function retry<T>(
       // mutant `<` → `<=`: no time is measured to be exactly that long
       const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
       hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
-      if (number >= retries || hangUps >= HANG_UPS || !isTransient(error)) throw error;
-      const delay = Math.min(first * 2 ** number, MAX_DELAY_MILLISECONDS);
-      number++;
-      onRetry?.({ error, number, delay });
+      if (retried >= retries || hangUps >= HANG_UPS || !isTransient(error)) throw error;
+      const delay = Math.min(first * 2 ** retried, MAX_DELAY_MILLISECONDS);
+      retried++;
+      onRetry?.({ error, number: retried, delay });
       await pause(delay, signal);
     }
   }

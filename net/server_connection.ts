@@ -358,6 +358,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
 
   /** The app canceled the rest: it may still answer with an error. */
   bodyCanceled(): void {
-    this.#transport.deadline.stop();
+    this.#transport.deadline.stopReading();
   }
 }

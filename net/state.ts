@@ -19,8 +19,9 @@
  * getters of its headers are code that may make another one, to the end of the response's preamble: an error in this
  * state means that the server has not answered. It is `responding` while the rest of the preamble is checked, and that
  * nothing follows a response without a body; then the body is `unread`, and only when its last byte was read, or there
- * is none, may the next request be made. A request that fails before a byte of it was sent is undone: the end is `idle`,
- * as it was. Any later failure closes the connection, and the end is `over`.
+ * is none, may the next request be made. A request that is invalid, or aborted before a byte of it was sent, is undone: the
+ * end is `idle`, as it was. Any other failure up to the response closes the connection, and the end is `over`. What closes
+ * it later only its transport knows.
  *
  * What is not in the tables, and why:
  *

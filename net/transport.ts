@@ -219,7 +219,7 @@ export class Transport implements AheadSource {
     const { ahead } = reader;
     this.#receiving = ahead === null ? "read" : "read ahead";
     reader.checkFailure();
-    if (!deadline.isReading) deadline.start();
+    if (!deadline.isReading) deadline.startReading();
     if (ahead !== null) return ahead;
     // mutant `reader.buffered === 0` → `true`: what is buffered fits in what is left of the buffer
     // mutant `0` → `1`: it is the size of a buffer
@@ -239,10 +239,11 @@ export class Transport implements AheadSource {
     // What was read ahead is in the reader already.
     const arrived = this.#receiving === "read" ? this.reader.filled(count) : count ?? 0;
     if (arrived === 0) {
+      // `#receiving` stays: this breaks the connection, as an error of the socket does.
       if (this.#searched === 0) return false;
       throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
     }
-    if (this.#searched === 0) this.deadline.start();
+    if (this.#searched === 0) this.deadline.startReading();
     this.#receiving = "nothing";
     return true;
   }
@@ -254,7 +255,7 @@ export class Transport implements AheadSource {
       await this.settle();
       if (reader.buffered > 0) return reader.take(into);
     }
-    this.deadline.start();
+    this.deadline.startReading();
     try {
       reader.checkFailure();
       const count = await (this.#reading = this.#socket.read(into));
@@ -269,7 +270,7 @@ export class Transport implements AheadSource {
 
   /** Waits for the read issued ahead, if any; the deadline bounds that wait, too. */
   async settle(): Promise<void> {
-    this.deadline.start();
+    this.deadline.startReading();
     try {
       await this.reader.settleAhead();
       this.#endWait();
@@ -279,7 +280,7 @@ export class Transport implements AheadSource {
   }
 
   #endWait(): void {
-    this.deadline.stop();
+    this.deadline.stopReading();
     this.lastArrival = Date.now();
   }
 

@@ -16,8 +16,8 @@ import { type ByteSink, Collector } from "./byte_io.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Reads so many bytes from the source's current position, and no byte behind them. After any error it must not be used
- * again.
+ * Reads as many bytes as the content-length says, from the source's current position, and no byte behind them. After any
+ * error it must not be used again.
  */
 export class LengthReader implements BodyReader {
   /** How many bytes are left. */

@@ -71,7 +71,10 @@ export abstract class BodyOrigin {
 export interface BodyReader {
   /** True once the last byte has been read, and nothing follows it. */
   readonly done: boolean;
-  /** Reads at least one byte into the array, unless none is left or the array is empty; returns how many. */
+  /**
+   * Reads at least one byte into the array, unless none is left or the array is empty; returns how many. A promise only if
+   * there is something to wait for: each wait takes a turn.
+   */
   read(into: Uint8Array): number | Promise<number>;
 }
 
@@ -205,7 +208,7 @@ export class BodyState {
         }
         reject(error);
       });
-      // What this throws is what the body waits for, too.
+      // If the body was stopped, this throws, which rejects the promise.
       this.checkAlive();
       interruption.waiting = reject;
     });

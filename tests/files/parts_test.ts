@@ -313,6 +313,17 @@ Deno.test("a directory with a file that is just being opened for an upload is no
   assertEquals(await entries(tree.root), ["file"]);
 });
 
+Deno.test("a part that another process has taken over is not removed by the one that has lost it", async () => {
+  await using tree = await makeTree();
+  const unfinished = new UnfinishedFiles(tree.root);
+  const path = unfinished.partOf(null, ["file"]);
+  const lost = await unfinished.openPart(path);
+  // Locked by another open file, as by another process.
+  await using taken = await unfinished.openPart(path);
+  await lost[Symbol.asyncDispose]();
+  assert(isAt(path, taken.state));
+});
+
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
   await using dir = await tempDir();
   const count = 50;

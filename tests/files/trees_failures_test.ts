@@ -94,6 +94,23 @@ Deno.test("download: a list without its end, that leads out of the target, or to
   }
 });
 
+Deno.test("download: a signal that aborts while a broken file is looked at rejects with its reason", async () => {
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  await using trees = await makeTrees(
+    "download",
+    { large: "x".repeat(3_000_000) },
+    {},
+    changing(({ method, path }) => {
+      if (path.at(-1) !== "large") return null;
+      if (method === "HEAD") controller.abort(reason);
+      throw new Error("it breaks off");
+    }),
+  );
+  const rejected = await assertRejects(() => trees.copy({ signal: controller.signal }));
+  assertEquals(rejected, reason);
+});
+
 Deno.test("download: a file in the way comes back if the directory can't be made", async () => {
   const names = ["a", ...new Array(19).fill("n".repeat(205))];
   const paths = names.map((_, i) => names.slice(0, i + 1));

@@ -37,7 +37,7 @@ Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began
     using it = startDeadline();
     it.time.tick(offset);
     if (isWriting) it.deadline.startWriting();
-    else it.deadline.start();
+    else it.deadline.startReading();
     it.time.tick(TIMEOUT * 1000 - 1);
     assertEquals(it.expired, [], "before its time is over");
     it.time.tick(TIMEOUT * 1000 * 0.25 + 1);
@@ -49,7 +49,7 @@ Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began
 
 Deno.test("two waits have separate limits, and both end when the first one expires", () => {
   using it = startDeadline();
-  it.deadline.start();
+  it.deadline.startReading();
   it.time.tick(TIMEOUT * 500);
   it.deadline.startWriting();
   it.time.tick(TIMEOUT * 750);
@@ -63,21 +63,21 @@ Deno.test("a wait that has ended, never began, or has no limit does not expire",
   const cases: ((deadline: Deadline, time: FakeTime) => void)[] = [
     () => {},
     (deadline) => {
-      deadline.start();
-      deadline.stop();
+      deadline.startReading();
+      deadline.stopReading();
     },
     (deadline, time) => {
-      deadline.start();
+      deadline.startReading();
       time.tick(TIMEOUT * 999);
-      deadline.stop();
+      deadline.stopReading();
     },
     (deadline) => {
-      deadline.start();
+      deadline.startReading();
       deadline.close();
     },
     (deadline) => {
       deadline.close();
-      deadline.start();
+      deadline.startReading();
     },
   ];
   for (const timeout of [TIMEOUT, null]) {
@@ -89,7 +89,7 @@ Deno.test("a wait that has ended, never began, or has no limit does not expire",
     }
   }
   using it = startDeadline(null);
-  it.deadline.start();
+  it.deadline.startReading();
   it.time.tick(TIMEOUT * 10_000);
   assertEquals(it.expired, []);
 });
@@ -97,7 +97,7 @@ Deno.test("a wait that has ended, never began, or has no limit does not expire",
 Deno.test("a wait that begins again has its full time again", () => {
   using it = startDeadline();
   for (let i = 0; i < 10; i++) {
-    it.deadline.start();
+    it.deadline.startReading();
     assert(it.deadline.isReading);
     it.time.tick(TIMEOUT * 999);
   }
@@ -120,9 +120,9 @@ Deno.test("deadlines with the same timeout share a timer, which ends with the la
   const other = new Deadline(TIMEOUT * 2, () => {});
   assertEquals(running.size, 2);
   other.close();
-  first!.start();
+  first!.startReading();
   time.tick(TIMEOUT * 625);
-  second!.start();
+  second!.startReading();
   time.tick(TIMEOUT * 625);
   assertEquals([expired, running.size], [["first"], 1]);
   time.tick(TIMEOUT * 625);
@@ -139,7 +139,7 @@ Deno.test("a timeout that exceeds the engine's longest timer does not expire at 
   using intervals = recordIntervals();
   const expired: number[] = [];
   const deadline = new Deadline(1e12, () => expired.push(time.now));
-  deadline.start();
+  deadline.startReading();
   // An interval above this one would be one of a millisecond.
   assertEquals([...intervals.running.values()], [2 ** 31 - 1]);
   time.tick(2 ** 31);
