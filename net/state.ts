@@ -42,7 +42,7 @@ type Table<State extends string, Event extends string> = Readonly<
 export type ServerState = "idle" | "unread" | "answering" | "over" | "endedByPeer" | "closedByApp";
 
 /** What happens to a server's end: `ends` is its last response, or that its socket was closed. */
-export type ServerEvent =
+type ServerEvent =
   | "request"
   | "requestWithBody"
   | "bodyRead"
@@ -71,7 +71,7 @@ export const SERVER: Table<ServerState, ServerEvent> = {
 export type ClientState = "idle" | "requesting" | "responding" | "unread" | "over";
 
 /** What happens to a client's end: `fails` is any error that closes it, up to the response, `undone` any other. */
-export type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
+type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
 
 /** The states of a client's end. */
 export const CLIENT: Table<ClientState, ClientEvent> = {

@@ -53,7 +53,7 @@ const JOINED_BYTES = 65536;
 let scratch: Uint8Array | null = null;
 
 /** Called once when a connection closes, with the error that broke it, or `null`. */
-export type CloseListener = (failure: unknown) => void;
+type CloseListener = (failure: unknown) => void;
 
 /**
  * The part that both ends of a connection share: the socket, its deadline, what broke it, and how a message gets in and

@@ -256,7 +256,7 @@ export function makeSendableOf(chunk: Chunk): SendableChunk {
  * Receives the parts of the coding, in order: a chunk's line has ended, some of its data has come (never
  * none; a view of the bytes that are checked), or the chunk has ended.
  */
-export type ChunkReport = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
+type ChunkReport = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
 
 /** Checks the coding in pieces of any size, and reports its parts. */
 export class ChunkWalker {

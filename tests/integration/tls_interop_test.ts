@@ -243,16 +243,16 @@ async function askAll(client: SSLClient): Promise<void> {
   }
 }
 
+function servePython(script: string) {
+  const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+  return ServingProgram.python(script, [caFile, certFile, keyFile]);
+}
+
 Deno.test(
   "the client gets a response from Python's http.server",
   await unlessMissing("python3"),
   async () => {
-    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-    const { program, port } = await ServingProgram.python(PYTHON_SERVER, [
-      caFile,
-      certFile,
-      keyFile,
-    ]);
+    const { program, port } = await servePython(PYTHON_SERVER);
     await using _program = program;
     const config = { ...pki.clientSslconfig, checkHostname: true };
     await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 10 }));
@@ -279,12 +279,7 @@ with context.wrap_socket(conn, server_side=True, suppress_ragged_eofs=False) as 
 `;
 
 Deno.test("close() sends close_notify", await unlessMissing("python3"), async () => {
-  const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-  const { program, port } = await ServingProgram.python(PYTHON_WITNESS, [
-    caFile,
-    certFile,
-    keyFile,
-  ]);
+  const { program, port } = await servePython(PYTHON_WITNESS);
   await using _program = program;
   const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", port]);
   using conn = await client.connect();

@@ -42,6 +42,7 @@ for (const path of await examplePaths()) {
   if (path === VIEWER || path === CAMERA) continue; // they need each other
   const firstLine = await firstLineOf(path);
   if (firstLine.startsWith(NO_PROGRAM)) {
+    // Left out for the reason that its first line gives.
     const reason = firstLine.slice(NO_PROGRAM.length);
     Deno.test({ name: `${path} is not a program: ${reason}`, ignore: true, fn() {} });
     continue;

@@ -38,6 +38,7 @@ Deno.test("each configuration line on the page is in the configuration that is r
 Deno.test("what the page says is refused is refused, with these messages", async (t) => {
   const printed = await runInterop("refused");
   if (printed.includes("not installed")) {
+    // Left out with what is printed as the reason: a program that is missing.
     await t.step({ name: printed.trim(), ignore: true, fn() {} });
     return;
   }

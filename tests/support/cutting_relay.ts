@@ -3,6 +3,22 @@
 import type { Address } from "@degu/degu/base";
 import { dial } from "./raw_peer.ts";
 
+/** Passes on all that arrives, up to the end, each piece once `before` has seen it. */
+export async function passOn(
+  from: Deno.Conn,
+  to: Deno.Conn,
+  before: (bytes: Uint8Array) => Promise<void> | void,
+): Promise<void> {
+  const buffer = new Uint8Array(65536);
+  for (;;) {
+    const count = await from.read(buffer);
+    if (count === null) break;
+    await before(buffer.subarray(0, count));
+    for (let at = 0; at < count;) at += await to.write(buffer.subarray(at, count));
+  }
+  await to.closeWrite();
+}
+
 /** Relays to a server until it is disposed of. */
 export abstract class Relay implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

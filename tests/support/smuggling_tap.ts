@@ -1,5 +1,6 @@
 /** A relay between a proxy and its upstream, which keeps every byte that the proxy sends. */
 
+import { passOn } from "./cutting_relay.ts";
 import { turnOfEventLoop } from "./raw_peer.ts";
 import { fromLatin1 } from "./wire_grammar.ts";
 
@@ -70,16 +71,8 @@ async function relayOne(
   to: Deno.Conn,
   see: (bytes: Uint8Array) => void,
 ): Promise<void> {
-  const buffer = new Uint8Array(65536);
   try {
-    for (;;) {
-      const count = await from.read(buffer);
-      if (count === null) break;
-      const bytes = buffer.subarray(0, count);
-      see(bytes);
-      for (let sent = 0; sent < count;) sent += await to.write(bytes.subarray(sent));
-    }
-    await to.closeWrite();
+    await passOn(from, to, see);
   } catch (error) {
     // Either end may break off; what was seen until then counts.
     if (

@@ -1,6 +1,6 @@
 /** A relay in front of a server, which stops handshakes midway. */
 
-import { Relay } from "./cutting_relay.ts";
+import { passOn, Relay } from "./cutting_relay.ts";
 import { within } from "./raw_peer.ts";
 
 /** Connections through it stop where the client is to send the second part of its handshake. */
@@ -40,15 +40,8 @@ export class HandshakeRelay extends Relay {
     to: Deno.Conn,
     before: () => Promise<void> | void,
   ): Promise<void> {
-    const buffer = new Uint8Array(65536);
     try {
-      for (;;) {
-        const count = await from.read(buffer);
-        if (count === null) break;
-        await before();
-        for (let at = 0; at < count;) at += await to.write(buffer.subarray(at, count));
-      }
-      await to.closeWrite();
+      await passOn(from, to, before);
     } catch {
       this.close(from);
       this.close(to);

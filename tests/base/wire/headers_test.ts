@@ -1,6 +1,7 @@
 /** Header lines, parsed and formatted. The rows are in headers.rows.ts. */
 import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
 import {
+  acceptedContentLengths,
   acceptedContentRanges,
   acceptedRanges,
   refusedContentRanges,
@@ -43,6 +44,15 @@ Deno.test("parseHeaders reads header lines in requests and responses alike", asy
       }
       assertEquals(flatten(parseHeaders(latin1(block))), headers);
     });
+  }
+});
+
+Deno.test("a content-length is the number that it stands for, up to 2⁵³ − 1", () => {
+  for (const [value, length] of acceptedContentLengths) {
+    for (const isResponse of [false, true]) {
+      const headers = parseHeaders(latin1(`content-length: ${value}`), isResponse);
+      assertEquals(flatten(headers), { "content-length": length });
+    }
   }
 });
 
