@@ -30,7 +30,7 @@ import {
 } from "./base/body/bodies.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
-import { hideSecretsOf, INSPECT, inspectFields } from "./base/inspect.ts";
+import { hideSecretsOf, INSPECT, inspectFields } from "./base/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address.ts";

@@ -22,18 +22,17 @@
  */
 
 import { type App, readApp } from "./base/app/app.ts";
-import { makeSafeLogger } from "./base/safe_logger.ts";
+import { LEVELS, makeSafeLogger, standardLogger } from "./net/logger.ts";
 import type { Address } from "./base/address.ts";
 import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
-import { INSPECT, type Inspect } from "./base/inspect.ts";
+import { INSPECT, type Inspect } from "./base/printable.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { Deadline } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
-import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
-import { standardLogger } from "./net/standard_logger.ts";
+import { checkServerOptions, type ServerOptions } from "./net/server_options.ts";
 import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
@@ -43,7 +42,7 @@ export { Session } from "./base/app/session.ts";
 export type * from "./base/app/app_types.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";
-export type { Logger } from "./net/standard_logger.ts";
+export type { Logger } from "./net/logger.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export {
   buildServerSslctx,

@@ -16,7 +16,7 @@ import {
   EmptyPreambleError,
   quote,
 } from "../base/errors.ts";
-import { makeSafeLogger } from "../base/safe_logger.ts";
+import { makeSafeLogger } from "../net/logger.ts";
 import type { Session } from "../base/app/session.ts";
 import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";
 import type { Client, Connection } from "../client.ts";

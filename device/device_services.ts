@@ -1,5 +1,5 @@
 import type { DeviceIdentity } from "../identity/device_identity.ts";
-import type { Logger } from "../net/standard_logger.ts";
+import type { Logger } from "../net/logger.ts";
 import type { PeerStore } from "./peer_store.ts";
 import type { ServingRecords } from "./serving_records.ts";
 import type { TrustSignals } from "./trust_signals.ts";

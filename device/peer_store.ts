@@ -15,7 +15,7 @@ import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/name
 import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { startInterval } from "../net/deadline.ts";
-import type { Logger } from "../net/standard_logger.ts";
+import type { Logger } from "../net/logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { StateDirectory } from "./device_directory.ts";
 

@@ -1,7 +1,7 @@
 /** Downloads trees from another device. */
 
 import { dirname } from "node:path";
-import { newFileMode } from "../disk/files.ts";
+import { newFileMode, Turns } from "../disk/files.ts";
 import {
   ifPresent,
   isMissing,
@@ -10,7 +10,6 @@ import {
   randomSuffix,
   syncAllIfPossible,
 } from "../disk/names.ts";
-import { Turns } from "../disk/turns.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";

@@ -14,7 +14,7 @@ import { quote } from "../base/errors.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import { makeSafeLogger } from "../base/safe_logger.ts";
+import { makeSafeLogger } from "../net/logger.ts";
 import { BundleError } from "./bundle.ts";
 import { KnownDigests } from "./digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";

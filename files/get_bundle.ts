@@ -10,7 +10,7 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { codeOf, isSameFile } from "../disk/names.ts";
-import { Turns } from "../disk/turns.ts";
+import { Turns } from "../disk/files.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
   type AbsentStatus,

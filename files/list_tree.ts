@@ -3,7 +3,7 @@
 import type { Response } from "../base/app/message.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
-import { Turns } from "../disk/turns.ts";
+import { Turns } from "../disk/files.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { checkDirectoryUri } from "./file_name.ts";
 import {

@@ -6,7 +6,7 @@ import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
 import { codeOf, type FileIdentity, isMissing, isSameFile, statOrNull } from "../disk/names.ts";
-import { Turns } from "../disk/turns.ts";
+import { Turns } from "../disk/files.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";

@@ -5,9 +5,8 @@
  * and whatever is checked holds until the end of the turn. Only what waits for the disk is asynchronous.
  */
 
-import { lockIfFree } from "../disk/files.ts";
+import { lockIfFree, Turns } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
-import { Turns } from "../disk/turns.ts";
 import { hold } from "./leftovers.ts";
 import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
 

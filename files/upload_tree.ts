@@ -6,7 +6,7 @@ import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { ifPresent, isRealFile } from "../disk/names.ts";
-import { Turns } from "../disk/turns.ts";
+import { Turns } from "../disk/files.ts";
 import type { Client, Connection } from "../client.ts";
 import {
   BUNDLE_END,

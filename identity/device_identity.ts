@@ -1,7 +1,7 @@
 /** The identity of an open device: loaded, and renewed as long as it is open. */
 
 import { checkDenoVersion } from "../net/deno_version.ts";
-import type { Logger } from "../net/standard_logger.ts";
+import type { Logger } from "../net/logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import {
   type ClientSslctx,

@@ -6,7 +6,7 @@ import { copyOptions, wrongType } from "../base/checks.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { untilAborted } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
-import { standardLogger } from "../net/standard_logger.ts";
+import { standardLogger } from "../net/logger.ts";
 import { readModuleExport } from "../worker/module_export.ts";
 import type { AppSource } from "../worker/server_worker.ts";
 import { WorkerThread } from "../worker/worker_thread.ts";

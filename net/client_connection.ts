@@ -20,7 +20,7 @@ import {
   ProtocolError,
   TlsError,
 } from "../base/errors.ts";
-import { hideSecrets, INSPECT, inspectFields } from "../base/inspect.ts";
+import { hideSecrets, INSPECT, inspectFields } from "../base/printable.ts";
 import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
   checkMethod,

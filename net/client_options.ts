@@ -2,7 +2,7 @@
 
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
 import { checkFunction, checkString, copyOptions } from "../base/checks.ts";
-import { hideSecretsOf } from "../base/inspect.ts";
+import { hideSecretsOf } from "../base/printable.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,

@@ -6,7 +6,7 @@ import { concatenate, EMPTY } from "../base/bytes.ts";
 import { ChunkScanner } from "../base/wire/chunk.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import type { Logger } from "./standard_logger.ts";
+import type { Logger } from "./logger.ts";
 import { stackOf } from "./thrown.ts";
 
 /** One exchange of a request and its response, as a server saw it. */

@@ -9,7 +9,7 @@ import {
 } from "../base/address.ts";
 import { pause } from "../base/pause.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
-import type { Logger } from "./standard_logger.ts";
+import type { Logger } from "./logger.ts";
 import { reworded, systemCode } from "./thrown.ts";
 
 /** A connection that was accepted. */

@@ -37,7 +37,7 @@ import { type Interval, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
-import type { Logger } from "./standard_logger.ts";
+import type { Logger } from "./logger.ts";
 import { SERVER, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";

@@ -3,7 +3,7 @@
 import { checkFunction, checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_watch.ts";
-import type { Logger } from "./standard_logger.ts";
+import { LEVELS, type Logger } from "./logger.ts";
 
 /** The limits and the logger of a server. */
 export interface ServerOptions {
@@ -45,7 +45,6 @@ export interface ServerOptions {
 }
 
 const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger", "onExchange"];
-export const LEVELS = ["debug", "info", "warn", "error"] as const;
 
 export function checkServerOptions(options: ServerOptions): ServerOptions {
   const copy = copyOptions(options, OPTIONS);

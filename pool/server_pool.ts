@@ -3,11 +3,10 @@
 import type { Address } from "../base/address.ts";
 import { checkArray, checkInteger, copyOptions, wrongType } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
-import { makeSafeLogger } from "../base/safe_logger.ts";
+import { LEVELS, type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
 import { checkServerAddress, endpointOf } from "../net/addresses.ts";
 import { denoSharesPorts } from "../net/listener.ts";
-import { checkServerOptions, LEVELS, type ServerOptions } from "../net/server_options.ts";
-import { type Logger, standardLogger } from "../net/standard_logger.ts";
+import { checkServerOptions, type ServerOptions } from "../net/server_options.ts";
 import { buildServerSslctx, type ServerSslconfig, serverTextsOf } from "../net/tls/context.ts";
 import { EVERY_CLIENT_IS_ACCEPTED, isForNode } from "../net/tls/listener.ts";
 import { serveUntilSignal, type UntilSignalOptions } from "../net/until_signal.ts";

@@ -22,7 +22,7 @@ import {
   quote,
   typeName,
 } from "../base/errors.ts";
-import { makeSafeLogger } from "../base/safe_logger.ts";
+import { type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
@@ -32,7 +32,6 @@ import {
   type RequestPreamble,
 } from "../base/wire/preamble.ts";
 import { allows, NAME, VALUE } from "../base/wire/tables.ts";
-import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { messageOf, stackOf } from "../net/thrown.ts";
 import { headersOf } from "./headers.ts";
 import { chunkedBody, encodedStreamOf, streamOf, StreamPieces } from "./streams.ts";

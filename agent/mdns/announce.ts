@@ -1,7 +1,7 @@
 /** Tells the network that this device serves, by mDNS and DNS-SD (RFC 6762, RFC 6763). */
 
 import { pause } from "../../base/pause.ts";
-import type { Logger } from "../../net/standard_logger.ts";
+import type { Logger } from "../../net/logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
 import {

@@ -10,7 +10,7 @@ import {
   isLoopback,
 } from "../../base/address.ts";
 import { pause } from "../../base/pause.ts";
-import { type Logger, standardLogger } from "../../net/standard_logger.ts";
+import { type Logger, standardLogger } from "../../net/logger.ts";
 import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
 import { hostName, type Incoming, instanceSuffix, type KnownRecord, SERVICE } from "./packet.ts";
 

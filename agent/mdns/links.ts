@@ -5,7 +5,7 @@
 
 import { createSocket, type RemoteInfo, type Socket, type SocketType } from "node:dgram";
 import { isLinkLocal, isLoopback } from "../../base/address.ts";
-import type { Logger } from "../../net/standard_logger.ts";
+import type { Logger } from "../../net/logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import {
   type Incoming,

@@ -4,7 +4,7 @@ import { type BodyIn, type BodyOut, cancelUnused, outgoingFraming } from "../bod
 import { EMPTY } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError, typeName } from "../errors.ts";
-import { INSPECT, inspectFields } from "../inspect.ts";
+import { INSPECT, inspectFields } from "../printable.ts";
 import type { Framing, HeaderDict } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";

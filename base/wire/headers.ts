@@ -15,7 +15,7 @@
 import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
-import { quoteLine, quoteValue } from "../inspect.ts";
+import { quoteLine, quoteValue } from "../printable.ts";
 import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
 import {
   type ContentRange,

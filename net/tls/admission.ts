@@ -10,7 +10,7 @@
 import { DeguError, TlsError } from "../../base/errors.ts";
 import { MAX_INTERVAL } from "../deadline.ts";
 import type { Accepted, ListenerSide } from "../listener.ts";
-import type { Logger } from "../standard_logger.ts";
+import type { Logger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 const MAX_WAITING = 64;

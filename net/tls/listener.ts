@@ -15,7 +15,7 @@ import {
   PlainListener,
   type PortSharing,
 } from "../listener.ts";
-import type { Logger } from "../standard_logger.ts";
+import type { Logger } from "../logger.ts";
 import { Admission } from "./admission.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";

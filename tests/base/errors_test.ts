@@ -35,11 +35,13 @@ import {
   hideSecretsOf,
   INSPECT,
   inspectFields,
+  printable,
+  printableError,
+  printableJson,
   quoteLine,
   quoteValue,
-} from "@degu/internal/base/inspect.ts";
-import { printable, printableError, printableJson } from "@degu/internal/base/printable.ts";
-import { makeSafeLogger } from "@degu/internal/base/safe_logger.ts";
+} from "@degu/internal/base/printable.ts";
+import { makeSafeLogger } from "@degu/internal/net/logger.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";

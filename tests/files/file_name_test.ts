@@ -11,7 +11,7 @@ import {
   unescapeName,
 } from "@degu/internal/files/file_name.ts";
 import { statOrNull } from "@degu/internal/disk/names.ts";
-import { Turns } from "@degu/internal/disk/turns.ts";
+import { Turns } from "@degu/internal/disk/files.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import {
   isPartName,

@@ -2,7 +2,7 @@
 import { BodyError, type Response } from "@degu/degu/base";
 import { type DirectoryEntry, FilesApp, TransferError, type TreeEntry } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { Turns } from "@degu/internal/disk/turns.ts";
+import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";

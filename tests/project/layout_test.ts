@@ -60,7 +60,7 @@ Deno.test("nothing is printed except by the default logger", async () => {
   for (const path of await libraryFiles()) {
     if (/\bconsole\b/.test(await codeOf(path))) printing.push(path);
   }
-  assertEquals(printing, ["net/standard_logger.ts"]);
+  assertEquals(printing, ["net/logger.ts"]);
 });
 
 Deno.test("the package contains exactly the modules that its public ones load or start", async () => {
@@ -128,7 +128,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       mayImport: [
         ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts"],
         ...["base/address.ts", "base/pause.ts", "base/printable.ts"],
-        ...["net/standard_logger.ts", "net/thrown.ts"],
+        ...["net/logger.ts", "net/thrown.ts"],
         ...["identity/names.ts", "device/invitation_line.ts"],
         ...[
           "agent/",
