@@ -322,6 +322,7 @@ export class Transport implements AheadSource {
       let bytesLeft = LINGER_BYTES;
       let dropped: number | null = await this.reader.settleAhead();
       this.reader.start = this.reader.end;
+      // mutant `>` → `>=`: a byte more or less
       while (dropped !== null && bytesLeft > dropped) {
         bytesLeft -= dropped;
         dropped = await this.read(DISCARDED);

@@ -148,6 +148,7 @@ export class ByteReader {
     } else if (this.start === this.end) {
       // mutant `0` → `1`: start and end stay equal, so nothing is buffered
       this.start = this.end = 0;
+      // mutant `this.end === length` → `true`: to move the bytes earlier costs more
     } else if (this.end === length) {
       this.bytes.copyWithin(0, this.start, this.end);
       this.end -= this.start;

@@ -32,7 +32,6 @@ export const LIBRARY_OPTIONS = Object.freeze({
   minVersion: MIN_VERSION,
   maxVersion: MAX_VERSION,
   ciphers: CIPHERS.join(":"),
-  honorCipherOrder: true,
 });
 
 /**

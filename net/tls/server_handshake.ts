@@ -73,6 +73,7 @@ export function makeServerHandshake(
       if (!rawStream.stream.destroyed) return await handshake(rawStream);
       throw new TlsError("CLOSED", "the peer closed the connection");
     } catch (error) {
+      // mutant `rawStream.close();` → `;`: TLS closes it when a handshake fails; this is for what fails before
       rawStream.close();
       throw error instanceof Error ? tlsErrorOf("client", error) : error;
     }

@@ -162,6 +162,7 @@ export class TlsSocket implements Socket {
       }
     }
     // mutant `<` → `<=`: it is a bound of memory, one byte more or less
+    // mutant `&&` → `||`: it is held again with the next piece that is too much
     if (this.#held && this.#buffered < RELEASE_BYTES) {
       this.#held = false;
       this.#rawStream.release();

@@ -5,11 +5,12 @@ import {
   assertInstanceOf,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { Body, BodyError, ConnectionClosedError } from "@degu/degu/base";
 import { Connection, type Socket } from "@degu/degu/client";
 import { connect } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { constructWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { PieceSource } from "@degu/testing/streams.ts";
@@ -53,6 +54,25 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
       assertStringIncludes(error.message, `claims to have written ${count} of`);
       assertEquals([conn.closed, inner.closings], [true, 1]);
     });
+  }
+});
+
+Deno.test("a connection is not made of arguments of a wrong type", () => {
+  const { socket } = socketWith({});
+  const rows: readonly (readonly [readonly unknown[], string])[] = [
+    [[null, null], "sock: "],
+    ...["read", "write", "close"].map((name) =>
+      [
+        [{ ...socket, [name]: undefined }, null],
+        `sock: must be an object with the method ${name}`,
+      ] as const
+    ),
+    [[socket, 1], "headers"],
+    [[socket, null, {}], "bodies"],
+    [[socket, null, undefined, "1"], "timeout"],
+  ];
+  for (const [values, start] of rows) {
+    assertThrows(() => constructWith(Connection, ...values), TypeError, start);
   }
 });
 

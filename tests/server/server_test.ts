@@ -229,6 +229,28 @@ Deno.test("the standard logger prints only an app's exception to stderr", async 
 
 // How a server ends: `close()`, `shutdown()`, dispose.
 
+Deno.test("shutdown(): serveForever() settles after the last response", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answering = Promise.withResolvers<void>();
+  const order: string[] = [];
+  await using server = new Server(anywhere, async () => {
+    asked.resolve();
+    await answering.promise;
+    order.push("answered");
+    return [204, "No Content", {}, null];
+  });
+  const served = server.serveForever().then(() => void order.push("served"));
+  const response = new Client(server.address).request("GET", "/");
+  await asked.promise;
+  const ended = server.shutdown();
+  // Once nobody is accepted any more, nothing else than the response is left to wait for.
+  await untilRefused(server.address);
+  answering.resolve();
+  assertEquals((await response).status, 204);
+  await Promise.all([ended, served]);
+  assertEquals(order, ["answered", "served"]);
+});
+
 Deno.test("close(): serveForever() settles even if an app never returns", async () => {
   const asked = Promise.withResolvers<void>();
   const never = Promise.withResolvers<void>();
