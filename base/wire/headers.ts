@@ -215,6 +215,7 @@ export function parseHeaderLines(
   // The empty line is the end, and nothing but the end is an empty line.
   if (at !== end - 2 || bytes[at + 1] !== LF) throw badName(lineAt(bytes, at, end));
 
+  // mutant `present !== 0` → `true`: nothing is wrong, which costs a call to find
   if (present !== 0) {
     const error = checkTogether(present, context);
     if (error !== null) throw error;

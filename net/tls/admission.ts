@@ -185,15 +185,13 @@ export class Admission<T extends Arrival> {
 
   /**
    * One timer for all of them, for the oldest one. It is left alone when that ends, because starting and
-   * stopping one for each handshake takes longer. A connection keeps the process alive, not this.
+   * stopping one for each handshake takes longer.
    */
   #expectExpiry({ since }: Handshake): void {
     if (this.#timeout === null) return;
     // mutant `0` → `1`: no timer is shorter than a millisecond
     const left = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
     this.#expiry = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_INTERVAL));
-    // Where `node:` modules are loaded the types are those of Node, whose timers are objects.
-    Deno.unrefTimer(this.#expiry as unknown as number);
   }
 
   #expire(seconds: number): void {

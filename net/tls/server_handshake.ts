@@ -46,6 +46,7 @@ export function makeServerHandshake(
     const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
     server.once("secureConnection", (socket) => {
       server.removeAllListeners("tlsClientError");
+      // mutant `own.length < MAX_IDLE` → `true`: it is a bound of memory
       if (own.length < MAX_IDLE) own.push(server);
       socket.on("error", () => {});
       // Deno 2.9 never ends describing certificates of which two that are trusted have signed each other.

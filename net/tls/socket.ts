@@ -14,6 +14,7 @@ const RELEASE_BYTES = 32768;
 /** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
 
+// mutant `262144` → `262145`: it is the size of a piece
 const WRITE_BYTES = 262144;
 
 interface Waiting {
@@ -151,6 +152,7 @@ export class TlsSocket implements Socket {
       const piece = this.#pieces[0]!;
       const count = Math.min(into.length - filled, piece.length - this.#taken);
       const whole = count === piece.length;
+      // mutant `whole` → `false`: a view of all of it is the same piece
       into.set(whole ? piece : piece.subarray(this.#taken, this.#taken + count), filled);
       filled += count;
       this.#taken += count;

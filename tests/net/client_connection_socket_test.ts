@@ -76,6 +76,21 @@ Deno.test("a connection is not made of arguments of a wrong type", () => {
   }
 });
 
+Deno.test("an array that is transferred while it is written is the error, whatever the socket says", async () => {
+  const body = new Uint8Array(200_000);
+  const { socket } = socketWith({
+    write(bytes) {
+      if (bytes.buffer !== body.buffer) return Promise.resolve(bytes.length);
+      body.buffer.transfer();
+      return Promise.reject(new TypeError("it is detached"));
+    },
+  });
+  using conn = new Connection(socket, null);
+  const error = await rejectionOf(conn.put("/", {}, body), "the request rejects");
+  assertInstanceOf(error, BodyError);
+  assertStringIncludes(error.message, "had 0 when it was to be sent");
+});
+
 Deno.test("a socket that throws instead of rejecting is an error like any other", async () => {
   const failure = new Error("thrown");
   const fail = () => {

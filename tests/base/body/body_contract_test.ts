@@ -39,7 +39,13 @@ import {
   TrackedItems,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
 import fc from "fast-check";
 import { type AnyBody, type BodyRow, bodyRows, DIGITS } from "./body.rows.ts";
 
@@ -717,6 +723,15 @@ Deno.test("a client that cancels a response's body rejects its readers, and clos
 });
 
 Deno.test("canceling a consumed body does nothing", async () => {
+  for (const body of [new BodyIter([], 0), new ChunkedBodyIter([[null, new Uint8Array(0)]])]) {
+    await body.writeTo(new WritableStream());
+    await body.cancel(revoked);
+    await assertRejects(
+      () => body.writeTo(new WritableStream()),
+      BodyError,
+      "can't write a body that has been consumed",
+    );
+  }
   await using serving = serve(async ({ body }) => {
     const text = await body?.text();
     await body?.cancel(revoked);

@@ -29,7 +29,12 @@ Deno.test("a wrong config is an error before any connection is made, and shows n
     ["an unknown option", { cafile: caFile }, TypeError, /unknown option "cafile"/],
     ["a path that is a number", { caFile: 1 }, TypeError, /^caFile: must be a string; got number/],
     ["a path that is null", { caPath: null }, TypeError, /^caPath: must be a string; got null/],
-    ["a relative path", { caFile: "ca.pem" }, RangeError, /^caFile: must be an absolute path/],
+    [
+      "a relative path",
+      { caFile: "ca.pem" },
+      RangeError,
+      /^caFile: must be an absolute path; got "ca.pem"/,
+    ],
     ["a relative directory", { caPath: "./ca" }, RangeError, /^caPath: must be an absolute path/],
     ["a path with NUL", { caFile: "/tmp/\0" }, RangeError, /^caFile: must be an absolute path/],
     ["ca and caFile", { ca, caFile }, TypeError, /^ca, caFile: .*got both/],
