@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { type Address, BodyIter, ProtocolError } from "@degu/degu/base";
 import type { Request } from "@degu/degu/server";
+import { makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
+import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -317,3 +319,16 @@ for (const [how, address, mostKept] of addresses) {
     },
   });
 }
+
+Deno.test("a peer that can't be held back is disconnected above 16 MiB that nobody has read", async () => {
+  const app = () => [200, "OK", {}, new BodyIter(pattern(), BYTES)] as const;
+  await using endpoint = await startTls(pki, app);
+  const below = net.connect({ host: "127.0.0.1", port: Number(endpoint.server.address[1]) });
+  const closed = Promise.withResolvers<void>();
+  const socket = tls.connect({ socket: below, ...await readIdentity(pki) }, () => {
+    const heedless = { ...makeNetStream(below), hold() {}, release() {} };
+    new TlsSocket(socket, heedless, null).write(request);
+  });
+  socket.on("close", () => closed.resolve());
+  await within(closed.promise, "it is disconnected");
+});
