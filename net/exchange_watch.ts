@@ -133,6 +133,7 @@ export class ExchangeWatch {
     const last = this.#lastByteAt;
     // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
     // mutant `error === null && last !== null` → `false`: the time is asked for a moment later
+    // mutant `!==` → `===`: the same: without an error there was a last byte
     const end = error === null && last !== null ? last : performance.now();
     this.#report({
       ...this.#request,
