@@ -101,6 +101,7 @@ export class Authorities {
     const hint = child.authorityKeyId;
     const isLikely = ([key256, [first]]: readonly [string, readonly Certificate[]]) =>
       // mutant `||` → `&&`: it decides only which key is tried first
+      // mutant `!==` → `===`: the same
       key256 === signer || (hint !== null && first!.subjectKeyId === hint);
     const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
     const inOrder = [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
