@@ -296,7 +296,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
    *
    * @param isSending Whether the answer was valid, so that only the source of its body can have failed.
    */
-  #cutShort(error: unknown, where: string, request?: Request, isSending = false): void {
+  #cutShort(error: unknown, where: string, request?: Request, isSending?: boolean): void {
     const { closed, failure } = this.#transport;
     // What fails because the peer left is not the app's mistake: an operation that was told so, or the source
     // of a body, which may end in any way when nobody wants the rest.

@@ -52,6 +52,7 @@ export class Range {
 
   /** Marks ranges of every copy of this package. */
   get [RANGE_BRAND](): true {
+    // mutant `true` → `false`: what counts is that it is there
     return true;
   }
 
@@ -134,6 +135,7 @@ export class ContentRange {
 
   /** Marks content ranges of every copy of this package. */
   get [CONTENT_RANGE_BRAND](): true {
+    // mutant `true` → `false`: what counts is that it is there
     return true;
   }
 

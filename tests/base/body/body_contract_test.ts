@@ -598,9 +598,10 @@ Deno.test("a body from an iterable rejects if it is canceled while its sink is b
   const items: AsyncIterableIterator<Uint8Array> = {
     [Symbol.asyncIterator]: () => items,
     next: () => Promise.resolve({ done: false, value: new Uint8Array(5) }),
-    return: () => {
+    async return() {
+      await turnOfEventLoop();
       returned++;
-      return Promise.resolve({ done: true, value: undefined });
+      return { done: true, value: undefined };
     },
   };
   const body = new BodyIter(items, 10);

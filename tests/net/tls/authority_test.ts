@@ -232,6 +232,10 @@ opensslTest(
       assertThrows(() => buildClientSslctx({ caFile: refused.certFile }), RangeError, advice);
     });
     const authority = await pki.authority("authority", { key, signing: ["-sha512"] });
+    await t.step("as an authority's signature on another one, which nobody looks at", async () => {
+      const between = await pki.authority("between", { issuer: authority, signing: ["-sha256"] });
+      buildClientSslctx({ caFile: between.certFile });
+    });
     await t.step("as a client's signature", async () => {
       const client = await pki.client("client", { issuer: authority, signing: ["-sha256"] });
       const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
