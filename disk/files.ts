@@ -206,6 +206,7 @@ export class EarlySync {
   /** Syncs the rest, if that is possible. */
   async finish(): Promise<void> {
     await this.#syncing;
+    // mutant `>` → `>=`: to sync once more
     if (this.#written > this.#begun) await this.#sync().catch(() => {});
   }
 }

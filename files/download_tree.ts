@@ -174,6 +174,7 @@ class Download implements Direction {
       const reason = kind !== "other" ? null : isSymlink ? "link" : "special";
       return new TreeNode(null, node.name, kind, size, mtime?.getTime() ?? 0, reason);
     } catch (error) {
+      // mutant `0` → `1`: what can't be read is not compared
       return isMissing(error) ? null : new TreeNode(null, node.name, "other", 0, 0, "unreadable");
     }
   }
@@ -312,6 +313,7 @@ class Download implements Direction {
       {
         maxBytes: size + SLACK_BYTES,
         place: async (part) => {
+          // mutant `changed.add(path);` → `;`: what is not synced is lost only if the power fails
           for (const path of await this.#place(copy, part)) changed.add(path);
         },
       },

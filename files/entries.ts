@@ -106,6 +106,7 @@ export class Held {
     const length = this.length + part.length;
     if (length > this.#most) throw this.#tooMany();
     if (length > this.#buffer.length) {
+      // mutant `2` → `3`: it is the size of a buffer
       const larger = new Uint8Array(Math.min(this.#most, length * 2));
       larger.set(this.#buffer.subarray(0, this.length));
       this.#buffer = larger;
@@ -283,6 +284,7 @@ function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
 
 /** Reads a time in ISO 8601, in the one form that `toISOString` writes; `null` if it is something else. */
 export function parseTime(text: unknown): Date | null {
+  // mutant `typeof text !== "string"` → `false`: no other value of JSON is equal to such a text
   if (typeof text !== "string") return null;
   const date = new Date(text);
   return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;

@@ -37,6 +37,7 @@ export function escapeName(name: string): string {
   }
   const problem = problemOf(name);
   if (problem !== null) throw new RangeError(`name: ${quote(name)} ${problem}`);
+  // mutant `PLAIN.test(name)` → `false`: the long way leads there, too
   if (PLAIN.test(name)) return name;
   let component = "";
   for (const byte of encoder.encode(name)) component += escapeByte(byte);

@@ -144,6 +144,7 @@ export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): 
   const bytes = buffer.subarray(0, size);
   const isSettled = Number(state.ctimeMs) + SETTLED_MILLISECONDS <= Date.now();
   if (!readInto(file, bytes)) return false;
+  // mutant `!isSettled` → `true`: to read it twice costs more
   if (!isSettled) {
     const again = new Uint8Array(size);
     if (!readInto(file, again) || Buffer.compare(bytes, again) !== 0) return false;

@@ -142,6 +142,7 @@ class BundleReader {
     const read: JustRead[] = [];
     let refused: AbsentStatus | null = null;
     try {
+      // mutant `||` → `&&`: what this refuses early is refused below
       if (names.length >= MAX_DEPTH || !names.every(isServedName)) refused = 404;
       else if (Deno.realPathSync(path) !== path) return false;
       else if (!root.contains(path)) refused = 404;

@@ -197,9 +197,11 @@ async function* readEntries(
     names.push(name);
     if (names.length < AT_A_TIME) continue;
     yield describeAll();
+    // mutant `turns.isOver` → `true`: a turn more
     if (turns.isOver) await turns.next(root.path);
   }
   yield describeAll();
+  // mutant `turns.isOver` → `true`: a turn more
   if (turns.isOver) await turns.next(root.path);
 }
 

@@ -564,5 +564,6 @@ function classesOf(directories: readonly Pair[]): Iterable<Pair[]> {
 }
 
 function byName(one: TreeNode, other: TreeNode): number {
+  // mutant `one.name > other.name` → `true`: no two have the same name
   return one.name < other.name ? -1 : one.name > other.name ? 1 : 0;
 }

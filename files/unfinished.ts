@@ -27,6 +27,7 @@ const swept = new Set<WeakRef<UnfinishedFiles>>();
 export function sweepAll(): void {
   for (const reference of swept) {
     const files = reference.deref();
+    // mutant `swept.delete(reference);` → `;`: memory of one reference
     if (files === undefined) swept.delete(reference);
     else files.sweep();
   }
