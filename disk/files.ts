@@ -3,6 +3,7 @@
 import { chmodSync, lstatSync } from "node:fs";
 import { isAt, removeIfPossible, removeIfPresent, statOrNull } from "./names.ts";
 
+// mutant `20` → `21`: one more
 const TRIES = 20;
 const PAUSE_MILLISECONDS = 30;
 
@@ -170,6 +171,7 @@ export class EarlySync {
   readonly #synced: (bytes: number) => Promise<void>;
   /** Bytes that were written, and that were so when the last sync began. */
   #written = 0;
+  // mutant `0` → `1`: nothing is synced early before much has been written
   #begun = 0;
   #syncing: Promise<void> | null = null;
 

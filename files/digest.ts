@@ -146,6 +146,7 @@ function membersOf(value: string, name: string): Map<string, string> {
 function trimSpaces(text: string): string {
   let start = 0, end = text.length;
   while (text[start] === " ") start++;
+  // mutant `>` → `>=`: nothing is left either way
   while (end > start && text[end - 1] === " ") end--;
   return text.slice(start, end);
 }

@@ -19,6 +19,7 @@ const AT_A_TIME = 128;
 /** A directory whose own entry has more bytes than this is listed by another thread. */
 const LARGE_DIRECTORY_BYTES = 65536;
 /** The minimum number of characters in a chunk, except the last. */
+// mutant `32768` → `32769`: it is the size of a piece
 const CHUNK_CHARACTERS = 32768;
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";

@@ -101,6 +101,7 @@ class BundleWriter implements Placement<Sent> {
   /** In the reserved directory. */
   temporary(): Omit<Complete, "state"> {
     const { unfinished } = this.#request;
+    // mutant `!this.#hasReserved` → `true`: it is there already
     if (!this.#hasReserved) unfinished.makeDirectory();
     this.#hasReserved = true;
     return { path: unfinished.newPath(), newMode: null };

@@ -145,6 +145,7 @@ export class Root {
    */
   async open(names: readonly string[]): Promise<OpenFile | "directory" | null> {
     try {
+      // mutant `0` → `1`: an attempt less
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const resolved = await this.resolve(names);
         if (resolved === null) return null;
