@@ -380,32 +380,6 @@ Deno.test("under Deno.serve the session's signal is aborted when the client leav
   await within(told.promise, "the app is told");
 });
 
-Deno.test("a session of fetch ends, and its signal is aborted, when its response has ended", async () => {
-  const sessions: Session[] = [];
-  const handler = toFetchHandler(({ uri }, session) => {
-    sessions.push(session);
-    const body = encode("hello");
-    return [200, "OK", {}, uri === "/stream" ? new BodyIter([body], 5) : body];
-  });
-  await handler(new Request("http://a/"));
-  assertInstanceOf(sessions[0]!.signal.reason, ConnectionClosedError);
-  const response = await handler(new Request("http://a/stream"));
-  assertEquals([sessions[1]!.signal.aborted, sessions[1]!.message], [false, null]);
-  assertEquals(await response.text(), "hello");
-  assertInstanceOf(sessions[1]!.signal.reason, ConnectionClosedError);
-  const cancelled = await handler(new Request("http://a/stream"));
-  await cancelled.body!.cancel();
-  assertInstanceOf(sessions[2]!.signal.reason, ConnectionClosedError);
-  // Whatever comes now is too late.
-  for (const session of sessions) {
-    const { message, signal } = session;
-    const why = signal.reason;
-    session.close(reason);
-    assertEquals(session.message, message);
-    assertStrictEquals(signal.reason, why);
-  }
-});
-
 const put = () => {
   const stream = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(encode("he")),
