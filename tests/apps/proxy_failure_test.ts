@@ -401,38 +401,35 @@ Deno.test("any other value in place of the connection is an error", async () => 
 
 // ProxyApp: when a client leaves, its upstream connection is closed.
 
-const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
-  "closes": (peer) => peer.close(),
-  "ends its writing side": (peer) => peer.closeWrite(),
+const departures: Readonly<Record<string, (through: Through) => unknown>> = {
+  "of a client that closes": ({ near }) => near.close(),
+  "of a client that ends its writing side": ({ near }) => near.closeWrite(),
+  "of a session that is closed": async ({ near, proxy }) => {
+    const [session] = proxy.server.sessions;
+    session!.close(new Error("revoked"));
+    await near.assertClosedSilently();
+  },
 };
+const get = "GET / HTTP/1.1\r\n\r\n";
+const states: readonly (readonly [state: string, request: string, answer: string])[] = [
+  ["while its response is awaited", get, ""],
+  ["after an upload", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello", ""],
+  ["while a Body is idle", get, "content-length: 100\r\n\r\nhello\r\n"],
+  ["while a ChunkedBody is idle", get, "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"],
+];
 
-for (const [how, leave] of Object.entries(leaving)) {
-  Deno.test(`the upstream connection of a client that ${how} is closed while its response is awaited`, async (t) => {
-    const requests = {
-      "no body": "GET /slow HTTP/1.1\r\n\r\n",
-      "a whole body": "PUT /slow HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
-    };
-    await eachRow(t, Object.entries(requests), async (_what, request) => {
+for (const [whose, leave] of Object.entries(departures)) {
+  Deno.test(`the upstream connection ${whose} is closed`, async (t) => {
+    await eachRow(t, states, async (_state, request, answer) => {
       await using through = await relay(request);
       const { far } = through;
-      await leave(through.near);
+      if (answer !== "") {
+        await far.send(`HTTP/1.1 200 OK\r\n${answer}`);
+        await through.near.readUntil("hello\r\n");
+      }
+      await leave(through);
       assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
-    });
-  });
-
-  Deno.test(`the upstream connection of a client that ${how} is closed while the response is idle`, async (t) => {
-    const responses = {
-      "a Body": "content-length: 100\r\n\r\nhello",
-      "a ChunkedBody": "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
-    };
-    await eachRow(t, Object.entries(responses), async (_what, response) => {
-      await using through = await relay("GET /events HTTP/1.1\r\n\r\n");
-      const { far } = through;
-      await far.send(`HTTP/1.1 200 OK\r\n${response}`);
-      await through.near.readUntil("hello");
-      await leave(through.near);
-      assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
-      // It is the client that has ended it: no mistake of anybody.
+      // No mistake of anybody.
       await through.proxy.logger.waitFor("debug");
       assertEquals(through.proxy.server.sessions.size, 0);
       assertEquals(through.proxy.logger.at("error"), []);
@@ -454,22 +451,6 @@ Deno.test("a connection that an app has stored under the key is also closed when
   await far.readPreamble();
   near.close();
   assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
-});
-
-Deno.test("closing a session closes its upstream connection", async () => {
-  for (const idle of [false, true]) {
-    await using through = await relay("GET /events HTTP/1.1\r\n\r\n");
-    const { far } = through;
-    if (idle) {
-      await far.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
-      await through.near.readUntil("hello");
-    }
-    const [session] = through.proxy.server.sessions;
-    session!.close(new Error("revoked"));
-    assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
-    await through.near.assertClosedSilently();
-    assertEquals(through.proxy.logger.at("error"), []);
-  }
 });
 
 Deno.test("a request whose client has left is not repeated, and is not a bad gateway", async () => {
