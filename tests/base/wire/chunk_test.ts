@@ -1,7 +1,6 @@
 /** The chunked coding (RFC 9112 §7.1): lines, the scanner, and the walk over pieces of any size. The rows are in chunk.rows.ts. */
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import fc from "fast-check";
-import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
 import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
 import { formatChunk, parseChunkHeader } from "@degu/degu/misc";
 import { Collector } from "@degu/internal/base/body/byte_io.ts";
@@ -35,22 +34,6 @@ function parse(line: string) {
 function format(chunk: Chunk): string {
   return fromLatin1(formatChunk(chunk));
 }
-
-Deno.test("parseChunkHeader reads size and extension", async (t) => {
-  for (const [line, size, extension] of acceptedChunkLines) {
-    await t.step(shown(line), () => {
-      assertEquals(parse(line), { size, extension: extension && [...extension] });
-    });
-  }
-});
-
-Deno.test("parseChunkHeader refuses an invalid chunk line", async (t) => {
-  for (const { rule, rfc, text, codes } of refusedChunkLines) {
-    await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
-      assertProtocolError(() => parseChunkHeader(latin1(text)), codes, shown(text));
-    });
-  }
-});
 
 Deno.test("parseChunkHeader allows sizes up to 16777216", () => {
   for (const size of [limits.chunkData - 1, limits.chunkData]) {

@@ -1,6 +1,6 @@
 /**
- * The grammar as a whole, seen from outside: each parser beside a second statement of it (wire_grammar.ts), the bytes of each
- * region of a message as they are read and sent, and what is no text or no bytes at all.
+ * The grammar as a whole, seen from outside: each parser with its rows (*.rows.ts) and beside a second statement of the grammar
+ * (wire_grammar.ts), the bytes of each region of a message as they are read and sent, and what is no text or no bytes at all.
  */
 import { buildUri, Range } from "@degu/degu/base";
 import {
@@ -18,15 +18,36 @@ import {
 } from "@degu/degu/misc";
 import {
   assertCallerError,
+  assertProtocolError,
   assertRangeError,
   assertTypeError,
   callWith,
   parsedOrNull,
+  shown,
 } from "@degu/testing/expectations.ts";
 import { parsers } from "@degu/testing/parsers.ts";
-import { allowedBytes, latin1, mutations } from "@degu/testing/wire_grammar.ts";
+import { refused, type RefusedRow } from "@degu/testing/rows.ts";
+import {
+  allowedBytes,
+  consistsOf,
+  latin1,
+  methods,
+  mutations,
+} from "@degu/testing/wire_grammar.ts";
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
+import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
+import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
+import {
+  acceptedContentLengths,
+  acceptedContentRanges,
+  acceptedRanges,
+  refusedContentRanges,
+  refusedNumbers,
+  refusedRanges,
+} from "./range.rows.ts";
+import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 /** Texts that each parser reads, with all that has a meaning in them. */
 const samples: Record<keyof typeof parsers, readonly string[]> = {
@@ -39,6 +60,125 @@ const samples: Record<keyof typeof parsers, readonly string[]> = {
   "request-preamble": ["GET /a.?b=1 HTTP/1.1", "PUT / HTTP/1.1\r\nA: b", "HEAD /x HTTP/1.1"],
   "response-preamble": ["HTTP/1.1 200 OK", "HTTP/1.1 404 Not-Found x\r\nA: b"],
 };
+
+type Accepted = readonly (readonly [text: string, expected: unknown])[];
+
+/** Numbers, each where a range has one. */
+const within = (code: string, ...places: ((number: string) => string)[]): RefusedRow[] =>
+  refusedNumbers.flatMap((row) =>
+    places.map((place) => ({ ...row, text: place(row.text), codes: [code] }))
+  );
+const refusedRange = [
+  ...refusedRanges,
+  ...within("BAD_RANGE", (n) => `bytes=${n}-9`, (n) => `bytes=0-${n}`),
+];
+const refusedContentRange = [
+  ...refusedContentRanges,
+  ...within(
+    "BAD_CONTENT_RANGE",
+    ...[(n: string) => `bytes ${n}-8/9`, (n: string) => `bytes 0-${n}/9`],
+    (n) => `bytes 0-0/${n}`,
+  ),
+];
+
+/** Rows of a value as header lines. */
+const lines = (name: string, values: Accepted): Accepted =>
+  values.map(([text]) => [`${name}: ${text}`, { [name]: text }]);
+const refusedLines = (name: string, rows: readonly RefusedRow[]): RefusedRow[] =>
+  rows.map((row) => ({
+    ...row,
+    text: `${name}: ${row.text}`,
+    codes: consistsOf(row.text, allowedBytes.headerValue, 1)
+      ? row.codes
+      : [...row.codes, "BAD_HEADER_VALUE", "BAD_HEADER_LINE"],
+  }));
+/** A header of the other kind of message. */
+const forbidden = (name: string, values: Accepted): RefusedRow[] =>
+  values.flatMap(([text]) =>
+    refused(`${name} here`, "RFC 9110 §14", "FORBIDDEN_HEADER", `${name}: ${text}`)
+  );
+
+const ranges = acceptedRanges.map(([text, start, stop]) => [text, { start, stop }] as const);
+const contentRanges = acceptedContentRanges.map(([text, start, stop, total]) =>
+  [text, { start, stop, total }] as const
+);
+const blocks: Accepted = [
+  ...acceptedBlocks.map(({ text, headers }) => [text, headers] as const),
+  ...acceptedContentLengths.map(([text, length]) =>
+    [`content-length: ${text}`, { "content-length": length }] as const
+  ),
+];
+
+/** First lines, each by itself and before a header. */
+const withHeader = (rows: readonly RefusedRow[]): RefusedRow[] =>
+  rows.flatMap((row) => [row, { ...row, text: `${row.text}\r\na: b` }]);
+
+/** What each parser reads, and what it refuses. */
+const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly RefusedRow[]]> = {
+  "uri": [
+    acceptedUris.map(([text, path, query]) => [text, { path: [...path], query }]),
+    refusedUris,
+  ],
+  "range": [ranges, refusedRange],
+  "content-range": [contentRanges, refusedContentRange],
+  "chunk-line": [
+    acceptedChunkLines.map(([text, size, extension]) => [text, { size, extension }]),
+    refusedChunkLines,
+  ],
+  "headers-of-request": [
+    [...blocks, ...lines("range", ranges)],
+    [
+      ...refusedBlocks,
+      ...refusedLines("range", refusedRange),
+      ...forbidden("content-range", contentRanges),
+    ],
+  ],
+  "headers-of-response": [
+    [...blocks, ...lines("content-range", contentRanges)],
+    [
+      ...refusedBlocks,
+      ...refusedLines("content-range", refusedContentRange),
+      ...forbidden("range", ranges),
+    ],
+  ],
+  "request-preamble": [
+    acceptedUris.flatMap(([uri, path, query]) =>
+      methods.map((method) =>
+        [`${method} ${uri} HTTP/1.1`, { method, uri, headers: {}, path: [...path], query }] as const
+      )
+    ),
+    withHeader([
+      ...refusedRequestLines,
+      ...refusedUris.filter(({ text }) => text !== "").map(({ text, codes, ...row }) => ({
+        ...row,
+        text: `GET ${text} HTTP/1.1`,
+        // A CR LF in the row makes its rest a header line.
+        codes: text.includes("\r\n") ? [...codes, "BAD_HEADER_LINE", "BAD_REQUEST_LINE"] : codes,
+      })),
+    ]),
+  ],
+  "response-preamble": [
+    acceptedStatusLines.map(([text, status, reason]) => [text, { status, reason, headers: {} }]),
+    withHeader(refusedStatusLines),
+  ],
+};
+
+for (const [name, { read }] of Object.entries(parsers)) {
+  const [accepted, refused] = rows[name as keyof typeof parsers];
+  Deno.test(`the parser of ${name} reads what each of its rows says`, async (t) => {
+    for (const [text, expected] of accepted) {
+      await t.step(shown(text), () => assertEquals(read(text), expected));
+    }
+  });
+
+  Deno.test(`the parser of ${name} refuses each row that breaks a rule`, async (t) => {
+    for (const { rule, rfc, text, codes } of refused) {
+      await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
+        assertProtocolError(() => read(text), codes, shown(text));
+      });
+    }
+  });
+}
 
 // Texts that come close to these in more than one place are those of the fuzzers.
 for (const [name, { read, reference }] of Object.entries(parsers)) {

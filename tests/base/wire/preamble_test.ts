@@ -42,7 +42,6 @@ import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits, methods } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 /** What a request preamble says, in a shape that compares; null where it is refused. */
@@ -57,52 +56,10 @@ function response(text: string) {
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
 }
 
-Deno.test("parseRequest reads every method with every form of URI", async (t) => {
-  for (const [uri, path, query] of acceptedUris) {
-    await t.step(shown(uri), () => {
-      for (const method of methods) {
-        const expected = { method, uri, headers: {}, path: [...path], query };
-        assertEquals(request(`${method} ${uri} HTTP/1.1`), expected);
-      }
-    });
-  }
-});
-
-Deno.test("parseRequest refuses an invalid request line", async (t) => {
-  const uris = refusedUris.filter(({ text }) => text !== "")
-    .map((row) => ({ ...row, text: `GET ${row.text} HTTP/1.1` }));
-  for (const { rule, rfc, text: line, codes } of [...refusedRequestLines, ...uris]) {
-    await t.step(`${rule} (${rfc}): ${shown(line)}`, () => {
-      // A CR LF in the row makes its rest a header line.
-      const all = line.includes("\r\n") ? [...codes, "BAD_HEADER_LINE", "BAD_REQUEST_LINE"] : codes;
-      assertProtocolError(() => parseRequest(latin1(line)), all, shown(line));
-      assertProtocolError(() => parseRequest(latin1(`${line}\r\na: b`)), all, "with a header");
-    });
-  }
-});
-
-Deno.test("parseResponse reads status lines", async (t) => {
-  for (const [line, status, reason] of acceptedStatusLines) {
-    await t.step(shown(line), () => {
-      for (const method of methods) {
-        const parsed = parseResponse(method, latin1(line));
-        assertEquals({ ...parsed, headers: { ...parsed.headers } }, {
-          status,
-          reason,
-          headers: {},
-        });
-      }
-    });
-  }
-});
-
-Deno.test("parseResponse refuses an invalid status line", async (t) => {
-  for (const { rule, rfc, text: line, codes } of refusedStatusLines) {
-    await t.step(`${rule} (${rfc}): ${shown(line)}`, () => {
-      assertProtocolError(() => parseResponse("GET", latin1(line)), codes, shown(line));
-      const preamble = latin1(`${line}\r\na: b`);
-      assertProtocolError(() => parseResponse("GET", preamble), codes, "with a header");
-    });
+Deno.test("parseResponse reads the same for every method", () => {
+  for (const method of methods) {
+    const { status, reason, headers } = parseResponse(method, latin1("HTTP/1.1 299 xx\r\na: b"));
+    assertEquals([status, reason, { ...headers }], [299, "xx", { a: "b" }]);
   }
 });
 
