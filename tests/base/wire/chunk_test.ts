@@ -165,12 +165,8 @@ Deno.test("ChunkScanner never requests more bytes than the coding must still hav
 });
 
 Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", () => {
-  for (
-    const [text, there] of [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], [
-      "0\r\n\rx",
-      5,
-    ]] as const
-  ) {
+  const wrong = [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], ["0\r\n\rx", 5]] as const;
+  for (const [text, there] of wrong) {
     const error = thrownBy(() => scan(latin1(text), [there]), text);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_CHUNK_END");

@@ -55,11 +55,8 @@ Deno.test("parseHeaders and formatHeaders allow 32764 bytes", () => {
     assert(formatBlock({ a: "v".repeat(size - 3) }) === filled(size), `${size}`);
   }
   for (const size of [32765, 32766, 32768, 40000]) {
-    assertProtocolError(
-      () => parseHeaders(latin1(filled(size))),
-      ["PREAMBLE_TOO_LARGE"],
-      `${size}`,
-    );
+    const parse = () => parseHeaders(latin1(filled(size)));
+    assertProtocolError(parse, ["PREAMBLE_TOO_LARGE"], `${size}`);
     assertRangeError(() => formatHeaders({ a: "v".repeat(size - 3) }), `${size}`);
   }
 });
@@ -110,9 +107,8 @@ Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
 });
 
 Deno.test("formatHeaders writes no property of Object.prototype, whatever somebody has added to it", () => {
-  Object.defineProperty(Object.prototype, "evil", {
-    ...{ value: "1", enumerable: true, configurable: true },
-  });
+  const evil = { value: "1", enumerable: true, configurable: true };
+  Object.defineProperty(Object.prototype, "evil", evil);
   try {
     assertEquals(formatBlock({ a: "b" }), "a: b");
   } finally {
@@ -121,29 +117,13 @@ Deno.test("formatHeaders writes no property of Object.prototype, whatever somebo
 });
 
 Deno.test("formatHeaders refuses names and values that can't be read back", () => {
-  const names = [
-    "",
-    "A",
-    "Content-Length",
-    "a b",
-    " a",
-    "a ",
-    "a:",
-    "a_b",
-    "é",
-    "a\r\nb",
-    "a\n",
-    "\0",
-  ];
-  for (const name of [...names, "\u212a", "\u0141", "\u017f", "\u0130"]) {
+  // Each character by itself is in grammar_test.ts.
+  for (const name of ["", "Content-Length", "a b", " a", "a ", "a:", "a_b", "a\r\nb", "a\n"]) {
     assertRangeError(() => formatHeaders({ [name]: "v" }), `name ${shown(name)}`);
   }
   const proto: HeaderDict = JSON.parse('{"__proto__": "v"}');
   assertRangeError(() => formatHeaders(proto), "__proto__ as an own name");
-  const values = ["", "\t", "a\tb", "a\r\nb: c", "a\n", "\r", "\0", "é", "{}", "a@b", "\\", "\x7f"];
-  for (
-    const value of [...values, "\u0141", "\u212a", "\ud800", "😀", "a\u2028b", "\u010d\u010ab: c"]
-  ) {
+  for (const value of ["", "a\tb", "a\r\nb: c", "a\n", "a@b", "😀", "\u010d\u010ab: c"]) {
     assertRangeError(() => formatHeaders({ a: value }), `value ${shown(value)}`);
   }
 });
@@ -160,21 +140,13 @@ Deno.test("formatHeaders refuses wrong values of the headers that have a typed v
 Deno.test("formatHeaders refuses values of the wrong type", () => {
   const range = new Range(0, 1);
   const contentRange = new ContentRange(0, 1, 2);
-  const others = [null, undefined, true, [], ["a"], {}, 1n, new String("a"), {
-    toString: () => "a",
-  }];
+  const objects = [[], ["a"], {}, new String("a"), { toString: () => "a" }];
+  const others = [null, undefined, true, 1n, ...objects];
+  const numbers = ["5", "", new Number(5), { valueOf: () => 5 }];
   const rows: [name: string, values: unknown[]][] = [
     ["a", [5, 0, range, contentRange, ...others]],
     ["constructor", [5, Object, ...others]],
-    ["content-length", [
-      "5",
-      "",
-      range,
-      contentRange,
-      new Number(5),
-      { valueOf: () => 5 },
-      ...others,
-    ]],
+    ["content-length", [range, contentRange, ...numbers, ...others]],
     ["transfer-encoding", [5, range, ...others]],
     ["range", ["bytes=0-1", 5, contentRange, ...others]],
     ["content-range", ["bytes 0-1/2", 5, range, ...others]],
@@ -188,10 +160,8 @@ Deno.test("formatHeaders refuses values of the wrong type", () => {
 });
 
 Deno.test("formatHeaders refuses anything but a plain object", () => {
-  const values = [null, undefined, "a: b", 5, [], [["a", "b"]], new Headers({ a: "b" }), () => {}];
-  for (
-    const value of [...values, new Map([["a", "b"]]), new Uint8Array(1), Symbol("a"), new Date()]
-  ) {
+  const objects = [[["a", "b"]], new Headers({ a: "b" }), new Map([["a", "b"]]), new Uint8Array(1)];
+  for (const value of [...objects, "a: b", 5, [], () => {}, Symbol("a"), new Date()]) {
     assertTypeError(() => callWith(formatHeaders, value), Deno.inspect(value));
   }
   for (const value of [null, undefined]) {
