@@ -37,56 +37,40 @@ Deno.test("the handler gets method, URL and headers", async () => {
   assertEquals(seen, [["GET", "http://device.local:8080/a/b?c=%20&d", headers, null]]);
 });
 
-Deno.test("the origin of the URL is that of the host header, or of the option", async (t) => {
-  const rows: [host: string | null, origin: string | undefined, expected: string][] = [
-    ["device.local", undefined, "http://device.local/a"],
-    ["127.0.0.1:5984", undefined, "http://127.0.0.1:5984/a"],
-    ["[fe80::1]", undefined, "http://[fe80::1]/a"],
-    ["[fe80::1]:8080", undefined, "http://[fe80::1]:8080/a"],
-    [null, undefined, "http://localhost/a"],
-    ["ignored", "https://device.local:8443", "https://device.local:8443/a"],
-    ["not a host", "http://device.local/", "http://device.local/a"],
+Deno.test("the URL has the origin of the host header, or of the option; a request without one is answered with 400", async (t) => {
+  const uris = ["/", "/a/", "/...", "/.a/b.", "/a?", "/?=&%zz%41+~", "/a:b+c_~-", "/a?.."];
+  const badHosts = [
+    "a/b",
+    "a/..",
+    "a?b",
+    "a b",
+    "user:password",
+    "[fe80::1",
+    "a:99999",
+    "1.2.3.999",
   ];
-  for (const [host, origin, expected] of rows) {
-    await t.step(`${host} with ${origin}`, async () => {
+  type Row = [uri: string, host: string | null, expected: string | null, origin?: string];
+  const rows: Row[] = [
+    ["/a", "device.local", "http://device.local/a"],
+    ["/a", "127.0.0.1:5984", "http://127.0.0.1:5984/a"],
+    ["/a", "[fe80::1]", "http://[fe80::1]/a"],
+    ["/a", "[fe80::1]:8080", "http://[fe80::1]:8080/a"],
+    ["/a", null, "http://localhost/a"],
+    ["/a", "ignored", "https://device.local:8443/a", "https://device.local:8443"],
+    ["/a", "not a host", "http://device.local/a", "http://device.local/"],
+    ...uris.map((uri): Row => [uri, "h", `http://h${uri}`]),
+    ...badHosts.map((host): Row => ["/a", host, null]),
+    ...["/.", "/a/./b", "/a/.?b"].map((uri): Row => [uri, "a", null]),
+  ];
+  for (const [uri, host, expected, origin] of rows) {
+    await t.step(`${uri} at ${host} with ${origin}`, async () => {
       const options = origin === undefined ? {} : { origin };
-      await using serving = serveHandler((request) => new Response(request.url), options);
+      await using serving = serveHandler(({ url }) => new Response(url), options);
       const line = host === null ? "" : `host: ${host}\r\n`;
-      const { body } = await exchange(serving, `GET /a HTTP/1.1\r\n${line}\r\n`);
-      assertEquals(body, expected);
-    });
-  }
-});
-
-Deno.test("a request without a URL of its own is answered with 400", async (t) => {
-  const rows: [uri: string, host: string][] = [
-    ["/a", "a/b"],
-    ["/a", "a/.."],
-    ["/a", "a?b"],
-    ["/a", "a b"],
-    ["/a", "user:password"],
-    ["/a", "[fe80::1"],
-    ["/a", "a:99999"],
-    ["/a", "1.2.3.999"],
-    ["/.", "a"],
-    ["/a/./b", "a"],
-    ["/a/.?b", "a"],
-  ];
-  await using serving = serveHandler(() => new Response("never"));
-  for (const [uri, host] of rows) {
-    await t.step(`${uri} at ${host}`, async () => {
-      const request = `GET ${uri} HTTP/1.1\r\nhost: ${host}\r\n\r\n`;
-      const { preamble, body } = await exchange(serving, request);
+      const { preamble, body } = await exchange(serving, `GET ${uri} HTTP/1.1\r\n${line}\r\n`);
+      if (expected !== null) return assertEquals(body, expected);
       assertEquals(preamble + body, "HTTP/1.1 400 Bad Request\r\n\r\n");
     });
-  }
-});
-
-Deno.test("paths and queries reach the handler unchanged", async () => {
-  await using serving = serveHandler(({ url }) => Response.json(url.slice("http://h".length)));
-  using conn = await serving.makeClient({ host: "h" }).connect();
-  for (const uri of ["/", "/a/", "/...", "/.a/b.", "/a?", "/?=&%zz%41+~", "/a:b+c_~-", "/a?.."]) {
-    assertEquals(await (await conn.get(uri)).body?.json(), uri);
   }
 });
 
@@ -142,24 +126,19 @@ Deno.test("an object with a method fetch is a handler", async () => {
 });
 
 Deno.test("the body of a request arrives whole, whatever its framing", async () => {
-  await using serving = serveHandler(async (request) => {
-    const bytes = await request.bytes();
-    return Response.json([bytes.length, bytes.reduce((sum, byte) => sum + byte, 0)]);
-  });
+  await using serving = serveHandler(async (request) => new Response(await request.bytes()));
   using conn = await serving.makeClient().connect();
   const bytes = Uint8Array.from({ length: 300_000 }, (_, i) => i % 251);
-  const sum = bytes.reduce((total, byte) => total + byte, 0);
-  const chunks = function* (): Iterable<Chunk> {
-    yield [null, bytes.subarray(0, 7)];
-    yield [["key", "value"], bytes.subarray(7, 200_000)];
-    yield [null, bytes.subarray(200_000)];
-    yield [null, new Uint8Array(0)];
-  };
+  const chunks: Chunk[] = [
+    [null, bytes.subarray(0, 7)],
+    [["key", "value"], bytes.subarray(7, 200_000)],
+    [null, bytes.subarray(200_000)],
+    [null, new Uint8Array(0)],
+  ];
   for (const method of ["PUT", "POST"] as const) {
-    const whole = await conn.request(method, "/", {}, bytes);
-    assertEquals(await whole.body?.json(), [bytes.length, sum]);
-    const chunked = await conn.request(method, "/", {}, new ChunkedBodyIter(chunks()));
-    assertEquals(await chunked.body?.json(), [bytes.length, sum]);
+    for (const body of [bytes, new ChunkedBodyIter(chunks)]) {
+      assertEquals(await (await conn.request(method, "/", {}, body)).body?.bytes(), bytes);
+    }
   }
 });
 
@@ -195,17 +174,8 @@ Deno.test("the body of a request can be read by a reader with its own buffer", a
 });
 
 Deno.test("the URL is https for a peer with a certificate", async () => {
-  const certificate: PeerCertificate = {
-    subject: "CN=device",
-    issuer: "CN=authority",
-    subjectAltNames: [],
-    fingerprint256: "AB:CD",
-    publicKey256: "12:34",
-    authority: null,
-    validFrom: new Date(0),
-    validTo: new Date(1),
-    raw: new Uint8Array(1),
-  };
+  // Only that there is one counts.
+  const certificate = {} as PeerCertificate;
   const app = fromFetchHandler((request) => new Response(request.url));
   const urls = [];
   for (const peer of [certificate, null]) {
@@ -309,22 +279,17 @@ Deno.test("the response to HEAD has no body, and its headers stay", async (t) =>
 
 Deno.test("chooseCookie selects one of several cookies", async () => {
   const seen: unknown[] = [];
-  await using serving = serveHandler(
-    ({ url }) => {
-      const count = Number(new URL(url).searchParams.get("count"));
-      const cookies = Array.from({ length: count }, (_, i): [string, string] => [
-        "set-cookie",
-        `name${i}=value, with a comma`,
-      ]);
-      return new Response(null, { headers: cookies });
-    },
-    {
-      chooseCookie: (cookies) => {
-        seen.push(cookies);
-        return cookies.at(-1)!;
-      },
-    },
-  );
+  const handler: FetchHandler = ({ url }) => {
+    const headers = new Headers();
+    const count = Number(new URL(url).searchParams.get("count"));
+    for (let i = 0; i < count; i++) headers.append("set-cookie", `name${i}=value, with a comma`);
+    return new Response(null, { headers });
+  };
+  const chooseCookie = (cookies: readonly string[]) => {
+    seen.push(cookies);
+    return cookies.at(-1)!;
+  };
+  await using serving = serveHandler(handler, { chooseCookie });
   using conn = await serving.makeClient().connect();
   const sent = [];
   for (const count of [0, 1, 3]) {
