@@ -1,6 +1,6 @@
 /** ProxyApp: connections that it shares, that fail, and that clients leave. */
 import { type App, type AppFunction, ProxyApp } from "@degu/degu";
-import { BodyIter, ProtocolError, type ResponseTuple } from "@degu/degu/base";
+import { BodyIter, ProtocolError } from "@degu/degu/base";
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { mkreq, TempPKI } from "@degu/degu/misc";
 import { makeSession } from "@degu/testing/calling.ts";
@@ -26,13 +26,8 @@ const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
 // ───────────────────────── what goes wrong upstream
 
 Deno.test("an early error response of the upstream reaches the client", async () => {
-  const refusal = (): ResponseTuple => [
-    413,
-    "Content Too Large",
-    { why: "too large" },
-    latin1("no more"),
-  ];
-  await using upstream = serve(refusal);
+  const headers = { why: "too large" };
+  await using upstream = serve(() => [413, "Content Too Large", headers, latin1("no more")]);
   await using proxy = serveProxy(upstream.address);
   const mebibyte = new Uint8Array(1048576);
   let taken = 0;
@@ -217,10 +212,9 @@ function countSessions(): AppFunction {
   const sessions: unknown[] = [];
   return (_request, session) => {
     if (!sessions.includes(session)) sessions.push(session);
-    return [200, "OK", {
-      session: `${sessions.indexOf(session)}`,
-      request: `${session.requests}`,
-    }, null];
+    const numbers = [sessions.indexOf(session), session.requests].map(String) as [string, string];
+    const [at, request] = numbers;
+    return [200, "OK", { session: at, request }, null];
   };
 }
 
@@ -246,13 +240,10 @@ Deno.test("each session has one upstream connection", async () => {
   for (let i = 0; i < 3; i++) {
     for (const conn of [first, second]) seen.push({ ...(await conn.get("/")).headers });
   }
-  assertEquals(
-    seen,
-    [0, 0, 1, 1, 2, 2].map((request, i) => ({
-      session: `${i % 2}`,
-      request: `${request}`,
-    })),
-  );
+  const expected = ["0", "1", "2"].flatMap((request) => [
+    ...[{ session: "0", request }, { session: "1", request }],
+  ]);
+  assertEquals(seen, expected);
 });
 
 Deno.test("the upstream connection is in session.store, and closed when the session ends", async () => {

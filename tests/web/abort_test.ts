@@ -49,16 +49,14 @@ const reads: AppFunction = async (request) => {
 
 Deno.test("fetch rejects with the reason of a signal that is already aborted", async (t) => {
   const reason = new Error("not now");
+  const signal = AbortSignal.abort(reason);
   const { stream, cancelled } = stuck();
   // Nobody listens there: a fetch that began to connect would fail in another way.
   const fetch = createFetch(new Client(["127.0.0.1", 1]));
   const rows: [name: string, start: () => Promise<Response>][] = [
-    ["by init", () => fetch("/", { signal: AbortSignal.abort(reason) })],
-    ["by Request", () => fetch(new Request("http://a/", { signal: AbortSignal.abort(reason) }))],
-    [
-      "with a body",
-      () => fetch("/", { method: "POST", body: stream, signal: AbortSignal.abort(reason) }),
-    ],
+    ["by init", () => fetch("/", { signal })],
+    ["by Request", () => fetch(new Request("http://a/", { signal }))],
+    ["with a body", () => fetch("/", { method: "POST", body: stream, signal })],
   ];
   for (const [name, start] of rows) {
     await t.step(name, async () => assertStrictEquals(await rejectsSoon(start(), name), reason));

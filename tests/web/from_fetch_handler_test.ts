@@ -393,12 +393,8 @@ Deno.test("a body that is shorter or longer than its content-length is detectabl
 
 Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
   const handler = () => new Response();
-  const rows: [
-    name: string,
-    args: unknown[],
-    error: typeof TypeError | typeof RangeError,
-    said: string,
-  ][] = [
+  type Row = [name: string, args: unknown[], error: ErrorConstructor, said: string];
+  const rows: Row[] = [
     ["no handler", [], TypeError, "handler: must be a function"],
     ["null", [null], TypeError, "got null"],
     ["an app", [{ handle: handler }], TypeError, '"fetch"'],
@@ -442,12 +438,8 @@ Deno.test("what a handler has read does not count as dropped", async () => {
 Deno.test("at most maxUnreadBytes are dropped", async (t) => {
   const chunks = (length: number) =>
     new ChunkedBodyIter([[null, new Uint8Array(length)], [null, new Uint8Array(0)]]);
-  const rows: [
-    name: string,
-    maxUnreadBytes: number,
-    body: () => Uint8Array | ChunkedBodyIter,
-    well: boolean,
-  ][] = [
+  type Row = [name: string, most: number, body: () => Uint8Array | ChunkedBodyIter, well: boolean];
+  const rows: Row[] = [
     ["length, at the limit", 10, () => new Uint8Array(10), true],
     ["length, above it", 10, () => new Uint8Array(11), false],
     ["chunks, at the limit", 10, () => chunks(10), true],
@@ -471,9 +463,8 @@ Deno.test("at most maxUnreadBytes are dropped", async (t) => {
 });
 
 Deno.test("an error response may leave the request's body unread, and ends the session", async () => {
-  await using serving = serveHandler(() => new Response("too much", { status: 413 }), {
-    maxUnreadBytes: 0,
-  });
+  const handler = () => new Response("too much", { status: 413 });
+  await using serving = serveHandler(handler, { maxUnreadBytes: 0 });
   using conn = await serving.makeClient().connect();
   const response = await conn.post("/", {}, new Uint8Array(300_000));
   assertEquals([response.status, response.reason], [413, "Content Too Large"]);

@@ -202,10 +202,8 @@ Deno.test("parseRequest and parseResponse throw only ProtocolError, whatever the
 
 Deno.test("parsers refuse arguments of the wrong type", () => {
   const method = (value: unknown) => callWith(parseResponse, value, latin1("HTTP/1.1 200 OK"));
-  const ofBytes = [
-    ...[parseHeaders, parseRequest, parseChunkHeader],
-    (value: unknown) => callWith(parseResponse, "GET", value),
-  ];
+  const response = (value: unknown) => callWith(parseResponse, "GET", value);
+  const ofBytes = [parseHeaders, parseRequest, parseChunkHeader, response];
   const noBytes = [null, undefined, "a: b", 5, [], [97], {}, new ArrayBuffer(4), new Headers()];
   for (const value of [...noBytes, new Uint16Array(4), new DataView(new ArrayBuffer(4))]) {
     for (const parse of ofBytes) {
@@ -233,63 +231,53 @@ const allBytes = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(by
 const noData = new Uint8Array(0);
 
 /** How each region is read and sent when it consists of the given text between harmless ones. */
-const regions: {
-  name: string;
-  allowed: string;
-  parse: (text: string) => unknown;
-  format: (text: string) => Uint8Array | string;
-}[] = [
-  {
-    name: "header value",
-    allowed: allowedBytes.headerValue,
-    parse: (text) => parseHeaders(latin1(`a: ${text}`)),
-    format: (text) => formatHeaders({ a: text }),
-  },
-  {
-    name: "path component",
+const regions: Record<
+  string,
+  [allowed: string, parse: (text: string) => unknown, format: (text: string) => unknown]
+> = {
+  "header value": [
+    allowedBytes.headerValue,
+    (text) => parseHeaders(latin1(`a: ${text}`)),
+    (text) => formatHeaders({ a: text }),
+  ],
+  "path component": [
     // The separators are no part of a component: a slash begins another one, a question mark the query.
-    allowed: allowedBytes.path,
-    parse: (text) => parseUri(`/${text}`).path[0] === text || parseUri("//"),
-    format: (text) => buildUri([text], null),
-  },
-  {
-    name: "query",
-    allowed: allowedBytes.query,
-    parse: (text) => parseUri(`/?${text}`),
-    format: (text) => buildUri([], text),
-  },
-  {
-    name: "URI of a request",
-    allowed: allowedBytes.path + "/?",
-    parse: (text) => parseRequest(latin1(`GET /m${text} HTTP/1.1`)),
-    format: (text) => formatRequest("GET", `/m${text}`, {}),
-  },
-  {
-    name: "reason",
-    allowed: allowedBytes.reason,
-    parse: (text) => parseResponse("GET", latin1(`HTTP/1.1 200 ${text}a`)),
-    format: (text) => formatResponse(200, `${text}a`, {}),
-  },
-  {
-    name: "chunk extension key",
-    allowed: allowedBytes.extensionKey,
+    allowedBytes.path,
+    (text) => parseUri(`/${text}`).path[0] === text || parseUri("//"),
+    (text) => buildUri([text], null),
+  ],
+  "query": [
+    allowedBytes.query,
+    (text) => parseUri(`/?${text}`),
+    (text) => buildUri([], text),
+  ],
+  "URI of a request": [
+    allowedBytes.path + "/?",
+    (text) => parseRequest(latin1(`GET /m${text} HTTP/1.1`)),
+    (text) => formatRequest("GET", `/m${text}`, {}),
+  ],
+  "reason": [
+    allowedBytes.reason,
+    (text) => parseResponse("GET", latin1(`HTTP/1.1 200 ${text}a`)),
+    (text) => formatResponse(200, `${text}a`, {}),
+  ],
+  "chunk extension key": [
+    allowedBytes.extensionKey,
     // Two equal signs in a row are never right, so that this one can't end the key.
-    parse: (text) => parseChunkHeader(latin1(`5;k${text}=v`)),
-    format: (text) => formatChunk([[text, "v"], noData]),
-  },
-  {
-    name: "chunk extension value",
-    allowed: allowedBytes.extensionValue,
-    parse: (text) => parseChunkHeader(latin1(`5;k=${text}`)),
-    format: (text) => formatChunk([["k", text], noData]),
-  },
-  {
-    name: "header name",
-    allowed: allowedBytes.headerName,
-    parse: (text) => parseHeaders(latin1(`${text}: a`)),
-    format: (text) => formatHeaders({ [text]: "a" }),
-  },
-];
+    (text) => parseChunkHeader(latin1(`5;k${text}=v`)),
+    (text) => formatChunk([[text, "v"], noData]),
+  ],
+  "chunk extension value": [
+    allowedBytes.extensionValue,
+    (text) => parseChunkHeader(latin1(`5;k=${text}`)),
+    (text) => formatChunk([["k", text], noData]),
+  ],
+  "header name": [
+    allowedBytes.headerName,
+    (text) => parseHeaders(latin1(`${text}: a`)),
+    (text) => formatHeaders({ [text]: "a" }),
+  ],
+};
 
 function isSent(format: () => unknown): boolean {
   try {
@@ -309,7 +297,7 @@ const beyond = [
   ...[0x212a, 0x212b, 0xd800, 0xdbff, 0xdc00, 0xdfff, 0xfeff],
 ].map((unit) => String.fromCharCode(unit));
 
-for (const { name, allowed, parse, format } of regions) {
+for (const [name, [allowed, parse, format]] of Object.entries(regions)) {
   Deno.test(`a ${name} is read and sent with its allowed bytes and no others`, () => {
     const read = allBytes.filter((byte) => parsedOrNull(() => parse(byte), name) !== null);
     assertEquals(read.join(""), [...allowed].toSorted().join(""));
