@@ -26,15 +26,16 @@ import {
   shown,
 } from "@degu/testing/expectations.ts";
 import { parsers } from "@degu/testing/parsers.ts";
-import { refused, type RefusedRow } from "@degu/testing/rows.ts";
+import { eachRow, refused, type RefusedRow } from "@degu/testing/rows.ts";
 import {
   allowedBytes,
   consistsOf,
+  fromLatin1,
   latin1,
   methods,
   mutations,
 } from "@degu/testing/wire_grammar.ts";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
 import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
@@ -233,7 +234,7 @@ const noData = new Uint8Array(0);
 /** How each region is read and sent when it consists of the given text between harmless ones. */
 const regions: Record<
   string,
-  [allowed: string, parse: (text: string) => unknown, format: (text: string) => unknown]
+  [allowed: string, parse: (text: string) => unknown, format: (text: string) => Uint8Array | string]
 > = {
   "header value": [
     allowedBytes.headerValue,
@@ -279,15 +280,16 @@ const regions: Record<
   ],
 };
 
-function isSent(format: () => unknown): boolean {
+/** What a formatter sends; `null` where it refuses the values of its caller. */
+function sentOrNull(format: () => Uint8Array | string): string | null {
   try {
-    format();
-    return true;
+    const sent = format();
+    return typeof sent === "string" ? sent : fromLatin1(sent);
   } catch (error) {
     assertCallerError(() => {
       throw error;
     }, "sending");
-    return false;
+    return null;
   }
 }
 
@@ -301,12 +303,48 @@ for (const [name, [allowed, parse, format]] of Object.entries(regions)) {
   Deno.test(`a ${name} is read and sent with its allowed bytes and no others`, () => {
     const read = allBytes.filter((byte) => parsedOrNull(() => parse(byte), name) !== null);
     assertEquals(read.join(""), [...allowed].toSorted().join(""));
-    const sent = [...allBytes, ...beyond].filter((unit) => isSent(() => format(unit)));
+    const sent = [...allBytes, ...beyond].filter((unit) => sentOrNull(() => format(unit)) !== null);
     // Names are sent in lower case only.
     const lower = name === "header name" ? allowed.toLowerCase() : allowed;
     assertEquals(sent.join(""), [...new Set(lower)].toSorted().join(""));
   });
 }
+
+Deno.test("no formatter can be made to forge a line by a value that changes while it is read", async (t) => {
+  const forged = "v\r\nevil: 1";
+  const changing = <T extends object>(target: T, name: PropertyKey, first: unknown): T => {
+    let reads = 0;
+    const get = () => reads++ === 0 ? first : forged;
+    return Object.defineProperty(target, name, { enumerable: true, get });
+  };
+  const headers = (name: string, first: unknown) => () => formatHeaders(changing({}, name, first));
+  const chunk = (index: number) => () =>
+    formatChunk([changing<[string, string]>(["k", "v"], index, "x"), latin1("a")]);
+  const range = new Range(0, 1);
+  Reflect.set(range, "toString", () => forged);
+  class Lying extends Range {
+    override toString() {
+      return forged;
+    }
+  }
+  const spoiled = new Range(0, 1);
+  for (const name of ["start", "stop"]) Reflect.set(spoiled, name, forged);
+  const rows: Record<string, () => Uint8Array | string> = {
+    "a component of a path": () => buildUri(changing(["a", "b"], 1, "b"), null),
+    "a text": headers("a", "v"),
+    "a number": headers("content-length", 5),
+    "a range": headers("range", new Range(0, 1)),
+    "a range with a toString of its own": () => formatHeaders({ range }),
+    "a subclass of Range": () => formatHeaders({ range: new Lying(0, 1) }),
+    "a range with other fields": () => formatHeaders({ range: spoiled }),
+    "the key of an extension": chunk(0),
+    "the value of an extension": chunk(1),
+  };
+  await eachRow(t, Object.entries(rows), (_what, format) => {
+    const sent = sentOrNull(format) ?? "";
+    assert(!sent.includes("evil"), shown(sent));
+  });
+});
 
 Deno.test("only upper-case letters in a header name are converted, to lower case", () => {
   for (const byte of allowedBytes.headerName) {
