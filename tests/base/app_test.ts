@@ -30,10 +30,10 @@ import {
 } from "@degu/internal/base/app/session.ts";
 import { api, makeSession, uploads } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { serve, type Serving } from "@degu/testing/serving.ts";
+import { meet, serve } from "@degu/testing/serving.ts";
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { latin1, methods } from "@degu/testing/wire_grammar.ts";
 import {
@@ -296,34 +296,9 @@ Deno.test("cancelAnswer cancels whatever looks like an unused body, except the r
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 
-/** An application that keeps the sessions it sees. */
-function keeper(): { sessions: Session[]; app: App } {
-  const sessions: Session[] = [];
-  const app: App = (_request, session) => {
-    sessions.push(session);
-    return [200, "OK", {}, null];
-  };
-  return { sessions, app };
-}
-
-/** The session of a connection that has made one request, and the connection. */
-async function openSession(
-  sessions: Session[],
-  serving: Serving,
-): Promise<{ session: Session; peer: RawPeer }> {
-  const peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await peer.readPreamble();
-  const session = sessions.at(-1);
-  assert(session !== undefined);
-  return { session, peer };
-}
-
 Deno.test("an IPv4 session has the address of its peer, and is named after it", async () => {
-  const { sessions, app } = keeper();
-  await using serving = serve(app);
-  const { session, peer } = await openSession(sessions, serving);
-  using _peer = peer;
+  await using meeting = await meet(() => [200, "OK", {}, null], get);
+  const { session, peer } = meeting;
   const { port } = peer.conn.localAddr as Deno.NetAddr;
   assertEquals(session.address, ["127.0.0.1", port]);
   assertEquals(`${session}`, `127.0.0.1:${port}`);
@@ -336,11 +311,15 @@ Deno.test("a session over a Unix socket has no address, and is named by path and
   const name = `degu-test-${crypto.randomUUID()}`;
   const places = [[path, path], [new TextEncoder().encode(`\0${name}`), name]] as const;
   for (const [address, text] of places) {
-    const { sessions, app } = keeper();
+    const sessions: Session[] = [];
+    const app: App = (_request, session) => {
+      sessions.push(session);
+      return [200, "OK", {}, null];
+    };
     await using serving = serve(app, {}, address);
     for (const number of [1, 2, 3]) {
-      const { session, peer } = await openSession(sessions, serving);
-      peer.close();
+      await serving.makeClient().request("GET", "/");
+      const session = sessions.at(-1)!;
       assertStrictEquals(session.address, null);
       assert(`${session}`.includes(text), `${session}`);
       assertMatch(`${session}`, new RegExp(`#${number}$`));
@@ -381,15 +360,14 @@ Deno.test("message is null while the session lasts, then says why it ended; only
     ["the end", "", /./, 1],
     ["maxRequests", get, /2 requests/, 2, { maxRequests: 2 }],
   ];
+  const app: App = ({ uri }) => {
+    if (uri === "/throw") throw new Error("the application broke");
+    return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
+  };
   await eachRow(t, endings, async (_what, request, words, requests, options = {}) => {
-    const sessions: Session[] = [];
-    await using serving = serve(({ uri }, session) => {
-      sessions.push(session);
-      if (uri === "/throw") throw new Error("the application broke");
-      return uri === "/" ? [200, "OK", {}, null] : [Number(uri.slice(1)), "xx", {}, null];
-    }, options);
-    const { session, peer } = await openSession(sessions, serving);
-    using _peer = peer;
+    await using meeting = await meet(app, get, options);
+    const { session, peer } = meeting;
+    await peer.readPreamble();
     assertStrictEquals(session.message, null);
     await peer.send(request);
     await peer.closeWrite();
