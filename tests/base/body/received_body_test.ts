@@ -131,12 +131,10 @@ for (const [name, kind] of Object.entries(kinds)) {
   });
 
   Deno.test(`${name} answers one read after its end with an empty array, and rejects all else`, async () => {
-    const sizes = name === "Body" ? [0, 1] : [];
+    const sized = (size: number) => (body: Received) => (body as Body).read(size);
     const reads = {
       ...{ "read()": operations["read()"]!, "bytes()": operations["bytes()"]! },
-      ...Object.fromEntries(sizes.map((size) => [
-        ...[`read(${size})`, (body: Received) => (body as Body).read(size)] as const,
-      ])),
+      ...(name === "Body" ? { "read(0)": sized(0), "read(1)": sized(1) } : {}),
     };
     for (const [finisher, finish] of Object.entries(operations)) {
       for (const [read, run] of Object.entries(reads)) {
