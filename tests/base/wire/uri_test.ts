@@ -28,13 +28,10 @@ Deno.test("buildUri joins what parseUri splits", async (t) => {
 });
 
 Deno.test("parseUri refuses characters beyond Latin-1 that resemble allowed ones", () => {
+  const codes = ["BAD_URI", "BAD_PATH", "BAD_QUERY"];
   for (const character of LOOK_ALIKES) {
     for (const text of [`/${character}`, `/a${character}b`, `/?${character}`, `${character}a`]) {
-      assertProtocolError(
-        () => parseUri(text),
-        ["BAD_URI", "BAD_PATH", "BAD_QUERY"],
-        shown(text),
-      );
+      assertProtocolError(() => parseUri(text), codes, shown(text));
     }
   }
 });
@@ -46,14 +43,12 @@ Deno.test("buildUri returns the root for a path of one empty component", () => {
 });
 
 Deno.test("buildUri refuses what could not be read back", async (t) => {
+  // Each character by itself is in grammar_test.ts.
   const paths: string[][] = [
     ...[["", ""], ["", "a"], ["a", "", "b"], ["a", "", ""], ["", "", ""]],
     ...[[".."], ["a", ".."], ["..", "a"], ["a", "..", "b"], ["a", "..", ""]],
-    ...[["a/b"], ["/"], ["/a"], ["a/"], ["a", "b/c"], ["a?b"], ["a", "b?"], ["?"], ["%41"], [
-      "a&b",
-    ]],
-    ...[["a=b"], ["a b"], [" "], ["a#b"], ["a\r\nb"], ["a\n"], ["a\0"], ["é"], ["a\\b"], ["\t"]],
-    ...LOOK_ALIKES.map((character) => ["a", character]),
+    ...[["a/b"], ["/a"], ["a/"], ["a", "b/c"], ["a?b"], ["a", "b?"], ["%41"], ["a&b"], ["a=b"]],
+    ...[["a b"], ["a#b"], ["a\r\nb"], ["a\n"], ["a\\b"], ["a", "\u0141"], ["a", "\u212a"]],
   ];
   for (const path of paths) {
     await t.step(`path ${shown(JSON.stringify(path))}`, () => {
@@ -61,8 +56,7 @@ Deno.test("buildUri refuses what could not be read back", async (t) => {
       assertRangeError(() => buildUri(path, "a=b"), "path with a query");
     });
   }
-  const queries = ["?", "a?b", "/", "a/b", "a b", "#", "a\r\nb", "\n", "\0", "é", "a;b"];
-  for (const query of [...queries, ...LOOK_ALIKES]) {
+  for (const query of ["a?b", "a/b", "a b", "a#", "a\r\nb", "a;b", "a\u0141", "a\u212a"]) {
     await t.step(`query ${shown(query)}`, () => {
       assertRangeError(() => buildUri([], query), "query of the root");
       assertRangeError(() => buildUri(["a"], query), "query");
