@@ -158,18 +158,6 @@ Deno.test("a traced client is a Client, for requests, connections and fetch", as
   assert(plain.request === request && plain.connect === connect);
 });
 
-Deno.test("a traced client works over TLS", async () => {
-  await using pki = await TempPKI.create();
-  const app = () => [204, "No Content", {}, null] as const;
-  await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
-  const serving = server.serveForever();
-  await server.ready;
-  const client = tracedClient(new SSLClient(pki.clientSslconfig, server.address));
-  assertEquals((await client.request("GET", "/")).status, 204);
-  await server.shutdown();
-  await serving;
-});
-
 Deno.test("an invalid client is refused", () => {
   assertThrows(() => tracedClient(7 as unknown as Client), TypeError);
 });
@@ -186,7 +174,7 @@ Deno.test("a span has the whole URL, without the query", async () => {
   assertEquals(urls, [`http://127.0.0.1:${port}/a/b`, `http://127.0.0.1:${port}/`]);
 });
 
-Deno.test("the URL of a span has the host and the port that a browser would show", async () => {
+Deno.test("a traced client works over TLS, and its spans have the host and the port that a browser would show", async () => {
   const rows: [Address, plain: string, tls: string][] = [
     [["camera.local", 80], "http://camera.local/a", "https://camera.local:80/a"],
     [["camera.local", 443], "http://camera.local:443/a", "https://camera.local/a"],
@@ -202,6 +190,14 @@ Deno.test("the URL of a span has the host and the port that a browser would show
       .catch(() => {});
     assertEquals(spans.attributes().map((attributes) => attributes["url.full"]), [plain, tls]);
   }
+  const app = () => [204, "No Content", {}, null] as const;
+  await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
+  const serving = server.serveForever();
+  await server.ready;
+  const client = tracedClient(new SSLClient(pki.clientSslconfig, server.address));
+  assertEquals((await client.request("GET", "/")).status, 204);
+  await server.shutdown();
+  await serving;
 });
 
 Deno.test("a span has no URL over a Unix socket, or if the request target is no path", async () => {
