@@ -30,21 +30,8 @@ function assertTells(target: string): void {
   assertEquals([request, status, bytes], [`GET ${target} HTTP/1.1`, 200, 2]);
 }
 
-const nasty = fc.string({
-  unit: fc.constantFrom(
-    '"',
-    "\\",
-    "\n",
-    "\r",
-    "\0",
-    "\x1b[2J",
-    "\u2028",
-    "\u202e",
-    "é",
-    "x",
-    " ",
-  ),
-});
+const specials = ['"', "\\", "\n", "\r", "\0", "\x1b[2J", "\u2028", "\u202e", "é", "x", " "];
+const nasty = fc.string({ unit: fc.constantFrom(...specials) });
 
 Deno.test("no user can end its field, or look like another one", () => {
   fc.assert(fc.property(fc.oneof(anyText(), nasty), (user) => {
@@ -93,13 +80,12 @@ Deno.test("the user of a device's server is its peer's name, as it is now, unles
 });
 
 Deno.test("the time of a line is that of its second, in UTC", () => {
-  for (
-    const [iso, time] of [["2026-01-02T03:04:05.999Z", "02/Jan/2026:03:04:05"], [
-      "1999-12-31T23:59:59Z",
-      "31/Dec/1999:23:59:59",
-    ]]
-  ) {
-    using _time = new FakeTime(new Date(iso!));
+  const rows = {
+    "2026-01-02T03:04:05.999Z": "02/Jan/2026:03:04:05",
+    "1999-12-31T23:59:59Z": "31/Dec/1999:23:59:59",
+  };
+  for (const [iso, time] of Object.entries(rows)) {
+    using _time = new FakeTime(new Date(iso));
     assertStringIncludes(lineOf("/"), ` [${time} +0000] `);
   }
 });

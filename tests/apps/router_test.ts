@@ -26,21 +26,15 @@ import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows }
 
 /** An app that tells its name and what it has seen of the request. */
 function named(name: string): AppFunction {
-  return ({ mount, path }) => [
-    200,
-    "OK",
-    { name, mount: Deno.inspect(mount), path: Deno.inspect(path) },
-    null,
-  ];
+  return ({ mount, path }) => {
+    return [200, "OK", { name, mount: Deno.inspect(mount), path: Deno.inspect(path) }, null];
+  };
 }
 
 /** What a router answers to a GET. */
 async function answer(router: Router, uri: string, method: Method = "GET") {
-  const [status, reason, headers, body] = await router.handle(
-    mkreq(method, uri),
-    makeSession(),
-    api,
-  );
+  const answered = await router.handle(mkreq(method, uri), makeSession(), api);
+  const [status, reason, headers, body] = answered;
   return { status, reason, headers, body };
 }
 
@@ -82,11 +76,8 @@ Deno.test("Router answers 410 if there is no entry, whatever the method", async 
   const router = new Router(new Map([["foo", new Map([["bar", named("bar")]])]]));
   for (const uri of ["/", "/Foo", "/foo", "/foo/", "/foo/baz", "/bar", "/foo.", "/toString"]) {
     for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"] as const) {
-      assertEquals(
-        await answer(router, uri, method),
-        { status: 410, reason: "Gone", headers: {}, body: null },
-        `${method} ${uri}`,
-      );
+      const gone = { status: 410, reason: "Gone", headers: {}, body: null };
+      assertEquals(await answer(router, uri, method), gone, `${method} ${uri}`);
     }
   }
 });
@@ -126,40 +117,27 @@ Deno.test("Router accepts every key that can be a path component, and no other",
   assertThrows(() => new Router(new Map([["..", named("app")]])), RangeError, '".."');
 });
 
-Deno.test("Router reports which entry of which map is wrong", () => {
+Deno.test("Router refuses what is no Map of apps and Maps, and reports which entry of which map is wrong", () => {
   const app = named("app");
-  const inside = (key: unknown, value: unknown) =>
-    new Map([["a", new Map([[null, new Map([["b", app]])]])], [
-      "c",
-      new Map([[key, value]]),
-    ]] as never);
-  const wrongKeys = [undefined, 5, 5n, true, Symbol("a"), {}, ["a"]];
-  for (const key of wrongKeys) {
-    assertThrows(
-      () => constructWith(Router, inside(key, app)),
-      TypeError,
-      'appmap["c"]: must be a Map whose keys',
-    );
-  }
-  const wrongValues = [undefined, null, 5, "app", {}, { handle: 5 }, [app], new Set([app])];
-  for (const value of wrongValues) {
-    assertThrows(
-      () => constructWith(Router, inside(null, value)),
-      TypeError,
-      'appmap["c"][null]: must be a function or an object with a method "handle"',
-      Deno.inspect(value),
-    );
-  }
-  assertThrows(
-    () => constructWith(Router, inside("d", { handle: app, onConnect: true })),
-    TypeError,
-    'appmap["c"]["d"].onConnect: must be a function',
-  );
-});
-
-Deno.test("Router refuses anything that is not a Map", () => {
-  for (const appmap of [undefined, null, {}, { foo: named("foo") }, [], "foo", () => []]) {
-    assertTypeError(() => constructWith(Router, appmap), Deno.inspect(appmap));
+  const inside = (key: unknown, value: unknown) => {
+    const first = new Map([["a", new Map([[null, new Map([["b", app]])]])]]);
+    return new Map<unknown, unknown>([...first, ["c", new Map([[key, value]])]]);
+  };
+  const needsApp = 'appmap["c"][null]: must be a function or an object with a method "handle"';
+  const rows: [appmap: unknown, said: string][] = [
+    ...[undefined, 5, 5n, true, Symbol("a"), {}, ["a"]]
+      .map((key): [unknown, string] => [inside(key, app), 'appmap["c"]: must be a Map whose keys']),
+    ...[undefined, null, 5, "app", {}, { handle: 5 }, [app], new Set([app])]
+      .map((value): [unknown, string] => [inside(null, value), needsApp]),
+    [
+      inside("d", { handle: app, onConnect: true }),
+      'appmap["c"]["d"].onConnect: must be a function',
+    ],
+    ...[undefined, null, {}, { foo: app }, [], "foo", () => []]
+      .map((appmap): [unknown, string] => [appmap, "appmap: must be"]),
+  ];
+  for (const [appmap, said] of rows) {
+    assertThrows(() => constructWith(Router, appmap), TypeError, said, Deno.inspect(appmap));
   }
 });
 
@@ -188,12 +166,6 @@ function asker(name: string, asked: string[], says: unknown) {
   };
 }
 
-Deno.test("Router accepts a peer if no app has an onConnect", async () => {
-  for (const appmap of [new Map(), new Map([["a", named("a")]])]) {
-    assertStrictEquals(await new Router(appmap).onConnect(makeSession(), deadSocket), true);
-  }
-});
-
 Deno.test("Router asks every app in the order of its maps, each object once", async () => {
   const asked: string[] = [];
   const shared = asker("shared", asked, true);
@@ -211,6 +183,9 @@ Deno.test("Router asks every app in the order of its maps, each object once", as
   );
   assertStrictEquals(await router.onConnect(makeSession(), deadSocket), true);
   assertEquals(asked, ["first", "shared", "y", "last"]);
+  for (const appmap of [new Map(), new Map([["a", named("a")]])]) {
+    assertStrictEquals(await new Router(appmap).onConnect(makeSession(), deadSocket), true);
+  }
 });
 
 Deno.test("Router refuses a peer as soon as one app does not return exactly true", async () => {

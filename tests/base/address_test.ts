@@ -27,7 +27,7 @@ import {
   zoneOf,
 } from "@degu/internal/base/address.ts";
 import { anyText } from "@degu/testing/arbitraries.ts";
-import { assertRangeError, callWith } from "@degu/testing/expectations.ts";
+import { callWith } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
@@ -203,43 +203,31 @@ Deno.test("text that is not an address is a RangeError that says why", () => {
 });
 
 Deno.test("a value that is not an address can't be formatted", () => {
-  const tuples = [["::1"], ["::1", "80"], ["::1", 80, 0], ["::1", 80, 0, 0, 0], [
-    "::1",
-    80,
-    "0",
-    0,
-  ]];
-  for (const value of [undefined, null, 80, {}, ...tuples, ["::1", 80, 0, "0"]]) {
+  const short = [["::1"], ["::1", "80"], ["::1", 80, 0]];
+  const tuples = [...short, ["::1", 80, 0, 0, 0], ["::1", 80, "0", 0], ["::1", 80, 0, "0"]];
+  for (const value of [undefined, null, 80, {}, ...tuples]) {
     assertThrows(() => callWith(formatAddress, value), TypeError, ": must ", Deno.inspect(value));
   }
   for (const value of [undefined, null, 80, ["::1", 80], new Uint8Array(1)]) {
     const { message } = assertThrows(() => callWith(parseAddress, value), TypeError);
     assertEquals(message.slice(0, 26), "address: must be a string;");
   }
-  const wrong: readonly Address[] = [
-    ["::1", 80, 5, 0],
-    ...[-1, 1.5, 2 ** 32].flatMap((n): Address[] => [["::1", 80, n, 0], ["::1", 80, 0, n]]),
-    ["::1", 65536],
-    ["localhost", 80, 0, 0],
-    ["a b", 80],
-    ["fe80::1", 80],
-    ["fe80::1%4294967296", 80],
-    ["fe80::1%03", 80],
-    ["fe80::1%03", 80, 0, 3],
-    ["::1/128", 80],
-    ["unix", 80],
-    "relative",
-    Uint8Array.of(1),
-    Uint8Array.of(0, 0xff),
-  ];
-  for (const address of wrong) {
-    assertRangeError(() => formatAddress(address), Deno.inspect(address));
-  }
-  const hosts: readonly (readonly [Address, string])[] = [
+  const hosts = ["fe80::1", "fe80::1%4294967296", "fe80::1%03", "::1/128", "unix"];
+  const wrong: readonly (readonly [address: Address, why?: string])[] = [
+    ...[-1, 1.5, 2 ** 32].flatMap((n): [Address][] => [[["::1", 80, n, 0]], [["::1", 80, 0, n]]]),
+    ...hosts.map((host): [Address] => [[host, 80]]),
+    [["::1", 80, 5, 0]],
+    [["::1", 65536]],
+    [["fe80::1%03", 80, 0, 3]],
+    ["relative"],
+    [Uint8Array.of(1)],
+    [Uint8Array.of(0, 0xff)],
     [["localhost", 80, 0, 0], "must be an IPv6 address; got"],
     [["a b", 80], "must be an IP address or a DNS name; got"],
   ];
-  for (const [address, why] of hosts) assertThrows(() => formatAddress(address), RangeError, why);
+  for (const [address, why = ""] of wrong) {
+    assertThrows(() => formatAddress(address), RangeError, why, Deno.inspect(address));
+  }
 });
 
 Deno.test("a host named unix is never formatted as a Unix socket", () => {
@@ -445,9 +433,8 @@ Deno.test("the error for an invalid host suggests what was meant, if it can tell
   for (const [host, hint] of rows) {
     const { message } = badHost(host, "a host");
     const got = host.includes("@") ? "" : `; got ${JSON.stringify(host)}`;
-    const expected = `address[0]: must be a host${got}${
-      hint === null ? "" : `; this looks like ${hint}`
-    }`;
+    const looks = hint === null ? "" : `; this looks like ${hint}`;
+    const expected = `address[0]: must be a host${got}${looks}`;
     assertEquals(hint === null ? message : message.slice(0, expected.length), expected);
   }
 });

@@ -49,16 +49,14 @@ const reads: AppFunction = async (request) => {
 
 Deno.test("fetch rejects with the reason of a signal that is already aborted", async (t) => {
   const reason = new Error("not now");
+  const signal = AbortSignal.abort(reason);
   const { stream, cancelled } = stuck();
   // Nobody listens there: a fetch that began to connect would fail in another way.
   const fetch = createFetch(new Client(["127.0.0.1", 1]));
   const rows: [name: string, start: () => Promise<Response>][] = [
-    ["by init", () => fetch("/", { signal: AbortSignal.abort(reason) })],
-    ["by Request", () => fetch(new Request("http://a/", { signal: AbortSignal.abort(reason) }))],
-    [
-      "with a body",
-      () => fetch("/", { method: "POST", body: stream, signal: AbortSignal.abort(reason) }),
-    ],
+    ["by init", () => fetch("/", { signal })],
+    ["by Request", () => fetch(new Request("http://a/", { signal }))],
+    ["with a body", () => fetch("/", { method: "POST", body: stream, signal })],
   ];
   for (const [name, start] of rows) {
     await t.step(name, async () => assertStrictEquals(await rejectsSoon(start(), name), reason));
@@ -378,32 +376,6 @@ Deno.test("under Deno.serve the session's signal is aborted when the client leav
   await within(begun.promise, "the app works");
   peer.close();
   await within(told.promise, "the app is told");
-});
-
-Deno.test("a session of fetch ends, and its signal is aborted, when its response has ended", async () => {
-  const sessions: Session[] = [];
-  const handler = toFetchHandler(({ uri }, session) => {
-    sessions.push(session);
-    const body = encode("hello");
-    return [200, "OK", {}, uri === "/stream" ? new BodyIter([body], 5) : body];
-  });
-  await handler(new Request("http://a/"));
-  assertInstanceOf(sessions[0]!.signal.reason, ConnectionClosedError);
-  const response = await handler(new Request("http://a/stream"));
-  assertEquals([sessions[1]!.signal.aborted, sessions[1]!.message], [false, null]);
-  assertEquals(await response.text(), "hello");
-  assertInstanceOf(sessions[1]!.signal.reason, ConnectionClosedError);
-  const cancelled = await handler(new Request("http://a/stream"));
-  await cancelled.body!.cancel();
-  assertInstanceOf(sessions[2]!.signal.reason, ConnectionClosedError);
-  // Whatever comes now is too late.
-  for (const session of sessions) {
-    const { message, signal } = session;
-    const why = signal.reason;
-    session.close(reason);
-    assertEquals(session.message, message);
-    assertStrictEquals(signal.reason, why);
-  }
 });
 
 const put = () => {

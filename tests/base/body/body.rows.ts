@@ -110,87 +110,67 @@ const noChunks = [
 
 const text = (...items: string[]) => items.map(latin1);
 
+/** What a source does wrong, by its rule, and how a body of it fails. */
+const faults = (fails: Fault["fails"], rows: Record<string, readonly unknown[]>): Fault[] =>
+  Object.entries(rows).map(([rule, items]) => ({ rule, items, fails }));
+
+const noItems = (what: string, items: readonly unknown[], ...more: unknown[]): Fault[] =>
+  items.map((item) => ({
+    ...{ rule: `an item that is no ${what}: ${Deno.inspect(item)}`, items: [item, ...more] },
+    fails: "no item",
+  }));
+
 /** What is wrong with the items of a body of ten bytes. */
 const lengthFaults: readonly Fault[] = [
-  { rule: "a last item with a byte more", items: text("12345", "678901"), fails: "BodyError" },
-  { rule: "an item more", items: text("12345", "67890", "1"), fails: "BodyError" },
-  { rule: "an item more after small ones", items: [...cut(DIGITS, 1), DIGITS], fails: "BodyError" },
-  { rule: "one item that is too long", items: text("12345678901"), fails: "BodyError" },
-  { rule: "no end in sight", items: Array(1000).fill(DIGITS), fails: "BodyError" },
-  { rule: "no bytes at all", items: [], fails: "cut short" },
-  { rule: "a byte too few", items: text("123456789"), fails: "cut short" },
-  { rule: "a byte too few, one by one", items: cut(latin1("123456789"), 1), fails: "cut short" },
-  ...noBytes.map((item) => ({
-    rule: `an item that is no bytes: ${Deno.inspect(item)}`,
-    items: [item],
-    fails: "no item" as const,
-  })),
+  ...faults("BodyError", {
+    "a last item with a byte more": text("12345", "678901"),
+    "an item more": text("12345", "67890", "1"),
+    "an item more after small ones": [...cut(DIGITS, 1), DIGITS],
+    "one item that is too long": text("12345678901"),
+    "no end in sight": Array(1000).fill(DIGITS),
+  }),
+  ...faults("cut short", {
+    "no bytes at all": [],
+    "a byte too few": text("123456789"),
+    "a byte too few, one by one": cut(latin1("123456789"), 1),
+  }),
+  ...noItems("bytes", noBytes),
 ];
 
 /** What is wrong with encoded chunks. */
 const codingFaults: readonly Fault[] = [
-  {
-    rule: "a byte after the end",
-    items: text("3\r\n123\r\n", "0\r\n\r\n", "X"),
-    fails: "BodyError",
-  },
-  { rule: "a byte after the end, in its item", items: text("0\r\n\r\nX"), fails: "BodyError" },
-  { rule: "a second end", items: text("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"), fails: "BodyError" },
-  {
-    rule: "a chunk after the end",
-    items: text("3\r\n123\r\n", "0\r\n\r\n", "3\r\n123\r\n"),
-    fails: "BodyError",
-  },
-  { rule: "no bytes at all", items: [], fails: "cut short" },
-  { rule: "no last chunk", items: text("3\r\n123\r\n", "3\r\n123\r\n"), fails: "cut short" },
-  { rule: "half an end", items: text("3\r\n123\r\n", "0\r\n\r"), fails: "cut short" },
-  { rule: "a trailer", items: text("0\r\na: b\r\n\r\n"), fails: "ProtocolError" },
-  ...noBytes.map((item) => ({
-    rule: `an item that is no bytes: ${Deno.inspect(item)}`,
-    items: [item],
-    fails: "no item" as const,
-  })),
+  ...faults("BodyError", {
+    "a byte after the end": text("3\r\n123\r\n", "0\r\n\r\n", "X"),
+    "a byte after the end, in its item": text("0\r\n\r\nX"),
+    "a second end": text("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"),
+    "a chunk after the end": text("3\r\n123\r\n", "0\r\n\r\n", "3\r\n123\r\n"),
+  }),
+  ...faults("cut short", {
+    "no bytes at all": [],
+    "no last chunk": text("3\r\n123\r\n", "3\r\n123\r\n"),
+    "half an end": text("3\r\n123\r\n", "0\r\n\r"),
+  }),
+  ...faults("ProtocolError", { "a trailer": text("0\r\na: b\r\n\r\n") }),
+  ...noItems("bytes", noBytes),
 ];
 
 const data = latin1("123");
 
 /** What is wrong with chunks. */
 const chunkFaults: readonly Fault[] = [
-  { rule: "nothing at all", items: [], fails: "BodyError" },
-  { rule: "no last chunk", items: [[null, data]], fails: "BodyError" },
-  {
-    rule: "a chunk after the last one",
-    items: [[null, data], END, [null, data]],
-    fails: "BodyError",
-  },
-  { rule: "two last chunks", items: [[null, data], END, END], fails: "BodyError" },
-  { rule: "an empty chunk before others", items: [END, [null, data], END], fails: "BodyError" },
-  {
-    rule: "a chunk above 16 MiB",
-    items: [[null, new Uint8Array(limits.chunkData + 1)], END],
-    fails: "BodyError",
-  },
-  {
-    rule: "an extension that forges a line",
-    items: [[["k", "v\r\nevil: 1"], data], END],
-    fails: "BodyError",
-  },
-  { rule: "an extension with an empty key", items: [[["", "v"], data], END], fails: "BodyError" },
-  {
-    rule: "an extension of the last chunk with an empty value",
-    items: [[null, data], [["k", ""], END[1]]],
-    fails: "BodyError",
-  },
-  {
-    rule: "an extension above the limit of a chunk line",
-    items: [[["k", "v".repeat(4096)], data], END],
-    fails: "BodyError",
-  },
-  ...noChunks.map((item) => ({
-    rule: `an item that is no chunk: ${Deno.inspect(item)}`,
-    items: [item, END],
-    fails: "no item" as const,
-  })),
+  ...faults("BodyError", {
+    "nothing at all": [],
+    "no last chunk": [[null, data]],
+    "a chunk after the last one": [[null, data], END, [null, data]],
+    "two last chunks": [[null, data], END, END],
+    "an empty chunk before others": [END, [null, data], END],
+    "a chunk above 16 MiB": [[null, new Uint8Array(limits.chunkData + 1)], END],
+    "an extension that forges a line": [[["k", "v\r\nevil: 1"], data], END],
+    "an extension with an empty key": [[["", "v"], data], END],
+    "an extension of the last chunk with an empty value": [[null, data], [["k", ""], END[1]]],
+    "an extension above the limit of a chunk line": [[["k", "v".repeat(4096)], data], END],
+  }),
+  ...noItems("chunk", noChunks, END),
 ];
 
 export const bodyRows: readonly BodyRow[] = [

@@ -57,29 +57,22 @@ Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their len
 
 Deno.test("LengthEncoderStream and LengthDecoderStream error if there is too much or too little", async (t) => {
   await eachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
-    for (const pieces of [cut(DIGITS, 10), cut(DIGITS, 9, 1), cut(DIGITS, 1)]) {
+    for (const pieces of [cut(DIGITS, 10), cut(DIGITS, 9, 1), cut(DIGITS, 1), cut(DIGITS, 8, 2)]) {
       const source = new TrackedStream(pieces);
-      const excess = collect(source.stream.pipeThrough(new Stream(9)));
-      assertInstanceOf(await rejectionOf(excess, "excess"), DeguError);
+      const passed: Uint8Array[] = [];
+      const pass = async () => {
+        for await (const piece of source.stream.pipeThrough(new Stream(9))) passed.push(piece);
+      };
+      assertInstanceOf(await rejectionOf(pass(), "excess"), DeguError);
       assert(source.settled);
+      // An encoder never completes a message whose source misbehaves.
+      assert(Stream === LengthDecoderStream || concat(passed).length < 9);
       await assertCutShort(collect(streamOf(...pieces).pipeThrough(new Stream(11))), "shortage");
     }
     const none = collect(streamOf(DIGITS).pipeThrough(new Stream(0)));
     assertInstanceOf(await rejectionOf(none, "excess of nothing"), DeguError);
     await assertCutShort(collect(streamOf<Uint8Array>().pipeThrough(new Stream(1))), "nothing");
   });
-});
-
-Deno.test("LengthEncoderStream never completes a message if its source misbehaves", async () => {
-  for (const texts of [["1234", "56"], ["1234", "5", "6"], ["123456"], ["5", "4321", "x"]]) {
-    const pieces: Uint8Array[] = [];
-    const encoded = streamOf(...texts.map(latin1)).pipeThrough(new LengthEncoderStream(5));
-    const passOn = async () => {
-      for await (const piece of encoded) pieces.push(piece);
-    };
-    assertInstanceOf(await rejectionOf(passOn(), "excess"), DeguError);
-    assert(concat(pieces).length < 5, fromLatin1(concat(pieces)));
-  }
 });
 
 Deno.test("LengthDecoderStream passes on the last piece at once, LengthEncoderStream at the end", async () => {

@@ -6,6 +6,7 @@ import {
   assertBodyError,
   assertCutShort,
   assertProtocolRejection,
+  assertTypeError,
   callWith,
   rejectionOf,
   shown,
@@ -119,26 +120,21 @@ for (const [name, kind] of Object.entries(kinds)) {
   const { bytes, encode, make, part } = kind;
   const finishers = finishersOf(kind);
 
-  Deno.test(`${name} returns the same data in every operation, however its source splits it`, async (t) => {
+  Deno.test(`${name} returns the same data in every operation, and reads a stream to its end`, async (t) => {
     await eachRow(t, Object.entries(finishers), async (_operation, run) => {
       for (const lengths of [[100], [1], [4, 3], [5]]) {
-        for (const open of Object.values(sourcesOf(bytes, ...lengths))) {
-          assertEquals(await run(make(open())), DATA);
-        }
+        const source = new TrackedStream(cut(bytes, ...lengths));
+        assertEquals(await run(make(source.stream)), DATA);
+        assertEquals([source.ended, source.cancelled.length], [true, 0]);
       }
-      await withFile(bytes, async (file) => assertEquals(await run(make(file)), DATA));
     });
   });
 
   Deno.test(`${name} answers one read after its end with an empty array, and rejects all else`, async () => {
+    const sized = (size: number) => (body: Received) => (body as Body).read(size);
     const reads = {
       ...{ "read()": operations["read()"]!, "bytes()": operations["bytes()"]! },
-      ...(name === "Body"
-        ? {
-          "read(0)": (body: Received) => (body as Body).read(0),
-          "read(1)": (body: Received) => (body as Body).read(1),
-        }
-        : {}),
+      ...(name === "Body" ? { "read(0)": sized(0), "read(1)": sized(1) } : {}),
     };
     for (const [finisher, finish] of Object.entries(operations)) {
       for (const [read, run] of Object.entries(reads)) {
@@ -203,8 +199,8 @@ for (const [name, kind] of Object.entries(kinds)) {
         }
       }
     }
-    await withFile(bytes.slice(1), async (file) => {
-      await assertCutShort(make(file).writeTo(new RecordingSink()), "a file").catch(() => {});
+    await withFile(bytes.slice(0, -1), async (file) => {
+      await assertCutShort(make(file).writeTo(new RecordingSink()), "a file");
       assertEquals((await file.stat()).size, bytes.length - 1);
     });
   });
@@ -230,12 +226,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     }
   });
 
-  Deno.test(`${name} reads its stream to the end, or cancels it, and then unlocks it`, async () => {
-    for (const [operation, run] of Object.entries(finishers)) {
-      const source = new TrackedStream(cut(bytes, 4));
-      assertEquals(await run(make(source.stream)), DATA, operation);
-      assertEquals([source.ended, source.cancelled.length], [true, 0], operation);
-    }
+  Deno.test(`${name} cancels its stream if it is left before its end, and then unlocks it`, async () => {
     const failure = new Error("no more, please");
     const leaving: Record<string, (body: Received) => Promise<unknown>> = {
       "a loop that is left": async (body) => {
@@ -264,10 +255,7 @@ for (const [name, kind] of Object.entries(kinds)) {
     }
     const locked = new TrackedStream([bytes]).stream;
     locked.getReader();
-    assertInstanceOf(
-      await rejectionOf(Promise.resolve().then(() => make(locked)), "it"),
-      TypeError,
-    );
+    assertTypeError(() => make(locked), "a locked stream");
   });
 
   Deno.test(`${name} leaves what follows it in a byte source and in a file`, async () => {
@@ -335,10 +323,8 @@ for (const [name, kind] of Object.entries(kinds)) {
     for (const wrong of [[0xff], [0xc3], [0xc3, 0x28], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
       assertInstanceOf(await rejectionOf(of(Uint8Array.from(wrong)).text(), "it"), TypeError);
     }
-    for (
-      const [text, value] of [['{"a": [1, "é"]}', { a: [1, "é"] }], ["null", null], [" 5 ", 5]]
-    ) {
-      assertEquals(await of(encoder.encode(text as string)).json(), value);
+    for (const text of ['{"a": [1, "é"]}', "null", " 5 "]) {
+      assertEquals(await of(encoder.encode(text)).json(), JSON.parse(text));
     }
     for (const text of ["{", "\ufeff5", "5 6", "undefined"]) {
       assertInstanceOf(await rejectionOf(of(encoder.encode(text)).json(), text), SyntaxError);
@@ -527,10 +513,8 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
     }
   };
   const chunks = await readChunks(new ChunkedBody(streamOf(ENCODED)));
-  assertEquals<unknown>(chunks.map(flat), [[null, "123"], ["k=v", "4567"], [null, "890"], [
-    null,
-    "",
-  ]]);
+  const data = ["123", "k=v 4567", "890", ""];
+  assertEquals(chunks.map((chunk) => flat(chunk).filter((each) => each !== null).join(" ")), data);
   for (const pieces of everySplit(ENCODED)) await check(chunks, pieces);
   await fc.assert(
     fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
@@ -595,9 +579,8 @@ Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) =
 Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF, and chunks of 16 MiB", async () => {
   const value = "v".repeat(4096 - "5;k=\r\n".length);
   const bytes = latin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
-  for (
-    const source of [streamOf(bytes), streamOf(...cut(bytes, 4095)), new PieceSource(cut(bytes, 1))]
-  ) {
+  const streams = [streamOf(bytes), streamOf(...cut(bytes, 4095))];
+  for (const source of [...streams, new PieceSource(cut(bytes, 1))]) {
     assertEquals(flat(await new ChunkedBody(source).readChunk()), [`k=${value}`, "hello"]);
   }
   const data = new Uint8Array(limits.chunkData);
@@ -610,11 +593,8 @@ Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF, and c
 });
 
 Deno.test("ChunkedBody.read returns up to 16 MiB and rejects if there is more", async () => {
-  const chunk = concat([
-    latin1("800000\r\n"),
-    new Uint8Array(limits.collected / 2),
-    latin1("\r\n"),
-  ]);
+  const half = new Uint8Array(limits.collected / 2);
+  const chunk = concat([latin1("800000\r\n"), half, latin1("\r\n")]);
   const end = latin1("0\r\n\r\n");
   const most = new ChunkedBody(new PieceSource([chunk, chunk, end]));
   assertEquals((await most.read()).length, limits.collected);

@@ -1,7 +1,6 @@
 /** The chunked coding (RFC 9112 §7.1): lines, the scanner, and the walk over pieces of any size. The rows are in chunk.rows.ts. */
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import fc from "fast-check";
-import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
 import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
 import { formatChunk, parseChunkHeader } from "@degu/degu/misc";
 import { Collector } from "@degu/internal/base/body/byte_io.ts";
@@ -13,44 +12,22 @@ import {
   makeSendable,
 } from "@degu/internal/base/wire/chunk.ts";
 import {
-  assertCallerError,
   assertProtocolError,
   assertRangeError,
   assertTypeError,
   callWith,
   parsedOrNull,
-  shown,
   thrownBy,
 } from "@degu/testing/expectations.ts";
 import { concat, everySplit } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 
 /** What a chunk line says, in a shape that compares; null where it is refused. */
 function parse(line: string) {
   const parsed = parsedOrNull(() => parseChunkHeader(latin1(line)), line);
   return parsed && { size: parsed.size, extension: parsed.extension && [...parsed.extension] };
 }
-
-function format(chunk: Chunk): string {
-  return fromLatin1(formatChunk(chunk));
-}
-
-Deno.test("parseChunkHeader reads size and extension", async (t) => {
-  for (const [line, size, extension] of acceptedChunkLines) {
-    await t.step(shown(line), () => {
-      assertEquals(parse(line), { size, extension: extension && [...extension] });
-    });
-  }
-});
-
-Deno.test("parseChunkHeader refuses an invalid chunk line", async (t) => {
-  for (const { rule, rfc, text, codes } of refusedChunkLines) {
-    await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
-      assertProtocolError(() => parseChunkHeader(latin1(text)), codes, shown(text));
-    });
-  }
-});
 
 Deno.test("parseChunkHeader allows sizes up to 16777216", () => {
   for (const size of [limits.chunkData - 1, limits.chunkData]) {
@@ -99,23 +76,6 @@ Deno.test("formatChunk allows lines of 4096 bytes with their CR LF", () => {
   const longer = new Uint8Array(16);
   assertEquals(formatChunk([["k", "v".repeat(room - 1)], longer]).length, 4096 + 16 + 2);
   assertRangeError(() => formatChunk([["k", "v".repeat(room)], longer]), "two digits");
-});
-
-Deno.test("formatChunk can't be made to forge a line by an extension that changes while it is read", () => {
-  for (const index of [0, 1]) {
-    const pair: [string, string] = ["k", "v"];
-    let reads = 0;
-    Object.defineProperty(pair, index, { get: () => reads++ === 0 ? "x" : "x\r\nevil" });
-    let text = "";
-    try {
-      text = format([pair, latin1("a")]);
-    } catch (error) {
-      assertCallerError(() => {
-        throw error;
-      }, "a changing extension");
-    }
-    assert(!text.includes("evil"), shown(text));
-  }
 });
 
 Deno.test("formatChunk copies the data and leaves the chunk unchanged", () => {
@@ -182,12 +142,8 @@ Deno.test("ChunkScanner never requests more bytes than the coding must still hav
 });
 
 Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", () => {
-  for (
-    const [text, there] of [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], [
-      "0\r\n\rx",
-      5,
-    ]] as const
-  ) {
+  const wrong = [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], ["0\r\n\rx", 5]] as const;
+  for (const [text, there] of wrong) {
     const error = thrownBy(() => scan(latin1(text), [there]), text);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_CHUNK_END");

@@ -1,6 +1,6 @@
 /**
- * The grammar as a whole, seen from outside: each parser beside a second statement of it (wire_grammar.ts), the bytes of each
- * region of a message as they are read and sent, and what is no text or no bytes at all.
+ * The grammar as a whole, seen from outside: each parser with its rows (*.rows.ts) and beside a second statement of the grammar
+ * (wire_grammar.ts), the bytes of each region of a message as they are read and sent, and what is no text or no bytes at all.
  */
 import { buildUri, Range } from "@degu/degu/base";
 import {
@@ -18,15 +18,37 @@ import {
 } from "@degu/degu/misc";
 import {
   assertCallerError,
+  assertProtocolError,
   assertRangeError,
   assertTypeError,
   callWith,
   parsedOrNull,
+  shown,
 } from "@degu/testing/expectations.ts";
 import { parsers } from "@degu/testing/parsers.ts";
-import { allowedBytes, latin1, mutations } from "@degu/testing/wire_grammar.ts";
-import { assertEquals } from "@std/assert";
+import { eachRow, refused, type RefusedRow } from "@degu/testing/rows.ts";
+import {
+  allowedBytes,
+  consistsOf,
+  fromLatin1,
+  latin1,
+  methods,
+  mutations,
+} from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
+import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
+import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
+import {
+  acceptedContentLengths,
+  acceptedContentRanges,
+  acceptedRanges,
+  refusedContentRanges,
+  refusedNumbers,
+  refusedRanges,
+} from "./range.rows.ts";
+import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 /** Texts that each parser reads, with all that has a meaning in them. */
 const samples: Record<keyof typeof parsers, readonly string[]> = {
@@ -39,6 +61,125 @@ const samples: Record<keyof typeof parsers, readonly string[]> = {
   "request-preamble": ["GET /a.?b=1 HTTP/1.1", "PUT / HTTP/1.1\r\nA: b", "HEAD /x HTTP/1.1"],
   "response-preamble": ["HTTP/1.1 200 OK", "HTTP/1.1 404 Not-Found x\r\nA: b"],
 };
+
+type Accepted = readonly (readonly [text: string, expected: unknown])[];
+
+/** Numbers, each where a range has one. */
+const within = (code: string, ...places: ((number: string) => string)[]): RefusedRow[] =>
+  refusedNumbers.flatMap((row) =>
+    places.map((place) => ({ ...row, text: place(row.text), codes: [code] }))
+  );
+const refusedRange = [
+  ...refusedRanges,
+  ...within("BAD_RANGE", (n) => `bytes=${n}-9`, (n) => `bytes=0-${n}`),
+];
+const refusedContentRange = [
+  ...refusedContentRanges,
+  ...within(
+    "BAD_CONTENT_RANGE",
+    ...[(n: string) => `bytes ${n}-8/9`, (n: string) => `bytes 0-${n}/9`],
+    (n) => `bytes 0-0/${n}`,
+  ),
+];
+
+/** Rows of a value as header lines. */
+const lines = (name: string, values: Accepted): Accepted =>
+  values.map(([text]) => [`${name}: ${text}`, { [name]: text }]);
+const refusedLines = (name: string, rows: readonly RefusedRow[]): RefusedRow[] =>
+  rows.map((row) => ({
+    ...row,
+    text: `${name}: ${row.text}`,
+    codes: consistsOf(row.text, allowedBytes.headerValue, 1)
+      ? row.codes
+      : [...row.codes, "BAD_HEADER_VALUE", "BAD_HEADER_LINE"],
+  }));
+/** A header of the other kind of message. */
+const forbidden = (name: string, values: Accepted): RefusedRow[] =>
+  values.flatMap(([text]) =>
+    refused(`${name} here`, "RFC 9110 §14", "FORBIDDEN_HEADER", `${name}: ${text}`)
+  );
+
+const ranges = acceptedRanges.map(([text, start, stop]) => [text, { start, stop }] as const);
+const contentRanges = acceptedContentRanges.map(([text, start, stop, total]) =>
+  [text, { start, stop, total }] as const
+);
+const blocks: Accepted = [
+  ...acceptedBlocks.map(({ text, headers }) => [text, headers] as const),
+  ...acceptedContentLengths.map(([text, length]) =>
+    [`content-length: ${text}`, { "content-length": length }] as const
+  ),
+];
+
+/** First lines, each by itself and before a header. */
+const withHeader = (rows: readonly RefusedRow[]): RefusedRow[] =>
+  rows.flatMap((row) => [row, { ...row, text: `${row.text}\r\na: b` }]);
+
+/** What each parser reads, and what it refuses. */
+const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly RefusedRow[]]> = {
+  "uri": [
+    acceptedUris.map(([text, path, query]) => [text, { path: [...path], query }]),
+    refusedUris,
+  ],
+  "range": [ranges, refusedRange],
+  "content-range": [contentRanges, refusedContentRange],
+  "chunk-line": [
+    acceptedChunkLines.map(([text, size, extension]) => [text, { size, extension }]),
+    refusedChunkLines,
+  ],
+  "headers-of-request": [
+    [...blocks, ...lines("range", ranges)],
+    [
+      ...refusedBlocks,
+      ...refusedLines("range", refusedRange),
+      ...forbidden("content-range", contentRanges),
+    ],
+  ],
+  "headers-of-response": [
+    [...blocks, ...lines("content-range", contentRanges)],
+    [
+      ...refusedBlocks,
+      ...refusedLines("content-range", refusedContentRange),
+      ...forbidden("range", ranges),
+    ],
+  ],
+  "request-preamble": [
+    acceptedUris.flatMap(([uri, path, query]) =>
+      methods.map((method) =>
+        [`${method} ${uri} HTTP/1.1`, { method, uri, headers: {}, path: [...path], query }] as const
+      )
+    ),
+    withHeader([
+      ...refusedRequestLines,
+      ...refusedUris.filter(({ text }) => text !== "").map(({ text, codes, ...row }) => ({
+        ...row,
+        text: `GET ${text} HTTP/1.1`,
+        // A CR LF in the row makes its rest a header line.
+        codes: text.includes("\r\n") ? [...codes, "BAD_HEADER_LINE", "BAD_REQUEST_LINE"] : codes,
+      })),
+    ]),
+  ],
+  "response-preamble": [
+    acceptedStatusLines.map(([text, status, reason]) => [text, { status, reason, headers: {} }]),
+    withHeader(refusedStatusLines),
+  ],
+};
+
+for (const [name, { read }] of Object.entries(parsers)) {
+  const [accepted, refused] = rows[name as keyof typeof parsers];
+  Deno.test(`the parser of ${name} reads what each of its rows says`, async (t) => {
+    for (const [text, expected] of accepted) {
+      await t.step(shown(text), () => assertEquals(read(text), expected));
+    }
+  });
+
+  Deno.test(`the parser of ${name} refuses each row that breaks a rule`, async (t) => {
+    for (const { rule, rfc, text, codes } of refused) {
+      await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
+        assertProtocolError(() => read(text), codes, shown(text));
+      });
+    }
+  });
+}
 
 // Texts that come close to these in more than one place are those of the fuzzers.
 for (const [name, { read, reference }] of Object.entries(parsers)) {
@@ -62,10 +203,8 @@ Deno.test("parseRequest and parseResponse throw only ProtocolError, whatever the
 
 Deno.test("parsers refuse arguments of the wrong type", () => {
   const method = (value: unknown) => callWith(parseResponse, value, latin1("HTTP/1.1 200 OK"));
-  const ofBytes = [
-    ...[parseHeaders, parseRequest, parseChunkHeader],
-    (value: unknown) => callWith(parseResponse, "GET", value),
-  ];
+  const response = (value: unknown) => callWith(parseResponse, "GET", value);
+  const ofBytes = [parseHeaders, parseRequest, parseChunkHeader, response];
   const noBytes = [null, undefined, "a: b", 5, [], [97], {}, new ArrayBuffer(4), new Headers()];
   for (const value of [...noBytes, new Uint16Array(4), new DataView(new ArrayBuffer(4))]) {
     for (const parse of ofBytes) {
@@ -93,73 +232,64 @@ const allBytes = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(by
 const noData = new Uint8Array(0);
 
 /** How each region is read and sent when it consists of the given text between harmless ones. */
-const regions: {
-  name: string;
-  allowed: string;
-  parse: (text: string) => unknown;
-  format: (text: string) => Uint8Array | string;
-}[] = [
-  {
-    name: "header value",
-    allowed: allowedBytes.headerValue,
-    parse: (text) => parseHeaders(latin1(`a: ${text}`)),
-    format: (text) => formatHeaders({ a: text }),
-  },
-  {
-    name: "path component",
+const regions: Record<
+  string,
+  [allowed: string, parse: (text: string) => unknown, format: (text: string) => Uint8Array | string]
+> = {
+  "header value": [
+    allowedBytes.headerValue,
+    (text) => parseHeaders(latin1(`a: ${text}`)),
+    (text) => formatHeaders({ a: text }),
+  ],
+  "path component": [
     // The separators are no part of a component: a slash begins another one, a question mark the query.
-    allowed: allowedBytes.path,
-    parse: (text) => parseUri(`/${text}`).path[0] === text || parseUri("//"),
-    format: (text) => buildUri([text], null),
-  },
-  {
-    name: "query",
-    allowed: allowedBytes.query,
-    parse: (text) => parseUri(`/?${text}`),
-    format: (text) => buildUri([], text),
-  },
-  {
-    name: "URI of a request",
-    allowed: allowedBytes.path + "/?",
-    parse: (text) => parseRequest(latin1(`GET /m${text} HTTP/1.1`)),
-    format: (text) => formatRequest("GET", `/m${text}`, {}),
-  },
-  {
-    name: "reason",
-    allowed: allowedBytes.reason,
-    parse: (text) => parseResponse("GET", latin1(`HTTP/1.1 200 ${text}a`)),
-    format: (text) => formatResponse(200, `${text}a`, {}),
-  },
-  {
-    name: "chunk extension key",
-    allowed: allowedBytes.extensionKey,
+    allowedBytes.path,
+    (text) => parseUri(`/${text}`).path[0] === text || parseUri("//"),
+    (text) => buildUri([text], null),
+  ],
+  "query": [
+    allowedBytes.query,
+    (text) => parseUri(`/?${text}`),
+    (text) => buildUri([], text),
+  ],
+  "URI of a request": [
+    allowedBytes.path + "/?",
+    (text) => parseRequest(latin1(`GET /m${text} HTTP/1.1`)),
+    (text) => formatRequest("GET", `/m${text}`, {}),
+  ],
+  "reason": [
+    allowedBytes.reason,
+    (text) => parseResponse("GET", latin1(`HTTP/1.1 200 ${text}a`)),
+    (text) => formatResponse(200, `${text}a`, {}),
+  ],
+  "chunk extension key": [
+    allowedBytes.extensionKey,
     // Two equal signs in a row are never right, so that this one can't end the key.
-    parse: (text) => parseChunkHeader(latin1(`5;k${text}=v`)),
-    format: (text) => formatChunk([[text, "v"], noData]),
-  },
-  {
-    name: "chunk extension value",
-    allowed: allowedBytes.extensionValue,
-    parse: (text) => parseChunkHeader(latin1(`5;k=${text}`)),
-    format: (text) => formatChunk([["k", text], noData]),
-  },
-  {
-    name: "header name",
-    allowed: allowedBytes.headerName,
-    parse: (text) => parseHeaders(latin1(`${text}: a`)),
-    format: (text) => formatHeaders({ [text]: "a" }),
-  },
-];
+    (text) => parseChunkHeader(latin1(`5;k${text}=v`)),
+    (text) => formatChunk([[text, "v"], noData]),
+  ],
+  "chunk extension value": [
+    allowedBytes.extensionValue,
+    (text) => parseChunkHeader(latin1(`5;k=${text}`)),
+    (text) => formatChunk([["k", text], noData]),
+  ],
+  "header name": [
+    allowedBytes.headerName,
+    (text) => parseHeaders(latin1(`${text}: a`)),
+    (text) => formatHeaders({ [text]: "a" }),
+  ],
+};
 
-function isSent(format: () => unknown): boolean {
+/** What a formatter sends; `null` where it refuses the values of its caller. */
+function sentOrNull(format: () => Uint8Array | string): string | null {
   try {
-    format();
-    return true;
+    const sent = format();
+    return typeof sent === "string" ? sent : fromLatin1(sent);
   } catch (error) {
     assertCallerError(() => {
       throw error;
     }, "sending");
-    return false;
+    return null;
   }
 }
 
@@ -169,16 +299,52 @@ const beyond = [
   ...[0x212a, 0x212b, 0xd800, 0xdbff, 0xdc00, 0xdfff, 0xfeff],
 ].map((unit) => String.fromCharCode(unit));
 
-for (const { name, allowed, parse, format } of regions) {
+for (const [name, [allowed, parse, format]] of Object.entries(regions)) {
   Deno.test(`a ${name} is read and sent with its allowed bytes and no others`, () => {
     const read = allBytes.filter((byte) => parsedOrNull(() => parse(byte), name) !== null);
     assertEquals(read.join(""), [...allowed].toSorted().join(""));
-    const sent = [...allBytes, ...beyond].filter((unit) => isSent(() => format(unit)));
+    const sent = [...allBytes, ...beyond].filter((unit) => sentOrNull(() => format(unit)) !== null);
     // Names are sent in lower case only.
     const lower = name === "header name" ? allowed.toLowerCase() : allowed;
     assertEquals(sent.join(""), [...new Set(lower)].toSorted().join(""));
   });
 }
+
+Deno.test("no formatter can be made to forge a line by a value that changes while it is read", async (t) => {
+  const forged = "v\r\nevil: 1";
+  const changing = <T extends object>(target: T, name: PropertyKey, first: unknown): T => {
+    let reads = 0;
+    const get = () => reads++ === 0 ? first : forged;
+    return Object.defineProperty(target, name, { enumerable: true, get });
+  };
+  const headers = (name: string, first: unknown) => () => formatHeaders(changing({}, name, first));
+  const chunk = (index: number) => () =>
+    formatChunk([changing<[string, string]>(["k", "v"], index, "x"), latin1("a")]);
+  const range = new Range(0, 1);
+  Reflect.set(range, "toString", () => forged);
+  class Lying extends Range {
+    override toString() {
+      return forged;
+    }
+  }
+  const spoiled = new Range(0, 1);
+  for (const name of ["start", "stop"]) Reflect.set(spoiled, name, forged);
+  const rows: Record<string, () => Uint8Array | string> = {
+    "a component of a path": () => buildUri(changing(["a", "b"], 1, "b"), null),
+    "a text": headers("a", "v"),
+    "a number": headers("content-length", 5),
+    "a range": headers("range", new Range(0, 1)),
+    "a range with a toString of its own": () => formatHeaders({ range }),
+    "a subclass of Range": () => formatHeaders({ range: new Lying(0, 1) }),
+    "a range with other fields": () => formatHeaders({ range: spoiled }),
+    "the key of an extension": chunk(0),
+    "the value of an extension": chunk(1),
+  };
+  await eachRow(t, Object.entries(rows), (_what, format) => {
+    const sent = sentOrNull(format) ?? "";
+    assert(!sent.includes("evil"), shown(sent));
+  });
+});
 
 Deno.test("only upper-case letters in a header name are converted, to lower case", () => {
   for (const byte of allowedBytes.headerName) {

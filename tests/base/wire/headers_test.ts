@@ -1,17 +1,8 @@
 /** Header lines, parsed and formatted. The rows are in headers.rows.ts. */
-import { acceptedBlocks, refusedBlocks } from "./headers.rows.ts";
-import {
-  acceptedContentLengths,
-  acceptedContentRanges,
-  acceptedRanges,
-  refusedContentRanges,
-  refusedRanges,
-} from "./range.rows.ts";
 import { ContentRange, type HeaderDict, Range } from "@degu/degu/base";
 import { formatHeaders, parseHeaders } from "@degu/degu/misc";
 import { connectionOptions } from "@degu/internal/base/wire/headers.ts";
 import {
-  assertCallerError,
   assertProtocolError,
   assertRangeError,
   assertTypeError,
@@ -19,42 +10,13 @@ import {
   flatten,
   shown,
 } from "@degu/testing/expectations.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import {
-  allowedBytes,
-  consistsOf,
-  fromLatin1,
-  latin1,
-  limits,
-} from "@degu/testing/wire_grammar.ts";
+import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 /** The block that formatHeaders gives: lines joined by CR LF, none before the first or after the last. */
 function formatBlock(headers: HeaderDict): string {
   return fromLatin1(formatHeaders(headers));
 }
-
-Deno.test("parseHeaders reads header lines in requests and responses alike", async (t) => {
-  for (const { rule, rfc, text: block, headers } of acceptedBlocks) {
-    await t.step(`${rule} (${rfc}): ${shown(block)}`, () => {
-      for (const isResponse of [false, true]) {
-        const parsed = parseHeaders(latin1(block), isResponse);
-        assertEquals(flatten(parsed), headers);
-        assertStrictEquals(Object.getPrototypeOf(parsed), null);
-      }
-      assertEquals(flatten(parseHeaders(latin1(block))), headers);
-    });
-  }
-});
-
-Deno.test("a content-length is the number that it stands for, up to 2⁵³ − 1", () => {
-  for (const [value, length] of acceptedContentLengths) {
-    for (const isResponse of [false, true]) {
-      const headers = parseHeaders(latin1(`content-length: ${value}`), isResponse);
-      assertEquals(flatten(headers), { "content-length": length });
-    }
-  }
-});
 
 Deno.test("the headers of each message are an object of their own, even after a refused message", () => {
   const seen: HeaderDict[] = [];
@@ -68,46 +30,6 @@ Deno.test("the headers of each message are an object of their own, even after a 
   for (const [count, headers] of seen.entries()) {
     assertStrictEquals(Object.getPrototypeOf(headers), null);
     assertEquals(Object.entries(headers), [["n", `${count}`], [`own-${count}`, "changed"]]);
-  }
-});
-
-Deno.test("parseHeaders refuses what is not allowed in any message", async (t) => {
-  for (const { rule, rfc, text: block, codes } of refusedBlocks) {
-    await t.step(`${rule} (${rfc}): ${shown(block)}`, () => {
-      for (const isResponse of [false, true]) {
-        const what = `${shown(block)} isResponse ${isResponse}`;
-        assertProtocolError(() => parseHeaders(latin1(block), isResponse), codes, what);
-      }
-    });
-  }
-});
-
-Deno.test("parseHeaders returns a range only in requests, and a content-range only in responses", () => {
-  const headers = [
-    ["range", acceptedRanges, refusedRanges, Range, false, "BAD_RANGE"],
-    [
-      "content-range",
-      acceptedContentRanges,
-      refusedContentRanges,
-      ContentRange,
-      true,
-      "BAD_CONTENT_RANGE",
-    ],
-  ] as const;
-  for (const [name, accepted, refused, Class, isResponse, code] of headers) {
-    for (const [text, ...numbers] of accepted) {
-      const line = latin1(`${name}: ${text}`);
-      const parsed = parseHeaders(line, isResponse)[name];
-      assert(parsed instanceof Class);
-      assertEquals<readonly unknown[]>(Object.values(parsed), numbers);
-      assertProtocolError(() => parseHeaders(line, !isResponse), ["FORBIDDEN_HEADER"], name);
-    }
-    for (const { text } of refused) {
-      const isValue = consistsOf(text, allowedBytes.headerValue, 1);
-      const codes = isValue ? [code] : [code, "BAD_HEADER_VALUE", "BAD_HEADER_LINE"];
-      const parse = () => parseHeaders(latin1(`${name}: ${text}`), isResponse);
-      assertProtocolError(parse, codes, shown(text));
-    }
   }
 });
 
@@ -131,11 +53,8 @@ Deno.test("parseHeaders and formatHeaders allow 32764 bytes", () => {
     assert(formatBlock({ a: "v".repeat(size - 3) }) === filled(size), `${size}`);
   }
   for (const size of [32765, 32766, 32768, 40000]) {
-    assertProtocolError(
-      () => parseHeaders(latin1(filled(size))),
-      ["PREAMBLE_TOO_LARGE"],
-      `${size}`,
-    );
+    const parse = () => parseHeaders(latin1(filled(size)));
+    assertProtocolError(parse, ["PREAMBLE_TOO_LARGE"], `${size}`);
     assertRangeError(() => formatHeaders({ a: "v".repeat(size - 3) }), `${size}`);
   }
 });
@@ -186,9 +105,8 @@ Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
 });
 
 Deno.test("formatHeaders writes no property of Object.prototype, whatever somebody has added to it", () => {
-  Object.defineProperty(Object.prototype, "evil", {
-    ...{ value: "1", enumerable: true, configurable: true },
-  });
+  const evil = { value: "1", enumerable: true, configurable: true };
+  Object.defineProperty(Object.prototype, "evil", evil);
   try {
     assertEquals(formatBlock({ a: "b" }), "a: b");
   } finally {
@@ -197,29 +115,13 @@ Deno.test("formatHeaders writes no property of Object.prototype, whatever somebo
 });
 
 Deno.test("formatHeaders refuses names and values that can't be read back", () => {
-  const names = [
-    "",
-    "A",
-    "Content-Length",
-    "a b",
-    " a",
-    "a ",
-    "a:",
-    "a_b",
-    "é",
-    "a\r\nb",
-    "a\n",
-    "\0",
-  ];
-  for (const name of [...names, "\u212a", "\u0141", "\u017f", "\u0130"]) {
+  // Each character by itself is in grammar_test.ts.
+  for (const name of ["", "Content-Length", "a b", " a", "a ", "a:", "a_b", "a\r\nb", "a\n"]) {
     assertRangeError(() => formatHeaders({ [name]: "v" }), `name ${shown(name)}`);
   }
   const proto: HeaderDict = JSON.parse('{"__proto__": "v"}');
   assertRangeError(() => formatHeaders(proto), "__proto__ as an own name");
-  const values = ["", "\t", "a\tb", "a\r\nb: c", "a\n", "\r", "\0", "é", "{}", "a@b", "\\", "\x7f"];
-  for (
-    const value of [...values, "\u0141", "\u212a", "\ud800", "😀", "a\u2028b", "\u010d\u010ab: c"]
-  ) {
+  for (const value of ["", "a\tb", "a\r\nb: c", "a\n", "a@b", "😀", "\u010d\u010ab: c"]) {
     assertRangeError(() => formatHeaders({ a: value }), `value ${shown(value)}`);
   }
 });
@@ -236,21 +138,13 @@ Deno.test("formatHeaders refuses wrong values of the headers that have a typed v
 Deno.test("formatHeaders refuses values of the wrong type", () => {
   const range = new Range(0, 1);
   const contentRange = new ContentRange(0, 1, 2);
-  const others = [null, undefined, true, [], ["a"], {}, 1n, new String("a"), {
-    toString: () => "a",
-  }];
+  const objects = [[], ["a"], {}, new String("a"), { toString: () => "a" }];
+  const others = [null, undefined, true, 1n, ...objects];
+  const numbers = ["5", "", new Number(5), { valueOf: () => 5 }];
   const rows: [name: string, values: unknown[]][] = [
     ["a", [5, 0, range, contentRange, ...others]],
     ["constructor", [5, Object, ...others]],
-    ["content-length", [
-      "5",
-      "",
-      range,
-      contentRange,
-      new Number(5),
-      { valueOf: () => 5 },
-      ...others,
-    ]],
+    ["content-length", [range, contentRange, ...numbers, ...others]],
     ["transfer-encoding", [5, range, ...others]],
     ["range", ["bytes=0-1", 5, contentRange, ...others]],
     ["content-range", ["bytes 0-1/2", 5, range, ...others]],
@@ -264,52 +158,14 @@ Deno.test("formatHeaders refuses values of the wrong type", () => {
 });
 
 Deno.test("formatHeaders refuses anything but a plain object", () => {
-  const values = [null, undefined, "a: b", 5, [], [["a", "b"]], new Headers({ a: "b" }), () => {}];
-  for (
-    const value of [...values, new Map([["a", "b"]]), new Uint8Array(1), Symbol("a"), new Date()]
-  ) {
+  const objects = [[["a", "b"]], new Headers({ a: "b" }), new Map([["a", "b"]]), new Uint8Array(1)];
+  for (const value of [...objects, "a: b", 5, [], () => {}, Symbol("a"), new Date()]) {
     assertTypeError(() => callWith(formatHeaders, value), Deno.inspect(value));
   }
   for (const value of [null, undefined]) {
     const wanted = `headers: must be a plain object; got ${value}`;
     assertThrows(() => callWith(formatHeaders, value), TypeError, wanted);
   }
-});
-
-Deno.test("formatHeaders can't be made to forge a line by a value that changes while it is read", async (t) => {
-  const forged = "v\r\nevil: 1";
-  const changing = (first: unknown) => {
-    let reads = 0;
-    return { enumerable: true, get: () => reads++ === 0 ? first : forged };
-  };
-  const range = new Range(0, 1);
-  Reflect.set(range, "toString", () => forged);
-  class Lying extends Range {
-    override toString() {
-      return forged;
-    }
-  }
-  const spoiled = new Range(0, 1);
-  for (const name of ["start", "stop"]) Reflect.set(spoiled, name, forged);
-  const rows: Record<string, object> = {
-    "a text": Object.defineProperty({}, "a", changing("v")),
-    "a number": Object.defineProperty({}, "content-length", changing(5)),
-    "a range": Object.defineProperty({}, "range", changing(new Range(0, 1))),
-    "a range with a toString of its own": { range },
-    "a subclass of Range": { range: new Lying(0, 1) },
-    "a range with other fields": { range: spoiled },
-  };
-  await eachRow(t, Object.entries(rows), (what, headers) => {
-    let text = "";
-    try {
-      text = fromLatin1(formatHeaders(Object.assign(headers)));
-    } catch (error) {
-      assertCallerError(() => {
-        throw error;
-      }, what);
-    }
-    assert(!text.includes("evil"), shown(text));
-  });
 });
 
 Deno.test("formatHeaders gives each name its own value, also if the object changes while it is read", () => {

@@ -42,7 +42,6 @@ import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits, methods } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { acceptedStatusLines, refusedRequestLines, refusedStatusLines } from "./preamble.rows.ts";
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 /** What a request preamble says, in a shape that compares; null where it is refused. */
@@ -57,59 +56,17 @@ function response(text: string) {
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
 }
 
-Deno.test("parseRequest reads every method with every form of URI", async (t) => {
-  for (const [uri, path, query] of acceptedUris) {
-    await t.step(shown(uri), () => {
-      for (const method of methods) {
-        const expected = { method, uri, headers: {}, path: [...path], query };
-        assertEquals(request(`${method} ${uri} HTTP/1.1`), expected);
-      }
-    });
-  }
-});
+const ends = [["GET / HTTP/1.1", request], ["HTTP/1.1 200 OK", response]] as const;
 
-Deno.test("parseRequest refuses an invalid request line", async (t) => {
-  const uris = refusedUris.filter(({ text }) => text !== "")
-    .map((row) => ({ ...row, text: `GET ${row.text} HTTP/1.1` }));
-  for (const { rule, rfc, text: line, codes } of [...refusedRequestLines, ...uris]) {
-    await t.step(`${rule} (${rfc}): ${shown(line)}`, () => {
-      // A CR LF in the row makes its rest a header line.
-      const all = line.includes("\r\n") ? [...codes, "BAD_HEADER_LINE", "BAD_REQUEST_LINE"] : codes;
-      assertProtocolError(() => parseRequest(latin1(line)), all, shown(line));
-      assertProtocolError(() => parseRequest(latin1(`${line}\r\na: b`)), all, "with a header");
-    });
-  }
-});
-
-Deno.test("parseResponse reads status lines", async (t) => {
-  for (const [line, status, reason] of acceptedStatusLines) {
-    await t.step(shown(line), () => {
-      for (const method of methods) {
-        const parsed = parseResponse(method, latin1(line));
-        assertEquals({ ...parsed, headers: { ...parsed.headers } }, {
-          status,
-          reason,
-          headers: {},
-        });
-      }
-    });
-  }
-});
-
-Deno.test("parseResponse refuses an invalid status line", async (t) => {
-  for (const { rule, rfc, text: line, codes } of refusedStatusLines) {
-    await t.step(`${rule} (${rfc}): ${shown(line)}`, () => {
-      assertProtocolError(() => parseResponse("GET", latin1(line)), codes, shown(line));
-      const preamble = latin1(`${line}\r\na: b`);
-      assertProtocolError(() => parseResponse("GET", preamble), codes, "with a header");
-    });
+Deno.test("parseResponse reads the same for every method", () => {
+  for (const method of methods) {
+    const { status, reason, headers } = parseResponse(method, latin1("HTTP/1.1 299 xx\r\na: b"));
+    assertEquals([status, reason, { ...headers }], [299, "xx", { a: "b" }]);
   }
 });
 
 Deno.test("parseRequest and parseResponse refuse an empty line anywhere", () => {
-  for (
-    const [start, parse] of [["GET / HTTP/1.1", request], ["HTTP/1.1 200 OK", response]] as const
-  ) {
+  for (const [start, parse] of ends) {
     for (const rest of ["\r\n", "\r\n\r\na: b", "\r\na: b\r\n", "\r\na: b\r\n\r\n", "\r\n\r\n"]) {
       assertEquals(parse(start + rest), null, shown(start + rest));
     }
@@ -127,9 +84,8 @@ Deno.test("parseRequest and parseResponse refuse an empty preamble with a separa
 });
 
 Deno.test("the end of a preamble is found wherever its bytes are split", () => {
-  for (
-    const start of ["GET / HTTP/1.1\r\na: b", "", "\r", "\n", "\r\n\r", "a\r\n\n", "\n\r\r\n\r"]
-  ) {
+  const starts = ["GET / HTTP/1.1\r\na: b", "", "\r", "\n", "\r\n\r", "a\r\n\n", "\n\r\r\n\r"];
+  for (const start of starts) {
     const end = start.length + 4;
     const bytes = latin1(`${start}\r\n\r\n\r\n`);
     for (let split = 0; split <= bytes.length; split++) {
@@ -141,9 +97,7 @@ Deno.test("the end of a preamble is found wherever its bytes are split", () => {
 });
 
 Deno.test("parseRequest and parseResponse allow 32764 bytes", () => {
-  for (
-    const [start, parse] of [["GET / HTTP/1.1", request], ["HTTP/1.1 200 OK", response]] as const
-  ) {
+  for (const [start, parse] of ends) {
     const filled = (size: number) => {
       const block = `${start}\r\na: `;
       return block + "v".repeat(size - block.length);
@@ -181,11 +135,11 @@ Deno.test("a first byte that begins no message is refused, with a hint if it beg
 });
 
 Deno.test("a preamble is read from the middle of a buffer, which stays as it is", () => {
-  const ends = [[parseRequestPreamble, "GET /a HTTP/1.1"], [
-    parseResponsePreamble,
-    "HTTP/1.1 200 OK",
-  ]] as const;
-  for (const [parse, line] of ends) {
+  const parsers = [
+    [parseRequestPreamble, "GET /a HTTP/1.1"] as const,
+    [parseResponsePreamble, "HTTP/1.1 200 OK"] as const,
+  ];
+  for (const [parse, line] of parsers) {
     const before = "x\r\n\r\n";
     const bytes = latin1(`${before}${line}\r\nb: c\r\nd: ef\r\n\r\nGET`);
     const copy = bytes.slice();
@@ -203,33 +157,29 @@ Deno.test("a preamble is read from the middle of a buffer, which stays as it is"
 
 // What preambles are sent, and how they describe their bodies.
 
-Deno.test("formatRequest refuses headers that its method does not allow", () => {
+const chunked: HeaderDict = { "transfer-encoding": "chunked" };
+
+Deno.test("formatRequest and formatResponse refuse headers that their message may not have", () => {
+  const range = { range: new Range(0, 1) };
+  const contentRange = { "content-range": new ContentRange(0, 1, 2) };
+  const [none, five] = [{ "content-length": 0 }, { "content-length": 5 }];
   for (const method of ["GET", "HEAD", "DELETE"] as const) {
-    const rows = [{ "content-length": 0 }, { "content-length": 5 }, {
-      "transfer-encoding": "chunked",
-    }];
-    for (const headers of rows) {
-      const [name] = Object.keys(headers);
-      assertThrows(
-        () => formatRequest(method, "/", headers),
-        RangeError,
-        `the header ${name} is not`,
-      );
+    for (const headers of [none, five, chunked]) {
+      const format = () => formatRequest(method, "/", headers);
+      assertThrows(format, RangeError, `the header ${Object.keys(headers)} is not`);
     }
   }
   for (const method of methods) {
-    const headers = { "content-range": new ContentRange(0, 1, 2) };
-    assertRangeError(() => formatRequest(method, "/", headers), `${method} content-range`);
+    assertRangeError(() => formatRequest(method, "/", contentRange), `${method} content-range`);
   }
-  for (const other of [{ "content-length": 0 }, { "transfer-encoding": "chunked" }]) {
-    const headers = { range: new Range(0, 1), ...other };
+  for (
+    const headers of [{ ...range, ...none }, { ...range, ...chunked }, { ...none, ...chunked }]
+  ) {
     assertRangeError(() => formatRequest("PUT", "/", headers), Deno.inspect(headers));
   }
-  const range = { range: new Range(0, 1) };
-  assertRangeError(() => formatResponse(200, "OK", range), "range in a response");
-  const both = { "content-length": 0, "transfer-encoding": "chunked" };
-  assertRangeError(() => formatRequest("PUT", "/", both), "both in a request");
-  assertRangeError(() => formatResponse(200, "OK", both), "both in a response");
+  for (const headers of [range, { ...none, ...chunked }]) {
+    assertRangeError(() => formatResponse(200, "OK", headers), Deno.inspect(headers));
+  }
 });
 
 Deno.test("a request's base headers stand in place of the caller's, which are left as they are", () => {
@@ -265,9 +215,8 @@ Deno.test("formatRequest refuses a method or URI that could not be read back", (
   for (const target of ["/\u0141", "/\u010d\u010a", "/?\u212a", "/ HTTP/1.1\r\nevil: 1\r\n"]) {
     assertRangeError(() => formatRequest("GET", target, {}), shown(target));
   }
-  for (
-    const method of ["", "get", "PATCH", "GET ", " GET", "GET\r\n", "constructor", "__proto__"]
-  ) {
+  const others = ["", "get", "PATCH", "GET ", " GET", "GET\r\n", "constructor", "__proto__"];
+  for (const method of others) {
     assertRangeError(() => callWith(formatRequest, method, "/", {}), shown(method));
   }
 });
@@ -276,9 +225,8 @@ Deno.test("formatResponse refuses a status or reason that could not be read back
   for (const status of [0, 99, 600, 1000, -200, 200.5, NaN, Infinity]) {
     assertRangeError(() => formatResponse(status, "OK", {}), `${status}`);
   }
-  for (
-    const reason of ["", "O", " ", "O.K", "Don't", "OK\r\nevil: 1", "OK\n", "é€", "\u0141\u0141"]
-  ) {
+  const reasons = ["", "O", " ", "O.K", "Don't", "OK\r\nevil: 1", "OK\n", "é€", "\u0141\u0141"];
+  for (const reason of reasons) {
     assertRangeError(() => formatResponse(200, reason, {}), shown(reason));
   }
 });
@@ -288,11 +236,8 @@ Deno.test("formatRequest and formatResponse refuse arguments of the wrong type",
     const what = Deno.inspect(value);
     assertTypeError(() => callWith(formatRequest, value, "/", {}), `method ${what}`);
     assertTypeError(() => callWith(formatRequest, "GET", value, {}), `uri ${what}`);
-    assertThrows(
-      () => callWith(formatResponse, 200, value, {}),
-      TypeError,
-      "reason: must be a str",
-    );
+    const respond = () => callWith(formatResponse, 200, value, {});
+    assertThrows(respond, TypeError, "reason: must be a str");
   }
   for (const value of ["200", null, undefined, 200n, [200], {}, new Number(200)]) {
     assertTypeError(() => callWith(formatResponse, value, "OK", {}), Deno.inspect(value));
@@ -329,55 +274,39 @@ const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string
   "Body": { make: () => new Body(new PieceSource([]), 5), line: "content-length: 5" },
   "empty Body": { make: () => new Body(streamOf(), 0), line: "content-length: 0" },
   "BodyIter": { make: () => new BodyIter([latin1("hello")], 5), line: "content-length: 5" },
-  "ChunkedBody": {
-    make: () => new ChunkedBody(new PieceSource([])),
-    line: "transfer-encoding: chunked",
-  },
+  "ChunkedBody": { make: () => new ChunkedBody(streamOf()), line: "transfer-encoding: chunked" },
   "ChunkedBodyIter": { make: () => new ChunkedBodyIter([]), line: "transfer-encoding: chunked" },
 };
-
-Deno.test("formatRequest and formatResponse set the header that describes the body", async (t) => {
-  await eachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
-    for (const method of ["PUT", "POST"] as const) {
-      const headers = Object.freeze({ a: "1", z: "2" });
-      assertEquals(
-        fromLatin1(formatRequest(method, "/", headers, make())),
-        `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`,
-      );
-      assertEquals(Object.keys(headers), ["a", "z"]);
-    }
-    assertEquals(
-      fromLatin1(formatResponse(200, "OK", {}, make())),
-      `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`,
-    );
-  });
-});
 
 Deno.test("formatRequest and formatResponse add no header for a null body", () => {
   for (const method of methods) {
     assertEquals(fromLatin1(formatRequest(method, "/", {}, null)), `${method} / HTTP/1.1\r\n\r\n`);
   }
   for (const status of [200, 204, 304, 404]) {
-    assertEquals(
-      fromLatin1(formatResponse(status, "xx", {}, null)),
-      `HTTP/1.1 ${status} xx\r\n\r\n`,
-    );
+    const text = fromLatin1(formatResponse(status, "xx", {}, null));
+    assertEquals(text, `HTTP/1.1 ${status} xx\r\n\r\n`);
   }
 });
 
-Deno.test("formatRequest and formatResponse require a body and its header to agree", async (t) => {
+Deno.test("formatRequest and formatResponse set the header that describes the body, or require it to agree", async (t) => {
   const lengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
-  const chunked: HeaderDict = { "transfer-encoding": "chunked" };
   await eachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
     const isChunked = line === "transfer-encoding: chunked";
     const own = isChunked ? chunked : lengthHeaders(Number(line.slice(16)));
-    const whole = `PUT / HTTP/1.1\r\n${line}\r\n\r\n`;
-    assertEquals(fromLatin1(formatRequest("PUT", "/", own, make())), whole);
-    const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
-    assertEquals(fromLatin1(formatResponse(200, "OK", own, make())), answer);
-    const wrong = isChunked ? [lengthHeaders(0), lengthHeaders(5)] : [
-      ...[chunked, lengthHeaders(4), lengthHeaders(6), { ...own, ...chunked }],
-    ];
+    for (const given of [{}, own]) {
+      for (const method of ["PUT", "POST"] as const) {
+        const headers = Object.freeze({ a: "1", ...given, z: "2" });
+        const names = Object.keys(headers);
+        const whole = `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`;
+        assertEquals(fromLatin1(formatRequest(method, "/", headers, make())), whole);
+        assertEquals(Object.keys(headers), names);
+      }
+      const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
+      assertEquals(fromLatin1(formatResponse(200, "OK", given, make())), answer);
+    }
+    const wrong = isChunked
+      ? [lengthHeaders(0), lengthHeaders(5)]
+      : [chunked, lengthHeaders(4), lengthHeaders(6), { ...own, ...chunked }];
     for (const headers of wrong) {
       const what = Deno.inspect(headers);
       assertRangeError(() => formatRequest("PUT", "/", headers, make()), what);
@@ -400,11 +329,8 @@ Deno.test("the error for a header that does not match the body says what the bod
   }
 });
 
-Deno.test("formatRequest and formatResponse refuse a framing header with a null body", () => {
-  const rows: HeaderDict[] = [{ "content-length": 0 }, { "content-length": 5 }, {
-    "transfer-encoding": "chunked",
-  }];
-  for (const headers of rows) {
+Deno.test("formatRequest and formatResponse refuse a framing header with a null body, but to 304", () => {
+  for (const headers of [{ "content-length": 0 }, { "content-length": 5 }, chunked]) {
     const what = Deno.inspect(headers);
     for (const method of methods) {
       assertRangeError(() => formatRequest(method, "/", headers, null), `${method} ${what}`);
@@ -412,13 +338,12 @@ Deno.test("formatRequest and formatResponse refuse a framing header with a null 
     for (const status of [200, 201, 204, 404, 500]) {
       assertRangeError(() => formatResponse(status, "xx", headers, null), `${status} ${what}`);
     }
-    const [[name, value] = []] = Object.entries(headers);
-    assertEquals(
-      fromLatin1(formatResponse(304, "Not Modified", headers, null)),
-      `HTTP/1.1 304 Not Modified\r\n${name}: ${value}\r\n\r\n`,
-    );
+    const line = Object.entries(headers)[0]!.join(": ");
+    const text = fromLatin1(formatResponse(304, "Not Modified", headers, null));
+    assertEquals(text, `HTTP/1.1 304 Not Modified\r\n${line}\r\n\r\n`);
   }
-  const both = { "content-length": 5, "transfer-encoding": "chunked" };
-  assertRangeError(() => formatResponse(304, "Not Modified", both, null), "both in a 304");
-  assertRangeError(() => formatResponse(304, "Not Modified", { "content-length": -1 }, null), "-1");
+  for (const headers of [{ "content-length": 5, ...chunked }, { "content-length": -1 }]) {
+    const format = () => formatResponse(304, "Not Modified", headers, null);
+    assertRangeError(format, Deno.inspect(headers));
+  }
 });

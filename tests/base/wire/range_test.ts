@@ -3,44 +3,32 @@ import { assertEquals, assertInstanceOf } from "@std/assert";
 import { ContentRange, Range } from "@degu/degu/base";
 import { parseContentRange, parseRange } from "@degu/degu/misc";
 import {
-  assertProtocolError,
   assertRangeError,
   assertTypeError,
   callWith,
   constructWith,
-  shown,
 } from "@degu/testing/expectations.ts";
-import {
-  acceptedContentRanges,
-  acceptedRanges,
-  refusedContentRanges,
-  refusedNumbers,
-  refusedRanges,
-} from "./range.rows.ts";
+import { acceptedContentRanges, acceptedRanges } from "./range.rows.ts";
 import { limits } from "@degu/testing/wire_grammar.ts";
 
 const MAX = limits.number;
 const NOT_INTEGERS = [-1, 0.5, 1.5, NaN, Infinity, -Infinity, 2 ** 53, 1e300];
-const NOT_NUMBERS: unknown[] = ["1", null, undefined, 1n, [1], {}, true, new Number(1), {
-  valueOf: () => 1,
-}];
-
-/** start, stop and total as the object itself says. */
-function parts(value: ContentRange) {
-  return { start: value.start, stop: value.stop, total: value.total };
-}
+const OBJECTS: unknown[] = [[1], {}, new Number(1), { valueOf: () => 1 }];
+const NOT_NUMBERS: unknown[] = ["1", null, undefined, 1n, true, ...OBJECTS];
 
 Deno.test("Range keeps start and stop and converts to the value of its header", () => {
   for (const [text, start, stop] of acceptedRanges) {
     const made = new Range(start, stop);
     assertEquals([made.start, made.stop, `${made}`], [start, stop, text]);
+    assertInstanceOf(parseRange(text), Range);
   }
 });
 
 Deno.test("ContentRange keeps start, stop and total and converts to the value of its header", () => {
   for (const [text, start, stop, total] of acceptedContentRanges) {
     const made = new ContentRange(start, stop, total);
-    assertEquals({ ...parts(made), text: `${made}` }, { start, stop, total, text });
+    assertEquals({ ...made, text: `${made}` }, { start, stop, total, text });
+    assertInstanceOf(parseContentRange(text), ContentRange);
   }
 });
 
@@ -56,11 +44,8 @@ Deno.test("Range refuses invalid values", () => {
 });
 
 Deno.test("ContentRange refuses values that are not a part of a whole", () => {
-  const rows = [[0, 0, 0], [0, 0, 1], [1, 1, 1], [2, 1, 3], [0, 2, 1], [0, 1, 0], [
-    5,
-    6,
-    5,
-  ]] as const;
+  const empty = [[0, 0, 0], [0, 0, 1], [1, 1, 1], [2, 1, 3]] as const;
+  const rows = [...empty, [0, 2, 1], [0, 1, 0], [5, 6, 5]] as const;
   for (const [start, stop, total] of rows) {
     assertRangeError(() => new ContentRange(start, stop, total), `${start}, ${stop}, ${total}`);
   }
@@ -111,43 +96,5 @@ Deno.test("Range.contentLength and contentRange refuse a whole that ends before 
     const what = Deno.inspect(total);
     assertTypeError(() => callWith(part.contentLength.bind(part), total), `contentLength ${what}`);
     assertTypeError(() => callWith(part.contentRange.bind(part), total), `contentRange ${what}`);
-  }
-});
-
-Deno.test("parseRange reads the only form of range that the protocol has", async (t) => {
-  for (const [text, start, stop] of acceptedRanges) {
-    await t.step(shown(text), () => {
-      const parsed = parseRange(text);
-      assertInstanceOf(parsed, Range);
-      assertEquals([parsed.start, parsed.stop], [start, stop]);
-    });
-  }
-});
-
-Deno.test("parseContentRange reads the only form of content-range that the protocol has", async (t) => {
-  for (const [text, start, stop, total] of acceptedContentRanges) {
-    await t.step(shown(text), () => {
-      const parsed = parseContentRange(text);
-      assertInstanceOf(parsed, ContentRange);
-      assertEquals(parts(parsed), { start, stop, total });
-    });
-  }
-});
-
-Deno.test("parseRange refuses every other form", () => {
-  const numbers = refusedNumbers.flatMap(({ text: n }) => [`bytes=${n}-9`, `bytes=0-${n}`]);
-  for (const text of [...refusedRanges.map(({ text }) => text), ...numbers]) {
-    assertProtocolError(() => parseRange(text), ["BAD_RANGE"], shown(text));
-  }
-});
-
-Deno.test("parseContentRange refuses every other form", () => {
-  const numbers = refusedNumbers.flatMap(({ text: n }) => [
-    `bytes ${n}-8/9`,
-    `bytes 0-${n}/9`,
-    `bytes 0-0/${n}`,
-  ]);
-  for (const text of [...refusedContentRanges.map(({ text }) => text), ...numbers]) {
-    assertProtocolError(() => parseContentRange(text), ["BAD_CONTENT_RANGE"], shown(text));
   }
 });

@@ -2,25 +2,16 @@ import { assertEquals } from "@std/assert";
 import { buildUri } from "@degu/degu/base";
 import { parseUri } from "@degu/degu/misc";
 import {
-  assertCallerError,
   assertProtocolError,
   assertRangeError,
   assertTypeError,
   callWith,
   shown,
 } from "@degu/testing/expectations.ts";
-import { acceptedUris, refusedUris } from "./uri.rows.ts";
+import { acceptedUris } from "./uri.rows.ts";
 
 /** Characters beyond Latin-1 that a careless table, mask or case folding takes for an allowed one. */
 const LOOK_ALIKES = ["\u0141", "\u012f", "\u212a", "\u017f", "\u0130", "\uff0f", "\ud800", "😀"];
-
-Deno.test("parseUri splits a URI into path and query", async (t) => {
-  for (const [text, path, query] of acceptedUris) {
-    await t.step(shown(text), () => {
-      assertEquals(parseUri(text), { path: [...path], query });
-    });
-  }
-});
 
 Deno.test("the path of each URI is an array of its own", () => {
   for (const text of ["/", "/?q=1", "/a"]) {
@@ -36,22 +27,11 @@ Deno.test("buildUri joins what parseUri splits", async (t) => {
   }
 });
 
-Deno.test("parseUri refuses an invalid URI", async (t) => {
-  for (const { rule, rfc, text, codes } of refusedUris) {
-    await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
-      assertProtocolError(() => parseUri(text), codes, shown(text));
-    });
-  }
-});
-
 Deno.test("parseUri refuses characters beyond Latin-1 that resemble allowed ones", () => {
+  const codes = ["BAD_URI", "BAD_PATH", "BAD_QUERY"];
   for (const character of LOOK_ALIKES) {
     for (const text of [`/${character}`, `/a${character}b`, `/?${character}`, `${character}a`]) {
-      assertProtocolError(
-        () => parseUri(text),
-        ["BAD_URI", "BAD_PATH", "BAD_QUERY"],
-        shown(text),
-      );
+      assertProtocolError(() => parseUri(text), codes, shown(text));
     }
   }
 });
@@ -63,14 +43,12 @@ Deno.test("buildUri returns the root for a path of one empty component", () => {
 });
 
 Deno.test("buildUri refuses what could not be read back", async (t) => {
+  // Each character by itself is in grammar_test.ts.
   const paths: string[][] = [
     ...[["", ""], ["", "a"], ["a", "", "b"], ["a", "", ""], ["", "", ""]],
     ...[[".."], ["a", ".."], ["..", "a"], ["a", "..", "b"], ["a", "..", ""]],
-    ...[["a/b"], ["/"], ["/a"], ["a/"], ["a", "b/c"], ["a?b"], ["a", "b?"], ["?"], ["%41"], [
-      "a&b",
-    ]],
-    ...[["a=b"], ["a b"], [" "], ["a#b"], ["a\r\nb"], ["a\n"], ["a\0"], ["é"], ["a\\b"], ["\t"]],
-    ...LOOK_ALIKES.map((character) => ["a", character]),
+    ...[["a/b"], ["/a"], ["a/"], ["a", "b/c"], ["a?b"], ["a", "b?"], ["%41"], ["a&b"], ["a=b"]],
+    ...[["a b"], ["a#b"], ["a\r\nb"], ["a\n"], ["a\\b"], ["a", "\u0141"], ["a", "\u212a"]],
   ];
   for (const path of paths) {
     await t.step(`path ${shown(JSON.stringify(path))}`, () => {
@@ -78,8 +56,7 @@ Deno.test("buildUri refuses what could not be read back", async (t) => {
       assertRangeError(() => buildUri(path, "a=b"), "path with a query");
     });
   }
-  const queries = ["?", "a?b", "/", "a/b", "a b", "#", "a\r\nb", "\n", "\0", "é", "a;b"];
-  for (const query of [...queries, ...LOOK_ALIKES]) {
+  for (const query of ["a?b", "a/b", "a b", "a#", "a\r\nb", "a;b", "a\u0141", "a\u212a"]) {
     await t.step(`query ${shown(query)}`, () => {
       assertRangeError(() => buildUri([], query), "query of the root");
       assertRangeError(() => buildUri(["a"], query), "query");
@@ -99,19 +76,4 @@ Deno.test("buildUri refuses arguments of the wrong type", () => {
   for (const query of [5, [], {}, ["a=b"], new URLSearchParams("a=b"), new String("a"), false]) {
     assertTypeError(() => callWith(buildUri, [], query), `query ${Deno.inspect(query)}`);
   }
-});
-
-Deno.test("buildUri does not trust a component whose value changes when it is read again", () => {
-  const path = ["a", "b"];
-  let reads = 0;
-  Object.defineProperty(path, 1, { get: () => reads++ === 0 ? "b" : "x HTTP/1.1\r\nevil: y" });
-  let built = "";
-  try {
-    built = buildUri(path, null);
-  } catch (error) {
-    assertCallerError(() => {
-      throw error;
-    }, "a path that changes");
-  }
-  assertEquals(built.includes("\r"), false);
 });
