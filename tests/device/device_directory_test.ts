@@ -7,11 +7,9 @@ import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_p
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-const onPosix = { ignore: Deno.build.os === "windows" };
-
 const app = () => [204, "No Content", {}, null] as const;
 
-Deno.test("a device's directories have mode 0700 and its files 0600", onPosix, async () => {
+Deno.test("a device's directories have mode 0700 and its files 0600", async () => {
   await using devices = await TestDevices.create();
   // One that everybody may look into is closed.
   await Deno.mkdir(devices.path("camera"), { mode: 0o755 });
@@ -31,38 +29,30 @@ Deno.test("a device's directories have mode 0700 and its files 0600", onPosix, a
   assert(modes.length > 8, modes.join());
 });
 
-Deno.test(
-  "Device.open rejects a directory that others could have written to",
-  onPosix,
-  async () => {
-    await using dir = await tempDir();
-    const path = join(dir.path, "camera");
-    await Deno.mkdir(path);
-    await Deno.chmod(path, 0o770);
-    await assertRejects(
-      () => Device.open(path, { name: "camera" }),
-      Deno.errors.PermissionDenied,
-      "open to other users",
-    );
-    assertEquals(await entries(path), []);
-  },
-);
+Deno.test("Device.open rejects a directory that others could have written to", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "camera");
+  await Deno.mkdir(path);
+  await Deno.chmod(path, 0o770);
+  await assertRejects(
+    () => Device.open(path, { name: "camera" }),
+    Deno.errors.PermissionDenied,
+    "open to other users",
+  );
+  assertEquals(await entries(path), []);
+});
 
-Deno.test(
-  "Device.open does not change the mode of a directory that contains other things",
-  onPosix,
-  async () => {
-    await using dir = await tempDir();
-    await Deno.chmod(dir.path, 0o755);
-    await Deno.writeTextFile(join(dir.path, "notes.txt"), "for everybody");
-    const open = () => Device.open(dir.path, { name: "camera" });
-    await assertRejects(open, Deno.errors.PermissionDenied, "chmod 700");
-    assertEquals([await mode(dir.path), await entries(dir.path)], [0o755, ["notes.txt"]]);
-    await Deno.chmod(dir.path, 0o700);
-    await using device = await open();
-    assertEquals(device.name, "camera");
-  },
-);
+Deno.test("Device.open does not change the mode of a directory that contains other things", async () => {
+  await using dir = await tempDir();
+  await Deno.chmod(dir.path, 0o755);
+  await Deno.writeTextFile(join(dir.path, "notes.txt"), "for everybody");
+  const open = () => Device.open(dir.path, { name: "camera" });
+  await assertRejects(open, Deno.errors.PermissionDenied, "chmod 700");
+  assertEquals([await mode(dir.path), await entries(dir.path)], [0o755, ["notes.txt"]]);
+  await Deno.chmod(dir.path, 0o700);
+  await using device = await open();
+  assertEquals(device.name, "camera");
+});
 
 Deno.test("Device.open requires a name if there is no device yet, and leaves nothing behind without one", async () => {
   await using dir = await tempDir();

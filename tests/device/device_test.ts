@@ -11,8 +11,6 @@ import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
 
-const onPosix = { ignore: Deno.build.os === "windows" };
-
 const app = () => [204, "No Content", {}, null] as const;
 
 Deno.test("Device.open creates a device once, and later opens it", async () => {
@@ -131,7 +129,7 @@ console.log(device.name);`;
   assertEquals((await within(runScript(script, flags, {}), "it ends", 60)).trim(), "camera");
 });
 
-Deno.test("a FIFO in the directory of a device does not block it", onPosix, async () => {
+Deno.test("a FIFO in the directory of a device does not block it", async () => {
   await using devices = await TestDevices.create();
   const device = await devices.open("camera");
   const fifo = join(device.dir, "serving", "0123456789abcdef");

@@ -122,8 +122,6 @@ Deno.test("a directory whose peers are gone trusts nobody", async () => {
   assertEquals(await camera.peer(one!.id), null);
 });
 
-const onPosix = { ignore: Deno.build.os === "windows" };
-
 Deno.test("an incomplete or foreign file is reported by its name, skipped, and never trusted", async (t) => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two], fileOf, logger } = setup;
@@ -197,28 +195,24 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
   });
 });
 
-Deno.test({
-  name: "a link, a directory, or a file that others could write is not trusted",
-  ...onPosix,
-  async fn() {
-    await using setup = await setUpPeers("one");
-    const { camera, others: [one], fileOf } = setup;
-    await record(camera, one!);
-    const path = fileOf(one!);
-    await Deno.chmod(path, 0o622);
-    assertEquals(await camera.peers(), []);
-    await Deno.chmod(path, 0o600);
-    assertEquals(namesOf(await camera.peers()), ["one"]);
-    await Deno.rename(path, `${camera.dir}/elsewhere`);
-    await Deno.mkdir(path);
-    assertEquals(await camera.peers(), []);
-    await Deno.remove(path);
-    await new Deno.Command("python3", {
-      args: ["-c", "import os, sys; os.symlink(*sys.argv[1:])", `${camera.dir}/elsewhere`, path],
-    }).output();
-    assertEquals(await camera.peers(), []);
-    assertEquals(await camera.peer(one!.id), null);
-  },
+Deno.test("a link, a directory, or a file that others could write is not trusted", async () => {
+  await using setup = await setUpPeers("one");
+  const { camera, others: [one], fileOf } = setup;
+  await record(camera, one!);
+  const path = fileOf(one!);
+  await Deno.chmod(path, 0o622);
+  assertEquals(await camera.peers(), []);
+  await Deno.chmod(path, 0o600);
+  assertEquals(namesOf(await camera.peers()), ["one"]);
+  await Deno.rename(path, `${camera.dir}/elsewhere`);
+  await Deno.mkdir(path);
+  assertEquals(await camera.peers(), []);
+  await Deno.remove(path);
+  await new Deno.Command("python3", {
+    args: ["-c", "import os, sys; os.symlink(*sys.argv[1:])", `${camera.dir}/elsewhere`, path],
+  }).output();
+  assertEquals(await camera.peers(), []);
+  assertEquals(await camera.peer(one!.id), null);
 });
 
 Deno.test("what another process changes is noticed, in any directory in this place and by any clock", async () => {

@@ -17,8 +17,6 @@ import { assertRefused, plantTemporary } from "@degu/testing/device_identities.t
 
 const DAY = 24 * 60 * 60 * 1000;
 
-const onPosix = { ignore: Deno.build.os === "windows" };
-
 const needsOpenssl = await unlessMissing("openssl");
 
 Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
@@ -57,20 +55,16 @@ Deno.test("createDevicePki loads an existing identity and changes nothing", asyn
   assertEquals(structuredClone(device), device);
 });
 
-Deno.test(
-  "createDevicePki makes directories of mode 0700 and files of mode 0600",
-  onPosix,
-  async () => {
-    await using dir = await tempDir();
-    const parent = join(dir.path, "var", "pki");
-    const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
-    assertEquals(await entries(parent), ["camera-1"]);
-    for (const path of [parent, home]) assertEquals(await mode(path), 0o700);
-    const names = await entries(home);
-    assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
-    for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
-  },
-);
+Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600", async () => {
+  await using dir = await tempDir();
+  const parent = join(dir.path, "var", "pki");
+  const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
+  assertEquals(await entries(parent), ["camera-1"]);
+  for (const path of [parent, home]) assertEquals(await mode(path), 0o700);
+  const names = await entries(home);
+  assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
+  for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
+});
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
   await using dir = await tempDir();
@@ -179,51 +173,47 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
   }
 });
 
-Deno.test(
-  "createDevicePki rejects permissions that admit other users, and says what to do",
-  onPosix,
-  async () => {
-    const rows: [path: string, mode: number, accepted: boolean][] = [
-      [".", 0o755, true],
-      [".", 0o770, false],
-      [".", 0o702, false],
-      ["camera-1", 0o750, true],
-      ["camera-1", 0o720, false],
-      ["camera-1/ca.pem", 0o644, true],
-      ["camera-1/ca.pem", 0o620, false],
-      ["camera-1/cert.pem", 0o602, false],
-      ["camera-1/key.pem", 0o400, true],
-      ["camera-1/key.pem", 0o640, false],
-      ["camera-1/key.pem", 0o604, false],
-      ["camera-1/ca_key.pem", 0o640, false],
-    ];
-    await using dir = await tempDir();
-    const load = () => createDevicePki(dir.path, "camera-1");
-    await load();
-    for (const [path, bits, accepted] of rows) {
-      const changed = join(dir.path, path);
-      const before = await mode(changed);
-      await Deno.chmod(changed, bits);
-      if (accepted) {
-        await load();
-      } else {
-        const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
-        assertStringIncludes(error.message, `${changed} is open`);
-        assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
-      }
-      await Deno.chmod(changed, before);
+Deno.test("createDevicePki rejects permissions that admit other users, and says what to do", async () => {
+  const rows: [path: string, mode: number, accepted: boolean][] = [
+    [".", 0o755, true],
+    [".", 0o770, false],
+    [".", 0o702, false],
+    ["camera-1", 0o750, true],
+    ["camera-1", 0o720, false],
+    ["camera-1/ca.pem", 0o644, true],
+    ["camera-1/ca.pem", 0o620, false],
+    ["camera-1/cert.pem", 0o602, false],
+    ["camera-1/key.pem", 0o400, true],
+    ["camera-1/key.pem", 0o640, false],
+    ["camera-1/key.pem", 0o604, false],
+    ["camera-1/ca_key.pem", 0o640, false],
+  ];
+  await using dir = await tempDir();
+  const load = () => createDevicePki(dir.path, "camera-1");
+  await load();
+  for (const [path, bits, accepted] of rows) {
+    const changed = join(dir.path, path);
+    const before = await mode(changed);
+    await Deno.chmod(changed, bits);
+    if (accepted) {
+      await load();
+    } else {
+      const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
+      assertStringIncludes(error.message, `${changed} is open`);
+      assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
     }
-    // No key is written into a directory that others can write; one that all share is left as it is.
-    await using open = await tempDir();
-    await Deno.chmod(open.path, 0o777);
-    await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");
-    await Deno.chmod(open.path, 0o1777);
-    const error = await assertRefused(open.path, "PermissionDenied", "use a directory of its own");
-    assert(!error.message.includes("chmod"), error.message);
-    assertEquals(await entries(open.path), []);
-    await createDevicePki(join(open.path, "own"), "camera-1");
-  },
-);
+    await Deno.chmod(changed, before);
+  }
+  // No key is written into a directory that others can write; one that all share is left as it is.
+  await using open = await tempDir();
+  await Deno.chmod(open.path, 0o777);
+  await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");
+  await Deno.chmod(open.path, 0o1777);
+  const error = await assertRefused(open.path, "PermissionDenied", "use a directory of its own");
+  assert(!error.message.includes("chmod"), error.message);
+  assertEquals(await entries(open.path), []);
+  await createDevicePki(join(open.path, "own"), "camera-1");
+});
 
 Deno.test("createDevicePki removes only what a crash left behind", async () => {
   await using dir = await tempDir();

@@ -13,7 +13,6 @@ import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { giveLinkAway, makeLinks } from "@degu/testing/special_files.ts";
 
-const onPosix = { ignore: Deno.build.os === "windows" };
 const isRoot = Deno.uid() === 0;
 const ANOTHER_USER = 12345;
 
@@ -68,111 +67,95 @@ Deno.test("createDevicePki accepts what belongs to root, and to no other user", 
   else assertMatch(all, /PermissionDenied: \/ belongs to another user \(uid 65534\)/);
 });
 
-Deno.test({
-  name: "createDevicePki rejects a parent directory that others can write, unless it is sticky",
-  ...onPosix,
-  async fn() {
-    const rows: [mode: number, accepted: boolean][] = [
-      [0o755, true],
-      [0o1777, true],
-      [0o1775, true],
-      [0o777, false],
-      [0o775, false],
-      [0o757, false],
-    ];
-    await using dir = await tempDir();
-    const above = join(dir.path, "above");
-    const pki = join(above, "var", "pki");
-    await createDevicePki(pki, "camera-1");
-    for (const [mode, accepted] of rows) {
-      await Deno.chmod(above, mode);
-      const name = `camera-${mode}`;
-      const calls = [[pki, "camera-1"], [pki, name], [join(above, name), name]] as const;
-      for (const [path, name] of calls) {
-        const load = () => createDevicePki(path, name);
-        if (accepted) {
-          await load();
-          continue;
-        }
-        const error = await assertRejects(load, Deno.errors.PermissionDenied);
-        assertStringIncludes(error.message, `${above} is open to other users`);
-        assertStringIncludes(error.message, "chmod go-w");
+Deno.test("createDevicePki rejects a parent directory that others can write, unless it is sticky", async () => {
+  const rows: [mode: number, accepted: boolean][] = [
+    [0o755, true],
+    [0o1777, true],
+    [0o1775, true],
+    [0o777, false],
+    [0o775, false],
+    [0o757, false],
+  ];
+  await using dir = await tempDir();
+  const above = join(dir.path, "above");
+  const pki = join(above, "var", "pki");
+  await createDevicePki(pki, "camera-1");
+  for (const [mode, accepted] of rows) {
+    await Deno.chmod(above, mode);
+    const name = `camera-${mode}`;
+    const calls = [[pki, "camera-1"], [pki, name], [join(above, name), name]] as const;
+    for (const [path, name] of calls) {
+      const load = () => createDevicePki(path, name);
+      if (accepted) {
+        await load();
+        continue;
       }
-      const made = [await entries(pki), await entries(above)].map((all) => all.includes(name));
-      assertEquals(made, [accepted, accepted]);
+      const error = await assertRejects(load, Deno.errors.PermissionDenied);
+      assertStringIncludes(error.message, `${above} is open to other users`);
+      assertStringIncludes(error.message, "chmod go-w");
     }
-  },
+    const made = [await entries(pki), await entries(above)].map((all) => all.includes(name));
+    assertEquals(made, [accepted, accepted]);
+  }
 });
 
-Deno.test({
-  name: "createDevicePki checks the directories that links lead through",
-  ...onPosix,
-  async fn(t) {
-    const links: [what: string, to: string][] = [
-      ["the directory", "open/pki"],
-      ["one above, by an absolute path", "$/open"],
-      ["one above, by a path with dots", "closed/../open"],
-      ["a link to a link", "second"],
-    ];
-    for (const [what, to] of links) {
-      await t.step(what, async () => {
-        await using dir = await tempDir();
-        const closed = join(dir.path, "closed");
-        const open = join(dir.path, "open");
-        await Deno.mkdir(closed, { mode: 0o700 });
-        await createDevicePki(join(open, "pki"), "camera-1");
-        await makeLinks({
-          [join(dir.path, "second")]: "open",
-          [join(dir.path, "link")]: to.replace("$", dir.path),
-        });
-        const by = to.endsWith("pki") ? join(dir.path, "link") : join(dir.path, "link", "pki");
-        await createDevicePki(by, "camera-1");
-        await Deno.chmod(open, 0o777);
-        await assertRefused(by, "PermissionDenied", `${open} is open to other users`);
-      });
-    }
-    await t.step("a file that is a link into a directory that others can write", async () => {
+Deno.test("createDevicePki checks the directories that links lead through", async (t) => {
+  const links: [what: string, to: string][] = [
+    ["the directory", "open/pki"],
+    ["one above, by an absolute path", "$/open"],
+    ["one above, by a path with dots", "closed/../open"],
+    ["a link to a link", "second"],
+  ];
+  for (const [what, to] of links) {
+    await t.step(what, async () => {
       await using dir = await tempDir();
-      const { keyFile } = await createDevicePki(join(dir.path, "pki"), "camera-1");
+      const closed = join(dir.path, "closed");
       const open = join(dir.path, "open");
-      await Deno.mkdir(open);
-      await Deno.rename(keyFile, join(open, "key.pem"));
-      await makeLinks({ [keyFile]: join(open, "key.pem") });
-      await createDevicePki(join(dir.path, "pki"), "camera-1");
+      await Deno.mkdir(closed, { mode: 0o700 });
+      await createDevicePki(join(open, "pki"), "camera-1");
+      await makeLinks({
+        [join(dir.path, "second")]: "open",
+        [join(dir.path, "link")]: to.replace("$", dir.path),
+      });
+      const by = to.endsWith("pki") ? join(dir.path, "link") : join(dir.path, "link", "pki");
+      await createDevicePki(by, "camera-1");
       await Deno.chmod(open, 0o777);
-      await assertRefused(
-        join(dir.path, "pki"),
-        "PermissionDenied",
-        `${open} is open to other users`,
-      );
+      await assertRefused(by, "PermissionDenied", `${open} is open to other users`);
     });
-  },
+  }
+  await t.step("a file that is a link into a directory that others can write", async () => {
+    await using dir = await tempDir();
+    const { keyFile } = await createDevicePki(join(dir.path, "pki"), "camera-1");
+    const open = join(dir.path, "open");
+    await Deno.mkdir(open);
+    await Deno.rename(keyFile, join(open, "key.pem"));
+    await makeLinks({ [keyFile]: join(open, "key.pem") });
+    await createDevicePki(join(dir.path, "pki"), "camera-1");
+    await Deno.chmod(open, 0o777);
+    await assertRefused(
+      join(dir.path, "pki"),
+      "PermissionDenied",
+      `${open} is open to other users`,
+    );
+  });
 });
 
-Deno.test({
-  name: "createDevicePki skips parent directories that it may not read",
-  ...onPosix,
-  async fn() {
-    await using dir = await tempDir();
-    const pki = join(dir.path, "pki");
-    await createDevicePki(pki, "camera-1");
-    await Deno.chmod(dir.path, 0o777);
-    const permissions = [`--allow-read=${pki}`, "--allow-sys=uid"];
-    assertEquals(await runScript(loadingScript(pki), permissions, {}), `loaded as ${Deno.uid()}\n`);
-  },
+Deno.test("createDevicePki skips parent directories that it may not read", async () => {
+  await using dir = await tempDir();
+  const pki = join(dir.path, "pki");
+  await createDevicePki(pki, "camera-1");
+  await Deno.chmod(dir.path, 0o777);
+  const permissions = [`--allow-read=${pki}`, "--allow-sys=uid"];
+  assertEquals(await runScript(loadingScript(pki), permissions, {}), `loaded as ${Deno.uid()}\n`);
 });
 
-Deno.test(
-  "createDevicePki makes nothing without permission to read its user id",
-  onPosix,
-  async () => {
-    await using dir = await tempDir();
-    const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-    const refusal = await runScript(loadingScript(dir.path), permissions, {});
-    assertMatch(refusal, /^NotCapable: Requires sys access to "uid"/);
-    assertEquals(await entries(dir.path), []);
-  },
-);
+Deno.test("createDevicePki makes nothing without permission to read its user id", async () => {
+  await using dir = await tempDir();
+  const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const refusal = await runScript(loadingScript(dir.path), permissions, {});
+  assertMatch(refusal, /^NotCapable: Requires sys access to "uid"/);
+  assertEquals(await entries(dir.path), []);
+});
 
 /** A program that loads an identity, or says why not. */
 function loadingScript(dir: string): string {

@@ -23,8 +23,6 @@ import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
-const onPosix = { ignore: Deno.build.os === "windows" };
-
 const needsOpenssl = await unlessMissing("openssl");
 
 /** One for all tests that don't change it. */
@@ -84,7 +82,7 @@ Deno.test("TempPKI without a client PKI has only anonymous configurations", asyn
   assertEquals(await entries(directory(pki)), ["server.pem", "server_ca.pem", "server_key.pem"]);
 });
 
-Deno.test("TempPKI makes a directory of mode 0700 with files of mode 0600", onPosix, async () => {
+Deno.test("TempPKI makes a directory of mode 0700 with files of mode 0600", async () => {
   const dir = directory(pki);
   assertStrictEquals(await mode(dir), 0o700);
   const names = await entries(dir);
