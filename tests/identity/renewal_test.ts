@@ -17,20 +17,19 @@ import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
 import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
+import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
 import { assertRefused, plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
 import { authorityOf, record } from "@degu/testing/device_pairs.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
 Deno.test("createDevicePki renews a certificate that expires within 30 days, for the same key", async (t) => {
-  const cases: [days: number, renewed: boolean][] = [[-1, true], [0, true], [29, true], [
-    31,
-    false,
-  ]];
-  for (const [days, renewed] of cases) {
+  for (const [days, renewed] of [[-1, true], [0, true], [29, true], [31, false]] as const) {
     await t.step(`${days} days left: ${renewed ? "renewed" : "kept"}`, async () => {
       await using dir = await tempDir();
       const { caFile, certFile, keyFile } = await createDevicePki(dir.path, "camera-1");
@@ -63,8 +62,7 @@ Deno.test("createDevicePki keeps a certificate that expires with its authority",
 });
 
 Deno.test("createDevicePki warns of an authority that expires within 30 days", async (t) => {
-  const cases: [days: number, warned: boolean][] = [[31, false], [29, true], [1, true]];
-  for (const [days, warned] of cases) {
+  for (const [days, warned] of [[31, false], [29, true], [1, true]] as const) {
     await t.step(`${days} days left: ${warned}`, async () => {
       await using dir = await tempDir();
       const { caFile } = await createDevicePki(dir.path, "camera-1");
@@ -166,9 +164,22 @@ Deno.test("a certificate that may not be renewed is returned with a warning as l
   assertEquals(await Promise.all(places.map(stamps)), before);
 });
 
-Deno.test(
+/** The command that runs the command behind it where a directory can't be written. */
+const throughReadOnlyMount = (dir: string): string[] => {
+  const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
+  return [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", mount, dir];
+};
+
+/** Why no directory can be made read-only here; `null` if one can. */
+async function readOnlyObstacle(): Promise<string | null> {
+  // A directory of its own: one below which something else is mounted can't be mounted again.
+  await using dir = await tempDir();
+  return await obstacleTo([...throughReadOnlyMount(dir.path), "true"]);
+}
+
+testUnless(
+  await readOnlyObstacle(),
   "createDevicePki returns a valid certificate on a read-only file system, with a warning",
-  { ignore: !await canMount() },
   async () => {
     await using dir = await tempDir();
     const device = await createDevicePki(dir.path, "camera-1");
@@ -207,34 +218,6 @@ Deno.test("createDevicePki with renew: false rejects if there is no identity, an
   }
 });
 
-/** Runs a program in a namespace of its own, in which a directory can't be written. */
-async function runOnReadOnlyMount(dir: string, ...program: readonly string[]) {
-  const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
-  const { success, stdout, stderr } = await new Deno.Command("unshare", {
-    args: ["-rm", "sh", "-c", mount, dir, ...program],
-  }).output();
-  const [said, problem] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-  return { success, stdout: said!, stderr: problem! };
-}
-
-/** Tells whether this user can make a directory read-only, in namespaces of its own. */
-async function canMount(): Promise<boolean> {
-  if (Deno.build.os !== "linux") return false;
-  // A directory of its own: one below which something else is mounted can't be mounted again.
-  await using dir = await tempDir();
-  let problem;
-  try {
-    const { success, stderr } = await runOnReadOnlyMount(dir.path, "true");
-    if (success) return true;
-    problem = stderr.trim();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    problem = "there is no unshare";
-  }
-  console.warn(`This user can't mount anything: a test is skipped (${problem})`);
-  return false;
-}
-
 /** Loads an identity in a process whose file system can't be written there, with leave to write. */
 async function loadOnReadOnlyMount(
   dir: string,
@@ -248,9 +231,7 @@ async function loadOnReadOnlyMount(
   const module = `data:text/javascript,${encodeURIComponent(script)}`;
   const permissions = [...readOnly(dir), `--allow-write=${dir}`];
   const program = [Deno.execPath(), "run", "--no-prompt", "--quiet", ...permissions, module];
-  const { success, stdout, stderr } = await runOnReadOnlyMount(dir, ...program);
-  assert(success, stderr);
-  return JSON.parse(stdout);
+  return JSON.parse(await mustRun([...throughReadOnlyMount(dir), ...program]));
 }
 
 /** What shows that something in a directory was written: its times, its size, which file it is. */
