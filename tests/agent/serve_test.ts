@@ -14,8 +14,7 @@ import type { Output } from "@degu/internal/agent/output.ts";
 import { fill } from "@degu/testing/trees.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
-import { LOOPBACK } from "@degu/testing/device_serving.ts";
-import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -173,19 +172,15 @@ Deno.test("a path that is not a directory is refused with what to do; an inbox i
 
 /** What an app says that a peer does, over mutual TLS. */
 async function eventsOf(act: (connection: Connection, dir: string) => Promise<void>) {
-  await using devices = await TestDevices.create();
-  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await record(camera, viewer);
-  const dir = devices.path("files");
+  await using files = await tempDir();
+  const dir = files.path;
   const inbox = join(dir, "inbox");
   await fill(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
   const events: [area: string, event: FileEvent][] = [];
   const served = { name: "camera", share: null, inbox };
   const app = makeServeApp(served, new RecordingLogger(), (...args) => void events.push(args));
-  const server = camera.listen(LOOPBACK, app);
-  server.serveForever();
-  await server.ready;
-  await record(viewer, camera, { addresses: [server.address] });
+  await using setup = await setUp(app);
+  const { viewer, server } = setup;
   {
     using connection = await (await viewer.client("camera")).connect();
     await act(connection, dir);

@@ -2,16 +2,21 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { pathToFileURL } from "node:url";
-import { type Address, DeguError } from "@degu/degu/base";
-import { Device, peerOf } from "@degu/degu/device";
-import type { App } from "@degu/degu/server";
-import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { DeguError } from "@degu/degu/base";
+import { Device } from "@degu/degu/device";
+import { TestDevices } from "@degu/testing/device_pairs.ts";
+import {
+  answerOf,
+  LOOPBACK,
+  REFUSED,
+  serveFrom,
+  setUp,
+  tellName,
+} from "@degu/testing/device_serving.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
-
-const app = () => [204, "No Content", {}, null] as const;
 
 Deno.test("Device.open creates a device once, and later opens it", async () => {
   await using dir = await tempDir();
@@ -30,32 +35,28 @@ Deno.test("Device.open creates a device once, and later opens it", async () => {
 
 Deno.test("Device.open accepts names of up to 63 letters, digits, hyphens and underscores only", async (t) => {
   const id = "a".repeat(52);
-  const rows: [name: string, isName: boolean][] = [
-    ["a", true],
-    ["0", true],
-    ["A-b_C", true],
-    ["a".repeat(63), true],
-    ["a".repeat(64), false],
-    ["", false],
-    ["-a", false],
-    ["_a", false],
-    ["a b", false],
-    ["a.b", false],
-    ["caméra", false],
-    ["a\n", false],
-    [id, false],
-    [id.toUpperCase(), false],
-    [`${id}a`, true],
-    [id.replace(/.$/, "b"), true], // no 256 bits end so
+  const names = ["a", "0", "A-b_C", "a".repeat(63), `${id}a`, id.replace(/.$/, "b")]; // no 256 bits end so
+  const others = [
+    "a".repeat(64),
+    "",
+    "-a",
+    "_a",
+    "a b",
+    "a.b",
+    "caméra",
+    "a\n",
+    id,
+    id.toUpperCase(),
   ];
-  for (const [name, isName] of rows) {
-    await t.step(`${JSON.stringify(name)}: ${isName}`, async () => {
+  for (const name of [...names, ...others]) {
+    await t.step(JSON.stringify(name), async () => {
       await using dir = await tempDir();
-      if (isName) {
-        await using device = await Device.open(dir.path, { name });
+      const open = () => Device.open(dir.path, { name });
+      if (names.includes(name)) {
+        await using device = await open();
         assertEquals(device.name, name);
       } else {
-        await assertRejects(() => Device.open(dir.path, { name }), RangeError, "name:");
+        await assertRejects(open, RangeError, "name:");
         assertEquals(await entries(dir.path), []);
       }
     });
@@ -97,14 +98,8 @@ Deno.test("simultaneous opens of one directory create one device", async () => {
 });
 
 Deno.test("disposing closes servers and connections, and closes the device", async () => {
-  await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
-  const viewer = await devices.open("viewer");
-  await record(camera, viewer);
-  const server = camera.listen(["127.0.0.1", 0], app);
-  const serving = server.serveForever();
-  await server.ready;
-  await record(viewer, camera, { addresses: [server.address] });
+  await using setup = await setUp();
+  const { camera, viewer } = setup;
   const client = await viewer.client("camera");
   const conn = await client.connect();
   await conn.get("/");
@@ -112,12 +107,11 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   await viewer[Symbol.asyncDispose]();
   await assertRejects(() => conn.get("/"), Error, "closed");
   await assertRejects(() => client.connect(), Error, "device was closed");
-  assertThrows(() => viewer.listen(["127.0.0.1", 0], app), DeguError, "closed");
+  assertThrows(() => viewer.listen(LOOPBACK, tellName), DeguError, "closed");
   await assertRejects(() => viewer.client("camera"), DeguError, "closed");
   await assertRejects(() => viewer.invite(), DeguError, "closed");
   await assertRejects(() => viewer.join("degu:"), DeguError, "closed");
   await camera[Symbol.asyncDispose]();
-  await within(serving, "the server ends");
 });
 
 Deno.test("a device that is not disposed of does not keep the process alive", async () => {
@@ -145,30 +139,17 @@ Deno.test("a FIFO in the directory of a device does not block it", async () => {
   await within(opened, "the device is refused");
 });
 
-const LOOPBACK: Address = ["127.0.0.1", 0];
-
-const greet: App = (_request, session) => [200, "OK", { hello: peerOf(session).name }, null];
-
 Deno.test("a pairing takes effect in running servers, even those of other processes", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   const agent = await devices.open("camera"); // as a second process
-  const server = camera.listen(LOOPBACK, greet);
-  const serving = server.serveForever();
-  await server.ready;
+  await using _server = await serveFrom(camera);
   await using invitation = await agent.invite({ listen: [LOOPBACK] });
   await viewer.join(invitation.line);
   await invitation.paired;
   const client = await viewer.client("camera");
   const end = Date.now() + 20_000;
-  let name = "";
-  while (name === "" && Date.now() < end) {
-    name = await client.request("GET", "/").then(
-      ({ headers }) => String(headers["hello"]),
-      () => "",
-    );
-  }
+  let name = REFUSED;
+  while (name === REFUSED && Date.now() < end) name = await answerOf(client);
   assertEquals(name, "viewer");
-  server.close();
-  await serving;
 });

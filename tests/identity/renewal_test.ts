@@ -11,7 +11,7 @@ import {
 import { basename, dirname, join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
 import { createPrivateKey } from "node:crypto";
-import { createDevicePki, Device, type DevicePkiOptions } from "@degu/degu/device";
+import { createDevicePki, type DevicePkiOptions } from "@degu/degu/device";
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
 import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
 import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
@@ -19,7 +19,8 @@ import { assertNear, covers, readCertificate } from "@degu/testing/certificates.
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
 import { assertRefused, plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
-import { authorityOf, record } from "@degu/testing/device_pairs.ts";
+import { authorityOf } from "@degu/testing/device_pairs.ts";
+import { setUp } from "@degu/testing/device_serving.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -285,8 +286,6 @@ async function replaceIdentity(home: string, days: number): Promise<void> {
 
 const HOUR = 60 * 60 * 1000;
 
-const app = () => [204, "No Content", {}, null] as const;
-
 Deno.test("an open identity changes with its certificate only, and never for that of another device", async () => {
   await using dir = await tempDir();
   const logger = new RecordingLogger();
@@ -313,17 +312,10 @@ Deno.test("an open identity changes with its certificate only, and never for tha
 });
 
 Deno.test("a certificate is renewed while the device is open, by itself or by another process", async () => {
-  await using dir = await tempDir();
-  const logger = new RecordingLogger();
   // The device looks every hour. No other timer is needed here: nothing is late.
   using time = new FakeTime();
-  await using camera = await Device.open(join(dir.path, "camera"), { name: "camera", logger });
-  await using viewer = await Device.open(join(dir.path, "viewer"), { name: "viewer" });
-  await record(camera, viewer);
-  await using server = camera.listen(["127.0.0.1", 0], app);
-  server.serveForever();
-  await server.ready;
-  await record(viewer, camera, { addresses: [server.address] });
+  await using setup = await setUp();
+  const { camera, viewer, logger } = setup;
   const client = await viewer.client("camera");
   const seen = async () => {
     using conn = await client.connect();
