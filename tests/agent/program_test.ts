@@ -258,65 +258,59 @@ Deno.test("an address at which nobody answers is waited for no longer than 10 s,
 const status = (status: number) => new TransferError("STATUS", `status ${status}`, { status });
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
-Deno.test("the exit code of an error depends on its meaning", () => {
-  const rows: [error: unknown, code: number][] = [
-    [new Failure("x"), 1],
-    [new Failure("x", 2), 2],
-    [new Failure("x", 3), 3],
-    [new Interrupted(), 130],
-    [new TlsError("UNTRUSTED", "x"), 3],
-    [new TlsError("REFUSED_BY_PEER", "x"), 3],
-    [new TlsError("CLOSED", "x"), 1],
-    [new TlsError("NOT_TLS", "x"), 1], // nobody has refused
-    [new EmptyPreambleError(), 3],
-    [new Deno.errors.ConnectionRefused("x"), 1],
-    ["x", 1],
-  ];
-  for (const [error, code] of rows) assertEquals(exitCodeOf(error), code, String(error));
-});
-
-Deno.test("a message says what to do next, and where no address answers why each does not", () => {
+Deno.test("an error has an exit code, and a message that says what to do next; where no address answers why each does not", () => {
   const attempts = [
     new Deno.errors.ConnectionRefused("connect ECONNREFUSED 10.0.0.1:1"),
     withCode("connect EHOSTUNREACH 10.0.0.2:2", "EHOSTUNREACH"),
   ];
   const cause = new AggregateError(attempts);
-  const rows: [error: unknown, reason: string, advice: RegExp][] = [
-    [new Failure("as it is", 3), "as it is", /^$/],
-    [new DeguError("as it is"), "as it is", /^$/],
-    [new TlsError("UNTRUSTED", "why"), "why", /^; another device answers there.*"degu invite"/],
-    [new TlsError("REFUSED_BY_PEER", "why"), "why", /^; the peer does not trust .*"degu invite"/],
-    [new TlsError("EXPIRED", "why"), "why", /^; check the clocks/],
-    [new TlsError("WEAK", "why"), "why", /^$/],
+  const { ConnectionRefused, NotCapable, TimedOut } = Deno.errors;
+  const closed = "the peer closed the connection without an answer";
+  const both = "connect ECONNREFUSED 10.0.0.1:1; connect EHOSTUNREACH 10.0.0.2:2";
+  const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
+    [new Failure("as it is"), 1, "as it is", /^$/],
+    [new Failure("as it is", 2), 2, "as it is", /^$/],
+    [new Failure("as it is", 3), 3, "as it is", /^$/],
+    [new DeguError("as it is"), 1, "as it is", /^$/],
+    [new Interrupted(), 130, "interrupted", /^$/],
+    [new TlsError("UNTRUSTED", "why"), 3, "why", /^; another device answers there.*"degu invite"/],
     [
-      new EmptyPreambleError("why"),
-      "the peer closed the connection without an answer",
-      /^; .*"degu peers" there/,
+      new TlsError("REFUSED_BY_PEER", "why"),
+      3,
+      "why",
+      /^; the peer does not trust .*"degu invite"/,
     ],
+    [new TlsError("CLOSED", "why"), 1, "why", /^$/],
+    [new TlsError("NOT_TLS", "why"), 1, "why", /^; another program answers there/], // nobody has refused
+    [new TlsError("EXPIRED", "why"), 3, "why", /^; check the clocks/],
+    [new TlsError("WEAK", "why"), 3, "why", /^$/],
+    [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" there/],
     [
-      new Deno.errors.ConnectionRefused("why"),
+      new ConnectionRefused("why"),
+      1,
       "no address answers: why",
       /^; check that "degu serve" runs there.*--address/,
     ],
-    [new Deno.errors.TimedOut("why"), "no address answers: why", /^; check/],
-    [withCode("why", "ENOTFOUND"), "no address answers: why", /^; check/],
-    [withCode("why", "EACCES"), "why", /^$/],
+    [new TimedOut("why"), 1, "no address answers: why", /^; check/],
+    [withCode("why", "ENOTFOUND"), 1, "no address answers: why", /^; check/],
+    [withCode("why", "EACCES"), 1, "why", /^$/],
     // The advice of the library is for programs.
     [
-      new Deno.errors.ConnectionRefused("x; give the option addresses", { cause }),
-      "no address answers: connect ECONNREFUSED 10.0.0.1:1; connect EHOSTUNREACH 10.0.0.2:2",
+      new ConnectionRefused("x; give the option addresses", { cause }),
+      1,
+      `no address answers: ${both}`,
       /^; check/,
     ],
-    [new Deno.errors.NotCapable("why"), "why", /^; docs\/agent\.md has the flags/],
-    ["why", "why", /^$/],
+    [new NotCapable("why"), 1, "why", /^; docs\/agent\.md has the flags/],
+    ["why", 1, "why", /^$/],
   ];
-  for (const [error, reason, advice] of rows) {
-    assertEquals(reasonOf(error), reason);
+  for (const [error, code, reason, advice] of rows) {
+    assertEquals([exitCodeOf(error), reasonOf(error)], [code, reason], Deno.inspect(error));
     assertEquals(explain(error).slice(0, reason.length), reason);
     assertMatch(explain(error).slice(reason.length), advice);
   }
   const message = 'Requires all access to "/proc", run again with the --allow-all flag';
-  const system = explain(new Deno.errors.NotCapable(message));
+  const system = explain(new NotCapable(message));
   assertMatch(system, /^"\/proc" is of the system, .*: choose another path$/);
 });
 
