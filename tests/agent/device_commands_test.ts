@@ -407,41 +407,36 @@ Deno.test("a QR code is drawn where the terminal is large enough", async () => {
 
 const noTerminal = await terminalObstacle();
 
-/** Runs a command on a real terminal. */
-function testTerminal(
-  name: string,
-  args: readonly string[],
-  options: Omit<TerminalOptions, "command">,
-  check: (shown: string) => void,
-): void {
-  testUnless(noTerminal, name, async () => {
-    await using homes = await AgentHomes.create("camera");
-    const all = ["--home", homes.at("camera"), ...args];
-    const command = agentCommand(all, homes.flags("camera", ...NET));
-    const { code, shown } = await runOnTerminal({ ...options, command });
-    assertEquals(code, 130, shown);
-    check(shown);
-  });
-}
+testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
+  const options = { columns: 30, steps: [["left", "\x03"]] as const };
+  const shown = await interruptOnTerminal([...INVITE_FOR, "60", "--qr"], options);
+  // deno-lint-ignore no-control-regex -- what erases the line is part of it
+  const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
+  assertEquals([line.length, line.endsWith("left")], [29, true], shown);
+  assertStringIncludes(shown, "this one has 30 and 24");
+});
 
-testTerminal(
-  "in a narrow terminal the countdown does not wrap, and an interrupt by the keyboard ends it with 130",
-  [...INVITE_FOR, "60", "--qr"],
-  { columns: 30, steps: [["left", "\x03"]] },
-  (shown) => {
-    // deno-lint-ignore no-control-regex -- what erases the line is part of it
-    const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
-    assertEquals([line.length, line.endsWith("left")], [29, true], shown);
-    assertStringIncludes(shown, "this one has 30 and 24");
+testUnless(
+  noTerminal,
+  "join asks for the line on a terminal, and an interrupt by the keyboard ends it",
+  async () => {
+    const steps = [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] as const;
+    await interruptOnTerminal(["join", "-", ...SERVING], { steps });
   },
 );
 
-testTerminal(
-  "join asks for the line on a terminal, where it can be interrupted",
-  ["join", "-", "--serving", "127.0.0.1:2"],
-  { steps: [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] },
-  () => {},
-);
+/** Runs a command on a real terminal, where the keyboard interrupts it; returns what is shown. */
+async function interruptOnTerminal(
+  args: readonly string[],
+  options: Omit<TerminalOptions, "command">,
+) {
+  await using homes = await AgentHomes.create("camera");
+  const all = ["--home", homes.at("camera"), ...args];
+  const command = agentCommand(all, homes.flags("camera", ...NET));
+  const { code, shown } = await runOnTerminal({ ...options, command });
+  assertEquals(code, 130, shown);
+  return shown;
+}
 
 Deno.test("a countdown shows the remaining minutes and seconds", () => {
   const left = [600_000, 599_999, 61_000, 1, 0, -5].map((milliseconds) =>
