@@ -9,6 +9,7 @@ import { rejectionOf } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
@@ -170,12 +171,10 @@ Deno.test("start() rejects if the worker terminates before the server is ready",
       "the real cause",
     ],
   ];
-  for (const [what, build, words] of rows) {
-    await t.step(what, async () => {
-      const start = () => within(TempServer.start(anywhere, build), what, PATIENCE);
-      await assertRejects(start, Error, words);
-    });
-  }
+  await eachRow(t, rows, async (what, build, words) => {
+    const start = () => within(TempServer.start(anywhere, build), what, PATIENCE);
+    await assertRejects(start, Error, words);
+  });
 });
 
 Deno.test("a worker that terminates later is reported, and does not block close() or the process", async () => {
