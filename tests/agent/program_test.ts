@@ -319,47 +319,30 @@ Deno.test("what has become of one file is told in terms of the program", () => {
   const node = new TreeNode(root, 'a "b"', "file", 1, 0);
   const other = new TreeNode(root, "A", "file", 1, 0);
   const problem = 'HEAD "/a": the server has no SHA-256 of it (repr-digest, RFC 9530)';
-  const advice = "call again with verify: false to skip the check";
-  const unreadable =
-    `"a \\"b\\"" can't be read where it is; change its permissions, or leave it out by a filter`;
+  const digest = `${problem}; call again with verify: false to skip the check`;
+  const unreadable = "can't be read where it is; change its permissions";
+  const again = "run the same command again";
+  const version = "is another version of degu running there?";
+  const taken = "a directory has this name there, a file has that of its directory, or another " +
+    "command is sending it";
+  const own = 'the peer has a problem of its own (status 500): see what "degu serve" prints there';
+  const same = `${show(node.path)} and "A" are one file at the target, which takes their names ` +
+    "for the same; rename one of them";
   const rows: [error: unknown, direction: FileAction, text: string][] = [
     [status(404), "get", "it is not there any more"],
-    [status(303), "get", "it is a directory by now: run the same command again"],
-    [
-      status(418),
-      "get",
-      "the peer has answered with status 418; is another version of degu running there?",
-    ],
+    [status(303), "get", `it is a directory by now: ${again}`],
+    [status(418), "get", `the peer has answered with status 418; ${version}`],
     [status(412), "put", ALREADY_THERE],
-    [
-      status(409),
-      "put",
-      "a directory has this name there, a file has that of its directory, or another command is sending it: " +
-      "run the same command again",
-    ],
-    [
-      status(500),
-      "put",
-      'the peer has a problem of its own (status 500): see what "degu serve" prints there',
-    ],
+    [status(409), "put", `${taken}: ${again}`],
+    [status(500), "put", own],
     [status(409), "delete", "the directory is not empty: remove first what is in it"],
-    [
-      new TransferError("UNEXPECTED_RESPONSE", `${problem}; ${advice}`),
-      "get",
-      `${problem}; is another version of degu running there?`,
-    ],
+    [new TransferError("UNEXPECTED_RESPONSE", digest), "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
+    [sameFile(node, other), "put", same],
     [
-      sameFile(node, other),
+      new TransferError("UNREADABLE", `"a \\"b\\"" ${unreadable}, or leave it out by a filter`),
       "put",
-      `${
-        show(node.path)
-      } and "A" are one file at the target, which takes their names for the same; rename one of them`,
-    ],
-    [
-      new TransferError("UNREADABLE", unreadable),
-      "put",
-      "can't be read where it is; change its permissions",
+      unreadable,
     ],
   ];
   for (const [error, direction, text] of rows) {
