@@ -321,12 +321,12 @@ testUnless(
   async () => {
     await using homes = await AgentHomes.create();
     const [camera] = await homes.init("camera", "viewer");
-    const of = (name: string, args: readonly string[]) =>
-      agentCommand(["--home", homes.at(name), "--quiet", ...args], homes.flags(name, ...NET)).join(
-        " ",
-      );
-    const join = ["join", "-", ...SERVING];
-    const script = `${of("camera", INVITE)} | ${of("viewer", join)}; echo "\${PIPESTATUS[*]}"`;
+    const of = (name: string, ...args: string[]) => {
+      const all = ["--home", homes.at(name), "--quiet", ...args];
+      return agentCommand(all, homes.flags(name, ...NET)).join(" ");
+    };
+    const join = of("viewer", "join", "-", ...SERVING);
+    const script = `${of("camera", ...INVITE)} | ${join}; echo "\${PIPESTATUS[*]}"`;
     assertEquals(await runShell("bash", script), `paired with camera ${camera}\n0 0\n`);
   },
 );

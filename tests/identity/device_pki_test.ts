@@ -11,7 +11,7 @@ import { createPrivateKey } from "node:crypto";
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
-import { runScript } from "@degu/testing/processes.ts";
+import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { assertRefused, plantTemporary } from "@degu/testing/device_identities.ts";
 
@@ -243,39 +243,25 @@ Deno.test("createDevicePki removes only what a crash left behind", async () => {
 Deno.test("a process that is killed midway leaves nothing permanent, and no incomplete identity", async () => {
   await using dir = await tempDir();
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    import { createDevicePki } from "./device.ts";
     for (let i = 0;; i++) {
       console.log(i);
       await Promise.all(["a", "b", "c"].map((letter) =>
         createDevicePki(${JSON.stringify(dir.path)}, "camera-" + i + letter)));
     }`;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      "--quiet",
-      "-A",
-      `data:text/javascript,${encodeURIComponent(script)}`,
-    ],
-    stdout: "piped",
-  }).spawn();
-  let started = -1;
-  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    started = Math.max(started, ...text.trim().split("\n").map(Number));
-    if (started < 3) continue;
-    child.kill("SIGKILL");
-    break;
-  }
-  await child.status;
-  assert(started >= 3);
+  await using running = new RunningProcess(await spawnScript(script, ["-A"]));
+  await running.printed(/^3\n/m);
+  running.kill();
+  const { stdout } = await running.ended();
+  const started = Number(stdout.trim().split("\n").at(-1));
 
   const left = (await entries(dir.path)).filter((name) => name.startsWith("."));
   const old = new Date(Date.now() - 2 * 60 * 60 * 1000);
   for (const name of left) await Deno.utime(join(dir.path, name), old, old);
-  const names = [];
-  for (let i = 0; i <= started; i++) {
-    names.push(...["a", "b", "c"].map((each) => `camera-${i}${each}`));
-  }
+  const names = Array.from(
+    { length: 3 * (started + 1) },
+    (_, i) => `camera-${Math.floor(i / 3)}${"abc"[i % 3]}`,
+  );
   for (const name of names) await createDevicePki(dir.path, name);
   assertEquals(await entries(dir.path), names.toSorted());
 });
