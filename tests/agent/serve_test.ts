@@ -293,7 +293,7 @@ Deno.test("ping reports who answers, where, how fast, and what it serves", async
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
 });
 
-Deno.test("if nobody serves, or another device, ping says what to check", async () => {
+Deno.test("if nobody serves, another device or another program, ping says what to check", async () => {
   await using homes = await AgentHomes.create("camera", "viewer", "other");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
   const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
@@ -311,11 +311,7 @@ Deno.test("if nobody serves, or another device, ping says what to check", async 
     await homes.fail("viewer", 1, 'that device answers, but not as "degu serve" does', there);
     await server.shutdown();
   }
-});
-
-Deno.test("another program at a peer's address is recognized", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  await homes.pair("camera", "viewer");
+  // Another program.
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const answering = (async () => {
     for await (const conn of listener) {
@@ -323,9 +319,8 @@ Deno.test("another program at a peer's address is recognized", async () => {
       conn.close();
     }
   })();
-  const address = `127.0.0.1:${listener.addr.port}`;
-  const ping = ["ping", "camera", "--address", address];
-  await homes.fail("viewer", 1, "another program answers there", ping);
+  const there = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
+  await homes.fail("viewer", 1, "another program answers there", there);
   listener.close();
   await answering.catch(() => {});
 });
