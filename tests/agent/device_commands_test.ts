@@ -267,15 +267,6 @@ Deno.test("invite prints only the line on stdout, then who joined, and mentions 
   assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer });
 });
 
-Deno.test("an address of another machine is named", async () => {
-  await using homes = await AgentHomes.create("camera");
-  const line = ["--listen", "203.0.113.7:0"];
-  const said = "203.0.113.7:0 is not an address of this machine: use one that is";
-  for (const args of [["serve", ...line], ["invite", ...line, "--serving", "127.0.0.1:1"]]) {
-    await homes.fail("camera", 1, said, args);
-  }
-});
-
 Deno.test("an interrupted invitation is closed", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   const invite = homes.start("camera", INVITE);
@@ -306,8 +297,13 @@ Deno.test("an invitation that is interrupted when a device has just been paired 
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
 });
 
-Deno.test("invalid options are a usage error", async () => {
+Deno.test("invalid options are a usage error, and an address of another machine is named", async () => {
   await using homes = await AgentHomes.create("camera");
+  const line = ["--listen", "203.0.113.7:0"];
+  const other = "203.0.113.7:0 is not an address of this machine: use one that is";
+  for (const args of [["serve", ...line], ["invite", ...line, ...SERVING]]) {
+    await homes.fail("camera", 1, other, args);
+  }
   const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];
   for (const [option = "", value = ""] of rows) {
     const said = new RegExp(`^degu: error: (option ')?${option}`);
@@ -321,12 +317,12 @@ testUnless(
   async () => {
     await using homes = await AgentHomes.create();
     const [camera] = await homes.init("camera", "viewer");
-    const of = (name: string, args: readonly string[]) =>
-      agentCommand(["--home", homes.at(name), "--quiet", ...args], homes.flags(name, ...NET)).join(
-        " ",
-      );
-    const join = ["join", "-", ...SERVING];
-    const script = `${of("camera", INVITE)} | ${of("viewer", join)}; echo "\${PIPESTATUS[*]}"`;
+    const of = (name: string, ...args: string[]) => {
+      const all = ["--home", homes.at(name), "--quiet", ...args];
+      return agentCommand(all, homes.flags(name, ...NET)).join(" ");
+    };
+    const join = of("viewer", "join", "-", ...SERVING);
+    const script = `${of("camera", ...INVITE)} | ${join}; echo "\${PIPESTATUS[*]}"`;
     assertEquals(await runShell("bash", script), `paired with camera ${camera}\n0 0\n`);
   },
 );
@@ -407,41 +403,36 @@ Deno.test("a QR code is drawn where the terminal is large enough", async () => {
 
 const noTerminal = await terminalObstacle();
 
-/** Runs a command on a real terminal. */
-function testTerminal(
-  name: string,
-  args: readonly string[],
-  options: Omit<TerminalOptions, "command">,
-  check: (shown: string) => void,
-): void {
-  testUnless(noTerminal, name, async () => {
-    await using homes = await AgentHomes.create("camera");
-    const all = ["--home", homes.at("camera"), ...args];
-    const command = agentCommand(all, homes.flags("camera", ...NET));
-    const { code, shown } = await runOnTerminal({ ...options, command });
-    assertEquals(code, 130, shown);
-    check(shown);
-  });
-}
+testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
+  const options = { columns: 30, steps: [["left", "\x03"]] as const };
+  const shown = await interruptOnTerminal([...INVITE_FOR, "60", "--qr"], options);
+  // deno-lint-ignore no-control-regex -- what erases the line is part of it
+  const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
+  assertEquals([line.length, line.endsWith("left")], [29, true], shown);
+  assertStringIncludes(shown, "this one has 30 and 24");
+});
 
-testTerminal(
-  "in a narrow terminal the countdown does not wrap, and an interrupt by the keyboard ends it with 130",
-  [...INVITE_FOR, "60", "--qr"],
-  { columns: 30, steps: [["left", "\x03"]] },
-  (shown) => {
-    // deno-lint-ignore no-control-regex -- what erases the line is part of it
-    const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
-    assertEquals([line.length, line.endsWith("left")], [29, true], shown);
-    assertStringIncludes(shown, "this one has 30 and 24");
+testUnless(
+  noTerminal,
+  "join asks for the line on a terminal, and an interrupt by the keyboard ends it",
+  async () => {
+    const steps = [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] as const;
+    await interruptOnTerminal(["join", "-", ...SERVING], { steps });
   },
 );
 
-testTerminal(
-  "join asks for the line on a terminal, where it can be interrupted",
-  ["join", "-", "--serving", "127.0.0.1:2"],
-  { steps: [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] },
-  () => {},
-);
+/** Runs a command on a real terminal, where the keyboard interrupts it; returns what is shown. */
+async function interruptOnTerminal(
+  args: readonly string[],
+  options: Omit<TerminalOptions, "command">,
+) {
+  await using homes = await AgentHomes.create("camera");
+  const all = ["--home", homes.at("camera"), ...args];
+  const command = agentCommand(all, homes.flags("camera", ...NET));
+  const { code, shown } = await runOnTerminal({ ...options, command });
+  assertEquals(code, 130, shown);
+  return shown;
+}
 
 Deno.test("a countdown shows the remaining minutes and seconds", () => {
   const left = [600_000, 599_999, 61_000, 1, 0, -5].map((milliseconds) =>

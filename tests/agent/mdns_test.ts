@@ -124,13 +124,12 @@ function announceCamera(network: Network, options: Partial<Service> = {}) {
 
 /** The addresses of one interface, as the system lists them. */
 function interfaceOf(scopeid: number | null, ...addresses: string[]) {
-  return addresses.map((address) => ({
-    family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
-    name: "eth0",
-    address,
-    netmask: "255.0.0.0",
-    scopeid,
-  }));
+  return addresses.map((address) => of("eth0", address, "255.0.0.0", scopeid));
+}
+
+function of(name: string, address: string, netmask = "", scopeid: number | null = null) {
+  const family = address.includes(":") ? "IPv6" : "IPv4";
+  return { name, address, netmask, scopeid, family } satisfies InterfaceAddress;
 }
 
 // The records of a device, and how names and questions are compared.
@@ -190,6 +189,12 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
   assertEquals(found, [[ADDRESS, 7443]]);
 });
 
+/** More than a packet can carry. */
+const TOO_MUCH: Outgoing = {
+  type: "query",
+  questions: Array(9000).fill({ name: "too.much.local", type: "A" }),
+};
+
 /** Links, what they have told their user, and what was logged. */
 async function open(
   findInterfaces: () => readonly InterfaceAddress[],
@@ -234,10 +239,7 @@ Deno.test("links follow the interfaces, also after these could not be listed", a
   assertEquals([calls, test.told], [3, ["127.0.0.1 192.0.2.7", "127.0.0.1 192.0.2.8"]]);
   assertEquals(test.logged, ["mDNS: Error: not now"]);
   // There is one link, on which this is too much.
-  await test.links.send({
-    type: "query",
-    questions: Array(9000).fill({ name: "too.much.local", type: "A" }),
-  });
+  await test.links.send(TOO_MUCH);
   assertEquals(test.logged.length, 2, test.logged.join());
 });
 
@@ -245,17 +247,9 @@ Deno.test("an interface that can't be used is logged at debug, and closed", asyn
   await using test = await open(() => [of("gone", "fe80::1", "", 9999)], ["udp6"]);
   await test.until(1);
   assert(test.logged[0]?.startsWith("mDNS on gone: "), test.logged[0]);
-  await test.links.send({
-    type: "query",
-    questions: Array(9000).fill({ name: "too.much.local", type: "A" }),
-  });
+  await test.links.send(TOO_MUCH);
   assertEquals([test.told, test.logged.length], [[], 1]);
 });
-
-const of = (name: string, address: string, netmask = "", scopeid: number | null = null) => {
-  const family = address.includes(":") ? "IPv6" : "IPv4";
-  return { name, address, netmask, scopeid, family } satisfies InterfaceAddress;
-};
 
 const LOOPBACK = [of("lo", "127.0.0.1", "255.0.0.0"), of("lo", "::1"), of("lo", "10.9.9.9")];
 const CABLE = [of("eth0", "fe80::1", "ffff:ffff:ffff:ffff::", 2)];
@@ -542,13 +536,8 @@ Deno.test("an address that can't belong to another device is no hint, port 0 is 
 
 Deno.test("of an id the first 16 characters are compared, and all of those, in a name without case", () => {
   const found = (id: string) => believed([records(["192.0.2.1"], { id })]).length;
-  const ids = [
-    "c".repeat(16),
-    `${"c".repeat(16)}d`,
-    "C".repeat(16),
-    "c".repeat(15),
-    `${"c".repeat(15)}d`,
-  ];
+  const [whole, short] = ["c".repeat(16), "c".repeat(15)];
+  const ids = [whole, `${whole}d`, whole.toUpperCase(), short, `${short}d`];
   assertEquals(ids.map(found), [1, 1, 1, 0, 0]);
 });
 

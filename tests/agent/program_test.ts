@@ -258,65 +258,59 @@ Deno.test("an address at which nobody answers is waited for no longer than 10 s,
 const status = (status: number) => new TransferError("STATUS", `status ${status}`, { status });
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
-Deno.test("the exit code of an error depends on its meaning", () => {
-  const rows: [error: unknown, code: number][] = [
-    [new Failure("x"), 1],
-    [new Failure("x", 2), 2],
-    [new Failure("x", 3), 3],
-    [new Interrupted(), 130],
-    [new TlsError("UNTRUSTED", "x"), 3],
-    [new TlsError("REFUSED_BY_PEER", "x"), 3],
-    [new TlsError("CLOSED", "x"), 1],
-    [new TlsError("NOT_TLS", "x"), 1], // nobody has refused
-    [new EmptyPreambleError(), 3],
-    [new Deno.errors.ConnectionRefused("x"), 1],
-    ["x", 1],
-  ];
-  for (const [error, code] of rows) assertEquals(exitCodeOf(error), code, String(error));
-});
-
-Deno.test("a message says what to do next, and where no address answers why each does not", () => {
+Deno.test("an error has an exit code, and a message that says what to do next; where no address answers why each does not", () => {
   const attempts = [
     new Deno.errors.ConnectionRefused("connect ECONNREFUSED 10.0.0.1:1"),
     withCode("connect EHOSTUNREACH 10.0.0.2:2", "EHOSTUNREACH"),
   ];
   const cause = new AggregateError(attempts);
-  const rows: [error: unknown, reason: string, advice: RegExp][] = [
-    [new Failure("as it is", 3), "as it is", /^$/],
-    [new DeguError("as it is"), "as it is", /^$/],
-    [new TlsError("UNTRUSTED", "why"), "why", /^; another device answers there.*"degu invite"/],
-    [new TlsError("REFUSED_BY_PEER", "why"), "why", /^; the peer does not trust .*"degu invite"/],
-    [new TlsError("EXPIRED", "why"), "why", /^; check the clocks/],
-    [new TlsError("WEAK", "why"), "why", /^$/],
+  const { ConnectionRefused, NotCapable, TimedOut } = Deno.errors;
+  const closed = "the peer closed the connection without an answer";
+  const both = "connect ECONNREFUSED 10.0.0.1:1; connect EHOSTUNREACH 10.0.0.2:2";
+  const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
+    [new Failure("as it is"), 1, "as it is", /^$/],
+    [new Failure("as it is", 2), 2, "as it is", /^$/],
+    [new Failure("as it is", 3), 3, "as it is", /^$/],
+    [new DeguError("as it is"), 1, "as it is", /^$/],
+    [new Interrupted(), 130, "interrupted", /^$/],
+    [new TlsError("UNTRUSTED", "why"), 3, "why", /^; another device answers there.*"degu invite"/],
     [
-      new EmptyPreambleError("why"),
-      "the peer closed the connection without an answer",
-      /^; .*"degu peers" there/,
+      new TlsError("REFUSED_BY_PEER", "why"),
+      3,
+      "why",
+      /^; the peer does not trust .*"degu invite"/,
     ],
+    [new TlsError("CLOSED", "why"), 1, "why", /^$/],
+    [new TlsError("NOT_TLS", "why"), 1, "why", /^; another program answers there/], // nobody has refused
+    [new TlsError("EXPIRED", "why"), 3, "why", /^; check the clocks/],
+    [new TlsError("WEAK", "why"), 3, "why", /^$/],
+    [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" there/],
     [
-      new Deno.errors.ConnectionRefused("why"),
+      new ConnectionRefused("why"),
+      1,
       "no address answers: why",
       /^; check that "degu serve" runs there.*--address/,
     ],
-    [new Deno.errors.TimedOut("why"), "no address answers: why", /^; check/],
-    [withCode("why", "ENOTFOUND"), "no address answers: why", /^; check/],
-    [withCode("why", "EACCES"), "why", /^$/],
+    [new TimedOut("why"), 1, "no address answers: why", /^; check/],
+    [withCode("why", "ENOTFOUND"), 1, "no address answers: why", /^; check/],
+    [withCode("why", "EACCES"), 1, "why", /^$/],
     // The advice of the library is for programs.
     [
-      new Deno.errors.ConnectionRefused("x; give the option addresses", { cause }),
-      "no address answers: connect ECONNREFUSED 10.0.0.1:1; connect EHOSTUNREACH 10.0.0.2:2",
+      new ConnectionRefused("x; give the option addresses", { cause }),
+      1,
+      `no address answers: ${both}`,
       /^; check/,
     ],
-    [new Deno.errors.NotCapable("why"), "why", /^; docs\/agent\.md has the flags/],
-    ["why", "why", /^$/],
+    [new NotCapable("why"), 1, "why", /^; docs\/agent\.md has the flags/],
+    ["why", 1, "why", /^$/],
   ];
-  for (const [error, reason, advice] of rows) {
-    assertEquals(reasonOf(error), reason);
+  for (const [error, code, reason, advice] of rows) {
+    assertEquals([exitCodeOf(error), reasonOf(error)], [code, reason], Deno.inspect(error));
     assertEquals(explain(error).slice(0, reason.length), reason);
     assertMatch(explain(error).slice(reason.length), advice);
   }
   const message = 'Requires all access to "/proc", run again with the --allow-all flag';
-  const system = explain(new Deno.errors.NotCapable(message));
+  const system = explain(new NotCapable(message));
   assertMatch(system, /^"\/proc" is of the system, .*: choose another path$/);
 });
 
@@ -325,47 +319,30 @@ Deno.test("what has become of one file is told in terms of the program", () => {
   const node = new TreeNode(root, 'a "b"', "file", 1, 0);
   const other = new TreeNode(root, "A", "file", 1, 0);
   const problem = 'HEAD "/a": the server has no SHA-256 of it (repr-digest, RFC 9530)';
-  const advice = "call again with verify: false to skip the check";
-  const unreadable =
-    `"a \\"b\\"" can't be read where it is; change its permissions, or leave it out by a filter`;
+  const digest = `${problem}; call again with verify: false to skip the check`;
+  const unreadable = "can't be read where it is; change its permissions";
+  const again = "run the same command again";
+  const version = "is another version of degu running there?";
+  const taken = "a directory has this name there, a file has that of its directory, or another " +
+    "command is sending it";
+  const own = 'the peer has a problem of its own (status 500): see what "degu serve" prints there';
+  const same = `${show(node.path)} and "A" are one file at the target, which takes their names ` +
+    "for the same; rename one of them";
   const rows: [error: unknown, direction: FileAction, text: string][] = [
     [status(404), "get", "it is not there any more"],
-    [status(303), "get", "it is a directory by now: run the same command again"],
-    [
-      status(418),
-      "get",
-      "the peer has answered with status 418; is another version of degu running there?",
-    ],
+    [status(303), "get", `it is a directory by now: ${again}`],
+    [status(418), "get", `the peer has answered with status 418; ${version}`],
     [status(412), "put", ALREADY_THERE],
-    [
-      status(409),
-      "put",
-      "a directory has this name there, a file has that of its directory, or another command is sending it: " +
-      "run the same command again",
-    ],
-    [
-      status(500),
-      "put",
-      'the peer has a problem of its own (status 500): see what "degu serve" prints there',
-    ],
+    [status(409), "put", `${taken}: ${again}`],
+    [status(500), "put", own],
     [status(409), "delete", "the directory is not empty: remove first what is in it"],
-    [
-      new TransferError("UNEXPECTED_RESPONSE", `${problem}; ${advice}`),
-      "get",
-      `${problem}; is another version of degu running there?`,
-    ],
+    [new TransferError("UNEXPECTED_RESPONSE", digest), "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
+    [sameFile(node, other), "put", same],
     [
-      sameFile(node, other),
+      new TransferError("UNREADABLE", `"a \\"b\\"" ${unreadable}, or leave it out by a filter`),
       "put",
-      `${
-        show(node.path)
-      } and "A" are one file at the target, which takes their names for the same; rename one of them`,
-    ],
-    [
-      new TransferError("UNREADABLE", unreadable),
-      "put",
-      "can't be read where it is; change its permissions",
+      unreadable,
     ],
   ];
   for (const [error, direction, text] of rows) {

@@ -14,8 +14,7 @@ import type { Output } from "@degu/internal/agent/output.ts";
 import { fill } from "@degu/testing/trees.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
-import { LOOPBACK } from "@degu/testing/device_serving.ts";
-import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -173,19 +172,15 @@ Deno.test("a path that is not a directory is refused with what to do; an inbox i
 
 /** What an app says that a peer does, over mutual TLS. */
 async function eventsOf(act: (connection: Connection, dir: string) => Promise<void>) {
-  await using devices = await TestDevices.create();
-  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await record(camera, viewer);
-  const dir = devices.path("files");
+  await using files = await tempDir();
+  const dir = files.path;
   const inbox = join(dir, "inbox");
   await fill(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
   const events: [area: string, event: FileEvent][] = [];
   const served = { name: "camera", share: null, inbox };
   const app = makeServeApp(served, new RecordingLogger(), (...args) => void events.push(args));
-  const server = camera.listen(LOOPBACK, app);
-  server.serveForever();
-  await server.ready;
-  await record(viewer, camera, { addresses: [server.address] });
+  await using setup = await setUp(app);
+  const { viewer, server } = setup;
   {
     using connection = await (await viewer.client("camera")).connect();
     await act(connection, dir);
@@ -298,7 +293,7 @@ Deno.test("ping reports who answers, where, how fast, and what it serves", async
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
 });
 
-Deno.test("if nobody serves, or another device, ping says what to check", async () => {
+Deno.test("if nobody serves, another device or another program, ping says what to check", async () => {
   await using homes = await AgentHomes.create("camera", "viewer", "other");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
   const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
@@ -316,11 +311,7 @@ Deno.test("if nobody serves, or another device, ping says what to check", async 
     await homes.fail("viewer", 1, 'that device answers, but not as "degu serve" does', there);
     await server.shutdown();
   }
-});
-
-Deno.test("another program at a peer's address is recognized", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  await homes.pair("camera", "viewer");
+  // Another program.
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const answering = (async () => {
     for await (const conn of listener) {
@@ -328,9 +319,8 @@ Deno.test("another program at a peer's address is recognized", async () => {
       conn.close();
     }
   })();
-  const address = `127.0.0.1:${listener.addr.port}`;
-  const ping = ["ping", "camera", "--address", address];
-  await homes.fail("viewer", 1, "another program answers there", ping);
+  const there = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
+  await homes.fail("viewer", 1, "another program answers there", there);
   listener.close();
   await answering.catch(() => {});
 });

@@ -40,19 +40,15 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
       const { code, stdout, stderr } = await agent.ended();
       const lines = (text: string) => named(text).split("\n").slice(0, -1);
       const said = (kind: string) =>
-        lines(stderr).filter((line) => line.startsWith(kind)).map((line) =>
-          line.slice(kind.length)
-        );
+        lines(stderr).flatMap((line) => line.startsWith(kind) ? line.slice(kind.length) : []);
       const results = lines(stdout);
       const notes = said("").filter((line) => !line.startsWith("degu: "));
       return {
-        ...{
-          code,
-          results,
-          notes,
-          errors: said("degu: error: "),
-          warnings: said("degu: warning: "),
-        },
+        code,
+        results,
+        notes,
+        errors: said("degu: error: "),
+        warnings: said("degu: warning: "),
         objects: options.includes("--json") ? results.map((line) => JSON.parse(line)) : [],
         /** Without the time that it took. */
         summary: notes.at(-1)?.replace(/ in \d+:\d\d/, ""),
@@ -62,118 +58,92 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
   };
 }
 
-const DIRECTIONS = ["to here", "to a peer"] as const;
-
-/** A test in these directions: in both where the program itself treats them differently. */
-function test(
-  directions: readonly Direction[],
-  name: string,
-  from: Tree,
-  to: Tree,
-  fn: (ends: Awaited<ReturnType<typeof setUp>>) => Promise<void>,
-): void {
-  for (const direction of directions) {
-    Deno.test(`sync ${direction}: ${name}`, async () => {
-      await using ends = await setUp(direction, from, to);
-      await fn(ends);
-    });
+/** A test in both directions, where the program itself treats them differently. */
+function test(name: string, fn: (direction: Direction) => Promise<void>): void {
+  for (const direction of ["to here", "to a peer"] as const) {
+    Deno.test(`sync ${direction}: ${name}`, () => fn(direction));
   }
 }
 
 const TREE = { "a": "1", "b/c": "22", "b/日本": "3", "e/f": null, "x": "same size" };
 
-test(
-  DIRECTIONS,
-  "new and changed files are copied, once; --delete removes the rest",
-  TREE,
-  {},
-  async (ends) => {
-    const { source, target, sync } = ends;
-    const first = await sync(["--json"]);
-    assertEquals([first.code, first.summary], [0, "4 files copied, 13 B"]);
-    // As for a single file.
-    const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
-    const result = { bytes: 1, total: 1, resumedFrom: 0, sha256 };
-    const copied = first.objects.find(({ to }) => to === "to:a");
-    assertEquals(copied, { from: "from:a", to: "to:a", ...result });
-    assertEquals(await content(target), await content(source));
-    const second = await sync(["--delete", "--json"]);
-    assertEquals([second.results, second.summary], [[], "0 files copied, 0 B; 4 up to date"]);
-    await fill(source, { "x": "SAME SIZE", "new/n": "n" });
-    await fill(target, { "old/o/o": "o", "old/p": null, "z": "z" });
-    assertEquals((await sync()).results.toSorted(), ["to:new/n", "to:x"]);
-    assertEquals((await content(target))["z"], "z");
-    await sync(["--delete"]);
-    assertEquals(await content(target), await content(source));
-  },
-);
+test("new and changed files are copied, once; --delete removes the rest", async (direction) => {
+  await using ends = await setUp(direction, TREE);
+  const { source, target, sync } = ends;
+  const first = await sync(["--json"]);
+  assertEquals([first.code, first.summary], [0, "4 files copied, 13 B"]);
+  // As for a single file.
+  const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
+  const result = { bytes: 1, total: 1, resumedFrom: 0, sha256 };
+  const copied = first.objects.find(({ to }) => to === "to:a");
+  assertEquals(copied, { from: "from:a", to: "to:a", ...result });
+  assertEquals(await content(target), await content(source));
+  const second = await sync(["--delete", "--json"]);
+  assertEquals([second.results, second.summary], [[], "0 files copied, 0 B; 4 up to date"]);
+  await fill(source, { "x": "SAME SIZE", "new/n": "n" });
+  await fill(target, { "old/o/o": "o", "old/p": null, "z": "z" });
+  assertEquals((await sync()).results.toSorted(), ["to:new/n", "to:x"]);
+  assertEquals((await content(target))["z"], "z");
+  await sync(["--delete"]);
+  assertEquals(await content(target), await content(source));
+});
 
-test(
-  ["to here"],
-  "a dry run says what would be done",
-  { "a": "12" },
-  { "old/b": "3" },
-  async (ends) => {
-    const before = await content(ends.target);
-    const dry = ["--dry-run", "--delete"];
-    const { code, results, summary } = await ends.sync(dry);
-    const would = ["would copy from:a to to:a", "would delete to:old/b", "would delete to:old/"];
-    assertEquals(results, would);
-    assertEquals([code, summary], [0, "1 file would be copied; 2 would be deleted"]);
-    const { objects } = await ends.sync(["--json", ...dry]);
-    assertEquals([objects[0], objects.at(-1)], [
-      { action: "copy", from: "from:a", to: "to:a", size: 2, dryRun: true },
-      { action: "delete", path: "to:old/", dryRun: true },
-    ]);
-    assertEquals(await content(ends.target), before);
-  },
-);
+Deno.test("sync to here: a dry run says what would be done", async () => {
+  await using ends = await setUp("to here", { "a": "12" }, { "old/b": "3" });
+  const before = await content(ends.target);
+  const dry = ["--dry-run", "--delete"];
+  const { code, results, summary } = await ends.sync(dry);
+  const would = ["would copy from:a to to:a", "would delete to:old/b", "would delete to:old/"];
+  assertEquals(results, would);
+  assertEquals([code, summary], [0, "1 file would be copied; 2 would be deleted"]);
+  const { objects } = await ends.sync(["--json", ...dry]);
+  assertEquals([objects[0], objects.at(-1)], [
+    { action: "copy", from: "from:a", to: "to:a", size: 2, dryRun: true },
+    { action: "delete", path: "to:old/", dryRun: true },
+  ]);
+  assertEquals(await content(ends.target), before);
+});
 
-test(
-  ["to a peer"],
-  "--checksum compares contents, whatever the times",
-  { "a": "old", "b": "new" },
-  { "a": "old", "b": "old" },
-  async ({ source, target, sync }) => {
-    for (const [dir, time] of [[source, 1000], [target, 2000]] as const) {
-      await Deno.utime(`${dir}/a`, time, time);
-      await Deno.utime(`${dir}/b`, 1000, 1000);
-    }
-    // The same size and time: only the contents tell.
-    assertEquals((await sync(["--dry-run"])).results, ["would copy from:a to to:a"]);
-    assertEquals((await sync(["--checksum"])).results, ["to:b"]);
-    assertEquals(await content(target), { "a": "old", "b": "new" });
-    assertEquals((await Deno.stat(`${target}/a`)).mtime, new Date(2_000_000));
-  },
-);
+Deno.test("sync to a peer: --checksum compares contents, whatever the times", async () => {
+  const [from, to] = [{ "a": "old", "b": "new" }, { "a": "old", "b": "old" }];
+  await using ends = await setUp("to a peer", from, to);
+  const { source, target, sync } = ends;
+  for (const [dir, time] of [[source, 1000], [target, 2000]] as const) {
+    await Deno.utime(`${dir}/a`, time, time);
+    await Deno.utime(`${dir}/b`, 1000, 1000);
+  }
+  // The same size and time: only the contents tell.
+  assertEquals((await sync(["--dry-run"])).results, ["would copy from:a to to:a"]);
+  assertEquals((await sync(["--checksum"])).results, ["to:b"]);
+  assertEquals(await content(target), { "a": "old", "b": "new" });
+  assertEquals((await Deno.stat(`${target}/a`)).mtime, new Date(2_000_000));
+});
 
-test(
-  DIRECTIONS,
-  "--exclude and .deguignore leave things out, at both ends",
-  {
+test("--exclude and .deguignore leave things out, at both ends", async (direction) => {
+  const from = {
     ".deguignore": "# what is made anew\r\n*.o\n/build/\n!kept.o\n",
     ...{ "a.o": "1", "sub/b.o": "2", "kept.o": "3", "build/c": "4", "sub/build/d": "5" },
     ...{ "..a/x.tmp": "", "..a/b": "6", "A.TMP": "7", "notes": "8" },
-  },
-  { "old.o": "9", "build/e": "10", "old": "11", "x.tmp": "12" },
-  async ({ source, target, sync }) => {
-    const { summary } = await sync(["--delete", "--exclude", "*.tmp", "--exclude", "notes"]);
-    assertEquals(summary, "5 files copied, 45 B; 1 deleted");
-    const { ".deguignore": lines, ...tree } = await content(target);
-    assertStringIncludes(lines!, "*.o");
-    assertEquals(tree, {
-      ...{ "..a": null, "..a/b": "6", "A.TMP": "7", "build": null, "build/e": "10" },
-      ...{ "kept.o": "3", "old.o": "9", "sub": null, "sub/build": null, "sub/build/d": "5" },
-      "x.tmp": "12",
-    });
-    await Deno.remove(`${source}/.deguignore`);
-    await Deno.mkdir(`${source}/.deguignore`);
-    const { code, errors: [problem] } = await sync(["--delete"]);
-    assertEquals(code, 1);
-    assertStringIncludes(problem!, "can't be read: it has to be a file");
-    assertEquals((await content(target))["old.o"], "9");
-  },
-);
+  };
+  const to = { "old.o": "9", "build/e": "10", "old": "11", "x.tmp": "12" };
+  await using ends = await setUp(direction, from, to);
+  const { source, target, sync } = ends;
+  const { summary } = await sync(["--delete", "--exclude", "*.tmp", "--exclude", "notes"]);
+  assertEquals(summary, "5 files copied, 45 B; 1 deleted");
+  const { ".deguignore": lines, ...tree } = await content(target);
+  assertStringIncludes(lines!, "*.o");
+  assertEquals(tree, {
+    ...{ "..a": null, "..a/b": "6", "A.TMP": "7", "build": null, "build/e": "10" },
+    ...{ "kept.o": "3", "old.o": "9", "sub": null, "sub/build": null, "sub/build/d": "5" },
+    "x.tmp": "12",
+  });
+  await Deno.remove(`${source}/.deguignore`);
+  await Deno.mkdir(`${source}/.deguignore`);
+  const { code, errors: [problem] } = await sync(["--delete"]);
+  assertEquals(code, 1);
+  assertStringIncludes(problem!, "can't be read: it has to be a file");
+  assertEquals((await content(target))["old.o"], "9");
+});
 
 Deno.test("sync --inbox brings back what was synced there", async () => {
   const tree = { "a": "1", "b/c": "2", "d.tmp": "3", ".deguignore": "*.tmp\n" };
@@ -189,29 +159,25 @@ Deno.test("sync --inbox brings back what was synced there", async () => {
   await files.fail(1, "add --inbox to read it there", "sync", "camera:to/b", `${here}/none`);
 });
 
-test(
-  DIRECTIONS,
-  "a file in place of a directory, and the reverse, give way only with --delete",
-  { "a/b": "1", "c": "2", "d": "3" },
-  { "a": "file", "c/deep/e": "directory", "old": "4" },
-  async ({ source, target, sync }) => {
-    const { code, objects, errors, summary } = await sync(["--json"]);
-    const way = "has this name at the target; with --delete it gives way, unless something in it " +
-      "has to stay; remove or rename one of the two";
-    assertEquals(errors.toSorted().slice(1), [
-      `from:a/b: a directory that it is in could not be made at the target`,
-      `from:a: a file ${way}`,
-      `from:c: a directory ${way}`,
-    ]);
-    const failed = { from: "from:c", to: "to:c", error: `a directory ${way}` };
-    assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
-    assertEquals([code, summary], [1, "1 file copied, 1 B"]);
-    const kept = { "a": "file", "c": null, "c/deep": null, "c/deep/e": "directory", "d": "3" };
-    assertEquals(await content(target), { ...kept, "old": "4" });
-    assertEquals((await sync(["--delete"])).code, 0);
-    assertEquals(await content(target), await content(source));
-  },
-);
+test("a file in place of a directory, and the reverse, give way only with --delete", async (direction) => {
+  const to = { "a": "file", "c/deep/e": "directory", "old": "4" };
+  await using ends = await setUp(direction, { "a/b": "1", "c": "2", "d": "3" }, to);
+  const { source, target, sync } = ends;
+  const { code, objects, errors, summary } = await sync(["--json"]);
+  const way = "has this name at the target; with --delete it gives way, unless something in it " +
+    "has to stay; remove or rename one of the two";
+  assertEquals(errors.toSorted().slice(1), [
+    `from:a/b: a directory that it is in could not be made at the target`,
+    `from:a: a file ${way}`,
+    `from:c: a directory ${way}`,
+  ]);
+  const failed = { from: "from:c", to: "to:c", error: `a directory ${way}` };
+  assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
+  assertEquals([code, summary], [1, "1 file copied, 1 B"]);
+  assertEquals(await content(target), { ...to, "c": null, "c/deep": null, "d": "3" });
+  assertEquals((await sync(["--delete"])).code, 0);
+  assertEquals(await content(target), await content(source));
+});
 
 Deno.test("sync is of two directories, one of them on another device", async () => {
   await using ends = await setUp("to here", { "c": "2" });
@@ -227,138 +193,107 @@ Deno.test("sync is of two directories, one of them on another device", async () 
 
 // What is said of trees, by all commands that copy them.
 
-test(
-  ["to here"],
-  "links and special files are warnings that name them: 0",
-  { "a": "1", "dir/b": "2" },
-  { "old": "3" },
-  async ({ source, sync }) => {
-    await makeLinks({ [`${source}/dir/link`]: "/nowhere" });
-    const hasFifo = await makeFifo(`${source}/fifo`);
-    const { code, warnings, errors, summary, results } = await sync(["--delete"]);
-    assertEquals(warnings.toSorted(), [
-      "from:dir/link: skipped: a symbolic link, which is not followed",
-      ...(hasFifo ? ["from:fifo: skipped: neither a file nor a directory"] : []),
-    ]);
-    assertEquals([code, errors, results.at(-1)], [0, [], "deleted to:old"]);
-    assertEquals(summary, `2 files copied, 2 B; 1 deleted; ${hasFifo ? 2 : 1} skipped`);
-  },
-);
+Deno.test("sync to here: links and special files are warnings that name them: 0", async () => {
+  await using ends = await setUp("to here", { "a": "1", "dir/b": "2" }, { "old": "3" });
+  const { source, sync } = ends;
+  await makeLinks({ [`${source}/dir/link`]: "/nowhere" });
+  const hasFifo = await makeFifo(`${source}/fifo`);
+  const { code, warnings, errors, summary, results } = await sync(["--delete"]);
+  assertEquals(warnings.toSorted(), [
+    "from:dir/link: skipped: a symbolic link, which is not followed",
+    ...(hasFifo ? ["from:fifo: skipped: neither a file nor a directory"] : []),
+  ]);
+  assertEquals([code, errors, results.at(-1)], [0, [], "deleted to:old"]);
+  assertEquals(summary, `2 files copied, 2 B; 1 deleted; ${hasFifo ? 2 : 1} skipped`);
+});
 
-test(
-  ["to a peer"],
-  "a name that can't be sent is an error, and nothing is deleted: 1",
-  { "a": "1" },
-  { "old": "3" },
-  async ({ source, target, sync }) => {
-    if (!await makeNonUtf8Name(source)) return;
-    const { code, errors, warnings } = await sync(["--delete"]);
-    assertEquals(errors, [
-      "from:\ufffd: its name can't be sent: it is not UTF-8, or too long; rename it",
-      "1 error: see above; what was copied stays, and running the same command again continues with the rest",
-    ]);
-    assertEquals(warnings, [
-      "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
-    ]);
-    assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
-  },
-);
+Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is deleted: 1", async () => {
+  await using ends = await setUp("to a peer", { "a": "1" }, { "old": "3" });
+  const { source, target, sync } = ends;
+  if (!await makeNonUtf8Name(source)) return;
+  const { code, errors, warnings } = await sync(["--delete"]);
+  assertEquals(errors, [
+    "from:\ufffd: its name can't be sent: it is not UTF-8, or too long; rename it",
+    "1 error: see above; what was copied stays, and running the same command again continues with the rest",
+  ]);
+  assertEquals(warnings, [
+    "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
+  ]);
+  assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
+});
 
-test(
-  ["to here"],
-  "what fails alone is an error that names it, and keeps what would be deleted",
-  { "a": "1", "b": "2" },
-  { "a/x": "3", "old": "4" },
-  async ({ target, sync }) => {
-    // What has to stay keeps the directory in the way.
-    await makeLinks({ [`${target}/a/link`]: "/nowhere" });
-    const { code, errors, warnings, summary } = await sync(["--delete"]);
-    assertStringIncludes(errors[0]!, "from:a: ");
-    assertEquals(warnings, ["nothing more is deleted, as not everything could be copied"]);
-    assertEquals([code, summary], [1, "1 file copied, 1 B"]);
-    assertEquals((await content(target))["old"], "4");
-  },
-);
+Deno.test("sync to here: what fails alone is an error that names it, and keeps what would be deleted", async () => {
+  await using ends = await setUp("to here", { "a": "1", "b": "2" }, { "a/x": "3", "old": "4" });
+  const { target, sync } = ends;
+  // What has to stay keeps the directory in the way.
+  await makeLinks({ [`${target}/a/link`]: "/nowhere" });
+  const { code, errors, warnings, summary } = await sync(["--delete"]);
+  assertStringIncludes(errors[0]!, "from:a: ");
+  assertEquals(warnings, ["nothing more is deleted, as not everything could be copied"]);
+  assertEquals([code, summary], [1, "1 file copied, 1 B"]);
+  assertEquals((await content(target))["old"], "4");
+});
 
-test(
-  ["to a peer"],
-  "an empty source deletes nothing, which is an error only where there is something",
-  {},
-  { "old": "3" },
-  async ({ target, sync }) => {
-    const { code, errors: [problem] } = await sync(["--delete"]);
-    assertEquals(code, 1);
-    assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
-    assertEquals(await content(target), { "old": "3" });
-    await Deno.remove(`${target}/old`);
-    assertEquals((await sync(["--delete"])).code, 0);
-  },
-);
+Deno.test("sync to a peer: an empty source deletes nothing, which is an error only where there is something", async () => {
+  await using ends = await setUp("to a peer", {}, { "old": "3" });
+  const { target, sync } = ends;
+  const { code, errors: [problem] } = await sync(["--delete"]);
+  assertEquals(code, 1);
+  assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
+  assertEquals(await content(target), { "old": "3" });
+  await Deno.remove(`${target}/old`);
+  assertEquals((await sync(["--delete"])).code, 0);
+});
 
 const many = (count: number): Tree =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`${i % 9}/${i}`, `${i}`]));
 
-test(
-  DIRECTIONS,
-  "an interruption says what to do, and the same command continues",
-  many(100),
-  {},
-  async (ends) => {
-    const { source, target, sync } = ends;
-    const { code, notes, errors } = await sync(
-      [],
-      (agent, to) => to === "stdout" && agent.kill("SIGINT"),
-    );
-    assertEquals([code, errors], [130, ["interrupted"]]);
-    assertEquals(notes, ["what has been copied is kept: run the same command again to continue"]);
-    assertEquals((await sync()).code, 0);
-    assertEquals(await content(target), await content(source));
-  },
-);
+test("an interruption says what to do, and the same command continues", async (direction) => {
+  await using ends = await setUp(direction, many(100));
+  const { source, target, sync } = ends;
+  const { code, notes, errors } = await sync(
+    [],
+    (agent, to) => to === "stdout" && agent.kill("SIGINT"),
+  );
+  assertEquals([code, errors], [130, ["interrupted"]]);
+  assertEquals(notes, ["what has been copied is kept: run the same command again to continue"]);
+  assertEquals((await sync()).code, 0);
+  assertEquals(await content(target), await content(source));
+});
 
-test(
-  DIRECTIONS,
-  "a connection that breaks off loses, repeats and hides nothing",
-  many(60),
-  {},
-  async (ends) => {
-    const { files, source, target, sync } = ends;
-    await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
-    await makeLinks({ [`${source}/link`]: "/nowhere" });
-    await using relay = new CuttingRelay(files.address);
-    for (const cut of [12_000, 300_000]) {
-      relay.cutAfter(cut);
-      const address = ["--address", formatAddress(relay.address)];
-      const told = await sync(address, (_agent, _to, text) => {
-        if (text.includes("trying again")) relay.cutAfter(Infinity);
-      });
-      assertEquals(told.notes.filter((note) => note.includes("trying again in 1 s")).length, 1);
-      assertEquals([told.code, told.errors], [0, []]);
-      const { link: _, ...copied } = await content(source);
-      assertEquals(await content(target), copied);
-      const paths = Object.keys(copied).filter((path) => copied[path] !== null);
-      assertEquals(told.results.toSorted(), paths.map((path) => `to:${path}`).toSorted());
-      assertEquals(told.warnings, ["from:link: skipped: a symbolic link, which is not followed"]);
-      assert(told.summary?.startsWith("61 files copied, "), told.summary);
-      await Deno.remove(target, { recursive: true });
-      await Deno.mkdir(target);
-    }
-  },
-);
+test("a connection that breaks off loses, repeats and hides nothing", async (direction) => {
+  await using ends = await setUp(direction, many(60));
+  const { files, source, target, sync } = ends;
+  await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
+  await makeLinks({ [`${source}/link`]: "/nowhere" });
+  await using relay = new CuttingRelay(files.address);
+  for (const cut of [12_000, 300_000]) {
+    relay.cutAfter(cut);
+    const address = ["--address", formatAddress(relay.address)];
+    const told = await sync(address, (_agent, _to, text) => {
+      if (text.includes("trying again")) relay.cutAfter(Infinity);
+    });
+    assertEquals(told.notes.filter((note) => note.includes("trying again in 1 s")).length, 1);
+    assertEquals([told.code, told.errors], [0, []]);
+    const { link: _, ...copied } = await content(source);
+    assertEquals(await content(target), copied);
+    const paths = Object.keys(copied).filter((path) => copied[path] !== null);
+    assertEquals(told.results.toSorted(), paths.map((path) => `to:${path}`).toSorted());
+    assertEquals(told.warnings, ["from:link: skipped: a symbolic link, which is not followed"]);
+    assert(told.summary?.startsWith("61 files copied, "), told.summary);
+    await Deno.remove(target, { recursive: true });
+    await Deno.mkdir(target);
+  }
+});
 
-test(
-  ["to here"],
-  "a peer that always breaks off at the same place is given up",
-  {},
-  {},
-  async (ends) => {
-    // It is too small to be resumed.
-    await Deno.writeFile(`${ends.source}/small`, randomBytes(60_000));
-    await using relay = new CuttingRelay(ends.files.address);
-    relay.cutEachAfter(40_000);
-    const { code, notes } = await ends.sync(["--address", formatAddress(relay.address)]);
-    const retries = notes.filter((note) => note.includes("trying again"));
-    // Some bytes more may pass the second time, as one request more or less goes over a connection.
-    assert(code === 1 && retries.length >= 3 && retries.length < 7, notes.join("\n"));
-  },
-);
+Deno.test("sync to here: a peer that always breaks off at the same place is given up", async () => {
+  await using ends = await setUp("to here", {});
+  // It is too small to be resumed.
+  await Deno.writeFile(`${ends.source}/small`, randomBytes(60_000));
+  await using relay = new CuttingRelay(ends.files.address);
+  relay.cutEachAfter(40_000);
+  const { code, notes } = await ends.sync(["--address", formatAddress(relay.address)]);
+  const retries = notes.filter((note) => note.includes("trying again"));
+  // Some bytes more may pass the second time, as one request more or less goes over a connection.
+  assert(code === 1 && retries.length >= 3 && retries.length < 7, notes.join("\n"));
+});

@@ -10,6 +10,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { untilRefused, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { Buffer } from "node:buffer";
@@ -20,137 +21,111 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 const BYTES = 6_000_000;
 const CUT = 3_000_000;
 
-async function setUp() {
-  const files = await AgentFiles.start();
-  const content = randomBytes(BYTES);
-  await Deno.writeFile(`${files.share}/large`, content);
-  await Deno.writeFile(`${files.here}/large`, content);
-  await Deno.mkdir(`${files.here}/to`);
-  // A file gets an entity tag, without which nothing is resumed, after seconds only.
-  const clock = setClockAhead();
-  const get = ["get", "--json", "camera:large", `${files.here}/to`];
-  const put = ["put", "--json", `${files.here}/large`, "camera:"];
-  return {
-    files,
-    cases: [
-      { args: get, result: `${files.here}/to/large`, dir: `${files.here}/to` },
-      { args: put, result: `${files.inbox}/large`, dir: files.inbox },
-    ],
-    /** Removes what was moved. */
-    clear: async () => {
-      for (const path of [`${files.here}/to/large`, `${files.inbox}/large`]) {
-        await Deno.remove(path).catch(() => {});
-      }
-    },
-    isWhole: async (path: string) => Buffer.from(await Deno.readFile(path)).equals(content),
-    [Symbol.asyncDispose]: async () => {
-      clock[Symbol.dispose]();
-      await files[Symbol.asyncDispose]();
-    },
-  };
-}
-
 Deno.test("interruptions", async (t) => {
-  await using test = await setUp();
-  await t.step(
-    "an interrupted connection is replaced, and the transfer resumes where it stopped",
-    async () => {
-      await test.clear();
-      for (const { args, result } of test.cases) {
-        await using relay = new CuttingRelay(test.files.address);
-        relay.cutAfter(CUT);
-        const address = formatAddress(relay.address);
-        await using agent = test.files.start([...args, "--address", address]);
-        await agent.message("trying again in 1 s (1 of 3)");
-        relay.cutAfter(Infinity);
-        const end = await agent.ended();
-        assertEquals(end.code, 0, end.stderr);
-        const [object] = objectsOf(end);
-        const { bytes, total, resumedFrom } = object as Record<string, number>;
-        assert(resumedFrom! > 1_000_000, Deno.inspect(object));
-        assertEquals([bytes! + resumedFrom!, total], [BYTES, BYTES]);
-        assert(await test.isWhole(result));
-      }
-    },
-  );
+  await using files = await AgentFiles.start();
+  const { share, inbox, here } = files;
+  const content = randomBytes(BYTES);
+  for (const dir of [share, here]) await Deno.writeFile(`${dir}/large`, content);
+  const to = `${here}/to`;
+  await Deno.mkdir(to);
+  // A file gets an entity tag, without which nothing is resumed, after seconds only.
+  using _clock = setClockAhead();
+  const put = ["put", "--json", `${here}/large`, "camera:"];
+  const cases = [[["get", "--json", "camera:large", to], to], [put, inbox]] as const;
+  const isWhole = async (dir: string) =>
+    Buffer.from(await Deno.readFile(`${dir}/large`)).equals(content);
+  const startOver = (relay: CuttingRelay, args: readonly string[]) =>
+    files.start([...args, "--address", formatAddress(relay.address)]);
+  const arrives = (dir: string) =>
+    within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
+  const step = (name: string, fn: () => Promise<void>) =>
+    t.step(name, async () => {
+      for (const dir of [to, inbox]) await Deno.remove(`${dir}/large`).catch(() => {});
+      await fn();
+    });
 
-  await t.step(
-    "Ctrl-C keeps what has arrived, says how to resume, and resuming works",
-    async () => {
-      await test.clear();
-      for (const { args, result, dir } of test.cases) {
-        {
-          await using relay = new CuttingRelay(test.files.address);
-          relay.stallAfter(CUT);
-          const address = formatAddress(relay.address);
-          await using agent = test.files.start([...args, "--address", address]);
-          await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
-          agent.kill("SIGINT");
-          const { code, stderr } = await agent.ended();
-          assertEquals(code, 130);
-          assertStringIncludes(stderr, "run the same command again to continue");
-        }
-        const [object] = objectsOf(await test.files.succeed(...args));
-        assert(Number(object?.["resumedFrom"]) > 1_000_000, Deno.inspect(object));
-        assert(await test.isWhole(result));
-      }
-      assertEquals(await entries(`${test.files.here}/to`), ["large"]);
-    },
-  );
+  await step("a connection that breaks off is replaced, and the transfer resumes", async () => {
+    for (const [args, dir] of cases) {
+      await using relay = new CuttingRelay(files.address);
+      relay.cutAfter(CUT);
+      await using agent = startOver(relay, args);
+      await agent.message("trying again in 1 s (1 of 3)");
+      relay.cutAfter(Infinity);
+      const end = await agent.ended();
+      assertEquals(end.code, 0, end.stderr);
+      const [object] = objectsOf(end);
+      const { bytes, total, resumedFrom } = object as Record<string, number>;
+      assert(resumedFrom! > 1_000_000, Deno.inspect(object));
+      assertEquals([bytes! + resumedFrom!, total], [BYTES, BYTES]);
+      assert(await isWhole(dir));
+    }
+  });
 
-  await t.step("a peer that does not answer is retried for a while", async () => {
-    await test.clear();
-    const { files } = test;
+  await step("Ctrl-C keeps what has arrived, says how to resume, and that works", async () => {
+    for (const [args, dir] of cases) {
+      {
+        await using relay = new CuttingRelay(files.address);
+        relay.stallAfter(CUT);
+        await using agent = startOver(relay, args);
+        await arrives(dir);
+        agent.kill("SIGINT");
+        const { code, stderr } = await agent.ended();
+        assertEquals(code, 130);
+        assertStringIncludes(stderr, "run the same command again to continue");
+      }
+      const [object] = objectsOf(await files.succeed(...args));
+      assert(Number(object?.["resumedFrom"]) > 1_000_000, Deno.inspect(object));
+      assert(await isWhole(dir));
+    }
+    assertEquals(await entries(to), ["large"]);
+  });
+
+  await step("a peer that does not answer is retried for a while", async () => {
     await files.kill();
-    await using agent = files.start(["get", "camera:large", `${files.here}/to`]);
+    await using agent = files.start(["get", "camera:large", to]);
     await agent.message("trying again in 1 s (1 of 3)");
     await agent.message("trying again in 2 s (2 of 3)");
     await files.serve();
     const { code, stderr } = await agent.ended();
     assertEquals(code, 0, stderr);
-    assert(await test.isWhole(`${files.here}/to/large`));
+    assert(await isWhole(to));
   });
 
-  await t.step(
-    "a peer that forgets this device meanwhile refuses the rest, and shows nothing of it",
-    async () => {
-      await test.clear();
-      const { files, cases: [, put] } = test;
-      await using relay = new CuttingRelay(files.address);
-      relay.stallAfter(CUT);
-      await using agent = files.start([...put!.args, "--address", formatAddress(relay.address)]);
-      await within(untilFile(put!.dir, (_, size) => size > CUT / 2), "something has arrived", 30);
-      await files.homes.must("camera", ["forget", "viewer"]);
-      const { code, stderr } = await agent.ended();
-      assertEquals(code, 3, stderr);
-      assertStringIncludes(stderr, "does not trust this device any more");
-      assert(!(await entries(files.inbox)).includes("large"));
-    },
-  );
+  await step("a peer that forgets this device refuses the rest, and shows nothing", async () => {
+    await using relay = new CuttingRelay(files.address);
+    relay.stallAfter(CUT);
+    await using agent = startOver(relay, put);
+    await arrives(inbox);
+    await files.homes.must("camera", ["forget", "viewer"]);
+    const { code, stderr } = await agent.ended();
+    assertEquals(code, 3, stderr);
+    assertStringIncludes(stderr, "does not trust this device any more");
+    assert(!(await entries(inbox)).includes("large"));
+  });
 });
 
 // An output that can't be written: no file is to blame.
 
-for (
-  const [what, error, said] of [
-    ["is closed, as by head,", new Deno.errors.BrokenPipe(), ""],
-    ["can't be written", new Error("No space left"), "degu: error: No space left\n"],
-  ] as const
-) {
-  Deno.test(`an output that ${what} ends transfers`, async () => {
-    await using files = await AgentFiles.start();
-    const names = Array.from({ length: 300 }, (_, i) => [`file-${i}`, "text"]);
-    await fill(files.share, Object.fromEntries(names));
+Deno.test("an output that is closed, as by head, or can't be written, ends transfers", async (t) => {
+  await using files = await AgentFiles.start();
+  const names = Array.from({ length: 300 }, (_, i) => [`file-${i}`, "text"]);
+  await fill(files.share, Object.fromEntries(names));
+  const rows: [what: string, error: Error, said: string][] = [
+    ["closed", new Deno.errors.BrokenPipe(), ""],
+    ["full", new Error("No space left"), "degu: error: No space left\n"],
+  ];
+  await eachRow(t, rows, async (what, error, said) => {
     let lines = 0;
     const onText = (to: string) => {
       if (to === "stdout" && ++lines === 2) throw error;
     };
-    await using agent = files.start(["get", "-r", "camera:", files.here], { onText });
+    const target = `${files.here}/${what}`;
+    await using agent = files.start(["get", "-r", "camera:", target], { onText });
     const { code, stderr } = await agent.ended();
     assertEquals([code, stderr, lines], [1, said, 2]);
-    assert((await entries(files.here)).length < names.length);
+    assert((await entries(target)).length < names.length);
   });
-}
+});
 
 // Connections that are used again, and calls that are made again.
 

@@ -7,6 +7,7 @@ import { Client } from "@degu/degu/client";
 import { peerOf } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { runCommand } from "@degu/testing/commands.ts";
 import {
   authorityOf,
   identityOf,
@@ -27,6 +28,7 @@ import {
   tellName,
 } from "@degu/testing/device_serving.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 
 Deno.test("a peer is accepted, and peerOf returns it", async () => {
   await using setup = await setUp((_request, session) => {
@@ -38,10 +40,11 @@ Deno.test("a peer is accepted, and peerOf returns it", async () => {
   assertEquals(await setup.ask(), `anna ${setup.viewer.id}`);
 });
 
-Deno.test("a stranger is refused, and so is the device itself", async () => {
+Deno.test("a stranger is refused, and so is the device itself, and a peer that onConnect refuses", async () => {
   const asked: Session[] = [];
+  let letIn = true;
   await using setup = await setUp({
-    onConnect: (session) => asked.push(session) > 0,
+    onConnect: (session) => asked.push(session) > 0 && letIn,
     handle: tellName as never,
   });
   const { devices, camera } = setup;
@@ -53,6 +56,8 @@ Deno.test("a stranger is refused, and so is the device itself", async () => {
   assertEquals(asked, []);
   assertEquals(await setup.ask(), "viewer");
   assertEquals(setup.logger.at("warn"), []);
+  letIn = false;
+  assertEquals(await setup.ask(), REFUSED);
 });
 
 Deno.test("a server without peers refuses everybody until there is one; what another process has stored counts when it is ready", async () => {
@@ -91,14 +96,6 @@ Deno.test("malicious paired peer: a certificate below an intermediate authority 
   const direct = await makeLeaf(root);
   const other = await clientWith(camera, server.address, direct.pem, direct.keyPem);
   assertEquals(await answerOf(other), "mallory");
-});
-
-Deno.test("onConnect of the app can refuse a peer", async () => {
-  let letIn = false;
-  await using setup = await setUp({ onConnect: () => letIn, handle: tellName as never });
-  assertEquals(await setup.ask(), REFUSED);
-  letIn = true;
-  assertEquals(await setup.ask(), "viewer");
 });
 
 Deno.test("listen validates its arguments, and logs to the device's logger", async () => {
@@ -213,10 +210,12 @@ Deno.test("a copied directory can't be used to impersonate the peers in it", asy
   assertEquals(error.code, "UNTRUSTED");
 });
 
-Deno.test({
-  name: "a process of another user can't read or change the directory of a device",
-  ignore: Deno.uid() !== 0,
-  async fn() {
+const notRoot = Deno.uid() === 0 ? null : "only root can act as another user";
+
+testUnless(
+  notRoot,
+  "a process of another user can't read or change the directory of a device",
+  async () => {
     await using setup = await setUpClient();
     const { camera, devices } = setup;
     // Everybody may come as far as the directory itself.
@@ -239,12 +238,8 @@ for attempt in attempts:
     print("done")
   except PermissionError:
     print("denied")`;
-    const { stdout, stderr } = await new Deno.Command("python3", {
-      args: ["-c", program, camera.dir],
-      stdin: "null",
-    }).output();
-    const lines = new TextDecoder().decode(stdout).trim().split("\n");
-    assertEquals(lines, Array(6).fill("denied"), new TextDecoder().decode(stderr));
+    const { stdout, stderr } = await runCommand(["python3", "-c", program, camera.dir]);
+    assertEquals(stdout, "denied\n".repeat(6), stderr);
     assert((await camera.peers()).length === 1);
   },
-});
+);

@@ -1,19 +1,29 @@
-/** Opening and closing a device, and two from pairing to forgetting, as their users see it. */
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+/** Opening and closing a device, its directory, and two from pairing to forgetting, as their users see it. */
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { join } from "@std/path";
 import { pathToFileURL } from "node:url";
-import { type Address, DeguError } from "@degu/degu/base";
-import { Device, peerOf } from "@degu/degu/device";
-import type { App } from "@degu/degu/server";
-import { record, TestDevices } from "@degu/testing/device_pairs.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { DeguError } from "@degu/degu/base";
+import { Device } from "@degu/degu/device";
+import { StateDirectory } from "@degu/internal/device/device_directory.ts";
+import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
+import {
+  answerOf,
+  LOOPBACK,
+  REFUSED,
+  serveFrom,
+  setUp,
+  tellName,
+} from "@degu/testing/device_serving.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
-
-const onPosix = { ignore: Deno.build.os === "windows" };
-
-const app = () => [204, "No Content", {}, null] as const;
 
 Deno.test("Device.open creates a device once, and later opens it", async () => {
   await using dir = await tempDir();
@@ -32,32 +42,28 @@ Deno.test("Device.open creates a device once, and later opens it", async () => {
 
 Deno.test("Device.open accepts names of up to 63 letters, digits, hyphens and underscores only", async (t) => {
   const id = "a".repeat(52);
-  const rows: [name: string, isName: boolean][] = [
-    ["a", true],
-    ["0", true],
-    ["A-b_C", true],
-    ["a".repeat(63), true],
-    ["a".repeat(64), false],
-    ["", false],
-    ["-a", false],
-    ["_a", false],
-    ["a b", false],
-    ["a.b", false],
-    ["caméra", false],
-    ["a\n", false],
-    [id, false],
-    [id.toUpperCase(), false],
-    [`${id}a`, true],
-    [id.replace(/.$/, "b"), true], // no 256 bits end so
+  const names = ["a", "0", "A-b_C", "a".repeat(63), `${id}a`, id.replace(/.$/, "b")]; // no 256 bits end so
+  const others = [
+    "a".repeat(64),
+    "",
+    "-a",
+    "_a",
+    "a b",
+    "a.b",
+    "caméra",
+    "a\n",
+    id,
+    id.toUpperCase(),
   ];
-  for (const [name, isName] of rows) {
-    await t.step(`${JSON.stringify(name)}: ${isName}`, async () => {
+  for (const name of [...names, ...others]) {
+    await t.step(JSON.stringify(name), async () => {
       await using dir = await tempDir();
-      if (isName) {
-        await using device = await Device.open(dir.path, { name });
+      const open = () => Device.open(dir.path, { name });
+      if (names.includes(name)) {
+        await using device = await open();
         assertEquals(device.name, name);
       } else {
-        await assertRejects(() => Device.open(dir.path, { name }), RangeError, "name:");
+        await assertRejects(open, RangeError, "name:");
         assertEquals(await entries(dir.path), []);
       }
     });
@@ -99,14 +105,8 @@ Deno.test("simultaneous opens of one directory create one device", async () => {
 });
 
 Deno.test("disposing closes servers and connections, and closes the device", async () => {
-  await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
-  const viewer = await devices.open("viewer");
-  await record(camera, viewer);
-  const server = camera.listen(["127.0.0.1", 0], app);
-  const serving = server.serveForever();
-  await server.ready;
-  await record(viewer, camera, { addresses: [server.address] });
+  await using setup = await setUp();
+  const { camera, viewer } = setup;
   const client = await viewer.client("camera");
   const conn = await client.connect();
   await conn.get("/");
@@ -114,12 +114,11 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   await viewer[Symbol.asyncDispose]();
   await assertRejects(() => conn.get("/"), Error, "closed");
   await assertRejects(() => client.connect(), Error, "device was closed");
-  assertThrows(() => viewer.listen(["127.0.0.1", 0], app), DeguError, "closed");
+  assertThrows(() => viewer.listen(LOOPBACK, tellName), DeguError, "closed");
   await assertRejects(() => viewer.client("camera"), DeguError, "closed");
   await assertRejects(() => viewer.invite(), DeguError, "closed");
   await assertRejects(() => viewer.join("degu:"), DeguError, "closed");
   await camera[Symbol.asyncDispose]();
-  await within(serving, "the server ends");
 });
 
 Deno.test("a device that is not disposed of does not keep the process alive", async () => {
@@ -131,7 +130,7 @@ console.log(device.name);`;
   assertEquals((await within(runScript(script, flags, {}), "it ends", 60)).trim(), "camera");
 });
 
-Deno.test("a FIFO in the directory of a device does not block it", onPosix, async () => {
+Deno.test("a FIFO in the directory of a device does not block it", async () => {
   await using devices = await TestDevices.create();
   const device = await devices.open("camera");
   const fifo = join(device.dir, "serving", "0123456789abcdef");
@@ -147,30 +146,143 @@ Deno.test("a FIFO in the directory of a device does not block it", onPosix, asyn
   await within(opened, "the device is refused");
 });
 
-const LOOPBACK: Address = ["127.0.0.1", 0];
-
-const greet: App = (_request, session) => [200, "OK", { hello: peerOf(session).name }, null];
-
 Deno.test("a pairing takes effect in running servers, even those of other processes", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   const agent = await devices.open("camera"); // as a second process
-  const server = camera.listen(LOOPBACK, greet);
-  const serving = server.serveForever();
-  await server.ready;
+  await using _server = await serveFrom(camera);
   await using invitation = await agent.invite({ listen: [LOOPBACK] });
   await viewer.join(invitation.line);
   await invitation.paired;
   const client = await viewer.client("camera");
   const end = Date.now() + 20_000;
-  let name = "";
-  while (name === "" && Date.now() < end) {
-    name = await client.request("GET", "/").then(
-      ({ headers }) => String(headers["hello"]),
-      () => "",
-    );
-  }
+  let name = REFUSED;
+  while (name === REFUSED && Date.now() < end) name = await answerOf(client);
   assertEquals(name, "viewer");
+});
+
+// Its directory: its modes, its name, the addresses of its servers, and changes by several processes.
+
+Deno.test("a device's directories have mode 0700 and its files 0600", async () => {
+  await using devices = await TestDevices.create();
+  // One that everybody may look into is closed.
+  await Deno.mkdir(devices.path("camera"), { mode: 0o755 });
+  const camera = await devices.open("camera");
+  await record(camera, await devices.open("viewer"));
+  await using server = camera.listen(LOOPBACK, tellName);
+  await server.ready;
+  const modes: string[] = [];
+  const look = async (path: string): Promise<void> => {
+    const { isDirectory } = await Deno.stat(path);
+    modes.push(`${isDirectory ? "directory" : "file"} ${(await mode(path)).toString(8)}`);
+    if (!isDirectory) return;
+    for (const name of await entries(path)) await look(join(path, name));
+  };
+  await look(camera.dir);
+  assertEquals(new Set(modes), new Set(["directory 700", "file 600"]));
+  assert(modes.length > 8, modes.join());
+});
+
+Deno.test("Device.open rejects a directory that others could have written to", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "camera");
+  await Deno.mkdir(path);
+  await Deno.chmod(path, 0o770);
+  await assertRejects(
+    () => Device.open(path, { name: "camera" }),
+    Deno.errors.PermissionDenied,
+    "open to other users",
+  );
+  assertEquals(await entries(path), []);
+});
+
+Deno.test("Device.open does not change the mode of a directory that contains other things", async () => {
+  await using dir = await tempDir();
+  await Deno.chmod(dir.path, 0o755);
+  await Deno.writeTextFile(join(dir.path, "notes.txt"), "for everybody");
+  const open = () => Device.open(dir.path, { name: "camera" });
+  await assertRejects(open, Deno.errors.PermissionDenied, "chmod 700");
+  assertEquals([await mode(dir.path), await entries(dir.path)], [0o755, ["notes.txt"]]);
+  await Deno.chmod(dir.path, 0o700);
+  await using device = await open();
+  assertEquals(device.name, "camera");
+});
+
+Deno.test("Device.open requires a name if there is no device yet, and leaves nothing behind without one", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "camera");
+  const error = await assertRejects(() => Device.open(path), RangeError, "name:");
+  assertStringIncludes(error.message, "no device");
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("Device.open rejects a directory whose name file is damaged", async () => {
+  await using devices = await TestDevices.create();
+  const { dir } = await devices.open("camera");
+  for (
+    const text of ["", "{", "[]", '{"version":2,"name":"camera"}', '{"version":1,"name":"a b"}']
+  ) {
+    await Deno.writeTextFile(join(dir, "device.json"), text);
+    await assertRejects(() => Device.open(dir), Deno.errors.InvalidData, "restore");
+  }
+});
+
+Deno.test("a change waits for a change by another process", async () => {
+  await using setup = await setUpPeers("one");
+  const { camera, others: [one] } = setup;
+  const peer = await record(camera, one!);
+  using lock = await Deno.open(join(camera.dir, "lock"), { write: true });
+  await lock.lock(true);
+  let done = false;
+  const renaming = camera.rename(peer, "two").then(() => done = true);
+  assertEquals(namesOf(await camera.peers()), ["one"]);
+  assertEquals(done, false);
+  await lock.unlock();
+  await within(renaming, "the name is changed");
+});
+
+Deno.test("a writer removes what an interrupted one has left, and leaves nothing when it fails; changes run one after the other", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "state");
+  await Deno.mkdir(path);
+  const files = new StateDirectory(path, join(dir.path, "lock"));
+  await Deno.writeTextFile(join(path, ".0123456789abcdef"), "half");
+  await Deno.writeTextFile(join(path, ".notes"), "mine");
+  assertEquals(await files.names(), [".notes"]); // the other one is no valid name
+  await files.exclusively(() => files.write("a", "one"));
+  assertEquals(await entries(path), [".notes", "a"]);
+  await Deno.mkdir(join(path, "b"));
+  const events: string[] = [];
+  const change = (name: string) =>
+    files.exclusively(async () => {
+      events.push(`${name} begins`);
+      await files.write(name, name);
+      events.push(`${name} ends`);
+    });
+  const failing = change("b");
+  const changes = [change("c"), change("d")];
+  await assertRejects(() => failing);
+  await Promise.all(changes);
+  assertEquals(events, ["b begins", "c begins", "c ends", "d begins", "d ends"]);
+  assertEquals(await entries(path), [".notes", "a", "b", "c", "d"]);
+});
+
+Deno.test("servingAddresses returns the servers of processes that are alive", async () => {
+  await using setup = await setUpPeers();
+  const { camera } = setup;
+  assertEquals(await camera.serving(), []);
+  await using server = camera.listen(LOOPBACK, tellName);
+  assertEquals(setup.logger.lines, []);
+  const serving = server.serveForever();
+  await server.ready;
+  assertEquals(await camera.serving(), [server.address]);
+  // What a process that was killed has left: nobody holds its lock.
+  const left = join(camera.dir, "serving", "0123456789abcdef");
+  await Deno.writeTextFile(left, "127.0.0.1:9");
+  assertEquals(await camera.serving(), [server.address]);
+  assertEquals(await entries(join(camera.dir, "serving")).then(({ length }) => length), 1);
   server.close();
   await serving;
+  assertEquals(await camera.serving(), []);
+  assertEquals(await entries(join(camera.dir, "serving")), []);
 });

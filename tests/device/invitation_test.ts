@@ -235,63 +235,59 @@ Deno.test("an invitation listens on all given addresses, by default on those of 
 Deno.test("invalid options are refused, and leave no port open; an error names the place of an address", async () => {
   await using setup = await openInvitation(["viewer"], { seconds: 86_400, listen: QUIET });
   const { camera, viewer, invitation } = setup;
-  const taken = addressOf(invitation);
-  const invite = (options: unknown) => () => camera.invite(options as never);
-  const join = (line: unknown, options: unknown) => () =>
-    viewer.join(line as never, options as never);
-  const calls: [call: () => Promise<unknown>, error: new () => Error][] = [
-    [invite({ seconds: 0.99 }), RangeError],
-    [invite({ seconds: 86_400.1 }), RangeError],
-    [invite({ seconds: NaN }), RangeError],
-    [invite({ seconds: "600" }), TypeError],
-    [invite({ peerName: "" }), RangeError],
-    [invite({ peerName: 7 }), TypeError],
-    [invite({ secret: "abc" }), TypeError],
-    [invite({ listen: [["127.0.0.1", 0], [...taken]] }), Deno.errors.AddrInUse],
-    [join(invitation.line, { peer: 1 }), TypeError],
-    [join(invitation.line, { signal: {} }), TypeError],
-    [join("degu:AAAA", {}), RangeError],
-    [join(7, {}), TypeError],
-  ];
-  for (const [call, error] of calls) await assertRejects(call, error);
   const good: Address = ["127.0.0.1", 1];
-  const listen: [unknown, string][] = [
-    [[["localhost", 0]], "listen[0][0]: must be an IPv4 or IPv6 address"],
-    [[good, ["127.0.0.1", 65536]], "listen[1][1]: must be an integer"],
-    [[good, good, ["::1", 0, 0]], "listen[2]: must have 2 or 4 items"],
-    [["/run/a.socket"], "listen[0]: must be an IP address with a port; got a Unix socket"],
-    [[good, 7], "listen[1]: must be [host, port]"],
+  const place = "must be an IP address or a DNS name with a port, at which another machine can";
+  const both: [options: object, error: new () => Error, message: string][] = [
+    [{ peerName: "" }, RangeError, "peerName: "],
+    [{ peerName: 7 }, TypeError, "peerName: "],
+    [{ serving: [["a b", 1]] }, RangeError, "serving[0][0]: must be an IP address or a DNS name"],
+    [{ serving: [good, ["127.0.0.1", 0]] }, RangeError, "serving[1][1]: must be an integer from 1"],
+    [{ serving: [["fe80::1", 1]] }, RangeError, "serving[0][0]: must have a scope"],
+    [{ serving: [["::1", 1, 0, -1]] }, RangeError, "serving[0][3]: must be an integer"],
+    [{ serving: [["10.0.0.1"]] }, TypeError, "serving[0]: must have 2 or 4 items"],
+    [{ serving: [good, "/run/a.socket"] }, RangeError, `serving[1]: ${place}`],
+    [{ serving: [new Uint8Array([0, 97])] }, RangeError, `serving[0]: ${place}`],
+    [{ serving: [["224.0.0.1", 80]] }, RangeError, `serving[0]: ${place}`],
+    [{ serving: [["a.", 80]] }, RangeError, `serving[0]: ${place}`],
+    [{ serving: [["unix", 80]] }, RangeError, `serving[0]: ${place}`],
+    [{ serving: "127.0.0.1:1" }, TypeError, "serving: must be an array of addresses"],
+    [{ serving: ["10.0.0.1:80"] }, RangeError, "serving[0]: the path of a Unix socket must be"],
+    [{ serving: Array(7).fill(good) }, RangeError, "serving: must be at most 6 addresses; got 7"],
+  ];
+  const ofInvite: typeof both = [
+    [{ seconds: 0.99 }, RangeError, "seconds: "],
+    [{ seconds: 86_400.1 }, RangeError, "seconds: "],
+    [{ seconds: NaN }, RangeError, "seconds: "],
+    [{ seconds: "600" }, TypeError, "seconds: "],
+    [{ secret: "abc" }, TypeError, ""],
+    [{ listen: [["127.0.0.1", 0], addressOf(invitation)] }, Deno.errors.AddrInUse, ""],
+    [{ listen: [["localhost", 0]] }, RangeError, "listen[0][0]: must be an IPv4 or IPv6 address"],
+    [{ listen: [good, ["127.0.0.1", 65536]] }, RangeError, "listen[1][1]: must be an integer"],
+    [{ listen: [good, good, ["::1", 0, 0]] }, TypeError, "listen[2]: must have 2 or 4 items"],
     [
-      good,
-      'listen[0]: the path of a Unix socket must be absolute, and a host is given as [host, port]; got "127.0.0.1"',
+      { listen: ["/run/a.socket"] },
+      RangeError,
+      "listen[0]: must be an IP address with a port; got",
     ],
-    [{}, "listen: must be an array of addresses"],
-    [[], "listen: must be 1 to 6 addresses; got 0"],
-    [Array(7).fill(good), "listen: must be 1 to 6 addresses; got 7"],
+    [{ listen: [good, 7] }, TypeError, "listen[1]: must be [host, port]"],
+    [{ listen: good }, RangeError, "listen[0]: the path of a Unix socket must be absolute, and a"],
+    [{ listen: {} }, TypeError, "listen: must be an array of addresses"],
+    [{ listen: [] }, RangeError, "listen: must be 1 to 6 addresses; got 0"],
+    [{ listen: Array(7).fill(good) }, RangeError, "listen: must be 1 to 6 addresses; got 7"],
   ];
-  const serving: [unknown, string][] = [
-    [[["a b", 1]], "serving[0][0]: must be an IP address or a DNS name"],
-    [[good, ["127.0.0.1", 0]], "serving[1][1]: must be an integer from 1 to 65535"],
-    [[["fe80::1", 1]], "serving[0][0]: must have a scope"],
-    [[["::1", 1, 0, -1]], "serving[0][3]: must be an integer"],
-    [[good, "/run/a.socket"], "serving[1]: must be an IP address or a DNS name"],
-    ["127.0.0.1:1", "serving: must be an array of addresses"],
-    [Array(7).fill(good), "serving: must be at most 6 addresses; got 7"],
-  ];
-  const messageOf = async (promise: Promise<unknown>) => {
-    const error = await assertRejects(() => promise, Error);
-    assert(error instanceof TypeError || error instanceof RangeError, `${error}`);
-    return error.message;
+  const check = async (call: () => Promise<unknown>, Class: new () => Error, message: string) => {
+    const error = await assertRejects(call, Class);
+    assert(error.message.startsWith(message), error.message);
   };
-  for (const [value, message] of listen) {
-    const found = await messageOf(camera.invite({ listen: value as Address[] }));
-    assert(found.startsWith(message), found);
+  for (const [options, Class, message] of [...both, ...ofInvite]) {
+    await check(() => camera.invite(options), Class, message);
   }
-  for (const [value, message] of serving) {
-    const options = { serving: value as Address[] };
-    for (const call of [() => camera.invite(options), () => viewer.join("degu:", options)]) {
-      const found = await messageOf(call());
-      assert(found.startsWith(message), found);
-    }
+  const join = (line: unknown, options: object = {}) => () => viewer.join(line as string, options);
+  for (const [options, Class, message] of both) {
+    await check(join(invitation.line, options), Class, message);
   }
+  await check(join(invitation.line, { peer: 1 }), TypeError, "");
+  await check(join(invitation.line, { signal: {} }), TypeError, "");
+  await check(join("degu:AAAA"), RangeError, "");
+  await check(join(7), TypeError, "");
 });

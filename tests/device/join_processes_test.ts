@@ -1,5 +1,5 @@
 /** Devices that are killed during a pairing, and the permissions that pairing needs. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   addressOf,
   introductionOf,
@@ -8,51 +8,34 @@ import {
   Stranger,
 } from "@degu/testing/pairing.ts";
 import { answerOf, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
-import { Shown } from "@degu/testing/processes.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-/** Starts a process that invites, or joins, as the device in a directory. */
-function start({ dir }: PairingDevice, ...args: string[]): Deno.ChildProcess {
+/** Starts a process that invites, joins, or serves and invites, as the device in a directory. */
+function start({ dir }: PairingDevice, ...args: string[]): RunningProcess {
   // Without --allow-sys=networkInterfaces, as it is told where to listen.
   const paths = [`--allow-read=${dir}`, `--allow-write=${dir}`];
   const flags = ["--allow-net=127.0.0.1,0.0.0.0", "--allow-sys=uid", ...paths];
-  return programCommand("pairing_device.ts", { flags, args: [dir, ...args] }).spawn();
+  const command = programCommand("pairing_device.ts", { flags, args: [dir, ...args] });
+  return new RunningProcess(command.spawn());
 }
 
-/** Kills a process, and waits until it has ended; it may have ended already. */
-async function kill(child: Deno.ChildProcess): Promise<void> {
-  try {
-    child.kill("SIGKILL");
-  } catch {
-    // It has ended.
-  }
-  await child.status;
-}
-
-/** Starts a process that invites as a device, or serves too; what it prints, and its line, which is the first. */
-async function startInviting(device: PairingDevice, how: "invite" | "serve" = "invite") {
-  const child = start(device, how);
-  const errors = child.stderr.text();
-  const reader = ReadableStream.from(Shown.from(child.stdout).lines()).getReader();
-  const next = async (what: string) => (await within(reader.read(), what, 30)).value;
-  return { child, errors, next, line: await next("a line") ?? "" };
-}
+/** The line of a process that invites, which is printed first. */
+const lineOf = async (inviting: RunningProcess) => (await inviting.printed(/^.*\n/)).trimEnd();
 
 Deno.test("two processes pair with exactly the permissions that they need", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const { child, errors, next, line } = await startInviting(camera);
-  const { success, stdout, stderr } = await within(
-    start(viewer, "join", line).output(),
-    "it joins",
-    30,
-  );
-  assert(success, new TextDecoder().decode(stderr));
-  assertEquals(new TextDecoder().decode(stdout), "camera\n");
-  assertEquals(await next("a name"), "viewer");
-  assert((await child.status).success, await errors);
-  assertEquals([await errors, await next("its end")], ["", undefined]);
+  await using inviting = start(camera, "invite");
+  const line = await lineOf(inviting);
+  await using joining = start(viewer, "join", line);
+  assertEquals(await joining.ended(30), { success: true, stdout: "camera\n", stderr: "" });
+  assertEquals(await inviting.ended(30), {
+    success: true,
+    stdout: `${line}\nviewer\n`,
+    stderr: "",
+  });
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   assertEquals((await viewer.peers()).map(({ id }) => id), [camera.id]);
 });
@@ -60,23 +43,24 @@ Deno.test("two processes pair with exactly the permissions that they need", asyn
 Deno.test("a server on a wildcard address is not announced without permission to list the interfaces", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const { child, errors, next, line } = await startInviting(camera, "serve");
+  await using inviting = start(camera, "serve");
+  const line = await lineOf(inviting);
   assertEquals((await viewer.join(line)).addresses, []);
-  assertEquals(await next("a name"), "viewer");
-  assert((await child.status).success, await errors);
-  await next("its end");
-  assert((await errors).includes("--allow-sys=networkInterfaces"), await errors);
+  const { success, stdout, stderr } = await inviting.ended();
+  assertEquals([success, stdout], [true, `${line}\nviewer\n`], stderr);
+  assertStringIncludes(stderr, "--allow-sys=networkInterfaces");
 });
 
 Deno.test("an inviter that is killed between the steps has stored nothing", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const { child, errors, next, line } = await startInviting(camera);
+  await using inviting = start(camera, "invite");
+  const line = await lineOf(inviting);
   using stranger = await Stranger.connect(addressOf({ line }));
   stranger.post("/secret", introductionOf(line, viewer));
   await stranger.answer(200);
-  await kill(child);
-  await Promise.all([errors, next("its end")]);
+  inviting.kill();
+  await inviting.ended();
   assertEquals(await camera.written(), []);
 });
 
@@ -89,10 +73,10 @@ Deno.test("a joiner that is killed between the steps has stored nothing", async 
     between.resolve();
     return null;
   });
-  const joining = start(viewer, "join", inviter.line);
+  await using joining = start(viewer, "join", inviter.line);
   await within(between.promise, "the second step", 30);
-  await kill(joining);
-  await Promise.all([joining.stdout.cancel(), joining.stderr.cancel()]);
+  joining.kill();
+  await joining.ended();
   assertEquals(await viewer.written(), []);
 });
 
@@ -102,13 +86,11 @@ Deno.test("a joiner that is killed at any time has an entry only if the inviter 
   const outcomes = new Set<string>();
   for (let round = 0; round < 12; round++) {
     await using invitation = await camera.invite();
-    const joining = start(viewer, "join", invitation.line);
-    const reader = joining.stdout.getReader();
+    await using joining = start(viewer, "join", invitation.line);
     // Some at a moment of their own, some as soon as they are done.
-    const until: Promise<unknown> = round % 4 === 3 ? reader.read() : pause(100 + round * 30);
-    await within(until, "it is time", 30);
-    await kill(joining);
-    await Promise.all([reader.cancel(), joining.stderr.cancel()]);
+    await (round % 4 === 3 ? joining.printed(/\n/) : pause(100 + round * 30));
+    joining.kill();
+    await joining.ended();
     await invitation.close();
     const atCamera = (await camera.peers()).map(({ id }) => id);
     const atViewer = (await viewer.peers()).map(({ id }) => id);

@@ -72,6 +72,16 @@ Deno.test("a device can't join itself, or a copy of its directory", async () => 
   assertEquals([await camera.written(), await twin.written()], [[], []]);
 });
 
+/** What an inviter answers first. */
+const RIGHT = { value: VALUE, name: "camera", addresses: [] };
+
+/** An inviter that answers right in the first step, and like this in the second. */
+const inviteUntilSecond = (device: PairingDevice, answer: (socket: TLSSocket) => string | null) =>
+  startInviter(
+    device,
+    (_request, socket, count) => count === 0 ? answerOf(RIGHT) : answer(socket),
+  );
+
 /** A port that closes the first connections during their handshake, and relays the others. */
 function startCutter(
   to: readonly [string, number],
@@ -149,22 +159,14 @@ Deno.test("a stolen line that was already used does not look like success", asyn
 Deno.test("the error for an inviter that disconnects depends on the step", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const right = answerOf({ value: VALUE, name: "camera", addresses: [] });
   const hangUp = (socket: TLSSocket) => {
     socket.end();
     return null;
   };
-  {
-    await using inviter = await startInviter(camera, (_request, socket) => hangUp(socket));
-    await assertRejects(() => viewer.join(inviter.line), DeguError, "another device has used it");
-  }
-  {
-    await using inviter = await startInviter(
-      camera,
-      (_request, socket, count) => count === 0 ? right : hangUp(socket),
-    );
-    await assertRejects(() => viewer.join(inviter.line), DeguError, "last answer");
-  }
+  await using first = await startInviter(camera, (_request, socket) => hangUp(socket));
+  await assertRejects(() => viewer.join(first.line), DeguError, "another device has used it");
+  await using second = await inviteUntilSecond(camera, hangUp);
+  await assertRejects(() => viewer.join(second.line), DeguError, "last answer");
   assertEquals(await viewer.written(), []);
 });
 
@@ -215,17 +217,16 @@ Deno.test("an error message uses this device's name for the other", async () => 
 Deno.test("a hostile answer is refused, and nothing is stored", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const right = { value: VALUE, name: "camera", addresses: [] };
   const table: string[] = [
-    answerOf({ ...right, name: "a/b" }),
-    answerOf({ ...right, name: camera.id }),
-    answerOf({ ...right, addresses: Array(7).fill(["10.0.0.1", 80]) }),
-    answerOf({ ...right, value: `${VALUE}A` }),
-    answerOf({ ...right, more: 1 }),
+    answerOf({ ...RIGHT, name: "a/b" }),
+    answerOf({ ...RIGHT, name: camera.id }),
+    answerOf({ ...RIGHT, addresses: Array(7).fill(["10.0.0.1", 80]) }),
+    answerOf({ ...RIGHT, value: `${VALUE}A` }),
+    answerOf({ ...RIGHT, more: 1 }),
     answerOf("{"),
     answerOf(""),
-    answerOf(JSON.stringify(right).padEnd(16_385)),
-    answerOf(right).replace("content-length: ", "content-length: 99999999\r\nx-a: "),
+    answerOf(JSON.stringify(RIGHT).padEnd(16_385)),
+    answerOf(RIGHT).replace("content-length: ", "content-length: 99999999\r\nx-a: "),
     `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
     `HTTP/1.1 200 OK\r\n\r\n`,
     `HTTP/1.1 200 OK\r\nno header\r\n\r\n`,
@@ -244,17 +245,12 @@ Deno.test("a hostile answer is refused, and nothing is stored", async () => {
 Deno.test("an error response is not mistaken for success", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const right = { value: VALUE, name: "camera", addresses: [] };
   for (const status of ["201 Created", "403 Forbidden", "404 Not Found", "500 Error"]) {
-    await using inviter = await startInviter(camera, () => answerOf(right, status));
+    await using inviter = await startInviter(camera, () => answerOf(RIGHT, status));
     await assertRejects(() => viewer.join(inviter.line), DeguError, "has refused");
   }
-  const seconds = ["200 OK", "403 Forbidden", "500 Error"].map((status) => answerOf("", status));
-  for (const text of seconds) {
-    await using inviter = await startInviter(
-      camera,
-      (_request, _socket, count) => count === 0 ? answerOf(right) : text,
-    );
+  for (const status of ["200 OK", "403 Forbidden", "500 Error"]) {
+    await using inviter = await inviteUntilSecond(camera, () => answerOf("", status));
     await assertRejects(() => viewer.join(inviter.line), DeguError, "has refused");
   }
   assertEquals(await viewer.written(), []);
@@ -264,12 +260,11 @@ Deno.test("its signal, and closing the device, end joining at any moment, and no
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const reason = new Error("enough");
-  const right = answerOf({ value: VALUE, name: "camera", addresses: [] });
   const answering = async (step: number, end: () => unknown) => {
     const inviter = await startInviter(camera, (_request, _socket, count) => {
-      if (count < step) return right;
+      if (count < step) return answerOf(RIGHT);
       end();
-      return right.slice(0, 20);
+      return answerOf(RIGHT).slice(0, 20);
     });
     return [inviter.line, inviter] as const;
   };
@@ -321,7 +316,7 @@ Deno.test("the joiner shows its certificate only in the second step, and its sec
   const certificates: boolean[] = [];
   await using inviter = await startInviter(camera, (_request, socket, count) => {
     certificates.push(Object.keys(socket.getPeerCertificate()).length > 0);
-    return count === 0 ? answerOf({ value: VALUE, name: "camera", addresses: [] }) : DONE;
+    return count === 0 ? answerOf(RIGHT) : DONE;
   });
   const peer = await viewer.join(inviter.line, { serving: [["10.0.0.1", 80]] });
   assertEquals(peer.name, "camera");

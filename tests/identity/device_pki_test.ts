@@ -11,13 +11,11 @@ import { createPrivateKey } from "node:crypto";
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
-import { runScript } from "@degu/testing/processes.ts";
+import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { assertRefused, plantTemporary } from "@degu/testing/device_identities.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
-
-const onPosix = { ignore: Deno.build.os === "windows" };
 
 const needsOpenssl = await unlessMissing("openssl");
 
@@ -57,20 +55,16 @@ Deno.test("createDevicePki loads an existing identity and changes nothing", asyn
   assertEquals(structuredClone(device), device);
 });
 
-Deno.test(
-  "createDevicePki makes directories of mode 0700 and files of mode 0600",
-  onPosix,
-  async () => {
-    await using dir = await tempDir();
-    const parent = join(dir.path, "var", "pki");
-    const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
-    assertEquals(await entries(parent), ["camera-1"]);
-    for (const path of [parent, home]) assertEquals(await mode(path), 0o700);
-    const names = await entries(home);
-    assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
-    for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
-  },
-);
+Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600", async () => {
+  await using dir = await tempDir();
+  const parent = join(dir.path, "var", "pki");
+  const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
+  assertEquals(await entries(parent), ["camera-1"]);
+  for (const path of [parent, home]) assertEquals(await mode(path), 0o700);
+  const names = await entries(home);
+  assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
+  for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
+});
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
   await using dir = await tempDir();
@@ -179,51 +173,47 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
   }
 });
 
-Deno.test(
-  "createDevicePki rejects permissions that admit other users, and says what to do",
-  onPosix,
-  async () => {
-    const rows: [path: string, mode: number, accepted: boolean][] = [
-      [".", 0o755, true],
-      [".", 0o770, false],
-      [".", 0o702, false],
-      ["camera-1", 0o750, true],
-      ["camera-1", 0o720, false],
-      ["camera-1/ca.pem", 0o644, true],
-      ["camera-1/ca.pem", 0o620, false],
-      ["camera-1/cert.pem", 0o602, false],
-      ["camera-1/key.pem", 0o400, true],
-      ["camera-1/key.pem", 0o640, false],
-      ["camera-1/key.pem", 0o604, false],
-      ["camera-1/ca_key.pem", 0o640, false],
-    ];
-    await using dir = await tempDir();
-    const load = () => createDevicePki(dir.path, "camera-1");
-    await load();
-    for (const [path, bits, accepted] of rows) {
-      const changed = join(dir.path, path);
-      const before = await mode(changed);
-      await Deno.chmod(changed, bits);
-      if (accepted) {
-        await load();
-      } else {
-        const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
-        assertStringIncludes(error.message, `${changed} is open`);
-        assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
-      }
-      await Deno.chmod(changed, before);
+Deno.test("createDevicePki rejects permissions that admit other users, and says what to do", async () => {
+  const rows: [path: string, mode: number, accepted: boolean][] = [
+    [".", 0o755, true],
+    [".", 0o770, false],
+    [".", 0o702, false],
+    ["camera-1", 0o750, true],
+    ["camera-1", 0o720, false],
+    ["camera-1/ca.pem", 0o644, true],
+    ["camera-1/ca.pem", 0o620, false],
+    ["camera-1/cert.pem", 0o602, false],
+    ["camera-1/key.pem", 0o400, true],
+    ["camera-1/key.pem", 0o640, false],
+    ["camera-1/key.pem", 0o604, false],
+    ["camera-1/ca_key.pem", 0o640, false],
+  ];
+  await using dir = await tempDir();
+  const load = () => createDevicePki(dir.path, "camera-1");
+  await load();
+  for (const [path, bits, accepted] of rows) {
+    const changed = join(dir.path, path);
+    const before = await mode(changed);
+    await Deno.chmod(changed, bits);
+    if (accepted) {
+      await load();
+    } else {
+      const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
+      assertStringIncludes(error.message, `${changed} is open`);
+      assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
     }
-    // No key is written into a directory that others can write; one that all share is left as it is.
-    await using open = await tempDir();
-    await Deno.chmod(open.path, 0o777);
-    await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");
-    await Deno.chmod(open.path, 0o1777);
-    const error = await assertRefused(open.path, "PermissionDenied", "use a directory of its own");
-    assert(!error.message.includes("chmod"), error.message);
-    assertEquals(await entries(open.path), []);
-    await createDevicePki(join(open.path, "own"), "camera-1");
-  },
-);
+    await Deno.chmod(changed, before);
+  }
+  // No key is written into a directory that others can write; one that all share is left as it is.
+  await using open = await tempDir();
+  await Deno.chmod(open.path, 0o777);
+  await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");
+  await Deno.chmod(open.path, 0o1777);
+  const error = await assertRefused(open.path, "PermissionDenied", "use a directory of its own");
+  assert(!error.message.includes("chmod"), error.message);
+  assertEquals(await entries(open.path), []);
+  await createDevicePki(join(open.path, "own"), "camera-1");
+});
 
 Deno.test("createDevicePki removes only what a crash left behind", async () => {
   await using dir = await tempDir();
@@ -253,39 +243,25 @@ Deno.test("createDevicePki removes only what a crash left behind", async () => {
 Deno.test("a process that is killed midway leaves nothing permanent, and no incomplete identity", async () => {
   await using dir = await tempDir();
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    import { createDevicePki } from "./device.ts";
     for (let i = 0;; i++) {
       console.log(i);
       await Promise.all(["a", "b", "c"].map((letter) =>
         createDevicePki(${JSON.stringify(dir.path)}, "camera-" + i + letter)));
     }`;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      "--quiet",
-      "-A",
-      `data:text/javascript,${encodeURIComponent(script)}`,
-    ],
-    stdout: "piped",
-  }).spawn();
-  let started = -1;
-  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    started = Math.max(started, ...text.trim().split("\n").map(Number));
-    if (started < 3) continue;
-    child.kill("SIGKILL");
-    break;
-  }
-  await child.status;
-  assert(started >= 3);
+  await using running = new RunningProcess(await spawnScript(script, ["-A"]));
+  await running.printed(/^3\n/m);
+  running.kill();
+  const { stdout } = await running.ended();
+  const started = Number(stdout.trim().split("\n").at(-1));
 
   const left = (await entries(dir.path)).filter((name) => name.startsWith("."));
   const old = new Date(Date.now() - 2 * 60 * 60 * 1000);
   for (const name of left) await Deno.utime(join(dir.path, name), old, old);
-  const names = [];
-  for (let i = 0; i <= started; i++) {
-    names.push(...["a", "b", "c"].map((each) => `camera-${i}${each}`));
-  }
+  const names = Array.from(
+    { length: 3 * (started + 1) },
+    (_, i) => `camera-${Math.floor(i / 3)}${"abc"[i % 3]}`,
+  );
   for (const name of names) await createDevicePki(dir.path, name);
   assertEquals(await entries(dir.path), names.toSorted());
 });

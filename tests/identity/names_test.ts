@@ -12,7 +12,7 @@ import {
   isDeviceName,
 } from "@degu/internal/identity/names.ts";
 import { readCertificate } from "@degu/testing/certificates.ts";
-import { TestDevices } from "@degu/testing/device_pairs.ts";
+import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 
 Deno.test("a name that is taken gets a number, and remains a valid name", () => {
@@ -35,9 +35,8 @@ Deno.test("a name that is taken gets a number, and remains a valid name", () => 
 Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {
   await using devices = await TestDevices.create();
   const device = await devices.open("camera");
-  const [home = ""] = await entries(join(device.dir, "identity"));
-  const pem = await Deno.readTextFile(join(device.dir, "identity", home, "ca.pem"));
-  const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
+  const { certificate } = await authorityOf(device.dir);
+  const key = new X509Certificate(certificate).publicKey.export({ type: "spki", format: "der" });
   const bits = Array.from(
     createHash("sha256").update(key).digest(),
     (byte: number) => byte.toString(2).padStart(8, "0"),

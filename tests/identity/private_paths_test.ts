@@ -1,178 +1,166 @@
 /** Who can write to the directory of a device's identity, and to its parents. */
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertRejects,
-  assertStringIncludes,
-} from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { assertRefused } from "@degu/testing/device_identities.ts";
 import { createDevicePki } from "@degu/degu/device";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
 import { runScript } from "@degu/testing/processes.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 import { giveLinkAway, makeLinks } from "@degu/testing/special_files.ts";
 
-const onPosix = { ignore: Deno.build.os === "windows" };
 const isRoot = Deno.uid() === 0;
 const ANOTHER_USER = 12345;
 
-Deno.test({
-  name: "createDevicePki rejects files of another user",
-  ignore: !await canGiveAway(),
-  async fn() {
-    await using dir = await tempDir();
-    const pki = join(dir.path, "pki");
-    const load = () => createDevicePki(pki, "camera-1");
-    await load();
-    const files = ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"];
-    for (const path of [".", "pki", ...["", ...files].map((name) => `pki/camera-1/${name}`)]) {
-      const owned = join(dir.path, path).replace(/\/$/, "");
-      await Deno.chown(owned, ANOTHER_USER, null);
-      const error = await assertRejects(load, Deno.errors.PermissionDenied);
-      assertStringIncludes(error.message, `${owned} belongs to another user (uid 12345)`);
-      assertMatch(error.message, /chown|elsewhere/);
-      await Deno.chown(owned, 0, null);
-      await load();
-    }
-    const link = join(dir.path, "link");
-    await makeLinks({ [link]: "pki" });
-    await createDevicePki(link, "camera-1");
-    await giveLinkAway(link, ANOTHER_USER);
-    await assertRefused(link, "PermissionDenied", `${link} belongs to another user (uid 12345)`);
-    // What another user has left behind is not touched.
-    const left = join(pki, ".camera-1.0123456789abcdef");
-    await Deno.mkdir(left);
-    await Deno.utime(left, new Date(0), new Date(0));
-    await Deno.chown(left, ANOTHER_USER, null);
-    await load();
-    assertEquals(await entries(pki), [".camera-1.0123456789abcdef", "camera-1"]);
-    // No key is written into a directory of another user.
-    await using theirs = await tempDir();
-    await Deno.chown(theirs.path, ANOTHER_USER, null);
-    await assertRefused(theirs.path, "PermissionDenied", "belongs to another user");
-    assertEquals(await entries(theirs.path), []);
-  },
-});
-
-Deno.test("createDevicePki accepts what belongs to root, and to no other user", {
-  ignore: !await canUnshare(),
-}, async () => {
-  // Seen from a user namespace in which nobody else has a number, all of theirs belongs to 65534.
+/** Why this user can't give a file to another one, as root can; `null` if it can. */
+async function giftObstacle(): Promise<string | null> {
   await using dir = await tempDir();
-  await createDevicePki(dir.path, "camera-1");
-  const load = (permission: string) => loadInNamespace(dir.path, permission);
-  assertStringIncludes(await load(`--allow-read=${dir.path}`), "loaded as 54321");
-  const all = await load("--allow-read");
-  if (isRoot) assertStringIncludes(all, "loaded as 54321");
-  else assertMatch(all, /PermissionDenied: \/ belongs to another user \(uid 65534\)/);
+  return await Deno.chown(dir.path, ANOTHER_USER, null).then(() => null, String);
+}
+
+testUnless(await giftObstacle(), "createDevicePki rejects files of another user", async () => {
+  await using dir = await tempDir();
+  const pki = join(dir.path, "pki");
+  const load = () => createDevicePki(pki, "camera-1");
+  await load();
+  const files = ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"];
+  for (const path of [".", "pki", ...["", ...files].map((name) => `pki/camera-1/${name}`)]) {
+    const owned = join(dir.path, path).replace(/\/$/, "");
+    await Deno.chown(owned, ANOTHER_USER, null);
+    const error = await assertRejects(load, Deno.errors.PermissionDenied);
+    assertStringIncludes(error.message, `${owned} belongs to another user (uid 12345)`);
+    assertMatch(error.message, /chown|elsewhere/);
+    await Deno.chown(owned, 0, null);
+    await load();
+  }
+  const link = join(dir.path, "link");
+  await makeLinks({ [link]: "pki" });
+  await createDevicePki(link, "camera-1");
+  await giveLinkAway(link, ANOTHER_USER);
+  await assertRefused(link, "PermissionDenied", `${link} belongs to another user (uid 12345)`);
+  // What another user has left behind is not touched.
+  const left = join(pki, ".camera-1.0123456789abcdef");
+  await Deno.mkdir(left);
+  await Deno.utime(left, new Date(0), new Date(0));
+  await Deno.chown(left, ANOTHER_USER, null);
+  await load();
+  assertEquals(await entries(pki), [".camera-1.0123456789abcdef", "camera-1"]);
+  // No key is written into a directory of another user.
+  await using theirs = await tempDir();
+  await Deno.chown(theirs.path, ANOTHER_USER, null);
+  await assertRefused(theirs.path, "PermissionDenied", "belongs to another user");
+  assertEquals(await entries(theirs.path), []);
 });
 
-Deno.test({
-  name: "createDevicePki rejects a parent directory that others can write, unless it is sticky",
-  ...onPosix,
-  async fn() {
-    const rows: [mode: number, accepted: boolean][] = [
-      [0o755, true],
-      [0o1777, true],
-      [0o1775, true],
-      [0o777, false],
-      [0o775, false],
-      [0o757, false],
-    ];
-    await using dir = await tempDir();
-    const above = join(dir.path, "above");
-    const pki = join(above, "var", "pki");
-    await createDevicePki(pki, "camera-1");
-    for (const [mode, accepted] of rows) {
-      await Deno.chmod(above, mode);
-      const name = `camera-${mode}`;
-      const calls = [[pki, "camera-1"], [pki, name], [join(above, name), name]] as const;
-      for (const [path, name] of calls) {
-        const load = () => createDevicePki(path, name);
-        if (accepted) {
-          await load();
-          continue;
-        }
-        const error = await assertRejects(load, Deno.errors.PermissionDenied);
-        assertStringIncludes(error.message, `${above} is open to other users`);
-        assertStringIncludes(error.message, "chmod go-w");
-      }
-      const made = [await entries(pki), await entries(above)].map((all) => all.includes(name));
-      assertEquals(made, [accepted, accepted]);
-    }
-  },
-});
+/** The command that runs the command behind it where this user has the number 54321. */
+const THROUGH_USER_NAMESPACE = ["unshare", "--user", "--map-user=54321", Deno.execPath()];
 
-Deno.test({
-  name: "createDevicePki checks the directories that links lead through",
-  ...onPosix,
-  async fn(t) {
-    const links: [what: string, to: string][] = [
-      ["the directory", "open/pki"],
-      ["one above, by an absolute path", "$/open"],
-      ["one above, by a path with dots", "closed/../open"],
-      ["a link to a link", "second"],
-    ];
-    for (const [what, to] of links) {
-      await t.step(what, async () => {
-        await using dir = await tempDir();
-        const closed = join(dir.path, "closed");
-        const open = join(dir.path, "open");
-        await Deno.mkdir(closed, { mode: 0o700 });
-        await createDevicePki(join(open, "pki"), "camera-1");
-        await makeLinks({
-          [join(dir.path, "second")]: "open",
-          [join(dir.path, "link")]: to.replace("$", dir.path),
-        });
-        const by = to.endsWith("pki") ? join(dir.path, "link") : join(dir.path, "link", "pki");
-        await createDevicePki(by, "camera-1");
-        await Deno.chmod(open, 0o777);
-        await assertRefused(by, "PermissionDenied", `${open} is open to other users`);
-      });
-    }
-    await t.step("a file that is a link into a directory that others can write", async () => {
-      await using dir = await tempDir();
-      const { keyFile } = await createDevicePki(join(dir.path, "pki"), "camera-1");
-      const open = join(dir.path, "open");
-      await Deno.mkdir(open);
-      await Deno.rename(keyFile, join(open, "key.pem"));
-      await makeLinks({ [keyFile]: join(open, "key.pem") });
-      await createDevicePki(join(dir.path, "pki"), "camera-1");
-      await Deno.chmod(open, 0o777);
-      await assertRefused(
-        join(dir.path, "pki"),
-        "PermissionDenied",
-        `${open} is open to other users`,
-      );
-    });
-  },
-});
+const noNamespace = await obstacleTo([...THROUGH_USER_NAMESPACE, "--version"]);
 
-Deno.test({
-  name: "createDevicePki skips parent directories that it may not read",
-  ...onPosix,
-  async fn() {
-    await using dir = await tempDir();
-    const pki = join(dir.path, "pki");
-    await createDevicePki(pki, "camera-1");
-    await Deno.chmod(dir.path, 0o777);
-    const permissions = [`--allow-read=${pki}`, "--allow-sys=uid"];
-    assertEquals(await runScript(loadingScript(pki), permissions, {}), `loaded as ${Deno.uid()}\n`);
-  },
-});
-
-Deno.test(
-  "createDevicePki makes nothing without permission to read its user id",
-  onPosix,
+testUnless(
+  noNamespace,
+  "createDevicePki accepts what belongs to root, and to no other user",
   async () => {
+    // Seen from a user namespace in which nobody else has a number, all of theirs belongs to 65534.
     await using dir = await tempDir();
-    const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-    const refusal = await runScript(loadingScript(dir.path), permissions, {});
-    assertMatch(refusal, /^NotCapable: Requires sys access to "uid"/);
-    assertEquals(await entries(dir.path), []);
+    await createDevicePki(dir.path, "camera-1");
+    const load = (permission: string) => loadInNamespace(dir.path, permission);
+    assertStringIncludes(await load(`--allow-read=${dir.path}`), "loaded as 54321");
+    const all = await load("--allow-read");
+    if (isRoot) assertStringIncludes(all, "loaded as 54321");
+    else assertMatch(all, /PermissionDenied: \/ belongs to another user \(uid 65534\)/);
   },
 );
+
+Deno.test("createDevicePki rejects a parent directory that others can write, unless it is sticky", async () => {
+  const rows: [mode: number, accepted: boolean][] = [
+    [0o755, true],
+    [0o1777, true],
+    [0o1775, true],
+    [0o777, false],
+    [0o775, false],
+    [0o757, false],
+  ];
+  await using dir = await tempDir();
+  const above = join(dir.path, "above");
+  const pki = join(above, "var", "pki");
+  await createDevicePki(pki, "camera-1");
+  for (const [mode, accepted] of rows) {
+    await Deno.chmod(above, mode);
+    const name = `camera-${mode}`;
+    const calls = [[pki, "camera-1"], [pki, name], [join(above, name), name]] as const;
+    for (const [path, name] of calls) {
+      const load = () => createDevicePki(path, name);
+      if (accepted) {
+        await load();
+        continue;
+      }
+      const error = await assertRejects(load, Deno.errors.PermissionDenied);
+      assertStringIncludes(error.message, `${above} is open to other users`);
+      assertStringIncludes(error.message, "chmod go-w");
+    }
+    const made = [await entries(pki), await entries(above)].map((all) => all.includes(name));
+    assertEquals(made, [accepted, accepted]);
+  }
+});
+
+Deno.test("createDevicePki checks the directories that links lead through", async (t) => {
+  const links: [what: string, to: string][] = [
+    ["the directory", "open/pki"],
+    ["one above, by an absolute path", "$/open"],
+    ["one above, by a path with dots", "closed/../open"],
+    ["a link to a link", "second"],
+  ];
+  for (const [what, to] of links) {
+    await t.step(what, async () => {
+      await using dir = await tempDir();
+      const closed = join(dir.path, "closed");
+      const open = join(dir.path, "open");
+      await Deno.mkdir(closed, { mode: 0o700 });
+      await createDevicePki(join(open, "pki"), "camera-1");
+      await makeLinks({
+        [join(dir.path, "second")]: "open",
+        [join(dir.path, "link")]: to.replace("$", dir.path),
+      });
+      const by = to.endsWith("pki") ? join(dir.path, "link") : join(dir.path, "link", "pki");
+      await createDevicePki(by, "camera-1");
+      await Deno.chmod(open, 0o777);
+      await assertRefused(by, "PermissionDenied", `${open} is open to other users`);
+    });
+  }
+  await t.step("a file that is a link into a directory that others can write", async () => {
+    await using dir = await tempDir();
+    const { keyFile } = await createDevicePki(join(dir.path, "pki"), "camera-1");
+    const open = join(dir.path, "open");
+    await Deno.mkdir(open);
+    await Deno.rename(keyFile, join(open, "key.pem"));
+    await makeLinks({ [keyFile]: join(open, "key.pem") });
+    await createDevicePki(join(dir.path, "pki"), "camera-1");
+    await Deno.chmod(open, 0o777);
+    await assertRefused(
+      join(dir.path, "pki"),
+      "PermissionDenied",
+      `${open} is open to other users`,
+    );
+  });
+});
+
+Deno.test("createDevicePki skips parent directories that it may not read", async () => {
+  await using dir = await tempDir();
+  const pki = join(dir.path, "pki");
+  await createDevicePki(pki, "camera-1");
+  await Deno.chmod(dir.path, 0o777);
+  const permissions = [`--allow-read=${pki}`, "--allow-sys=uid"];
+  assertEquals(await runScript(loadingScript(pki), permissions, {}), `loaded as ${Deno.uid()}\n`);
+});
+
+Deno.test("createDevicePki makes nothing without permission to read its user id", async () => {
+  await using dir = await tempDir();
+  const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const refusal = await runScript(loadingScript(dir.path), permissions, {});
+  assertMatch(refusal, /^NotCapable: Requires sys access to "uid"/);
+  assertEquals(await entries(dir.path), []);
+});
 
 /** A program that loads an identity, or says why not. */
 function loadingScript(dir: string): string {
@@ -186,42 +174,9 @@ function loadingScript(dir: string): string {
     }`;
 }
 
-/** Loads an identity in a user namespace where this user has the number 54321. */
-async function loadInNamespace(dir: string, permission: string): Promise<string> {
+/** Loads an identity in a process whose user has the number 54321. */
+function loadInNamespace(dir: string, permission: string): Promise<string> {
   const module = `data:text/javascript,${encodeURIComponent(loadingScript(dir))}`;
-  const flags = ["run", "--no-prompt", "--quiet", permission, "--allow-sys=uid", module];
-  const { success, stdout, stderr } = await new Deno.Command("unshare", {
-    args: ["--user", "--map-user=54321", Deno.execPath(), ...flags],
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
-}
-
-/** Tells whether this user can give a file to another one. */
-async function canGiveAway(): Promise<boolean> {
-  await using dir = await tempDir();
-  try {
-    await Deno.chown(dir.path, ANOTHER_USER, null);
-    return true;
-  } catch {
-    console.warn("This user can't give a file to another, as root can: a test is skipped");
-    return false;
-  }
-}
-
-/** Tells whether this user can make a user namespace. */
-async function canUnshare(): Promise<boolean> {
-  if (Deno.build.os !== "linux") return false;
-  try {
-    const args = ["--user", "--map-user=54321", Deno.execPath(), "--version"];
-    if (
-      (await new Deno.Command("unshare", { args, stdout: "null", stderr: "null" }).output()).success
-    ) {
-      return true;
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  console.warn("This user can't make a user namespace with unshare: a test is skipped");
-  return false;
+  const flags = ["--no-prompt", "--quiet", permission, "--allow-sys=uid"];
+  return mustRun([...THROUGH_USER_NAMESPACE, "run", ...flags, module]);
 }

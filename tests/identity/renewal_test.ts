@@ -11,26 +11,26 @@ import {
 import { basename, dirname, join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
 import { createPrivateKey } from "node:crypto";
-import { createDevicePki, Device, type DevicePkiOptions } from "@degu/degu/device";
+import { createDevicePki, type DevicePkiOptions } from "@degu/degu/device";
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
 import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
 import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
+import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
 import { assertRefused, plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
-import { authorityOf, record } from "@degu/testing/device_pairs.ts";
+import { authorityOf } from "@degu/testing/device_pairs.ts";
+import { setUp } from "@degu/testing/device_serving.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
 Deno.test("createDevicePki renews a certificate that expires within 30 days, for the same key", async (t) => {
-  const cases: [days: number, renewed: boolean][] = [[-1, true], [0, true], [29, true], [
-    31,
-    false,
-  ]];
-  for (const [days, renewed] of cases) {
+  for (const [days, renewed] of [[-1, true], [0, true], [29, true], [31, false]] as const) {
     await t.step(`${days} days left: ${renewed ? "renewed" : "kept"}`, async () => {
       await using dir = await tempDir();
       const { caFile, certFile, keyFile } = await createDevicePki(dir.path, "camera-1");
@@ -51,32 +51,24 @@ Deno.test("createDevicePki renews a certificate that expires within 30 days, for
   }
 });
 
-Deno.test("createDevicePki keeps a certificate that expires with its authority", async () => {
-  await using dir = await tempDir();
-  const device = await createDevicePki(dir.path, "camera-1");
-  await replaceIdentity(dirname(device.caFile), 10);
-  const first = await createDevicePki(dir.path, "camera-1");
-  assertNear(first.validTo.getTime(), Date.now() + 10 * DAY);
-  const before = await snapshot(dirname(device.caFile));
-  assertEquals(await createDevicePki(dir.path, "camera-1"), first);
-  assertEquals(await snapshot(dirname(device.caFile)), before);
-});
-
-Deno.test("createDevicePki warns of an authority that expires within 30 days", async (t) => {
-  const cases: [days: number, warned: boolean][] = [[31, false], [29, true], [1, true]];
-  for (const [days, warned] of cases) {
+Deno.test("createDevicePki keeps a certificate that expires with its authority, and warns of that within 30 days", async (t) => {
+  for (const [days, warned] of [[31, false], [29, true], [10, true], [1, true]] as const) {
     await t.step(`${days} days left: ${warned}`, async () => {
       await using dir = await tempDir();
       const { caFile } = await createDevicePki(dir.path, "camera-1");
       await replaceIdentity(dirname(caFile), days);
-      for (const renew of [true, true, false]) {
-        const { warnings } = await createDevicePki(dir.path, "camera-1", { renew });
-        assertEquals(warnings.length, warned ? 1 : 0, String(warnings));
-        if (!warned) continue;
-        const date = new Date(Date.now() + days * DAY).toISOString().slice(0, 10);
-        assertStringIncludes(warnings[0] ?? "", `The authority in ${caFile} expires at ${date}T`);
-        assertStringIncludes(warnings[0] ?? "", "pair the device again");
+      const first = await createDevicePki(dir.path, "camera-1");
+      assertNear(first.validTo.getTime(), Date.now() + days * DAY);
+      const before = await snapshot(dirname(caFile));
+      for (const renew of [true, false]) {
+        assertEquals(await createDevicePki(dir.path, "camera-1", { renew }), first);
       }
+      assertEquals(await snapshot(dirname(caFile)), before);
+      assertEquals(first.warnings.length, warned ? 1 : 0, String(first.warnings));
+      if (!warned) return;
+      const date = new Date(Date.now() + days * DAY).toISOString().slice(0, 10);
+      assertStringIncludes(first.warnings[0]!, `The authority in ${caFile} expires at ${date}T`);
+      assertStringIncludes(first.warnings[0]!, "pair the device again");
     });
   }
 });
@@ -166,9 +158,22 @@ Deno.test("a certificate that may not be renewed is returned with a warning as l
   assertEquals(await Promise.all(places.map(stamps)), before);
 });
 
-Deno.test(
+/** The command that runs the command behind it where a directory can't be written. */
+const throughReadOnlyMount = (dir: string): string[] => {
+  const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
+  return [...THROUGH_MOUNT_NAMESPACE, "sh", "-c", mount, dir];
+};
+
+/** Why no directory can be made read-only here; `null` if one can. */
+async function readOnlyObstacle(): Promise<string | null> {
+  // A directory of its own: one below which something else is mounted can't be mounted again.
+  await using dir = await tempDir();
+  return await obstacleTo([...throughReadOnlyMount(dir.path), "true"]);
+}
+
+testUnless(
+  await readOnlyObstacle(),
   "createDevicePki returns a valid certificate on a read-only file system, with a warning",
-  { ignore: !await canMount() },
   async () => {
     await using dir = await tempDir();
     const device = await createDevicePki(dir.path, "camera-1");
@@ -207,34 +212,6 @@ Deno.test("createDevicePki with renew: false rejects if there is no identity, an
   }
 });
 
-/** Runs a program in a namespace of its own, in which a directory can't be written. */
-async function runOnReadOnlyMount(dir: string, ...program: readonly string[]) {
-  const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
-  const { success, stdout, stderr } = await new Deno.Command("unshare", {
-    args: ["-rm", "sh", "-c", mount, dir, ...program],
-  }).output();
-  const [said, problem] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-  return { success, stdout: said!, stderr: problem! };
-}
-
-/** Tells whether this user can make a directory read-only, in namespaces of its own. */
-async function canMount(): Promise<boolean> {
-  if (Deno.build.os !== "linux") return false;
-  // A directory of its own: one below which something else is mounted can't be mounted again.
-  await using dir = await tempDir();
-  let problem;
-  try {
-    const { success, stderr } = await runOnReadOnlyMount(dir.path, "true");
-    if (success) return true;
-    problem = stderr.trim();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    problem = "there is no unshare";
-  }
-  console.warn(`This user can't mount anything: a test is skipped (${problem})`);
-  return false;
-}
-
 /** Loads an identity in a process whose file system can't be written there, with leave to write. */
 async function loadOnReadOnlyMount(
   dir: string,
@@ -248,9 +225,7 @@ async function loadOnReadOnlyMount(
   const module = `data:text/javascript,${encodeURIComponent(script)}`;
   const permissions = [...readOnly(dir), `--allow-write=${dir}`];
   const program = [Deno.execPath(), "run", "--no-prompt", "--quiet", ...permissions, module];
-  const { success, stdout, stderr } = await runOnReadOnlyMount(dir, ...program);
-  assert(success, stderr);
-  return JSON.parse(stdout);
+  return JSON.parse(await mustRun([...throughReadOnlyMount(dir), ...program]));
 }
 
 /** What shows that something in a directory was written: its times, its size, which file it is. */
@@ -304,8 +279,6 @@ async function replaceIdentity(home: string, days: number): Promise<void> {
 
 const HOUR = 60 * 60 * 1000;
 
-const app = () => [204, "No Content", {}, null] as const;
-
 Deno.test("an open identity changes with its certificate only, and never for that of another device", async () => {
   await using dir = await tempDir();
   const logger = new RecordingLogger();
@@ -332,17 +305,10 @@ Deno.test("an open identity changes with its certificate only, and never for tha
 });
 
 Deno.test("a certificate is renewed while the device is open, by itself or by another process", async () => {
-  await using dir = await tempDir();
-  const logger = new RecordingLogger();
   // The device looks every hour. No other timer is needed here: nothing is late.
   using time = new FakeTime();
-  await using camera = await Device.open(join(dir.path, "camera"), { name: "camera", logger });
-  await using viewer = await Device.open(join(dir.path, "viewer"), { name: "viewer" });
-  await record(camera, viewer);
-  await using server = camera.listen(["127.0.0.1", 0], app);
-  server.serveForever();
-  await server.ready;
-  await record(viewer, camera, { addresses: [server.address] });
+  await using setup = await setUp();
+  const { camera, viewer, logger } = setup;
   const client = await viewer.client("camera");
   const seen = async () => {
     using conn = await client.connect();

@@ -9,6 +9,7 @@ import { rejectionOf } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
@@ -27,6 +28,15 @@ const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
 
 const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
 
+/** Calls it as a program in JavaScript may; returns why it rejects. */
+const refusal = (...args: readonly unknown[]): Promise<unknown> =>
+  rejectionOf(Reflect.apply(TempServer.start, TempServer, args), Deno.inspect(args));
+
+/** Fails the test where a server was left behind at an address. */
+async function assertFree({ address }: { readonly address: Address }): Promise<void> {
+  (await listenAgain(() => new Server(address, uselessApp))).close();
+}
+
 Deno.test("it runs on every kind of address, and its address is final", async () => {
   await using directory = await tempDir();
   const addresses: readonly Address[] = [
@@ -39,7 +49,7 @@ Deno.test("it runs on every kind of address, and its address is final", async ()
     const server = await TempServer.start(address, null, uselessApp);
     assertEquals((await new Client(server.address).request("GET", "/")).status, 200);
     await server.close();
-    (await listenAgain(() => new Server(server.address, uselessApp))).close();
+    await assertFree(server);
   }));
   await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
 });
@@ -96,30 +106,12 @@ Deno.test("the options of the server are transferred with the address", async ()
   await conn.get("/");
   await conn.get("/");
   await assertRejects(() => conn.get("/"));
-  await assertRejects(
-    () => TempServer.start({ address: anywhere, options: { maxRequests: 0 } }, null, uselessApp),
-    RangeError,
-    "maxRequests",
-  );
-});
-
-Deno.test("functions among the options reject start() with the option's name", async () => {
-  for (const [name, value] of Object.entries({ logger: console, onExchange: () => null })) {
-    const target = { address: anywhere, options: { [name]: value } };
-    await assertRejects(
-      () => Reflect.apply(TempServer.start, TempServer, [target, null, uselessApp]),
-      TypeError,
-      `options.${name}: functions can't cross into a worker`,
-    );
-  }
 });
 
 Deno.test("an address that is in use rejects start() with AddrInUse", async () => {
   await using server = await TempServer.start(anywhere, null, uselessApp);
-  await assertRejects(
-    () => TempServer.start(server.address, null, uselessApp),
-    Deno.errors.AddrInUse,
-  );
+  const again = () => TempServer.start(server.address, null, uselessApp);
+  await assertRejects(again, Deno.errors.AddrInUse);
   await using directory = await tempDir();
   const file = `${directory.path}/file`;
   await Deno.writeTextFile(file, "precious");
@@ -133,7 +125,7 @@ Deno.test("close() is idempotent, ends connections, and frees the address", asyn
   await conn.get("/");
   await Promise.all([server.close(), server.close()]);
   await server[Symbol.asyncDispose]();
-  (await listenAgain(() => new Server(server.address, uselessApp))).close();
+  await assertFree(server);
   await assertRejects(() => conn.get("/"));
 });
 
@@ -149,14 +141,12 @@ Deno.test("close() waits for a busy app, but not for one that never answers", as
     const error = conn.get("/").catch(() => {});
     for (let i = 0; i < 3; i++) await turnOfEventLoop();
     await within(server.close(), "close() resolves");
-    (await listenAgain(() => new Server(server.address, uselessApp))).close();
+    await assertFree(server);
     await error;
   }
 });
 
 // The worker of a temporary server: its end is noticed, it can be stopped, and its code is found.
-
-const app = () => [200, "OK", {}, null] as const;
 
 /** Seconds: the suite checks the types of the worker's module before the first one starts. */
 const PATIENCE = 60;
@@ -181,16 +171,10 @@ Deno.test("start() rejects if the worker terminates before the server is ready",
       "the real cause",
     ],
   ];
-  for (const [what, build, words] of rows) {
-    await t.step(what, async () => {
-      const error = await rejectionOf(
-        within(TempServer.start(anywhere, build), what, PATIENCE),
-        what,
-      );
-      assert(error instanceof Error);
-      assertStringIncludes(error.message, words);
-    });
-  }
+  await eachRow(t, rows, async (what, build, words) => {
+    const start = () => within(TempServer.start(anywhere, build), what, PATIENCE);
+    await assertRejects(start, Error, words);
+  });
 });
 
 Deno.test("a worker that terminates later is reported, and does not block close() or the process", async () => {
@@ -227,8 +211,7 @@ Deno.test("a signal aborts starting a server", async (t) => {
   await t.step("that was aborted before", async () => {
     const reason = new Error("no more");
     const signal = AbortSignal.abort(reason);
-    const error = await rejectionOf(TempServer.start({ address: anywhere, signal }, null, app), "");
-    assertEquals(error, reason);
+    assertEquals(await refusal({ address: anywhere, signal }, null, uselessApp), reason);
   });
   await t.step("that never gets ready", async () => {
     const signal = AbortSignal.timeout(50);
@@ -238,9 +221,9 @@ Deno.test("a signal aborts starting a server", async (t) => {
   await t.step("at the same moment", async () => {
     const controller = new AbortController();
     const reason = new Error("no more");
-    const started = TempServer.start({ address: anywhere, signal: controller.signal }, null, app);
+    const refused = refusal({ address: anywhere, signal: controller.signal }, null, uselessApp);
     controller.abort(reason);
-    assertEquals(await rejectionOf(started, "aborted at once"), reason);
+    assertEquals(await refused, reason);
   });
 });
 
@@ -249,36 +232,39 @@ Deno.test("a signal closes a server that has started, with or without TLS", asyn
   const controller = new AbortController();
   const place = { address: anywhere, signal: controller.signal, options: { maxRequests: 5 } };
   const servers = [
-    await TempServer.start(place, null, app),
-    await TempSSLServer.start(pki.serverSslconfig, place, null, app),
+    await TempServer.start(place, null, uselessApp),
+    await TempSSLServer.start(pki.serverSslconfig, place, null, uselessApp),
   ];
   controller.abort();
   for (const server of servers) {
     await within(server.close(), "close() resolves");
-    (await listenAgain(() => new Server(server.address, app))).close();
+    await assertFree(server);
   }
 });
 
 Deno.test("a signal that is aborted after a server was closed does nothing", async () => {
   const controller = new AbortController();
   const place = { address: anywhere, signal: controller.signal };
-  await (await TempServer.start(place, null, app)).close();
+  await (await TempServer.start(place, null, uselessApp)).close();
   controller.abort();
   await turnOfEventLoop();
 });
 
-Deno.test("a signal of another type, or an unknown property beside the address, is a TypeError", async () => {
-  const rows: [place: unknown, words: string][] = [
-    [{ address: anywhere, signal: new AbortController() }, "signal: must be an AbortSignal"],
-    [{ address: anywhere, signal: null }, "signal: must be an AbortSignal"],
-    [{ address: anywhere, timeout: 5 }, 'address: unknown option "timeout"'],
+Deno.test("a wrong property beside the address is refused by its name", async () => {
+  const functions = "functions can't cross into a worker";
+  const rows: [beside: object, error: new () => Error, words: string][] = [
+    [{ signal: new AbortController() }, TypeError, "signal: must be an AbortSignal"],
+    [{ signal: null }, TypeError, "signal: must be an AbortSignal"],
+    [{ timeout: 5 }, TypeError, 'address: unknown option "timeout"'],
+    [{ options: { maxRequests: 0 } }, RangeError, "maxRequests"],
+    [{ options: { unknown: 5 } }, TypeError, "unknown"],
+    [{ options: { logger: console } }, TypeError, `options.logger: ${functions}`],
+    [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${functions}`],
   ];
-  for (const [place, words] of rows) {
-    await assertRejects(
-      () => Reflect.apply(TempServer.start, TempServer, [place, null, app]),
-      TypeError,
-      words,
-    );
+  for (const [beside, Class, words] of rows) {
+    const error = await refusal({ address: anywhere, ...beside }, null, uselessApp);
+    assert(error instanceof Class, Deno.inspect(error));
+    assertStringIncludes(error.message, words);
   }
 });
 
@@ -304,10 +290,7 @@ Deno.test("a function that can't be transferred is a TypeError that says what to
   const functions = [uselessApp.bind(null), Math.max, method, asyncMethod, getter, Built];
   for (const app of functions) {
     for (const args of [[anywhere, null, app], [anywhere, app]]) {
-      const error = await rejectionOf(
-        Reflect.apply(TempServer.start, TempServer, args),
-        Deno.inspect(app),
-      );
+      const error = await refusal(...args);
       assert(error instanceof TypeError, Deno.inspect(error));
       assertMatch(error.message, /^(app|build): .*\{ module, name \}/);
     }
@@ -332,13 +315,9 @@ Deno.test("an invalid argument is a TypeError or RangeError", async () => {
     [anywhere],
     [null, null, uselessApp],
     [["127.0.0.1", 65536], null, uselessApp],
-    [{ address: anywhere, options: { unknown: 5 } }, null, uselessApp],
   ];
   await Promise.all(rows.map(async (args) => {
-    const error = await rejectionOf(
-      Reflect.apply(TempServer.start, TempServer, args),
-      Deno.inspect(args),
-    );
+    const error = await refusal(...args);
     const shown = Deno.inspect([args, error]);
     assert(error instanceof TypeError || error instanceof RangeError, shown);
     const { module } = (args[1] ?? args[2] ?? {}) as { module?: unknown };
@@ -349,10 +328,10 @@ Deno.test("an invalid argument is a TypeError or RangeError", async () => {
 });
 
 Deno.test("a failure in the worker rejects start() with the real cause", async () => {
-  const throwing: Extract<Build, CallableFunction> = () => {
-    throw new RangeError("the build function broke");
-  };
-  const start = () => TempServer.start(anywhere, throwing);
+  const start = () =>
+    TempServer.start(anywhere, () => {
+      throw new RangeError("the build function broke");
+    });
   const { stack } = await assertRejects(start, RangeError, "the build function broke");
   assertStringIncludes(stack ?? "", "the build function broke");
 });
@@ -364,9 +343,8 @@ Deno.test("an app in place of the function that builds it is a TypeError that su
     uselessApp as never,
   ];
   for (const app of apps) {
-    const error = await rejectionOf(TempServer.start(anywhere, app), Deno.inspect(app));
-    assert(error instanceof TypeError, Deno.inspect(error));
-    assertStringIncludes(error.message, "put null before it: start(address, null, app)");
+    const start = () => TempServer.start(anywhere, app);
+    await assertRejects(start, TypeError, "put null before it: start(address, null, app)");
   }
   const build = (status = 200): AppFunction => () => [status, "OK", {}, null];
   await (await TempServer.start(anywhere, build)).close();

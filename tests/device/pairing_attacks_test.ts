@@ -1,7 +1,9 @@
-/** Attacks by somebody who has the line of an invitation. */
+/** Attacks on the port of an invitation, without its line, and by somebody who has it. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import { Invitation, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
+import { LimitedWarning } from "@degu/internal/device/invite.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
@@ -19,10 +21,274 @@ import {
   openInvitation,
   pair,
   type PairingDevice,
+  requestOf,
   sendValue,
   Stranger,
 } from "@degu/testing/pairing.ts";
 import { within } from "@degu/testing/raw_peer.ts";
+
+// From the network, without the line.
+
+const WRONG = base64url(new Uint8Array(16));
+
+/** Asserts that an invitation is as good as on its first moment. */
+async function assertStillOpen(
+  invitation: Invitation,
+  camera: PairingDevice,
+  viewer: PairingDevice,
+): Promise<void> {
+  assertEquals(await camera.written(), []);
+  const [, peer] = await within(
+    Promise.all([viewer.join(invitation.line), invitation.paired]),
+    "the two are paired",
+    20,
+  );
+  assertEquals(peer.id, viewer.id);
+}
+
+Deno.test("a wrong secret closes its connection without a response, and the invitation stays open", async () => {
+  await using setup = await openInvitation(["viewer", "other"]);
+  const { camera, viewer, other, invitation } = setup;
+  const right = introductionOf(invitation.line, other);
+  const secret = String(right["secret"]);
+  const table: [uri: string, body: unknown][] = [
+    ["/secret", { ...right, secret: WRONG }],
+    ["/secret", { ...right, secret: secret.slice(0, -1) }],
+    ["/secret", { ...right, secret: `${secret}AA` }],
+    ["/secret", { ...right, secret: "" }],
+    ["/secret", { ...right, secret: null }],
+    ["/secret", { ...right, secret: [secret] }],
+    ["/secret", { secret }],
+    ["/secret", { ...right, more: 1 }],
+    ["/secret", "null"],
+    ["/secret", "[]"],
+    ["/secret", ""],
+    ["/secret", "{"],
+    ["/secret", "\xff\xfe"],
+    ["/secret", "[".repeat(15_000)],
+    ["/value", { value: WRONG }],
+    ["/value", { value: secret }],
+    ["/", right],
+    ["/secret/", right],
+    ["/secret?", right],
+  ];
+  const text = JSON.stringify(right);
+  const chunk = `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
+  const requests = [
+    ...table.map(([uri, body]) => requestOf(uri, body)),
+    ...["GET", "PUT", "HEAD", "DELETE"].map((method) => `${method} /secret HTTP/1.1\r\n\r\n`),
+    `POST /secret HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunk}`,
+  ];
+  for (const request of requests) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.write(request);
+    assertEquals(await stranger.end(), "", request);
+  }
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("a flood of wrong secrets is counted, with at most one warning a second", async () => {
+  await using setup = await openInvitation(["viewer", "other"]);
+  const { camera, viewer, other, invitation } = setup;
+  const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
+  const begin = performance.now();
+  await Promise.all(Array.from({ length: 12 }, async () => {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.post("/secret", wrong);
+    await stranger.end();
+  }));
+  let warnings: string[];
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    warnings = camera.logger.at("warn");
+  } while (!warnings.at(-1)!.includes("; 12 wrong so far") && performance.now() - begin < 20_000);
+  const seconds = (performance.now() - begin) / 1000;
+  assert(warnings.length >= 2 && warnings.length <= seconds + 1, warnings.join("\n"));
+  assert(warnings[0]!.includes("1 wrong so far"), warnings[0]);
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("a connection that sends no secret is closed two seconds after its handshake", async () => {
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
+  const request = requestOf("/secret", introductionOf(invitation.line, viewer));
+  const waits = ["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    const begin = performance.now();
+    if (text !== "") stranger.write(text);
+    assertEquals(await stranger.end(20), "");
+    const took = performance.now() - begin;
+    assert(took > 1500, `${took} ms`);
+  });
+  // One that sends a byte now and then is not let wait any longer.
+  waits.push((async () => {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    let at = 0;
+    const trickle = setInterval(() => stranger.write(request.slice(at, ++at)), 100);
+    assertEquals(await stranger.end(20), "");
+    clearInterval(trickle);
+  })());
+  await Promise.all(waits);
+  const ended = camera.logger.at("debug").filter((line) => line.includes("took too long"));
+  assertEquals(ended.length, 4);
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("strangers who only connect block nobody: the oldest is closed first", async () => {
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
+  const strangers: Stranger[] = [];
+  try {
+    const begin = performance.now();
+    for (let i = 0; i < 64; i++) strangers.push(await Stranger.connect(addressOf(invitation)));
+    const paired = Promise.all([viewer.join(invitation.line), invitation.paired]);
+    await within(Promise.all([paired, strangers[0]!.end(30)]), "the two are paired", 30);
+    const gone = camera.logger.at("debug").filter((line) => line.includes("a newer connection"));
+    // On a slow machine the oldest has had its two seconds.
+    if (performance.now() - begin < 2000) assert(gone.length >= 1, gone.join("\n"));
+  } finally {
+    for (const stranger of strangers) stranger[Symbol.dispose]();
+  }
+});
+
+Deno.test("150 silent connections that reconnect at once block nobody, and don't fill the log", async () => {
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
+  const [hostname, port] = addressOf(invitation);
+  const current = new Set<Deno.Conn>();
+  let over = false;
+  let closed = 0;
+  const strangers = Array.from({ length: 150 }, async () => {
+    while (!over) {
+      try {
+        using conn = await Deno.connect({ hostname, port });
+        current.add(conn);
+        if (!over) await conn.read(new Uint8Array(1)).catch(() => null);
+        current.delete(conn);
+        closed++;
+      } catch {
+        // Too many at a time; another turn of the event loop will do.
+        await new Promise((resolve) => setTimeout(resolve));
+      }
+    }
+  });
+  while (closed < 150) await new Promise((resolve) => setTimeout(resolve));
+  try {
+    await assertStillOpen(invitation, camera, viewer);
+  } finally {
+    over = true;
+    for (const conn of current) conn.close();
+    await Promise.all(strangers);
+  }
+  const lines = camera.logger.at("info");
+  assert(lines.length < 20, `${lines.length} lines: ${lines.slice(0, 3).join("\n")}`);
+});
+
+Deno.test("both ends must offer degu-pair/1 by ALPN", async () => {
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
+  for (const protocols of [[], ["h2"], ["degu-pair/2", "http/1.1"]]) {
+    const outcome = await Stranger.connect(addressOf(invitation), { protocols })
+      .then(async (stranger) => {
+        stranger.post("/secret", introductionOf(invitation.line, viewer));
+        return await stranger.end();
+      }, () => "");
+    assertEquals(outcome, "", protocols.join());
+  }
+  assertEquals(camera.logger.at("info").filter((line) => line.includes("POLICY")).length, 1);
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("the first right secret closes all other connections and refuses clients without a certificate", async () => {
+  await using setup = await openInvitation(["viewer", "other"], {
+    listen: [["127.0.0.1", 0], ["127.0.0.2", 0]],
+  });
+  const { camera, viewer, other, invitation } = setup;
+  const address = addressOf(invitation);
+  using early = await Stranger.connect(address);
+  using half = await Stranger.connect(address);
+  half.write("POST /secret HTTP/1.1\r\n");
+  using joiner = await Stranger.connect(address);
+  joiner.post("/secret", introductionOf(invitation.line, viewer));
+  const { value } = await joiner.answer(200);
+  assertEquals([await early.end(), await half.end()], ["", ""]);
+  assertEquals(camera.logger.at("debug").filter((line) => line.includes("was first")).length, 2);
+
+  for (const identity of [other.identity, camera.identity]) {
+    assertEquals(await sendValue(invitation, value, { identity }), "");
+  }
+  assertEquals(await sendValue(invitation, value), "");
+  // The first connection has no certificate, so it is not the second step either.
+  joiner.post("/value", { value });
+  await joiner.end();
+  assertEquals(await camera.written(), []);
+
+  using second = await Stranger.connect(address, { identity: viewer.identity });
+  second.post("/value", { value });
+  await second.answer(204);
+  second[Symbol.dispose]();
+  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+});
+
+Deno.test("the certificate of another peer is refused until that peer itself pairs again", async () => {
+  await using devices = await makeDevices("camera", "viewer", "known");
+  const { camera, viewer, known } = devices;
+  await pair(camera, known);
+  await using invitation = await camera.invite();
+  const value = await introduce(invitation, viewer);
+  assertEquals(await sendValue(invitation, value, known), "");
+  assertEquals((await camera.peers()).map(({ id }) => id), [known.id]);
+});
+
+Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
+  await using setup = await openInvitation(["viewer"]);
+  const { viewer, invitation } = setup;
+  const body = JSON.stringify(introductionOf(invitation.line, viewer));
+  const requestOfSize = (size: number) => {
+    const head = `POST /secret HTTP/1.1\r\ncontent-length: 00000\r\n\r\n`;
+    const length = size - head.length;
+    return head.replace("00000", String(length)) + body.padEnd(length);
+  };
+  for (const size of [16_385, 17_000, 40_000]) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.write(requestOfSize(size));
+    assertEquals(await stranger.end(), "", `${size}`);
+  }
+  using filling = await Stranger.connect(addressOf(invitation));
+  filling.write(`POST /secret HTTP/1.1\r\n${"x-a: b\r\n".padStart(9_000, "y")}`.repeat(2));
+  assertEquals(await filling.end(), "");
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.write(requestOfSize(16_384));
+  await stranger.answer(200);
+});
+
+Deno.test("warnings of one kind: the first at once, those of the next second together, none after the end", () => {
+  using time = new FakeTime();
+  const logged: string[] = [];
+  const warning = new LimitedWarning((last, count) => logged.push(`${last} ${count}`));
+  const rows: [tick: number, events: string, expected: string[]][] = [
+    [0, "a", ["a 1"]],
+    [0, "bcd", []],
+    [999, "", []],
+    [1, "", ["d 4"]],
+    [5000, "", []], // a quiet second is not logged
+    [0, "e", ["e 5"]],
+    [400, "f", []],
+    [400, "g", []],
+    [400, "h", ["g 7"]],
+  ];
+  for (const [tick, events, expected] of rows) {
+    time.tick(tick);
+    for (const event of events) warning.add(event);
+    assertEquals(logged.splice(0), expected);
+  }
+  warning.stop();
+  warning.add("i");
+  time.tick(5000);
+  assertEquals(logged, []);
+});
+
+// With the line.
 
 /** Takes the first step, and sends the value with the device's certificate; the answer is not read. */
 async function lastStep(invitation: Invitation, device: PairingDevice): Promise<Stranger> {
