@@ -1,10 +1,9 @@
 /** All fuzz targets. */
 
-import { accessLines } from "./access_log.ts";
-import * as agent from "./agent.ts";
+import { mdnsPackets } from "./agent.ts";
 import { chunkStreams } from "./chunk_streams.ts";
+import { digests } from "./digests.ts";
 import { fetchRequests } from "./fetch_requests.ts";
-import * as names from "./file_names.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { cancelledBodies, closedSessions } from "./interrupted.ts";
 import { linearTime } from "./linear.ts";
@@ -15,7 +14,7 @@ import { carelessSenders } from "./senders.ts";
 import { tinyChunks } from "./tiny_chunks.ts";
 
 /** Those that open nothing. */
-const pure: readonly Fuzzer[] = [parsers, names, agent].flatMap(Object.values<Fuzzer>);
+const pure: readonly Fuzzer[] = [...Object.values(parsers), digests, mdnsPackets];
 
 /** Makes each fuzzer, by its name. One that is made has to be closed. */
 export const targets: Readonly<Record<string, () => Fuzzer>> = {
@@ -24,7 +23,6 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-stream": requestStreams,
   "response-stream": responseStreams,
   "request-loopback": loopbackRequests,
-  "access-log": accessLines,
   "cancelled-body": cancelledBodies,
   "closed-session": closedSessions,
   "careless-sender": () => carelessSenders,
