@@ -1,17 +1,22 @@
 /**
- * Processes that move or write files and trees, and are killed at random moments. What is left must be whole.
+ * Processes that move or write files and trees, serve them, or write a device's peers, and are killed at random moments. What is left must
+ * be whole, and nothing may be lost.
  */
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
+import { join } from "@std/path";
+import { Device } from "@degu/degu/device";
 import { ChangingTrees } from "../trees/changing.ts";
+import { authorityOf, record, TestDevices } from "./device_pairs.ts";
 import { entries, tempDir } from "./directories.ts";
 import { inLanes, killAtRandom, RunningProcess } from "./processes.ts";
 import { programCommand } from "./programs.ts";
 import { ServedVersion } from "./served_version.ts";
-import { serve, type Serving } from "./serving.ts";
+import { stateAfter } from "./programs/peer_writer.ts";
+import { RecordingLogger, serve, type Serving } from "./serving.ts";
 import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
 
 /** Processes at a time: while one starts another works. */
@@ -70,8 +75,7 @@ async function killDownloads(kills: number): Promise<void> {
   await using serving = serve(there.app);
   await using dir = await tempDir();
   const file = `${dir.path}/copy`;
-  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-  const command = transferCommand(serving.address, flags, ["download", file, "/file"]);
+  const command = transferCommand(dir.path, "download", serving.address[1], file, "/file");
   const versions = [there.content, randomBytes(size / 2)];
   let last: Uint8Array = new TextEncoder().encode("old");
   await Deno.writeFile(file, last);
@@ -102,8 +106,8 @@ async function killUploads(kills: number): Promise<void> {
   const size = 16_000_000;
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const file = `${files.here}/file`;
-  const flags = [`--allow-read=${files.here}`];
-  const command = transferCommand(files.serving.address, flags, ["upload", file, "/copy"]);
+  const port = files.serving.address[1];
+  const command = transferCommand(files.here, "upload", port, file, "/copy");
   let content = randomBytes(size);
   await Deno.writeFile(file, content);
   for (let kill = 0; kill < kills; kill++) {
@@ -158,24 +162,17 @@ async function checkWhole(dir: string): Promise<number> {
   return count;
 }
 
-function transferCommand(
-  address: unknown,
-  flags: readonly string[],
-  [direction = "", file = "", uri = ""]: readonly string[],
-): Deno.Command {
-  const [, port] = address as readonly [string, number];
-  return programCommand("transfer.ts", {
-    flags: ["--allow-net=127.0.0.1", ...flags],
-    args: [direction, `${port}`, file, uri],
-  });
+/** Runs `transfer.ts` with the right to a directory. */
+function transferCommand(dir: string, ...args: readonly unknown[]): Deno.Command {
+  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
+  return programCommand("transfer.ts", { flags, args: args.map(String) });
 }
 
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
   return Buffer.compare(one, other) === 0;
 }
 
-// Processes that move trees of files, or serve them, and are killed at random moments. What is
-// left must be whole, and nothing may be lost.
+// Trees of files.
 
 /** When something has been moved for sure. */
 const MOST_MILLISECONDS = 250;
@@ -207,7 +204,7 @@ function endsOf({ source, target }: ChangingTrees, isUpload: boolean): [string, 
 async function killServers(isUpload: boolean, kills: number): Promise<void> {
   await moveDisturbed(isUpload, kills, async (trees) => {
     const [served] = endsOf(trees, isUpload);
-    await using running = new RunningProcess(treeCommand(served, ["serve", "0", served]).spawn());
+    await using running = new RunningProcess(transferCommand(served, "serve", 0, served).spawn());
     const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
     const client = new Client(["127.0.0.1", port], { timeout: 10 });
     const timer = setTimeout(() => running.kill(), Math.random() * MOST_MILLISECONDS);
@@ -227,20 +224,14 @@ async function killTransfers(isUpload: boolean, kills: number): Promise<void> {
   await moveDisturbed(isUpload, kills, async (trees) => {
     const [served, local] = endsOf(trees, isUpload);
     serving ??= servings.use(serve(new FilesApp(served, { list: true, write: isUpload })));
-    const [, port] = serving.address as readonly [string, number];
     const task = isUpload ? "uploadTree" : "downloadTree";
-    const command = treeCommand(local, [task, `${port}`, local, "/"]);
+    const command = transferCommand(local, task, serving.address[1], local, "/");
     const { success, stderr } = await killAtRandom(command, MOST_MILLISECONDS);
     assertEquals(stderr, "");
     // What a server has received whole it still writes.
     while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
     return success;
   });
-}
-
-function treeCommand(dir: string, args: readonly string[]): Deno.Command {
-  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
-  return programCommand("transfer.ts", { flags, args });
 }
 
 async function moveTree(client: Client, { source, target }: ChangingTrees, isUpload: boolean) {
@@ -256,4 +247,51 @@ async function complete(trees: ChangingTrees, isUpload: boolean): Promise<void> 
   const { failed, deletionsKept } = await moveTree(serving.makeClient(), trees, isUpload);
   assertEquals([failed, deletionsKept], [0, null]);
   assertEquals(trees.problems(true), []);
+}
+
+// The peers on disk.
+
+/** Longer than a writer needs for its first changes, so that it is killed in the midst of any. */
+const PEER_MILLISECONDS = 12;
+
+/**
+ * Kills the writer of a device's peers so many times, and checks each time that the peers are as before a
+ * change or as after it.
+ */
+export function killPeerWriters(kills: number): Promise<void> {
+  return inLanes(2, kills, killPeerWriter);
+}
+
+async function killPeerWriter(count: number): Promise<void> {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  const [one, two] = [await devices.open("one"), await devices.open("two")];
+  await record(camera, one, { peerName: "n-0" });
+  const certificates = await Promise.all(
+    [one, two].map(async ({ dir }) => (await authorityOf(dir)).certificate),
+  );
+  const flags = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`, "--allow-sys=uid"];
+  let last = 0;
+  for (let kills = 0; kills < count; kills++) {
+    const args = [camera.dir, `${last}`, ...certificates];
+    const command = programCommand("peer_writer.ts", { flags, args });
+    const { stdout, stderr } = await killAtRandom(command, PEER_MILLISECONDS);
+    assertEquals(stderr, "");
+    const reported = Number(stdout.split("\n").at(-2));
+    const logger = new RecordingLogger();
+    await using device = await Device.open(camera.dir, { logger });
+    const state = {
+      name: (await device.peer(one.id))!.name,
+      port: (await device.peer(two.id))?.addresses.map(([, port]) => port as number)[0] ?? null,
+    };
+    const isBefore = Deno.inspect(state) === Deno.inspect(stateAfter(reported));
+    if (!isBefore) assertEquals(state, stateAfter(reported + 1));
+    assertEquals(logger.lines, []);
+    last = isBefore ? reported : reported + 1;
+  }
+  assert(last > count, `only ${last} changes`);
+  // What was cut is removed with the next change.
+  await camera.rename(one.id, "one");
+  const names = await entries(join(camera.dir, "peers"));
+  assertEquals(names.filter((name) => name.startsWith(".")), []);
 }
