@@ -7,14 +7,21 @@ import { fetchRequests } from "./fetch_requests.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { cancelledBodies, closedSessions } from "./interrupted.ts";
 import { linearTime } from "./linear.ts";
-import * as parsers from "./parsers.ts";
+import { wireTargets } from "./parsers.ts";
 import { loopbackRequests, requestStreams } from "./requests.ts";
 import { responseStreams } from "./responses.ts";
 import { carelessSenders } from "./senders.ts";
 import { tinyChunks } from "./tiny_chunks.ts";
 
 /** Those that open nothing. */
-const pure: readonly Fuzzer[] = [...Object.values(parsers), digests, mdnsPackets];
+const pure: readonly Fuzzer[] = [
+  ...wireTargets,
+  digests,
+  mdnsPackets,
+  carelessSenders,
+  tinyChunks,
+  linearTime,
+];
 
 /** Makes each fuzzer, by its name. One that is made has to be closed. */
 export const targets: Readonly<Record<string, () => Fuzzer>> = {
@@ -25,8 +32,5 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-loopback": loopbackRequests,
   "cancelled-body": cancelledBodies,
   "closed-session": closedSessions,
-  "careless-sender": () => carelessSenders,
   "fetch-request": fetchRequests,
-  "tiny-chunks": () => tinyChunks,
-  "linear-time": () => linearTime,
 };

@@ -5,6 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type CommandEnd, runCommand } from "./commands.ts";
+import { RunningProcess } from "./processes.ts";
 
 /** Runs a command line of bash, which takes a tenth of the time of a Deno of its own. */
 function run(line: string, ...args: string[]): Promise<CommandEnd> {
@@ -70,24 +71,20 @@ export async function startExchanging(directory: string, target: string) {
       }
       await new Promise((resolve) => setTimeout(resolve, 0));
     }`;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["eval", code, directory, target],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
+  const args = ["eval", code, directory, target];
+  const pipes = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
+  const process = new RunningProcess(new Deno.Command(Deno.execPath(), { args, ...pipes }).spawn());
   let running = true;
-  child.status.then(() => running = false);
-  const reader = child.stdout.getReader();
-  assert(!(await reader.read()).done, "the exchanging process did not start");
+  process.child.status.then(() => running = false);
+  await process.printed(/started/);
   return {
     /** False once it has ended by itself. */
     get running() {
       return running;
     },
     async [Symbol.asyncDispose]() {
-      await child.stdin.close();
-      while (!(await reader.read()).done);
-      await child.status;
+      await process.child.stdin.close();
+      await process.ended();
     },
   };
 }
