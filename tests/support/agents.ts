@@ -3,15 +3,13 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { parseAddress } from "@degu/degu/base";
-import { Device } from "@degu/degu/device";
-import { authorityOf, storeOf } from "./device_pairs.ts";
+import { authorityOf, openDevice, storeOf } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { Interrupted } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { Shown } from "./processes.ts";
 import { within } from "./raw_peer.ts";
-import { content, fill } from "./trees.ts";
 
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
@@ -274,11 +272,8 @@ export class AgentHomes implements AsyncDisposable {
   /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
   async init(...names: string[]): Promise<string[]> {
     return await Promise.all(names.map(async (name) => {
-      const { id, files, keys } = await (made.get(name) ?? make(name));
-      const home = this.at(name);
-      await fill(home, files);
-      for (const path of keys) await Deno.chmod(join(home, path), 0o600);
-      return id;
+      await using device = await openDevice(this.at(name), name, { name });
+      return device.id;
     }));
   }
 
@@ -292,7 +287,7 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   async #tell(name: string, of: string, address: string): Promise<void> {
-    const { authority } = await (made.get(of) ?? make(of));
+    const authority = await authorityOf(this.at(of));
     const addresses = [parseAddress(address)];
     await storeOf(this.at(name)).record({ authority, receivedName: of, addresses });
   }
@@ -314,24 +309,6 @@ export class AgentHomes implements AsyncDisposable {
     await this.#running.disposeAsync();
     await this.#dir[Symbol.asyncDispose]();
   }
-}
-
-/** What is in the homes of devices by their names: keys are made once for all tests of a module. */
-const made = new Map<string, ReturnType<typeof makeDevice>>();
-
-async function makeDevice(name: string) {
-  await using dir = await tempDir();
-  await using device = await Device.open(dir.path, { name });
-  const authority = await authorityOf(dir.path);
-  const files = await content(dir.path);
-  const keys = Object.keys(files).filter((path) => path.endsWith("key.pem"));
-  return { id: device.id, authority, files, keys };
-}
-
-function make(name: string) {
-  const making = makeDevice(name);
-  made.set(name, making);
-  return making;
 }
 
 /** An address at which nobody serves. */
