@@ -214,17 +214,14 @@ export class RunningAgent implements AsyncDisposable {
 
 /** Devices of the program, each with its home in a directory that is removed on dispose. */
 export class AgentHomes implements AsyncDisposable {
-  readonly path: string;
-  readonly #dir: AsyncDisposable;
-  readonly #running = new AsyncDisposableStack();
+  readonly #open = new AsyncDisposableStack();
 
-  private constructor(dir: { readonly path: string } & AsyncDisposable) {
-    this.path = dir.path;
-    this.#dir = dir;
-  }
+  private constructor(readonly path: string) {}
 
   static async create(...names: string[]): Promise<AgentHomes> {
-    const homes = new AgentHomes(await tempDir());
+    const dir = await tempDir();
+    const homes = new AgentHomes(dir.path);
+    homes.#open.use(dir);
     await homes.init(...names);
     return homes;
   }
@@ -266,7 +263,7 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
-    return this.#running.use(startAgentHere(["--home", this.at(name), ...args], options));
+    return this.#open.use(startAgentHere(["--home", this.at(name), ...args], options));
   }
 
   /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
@@ -305,9 +302,8 @@ export class AgentHomes implements AsyncDisposable {
     return { agent, address };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#running.disposeAsync();
-    await this.#dir[Symbol.asyncDispose]();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#open.disposeAsync();
   }
 }
 
