@@ -254,10 +254,8 @@ export class TrackedItems<T> {
   }
 }
 
-export async function collect<T>(items: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
-  const list: T[] = [];
-  for await (const item of items) list.push(item);
-  return list;
+export function collect<T>(items: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
+  return Array.fromAsync(items);
 }
 
 /** Runs a test with an open temporary file that holds the bytes; closes and removes it afterwards. */
