@@ -19,6 +19,7 @@ const pure: readonly Fuzzer[] = [
   digests,
   mdnsPackets,
   carelessSenders,
+  chunkStreams,
   tinyChunks,
   linearTime,
 ];
@@ -26,7 +27,6 @@ const pure: readonly Fuzzer[] = [
 /** Makes each fuzzer, by its name. One that is made has to be closed. */
 export const targets: Readonly<Record<string, () => Fuzzer>> = {
   ...Object.fromEntries(pure.map((fuzzer) => [fuzzer.name, () => fuzzer])),
-  "chunk-stream": chunkStreams,
   "request-stream": requestStreams,
   "response-stream": responseStreams,
   "request-loopback": loopbackRequests,
