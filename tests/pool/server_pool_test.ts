@@ -309,9 +309,10 @@ async function assertRefused(client: SSLClient): Promise<void> {
 }
 
 Deno.test("setSslctx() reaches all workers, also those that are started later, when the files have changed", async () => {
-  await using pooling = await servePool();
+  await using pki = await TempPKI.create();
+  await using pooling = await servePool(undefined, {}, undefined, pki);
   await using other = await TempPKI.create();
-  const { pool, pki, client } = pooling;
+  const { pool, client } = pooling;
   const stranger = new SSLClient(
     { ...other.clientSslconfig, caFile: pki.clientSslconfig.caFile },
     pool.address,

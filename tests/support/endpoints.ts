@@ -6,10 +6,9 @@
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { App, Server, ServerOptions } from "@degu/degu/server";
-import { TempPKI } from "@degu/degu/misc";
 import { tempDir } from "./directories.ts";
 import { type RecordingLogger, serve } from "./serving.ts";
-import { startTls } from "./tls_endpoints.ts";
+import { sharedPki, startTls } from "./tls_endpoints.ts";
 
 export interface EndpointOptions {
   readonly server?: ServerOptions | undefined;
@@ -58,10 +57,9 @@ function kind(
     async start(app, { server, client } = {}) {
       await using making = new AsyncDisposableStack();
       const address = typeof place === "function" ? await place(making) : place;
-      const pki = isSecure ? making.use(await TempPKI.create()) : null;
-      const ends = pki === null
-        ? making.use(serve(app, server, address))
-        : making.use(await startTls(pki, app, { server, client }, address, translate));
+      const ends = isSecure
+        ? making.use(await startTls(await sharedPki(), app, { server, client }, address, translate))
+        : making.use(serve(app, server, address));
       const stack = making.move();
       return {
         server: ends.server,
