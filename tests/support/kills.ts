@@ -22,21 +22,21 @@ import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
 /** Processes at a time: while one starts another works. */
 const LANES = 4;
 
-/** Kinds of processes that are killed: of each a few in a test, and so many by `deno task crash`. */
-export const KILLED: readonly {
+interface Killed {
   readonly name: string;
+  /** How many are killed in a test, and by `deno task crash`. */
   readonly ofTest: number;
   readonly kills: number;
   /** Kills so many; rejects if what is left on the disk is wrong. */
   readonly run: (kills: number) => Promise<void>;
-}[] = [
-  {
-    name: "downloads",
-    ofTest: 12,
-    kills: 100,
-    run: (kills) => inLanes(LANES, kills, killDownloads),
-  },
-  { name: "uploads", ofTest: 12, kills: 100, run: (kills) => inLanes(LANES, kills, killUploads) },
+}
+
+const sideBySide = (kill: Killed["run"]): Killed["run"] => (kills) => inLanes(LANES, kills, kill);
+
+/** Kinds of processes that are killed. */
+export const KILLED: readonly Killed[] = [
+  { name: "downloads", ofTest: 12, kills: 100, run: sideBySide(killDownloads) },
+  { name: "uploads", ofTest: 12, kills: 100, run: sideBySide(killUploads) },
   { name: "writers of one directory", ofTest: 12, kills: 100, run: killWriters },
   {
     name: "downloads of a tree",
@@ -45,15 +45,7 @@ export const KILLED: readonly {
     run: (kills) => killTransfers(false, kills),
   },
   { name: "uploads of a tree", ofTest: 4, kills: 30, run: (kills) => killTransfers(true, kills) },
-  {
-    name: "servers of a tree",
-    ofTest: 4,
-    kills: 30,
-    async run(kills) {
-      await killServers(true, Math.ceil(kills / 2));
-      await killServers(false, Math.floor(kills / 2));
-    },
-  },
+  { name: "servers of a tree", ofTest: 4, kills: 30, run: killServers },
 ];
 
 /** Each file that a peer can see is whole, and what is left of others is in nobody's way. */
@@ -200,8 +192,13 @@ function endsOf({ source, target }: ChangingTrees, isUpload: boolean): [string, 
   return isUpload ? [target, source] : [source, target];
 }
 
-/** Kills servers, and continues with another one. */
-async function killServers(isUpload: boolean, kills: number): Promise<void> {
+/** Kills servers, and continues with another one: half of them while they receive. */
+async function killServers(kills: number): Promise<void> {
+  await killServersOf(true, Math.ceil(kills / 2));
+  await killServersOf(false, Math.floor(kills / 2));
+}
+
+async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
   await moveDisturbed(isUpload, kills, async (trees) => {
     const [served] = endsOf(trees, isUpload);
     await using running = new RunningProcess(transferCommand(served, "serve", 0, served).spawn());
