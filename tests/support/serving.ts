@@ -21,10 +21,10 @@ export class RecordingLogger implements Logger {
   readonly lines: (readonly [level: Level, message: string])[] = [];
   #waiting: (() => void)[] = [];
 
-  readonly debug = (message: string): void => this.#add("debug", message);
-  readonly info = (message: string): void => this.#add("info", message);
-  readonly warn = (message: string): void => this.#add("warn", message);
-  readonly error = (message: string): void => this.#add("error", message);
+  debug = (message: string): void => this.#add("debug", message);
+  info = (message: string): void => this.#add("info", message);
+  warn = (message: string): void => this.#add("warn", message);
+  error = (message: string): void => this.#add("error", message);
 
   at(level: Level): string[] {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
