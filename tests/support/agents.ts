@@ -4,6 +4,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { parseAddress } from "@degu/degu/base";
 import { authorityOf, openDevice, storeOf } from "./device_pairs.ts";
+import { denoRun, startCommand } from "./commands.ts";
 import { tempDir } from "./directories.ts";
 import { Interrupted } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
@@ -105,21 +106,15 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
 
 /** The command that runs it, to be run in the directory of the project. */
 export function agentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
-  const run = ["run", "--no-prompt", "--quiet", "--no-check"];
-  return [Deno.execPath(), ...run, ...flags, "agent.ts", ...args];
+  return denoRun(flags, "agent.ts", ...args);
 }
 
 export function spawnAgent(args: readonly string[], options: AgentOptions = {}): RunningAgent {
   const { flags = [], stdin = "", env = {}, through = [] } = options;
-  const [program = "", ...rest] = [...through, ...agentCommand(args, flags)];
-  const child = new Deno.Command(program, {
-    args: rest,
+  const child = startCommand([...through, ...agentCommand(args, flags)], {
     cwd: new URL("../..", import.meta.url),
     env: { NO_COLOR: "1", ...env },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  });
   return watch(child, stdin, `degu ${args.join(" ")}`);
 }
 

@@ -1,4 +1,4 @@
-/** Commands that run to their end. */
+/** Commands: those that run to their end, and those that go on. */
 
 export interface CommandEnd {
   readonly success: boolean;
@@ -8,6 +8,20 @@ export interface CommandEnd {
 }
 
 type Options = Omit<Deno.CommandOptions, "args">;
+
+/** Starts a command, all of whose streams are pipes unless told otherwise. */
+export function startCommand(
+  [program = "", ...args]: readonly string[],
+  options: Options = {},
+): Deno.ChildProcess {
+  const pipes = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
+  return new Deno.Command(program, { ...pipes, ...options, args }).spawn();
+}
+
+/** The command that runs a module in a Deno of its own. */
+export function denoRun(flags: readonly string[], ...module: readonly string[]): string[] {
+  return [Deno.execPath(), "run", "--no-prompt", "--quiet", "--no-check", ...flags, ...module];
+}
 
 /** Runs a command that reads nothing; a program that is missing has the code 127, as in a shell. */
 export async function runCommand(

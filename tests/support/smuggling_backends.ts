@@ -3,7 +3,7 @@
 import type { Address } from "@degu/degu/base";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { obstacleTo } from "./commands.ts";
+import { obstacleTo, startCommand } from "./commands.ts";
 import { passOn, Relay } from "./cutting_relay.ts";
 import { unusedPort } from "./ports.ts";
 import { RunningProcess } from "./processes.ts";
@@ -183,9 +183,7 @@ async function startProgram(
   const last = await startNodeHttp();
   const { address, configuration, args } = plan(dir, last.address[1]);
   await Deno.writeTextFile(`${dir}/configuration`, configuration);
-  const running = new RunningProcess(
-    new Deno.Command(program, { args, stdin: "null", stdout: "piped", stderr: "piped" }).spawn(),
-  );
+  const running = new RunningProcess(startCommand([program, ...args], { stdin: "null" }));
   let ended = false;
   running.child.status.then(() => ended = true);
   const stop = async () => {

@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type CommandEnd, runCommand } from "./commands.ts";
+import { type CommandEnd, runCommand, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 
 /** Runs a command line of bash, which takes a tenth of the time of a Deno of its own. */
@@ -71,9 +71,8 @@ export async function startExchanging(directory: string, target: string) {
       }
       await new Promise((resolve) => setTimeout(resolve, 0));
     }`;
-  const args = ["eval", code, directory, target];
-  const pipes = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
-  const process = new RunningProcess(new Deno.Command(Deno.execPath(), { args, ...pipes }).spawn());
+  const command = [Deno.execPath(), "eval", code, directory, target];
+  const process = new RunningProcess(startCommand(command));
   let running = true;
   process.child.status.then(() => running = false);
   await process.printed(/started/);

@@ -1,7 +1,7 @@
 /** Certificates made by the openssl program, and independent programs as peers. */
 
 import { join } from "@std/path";
-import { mustRun } from "./commands.ts";
+import { mustRun, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 import { latin1 } from "./wire_grammar.ts";
 
@@ -219,8 +219,7 @@ export class ServingProgram extends RunningProcess {
   readonly #writer = this.child.stdin.getWriter();
 
   constructor(program: string, args: readonly string[]) {
-    const pipes = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
-    super(new Deno.Command(program, { args: [...args], env, ...pipes }).spawn());
+    super(startCommand([program, ...args], { env }));
   }
 
   /** `openssl s_server` on a free port of 127.0.0.1, and that port. */
