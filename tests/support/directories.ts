@@ -18,18 +18,6 @@ export async function snapshot(dir: string): Promise<Record<string, string>> {
   return files;
 }
 
-/** The permission bits of a file or directory. */
-export async function mode(path: string): Promise<number> {
-  return ((await Deno.stat(path)).mode ?? 0) & 0o7777;
-}
-
-/** Makes many empty files, which is much faster with links to one of them. */
-export function makeEmptyFiles(dir: string, names: readonly string[]): void {
-  const [first = "", ...others] = names.map((name) => join(dir, name));
-  Deno.createSync(first).close();
-  for (const path of others) Deno.linkSync(first, path);
-}
-
 /** Writes files with these texts; `null` is a directory. */
 export async function fill(
   dir: string,
@@ -66,4 +54,16 @@ export async function content(
     }
   }
   return found;
+}
+
+/** The permission bits of a file or directory. */
+export async function mode(path: string): Promise<number> {
+  return ((await Deno.stat(path)).mode ?? 0) & 0o7777;
+}
+
+/** Makes many empty files, which is much faster with links to one of them. */
+export function makeEmptyFiles(dir: string, names: readonly string[]): void {
+  const [first = "", ...others] = names.map((name) => join(dir, name));
+  Deno.createSync(first).close();
+  for (const path of others) Deno.linkSync(first, path);
 }

@@ -80,24 +80,27 @@ export async function assertCutShort(promise: Promise<unknown>, what: string) {
   if (!(error instanceof BodyError)) assertCode(error, ["BODY_INCOMPLETE"], what);
 }
 
-/** An assertion that a call throws an error of one of these classes. */
-function assertThrown(...classes: (abstract new (...args: never[]) => Error)[]) {
-  return (call: () => unknown, what: string): void => {
-    const error = thrownBy(call, what);
-    if (!classes.some((each) => error instanceof each)) wrong(what, error);
-  };
-}
-
 /** Asserts that a call throws a `TypeError`: an argument has the wrong type. */
-export const assertTypeError = assertThrown(TypeError);
-/** Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not allowed. */
-export const assertRangeError = assertThrown(RangeError);
-/** Asserts that a call throws a `TypeError` or a `RangeError`: a caller's mistake, never a peer's. */
-export const assertCallerError = assertThrown(TypeError, RangeError);
+export function assertTypeError(call: () => unknown, what: string) {
+  const error = thrownBy(call, what);
+  if (!(error instanceof TypeError)) wrong(what, error);
+}
 
 /** The name of the option that these options are about, which an error about it has; `""` if they are no object. */
 export function optionOf(options: unknown): string {
   return typeof options === "object" && options !== null ? Object.keys(options)[0] ?? "" : "";
+}
+
+/** Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not allowed. */
+export function assertRangeError(call: () => unknown, what: string) {
+  const error = thrownBy(call, what);
+  if (!(error instanceof RangeError)) wrong(what, error);
+}
+
+/** Asserts that a call throws a `TypeError` or a `RangeError`: a caller's mistake, never a peer's. */
+export function assertCallerError(call: () => unknown, what: string) {
+  const error = thrownBy(call, what);
+  if (!(error instanceof TypeError || error instanceof RangeError)) wrong(what, error);
 }
 
 /** Calls a function with arguments that its signature does not allow. */

@@ -4,8 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type CommandEnd, runCommand, startCommand } from "./commands.ts";
-import { RunningProcess } from "./processes.ts";
+import { type CommandEnd, runCommand } from "./commands.ts";
 
 /** Runs a command line of bash, which takes a tenth of the time of a Deno of its own. */
 function run(line: string, ...args: string[]): Promise<CommandEnd> {
@@ -71,19 +70,24 @@ export async function startExchanging(directory: string, target: string) {
       }
       await new Promise((resolve) => setTimeout(resolve, 0));
     }`;
-  const command = [Deno.execPath(), "eval", code, directory, target];
-  const process = new RunningProcess(startCommand(command));
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["eval", code, directory, target],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
   let running = true;
-  process.child.status.then(() => running = false);
-  await process.printed(/started/);
+  child.status.then(() => running = false);
+  const reader = child.stdout.getReader();
+  assert(!(await reader.read()).done, "the exchanging process did not start");
   return {
     /** False once it has ended by itself. */
     get running() {
       return running;
     },
     async [Symbol.asyncDispose]() {
-      await process.child.stdin.close();
-      await process.ended();
+      await child.stdin.close();
+      while (!(await reader.read()).done);
+      await child.status;
     },
   };
 }
