@@ -7,7 +7,7 @@ import type { Peer } from "@degu/degu/device";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
-import { killPeerWriters } from "@degu/testing/kills.ts";
+import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");
