@@ -309,10 +309,9 @@ async function assertRefused(client: SSLClient): Promise<void> {
 }
 
 Deno.test("setSslctx() reaches all workers, also those that are started later, when the files have changed", async () => {
-  await using pki = await TempPKI.create();
-  await using pooling = await servePool(undefined, {}, undefined, pki);
+  await using pooling = await servePool(undefined, {}, undefined, TempPKI.create());
   await using other = await TempPKI.create();
-  const { pool, client } = pooling;
+  const { pool, pki, client } = pooling;
   const stranger = new SSLClient(
     { ...other.clientSslconfig, caFile: pki.clientSslconfig.caFile },
     pool.address,

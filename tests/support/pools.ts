@@ -20,14 +20,14 @@ export function appOf(name: string, args?: unknown[]): PoolApp {
   return { module: import.meta.resolve("./pool_apps.ts"), name, args };
 }
 
-/** Starts a pool of two workers with TLS; it is closed on dispose. Who changes the files of a PKI gives one of their own. */
+/** Starts a pool of two workers with TLS; it is closed on dispose. Who changes the files of its PKI gives an own one. */
 export async function servePool(
   app: PoolApp = appOf("app"),
   options: PoolOptions = {},
   times: PoolTimes = TIMES,
-  own?: TempPKI,
+  own?: Promise<TempPKI>,
 ) {
-  const pki = own ?? await sharedPki();
+  const pki = await (own ?? sharedPki());
   const logger = new RecordingLogger();
   const all = { workers: 2, sslconfig: pki.serverSslconfig, logger, ...options };
   const pool = await startPool(["127.0.0.1", 0], app, all, times);
@@ -36,7 +36,10 @@ export async function servePool(
     pki,
     logger,
     client: new SSLClient(pki.clientSslconfig, pool.address, { timeout: 10 }),
-    [Symbol.asyncDispose]: () => within(pool.close(), "the pool closes"),
+    [Symbol.asyncDispose]: async () => {
+      await within(pool.close(), "the pool closes");
+      if (own !== undefined) await pki[Symbol.asyncDispose]();
+    },
   };
 }
 
