@@ -14,8 +14,8 @@ import {
   lineWith,
   makeDevices,
   openInvitation,
-  openPairingDevice,
   pair,
+  PairingDevice,
 } from "@degu/testing/pairing.ts";
 import {
   answerOf,
@@ -64,7 +64,7 @@ Deno.test("a device can't join itself, or a copy of its directory", async () => 
   await using copyDir = await tempDir();
   const { camera } = devices;
   cpSync(camera.dir, copyDir.path, { recursive: true });
-  await using twin = await openPairingDevice(copyDir.path, "camera");
+  await using twin = await PairingDevice.open(copyDir.path, "camera");
   await using invitation = await camera.invite();
   for (const device of [camera, twin]) {
     await assertRejects(() => device.join(invitation.line), RangeError, "paired with itself");

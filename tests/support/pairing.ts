@@ -14,7 +14,7 @@ import { RecordingLogger } from "./serving.ts";
 export const LOOPBACK: Address[] = [["127.0.0.1", 0]];
 
 /** A device whose invitations wait on loopback, and everything that a test has to know of it; it is made where there is none. */
-export async function openPairingDevice(dir: string, name: string, part = name) {
+async function open(dir: string, name: string, part = name) {
   const logger = new RecordingLogger();
   const device = await openDevice(dir, part, { name, logger });
   return {
@@ -33,7 +33,8 @@ export async function openPairingDevice(dir: string, name: string, part = name) 
   };
 }
 
-export type PairingDevice = Awaited<ReturnType<typeof openPairingDevice>>;
+export type PairingDevice = Awaited<ReturnType<typeof open>>;
+export const PairingDevice = { open };
 
 /** Two or more devices, in a directory that is removed on dispose. */
 export async function makeDevices<Name extends string>(
@@ -41,7 +42,7 @@ export async function makeDevices<Name extends string>(
 ): Promise<Record<Name, PairingDevice> & AsyncDisposable> {
   const { path, [Symbol.asyncDispose]: remove } = await tempDir();
   const opened = names.map(async (name, index) => {
-    const device = await openPairingDevice(join(path, `${index}`), name, `${index}`);
+    const device = await PairingDevice.open(join(path, `${index}`), name, `${index}`);
     return [name, device] as const;
   });
   const devices = Object.fromEntries(await Promise.all(opened)) as Record<Name, PairingDevice>;
