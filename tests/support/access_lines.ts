@@ -1,7 +1,7 @@
 /** Reads lines of an access log, as strictly as a program that analyzes them. */
 
 /** A line, with its escapes undone. */
-export interface AccessLine {
+interface AccessLine {
   readonly host: string;
   /** `null` where there is a dash. */
   readonly user: string | null;

@@ -15,7 +15,7 @@ import { within } from "./raw_peer.ts";
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
 
-export interface AgentOptions {
+interface AgentOptions {
   /** Flags of `deno run`: the permissions. */
   readonly flags?: readonly string[];
   /** What it reads; nothing if left out. With `null` stdin stays open. */

@@ -79,7 +79,7 @@ const contentLength = length.map((n) => ({ "content-length": n }));
 const transferEncoding = fc.constant({ "transfer-encoding": "chunked" });
 
 /** Valid headers of a request without a body (GET, HEAD, DELETE). */
-export const bodilessHeaders = withFraming(range.map((value) => ({ range: value })));
+const bodilessHeaders = withFraming(range.map((value) => ({ range: value })));
 
 /** Valid headers of a request with a body (PUT, POST). */
 export const requestHeaders = withFraming(

@@ -10,18 +10,18 @@ import { tempDir } from "./directories.ts";
 import { type RecordingLogger, serve } from "./serving.ts";
 import { sharedPki, startTls } from "./tls_endpoints.ts";
 
-export interface EndpointOptions {
+interface EndpointOptions {
   readonly server?: ServerOptions | undefined;
   readonly client?: ClientOptions | undefined;
 }
 
-export interface Endpoint extends AsyncDisposable {
+interface Endpoint extends AsyncDisposable {
   readonly server: Server;
   readonly client: Client;
   readonly logger: RecordingLogger;
 }
 
-export interface EndpointKind {
+interface EndpointKind {
   readonly name: string;
   /** False where this machine lacks what the kind needs. */
   readonly available: boolean;

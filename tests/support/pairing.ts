@@ -81,7 +81,7 @@ export async function pair(
 }
 
 /** How a stranger connects. */
-export interface StrangerOptions {
+interface StrangerOptions {
   readonly identity?: { readonly cert: string; readonly key: string };
   /** The names by ALPN. */
   readonly protocols?: readonly string[];

@@ -6,7 +6,7 @@ import { base64url, type PairingDevice } from "./pairing.ts";
 import { serveNodeTls } from "./raw_tls.ts";
 
 /** How the connections of an inviter are answered, one after the other; the text of a request is given. */
-export type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;
+type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;
 
 /** How an inviter listens. */
 export interface InviterOptions {

@@ -27,7 +27,7 @@ import {
 } from "./wire_grammar.ts";
 
 /** A parser of Latin-1 text; what is read has a shape that compares. */
-export interface Parser {
+interface Parser {
   /** What the text says; throws where it is refused. */
   read(text: string): unknown;
   /** What the grammar says of it; `null` where it is refused. */

@@ -5,7 +5,7 @@ import { fromFileUrl } from "@std/path";
 import { denoRun } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 
-export interface ProgramOptions {
+interface ProgramOptions {
   /** Flags of `deno run`, permissions among them. */
   readonly flags?: readonly string[];
   readonly args?: readonly string[];

@@ -36,7 +36,7 @@ export function streamOf<T>(...items: readonly T[]): ReadableStream<T> {
 }
 
 /** Called each time a source is asked for the item with this index, after all earlier items have been taken. */
-export type OnPull = (index: number) => void;
+type OnPull = (index: number) => void;
 
 /** A stream of given items that records its end. */
 export class TrackedStream<T = Uint8Array> {
