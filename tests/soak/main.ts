@@ -76,17 +76,15 @@ async function runStranger({ stranger }: Servers, { tally, signal }: Run): Promi
   }
 }
 
-/** Memory in bytes, and open files, sockets and pipes. */
-interface Resources {
-  readonly rss: number;
-  readonly heap: number;
-  readonly descriptors: number;
-}
+type Resources = Awaited<ReturnType<typeof measure>>;
 
 const COLLECTIONS = 8, PAUSE_MILLISECONDS = 25;
 
-/** Measures, after collections where the process was started with `--v8-flags=--expose-gc`. */
-async function measure(): Promise<Resources> {
+/**
+ * Measures memory in bytes, and counts open files, sockets and pipes, after collections where the process was started with
+ * `--v8-flags=--expose-gc`.
+ */
+async function measure() {
   // What a finalizer lets go of is only found by the next one.
   for (let i = 0; i < COLLECTIONS; i++) {
     (globalThis as { gc?: () => void }).gc?.();
