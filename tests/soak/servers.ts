@@ -17,6 +17,7 @@ import {
   toFetchHandler,
 } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
+import { quiet } from "../fuzz/memory.ts";
 import { type Closing, noting, pause, type Run, type Tally } from "./traffic.ts";
 
 /** Servers that run, with a client of each. */
@@ -49,7 +50,7 @@ const OPTIONS: ServerOptions = {
   maxConnections: 200,
   timeout: 5,
   // The faults would fill the screen.
-  logger: { debug() {}, info() {}, warn() {}, error() {} },
+  logger: quiet,
 };
 const CLIENT_OPTIONS = { timeout: 20 };
 

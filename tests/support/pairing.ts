@@ -167,12 +167,14 @@ export class Stranger implements Disposable {
   }
 }
 
-/** A request with a JSON body, or with a text as its body. */
-export function requestOf(uri: string, body: unknown): string {
+/** A message with a JSON body, or with a text as its body. */
+export function messageOf(line: string, body: unknown): string {
   const text = typeof body === "string" ? body : JSON.stringify(body);
   const { length } = new TextEncoder().encode(text);
-  return `POST ${uri} HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n${text}`;
+  return `${line}\r\ncontent-length: ${length}\r\n\r\n${text}`;
 }
+
+export const requestOf = (uri: string, body: unknown) => messageOf(`POST ${uri} HTTP/1.1`, body);
 
 /** What a device that has the line says first. */
 export function introductionOf(line: string, device: PairingDevice): Record<string, unknown> {
