@@ -91,9 +91,9 @@ export class RunningProcess implements AsyncDisposable {
 
   async ended(
     patience: number = PATIENCE,
-  ): Promise<{ success: boolean; code: number; stdout: string; stderr: string }> {
-    const { success, code } = await within(this.child.status, "the process ends", patience);
-    return { success, code, stdout: await this.#stdout.all, stderr: await this.#stderr.all };
+  ): Promise<{ success: boolean; stdout: string; stderr: string }> {
+    const { success } = await within(this.child.status, "the process ends", patience);
+    return { success, stdout: await this.#stdout.all, stderr: await this.#stderr.all };
   }
 
   kill(): void {

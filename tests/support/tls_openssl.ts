@@ -211,7 +211,8 @@ export async function converse(program: string, args: readonly string[], input: 
   await using running = new ServingProgram(program, args);
   // It may end before it has read everything.
   await running.say(input).then(() => running.endInput()).catch(() => {});
-  return await running.ended(10);
+  const ended = await running.ended(10);
+  return { ...ended, code: (await running.child.status).code };
 }
 
 /** A program that serves while a test runs, and is ended on dispose. */
