@@ -27,14 +27,10 @@ function preambleInUtf8(random: Random): string {
 }
 
 /** What a server hands over; nothing of it has been checked. */
-interface Parts {
-  readonly method: string;
-  readonly target: string;
-  readonly headers: readonly (readonly [name: string, value: string])[];
-}
+type Parts = ReturnType<typeof takeApart>;
 
 /** Takes a preamble apart where it has its separators; every fifth keeps a line end in a value. */
-function takeApart(text: string): Parts {
+function takeApart(text: string) {
   const [first = "", ...lines] = text.split("\r\n");
   if (text.length % 5 === 0 && lines.length > 1) lines.push(lines.splice(-2).join("\r\n"));
   const space = first.indexOf(" ");

@@ -4,7 +4,6 @@
  * fast-check makes a half to a fifth of the inputs in the same time, and doesn't go on from those that were accepted.
  */
 
-import { literal } from "./bytes.ts";
 import { Random } from "./random.ts";
 
 /** What became of an input that no oracle objected to. */
@@ -23,7 +22,7 @@ export interface Fuzzer {
 }
 
 /** How long to run: up to a time, a number of inputs, or both. */
-export interface Bounds {
+interface Bounds {
   readonly seed: number;
   readonly seconds?: number;
   readonly inputs?: number;
@@ -55,6 +54,14 @@ export class Finding extends Error {
       { cause },
     );
   }
+}
+
+/** The text as a literal that stands for it in a program, whatever its bytes. */
+function literal(text: string): string {
+  return JSON.stringify(text).replaceAll(
+    /[\x7f-\xff]/g,
+    (character) => `\\x${character.charCodeAt(0).toString(16)}`,
+  );
 }
 
 export class Objection extends Error {
@@ -155,7 +162,7 @@ const TOKENS = [
 const LONGEST = 40000;
 
 /** Changes a text in one to four places; `other` is what it may be joined with. */
-export function mutate(text: string, other: string, random: Random): string {
+function mutate(text: string, other: string, random: Random): string {
   for (let n = 1 + random.below(4); n > 0; n--) text = mutateOnce(text, other, random);
   return text.length > LONGEST ? text.slice(0, LONGEST) : text;
 }

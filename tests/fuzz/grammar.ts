@@ -88,7 +88,7 @@ export function uri(random: Random): string {
   return random.chance(30) ? `${text}?${random.text(allowedBytes.query, 0, 8)}` : text;
 }
 
-export function headerValue(name: string, random: Random): string {
+function headerValue(name: string, random: Random): string {
   const dice = random.below(100);
   if (dice < 4) return random.pick(BAD_VALUES);
   switch (name.toLowerCase()) {
@@ -104,7 +104,7 @@ export function headerValue(name: string, random: Random): string {
   return dice < 40 ? random.pick(VALUES) : random.text(allowedBytes.headerValue, 1, 12);
 }
 
-export function headerName(random: Random): string {
+function headerName(random: Random): string {
   const dice = random.below(100);
   if (dice < 3) return random.pick(BAD_NAMES);
   if (dice < 30) return random.pick(SPECIAL_NAMES);
@@ -112,7 +112,7 @@ export function headerName(random: Random): string {
 }
 
 /** Header lines, each with a CR LF before it. */
-export function headerLines(random: Random): string {
+function headerLines(random: Random): string {
   let lines = "";
   for (let n = random.below(5); n > 0; n--) {
     const name = headerName(random);
@@ -130,14 +130,14 @@ function padded(lines: string, random: Random): string {
   return `${lines}\r\npad: ${"v".repeat(Math.max(1, length - lines.length))}`;
 }
 
-export function requestLine(random: Random): string {
+function requestLine(random: Random): string {
   const method = random.chance(95) ? random.pick(METHODS) : random.pick(BAD_METHODS);
   const protocol = random.chance(97) ? "HTTP/1.1" : random.pick(PROTOCOLS);
   const space = random.chance(98) ? " " : random.pick(["  ", "\t", "", " \t"]);
   return `${method}${space}${uri(random)} ${protocol}`;
 }
 
-export function statusLine(random: Random): string {
+function statusLine(random: Random): string {
   const status = random.chance(90)
     ? String(100 + random.below(500))
     : random.pick(["000", "099", "600", "999", "20", "2000", "+20", "2e2", " 20"]);

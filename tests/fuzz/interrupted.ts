@@ -19,18 +19,11 @@ import { receive, WAYS } from "./received.ts";
 
 const MOST_TURNS = 60;
 
-/** A body on the wire: framing, bytes, and how they are cut. */
-interface CutBody {
-  readonly framing: string;
-  readonly content: string;
-  readonly pieces: Uint8Array[];
-  /** After how many turns something happens to it. */
-  readonly turns: number;
-  readonly way: typeof WAYS[number];
-}
+/** A body on the wire, how it is cut, how it is read, and after how many turns something happens to it. */
+type CutBody = ReturnType<typeof caseOf>;
 
 /** Reads a case from a text: `way turns (chunked? size cut)…`. */
-function caseOf(input: string, start: string, after: string): CutBody {
+function caseOf(input: string, start: string, after: string) {
   const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
   const [way = 0, turns = 0, cut = 7, ...sizes] = numbers;
   const chunked = input.startsWith("c");
@@ -42,7 +35,7 @@ function caseOf(input: string, start: string, after: string): CutBody {
   const bytes = latin1(`${start}${framing}\r\n\r\n${content}${after}`);
   const pieces: Uint8Array[] = [];
   for (let at = 0; at < bytes.length; at += cut + 1) pieces.push(bytes.subarray(at, at + cut + 1));
-  return { framing, content, pieces, turns: turns % MOST_TURNS, way: WAYS[way % WAYS.length]! };
+  return { pieces, turns: turns % MOST_TURNS, way: WAYS[way % WAYS.length]! };
 }
 
 /** Makes a text that {@linkcode caseOf} reads. */

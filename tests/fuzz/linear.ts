@@ -31,7 +31,7 @@ const LEAST_MILLISECONDS = 0.02;
 const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 20;
 
 /** Something whose time is measured. */
-export interface Target {
+interface Target {
   /** Characters of the long text: within the limit up to which it is read at all. */
   readonly long: number;
   /** Prepares a text; what is returned is measured. */

@@ -18,7 +18,7 @@ export interface ReferenceRequest {
   readonly headers: FlatHeaders;
 }
 
-export interface ReferenceResponse {
+interface ReferenceResponse {
   readonly status: number;
   readonly reason: string;
   readonly headers: FlatHeaders;
@@ -52,7 +52,7 @@ export function readResponse(preamble: string): ReferenceResponse | null {
 }
 
 /** A chunk with its data as Latin-1 text. */
-export type ReferenceChunk = readonly [
+type ReferenceChunk = readonly [
   extension: readonly [key: string, value: string] | null,
   data: string,
 ];
@@ -80,19 +80,16 @@ export function readChunks(
 /** A body: none, its bytes, or its chunks; as Latin-1 text. */
 export type ModelBody = null | string | readonly ReferenceChunk[];
 
-export interface ModelRequest {
-  readonly method: string;
-  readonly uri: string;
-  readonly headers: FlatHeaders;
+export interface ModelRequest extends ReferenceRequest {
   readonly body: ModelBody;
 }
 
 /** What a server has to make of all that a peer sends. */
-export interface RequestStream {
+interface RequestStream {
   /** The requests that are complete. */
   readonly requests: readonly ModelRequest[];
   /** The preamble of one more, whose body is broken or cut. */
-  readonly broken: Omit<ModelRequest, "body"> | null;
+  readonly broken: ReferenceRequest | null;
   /** True where the bytes end where a message does. */
   readonly clean: boolean;
 }
@@ -113,10 +110,7 @@ export function readRequests(text: string): RequestStream {
 }
 
 /** What a client has to make of the answer to one request: a response, or nothing. */
-export interface ModelResponse {
-  readonly status: number;
-  readonly reason: string;
-  readonly headers: FlatHeaders;
+interface ModelResponse extends ReferenceResponse {
   /** `undefined` where it is broken or cut. */
   readonly body: ModelBody | undefined;
   readonly excess: number;

@@ -57,19 +57,6 @@ function parserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): F
   };
 }
 
-export const requestPreambles: Fuzzer = parserTarget("request-preamble", grammar.requestPreamble);
-export const responsePreambles: Fuzzer = parserTarget(
-  "response-preamble",
-  grammar.responsePreamble,
-);
-export const uris: Fuzzer = parserTarget("uri", grammar.uri);
-export const ranges: Fuzzer = parserTarget("range", grammar.range);
-export const contentRanges: Fuzzer = parserTarget("content-range", grammar.contentRange);
-export const chunkLines: Fuzzer = parserTarget(
-  "chunk-line",
-  (random) => grammar.chunkLine(random.below(1 << random.below(26)), random),
-);
-
 /** What a formatter writes, or `null` where it refuses as it has to. */
 function writtenBy(format: () => Uint8Array): string | null {
   try {
@@ -150,8 +137,7 @@ function formatTarget(
   };
 }
 
-/** `formatRequest`. */
-export const requestFormats: Fuzzer = formatTarget(
+const requestFormats = formatTarget(
   "request-format",
   grammar.requestPreamble,
   (line, headers) => {
@@ -165,8 +151,7 @@ export const requestFormats: Fuzzer = formatTarget(
   readRequest,
 );
 
-/** `formatResponse`. */
-export const responseFormats: Fuzzer = formatTarget(
+const responseFormats = formatTarget(
   "response-format",
   grammar.responsePreamble,
   (line, headers) => {
@@ -179,8 +164,7 @@ export const responseFormats: Fuzzer = formatTarget(
   readResponse,
 );
 
-/** `formatChunk`. */
-export const chunkFormats: Fuzzer = {
+const chunkFormats: Fuzzer = {
   name: "chunk-format",
   grammar: (random) => grammar.chunkLine(random.below(20), random),
   check(input): Outcome {
@@ -207,3 +191,19 @@ export const chunkFormats: Fuzzer = {
     return "accepted";
   },
 };
+
+/** The targets of parsers and formatters. */
+export const wireTargets: readonly Fuzzer[] = [
+  parserTarget("request-preamble", grammar.requestPreamble),
+  parserTarget("response-preamble", grammar.responsePreamble),
+  parserTarget("uri", grammar.uri),
+  parserTarget("range", grammar.range),
+  parserTarget("content-range", grammar.contentRange),
+  parserTarget(
+    "chunk-line",
+    (random) => grammar.chunkLine(random.below(1 << random.below(26)), random),
+  ),
+  requestFormats,
+  responseFormats,
+  chunkFormats,
+];

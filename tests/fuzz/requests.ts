@@ -2,7 +2,7 @@
 
 import type { App } from "@degu/internal/base/app/app.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
-import { Server } from "@degu/degu/server";
+import { type Exchange, Server } from "@degu/degu/server";
 import { exchange } from "../support/raw_peer.ts";
 import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
@@ -19,6 +19,8 @@ class Record {
   way: Way = "read";
   calls = 0;
   readonly requests: string[] = [];
+  /** The requests that were reported as exchanges, with the status. */
+  readonly exchanges: string[] = [];
   readonly strange: unknown[] = [];
 
   readonly app: App = async ({ method, uri, headers, body }) => {
@@ -35,11 +37,13 @@ class Record {
     return [200, "OK", {}, null];
   };
 
+  readonly onExchange = ({ method, uri, status }: Exchange): void =>
+    void this.exchanges.push(`${method} ${uri} ${status}`);
+
   begin(way: Way): void {
     this.way = way;
     this.calls = 0;
-    this.requests.length = 0;
-    this.strange.length = 0;
+    for (const list of [this.requests, this.exchanges, this.strange]) list.length = 0;
   }
 }
 
@@ -69,6 +73,14 @@ function checkRecord(
   return expected.clean && complete.length > 0;
 }
 
+/** Demands that an exchange was reported for each request for which the application was called, and no other. */
+function checkExchanges({ exchanges }: Record, input: string, where: string): void {
+  const { requests, broken } = readRequests(input);
+  const expected = requests.map(({ method, uri }) => `${method} ${uri} 200`);
+  if (broken !== null) expected.push(`${broken.method} ${broken.uri} null`);
+  demand(exchanges.join() === expected.join(), `${exchanges} in place of ${expected} ${where}`);
+}
+
 const MOST_SPLITS = 400;
 
 function requestStream(random: Random): string {
@@ -80,7 +92,7 @@ function requestStream(random: Random): string {
 /** Streams of requests over sockets in memory, cut at every boundary. */
 export function requestStreams(): Fuzzer {
   const record = new Record();
-  const server = new MemoryServer(record.app);
+  const server = new MemoryServer(record.app, record.onExchange);
   return {
     name: "request-stream",
     grammar: requestStream,
@@ -93,6 +105,7 @@ export function requestStreams(): Fuzzer {
         await server.connect(socket);
         const where = `(${record.way}, pieces ${pieces.map(({ length }) => length)})`;
         accepted = checkRecord(record, input, socket, where);
+        checkExchanges(record, input, where);
       }
       return accepted ? "accepted" : "rejected";
     },

@@ -19,12 +19,9 @@ const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "DELETE", "PUT"];
 /** Separates the answers within an input; the first character of each selects the request's method. */
 const SEPARATOR = "\x1e";
 
-interface Exchange {
-  readonly method: Method;
-  readonly answer: string;
-}
+type Exchange = ReturnType<typeof exchangesOf>[number];
 
-function exchangesOf(input: string): Exchange[] {
+function exchangesOf(input: string) {
   return input.split(SEPARATOR).map((part) => ({
     method: METHODS[(part.charCodeAt(0) || 0) % METHODS.length]!,
     answer: part.slice(1),

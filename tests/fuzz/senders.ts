@@ -74,14 +74,9 @@ function makeArray(kind: string, size: number): { bytes: Uint8Array; change(): v
 }
 
 /** One write: what becomes of its array, how large that is, and whether the body waits for it. */
-interface Step {
-  readonly kind: string;
-  readonly size: number;
-  readonly awaited: boolean;
-  readonly late: boolean;
-}
+type Step = ReturnType<typeof stepsOf>[number];
 
-function stepsOf(script: string): Step[] {
+function stepsOf(script: string) {
   return Array.from(script.matchAll(/([wtgs])([0-4])(!?)(l?)/g), ([, kind, size, hasty, late]) => ({
     kind: kind!,
     size: SIZES[Number(size)]!,

@@ -285,7 +285,7 @@ Deno.test("close() sends close_notify", await unlessMissing("python3"), async ()
   using conn = await client.connect();
   assertEquals((await conn.get("/")).status, 204);
   conn.close();
-  await program.waitFor(/END 0\n/);
+  await program.printed(/END 0\n/);
 });
 
 Deno.test(
@@ -302,7 +302,7 @@ Deno.test(
     using conn = await client.connect();
     assertEquals(conn.sock.peerCertificate?.subject, "CN=TempPKI server");
     const asking = conn.get("/");
-    await program.waitFor(/GET \/ HTTP\/1\.1\r?\nhost: localhost:\d+\r?\n\r?\n/);
+    await program.printed(/GET \/ HTTP\/1\.1\r?\nhost: localhost:\d+\r?\n\r?\n/);
     await program.say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     assertEquals(await (await asking).body?.text(), "hello");
     conn.close();
@@ -482,7 +482,7 @@ async function assertTrusted(
   const client = new SSLClient(config, ["127.0.0.1", port], { sslHost, timeout: 10 });
   if (verdict === "accepted") {
     const requesting = client.request("GET", "/");
-    await program.waitFor(/GET \/ HTTP\/1\.1\r?\n/);
+    await program.printed(/GET \/ HTTP\/1\.1\r?\n/);
     await program.say("HTTP/1.1 200 OK\r\n\r\n");
     assertEquals((await requesting).status, 200);
   } else {
@@ -490,7 +490,7 @@ async function assertTrusted(
     const [, reason = ""] = /^the TLS handshake with 127\.0\.0\.1:\d+ failed: ([\x20-\x7e]+)$/
       .exec(error.message) ?? [];
     assertMatch(`${error.code}: ${reason}`, verdict);
-    const said = await program.waitForEnd();
+    const { stdout: said } = await program.ended();
     assert(!said.includes("GET /"), said);
   }
 }

@@ -311,7 +311,7 @@ async function assertRefused(client: SSLClient): Promise<void> {
 }
 
 Deno.test("setSslctx() reaches all workers, also those that are started later, when the files have changed", async () => {
-  await using pooling = await servePool();
+  await using pooling = await servePool(undefined, {}, undefined, TempPKI.create());
   await using other = await TempPKI.create();
   const { pool, pki, client } = pooling;
   const stranger = strangerTo(pooling, other);

@@ -13,8 +13,7 @@ import {
 } from "@degu/degu";
 import type { Random } from "../fuzz/random.ts";
 import { isBroken } from "../support/raw_peer.ts";
-import { serverFaults } from "./app.ts";
-import { Checksum } from "./payload.ts";
+import { Checksum, serverFaults } from "./app.ts";
 import { pause, type Run } from "./traffic.ts";
 
 const encoder = new TextEncoder();
@@ -40,8 +39,8 @@ async function readUpTo(socket: Socket, most: number): Promise<number> {
   return total;
 }
 
-/** Something that goes wrong on a socket; resolves to what must not be, or to `null`. */
-type SocketFault = (socket: Socket, random: Random) => Promise<string | null>;
+/** Something that goes wrong on a socket; resolves to what must not be. */
+type SocketFault = (socket: Socket, random: Random) => Promise<string | null | void>;
 
 const CHUNKED = "PUT / HTTP/1.1\r\nchecksum: x\r\ntransfer-encoding: chunked\r\n\r\n";
 
@@ -51,7 +50,7 @@ function get(query: string): string {
 
 /** What no client of ours would do. */
 const socketFaults: Readonly<Record<string, SocketFault>> = {
-  "connects and goes": () => Promise.resolve(null),
+  "connects and goes": () => Promise.resolve(),
   "sends garbage": async (socket, random) => {
     const bytes = Array.from({ length: 1 + random.below(300) }, () => random.below(128));
     const garbage = String.fromCharCode(...bytes);
@@ -63,17 +62,14 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     const preamble =
       "PUT /data?seed=1&size=1 HTTP/1.1\r\nchecksum: 0-0\r\ncontent-length: 10\r\n\r\n";
     await send(socket, preamble.slice(0, 1 + random.below(preamble.length - 4)));
-    return null;
   },
   "stops in a body": async (socket, random) => {
     await send(socket, `PUT / HTTP/1.1\r\nchecksum: x\r\ncontent-length: 100000\r\n\r\n`);
     await send(socket, "x".repeat(random.below(70000)));
-    return null;
   },
   "stops in a chunk": async (socket, random) => {
     const chunks = "10;a=b\r\n0123456789abcdef\r\n5\r\nhello\r\n";
     await send(socket, CHUNKED + chunks.slice(0, random.below(chunks.length)));
-    return null;
   },
   "breaks a chunk": async (socket) => {
     await send(socket, `${CHUNKED}5\nhello\r\n0\r\n\r\n`);
@@ -83,19 +79,16 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
   "goes while a body is sent to it": async (socket, random) => {
     await send(socket, get("seed=5&size=3000000&kind=iter"));
     await readUpTo(socket, 1 + random.below(200000));
-    return null;
   },
   "does not read for a while": async (socket, random) => {
     await send(socket, get("seed=6&size=3000000&kind=chunked"));
     await pause(random.below(100));
-    return null;
   },
   "drips": async (socket, random) => {
     for (const byte of "GET /fault/slow HTTP/1.1\r\nx: y\r\n".slice(0, 1 + random.below(30))) {
       await send(socket, byte);
       await pause(random.below(5));
     }
-    return null;
   },
   "pipelines": async (socket) => {
     const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\n\r\n";
@@ -107,7 +100,6 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
   "sends more than one request, the second wrong": async (socket) => {
     await send(socket, `${get("seed=0&size=0")}GET / HTTP/1.0\r\n\r\n`);
     await readUpTo(socket, 1000);
-    return null;
   },
 };
 
@@ -234,7 +226,7 @@ async function injectOne(client: Client, random: Random): Promise<[string, strin
     const [name, fault] = random.pick(Object.entries(socketFaults));
     const socket = await client.createSocket();
     try {
-      return [`client: ${name}`, await fault(socket, random)];
+      return [`client: ${name}`, await fault(socket, random) ?? null];
     } catch (error) {
       // A server that closes at once may do so before everything has been sent.
       return [`client: ${name}`, isBroken(error) ? null : Deno.inspect(error)];

@@ -1,17 +1,22 @@
-/** Well-behaved clients: exchanges of every kind, each checked to the last byte. */
+/**
+ * Well-behaved clients: exchanges of every kind, each checked to the last byte, with requests that are aborted at any time, and
+ * sessions that are closed under them.
+ */
 
 import {
+  type App,
+  type AppFunction,
   BodyIter,
   type BodyOut,
   ChunkedBodyIter,
   type Client,
-  type Connection,
+  Connection,
   type HeaderDict,
   type RequestOptions,
+  type Server,
 } from "@degu/degu";
 import type { Random } from "../fuzz/random.ts";
-import { checksumOfBody } from "./app.ts";
-import { checksumOf, chunks, type Payload, pieces, whole } from "./payload.ts";
+import { checksumOf, checksumOfBody, chunks, type Payload, pieces, whole } from "./app.ts";
 
 export class Tally {
   requests = 0;
@@ -62,7 +67,7 @@ export async function runHonestly(name: string, client: Client, run: Run): Promi
   }
 }
 
-export async function exchange(
+async function exchange(
   connection: Connection,
   { random, tally }: Run,
   options?: RequestOptions,
@@ -91,4 +96,105 @@ function makeBody(payload: Payload, random: Random): BodyOut {
   if (dice === 0) return whole(payload);
   if (dice === 1) return new BodyIter(pieces(payload), payload.size);
   return new ChunkedBodyIter(chunks(payload));
+}
+
+// Requests that are aborted: each returns its whole response, or rejects with the reason of its own abort.
+
+/** Never aborted, and there for all requests: whatever they leave on it would be a leak. */
+const { signal: everlasting } = new AbortController();
+
+/** Makes requests of which some are aborted, over one connection after the other. */
+export async function runAborting(name: string, client: Client, run: Run): Promise<void> {
+  const { random, tally, signal } = run;
+  while (!signal.aborted) {
+    try {
+      using connection = await client.connect(undefined, { signal: everlasting });
+      tally.connections++;
+      while (!connection.closed && !signal.aborted && random.below(100) > 0) {
+        await exchange(connection, run, { signal: everlasting });
+        const problem = await abortOne(connection, run);
+        if (problem !== null) tally.failures.push(`${name}: ${problem}`);
+      }
+    } catch (error) {
+      tally.failures.push(`${name}: ${Deno.inspect(error)}`);
+    }
+  }
+}
+
+/** Makes a request and aborts it; resolves to what must not be, or to `null`. */
+async function abortOne(connection: Connection, run: Run): Promise<string | null> {
+  const { random, tally } = run;
+  const aborter = new AbortController();
+  const reason = `abort ${random.next()}`;
+  const abort = () => aborter.abort(reason);
+  const when = random.pick(["before", "at once", "in some turns", "in some milliseconds"]);
+  if (when === "before") abort();
+  const making = exchange(connection, run, { signal: aborter.signal });
+  // It may end while nobody waits for it yet.
+  making.catch(() => {});
+  if (when === "at once") abort();
+  for (let n = random.below(8); n > 0; n--) await null;
+  if (when === "in some turns") abort();
+  const timer = setTimeout(abort, random.below(6));
+  tally.count(`abort: ${when}`);
+  try {
+    await making;
+    return connection.closed ? `a request that was answered left a connection closed` : null;
+  } catch (error) {
+    if (error !== reason) return `aborted ${when}: ${Deno.inspect(error)}`;
+    const unsent = when === "before" || when === "at once";
+    return unsent && connection.closed ? `aborted ${when}, the connection was closed` : null;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// Sessions that are closed at random under load: nothing else may be lost.
+
+/** A server whose sessions are closed, a client of it, and whom they were closed for. */
+export interface Closing {
+  readonly server: Server;
+  readonly client: Client;
+  readonly closed: Set<string>;
+}
+
+const NAME = "server: closes a session";
+
+/** An application that notes in each session who its client says to be. */
+export function noting(app: App): AppFunction {
+  const handle = typeof app === "function" ? app : app.handle.bind(app);
+  return (request, session, api) => {
+    session.store.set("who", request.headers["who"]);
+    return handle(request, session, api);
+  };
+}
+
+export async function runCloser({ server, closed }: Closing, run: Run): Promise<void> {
+  const { random, tally, signal } = run;
+  while (!signal.aborted) {
+    await pause(random.below(20));
+    const sessions = [...server.sessions].filter(({ store }) => store.has("who"));
+    if (sessions.length === 0) continue;
+    const session = random.pick(sessions);
+    closed.add(String(session.store.get("who")));
+    session.close(new Error("closed by the soak test"));
+    if (server.sessions.has(session)) tally.failures.push(`${NAME}: it is still there`);
+    tally.count(NAME);
+  }
+}
+
+/** Makes requests over one connection after the other, which fail only where they were closed. */
+export async function runAmongClosed({ client, closed }: Closing, run: Run): Promise<void> {
+  const { random, tally, signal } = run;
+  while (!signal.aborted) {
+    const who = crypto.randomUUID();
+    using connection = new Connection(await client.createSocket(), { who }, undefined, 20);
+    tally.connections++;
+    try {
+      while (!signal.aborted && random.below(100) > 0) await exchange(connection, run);
+    } catch (error) {
+      if (!closed.has(who)) tally.failures.push(`among closed sessions: ${Deno.inspect(error)}`);
+    }
+    closed.delete(who);
+  }
 }

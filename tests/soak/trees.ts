@@ -7,6 +7,7 @@ import { Client } from "@degu/degu/client";
 import { isTransient } from "@degu/degu";
 import { downloadTree, FilesApp, type TreeOptions, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
+import { quiet } from "../fuzz/memory.ts";
 import { ChangingTrees } from "../trees/changing.ts";
 import { pause, type Run } from "./traffic.ts";
 
@@ -25,7 +26,7 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
       list: true,
       write: isUpload,
     });
-    await using server = new Server(["127.0.0.1", 0], app, { logger: SILENT });
+    await using server = new Server(["127.0.0.1", 0], app, { logger: quiet });
     server.serveForever();
     for (let turn = 0; turn < 6 && !signal.aborted; turn++) {
       trees.change();
@@ -40,8 +41,6 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
     Deno.removeSync(parent, { recursive: true });
   }
 }
-
-const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 function move(trees: ChangingTrees, isUpload: boolean, server: Server, options: TreeOptions) {
   const client = new Client(server.address, { timeout: 20 });

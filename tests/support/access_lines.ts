@@ -1,17 +1,5 @@
 /** Reads lines of an access log, as strictly as a program that analyzes them. */
 
-/** A line, with its escapes undone. */
-export interface AccessLine {
-  readonly host: string;
-  /** `null` where there is a dash. */
-  readonly user: string | null;
-  readonly request: string;
-  /** `null` where there is a dash. */
-  readonly status: number | null;
-  /** 0 where there is a dash. */
-  readonly bytes: number;
-}
-
 const LINE = new RegExp(
   [
     /^(?<host>[^ ]+) - (?<user>(?:[!#-[\]-~]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4})+) /,
@@ -21,12 +9,13 @@ const LINE = new RegExp(
   ].map(({ source }) => source).join(""),
 );
 
-/** Reads a line; `null` where it is none. */
-export function readAccessLine(line: string): AccessLine | null {
+/** Reads a line, and undoes its escapes; `null` where it is none. */
+export function readAccessLine(line: string) {
   const { host, user, request, status, bytes } = LINE.exec(line)?.groups ?? {};
   if (host === undefined || user === undefined || request === undefined) return null;
   return {
     host,
+    /** `null` where there is a dash, as in `status`. */
     user: user === "-" ? null : unescape(user),
     request: unescape(request),
     status: status === "-" ? null : Number(status),

@@ -8,7 +8,7 @@ import { type AgentEnd, RunningAgent, spawnAgent } from "./agents.ts";
 import { mustRun, obstacleTo } from "./commands.ts";
 import { record } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
-import { THROUGH_NAMESPACE } from "./namespaces.ts";
+import { ip, THROUGH_NAMESPACE } from "./namespaces.ts";
 import { Shown } from "./processes.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
 import type { Order, Report } from "./programs/machine.ts";
@@ -60,9 +60,7 @@ export async function labObstacle(): Promise<string | null> {
   return await obstacleTo([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
 
-export async function ip(...args: string[]): Promise<void> {
-  await mustRun(["ip", ...args]);
-}
+export { ip };
 
 /** A machine: a network namespace, a directory, and a process that runs commands of the program. */
 export class Machine {

@@ -3,20 +3,19 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { parseAddress } from "@degu/degu/base";
-import { Device } from "@degu/degu/device";
-import { authorityOf, storeOf } from "./device_pairs.ts";
+import { authorityOf, openDevice, storeOf } from "./device_pairs.ts";
+import { denoRun, startCommand } from "./commands.ts";
 import { tempDir } from "./directories.ts";
 import { Interrupted } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { Shown } from "./processes.ts";
 import { within } from "./raw_peer.ts";
-import { content, fill } from "./trees.ts";
 
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
 
-export interface AgentOptions {
+interface AgentOptions {
   /** Flags of `deno run`: the permissions. */
   readonly flags?: readonly string[];
   /** What it reads; nothing if left out. With `null` stdin stays open. */
@@ -107,21 +106,15 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
 
 /** The command that runs it, to be run in the directory of the project. */
 export function agentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
-  const run = ["run", "--no-prompt", "--quiet", "--no-check"];
-  return [Deno.execPath(), ...run, ...flags, "agent.ts", ...args];
+  return denoRun(flags, "agent.ts", ...args);
 }
 
 export function spawnAgent(args: readonly string[], options: AgentOptions = {}): RunningAgent {
   const { flags = [], stdin = "", env = {}, through = [] } = options;
-  const [program = "", ...rest] = [...through, ...agentCommand(args, flags)];
-  const child = new Deno.Command(program, {
-    args: rest,
+  const child = startCommand([...through, ...agentCommand(args, flags)], {
     cwd: new URL("../..", import.meta.url),
     env: { NO_COLOR: "1", ...env },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  });
   return watch(child, stdin, `degu ${args.join(" ")}`);
 }
 
@@ -216,17 +209,14 @@ export class RunningAgent implements AsyncDisposable {
 
 /** Devices of the program, each with its home in a directory that is removed on dispose. */
 export class AgentHomes implements AsyncDisposable {
-  readonly path: string;
-  readonly #dir: AsyncDisposable;
-  readonly #running = new AsyncDisposableStack();
+  readonly #open = new AsyncDisposableStack();
 
-  private constructor(dir: { readonly path: string } & AsyncDisposable) {
-    this.path = dir.path;
-    this.#dir = dir;
-  }
+  private constructor(readonly path: string) {}
 
   static async create(...names: string[]): Promise<AgentHomes> {
-    const homes = new AgentHomes(await tempDir());
+    const dir = await tempDir();
+    const homes = new AgentHomes(dir.path);
+    homes.#open.use(dir);
     await homes.init(...names);
     return homes;
   }
@@ -268,17 +258,14 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
-    return this.#running.use(startAgentHere(["--home", this.at(name), ...args], options));
+    return this.#open.use(startAgentHere(["--home", this.at(name), ...args], options));
   }
 
   /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
   async init(...names: string[]): Promise<string[]> {
     return await Promise.all(names.map(async (name) => {
-      const { id, files, keys } = await (made.get(name) ?? make(name));
-      const home = this.at(name);
-      await fill(home, files);
-      for (const path of keys) await Deno.chmod(join(home, path), 0o600);
-      return id;
+      await using device = await openDevice(this.at(name), name, { name });
+      return device.id;
     }));
   }
 
@@ -292,7 +279,7 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   async #tell(name: string, of: string, address: string): Promise<void> {
-    const { authority } = await (made.get(of) ?? make(of));
+    const authority = await authorityOf(this.at(of));
     const addresses = [parseAddress(address)];
     await storeOf(this.at(name)).record({ authority, receivedName: of, addresses });
   }
@@ -310,28 +297,9 @@ export class AgentHomes implements AsyncDisposable {
     return { agent, address };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#running.disposeAsync();
-    await this.#dir[Symbol.asyncDispose]();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#open.disposeAsync();
   }
-}
-
-/** What is in the homes of devices by their names: keys are made once for all tests of a module. */
-const made = new Map<string, ReturnType<typeof makeDevice>>();
-
-async function makeDevice(name: string) {
-  await using dir = await tempDir();
-  await using device = await Device.open(dir.path, { name });
-  const authority = await authorityOf(dir.path);
-  const files = await content(dir.path);
-  const keys = Object.keys(files).filter((path) => path.endsWith("key.pem"));
-  return { id: device.id, authority, files, keys };
-}
-
-function make(name: string) {
-  const making = makeDevice(name);
-  made.set(name, making);
-  return making;
 }
 
 /** An address at which nobody serves. */

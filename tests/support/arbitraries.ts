@@ -50,7 +50,7 @@ export const range: fc.Arbitrary<Range> = fc.tuple(length, length)
   .filter(([a, b]) => a !== b)
   .map(([a, b]) => new Range(Math.min(a, b), Math.max(a, b)));
 
-export const contentRange: fc.Arbitrary<ContentRange> = fc.tuple(length, length, length)
+const contentRange: fc.Arbitrary<ContentRange> = fc.tuple(length, length, length)
   .map((numbers) => numbers.toSorted((a, b) => a - b))
   .filter(([start = 0, stop = 0]) => start < stop)
   .map(([start = 0, stop = 0, total = 0]) => new ContentRange(start, stop, total));
@@ -79,7 +79,7 @@ const contentLength = length.map((n) => ({ "content-length": n }));
 const transferEncoding = fc.constant({ "transfer-encoding": "chunked" });
 
 /** Valid headers of a request without a body (GET, HEAD, DELETE). */
-export const bodilessHeaders = withFraming(range.map((value) => ({ range: value })));
+const bodilessHeaders = withFraming(range.map((value) => ({ range: value })));
 
 /** Valid headers of a request with a body (PUT, POST). */
 export const requestHeaders = withFraming(

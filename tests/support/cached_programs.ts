@@ -11,7 +11,7 @@ const ROOT = new URL("../../", import.meta.url);
 /** Seconds: nothing is compiled yet in a cache of its own. */
 const PATIENCE = 60;
 
-export interface CachedProgram {
+interface CachedProgram {
   /** The texts of its modules by path; `/main.ts` is the program. */
   readonly texts: Readonly<Record<string, string>>;
   readonly permissions: readonly string[];

@@ -1,4 +1,4 @@
-/** Commands that run to their end. */
+/** Commands: those that run to their end, and those that go on. */
 
 export interface CommandEnd {
   readonly success: boolean;
@@ -38,4 +38,18 @@ export async function mustRun(command: readonly string[], options?: Options): Pr
 export async function obstacleTo(command: readonly string[]): Promise<string | null> {
   const { success, stderr } = await runCommand(command);
   return success ? null : stderr.trim();
+}
+
+/** Starts a command, all of whose streams are pipes unless told otherwise. */
+export function startCommand(
+  [program = "", ...args]: readonly string[],
+  options: Options = {},
+): Deno.ChildProcess {
+  const pipes = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
+  return new Deno.Command(program, { ...pipes, ...options, args }).spawn();
+}
+
+/** The command that runs a module in a Deno of its own. */
+export function denoRun(flags: readonly string[], ...module: readonly string[]): string[] {
+  return [Deno.execPath(), "run", "--no-prompt", "--quiet", "--no-check", ...flags, ...module];
 }

@@ -23,10 +23,11 @@ export async function passOn(
 export abstract class Relay implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #conns = new Set<Deno.Conn>();
+  readonly #accepting: Promise<void>;
   readonly #running: Promise<void>[] = [];
 
   constructor(server: Address) {
-    this.#running.push(this.#accept(server));
+    this.#accepting = this.#accept(server);
   }
 
   /** What a client connects to. */
@@ -45,20 +46,31 @@ export abstract class Relay implements AsyncDisposable {
     for (const conn of this.#conns) this.close(conn);
   }
 
+  /** Resolves once all connections that were accepted have ended. */
+  protected async ended(): Promise<void> {
+    await Promise.all(this.#running.splice(0));
+  }
+
   async #accept(server: Address): Promise<void> {
     for (;;) {
       const client = await this.#listener.accept().catch(() => null);
       if (client === null) return;
-      const upstream = await dial(server);
-      this.#conns.add(client).add(upstream);
-      this.#running.push(...this.relay(client, upstream));
+      this.#running.push(this.#connect(client, server));
     }
+  }
+
+  async #connect(client: Deno.Conn, server: Address): Promise<void> {
+    this.#conns.add(client);
+    const upstream = await dial(server);
+    this.#conns.add(upstream);
+    await Promise.all(this.relay(client, upstream));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
     this.closeAll();
-    await Promise.all(this.#running);
+    await this.#accepting;
+    await this.ended();
   }
 }
 

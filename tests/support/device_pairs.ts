@@ -6,7 +6,7 @@ import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
 import { type Authority, readAuthorityText } from "@degu/internal/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ifPresent } from "@degu/internal/disk/names.ts";
-import { entries, tempDir } from "./directories.ts";
+import { content, entries, tempDir } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";
 
 async function readIdentity(dir: string, file: string): Promise<string> {
@@ -48,7 +48,7 @@ export async function record(
 }
 
 /** The files of devices, by the part that they play in a test: keys are made once for all tests of a module. */
-const made = new Map<string, [path: string, text: string][]>();
+const made = new Map<string, Record<string, string | null>>();
 
 /** Opens a device. A new one has the identity of that with the same part and name in an earlier test. */
 export async function openDevice(
@@ -57,52 +57,41 @@ export async function openDevice(
   options: DeviceOptions & { name: string },
 ): Promise<Device> {
   const key = `${part} ${options.name}`;
-  const files = made.get(key);
   const isNew = await ifPresent(Deno.stat(dir)) === null;
-  for (const [path, text] of isNew && files || []) {
+  for (const [path, text] of Object.entries(isNew && made.get(key) || {})) {
+    if (text === null) continue;
     await Deno.mkdir(join(dir, dirname(path)), { recursive: true, mode: 0o700 });
     await Deno.writeTextFile(join(dir, path), text, { mode: 0o600 });
   }
   const device = await Device.open(dir, options);
-  if (!isNew || files !== undefined) return device;
-  const [home = ""] = await entries(join(dir, "identity"));
-  const names = (await entries(join(dir, "identity", home))).map((name) =>
-    join("identity", home, name)
-  );
-  const read = async (
-    path: string,
-  ): Promise<[string, string]> => [path, await Deno.readTextFile(join(dir, path))];
-  made.set(key, await Promise.all([...names, "device.json"].map(read)));
+  if (isNew && !made.has(key)) made.set(key, await content(dir));
   return device;
 }
 
 /** Devices in a directory that is removed on dispose. */
 export class TestDevices implements AsyncDisposable {
-  readonly #dir: { readonly path: string } & AsyncDisposable;
   readonly #open = new AsyncDisposableStack();
 
-  private constructor(dir: { readonly path: string } & AsyncDisposable) {
-    this.#dir = dir;
-  }
+  private constructor(readonly dir: string) {}
 
   static async create(): Promise<TestDevices> {
-    return new TestDevices(await tempDir());
+    const dir = await tempDir();
+    const devices = new TestDevices(dir.path);
+    devices.#open.use(dir);
+    return devices;
   }
 
   path(name: string): string {
-    return join(this.#dir.path, name);
+    return join(this.dir, name);
   }
 
   async open(name: string, options: DeviceOptions = {}): Promise<Device> {
-    const all = { name, logger: new RecordingLogger(), ...options };
-    return this.#open.use(
-      await openDevice(this.path(name), name, { ...all, name: all.name ?? name }),
-    );
+    const all = { logger: new RecordingLogger(), ...options, name: options.name ?? name };
+    return this.#open.use(await openDevice(this.path(name), name, all));
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#open.disposeAsync();
-    await this.#dir[Symbol.asyncDispose]();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#open.disposeAsync();
   }
 }
 

@@ -13,8 +13,6 @@ import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
 export const LOOPBACK: Address = ["127.0.0.1", 0];
-/** Far longer than it takes for what another process has written to be seen. */
-export const PATIENCE_MILLISECONDS = 60_000;
 /** What a client sees that is not let in. */
 export const REFUSED = "refused";
 

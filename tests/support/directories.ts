@@ -18,6 +18,44 @@ export async function snapshot(dir: string): Promise<Record<string, string>> {
   return files;
 }
 
+/** Writes files with these texts; `null` is a directory. */
+export async function fill(
+  dir: string,
+  content: Readonly<Record<string, string | null>>,
+): Promise<void> {
+  for (const [path, text] of Object.entries(content)) {
+    const full = `${dir}/${path}`;
+    await Deno.mkdir(text === null ? full : full.slice(0, full.lastIndexOf("/")), {
+      recursive: true,
+    });
+    if (text !== null) await Deno.writeTextFile(full, text);
+  }
+}
+
+/** Everything below a directory: the texts of files, `null` for directories, and where links lead. */
+export async function content(
+  dir: string,
+  below = "",
+): Promise<Record<string, string | null>> {
+  const found: Record<string, string | null> = {};
+  const listed = await Array.fromAsync(Deno.readDir(dir));
+  const byName = listed.toSorted((one, other) => one.name < other.name ? -1 : 1);
+  for (const { name, isDirectory, isFile, isSymlink } of byName) {
+    const path = `${dir}/${name}`;
+    // What a server has made for uploads.
+    if (name === ".degu-files" && below === "") continue;
+    if (isDirectory) {
+      found[below + name] = null;
+      Object.assign(found, await content(path, `${below}${name}/`));
+    } else if (isFile) {
+      found[below + name] = await Deno.readTextFile(path);
+    } else {
+      found[below + name] = isSymlink ? "a link" : "something else";
+    }
+  }
+  return found;
+}
+
 /** The permission bits of a file or directory. */
 export async function mode(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o7777;

@@ -5,30 +5,10 @@
 
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
-import type { App, Server, ServerOptions } from "@degu/degu/server";
-import { TempPKI } from "@degu/degu/misc";
+import type { App, ServerOptions } from "@degu/degu/server";
 import { tempDir } from "./directories.ts";
-import { type RecordingLogger, serve } from "./serving.ts";
-import { startTls } from "./tls_endpoints.ts";
-
-export interface EndpointOptions {
-  readonly server?: ServerOptions | undefined;
-  readonly client?: ClientOptions | undefined;
-}
-
-export interface Endpoint extends AsyncDisposable {
-  readonly server: Server;
-  readonly client: Client;
-  readonly logger: RecordingLogger;
-}
-
-export interface EndpointKind {
-  readonly name: string;
-  /** False where this machine lacks what the kind needs. */
-  readonly available: boolean;
-  /** Starts a server; it is closed on dispose. */
-  start(app: App, options?: EndpointOptions): Promise<Endpoint>;
-}
+import { serve } from "./serving.ts";
+import { sharedPki, startTls } from "./tls_endpoints.ts";
 
 export const hasIPv6: boolean = canListen("::1");
 
@@ -51,24 +31,32 @@ function kind(
   name: string,
   place: Place,
   { available = true, isSecure = false, translate = (address: Address) => address } = {},
-): EndpointKind {
+) {
   return {
     name,
+    /** False where this machine lacks what the kind needs. */
     available,
-    async start(app, { server, client } = {}) {
+    /** Starts a server; it is closed on dispose. */
+    async start(
+      app: App,
+      { server, client }: {
+        server?: ServerOptions | undefined;
+        client?: ClientOptions | undefined;
+      } = {},
+    ) {
       await using making = new AsyncDisposableStack();
       const address = typeof place === "function" ? await place(making) : place;
-      const pki = isSecure ? making.use(await TempPKI.create()) : null;
-      const ends = pki === null
-        ? making.use(serve(app, server, address))
-        : making.use(await startTls(pki, app, { server, client }, address, translate));
+      const ends = isSecure
+        ? making.use(await startTls(await sharedPki(), app, { server, client }, address, translate))
+        : making.use(serve(app, server, address));
       const stack = making.move();
+      const made: Client = "client" in ends
+        ? ends.client
+        : new Client(translate(ends.address), { timeout: 10, ...client });
       return {
         server: ends.server,
         logger: ends.logger,
-        client: "client" in ends
-          ? ends.client
-          : new Client(translate(ends.address), { timeout: 10, ...client }),
+        client: made,
         [Symbol.asyncDispose]: () => stack.disposeAsync(),
       };
     },
@@ -89,7 +77,7 @@ function abstractName(): Promise<Address> {
 }
 
 /** Every kind of address that needs no set-up of the machine, without encryption. */
-export const plainKinds: readonly EndpointKind[] = [
+export const plainKinds = [
   kind("IPv4", ["127.0.0.1", 0]),
   kind("IPv4 by a DNS name", ["127.0.0.1", 0], { translate: atHost("localhost") }),
   kind("every IPv4 address", ["0.0.0.0", 0]),
@@ -106,11 +94,11 @@ export const plainKinds: readonly EndpointKind[] = [
 ];
 
 /** The same with certificates at both ends. */
-const tlsKinds: readonly EndpointKind[] = [
+const tlsKinds = [
   kind("TLS over IPv4", ["127.0.0.1", 0], { isSecure: true }),
   kind("TLS over IPv6 in four parts", ["::1", 0, 0, 0], { isSecure: true, available: hasIPv6 }),
   kind("TLS over a Unix path", socketPath, { isSecure: true }),
   kind("TLS over an abstract name", abstractName, { isSecure: true }),
 ];
 
-export const endpointKinds: readonly EndpointKind[] = [...plainKinds, ...tlsKinds];
+export const endpointKinds = [...plainKinds, ...tlsKinds];

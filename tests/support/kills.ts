@@ -1,5 +1,6 @@
 /**
- * Processes that move or write files and trees, and are killed at random moments. What is left must be whole.
+ * Processes that move or write files and trees, or serve them, and are killed at random moments. What is left must be whole, and nothing
+ * may be lost.
  */
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
@@ -17,21 +18,21 @@ import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
 /** Processes at a time: while one starts another works. */
 const LANES = 4;
 
-/** Kinds of processes that are killed: of each a few in a test, and so many by `deno task crash`. */
-export const KILLED: readonly {
+interface Killed {
   readonly name: string;
+  /** How many are killed in a test, and by `deno task crash`. */
   readonly ofTest: number;
   readonly kills: number;
   /** Kills so many; rejects if what is left on the disk is wrong. */
   readonly run: (kills: number) => Promise<void>;
-}[] = [
-  {
-    name: "downloads",
-    ofTest: 12,
-    kills: 100,
-    run: (kills) => inLanes(LANES, kills, killDownloads),
-  },
-  { name: "uploads", ofTest: 12, kills: 100, run: (kills) => inLanes(LANES, kills, killUploads) },
+}
+
+const sideBySide = (kill: Killed["run"]): Killed["run"] => (kills) => inLanes(LANES, kills, kill);
+
+/** Kinds of processes that are killed. */
+export const KILLED: readonly Killed[] = [
+  { name: "downloads", ofTest: 12, kills: 100, run: sideBySide(killDownloads) },
+  { name: "uploads", ofTest: 12, kills: 100, run: sideBySide(killUploads) },
   { name: "writers of one directory", ofTest: 12, kills: 100, run: killWriters },
   {
     name: "downloads of a tree",
@@ -40,15 +41,7 @@ export const KILLED: readonly {
     run: (kills) => killTransfers(false, kills),
   },
   { name: "uploads of a tree", ofTest: 4, kills: 30, run: (kills) => killTransfers(true, kills) },
-  {
-    name: "servers of a tree",
-    ofTest: 4,
-    kills: 30,
-    async run(kills) {
-      await killServers(true, Math.ceil(kills / 2));
-      await killServers(false, Math.floor(kills / 2));
-    },
-  },
+  { name: "servers of a tree", ofTest: 4, kills: 30, run: killServers },
 ];
 
 /** Each file that a peer can see is whole, and what is left of others is in nobody's way. */
@@ -70,8 +63,7 @@ async function killDownloads(kills: number): Promise<void> {
   await using serving = serve(there.app);
   await using dir = await tempDir();
   const file = `${dir.path}/copy`;
-  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-  const command = transferCommand(serving.address, flags, ["download", file, "/file"]);
+  const command = transferCommand(dir.path, "download", serving.address[1], file, "/file");
   const versions = [there.content, randomBytes(size / 2)];
   let last: Uint8Array = new TextEncoder().encode("old");
   await Deno.writeFile(file, last);
@@ -102,8 +94,8 @@ async function killUploads(kills: number): Promise<void> {
   const size = 16_000_000;
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   const file = `${files.here}/file`;
-  const flags = [`--allow-read=${files.here}`];
-  const command = transferCommand(files.serving.address, flags, ["upload", file, "/copy"]);
+  const port = files.serving.address[1];
+  const command = transferCommand(files.here, "upload", port, file, "/copy");
   let content = randomBytes(size);
   await Deno.writeFile(file, content);
   for (let kill = 0; kill < kills; kill++) {
@@ -158,24 +150,17 @@ async function checkWhole(dir: string): Promise<number> {
   return count;
 }
 
-function transferCommand(
-  address: unknown,
-  flags: readonly string[],
-  [direction = "", file = "", uri = ""]: readonly string[],
-): Deno.Command {
-  const [, port] = address as readonly [string, number];
-  return programCommand("transfer.ts", {
-    flags: ["--allow-net=127.0.0.1", ...flags],
-    args: [direction, `${port}`, file, uri],
-  });
+/** Runs `transfer.ts` with the right to a directory. */
+function transferCommand(dir: string, ...args: readonly unknown[]): Deno.Command {
+  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
+  return programCommand("transfer.ts", { flags, args: args.map(String) });
 }
 
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
   return Buffer.compare(one, other) === 0;
 }
 
-// Processes that move trees of files, or serve them, and are killed at random moments. What is
-// left must be whole, and nothing may be lost.
+// Trees of files.
 
 /** When something has been moved for sure. */
 const MOST_MILLISECONDS = 250;
@@ -203,11 +188,16 @@ function endsOf({ source, target }: ChangingTrees, isUpload: boolean): [string, 
   return isUpload ? [target, source] : [source, target];
 }
 
-/** Kills servers, and continues with another one. */
-async function killServers(isUpload: boolean, kills: number): Promise<void> {
+/** Kills servers, and continues with another one: half of them while they receive. */
+async function killServers(kills: number): Promise<void> {
+  await killServersOf(true, Math.ceil(kills / 2));
+  await killServersOf(false, Math.floor(kills / 2));
+}
+
+async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
   await moveDisturbed(isUpload, kills, async (trees) => {
     const [served] = endsOf(trees, isUpload);
-    await using running = new RunningProcess(treeCommand(served, ["serve", "0", served]).spawn());
+    await using running = new RunningProcess(transferCommand(served, "serve", 0, served).spawn());
     const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
     const client = new Client(["127.0.0.1", port], { timeout: 10 });
     const timer = setTimeout(() => running.kill(), Math.random() * MOST_MILLISECONDS);
@@ -227,20 +217,14 @@ async function killTransfers(isUpload: boolean, kills: number): Promise<void> {
   await moveDisturbed(isUpload, kills, async (trees) => {
     const [served, local] = endsOf(trees, isUpload);
     serving ??= servings.use(serve(new FilesApp(served, { list: true, write: isUpload })));
-    const [, port] = serving.address as readonly [string, number];
     const task = isUpload ? "uploadTree" : "downloadTree";
-    const command = treeCommand(local, [task, `${port}`, local, "/"]);
+    const command = transferCommand(local, task, serving.address[1], local, "/");
     const { success, stderr } = await killAtRandom(command, MOST_MILLISECONDS);
     assertEquals(stderr, "");
     // What a server has received whole it still writes.
     while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
     return success;
   });
-}
-
-function treeCommand(dir: string, args: readonly string[]): Deno.Command {
-  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
-  return programCommand("transfer.ts", { flags, args });
 }
 
 async function moveTree(client: Client, { source, target }: ChangingTrees, isUpload: boolean) {

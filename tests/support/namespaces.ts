@@ -1,5 +1,5 @@
 /** Network and mount namespaces, in which a test can change the network and mount small disks. */
-import { obstacleTo } from "./commands.ts";
+import { mustRun, obstacleTo } from "./commands.ts";
 
 /** The command that runs the command behind it in a network namespace. */
 export const THROUGH_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--net"];
@@ -16,4 +16,24 @@ export const THROUGH_MOUNT_NAMESPACE: readonly string[] = ["unshare", "--map-roo
 /** Why no disk can be mounted in a namespace; `null` if it can. */
 export function mountObstacle(): Promise<string | null> {
   return obstacleTo([...THROUGH_MOUNT_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+}
+
+export async function ip(...args: string[]): Promise<void> {
+  await mustRun(["ip", ...args]);
+}
+
+/** Lays a cable in this namespace, from `left` with fe80::1 to `right` with fe80::2; they are usable at once, as nobody else is asked. */
+export async function layCable(): Promise<void> {
+  await ip("link", "set", "lo", "up");
+  await ip("link", "add", "left", "type", "veth", "peer", "name", "right");
+  for (const [end, address] of [["left", "fe80::1/64"], ["right", "fe80::2/64"]] as const) {
+    await ip("address", "add", address, "dev", end, "nodad");
+    await ip("link", "set", end, "up");
+  }
+}
+
+/** The scope of an interface; those that are down have none. */
+export function scopeOf(wanted: string): number {
+  const found = Deno.networkInterfaces().find(({ name, scopeid }) => name === wanted && scopeid);
+  return found?.scopeid ?? 0;
 }

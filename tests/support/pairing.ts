@@ -3,8 +3,7 @@
 import { join } from "@std/path";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
-import type { Device, Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
-import type { Authority } from "@degu/internal/identity/authority.ts";
+import type { Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
 import { decodeLine, encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { authorityOf, identityOf, openDevice } from "./device_pairs.ts";
 import { entries, tempDir } from "./directories.ts";
@@ -14,55 +13,28 @@ import { RecordingLogger } from "./serving.ts";
 /** Where the invitations of tests wait. */
 export const LOOPBACK: Address[] = [["127.0.0.1", 0]];
 
-/** A device whose invitations wait on loopback, and everything that a test has to know of it. */
-export class PairingDevice implements AsyncDisposable {
-  private constructor(
-    readonly device: Device,
-    readonly authority: Authority,
-    readonly identity: { readonly cert: string; readonly key: string },
-    readonly logger: RecordingLogger,
-  ) {}
-
-  /** Opens a device, and makes it where there is none. */
-  static async open(dir: string, name: string, part = name): Promise<PairingDevice> {
-    const logger = new RecordingLogger();
-    const device = await openDevice(dir, part, { name, logger });
-    return new PairingDevice(device, await authorityOf(dir), await identityOf(dir), logger);
-  }
-
-  get id(): string {
-    return this.device.id;
-  }
-
-  get name(): string {
-    return this.device.name;
-  }
-
-  get dir(): string {
-    return this.device.dir;
-  }
-
-  invite(options: InviteOptions = {}): Promise<Invitation> {
-    return this.device.invite({ listen: LOOPBACK, serving: [], ...options });
-  }
-
-  join(line: string, options: JoinOptions = {}): Promise<Peer> {
-    return this.device.join(line, { serving: [], ...options });
-  }
-
-  peers(): Promise<Peer[]> {
-    return this.device.peers();
-  }
-
-  /** The names of the files of its peers. */
-  written(): Promise<string[]> {
-    return entries(join(this.dir, "peers"));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.device[Symbol.asyncDispose]();
-  }
+/** A device whose invitations wait on loopback, and everything that a test has to know of it; it is made where there is none. */
+async function open(dir: string, name: string, part = name) {
+  const logger = new RecordingLogger();
+  const device = await openDevice(dir, part, { name, logger });
+  return {
+    device,
+    ...{ dir, name, id: device.id, logger },
+    authority: await authorityOf(dir),
+    identity: await identityOf(dir),
+    invite: (options: InviteOptions = {}) =>
+      device.invite({ listen: LOOPBACK, serving: [], ...options }),
+    join: (line: string, options: JoinOptions = {}) =>
+      device.join(line, { serving: [], ...options }),
+    peers: () => device.peers(),
+    /** The names of the files of its peers. */
+    written: () => entries(join(dir, "peers")),
+    [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
+  };
 }
+
+export type PairingDevice = Awaited<ReturnType<typeof open>>;
+export const PairingDevice = { open };
 
 /** Two or more devices, in a directory that is removed on dispose. */
 export async function makeDevices<Name extends string>(
@@ -109,7 +81,7 @@ export async function pair(
 }
 
 /** How a stranger connects. */
-export interface StrangerOptions {
+interface StrangerOptions {
   readonly identity?: { readonly cert: string; readonly key: string };
   /** The names by ALPN. */
   readonly protocols?: readonly string[];
@@ -195,12 +167,14 @@ export class Stranger implements Disposable {
   }
 }
 
-/** A request with a JSON body, or with a text as its body. */
-export function requestOf(uri: string, body: unknown): string {
+/** A message with a JSON body, or with a text as its body. */
+export function messageOf(line: string, body: unknown): string {
   const text = typeof body === "string" ? body : JSON.stringify(body);
   const { length } = new TextEncoder().encode(text);
-  return `POST ${uri} HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n${text}`;
+  return `${line}\r\ncontent-length: ${length}\r\n\r\n${text}`;
 }
+
+export const requestOf = (uri: string, body: unknown) => messageOf(`POST ${uri} HTTP/1.1`, body);
 
 /** What a device that has the line says first. */
 export function introductionOf(line: string, device: PairingDevice): Record<string, unknown> {

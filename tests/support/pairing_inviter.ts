@@ -2,11 +2,11 @@
 
 import type * as tls from "node:tls";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { base64url, type PairingDevice } from "./pairing.ts";
+import { base64url, messageOf, type PairingDevice } from "./pairing.ts";
 import { serveNodeTls } from "./raw_tls.ts";
 
 /** How the connections of an inviter are answered, one after the other; the text of a request is given. */
-export type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;
+type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;
 
 /** How an inviter listens. */
 export interface InviterOptions {
@@ -53,9 +53,7 @@ export const VALUE: string = base64url(new Uint8Array(16).fill(2));
 
 /** An answer with JSON, or a text, as its body. */
 export function answerOf(fields: Record<string, unknown> | string, status = "200 OK"): string {
-  const text = typeof fields === "string" ? fields : JSON.stringify(fields);
-  const { length } = new TextEncoder().encode(text);
-  return `HTTP/1.1 ${status}\r\ncontent-length: ${length}\r\n\r\n${text}`;
+  return messageOf(`HTTP/1.1 ${status}`, fields);
 }
 
 /** The last answer. */

@@ -27,26 +27,23 @@ import {
 } from "./wire_grammar.ts";
 
 /** A parser of Latin-1 text; what is read has a shape that compares. */
-export interface Parser {
-  /** What the text says; throws where it is refused. */
-  read(text: string): unknown;
-  /** What the grammar says of it; `null` where it is refused. */
-  reference(text: string): unknown;
-  /** Parses the text, and formats what was read; `null` where that would take a large array. */
-  again(text: string): string | null;
-  /** Whether there is one text, but for its case, for what is read. */
-  readonly hasOneForm: boolean;
-}
-
 function parser<Parsed>(
   parse: (text: string) => Parsed,
   shape: (parsed: Parsed) => unknown,
   format: (parsed: Parsed) => string | null,
   reference: (text: string) => unknown,
   hasOneForm = true,
-): Parser {
-  const read = (text: string) => shape(parse(text));
-  return { read, reference, again: (text) => format(parse(text)), hasOneForm };
+) {
+  return {
+    /** What the text says; throws where it is refused. */
+    read: (text: string) => shape(parse(text)),
+    /** What the grammar says of it; `null` where it is refused. */
+    reference,
+    /** Parses the text, and formats what was read; `null` where that would take a large array. */
+    again: (text: string) => format(parse(text)),
+    /** Whether there is one text, but for its case, for what is read. */
+    hasOneForm,
+  };
 }
 
 /** A preamble without the end that a formatter gives it. */
@@ -110,4 +107,4 @@ export const parsers = {
     readResponse,
     false,
   ),
-} satisfies Record<string, Parser>;
+};

@@ -27,49 +27,50 @@ function fail(): never {
   throw new Error("nobody caught this");
 }
 
-/** A counter of {@linkcode buildWaiting}, at 0 the requests that have begun; it answers once number 1 isn't 0. */
+/** What tests and workers count; number 0 is what {@linkcode count} counts. */
 export type Counters = SharedArrayBuffer;
 
-export function buildWaiting(counters: Counters): AppFunction {
+/** Counts, and returns how many there were before. */
+function count(counters: Counters): number {
   const numbers = new Int32Array(counters);
+  const before = Atomics.add(numbers, 0, 1);
+  Atomics.notify(numbers, 0);
+  return before;
+}
+
+/** Makes an app that counts its requests, and answers once number 1 isn't 0. */
+export function buildWaiting(counters: Counters): AppFunction {
   return async () => {
-    Atomics.add(numbers, 0, 1);
-    Atomics.notify(numbers, 0);
-    await Atomics.waitAsync(numbers, 1, 0).value;
+    count(counters);
+    await Atomics.waitAsync(new Int32Array(counters), 1, 0).value;
     return answer(`${threadId}`);
   };
 }
 
 export function buildCounting(counters: Counters): AppFunction {
-  const numbers = new Int32Array(counters);
   return () => {
-    Atomics.add(numbers, 0, 1);
-    Atomics.notify(numbers, 0);
+    count(counters);
     return answer(`${threadId}`);
   };
 }
 
-let exchanges: Int32Array<SharedArrayBuffer> | null = null;
+let exchanges: Counters | null = null;
 
-/** Makes an app of whose exchanges {@linkcode countExchange} counts those that are complete, at 0. */
+/** Makes an app of whose exchanges {@linkcode countExchange} counts those that are complete. */
 export function buildWatched(counters: Counters): AppFunction {
-  exchanges = new Int32Array(counters);
+  exchanges = counters;
   return app;
 }
 
 export function countExchange({ method, status, error, session }: Exchange): void {
   const isWhole = method === "GET" && status === 200 && error === null;
-  if (exchanges === null || !isWhole || session.peerCertificate === null) return;
-  Atomics.add(exchanges, 0, 1);
-  Atomics.notify(exchanges, 0);
+  if (exchanges !== null && isWhole && session.peerCertificate !== null) count(exchanges);
 }
 
-/** Makes an app that never answers: it counts at 0, and hangs. */
+/** Makes an app that never answers: it counts, and hangs. */
 export function buildEndless(counters: Counters): AppFunction {
-  const numbers = new Int32Array(counters);
   return () => {
-    Atomics.add(numbers, 0, 1);
-    Atomics.notify(numbers, 0);
+    count(counters);
     block(Infinity);
     return answer("");
   };
@@ -83,27 +84,21 @@ export function buildHeld(counters: Counters): AppFunction {
   };
 }
 
-/** Makes an app so many times, and then fails; counts at 0. */
+/** Makes an app so many times, and then fails. */
 export function buildOnce(counters: Counters, times: number): AppFunction {
-  const numbers = new Int32Array(counters);
-  const made = Atomics.add(numbers, 0, 1);
-  Atomics.notify(numbers, 0);
-  if (made >= times) throw new Error("not again");
+  if (count(counters) >= times) throw new Error("not again");
   return app;
 }
 
-/** Makes an app, except the time with this number, counted at 0 from 0. */
+/** Makes an app, except the time with this number, counted from 0. */
 export function buildExcept(counters: Counters, number: number): AppFunction {
-  if (Atomics.add(new Int32Array(counters), 0, 1) === number) throw new Error("not this time");
+  if (count(counters) === number) throw new Error("not this time");
   return app;
 }
 
 /** Makes an app the first time; later it is never made. */
 export async function buildFirst(counters: Counters): Promise<AppFunction> {
-  const numbers = new Int32Array(counters);
-  const made = Atomics.add(numbers, 0, 1);
-  Atomics.notify(numbers, 0);
-  if (made > 0) await new Promise(() => {});
+  if (count(counters) > 0) await new Promise(() => {});
   return app;
 }
 
@@ -133,10 +128,9 @@ export function buildForgiving(): AppFunction {
   return app;
 }
 
-/** Makes an app, and ends the worker some milliseconds later, but for the first times, which it counts at 0. */
+/** Makes an app, and ends the worker some milliseconds later, but for the first times. */
 export function buildDoomed(counters: Counters, times: number, milliseconds: number): AppFunction {
-  const made = Atomics.add(new Int32Array(counters), 0, 1);
-  if (made >= times) setTimeout(() => Deno.exit(9), milliseconds);
+  if (count(counters) >= times) setTimeout(() => Deno.exit(9), milliseconds);
   return app;
 }
 

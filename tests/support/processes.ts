@@ -1,4 +1,5 @@
 import { assert } from "@std/assert";
+import { denoRun, startCommand } from "./commands.ts";
 import { within } from "./raw_peer.ts";
 
 /** Seconds that a program may take for a step: on a busy machine it is compiled first. */
@@ -136,14 +137,8 @@ export async function spawnScript(
   flags: readonly string[],
   env: Record<string, string> = {},
 ): Promise<Deno.ChildProcess> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--quiet", "--no-lock", ...flags, "-"],
-    cwd: new URL("../..", import.meta.url),
-    env,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  const cwd = new URL("../..", import.meta.url);
+  const child = startCommand(denoRun(["--no-lock", ...flags], "-"), { cwd, env });
   const writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode(script));
   await writer.close();

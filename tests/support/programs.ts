@@ -2,9 +2,10 @@
 
 import { assert } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { denoRun } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 
-export interface ProgramOptions {
+interface ProgramOptions {
   /** Flags of `deno run`, permissions among them. */
   readonly flags?: readonly string[];
   readonly args?: readonly string[];
@@ -26,17 +27,7 @@ export function programCommand(
   stdin: "null" | "piped" = "null",
 ): Deno.Command {
   const path = fromFileUrl(new URL(`programs/${name}`, import.meta.url));
-  const [program = "", ...rest] = [
-    ...through,
-    Deno.execPath(),
-    "run",
-    "--no-prompt",
-    "--quiet",
-    "--no-check",
-    ...flags,
-    path,
-    ...args,
-  ];
+  const [program = "", ...rest] = [...through, ...denoRun(flags, path, ...args)];
   return new Deno.Command(program, { args: rest, env, stdin, stdout: "piped", stderr: "piped" });
 }
 

@@ -67,7 +67,7 @@ export async function untilRefused(address: Address): Promise<void> {
 }
 
 /** How a connection ended, and what had come until then. */
-export interface Ending {
+interface Ending {
   readonly received: string;
   /** `"reset"` where the other end closed with bytes unread, or broke off; `"end"` where it closed in order. */
   readonly how: "end" | "reset";

@@ -4,27 +4,9 @@ import { mustRun } from "./commands.ts";
 import { ROOT } from "./tree.ts";
 
 /** Something with a doc comment: a symbol of the module, or a member of one. */
-export interface Documented {
-  /** How a link names it: `Server`, `Server.prototype.close`, `Device.open`, `ServerOptions.timeout`. */
-  readonly name: string;
-  /** `file:line` of its declaration, in this project. */
-  readonly location: string;
-  /** All of its text, tags included; empty if it has none. */
-  readonly text: string;
-  /** Its parameters, for what can be called: a function, a constructor or a method of a class; else `null`. */
-  readonly parameters: readonly string[] | null;
-  readonly documentedParameters: readonly string[];
-  readonly hasThrows: boolean;
-  /** Whether the module exports it from another public one, which documents it. */
-  readonly isReference: boolean;
-}
+type Documented = ReturnType<typeof documented>;
 
-export interface Reference {
-  readonly text: string;
-  readonly all: readonly Documented[];
-  /** The names of the types in its signatures that belong to the platform. */
-  readonly platformTypes: ReadonlySet<string>;
-}
+export type Reference = Awaited<ReturnType<typeof readReference>>;
 
 interface DocNode {
   readonly kind?: string;
@@ -53,7 +35,7 @@ interface Parameter {
   readonly arg?: Parameter;
 }
 
-export async function readReference(path: string): Promise<Reference> {
+export async function readReference(path: string) {
   const json = await mustRun([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
   const { nodes } = JSON.parse(json);
   const { module_doc, symbols } = nodes[new URL(path, ROOT).href];
@@ -65,7 +47,12 @@ export async function readReference(path: string): Promise<Reference> {
       } else all.push(...describe(name, node));
     }
   }
-  return { text: textOf(module_doc), all, platformTypes: new Set(platformTypesIn(symbols)) };
+  return {
+    text: textOf(module_doc),
+    all,
+    /** The names of the types in its signatures that belong to the platform. */
+    platformTypes: new Set(platformTypesIn(symbols)),
+  };
 }
 
 /** A type that is neither declared nor imported has no resolution. */
@@ -100,20 +87,27 @@ function isHidden({ accessibility, jsDoc, kind, params }: DocNode): boolean {
   return accessibility === "private" || accessibility === "protected" || isInternal || isOverloaded;
 }
 
+/**
+ * @param name How a link names it: `Server`, `Server.prototype.close`, `Device.open`, `ServerOptions.timeout`.
+ * @param parameters For what can be called: a function, a constructor or a method of a class; else `null`.
+ */
 function documented(
   name: string,
   { location, jsDoc }: DocNode,
   parameters: readonly Parameter[] | null,
-): Documented {
+) {
   const tags = jsDoc?.tags ?? [];
   return {
     name,
+    /** `file:line` of its declaration, in this project. */
     location: `${location?.filename.replace(ROOT.href, "")}:${location?.line}`,
+    /** All of its text, tags included; empty if it has none. */
     text: textOf(jsDoc),
     parameters: parameters && parameters.map(nameOf),
     documentedParameters: tags.flatMap((tag) => tag.kind === "param" ? tag.name ?? [] : []),
     hasThrows: tags.some((tag) => tag.kind === "throws"),
-    isReference: false,
+    /** Whether the module exports it from another public one, which documents it. */
+    isReference: false as boolean,
   };
 }
 

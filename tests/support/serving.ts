@@ -5,6 +5,7 @@ import { Client, type ClientOptions } from "@degu/degu/client";
 import {
   type Api,
   type App,
+  type AppFunction,
   type Logger,
   type Request,
   Server,
@@ -20,21 +21,10 @@ export class RecordingLogger implements Logger {
   readonly lines: (readonly [level: Level, message: string])[] = [];
   #waiting: (() => void)[] = [];
 
-  debug(message: string): void {
-    this.#add("debug", message);
-  }
-
-  info(message: string): void {
-    this.#add("info", message);
-  }
-
-  warn(message: string): void {
-    this.#add("warn", message);
-  }
-
-  error(message: string): void {
-    this.#add("error", message);
-  }
+  debug = (message: string): void => this.#add("debug", message);
+  info = (message: string): void => this.#add("info", message);
+  warn = (message: string): void => this.#add("warn", message);
+  error = (message: string): void => this.#add("error", message);
 
   at(level: Level): string[] {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
@@ -128,11 +118,5 @@ export async function meet(app: App, sent = "", options?: ServerOptions) {
 export function lawless(
   handle: (request: Request, session: Session, api: Api) => unknown,
 ): App {
-  const app: unknown = handle;
-  if (!isApp(app)) throw new TypeError("need a function");
-  return app;
-}
-
-function isApp(value: unknown): value is App {
-  return typeof value === "function";
+  return handle as AppFunction;
 }

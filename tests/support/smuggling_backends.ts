@@ -1,9 +1,48 @@
-/** Back ends behind a proxy: third-party servers, each of which reports the requests that it received. */
+/** Back ends behind a proxy: third-party servers, each of which reports the requests that it received, and what the proxy has sent. */
 
+import type { Address } from "@degu/degu/base";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { obstacleTo, startCommand } from "./commands.ts";
+import { passOn, Relay } from "./cutting_relay.ts";
+import { unusedPort } from "./ports.ts";
+import { RunningProcess } from "./processes.ts";
+import { dial, isBroken, turnOfEventLoop } from "./raw_peer.ts";
 import { fromLatin1 } from "./wire_grammar.ts";
-import type { Endpoint } from "./smuggling_tap.ts";
+
+/** Keeps every byte that a proxy sends to its upstream. */
+export class Tap extends Relay {
+  #taps: { sent: string }[] = [];
+
+  /** Waits until every connection has ended at both ends; gives what the proxy has sent on each. */
+  async takeSent(): Promise<string[]> {
+    // A connection that was broken off may still wait to be accepted.
+    await turnOfEventLoop();
+    await this.ended();
+    return this.#taps.splice(0).map(({ sent }) => sent);
+  }
+
+  protected relay(proxy: Deno.Conn, backEnd: Deno.Conn): Promise<void>[] {
+    const tap = { sent: "" };
+    this.#taps.push(tap);
+    const both = Promise.all([
+      this.#passOn(proxy, backEnd, (bytes) => tap.sent += fromLatin1(bytes)),
+      this.#passOn(backEnd, proxy, () => {}),
+    ]);
+    return [both.then(() => [proxy, backEnd].forEach((conn) => this.close(conn)))];
+  }
+
+  /** Relays one direction up to its end, which may be a reset. */
+  async #passOn(from: Deno.Conn, to: Deno.Conn, see: (bytes: Uint8Array) => void): Promise<void> {
+    try {
+      await passOn(from, to, see);
+    } catch (error) {
+      // Either end may break off; what was seen until then counts.
+      if (!isBroken(error) && !(error instanceof Deno.errors.NotConnected)) throw error;
+      await to.closeWrite().catch(() => {});
+    }
+  }
+}
 
 /** A request as a back end has seen it to its end; the body as Latin-1 text. */
 export interface SeenRequest {
@@ -14,14 +53,9 @@ export interface SeenRequest {
 
 /** A back end that runs. */
 export interface BackEnd extends AsyncDisposable {
-  readonly endpoint: Endpoint;
+  readonly address: Address;
   /** What it has seen since it was asked last. */
   take(): SeenRequest[];
-}
-
-/** Takes the items out of an array. */
-function taking<T>(items: T[]): () => T[] {
-  return () => items.splice(0);
 }
 
 /** The server of `node:http`. */
@@ -40,8 +74,8 @@ export async function startNodeHttp(): Promise<BackEnd> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   return {
-    endpoint: { hostname: "127.0.0.1", port },
-    take: taking(seen),
+    address: ["127.0.0.1", port],
+    take: () => seen.splice(0),
     async [Symbol.asyncDispose]() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
@@ -67,13 +101,13 @@ export function startDenoServe(): Promise<BackEnd> {
     return new Response("seen");
   });
   return Promise.resolve({
-    endpoint: { hostname: "127.0.0.1", port: server.addr.port },
-    take: taking(seen),
+    address: ["127.0.0.1", server.addr.port],
+    take: () => seen.splice(0),
     [Symbol.asyncDispose]: () => server.shutdown(),
   });
 }
 
-const NGINX = (dir: string, port: number) => `
+const NGINX = (dir: string, port: unknown) => `
 daemon off;
 master_process off;
 pid ${dir}/pid;
@@ -99,19 +133,16 @@ http {
 `;
 
 /** nginx, which relays to `node:http`: what comes out of two proxies counts. */
-export async function startNginx(): Promise<BackEnd> {
-  const dir = await Deno.makeTempDir({ prefix: "degu-nginx-" });
-  const last = await startNodeHttp();
-  const { port } = last.endpoint as { port: number };
-  await Deno.writeTextFile(`${dir}/nginx.conf`, NGINX(dir, port));
-  return await startProgram("nginx", ["-c", `${dir}/nginx.conf`, "-p", dir], dir, last, {
-    transport: "unix",
-    path: `${dir}/socket`,
-  });
+export function startNginx(): Promise<BackEnd> {
+  return startProgram("nginx", (dir, port) => ({
+    address: `${dir}/socket`,
+    configuration: NGINX(dir, port),
+    args: ["-c", `${dir}/configuration`, "-p", dir],
+  }));
 }
 
 const APACHE_MODULES = "/usr/lib/apache2/modules";
-const APACHE = (dir: string, own: number, port: number) => `
+const APACHE = (dir: string, own: number, port: unknown) => `
 ServerName a
 ServerRoot ${dir}
 DefaultRuntimeDir ${dir}
@@ -130,80 +161,51 @@ ProxyPass "/" "http://127.0.0.1:${port}/" nocanon
 
 /** Apache, which relays to `node:http`. */
 export async function startApache(): Promise<BackEnd> {
-  const dir = await Deno.makeTempDir({ prefix: "degu-apache-" });
-  const last = await startNodeHttp();
-  const { port } = last.endpoint as { port: number };
-  const own = freePort();
-  await Deno.writeTextFile(`${dir}/apache.conf`, APACHE(dir, own, port));
-  return await startProgram("apache2", ["-X", "-f", `${dir}/apache.conf`], dir, last, {
-    hostname: "127.0.0.1",
-    port: own,
-  });
-}
-
-/** A port that was free a moment ago: Apache can't be asked to choose one. */
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  listener.close();
-  return listener.addr.port;
+  const own = await unusedPort(); // it can't be asked to choose one
+  return await startProgram("apache2", (dir, port) => ({
+    address: ["127.0.0.1", own],
+    configuration: APACHE(dir, own, port),
+    args: ["-X", "-f", `${dir}/configuration`],
+  }));
 }
 
 const MOST_ATTEMPTS = 500, PAUSE_MILLISECONDS = 10;
 
+/** Starts a program that relays to `node:http`; `plan` is told its directory, and that server's port. */
 async function startProgram(
   program: string,
-  args: string[],
-  dir: string,
-  last: BackEnd,
-  endpoint: Endpoint,
+  plan: (
+    dir: string,
+    port: unknown,
+  ) => { address: Address; configuration: string; args: string[] },
 ): Promise<BackEnd> {
-  const child = new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "piped" })
-    .spawn();
-  const errors = new Response(child.stderr).text();
+  const dir = await Deno.makeTempDir({ prefix: "degu-back-end-" });
+  const last = await startNodeHttp();
+  const { address, configuration, args } = plan(dir, last.address[1]);
+  await Deno.writeTextFile(`${dir}/configuration`, configuration);
+  const running = new RunningProcess(startCommand([program, ...args], { stdin: "null" }));
   let ended = false;
-  child.status.then(() => ended = true);
+  running.child.status.then(() => ended = true);
   const stop = async () => {
-    if (!ended) child.kill("SIGTERM");
-    await child.status;
+    if (!ended) running.child.kill("SIGTERM");
+    const { stderr } = await running.ended();
     await last[Symbol.asyncDispose]();
     await Deno.remove(dir, { recursive: true });
-    return await errors;
+    return stderr;
   };
-  for (let attempt = 0; !await accepts(endpoint); attempt++) {
+  for (let attempt = 0; !await accepts(address); attempt++) {
     if (ended || attempt === MOST_ATTEMPTS) {
       throw new Error(`${program} does not listen: ${await stop()}`);
     }
     // It tells nobody when it listens.
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
   }
-  return {
-    endpoint,
-    take: last.take,
-    async [Symbol.asyncDispose]() {
-      await stop();
-    },
-  };
+  return { address, take: last.take, [Symbol.asyncDispose]: async () => void await stop() };
 }
 
-async function accepts(endpoint: Endpoint): Promise<boolean> {
-  try {
-    const conn = await ("path" in endpoint ? Deno.connect(endpoint) : Deno.connect(endpoint));
-    conn.close();
-    return true;
-  } catch {
-    return false;
-  }
+async function accepts(address: Address): Promise<boolean> {
+  return await dial(address).then((conn) => (conn.close(), true), () => false);
 }
 
 /** Why a program can't be used here, or `null`. */
-export async function whyNot(program: string): Promise<string | null> {
-  try {
-    await new Deno.Command(program, { args: ["-v"], stdin: "null", stderr: "null", stdout: "null" })
-      .output();
-    return null;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return `${program} is not installed`;
-    if (error instanceof Deno.errors.NotCapable) return `--allow-run does not name ${program}`;
-    throw error;
-  }
-}
+export const whyNot = (program: string) => obstacleTo([program, "-v"]);

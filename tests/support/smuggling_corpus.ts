@@ -4,80 +4,251 @@
  * a peer sends on one connection. Text is Latin-1, one character per byte.
  */
 
-import { framingRows } from "./smuggling_framing.ts";
-import {
-  acceptedHeaders,
-  acceptedTarget,
-  get,
-  message,
-  refused,
-  refusedHeader,
-  refusedLine,
-  SMUGGLED,
-  type SmugglingRow,
-  TE,
-} from "./smuggling_rows.ts";
+import { type ModelRequest, readRequests } from "../fuzz/oracle.ts";
 import { fromLatin1 } from "./wire_grammar.ts";
 
-export type { SmugglingRow } from "./smuggling_rows.ts";
+/** What is tried, the bytes, and what a server makes of them: after the requests that it accepts it closes without a byte. */
+export interface SmugglingRow {
+  readonly name: string;
+  readonly bytes: string;
+  /** How many requests the row says are accepted, and whether one more has a right preamble and a wrong body. */
+  readonly says: readonly [accepted: number, isBroken: boolean];
+  /** What the grammar reads in the bytes: the requests that are accepted, each exactly so. */
+  readonly accepted: readonly ModelRequest[];
+  /** The request target of the one whose body is wrong. */
+  readonly broken: string | undefined;
+}
+
+type Rows = readonly (readonly [name: string, text: string])[];
+
+const REFUSED = [0, false] as const, BROKEN = [0, true] as const, ACCEPTED = [1, false] as const;
+
+/** Rows of one outcome, whose bytes are made of their texts. */
+function rows(
+  says: SmugglingRow["says"],
+  texts: Rows,
+  bytesOf: (text: string) => string = (text) => text,
+): SmugglingRow[] {
+  return texts.map(([name, text]) => {
+    const bytes = bytesOf(text);
+    const { requests, broken } = readRequests(bytes);
+    return { name, bytes, says, accepted: requests, broken: broken?.uri };
+  });
+}
+
+/** The bytes that an attacker wants a back end to read as a separate request. */
+const SMUGGLED = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+const { length } = SMUGGLED;
+const hexLength = length.toString(16);
+const TE = "transfer-encoding: chunked";
+
+/** A message with a host. */
+function message(line: string, headers = "", body = ""): string {
+  return `${line}\r\nhost: a${headers === "" ? "" : `\r\n${headers}`}\r\n\r\n${body}`;
+}
+
+const get = (uri: string) => message(`GET ${uri} HTTP/1.1`);
+const getWith = (headers: string) => message("GET /h HTTP/1.1", headers);
+const post = (headers: string, body: string) => message("POST /p HTTP/1.1", headers, body);
+const postChunks = (body: string) => message("POST /c HTTP/1.1", TE, body);
 
 /** Raw UTF-8. Of the characters here the low bytes, or the letters in lower case, are ASCII. */
 const utf8 = (text: string) => fromLatin1(new TextEncoder().encode(text));
 const CUT_LINE_END = "\u010d\u010a";
 const CUT_SPACE = "\u0120";
 
-const { length } = SMUGGLED;
+// The end of a body (RFC 9112 §6 and §7).
 
-const lines: readonly SmugglingRow[] = [
-  refusedHeader("folding with a space", "x: y\r\n z"),
-  refusedHeader("folding with a tab", "x: y\r\n\tz"),
-  refusedHeader("folding that hides a header", "x: y\r\n content-length: 5"),
-  refused("a header line before the first", "GET / HTTP/1.1\r\n x: y\r\nhost: a\r\n\r\n"),
-  refusedHeader("space before the colon", "x : y"),
-  refusedHeader("no colon", "x"),
-  refusedHeader("no name", ": y"),
-  refusedHeader("no value", "x: "),
-  refusedHeader("bare CR in a value", "x: y\rz: w"),
-  refusedHeader("bare LF in a value", "x: y\nz: w"),
-  refusedHeader("CR CR LF", "x: y\r"),
-  refusedHeader("LF CR LF", "x: y\n"),
-  refusedHeader("NUL in a value", "x: y\0z"),
-  refusedHeader("NUL in a name", "x\0y: z"),
-  refusedHeader("DEL in a value", "x: \x7f"),
-  refusedHeader("a byte above 127 in a value", "x: \xe9"),
-  refusedHeader("a value with UTF-8 line ends", `x: y${utf8(`${CUT_LINE_END}z:${CUT_SPACE}w`)}`),
-  refusedHeader("a name with UTF-8 line ends", `x${utf8(`:${CUT_SPACE}y${CUT_LINE_END}z`)}: w`),
-  refused(
-    "a host with UTF-8 line ends",
-    `GET / HTTP/1.1\r\nhost: a${utf8(`${CUT_LINE_END}x:${CUT_SPACE}y`)}\r\n\r\n`,
-  ),
-  refused("a host with a UTF-8 letter", `GET / HTTP/1.1\r\nhost: ${utf8("\u212a")}\r\n\r\n`),
-  refused("a host with a path", "GET / HTTP/1.1\r\nhost: a/b#c\r\n\r\n"),
-  refusedHeader("underscore in a name", "x_y: z"),
-  refusedHeader("dot in a name", "x.y: z"),
-  refusedHeader("a name of 33 bytes", `${"x".repeat(33)}: y`),
-  refusedHeader("a second host", "host: b"),
-  refusedHeader("a second host in another case", "Host: b"),
-  refusedHeader("a second header of the same value", "x: y\r\nX: y"),
-  refusedHeader("user information in host", "x: a@b"),
-  refused("lines that end with LF alone", `GET / HTTP/1.1\nhost: a\n\n${SMUGGLED}`),
-  refused("an empty line with LF alone", `GET / HTTP/1.1\r\nhost: a\n\n${SMUGGLED}`),
-  refused("a preamble that ends with LF CR LF", `GET / HTTP/1.1\r\nhost: a\n\r\n${SMUGGLED}`),
-  refused("lines that end with CR alone", `GET / HTTP/1.1\rhost: a\r\r${SMUGGLED}`),
-  refused("an empty line first", `\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n`),
-  refused("two empty lines first", `\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n`),
-  refused("an empty line with LF first", `\nGET / HTTP/1.1\r\nhost: a\r\n\r\n`),
-  refused("a space first", ` GET / HTTP/1.1\r\nhost: a\r\n\r\n`),
-  refused("a byte order mark first", `\xef\xbb\xbfGET / HTTP/1.1\r\nhost: a\r\n\r\n`),
-  refused("NUL first", `\0GET / HTTP/1.1\r\nhost: a\r\n\r\n`),
-  refused("a preamble that is cut", "GET / HTTP/1.1\r\nhost: a\r\n"),
-  refused(
-    "a preamble of more than 32768 bytes",
-    message("GET / HTTP/1.1", `x: ${"y".repeat(32768)}`, ""),
-  ),
+const bothFramings: Rows = [
+  ["CL.TE", post(`content-length: ${length + 5}\r\n${TE}`, `0\r\n\r\n${SMUGGLED}`)],
+  ["TE.CL", post(`${TE}\r\ncontent-length: 4`, `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`)],
+  ["TE.CL with length 0", post(`${TE}\r\ncontent-length: 0`, "0\r\n\r\n")],
+  ["CL.TE where both agree", post(`content-length: 5\r\n${TE}`, "0\r\n\r\n")],
+  ["CL.TE in other cases", post(`Content-Length: 5\r\nTRANSFER-ENCODING: chunked`, "0\r\n\r\n")],
 ];
 
-const requestLines: readonly SmugglingRow[] = [
+const codings: Rows = [
+  ["two codings in two lines", `${TE}\r\ntransfer-encoding: identity`],
+  ["the same twice", `${TE}\r\n${TE}`],
+  ["the same twice in other cases", `${TE}\r\nTransfer-Encoding: chunked`],
+  ["a list", "transfer-encoding: gzip, chunked"],
+  ["chunked first", "transfer-encoding: chunked, identity"],
+  ["chunked twice in a list", "transfer-encoding: chunked, chunked"],
+  ["another case", "transfer-encoding: Chunked"],
+  ["capitals", "transfer-encoding: CHUNKED"],
+  ["prefix", "transfer-encoding: xchunked"],
+  ["suffix", "transfer-encoding: chunkedx"],
+  ["parameter", "transfer-encoding: chunked;q=1"],
+  ["quotes", 'transfer-encoding: "chunked"'],
+  ["comma", "transfer-encoding: ,chunked"],
+  ["trailing space", "transfer-encoding: chunked "],
+  ["two spaces", "transfer-encoding:  chunked"],
+  ["no space", "transfer-encoding:chunked"],
+  ["tab", "transfer-encoding:\tchunked"],
+  ["tab after the value", "transfer-encoding: chunked\t"],
+  ["vertical tab", "transfer-encoding: \x0bchunked"],
+  ["form feed", "transfer-encoding: chunked\x0c"],
+  ["no-break space", "transfer-encoding:\xa0chunked"],
+  ["NUL", "transfer-encoding: chunked\0"],
+  ["bare CR before the value", "transfer-encoding: \rchunked"],
+  ["bare LF before the value", "transfer-encoding:\nchunked"],
+  ["folded", "transfer-encoding:\r\n chunked"],
+  ["folded with a tab", "transfer-encoding:\r\n\tchunked"],
+  ["space before the colon", "transfer-encoding : chunked"],
+  ["tab before the colon", "transfer-encoding\t: chunked"],
+  ["space before the name", " transfer-encoding: chunked"],
+  ["behind a bare LF", "x: y\ntransfer-encoding: chunked"],
+  ["behind a bare CR", "x: y\rtransfer-encoding: chunked"],
+  ["underscore", "transfer_encoding: chunked"],
+  ["a byte above 127 in the name", "transfer-encod\xefng: chunked"],
+  ["NUL in the name", "transfer-encoding\0: chunked"],
+  ["identity", "transfer-encoding: identity"],
+  ["gzip", "transfer-encoding: gzip"],
+  ["empty", "transfer-encoding: "],
+];
+
+const lengths: Rows = [
+  ["CL.CL: two values", `content-length: 0\r\ncontent-length: ${length}`],
+  ["CL.CL: the same twice", `content-length: ${length}\r\nContent-Length: ${length}`],
+  ["CL.CL: a list", `content-length: ${length}, ${length}`],
+  ["CL.CL: a list of two values", `content-length: 0, ${length}`],
+  ["CL: plus", `content-length: +${length}`],
+  ["CL: minus", "content-length: -1"],
+  ["CL: minus zero", "content-length: -0"],
+  ["CL: leading zero", `content-length: 0${length}`],
+  ["CL: hex", "content-length: 0x24"],
+  ["CL: exponent", "content-length: 1e1"],
+  ["CL: fraction", `content-length: ${length}.0`],
+  ["CL: separator", "content-length: 1_0"],
+  ["CL: trailing space", `content-length: ${length} `],
+  ["CL: two spaces", `content-length:  ${length}`],
+  ["CL: trailing tab", `content-length: ${length}\t`],
+  ["CL: no space", `content-length:${length}`],
+  ["CL: quotes", `content-length: "${length}"`],
+  ["CL: empty", "content-length: "],
+  ["CL: letters", "content-length: abc"],
+  ["CL: digits, then letters", `content-length: ${length}a`],
+  ["CL: NUL", `content-length: ${length}\0`],
+  ["CL: a superscript digit", "content-length: 3\xb2"],
+  ["CL: 2 to the 53", "content-length: 9007199254740992"],
+  ["CL: 2 to the 64", "content-length: 18446744073709551616"],
+  ["CL: 2 to the 64 and some more", `content-length: ${18446744073709551616n + BigInt(length)}`],
+  ["CL: very long", `content-length: ${"9".repeat(400)}`],
+  ["CL: folded", `content-length:\r\n ${length}`],
+  ["CL: space before the colon", `content-length : ${length}`],
+  ["CL: tab before the colon", `content-length\t: ${length}`],
+  ["CL: space before the name", ` content-length: ${length}`],
+  ["CL: behind a bare LF", `x: y\ncontent-length: ${length}`],
+  ["CL: behind a bare CR", `x: y\rcontent-length: ${length}`],
+  ["CL: underscore", `content_length: ${length}`],
+];
+
+const bodyless: Rows = ["GET", "HEAD", "DELETE"].flatMap((method): Rows => {
+  const line = `${method} /b HTTP/1.1`;
+  return [
+    [`${method} with a length`, message(line, `content-length: ${length}`, SMUGGLED)],
+    [`${method} with length 0`, message(line, "content-length: 0", SMUGGLED)],
+    [`${method} with chunks`, message(line, TE, `0\r\n\r\n${SMUGGLED}`)],
+  ];
+});
+
+const hello = "5\r\nhello\r\n";
+
+const chunks: Rows = [
+  ["size of 17 digits", `10000000000000005\r\nhello\r\n0\r\n\r\n`],
+  ["size of 9 digits", `100000005\r\nhello\r\n0\r\n\r\n`],
+  ["size of 8 digits", `80000000\r\n`],
+  ["size of all ones", `ffffffffffffffff\r\nhello\r\n0\r\n\r\n`],
+  ["size above 16 MiB", `1000001\r\n`],
+  ["negative size", "-5\r\nhello\r\n0\r\n\r\n"],
+  ["plus", "+5\r\nhello\r\n0\r\n\r\n"],
+  ["0x", "0x5\r\nhello\r\n0\r\n\r\n"],
+  ["leading zero", "05\r\nhello\r\n0\r\n\r\n"],
+  ["zeros for the last chunk", `${hello}00\r\n\r\n`],
+  ["size with a separator", "0_5\r\nhello\r\n0\r\n\r\n"],
+  ["space behind the size", "5 \r\nhello\r\n0\r\n\r\n"],
+  ["space before the size", " 5\r\nhello\r\n0\r\n\r\n"],
+  ["tab behind the size", "5\t\r\nhello\r\n0\r\n\r\n"],
+  ["no size", "\r\nhello\r\n0\r\n\r\n"],
+  ["not a digit", "g\r\nhello\r\n0\r\n\r\n"],
+  ["NUL behind the size", "5\0\r\nhello\r\n0\r\n\r\n"],
+  ["line that ends with LF", "5\nhello\r\n0\r\n\r\n"],
+  ["line that ends with CR", "5\rhello\r\n0\r\n\r\n"],
+  ["line that ends with CR and another byte", "5\rXhello\r\n0\r\n\r\n"],
+  ["data that ends with LF", `5\r\nhello\n0\r\n\r\n${SMUGGLED}`],
+  ["data that ends with CR", `5\r\nhello\r0\r\n\r\n${SMUGGLED}`],
+  ["data without an end", `5\r\nhello0\r\n\r\n${SMUGGLED}`],
+  ["data followed by two other bytes", `5\r\nhelloXX0\r\n\r\n${SMUGGLED}`],
+  ["data followed by CR and another byte", `5\r\nhello\rX0\r\n\r\n${SMUGGLED}`],
+  ["a last chunk followed by CR and another byte", `${hello}0\r\n\rX${SMUGGLED}`],
+  ["data that is longer than its size", `5\r\nhello!\r\n0\r\n\r\n`],
+  ["data that is shorter than its size", `6\r\nhello\r\n0\r\n\r\n`],
+  ["LF in an extension", `5;a\nx: y\r\nhello\r\n0\r\n\r\n`],
+  ["LF in the value of an extension", `5;a=b\n\r\nhello\r\n0\r\n\r\n`],
+  ["LF that ends an extension", `5;\nhello\r\n0\r\n\r\n${SMUGGLED}`],
+  [
+    "LF in an extension, with a request behind it",
+    `2;\nxx\r\n${hexLength}\r\n0\r\n\r\n${SMUGGLED}\r\n0\r\n\r\n`,
+  ],
+  ["CR in an extension", `5;a=b\rc\r\nhello\r\n0\r\n\r\n`],
+  ["NUL in an extension", `5;a=\0\r\nhello\r\n0\r\n\r\n`],
+  ["quoted line end in an extension", `5;a="\r\n"\r\nhello\r\n0\r\n\r\n`],
+  ["extension without a value", `5;a\r\nhello\r\n0\r\n\r\n`],
+  ["extension without a key", `5;=b\r\nhello\r\n0\r\n\r\n`],
+  ["empty extension", `5;\r\nhello\r\n0\r\n\r\n`],
+  ["space before an extension", `5 ;a=b\r\nhello\r\n0\r\n\r\n`],
+  ["space in an extension", `5; a=b\r\nhello\r\n0\r\n\r\n`],
+  ["two extensions", `5;a=b;c=d\r\nhello\r\n0\r\n\r\n`],
+  ["an extension of more than 4096 bytes", `5;a=${"b".repeat(4096)}\r\nhello\r\n0\r\n\r\n`],
+  ["trailers", `${hello}0\r\nx: y\r\n\r\n`],
+  ["a trailer with a length", `${hello}0\r\ncontent-length: ${length}\r\n\r\n${SMUGGLED}`],
+  ["a trailer with a coding", `${hello}0\r\n${TE}\r\n\r\n0\r\n\r\n`],
+  ["a trailer with a host", `${hello}0\r\nhost: b\r\n\r\n`],
+  ["a trailer that is folded", `${hello}0\r\n x\r\n\r\n`],
+  ["a request in place of a trailer", `${hello}0\r\n${SMUGGLED}`],
+  ["a last chunk that ends with LF", `${hello}0\r\n\n${SMUGGLED}`],
+  ["a last chunk of LF alone", `${hello}0\n\n${SMUGGLED}`],
+  ["a last chunk with data", `${hello}0\r\nX\r\n\r\n`],
+  ["no last chunk", hello],
+  ["nothing", ""],
+  ["a body that is not chunked", SMUGGLED],
+];
+
+const cutBodies: Rows = [
+  ["a length beyond the end", `content-length: ${length + 1}`],
+  ["a length of 2 to the 53 less 1", "content-length: 9007199254740991"],
+];
+
+// Preambles (RFC 9112 §2 to §5).
+
+const headers: Rows = [
+  ["folding with a space", "x: y\r\n z"],
+  ["folding with a tab", "x: y\r\n\tz"],
+  ["folding that hides a header", "x: y\r\n content-length: 5"],
+  ["space before the colon", "x : y"],
+  ["no colon", "x"],
+  ["no name", ": y"],
+  ["no value", "x: "],
+  ["bare CR in a value", "x: y\rz: w"],
+  ["bare LF in a value", "x: y\nz: w"],
+  ["CR CR LF", "x: y\r"],
+  ["LF CR LF", "x: y\n"],
+  ["NUL in a value", "x: y\0z"],
+  ["NUL in a name", "x\0y: z"],
+  ["DEL in a value", "x: \x7f"],
+  ["a byte above 127 in a value", "x: \xe9"],
+  ["a value with UTF-8 line ends", `x: y${utf8(`${CUT_LINE_END}z:${CUT_SPACE}w`)}`],
+  ["a name with UTF-8 line ends", `x${utf8(`:${CUT_SPACE}y${CUT_LINE_END}z`)}: w`],
+  ["underscore in a name", "x_y: z"],
+  ["dot in a name", "x.y: z"],
+  ["a name of 33 bytes", `${"x".repeat(33)}: y`],
+  ["a second host", "host: b"],
+  ["a second host in another case", "Host: b"],
+  ["a second header of the same value", "x: y\r\nX: y"],
+  ["user information in host", "x: a@b"],
+];
+
+const requestLines: Rows = [
   ["absolute form", "GET http://a/x HTTP/1.1"],
   ["absolute form of another host", "GET http://b/ HTTP/1.1"],
   ["absolute form with https", "GET https://a/ HTTP/1.1"],
@@ -150,181 +321,130 @@ const requestLines: readonly SmugglingRow[] = [
   ["protocol in lower case", "GET / http/1.1"],
   ["another protocol", "GET / RTSP/1.0"],
   ["the preface of HTTP/2", "PRI * HTTP/2.0"],
-].map(([name = "", line = ""]) => refusedLine(`request line: ${name}`, line));
-
-const oldProtocols: readonly SmugglingRow[] = [
-  refused("HTTP/0.9", "GET /\r\n"),
-  refused("HTTP/0.9 with an empty line", "GET /\r\n\r\n"),
-  refused("HTTP/1.0 without headers", "GET / HTTP/1.0\r\n\r\n"),
-  refused(
-    "HTTP/1.0 that keeps alive",
-    "GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
-  ),
-  refused(
-    "HTTP/1.0 with chunks",
-    `POST / HTTP/1.0\r\nhost: a\r\n${TE}\r\n\r\n0\r\n\r\n${SMUGGLED}`,
-  ),
-  refused("HTTP/0.9 that hides in the target", "GET /a HTTP/1.1/../b HTTP/0.9\r\n\r\n"),
 ];
 
-const accepted: readonly SmugglingRow[] = [
-  {
-    name: "a request in a body of known length",
-    bytes: message("POST /b HTTP/1.1", `content-length: ${length}`, SMUGGLED),
-    accepted: [{
-      method: "POST",
-      uri: "/b",
-      headers: { host: "a", "content-length": length },
-      body: SMUGGLED,
-    }],
-  },
-  {
-    name: "a request in a chunk",
-    bytes: message(
-      "POST /b HTTP/1.1",
+const preambles: Rows = [
+  ["a header line before the first", "GET / HTTP/1.1\r\n x: y\r\nhost: a\r\n\r\n"],
+  [
+    "a host with UTF-8 line ends",
+    `GET / HTTP/1.1\r\nhost: a${utf8(`${CUT_LINE_END}x:${CUT_SPACE}y`)}\r\n\r\n`,
+  ],
+  ["a host with a UTF-8 letter", `GET / HTTP/1.1\r\nhost: ${utf8("\u212a")}\r\n\r\n`],
+  ["a host with a path", "GET / HTTP/1.1\r\nhost: a/b#c\r\n\r\n"],
+  ["lines that end with LF alone", `GET / HTTP/1.1\nhost: a\n\n${SMUGGLED}`],
+  ["an empty line with LF alone", `GET / HTTP/1.1\r\nhost: a\n\n${SMUGGLED}`],
+  ["a preamble that ends with LF CR LF", `GET / HTTP/1.1\r\nhost: a\n\r\n${SMUGGLED}`],
+  ["lines that end with CR alone", `GET / HTTP/1.1\rhost: a\r\r${SMUGGLED}`],
+  ["an empty line first", `\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n`],
+  ["two empty lines first", `\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n`],
+  ["an empty line with LF first", `\nGET / HTTP/1.1\r\nhost: a\r\n\r\n`],
+  ["a space first", ` GET / HTTP/1.1\r\nhost: a\r\n\r\n`],
+  ["a byte order mark first", `\xef\xbb\xbfGET / HTTP/1.1\r\nhost: a\r\n\r\n`],
+  ["NUL first", `\0GET / HTTP/1.1\r\nhost: a\r\n\r\n`],
+  ["a preamble that is cut", "GET / HTTP/1.1\r\nhost: a\r\n"],
+  ["a preamble of more than 32768 bytes", message("GET / HTTP/1.1", `x: ${"y".repeat(32768)}`, "")],
+  ["HTTP/0.9", "GET /\r\n"],
+  ["HTTP/0.9 with an empty line", "GET /\r\n\r\n"],
+  ["HTTP/1.0 without headers", "GET / HTTP/1.0\r\n\r\n"],
+  ["HTTP/1.0 that keeps alive", "GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n"],
+  ["HTTP/1.0 with chunks", `POST / HTTP/1.0\r\nhost: a\r\n${TE}\r\n\r\n0\r\n\r\n${SMUGGLED}`],
+  ["HTTP/0.9 that hides in the target", "GET /a HTTP/1.1/../b HTTP/0.9\r\n\r\n"],
+];
+
+// What is accepted.
+
+const acceptedHeaders: Rows = [
+  ["Expect without a body", "expect: 100-continue"],
+  ["Expect of something else", "expect: 200-ok"],
+  [
+    "Upgrade to h2c",
+    "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__",
+  ],
+  [
+    "Upgrade to websocket",
+    "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n" +
+    "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+  ],
+  ["Connection: close", "connection: close"],
+  ["Connection: keep-alive", "connection: keep-alive"],
+  ["Connection that names host", "connection: host"],
+  ["Connection that names content-length", "connection: content-length"],
+  [
+    "Connection that names transfer-encoding",
+    "connection: close, transfer-encoding\r\nte: trailers",
+  ],
+  ["Proxy-Connection", "proxy-connection: keep-alive"],
+  ["Keep-Alive", "keep-alive: timeout=5, max=1000"],
+  [
+    "names that are nearly those of framing",
+    "content-length-: 5\r\nx-transfer-encoding: chunked\r\ncontentlength: 5\r\ncontent-lengt: 5",
+  ],
+  ["another method in a header", "x-http-method-override: DELETE"],
+  ["another target in a header", "x-original-url: /admin"],
+  ["percent-encoded line ends in a header", "x: a%0d%0acontent-length:%205"],
+  ["a trailer that is announced", "trailer: content-length"],
+];
+
+const acceptedTargets: Rows = [
+  ["a dot", "/./a/."],
+  ["three dots", "/.../a"],
+  ["a port in the path", "/a:80/b"],
+  ["a percent sign in the query", "/a?%2e%2e%2f%00%0d%0a"],
+  ["dots in the query", "/a?.."],
+  ["an empty query", "/a?"],
+];
+
+const acceptedBodies: Rows = [
+  ["a request in a body of known length", post(`content-length: ${length}`, SMUGGLED)],
+  [
+    "a request in a chunk",
+    post(
       "Transfer-Encoding: chunked",
       `${(length + 5).toString(16).toUpperCase()}\r\n0\r\n\r\n${SMUGGLED}\r\n0\r\n\r\n`,
     ),
-    accepted: [{
-      method: "POST",
-      uri: "/b",
-      headers: { host: "a", "transfer-encoding": "chunked" },
-      body: [[null, `0\r\n\r\n${SMUGGLED}`], [null, ""]],
-    }],
-  },
-  {
-    name: "extensions that look like chunks",
-    bytes: message("PUT /b HTTP/1.1", TE, "5;0=0\r\nhello\r\n0;a=5;\r\n\r\n"),
-    accepted: [{
-      method: "PUT",
-      uri: "/b",
-      headers: { host: "a", "transfer-encoding": "chunked" },
-      body: [[["0", "0"], "hello"], [["a", "5;"], ""]],
-    }],
-  },
-  ...[["a quote that is not closed", 'a="'], ["a semicolon at the end", "a=b;"], [
-    "a digit for a key",
-    "0=0",
-  ], ["brackets", "a=<b>[c](d)"]].map(([name = "", extension = ""]): SmugglingRow => ({
-    name: `an extension with ${name}`,
-    bytes: message("PUT /b HTTP/1.1", TE, `5;${extension}\r\nhello\r\n0\r\n\r\n`),
-    accepted: [{
-      method: "PUT",
-      uri: "/b",
-      headers: { host: "a", "transfer-encoding": "chunked" },
-      body: [[extension.split("=") as [string, string], "hello"], [null, ""]],
-    }],
-  })),
-  {
-    name: "no length at all, and another request",
-    bytes: message("POST /b HTTP/1.1", "", message("GET /second HTTP/1.1", "", "")),
-    accepted: [{ ...get("/b"), method: "POST" }, get("/second")],
-  },
-  {
-    name: "length 0, and another request",
-    bytes: message(
-      "POST /b HTTP/1.1",
-      "content-length: 0",
-      message("GET /second HTTP/1.1", "", ""),
-    ),
-    accepted: [
-      { method: "POST", uri: "/b", headers: { host: "a", "content-length": 0 }, body: "" },
-      get("/second"),
-    ],
-  },
-  {
-    name: "two requests in one piece",
-    bytes: message("GET /first HTTP/1.1", "", message("GET /second HTTP/1.1", "", "")),
-    accepted: [get("/first"), get("/second")],
-  },
-  {
-    name: "a request, and one that is refused",
-    bytes: message("GET /first HTTP/1.1", "", message("GET /second HTTP/1.0", "", "")),
-    accepted: [get("/first")],
-  },
-  {
-    name: "a request, and an empty line",
-    bytes: message("GET /first HTTP/1.1", "", `\r\n${SMUGGLED}`),
-    accepted: [get("/first")],
-  },
-  {
-    name: "a body, and a byte more",
-    bytes: message("POST /b HTTP/1.1", "content-length: 5", `hello!${SMUGGLED}`),
-    accepted: [
-      { method: "POST", uri: "/b", headers: { host: "a", "content-length": 5 }, body: "hello" },
-    ],
-  },
-  {
-    name: "chunks, and an empty line more",
-    bytes: message("POST /b HTTP/1.1", TE, `0\r\n\r\n\r\n${SMUGGLED}`),
-    accepted: [{
-      method: "POST",
-      uri: "/b",
-      headers: { host: "a", "transfer-encoding": "chunked" },
-      body: [[null, ""]],
-    }],
-  },
-  {
-    name: "a request without host",
-    bytes: "GET /b HTTP/1.1\r\n\r\n",
-    accepted: [{ method: "GET", uri: "/b", headers: {}, body: null }],
-  },
-  {
-    name: "Expect with a body",
-    bytes: message("POST /b HTTP/1.1", "expect: 100-continue\r\ncontent-length: 5", "hello"),
-    accepted: [{
-      method: "POST",
-      uri: "/b",
-      headers: { host: "a", expect: "100-continue", "content-length": 5 },
-      body: "hello",
-    }],
-  },
-  acceptedHeaders("Expect without a body", { expect: "100-continue" }),
-  acceptedHeaders("Expect of something else", { expect: "200-ok" }),
-  acceptedHeaders("Upgrade to h2c", {
-    connection: "Upgrade, HTTP2-Settings",
-    upgrade: "h2c",
-    "http2-settings": "AAMAAABkAAQAAP__",
-  }),
-  acceptedHeaders("Upgrade to websocket", {
-    connection: "Upgrade",
-    upgrade: "websocket",
-    "sec-websocket-version": "13",
-    "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
-  }),
-  acceptedHeaders("Connection: close", { connection: "close" }),
-  acceptedHeaders("Connection: keep-alive", { connection: "keep-alive" }),
-  acceptedHeaders("Connection that names host", { connection: "host" }),
-  acceptedHeaders("Connection that names content-length", { connection: "content-length" }),
-  acceptedHeaders("Connection that names transfer-encoding", {
-    connection: "close, transfer-encoding",
-    te: "trailers",
-  }),
-  acceptedHeaders("Proxy-Connection", { "proxy-connection": "keep-alive" }),
-  acceptedHeaders("Keep-Alive", { "keep-alive": "timeout=5, max=1000" }),
-  acceptedHeaders("names that are nearly those of framing", {
-    "content-length-": "5",
-    "x-transfer-encoding": "chunked",
-    contentlength: "5",
-    "content-lengt": "5",
-  }),
-  acceptedHeaders("another method in a header", { "x-http-method-override": "DELETE" }),
-  acceptedHeaders("another target in a header", { "x-original-url": "/admin" }),
-  acceptedHeaders("percent-encoded line ends in a header", { x: "a%0d%0acontent-length:%205" }),
-  acceptedHeaders("a trailer that is announced", { trailer: "content-length" }),
-  acceptedTarget("a dot", "/./a/."),
-  acceptedTarget("three dots", "/.../a"),
-  acceptedTarget("a port in the path", "/a:80/b"),
-  acceptedTarget("a percent sign in the query", "/a?%2e%2e%2f%00%0d%0a"),
-  acceptedTarget("dots in the query", "/a?.."),
-  acceptedTarget("an empty query", "/a?"),
+  ],
+  [
+    "extensions that look like chunks",
+    message("PUT /b HTTP/1.1", TE, "5;0=0\r\nhello\r\n0;a=5;\r\n\r\n"),
+  ],
+  ["an extension with a quote that is not closed", post(TE, '5;a="\r\nhello\r\n0\r\n\r\n')],
+  ["an extension with a semicolon at the end", post(TE, "5;a=b;\r\nhello\r\n0\r\n\r\n")],
+  ["an extension with a digit for a key", post(TE, "5;0=0\r\nhello\r\n0\r\n\r\n")],
+  ["an extension with brackets", post(TE, "5;a=<b>[c](d)\r\nhello\r\n0\r\n\r\n")],
+  ["a request, and one that is refused", get("/first") + message("GET /second HTTP/1.0")],
+  ["a request, and an empty line", `${get("/first")}\r\n${SMUGGLED}`],
+  ["a body, and a byte more", post("content-length: 5", `hello!${SMUGGLED}`)],
+  ["chunks, and an empty line more", post(TE, `0\r\n\r\n\r\n${SMUGGLED}`)],
+  ["a request without host", "GET /b HTTP/1.1\r\n\r\n"],
+  ["Expect with a body", post("expect: 100-continue\r\ncontent-length: 5", "hello")],
 ];
+
+const pipelines: Rows = [
+  ["no length at all, and another request", post("", get("/second"))],
+  ["length 0, and another request", post("content-length: 0", get("/second"))],
+  ["two requests in one piece", get("/first") + get("/second")],
+];
+
+const named = (kind: string, list: Rows): Rows =>
+  list.map(([name, text]) => [`${kind}: ${name}`, text]);
 
 /** Every row, with names that are all different. */
 export const smugglingCorpus: readonly SmugglingRow[] = [
-  ...framingRows,
-  ...lines,
-  ...requestLines,
-  ...oldProtocols,
-  ...accepted,
+  ...rows(REFUSED, bothFramings),
+  ...rows(
+    REFUSED,
+    named("TE.TE", codings),
+    (line) => post(line, `${hexLength}\r\n${SMUGGLED}\r\n0\r\n\r\n`),
+  ),
+  ...rows(REFUSED, lengths, (lines) => post(lines, SMUGGLED)),
+  ...rows(REFUSED, bodyless),
+  ...rows(BROKEN, named("chunks", chunks), postChunks),
+  ...rows(BROKEN, cutBodies, (line) => message("POST /c HTTP/1.1", line, SMUGGLED)),
+  ...rows(REFUSED, headers, getWith),
+  ...rows(REFUSED, named("request line", requestLines), message),
+  ...rows(REFUSED, preambles),
+  ...rows(ACCEPTED, acceptedHeaders, getWith),
+  ...rows(ACCEPTED, acceptedTargets, get),
+  ...rows(ACCEPTED, acceptedBodies),
+  ...rows([2, false], pipelines),
 ];

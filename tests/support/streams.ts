@@ -36,7 +36,7 @@ export function streamOf<T>(...items: readonly T[]): ReadableStream<T> {
 }
 
 /** Called each time a source is asked for the item with this index, after all earlier items have been taken. */
-export type OnPull = (index: number) => void;
+type OnPull = (index: number) => void;
 
 /** A stream of given items that records its end. */
 export class TrackedStream<T = Uint8Array> {
@@ -254,10 +254,8 @@ export class TrackedItems<T> {
   }
 }
 
-export async function collect<T>(items: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
-  const list: T[] = [];
-  for await (const item of items) list.push(item);
-  return list;
+export function collect<T>(items: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
+  return Array.fromAsync(items);
 }
 
 /** Runs a test with an open temporary file that holds the bytes; closes and removes it afterwards. */

@@ -1,8 +1,9 @@
 /** Certificates made by the openssl program, and independent programs as peers. */
 
 import { join } from "@std/path";
-import { fromLatin1, latin1 } from "./wire_grammar.ts";
-import { within } from "./raw_peer.ts";
+import { mustRun, startCommand } from "./commands.ts";
+import { RunningProcess } from "./processes.ts";
+import { latin1 } from "./wire_grammar.ts";
 
 /** The authorities that openssl trusts by default are none: to read them takes it longer than a handshake. */
 const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
@@ -10,8 +11,7 @@ const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
 /** How programs are asked for their version, where it is not `--version`. */
 const VERSION: Readonly<Record<string, string>> = { openssl: "version", ip: "-V" };
 
-/** Tells whether a program can be run. */
-export async function hasProgram(program: string): Promise<boolean> {
+async function hasProgram(program: string): Promise<boolean> {
   try {
     const args = [VERSION[program] ?? "--version"];
     return (await new Deno.Command(program, { args, stdin: "null" }).output()).success;
@@ -182,14 +182,8 @@ export class OpensslPki implements AsyncDisposable {
   }
 
   /** Runs openssl in the directory; returns what it has said. */
-  async run(...args: readonly string[]): Promise<string> {
-    const { success, stdout, stderr } = await new Deno.Command("openssl", {
-      args: [...args],
-      cwd: this.dir,
-      stdin: "null",
-    }).output();
-    if (!success) throw new Error(`openssl ${args.join(" ")}\n${new TextDecoder().decode(stderr)}`);
-    return new TextDecoder().decode(stdout);
+  run(...args: readonly string[]): Promise<string> {
+    return mustRun(["openssl", ...args], { cwd: this.dir });
   }
 }
 
@@ -212,104 +206,38 @@ export function timeFromNow(days: number): string {
   return `${time.slice(0, 19).replaceAll(/[-:T]/g, "")}Z`;
 }
 
-/** What a program has said. */
-export interface Said {
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly code: number;
-}
-
 /** Runs a program that gets some bytes and is waited for. */
-export async function converse(
-  program: string,
-  args: readonly string[],
-  input: string,
-): Promise<Said> {
-  const child = new Deno.Command(program, {
-    args: [...args],
-    env,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const output = child.output();
-  try {
-    const writer = child.stdin.getWriter();
-    await writer.write(latin1(input));
-    await writer.close();
-  } catch {
-    // It has ended before it read everything.
-  }
-  try {
-    const { code, stdout, stderr } = await within(output, `${program} ends`);
-    return { stdout: fromLatin1(stdout), stderr: fromLatin1(stderr), code };
-  } catch (error) {
-    child.kill();
-    await output;
-    throw error;
-  }
+export async function converse(program: string, args: readonly string[], input: string) {
+  await using running = new ServingProgram(program, args);
+  // It may end before it has read everything.
+  await running.say(input).then(() => running.endInput()).catch(() => {});
+  const ended = await running.ended(10);
+  return { ...ended, code: (await running.child.status).code };
 }
 
 /** A program that serves while a test runs, and is ended on dispose. */
-export class ServingProgram implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
-  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  #said = "";
+export class ServingProgram extends RunningProcess {
+  readonly #writer = this.child.stdin.getWriter();
 
-  constructor(program: string, args: readonly string[], cwd?: string) {
-    this.#child = new Deno.Command(program, {
-      args: [...args],
-      env,
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "null",
-      ...(cwd === undefined ? {} : { cwd }),
-    }).spawn();
-    this.#reader = this.#child.stdout.getReader();
-    this.#writer = this.#child.stdin.getWriter();
+  constructor(program: string, args: readonly string[]) {
+    super(startCommand([program, ...args], { env }));
   }
 
   /** `openssl s_server` on a free port of 127.0.0.1, and that port. */
-  static async openssl(
-    args: readonly string[],
-  ): Promise<{ program: ServingProgram; port: number }> {
-    const program = new ServingProgram("openssl", ["s_server", "-accept", "127.0.0.1:0", ...args]);
-    const [, port] = await program.waitFor(/ACCEPT 127\.0\.0\.1:(\d+)\n/);
-    return { program, port: Number(port) };
+  static openssl(args: readonly string[]) {
+    const all = ["s_server", "-accept", "127.0.0.1:0", ...args];
+    return ServingProgram.#start("openssl", all, /ACCEPT 127\.0\.0\.1:\d+\n/);
   }
 
   /** A Python script that says `PORT` and the free port of 127.0.0.1 it listens on, and that port. */
-  static async python(
-    script: string,
-    args: readonly string[],
-  ): Promise<{ program: ServingProgram; port: number }> {
-    const program = new ServingProgram("python3", ["-u", "-c", script, ...args]);
-    const [, port] = await program.waitFor(/PORT (\d+)\n/);
-    return { program, port: Number(port) };
+  static python(script: string, args: readonly string[]) {
+    return ServingProgram.#start("python3", ["-u", "-c", script, ...args], /PORT \d+\n/);
   }
 
-  /** Waits until the program has said something, and returns the match; what came before is gone. */
-  async waitFor(pattern: RegExp): Promise<RegExpExecArray> {
-    for (;;) {
-      const match = pattern.exec(this.#said);
-      if (match !== null) {
-        this.#said = this.#said.slice(match.index + match[0].length);
-        return match;
-      }
-      const { value, done } = await within(this.#reader.read(), `the program says ${pattern}`);
-      if (done) throw new Error(`the program ended after ${JSON.stringify(this.#said)}`);
-      this.#said += fromLatin1(value);
-    }
-  }
-
-  /** Waits until the program has ended, and returns what it said before. */
-  async waitForEnd(): Promise<string> {
-    for (;;) {
-      const { value, done } = await within(this.#reader.read(), "the program ends");
-      if (done) return this.#said;
-      this.#said += fromLatin1(value);
-    }
+  static async #start(name: string, args: readonly string[], port: RegExp) {
+    const program = new ServingProgram(name, args);
+    const [digits] = /\d+\n$/.exec(await program.printed(port))!;
+    return { program, port: Number(digits) };
   }
 
   /** Types something. */
@@ -317,19 +245,12 @@ export class ServingProgram implements AsyncDisposable {
     await this.#writer.write(latin1(text));
   }
 
-  /** Ends its input. */
   async endInput(): Promise<void> {
     await this.#writer.close();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  override async [Symbol.asyncDispose](): Promise<void> {
     await this.#writer.abort().catch(() => {});
-    try {
-      this.#child.kill();
-    } catch {
-      // It has ended by itself.
-    }
-    await this.#reader.cancel();
-    await this.#child.status;
+    await super[Symbol.asyncDispose]();
   }
 }

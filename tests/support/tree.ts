@@ -4,19 +4,19 @@ import { mustRun } from "./commands.ts";
 
 export const ROOT: URL = new URL("../../", import.meta.url);
 
-export interface Configuration {
+interface Configuration {
   readonly exports: Record<string, string>;
   readonly imports: Record<string, string>;
   readonly publish: { readonly include: readonly string[] };
   readonly tasks: Record<string, { readonly command: string }>;
 }
 
-export interface ModuleGraph {
+interface ModuleGraph {
   readonly modules: readonly ModuleInfo[];
 }
 
 /** A module with what it imports, types included. */
-export interface ModuleInfo {
+interface ModuleInfo {
   readonly specifier: string;
   readonly dependencies?: readonly {
     readonly specifier: string;

@@ -8,8 +8,11 @@ import {
   type TreeOptions,
   uploadTree,
 } from "@degu/degu/files";
+import { fill } from "./directories.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
 import { serveFiles } from "./transferring.ts";
+
+export { content, fill } from "./directories.ts";
 
 /** Where a tree is copied to: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
@@ -106,45 +109,4 @@ export async function copyElsewhere(
     patience: 60,
   });
   return JSON.parse(printed);
-}
-
-/** Writes files with these texts; `null` is a directory. */
-export async function fill(
-  dir: string,
-  content: Readonly<Record<string, string | null>>,
-): Promise<void> {
-  for (const [path, text] of Object.entries(content)) {
-    const full = `${dir}/${path}`;
-    await Deno.mkdir(text === null ? full : full.slice(0, full.lastIndexOf("/")), {
-      recursive: true,
-    });
-    if (text !== null) await Deno.writeTextFile(full, text);
-  }
-}
-
-/** Everything below a directory: the texts of files, `null` for directories, and where links lead. */
-export async function content(
-  dir: string,
-  below = "",
-): Promise<Record<string, string | null>> {
-  const found: Record<string, string | null> = {};
-  const entries = await Array.fromAsync(Deno.readDir(dir));
-  for (const { name, isDirectory, isFile, isSymlink } of entries.toSorted(byName)) {
-    const path = `${dir}/${name}`;
-    // What a server has made for uploads.
-    if (name === ".degu-files" && below === "") continue;
-    if (isDirectory) {
-      found[below + name] = null;
-      Object.assign(found, await content(path, `${below}${name}/`));
-    } else if (isFile) {
-      found[below + name] = await Deno.readTextFile(path);
-    } else {
-      found[below + name] = isSymlink ? "a link" : "something else";
-    }
-  }
-  return found;
-}
-
-function byName(one: { readonly name: string }, other: { readonly name: string }): number {
-  return one.name < other.name ? -1 : 1;
 }

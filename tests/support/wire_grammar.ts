@@ -33,7 +33,7 @@ export const limits = {
 export const methods = ["GET", "PUT", "POST", "HEAD", "DELETE"] as const;
 
 /** Which rules a block of header lines stands under. */
-export type HeaderRules = "request with body" | "request without body" | "response";
+type HeaderRules = "request with body" | "request without body" | "response";
 
 /** A parsed dictionary in a shape that compares without knowing the library's classes. */
 export type FlatHeaders = Record<string, string | number>;

@@ -8,6 +8,7 @@ import { fromFileUrl } from "@std/path";
 import { firstMinute, installFlags } from "@degu/testing/agent_documentation.ts";
 import { Machine, network } from "@degu/testing/agent_lab.ts";
 import { type RunningAgent, watch } from "@degu/testing/agents.ts";
+import { denoRun, startCommand } from "@degu/testing/commands.ts";
 
 const [dir = ""] = Deno.args;
 const machines = new Map<string, Machine>();
@@ -16,8 +17,7 @@ const [one, two] = [...machines.values()];
 await network([[one!, "192.168.1.7/24"], [two!, "192.168.1.8/24"]]);
 await Deno.mkdir(`${dir}/bin`);
 const agent = fromFileUrl(import.meta.resolve("../../../agent.ts"));
-const run = [Deno.execPath(), "run", "--no-check", "--quiet", "--no-prompt"];
-const command = [...run, ...await installFlags(), agent].join(" ");
+const command = denoRun(await installFlags(), agent).join(" ");
 await Deno.writeTextFile(`${dir}/bin/degu`, `#!/bin/sh\nexec ${command} "$@"\n`, { mode: 0o755 });
 const cache = Deno.env.get("DENO_DIR") ??
   `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/deno`;
@@ -28,15 +28,12 @@ const running: RunningAgent[] = [];
 for (const [name, text] of firstMinute()) {
   const machine = machines.get(name);
   assert(machine !== undefined, `${name} is none of the two machines`);
-  const child = new Deno.Command("ip", {
-    args: ["netns", "exec", name, "sh", "-c", text.replace(/^degu/, "exec degu")],
+  const shell = ["sh", "-c", text.replace(/^degu/, "exec degu")];
+  const child = startCommand(["ip", "netns", "exec", name, ...shell], {
     cwd: machine.dir,
     env: { HOME: machine.dir, PATH: path, DENO_DIR: cache, NO_COLOR: "1" },
     clearEnv: true,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  });
   const process = watch(child, text.includes("join") ? line : "", text);
   running.push(process);
   // Those go on in terminals of their own.

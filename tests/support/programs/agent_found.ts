@@ -3,9 +3,9 @@
  * nobody is paired, says that it is that one, and takes its address. Prints what the third one sees as JSON.
  */
 
-import { fromFileUrl } from "@std/path";
 import { Machine, network, pair } from "@degu/testing/agent_lab.ts";
-import { importMapFlags } from "@degu/testing/programs.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 
 const [dir = ""] = Deno.args;
 const [camera, viewer, stranger] = await Promise.all(
@@ -29,15 +29,14 @@ const found = await find();
 const other = stranger.start(["serve"]);
 await other.line("serving on");
 const { stdout } = await camera.succeed(["--json", "id"]);
-const path = fromFileUrl(new URL("mdns_impostor.ts", import.meta.url));
-const run = [Deno.execPath(), "run", "--no-prompt", "--quiet", "--no-check", ...importMapFlags()];
-const flags = ["--allow-net", "--allow-sys=networkInterfaces"];
-const impostor = new Deno.Command("ip", {
-  args: ["netns", "exec", "stranger", ...run, ...flags, path, JSON.parse(stdout).id, "lan"],
-  stdout: "piped",
-}).spawn();
-const reader = impostor.stdout.pipeThrough(new TextDecoderStream()).getReader();
-const as = (await reader.read()).value;
+const impostor = new RunningProcess(
+  programCommand("mdns_impostor.ts", {
+    flags: ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()],
+    args: [JSON.parse(stdout).id, "lan"],
+    through: ["ip", "netns", "exec", "stranger"],
+  }).spawn(),
+);
+const as = await impostor.printed(/.*\n/);
 const despite = await find();
 
 await camera.ip("address", "delete", "fe80::1/64", "dev", "lan");
@@ -50,9 +49,8 @@ const moved = await find();
 serving.kill("SIGTERM");
 await serving.ended();
 const alone = await ping("--find");
-impostor.kill("SIGKILL");
-await impostor.status;
-await reader.cancel();
+impostor.kill();
+await impostor.ended();
 const gone = await ping("--find");
 console.log(JSON.stringify({ known, found, as, despite, atStranger, given, moved, alone, gone }));
 Deno.exit();

@@ -6,6 +6,8 @@
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { type App, Server, type ServerSslconfig, SSLServer } from "@degu/degu/server";
+import { dial } from "../raw_peer.ts";
+import { RecordingLogger } from "../serving.ts";
 
 interface Task {
   readonly address: Address;
@@ -13,18 +15,7 @@ interface Task {
 }
 
 async function measure({ address, trust }: Task) {
-  const warnings: string[] = [];
-  const errors: string[] = [];
-  const warned = Promise.withResolvers<void>();
-  const logger = {
-    debug() {},
-    info() {},
-    warn(message: string) {
-      warnings.push(message);
-      warned.resolve();
-    },
-    error: (message: string) => void errors.push(message),
-  };
+  const logger = new RecordingLogger();
   const app: App = () => [200, "OK", {}, null];
   const options = { logger, maxConnections: Infinity };
   const server = trust === undefined
@@ -39,24 +30,16 @@ async function measure({ address, trust }: Task) {
   await client.request("GET", "/");
   const first = await client.connect();
 
-  function dial(): Promise<Deno.Conn> {
-    if (typeof server.address === "string") {
-      return Deno.connect({ transport: "unix", path: server.address });
-    }
-    const [hostname, port] = server.address as [string, number];
-    return Deno.connect({ hostname, port });
-  }
-
   // Each connection takes a descriptor at either end, until there is none.
   const conns: Deno.Conn[] = [];
   try {
-    for (let i = 0; i < 1000; i++) conns.push(await dial());
+    for (let i = 0; i < 1000; i++) conns.push(await dial(server.address));
   } catch {
     // There is none.
   }
   const opened = conns.length;
   if (trust === undefined || typeof address === "string") {
-    await warned.promise;
+    await logger.waitFor("warn");
   } else {
     // `node:net` gives no sign of it; some turns of the event loop are enough.
     for (let i = 0; i < 50; i++) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -70,7 +53,8 @@ async function measure({ address, trust }: Task) {
   for (const conn of conns) conn.close();
   await server.shutdown();
   await serving;
-  return { opened, answered, status, warnings: warnings.length, errors };
+  const [warnings, errors] = [logger.at("warn").length, logger.at("error")];
+  return { opened, answered, status, warnings, errors };
 }
 
 // Deno ends the process where there is no descriptor for its signals.

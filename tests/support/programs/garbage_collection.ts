@@ -36,73 +36,62 @@ async function closed(peer: Deno.Conn): Promise<void> {
   }
 }
 
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+/** Makes a request over a connection of its own. */
+const ask = (options?: RequestOptions) => async (client: Client) =>
+  await (await client.connect()).get("/", {}, options);
+
 /** Answers a request; resolves to the response and the other end of its connection. */
-async function respond(
+async function respond<T = Response>(
   answer: string,
-  options: ClientOptions = {},
-  requestOptions: RequestOptions = {},
+  request: (client: Client) => Promise<T> = ask() as () => Promise<T>,
 ) {
-  const connection = await new Client(address, options).connect();
+  const responding = request(new Client(address));
   const peer = await listener.accept();
-  const responding = connection.get("/", {}, requestOptions);
   await peer.read(new Uint8Array(10000));
-  await peer.write(new TextEncoder().encode(answer));
+  await peer.write(bytes(answer));
   return { response: await responding, peer };
+}
+
+/** Connects, and makes no request. */
+async function connectOnly(options: ClientOptions = {}): Promise<{ peer: Deno.Conn }> {
+  await new Client(address, options).connect();
+  return { peer: await listener.accept() };
 }
 
 const half = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe";
 const wholeChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+const { signal } = new AbortController();
 
-async function forgotten(what: string, make: () => Promise<Deno.Conn>): Promise<void> {
-  const peer = await make();
+/** What closes once nobody knows it any more; of each the other end of its connection. */
+const forgotten: Readonly<Record<string, () => Promise<{ peer: Deno.Conn }>>> = {
+  "a connection that was never used closes": connectOnly,
+  "a connection that was used closes": () => respond("HTTP/1.1 200 OK\r\n\r\n"),
+  "a connection whose body was read closes": async () => {
+    const { response, peer } = await respond(half + "llo");
+    await response.body?.read();
+    return { peer };
+  },
+  "a connection and its unread body close": () => respond(half),
+  "a one-shot request and its unread body close": () =>
+    respond(half, (client) => client.request("GET", "/")),
+  "a connection whose signal lives on closes": () => connectOnly({ signal }),
+  "a body whose request's signal lives on closes": () => respond(half, ask({ signal })),
+  "a response of fetch whose signal lives on closes": () =>
+    respond(half, (client) => createFetch(client)("/", { signal })),
+};
+for (const [what, make] of Object.entries(forgotten)) {
+  const peer = await (async () => (await make()).peer)();
   findings.push([what, await settlesByCollection(closed(peer))]);
   peer.close();
 }
-
-await forgotten("a connection that was never used closes", async () => {
-  await new Client(address).connect();
-  return await listener.accept();
-});
-await forgotten("a connection that was used closes", async () => {
-  return (await respond("HTTP/1.1 200 OK\r\n\r\n")).peer;
-});
-await forgotten("a connection whose body was read closes", async () => {
-  const { response, peer } = await respond(half + "llo");
-  await response.body?.read();
-  return peer;
-});
-await forgotten("a connection and its unread body close", async () => (await respond(half)).peer);
-await forgotten("a one-shot request and its unread body close", async () => {
-  const requesting = new Client(address).request("GET", "/");
-  const peer = await listener.accept();
-  await peer.read(new Uint8Array(10000));
-  await peer.write(new TextEncoder().encode(half));
-  await requesting;
-  return peer;
-});
-const controller = new AbortController();
-await forgotten("a connection whose signal lives on closes", async () => {
-  await new Client(address, { signal: controller.signal }).connect();
-  return await listener.accept();
-});
-
-await forgotten("a body whose request's signal lives on closes", async () => {
-  return (await respond(half, {}, { signal: controller.signal })).peer;
-});
-await forgotten("a response of fetch whose signal lives on closes", async () => {
-  const fetching = createFetch(new Client(address))("/", { signal: controller.signal });
-  const peer = await listener.accept();
-  await peer.read(new Uint8Array(10000));
-  await peer.write(new TextEncoder().encode(half));
-  await fetching;
-  return peer;
-});
 {
   // Nobody knows the sink, and so nobody but the signal knows who waits for it.
   const aborter = new AbortController();
   const told = Promise.withResolvers<unknown>();
   const peer = await (async () => {
-    const { response, peer } = await respond(half, {}, { signal: aborter.signal });
+    const { response, peer } = await respond(half, ask({ signal: aborter.signal }));
     response.body?.writeTo({ write: () => new Promise(() => {}) }).catch(told.resolve);
     return peer;
   })();
@@ -125,7 +114,6 @@ await forgotten("a response of fetch whose signal lives on closes", async () => 
   const serving = server.serveForever();
   const client = new Client(server.address);
   using connection = await client.connect();
-  const { signal } = controller;
   const fetch = createFetch(connection);
   const made: Readonly<Record<string, () => Promise<unknown>>> = {
     "by a connection": async () => (await connection.get("/", {}, { signal })).body?.text(),
@@ -159,7 +147,7 @@ async function keeps<Taken>(
     peer,
   }));
   findings.push([`${what} keeps its connection`, !await settlesByCollection(closed(peer), 10)]);
-  await peer.write(new TextEncoder().encode("llo"));
+  await peer.write(bytes("llo"));
   findings.push([`${what} gets the rest`, await read(taken) === "hello"]);
   peer.close();
 }

@@ -5,19 +5,9 @@
 
 import { type Address, Client, SSLClient } from "@degu/degu/client";
 import { Server, type Session, SSLServer } from "@degu/degu/server";
-import { mustRun } from "../commands.ts";
+import { ip, layCable, scopeOf } from "../namespaces.ts";
 
-const ip = (...args: string[]) => mustRun(["ip", ...args]);
-
-await ip("link", "set", "lo", "up");
-await ip("link", "add", "left", "type", "veth", "peer", "name", "right");
-// An address is usable at once where nobody else is asked for it.
-await ip("address", "add", "fe80::1/64", "dev", "left", "nodad");
-await ip("address", "add", "fe80::2/64", "dev", "right", "nodad");
-await ip("link", "set", "left", "up");
-await ip("link", "set", "right", "up");
-const scopeOf = (end: string) =>
-  Deno.networkInterfaces().find(({ name }) => name === end)?.scopeid ?? 0;
+await layCable();
 const scopeid = scopeOf("left");
 
 const found: Record<string, unknown> = { scopeid };

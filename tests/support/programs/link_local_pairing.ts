@@ -5,23 +5,13 @@
 
 import { Device } from "@degu/degu/device";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
-import { mustRun } from "../commands.ts";
+import { ip, layCable, scopeOf } from "../namespaces.ts";
 
-const ip = (...args: string[]) => mustRun(["ip", ...args]);
-
-await ip("link", "set", "lo", "up");
 // The first pair is only in the way: its interfaces are tried, and lead nowhere.
 await ip("link", "add", "decoy", "type", "veth", "peer", "name", "end");
-await ip("link", "add", "left", "type", "veth", "peer", "name", "right");
-// An address is usable at once where nobody else is asked for it.
-await ip("address", "add", "fe80::1/64", "dev", "left", "nodad");
-await ip("address", "add", "fe80::2/64", "dev", "right", "nodad");
 await ip("address", "add", "fe80::9/64", "dev", "decoy", "nodad");
-await ip("link", "set", "left", "up");
-await ip("link", "set", "right", "up");
+await layCable();
 await ip("link", "set", "decoy", "up");
-const scopeOf = (wanted: string) =>
-  Deno.networkInterfaces().find(({ name, scopeid }) => name === wanted && scopeid)?.scopeid ?? 0;
 const left = scopeOf("left");
 const right = scopeOf("right");
 

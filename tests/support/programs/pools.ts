@@ -3,7 +3,6 @@
  */
 
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
 import { startPool } from "@degu/internal/pool/server_pool.ts";
 import {
   appOf,
@@ -17,6 +16,7 @@ import {
 } from "../pools.ts";
 import { block } from "../pool_apps.ts";
 import { RecordingLogger } from "../serving.ts";
+import { sharedPki } from "../tls_endpoints.ts";
 
 /** Taken for hung after 2 seconds. */
 const IMPATIENT = { ...TIMES, heartbeat: { every: 200, missed: 10 } };
@@ -126,8 +126,7 @@ const programs: Record<string, () => Promise<unknown>> = {
     return { same: `${await threads()}` === `${before}`, lines: pooling.logger.at("error") };
   },
   async hangAtStart() {
-    await using pki = await TempPKI.create();
-    const options = { workers: 2, sslconfig: pki.serverSslconfig };
+    const options = { workers: 2, sslconfig: (await sharedPki()).serverSslconfig };
     const app = appOf("buildHanging", []);
     return await startPool(["127.0.0.1", 0], app, options, IMPATIENT).catch(String);
   },

@@ -1,12 +1,10 @@
-/** File names in paths, and digests in headers. */
+/** Digests in headers. */
 
 import {
   formatReprDigest,
   parseReprDigest,
   parseWantReprDigest,
 } from "@degu/internal/files/digest.ts";
-import { escapeName, unescapeName } from "@degu/internal/files/file_name.ts";
-import { referenceUri } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
@@ -19,60 +17,6 @@ function valueOf<T>(parse: () => T): T | null {
     return null;
   }
 }
-
-/** The name that a component means, read in another way than the library does. */
-function readName(component: string): string | null {
-  if (!/^[A-Za-z0-9~._+-]+$/.test(component)) return null;
-  let name;
-  try {
-    name = decodeURIComponent(component.replaceAll("~", "%"));
-  } catch {
-    return null;
-  }
-  if (name === "." || name === ".." || /[/\0]/.test(name)) return null;
-  if (new TextEncoder().encode(name).length > 255) return null;
-  const spelled = encodeURIComponent(name).replaceAll("%2B", "+")
-    .replaceAll(
-      /[!'()*~]/g,
-      (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-    )
-    .replaceAll("%", "~");
-  return spelled === component ? name : null;
-}
-
-// deno-fmt-ignore
-const CHARACTERS = [
-  "a", "Z", "0", ".", "-", "_", "+", " ", "~", ":", "%", "é", "日", "😀", "\n", "\ufeff",
-];
-
-function component(random: Random): string {
-  let text = "";
-  const most = random.chance(2) ? 260 : 1 + random.below(12);
-  for (let n = 0; n < most; n++) {
-    if (random.chance(85)) text += escapeName(random.pick(CHARACTERS).replace(".", "x"));
-    else if (random.chance(50)) text += random.text("~.aA19cC0fF", 1, 3);
-    else text += random.pick(["~2E", "~2F", "~00", "~C0~AF", "~ED~A0~80", "~FF", ".", "/", "~7E"]);
-  }
-  return text;
-}
-
-/** `unescapeName` and `escapeName`. */
-export const fileNames: Fuzzer = {
-  name: "file-name",
-  grammar: component,
-  check(input): Outcome {
-    const parsed = valueOf(() => unescapeName(input));
-    const expected = readName(input);
-    demand(parsed === expected, `read ${Deno.inspect(parsed)}, not ${Deno.inspect(expected)}`);
-    // Whatever is given as a name: refused, or a component of a path that comes back as that name.
-    const escaped = valueOf(() => escapeName(input));
-    if (escaped !== null) {
-      demand(unescapeName(escaped) === input, "came back as another name");
-      demand(referenceUri(`/${escaped}`) !== null, "is no component of a path");
-    }
-    return parsed === null ? "rejected" : "accepted";
-  },
-};
 
 /** The SHA-256 of a dictionary of digests, read in another way than the library does; `undefined` if it is none. */
 function readDigests(value: string): string | null | undefined {
