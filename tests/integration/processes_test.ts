@@ -71,7 +71,7 @@ Deno.test({
   },
 });
 
-// Few file descriptors and slow readers, measured in separate processes.
+// Few file descriptors, slow readers and garbage, measured in separate processes.
 
 /** Runs a command with few file descriptors. */
 const FEW_DESCRIPTORS = `
@@ -134,6 +134,14 @@ Deno.test("a slow reader occupies the socket, and memory use stays flat", async 
       assert(mebibytes <= most, `${mebibytes} MiB`);
     });
   }
+});
+
+Deno.test("unreferenced objects close themselves, and objects in use keep what they need", async (t) => {
+  const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
+  const output = await runProgram("garbage_collection.ts", { patience: 180, flags });
+  const findings: [string, unknown][] = JSON.parse(output);
+  assert(findings.length > 10);
+  for (const [what, found] of findings) await t.step(what, () => assertEquals(found, true));
 });
 
 // A pool that is replaced by that of another process, on the same port, while clients continue.
