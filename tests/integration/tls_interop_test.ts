@@ -138,27 +138,26 @@ async function startEcho() {
   return Object.assign(endpoint, { port });
 }
 
+const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+const CURL = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile];
+const IDENTITY = ["--cert", certFile, "--key", keyFile];
+
 Deno.test(
   "curl is answered over TCP only with a certificate",
   await unlessMissing("curl"),
   async () => {
     await using server = await startEcho();
-    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
     const url = `https://localhost:${server.port}/`;
-    const args = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile, "--include"];
-    const identity = ["--cert", certFile, "--key", keyFile];
-    const { stdout, code } = await converse(
-      "curl",
-      [...args, ...identity, "--data-binary", "@-", url, "--next", ...args, ...identity, url],
-      "hello",
-    );
+    const asking = [...CURL, "--include", ...IDENTITY, url];
+    const args = ["--data-binary", "@-", ...asking, "--next", ...asking];
+    const { stdout, code } = await converse("curl", args, "hello");
     assertEquals(code, 0);
     assertEquals(
       stdout,
       "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nwho: CN=TempPKI client\r\n\r\nhello" +
         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nwho: CN=TempPKI client\r\n\r\n",
     );
-    const refused = await converse("curl", [...args, url], "");
+    const refused = await converse("curl", [...CURL, url], "");
     assertEquals([refused.code !== 0, refused.stdout], [true, ""]);
     assertMatch((await server.logger.waitFor("info"))[0]!, /peer sent no certificates/);
   },
@@ -171,19 +170,8 @@ Deno.test(
     await using dir = await tempDir();
     const path = `${dir.path}/socket`;
     await using _endpoint = await startTls(pki, echo, {}, path);
-    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
-    const { stdout } = await converse("curl", [
-      ...["--silent", "--show-error", "--unix-socket", path, "--cacert", caFile],
-      ...[
-        "--cert",
-        certFile,
-        "--key",
-        keyFile,
-        "--write-out",
-        "%{http_code}",
-        "https://localhost/",
-      ],
-    ], "");
+    const args = ["--unix-socket", path, "--write-out", "%{http_code}", "https://localhost/"];
+    const { stdout } = await converse("curl", [...CURL, ...IDENTITY, ...args], "");
     assertEquals(stdout, "200");
   },
 );
@@ -205,7 +193,6 @@ conn.close()
 
 Deno.test("Python's http.client is answered", await unlessMissing("python3"), async () => {
   await using server = await startEcho();
-  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
   const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
   const { stdout, stderr } = await converse("python3", args, "");
   assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
