@@ -4,7 +4,7 @@ import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
-import { programCommand, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, programCommand, runProgram } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -148,8 +148,7 @@ Deno.test("unreferenced objects close themselves, and objects in use keep what t
 
 /** A pool in a process of its own, which ends with its input. */
 async function startPool(address: Address, sslconfig: object) {
-  const offline = new URL("../support/offline/import_map.json", import.meta.url).pathname;
-  const flags = ["--allow-net=127.0.0.1", "--allow-read", `--import-map=${offline}`];
+  const flags = ["--allow-net=127.0.0.1", "--allow-read", ...importMapFlags()];
   const options = { flags, args: [JSON.stringify({ address, sslconfig })] };
   const running = new RunningProcess(programCommand("pool.ts", options, "piped").spawn());
   const ready: Address = JSON.parse(await running.printed(/.*\n/));

@@ -87,6 +87,18 @@ Deno.test("the devices of the example pair, and the interrupted download is resu
   assertStringIncludes(stdout, "Both ends agree on the SHA-256: true");
 });
 
+Deno.test("the example of renewals runs until SIGTERM, and cleans up", async () => {
+  const path = `${DIRECTORY}renewal.ts`;
+  await using running = await start(path, flagsOf(path, await firstLineOf(path)), {
+    args: ["stay"],
+  });
+  await running.printed(/^Here I am\.\nThe camera's certificate is valid until .*\.\n$/);
+  running.child.kill("SIGTERM");
+  const { success, stdout, stderr } = await running.ended();
+  assertEquals([success, stderr], [true, ""]);
+  assertMatch(stdout, /valid until .*\.\n$/);
+});
+
 Deno.test({
   name: "the tutorial uses 127.0.0.1 if there is no IPv6, and says so (needs unshare, python3)",
   ignore: obstacle !== null,
