@@ -1,9 +1,9 @@
 /** Link-local IPv6 with its scope, in network namespaces that the tests make. */
-import { TempPKI } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
 const why = await networkObstacle();
@@ -15,7 +15,7 @@ testUnless(
   obstacle,
   "link-local addresses: server, client, zones, names, TLS, and an address where nobody is",
   async () => {
-    await using pki = await TempPKI.create();
+    const pki = await sharedPki();
     const options = { flags: [...flags, "--allow-read"], args: [JSON.stringify(pki)], through };
     const found = JSON.parse(await runProgram("link_local.ts", options));
     const { scopeid, address, session } = found;

@@ -5,12 +5,12 @@
 import { SSLClient } from "@degu/degu/client";
 import { createDevicePki, Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
-import { TempPKI } from "@degu/degu/misc";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { type Case, runCases } from "@degu/testing/permission_cases.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 import { dirname, fromFileUrl, join } from "@std/path";
 
@@ -114,7 +114,7 @@ await uploadTree(${client}, ${quoted(here)}, "/tree/", { delete: true });`,
 
 Deno.test("clients, servers and pools with TLS need the permissions in the table", async () => {
   await using dir = await tempDir();
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   const { serverSslconfig, clientSslconfig } = pki;
   await using tcp = new SSLServer(serverSslconfig, ["127.0.0.1", 0], ok);
   tcp.serveForever();
