@@ -15,6 +15,7 @@
  */
 
 import { parseArgs } from "node:util";
+import { mustRun, runCommand } from "../tests/support/commands.ts";
 import { type Mutant, mutantsOf } from "./mutants.ts";
 import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
 
@@ -60,15 +61,13 @@ function isAboutText(path: string): boolean {
 
 /** The paths of the files that git knows and that are there. */
 async function trackedFiles(): Promise<string[]> {
-  const { stdout } = await new Deno.Command("git", {
-    args: ["ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-    cwd: PROJECT_ROOT,
-  }).output();
+  const list = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+  const stdout = await mustRun(list, { cwd: PROJECT_ROOT });
   const isFile = async (path: string) => {
     const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch(() => null);
     return info?.isFile ? [path] : [];
   };
-  const paths = new TextDecoder().decode(stdout).split("\0").filter((path) => path !== "");
+  const paths = stdout.split("\0").filter((path) => path !== "");
   return (await Promise.all(paths.map(isFile))).flat();
 }
 
@@ -149,14 +148,11 @@ async function mapCoverage(checkout: Checkout, path: string): Promise<TestModule
       return [];
     }
     const seconds = (performance.now() - begin) / 1000;
-    const { stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["coverage", "--quiet", "--lcov", directory],
-      cwd: checkout.root,
-      stderr: "null",
-    }).output();
+    const coverage = [Deno.execPath(), "coverage", "--quiet", "--lcov", directory];
+    const { stdout } = await runCommand(coverage, { cwd: checkout.root });
     const places = new Set<string>();
     let module = "";
-    for (const row of new TextDecoder().decode(stdout).split("\n")) {
+    for (const row of stdout.split("\n")) {
       if (row.startsWith("SF:")) module = row.slice(3 + checkout.root.length);
       const [, line, count] = /^DA:(\d+),(\d+)/.exec(row) ?? [];
       if (line !== undefined && count !== "0") places.add(`${module}:${line}`).add(module);

@@ -6,6 +6,7 @@
  * program runs from the cache alone, with the permissions that it needs and no others.
  */
 
+import { runCommand } from "../tests/support/commands.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 /** A program of the fresh project, and how it is run. */
@@ -56,14 +57,12 @@ async function tryPackage(): Promise<void> {
 
 /** The files that `deno publish` would upload; throws if it fails, warns of anything, or lists nothing. */
 async function publishedFiles(): Promise<string[]> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["publish", "--dry-run", "--allow-dirty"],
+  const publishing = [Deno.execPath(), "publish", "--dry-run", "--allow-dirty"];
+  const { success, stdout, stderr } = await runCommand(publishing, {
     cwd: PROJECT_ROOT,
     env: { NO_COLOR: "1" },
-    stdin: "null",
-  }).output();
-  const decoder = new TextDecoder();
-  const output = decoder.decode(stdout) + decoder.decode(stderr);
+  });
+  const output = stdout + stderr;
   const urls = [...output.matchAll(/^ *(file:\S+) \([\d.]+ ?[KM]?i?B\)$/gm)].map(([, url]) => url!);
   const isRight = urls.length > 0 && urls.every((url) => url.startsWith(PROJECT_ROOT.href));
   if (success && isRight && !/^warning\b/mi.test(output)) {
@@ -138,8 +137,7 @@ async function writeConfiguration(url: string): Promise<void> {
 
 /** Runs Deno in the fresh project; what it prints is shown if it fails. */
 async function runDeno(args: readonly string[]): Promise<void> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [...args],
+  const { success, stdout, stderr } = await runCommand([Deno.execPath(), ...args], {
     cwd: `${dir}/project`,
     env: {
       ...(args.at(-1) === "otel.ts" ? OTEL : {}),
@@ -147,10 +145,7 @@ async function runDeno(args: readonly string[]): Promise<void> {
       TMPDIR: `${dir}/tmp`,
       NO_COLOR: "1",
     },
-    stdin: "null",
     signal: AbortSignal.timeout(SECONDS * 1000),
-  }).output();
-  const decoder = new TextDecoder();
-  const output = decoder.decode(stdout) + decoder.decode(stderr);
-  if (!success) throw new Error(`deno ${args.join(" ")} failed:\n${output}`);
+  });
+  if (!success) throw new Error(`deno ${args.join(" ")} failed:\n${stdout}${stderr}`);
 }

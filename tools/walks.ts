@@ -4,6 +4,7 @@
  * second one is the action, without what happens once.
  */
 
+import { mustRun } from "../tests/support/commands.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 /** The actions, in the words of the table, and how often each is done; `walks/scenarios.ts` has them. */
@@ -44,13 +45,9 @@ for (const [name, [text, times]] of Object.entries(ACTIONS)) {
 async function callsOf(action: string, times: number): Promise<Calls> {
   const directory = await Deno.makeTempDir({ prefix: "degu_walks_" });
   try {
-    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-check", "tools/walks/scenarios.ts", action, `${times}`],
-      cwd: PROJECT_ROOT,
-      env: { DENO_COVERAGE_DIR: directory },
-      stdout: "null",
-    }).output();
-    if (!success) throw new Error(`${action}: ${new TextDecoder().decode(stderr)}`);
+    const run = [Deno.execPath(), "run", "-A", "--no-check", "tools/walks/scenarios.ts"];
+    const env = { DENO_COVERAGE_DIR: directory };
+    await mustRun([...run, action, `${times}`], { cwd: PROJECT_ROOT, env });
     return await readCalls(directory);
   } finally {
     await Deno.remove(directory, { recursive: true });

@@ -2,11 +2,10 @@
 import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
 import { labTest } from "@degu/testing/agent_lab.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fromFileUrl } from "@std/path";
 
 // The first minute of the help, of README.md and of docs/agent.md, as it is printed, on machines
 // that have nothing yet.
@@ -64,30 +63,17 @@ await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
 // The program where a disk is full at either end: a tmpfs in a mount namespace that the test
 // makes.
 
-/** The program shares code with tests, whose packages may be out of reach. */
-const IMPORTS = fromFileUrl(new URL("../support/offline/import_map.json", import.meta.url));
-
 const obstacle = await mountObstacle();
-const why = obstacle && `no tmpfs can be mounted here (${obstacle})`;
 
 testUnless(
-  why,
+  obstacle && `no tmpfs can be mounted here (${obstacle})`,
   "a full disk at either end is said, by commands and by a download, and the same goes on once there is space",
   async () => {
-    const flags = [
-      ...["--import-map", IMPORTS, "--allow-net=127.0.0.1"],
-      ...[
-        `--allow-run=mount,umount,${Deno.execPath()}`,
-        "--allow-read=.,/tmp",
-        "--allow-write=/tmp",
-        "--allow-sys=uid",
-      ],
-    ];
-    const printed = await runProgram("agent_full_disk.ts", {
-      flags,
-      through: THROUGH_MOUNT_NAMESPACE,
-      patience: 60,
-    });
+    const run = `--allow-run=mount,umount,${Deno.execPath()}`;
+    const paths = ["--allow-read=.,/tmp", "--allow-write=/tmp"];
+    const flags = [run, "--allow-net=127.0.0.1", ...paths, "--allow-sys=uid", ...importMapFlags()];
+    const options = { flags, through: THROUGH_MOUNT_NAMESPACE, patience: 60 };
+    const printed = await runProgram("agent_full_disk.ts", options);
     const [get, put, download] = JSON.parse(printed);
     assertEquals(get.full.code, 1);
     assertStringIncludes(get.full.stderr, "this device has no space left");

@@ -2,13 +2,12 @@
 import { createFetch, fromFetchHandler, isTransient } from "@degu/degu";
 import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter, Range } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
 import type { Address, App } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { atLeastOnce } from "@degu/testing/raw_peer.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 
@@ -141,7 +140,7 @@ for (const { name, available, start } of endpointKinds) {
 // The bridge over mutual TLS: the peer's certificate, and the scheme.
 
 Deno.test("a handler serves the clients of a private authority, and fetch can be one", async (t) => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   await using dir = await tempDir();
   const app = fromFetchHandler(async (request, { session }) =>
     Response.json([request.url, session.peerCertificate?.subject ?? null, await request.text()])

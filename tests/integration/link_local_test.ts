@@ -1,31 +1,23 @@
-/** Link-local addresses, in network namespaces that the tests make. */
-import { TempPKI } from "@degu/degu/misc";
+/** Link-local IPv6 with its scope, in network namespaces that the tests make. */
 import { tempDir } from "@degu/testing/directories.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runProgram } from "@degu/testing/programs.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
-// Link-local IPv6 with its scope, in a network namespace that the test makes.
-
 const why = await networkObstacle();
+const obstacle = why && `no network namespace can be made here (${why})`;
+const flags = ["--allow-net", "--allow-run=ip", "--allow-sys=networkInterfaces,uid"];
+const through = THROUGH_NAMESPACE;
 
-Deno.test({
-  name: why === null
-    ? "link-local addresses: server, client, zones, names, TLS, and an address where nobody is"
-    : `link-local addresses: left out, no network namespace can be made here (${why})`,
-  ignore: why !== null,
-  fn: async () => {
-    await using pki = await TempPKI.create();
-    const flags = [
-      "--allow-net",
-      "--allow-run=ip",
-      "--allow-sys=networkInterfaces",
-      "--allow-read",
-    ];
-    const args = [JSON.stringify(pki)];
-    const found = JSON.parse(
-      await runProgram("link_local.ts", { flags, args, through: THROUGH_NAMESPACE }),
-    );
+testUnless(
+  obstacle,
+  "link-local addresses: server, client, zones, names, TLS, and an address where nobody is",
+  async () => {
+    const pki = await sharedPki();
+    const options = { flags: [...flags, "--allow-read"], args: [JSON.stringify(pki)], through };
+    const found = JSON.parse(await runProgram("link_local.ts", options));
     const { scopeid, address, session } = found;
     assert(scopeid > 0);
     const [host, port] = address;
@@ -54,32 +46,16 @@ Deno.test({
     const [timedOut, seconds] = found["lost"];
     assert(timedOut && seconds >= 0.4 && seconds < 2, `${seconds} s`);
   },
-});
+);
 
-// Pairing over link-local IPv6, in a network namespace that the test makes.
-
-Deno.test({
-  name: why === null
-    ? "two devices on one link are paired, and each has the other's link-local addresses with its own scope"
-    : `pairing over link-local addresses: left out, no network namespace can be made here (${why})`,
-  ignore: why !== null,
-  fn: async () => {
+testUnless(
+  obstacle,
+  "two devices on one link are paired, and each has the other's link-local addresses with its own scope",
+  async () => {
     await using dir = await tempDir();
     const paths = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-    const flags = [
-      "--allow-net",
-      "--allow-run=ip",
-      "--allow-sys=networkInterfaces,uid",
-      ...paths,
-    ];
-    const found = JSON.parse(
-      await runProgram("link_local_pairing.ts", {
-        flags,
-        args: [dir.path],
-        through: THROUGH_NAMESPACE,
-        patience: 60,
-      }),
-    );
+    const options = { flags: [...flags, ...paths], args: [dir.path], through, patience: 60 };
+    const found = JSON.parse(await runProgram("link_local_pairing.ts", options));
     const { left, right } = found;
     assert(left > 0 && right > 0);
     // Without a scope, which means nothing at the other end.
@@ -93,4 +69,4 @@ Deno.test({
     assert(own.includes("fe80::1") && own.every((host) => host.startsWith("fe80::")), own.join());
     assertEquals(found["paired"], "viewer");
   },
-});
+);

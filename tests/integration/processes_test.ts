@@ -1,12 +1,13 @@
 /** Processes: signals, resources, upgrades. */
 import type { Address } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
-import { programCommand, runProgram } from "@degu/testing/programs.ts";
+import { importMapFlags, programCommand, runProgram } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { read } from "@degu/testing/tree.ts";
+import { content, fill } from "@degu/testing/trees.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 
@@ -23,17 +24,6 @@ async function programBelow(heading: string): Promise<string> {
   const [, code = ""] = /```ts\n([^]*?)```/.exec(page.slice(page.indexOf(heading))) ?? [];
   assert(code.includes(OWN_SIGNAL), "the program of the page is another one");
   return code.replace(OWN_SIGNAL, 'console.log("ready");');
-}
-
-/** The files below a directory. */
-async function filesBelow(dir: string): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(dir)) {
-    const path = `${dir}/${name}`;
-    if (isDirectory) found.push(...await filesBelow(path));
-    else found.push(path);
-  }
-  return found;
 }
 
 Deno.test({
@@ -56,13 +46,13 @@ Deno.test({
     child.kill("SIGHUP");
     await running.printed(/loaded again/);
 
-    const files = await filesBelow(dir.path);
-    const texts = await Promise.all(files.map((path) => Deno.readTextFile(path)));
-    for (const path of files) await Deno.writeTextFile(path, "no certificate");
+    const files = Object.entries(await content(dir.path)).filter(([, text]) => text !== null);
+    assert(files.length >= 3, "the page makes certificates below TMPDIR");
+    await fill(dir.path, Object.fromEntries(files.map(([path]) => [path, "no certificate"])));
     child.kill("SIGHUP");
     await running.complained(/stay in force/);
 
-    for (const [i, path] of files.entries()) await Deno.writeTextFile(path, texts[i]!);
+    await fill(dir.path, Object.fromEntries(files));
     child.kill("SIGHUP");
     await running.printed(/loaded again/);
 
@@ -71,7 +61,7 @@ Deno.test({
   },
 });
 
-// Few file descriptors and slow readers, measured in separate processes.
+// Few file descriptors, slow readers and garbage, measured in separate processes.
 
 /** Runs a command with few file descriptors. */
 const FEW_DESCRIPTORS = `
@@ -81,7 +71,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 `;
 
 Deno.test("a server that runs out of file descriptors continues, and accepts again", async (t) => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   await using dir = await tempDir();
   const { serverSslconfig, clientSslconfig } = pki;
   const trust = { serverSslconfig, clientSslconfig };
@@ -112,7 +102,7 @@ Deno.test("a server that runs out of file descriptors continues, and accepts aga
 });
 
 Deno.test("failed handshakes hold no memory, whatever the timeout", async () => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   const { serverSslconfig, clientSslconfig } = pki;
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
   const args = [JSON.stringify({ serverSslconfig, clientSslconfig, timeouts: [30, null] })];
@@ -136,12 +126,19 @@ Deno.test("a slow reader occupies the socket, and memory use stays flat", async 
   }
 });
 
+Deno.test("unreferenced objects close themselves, and objects in use keep what they need", async (t) => {
+  const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
+  const output = await runProgram("garbage_collection.ts", { patience: 180, flags });
+  const findings: [string, unknown][] = JSON.parse(output);
+  assert(findings.length > 10);
+  for (const [what, found] of findings) await t.step(what, () => assertEquals(found, true));
+});
+
 // A pool that is replaced by that of another process, on the same port, while clients continue.
 
 /** A pool in a process of its own, which ends with its input. */
 async function startPool(address: Address, sslconfig: object) {
-  const offline = new URL("../support/offline/import_map.json", import.meta.url).pathname;
-  const flags = ["--allow-net=127.0.0.1", "--allow-read", `--import-map=${offline}`];
+  const flags = ["--allow-net=127.0.0.1", "--allow-read", ...importMapFlags()];
   const options = { flags, args: [JSON.stringify({ address, sslconfig })] };
   const running = new RunningProcess(programCommand("pool.ts", options, "piped").spawn());
   const ready: Address = JSON.parse(await running.printed(/.*\n/));
@@ -157,7 +154,7 @@ async function startPool(address: Address, sslconfig: object) {
 }
 
 Deno.test("a second process takes over the port before the first one leaves: every client is served", async () => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   await using old = await startPool(["127.0.0.1", 0], pki.serverSslconfig);
   const client = new SSLClient(pki.clientSslconfig, old.ready, { timeout: PATIENCE });
   let left = Infinity;

@@ -38,8 +38,8 @@ const VERSION_1 = /^UNTRUSTED: .* has version 1 instead of 3/;
 
 const IS_AUTHORITY = /^WRONG_PURPOSE: .*certificate is the certificate of an authority/;
 
-/** A certificate that a peer shows, and how openssl is to be told. */
-type Peer = readonly [name: string, verdict: Verdict, args: readonly string[]];
+/** A certificate that a peer shows, how openssl is to be told, and whom a client asks for if not for localhost. */
+type Peer = readonly [name: string, verdict: Verdict, args: readonly string[], sslHost?: string];
 
 const NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1";
 
@@ -111,9 +111,25 @@ async function makePeers(pki: OpensslPki, trusted: Issued, ownAuthority: Issued)
   ];
 }
 
-/** The word for a verdict in the name of a step. */
-function outcome(verdict: Verdict): string {
-  return verdict === "accepted" ? ": accepted" : ": refused";
+/** Runs a step for each peer. */
+async function eachPeer(
+  t: Deno.TestContext,
+  peers: readonly Peer[],
+  run: (peer: Peer) => Promise<void>,
+): Promise<void> {
+  for (const peer of peers) {
+    const outcome = peer[1] === "accepted" ? "accepted" : "refused";
+    await t.step(`${peer[0]}: ${outcome}`, () => run(peer));
+  }
+}
+
+/** Peers in both versions of TLS. */
+function inBothVersions(peers: readonly Peer[]): Peer[] {
+  return ["tls1_3", "tls1_2"].flatMap((version) =>
+    peers.map(([name, verdict, args]): Peer => {
+      return [`${version}: ${name}`, verdict, [`-${version}`, ...args]];
+    })
+  );
 }
 
 /** The arguments with which openssl shows a certificate and those between it and the authority. */
@@ -138,27 +154,26 @@ async function startEcho() {
   return Object.assign(endpoint, { port });
 }
 
+const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+const CURL = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile];
+const IDENTITY = ["--cert", certFile, "--key", keyFile];
+
 Deno.test(
   "curl is answered over TCP only with a certificate",
   await unlessMissing("curl"),
   async () => {
     await using server = await startEcho();
-    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
     const url = `https://localhost:${server.port}/`;
-    const args = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile, "--include"];
-    const identity = ["--cert", certFile, "--key", keyFile];
-    const { stdout, code } = await converse(
-      "curl",
-      [...args, ...identity, "--data-binary", "@-", url, "--next", ...args, ...identity, url],
-      "hello",
-    );
+    const asking = [...CURL, "--include", ...IDENTITY, url];
+    const args = ["--data-binary", "@-", ...asking, "--next", ...asking];
+    const { stdout, code } = await converse("curl", args, "hello");
     assertEquals(code, 0);
     assertEquals(
       stdout,
       "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nwho: CN=TempPKI client\r\n\r\nhello" +
         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nwho: CN=TempPKI client\r\n\r\n",
     );
-    const refused = await converse("curl", [...args, url], "");
+    const refused = await converse("curl", [...CURL, url], "");
     assertEquals([refused.code !== 0, refused.stdout], [true, ""]);
     assertMatch((await server.logger.waitFor("info"))[0]!, /peer sent no certificates/);
   },
@@ -171,19 +186,8 @@ Deno.test(
     await using dir = await tempDir();
     const path = `${dir.path}/socket`;
     await using _endpoint = await startTls(pki, echo, {}, path);
-    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
-    const { stdout } = await converse("curl", [
-      ...["--silent", "--show-error", "--unix-socket", path, "--cacert", caFile],
-      ...[
-        "--cert",
-        certFile,
-        "--key",
-        keyFile,
-        "--write-out",
-        "%{http_code}",
-        "https://localhost/",
-      ],
-    ], "");
+    const args = ["--unix-socket", path, "--write-out", "%{http_code}", "https://localhost/"];
+    const { stdout } = await converse("curl", [...CURL, ...IDENTITY, ...args], "");
     assertEquals(stdout, "200");
   },
 );
@@ -205,7 +209,6 @@ conn.close()
 
 Deno.test("Python's http.client is answered", await unlessMissing("python3"), async () => {
   await using server = await startEcho();
-  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
   const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
   const { stdout, stderr } = await converse("python3", args, "");
   assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
@@ -359,8 +362,6 @@ Deno.test({
 // Which clients are accepted and which servers are trusted, with certificates and peers of the
 // openssl program.
 
-const VERSIONS = ["tls1_3", "tls1_2"] as const;
-
 const INCOMPATIBLE =
   /^POLICY: .*(?:NoKxGroupsInCommon|NoCipherSuitesInCommon|SignatureAlgorithms)|^REFUSED_BY_PEER: received fatal alert: (?:HandshakeFailure|ProtocolVersion)$/;
 
@@ -442,14 +443,6 @@ async function testServer(
   await using endpoint = await startTls(trust, witness.app, { server: { maxRequests: 1 } });
   const good = peers[0]![2];
   const none: Peer = ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []];
-  for (const version of VERSIONS) {
-    for (const [name, verdict, args] of [...peers, none]) {
-      await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
-        const uri = `/${version}/${encodeURIComponent(name).replaceAll(/[^A-Za-z0-9]/g, "-")}`;
-        return assertAsked(endpoint, witness, uri, verdict, [`-${version}`, ...args]);
-      });
-    }
-  }
   const handshakes: readonly Peer[] = [
     ...REFUSED_HANDSHAKES,
     ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
@@ -458,12 +451,13 @@ async function testServer(
     ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
     ["TLS 1.3 with CCM", INCOMPATIBLE, ["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"]],
   ];
-  for (const [name, verdict, args] of handshakes) {
-    await t.step(`${name}${outcome(verdict)}`, () => {
-      const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
-      return assertAsked(endpoint, witness, uri, verdict, [...good, ...args]);
-    });
-  }
+  const shown = handshakes.map((
+    [name, verdict, args],
+  ): Peer => [name, verdict, [...good, ...args]]);
+  await eachPeer(t, [...inBothVersions([...peers, none]), ...shown], ([name, verdict, args]) => {
+    const uri = `/${name.replaceAll(/[^A-Za-z0-9]/g, "-")}`;
+    return assertAsked(endpoint, witness, uri, verdict, args);
+  });
   await t.step("the wrong key: refused when the context is built", () => {
     const config = { certFile: own.certFile, keyFile: rsa.keyFile, caFile: trusted.certFile };
     assertThrows(() => buildServerSslctx(config), RangeError, "does not belong to");
@@ -503,18 +497,11 @@ async function testClient(
   const own = await pki.client("own_client", { issuer: ownAuthority });
   const config = { ...own, caFile: trusted.certFile };
   const [, , good] = peers[0]!;
-  for (const version of VERSIONS) {
-    for (const [name, verdict, args] of peers) {
-      await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
-        return assertTrusted(config, "localhost", verdict, [`-${version}`, ...args]);
-      });
-    }
-  }
   const named = (name: string, ...extensions: string[]) =>
     pki.issue(name, { issuer: trusted, extensions }).then((issued) => show(issued));
   const rsa = show(await pki.server("rsa_server", { issuer: trusted, key: KEY.rsa2048 }));
   const DNS = "subjectAltName=DNS:";
-  const hosts: readonly (readonly [...Peer, sslHost: string])[] = [
+  const hosts: readonly Peer[] = [
     ["the address", "accepted", good, "127.0.0.1"],
     ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
     ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
@@ -545,22 +532,14 @@ async function testClient(
       "127.0.0.1",
     ],
   ];
-  for (const [name, verdict, args, sslHost] of hosts) {
-    await t.step(
-      `${name}${outcome(verdict)}`,
-      () => assertTrusted(config, sslHost, verdict, args),
-    );
-  }
   const handshakes: readonly Peer[] = [
     ...REFUSED_HANDSHAKES.map(([name, verdict, args]): Peer => [name, verdict, [...rsa, ...args]]),
     ["no certificate at all", INCOMPATIBLE, ["-nocert", ...tls12("aNULL@SECLEVEL=0")]],
   ];
-  for (const [name, verdict, args] of handshakes) {
-    await t.step(
-      `${name}${outcome(verdict)}`,
-      () => assertTrusted(config, "localhost", verdict, args),
-    );
-  }
+  await eachPeer(t, [...inBothVersions(peers), ...hosts, ...handshakes], (peer) => {
+    const [, verdict, args, sslHost = "localhost"] = peer;
+    return assertTrusted(config, sslHost, verdict, args);
+  });
   await t.step("the authority is checked even if names are not", async () => {
     const unnamed = { ...config, checkHostname: false };
     await assertTrusted(unnamed, "other.example", "accepted", good);

@@ -1,11 +1,12 @@
 /** docs/agent.md and the program say the same: its options, and the services, which run as they are there. */
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { spawnAgent } from "@degu/testing/agents.ts";
+import { runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { mustRun, runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { programObstacle, shellObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
+import { fill } from "@degu/testing/trees.ts";
 
 const program = makeProgram(() => () => Promise.resolve());
 const page = await read("docs/agent.md");
@@ -110,30 +111,22 @@ function unitCommand(): string[] {
   return line.replaceAll("\\\n", " ").split(/ +/);
 }
 
-/** Runs the command of a service, of a user with this home, until it serves. */
-async function serves(command: readonly string[], home: string): Promise<void> {
+Deno.test("the command of the systemd unit serves with exactly its flags", async () => {
+  await using dir = await tempDir();
+  const command = unitCommand().map((arg) => arg.replaceAll("%h", dir.path));
   const at = command.findIndex((arg) => arg.startsWith("jsr:"));
   // Not loaded from JSR, and at a port that is free.
-  const flags = command.slice(2, at).filter((flag) =>
-    !["--no-prompt", "--cached-only"].includes(flag)
-  )
-    .map((flag) => flag.replace("[::]:7443", "127.0.0.1:0"));
-  const args = [...command.slice(at + 1), "--listen", "127.0.0.1:0"];
-  await Deno.mkdir(`${home}/Share`, { recursive: true });
-  await Deno.mkdir(`${home}/Inbox`, { recursive: true });
-  const device = [...command.slice(at + 1, at + 3), "init", "--name", "x"];
-  await using init = spawnAgent(device, { flags });
-  assertEquals((await init.ended()).code, 0);
-  await using service = spawnAgent(args, { flags });
+  const flags = command.slice(2, at).map((flag) => flag.replace("[::]:7443", "127.0.0.1:0"))
+    .filter((flag) => !["--no-prompt", "--cached-only"].includes(flag));
+  const args = command.slice(at + 1);
+  await fill(dir.path, { "Share": null, "Inbox": null });
+  const made = await runAgentHere([...args.slice(0, 2), "init", "--name", "x"]);
+  assertEquals(made.code, 0, made.stderr);
+  await using service = spawnAgent([...args, "--listen", "127.0.0.1:0"], { flags });
   await service.line("serving on 127.0.0.1:");
   service.kill("SIGTERM");
   const { code, stderr } = await service.ended();
   assertEquals(code, 0, stderr);
-}
-
-Deno.test("the command of the systemd unit serves with exactly its flags", async () => {
-  await using dir = await tempDir();
-  await serves(unitCommand().map((arg) => arg.replaceAll("%h", dir.path)), dir.path);
 });
 
 testUnless(

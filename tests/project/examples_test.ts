@@ -36,7 +36,29 @@ os.execv(sys.argv[1], sys.argv[1:])
 ];
 const obstacle = await obstacleTo([...WITHOUT_IPV6, Deno.execPath(), "--version"]);
 
-type Result = Awaited<ReturnType<RunningProcess["ended"]>>;
+/** What some programs have to print. */
+const printed: Readonly<Record<string, (stdout: string) => void>> = {
+  // The same response twice, and two transfers.
+  [`${DIRECTORY}tutorial.ts`](stdout) {
+    const [, response, , sameResponse, ...progress] = stdout.trimEnd().split("\n");
+    const expected = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';
+    assertEquals([response, sameResponse], [expected, expected]);
+    assertEquals(progress.map((line) => line.split(/ +/)[0]), [
+      ...new Array(4).fill("upload"),
+      ...new Array(4).fill("download"),
+    ]);
+    for (const line of [progress[3], progress[7]]) {
+      assertMatch(line ?? "", / 32 of 32 MiB in \d+\.\d\d s: [1-9]\d* MiB\/s$/);
+    }
+  },
+  // The devices are paired, and the download that was interrupted is resumed.
+  [`${DIRECTORY}devices.ts`](stdout) {
+    assertMatch(stdout, /^The camera is paired with viewer \([a-z2-7]{52}\)\.$/m);
+    assertMatch(stdout, /^download was cut in the middle\.$/m);
+    assertMatch(stdout, /^download 96 of 96 MiB, resumed from [1-9]\d*$/m);
+    assertStringIncludes(stdout, "Both ends agree on the SHA-256: true");
+  },
+};
 
 for (const path of await examplePaths()) {
   if (path === VIEWER || path === CAMERA) continue; // they need each other
@@ -49,11 +71,12 @@ for (const path of await examplePaths()) {
   }
 
   Deno.test(`${path} runs as its first line says`, async () => {
-    const { success, stdout, stderr } = await runWhole(path);
+    const { success, stdout, stderr } = await run(path, flagsOf(path, firstLine));
     assert(success, `${firstLine}\n${stdout}\n${stderr}`);
     assert(stdout !== "", `${path} prints nothing`);
     // deno-lint-ignore no-control-regex
     assertMatch(stdout, /^[^\x00-\x09\x0b-\x1f]*$/, "control characters, but no terminal");
+    printed[path]?.(stdout);
   });
 
   Deno.test(`${path} needs every permission in its first line`, async () => {
@@ -65,26 +88,16 @@ for (const path of await examplePaths()) {
   });
 }
 
-Deno.test("the tutorial shows the same response twice, and two transfers", async () => {
-  const [, response, , sameResponse, ...progress] = await runTutorial();
-  const expected = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';
-  assertEquals([response, sameResponse], [expected, expected]);
-  assertEquals(progress.map((line) => line.split(/ +/)[0]), [
-    ...new Array(4).fill("upload"),
-    ...new Array(4).fill("download"),
-  ]);
-  for (const line of [progress[3], progress[7]]) {
-    assertMatch(line ?? "", / 32 of 32 MiB in \d+\.\d\d s: [1-9]\d* MiB\/s$/);
-  }
-});
-
-Deno.test("the devices of the example pair, and the interrupted download is resumed", async () => {
-  const { success, stdout, stderr } = await runWhole(`${DIRECTORY}devices.ts`);
-  assert(success, stderr);
-  assertMatch(stdout, /^The camera is paired with viewer \([a-z2-7]{52}\)\.$/m);
-  assertMatch(stdout, /^download was cut in the middle\.$/m);
-  assertMatch(stdout, /^download 96 of 96 MiB, resumed from [1-9]\d*$/m);
-  assertStringIncludes(stdout, "Both ends agree on the SHA-256: true");
+Deno.test("the example of renewals runs until SIGTERM, and cleans up", async () => {
+  const path = `${DIRECTORY}renewal.ts`;
+  await using running = await start(path, flagsOf(path, await firstLineOf(path)), {
+    args: ["stay"],
+  });
+  await running.printed(/^Here I am\.\nThe camera's certificate is valid until .*\.\n$/);
+  running.child.kill("SIGTERM");
+  const { success, stdout, stderr } = await running.ended();
+  assertEquals([success, stderr], [true, ""]);
+  assertMatch(stdout, /valid until .*\.\n$/);
 });
 
 Deno.test({
@@ -145,12 +158,11 @@ Deno.test("the viewer and the camera of the examples pair, and files arrive", as
 
 Deno.test("the viewer of the examples needs every permission that it names", async () => {
   const flags = flagsOf(VIEWER, await firstLineOf(VIEWER));
-  const less = [
-    ...flags.map((flag) => flags.filter((other) => other !== flag)),
-    ...["uid", "networkInterfaces"].map((kind) =>
-      flags.map((flag) => flag.startsWith("--allow-sys") ? `--allow-sys=${kind}` : flag)
-    ),
-  ];
+  const less = flags.flatMap((flag, i) =>
+    flag === "--allow-sys=uid,networkInterfaces"
+      ? ["uid", "networkInterfaces"].map((kind) => flags.with(i, `--allow-sys=${kind}`))
+      : [flags.toSpliced(i, 1)]
+  );
   for (const granted of less) {
     await using dir = await tempDir();
     const options = { cwd: dir.path, args: ["0.0.0.0:0"] };
@@ -213,25 +225,8 @@ async function start(path: string, flags: readonly string[], options: Start = {}
 }
 
 /** Runs a program of examples/ to its end. */
-async function run(path: string, flags: readonly string[], options?: Start): Promise<Result> {
+async function run(path: string, flags: readonly string[], options?: Start) {
   const size = MEBIBYTES[path];
   await using running = await start(path, flags, options ?? { args: size ? [size] : [] });
   return await running.ended(TIME_LIMIT);
-}
-
-/** How the programs ended that have run as they are: some tests look at the same run. */
-const wholeRuns = new Map<string, Promise<Result>>();
-
-/** Runs a program of examples/ with all permissions in its first line, once. */
-function runWhole(path: string): Promise<Result> {
-  return wholeRuns.getOrInsertComputed(
-    path,
-    async () => await run(path, flagsOf(path, await firstLineOf(path))),
-  );
-}
-
-async function runTutorial(): Promise<string[]> {
-  const { success, stdout, stderr } = await runWhole(`${DIRECTORY}tutorial.ts`);
-  assert(success, stderr);
-  return stdout.trimEnd().split("\n");
 }

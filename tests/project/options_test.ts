@@ -84,24 +84,19 @@ Deno.test("a client's options may be undefined", () => {
 Deno.test("the options of a request may be undefined", async () => {
   const options = unset<RequestOptions>({ signal: undefined });
   await using server = new Server(["127.0.0.1", 0], app);
-  const serving = server.serveForever();
+  server.serveForever();
   const client = new Client(server.address);
   assertEquals((await client.request(...request, {}, null, options)).status, 200);
   using conn = await client.connect(undefined, options);
   assertEquals((await conn.get("/", {}, options)).status, 200);
-  server.close();
-  await serving;
 });
 
 Deno.test("a server's options may be undefined", async () => {
   await using server = new Server(["127.0.0.1", 0], app, serverOptions);
-  const serving = server.serveForever();
+  server.serveForever();
   const client = new Client(server.address, clientOptions);
   assertEquals((await client.request(...request)).status, 200);
-  server.close();
-  await serving;
-
-  // It has ended.
+  await server.shutdown();
   await server.serveUntilSignal(
     unset<UntilSignalOptions>({ signals: undefined, deadline: undefined }),
   );
@@ -130,12 +125,10 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
   const forServer: ServerSslconfig = { ...undefinedServer, certFile, keyFile, caFile };
   assertEquals(buildServerSslctx(forServer).verify, true);
   await using server = new SSLServer(forServer, ["127.0.0.1", 0], app, serverOptions);
-  const serving = server.serveForever();
+  server.serveForever();
   await server.ready;
   const client = new SSLClient(pki.clientSslconfig, server.address, clientOptions);
   assertEquals((await client.request(...request)).status, 200);
-  server.close();
-  await serving;
 });
 
 Deno.test("the options of createDevicePki may be undefined", async () => {

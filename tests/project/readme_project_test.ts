@@ -3,7 +3,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { tempDir } from "@degu/testing/directories.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
 import { unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
@@ -25,25 +25,18 @@ Deno.test("the server of README.md answers until it is stopped", needsCurl, asyn
   const port = `${await unusedPort()}`;
   await Deno.writeTextFile(join(project.path, "hello.ts"), hello.replaceAll("8080", port));
   const args = ["run", "--quiet", "--no-prompt", ...flags.replaceAll("8080", port).split(" ")];
-  await using child = new Deno.Command(Deno.execPath(), {
-    args: [...args, "hello.ts"],
-    cwd: project.path,
-    env: { NO_COLOR: "1" },
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  const spawn = (program: string, args: string[]) => {
+    const pipes = { stdout: "piped", stderr: "piped" } as const;
+    const options = { args, cwd: project.path, env: { NO_COLOR: "1" }, ...pipes };
+    return new RunningProcess(new Deno.Command(program, options).spawn());
+  };
+  await using server = spawn(Deno.execPath(), [...args, "hello.ts"]);
   const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
-  const asked = url.replaceAll("8080", port);
-  await using curl = new Deno.Command("curl", {
-    args: [...patient, asked],
-    stdout: "piped",
-  }).spawn();
-  const ended = child.output();
-  const answer = curl.output();
-  const first = Promise.race([ended.then(() => curl), answer.then(() => child)]);
-  (await within(first, "curl ends", PATIENCE)).kill("SIGTERM");
-  assertEquals(textOf((await ended).stderr), "");
-  assertEquals(textOf((await answer).stdout), "hello, world\n");
+  await using curl = spawn("curl", [...patient, url.replaceAll("8080", port)]);
+  const [ended, answer] = [server, curl].map((each) => each.ended(PATIENCE));
+  (await Promise.race([ended!.then(() => curl), answer!.then(() => server)])).child.kill("SIGTERM");
+  assertEquals((await ended!).stderr, "");
+  assertEquals((await answer!).stdout, "hello, world\n");
 });
 
 /** An empty project with the configuration that README.md shows. */
@@ -54,8 +47,4 @@ async function makeProject(): Promise<AsyncDisposable & { path: string }> {
   const text = configuration.replaceAll("../degu", fromFileUrl(ROOT).replace(/\/$/, ""));
   await Deno.writeTextFile(join(dir.path, "deno.json"), text);
   return dir;
-}
-
-function textOf(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
 }

@@ -7,12 +7,9 @@ import { type CertificateLife, openDevicePki } from "@degu/internal/identity/dev
 import type { DevicePki } from "@degu/degu/device";
 import type { App } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
-import { RunningProcess, runScript } from "@degu/testing/processes.ts";
+import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-
-const ROOT = new URL("../../", import.meta.url);
-const EXAMPLE = "examples/renewal.ts";
 
 const SECOND = 1000;
 const DAY = 24 * 60 * 60 * SECOND;
@@ -130,31 +127,10 @@ Deno.test("renewByTimer continues after an error, and ends when it is disposed o
 
 Deno.test("renewByTimer does not keep the process alive", async () => {
   const script = `
-    import { renewByTimer } from ${JSON.stringify(import.meta.resolve(`../../${EXAMPLE}`))};
+    import { renewByTimer } from ${
+    JSON.stringify(import.meta.resolve("../../examples/renewal.ts"))
+  };
     renewByTimer(() => Promise.reject(new Error("too early")), () => {});
     console.log("over");`;
   assertEquals(await within(runScript(script, [], {}), "the program ends"), "over\n");
-});
-
-Deno.test({
-  name: `${EXAMPLE} runs until SIGTERM, and cleans up`,
-  ignore: Deno.build.os === "windows",
-  async fn() {
-    const [firstLine = ""] = (await Deno.readTextFile(new URL(EXAMPLE, ROOT))).split("\n");
-    const flags = firstLine.split(" ").filter((word) => word.startsWith("--"));
-    await using running = new RunningProcess(
-      new Deno.Command(Deno.execPath(), {
-        args: ["run", "--no-prompt", "--quiet", ...flags, EXAMPLE, "stay"],
-        cwd: ROOT,
-        stdin: "null",
-        stdout: "piped",
-        stderr: "piped",
-      }).spawn(),
-    );
-    await running.printed(/^Here I am\.\nThe camera's certificate is valid until .*\.\n$/);
-    running.child.kill("SIGTERM");
-    const { success, stdout, stderr } = await running.ended();
-    assertEquals([success, stderr], [true, ""]);
-    assertMatch(stdout, /valid until .*\.\n$/);
-  },
 });

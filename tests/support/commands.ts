@@ -9,7 +9,10 @@ export interface CommandEnd {
 
 type Options = Omit<Deno.CommandOptions, "args">;
 
-/** Runs a command that reads nothing; a program that is missing has the code 127, as in a shell. */
+/** The code of a program that is missing, as in a shell. */
+export const MISSING = 127;
+
+/** Runs a command that reads nothing. */
 export async function runCommand(
   [program = "", ...args]: readonly string[],
   options: Options = {},
@@ -22,7 +25,7 @@ export async function runCommand(
   } catch (error) {
     const isMissing = error instanceof Deno.errors.NotFound ||
       error instanceof Deno.errors.NotCapable;
-    if (isMissing) return { success: false, code: 127, stdout: "", stderr: error.message };
+    if (isMissing) return { success: false, code: MISSING, stdout: "", stderr: error.message };
     throw error;
   }
 }

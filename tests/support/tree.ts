@@ -43,11 +43,6 @@ export async function filesUnder(dir: string, extension: string, deep = true): P
   return paths.toSorted();
 }
 
-/** The paths of a public module and of the folder behind it. */
-export async function part(name: string): Promise<string[]> {
-  return [`${name}.ts`, ...await filesUnder(name, ".ts")];
-}
-
 /** The paths of the modules that the package holds. */
 export async function libraryFiles(): Promise<string[]> {
   const { publish } = await readConfiguration();

@@ -10,36 +10,19 @@ import {
 } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
-
-export interface Ending {
-  readonly success: boolean;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+import { type CommandEnd, MISSING, runCommand } from "@degu/testing/commands.ts";
 
 /** No proxy, whatever the environment says. */
 const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };
 
 /** Runs a program until it ends or a signal ends it; `null` if it isn't installed. */
 export async function run(
-  [program = "", ...args]: readonly string[],
+  command: readonly string[],
   signal: AbortSignal = AbortSignal.timeout(60_000),
   env: Readonly<Record<string, string>> = {},
-): Promise<Ending | null> {
-  try {
-    const command = new Deno.Command(program, {
-      args,
-      env: { ...ENV, ...env },
-      stdin: "null",
-      signal,
-    });
-    const { success, stdout, stderr } = await command.output();
-    const decoder = new TextDecoder();
-    return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
+): Promise<CommandEnd | null> {
+  const ending = await runCommand(command, { env: { ...ENV, ...env }, signal });
+  return ending.code === MISSING ? null : ending;
 }
 
 /** Resolves after a time, and does not keep the process alive. */
@@ -48,7 +31,7 @@ export function delay(milliseconds: number): Promise<void> {
 }
 
 /** The last line that says why a program failed. */
-export function complaintOf(ending: Ending | null): string {
+export function complaintOf(ending: CommandEnd | null): string {
   if (ending === null) return "not installed";
   const lines = `${ending.stdout}\n${ending.stderr}`.split("\n").map((line) => line.trim())
     .filter(Boolean);

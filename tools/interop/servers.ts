@@ -39,11 +39,7 @@ const STARTS: readonly Start[] = [
     file: "Caddyfile",
     command: (config) => ["caddy", "run", "--adapter", "caddyfile", "--config", config],
   },
-  {
-    name: "lighttpd",
-    file: "lighttpd.conf",
-    command: (config) => ["lighttpd", "-D", "-f", config],
-  },
+  { name: "lighttpd", file: "lighttpd.conf", command: (file) => ["lighttpd", "-D", "-f", file] },
   NODE,
   {
     name: "Go",
@@ -122,12 +118,9 @@ function freePorts(): Ports {
 }
 
 async function isListening(port: number): Promise<boolean> {
-  try {
-    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-    return true;
-  } catch {
-    return false;
-  }
+  const conn = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => null);
+  conn?.close();
+  return conn !== null;
 }
 
 /** A request, and what the response has to be: its status and the text of its body. */

@@ -1,6 +1,6 @@
 /** Everyday actions, each done so many times: `scenarios.ts ACTION TIMES`. */
 
-import { Client, Server } from "../../mod.ts";
+import { Client, Router, Server } from "../../mod.ts";
 import { Device } from "../../device.ts";
 import { FilesApp, fileUri, upload } from "../../files.ts";
 
@@ -54,10 +54,8 @@ const actions: Record<string, () => Promise<void>> = {
   async resume() {
     await Deno.mkdir(`${dir}/served`);
     const bytes = 4 * 2 ** 20;
-    await using server = new Server(
-      ["127.0.0.1", 0],
-      new FilesApp(`${dir}/served`, { write: true }),
-    );
+    const app = new FilesApp(`${dir}/served`, { write: true });
+    await using server = new Server(["127.0.0.1", 0], app);
     server.serveForever();
     for (let i = 0; i < times; i++) {
       const path = `${dir}/file${i}`;
@@ -80,8 +78,6 @@ const actions: Record<string, () => Promise<void>> = {
     await Deno.mkdir(`${dir}/share`);
     await Deno.writeFile(`${dir}/share/file`, text);
     await close(b);
-    const { FilesApp } = await import("../../files.ts");
-    const { Router } = await import("../../mod.ts");
     const share = new FilesApp(`${dir}/share`, { list: true });
     await using server = a.listen(["127.0.0.1", 0], new Router(new Map([["share", share]])));
     await server.ready;
