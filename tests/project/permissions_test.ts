@@ -17,13 +17,27 @@ import { dirname, fromFileUrl, join } from "@std/path";
 /** A worker reads its modules as files. */
 const TREE = `read=${fromFileUrl(new URL("../../", import.meta.url))}`;
 
+const SERVERS = 'import { Server, SSLServer, buildServerSslctx } from "./server.ts";\n';
+const CLIENTS = 'import { Client, SSLClient, buildClientSslctx } from "./client.ts";\n';
+const MISC = 'import { TempPKI, TempServer, TempSSLServer, mkreq } from "./misc.ts";\n';
+const FILES = 'import * as files from "./files.ts";\n';
+const DEVICES = 'import { createDevicePki, Device } from "./device.ts";\n';
+const POOLS = 'import { ServerPool } from "./pool.ts";\n';
+const CHECK = `
+const check = async (answering) => {
+  const [status] = [await answering].flat();
+  if ((status.status ?? status) >= 400) throw new Error(status);
+};\n`;
+const APP = '() => [200, "OK", {}, null]';
+
 function needs(
   permissions: string[],
+  imports: string,
   parts: Case["parts"],
   shown: string[] = [],
   client: Case["client"] = undefined,
 ): Case {
-  return { permissions, parts, shown, client };
+  return { permissions, imports, parts, shown, client };
 }
 
 const ok: App = () => [200, "OK", {}, null];
@@ -31,10 +45,11 @@ const quoted = JSON.stringify;
 
 Deno.test("importing every module needs no permission", async () => {
   const { exports } = await readConfiguration();
-  const imports = Object.values(exports).map((path) => `await import("${path}");\n`).join("");
+  const imports = Object.values(exports).map((path) => `import "${path}";\n`).join("");
   await runCases([{
+    imports: imports + CLIENTS,
     permissions: [],
-    parts: { "making a Client": `${imports}new Client(["127.0.0.1", 1]);` },
+    parts: { "making a Client": 'new Client(["127.0.0.1", 1]);' },
   }]);
 });
 
@@ -50,19 +65,19 @@ Deno.test("plain clients and servers need the permissions in the table", async (
   const serve = (address: string) => `await serve((app) => new Server(${address}, app));`;
   const ask = (address: string) => `await new Client(${address}).request("GET", "/");`;
   await runCases([
-    needs(["net=127.0.0.1:0"], { "Server on a host": serve('["127.0.0.1", 0]') }),
-    needs(["net=[::1]:0"], { "Server on IPv6": serve('["::1", 0, 0, 0]') }),
-    needs([`net=unix:${path}`, `read=${path}`, `write=${path}`], {
+    needs(["net=127.0.0.1:0"], SERVERS, { "Server on a host": serve('["127.0.0.1", 0]') }),
+    needs(["net=[::1]:0"], SERVERS, { "Server on IPv6": serve('["::1", 0, 0, 0]') }),
+    needs([`net=unix:${path}`, `read=${path}`, `write=${path}`], SERVERS, {
       "Server on a path": serve(quoted(path)),
     }),
-    needs(["net"], {
+    needs(["net"], SERVERS + CLIENTS, {
       "Server on an abstract name": serve("new Uint8Array()"),
       "Client of an abstract name": ask(`Uint8Array.from(${name})`),
     }),
-    needs([`net=localhost:${port}`], {
+    needs([`net=localhost:${port}`], CLIENTS, {
       "Client of a name": ask(`["localhost", ${port}]`),
     }),
-    needs([`net=unix:${unix.address}`, `read=${unix.address}`, `write=${unix.address}`], {
+    needs([`net=unix:${unix.address}`, `read=${unix.address}`, `write=${unix.address}`], CLIENTS, {
       "Client of a path": ask(quoted(unix.address)),
     }),
   ]);
@@ -81,33 +96,36 @@ Deno.test("what a client of a host does needs its permission, and those of the f
   const [, port] = server.address as readonly [string, number];
   const net = `net=127.0.0.1:${port}`;
   const [file, tree] = [join(here, "file"), join(here, "tree")];
-  const client = `new Client(["127.0.0.1", ${port}])`;
+  const imports = `${CLIENTS}${FILES}${MISC}${CHECK}
+import { createFetch, ProxyApp } from "./mod.ts";
+import { Session } from "./server.ts";
+const client = new Client(["127.0.0.1", ${port}]);`;
   await runCases([
-    needs([net], {
-      "Client": `await check(${client}.request("GET", "/file"));`,
-      "createFetch": `await (await createFetch(${client})("/file")).text();`,
+    needs([net], imports, {
+      "Client": 'await check(client.request("GET", "/file"));',
+      "createFetch": 'await (await createFetch(client)("/file")).text();',
       "ProxyApp": `const session = new Session("peer", null, 1);
-await check(new ProxyApp(${client}).handle(mkreq("GET", "/file"), session));
+await check(new ProxyApp(client).handle(mkreq("GET", "/file"), session));
 session.store.get("conn").close();`,
-      "listDirectory": `await Array.fromAsync(listDirectory(${client}, "/"));`,
-      "listTree": `await Array.fromAsync(listTree(${client}, "/"));`,
-      "remoteDigest": `await remoteDigest(${client}, "/file");`,
-      "makeDirectory and deleteFile": `await makeDirectory(${client}, "/new/");
-await deleteFile(${client}, "/new");`,
+      "listDirectory": 'await Array.fromAsync(files.listDirectory(client, "/"));',
+      "listTree": 'await Array.fromAsync(files.listTree(client, "/"));',
+      "remoteDigest": 'await files.remoteDigest(client, "/file");',
+      "makeDirectory and deleteFile": `await files.makeDirectory(client, "/new/");
+await files.deleteFile(client, "/new");`,
     }),
-    needs([net, `read=${here}`, `write=${here}`], {
-      "download": `await download(${client}, "/file", ${quoted(join(here, "copy"))});`,
+    needs([net, `read=${here}`, `write=${here}`], imports, {
+      "download": `await files.download(client, "/file", ${quoted(join(here, "copy"))});`,
     }, [net]),
-    needs([net, `read=${file}`], {
-      "upload": `await upload(${client}, ${quoted(file)}, "/copy");`,
+    needs([net, `read=${file}`], imports, {
+      "upload": `await files.upload(client, ${quoted(file)}, "/copy");`,
     }, [net]),
-    needs([net, `read=${tree}`, `write=${tree}`], {
+    needs([net, `read=${tree}`, `write=${tree}`], imports, {
       "downloadTree": `const options = { compare: "nothing", delete: true };
-await downloadTree(${client}, "/", ${quoted(tree)}, options);`,
+await files.downloadTree(client, "/", ${quoted(tree)}, options);`,
     }, [net]),
-    needs([net, `read=${here}`], {
+    needs([net, `read=${here}`], imports, {
       "uploadTree": `
-await uploadTree(${client}, ${quoted(here)}, "/tree/", { delete: true });`,
+await files.uploadTree(client, ${quoted(here)}, "/tree/", { delete: true });`,
     }, [net]),
   ]);
 });
@@ -136,19 +154,19 @@ const app = { module: ${poolApp}, name: "app" };
 await using pool = await ServerPool.start(${address}, app, { workers: ${workers}${more} });`;
   const secure: Case["client"] = (address) => new SSLClient(clientSslconfig, address);
   await runCases([
-    needs(["net=127.0.0.1:0", ...serverFiles], { "SSLServer on a host": serve(host) }, [
+    needs(["net=127.0.0.1:0", ...serverFiles], SERVERS, { "SSLServer on a host": serve(host) }, [
       "net=127.0.0.1:0",
       ...serverFiles,
     ], secure),
-    needs([...onPath, ...serverFiles], { "SSLServer on a path": serve(quoted(path)) }, [
+    needs([...onPath, ...serverFiles], SERVERS, { "SSLServer on a path": serve(quoted(path)) }, [
       ...onPath,
       ...serverFiles,
     ], secure),
-    needs([`net=127.0.0.1:${port}`, ...clientFiles], {
+    needs([`net=127.0.0.1:${port}`, ...clientFiles], CLIENTS, {
       "SSLClient of a host":
         `await new SSLClient(${forClient}, ["127.0.0.1", ${port}]).request("GET", "/");`,
     }, clientFiles),
-    needs([`net=127.0.0.1:${port}`], {
+    needs([`net=127.0.0.1:${port}`], CLIENTS, {
       "SSLClient that trusts the system's authorities": `
 try {
   await new SSLClient({}, ["127.0.0.1", ${port}]).request("GET", "/");
@@ -157,20 +175,21 @@ try {
   if (!/certificate|UnknownIssuer/i.test(error.message)) throw error;
 }`,
     }),
-    needs([`read=${authorities}`], {
+    needs([`read=${authorities}`], CLIENTS, {
       "a directory of authorities": `buildClientSslctx({ caPath: ${quoted(authorities)} });`,
     }),
-    needs(clientFiles, { "buildClientSslctx": `buildClientSslctx(${forClient});` }),
-    needs(serverFiles, { "buildServerSslctx": `buildServerSslctx(${forServer});` }),
-    needs(["net=127.0.0.1:0", TREE], {
-      "TempServer": `await using server = await TempServer.start(${host}, null, app);`,
+    needs(clientFiles, CLIENTS, { "buildClientSslctx": `buildClientSslctx(${forClient});` }),
+    needs(serverFiles, SERVERS, { "buildServerSslctx": `buildServerSslctx(${forServer});` }),
+    needs(["net=127.0.0.1:0", TREE], MISC + POOLS, {
+      "TempServer": `await using server = await TempServer.start(${host}, null, ${APP});`,
       "ServerPool of one worker": pool(host, 1),
     }, ["net=127.0.0.1:0"]),
-    needs(["net=127.0.0.1:0", TREE, ...serverFiles], {
+    needs(["net=127.0.0.1:0", TREE, ...serverFiles], MISC, {
       "TempSSLServer": `
-await using server = await TempSSLServer.start(${forServer}, ${host}, null, app);`,
+await using server = await TempSSLServer.start(${forServer}, ${host}, null, ${APP});`,
     }, ["net=127.0.0.1:0", TREE, ...serverFiles]),
     ...["net=127.0.0.1", `net=127.0.0.1:${poolPort}`].map((net) => ({
+      imports: POOLS,
       permissions: [net, TREE, ...serverFiles],
       shown: [TREE, ...serverFiles],
       parts: {
@@ -198,19 +217,20 @@ Deno.test("files and keys need the permissions in the table", async () => {
   for (const path of [served, writable, keys]) await Deno.mkdir(path, { mode: 0o700 });
   await Deno.writeTextFile(join(served, "hello.txt"), "hello");
   await createDevicePki(keys, "viewer");
+  const imports = FILES + MISC + CHECK;
   await runCases([
-    needs([`read=${served}`], {
+    needs([`read=${served}`], imports, {
       "FilesApp": `
-await check(new FilesApp(${quoted(served)}).handle(mkreq("GET", "/hello.txt")));`,
-      "FilesApp with list": `const app = new FilesApp(${quoted(served)}, { list: true });
+await check(new files.FilesApp(${quoted(served)}).handle(mkreq("GET", "/hello.txt")));`,
+      "FilesApp with list": `const app = new files.FilesApp(${quoted(served)}, { list: true });
 const [, , , body] = await app.handle(mkreq("GET", "/"));
 await body.writeTo(new WritableStream());`,
     }),
-    needs([`read=${writable}`, `write=${writable}`], {
+    needs([`read=${writable}`, `write=${writable}`], imports, {
       "FilesApp with write": `
 const warnings = [];
 const logger = { warn: (...values) => warnings.push(values.join(" ")) };
-const app = new FilesApp(${quoted(writable)}, { write: true, logger });
+const app = new files.FilesApp(${quoted(writable)}, { write: true, logger });
 const name = crypto.randomUUID();
 const digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"; // of nothing
 const upload = { "repr-digest": digest, "upload-length": "0", "upload-offset": "0" };
@@ -225,15 +245,15 @@ for (const request of requests) {
   if (status >= 400) throw new Error(status + warnings.join());
 }`,
     }),
-    needs([`write=${dirname(dir.path)}`], {
+    needs([`write=${dirname(dir.path)}`], MISC, {
       "TempPKI": "await using pki = await TempPKI.create();",
     }),
-    needs([`read=${keys}`, `write=${keys}`, "sys=uid"], {
+    needs([`read=${keys}`, `write=${keys}`, "sys=uid"], DEVICES, {
       "createDevicePki that makes keys": `await createDevicePki(${
         quoted(keys)
       }, "camera-" + crypto.randomUUID());`,
     }),
-    needs([`read=${keys}`, "sys=uid"], {
+    needs([`read=${keys}`, "sys=uid"], DEVICES, {
       "createDevicePki that finds keys": `await createDevicePki(${quoted(keys)}, "viewer");`,
       "createDevicePki that renews nothing": `await createDevicePki(${
         quoted(keys)
@@ -253,27 +273,26 @@ Deno.test("a device needs the permissions in the table", async () => {
   await record(viewer, camera, { addresses: [server.address] });
   const [, port] = server.address as readonly [string, number];
   const fresh = join(dir.path, "fresh"), home = viewer.dir;
-  await Deno.mkdir(fresh);
   const onHome = [`read=${home}`, `write=${home}`, "sys=uid"];
   const open = `await using device = await Device.open(${quoted(home)});`;
   await runCases([
-    needs([`read=${fresh}`, `write=${fresh}`, "sys=uid"], {
+    needs([`read=${fresh}`, `write=${fresh}`, "sys=uid"], DEVICES, {
       "Device.open that makes a device": `
-const path = ${quoted(fresh)} + "/" + crypto.randomUUID();
-await using device = await Device.open(path, { name: "fresh" });`,
+await Deno.remove(${quoted(fresh)}, { recursive: true }).catch(() => {});
+await using device = await Device.open(${quoted(fresh)}, { name: "fresh" });`,
     }),
-    needs(onHome, {
+    needs(onHome, DEVICES, {
       "Device.open, peers, rename and forget": `${open}
 await device.rename("camera", "camera");
 await device.forget("nobody");
 if ((await device.peers()).length !== 1) throw new Error("no peer");`,
     }),
-    needs([...onHome, "net=127.0.0.1:0"], {
+    needs([...onHome, "net=127.0.0.1:0"], DEVICES, {
       "device.listen": `${open}
-await using server = device.listen(["127.0.0.1", 0], app);
+await using server = device.listen(["127.0.0.1", 0], ${APP});
 await server.ready;`,
     }, onHome),
-    needs([...onHome, `net=127.0.0.1:${port}`], {
+    needs([...onHome, `net=127.0.0.1:${port}`], DEVICES, {
       "device.client": `${open}
 await (await device.client("camera")).request("GET", "/");`,
     }, onHome),

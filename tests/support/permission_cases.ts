@@ -1,4 +1,4 @@
-/** Work that is done in processes with exactly the permissions that a page names, and without each of them. */
+/** Programs that run with exactly the given permissions, and without each of them. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
@@ -15,87 +15,35 @@ const AT_A_TIME = 3;
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 60;
 
-/** What needs these permissions, which are without `--allow-`. */
-export interface Work {
+/** What every program begins with: `serve` makes a server, and closes it after one request of the test. */
+const SERVE = `
+async function serve(make) {
+  const { promise: answered, resolve } = Promise.withResolvers();
+  const server = make(() => { resolve(); return [200, "OK", {}, null]; });
+  const serving = server.serveForever();
+  await server.ready;
+  const { address } = server;
+  console.log(JSON.stringify({ address: address instanceof Uint8Array ? [...address] : address }));
+  await answered;
+  await server.shutdown();
+  await serving;
+}`;
+
+/** What needs the same permissions. */
+export interface Case {
+  /** Without `--allow-`. */
   readonly permissions: readonly string[];
-}
-
-/** A process, what it has to do in turn, and what it gives up before each. */
-export interface Process<T extends Work> {
-  readonly permissions: Set<string>;
-  readonly revoked: Set<string>;
-  readonly steps: {
-    readonly work: T;
-    /** The permission without which it must fail; if left out, it must work. */
-    readonly missing?: string;
-    readonly revoked: readonly string[];
-  }[];
-}
-
-/** Each with exactly its permissions: where those of one are among those of another one, in one process. */
-export function whole<T extends Work>(works: readonly T[]): Process<T>[] {
-  const processes: Process<T>[] = [];
-  const most = works.toSorted((a, b) => b.permissions.length - a.permissions.length);
-  for (const work of most) {
-    const left = ({ permissions, revoked }: Process<T>) => permissions.difference(revoked);
-    const own = new Set(work.permissions);
-    let process = processes.find((each) => own.isSubsetOf(left(each)));
-    if (process === undefined) {
-      process = { permissions: own, revoked: new Set(), steps: [] };
-      processes.push(process);
-    }
-    const revoked = [...left(process).difference(own)];
-    for (const each of revoked) process.revoked.add(each);
-    process.steps.push({ work, revoked });
-  }
-  return processes;
-}
-
-/**
- * Each without one of its permissions: at the end of the process that has done it with all of them, or in one of the others as long
- * as all others are there, and none covers another one.
- */
-export function lacking<T extends Work>(
-  pairs: readonly { readonly work: T; readonly missing: string }[],
-  done: readonly Process<T>[] = [],
-): Process<T>[] {
-  const processes: Process<T>[] = [];
-  const covers = (a: string, b: string) => a !== b && (a.startsWith(b) || b.startsWith(a));
-  for (const { work, missing } of pairs.toSorted((a, b) => a.missing < b.missing ? -1 : 1)) {
-    const { permissions } = work;
-    const suits = (each: Process<T>) =>
-      !permissions.some((one) => one !== missing && each.revoked.has(one)) &&
-      !permissions.some((one) => [...each.permissions].some((other) => covers(one, other)));
-    let process = done.find((each) =>
-      each.steps.some((step) => step.work === work) && suits(each)
-    ) ??
-      processes.find(suits);
-    if (process === undefined) {
-      process = { permissions: new Set(), revoked: new Set(), steps: [] };
-      processes.push(process);
-    }
-    for (const each of permissions) process.permissions.add(each);
-    process.revoked.add(missing);
-    process.steps.push({ work, missing, revoked: [missing] });
-  }
-  return processes;
-}
-
-/** Runs processes, a few at a time, and fails with the first that failed. */
-export async function runAll<T extends Work>(
-  processes: readonly Process<T>[],
-  run: (process: Process<T>) => Promise<void>,
-): Promise<void> {
-  const waiting = processes.values();
-  const errors: unknown[] = [];
-  await Promise.all(Array.from({ length: AT_A_TIME }, async () => {
-    for (const next of waiting) await run(next).catch((error) => errors.push(error));
-  }));
-  if (errors.length > 0) throw errors[0];
+  /** Those that another case shows to be needed: each process takes its time. */
+  readonly shown?: readonly string[];
+  readonly imports: string;
+  /** What is done, by its name: code that fails if one of the permissions is missing. */
+  readonly parts: Readonly<Record<string, string>>;
+  /** Makes a client of a server of the program, if it isn't a plain one. */
+  readonly client?: ((address: Address) => Client) | undefined;
 }
 
 /** Makes flags of permissions: those of one kind become one list. */
-export function flagsOf(permissions: Iterable<string>): string[] {
+export function flagsOf(permissions: readonly string[]): string[] {
   const lists = new Map<string, string[]>();
   for (const permission of permissions) {
     const [kind = "", value] = permission.split(/=(.*)/s);
@@ -107,113 +55,83 @@ export function flagsOf(permissions: Iterable<string>): string[] {
   );
 }
 
-const VALUES = { read: "path", write: "path", net: "host", sys: "kind", env: "variable" };
+/** What each part has thrown, or `null`, in one run. */
+type Outcomes = Map<string, string | null>;
 
-/** What `Deno.permissions` calls a permission. */
-export function descriptorOf(permission: string): Deno.PermissionDescriptor {
-  const [name = "", value] = permission.split(/=(.*)/s);
-  const key = VALUES[name as keyof typeof VALUES];
-  return (value === undefined ? { name } : { name, [key]: value }) as Deno.PermissionDescriptor;
-}
-
-/** The smallest module that exports a name: a process takes longer, the more it loads. */
-const MODULES = new Map<string, string>();
-for (const module of ["mod", "misc", "pool", "device", "files", "server", "client"]) {
-  for (const name of Object.keys(await import(`../../${module}.ts`))) MODULES.set(name, module);
-}
-
-/** Imports the public names that a program has. */
-function importsOf(program: string): string {
-  const names = new Set(program.match(/\w+/g));
-  return MODULES.entries().filter(([name]) => names.has(name))
-    .map(([name, module]) => `import { ${name} } from "./${module}.ts";\n`).toArray().join("");
-}
-
-/** What every program begins with: `serve` makes a server, and closes it after one request of the test. */
-const BEGINNING = `
-const app = () => [200, "OK", {}, null];
-async function check(answering) {
-  const [status] = [await answering].flat();
-  if ((status.status ?? status) >= 400) throw new Error(status);
-}
-async function serve(make) {
-  const { promise: answered, resolve } = Promise.withResolvers();
-  const server = make(() => { resolve(); return app(); });
-  const serving = server.serveForever();
-  await server.ready;
-  const { address } = server;
-  console.log(JSON.stringify({ address: address instanceof Uint8Array ? [...address] : address }));
-  await answered;
-  await server.shutdown();
-  await serving;
-}`;
-
-/** What needs the same permissions. */
-export interface Case extends Work {
-  /** Those that another case shows to be needed: each process takes its time. */
-  readonly shown?: readonly string[];
-  /** What is done, by its name: code that fails if one of the permissions is missing. */
-  readonly parts: Readonly<Record<string, string>>;
-  /** Makes a client of a server of the program, if it isn't a plain one. */
-  readonly client?: ((address: Address) => Client) | undefined;
-}
-
-/** Runs all cases with exactly their permissions, and without each of them. */
-export async function runCases(cases: readonly Case[]): Promise<void> {
-  const pairs = cases.flatMap((work) => {
-    const { permissions, shown = [] } = work;
-    return permissions.filter((each) => !shown.includes(each)).map((missing) => ({
-      work,
-      missing,
-    }));
-  });
-  const processes = whole(cases);
-  const more = lacking(pairs, processes);
-  await runAll(processes, runProcess);
-  await runAll(more, runProcess);
-}
-
-async function runProcess({ permissions, steps }: Process<Case>): Promise<void> {
-  const codes = steps.map(({ work, revoked }) => `
-for (const descriptor of ${JSON.stringify(revoked.map(descriptorOf))}) {
-  Deno.permissions.revokeSync(descriptor);
-}
-outcomes = [];
-${
-    Object.values(work.parts).map((code) => `
-outcomes.push(await (async () => {${code}})().then(() => null, (error) => Deno.inspect(error)));`)
-      .join("")
+/**
+ * Runs the parts of a case with these permissions, and once more after the process has revoked one of them, because each
+ * process takes its time.
+ */
+async function run(
+  { imports, parts, client = (address) => new Client(address) }: Case,
+  permissions: readonly string[],
+  revoked?: string,
+): Promise<Outcomes[]> {
+  const script = `${imports}${SERVE}
+const parts = {${Object.entries(parts).map(([name, code]) => `"${name}": async () => {${code}}`)}};
+for (const descriptor of ${JSON.stringify([null, ...revoked ? [descriptorOf(revoked)] : []])}) {
+  if (descriptor !== null) Deno.permissions.revokeSync(descriptor);
+  const outcomes = [];
+  for (const [name, part] of Object.entries(parts)) {
+    outcomes.push([name, await part().then(() => null, (error) => Deno.inspect(error))]);
   }
-console.log(JSON.stringify({ outcomes }));`);
-  const program = `${BEGINNING}\nlet outcomes;${codes.join("")}`;
-  const script = importsOf(program) + program;
+  console.log(JSON.stringify({ outcomes }));
+}`;
   await using child = await spawnScript(script, flagsOf(permissions), { NO_COLOR: "1" });
   const stderr = new Response(child.stderr).text();
-  /** What each part has thrown, or `null`. */
-  const thrown: (string | null)[][] = [];
+  const runs: Outcomes[] = [];
   const reading = (async () => {
     for await (const line of Shown.from(child.stdout).lines()) {
       if (!line.startsWith("{")) continue;
       const { address, outcomes } = JSON.parse(line);
-      if (outcomes !== undefined) thrown.push(outcomes);
-      if (address === undefined) continue;
-      const { client = (to) => new Client(to) } = steps[thrown.length]!.work;
+      if (outcomes !== undefined) runs.push(new Map(outcomes));
       // An abstract name is an array of bytes.
-      const isName = typeof address[0] === "number";
-      await client(isName ? Uint8Array.from(address) : address).request("GET", "/");
+      const isName = typeof address?.[0] === "number";
+      if (address) await client(isName ? Uint8Array.from(address) : address).request("GET", "/");
     }
   })();
   await within(reading, `the program ends: ${script}`, PATIENCE);
-  assertEquals(thrown.length, steps.length, `${script}\n${await stderr}`);
-  for (const [i, { work, missing }] of steps.entries()) {
-    for (const [j, name] of Object.keys(work.parts).entries()) {
-      const error = thrown[i]![j]!;
-      if (missing === undefined) {
-        assertEquals(error, null, `${name} with ${flagsOf(work.permissions).join(" ")}`);
-      } else {
-        assert(error !== null, `${name} works without ${missing}`);
-        assertMatch(error, REFUSED, `${name} without ${missing}`);
-      }
-    }
+  assertEquals(runs.length, revoked === undefined ? 1 : 2, `${script}\n${await stderr}`);
+  await stderr;
+  return runs;
+}
+
+/** What `Deno.permissions` calls a permission. */
+function descriptorOf(permission: string): object {
+  const [name = "", value] = permission.split(/=(.*)/s);
+  const key = name === "net" ? "host" : name === "sys" ? "kind" : "path";
+  return value === undefined ? { name } : { name, [key]: value };
+}
+
+async function runCase(each: Case): Promise<void> {
+  const { permissions, shown = [], parts } = each;
+  const [first, ...others] = permissions.filter((permission) => !shown.includes(permission));
+  const [whole, revoked] = await run(each, permissions, first);
+  for (const name of Object.keys(parts)) {
+    assertEquals(whole!.get(name), null, `${name} with ${flagsOf(permissions).join(" ")}`);
   }
+  const check = (outcomes: Outcomes, left: string) => {
+    for (const name of Object.keys(parts)) {
+      const thrown = outcomes.get(name) ?? null;
+      assert(thrown !== null, `${name} works without ${left}`);
+      assertMatch(thrown, REFUSED, `${name} without ${left}`);
+    }
+  };
+  if (first !== undefined) check(revoked!, first);
+  for (const left of others) {
+    const [outcomes] = await run(each, permissions.filter((permission) => permission !== left));
+    check(outcomes!, left);
+  }
+}
+
+/** Runs all cases, a few at a time, and fails with the first that failed. */
+export async function runCases(cases: readonly Case[]): Promise<void> {
+  const waiting = [...cases];
+  const errors: unknown[] = [];
+  await Promise.all(Array.from({ length: AT_A_TIME }, async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      await runCase(next).catch((error) => errors.push(error));
+    }
+  }));
+  if (errors.length > 0) throw errors[0];
 }

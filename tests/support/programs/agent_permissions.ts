@@ -7,7 +7,8 @@ import { type AgentEnd, startAgentHere } from "@degu/testing/agents.ts";
 
 /** A command, and what is given up before it. */
 export interface Step {
-  readonly revoked: readonly Deno.PermissionDescriptor[];
+  /** Without `--allow-`. */
+  readonly revoked: readonly string[];
   readonly args: readonly string[];
   readonly stdin: string;
   /** What is waited for until the command is interrupted; if left out, it ends by itself. */
@@ -16,9 +17,16 @@ export interface Step {
   readonly made?: string | undefined;
 }
 
+const VALUES = { read: "path", write: "path", net: "host", sys: "kind", env: "variable" };
+
 const ends: AgentEnd[] = [];
 for (const { revoked, args, stdin, until, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
-  for (const descriptor of revoked) Deno.permissions.revokeSync(descriptor);
+  for (const permission of revoked) {
+    const [name = "", value] = permission.split(/=(.*)/s);
+    const key = VALUES[name as keyof typeof VALUES];
+    const descriptor = value === undefined ? { name } : { name, [key]: value };
+    Deno.permissions.revokeSync(descriptor as Deno.PermissionDescriptor);
+  }
   await using agent = startAgentHere(args, { stdin });
   if (until !== undefined) {
     await agent.line(until).catch(() => {}); // it has failed
