@@ -368,6 +368,7 @@ Deno.test("a connection refuses invalid constructor arguments", () => {
     [{ ...sock, write: 5 }, null],
     [{ ...sock, close: null }, null],
     [sock, undefined],
+    [sock, "host: a"],
     [sock, []],
     [sock, new Headers()],
     [sock, new Map()],

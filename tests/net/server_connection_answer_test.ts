@@ -4,6 +4,7 @@ import { Body, type BodyIn, BodyIter, ContentRange, Range, Response } from "@deg
 import type { Request } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { lawless, meet, serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -85,13 +86,11 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
 ];
 
 Deno.test("an invalid answer closes the connection without a byte, and is logged as an error", async (t) => {
-  for (const [what, answer, request = get] of wrong) {
-    await t.step(what, async () => {
-      const { received, errors } = await exchange(() => answer, request);
-      assertEquals(received, "");
-      assertEquals(errors.length, 1);
-    });
-  }
+  await eachRow(t, wrong, async (_what, answer, request = get) => {
+    const { received, errors } = await exchange(() => answer, request);
+    assertEquals(received, "");
+    assertEquals(errors.length, 1);
+  });
 });
 
 Deno.test("valid answers at the limits are sent", async (t) => {

@@ -4,6 +4,7 @@ import { type Body, BodyError, type ChunkedBody } from "@degu/degu/base";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { atLeastOnce, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { type Level, meet, type Meeting, serve } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -168,26 +169,24 @@ Deno.test("after an error the connection closes at once, and nothing more is sen
       "info",
     ],
   };
-  for (const [what, [app, request, level]] of Object.entries(faults)) {
-    await t.step(what, async () => {
-      const first: App = (incoming, session, api) =>
-        incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
-      const begin = "GET /first HTTP/1.1\r\n\r\n";
-      await atLeastOnce("it lingered", async () => {
-        await using meeting = await meet(first, begin, { maxConnections: 1 });
-        await meeting.peer.readPreamble();
-        const start = performance.now();
-        await meeting.peer.send(request);
-        await meeting.peer.assertClosedSilently(what);
-        assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
-        // Its place is free although this side was never closed: nobody lingers.
-        using next = await RawPeer.connect(meeting.serving.address);
-        await next.send(begin);
-        await next.readPreamble();
-        return performance.now() - start < 800;
-      });
+  await eachRow(t, Object.entries(faults), async (what, [app, request, level]) => {
+    const first: App = (incoming, session, api) =>
+      incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
+    const begin = "GET /first HTTP/1.1\r\n\r\n";
+    await atLeastOnce("it lingered", async () => {
+      await using meeting = await meet(first, begin, { maxConnections: 1 });
+      await meeting.peer.readPreamble();
+      const start = performance.now();
+      await meeting.peer.send(request);
+      await meeting.peer.assertClosedSilently(what);
+      assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
+      // Its place is free although this side was never closed: nobody lingers.
+      using next = await RawPeer.connect(meeting.serving.address);
+      await next.send(begin);
+      await next.readPreamble();
+      return performance.now() - start < 800;
     });
-  }
+  });
 });
 
 Deno.test("an app that cancels a request's body may answer only with an error", async () => {
@@ -251,38 +250,36 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
       },
       "as a stream": (body) => new Response(body.readable).bytes(),
     };
-    for (const [way, read] of Object.entries(ways)) {
-      await t.step(way, async () => {
-        const failed = Promise.withResolvers<unknown>();
-        let pending = 0;
-        await using meeting = await meet({
-          handle({ body }) {
-            failed.resolve(rejectionOf(read(body!), "reading on"));
-            return [413, "Content Too Large", {}, null];
-          },
-          onConnect(_session, sock) {
-            const { read } = sock;
-            // The server lingers only when what is still being read has ended.
-            sock.read = async (into) => {
-              assertEquals(++pending, 1);
-              const count = await read.call(sock, into);
-              pending--;
-              return count;
-            };
-            return true;
-          },
-        }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${chunked ? "61a80\r\n" : ""}`);
-        const { peer } = meeting;
-        assertEquals(await peer.readPreamble(), "HTTP/1.1 413 Content Too Large\r\n\r\n");
-        // The server is lingering now, and drops all of this.
-        await peer.send(latin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
-        await peer.closeWrite();
-        assertEquals((await peer.readToEnd()).received, "");
-        const error = await within(failed.promise, "the read rejects");
-        assertInstanceOf(error, BodyError);
-        assert(error.message.includes("413"), error.message);
-      });
-    }
+    await eachRow(t, Object.entries(ways), async (_way, read) => {
+      const failed = Promise.withResolvers<unknown>();
+      let pending = 0;
+      await using meeting = await meet({
+        handle({ body }) {
+          failed.resolve(rejectionOf(read(body!), "reading on"));
+          return [413, "Content Too Large", {}, null];
+        },
+        onConnect(_session, sock) {
+          const { read } = sock;
+          // The server lingers only when what is still being read has ended.
+          sock.read = async (into) => {
+            assertEquals(++pending, 1);
+            const count = await read.call(sock, into);
+            pending--;
+            return count;
+          };
+          return true;
+        },
+      }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${chunked ? "61a80\r\n" : ""}`);
+      const { peer } = meeting;
+      assertEquals(await peer.readPreamble(), "HTTP/1.1 413 Content Too Large\r\n\r\n");
+      // The server is lingering now, and drops all of this.
+      await peer.send(latin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
+      await peer.closeWrite();
+      assertEquals((await peer.readToEnd()).received, "");
+      const error = await within(failed.promise, "the read rejects");
+      assertInstanceOf(error, BodyError);
+      assert(error.message.includes("413"), error.message);
+    });
   });
 }
 

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { MemoryListener } from "../fuzz/memory.ts";
 
@@ -68,16 +69,14 @@ Deno.test("every way to end releases the slot", async (t) => {
     ["an exception", "GET /throw HTTP/1.1\r\n\r\n"],
     ["an unread body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel"],
   ];
-  for (const [what, bytes] of ways) {
-    await t.step(what, async () => {
-      await using serving = serve(throwing, { maxConnections: 2 });
-      for (let i = 0; i < 6; i++) {
-        using peer = await RawPeer.connect(serving.address);
-        await peer.send(bytes);
-      }
-      assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-    });
-  }
+  await eachRow(t, ways, async (_what, bytes) => {
+    await using serving = serve(throwing, { maxConnections: 2 });
+    for (let i = 0; i < 6; i++) {
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(bytes);
+    }
+    assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+  });
 });
 
 Deno.test("onConnect needs a slot, and refusing releases it", async () => {

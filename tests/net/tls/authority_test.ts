@@ -20,6 +20,7 @@ import {
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
 import { publicKey256 } from "@degu/testing/certificates.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { type Issued, KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
 
@@ -165,13 +166,11 @@ opensslTest(
       ["a way that has expired", { own: below, between: [old, between] }, [two, one], one],
       ["the shortest", { own: below, between: [between] }, [one, between], between],
     ];
-    for (const [name, client, clientAuthorities, expected] of rows) {
-      await t.step(name, async () => {
-        const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
-        const seen = await meet({ server: { own }, client, ...trust });
-        await assertAuthority(seen.client.authority, expected);
-      });
-    }
+    await eachRow(t, rows, async (_name, client, clientAuthorities, expected) => {
+      const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
+      const seen = await meet({ server: { own }, client, ...trust });
+      await assertAuthority(seen.client.authority, expected);
+    });
   },
 );
 

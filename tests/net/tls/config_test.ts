@@ -7,6 +7,7 @@ import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { assertNoSecret, buildWith, readTexts } from "@degu/testing/tls_configs.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 
@@ -192,19 +193,17 @@ Deno.test("PEM text replaces files, on both ends, as a single string or several"
       caFile: pki.serverSslconfig.caFile,
     }, { ...pki.clientSslconfig, caFile: undefined, ca: client.ca }],
   ];
-  for (const [name, serverSslconfig, clientSslconfig] of rows) {
-    await t.step(name, async () => {
-      const sslconfigs = { serverSslconfig, clientSslconfig };
-      await using endpoint = await startTls(sslconfigs, (_, { peerCertificate }) => [
-        200,
-        "OK",
-        { authority: peerCertificate?.authority?.fingerprint256 ?? "nobody" },
-        null,
-      ]);
-      const { headers } = await endpoint.client.request("GET", "/");
-      assertEquals(headers["authority"], new X509Certificate(server.ca).fingerprint256);
-    });
-  }
+  await eachRow(t, rows, async (_name, serverSslconfig, clientSslconfig) => {
+    const sslconfigs = { serverSslconfig, clientSslconfig };
+    await using endpoint = await startTls(sslconfigs, (_, { peerCertificate }) => [
+      200,
+      "OK",
+      { authority: peerCertificate?.authority?.fingerprint256 ?? "nobody" },
+      null,
+    ]);
+    const { headers } = await endpoint.client.request("GET", "/");
+    assertEquals(headers["authority"], new X509Certificate(server.ca).fingerprint256);
+  });
 });
 
 Deno.test("PEM text needs no permission to read", async () => {
@@ -263,14 +262,12 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
       /no file/,
     ],
   ];
-  for (const [name, config, Class, message] of rows) {
-    await t.step(name, () => {
-      const error = assertThrows(() => buildClientSslctx(config));
-      assertInstanceOf(error, Class);
-      assertMatch(error.message, message);
-      assertNoSecret(error.message);
-    });
-  }
+  await eachRow(t, rows, (_name, config, Class, message) => {
+    const error = assertThrows(() => buildClientSslctx(config));
+    assertInstanceOf(error, Class);
+    assertMatch(error.message, message);
+    assertNoSecret(error.message);
+  });
   await t.step("a directory with a file that holds no certificate of an authority", async () => {
     const caPath = await Deno.makeTempDir({ dir: dir.path });
     await Deno.copyFile(caFile, join(caPath, "a.pem"));

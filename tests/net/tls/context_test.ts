@@ -19,6 +19,7 @@ import {
 import { buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/server";
 import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tls/policy.ts";
 import { runScript } from "@degu/testing/processes.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
@@ -93,15 +94,13 @@ Deno.test("a server with an empty ca refuses everybody, and warns about it", asy
     ["a client with a certificate", pki.clientSslconfig, "UNTRUSTED"],
     ["a client without", pki.anonymousClientSslconfig, "NO_CERTIFICATE"],
   ];
-  for (const [name, config, code] of rows) {
-    await t.step(name, async () => {
-      logger.lines.length = 0;
-      const client = new SSLClient(config, address, { timeout: 10 });
-      await assertRejects(() => client.request("GET", "/"));
-      const [line] = await logger.waitFor("info");
-      assertStringIncludes(line!, `the handshake failed: ${code}: `);
-    });
-  }
+  await eachRow(t, rows, async (_name, config, code) => {
+    logger.lines.length = 0;
+    const client = new SSLClient(config, address, { timeout: 10 });
+    await assertRejects(() => client.request("GET", "/"));
+    const [line] = await logger.waitFor("info");
+    assertStringIncludes(line!, `the handshake failed: ${code}: `);
+  });
   assertEquals(requests, 0);
 });
 

@@ -7,6 +7,7 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { App, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
@@ -52,23 +53,21 @@ Deno.test("a client's TlsError has a code for what the other end does, and the u
       /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/,
     ],
   ];
-  for (const [name, act, expected] of rows) {
-    await t.step(name, async () => {
-      const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 10 });
-      const connecting = rejectionOf(client.connect(), "connecting");
-      const peer = await server.accept();
-      await peer.readExactly(1);
-      await act(peer);
-      const error = await within(connecting, "an error");
-      assertInstanceOf(error, TlsError);
-      assertInstanceOf(error, DeguError);
-      assertEquals(error.name, "TlsError");
-      assertMatch(`${error.code} ${error.message}`, expected);
-      assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
-      assertInstanceOf(error.cause, Error);
-      peer.close();
-    });
-  }
+  await eachRow(t, rows, async (_name, act, expected) => {
+    const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 10 });
+    const connecting = rejectionOf(client.connect(), "connecting");
+    const peer = await server.accept();
+    await peer.readExactly(1);
+    await act(peer);
+    const error = await within(connecting, "an error");
+    assertInstanceOf(error, TlsError);
+    assertInstanceOf(error, DeguError);
+    assertEquals(error.name, "TlsError");
+    assertMatch(`${error.code} ${error.message}`, expected);
+    assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
+    assertInstanceOf(error.cause, Error);
+    peer.close();
+  });
 });
 
 Deno.test("a server's log has a code for what a client does", async (t) => {
@@ -84,13 +83,11 @@ Deno.test("a server's log has a code for what a client does", async (t) => {
       /^REFUSED_BY_PEER: .*alert: UnknownCA; it doesn't trust the authority of this end's certificate$/,
     ],
   ];
-  for (const [name, act, expected] of rows) {
-    await t.step(name, async () => {
-      using peer = await RawPeer.connect(address);
-      await act(peer);
-      assertMatch(await reasonOf(endpoint), expected);
-    });
-  }
+  await eachRow(t, rows, async (_name, act, expected) => {
+    using peer = await RawPeer.connect(address);
+    await act(peer);
+    assertMatch(await reasonOf(endpoint), expected);
+  });
 });
 
 Deno.test("each end learns of the other's refusal, as far as TLS reports it", async (t) => {

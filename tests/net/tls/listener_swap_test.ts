@@ -13,6 +13,7 @@ import {
   SSLServer,
 } from "@degu/degu/server";
 import { within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import { opensslTest } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
@@ -237,22 +238,20 @@ opensslTest(
       ["neither", stranger.certFile, REFUSED],
       ["the same one, for servers only", limited.certFile, REFUSED],
     ];
-    for (const [name, caFile, expected] of rows) {
-      await t.step(name, async () => {
-        const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
-        await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
-          return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
-        });
-        await using relay = new HandshakeRelay(endpoint.server.address);
-        const asking = whoAmI(
-          new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
-        );
-        await relay.waitForHeld(1);
-        endpoint.server.setSslctx({ ...own, caFile });
-        relay.release();
-        assertEquals(await asking, expected);
+    await eachRow(t, rows, async (_name, caFile, expected) => {
+      const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
+      await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
+        return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
       });
-    }
+      await using relay = new HandshakeRelay(endpoint.server.address);
+      const asking = whoAmI(
+        new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
+      );
+      await relay.waitForHeld(1);
+      endpoint.server.setSslctx({ ...own, caFile });
+      relay.release();
+      assertEquals(await asking, expected);
+    });
   },
 );
 
@@ -376,13 +375,11 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
     ["the key of another", { certFile, keyFile: two.keyFile, ca }, RangeError],
     ["a missing certificate", { certFile: missing, keyFile, ca }, Deno.errors.NotFound],
   ];
-  for (const [name, value, Class] of rows) {
-    await t.step(name, async () => {
-      assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
-      assertEquals(server.sslctx, before);
-      assertEquals(await ask(one, server.address), "one");
-    });
-  }
+  await eachRow(t, rows, async (_name, value, Class) => {
+    assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
+    assertEquals(server.sslctx, before);
+    assertEquals(await ask(one, server.address), "one");
+  });
   assertEquals(await ask(two, server.address), REFUSED);
   assertEquals((await live.get("/")).headers["who"], "one");
   await t.step("sslctx can't be assigned", () => {

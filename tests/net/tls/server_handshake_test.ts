@@ -8,6 +8,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { opensslTest } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
@@ -31,21 +32,19 @@ Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net ca
     ["the client's", ["::1", 0], (address) => ["::1", Number(address[1]), 0, scope]],
     ["both", ["::1", 0, 0, scope], (address) => address],
   ];
-  for (const [which, address, translate] of rows) {
-    await t.step(which, async () => {
-      await using endpoint = await startTls(pki, app, {}, address, translate);
-      using conn = await endpoint.client.connect();
-      const body = crypto.getRandomValues(new Uint8Array(65536));
-      for (let i = 0; i < 2; i++) {
-        const response = await conn.post("/", {}, body);
-        assertEquals(await response.body?.bytes(), body);
-      }
-      const long = new Uint8Array(length).fill(7);
-      assertEquals((await (await conn.put("/", {}, long)).body?.bytes())?.length, length);
-      conn.close();
-      await endpoint.server.shutdown();
-    });
-  }
+  await eachRow(t, rows, async (_which, address, translate) => {
+    await using endpoint = await startTls(pki, app, {}, address, translate);
+    using conn = await endpoint.client.connect();
+    const body = crypto.getRandomValues(new Uint8Array(65536));
+    for (let i = 0; i < 2; i++) {
+      const response = await conn.post("/", {}, body);
+      assertEquals(await response.body?.bytes(), body);
+    }
+    const long = new Uint8Array(length).fill(7);
+    assertEquals((await (await conn.put("/", {}, long)).body?.bytes())?.length, length);
+    conn.close();
+    await endpoint.server.shutdown();
+  });
 });
 
 Deno.test("a peer that sends one byte at a time does not extend the time for its handshake", async () => {
@@ -177,15 +176,13 @@ Deno.test("an address that can't be bound rejects ready and serveForever()", asy
     ["an address of another machine", ["203.0.113.7", 0], Deno.errors.AddrNotAvailable],
     ["a scope of another machine", ["fe80::1", 0, 0, 1], Deno.errors.AddrNotAvailable],
   ];
-  for (const [name, address, Class] of rows) {
-    await t.step(name, async () => {
-      await using server = new SSLServer(pki.serverSslconfig, address, noContent);
-      const serving = server.serveForever();
-      assertInstanceOf(await assertRejects(() => server.ready), Class);
-      assertInstanceOf(await assertRejects(() => serving), Class);
-      assertEquals(server.address, address);
-    });
-  }
+  await eachRow(t, rows, async (_name, address, Class) => {
+    await using server = new SSLServer(pki.serverSslconfig, address, noContent);
+    const serving = server.serveForever();
+    assertInstanceOf(await assertRejects(() => server.ready), Class);
+    assertInstanceOf(await assertRejects(() => serving), Class);
+    assertEquals(server.address, address);
+  });
   await t.step("a missing permission", async () => {
     const script = `
       import { SSLServer } from "./server.ts";
