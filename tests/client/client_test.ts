@@ -10,9 +10,9 @@ import {
   rejectionOf,
   thrownBy,
 } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { meet, serve } from "@degu/testing/serving.ts";
 import {
   assert,
   assertEquals,
@@ -24,6 +24,7 @@ import { inspect } from "node:util";
 
 // Constructing a client: address, options, `host`. Nothing here connects.
 
+const address = ["127.0.0.1", 8080] as const;
 const abstractName = new TextEncoder().encode("\x0000022");
 
 Deno.test("host is derived from the address", () => {
@@ -59,16 +60,17 @@ Deno.test("the option host overrides the one from the address", () => {
 });
 
 Deno.test("options, timeout and bodies are those passed, or the defaults", () => {
-  const client = new Client(["127.0.0.1", 12345]);
-  assertEquals([client.options, client.timeout], [{}, 90]);
+  const client = new Client(address);
+  assertEquals([client.options, client.timeout, client.address], [{}, 90, address]);
   assertStrictEquals(client.bodies, bodies);
-  assertEquals(client.address, ["127.0.0.1", 12345]);
-
-  assertEquals(new Client(["127.0.0.1", 12345], { timeout: 5 }).options, { timeout: 5 });
-  assertEquals(new Client(["127.0.0.1", 12345], { timeout: 0.5 }).timeout, 0.5);
-  assertStrictEquals(new Client(["127.0.0.1", 12345], { timeout: null }).timeout, null);
   const own = { ...bodies, Body: class extends Body {} };
-  assertStrictEquals(new Client(["127.0.0.1", 12345], { bodies: own }).bodies, own);
+  for (const timeout of [0.5, null]) {
+    const given = { timeout, bodies: own };
+    const { options, ...other } = new Client(address, given);
+    assertEquals(options, given);
+    assertStrictEquals(other.timeout, timeout);
+    assertStrictEquals(other.bodies, own);
+  }
 });
 
 Deno.test("an invalid host is a RangeError that says what it looks like, without a password", () => {
@@ -82,25 +84,20 @@ Deno.test("an invalid host is a RangeError that says what it looks like, without
 
 // `headers` of a client: what is sent with every request, and what is refused.
 
-const address = ["127.0.0.1", 8080] as const;
-
 Deno.test("baseHeaders are sent with every request, override the caller's, and accompany host and authorization", async () => {
   const headers = { "user-agent": "camera", "x-kind": "base" };
   using ends = await connect({ headers, host: "h", authorization: "a" });
-  const { conn, peer } = ends;
+  const { conn } = ends;
   assertEquals(conn.baseHeaders, { ...headers, host: "h", authorization: "a" });
   assert(Object.isFrozen(conn.baseHeaders));
   const own = { "x-kind": "caller", host: "mine", authorization: "mine" };
   const caller = Object.freeze({ accept: "b", zeta: "1", ...own });
   for (const method of ["get", "head", "delete"] as const) {
-    const responding = conn[method]("/", caller);
     assertEquals(
-      await peer.readPreamble(),
+      await sent(ends, conn[method]("/", caller)),
       `${method.toUpperCase()} / HTTP/1.1\r\naccept: b\r\nauthorization: a\r\nhost: h\r\n` +
         "user-agent: camera\r\nx-kind: base\r\nzeta: 1\r\n\r\n",
     );
-    await peer.send("HTTP/1.1 200 OK\r\n\r\n");
-    await responding;
   }
   // It is frozen: to change it would throw.
   await sent(ends, conn.post("/", caller, null));
@@ -121,15 +118,8 @@ Deno.test("baseHeaders are sent with one-shot requests and with those of fetch",
 
 Deno.test("baseHeaders are validated when the client is constructed", () => {
   const wrongTypes: readonly unknown[] = [
-    null,
-    "a: b",
-    [],
-    new Headers(),
-    new Map([["a", "b"]]),
-    { a: 1 },
-    { a: null },
-    { a: undefined },
-    { a: ["b"] },
+    ...[null, "a: b", [], new Headers(), new Map([["a", "b"]])],
+    ...[1, null, undefined, ["b"]].map((a) => ({ a })),
   ];
   const wrongValues: readonly HeaderDict[] = [
     { A: "b" },
@@ -210,10 +200,7 @@ function printed(value: unknown): string {
 }
 
 Deno.test("a client and its options are inspected without authorization", () => {
-  const clients = [
-    new Client(["127.0.0.1", 8080], options),
-    new SSLClient({}, ["127.0.0.1", 8080], options),
-  ];
+  const clients = [new Client(address, options), new SSLClient({}, address, options)];
   for (const client of clients) {
     assertEquals(client.options.authorization, SECRET);
     assertEquals({ ...client.options }, options);
@@ -241,7 +228,7 @@ Deno.test("a connection and its base headers are inspected without authorization
     assertStringIncludes(text, "authorization");
     assertStringIncludes(text, "example.com");
   }
-  const headers = { "authorization": SECRET, "cookie": SECRET, "proxy-authorization": SECRET };
+  const headers = { authorization: SECRET, cookie: SECRET, "proxy-authorization": SECRET };
   using own = new Connection(new RecordingSocket(), { ...headers, "user-agent": "example" });
   assert(!printed(own).includes("c2VjcmV0"), printed(own));
   assertStringIncludes(printed(own), "example");
@@ -307,11 +294,9 @@ const broken: readonly string[] = [
 
 Deno.test("a server's log never shows a secret of a peer, whatever is wrong with it or next to it", async () => {
   for (const request of broken) {
-    await using serving = serve(() => [200, "OK", {}, null]);
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(request);
-    await peer.readToEnd();
-    const [message = ""] = await serving.logger.waitFor("info");
+    await using meeting = await meet(() => [200, "OK", {}, null], request);
+    await meeting.peer.readToEnd();
+    const [message = ""] = await meeting.logger.waitFor("info");
     assert(!message.includes("c2VjcmV0"), message);
   }
 });

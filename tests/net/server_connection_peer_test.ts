@@ -3,12 +3,11 @@ import { assert, assertEquals } from "@std/assert";
 import { BodyIter } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { serve, type Serving } from "@degu/testing/serving.ts";
+import { meet, serve, type Serving } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
 const get = "GET / HTTP/1.1\r\n\r\n";
-const ok = "HTTP/1.1 200 OK\r\n\r\n";
 
 const reader: App = async ({ body, uri }) => {
   const bytes = await body?.bytes();
@@ -104,19 +103,16 @@ Deno.test("a peer that disappears while an app streams ends the stream, and rele
 Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sender more than the server", async (t) => {
   const begin = `PUT / HTTP/1.1\r\n${CHUNKED}`;
   await t.step("tiny chunks are read", async () => {
-    await using serving = serve(reader);
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(`${begin}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`);
-    assertEquals(await peer.readPreamble(), ok);
+    await using meeting = await meet(reader, `${begin}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`);
+    assertEquals(await meeting.peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
   });
   await t.step("an endless extension is cut off", async () => {
-    await using serving = serve(reader);
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(`${begin}1;k=`);
-    const taken = await peer.sendUntilRefused(latin1("v".repeat(65536)), 64 * 1048576);
-    assert(taken < 64 * 1048576, "it was read on and on");
-    await serving.logger.waitFor("info");
-    await assertServes(serving);
+    await using meeting = await meet(reader, `${begin}1;k=`);
+    const most = 64 * 1048576;
+    const taken = await meeting.peer.sendUntilRefused(latin1("v".repeat(65536)), most);
+    assert(taken < most, "it was read on and on");
+    await meeting.logger.waitFor("info");
+    await assertServes(meeting.serving);
   });
 });
 

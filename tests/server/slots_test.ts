@@ -133,14 +133,7 @@ Deno.test("a server that onConnect closes or shuts down closes that connection, 
 });
 
 /** A server with one slot, which a first connection holds, and the socket of a second one. */
-async function holdSlot(app: App = ok): Promise<{
-  server: Server;
-  serving: Promise<void>;
-  holder: Session;
-  waiting: RecordingSocket;
-  listener: MemoryListener;
-  logger: RecordingLogger;
-}> {
+async function holdSlot(app: App = ok) {
   const listener = new MemoryListener();
   const logger = new RecordingLogger();
   const server = new Server(["127.0.0.1", 1], app, { maxConnections: 1, logger }, () => listener);
@@ -173,7 +166,7 @@ for (const [what, begin] of Object.entries(before)) {
       const { server, serving, holder, waiting, listener, logger } = await holdSlot();
       listener.offer(waiting);
       if (begin !== null) await begin(holder);
-      for (let passed = 0; passed < turn; passed++) await null;
+      await turns(turn);
       server.close();
       await within(serving, `closed ${turn} turns after it ${what}`, 1);
       assertEquals([waiting.closings, logger.at("info")], [1, []]);
@@ -186,7 +179,7 @@ Deno.test("shutting down at any moment closes every accepted connection before t
     const answering = Promise.withResolvers<ResponseTuple>();
     const { server, serving, waiting, listener, logger } = await holdSlot(() => answering.promise);
     listener.offer(waiting);
-    for (let passed = 0; passed < turn; passed++) await null;
+    await turns(turn);
     const shutdown = server.shutdown();
     await turns(20);
     const what = `shut down ${turn} turns after it was accepted`;

@@ -81,10 +81,10 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
 const ignore = Deno.build.os === "windows";
 
 for (const [what, start] of Object.entries(kinds)) {
-  Deno.test({
-    name: `${what} answers what is in progress at the first signal, and ends`,
-    ignore,
-    async fn() {
+  Deno.test(
+    `${what} answers what is in progress at the first signal, and ends`,
+    { ignore },
+    async () => {
       const gate = new Gate();
       await using kind = await start(gate);
       const over = kind.server.serveUntilSignal({ signals: [SIGNAL, SIGNAL] });
@@ -101,27 +101,23 @@ for (const [what, start] of Object.entries(kinds)) {
       conn.close();
       await within(over, "it ends");
     },
-  });
+  );
 
-  Deno.test({
-    name: `${what} is closed at the second signal`,
-    ignore,
-    async fn() {
-      const gate = new Gate();
-      await using kind = await start(gate);
-      const over = kind.server.serveUntilSignal({ signals: [SIGNAL], deadline: null });
-      using conn = await kind.client.connect();
-      const answer = conn.get("/").catch(() => "cut");
-      await gate.asked();
-      signal();
-      await assertRefused(kind.client);
-      // No limit is no limit of 0 s, either.
-      const late = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
-      assertEquals(await Promise.race([answer, late]), "waits");
-      signal();
-      assertEquals(await within(answer, "the connection is cut"), "cut");
-      await within(over, "it ends");
-    },
+  Deno.test(`${what} is closed at the second signal`, { ignore }, async () => {
+    const gate = new Gate();
+    await using kind = await start(gate);
+    const over = kind.server.serveUntilSignal({ signals: [SIGNAL], deadline: null });
+    using conn = await kind.client.connect();
+    const answer = conn.get("/").catch(() => "cut");
+    await gate.asked();
+    signal();
+    await assertRefused(kind.client);
+    // No limit is no limit of 0 s, either.
+    const late = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
+    assertEquals(await Promise.race([answer, late]), "waits");
+    signal();
+    assertEquals(await within(answer, "the connection is cut"), "cut");
+    await within(over, "it ends");
   });
 }
 
@@ -138,28 +134,24 @@ async function assertRefused(client: Kind["client"]): Promise<void> {
   await within(refused(), "new connections are refused");
 }
 
-Deno.test({
-  name: "what is left at the deadline is closed, after one signal",
-  ignore,
-  async fn() {
-    const gate = new Gate();
-    await using serving = serve(gate.app);
-    const over = serving.server.serveUntilSignal({ signals: [SIGNAL], deadline: 0.1 });
-    using conn = await serving.makeClient().connect();
-    const answer = conn.get("/").catch(() => "cut");
-    await gate.asked();
-    const start = performance.now();
-    signal();
-    assertEquals(await within(answer, "the connection is cut"), "cut");
-    await within(over, "it ends");
-    assert(performance.now() - start >= 95);
-  },
+Deno.test("what is left at the deadline is closed, after one signal", { ignore }, async () => {
+  const gate = new Gate();
+  await using serving = serve(gate.app);
+  const over = serving.server.serveUntilSignal({ signals: [SIGNAL], deadline: 0.1 });
+  using conn = await serving.makeClient().connect();
+  const answer = conn.get("/").catch(() => "cut");
+  await gate.asked();
+  const start = performance.now();
+  signal();
+  assertEquals(await within(answer, "the connection is cut"), "cut");
+  await within(over, "it ends");
+  assert(performance.now() - start >= 95);
 });
 
-Deno.test({
-  name: "it resolves when the server ends in another way, and the signal has no effect any more",
-  ignore,
-  async fn() {
+Deno.test(
+  "it resolves when the server ends in another way, and the signal has no effect any more",
+  { ignore },
+  async () => {
     for (const end of ["close", "shutdown"] as const) {
       await using serving = serve(new Gate().app);
       const { server } = serving;
@@ -178,7 +170,7 @@ Deno.test({
       await within(server.serveUntilSignal({ signals: [SIGNAL] }), "it has ended");
     }
   },
-});
+);
 
 Deno.test("options that are not allowed are refused, and it does not serve", async () => {
   const rows: [unknown, new () => Error, string][] = [
@@ -207,10 +199,10 @@ Deno.test("it rejects if the address can't be bound", async () => {
 });
 
 for (const name of ["SIGINT", "SIGTERM"] as const) {
-  Deno.test({
-    name: `by default ${name} ends a program gracefully, and afterwards at once`,
-    ignore,
-    async fn() {
+  Deno.test(
+    `by default ${name} ends a program gracefully, and afterwards at once`,
+    { ignore },
+    async () => {
       const script = `
         import { Server } from ${JSON.stringify(import.meta.resolve("../../server.ts"))};
         const server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
@@ -229,5 +221,5 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
       const status = await within(child.status, "the program ends", PATIENCE);
       assertEquals([stdout, status.signal, await errors], ["serving\nover\n", name, ""]);
     },
-  });
+  );
 }
