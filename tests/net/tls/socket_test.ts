@@ -291,10 +291,10 @@ function* pattern(): Generator<Uint8Array> {
 
 for (const [how, address, mostKept] of addresses) {
   const ignore = address[0] === "::1" && !hasIPv6;
-  Deno.test({
-    name: `what arrives over TLS is unchanged and does not fill the memory, ${how}`,
-    ignore,
-    async fn() {
+  Deno.test(
+    `what arrives over TLS is unchanged and does not fill the memory, ${how}`,
+    { ignore },
+    async () => {
       const pieces = [...pattern()];
       const up = new Watch();
       const app = async (request: Request) => {
@@ -315,5 +315,5 @@ for (const [how, address, mostKept] of addresses) {
         assert(mostKept === null || most < mostKept, `${name}: ${most} bytes were kept`);
       }
     },
-  });
+  );
 }
