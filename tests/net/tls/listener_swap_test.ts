@@ -57,6 +57,14 @@ const greet: AppFunction = (_request, { peerCertificate }) => {
   return [200, "OK", { who: nameOf(peerCertificate) }, null];
 };
 
+/** The same; it keeps who was asked in `onConnect`. */
+function record(asked: string[]): App {
+  return {
+    onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
+    handle: greet,
+  };
+}
+
 /** A configuration of the camera, which trusts these. */
 function trusting(...devices: readonly Device[]): ServerSslconfig {
   const { certFile, keyFile } = camera;
@@ -186,30 +194,73 @@ Deno.test("setSslctx changes the server's own certificate", async () => {
   await assertRejects(() => clientOf(one, server.address).connect(), Error, "was refused");
 });
 
-Deno.test("a pending handshake is refused if its client is no longer trusted, and accepted otherwise", async (t) => {
-  for (const version of VERSIONS) {
-    await t.step(version, async () => {
-      const asked: string[] = [];
-      const app: App = {
-        onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
-        handle: greet,
-      };
-      await using endpoint = await start(trusting(one, two), app);
-      await using relay = new HandshakeRelay(endpoint.server.address);
-      const asking = [one, two, two].map((device) =>
-        connectWith(version, device, relay.address).answer
-      );
-      await relay.waitForHeld(3);
-      endpoint.server.setSslctx(trusting(two));
-      relay.release();
-      assertEquals(await Promise.all(asking), [REFUSED, "two", "two"]);
-      assertEquals(asked, ["two", "two"]);
-      const [line, ...more] = endpoint.logger.at("info");
-      assertMatch(line!, /the handshake failed: .*authority.* trusted/);
-      assertEquals(more, []);
-    });
-  }
-});
+/** Trust that changes while clients are in their handshakes, and what becomes of these, and of new ones. */
+interface Change {
+  readonly what: string;
+  readonly from: ServerSslconfig;
+  readonly to: ServerSslconfig;
+  readonly clients: readonly (Device | null)[];
+  readonly answers: readonly string[];
+  /** What is logged of each that is refused. */
+  readonly refusal?: RegExp;
+  /** What those are told that connect then: one, and nobody. */
+  readonly later: readonly [string, string];
+}
+
+const changes: readonly Change[] = [
+  {
+    what: "is refused if its client is no longer trusted, and accepted otherwise",
+    from: trusting(one, two),
+    to: trusting(two),
+    clients: [one, two, two],
+    answers: [REFUSED, "two", "two"],
+    refusal: /the handshake failed: .*authority.* trusted/,
+    later: [REFUSED, REFUSED],
+  },
+  {
+    what: "that began without client certificates is refused if they are now required",
+    from: trustingAll(),
+    to: trusting(one),
+    clients: [null, one],
+    answers: [REFUSED, REFUSED],
+    refusal: /NO_CERTIFICATE: .* not asked for/,
+    later: ["one", REFUSED],
+  },
+  {
+    // Nothing is said of a certificate that nobody trusts.
+    what: "that began with client certificates is accepted if they are no longer required",
+    from: trusting(one),
+    to: trustingAll(),
+    clients: [one],
+    answers: ["nobody"],
+    later: ["nobody", "nobody"],
+  },
+];
+
+for (const { what, from, to, clients, answers, refusal, later } of changes) {
+  Deno.test(`a pending handshake ${what}`, async (t) => {
+    for (const version of VERSIONS) {
+      await t.step(version, async () => {
+        const asked: string[] = [];
+        await using endpoint = await start(from, record(asked));
+        const { server, logger } = endpoint;
+        await using relay = new HandshakeRelay(server.address);
+        const asking = clients.map((device) => connectWith(version, device, relay.address).answer);
+        await relay.waitForHeld(clients.length);
+        for (let i = 0; i < 2; i++) server.setSslctx(to);
+        relay.release();
+        assertEquals(await Promise.all(asking), answers);
+        assertEquals(asked, answers.filter((answer) => answer !== REFUSED));
+        assertEquals(logger.at("info").length, answers.length - asked.length);
+        for (const line of logger.at("info")) assertMatch(line, refusal!);
+        const isOpen = from.allowUnauthenticatedClients ?? to.allowUnauthenticatedClients ?? false;
+        assertEquals(logger.at("warn").length, isOpen ? 1 : 0);
+        for (const line of logger.at("warn")) assertMatch(line, /allowUnauthenticatedClients/);
+        assertEquals([await ask(one, server.address), await ask(null, server.address)], later);
+      });
+    }
+  });
+}
 
 opensslTest(
   "a pending handshake is accepted if another authority vouches for its client",
@@ -255,42 +306,6 @@ opensslTest(
   },
 );
 
-Deno.test("a handshake that began without client certificates is refused if they are now required", async (t) => {
-  for (const version of VERSIONS) {
-    await t.step(version, async () => {
-      await using endpoint = await start(trustingAll());
-      const { server, logger } = endpoint;
-      await using relay = new HandshakeRelay(server.address);
-      const asking = [null, one].map((device) =>
-        connectWith(version, device, relay.address).answer
-      );
-      await relay.waitForHeld(2);
-      server.setSslctx(trusting(one));
-      relay.release();
-      assertEquals(await Promise.all(asking), [REFUSED, REFUSED]);
-      for (const line of logger.at("info")) assertMatch(line, /NO_CERTIFICATE: .* not asked for/);
-      assertEquals(await ask(one, server.address), "one");
-      assertEquals(await ask(null, server.address), REFUSED);
-      assertEquals(logger.at("warn").length, 1);
-    });
-  }
-});
-
-Deno.test("a handshake that began with client certificates is accepted if they are no longer required", async () => {
-  await using endpoint = await start(trusting(one));
-  const { server, logger } = endpoint;
-  await using relay = new HandshakeRelay(server.address);
-  const asking = VERSIONS.map((version) => connectWith(version, one, relay.address).answer);
-  await relay.waitForHeld(2);
-  assertEquals(logger.at("warn"), []);
-  for (let i = 0; i < 2; i++) server.setSslctx(trustingAll());
-  assertEquals(logger.at("warn").length, 1);
-  assertMatch(logger.at("warn")[0]!, /allowUnauthenticatedClients/);
-  relay.release();
-  // Nothing is said of a certificate that nobody trusts.
-  assertEquals(await Promise.all(asking), ["nobody", "nobody"]);
-});
-
 Deno.test("a pending onConnect is refused if its client is no longer trusted", async () => {
   const begun = { one: Promise.withResolvers<void>(), two: Promise.withResolvers<void>() };
   const release = Promise.withResolvers<void>();
@@ -318,43 +333,27 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
   assertMatch(logger.at("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
 });
 
-Deno.test("a client that waits for a slot is refused without onConnect if it is no longer trusted", async () => {
-  const asked: string[] = [];
-  const app: App = {
-    onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
-    handle: greet,
-  };
-  await using endpoint = await start(trusting(one, two), app, {
-    maxConnections: 1,
+Deno.test("a client that waits for a slot is refused without onConnect if it is not trusted by then", async (t) => {
+  const rows: readonly [string, ServerSslconfig, holder: Device | null, waiting: Device | null][] =
+    [
+      ["its authority is no longer trusted", trusting(one, two), two, one],
+      ["it has no certificate, and one is required", trustingAll(), null, null],
+    ];
+  await eachRow(t, rows, async (_name, from, holder, waiting) => {
+    const asked: string[] = [];
+    await using endpoint = await start(from, record(asked), { maxConnections: 1 });
+    const { server } = endpoint;
+    using live = await clientOf(holder, server.address).connect();
+    const who = holder?.name ?? "nobody";
+    assertEquals((await live.get("/")).headers["who"], who);
+    // The client's half of the handshake of TLS 1.2 is over when the server's is.
+    const { secured, answer } = connectWith("TLSv1.2", waiting, server.address);
+    await within(secured, "the handshake is over");
+    server.setSslctx(trusting(two));
+    live.close();
+    assertEquals(await answer, REFUSED);
+    assertEquals(asked, [who]);
   });
-  const { server } = endpoint;
-  using live = await clientOf(two, server.address).connect();
-  assertEquals((await live.get("/")).headers["who"], "two");
-  // The client's half of the handshake of TLS 1.2 is over when the server's is.
-  const { secured, answer } = connectWith("TLSv1.2", one, server.address);
-  await within(secured, "the handshake is over");
-  server.setSslctx(trusting(two));
-  live.close();
-  assertEquals(await answer, REFUSED);
-  assertEquals(asked, ["two"]);
-});
-
-Deno.test("a client that waits for a slot is refused if it has no certificate, and one is required by then", async () => {
-  let served = 0;
-  const count: AppFunction = () => {
-    served++;
-    return [200, "OK", {}, null];
-  };
-  await using endpoint = await start(trustingAll(), count, { maxConnections: 1 });
-  const { server } = endpoint;
-  using live = await clientOf(null, server.address).connect();
-  await live.get("/");
-  const { secured, answer } = connectWith("TLSv1.2", null, server.address);
-  await within(secured, "the handshake is over");
-  server.setSslctx(trusting(two));
-  live.close();
-  assertEquals(await answer, REFUSED);
-  assertEquals(served, 1);
 });
 
 Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {

@@ -179,11 +179,8 @@ Deno.test("a TLS socket allows one read at a time; close() ends pending operatio
   const sock = await server.client.createSocket();
   assertEquals(await within(sock.read(new Uint8Array(0)), "a read of no bytes"), 0);
   const reading = assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Interrupted);
-  await assertRejects(
-    () => sock.read(new Uint8Array(1)),
-    Deno.errors.Busy,
-    "a read is in progress",
-  );
+  const another = () => sock.read(new Uint8Array(1));
+  await assertRejects(another, Deno.errors.Busy, "a read is in progress");
   assertEquals(await sock.write(new Uint8Array(0)), 0);
   const piece = new Uint8Array(1_000_000);
   const writing = assertRejects(async () => {
@@ -223,11 +220,8 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
   `;
   const { clientSslconfig, serverSslconfig } = pki;
   const config = { address: server.client.address, clientSslconfig, serverSslconfig };
-  const running = runScript(
-    script,
-    ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"],
-    { CONFIG: JSON.stringify(config) },
-  );
+  const permissions = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
+  const running = runScript(script, permissions, { CONFIG: JSON.stringify(config) });
   assertEquals(await within(running, "the process ends by itself"), "204\n");
 });
 
@@ -247,7 +241,7 @@ Deno.test("a TLS socket returns what has arrived before the end, and then the en
   }
   const length = pieces.reduce((sum, count) => sum + count, 0);
   assertEquals(length, "HTTP/1.1 204 No Content\r\n\r\n".length);
-  assertEquals(pieces.every((count) => count > 0 && count <= 7), true);
+  assert(pieces.every((count) => count > 0 && count <= 7));
   for (let i = 0; i < 2; i++) {
     assertEquals(await within(socket.read(into), "the end once more"), null);
   }
