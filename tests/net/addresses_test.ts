@@ -16,26 +16,20 @@ const ok: App = () => [200, "OK", {}, null];
 // tests/base/address_test.ts has the rules of hosts, scopes, paths and names; here is who applies them.
 const make = (end: "client" | "server", address: unknown) =>
   end === "client" ? constructWith(Client, address) : constructWith(Server, address, ok);
-const both = ["client", "server"] as const;
 
-Deno.test("an address of a wrong type is a TypeError at both ends", () => {
-  const addresses: readonly unknown[] = [
-    ...[undefined, null, 80, true, Symbol("address"), {}, new Map(), () => {}, []],
-    ...[{ hostname: "127.0.0.1", port: 0 }, new URL("http://127.0.0.1/"), new ArrayBuffer(8)],
-    ...[["127.0.0.1"], ["127.0.0.1", 0, 0], ["::1", 0, 0, 0, 0], [127001, 0], [null, 80]],
-    ...[["127.0.0.1", "80"], ["127.0.0.1", undefined], ["127.0.0.1", 80n]],
-    ...[["::1", 80, "0", 0], ["::1", 80, 0, null], [new Uint8Array(4), 80], new Uint16Array(4)],
+Deno.test("an address of a wrong type is a TypeError at both ends, one with an invalid value a RangeError", () => {
+  const types: readonly unknown[] = [
+    ...[undefined, null, 80, {}, [], new URL("http://127.0.0.1/"), new ArrayBuffer(8)],
+    ...[["127.0.0.1"], ["127.0.0.1", 0, 0], [127001, 0], ["127.0.0.1", "80"], ["::1", 80, "0", 0]],
   ];
-  for (const end of both) {
-    for (const address of addresses) {
-      assertTypeError(() => make(end, address), `${end} ${Deno.inspect(address)}`);
-    }
-  }
-});
-
-Deno.test("an address with an invalid value is a RangeError", () => {
-  const wrongPorts = [-1, 65536, 80.5, NaN, Infinity].map((port) => ["127.0.0.1", port]);
-  const wrong: Record<"client" | "server", readonly unknown[]> = {
+  const values: readonly unknown[] = [
+    ...[-1, 65536, 80.5, NaN].map((port) => ["127.0.0.1", port]),
+    ...[["", 80], ["a b", 80], ["http://127.0.0.1", 80], ["[::1]", 80], ["127.0.0.1%lo", 80]],
+    ...[["fe80::1", 80], ["fe80::1", 80, 0, 0], ["fe80::1%0", 80], ["fe80::1%2", 80, 0, 3]],
+    ...[["::1", 80, -1, 0], ["::1", 80, 2 ** 32, 0], ["::1", 80, 0, -1], ["::1", 80, 0, 2 ** 32]],
+    ...["", "socket", "/tmp/", "/tmp/so\0cket", Uint8Array.of(1), new Uint8Array(109)],
+  ];
+  const valuesAt: Record<"client" | "server", readonly unknown[]> = {
     client: [
       ...[["127.0.0.1", 0], ["::1", 0, 0, 0], ["ä.example", 80], ["a\r\nb", 80], ["user@host", 80]],
       ...[["::1/64", 80], ["fe80::1/64%3", 80], new Uint8Array(0)],
@@ -45,17 +39,11 @@ Deno.test("an address with an invalid value is a RangeError", () => {
       ...[["::1/64", 0], ["::1/64", 0, 0, 0], ["*", 0], ["2130706433", 0], ["127.1", 0]],
     ],
   };
-  const atBoth: readonly unknown[] = [
-    ...wrongPorts,
-    ...[["", 80], [" ", 80], ["a b", 80], ["http://127.0.0.1", 80], ["127.0.0.1:0", 80]],
-    ...[["[::1]", 80], [":::", 80], ["127.0.0.1%lo", 80], ["localhost%eth0", 80]],
-    ...[["fe80::1", 80], ["fe80::1", 80, 0, 0], ["fe80::1%0", 80], ["fe80::1%2", 80, 0, 3]],
-    ...[["::1", 80, -1, 0], ["::1", 80, 2 ** 32, 0], ["::1", 80, 0, -1], ["::1", 80, 0, 2 ** 32]],
-    ...["", "socket", "/tmp/", "/tmp/../socket", "/tmp/so\0cket", "/" + "a".repeat(107)],
-    ...[Uint8Array.of(1), new Uint8Array(109), Uint8Array.of(0, 0xff)],
-  ];
-  for (const end of both) {
-    for (const address of [...atBoth, ...wrong[end]]) {
+  for (const end of ["client", "server"] as const) {
+    for (const address of types) {
+      assertTypeError(() => make(end, address), `${end} ${Deno.inspect(address)}`);
+    }
+    for (const address of [...values, ...valuesAt[end]]) {
       assertRangeError(() => make(end, address), `${end} ${Deno.inspect(address)}`);
     }
   }

@@ -12,6 +12,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 const get = "GET / HTTP/1.1\r\n\r\n";
 const head = "HEAD / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+const bothFramings = { "content-length": 5, "transfer-encoding": "chunked" };
 
 /** Sends a request and another behind it; returns what came back and what was logged as an error. */
 async function exchange(
@@ -24,60 +25,35 @@ async function exchange(
   return { received, errors: meeting.logger.at("error") };
 }
 
-/** Answers that must never get out; tests/base/wire/ has every byte that a part may have. */
+/** Answers that must never get out, one of each rule; tests/base/ has every value that a part may have. */
 const wrong: readonly (readonly [what: string, answer: unknown, request?: string])[] = [
   ["nothing", undefined],
-  ["null", null],
-  ["a number", 200],
   ["text", "200"],
-  ["an empty array", []],
   ["three items", [200, "OK", {}]],
   ["five items", [200, "OK", {}, null, null]],
-  ["an empty object", {}],
   ["an object without a body", { status: 200, reason: "OK", headers: {} }],
   ["a fetch response", new globalThis.Response("x")],
-  ["status 100", [100, "Continue", {}, null]],
   ["status 199", [199, "OK", {}, null]],
   ["status 600", [600, "OK", {}, null]],
   ["status as text", ["200", "OK", {}, null]],
   ["reason of one byte", [200, "O", {}, null]],
-  ["reason empty", [200, "", {}, null]],
   ["reason with a line", [200, "OK\r\na: b", {}, null]],
-  ["reason null", [200, null, {}, null]],
   ["headers null", [200, "OK", null, null]],
   ["headers Headers", [200, "OK", new Headers(), null]],
-  ["headers Map", [200, "OK", new Map(), null]],
-  ["headers array", [200, "OK", [["a", "b"]], null]],
   ["name in upper case", [200, "OK", { A: "b" }, null]],
   ["value with a line", [200, "OK", { a: "b\r\n\r\nHTTP/1.1 200 Forged" }, null]],
-  ["value a number", [200, "OK", { a: 5 }, null]],
   ["value an array", [200, "OK", { "set-cookie": ["a", "b"] }, null]],
-  ["content-length as text", [200, "OK", { "content-length": "5" }, latin1("hello")]],
   ["content-length of another body", [200, "OK", { "content-length": 6 }, latin1("hello")]],
   ["content-length without a body", [200, "OK", { "content-length": 0 }, null]],
-  ["chunked without a body", [200, "OK", { "transfer-encoding": "chunked" }, null]],
   ["chunked beside a length", [200, "OK", { "transfer-encoding": "chunked" }, latin1("x")]],
-  ["content-range as text", [206, "xx", { "content-range": "bytes 0-1/2" }, null]],
   ["range", [200, "OK", { range: new Range(0, 1) }, null]],
-  ["both framings to HEAD", [200, "OK", {
-    "content-length": 5,
-    "transfer-encoding": "chunked",
-  }, null], head],
+  ["both framings to HEAD", [200, "OK", bothFramings, null], head],
   ["a wrong length to HEAD", [200, "OK", { "content-length": -1 }, null], head],
-  ["a wrong coding to HEAD", [200, "OK", { "transfer-encoding": "gzip" }, null], head],
-  ["both framings with 304", [304, "xx", {
-    "content-length": 5,
-    "transfer-encoding": "chunked",
-  }, null]],
+  ["both framings with 304", [304, "xx", bothFramings, null]],
   ["body undefined", [200, "OK", {}, undefined]],
   ["body text", [200, "OK", {}, "hello"]],
-  ["body an array", [200, "OK", {}, [104]]],
-  ["body a stream", [200, "OK", {}, new Blob(["x"]).stream()]],
-  ["body an ArrayBuffer", [200, "OK", {}, new ArrayBuffer(1)]],
   ["body over 16 MiB", [200, "OK", {}, new Uint8Array(16777217)]],
   ["body to HEAD", [200, "OK", {}, latin1("hello")], head],
-  ["empty body to HEAD", [200, "OK", {}, latin1("")], head],
-  ["body with 204", [204, "No Content", {}, latin1("hello")]],
   ["empty body with 204", [204, "No Content", {}, latin1("")]],
   ["body with 304", [304, "Not Modified", {}, latin1("hello")]],
   ["body unread and status 200", [200, "OK", {}, null], put],

@@ -398,12 +398,6 @@ Deno.test("a server's sessions are those that were accepted and have not ended",
   assertEquals([...sessions], []);
 });
 
-Deno.test("a session that ends with a response is no longer listed while its end is awaited", async () => {
-  await using meeting = await meet(() => [200, "OK", { connection: "close" }, null], get);
-  await meeting.peer.readToEnd();
-  assertEquals(meeting.serving.server.sessions.size, 0);
-});
-
 Deno.test("the sessions of a server are read-only", async () => {
   await using serving = serve(ok);
   using conn = await serving.makeClient().connect();
