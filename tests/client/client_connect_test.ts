@@ -82,24 +82,6 @@ Deno.test("a missing permission says itself what to do, and names the address", 
   assertMatch(error.message, /^Requires read access to "\/dev\/null\/a", run again/);
 });
 
-Deno.test("a body that was passed is canceled if connecting fails", async () => {
-  const tracked = new TrackedStream([new Uint8Array(5)]);
-  const client = new Client(await deadAddress());
-  const requesting = client.request("POST", "/", {}, new Body(tracked.stream, 5));
-  await assertRejects(() => requesting, Deno.errors.ConnectionRefused);
-  assertEquals(tracked.cancelled.length, 1);
-});
-
-Deno.test("createSocket() returns a socket, not a connection", async () => {
-  using server = new RawServer();
-  const sock = await new Client(server.address).createSocket();
-  const peer = await server.accept();
-  await sock.write(encoder.encode("as it is"));
-  assertEquals(await peer.readExactly(8), "as it is");
-  sock.close();
-  await peer.assertClosedSilently();
-});
-
 Deno.test("connect() fails and closes unless onConnect returns exactly true", async (t) => {
   for (const value of [false, 1, "true", null, undefined, {}, [], new Boolean(true)]) {
     await t.step(Deno.inspect(value), async () => {

@@ -196,13 +196,7 @@ Deno.test("an app that is an object keeps its `this`", async () => {
 
 Deno.test("whatever an app throws is logged as an error, and nothing is sent", async (t) => {
   const thrown: readonly unknown[] = [
-    new Error("secret"),
-    "text",
-    null,
-    undefined,
-    0,
-    Symbol("symbol"),
-    Object.create(null),
+    ...[new Error("secret"), "text", null, undefined, 0, Symbol("symbol"), Object.create(null)],
     { toString: () => fail() },
     Object.defineProperty(new Error("x"), "stack", { get: () => fail() }),
   ];
@@ -232,16 +226,12 @@ Deno.test("a body whose writeTo throws while its cancel closes the server causes
   const fail = () => {
     throw failure;
   };
-  const writings: Record<string, () => Promise<number>> = {
+  const fails: Record<string, () => Promise<number>> = {
     "throws": fail,
     "rejects": () => Promise.reject(failure),
   };
-  const thens: Record<string, () => unknown> = {
-    "nothing": () => {},
-    "throws": fail,
-    "rejects": () => Promise.reject(failure),
-  };
-  for (const [how, writeTo] of Object.entries(writings)) {
+  const thens: Record<string, () => unknown> = { "nothing": () => {}, ...fails };
+  for (const [how, writeTo] of Object.entries(fails)) {
     for (const [then, finish] of Object.entries(thens)) {
       await t.step(`writeTo ${how}, cancel closes and then ${then}`, async () => {
         using unhandled = unhandledRejections();

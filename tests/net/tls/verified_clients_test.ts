@@ -3,6 +3,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
 import { recallVerified, rememberVerified } from "@degu/internal/net/tls/peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { converse, type Issued, type OpensslPki, opensslTest } from "@degu/testing/tls_openssl.ts";
@@ -32,7 +33,7 @@ async function startCounting(serverSslconfig: ServerSslconfig) {
   return Object.assign(endpoint, { counted });
 }
 
-const VERSIONS = ["tls1_2", "tls1_3"] as const;
+const VERSIONS = [["tls1_2"], ["tls1_3"]] as const;
 
 /** The arguments for a handshake that shows a certificate, and for resuming its session, with that certificate or without. */
 function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: Issued) {
@@ -60,7 +61,7 @@ opensslTest(
     const extensions = ["extendedKeyUsage=serverAuth"];
     const { certFile: limited } = await pki.authority("limited", { ...same, extensions });
     const trusting = (caFile: string): ServerSslconfig => ({ ...own, caFile });
-    for (const version of VERSIONS) {
+    for (const [version] of VERSIONS) {
       const { anew, first, resuming } = argumentsFor(pki, version, client);
       await using server = await startCounting(trusting(authority.certFile));
       const { server: ssl, counted } = server;
@@ -109,22 +110,20 @@ opensslTest(
     const middle = await pki.authority("middle", { issuer: root });
     const client = await pki.client("client", { issuer: middle });
     const chain = ["-cert_chain", middle.certFile];
-    for (const version of VERSIONS) {
-      await t.step(version, async () => {
-        await using server = await startCounting({ ...own, caFile: root.certFile });
-        const { server: ssl } = server;
-        const { anew, first, resuming } = argumentsFor(pki, version, client);
-        assertEquals(await ask(ssl.address, ...first, ...chain), "answered");
+    await eachRow(t, VERSIONS, async (version) => {
+      await using server = await startCounting({ ...own, caFile: root.certFile });
+      const { server: ssl } = server;
+      const { anew, first, resuming } = argumentsFor(pki, version, client);
+      assertEquals(await ask(ssl.address, ...first, ...chain), "answered");
+      assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
+      ssl.setSslctx({ ...own, caFile: middle.certFile });
+      assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
+      // A certificate that is in use anew is verified anew.
+      if (version === "tls1_3") {
+        assertEquals(await ask(ssl.address, ...anew, ...chain), "answered");
         assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
-        ssl.setSslctx({ ...own, caFile: middle.certFile });
-        assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
-        // A certificate that is in use anew is verified anew.
-        if (version === VERSIONS.at(-1)) {
-          assertEquals(await ask(ssl.address, ...anew, ...chain), "answered");
-          assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
-        }
-      });
-    }
+      }
+    });
   },
 );
 
@@ -134,20 +133,18 @@ opensslTest(
     const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
     const authority = await pki.authority("authority");
     const client = await pki.client("client", { issuer: authority });
-    for (const version of VERSIONS) {
-      await t.step(version, async () => {
-        const open = { ...own, allowUnauthenticatedClients: true } as const;
-        await using server = await startCounting(open);
-        const { server: ssl, counted } = server;
-        const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
-        assertEquals(await ask(ssl.address, ...first), "answered");
-        ssl.setSslctx({ ...own, caFile: authority.certFile });
-        assertEquals(await ask(ssl.address, ...resumingWithIt), "resumed, refused");
-        assertEquals(counted.requests, 1);
-        assertEquals(await ask(ssl.address, ...anew), "answered");
-        for (const line of server.logger.at("info")) assertMatch(line, /was not verified/);
-      });
-    }
+    await eachRow(t, VERSIONS, async (version) => {
+      const open = { ...own, allowUnauthenticatedClients: true } as const;
+      await using server = await startCounting(open);
+      const { server: ssl, counted } = server;
+      const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
+      assertEquals(await ask(ssl.address, ...first), "answered");
+      ssl.setSslctx({ ...own, caFile: authority.certFile });
+      assertEquals(await ask(ssl.address, ...resumingWithIt), "resumed, refused");
+      assertEquals(counted.requests, 1);
+      assertEquals(await ask(ssl.address, ...anew), "answered");
+      for (const line of server.logger.at("info")) assertMatch(line, /was not verified/);
+    });
   },
 );
 
@@ -163,18 +160,16 @@ opensslTest(
       socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
     }, { rejectUnauthorized: false });
     await using server = await startCounting(trust.serverSslconfig);
-    for (const version of VERSIONS) {
-      await t.step(version, async () => {
-        const client = await pki.client(version, { issuer: authority });
-        const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
-        const { address } = server.server;
-        assertEquals(await ask(lax.address, ...first), "answered");
-        assertEquals(await ask(address, ...resumingWithIt), "resumed, refused");
-        assertMatch(server.logger.at("info").at(-1)!, /POLICY: .* was not verified/);
-        assertEquals(await ask(address, ...anew), "answered");
-        assertEquals(await ask(address, ...resumingWithIt), "resumed, answered");
-      });
-    }
+    await eachRow(t, VERSIONS, async (version) => {
+      const client = await pki.client(version, { issuer: authority });
+      const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
+      const { address } = server.server;
+      assertEquals(await ask(lax.address, ...first), "answered");
+      assertEquals(await ask(address, ...resumingWithIt), "resumed, refused");
+      assertMatch(server.logger.at("info").at(-1)!, /POLICY: .* was not verified/);
+      assertEquals(await ask(address, ...anew), "answered");
+      assertEquals(await ask(address, ...resumingWithIt), "resumed, answered");
+    });
   },
 );
 
