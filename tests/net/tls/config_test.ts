@@ -31,8 +31,8 @@ import { KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
 
 const pki = await sharedPki();
 
-/** A configuration that is refused, and how. */
-type Row = readonly [name: string, config: unknown, Class: ErrorConstructor, message: RegExp];
+/** Configurations that are refused with a message: with a TypeError, and with a RangeError. */
+type Rows = Record<"types" | "ranges", readonly (readonly [string, config: unknown, RegExp])[]>;
 
 Deno.test("a wrong config is an error before any connection is made, and shows nothing of a key", async (t) => {
   const { serverSslconfig } = pki;
@@ -41,104 +41,97 @@ Deno.test("a wrong config is an error before any connection is made, and shows n
   const { key: otherKey } = await readTexts(pki.serverSslconfig);
   const gaps: unknown[] = [ca];
   gaps.length = 2;
-  const both: readonly Row[] = [
-    ["null", null, TypeError, /must be an object or an sslctx; got null/],
-    ["a string", "caFile", TypeError, /got string/],
-    ["an array", [], TypeError, /got Array/],
-    ["an unknown option", { cafile: caFile }, TypeError, /unknown option "cafile"/],
-    ["a path that is a number", { caFile: 1 }, TypeError, /^caFile: must be a string; got number/],
-    ["a path that is null", { caPath: null }, TypeError, /^caPath: must be a string; got null/],
-    ["a relative path", { caFile: "ca.pem" }, RangeError, /^caFile: must be an absolute path/],
-    ["a relative directory", { caPath: "./ca" }, RangeError, /^caPath: must be an absolute path/],
-    ["a path with NUL", { caFile: "/tmp/\0" }, RangeError, /^caFile: must be an absolute path/],
-    ["ca and caFile", { ca, caFile }, TypeError, /^ca, caFile: .*got both/],
-    ["ca and caPath", { ca, caPath: pki.clientSslconfig.caFile }, TypeError, /^ca, caPath: /],
-    ["an empty ca and caFile", { ca: [], caFile }, TypeError, /^ca, caFile: /],
-    ["cert and certFile", { cert, key, certFile }, TypeError, /^cert, certFile: /],
-    ["key and keyFile", { cert, key, keyFile }, TypeError, /^cert, keyFile: /],
-    ["cert with keyFile", { cert, keyFile, ca }, TypeError, /^cert, keyFile: /],
-    ["certFile with key", { certFile, key, ca }, TypeError, /^key, certFile: /],
-    ["a ca that is a number", { ca: 1 }, TypeError, /^ca: must be a string or an array/],
-    ["a ca that is null", { ca: null }, TypeError, /^ca: .*got null/],
-    ["a ca of bytes", { ca: new Uint8Array(3) }, TypeError, /^ca: .*got Uint8Array/],
-    ["a list with a number", { ca: [ca, 1] }, TypeError, /^ca: must be an array of strings/],
-    ["a list with a gap", { ca: gaps }, TypeError, /^ca: must be an array of strings/],
-    ["a list in a list", { ca: [[ca]] }, TypeError, /^ca: must be an array of strings/],
-    ["a cert in a list", { cert: [cert], key }, TypeError, /^cert: must be a string/],
-    ["a key of bytes", { cert, key: new Uint8Array(3) }, TypeError, /^key: must be a string/],
-    ["an empty text", { cert, key, ca: "" }, RangeError, /^ca: the text holds no certificate/],
-    ["an empty text in a list", { cert, key, ca: [ca, ""] }, RangeError, /^ca: text 2 holds no/],
-    ["a path as text", { cert, key, ca: caFile }, RangeError, /^ca: the text holds no cert/],
-    [
-      "a leaf",
-      { cert, key, ca: [ca, cert] },
-      RangeError,
-      /^ca: certificate 1 in text 2, .*CA:TRUE/,
+  const both: Rows = {
+    types: [
+      ["null", null, /must be an object or an sslctx; got null/],
+      ["a string", "caFile", /got string/],
+      ["an array", [], /got Array/],
+      ["an unknown option", { cafile: caFile }, /unknown option "cafile"/],
+      ["a path that is a number", { caFile: 1 }, /^caFile: must be a string; got number/],
+      ["a path that is null", { caPath: null }, /^caPath: must be a string; got null/],
+      ["ca and caFile", { ca, caFile }, /^ca, caFile: .*got both/],
+      ["ca and caPath", { ca, caPath: pki.clientSslconfig.caFile }, /^ca, caPath: /],
+      ["an empty ca and caFile", { ca: [], caFile }, /^ca, caFile: /],
+      ["cert and certFile", { cert, key, certFile }, /^cert, certFile: /],
+      ["key and keyFile", { cert, key, keyFile }, /^cert, keyFile: /],
+      ["cert with keyFile", { cert, keyFile, ca }, /^cert, keyFile: /],
+      ["certFile with key", { certFile, key, ca }, /^key, certFile: /],
+      ["a ca that is a number", { ca: 1 }, /^ca: must be a string or an array/],
+      ["a ca that is null", { ca: null }, /^ca: .*got null/],
+      ["a ca of bytes", { ca: new Uint8Array(3) }, /^ca: .*got Uint8Array/],
+      ["a list with a number", { ca: [ca, 1] }, /^ca: must be an array of strings/],
+      ["a list with a gap", { ca: gaps }, /^ca: must be an array of strings/],
+      ["a list in a list", { ca: [[ca]] }, /^ca: must be an array of strings/],
+      ["a cert in a list", { cert: [cert], key }, /^cert: must be a string/],
+      ["a key of bytes", { cert, key: new Uint8Array(3) }, /^key: must be a string/],
     ],
-    [
-      "a key as authority",
-      { cert, key, ca: key },
-      RangeError,
-      /^ca: the text holds no certificate/,
+    ranges: [
+      ["a relative path", { caFile: "ca.pem" }, /^caFile: must be an absolute path/],
+      ["a relative directory", { caPath: "./ca" }, /^caPath: must be an absolute path/],
+      ["a path with NUL", { caFile: "/tmp/\0" }, /^caFile: must be an absolute path/],
+      ["an empty text", { cert, key, ca: "" }, /^ca: the text holds no certificate/],
+      ["an empty text in a list", { cert, key, ca: [ca, ""] }, /^ca: text 2 holds no/],
+      ["a path as text", { cert, key, ca: caFile }, /^ca: the text holds no cert/],
+      ["a leaf", { cert, key, ca: [ca, cert] }, /^ca: certificate 1 in text 2, .*CA:TRUE/],
+      ["a key as authority", { cert, key, ca: key }, /^ca: the text holds no certificate/],
+      ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, /^ca: certificate 1 in the text/],
+      ["a key of another", { cert, key: otherKey, ca }, /^key: .* does not belong/],
+      ["no key in it", { cert, key: cert, ca }, /^key: must have one private key/],
+      ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, /^key: the/],
+      ["a text as path", { certFile, keyFile: key, ca }, /^keyFile: .*belongs in key$/],
+      ["a text as caFile", { caFile: ca, cert, key }, /^caFile: .*belongs in ca$/],
     ],
-    ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, RangeError, /^ca: certificate 1 in the text/],
-    ["a key of another", { cert, key: otherKey, ca }, RangeError, /^key: .* does not belong/],
-    ["no key in it", { cert, key: cert, ca }, RangeError, /^key: must have one private key/],
-    ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, RangeError, /^key: the/],
-    ["a text as path", { certFile, keyFile: key, ca }, RangeError, /^keyFile: .*belongs in key$/],
-    ["a text as caFile", { caFile: ca, cert, key }, RangeError, /^caFile: .*belongs in ca$/],
-  ];
-  const clients: readonly Row[] = [
-    ["checkHostname: 1", { checkHostname: 1 }, TypeError, /^checkHostname: must be a boolean/],
-    ["no name and no authority", { checkHostname: false }, RangeError, /caFile or caPath/],
-    ["a certFile without keyFile", { certFile }, RangeError, /^certFile, keyFile: must both be/],
-    ["a keyFile without certFile", { keyFile }, RangeError, /^certFile, keyFile: must both be/],
-    ["a keyFile as caFile", { caFile: keyFile }, RangeError, /^caFile: .* holds no certificate/],
-    ["a certFile as keyFile", { certFile, keyFile: certFile }, RangeError, /^keyFile: .*got 0/],
-    [
-      "a leaf as caFile",
-      { caFile: certFile },
-      RangeError,
-      /^caFile: .*is not the certificate of an/,
+  };
+  const clients: Rows = {
+    types: [
+      ["checkHostname: 1", { checkHostname: 1 }, /^checkHostname: must be a boolean/],
     ],
-    ["an empty ca", { ca: [] }, RangeError, /^ca: must have an authority/],
-    ["a cert without key", { cert, ca }, RangeError, /^cert, key: must both be given/],
-    ["a key without cert", { key, ca }, RangeError, /^cert, key: must both be given/],
-  ];
+    ranges: [
+      ["no name and no authority", { checkHostname: false }, /caFile or caPath/],
+      ["a certFile without keyFile", { certFile }, /^certFile, keyFile: must both be/],
+      ["a keyFile without certFile", { keyFile }, /^certFile, keyFile: must both be/],
+      ["a keyFile as caFile", { caFile: keyFile }, /^caFile: .* holds no certificate/],
+      ["a certFile as keyFile", { certFile, keyFile: certFile }, /^keyFile: .*got 0/],
+      ["a leaf as caFile", { caFile: certFile }, /^caFile: .*is not the certificate of an/],
+      ["an empty ca", { ca: [] }, /^ca: must have an authority/],
+      ["a cert without key", { cert, ca }, /^cert, key: must both be given/],
+      ["a key without cert", { key, ca }, /^cert, key: must both be given/],
+    ],
+  };
   const everybody = { allowUnauthenticatedClients: true };
-  const servers: readonly Row[] = [
-    ["no certFile", { caFile }, TypeError, /^certFile: must be a string/],
-    ["no keyFile", { certFile, caFile }, TypeError, /^keyFile: must be a string/],
-    [
-      "not everybody",
-      { ...serverSslconfig, allowUnauthenticatedClients: false },
-      RangeError,
-      /must be true/,
+  const servers: Rows = {
+    types: [
+      ["no certFile", { caFile }, /^certFile: must be a string/],
+      ["no keyFile", { certFile, caFile }, /^keyFile: must be a string/],
+      [
+        "1 for everybody",
+        { certFile, keyFile, allowUnauthenticatedClients: 1 },
+        /must be true; got number/,
+      ],
+      ["an option of clients", { ...serverSslconfig, checkHostname: true }, /unknown/],
+      ["a cert without key", { cert, ca }, /^key: must be a string/],
+      ["a key without cert", { key, ca }, /^cert: must be a string/],
     ],
-    [
-      "1 for everybody",
-      { certFile, keyFile, allowUnauthenticatedClients: 1 },
-      TypeError,
-      /must be true; got number/,
+    ranges: [
+      ["not everybody", { ...serverSslconfig, allowUnauthenticatedClients: false }, /must be true/],
+      ["ca and everybody", { cert, key, ca, ...everybody }, /got both/],
+      ["nobody and everybody", { cert, key, ca: [], ...everybody }, /got both/],
+      ["no ca", { cert, key }, /got neither/],
     ],
-    ["an option of clients", { ...serverSslconfig, checkHostname: true }, TypeError, /unknown/],
-    ["a cert without key", { cert, ca }, TypeError, /^key: must be a string/],
-    ["a key without cert", { key, ca }, TypeError, /^cert: must be a string/],
-    ["ca and everybody", { cert, key, ca, ...everybody }, RangeError, /got both/],
-    ["nobody and everybody", { cert, key, ca: [], ...everybody }, RangeError, /got both/],
-    ["no ca", { cert, key }, RangeError, /got neither/],
-  ];
+  };
   const secrets = [cert, key, ca, otherKey].map((text) => text.split("\n")[1]!.slice(0, 16));
-  const check = (build: (config: never) => unknown, rows: readonly Row[]) => {
-    for (const [name, config, Class, message] of rows) {
-      const error = assertThrows(() => buildWith(build, config), Class);
-      assertMatch(error.message, message, name);
-      for (const secret of secrets) assert(!error.message.includes(secret), error.message);
-      assertNoSecret(error.message);
+  const check = (build: (config: never) => unknown, { types, ranges }: Rows) => {
+    for (const [Class, rows] of [[TypeError, types], [RangeError, ranges]] as const) {
+      for (const [name, config, message] of rows) {
+        const error = assertThrows(() => buildWith(build, config), Class);
+        assertMatch(error.message, message, name);
+        for (const secret of secrets) assert(!error.message.includes(secret), error.message);
+        assertNoSecret(error.message);
+      }
     }
   };
-  await t.step("client", () => check(buildClientSslctx, [...both, ...clients]));
-  await t.step("server", () => check(buildServerSslctx, [...both, ...servers]));
+  for (const rows of [both, clients]) await t.step("client", () => check(buildClientSslctx, rows));
+  for (const rows of [both, servers]) await t.step("server", () => check(buildServerSslctx, rows));
 });
 
 Deno.test("sslHost defaults to the host of the address, and is required if names are checked", async (t) => {
