@@ -43,15 +43,10 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
   const name = crypto.randomUUID();
   const { ConnectionRefused, NotFound } = Deno.errors;
   const refused = "ECONNREFUSED";
+  const path = "/tmp/degu-test-no-such.socket";
   const rows: readonly [Address, new () => Error, string | undefined, string, RegExp][] = [
     [[host, port], ConnectionRefused, refused, `${host}:${port}`, /the server runs, and its port$/],
-    [
-      "/tmp/degu-test-no-such.socket",
-      NotFound,
-      "ENOENT",
-      "unix:/tmp/degu-test-no-such.socket",
-      /path$/,
-    ],
+    [path, NotFound, "ENOENT", `unix:${path}`, /path$/],
     [["fe80::1%nowhere", port], Error, undefined, `[fe80::1%nowhere]:${port}`, /the interface$/],
     [encoder.encode(`\0${name}`), ConnectionRefused, refused, `unix:@${name}`, /the server runs/],
   ];

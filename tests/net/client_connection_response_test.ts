@@ -169,13 +169,7 @@ interface Row {
 /** Rows of one rule: a connection that is usable after a response, and closed after an error. */
 function rows(rule: string, method: Method, outcome: Outcome, ...all: (string | Sent)[]): Row[] {
   const after = typeof outcome === "string" ? "closed" : "usable";
-  return all.map((sent) => ({
-    rule,
-    method,
-    sent: typeof sent === "string" ? [sent] : sent,
-    outcome,
-    after,
-  }));
+  return all.map((sent) => ({ rule, method, sent: [sent].flat(), outcome, after }));
 }
 
 /** The same, but with bytes behind the response, in one piece with it or later. */

@@ -239,10 +239,8 @@ Deno.test("the checks run in a fixed order", async () => {
   using closed = await connect();
   await closed.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
   closed.conn.close();
-  await assertRejects(
-    () => requestWith(closed.conn, ...wrongFrom("method")),
-    ConnectionClosedError,
-  );
+  const late = requestWith(closed.conn, ...wrongFrom("method"));
+  await assertRejects(() => late, ConnectionClosedError);
 
   using busy = await connect();
   const first = busy.conn.get("/");
@@ -306,10 +304,8 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
     [["/", { A: "b" }, 0, 1], RangeError],
   ];
   for (const [args, Class] of rows) {
-    const error = await rejectionOf(
-      Reflect.apply(ends.conn.getRange, ends.conn, args),
-      Deno.inspect(args),
-    );
+    const { conn } = ends;
+    const error = await rejectionOf(Reflect.apply(conn.getRange, conn, args), Deno.inspect(args));
     assertInstanceOf(error, Class, Deno.inspect([args, error]));
     assertEquals(ends.conn.closed, false);
   }

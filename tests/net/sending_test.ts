@@ -302,12 +302,9 @@ Deno.test("a byte source that changes its array after it was checked changes not
 // ───────────────────────── messages of several connections
 
 /** Answers with what arrived. */
-const tell: App = ({ uri, headers }) => [
-  200,
-  "OK",
-  { "x-seen": `${uri} ${headers["x-name"]}` },
-  null,
-];
+const tell: App = ({ uri, headers }) => {
+  return [200, "OK", { "x-seen": `${uri} ${headers["x-name"]}` }, null];
+};
 
 Deno.test("a header getter that makes a request over another connection affects neither message", async () => {
   await using serving = serve(tell);

@@ -70,21 +70,17 @@ Deno.test("an invalid answer closes the connection without a byte, and is logged
 });
 
 Deno.test("valid answers at the limits are sent", async (t) => {
+  const headers = Object.freeze({ a: "b" });
+  const withHeader = "HTTP/1.1 200 OK\r\na: b\r\n\r\n";
   const rows: readonly (readonly [answer: unknown, received: string, request?: string])[] = [
     [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\n\r\n"],
     [[404, "a-B 9", {}, null], "HTTP/1.1 404 a-B 9\r\n\r\n"],
     [[204, "No Content", {}, null], "HTTP/1.1 204 No Content\r\n\r\n"],
     [[200, "OK", {}, latin1("")], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
-    [new Response(200, "OK", { a: "b" }, null), "HTTP/1.1 200 OK\r\na: b\r\n\r\n"],
-    [
-      { status: 200, reason: "OK", headers: { a: "b" }, body: null },
-      "HTTP/1.1 200 OK\r\na: b\r\n\r\n",
-    ],
+    [new Response(200, "OK", headers, null), withHeader],
+    [{ status: 200, reason: "OK", headers, body: null }, withHeader],
     [Promise.resolve([200, "OK", {}, null]), "HTTP/1.1 200 OK\r\n\r\n"],
-    [
-      Object.freeze([200, "OK", Object.freeze({ a: "b" }), null]),
-      "HTTP/1.1 200 OK\r\na: b\r\n\r\n",
-    ],
+    [Object.freeze([200, "OK", headers, null]), withHeader],
     [
       [206, "Partial Content", { "content-range": new ContentRange(2, 5, 10) }, latin1("abc")],
       "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\nabc",
@@ -284,10 +280,8 @@ Deno.test("a body that is too long to be read at once is logged at level info, w
         await peer.assertClosedSilently();
         const [line = ""] = await logger.waitFor("info");
         assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
-        assertStringIncludes(
-          line,
-          'to answer with 413, see "A limit for bodies" in docs/cookbook.md',
-        );
+        const recipe = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
+        assertStringIncludes(line, recipe);
         assert(!line.includes("\n"), line);
         assertEquals(logger.at("error"), []);
       });

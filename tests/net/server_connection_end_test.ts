@@ -117,10 +117,8 @@ Deno.test("a session that has ended closes its write side at once, and drops wha
   }, "GET /1 HTTP/1.1\r\n\r\n");
   const { peer } = meeting;
   // The end arrives although this side is still open.
-  assertEquals(await peer.readToEnd(), {
-    received: "HTTP/1.1 500 Internal Server Error\r\n\r\n",
-    how: "end",
-  });
+  const { received, how } = await peer.readToEnd();
+  assertEquals([received, how], ["HTTP/1.1 500 Internal Server Error\r\n\r\n", "end"]);
   await peer.send("GET /2 HTTP/1.1\r\n\r\n");
   await turnOfEventLoop();
   await peer.closeWrite();

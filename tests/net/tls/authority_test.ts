@@ -232,13 +232,9 @@ opensslTest(
     const advice =
       "signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512";
     await t.step("as an authority", async () => {
-      const refused = await pki.authority("refused", { key });
-      assertThrows(
-        () => buildServerSslctx({ ...own, caFile: refused.certFile }),
-        RangeError,
-        advice,
-      );
-      assertThrows(() => buildClientSslctx({ caFile: refused.certFile }), RangeError, advice);
+      const { certFile: caFile } = await pki.authority("refused", { key });
+      assertThrows(() => buildServerSslctx({ ...own, caFile }), RangeError, advice);
+      assertThrows(() => buildClientSslctx({ caFile }), RangeError, advice);
     });
     const authority = await pki.authority("authority", { key, signing: ["-sha512"] });
     await t.step("as a client's signature", async () => {
@@ -385,14 +381,11 @@ Deno.test("an authority that remains after others were skipped is not mistaken f
   const trusted = [victim, attacker];
   // The TLS library goes over it all the same: it does not look at keyUsage.
   const handshakes = [authority(), signsHandshakes()];
-  const between = await makeAuthority({
-    issuer: attacker,
-    name: victim.name,
-    extensions: handshakes,
-  });
+  const namesake = { issuer: attacker, name: victim.name };
+  const between = await makeAuthority({ ...namesake, extensions: handshakes });
   assertFound([await makeLeaf(between), between], trusted, null, "by its keyUsage");
 
-  const signing = await makeAuthority({ issuer: attacker, name: victim.name });
+  const signing = await makeAuthority(namesake);
   const own = await makeLeaf(signing);
   const junk = new Array(40).fill(await makeLeaf(attacker));
   assertFound([own, ...junk, signing], trusted, null, "as one too many");

@@ -105,7 +105,7 @@ Deno.test("a wrong config is an error before any connection is made, and shows n
       ["no keyFile", { certFile, caFile }, /^keyFile: must be a string/],
       [
         "1 for everybody",
-        { certFile, keyFile, allowUnauthenticatedClients: 1 },
+        { cert, key, allowUnauthenticatedClients: 1 },
         /must be true; got number/,
       ],
       ["an option of clients", { ...serverSslconfig, checkHostname: true }, /unknown/],
@@ -251,6 +251,7 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
   const der = join(dir.path, "der.pem");
   await Deno.writeFile(der, Uint8Array.fromBase64(certificate.split("-----")[2]!));
   const missing = join(dir.path, "missing");
+  const empty = await Deno.makeTempDir({ dir: dir.path });
   const twoKeys = await write("two_keys.pem", key + key);
   const cutKey = await write("cut_key.pem", key.replace(/^M.{30}/m, "MAAA"));
   const rows: readonly [string, ClientSslconfig, new () => Error, RegExp][] = [
@@ -265,12 +266,7 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
     ["the second one", { certFile: second, keyFile }, RangeError, /^certFile: certificate 2 /],
     ["two keys", { certFile, keyFile: twoKeys }, RangeError, /^keyFile: .*; got 2$/],
     ["a damaged key", { certFile, keyFile: cutKey }, RangeError, /^keyFile: .* can't be read$/],
-    [
-      "an empty directory",
-      { caPath: await Deno.makeTempDir({ dir: dir.path }) },
-      RangeError,
-      /no file/,
-    ],
+    ["an empty directory", { caPath: empty }, RangeError, /no file/],
   ];
   await eachRow(t, rows, (_name, config, Class, message) => {
     const error = assertThrows(() => buildClientSslctx(config));

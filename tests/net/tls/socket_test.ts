@@ -30,11 +30,8 @@ const pki = await sharedPki();
 Deno.test("a client that closes its write side after its request is still answered", async () => {
   const body = new Uint8Array(300_000).fill(120);
   await using endpoint = await startTls(pki, () => [200, "OK", {}, body]);
-  const below = net.connect({
-    host: "127.0.0.1",
-    port: Number(endpoint.server.address[1]),
-    allowHalfOpen: true,
-  });
+  const port = Number(endpoint.server.address[1]);
+  const below = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true });
   const closed = Promise.withResolvers<void>();
   const socket = tls.connect({ socket: below, ...await readIdentity(pki) }, () => {
     socket.end("GET / HTTP/1.1\r\n\r\n");
