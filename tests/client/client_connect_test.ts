@@ -326,21 +326,20 @@ Deno.test("requests in a row, each over a connection of its own, share one timer
   assertEquals([timers.started.length, timers.running.size], [1, 0]);
 });
 
-Deno.test("the timer ends with a request that can't connect", async () => {
-  const client = new Client(["127.0.0.1", await unusedPort()], { timeout: 1000 });
-  using timers = recordIntervals();
-  await assertRejects(() => client.request("GET", "/"), Deno.errors.ConnectionRefused);
-  assertEquals([timers.started.length, timers.running.size], [1, 0]);
-});
-
-Deno.test("no timer runs on after a request whose connection was closed before it", async () => {
+Deno.test("no timer runs on after a request that can't connect, or whose connection was closed before it", async () => {
   using server = new RawServer();
   const onConnect = (conn: Connection) => (conn.close(), true);
-  const client = new Client(server.address, { timeout: 1000, onConnect });
+  const closing = new Client(server.address, { timeout: 1000, onConnect });
+  const late = new Client(await deadAddress(), { timeout: 1000 });
+  const rows = [
+    [closing, ConnectionClosedError],
+    [closing, ConnectionClosedError],
+    [late, Deno.errors.ConnectionRefused],
+  ] as const;
   using timers = recordIntervals();
-  for (let count = 1; count <= 2; count++) {
-    await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
-    assertEquals([timers.started.length, timers.running.size], [count, 0]);
+  for (const [i, [client, Class]] of rows.entries()) {
+    await assertRejects(() => client.request("GET", "/"), Class);
+    assertEquals([timers.started.length, timers.running.size], [i + 1, 0]);
   }
 });
 

@@ -11,6 +11,7 @@ import {
   bodies,
   Body,
   BodyError,
+  type ByteSource,
   type Chunk,
   ChunkedBody,
   ConnectionClosedError,
@@ -161,10 +162,7 @@ Deno.test("injected classes construct the bodies of responses", async (t) => {
 
 /** A body class of another maker, which knows a source by its `read` alone. */
 class PlainBody {
-  constructor(
-    readonly source: { read(into: Uint8Array): Promise<number | null> },
-    readonly contentLength?: number,
-  ) {}
+  constructor(readonly source: ByteSource, readonly contentLength?: number) {}
 
   async all(): Promise<string> {
     let text = "";

@@ -26,7 +26,7 @@ import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serveProxy } from "@degu/testing/proxies.ts";
 import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
@@ -343,7 +343,7 @@ const HINT = "your membership has ended: renew it";
 const noContent = () => [204, "No Content", {}, null] as const;
 
 Deno.test("what may be a refusal over TLS is explained, or the error refers to the server's log, until the first response", async (t) => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { address } = endpoint.server;

@@ -5,6 +5,7 @@ import {
   Body,
   BodyIter,
   type BodyOut,
+  type ByteSource,
   type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
@@ -250,11 +251,7 @@ const reads: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unkno
 };
 
 class OtherBody {
-  readonly chunked = false as const;
-  readonly contentLength: number;
-  constructor(readonly source: { read(into: Uint8Array): Promise<number | null> }, length: number) {
-    this.contentLength = length;
-  }
+  constructor(readonly source: ByteSource) {}
   async read(): Promise<unknown> {
     for (;;) await this.source.read(new Uint8Array(100));
   }

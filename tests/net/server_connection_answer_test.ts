@@ -107,38 +107,30 @@ Deno.test("valid answers at the limits are sent", async (t) => {
 
 Deno.test("a body that was used before, or belongs to a request, is an error", async (t) => {
   let kept: unknown = null;
-  const rows: Record<
-    string,
-    [handle: (request: Request) => unknown, received: string, sent?: string]
-  > = {
-    "of the request that it answers": [({ body }) => [200, "OK", {}, body], ""],
-    "of the request, with an error": [({ body }) => [400, "Bad Request", {}, body], ""],
-    "of the request, and read": [async ({ body }) => {
+  type Handle = (request: Request) => unknown;
+  const rows: readonly (readonly [string, sent: string, received: string, Handle])[] = [
+    ["of the request that it answers", put, "", ({ body }) => [200, "OK", {}, body]],
+    ["of the request, with an error", put, "", ({ body }) => [400, "Bad Request", {}, body]],
+    ["of the request, and read", put, "", async ({ body }) => {
       await body?.read();
       return [200, "OK", {}, body];
-    }, ""],
-    "read before": [
-      async () => {
-        const body = new Body(streamOf(latin1("hello")), 5);
-        await body.read();
-        return [200, "OK", {}, body];
-      },
-      "",
-      get,
-    ],
-    "of an earlier request of the session": [async ({ body }) => {
+    }],
+    ["read before", get, "", async () => {
+      const body = new Body(streamOf(latin1("hello")), 5);
+      await body.read();
+      return [200, "OK", {}, body];
+    }],
+    ["of an earlier request of the session", put, "HTTP/1.1 200 OK\r\n\r\n", async ({ body }) => {
       if (body === null) return [200, "OK", {}, kept];
       kept = body;
       await body.read();
       return [200, "OK", {}, null];
-    }, "HTTP/1.1 200 OK\r\n\r\n"],
-  };
-  for (const [what, [handle, expected, sent = put]] of Object.entries(rows)) {
-    await t.step(what, async () => {
-      const { received, errors } = await exchange(handle, sent);
-      assertEquals([received, errors.length], [expected, 1]);
-    });
-  }
+    }],
+  ];
+  await eachRow(t, rows, async (_what, sent, expected, handle) => {
+    const { received, errors } = await exchange(handle, sent);
+    assertEquals([received, errors.length], [expected, 1]);
+  });
   await t.step("of another connection that is closed", async () => {
     await using serving = serve(lawless(({ body }) => {
       if (body === null) return [200, "OK", {}, kept];

@@ -1,7 +1,6 @@
 /** serveUntilSignal: the signals of a service manager, and of a person at a terminal. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Client, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
 import { ServerPool } from "@degu/degu/pool";
 import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
@@ -11,6 +10,7 @@ import { ownAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 
 /** Nothing else in this process listens to it, and without a listener it has no effect. */
 const SIGNAL = "SIGURG";
@@ -62,17 +62,13 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
     };
   },
   async "a pool"({ counters }) {
-    const pki = await TempPKI.create();
-    const { serverSslconfig: sslconfig, clientSslconfig } = pki;
+    const { serverSslconfig: sslconfig, clientSslconfig } = await sharedPki();
     const app = appOf("buildWaiting", [counters]);
     const server = await ServerPool.start(["127.0.0.1", 0], app, { workers: 2, sslconfig });
     return {
       server,
       client: new SSLClient(clientSslconfig, server.address),
-      [Symbol.asyncDispose]: async () => {
-        await server.close();
-        await pki[Symbol.asyncDispose]();
-      },
+      [Symbol.asyncDispose]: () => server.close(),
     };
   },
 };
@@ -192,9 +188,9 @@ Deno.test("options that are not allowed are refused, and it does not serve", asy
 });
 
 Deno.test("it rejects if the address can't be bound", async () => {
-  await using pki = await TempPKI.create();
+  const { serverSslconfig } = await sharedPki();
   await using first = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
-  const second = new SSLServer(pki.serverSslconfig, first.address, () => [204, "OK", {}, null]);
+  const second = new SSLServer(serverSslconfig, first.address, () => [204, "OK", {}, null]);
   await assertRejects(() => second.serveUntilSignal(), Deno.errors.AddrInUse);
 });
 

@@ -361,59 +361,56 @@ Deno.test("a server with an empty ca refuses everybody, and warns about it", asy
   assertEquals(requests, 0);
 });
 
-opensslTest(
-  "encrypted, weak and unknown kinds of keys are refused; others are accepted",
-  async (pki, t) => {
-    const authority = await pki.authority("authority");
-    const config = (name: string): ServerSslconfig => ({
-      certFile: pki.path(`${name}.pem`),
-      keyFile: pki.path(`${name}.key`),
-      allowUnauthenticatedClients: true,
+opensslTest("encrypted, weak and unknown kinds of keys are refused", async (pki, t) => {
+  const authority = await pki.authority("authority");
+  const config = (name: string): ServerSslconfig => ({
+    certFile: pki.path(`${name}.pem`),
+    keyFile: pki.path(`${name}.key`),
+    allowUnauthenticatedClients: true,
+  });
+  const good = await pki.server("good", { issuer: authority });
+  await pki.server("rsa", { issuer: authority, key: KEY.rsa2048 });
+  const convert = async (from: string, to: string, ...args: string[]) => {
+    await pki.run("pkey", "-in", `${from}.key`, "-out", `${to}.key`, ...args);
+    return { ...config(from), keyFile: pki.path(`${to}.key`) };
+  };
+  const encryption = ["-aes128", "-passout", "pass:secret"];
+  const traditional = await convert("rsa", "encrypted1", "-traditional", ...encryption);
+  const refused: [string, ServerSslconfig, string][] = [
+    ["PKCS #8, encrypted", await convert("good", "encrypted", ...encryption), "is encrypted"],
+    ["PKCS #1, encrypted", traditional, "is encrypted"],
+  ];
+  const kinds: readonly [string, readonly string[]][] = [
+    ["rsa1024", KEY.rsa1024],
+    ["secp256k1", ["EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]],
+    ["ed448", ["ED448"]],
+  ];
+  for (const [name, key] of kinds) {
+    await pki.server(name, { issuer: authority, key });
+    refused.push([name, config(name), "of an unsupported kind"]);
+  }
+  for (const [name, given, message] of refused) {
+    await t.step(`refused: ${name}`, () => {
+      const error = assertThrows(() => buildServerSslctx(given), RangeError, message);
+      assertNoSecret(error.message);
     });
-    const good = await pki.server("good", { issuer: authority });
-    await pki.server("rsa", { issuer: authority, key: KEY.rsa2048 });
-    const convert = async (from: string, to: string, ...args: string[]) => {
-      await pki.run("pkey", "-in", `${from}.key`, "-out", `${to}.key`, ...args);
-      return { ...config(from), keyFile: pki.path(`${to}.key`) };
-    };
-    const encryption = ["-aes128", "-passout", "pass:secret"];
-    const traditional = await convert("rsa", "encrypted1", "-traditional", ...encryption);
-    const refused: [string, ServerSslconfig, string][] = [
-      ["PKCS #8, encrypted", await convert("good", "encrypted", ...encryption), "is encrypted"],
-      ["PKCS #1, encrypted", traditional, "is encrypted"],
-    ];
-    const kinds: readonly [string, readonly string[]][] = [
-      ["rsa1024", KEY.rsa1024],
-      ["secp256k1", ["EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]],
-      ["ed448", ["ED448"]],
-    ];
-    for (const [name, key] of kinds) {
-      await pki.server(name, { issuer: authority, key });
-      refused.push([name, config(name), "of an unsupported kind"]);
-    }
-    for (const [name, given, message] of refused) {
-      await t.step(`refused: ${name}`, () => {
-        const error = assertThrows(() => buildServerSslctx(given), RangeError, message);
-        assertNoSecret(error.message);
-      });
-    }
-    await pki.server("p384", { issuer: authority, key: KEY.p384 });
-    await pki.server("ed25519", { issuer: authority, key: KEY.ed25519 });
-    const taken = [
-      config("good"),
-      await convert("good", "sec1", "-traditional"),
-      await convert("rsa", "pkcs1", "-traditional"),
-      config("p384"),
-      config("ed25519"),
-      { ...config("good"), keyFile: await pki.join("both.pem", good.certFile, good.keyFile) },
-    ];
-    for (const given of taken) {
-      await t.step(`taken: ${given.keyFile?.slice(pki.dir.length)}`, () => {
-        assertEquals(buildServerSslctx(given).warnings, []);
-      });
-    }
-  },
-);
+  }
+  await pki.server("p384", { issuer: authority, key: KEY.p384 });
+  await pki.server("ed25519", { issuer: authority, key: KEY.ed25519 });
+  const taken = [
+    config("good"),
+    await convert("good", "sec1", "-traditional"),
+    await convert("rsa", "pkcs1", "-traditional"),
+    config("p384"),
+    config("ed25519"),
+    { ...config("good"), keyFile: await pki.join("both.pem", good.certFile, good.keyFile) },
+  ];
+  for (const given of taken) {
+    await t.step(`taken: ${given.keyFile?.slice(pki.dir.length)}`, () => {
+      assertEquals(buildServerSslctx(given).warnings, []);
+    });
+  }
+});
 
 opensslTest("certificates that peers will reject are listed in warnings", async (pki) => {
   const authority = await pki.authority("authority", { to: timeFromNow(-1) });
@@ -435,32 +432,29 @@ opensslTest("certificates that peers will reject are listed in warnings", async 
   assertMatch(warnings[1]!, /^certFile: certificate 2, of "CN=authority", has expired/);
 });
 
-opensslTest(
-  "caFile and caPath together trust all of their authorities, including bundles and hashed names",
-  async (pki) => {
-    const first = await pki.authority("first");
-    const second = await pki.authority("second");
-    const third = await pki.authority("third");
-    const fourth = await pki.authority("fourth");
-    const caPath = pki.path("authorities");
-    await Deno.mkdir(join(caPath, "folder.pem"), { recursive: true });
-    await Deno.writeTextFile(join(caPath, "README"), "not looked at");
-    await pki.join("authorities/bundle.crt", first.certFile, second.certFile);
-    await Deno.copyFile(third.certFile, join(caPath, "0a1b2c3d.0"));
-    const own = await pki.server("own", { issuer: first });
-    const trust = {
-      serverSslconfig: { ...own, caFile: fourth.certFile, caPath },
-      clientSslconfig: { caPath: `${caPath}/`, caFile: first.certFile },
-    };
-    await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
-    for (const [index, issuer] of [first, second, third, fourth].entries()) {
-      const client = await pki.client(`client${index}`, { issuer });
-      const sslconfig = { ...trust.clientSslconfig, ...client };
-      const sslclient = new SSLClient(sslconfig, endpoint.server.address, { timeout: 10 });
-      assertEquals((await sslclient.request("GET", "/")).status, 204);
-    }
-  },
-);
+opensslTest("caFile and caPath together trust all of their authorities", async (pki) => {
+  const first = await pki.authority("first");
+  const second = await pki.authority("second");
+  const third = await pki.authority("third");
+  const fourth = await pki.authority("fourth");
+  const caPath = pki.path("authorities");
+  await Deno.mkdir(join(caPath, "folder.pem"), { recursive: true });
+  await Deno.writeTextFile(join(caPath, "README"), "not looked at");
+  await pki.join("authorities/bundle.crt", first.certFile, second.certFile);
+  await Deno.copyFile(third.certFile, join(caPath, "0a1b2c3d.0"));
+  const own = await pki.server("own", { issuer: first });
+  const trust = {
+    serverSslconfig: { ...own, caFile: fourth.certFile, caPath },
+    clientSslconfig: { caPath: `${caPath}/`, caFile: first.certFile },
+  };
+  await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
+  for (const [index, issuer] of [first, second, third, fourth].entries()) {
+    const client = await pki.client(`client${index}`, { issuer });
+    const sslconfig = { ...trust.clientSslconfig, ...client };
+    const sslclient = new SSLClient(sslconfig, endpoint.server.address, { timeout: 10 });
+    assertEquals((await sslclient.request("GET", "/")).status, 204);
+  }
+});
 
 /** Runs with `AUTHORITY` in Deno's default trust store; prints who trusted whom. */
 const DEFAULT_STORE = `
@@ -494,40 +488,37 @@ console.log(JSON.stringify({
 }));
 `;
 
-opensslTest(
-  "a private authority replaces the default trust store, on both ends",
-  async (pki, t) => {
-    const authority = await pki.authority("authority");
-    const clientAuthority = await pki.authority("client_authority");
-    const world = await pki.authority("world");
-    const files = {
-      authority: authority.certFile,
-      clientAuthority: clientAuthority.certFile,
-      own: await pki.server("own", { issuer: authority }),
-      client: await pki.client("client", { issuer: clientAuthority }),
-      publicOne: await pki.server("public", { issuer: world }),
-      publicClient: await pki.client("public_client", { issuer: world }),
-    };
-    const expected = {
-      "{} and a server of the default store": "accepted",
-      "{} and a server of a private authority": "refused by the client",
-      "caFile and a server of the default store": "refused by the client",
-      "caFile and a server of that authority": "accepted",
-      "a server and a client of the default store": "refused by the server",
-      "a server and a client of its authority": "accepted",
-    };
-    const permissions = ["--allow-net=127.0.0.1", `--allow-read=${pki.dir}`, "--allow-env=FILES"];
-    const env = { FILES: JSON.stringify(files), DENO_CERT: world.certFile };
-    await t.step("as it is", async () => {
-      assertEquals(JSON.parse(await runScript(DEFAULT_STORE, permissions, env)), expected);
-    });
-    await t.step("no known way to disable verification has any effect", async () => {
-      const off = [...permissions, "--unsafely-ignore-certificate-errors"];
-      const unsafe = { ...env, NODE_TLS_REJECT_UNAUTHORIZED: "0" };
-      assertEquals(JSON.parse(await runScript(DEFAULT_STORE, off, unsafe)), expected);
-    });
-  },
-);
+opensslTest("a private authority replaces the default trust store", async (pki, t) => {
+  const authority = await pki.authority("authority");
+  const clientAuthority = await pki.authority("client_authority");
+  const world = await pki.authority("world");
+  const files = {
+    authority: authority.certFile,
+    clientAuthority: clientAuthority.certFile,
+    own: await pki.server("own", { issuer: authority }),
+    client: await pki.client("client", { issuer: clientAuthority }),
+    publicOne: await pki.server("public", { issuer: world }),
+    publicClient: await pki.client("public_client", { issuer: world }),
+  };
+  const expected = {
+    "{} and a server of the default store": "accepted",
+    "{} and a server of a private authority": "refused by the client",
+    "caFile and a server of the default store": "refused by the client",
+    "caFile and a server of that authority": "accepted",
+    "a server and a client of the default store": "refused by the server",
+    "a server and a client of its authority": "accepted",
+  };
+  const permissions = ["--allow-net=127.0.0.1", `--allow-read=${pki.dir}`, "--allow-env=FILES"];
+  const env = { FILES: JSON.stringify(files), DENO_CERT: world.certFile };
+  await t.step("as it is", async () => {
+    assertEquals(JSON.parse(await runScript(DEFAULT_STORE, permissions, env)), expected);
+  });
+  await t.step("no known way to disable verification has any effect", async () => {
+    const off = [...permissions, "--unsafely-ignore-certificate-errors"];
+    const unsafe = { ...env, NODE_TLS_REJECT_UNAUTHORIZED: "0" };
+    assertEquals(JSON.parse(await runScript(DEFAULT_STORE, off, unsafe)), expected);
+  });
+});
 
 /** What a handshake has led to; no library of today leads to most of it. */
 function negotiated(version: string | null, name: string | undefined): TLSSocket {

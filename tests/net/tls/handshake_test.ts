@@ -379,30 +379,27 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
   });
 });
 
-opensslTest(
-  "both ends accept a chain of authorities that have signed each other, and are trusted",
-  async (openssl) => {
-    const [a, b] = [await openssl.authority("a"), await openssl.authority("b")];
-    const aByB = await openssl.authority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
-    const bByA = await openssl.authority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
-    const both = await openssl.join("both.pem", aByB.certFile, bByA.certFile);
-    const client = await openssl.client("client", { issuer: a });
-    const server = await openssl.server("server", { issuer: b });
-    const sent = await openssl.join("client_sent.pem", client.certFile, aByB.certFile);
-    const shown = await openssl.join("server_sent.pem", server.certFile, bByA.certFile);
-    const trust = {
-      serverSslconfig: { certFile: shown, keyFile: server.keyFile, caFile: both },
-      clientSslconfig: {
-        ...pki.clientSslconfig,
-        caFile: both,
-        certFile: sent,
-        keyFile: client.keyFile,
-      },
-    };
-    await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
-    assertEquals((await endpoint.client.request("GET", "/")).status, 204);
-  },
-);
+opensslTest("both ends accept authorities that have signed each other", async (openssl) => {
+  const [a, b] = [await openssl.authority("a"), await openssl.authority("b")];
+  const aByB = await openssl.authority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
+  const bByA = await openssl.authority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
+  const both = await openssl.join("both.pem", aByB.certFile, bByA.certFile);
+  const client = await openssl.client("client", { issuer: a });
+  const server = await openssl.server("server", { issuer: b });
+  const sent = await openssl.join("client_sent.pem", client.certFile, aByB.certFile);
+  const shown = await openssl.join("server_sent.pem", server.certFile, bByA.certFile);
+  const trust = {
+    serverSslconfig: { certFile: shown, keyFile: server.keyFile, caFile: both },
+    clientSslconfig: {
+      ...pki.clientSslconfig,
+      caFile: both,
+      certFile: sent,
+      keyFile: client.keyFile,
+    },
+  };
+  await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
+  assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+});
 
 // ───────────────────────── what each end reports of one that failed
 

@@ -174,42 +174,36 @@ function collect(stream: Duplex) {
   };
 }
 
-test(
-  "bytes arrive unchanged in both directions, however large the pieces, and keep",
-  async (rawStream, peer) => {
-    const { stream } = rawStream;
-    assertEquals(rawStream.hasReceived, false);
-    const pieces = [1, 65535, 65536, 300_000].map((length, i) => "abcd"[i]!.repeat(length));
-    const text = pieces.join("");
-    for (const piece of pieces) stream.write(piece);
-    assertEquals(await peer.readExactly(text.length), text);
-    const received = collect(stream);
-    const sent = peer.send(text);
-    assertEquals(await received.upTo(text.length), text);
-    await sent;
-    assertEquals(rawStream.hasReceived, true);
-    const kept = received.pieces.map((bytes) => new TextDecoder().decode(bytes)).join("");
-    assertEquals(kept, text);
-  },
-);
+test("pieces of any size arrive unchanged both ways, and keep", async (rawStream, peer) => {
+  const { stream } = rawStream;
+  assertEquals(rawStream.hasReceived, false);
+  const pieces = [1, 65535, 65536, 300_000].map((length, i) => "abcd"[i]!.repeat(length));
+  const text = pieces.join("");
+  for (const piece of pieces) stream.write(piece);
+  assertEquals(await peer.readExactly(text.length), text);
+  const received = collect(stream);
+  const sent = peer.send(text);
+  assertEquals(await received.upTo(text.length), text);
+  await sent;
+  assertEquals(rawStream.hasReceived, true);
+  const kept = received.pieces.map((bytes) => new TextDecoder().decode(bytes)).join("");
+  assertEquals(kept, text);
+});
 
-test(
-  "nothing is read while the stream is held, and nothing is lost afterwards",
-  async (rawStream, peer) => {
-    const received = collect(rawStream.stream);
-    // A socket begins to read in the next turn.
-    await turnOfEventLoop();
-    rawStream.hold();
-    // A read of Deno's may be under way: it is the last.
-    await peer.send("h");
-    await received.upTo(rawStream.conn === null ? 0 : 1);
-    await peer.send("ello");
-    for (let i = 0; i < 3; i++) await turnOfEventLoop();
-    assertEquals(received.text(), rawStream.conn === null ? "" : "h");
-    rawStream.release();
-    assertEquals(await received.upTo(5), "hello");
-  },
-);
+test("nothing is read while it is held, and nothing is lost", async (rawStream, peer) => {
+  const received = collect(rawStream.stream);
+  // A socket begins to read in the next turn.
+  await turnOfEventLoop();
+  rawStream.hold();
+  // A read of Deno's may be under way: it is the last.
+  await peer.send("h");
+  await received.upTo(rawStream.conn === null ? 0 : 1);
+  await peer.send("ello");
+  for (let i = 0; i < 3; i++) await turnOfEventLoop();
+  assertEquals(received.text(), rawStream.conn === null ? "" : "h");
+  rawStream.release();
+  assertEquals(await received.upTo(5), "hello");
+});
 
 test("each end notices the end of the other", async (rawStream, peer) => {
   const { stream } = rawStream;
@@ -223,20 +217,17 @@ test("each end notices the end of the other", async (rawStream, peer) => {
   assertEquals((await peer.readToEnd()).received, "");
 });
 
-test(
-  "close() closes the connection, even while it is held, and may be called again",
-  async (rawStream, peer) => {
-    rawStream.stream.resume();
-    rawStream.hold();
-    const closed = once(rawStream.stream, "close");
-    rawStream.close();
-    await within(closed, "the stream is closed");
-    assertEquals((await peer.readToEnd()).received, "");
-    rawStream.hold();
-    rawStream.release();
-    rawStream.reuseMemory();
-  },
-);
+test("close() works while it is held, and may be called again", async (rawStream, peer) => {
+  rawStream.stream.resume();
+  rawStream.hold();
+  const closed = once(rawStream.stream, "close");
+  rawStream.close();
+  await within(closed, "the stream is closed");
+  assertEquals((await peer.readToEnd()).received, "");
+  rawStream.hold();
+  rawStream.release();
+  rawStream.reuseMemory();
+});
 
 test("a reset by the peer is an error of the stream only", async ({ stream }, peer) => {
   const failed = once(stream, "close");
@@ -249,25 +240,22 @@ test("a reset by the peer is an error of the stream only", async ({ stream }, pe
   assert(stream.destroyed);
 });
 
-test(
-  "once memory is reused, all that is passed on at once is gone or comes in one buffer",
-  async (rawStream, peer) => {
-    const received = collect(rawStream.stream);
-    await turnOfEventLoop();
-    const isNode = rawStream.conn === null;
-    // Of Deno's connection a read is under way, in a buffer of its own.
-    rawStream.reuseMemory();
-    const text = [..."abcdefgh"].map((letter) => letter.repeat(50_000)).join("");
-    const sent = peer.send(text);
-    assertEquals(await received.upTo(text.length), text);
-    await sent;
-    await turnOfEventLoop();
-    if (isNode) assert(received.pieces.every(({ length }) => length < 4096));
-    else assertEquals(received.buffers.size, 1);
-  },
-);
+test("reused memory: what is passed on at once is in one buffer", async (rawStream, peer) => {
+  const received = collect(rawStream.stream);
+  await turnOfEventLoop();
+  const isNode = rawStream.conn === null;
+  // Of Deno's connection a read is under way, in a buffer of its own.
+  rawStream.reuseMemory();
+  const text = [..."abcdefgh"].map((letter) => letter.repeat(50_000)).join("");
+  const sent = peer.send(text);
+  assertEquals(await received.upTo(text.length), text);
+  await sent;
+  await turnOfEventLoop();
+  if (isNode) assert(received.pieces.every(({ length }) => length < 4096));
+  else assertEquals(received.buffers.size, 1);
+});
 
-test("once memory is reused, pieces that wait keep their bytes", async (rawStream, peer) => {
+test("reused memory: pieces that wait keep their bytes", async (rawStream, peer) => {
   if (rawStream.conn === null) return;
   rawStream.reuseMemory();
   const received = collect(rawStream.stream);
@@ -282,18 +270,15 @@ test("once memory is reused, pieces that wait keep their bytes", async (rawStrea
   assertEquals(await received.upTo(30_000), text);
 });
 
-test(
-  "once memory is reused, what was written arrives unchanged, and is freed by Deno's",
-  async (rawStream, peer) => {
-    rawStream.reuseMemory();
-    const piece = new Uint8Array(200_000).fill(120);
-    const written = Promise.withResolvers<void>();
-    rawStream.stream.write(piece, () => written.resolve());
-    assertEquals(await peer.readExactly(200_000), "x".repeat(200_000));
-    await within(written.promise, "the write settles");
-    if (rawStream.conn !== null) assertEquals(piece.length, 0);
-  },
-);
+test("reused memory: what was written arrives, and is freed", async (rawStream, peer) => {
+  rawStream.reuseMemory();
+  const piece = new Uint8Array(200_000).fill(120);
+  const written = Promise.withResolvers<void>();
+  rawStream.stream.write(piece, () => written.resolve());
+  assertEquals(await peer.readExactly(200_000), "x".repeat(200_000));
+  await within(written.promise, "the write settles");
+  if (rawStream.conn !== null) assertEquals(piece.length, 0);
+});
 
 Deno.test("memory that was freed can't be used any more; parts of a buffer and small ones are not freed", () => {
   const rows: readonly [Uint8Array<ArrayBuffer>, number][] = [

@@ -27,30 +27,32 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const pki = await sharedPki();
 
+/** What a socket receives until its connection ends. */
+function receivedBy(socket: tls.TLSSocket): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let text = "";
+  socket.on("data", (piece: Uint8Array) => text += String(piece));
+  socket.on("error", () => {});
+  socket.on("close", () => resolve(text));
+  return within(promise, "the connection ends");
+}
+
 Deno.test("a client that closes its write side after its request is still answered", async () => {
   const body = new Uint8Array(300_000).fill(120);
   await using endpoint = await startTls(pki, () => [200, "OK", {}, body]);
   const port = Number(endpoint.server.address[1]);
   const below = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true });
-  const closed = Promise.withResolvers<void>();
   const socket = tls.connect({ socket: below, ...await readIdentity(pki) }, () => {
     socket.end("GET / HTTP/1.1\r\n\r\n");
   });
-  let answer = "";
-  socket.on("data", (piece: Uint8Array) => answer += String(piece));
-  socket.on("close", () => closed.resolve());
-  await within(closed.promise, "the server ends its side too");
+  const answer = await receivedBy(socket);
   assertEquals(answer, `HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n${"x".repeat(300_000)}`);
 });
 
 Deno.test("a truncated request never reaches the app as a whole", async (t) => {
   const bodies: unknown[] = [];
   await using endpoint = await startTls(pki, async (request) => {
-    try {
-      bodies.push(await request.body?.bytes());
-    } catch (error) {
-      bodies.push(error);
-    }
+    bodies.push(await request.body?.bytes().catch((error) => error));
     return [204, "No Content", {}, null];
   });
   const port = Number(endpoint.server.address[1]);
@@ -59,17 +61,12 @@ Deno.test("a truncated request never reaches the app as a whole", async (t) => {
     await t.step(method === "end" ? "with close_notify" : "without close_notify", async () => {
       bodies.length = 0;
       endpoint.logger.lines.length = 0;
-      const closed = Promise.withResolvers<void>();
       const socket = tls.connect(options, () => {
         socket.write("POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello", () => socket[method]());
       });
-      let answer = "";
-      socket.on("data", (piece: Uint8Array) => answer += String(piece));
-      socket.on("error", () => {});
-      socket.on("close", () => closed.resolve());
+      const received = receivedBy(socket);
       await endpoint.logger.waitFor("info");
-      await within(closed.promise, "the connection ends");
-      assertEquals(answer, "");
+      assertEquals(await received, "");
       assertEquals(bodies.length, 1);
       assertInstanceOf(bodies[0], ProtocolError);
     });
