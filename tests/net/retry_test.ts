@@ -52,23 +52,13 @@ Deno.test("without onRetry the retries end, too, and their delays double", async
 });
 
 Deno.test("progress counts if it goes beyond all that earlier attempts had reached", async () => {
-  const rows: [string, { resumedFrom: number; bytes: number }[], number][] = [
-    ["each attempt ends at the same place", Array(9).fill({ resumedFrom: 0, bytes: 5 }), 4],
-    ["each attempt gets less far", [9, 8, 7, 6, 5].map((bytes) => ({ resumedFrom: 0, bytes })), 4],
-    ["each attempt continues, and moves nothing", [
-      { resumedFrom: 0, bytes: 5 },
-      ...Array(8).fill({ resumedFrom: 5, bytes: 0 }),
-    ], 4],
-    ["the second attempt gets the first byte", [
-      { resumedFrom: 0, bytes: 0 },
-      ...Array(8).fill({ resumedFrom: 0, bytes: 1 }),
-    ], 5],
-    ["the third attempt gets further", [
-      { resumedFrom: 0, bytes: 5 },
-      { resumedFrom: 5, bytes: 0 },
-      { resumedFrom: 5, bytes: 1 },
-      ...Array(6).fill({ resumedFrom: 0, bytes: 6 }),
-    ], 6],
+  const at = (resumedFrom: number, bytes: number) => ({ resumedFrom, bytes });
+  const rows: [string, ReturnType<typeof at>[], number][] = [
+    ["each attempt ends at the same place", Array(9).fill(at(0, 5)), 4],
+    ["each attempt gets less far", [9, 8, 7, 6, 5].map((bytes) => at(0, bytes)), 4],
+    ["each attempt continues, and moves nothing", [at(0, 5), ...Array(8).fill(at(5, 0))], 4],
+    ["the second attempt gets the first byte", [at(0, 0), ...Array(8).fill(at(0, 1))], 5],
+    ["the third one gets further", [at(0, 5), at(5, 0), at(5, 1), ...Array(6).fill(at(0, 6))], 6],
   ];
   for (const [name, reached, expected] of rows) {
     let calls = 0;

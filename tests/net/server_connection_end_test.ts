@@ -48,14 +48,8 @@ Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session,
 Deno.test("connection: close from an app ends the session after that response", async () => {
   const rows = {
     2: [
-      "keep-alive",
-      "closed",
-      "not-close",
-      "close-not",
-      "close:",
-      '"close"',
-      "close x",
-      "x close",
+      ...["keep-alive", "closed", "not-close", "close-not", "close:"],
+      ...['"close"', "close x", "x close"],
     ],
     1: ["close", "CLOSE", "keep-alive, close", "close, keep-alive", "x,cLoSe,y", "a ,  close  , b"],
   };
