@@ -1,0 +1,173 @@
+/** The limits that the certificate of a trusted authority sets, which the TLS library ignores. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { join } from "@std/path";
+import fc from "fast-check";
+import { TlsError } from "@degu/degu/base";
+import { buildClientSslctx } from "@degu/degu/client";
+import { buildServerSslctx } from "@degu/degu/server";
+import {
+  EXTENSIONS,
+  makeAuthority,
+  makeLeaf,
+  type TestAuthority,
+} from "@degu/testing/authorities.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
+
+type Role = "client" | "server";
+const ROLES: readonly Role[] = ["client", "server"];
+
+/** What the certificate of an authority says of itself. */
+interface Limits {
+  readonly keyUsage?: "signsCertificates" | "signsLists" | undefined;
+  readonly pathLength?: number | undefined;
+  readonly isFor?: readonly ("clientAuth" | "serverAuth" | "any")[] | undefined;
+  /** An extension that is not checked here. */
+  readonly rule?: "nameConstraints" | "unknown" | undefined;
+}
+
+/** A peer's certificate, those between, and the trusted one, in this order. */
+type Path = readonly [leaf: TestAuthority, ...TestAuthority[]];
+
+/** Makes certificates: the first limits are those of the trusted authority. */
+async function makePath(all: readonly Limits[]): Promise<Path> {
+  let issuer: TestAuthority | undefined;
+  const path: TestAuthority[] = [];
+  for (const { keyUsage, pathLength, isFor, rule } of all) {
+    issuer = await makeAuthority({
+      ...(issuer === undefined ? {} : { issuer }),
+      extensions: [
+        EXTENSIONS.authority(pathLength),
+        ...keyUsage === undefined ? [] : [EXTENSIONS[keyUsage]()],
+        ...isFor === undefined ? [] : [EXTENSIONS.isFor(...isFor)],
+        ...rule === undefined ? [] : [EXTENSIONS[rule](true)],
+      ],
+    });
+    path.unshift(issuer);
+  }
+  return [await makeLeaf(issuer!), ...path];
+}
+
+const other = await makeAuthority();
+const ofOther = await makeLeaf(other);
+
+/** Whether a peer that shows the path is accepted by one that trusts its end, and others. */
+async function isAccepted(role: Role, path: Path, more: readonly TestAuthority[] = []) {
+  const pem = (certificates: readonly TestAuthority[]) =>
+    certificates.map(({ pem }) => pem).join("");
+  const shown = { cert: pem(path.slice(0, -1)), key: path[0].keyPem };
+  const theirs = { cert: ofOther.pem, key: ofOther.keyPem };
+  const trust = pem([path.at(-1)!, ...more]);
+  const [client, server] = role === "client" ? [shown, theirs] : [theirs, shown];
+  const serverSslconfig = { ...server, ca: role === "client" ? trust : other.pem };
+  const ca = role === "server" ? trust : other.pem;
+  const clientSslconfig = { ...client, ca, checkHostname: false };
+  buildClientSslctx(clientSslconfig); // before a server is started
+  await using endpoint = await startTls(
+    { serverSslconfig, clientSslconfig },
+    () => [204, "No Content", {}, null],
+  );
+  try {
+    return (await endpoint.client.request("GET", "/")).status === 204;
+  } catch (error) {
+    const why = role === "server" && error instanceof TlsError
+      ? error.code
+      : (await endpoint.logger.waitFor("info"))[0]!;
+    if (why.includes("UNTRUSTED")) return false;
+    throw error;
+  }
+}
+
+const NONE: Limits = {};
+const PATHS: readonly [string, readonly Limits[], Partial<Record<Role, true>>][] = [
+  ["no limits", [NONE], { client: true, server: true }],
+  ["pathlen:0, directly below", [{ pathLength: 0 }], { client: true, server: true }],
+  ["pathlen:0, above an intermediate", [{ pathLength: 0 }, NONE], {}],
+  ["pathlen:1, above one", [{ pathLength: 1 }, NONE], { client: true, server: true }],
+  ["pathlen:1, above two", [{ pathLength: 1 }, NONE, NONE], {}],
+  ["for clients", [{ isFor: ["clientAuth"] }], { client: true }],
+  ["for servers", [{ isFor: ["serverAuth"] }], { server: true }],
+  ["for servers, above an intermediate", [{ isFor: ["serverAuth"] }, NONE], { server: true }],
+  ["for both", [{ isFor: ["serverAuth", "clientAuth"] }], { client: true, server: true }],
+  ["for any use", [{ isFor: ["any"] }], { client: true, server: true }],
+  ["for signing certificates", [{ keyUsage: "signsCertificates" }], { client: true, server: true }],
+];
+for (const [name, limits, accepted] of PATHS) {
+  Deno.test(`the limits of a trusted authority hold for its clients and servers: ${name}`, async () => {
+    const path = await makePath(limits);
+    for (const role of ROLES) {
+      assertEquals(await isAccepted(role, path), accepted[role] === true, role);
+    }
+  });
+}
+
+Deno.test("limits of one trusted authority are no limits of another", async () => {
+  const [leaf, between, root] = await makePath([{ pathLength: 0 }, NONE]);
+  assert(between !== undefined && root !== undefined);
+  assertEquals(await isAccepted("client", [leaf, between, root], [other]), false);
+  assertEquals(await isAccepted("client", [leaf, between, root], [between]), true);
+  const { keys } = root;
+  const name = root.certificate.subject.slice("CN=".length);
+  const extensions = [EXTENSIONS.authority(), EXTENSIONS.isFor("serverAuth")];
+  const same = await makeAuthority({ keys, name, extensions });
+  assertEquals(await isAccepted("client", [leaf, between, root], [same]), false);
+  const free = await makeAuthority({ keys, name });
+  assertEquals(await isAccepted("client", [leaf, between, root], [same, free]), true);
+});
+
+Deno.test("an authority that may not sign certificates is refused where the configuration is read", async () => {
+  const [leaf, wrong] = await makePath([{ keyUsage: "signsLists" }]);
+  assert(wrong !== undefined);
+  const ca = [other.pem, other.pem + wrong.pem];
+  const builds = [
+    () => buildClientSslctx({ ca }),
+    () => buildServerSslctx({ cert: leaf.pem, key: leaf.keyPem, ca }),
+  ];
+  for (const build of builds) {
+    const error = assertThrows(build, RangeError, 'ca: certificate 2 in text 2, of "CN=');
+    assertEquals(error.message.endsWith("it has a keyUsage without keyCertSign"), true);
+  }
+});
+
+Deno.test(
+  "random paths are accepted if openssl verify accepts them, unless they have rules that are not checked",
+  await unlessMissing("openssl"),
+  async () => {
+    await using dir = await tempDir();
+    const limits = fc.record({
+      keyUsage: fc.constantFrom(undefined, undefined, "signsCertificates", "signsLists"),
+      pathLength: fc.constantFrom(undefined, undefined, 0, 1, 2),
+      isFor: fc.constantFrom<Limits["isFor"][]>(undefined, undefined, ["clientAuth"], [
+        "serverAuth",
+      ], ["clientAuth", "serverAuth"]),
+      rule: fc.oneof(
+        { weight: 9, arbitrary: fc.constant(undefined) },
+        { weight: 1, arbitrary: fc.constantFrom("nameConstraints", "unknown") },
+      ),
+    }) as fc.Arbitrary<Limits>;
+    const paths = fc.array(limits, { minLength: 1, maxLength: 3 });
+    const names = ["leaf.pem", "between.pem", "root.pem"].map((name) => join(dir.path, name));
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...ROLES), paths, async (role, all) => {
+        const path = await makePath(all);
+        const parts = [path.slice(0, 1), path.slice(1, -1), path.slice(-1)];
+        for (const [index, part] of parts.entries()) {
+          await Deno.writeTextFile(names[index]!, part.map(({ pem }) => pem).join(""));
+        }
+        const [leaf, between, root] = names as [string, string, string];
+        const untrusted = path.length > 2 ? ["-untrusted", between] : [];
+        const args = ["verify", "-purpose", `ssl${role}`, "-CAfile", root, ...untrusted, leaf];
+        const { code } = await converse("openssl", args, "");
+        const isAllowed = await isAccepted(role, path).catch((error) => {
+          // It is refused as an authority, where the configuration is read.
+          if (error instanceof RangeError) return false;
+          throw error;
+        });
+        const hasRules = all.some(({ rule }) => rule !== undefined);
+        assertEquals(isAllowed, code === 0 && !hasRules);
+      }),
+      { numRuns: 25 },
+    );
+  },
+);
