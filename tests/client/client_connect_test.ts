@@ -10,9 +10,7 @@ import { Client, Connection, type Socket } from "@degu/degu/client";
 import {
   assertRangeError,
   assertTypeError,
-  callWith,
   constructWith,
-  optionOf,
   rejectionOf,
 } from "@degu/testing/expectations.ts";
 import { reason, withAbort } from "@degu/testing/aborts.ts";
@@ -45,32 +43,24 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
   const name = crypto.randomUUID();
   const { ConnectionRefused, NotFound } = Deno.errors;
   const refused = "ECONNREFUSED";
+  const path = "/tmp/degu-test-no-such.socket";
   const rows: readonly [Address, new () => Error, string | undefined, string, RegExp][] = [
     [[host, port], ConnectionRefused, refused, `${host}:${port}`, /the server runs, and its port$/],
-    [
-      "/tmp/degu-test-no-such.socket",
-      NotFound,
-      "ENOENT",
-      "unix:/tmp/degu-test-no-such.socket",
-      /path$/,
-    ],
+    [path, NotFound, "ENOENT", `unix:${path}`, /path$/],
     [["fe80::1%nowhere", port], Error, undefined, `[fe80::1%nowhere]:${port}`, /the interface$/],
     [encoder.encode(`\0${name}`), ConnectionRefused, refused, `unix:@${name}`, /the server runs/],
   ];
   for (const [address, Class, code, text, hint] of rows) {
     await t.step(text, async () => {
       const client = new Client(address);
-      for (
-        const call of [
-          () => client.connect(),
-          () => client.createSocket(),
-          () => client.request("GET", "/"),
-        ]
-      ) {
+      const calls: (() => Promise<unknown>)[] = [
+        () => client.connect(),
+        () => client.createSocket(),
+        () => client.request("GET", "/"),
+      ];
+      for (const call of calls) {
         const error = await assertRejects(call, Class);
-        assert(error instanceof Error);
-        assertEquals(error.constructor, Class);
-        assertEquals((error as { code?: unknown }).code, code);
+        assertEquals([error.constructor, (error as { code?: unknown }).code], [Class, code]);
         assert(error.message.startsWith(`can't connect to ${text}: `), error.message);
         assertMatch(error.message, hint);
         assert(error.cause instanceof Class);
@@ -87,43 +77,15 @@ Deno.test("a missing permission says itself what to do, and names the address", 
   assertMatch(error.message, /^Requires read access to "\/dev\/null\/a", run again/);
 });
 
-Deno.test("a body that was passed is canceled if connecting fails", async () => {
-  const tracked = new TrackedStream([new Uint8Array(5)]);
-  const client = new Client(await deadAddress());
-  const body = new Body(tracked.stream, 5);
-  await assertRejects(
-    () => client.request("POST", "/", {}, body),
-    Deno.errors.ConnectionRefused,
-  );
-  assert(tracked.cancelled.length === 1, "the source was not canceled");
-});
-
-Deno.test("createSocket() returns a socket, not a connection", async () => {
-  using server = new RawServer();
-  const sock = await new Client(server.address).createSocket();
-  const peer = await server.accept();
-  await sock.write(new TextEncoder().encode("as it is"));
-  assertEquals(await peer.readExactly(8), "as it is");
-  sock.close();
-  await peer.assertClosedSilently();
-});
-
 Deno.test("connect() fails and closes unless onConnect returns exactly true", async (t) => {
   for (const value of [false, 1, "true", null, undefined, {}, [], new Boolean(true)]) {
     await t.step(Deno.inspect(value), async () => {
       using server = new RawServer();
-      let made: Connection | null = null;
-      const onConnect = (conn: Connection) => {
-        made = conn;
-        return value;
-      };
-      const client = callWith(
-        (options) => new Client(server.address, options),
-        { onConnect },
-      );
-      assert(client instanceof Client);
+      const made: Connection[] = [];
+      const onConnect = (conn: Connection) => (made.push(conn), value as true);
+      const client = new Client(server.address, { onConnect });
       await assertRejects(() => client.connect(), ConnectionClosedError);
-      assert(isClosed(made));
+      assertEquals(made.map(({ closed }) => closed), [true]);
       await (await server.accept()).assertClosedSilently();
       await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
       await (await server.accept()).assertClosedSilently();
@@ -140,10 +102,6 @@ Deno.test("connect() fails and closes unless onConnect returns exactly true", as
     await (await server.accept()).assertClosedSilently();
   }
 });
-
-function isClosed(conn: Connection | null): boolean {
-  return conn?.closed ?? false;
-}
 
 Deno.test("onConnect may make requests before it accepts", async () => {
   using server = new RawServer();
@@ -196,7 +154,6 @@ Deno.test("request() closes its connection after an error", async () => {
 
 Deno.test("a signal that is already aborted, the client's or the request's, prevents connecting", async () => {
   using server = new RawServer();
-  const reason = new Error("no longer wanted");
   const aborted = { signal: AbortSignal.abort(reason) };
   for (const [options, own] of [[aborted, undefined], [{}, aborted]] as const) {
     const client = new Client(server.address, options);
@@ -217,12 +174,11 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
 // tests/net/request_signal_test.ts has those that are waiting for something.
 Deno.test("a signal closes every idle connection of its client", async () => {
   using server = new RawServer();
-  const controller = new AbortController();
-  const client = new Client(server.address, { signal: controller.signal });
+  const { signal, abort } = withAbort();
+  const client = new Client(server.address, { signal });
   const conns = [await client.connect(), await client.connect()];
   const peers = [await server.accept(), await server.accept()];
-  const reason = new Error("no longer wanted");
-  controller.abort(reason);
+  abort(reason);
   for (const conn of conns) {
     assertEquals(conn.closed, true);
     await assertRejects(() => conn.get("/"));
@@ -233,33 +189,24 @@ Deno.test("a signal closes every idle connection of its client", async () => {
 Deno.test("connect() rejects with the signal's reason, whatever onConnect returns afterwards", async () => {
   for (const value of [true, false]) {
     using server = new RawServer();
-    const controller = new AbortController();
-    const reason = new Error("no longer wanted");
-    const client = new Client(server.address, {
-      signal: controller.signal,
-      onConnect: () => {
-        controller.abort(reason);
-        return value;
-      },
-    });
+    const { signal, abort } = withAbort();
+    const onConnect = () => (abort(reason), value);
+    const client = new Client(server.address, { signal, onConnect });
     assertStrictEquals(await rejectionOf(client.connect(), `${value}`), reason);
   }
 });
 
 Deno.test("a signal that aborts while the socket is handed over closes it", async () => {
   using server = new RawServer();
-  const controller = new AbortController();
+  const { signal, abort } = withAbort();
   class Slow extends Client {
     override async createSocket(): Promise<Socket> {
       const sock = await super.createSocket();
-      controller.abort(reason);
+      abort(reason);
       return sock;
     }
   }
-  const reason = new Error("no longer wanted");
-  let calls = 0;
-  const onConnect = () => ++calls > 0;
-  const client = new Slow(server.address, { signal: controller.signal, onConnect });
+  const client = new Slow(server.address, { signal, onConnect: () => true });
   assertStrictEquals(await rejectionOf(client.connect(), "connect"), reason);
   await (await server.accept()).assertClosedSilently();
 });
@@ -277,11 +224,10 @@ Deno.test("timeout limits connecting", async () => {
     const seconds = (performance.now() - start) / 1000;
     assert(seconds >= 0.3 && seconds < 1.5, `${seconds} s`);
 
-    const controller = new AbortController();
-    const patient = new Client(address, { timeout: null, signal: controller.signal });
+    const { signal, abort } = withAbort();
+    const patient = new Client(address, { timeout: null, signal });
     const connecting = rejectionOf(patient.connect(), "connect");
-    const reason = new Error("no longer wanted");
-    controller.abort(reason);
+    abort(reason);
     assertStrictEquals(await within(connecting, "connect() rejects"), reason);
   } finally {
     for (const peer of waiting) peer.close();
@@ -290,67 +236,34 @@ Deno.test("timeout limits connecting", async () => {
 
 Deno.test("connect() checks the classes of bodies before it connects", async () => {
   const client = new Client(await deadAddress());
-  const error = await rejectionOf(
-    callWith(client.connect.bind(client), {}) as Promise<unknown>,
-    "connect",
-  );
-  assert(error instanceof TypeError, Deno.inspect(error));
+  await assertRejects(() => client.connect({} as typeof bodies), TypeError);
 });
 
 // The options of a client: which are refused, and how.
 
-Deno.test("an unknown option is a TypeError that names it", () => {
+/** What each option may not be: values of a wrong type, and those that are not allowed. */
+const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
+  host: { types: [5, ["example.com"]], values: ["", "a\r\nb: c", "ä", "a#b"] },
+  timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity] },
+  bodies: {
+    types: [null, {}, { ...bodies, Body: undefined }, { ...bodies, ChunkedBodyIter: {} }],
+  },
+  authorization: { types: [null, 5], values: ["", "Basic \r\n", "Basic\x7f"] },
+  onConnect: { types: [true, null] },
+  signal: { types: [null, {}, new AbortController()] },
+};
+
+Deno.test("an option that is unknown or of a wrong type is a TypeError, a wrong value a RangeError", () => {
+  const make = (options: unknown) => () => constructWith(Client, ["127.0.0.1", 80], options);
+  for (const options of [null, 5, "host"]) assertTypeError(make(options), `${options}`);
   for (const name of ["Host", "timeOut", "sslHost", "maxRequests", "toString", ""]) {
-    const create = () => constructWith(Client, ["127.0.0.1", 80], { [name]: undefined });
-    assertThrows(create, TypeError, name);
+    assertThrows(make({ [name]: undefined }), TypeError, name);
   }
-});
-
-Deno.test("an option of a wrong type is a TypeError", () => {
-  const rows: readonly unknown[] = [
-    null,
-    5,
-    "host",
-    { host: 5 },
-    { host: ["example.com"] },
-    { timeout: "5" },
-    { timeout: true },
-    { timeout: 5n },
-    { bodies: null },
-    { bodies: {} },
-    { bodies: { ...bodies, Body: undefined } },
-    { bodies: { ...bodies, ChunkedBodyIter: {} } },
-    { authorization: null },
-    { authorization: 5 },
-    { onConnect: true },
-    { onConnect: null },
-    { signal: null },
-    { signal: {} },
-    { signal: new AbortController() },
-  ];
-  for (const options of rows) {
-    const make = () => constructWith(Client, ["127.0.0.1", 80], options);
-    assertThrows(make, TypeError, optionOf(options), Deno.inspect(options));
-  }
-});
-
-Deno.test("an option with an invalid value is a RangeError", () => {
-  const rows: readonly unknown[] = [
-    { host: "" },
-    { host: "a\r\nb: c" },
-    { host: "ä" },
-    { host: "a#b" },
-    { authorization: "" },
-    { authorization: "Basic \r\n" },
-    { authorization: "Basic\x7f" },
-    { timeout: 0 },
-    { timeout: -1 },
-    { timeout: NaN },
-    { timeout: Infinity },
-  ];
-  for (const options of rows) {
-    const make = () => constructWith(Client, ["127.0.0.1", 80], options);
-    assertThrows(make, RangeError, optionOf(options), Deno.inspect(options));
+  for (const [name, { types, values = [] }] of Object.entries(OPTIONS)) {
+    for (const value of types) {
+      assertThrows(make({ [name]: value }), TypeError, name, Deno.inspect(value));
+    }
+    for (const value of values) assertThrows(make({ [name]: value }), RangeError, name, `${value}`);
   }
 });
 
@@ -368,6 +281,7 @@ Deno.test("a connection refuses invalid constructor arguments", () => {
     [{ ...sock, write: 5 }, null],
     [{ ...sock, close: null }, null],
     [sock, undefined],
+    [sock, "host: a"],
     [sock, []],
     [sock, new Headers()],
     [sock, new Map()],
@@ -412,24 +326,20 @@ Deno.test("requests in a row, each over a connection of its own, share one timer
   assertEquals([timers.started.length, timers.running.size], [1, 0]);
 });
 
-Deno.test("the timer ends with a request that can't connect", async () => {
-  const client = new Client(["127.0.0.1", await unusedPort()], { timeout: 1000 });
-  using timers = recordIntervals();
-  await assertRejects(() => client.request("GET", "/"), Deno.errors.ConnectionRefused);
-  assertEquals([timers.started.length, timers.running.size], [1, 0]);
-});
-
-Deno.test("no timer runs on after a request whose connection was closed before it", async () => {
+Deno.test("no timer runs on after a request that can't connect, or whose connection was closed before it", async () => {
   using server = new RawServer();
-  const onConnect = (conn: Connection) => {
-    conn.close();
-    return true;
-  };
-  const client = new Client(server.address, { timeout: 1000, onConnect });
+  const onConnect = (conn: Connection) => (conn.close(), true);
+  const closing = new Client(server.address, { timeout: 1000, onConnect });
+  const late = new Client(await deadAddress(), { timeout: 1000 });
+  const rows = [
+    [closing, ConnectionClosedError],
+    [closing, ConnectionClosedError],
+    [late, Deno.errors.ConnectionRefused],
+  ] as const;
   using timers = recordIntervals();
-  for (let count = 1; count <= 2; count++) {
-    await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
-    assertEquals([timers.started.length, timers.running.size], [count, 0]);
+  for (const [i, [client, Class]] of rows.entries()) {
+    await assertRejects(() => client.request("GET", "/"), Class);
+    assertEquals([timers.started.length, timers.running.size], [i + 1, 0]);
   }
 });
 

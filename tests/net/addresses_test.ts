@@ -1,48 +1,50 @@
-/** Addresses of both ends: what is refused, what a server binds, and what remains after it has closed. */
+/** Addresses of both ends: what is refused, what a server binds and accepts in spite of faults, and what outlives it. */
 import {
   assert,
   assertEquals,
-  assertInstanceOf,
   assertMatch,
+  assertNotEquals,
   assertRejects,
   assertThrows,
 } from "@std/assert";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server as NetServer } from "node:net";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
-import { type App, Server } from "@degu/degu/server";
+import { type App, Server, SSLServer } from "@degu/degu/server";
 import { peerAddress } from "@degu/internal/net/addresses.ts";
+import { duplicateDescriptor, HeldSocket } from "@degu/internal/net/held_socket.ts";
+import { PlainListener } from "@degu/internal/net/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { listenAgain, unusedPort } from "@degu/testing/ports.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 
 const ok: App = () => [200, "OK", {}, null];
 
 // tests/base/address_test.ts has the rules of hosts, scopes, paths and names; here is who applies them.
 const make = (end: "client" | "server", address: unknown) =>
   end === "client" ? constructWith(Client, address) : constructWith(Server, address, ok);
-const both = ["client", "server"] as const;
 
-Deno.test("an address of a wrong type is a TypeError at both ends", () => {
-  const addresses: readonly unknown[] = [
-    ...[undefined, null, 80, true, Symbol("address"), {}, new Map(), () => {}, []],
-    ...[{ hostname: "127.0.0.1", port: 0 }, new URL("http://127.0.0.1/"), new ArrayBuffer(8)],
-    ...[["127.0.0.1"], ["127.0.0.1", 0, 0], ["::1", 0, 0, 0, 0], [127001, 0], [null, 80]],
-    ...[["127.0.0.1", "80"], ["127.0.0.1", undefined], ["127.0.0.1", 80n]],
-    ...[["::1", 80, "0", 0], ["::1", 80, 0, null], [new Uint8Array(4), 80], new Uint16Array(4)],
+Deno.test("an address of a wrong type is a TypeError at both ends, one with an invalid value a RangeError", () => {
+  const types: readonly unknown[] = [
+    ...[undefined, null, 80, {}, [], new URL("http://127.0.0.1/"), new ArrayBuffer(8)],
+    ...[["127.0.0.1"], ["127.0.0.1", 0, 0], [127001, 0], ["127.0.0.1", "80"], ["::1", 80, "0", 0]],
   ];
-  for (const end of both) {
-    for (const address of addresses) {
-      assertTypeError(() => make(end, address), `${end} ${Deno.inspect(address)}`);
-    }
-  }
-});
-
-Deno.test("an address with an invalid value is a RangeError", () => {
-  const wrongPorts = [-1, 65536, 80.5, NaN, Infinity].map((port) => ["127.0.0.1", port]);
-  const wrong: Record<"client" | "server", readonly unknown[]> = {
+  const values: readonly unknown[] = [
+    ...[-1, 65536, 80.5, NaN].map((port) => ["127.0.0.1", port]),
+    ...[["", 80], ["a b", 80], ["http://127.0.0.1", 80], ["[::1]", 80], ["127.0.0.1%lo", 80]],
+    ...[["fe80::1", 80], ["fe80::1", 80, 0, 0], ["fe80::1%0", 80], ["fe80::1%2", 80, 0, 3]],
+    ...[["::1", 80, -1, 0], ["::1", 80, 2 ** 32, 0], ["::1", 80, 0, -1], ["::1", 80, 0, 2 ** 32]],
+    ...["", "socket", "/tmp/", "/tmp/so\0cket", Uint8Array.of(1), new Uint8Array(109)],
+  ];
+  const valuesAt: Record<"client" | "server", readonly unknown[]> = {
     client: [
       ...[["127.0.0.1", 0], ["::1", 0, 0, 0], ["ä.example", 80], ["a\r\nb", 80], ["user@host", 80]],
       ...[["::1/64", 80], ["fe80::1/64%3", 80], new Uint8Array(0)],
@@ -52,17 +54,11 @@ Deno.test("an address with an invalid value is a RangeError", () => {
       ...[["::1/64", 0], ["::1/64", 0, 0, 0], ["*", 0], ["2130706433", 0], ["127.1", 0]],
     ],
   };
-  const atBoth: readonly unknown[] = [
-    ...wrongPorts,
-    ...[["", 80], [" ", 80], ["a b", 80], ["http://127.0.0.1", 80], ["127.0.0.1:0", 80]],
-    ...[["[::1]", 80], [":::", 80], ["127.0.0.1%lo", 80], ["localhost%eth0", 80]],
-    ...[["fe80::1", 80], ["fe80::1", 80, 0, 0], ["fe80::1%0", 80], ["fe80::1%2", 80, 0, 3]],
-    ...[["::1", 80, -1, 0], ["::1", 80, 2 ** 32, 0], ["::1", 80, 0, -1], ["::1", 80, 0, 2 ** 32]],
-    ...["", "socket", "/tmp/", "/tmp/../socket", "/tmp/so\0cket", "/" + "a".repeat(107)],
-    ...[Uint8Array.of(1), new Uint8Array(109), Uint8Array.of(0, 0xff)],
-  ];
-  for (const end of both) {
-    for (const address of [...atBoth, ...wrong[end]]) {
+  for (const end of ["client", "server"] as const) {
+    for (const address of types) {
+      assertTypeError(() => make(end, address), `${end} ${Deno.inspect(address)}`);
+    }
+    for (const address of [...values, ...valuesAt[end]]) {
       assertRangeError(() => make(end, address), `${end} ${Deno.inspect(address)}`);
     }
   }
@@ -96,22 +92,20 @@ Deno.test("later changes to the address have no effect", async () => {
 });
 
 for (const { name, available, start } of plainKinds) {
-  Deno.test({
-    name: `${name}: the server's address is final and usable, and free again after close()`,
+  Deno.test(`${name}: the server's address is final and usable, and free again after close()`, {
     ignore: !available,
-    fn: async () => {
-      await using endpoint = await start(ok);
-      const { server, client } = endpoint;
-      await server.ready;
-      const { address } = server;
-      assertEquals(server.address, address);
-      if (Array.isArray(address)) assert(address[1] > 0 && address[1] < 65536);
-      if (address instanceof Uint8Array) assert(address.length > 1 && address[0] === 0);
-      for (const each of [client, new Client(address)]) {
-        assertEquals((await each.request("GET", "/")).status, 200);
-      }
-      assertThrows(() => new Server(address, ok));
-    },
+  }, async () => {
+    await using endpoint = await start(ok);
+    const { server, client } = endpoint;
+    await server.ready;
+    const { address } = server;
+    assertEquals(server.address, address);
+    if (Array.isArray(address)) assert(address[1] > 0 && address[1] < 65536);
+    if (address instanceof Uint8Array) assert(address.length > 1 && address[0] === 0);
+    for (const each of [client, new Client(address)]) {
+      assertEquals((await each.request("GET", "/")).status, 200);
+    }
+    assertThrows(() => new Server(address, ok));
   });
 }
 
@@ -136,17 +130,14 @@ Deno.test("an address is free again after close(), with a connection that is ope
 
 Deno.test("flowinfo and scopeid are kept", { ignore: !hasIPv6 }, async () => {
   await using server = new Server(["::1", 0, 5, 0], ok);
-  const port = Number(server.address[1]);
-  assert(port > 0);
-  assertEquals(server.address, ["::1", port, 5, 0]);
+  assertEquals(server.address, ["::1", Number(server.address[1]), 5, 0]);
 });
 
 Deno.test("each free abstract name is different", async () => {
   await using first = new Server(new Uint8Array(0), ok);
   await using second = new Server(new Uint8Array(0), ok);
-  assertInstanceOf(first.address, Uint8Array);
-  assertMatch(new TextDecoder().decode(first.address), /^\0[0-9a-f]{5}$/);
-  assert(String(first.address) !== String(second.address));
+  assertNotEquals(first.address, second.address);
+  assertMatch(new TextDecoder().decode(first.address as Uint8Array), /^\0[0-9a-f]{5}$/);
 });
 
 Deno.test("an abstract name that is in use is not chosen; any other error is reported", () => {
@@ -184,39 +175,29 @@ Deno.test("an existing path is not overwritten, whatever it is", async () => {
 Deno.test("every way to close removes the socket file", async () => {
   await using directory = await tempDir();
   const path = `${directory.path}/socket`;
-  const ways: readonly ((server: Server) => unknown)[] = [
-    (server) => server.close(),
-    (server) => server.shutdown(),
-    (server) => server[Symbol.asyncDispose](),
-  ];
-  for (const end of ways) {
+  for (const end of ["close", "shutdown", Symbol.asyncDispose] as const) {
     for (const serves of [true, false]) {
       const server = new Server(path, ok);
       assert((await Deno.lstat(path)).isSocket);
       const serving = serves ? server.serveForever() : Promise.resolve();
       if (serves) assertEquals((await new Client(path).request("GET", "/")).status, 200);
-      await end(server);
+      await server[end]();
       await serving;
       await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
     }
   }
-});
-
-Deno.test("a socket file that was already removed is not an error", async () => {
-  await using directory = await tempDir();
-  const path = `${directory.path}/socket`;
+  // One that was already removed is not an error.
   const server = new Server(path, ok);
   await Deno.remove(path);
   server.close();
   await server.serveForever();
-  await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
 });
 
 Deno.test(
   "an address with a prefix length is connected to without it",
   { ignore: !hasIPv6 },
   async () => {
-    const app: App = (request) => [200, "OK", { host: String(request.headers["host"]) }, null];
+    const app: App = ({ headers }) => [200, "OK", { host: String(headers["host"]) }, null];
     await using serving = serve(app, {}, ["::1", 0]);
     const [, port] = serving.address as readonly [string, number];
     const client = new Client(["::1/128", port, 0, 0]);
@@ -224,24 +205,248 @@ Deno.test(
     assertEquals((await client.request("GET", "/")).headers["host"], `[::1/128]:${port}`);
     assertEquals(new SSLClient({}, ["2001:db8::1/64", 443, 0, 0]).sslHost, "2001:db8::1");
     const gone = new Client(["fe80::1/64", port, 0, 2 ** 31]);
-    const error = await assertRejects(() => gone.connect());
-    assert(
-      error instanceof Error && error.message.startsWith("can't connect to [fe80::1%2147483648]:"),
-    );
+    const message = "can't connect to [fe80::1%2147483648]:";
+    await assertRejects(() => gone.connect(), Error, message);
   },
 );
 
 Deno.test("the address of a peer has the same form as the server's", () => {
-  const peer = (hostname: string) => ({ transport: "tcp", hostname, port: 80 });
-  assertEquals(peerAddress(["::", 1], peer("::ffff:1.2.3.4")), ["1.2.3.4", 80]);
-  assertEquals(peerAddress(["::", 1, 0, 0], peer("1.2.3.4")), ["1.2.3.4", 80]);
-  assertEquals(peerAddress(["::", 1], peer("fe80::1")), ["fe80::1", 80]);
-  assertEquals(peerAddress(["fe80::2", 1, 0, 3], peer("fe80::1")), ["fe80::1", 80, 0, 3]);
-  assertEquals(peerAddress(["::1", 1, 0, 0], peer("::1")), ["::1", 80, 0, 0]);
-  // The interface is named where it is needed: if both are addresses of a link.
-  assertEquals(peerAddress(["fe80::2%eth0", 1], peer("fe80::1")), ["fe80::1%eth0", 80]);
-  assertEquals(peerAddress(["fe80::2%eth0", 1], peer("fd00::1")), ["fd00::1", 80]);
-  assertEquals(peerAddress(["fe80::2%3", 1, 0, 3], peer("fd00::1")), ["fd00::1", 80, 0, 0]);
-  assertEquals(peerAddress(["fd00::2", 1, 0, 3], peer("fe80::1")), ["fe80::1", 80, 0, 0]);
-  assertEquals(peerAddress("/run/a", peer("::1")), null);
+  const rows: readonly [server: Address, peer: string, ReturnType<typeof peerAddress>][] = [
+    [["::", 1], "::ffff:1.2.3.4", ["1.2.3.4", 80]],
+    [["::", 1, 0, 0], "1.2.3.4", ["1.2.3.4", 80]],
+    [["::", 1], "fe80::1", ["fe80::1", 80]],
+    [["fe80::2", 1, 0, 3], "fe80::1", ["fe80::1", 80, 0, 3]],
+    [["::1", 1, 0, 0], "::1", ["::1", 80, 0, 0]],
+    // The interface is named where it is needed: if both are addresses of a link.
+    [["fe80::2%eth0", 1], "fe80::1", ["fe80::1%eth0", 80]],
+    [["fe80::2%eth0", 1], "fd00::1", ["fd00::1", 80]],
+    [["fe80::2%3", 1, 0, 3], "fd00::1", ["fd00::1", 80, 0, 0]],
+    [["fd00::2", 1, 0, 3], "fe80::1", ["fe80::1", 80, 0, 0]],
+    ["/run/a", "::1", null],
+  ];
+  for (const [server, hostname, expected] of rows) {
+    const peer = { transport: "tcp", hostname, port: 80 };
+    assertEquals(peerAddress(server, peer), expected, `${hostname} at ${server}`);
+  }
+});
+
+// ───────────────────────── listening: faults of accepting, ports that are shared, and sockets that outlive their server
+
+/** What a call of `setNoDelay` was given. */
+interface NoDelay {
+  setNoDelay(noDelay?: boolean): void;
+}
+
+Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", async () => {
+  const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
+  const [hostname, port] = listener.address as [string, number];
+  using client = await Deno.connect({ hostname, port });
+  // The option can't be read back, so this watches that it is set.
+  const prototype: NoDelay = Object.getPrototypeOf(client);
+  const { setNoDelay } = prototype;
+  const calls: unknown[] = [];
+  prototype.setNoDelay = function (noDelay) {
+    calls.push(noDelay);
+    setNoDelay.call(this, noDelay);
+  };
+  try {
+    using _conn = await listener.acceptConn();
+  } finally {
+    prototype.setNoDelay = setNoDelay;
+    listener.close();
+  }
+  assertEquals(calls, [true]);
+});
+
+Deno.test("a fault of accept(2) is reported once until a connection arrives, and tried again after a pause", async () => {
+  // Faults of the system, in front of a real listener: it has enough descriptors, and its sockets take every option.
+  const { listen } = Deno;
+  const outcomes = ["EMFILE", "EMFILE", "none", "EMFILE", "EINVAL", "none"];
+  const accepted: Deno.Conn[] = [];
+  const faulty = (options: Deno.TcpListenOptions & { transport: "tcp" }) => {
+    const listener = listen(options);
+    const accept = listener.accept.bind(listener);
+    listener.accept = async () => {
+      const outcome = outcomes.shift();
+      const fault = Object.assign(new Error("a fault"), { code: outcome });
+      if (outcome === "EMFILE") throw fault;
+      const conn = await accept();
+      accepted.push(conn);
+      const failing = () => {
+        throw fault;
+      };
+      return outcome === "none" ? conn : Object.assign(conn, { setNoDelay: failing });
+    };
+    return listener;
+  };
+  Object.assign(Deno, { listen: faulty });
+  const logger = new RecordingLogger();
+  const listener = new PlainListener(["127.0.0.1", 0], logger);
+  Object.assign(Deno, { listen });
+  const [hostname, port] = listener.address as [string, number];
+  const clients: Deno.Conn[] = [];
+  while (clients.length < 3) clients.push(await Deno.connect({ hostname, port }));
+  try {
+    const start = performance.now();
+    const conns = [await listener.acceptConn(), await listener.acceptConn()];
+    assert(performance.now() - start > 3 * 45, "no pause");
+    assertEquals([outcomes, conns], [[], [accepted[0]!, accepted[2]!]]);
+    assertEquals(logger.at("warn"), Array(2).fill("accepting connections fails: Error: a fault"));
+    assertEquals(logger.at("debug"), ["a peer was gone before it was accepted: Error: a fault"]);
+    // What was accepted of a peer that is gone is closed.
+    assertEquals(await clients[1]!.read(new Uint8Array(1)), null);
+  } finally {
+    for (const conn of [...clients, accepted[0], accepted[2]]) conn?.close();
+    listener.close();
+  }
+});
+
+Deno.test("the peers of a Unix socket are told apart by numbers, from 1", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/socket`;
+  const listener = new PlainListener(path, new RecordingLogger());
+  for (const number of [1, 2]) {
+    using _client = await Deno.connect({ transport: "unix", path });
+    const { name, socket } = await listener.accept();
+    assertEquals(name, `${path}#${number}`);
+    socket.close();
+  }
+  listener.close();
+});
+
+Deno.test("a system error at binding names the address, and keeps its class", async () => {
+  await using dir = await tempDir();
+  const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
+  const [host, port] = listener.address as [string, number];
+  const path = `${dir.path}/file`;
+  Deno.createSync(path).close();
+  const remove = "the path exists: remove it if nothing listens there any more";
+  const { AddrInUse, AddrNotAvailable, NotFound } = Deno.errors;
+  const cases: [Address, typeof AddrInUse, RegExp][] = [
+    [[host, port], AddrInUse, RegExp(`^can't listen at ${host}:${port}: .*in use.*\\)$`)],
+    [path, AddrInUse, RegExp(`^can't listen at unix:${path}: .*in use.*; ${remove}$`)],
+    [["192.0.2.1", 0], AddrNotAvailable, /^can't listen at 192\.0\.2\.1:0: /],
+    [`${path}.d/socket`, NotFound, RegExp(`^can't listen at unix:${path}.d/socket: `)],
+  ];
+  try {
+    for (const [address, Class, message] of cases) {
+      const error = assertThrows(() => new PlainListener(address, new RecordingLogger()), Class);
+      assertMatch(error.message, message);
+    }
+  } finally {
+    listener.close();
+  }
+});
+
+const RESETS = 60;
+const app: App = () => [204, "No Content", {}, null];
+
+/** Connects and resets, before anybody has accepted it. */
+async function connectAndReset(host: string, port: number): Promise<void> {
+  const socket = connect(port, host);
+  await new Promise((resolve) => socket.once("connect", resolve));
+  const closed = new Promise((resolve) => socket.once("close", resolve));
+  socket.resetAndDestroy();
+  await closed;
+}
+
+Deno.test("peers that reset before they are accepted cause no pause and no warning", async (t) => {
+  const pki = await sharedPki();
+  const rows: [name: string, Address, isSecure: boolean][] = [
+    ["a plain server", ["127.0.0.1", 0], false],
+    ["over TLS", ["127.0.0.1", 0], true],
+    ...hasIPv6 ? [["over TLS, by Deno", ["::1", 0, 0, 1], true] as [string, Address, true]] : [],
+  ];
+  await eachRow(t, rows, async (_name, address, isSecure) => {
+    const logger = new RecordingLogger();
+    await using server = isSecure
+      ? new SSLServer(pki.serverSslconfig, address, app, { logger })
+      : new Server(address, app, { logger });
+    await server.ready;
+    const [host, port] = server.address as [string, number];
+    for (let i = 0; i < RESETS; i++) await connectAndReset(host, port);
+    const serving = server.serveForever();
+    const client = isSecure
+      ? new SSLClient(pki.clientSslconfig, [host, port], { timeout: 10 })
+      : new Client([host, port], { timeout: 10 });
+    // With a pause of 50 ms for each of them it would take 3 s.
+    const asking = client.request("GET", "/");
+    assertEquals((await within(asking, "somebody else is served")).status, 204);
+    assertEquals(logger.at("warn"), []);
+    // A reset may also come right after the connection was accepted.
+    const gone = logger.at("debug").filter((line) => line.includes("gone before")).length;
+    assert(isSecure || gone > RESETS / 2, `${gone}`);
+    server.close();
+    await within(serving, "serveForever() settles");
+  });
+});
+
+Deno.test("Deno's own sockets share a port only with --unstable-net", async () => {
+  const script = `
+    import { denoSharesPorts } from "./net/listener.ts";
+    import { PlainListener } from "./net/listener.ts";
+    const shared = { reusePort: denoSharesPorts(), fd: null };
+    const first = new PlainListener(["127.0.0.1", 0], console, shared);
+    try {
+      new PlainListener(first.address, console, shared).close();
+      console.log("shared");
+    } catch (error) {
+      console.log(error.name);
+    }
+    first.close();`;
+  assertEquals(await runScript(script, ["--allow-net", "--unstable-net"], {}), "shared\n");
+  assertEquals(await runScript(script, ["--allow-net"], {}), "AddrInUse\n");
+});
+
+async function listen(where: { port: number; host: string } | { fd: number }): Promise<NetServer> {
+  const server = createServer();
+  server.listen(where);
+  await once(server, "listening");
+  return server;
+}
+
+async function close(server: NetServer): Promise<void> {
+  server.close();
+  await once(server, "close");
+}
+
+Deno.test("a connection that arrives while nobody accepts waits for the server that takes over the socket", async () => {
+  const first = await listen({ port: await unusedPort(), host: "127.0.0.1" });
+  const address = first.address() as AddressInfo;
+  const held = HeldSocket.open(duplicateDescriptor(first)!)!;
+  await close(first);
+  const client = connect(address.port, address.address);
+  await within(once(client, "connect"), "the kernel takes the connection");
+  const second = await listen({ fd: held.duplicate()! });
+  assertEquals(second.address(), address);
+  const [accepted] = await within(once(second, "connection"), "the second server accepts it");
+  accepted.destroy();
+  client.destroy();
+  held.close();
+  await close(second);
+  const [error] = await once(connect(address.port, address.address), "error");
+  assertEquals(error.code, "ECONNREFUSED");
+});
+
+Deno.test("a held socket accepts nothing, and its duplicates stay open when it closes", async () => {
+  const server = await listen({ port: 0, host: "127.0.0.1" });
+  const { port, address } = server.address() as AddressInfo;
+  const held = HeldSocket.open(duplicateDescriptor(server)!)!;
+  for (let i = 0; i < 20; i++) {
+    const client = connect(port, address);
+    const [accepted] = await within(once(server, "connection"), "the server accepts each");
+    accepted.destroy();
+    client.destroy();
+  }
+  const fd = held.duplicate()!;
+  held.close();
+  const other = await listen({ fd });
+  assert(other.listening);
+  await close(server);
+  await close(other);
+});
+
+Deno.test("a descriptor that is not a socket can't be held, and one that doesn't listen can't be duplicated", () => {
+  assertEquals(HeldSocket.open(1_000_000), null);
+  assertEquals(duplicateDescriptor(createServer()), null);
 });

@@ -7,22 +7,24 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import {
+  type Bodies,
   bodies,
   Body,
   BodyError,
+  type ByteSource,
   type Chunk,
   ChunkedBody,
   ConnectionClosedError,
-  ProtocolError,
 } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { connect, type Connected } from "@degu/testing/connected.ts";
-import { assertProtocolRejection, callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { assertProtocolRejection, rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat, cut } from "@degu/testing/streams.ts";
 
-const kinds = [
+const kinds: readonly (readonly [kind: string, preamble: string, half: string, rest: string])[] = [
   ["a length body", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", "hello", "world"],
   [
     "a chunked body",
@@ -30,7 +32,7 @@ const kinds = [
     "5\r\nhello\r\n",
     "5\r\nworld\r\n0\r\n\r\n",
   ],
-] as const;
+];
 
 type AnyBody = Body | ChunkedBody;
 
@@ -146,45 +148,21 @@ for (const [kind, preamble, half, rest] of kinds) {
 }
 
 Deno.test("injected classes construct the bodies of responses", async (t) => {
-  class LoudBody extends Body {
-    override async text(): Promise<string> {
-      return (await super.text()).toUpperCase();
-    }
-  }
-  class LoudChunkedBody extends ChunkedBody {
-    override async text(): Promise<string> {
-      return (await super.text()).toUpperCase();
-    }
-  }
-  const loud = { ...bodies, Body: LoudBody, ChunkedBody: LoudChunkedBody };
-  for (const [kind, preamble, half, rest] of kinds) {
-    await t.step(`${kind}, by the client's option`, async () => {
-      using ends = await connect({ bodies: loud });
-      const body = await halfOf(ends, preamble, half + rest);
-      assert(body instanceof LoudBody || body instanceof LoudChunkedBody);
-      assertEquals(await body.text(), "HELLOWORLD");
-      assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).body, null);
-    });
-    await t.step(`${kind}, by connect()`, async () => {
-      using server = new RawServer();
-      const client = new Client(server.address);
-      using conn = await client.connect(loud);
-      assertEquals([conn.bodies, client.bodies], [loud, bodies]);
-      const responding = conn.get("/");
-      const peer = await server.accept();
-      await peer.readPreamble();
-      await peer.send(preamble + half + rest);
-      assertEquals(await (await responding).body?.text(), "HELLOWORLD");
-    });
-  }
+  class OwnBody extends Body {}
+  class OwnChunkedBody extends ChunkedBody {}
+  const own = { ...bodies, Body: OwnBody, ChunkedBody: OwnChunkedBody };
+  await eachRow(t, kinds, async (_kind, preamble, half, rest) => {
+    using ends = await connect({ bodies: own });
+    const body = await halfOf(ends, preamble, half + rest);
+    assert(body instanceof OwnBody || body instanceof OwnChunkedBody);
+    assertEquals(await body.text(), "helloworld");
+    assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).body, null);
+  });
 });
 
 /** A body class of another maker, which knows a source by its `read` alone. */
 class PlainBody {
-  constructor(
-    readonly source: { read(into: Uint8Array): Promise<number | null> },
-    readonly contentLength?: number,
-  ) {}
+  constructor(readonly source: ByteSource, readonly contentLength?: number) {}
 
   async all(): Promise<string> {
     let text = "";
@@ -197,38 +175,34 @@ class PlainBody {
   }
 }
 
-Deno.test("foreign body classes get a source that ends with the body", async (t) => {
-  const foreign = { ...bodies, Body: PlainBody, ChunkedBody: PlainBody };
-  for (const [kind, preamble, half, rest] of kinds) {
-    await t.step(kind, async () => {
-      using server = new RawServer();
-      const client = new Client(server.address);
-      using conn = await callWith(client.connect.bind(client), foreign) as Awaited<
-        ReturnType<Client["connect"]>
-      >;
-      const peer = await server.accept();
-      for (let i = 0; i < 2; i++) {
-        const responding = conn.get("/");
-        await peer.readPreamble();
-        await peer.send(preamble + half + rest);
-        const body: unknown = (await responding).body;
-        assertInstanceOf(body, PlainBody);
-        await assertRejects(() => conn.get("/"), BodyError);
-        const expected = kind === "a length body" ? "helloworld" : half + rest;
-        assertEquals(await body.all(), expected);
-        assertEquals(body.contentLength, kind === "a length body" ? 10 : undefined);
-      }
-      const cut = conn.get("/");
+Deno.test("foreign body classes, given to connect(), get a source that ends with the body", async (t) => {
+  const foreign: unknown = { ...bodies, Body: PlainBody, ChunkedBody: PlainBody };
+  await eachRow(t, kinds, async (kind, preamble, half, rest) => {
+    using server = new RawServer();
+    const client = new Client(server.address);
+    using conn = await client.connect(foreign as Bodies);
+    assertEquals<unknown>([conn.bodies, client.bodies], [foreign, bodies]);
+    const peer = await server.accept();
+    const answer = async (bytes: string): Promise<PlainBody> => {
+      const responding = conn.get("/");
       await peer.readPreamble();
-      await peer.send(preamble + half);
-      await peer.closeWrite();
-      const body: unknown = (await cut).body;
+      await peer.send(bytes);
+      const body: unknown = (await responding).body;
       assertInstanceOf(body, PlainBody);
-      const error = await rejectionOf(body.all(), "a cut body");
-      assertInstanceOf(error, ProtocolError);
-      assertEquals([error.code, conn.closed], ["BODY_INCOMPLETE", true]);
-    });
-  }
+      return body;
+    };
+    const isLength = kind === "a length body";
+    for (let i = 0; i < 2; i++) {
+      const body = await answer(preamble + half + rest);
+      await assertRejects(() => conn.get("/"), BodyError);
+      assertEquals(await body.all(), isLength ? "helloworld" : half + rest);
+      assertEquals(body.contentLength, isLength ? 10 : undefined);
+    }
+    const cut = await answer(preamble + half);
+    await peer.closeWrite();
+    await assertProtocolRejection(cut.all(), ["BODY_INCOMPLETE"], "a cut body");
+    assertEquals(conn.closed, true);
+  });
 });
 
 /** Bytes of each body: many pieces, and a last one that is short. */

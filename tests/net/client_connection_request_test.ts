@@ -20,7 +20,7 @@ import { connect } from "@degu/testing/connected.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -43,15 +43,20 @@ const kinds: readonly { name: string; make: () => BodyOut; header: string; bytes
 ];
 
 /** Makes a request over a socket of its own; returns what was written. */
-async function writesOf(headers: HeaderDict, body: BodyOut): Promise<string[]> {
-  const socket = new RecordingSocket();
-  using conn = new Connection(socket, null);
+async function writesOf(
+  headers: HeaderDict,
+  body: BodyOut,
+  portions?: Portions,
+  baseHeaders: HeaderDict | null = null,
+): Promise<string> {
+  const socket = new RecordingSocket(portions);
+  using conn = new Connection(socket, baseHeaders);
   const written = socket.written();
   const responding = conn.put("/", headers, body);
   await written;
   socket.give("HTTP/1.1 200 OK\r\n\r\n");
   await responding;
-  return socket.writes;
+  return socket.writes.join("");
 }
 
 Deno.test("the body sets its header; an existing one must be equal", async (t) => {
@@ -64,8 +69,8 @@ Deno.test("the body sets its header; an existing one must be equal", async (t) =
         ? { "transfer-encoding": "chunked" }
         : { "content-length": 5 };
       const expected = `PUT / HTTP/1.1\r\n${header}\r\n\r\n${bytes}`;
-      assertEquals((await writesOf({}, make())).join(""), expected);
-      assertEquals((await writesOf({ [headerName]: right }, make())).join(""), expected);
+      assertEquals(await writesOf({}, make()), expected);
+      assertEquals(await writesOf({ [headerName]: right }, make()), expected);
       for (const headers of [{ [headerName]: wrong }, other, { [headerName]: right, ...other }]) {
         const socket = new RecordingSocket();
         using conn = new Connection(socket, null);
@@ -83,14 +88,8 @@ Deno.test("a socket that writes a few bytes at a time, or all but one, gets all 
     const whole = `PUT / HTTP/1.1\r\n${lines}\r\n\r\n${bytes}`;
     for (const perWrite of [1, 7, 100, whole.length - 1]) {
       await t.step(`${perWrite} bytes at a time: ${name}`, async () => {
-        const socket = new RecordingSocket({ perWrite });
-        using conn = new Connection(socket, { host: "example.com" });
-        const written = socket.written();
-        const responding = conn.put("/", {}, make());
-        await written;
-        socket.give("HTTP/1.1 200 OK\r\n\r\n");
-        await responding;
-        assertEquals(socket.writes.join(""), whole);
+        const base = { host: "example.com" };
+        assertEquals(await writesOf({}, make(), { perWrite }, base), whole);
       });
     }
   }
@@ -98,21 +97,13 @@ Deno.test("a socket that writes a few bytes at a time, or all but one, gets all 
 
 const MEBIBYTE = 1048576;
 
-/** Zeros, in pieces, and how many were asked for. */
-class Zeros {
-  taken = 0;
-
-  *pieces(total: number): Generator<Uint8Array> {
-    const piece = new Uint8Array(65536);
-    while (this.taken < total) {
-      this.taken += piece.length;
-      yield piece;
-    }
-  }
-}
-
 for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as const) {
   Deno.test(`an early response to an upload over ${place} is delivered`, async () => {
+    const total = 64 * MEBIBYTE;
+    let taken = 0;
+    function* zeros() {
+      for (const piece = new Uint8Array(65536); taken < total; taken += piece.length) yield piece;
+    }
     await using directory = await tempDir();
     const address = path === null ? ["127.0.0.1", 0] as const : `${directory.path}/${path}`;
     for (const size of [2, 20_000]) {
@@ -123,17 +114,13 @@ for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as cons
       );
       for (let i = 0; i < 2; i++) {
         using conn = await serving.makeClient().connect();
-        const zeros = new Zeros();
-        const total = 64 * MEBIBYTE;
-        const { status, headers, body } = await conn.put(
-          "/",
-          {},
-          new BodyIter(zeros.pieces(total), total),
-        );
+        taken = 0;
+        const upload = new BodyIter(zeros(), total);
+        const { status, headers, body } = await conn.put("/", {}, upload);
         assertEquals([status, headers["why"]], [413, "size"]);
         assertEquals((await body?.bytes())?.length, size);
         assertEquals(conn.closed, true, "a connection with half a request is of no use");
-        assert(zeros.taken < total, "nobody wanted that much");
+        assert(taken < total, "nobody wanted that much");
       }
     }
   });

@@ -22,11 +22,11 @@ import { explainRefusal } from "@degu/internal/net/client_connection.ts";
 import { createFetch } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, rejectionOf, shown } from "@degu/testing/expectations.ts";
-import { type RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serveProxy } from "@degu/testing/proxies.ts";
-import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
@@ -45,25 +45,24 @@ async function told({ status, reason, headers, body }: Response): Promise<unknow
   return { status, reason, headers: { ...headers }, chunks };
 }
 
-Deno.test("a response is parsed the same byte by byte", async (t) => {
+/** Makes a request over a socket of the test, and gives this as its response. */
+async function begin(bytes: string, portions?: Portions) {
+  const socket = new RecordingSocket(portions);
+  const conn = new Connection(socket, null);
+  const written = socket.written();
+  const responding = conn.get("/");
+  await written;
+  socket.give(bytes);
+  return { socket, conn, responding, [Symbol.dispose]: () => conn.close() };
+}
+
+Deno.test("a response is the same byte by byte; one that is cut after any byte is an error, and closes the connection", async (t) => {
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
     await t.step(shown(bytes), async () => {
       using whole = await connect();
       const expected = await told(await whole.answer(bytes));
-      const socket = new RecordingSocket({ perRead: 1 });
-      using conn = new Connection(socket, null);
-      const written = socket.written();
-      const telling = conn.get("/").then(told);
-      await written;
-      socket.give(bytes);
-      assertEquals(await telling, expected);
-    });
-  }
-});
-
-Deno.test("a response that is cut after any byte is an error, and closes the connection", async (t) => {
-  for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
-    await t.step(shown(bytes), async () => {
+      using slow = await begin(bytes, { perRead: 1 });
+      assertEquals(await slow.responding.then(told), expected);
       const preambleEnd = bytes.indexOf("\r\n\r\n") + 4;
       for (let at = 0; at < bytes.length; at++) {
         using ends = await connect();
@@ -112,41 +111,31 @@ Deno.test("only a reset, an abort and a broken pipe before a response mean that 
   const others = [TimedOut, BadResource, Interrupted, Error].map((Class) => new Class("reset"));
   for (const failure of [...left, ...others, "ConnectionReset"]) {
     await t.step(Deno.inspect(failure).split("\n")[0]!, async () => {
-      using conn = new Connection({
-        read: () => Promise.reject(failure),
-        write: (bytes) => Promise.resolve(bytes.length),
-        close: () => {},
-      }, null);
-      const error = await conn.get("/").catch((error) => error);
-      if (left.includes(failure as Error)) assertInstanceOf(error, EmptyPreambleError);
-      else assertStrictEquals(error, failure);
-      assertEquals(conn.closed, true);
+      for (const isSent of [false, true]) {
+        const socket = new RecordingSocket();
+        if (!isSent) socket.fail(failure);
+        using conn = new Connection(socket, null);
+        const written = socket.written();
+        const settled = conn.get("/").catch((error) => error);
+        if (isSent) await written.then(() => socket.fail(failure));
+        const error = await settled;
+        if (left.includes(failure as Error)) assertInstanceOf(error, EmptyPreambleError);
+        else assertStrictEquals(error, failure);
+        assertEquals([conn.closed, socket.closings], [true, 1]);
+      }
     });
   }
 });
 
-Deno.test("errors of a socket are passed on unchanged, and close the connection", async () => {
+Deno.test("an error of the socket in a body is passed on unchanged, and closes the connection", async () => {
   const failure = new Error("the cable was cut");
-  const reading = new RecordingSocket();
-  using first = new Connection(reading, null);
-  const written = reading.written();
-  const responding = rejectionOf(first.get("/"), "a read that fails");
-  await written;
-  reading.fail(failure);
-  assertStrictEquals(await responding, failure);
-  assertEquals([first.closed, reading.closings], [true, 1]);
-
-  const inBody = new RecordingSocket();
-  using second = new Connection(inBody, null);
-  const asked = inBody.written();
-  const response = second.get("/");
-  await asked;
-  inBody.give("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
-  const { body } = await response;
+  using begun = await begin("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  const { socket, conn } = begun;
+  const { body } = await begun.responding;
   const reads = rejectionOf(body!.read(), "a read in the body");
-  inBody.fail(failure);
+  socket.fail(failure);
   assertStrictEquals(await reads, failure);
-  assertEquals(second.closed, true);
+  assertEquals(conn.closed, true);
 });
 
 const OK = "HTTP/1.1 200 OK\r\n";
@@ -180,13 +169,7 @@ interface Row {
 /** Rows of one rule: a connection that is usable after a response, and closed after an error. */
 function rows(rule: string, method: Method, outcome: Outcome, ...all: (string | Sent)[]): Row[] {
   const after = typeof outcome === "string" ? "closed" : "usable";
-  return all.map((sent) => ({
-    rule,
-    method,
-    sent: typeof sent === "string" ? [sent] : sent,
-    outcome,
-    after,
-  }));
+  return all.map((sent) => ({ rule, method, sent: [sent].flat(), outcome, after }));
 }
 
 /** The same, but with bytes behind the response, in one piece with it or later. */
@@ -336,17 +319,13 @@ Deno.test("an invalid first byte of a response is an error at once, without wait
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
     if ("H\r".includes(first)) continue;
-    const socket = new RecordingSocket();
-    using conn = new Connection(socket, null, undefined, null);
-    const written = socket.written();
-    const failing = rejectionOf(conn.get("/"), `a response that begins with ${shown(first)}`);
-    await written;
-    socket.give(first);
+    using begun = await begin(first);
+    const failing = rejectionOf(begun.responding, `a response that begins with ${shown(first)}`);
     const error = await within(failing, `an error for ${shown(first)}`);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_STATUS_LINE");
     assertEquals(error.message.includes("TLS"), byte === 0x15 || byte === 0x16);
-    assertEquals(conn.closed, true);
+    assertEquals(begun.conn.closed, true);
   }
 });
 
@@ -364,7 +343,7 @@ const HINT = "your membership has ended: renew it";
 const noContent = () => [204, "No Content", {}, null] as const;
 
 Deno.test("what may be a refusal over TLS is explained, or the error refers to the server's log, until the first response", async (t) => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { address } = endpoint.server;
@@ -418,21 +397,6 @@ Deno.test("a plain server refuses a request: the error of the client refers to t
 
 // ───────────────────────── what stands on a connection
 
-/** A server that answers every request with these bytes, and then closes or waits. */
-async function answerAll(server: RawServer, bytes: string, closes: boolean): Promise<void> {
-  for (;;) {
-    let peer: RawPeer;
-    try {
-      peer = await server.accept();
-    } catch {
-      return;
-    }
-    await peer.readPreamble();
-    await peer.send(bytes);
-    if (closes) peer.close();
-  }
-}
-
 /** What a promise resolves or rejects with. */
 async function outcome(promise: Promise<{ readonly status: number }>): Promise<unknown> {
   try {
@@ -453,18 +417,20 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
   ];
   for (const [bytes, closes, client, proxy] of rows) {
     await t.step(`${shown(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {
-      const server = new RawServer();
-      const answering = answerAll(server, bytes, closes);
-      try {
-        const upstream = new Client(server.address, { timeout: 0.3 });
-        assertEquals(await outcome(upstream.request("GET", "/")), client);
-        assertEquals(await outcome(createFetch(upstream)("/")), client);
-        await using relay = serveProxy(server.address, { timeout: 0.3 });
-        assertEquals(await outcome(relay.makeClient().request("GET", "/")), proxy);
-      } finally {
-        server[Symbol.dispose]();
-        await within(answering, "the server ends");
-      }
+      using server = new RawServer();
+      const answer = async (asking: Promise<{ readonly status: number }>) => {
+        const settled = outcome(asking);
+        const peer = await server.accept();
+        await peer.readPreamble();
+        await peer.send(bytes);
+        if (closes) peer.close();
+        return await settled;
+      };
+      const upstream = new Client(server.address, { timeout: 0.3 });
+      assertEquals(await answer(upstream.request("GET", "/")), client);
+      assertEquals(await answer(createFetch(upstream)("/")), client);
+      await using relay = serveProxy(server.address, { timeout: 0.3 });
+      assertEquals(await answer(relay.makeClient().request("GET", "/")), proxy);
     });
   }
 });

@@ -1,4 +1,4 @@
-/** The methods of a client's connection, and what they check before a byte is sent. */
+/** The methods of a client's connection, what they check before a byte is sent, and over which sockets they work. */
 import {
   assert,
   assertEquals,
@@ -18,45 +18,39 @@ import {
   type HeaderDict,
   Range,
 } from "@degu/degu/base";
-import { Client, Connection } from "@degu/degu/client";
-import { connect, requestWith, sent } from "@degu/testing/connected.ts";
-import { assertTypeError, constructWith, rejectionOf } from "@degu/testing/expectations.ts";
-import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { Connection, type Socket } from "@degu/degu/client";
+import { connect, type Connected, requestWith, sent } from "@degu/testing/connected.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 Deno.test("the shortcut methods send requests with their methods", async () => {
   using ends = await connect();
   const { conn } = ends;
   const headers = { accept: "text/plain" };
-  const line = (method: string) => `${method} /a?b HTTP/1.1\r\n`;
   const accept = "accept: text/plain\r\n";
-  assertEquals(await sent(ends, conn.get("/a?b", headers)), `${line("GET")}${accept}\r\n`);
-  assertEquals(await sent(ends, conn.get("/a?b")), `${line("GET")}\r\n`);
-  assertEquals(await sent(ends, conn.head("/a?b", headers)), `${line("HEAD")}${accept}\r\n`);
-  assertEquals(await sent(ends, conn.head("/a?b")), `${line("HEAD")}\r\n`);
-  assertEquals(await sent(ends, conn.delete("/a?b", headers)), `${line("DELETE")}${accept}\r\n`);
-  assertEquals(await sent(ends, conn.delete("/a?b")), `${line("DELETE")}\r\n`);
-  assertEquals(await sent(ends, conn.put("/a?b", headers, null)), `${line("PUT")}${accept}\r\n`);
-  assertEquals(await sent(ends, conn.post("/a?b", {}, null)), `${line("POST")}\r\n`);
+  for (const method of ["get", "head", "delete"] as const) {
+    const line = `${method.toUpperCase()} /a?b HTTP/1.1\r\n`;
+    assertEquals(await sent(ends, conn[method]("/a?b", headers)), `${line}${accept}\r\n`);
+    assertEquals(await sent(ends, conn[method]("/a?b")), `${line}\r\n`);
+  }
   for (const method of ["put", "post"] as const) {
-    const preamble = await sent(ends, conn[method]("/a?b", headers, latin1("")));
-    assertEquals(preamble, `${line(method.toUpperCase())}${accept}content-length: 0\r\n\r\n`);
+    const line = `${method.toUpperCase()} /a?b HTTP/1.1\r\n`;
+    assertEquals(await sent(ends, conn[method]("/a?b", headers, null)), `${line}${accept}\r\n`);
+    const empty = await sent(ends, conn[method]("/a?b", headers, latin1("")));
+    assertEquals(empty, `${line}${accept}content-length: 0\r\n\r\n`);
   }
 });
 
 Deno.test("invalid baseHeaders fail each request, and nothing is sent", async () => {
-  using server = new RawServer();
-  const sock = await new Client(server.address).createSocket();
-  const peer = await server.accept();
-  for (const headers of [undefined, "host: a", [], new Headers()]) {
-    assertTypeError(() => constructWith(Connection, sock, headers), Deno.inspect(headers));
-  }
-  using conn = new Connection(sock, { host: "a\r\nb: c" });
+  const socket = new RecordingSocket();
+  using conn = new Connection(socket, { host: "a\r\nb: c" });
   await assertRejects(() => conn.get("/"), RangeError);
-  conn.close();
-  await peer.assertClosedSilently();
+  assertEquals(socket.writes, []);
 });
 
 Deno.test("a request while another is pending rejects, and the other continues", async () => {
@@ -102,13 +96,8 @@ Deno.test("a method that returns a promise rejects and never throws", async () =
   for (const body of hostile) {
     for (const method of ["GET", "PUT"]) {
       const headers = method === "GET" ? {} : { A: "wrong" };
-      let result: Promise<unknown> | null = null;
-      try {
-        result = requestWith(ends.conn, method, "/", headers, body);
-      } catch (error) {
-        assert(false, `threw ${Deno.inspect(error)}`);
-      }
-      await assertRejects(() => result ?? Promise.resolve());
+      const result = requestWith(ends.conn, method, "/", headers, body);
+      await assertRejects(() => result);
     }
   }
   assertEquals(ends.conn.closed, false);
@@ -163,21 +152,16 @@ Deno.test("a request that is made while another one is being checked is refused"
     assertEquals((await outer).status, 204);
     assertStringIncludes(String(await refused[0]), "in flight");
     // What was refused has left nothing behind.
-    const next = ends.conn.get("/next");
-    assertEquals(await ends.peer.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
-    await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
-    assertEquals((await next).status, 204);
+    assertEquals(await sent(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
   }
 });
 
-/** Mistakes of a caller, and the error that tells of them; tests/base/wire/ has every byte that a part may have. */
+/** Mistakes of a caller, one of each rule, and the error that tells of them; tests/base/ has every byte that a part may have. */
 const mistakes: readonly (readonly [what: string, args: readonly unknown[], Class: ErrorClass])[] =
   [
     ["method unknown", ["FOO", "/", {}, null], RangeError],
     ["method no string", [null, "/", {}, null], TypeError],
-    ["uri empty", ["GET", "", {}, null], RangeError],
     ["uri relative", ["GET", "foo", {}, null], RangeError],
-    ["uri absolute", ["GET", "http://localhost/", {}, null], RangeError],
     ["uri with a line", ["GET", "/ HTTP/1.1\r\na: b\r\n\r\nGET /", {}, null], RangeError],
     ["uri no string", ["GET", new URL("http://localhost/"), {}, null], TypeError],
     ["GET with a body", ["GET", "/", {}, latin1("x")], RangeError],
@@ -185,32 +169,15 @@ const mistakes: readonly (readonly [what: string, args: readonly unknown[], Clas
     ["DELETE with a body", ["DELETE", "/", {}, latin1("x")], RangeError],
     ["headers null", ["GET", "/", null, null], TypeError],
     ["headers Headers", ["GET", "/", new Headers(), null], TypeError],
-    ["headers Map", ["GET", "/", new Map(), null], TypeError],
-    ["headers array", ["GET", "/", [], null], TypeError],
     ["name in upper case", ["GET", "/", { A: "b" }, null], RangeError],
     ["value with a line", ["GET", "/", { a: "b\r\nc: d" }, null], RangeError],
-    ["value a number", ["GET", "/", { a: 5 }, null], TypeError],
     ["value undefined", ["GET", "/", { a: undefined }, null], TypeError],
     ["range as text", ["GET", "/", { range: "bytes=0-1" }, null], TypeError],
-    ["range with a body", ["PUT", "/", { range: new Range(0, 1) }, latin1("x")], RangeError],
     ["content-length in GET", ["GET", "/", { "content-length": 0 }, null], RangeError],
-    ["content-length without a body", ["PUT", "/", { "content-length": 0 }, null], RangeError],
-    [
-      "content-length of another body",
-      ["PUT", "/", { "content-length": 2 }, latin1("x")],
-      RangeError,
-    ],
-    ["content-length as text", ["PUT", "/", { "content-length": "1" }, latin1("x")], TypeError],
+    ["a wrong length", ["PUT", "/", { "content-length": 2 }, latin1("x")], RangeError],
     ["chunked without a body", ["PUT", "/", { "transfer-encoding": "chunked" }, null], RangeError],
-    [
-      "chunked beside a length",
-      ["PUT", "/", { "transfer-encoding": "chunked" }, latin1("x")],
-      RangeError,
-    ],
     ["body text", ["PUT", "/", {}, "text"], TypeError],
     ["body undefined", ["PUT", "/", {}, undefined], TypeError],
-    ["body ArrayBuffer", ["PUT", "/", {}, new ArrayBuffer(1)], TypeError],
-    ["body stream", ["PUT", "/", {}, new Blob(["x"]).stream()], TypeError],
     ["body over 16 MiB", ["PUT", "/", {}, new Uint8Array(16777217)], RangeError],
     ["preamble over 32768 bytes", ["GET", `/${"a".repeat(32768)}`, {}, null], RangeError],
   ];
@@ -219,14 +186,12 @@ type ErrorClass = typeof TypeError | typeof RangeError;
 
 Deno.test("a caller's mistake sends nothing and leaves the connection as it was", async (t) => {
   using ends = await connect();
-  for (const [what, args, Class] of mistakes) {
-    await t.step(what, async () => {
-      const error = await rejectionOf(requestWith(ends.conn, ...args), what);
-      assertInstanceOf(error, Class);
-      assertEquals(ends.conn.closed, false);
-      assertEquals(await sent(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
-    });
-  }
+  await eachRow(t, mistakes, async (what, args, Class) => {
+    const error = await rejectionOf(requestWith(ends.conn, ...args), what);
+    assertInstanceOf(error, Class);
+    assertEquals(ends.conn.closed, false);
+    assertEquals(await sent(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
+  });
 });
 
 Deno.test("a body that was passed is canceled if a check fails", async (t) => {
@@ -238,7 +203,7 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
   using early = await connect();
   await early.peer.send("x");
   await turnOfEventLoop();
-  const rows = [
+  const rows: readonly (readonly [what: string, Connected, args: readonly unknown[]])[] = [
     ["bytes that came before", early, ["PUT", "/", {}]],
     ["closed", closed, ["PUT", "/", {}]],
     ["previous body unread", unread, ["PUT", "/", {}]],
@@ -247,17 +212,15 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
     ["method without a body", free, ["GET", "/", {}]],
     ["headers", free, ["PUT", "/", { A: "b" }]],
     ["content-length", free, ["PUT", "/", { "content-length": 6 }]],
-  ] as const;
-  for (const [what, { conn }, args] of rows) {
-    await t.step(what, async () => {
-      const stream = new TrackedStream([new Uint8Array(5)]);
-      const items = new TrackedItems([new Uint8Array(5)]);
-      await assertRejects(() => requestWith(conn, ...args, new Body(stream.stream, 5)));
-      await assertRejects(() => requestWith(conn, ...args, new BodyIter(items.async(), 5)));
-      assert(stream.settled, "the stream was not canceled");
-      assert(items.settled || items.returned, "the iterator was not returned");
-    });
-  }
+  ];
+  await eachRow(t, rows, async (_what, { conn }, args) => {
+    const stream = new TrackedStream([new Uint8Array(5)]);
+    const items = new TrackedItems([new Uint8Array(5)]);
+    await assertRejects(() => requestWith(conn, ...args, new Body(stream.stream, 5)));
+    await assertRejects(() => requestWith(conn, ...args, new BodyIter(items.async(), 5)));
+    assert(stream.settled, "the stream was not canceled");
+    assert(items.settled || items.returned, "the iterator was not returned");
+  });
 });
 
 /** Everything is wrong in this request from some check on. */
@@ -276,10 +239,8 @@ Deno.test("the checks run in a fixed order", async () => {
   using closed = await connect();
   await closed.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
   closed.conn.close();
-  await assertRejects(
-    () => requestWith(closed.conn, ...wrongFrom("method")),
-    ConnectionClosedError,
-  );
+  const late = requestWith(closed.conn, ...wrongFrom("method"));
+  await assertRejects(() => late, ConnectionClosedError);
 
   using busy = await connect();
   const first = busy.conn.get("/");
@@ -294,6 +255,8 @@ Deno.test("the checks run in a fixed order", async () => {
   await assertRejects(() => requestWith(unread.conn, ...wrongFrom("uri")), RangeError);
   await assertRejects(() => requestWith(unread.conn, ...wrongFrom("body")), RangeError);
   await assertRejects(() => requestWith(unread.conn, ...wrongFrom("headers")), BodyError);
+  const headers = { range: new Range(2, 6) };
+  await assertRejects(() => unread.conn.getRange("/", headers, 2, 5), BodyError);
   await body?.read();
   await assertRejects(() => requestWith(unread.conn, ...wrongFrom("headers")), TypeError);
 });
@@ -319,10 +282,8 @@ Deno.test("getRange() requests the bytes from start up to, but not including, st
 Deno.test("getRange() accepts an existing range header only if it is equal", async () => {
   using ends = await connect();
   const headers = { range: new Range(2, 5) };
-  const responding = ends.conn.getRange("/", headers, 2, 5);
-  assertEquals(await ends.peer.readPreamble(), "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
-  await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
-  await responding;
+  const preamble = await sent(ends, ends.conn.getRange("/", headers, 2, 5));
+  assertEquals(preamble, "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
   assertEquals(headers, { range: new Range(2, 5) });
   for (const [start, stop] of [[2, 6], [1, 5], [0, 1]] as const) {
     await assertRejects(() => ends.conn.getRange("/", headers, start, stop), RangeError);
@@ -334,13 +295,8 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
   using ends = await connect();
   const rows: readonly (readonly [args: readonly unknown[], Class: typeof TypeError])[] = [
     [["/", {}, 0, 0], RangeError],
-    [["/", {}, 5, 2], RangeError],
-    [["/", {}, -1, 2], RangeError],
     [["/", {}, 0, 0.5], RangeError],
-    [["/", {}, 0, NaN], RangeError],
-    [["/", {}, 0, 2 ** 53], RangeError],
     [["/", {}, "0", 1], TypeError],
-    [["/", {}, 0, undefined], TypeError],
     [["", {}, 0, 1], RangeError],
     [["/", null, 0, 1], TypeError],
     [["/", new Headers(), 0, 1], TypeError],
@@ -348,18 +304,217 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
     [["/", { A: "b" }, 0, 1], RangeError],
   ];
   for (const [args, Class] of rows) {
-    const error = await rejectionOf(
-      Reflect.apply(ends.conn.getRange, ends.conn, args),
-      Deno.inspect(args),
-    );
+    const { conn } = ends;
+    const error = await rejectionOf(Reflect.apply(conn.getRange, conn, args), Deno.inspect(args));
     assertInstanceOf(error, Class, Deno.inspect([args, error]));
     assertEquals(ends.conn.closed, false);
   }
 });
 
-Deno.test("getRange(): an unread body is reported before wrong headers are", async () => {
+// ───────────────────────── foreign sockets that misbehave, and closing a connection at any moment
+
+/** A socket that behaves but for what is given. */
+function socketWith(faults: Partial<Socket>): { socket: Socket; inner: RecordingSocket } {
+  const inner = new RecordingSocket();
+  const socket: Socket = {
+    read: (into) => inner.read(into),
+    write: (bytes) => inner.write(bytes),
+    close: () => inner.close(),
+    ...faults,
+  };
+  return { socket, inner };
+}
+
+Deno.test("a socket that reports an impossible count is an error, and is closed", async (t) => {
+  for (const count of [-1, 0.5, NaN, 65537, Infinity, 2 ** 40]) {
+    for (const isSent of [false, true]) {
+      await t.step(`a read of ${count} bytes, after the request was sent: ${isSent}`, async () => {
+        const late = Promise.withResolvers<number>();
+        const { socket, inner } = socketWith({ read: () => late.promise });
+        using conn = new Connection(socket, null);
+        const written = inner.written();
+        if (!isSent) late.resolve(count);
+        const error = rejectionOf(conn.get("/"), `${count}`);
+        if (isSent) await written;
+        late.resolve(count);
+        assertInstanceOf(await within(error, "the request rejects"), Error);
+        assertEquals([conn.closed, inner.closings], [true, 1]);
+      });
+    }
+  }
+  for (const count of [-1, 0, 0.5, NaN, Infinity, 2 ** 40]) {
+    await t.step(`a write of ${count} bytes`, async () => {
+      const { socket, inner } = socketWith({ write: () => Promise.resolve(count) });
+      using conn = new Connection(socket, null);
+      const error = await rejectionOf(conn.put("/", {}, latin1("hello")), "the request rejects");
+      assertInstanceOf(error, BodyError);
+      assertStringIncludes(error.message, `claims to have written ${count} of`);
+      assertEquals([conn.closed, inner.closings], [true, 1]);
+    });
+  }
+});
+
+Deno.test("an array that is transferred while it is written is the error, whatever the socket says", async () => {
+  const body = new Uint8Array(200_000);
+  const { socket } = socketWith({
+    write(bytes) {
+      if (bytes.buffer !== body.buffer) return Promise.resolve(bytes.length);
+      body.buffer.transfer();
+      return Promise.reject(new TypeError("it is detached"));
+    },
+  });
+  using conn = new Connection(socket, null);
+  const error = await rejectionOf(conn.put("/", {}, body), "the request rejects");
+  assertInstanceOf(error, BodyError);
+  assertStringIncludes(error.message, "had 0 when it was to be sent");
+});
+
+Deno.test("a socket that throws instead of rejecting is an error like any other", async () => {
+  const failure = new Error("thrown");
+  const fail = () => {
+    throw failure;
+  };
+  for (const faults of [{ read: fail }, { write: fail }]) {
+    const { socket, inner } = socketWith(faults);
+    using conn = new Connection(socket, null);
+    const requesting = conn.get("/");
+    inner.end();
+    await assertRejects(() => within(requesting, "the request rejects"));
+    assertEquals(conn.closed, true);
+  }
+});
+
+Deno.test("a socket whose close() throws is closed all the same", async () => {
+  const { socket, inner } = socketWith({
+    close: () => {
+      inner.close();
+      throw new Error("closed already");
+    },
+  });
+  const conn = new Connection(socket, null);
+  const error = rejectionOf(conn.get("/"), "a request that waits");
+  conn.close();
+  conn.close();
+  assertInstanceOf(await error, ConnectionClosedError);
+  assertEquals([conn.closed, inner.closings], [true, 1]);
+});
+
+Deno.test("close() ends a request over a socket that never ends its reads", async () => {
+  const { socket } = socketWith({
+    read: () => new Promise<never>(() => {}),
+    write(bytes) {
+      conn.close();
+      return Promise.resolve(bytes.length);
+    },
+  });
+  const conn = new Connection(socket, null);
+  const error = await within(rejectionOf(conn.get("/"), "a request"), "it rejects");
+  assertInstanceOf(error, ConnectionClosedError);
+});
+
+Deno.test("bytes that a socket returns after close() are discarded", async () => {
+  const answer = latin1("HTTP/1.1 200 OK\r\n\r\n");
+  for (const isSent of [false, true]) {
+    const late = Promise.withResolvers<void>();
+    const { socket, inner } = socketWith({
+      read: async (into) => {
+        await late.promise;
+        into.set(answer);
+        return answer.length;
+      },
+      close: () => late.resolve(),
+    });
+    const conn = new Connection(socket, null);
+    const written = inner.written();
+    const error = rejectionOf(conn.get("/"), "a request that waits");
+    if (isSent) await written;
+    conn.close();
+    assertInstanceOf(await error, ConnectionClosedError);
+  }
+});
+
+Deno.test("a connection releases the memory that relaying a body needed", async (t) => {
+  const length = 2 ** 23;
+  const large = new Uint8Array(length);
+  const bodies = {
+    "a length": [`content-length: ${length}\r\n\r\n`, large],
+    "chunks": [
+      "transfer-encoding: chunked\r\n\r\n",
+      `${length.toString(16)}\r\n`,
+      large,
+      "\r\n0\r\n\r\n",
+    ],
+  };
+  await eachRow(t, Object.entries(bodies), async (_kind, parts) => {
+    const pieces = ["HTTP/1.1 200 OK\r\n", ...parts, "HTTP/1.1 204 No Content\r\n\r\n"];
+    const source = new PieceSource(
+      pieces.map((piece) => typeof piece === "string" ? latin1(piece) : piece),
+    );
+    const offered: number[] = [];
+    let isSent = Promise.withResolvers<void>();
+    const { socket } = socketWith({
+      async read(into) {
+        offered.push(into.length);
+        await isSent.promise;
+        return source.read(into);
+      },
+      write(bytes) {
+        isSent.resolve();
+        return Promise.resolve(bytes.length);
+      },
+    });
+    using conn = new Connection(socket, null);
+    const { body } = await conn.get("/");
+    await body!.writeTo({ pieceBytes: 2 ** 21, write: () => Promise.resolve() });
+    assertEquals(Math.max(...offered), 2 ** 21);
+    isSent = Promise.withResolvers();
+    offered.length = 0;
+    assertEquals((await conn.get("/")).status, 204);
+    assertEquals(offered, [2 ** 11]);
+  });
+});
+
+Deno.test("close() ends a request whose body waits for its source, and cancels the source", async () => {
   using ends = await connect();
-  await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
-  const headers = { range: new Range(2, 6) };
-  await assertRejects(() => ends.conn.getRange("/", headers, 2, 5), BodyError);
+  const cancelled = Promise.withResolvers<void>();
+  const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
+  const responding = rejectionOf(ends.conn.post("/", {}, new Body(stream, 5)), "the request");
+  await ends.peer.readPreamble();
+  ends.conn.close();
+  assertInstanceOf(await responding, ConnectionClosedError);
+  await within(cancelled.promise, "the source is canceled");
+});
+
+Deno.test("a connection that is closed while a read completes never returns stale bytes of its buffer", async () => {
+  const response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r";
+  for (let turns = 0; turns < 60; turns++) {
+    const sent = Promise.withResolvers<void>();
+    const pieces = [response, "\n5", "\r\nwo", "rld\r", "\n0\r", "\n\r", "\n"];
+    const socket: Socket = {
+      async read(into) {
+        await sent.promise;
+        const piece = pieces.shift();
+        if (piece === undefined) return null;
+        const { written } = new TextEncoder().encodeInto(piece, into);
+        if (written < piece.length) pieces.unshift(piece.slice(written));
+        return written;
+      },
+      write(bytes) {
+        sent.resolve();
+        return Promise.resolve(bytes.length);
+      },
+      close() {},
+    };
+    using conn = new Connection(socket, null, undefined, null);
+    const { body } = await conn.get("/");
+    const seen: string[] = [];
+    const reading = (async () => {
+      if (body === null || !body.chunked) return;
+      for await (const [, data] of body) seen.push(new TextDecoder().decode(data));
+    })().catch((error) => assertInstanceOf(error, ConnectionClosedError));
+    for (let turn = 0; turn < turns; turn++) await null;
+    conn.close();
+    await reading;
+    assert("helloworld".startsWith(seen.join("")), `after ${turns} turns: ${seen}`);
+  }
 });

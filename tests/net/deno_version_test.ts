@@ -29,14 +29,13 @@ Deno.test("on an older Deno constructing SSLServer or SSLClient throws an error 
   // The suite does not run on an older one: this is what the library sees of it.
   Object.defineProperty(Deno, "version", { value: { ...version, deno: "2.9.5" } });
   try {
-    for (
-      const make of [
-        () => new SSLClient({}, ["127.0.0.1", 443]),
-        () => new SSLServer(serverSslconfig, ["127.0.0.1", 0], app),
-        () => buildClientSslctx({}),
-        () => buildServerSslctx(serverSslconfig),
-      ]
-    ) {
+    const makers = [
+      () => new SSLClient({}, ["127.0.0.1", 443]),
+      () => new SSLServer(serverSslconfig, ["127.0.0.1", 0], app),
+      () => buildClientSslctx({}),
+      () => buildServerSslctx(serverSslconfig),
+    ];
+    for (const make of makers) {
       const { message } = assertThrows(make, DeguError);
       assertStringIncludes(message, 'this is Deno "2.9.5"');
       assertStringIncludes(message, `needs ${MIN_DENO_VERSION} or later`);

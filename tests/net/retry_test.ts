@@ -52,27 +52,13 @@ Deno.test("without onRetry the retries end, too, and their delays double", async
 });
 
 Deno.test("progress counts if it goes beyond all that earlier attempts had reached", async () => {
-  const rows: [string, { resumedFrom: number; bytes: number }[], number][] = [
-    [
-      "each attempt starts over and ends at the same place",
-      Array(9).fill({ resumedFrom: 0, bytes: 5 }),
-      4,
-    ],
-    ["each attempt gets less far", [9, 8, 7, 6, 5].map((bytes) => ({ resumedFrom: 0, bytes })), 4],
-    ["each attempt continues, and moves nothing", [
-      { resumedFrom: 0, bytes: 5 },
-      ...Array(8).fill({ resumedFrom: 5, bytes: 0 }),
-    ], 4],
-    ["the second attempt gets the first byte", [
-      { resumedFrom: 0, bytes: 0 },
-      ...Array(8).fill({ resumedFrom: 0, bytes: 1 }),
-    ], 5],
-    ["the third attempt gets further", [
-      { resumedFrom: 0, bytes: 5 },
-      { resumedFrom: 5, bytes: 0 },
-      { resumedFrom: 5, bytes: 1 },
-      ...Array(6).fill({ resumedFrom: 0, bytes: 6 }),
-    ], 6],
+  const at = (resumedFrom: number, bytes: number) => ({ resumedFrom, bytes });
+  const rows: [string, ReturnType<typeof at>[], number][] = [
+    ["each attempt ends at the same place", Array(9).fill(at(0, 5)), 4],
+    ["each attempt gets less far", [9, 8, 7, 6, 5].map((bytes) => at(0, bytes)), 4],
+    ["each attempt continues, and moves nothing", [at(0, 5), ...Array(8).fill(at(5, 0))], 4],
+    ["the second attempt gets the first byte", [at(0, 0), ...Array(8).fill(at(0, 1))], 5],
+    ["the third one gets further", [at(0, 5), at(5, 0), at(5, 1), ...Array(6).fill(at(0, 6))], 6],
   ];
   for (const [name, reached, expected] of rows) {
     let calls = 0;
@@ -130,6 +116,11 @@ Deno.test("a signal ends the wait, and no further call is made", async () => {
   assertEquals([await result, calls], ["stop", 1]);
   await assertRejects(() => retry(attempt, { signal }), Error, "stop");
   assertEquals(calls, 1);
+  // So does one that onRetry itself aborts.
+  const own = new AbortController();
+  const onRetry = () => own.abort(new Error("own"));
+  const ended = retry(attempt, { delay: 60_000, signal: own.signal, onRetry });
+  await assertRejects(() => ended, Error, "own");
 });
 
 Deno.test("arguments are checked", async () => {
@@ -142,29 +133,18 @@ Deno.test("arguments are checked", async () => {
   for (const options of [{ retries: -1 }, { retries: 1001 }, { delay: 60_001 }, { delay: 0.5 }]) {
     await assertRejects(() => retry(attempt, options), RangeError);
   }
-  await assertRejects(
-    () => retry(null as unknown as typeof attempt),
-    TypeError,
-    "attempt: must be ",
-  );
-});
-
-Deno.test("a signal that onRetry itself aborts ends the wait at once", async () => {
-  const stop = new AbortController();
-  const onRetry = () => stop.abort(new Error("stop"));
-  const options = { delay: 60_000, signal: stop.signal, onRetry };
-  await assertRejects(() => retry(() => Promise.reject(lost()), options), Error, "stop");
+  const none = null as unknown as typeof attempt;
+  await assertRejects(() => retry(none), TypeError, "attempt: must be ");
 });
 
 const status = (status: number) => new TransferError("STATUS", "", { status });
 
 Deno.test("network errors are transient, and decisions of the other device are not", () => {
+  const { ConnectionRefused, ConnectionReset, BrokenPipe, TimedOut, UnexpectedEof } = Deno.errors;
+  const { NotFound, PermissionDenied, NotCapable } = Deno.errors;
+  const network = [ConnectionRefused, ConnectionReset, BrokenPipe, TimedOut, UnexpectedEof];
   const transient = [
-    new Deno.errors.ConnectionRefused(),
-    new Deno.errors.ConnectionReset(),
-    new Deno.errors.BrokenPipe(),
-    new Deno.errors.TimedOut(),
-    new Deno.errors.UnexpectedEof(),
+    ...network.map((Class) => new Class()),
     Object.assign(new Error(), { code: "EHOSTUNREACH" }),
     new EmptyPreambleError(),
     new ConnectionClosedError(""),
@@ -180,9 +160,7 @@ Deno.test("network errors are transient, and decisions of the other device are n
     new TlsError("UNTRUSTED", ""),
     new TlsError("REFUSED_BY_PEER", ""),
     new ProtocolError("BAD_HEADER_NAME", ""),
-    new Deno.errors.NotFound(),
-    new Deno.errors.PermissionDenied(),
-    new Deno.errors.NotCapable(),
+    ...[NotFound, PermissionDenied, NotCapable].map((Class) => new Class()),
     Object.assign(new Error(), { code: "ENOSPC" }),
     new TypeError(),
     "text",

@@ -64,7 +64,9 @@ Deno.test("a body that fits behind its preamble is sent in one write with it, an
     ]],
     [
       "a foreign body that doesn't fit",
-      foreign({ contentLength: most + 1 }, (sink) => sink.write(new Uint8Array(most + 1))),
+      foreign({ contentLength: most + 1 }, (sink) => {
+        return sink.write(new Uint8Array(most + 1));
+      }),
       [preambleBytes(65000), most + 1],
     ],
     ["the largest array", new Uint8Array(most), [65536]],
@@ -191,10 +193,8 @@ Deno.test("the sink of a foreign body can't reach the message", async () => {
 async function assertHarmless(body: BodyOut, what: string): Promise<void> {
   const { socket, conn } = open();
   const error = await socket.put(conn, body).then(() => null, (error) => error);
-  assert(
-    error === null || error instanceof BodyError || error instanceof TypeError,
-    `${what}: ${error}`,
-  );
+  const isHarmless = error === null || error instanceof BodyError || error instanceof TypeError;
+  assert(isHarmless, `${what}: ${error}`);
   assert(!socket.writes.join("").includes("smuggled"), `${what}: ${socket.writes.join("")}`);
   conn.close();
 }
@@ -302,12 +302,9 @@ Deno.test("a byte source that changes its array after it was checked changes not
 // ───────────────────────── messages of several connections
 
 /** Answers with what arrived. */
-const tell: App = ({ uri, headers }) => [
-  200,
-  "OK",
-  { "x-seen": `${uri} ${headers["x-name"]}` },
-  null,
-];
+const tell: App = ({ uri, headers }) => {
+  return [200, "OK", { "x-seen": `${uri} ${headers["x-name"]}` }, null];
+};
 
 Deno.test("a header getter that makes a request over another connection affects neither message", async () => {
   await using serving = serve(tell);

@@ -1,11 +1,12 @@
 /** Which answers a server accepts from an app; anything else closes the connection without a byte, and only the log says why. */
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Body, type BodyIn, BodyIter, ContentRange, Range, Response } from "@degu/degu/base";
 import { type Request, Session } from "@degu/degu/server";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { lawless, meet, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -13,6 +14,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 const get = "GET / HTTP/1.1\r\n\r\n";
 const head = "HEAD / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+const bothFramings = { "content-length": 5, "transfer-encoding": "chunked" };
 
 /** Sends a request and another behind it; returns what came back and what was logged as an error. */
 async function exchange(
@@ -25,60 +27,35 @@ async function exchange(
   return { received, errors: meeting.logger.at("error") };
 }
 
-/** Answers that must never get out; tests/base/wire/ has every byte that a part may have. */
+/** Answers that must never get out, one of each rule; tests/base/ has every value that a part may have. */
 const wrong: readonly (readonly [what: string, answer: unknown, request?: string])[] = [
   ["nothing", undefined],
-  ["null", null],
-  ["a number", 200],
   ["text", "200"],
-  ["an empty array", []],
   ["three items", [200, "OK", {}]],
   ["five items", [200, "OK", {}, null, null]],
-  ["an empty object", {}],
   ["an object without a body", { status: 200, reason: "OK", headers: {} }],
   ["a fetch response", new globalThis.Response("x")],
-  ["status 100", [100, "Continue", {}, null]],
   ["status 199", [199, "OK", {}, null]],
   ["status 600", [600, "OK", {}, null]],
   ["status as text", ["200", "OK", {}, null]],
   ["reason of one byte", [200, "O", {}, null]],
-  ["reason empty", [200, "", {}, null]],
   ["reason with a line", [200, "OK\r\na: b", {}, null]],
-  ["reason null", [200, null, {}, null]],
   ["headers null", [200, "OK", null, null]],
   ["headers Headers", [200, "OK", new Headers(), null]],
-  ["headers Map", [200, "OK", new Map(), null]],
-  ["headers array", [200, "OK", [["a", "b"]], null]],
   ["name in upper case", [200, "OK", { A: "b" }, null]],
   ["value with a line", [200, "OK", { a: "b\r\n\r\nHTTP/1.1 200 Forged" }, null]],
-  ["value a number", [200, "OK", { a: 5 }, null]],
   ["value an array", [200, "OK", { "set-cookie": ["a", "b"] }, null]],
-  ["content-length as text", [200, "OK", { "content-length": "5" }, latin1("hello")]],
   ["content-length of another body", [200, "OK", { "content-length": 6 }, latin1("hello")]],
   ["content-length without a body", [200, "OK", { "content-length": 0 }, null]],
-  ["chunked without a body", [200, "OK", { "transfer-encoding": "chunked" }, null]],
   ["chunked beside a length", [200, "OK", { "transfer-encoding": "chunked" }, latin1("x")]],
-  ["content-range as text", [206, "xx", { "content-range": "bytes 0-1/2" }, null]],
   ["range", [200, "OK", { range: new Range(0, 1) }, null]],
-  ["both framings to HEAD", [200, "OK", {
-    "content-length": 5,
-    "transfer-encoding": "chunked",
-  }, null], head],
+  ["both framings to HEAD", [200, "OK", bothFramings, null], head],
   ["a wrong length to HEAD", [200, "OK", { "content-length": -1 }, null], head],
-  ["a wrong coding to HEAD", [200, "OK", { "transfer-encoding": "gzip" }, null], head],
-  ["both framings with 304", [304, "xx", {
-    "content-length": 5,
-    "transfer-encoding": "chunked",
-  }, null]],
+  ["both framings with 304", [304, "xx", bothFramings, null]],
   ["body undefined", [200, "OK", {}, undefined]],
   ["body text", [200, "OK", {}, "hello"]],
-  ["body an array", [200, "OK", {}, [104]]],
-  ["body a stream", [200, "OK", {}, new Blob(["x"]).stream()]],
-  ["body an ArrayBuffer", [200, "OK", {}, new ArrayBuffer(1)]],
   ["body over 16 MiB", [200, "OK", {}, new Uint8Array(16777217)]],
   ["body to HEAD", [200, "OK", {}, latin1("hello")], head],
-  ["empty body to HEAD", [200, "OK", {}, latin1("")], head],
-  ["body with 204", [204, "No Content", {}, latin1("hello")]],
   ["empty body with 204", [204, "No Content", {}, latin1("")]],
   ["body with 304", [304, "Not Modified", {}, latin1("hello")]],
   ["body unread and status 200", [200, "OK", {}, null], put],
@@ -87,31 +64,25 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
 ];
 
 Deno.test("an invalid answer closes the connection without a byte, and is logged as an error", async (t) => {
-  for (const [what, answer, request = get] of wrong) {
-    await t.step(what, async () => {
-      const { received, errors } = await exchange(() => answer, request);
-      assertEquals(received, "");
-      assertEquals(errors.length, 1);
-    });
-  }
+  await eachRow(t, wrong, async (_what, answer, request = get) => {
+    const { received, errors } = await exchange(() => answer, request);
+    assertEquals(received, "");
+    assertEquals(errors.length, 1);
+  });
 });
 
 Deno.test("valid answers at the limits are sent", async (t) => {
+  const headers = Object.freeze({ a: "b" });
+  const withHeader = "HTTP/1.1 200 OK\r\na: b\r\n\r\n";
   const rows: readonly (readonly [answer: unknown, received: string, request?: string])[] = [
     [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\n\r\n"],
     [[404, "a-B 9", {}, null], "HTTP/1.1 404 a-B 9\r\n\r\n"],
     [[204, "No Content", {}, null], "HTTP/1.1 204 No Content\r\n\r\n"],
     [[200, "OK", {}, latin1("")], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
-    [new Response(200, "OK", { a: "b" }, null), "HTTP/1.1 200 OK\r\na: b\r\n\r\n"],
-    [
-      { status: 200, reason: "OK", headers: { a: "b" }, body: null },
-      "HTTP/1.1 200 OK\r\na: b\r\n\r\n",
-    ],
+    [new Response(200, "OK", headers, null), withHeader],
+    [{ status: 200, reason: "OK", headers, body: null }, withHeader],
     [Promise.resolve([200, "OK", {}, null]), "HTTP/1.1 200 OK\r\n\r\n"],
-    [
-      Object.freeze([200, "OK", Object.freeze({ a: "b" }), null]),
-      "HTTP/1.1 200 OK\r\na: b\r\n\r\n",
-    ],
+    [Object.freeze([200, "OK", headers, null]), withHeader],
     [
       [206, "Partial Content", { "content-range": new ContentRange(2, 5, 10) }, latin1("abc")],
       "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\nabc",
@@ -136,39 +107,33 @@ Deno.test("valid answers at the limits are sent", async (t) => {
   }
 });
 
-Deno.test("the body of the same request can't be its response", async () => {
-  for (const status of [200, 400]) {
-    const { received, errors } = await exchange(({ body }) => [status, "OK", {}, body], put);
-    assertEquals([received, errors.length], ["", 1]);
-  }
-  const read = await exchange(async ({ body }) => {
-    await body?.read();
-    return [200, "OK", {}, body];
-  }, put);
-  assertEquals([read.received, read.errors.length], ["", 1]);
-});
-
-Deno.test("a body that was used before, or belongs to another request, is an error", async (t) => {
-  await t.step("read before", async () => {
-    const { received, errors } = await exchange(async () => {
+Deno.test("a body that was used before, or belongs to a request, is an error", async (t) => {
+  let kept: unknown = null;
+  type Handle = (request: Request) => unknown;
+  const rows: readonly (readonly [string, sent: string, received: string, Handle])[] = [
+    ["of the request that it answers", put, "", ({ body }) => [200, "OK", {}, body]],
+    ["of the request, with an error", put, "", ({ body }) => [400, "Bad Request", {}, body]],
+    ["of the request, and read", put, "", async ({ body }) => {
+      await body?.read();
+      return [200, "OK", {}, body];
+    }],
+    ["read before", get, "", async () => {
       const body = new Body(streamOf(latin1("hello")), 5);
       await body.read();
       return [200, "OK", {}, body];
-    }, get);
-    assertEquals([received, errors.length], ["", 1]);
-  });
-  await t.step("of an earlier request of the session", async () => {
-    let kept: unknown = null;
-    const { received, errors } = await exchange(async ({ body }) => {
+    }],
+    ["of an earlier request of the session", put, "HTTP/1.1 200 OK\r\n\r\n", async ({ body }) => {
       if (body === null) return [200, "OK", {}, kept];
       kept = body;
       await body.read();
       return [200, "OK", {}, null];
-    }, put);
-    assertEquals([received, errors.length], ["HTTP/1.1 200 OK\r\n\r\n", 1]);
+    }],
+  ];
+  await eachRow(t, rows, async (_what, sent, expected, handle) => {
+    const { received, errors } = await exchange(handle, sent);
+    assertEquals([received, errors.length], [expected, 1]);
   });
   await t.step("of another connection that is closed", async () => {
-    let kept: unknown = null;
     await using serving = serve(lawless(({ body }) => {
       if (body === null) return [200, "OK", {}, kept];
       kept = body;
@@ -186,23 +151,21 @@ Deno.test("a body that was used before, or belongs to another request, is an err
 });
 
 Deno.test("sources that were passed are settled, whatever is wrong with the answer", async (t) => {
-  const answers: readonly ((body: unknown) => unknown)[] = [
-    (body) => [199, "OK", {}, body],
-    (body) => [200, "O", {}, body],
-    (body) => [200, "OK", { A: "b" }, body],
-    (body) => [200, "OK", { "content-length": 6 }, body],
-    (body) => [204, "No Content", {}, body],
+  const wrong: readonly (readonly [what: string, ...unknown[]])[] = [
+    ["status", 199, "OK", {}],
+    ["reason", 200, "O", {}],
+    ["headers", 200, "OK", { A: "b" }],
+    ["length", 200, "OK", { "content-length": 6 }],
+    ["a body", 204, "No Content", {}],
   ];
-  for (const [i, answer] of answers.entries()) {
-    await t.step(`answer ${i}`, async () => {
-      const stream = new TrackedStream([latin1("hello")]);
-      await exchange(() => answer(new Body(stream.stream, 5)), get);
-      assert(stream.settled, "the stream was not canceled");
-      const items = new TrackedItems([latin1("hello")]);
-      await exchange(() => answer(new BodyIter(items.sync(), 5)), get);
-      assert(items.settled, "the iterator was not returned");
-    });
-  }
+  await eachRow(t, wrong, async (_what, ...preamble) => {
+    const stream = new TrackedStream([latin1("hello")]);
+    await exchange(() => [...preamble, new Body(stream.stream, 5)], get);
+    assert(stream.settled, "the stream was not canceled");
+    const items = new TrackedItems([latin1("hello")]);
+    await exchange(() => [...preamble, new BodyIter(items.sync(), 5)], get);
+    assert(items.settled, "the iterator was not returned");
+  });
 });
 
 Deno.test("an app that is an object keeps its `this`", async () => {
@@ -215,23 +178,15 @@ Deno.test("an app that is an object keeps its `this`", async () => {
       return this.count < 10;
     }
   }
-  const app = new Counter();
-  await using serving = serve(app);
+  await using serving = serve(new Counter());
   const client = serving.makeClient();
   assertEquals((await client.request("GET", "/")).headers["count"], "1");
   assertEquals((await client.request("GET", "/")).headers["count"], "2");
-  assertInstanceOf(app, Counter);
 });
 
 Deno.test("whatever an app throws is logged as an error, and nothing is sent", async (t) => {
   const thrown: readonly unknown[] = [
-    new Error("secret"),
-    "text",
-    null,
-    undefined,
-    0,
-    Symbol("symbol"),
-    Object.create(null),
+    ...[new Error("secret"), "text", null, undefined, 0, Symbol("symbol"), Object.create(null)],
     { toString: () => fail() },
     Object.defineProperty(new Error("x"), "stack", { get: () => fail() }),
   ];
@@ -261,16 +216,12 @@ Deno.test("a body whose writeTo throws while its cancel closes the server causes
   const fail = () => {
     throw failure;
   };
-  const writings: Record<string, () => Promise<number>> = {
+  const fails: Record<string, () => Promise<number>> = {
     "throws": fail,
     "rejects": () => Promise.reject(failure),
   };
-  const thens: Record<string, () => unknown> = {
-    "nothing": () => {},
-    "throws": fail,
-    "rejects": () => Promise.reject(failure),
-  };
-  for (const [how, writeTo] of Object.entries(writings)) {
+  const thens: Record<string, () => unknown> = { "nothing": () => {}, ...fails };
+  for (const [how, writeTo] of Object.entries(fails)) {
     for (const [then, finish] of Object.entries(thens)) {
       await t.step(`writeTo ${how}, cancel closes and then ${then}`, async () => {
         using unhandled = unhandledRejections();
@@ -283,7 +234,7 @@ Deno.test("a body whose writeTo throws while its cancel closes the server causes
         const body = { chunked: true, writeTo, cancel };
         await using serving = serve(lawless(() => [200, "OK", {}, body]));
         using peer = await RawPeer.connect(serving.address);
-        await peer.send("GET / HTTP/1.1\r\n\r\n");
+        await peer.send(get);
         await peer.readToEnd();
         await within(serving.done, "serveForever() settles");
         await turnOfEventLoop();
@@ -323,10 +274,8 @@ Deno.test("a body that is too long to be read at once is logged at level info, w
         await peer.assertClosedSilently();
         const [line = ""] = await logger.waitFor("info");
         assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
-        assertStringIncludes(
-          line,
-          'to answer with 413, see "A limit for bodies" in docs/cookbook.md',
-        );
+        const recipe = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
+        assertStringIncludes(line, recipe);
         assert(!line.includes("\n"), line);
         assertEquals(logger.at("error"), []);
       });

@@ -1,10 +1,11 @@
-/** When a session ends, that its last response arrives, and how that is logged. */
+/** When a session ends, whatever its peer does, that its last response arrives, and how that is logged. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
-import { type Body, BodyError, type ChunkedBody } from "@degu/degu/base";
+import { type Body, BodyError, BodyIter, type ChunkedBody } from "@degu/degu/base";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { atLeastOnce, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { type Level, meet, type Meeting, serve } from "@degu/testing/serving.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { type Level, meet, type Meeting, serve, type Serving } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
@@ -24,6 +25,7 @@ Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session,
   const end = [400, 401, 403, 405, 408, 410, 411, 413, 416, 418, 429, 499, 500, 501, 503, 599];
   const reads: Record<string, (body: Body) => unknown> = {
     "unread": () => {},
+    "canceled": (body) => body.readable.cancel("not wanted"),
     "read in part": (body) => body.read(3),
     "read": (body) => body.read(),
   };
@@ -46,14 +48,8 @@ Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session,
 Deno.test("connection: close from an app ends the session after that response", async () => {
   const rows = {
     2: [
-      "keep-alive",
-      "closed",
-      "not-close",
-      "close-not",
-      "close:",
-      '"close"',
-      "close x",
-      "x close",
+      ...["keep-alive", "closed", "not-close", "close-not", "close:"],
+      ...['"close"', "close x", "x close"],
     ],
     1: ["close", "CLOSE", "keep-alive, close", "close, keep-alive", "x,cLoSe,y", "a ,  close  , b"],
   };
@@ -115,10 +111,8 @@ Deno.test("a session that has ended closes its write side at once, and drops wha
   }, "GET /1 HTTP/1.1\r\n\r\n");
   const { peer } = meeting;
   // The end arrives although this side is still open.
-  assertEquals(await peer.readToEnd(), {
-    received: "HTTP/1.1 500 Internal Server Error\r\n\r\n",
-    how: "end",
-  });
+  const { received, how } = await peer.readToEnd();
+  assertEquals([received, how], ["HTTP/1.1 500 Internal Server Error\r\n\r\n", "end"]);
   await peer.send("GET /2 HTTP/1.1\r\n\r\n");
   await turnOfEventLoop();
   await peer.closeWrite();
@@ -141,73 +135,39 @@ Deno.test("a session that has ended drops at most about 1 MiB", async () => {
 
 Deno.test("after an error the connection closes at once, and nothing more is sent", async (t) => {
   const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";
-  const faults: Record<string, readonly [app: AppFunction, request: string, level: Level]> = {
-    "an application that throws": [
-      () => {
-        throw new Error("no");
-      },
-      get,
-      "error",
-    ],
-    "an answer that is none": [() => [200, "O", {}, null], get, "error"],
-    "a request that is none": [() => [200, "OK", {}, null], "GET / HTTP/1.0\r\n\r\n", "info"],
-    "a body that is none": [
-      async ({ body }) => {
-        await body?.read();
-        return [200, "OK", {}, null];
-      },
-      chunked,
-      "info",
-    ],
-    "a body that is none, which the app ignores": [
-      async ({ body }) => {
-        await body?.read().catch(() => {});
-        return [400, "Bad Request", {}, null];
-      },
-      chunked,
-      "info",
-    ],
+  const reading: AppFunction = async ({ body }) => {
+    await body?.read();
+    return [200, "OK", {}, null];
   };
-  for (const [what, [app, request, level]] of Object.entries(faults)) {
-    await t.step(what, async () => {
-      const first: App = (incoming, session, api) =>
-        incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
-      const begin = "GET /first HTTP/1.1\r\n\r\n";
-      await atLeastOnce("it lingered", async () => {
-        await using meeting = await meet(first, begin, { maxConnections: 1 });
-        await meeting.peer.readPreamble();
-        const start = performance.now();
-        await meeting.peer.send(request);
-        await meeting.peer.assertClosedSilently(what);
-        assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
-        // Its place is free although this side was never closed: nobody lingers.
-        using next = await RawPeer.connect(meeting.serving.address);
-        await next.send(begin);
-        await next.readPreamble();
-        return performance.now() - start < 800;
-      });
-    });
-  }
-});
-
-Deno.test("an app that cancels a request's body may answer only with an error", async () => {
-  const ways: readonly ((body: NonNullable<Request["body"]>) => Promise<unknown>)[] = [
-    (body) => body.readable.cancel("not wanted"),
-    async (body) => {
-      for await (const _ of body as AsyncIterable<unknown>) break;
-    },
+  const ignoring: AppFunction = async ({ body }) => {
+    await body?.read().catch(() => {});
+    return [400, "Bad Request", {}, null];
+  };
+  const faults: readonly (readonly [string, AppFunction, request: string, Level])[] = [
+    ["an application that throws", () => Promise.reject(new Error("no")), get, "error"],
+    ["an answer that is none", () => [200, "O", {}, null], get, "error"],
+    ["a request that is none", reading, "GET / HTTP/1.0\r\n\r\n", "info"],
+    ["a body that is none", reading, chunked, "info"],
+    ["a body that is none, which the app ignores", ignoring, chunked, "info"],
   ];
-  for (const giveUp of ways) {
-    for (const status of [200, 404, 413]) {
-      await using meeting = await meet(async ({ body }) => {
-        if (body !== null) await giveUp(body);
-        return [status, "As it is", {}, null];
-      }, "PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
-      const { received } = await meeting.peer.readToEnd();
-      const expected = status === 200 ? "" : `HTTP/1.1 ${status} As it is\r\n\r\n`;
-      assertEquals(received, expected);
-    }
-  }
+  await eachRow(t, faults, async (what, app, request, level) => {
+    const first: App = (incoming, session, api) =>
+      incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
+    const begin = "GET /first HTTP/1.1\r\n\r\n";
+    await atLeastOnce("it lingered", async () => {
+      await using meeting = await meet(first, begin, { maxConnections: 1 });
+      await meeting.peer.readPreamble();
+      const start = performance.now();
+      await meeting.peer.send(request);
+      await meeting.peer.assertClosedSilently(what);
+      assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
+      // Its place is free although this side was never closed: nobody lingers.
+      using next = await RawPeer.connect(meeting.serving.address);
+      await next.send(begin);
+      await next.readPreamble();
+      return performance.now() - start < 800;
+    });
+  });
 });
 
 Deno.test("a session lingers for 1 s even if its timeout is shorter", async () => {
@@ -251,38 +211,36 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
       },
       "as a stream": (body) => new Response(body.readable).bytes(),
     };
-    for (const [way, read] of Object.entries(ways)) {
-      await t.step(way, async () => {
-        const failed = Promise.withResolvers<unknown>();
-        let pending = 0;
-        await using meeting = await meet({
-          handle({ body }) {
-            failed.resolve(rejectionOf(read(body!), "reading on"));
-            return [413, "Content Too Large", {}, null];
-          },
-          onConnect(_session, sock) {
-            const { read } = sock;
-            // The server lingers only when what is still being read has ended.
-            sock.read = async (into) => {
-              assertEquals(++pending, 1);
-              const count = await read.call(sock, into);
-              pending--;
-              return count;
-            };
-            return true;
-          },
-        }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${chunked ? "61a80\r\n" : ""}`);
-        const { peer } = meeting;
-        assertEquals(await peer.readPreamble(), "HTTP/1.1 413 Content Too Large\r\n\r\n");
-        // The server is lingering now, and drops all of this.
-        await peer.send(latin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
-        await peer.closeWrite();
-        assertEquals((await peer.readToEnd()).received, "");
-        const error = await within(failed.promise, "the read rejects");
-        assertInstanceOf(error, BodyError);
-        assert(error.message.includes("413"), error.message);
-      });
-    }
+    await eachRow(t, Object.entries(ways), async (_way, read) => {
+      const failed = Promise.withResolvers<unknown>();
+      let pending = 0;
+      await using meeting = await meet({
+        handle({ body }) {
+          failed.resolve(rejectionOf(read(body!), "reading on"));
+          return [413, "Content Too Large", {}, null];
+        },
+        onConnect(_session, sock) {
+          const { read } = sock;
+          // The server lingers only when what is still being read has ended.
+          sock.read = async (into) => {
+            assertEquals(++pending, 1);
+            const count = await read.call(sock, into);
+            pending--;
+            return count;
+          };
+          return true;
+        },
+      }, `PUT / HTTP/1.1\r\n${framing}\r\n\r\n${chunked ? "61a80\r\n" : ""}`);
+      const { peer } = meeting;
+      assertEquals(await peer.readPreamble(), "HTTP/1.1 413 Content Too Large\r\n\r\n");
+      // The server is lingering now, and drops all of this.
+      await peer.send(latin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
+      await peer.closeWrite();
+      assertEquals((await peer.readToEnd()).received, "");
+      const error = await within(failed.promise, "the read rejects");
+      assertInstanceOf(error, BodyError);
+      assert(error.message.includes("413"), error.message);
+    });
   });
 }
 
@@ -419,3 +377,130 @@ for (const { what, level, message, line, sent = get, answer, accepts = true, the
     assert(!logged!.includes("expect:"), logged);
   });
 }
+
+// ───────────────────────── peers that break off, flood or stall: others are not affected, and nothing is left behind
+
+const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
+
+const reader: App = async ({ body, uri }) => {
+  const bytes = await body?.bytes();
+  return [200, "OK", {}, uri === "/echo" && bytes !== undefined ? bytes : null];
+};
+
+/** Asserts that somebody else is served, now. */
+async function assertServes(serving: Serving): Promise<void> {
+  const asking = serving.makeClient().request("GET", "/");
+  const { status, body } = await within(asking, "others are served");
+  await body?.read();
+  assertEquals(status, 200);
+  assertEquals(serving.logger.at("error"), []);
+}
+
+Deno.test("a server survives a peer that resets at any byte of an exchange instead of reading", async () => {
+  await using serving = serve(reader, { maxConnections: 3 });
+  const request = "PUT /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+  const stream = request + request + get;
+  for (let at = 0; at < stream.length; at++) {
+    const peer = await RawPeer.connect(serving.address);
+    await peer.send(stream.slice(0, at));
+    // Closing with bytes unread, as soon as an answer has come, is a reset.
+    if (at >= request.length) await peer.readExactly(1);
+    peer.close();
+  }
+  await assertServes(serving);
+});
+
+Deno.test("a flood of pipelined requests is answered in order while it is read", async () => {
+  let count = 0;
+  await using serving = serve(() => [200, "OK", { number: `${count++}` }, null], {
+    maxRequests: Infinity,
+  });
+  using peer = await RawPeer.connect(serving.address);
+  const total = 4000;
+  const sending = peer.send(get.repeat(total)).then(() => peer.closeWrite());
+  const { received } = await peer.readToEnd();
+  await sending;
+  const numbers = [...received.matchAll(/number: (\d+)\r\n/g)].map(([, number]) => Number(number));
+  assertEquals(numbers.length, total);
+  assert(numbers.every((number, i) => number === i), "the answers are out of order");
+  await assertServes(serving);
+});
+
+Deno.test("a flood of requests stops being read if its responses are not read", async () => {
+  let calls = 0;
+  await using serving = serve(() => {
+    calls++;
+    return [200, "OK", {}, new Uint8Array(100_000)];
+  }, { maxRequests: Infinity });
+  using peer = await RawPeer.connect(serving.address);
+  const flood = peer.send(get.repeat(20_000)).catch(() => {});
+  // It stops by itself once no buffer takes more: no call in a while.
+  let before = -1;
+  for (let i = 0; i < 200 && before !== calls; i++) {
+    before = calls;
+    for (let turn = 0; turn < 20; turn++) await turnOfEventLoop();
+  }
+  assert(calls < 1000, `${calls} answers were made for a peer that reads none`);
+  await assertServes(serving);
+  peer.close();
+  await flood;
+});
+
+Deno.test("a peer that disappears while an app streams ends the stream, and releases the slot", async () => {
+  let returned = 0;
+  const gone = Promise.withResolvers<void>();
+  async function* endless() {
+    try {
+      for (;;) {
+        yield new Uint8Array(65536);
+        await turnOfEventLoop();
+      }
+    } finally {
+      if (++returned === 5) gone.resolve();
+    }
+  }
+  await using serving = serve(({ uri }) => {
+    if (uri === "/") return [200, "OK", {}, null];
+    return [200, "OK", {}, new BodyIter(endless(), 2 ** 40)];
+  }, { maxConnections: 1 });
+  for (let i = 0; i < 5; i++) {
+    const peer = await RawPeer.connect(serving.address);
+    await peer.send("GET /stream HTTP/1.1\r\n\r\n");
+    await peer.readExactly(200_000);
+    peer.close();
+  }
+  await within(gone.promise, "every stream is given up");
+  await assertServes(serving);
+});
+
+Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sender more than the server", async (t) => {
+  const begin = `PUT / HTTP/1.1\r\n${CHUNKED}`;
+  await t.step("tiny chunks are read", async () => {
+    await using meeting = await meet(reader, `${begin}${"1\r\nx\r\n".repeat(10_000)}0\r\n\r\n`);
+    assertEquals(await meeting.peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  });
+  await t.step("an endless extension is cut off", async () => {
+    await using meeting = await meet(reader, `${begin}1;k=`);
+    const most = 64 * 1048576;
+    const taken = await meeting.peer.sendUntilRefused(latin1("v".repeat(65536)), most);
+    assert(taken < most, "it was read on and on");
+    await meeting.logger.waitFor("info");
+    await assertServes(meeting.serving);
+  });
+});
+
+Deno.test("what is announced and never sent costs no memory, and occupies only its slot", async () => {
+  for (const framing of ["content-length: 16777216\r\n\r\nx", `${CHUNKED}1000000\r\nx`]) {
+    await using serving = serve(reader);
+    const before = Deno.memoryUsage().external;
+    const peers = [];
+    for (let i = 0; i < 20; i++) {
+      const peer = await RawPeer.connect(serving.address);
+      peers.push(peer);
+      await peer.send(`PUT / HTTP/1.1\r\n${framing}`);
+    }
+    await assertServes(serving);
+    assert(Deno.memoryUsage().external - before < 100 * 1048576);
+    for (const peer of peers) peer.close();
+  }
+});

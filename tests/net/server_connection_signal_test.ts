@@ -144,37 +144,35 @@ Deno.test("a reset aborts the signal even after a read was abandoned", async () 
 });
 
 for (const { name, available, start } of endpointKinds) {
-  Deno.test({
-    name: `${name}: each end notices how the other ends a request, a session or all of them`,
+  Deno.test(`${name}: each end notices how the other ends a request, a session or all of them`, {
     ignore: !available,
-    async fn() {
-      const arrived = Promise.withResolvers<void>();
-      const told = Promise.withResolvers<unknown>();
-      await using endpoint = await start(async ({ uri }, session) => {
-        if (uri !== "/slow") return ok;
-        arrived.resolve();
-        told.resolve(await aborted(session.signal));
-        return ok;
-      });
-      const { server, client } = endpoint;
-      const aborter = new AbortController();
-      using first = await client.connect();
-      const answer = rejectionOf(first.get("/slow", {}, { signal: aborter.signal }), "the request");
-      await within(arrived.promise, "the app works");
-      aborter.abort();
-      assertInstanceOf(await within(told.promise, "the app is told"), ConnectionClosedError);
-      assert(await answer === aborter.signal.reason && first.closed);
+  }, async () => {
+    const arrived = Promise.withResolvers<void>();
+    const told = Promise.withResolvers<unknown>();
+    await using endpoint = await start(async ({ uri }, session) => {
+      if (uri !== "/slow") return ok;
+      arrived.resolve();
+      told.resolve(await aborted(session.signal));
+      return ok;
+    });
+    const { server, client } = endpoint;
+    const aborter = new AbortController();
+    using first = await client.connect();
+    const answer = rejectionOf(first.get("/slow", {}, { signal: aborter.signal }), "the request");
+    await within(arrived.promise, "the app works");
+    aborter.abort();
+    assertInstanceOf(await within(told.promise, "the app is told"), ConnectionClosedError);
+    assert(await answer === aborter.signal.reason && first.closed);
 
-      for (const close of ["session", "shutdown"] as const) {
-        using second = await client.connect();
-        assertEquals((await second.get("/")).status, 200);
-        const session = [...server.sessions].at(-1)!;
-        if (close === "session") session.close();
-        else await server.shutdown();
-        await rejectionOf(second.get("/"), close);
-        assertEquals([server.sessions.has(session), session.signal.aborted], [false, true]);
-      }
-    },
+    for (const close of ["session", "shutdown"] as const) {
+      using second = await client.connect();
+      assertEquals((await second.get("/")).status, 200);
+      const session = [...server.sessions].at(-1)!;
+      if (close === "session") session.close();
+      else await server.shutdown();
+      await rejectionOf(second.get("/"), close);
+      assertEquals([server.sessions.has(session), session.signal.aborted], [false, true]);
+    }
   });
 }
 
@@ -206,10 +204,7 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
       chunksOf(frames(session, () => Promise.reject(new Deno.errors.TimedOut("no frame")))),
     ),
   "a stream that fails": (session) =>
-    new Body(
-      ReadableStream.from(frames(session, () => Promise.reject(new Error("the camera broke")))),
-      1000,
-    ),
+    new Body(ReadableStream.from(frames(session, () => Promise.reject(new Error("broken")))), 1000),
   "bytes that break a rule": (session) =>
     new ChunkedBody(ReadableStream.from((async function* () {
       yield latin1("5\r\nframe\r\n");

@@ -1,12 +1,12 @@
 /** Server: its options, its sessions, and its life. */
-import { Body, type BodyOut } from "@degu/degu/base";
+import { Body } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type ServerOptions, type Session, type Socket } from "@degu/degu/server";
-import { aborted } from "@degu/testing/aborts.ts";
-import { assertTypeError, constructWith, optionOf } from "@degu/testing/expectations.ts";
+import { aborted, never } from "@degu/testing/aborts.ts";
+import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
 import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { meet, serve } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 
@@ -16,68 +16,41 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: App = () => [200, "OK", {}, null];
 const anywhere = ["127.0.0.1", 0] as const;
 
-Deno.test("an unknown option is a TypeError that names it", () => {
-  for (const name of ["maxConnection", "Timeout", "host", "toString", ""]) {
-    assertThrows(
-      () => constructWith(Server, anywhere, ok, { [name]: undefined }),
-      TypeError,
-      name,
-    );
-  }
-});
+const counts = { types: ["5", null, 5n], values: [0, -1, 0.5, 1.5, NaN, -Infinity, 2 ** 53] };
+const levels = ["debug", "info", "warn", "error"];
 
-Deno.test("an app or option of a wrong type is a TypeError", () => {
+/** What each option may not be: values of a wrong type, and those that are not allowed. */
+const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
+  maxConnections: counts,
+  maxRequests: counts,
+  timeout: { types: ["5", true], values: [0, -1, NaN, Infinity, -Infinity] },
+  logger: {
+    types: [null, () => {}, {}, ...levels.map((level) => ({ ...console, [level]: undefined }))],
+  },
+  onExchange: { types: [null] },
+};
+
+Deno.test("an app or option of a wrong type, or an unknown option, is a TypeError; a wrong value a RangeError", () => {
   const apps: readonly unknown[] = [
-    undefined,
-    null,
-    5,
-    "app",
-    {},
-    [],
-    { handle: 5 },
-    { handle: null },
-    { onConnect: () => true },
-    { handle: ok, onConnect: true },
-    { handle: ok, onConnect: null },
+    ...[undefined, null, 5, "app", {}, [], { handle: 5 }, { handle: null }],
+    ...[{ onConnect: () => true }, { handle: ok, onConnect: true }, {
+      handle: ok,
+      onConnect: null,
+    }],
   ];
   for (const app of apps) {
     assertTypeError(() => constructWith(Server, anywhere, app), Deno.inspect(app));
   }
-  const rows: readonly unknown[] = [
-    null,
-    5,
-    { maxConnections: "5" },
-    { maxConnections: null },
-    { maxConnections: 5n },
-    { maxRequests: "5" },
-    { maxRequests: null },
-    { timeout: "5" },
-    { timeout: true },
-    { logger: null },
-    { logger: () => {} },
-    { logger: {} },
-    ...["debug", "info", "warn", "error"].map((level) => ({
-      logger: { ...console, [level]: undefined },
-    })),
-    { onExchange: null },
-  ];
-  for (const options of rows) {
-    const make = () => constructWith(Server, anywhere, ok, options);
-    assertThrows(make, TypeError, optionOf(options), Deno.inspect(options));
+  const make = (options: unknown) => () => constructWith(Server, anywhere, ok, options);
+  for (const options of [null, 5]) assertTypeError(make(options), `${options}`);
+  for (const name of ["maxConnection", "Timeout", "host", "toString", ""]) {
+    assertThrows(make({ [name]: undefined }), TypeError, name);
   }
-});
-
-Deno.test("an option with an invalid value is a RangeError", () => {
-  const wrongCounts = [0, -1, 0.5, 1.5, NaN, -Infinity, 2 ** 53];
-  for (const name of ["maxConnections", "maxRequests"]) {
-    for (const value of wrongCounts) {
-      const make = () => constructWith(Server, anywhere, ok, { [name]: value });
-      assertThrows(make, RangeError, name, `${name} ${value}`);
+  for (const [name, { types, values = [] }] of Object.entries(OPTIONS)) {
+    for (const value of types) {
+      assertThrows(make({ [name]: value }), TypeError, name, Deno.inspect(value));
     }
-  }
-  for (const timeout of [0, -1, NaN, Infinity, -Infinity]) {
-    const make = () => constructWith(Server, anywhere, ok, { timeout });
-    assertThrows(make, RangeError, "timeout", `timeout ${timeout}`);
+    for (const value of values) assertThrows(make({ [name]: value }), RangeError, name, `${value}`);
   }
 });
 
@@ -107,43 +80,23 @@ Deno.test("an invalid argument leaves nothing bound", async () => {
 });
 
 Deno.test("onConnect accepts only by returning exactly true", async (t) => {
-  const rows: readonly (readonly [value: unknown, letsIn: boolean])[] = [
-    [true, true],
-    [Promise.resolve(true), true],
-    [false, false],
-    [undefined, false],
-    [null, false],
-    [0, false],
-    [1, false],
-    ["true", false],
-    [{}, false],
-    [new Boolean(true), false],
-    [Promise.resolve(1), false],
-    [Promise.resolve(false), false],
-  ];
-  for (const [value, letsIn] of rows) {
+  const accepting: readonly unknown[] = [true, Promise.resolve(true)];
+  const refusing = [false, undefined, null, 0, 1, "true", {}, new Boolean(true)];
+  for (const value of [...accepting, ...refusing, Promise.resolve(1), Promise.resolve(false)]) {
     await t.step(Deno.inspect(value), async () => {
       let calls = 0;
-      const handle = () => {
-        calls++;
-        return [200, "OK", {}, null];
-      };
-      const app: unknown = { handle, onConnect: () => value };
-      assert(isApp(app));
+      const handle: App = () => (calls++, [200, "OK", {}, null]);
+      const app = { handle, onConnect: () => value } as App;
       await using serving = serve(app);
       using peer = await RawPeer.connect(serving.address);
       await peer.send(get);
-      if (letsIn) assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+      const isAccepted = accepting.includes(value);
+      if (isAccepted) assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
       else await peer.assertClosedSilently("who was not let in");
-      assertEquals(calls, letsIn ? 1 : 0);
-      assertEquals(serving.logger.at("error"), []);
+      assertEquals([calls, serving.logger.at("error")], [isAccepted ? 1 : 0, []]);
     });
   }
 });
-
-function isApp(value: unknown): value is App {
-  return typeof value === "object";
-}
 
 Deno.test("onConnect gets the session and the socket, once per connection, before any byte", async () => {
   const calls: (readonly [Session, Socket])[] = [];
@@ -162,13 +115,10 @@ Deno.test("onConnect gets the session and the socket, once per connection, befor
   using conn = await serving.makeClient().connect();
   assertEquals((await conn.get("/")).headers["greeting"], "hello");
   assertEquals((await conn.get("/")).headers["greeting"], "hello");
-  const [call] = calls;
-  assertEquals(calls.length, 1);
-  assertStrictEquals(call?.[0], sessions[0]);
-  assertStrictEquals(sessions[0], sessions[1]);
-  for (const name of ["read", "write", "close"] as const) {
-    assertEquals(typeof call?.[1][name], "function");
-  }
+  const [[session, sock] = [], ...more] = calls;
+  assertEquals(more, []);
+  for (const each of sessions) assertStrictEquals(each, session);
+  assertEquals([typeof sock?.read, typeof sock?.write], ["function", "function"]);
 });
 
 Deno.test("serveForever() may be called again, and before or after close()", async () => {
@@ -182,9 +132,9 @@ Deno.test("serveForever() may be called again, and before or after close()", asy
   await server.shutdown();
   await server[Symbol.asyncDispose]();
 
-  const never = new Server(anywhere, ok);
-  never.close();
-  await never.serveForever();
+  const unused = new Server(anywhere, ok);
+  unused.close();
+  await unused.serveForever();
   const shut = new Server(anywhere, ok);
   await shut.shutdown();
   await shut.serveForever();
@@ -253,63 +203,46 @@ Deno.test("shutdown(): serveForever() settles after the last response", async ()
 
 Deno.test("close(): serveForever() settles even if an app never returns", async () => {
   const asked = Promise.withResolvers<void>();
-  const never = Promise.withResolvers<void>();
-  const serving = serve(
-    async () => {
+  await using serving = serve(
+    () => {
       asked.resolve();
-      await never.promise;
-      return [200, "OK", {}, null];
+      return never();
     },
     {},
     await ownAddress(),
   );
-  try {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send("GET / HTTP/1.1\r\n\r\n");
-    await asked.promise;
-    serving.server.close();
-    await peer.assertClosedSilently();
-    await within(serving.done, "serveForever() settles");
-    const again = () => new Server(serving.address, () => [200, "OK", {}, null]);
-    (await listenAgain(again)).close();
-  } finally {
-    never.resolve();
-    await serving[Symbol.asyncDispose]();
-  }
-});
-
-/** A response body whose source has nothing to give yet, and says when it was given up. */
-function waitingBody(): { body: BodyOut; cancelled: Promise<void> } {
-  const cancelled = Promise.withResolvers<void>();
-  const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
-  return { body: new Body(stream, 5), cancelled: cancelled.promise };
-}
-
-Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
-  const { body, cancelled } = waitingBody();
-  const serving = serve(() => [200, "OK", {}, body]);
   using peer = await RawPeer.connect(serving.address);
-  await peer.send("GET / HTTP/1.1\r\n\r\n");
-  await peer.readPreamble();
+  await peer.send(get);
+  await asked.promise;
   serving.server.close();
   await peer.assertClosedSilently();
   await within(serving.done, "serveForever() settles");
-  await within(cancelled, "the source is canceled");
+  (await listenAgain(() => new Server(serving.address, ok))).close();
+});
+
+Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
+  const cancelled = Promise.withResolvers<void>();
+  const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
+  await using meeting = await meet(() => [200, "OK", {}, new Body(stream, 5)], get);
+  await meeting.peer.readPreamble();
+  meeting.serving.server.close();
+  await meeting.peer.assertClosedSilently();
+  await within(meeting.serving.done, "serveForever() settles");
+  await within(cancelled.promise, "the source is canceled");
 });
 
 Deno.test("shutdown(): a response that was sent is not lost while the session lingers", async () => {
   const size = 2_000_000;
-  await using serving = serve(() => [413, "Too Large", {}, new Uint8Array(size)]);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("POST / HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n");
+  const app: App = () => [413, "Too Large", {}, new Uint8Array(size)];
+  const request = "POST / HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n";
+  await using meeting = await meet(app, request);
+  const { peer, serving } = meeting;
   await serving.logger.waitFor("debug");
   const down = serving.server.shutdown();
   await peer.sendUntilRefused(new Uint8Array(10_000), 50_000);
   const { received } = await peer.readToEnd();
-  assertEquals(
-    received.length,
-    "HTTP/1.1 413 Too Large\r\ncontent-length: 2000000\r\n\r\n".length + size,
-  );
+  const preamble = "HTTP/1.1 413 Too Large\r\ncontent-length: 2000000\r\n\r\n";
+  assertEquals(received.length, preamble.length + size);
   await down;
 });
 
@@ -319,6 +252,7 @@ function gated(): { app: App; asked: Promise<void>; answer: () => void } {
   const gate = Promise.withResolvers<void>();
   const app: App = async ({ uri }) => {
     if (uri === "/idle") return [200, "OK", {}, null];
+    if (uri === "/large") return [200, "OK", {}, new Uint8Array(16_000_000)];
     asked.resolve();
     await gate.promise;
     return [200, "OK", {}, latin1("finished")];
@@ -352,9 +286,8 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
 });
 
 Deno.test("shutdown(): a request whose first bytes have arrived is answered", async () => {
-  await using serving = serve(() => [200, "OK", {}, null]);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("GET / HT");
+  await using meeting = await meet(ok, "GET / HT");
+  const { peer, serving } = meeting;
   await turnOfEventLoop();
   await turnOfEventLoop();
   const down = serving.server.shutdown();
@@ -366,9 +299,8 @@ Deno.test("shutdown(): a request whose first bytes have arrived is answered", as
 
 Deno.test("shutdown(): a response that is being written is completed", async () => {
   const total = 8_000_000;
-  await using serving = serve(() => [200, "OK", {}, new Uint8Array(total)]);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
+  await using meeting = await meet(() => [200, "OK", {}, new Uint8Array(total)], get);
+  const { peer, serving } = meeting;
   await peer.readExactly(1000);
   const down = serving.server.shutdown();
   await peer.closeWrite();
@@ -380,9 +312,8 @@ Deno.test("shutdown(): a response that is being written is completed", async () 
 
 Deno.test("shutdown() and then close(): pending responses are cut detectably", async () => {
   const { app, asked, answer } = gated();
-  const serving = serve(app);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
+  await using meeting = await meet(app, get);
+  const { peer, serving } = meeting;
   await asked;
   const down = serving.server.shutdown();
   serving.server.close();
@@ -394,16 +325,7 @@ Deno.test("shutdown() and then close(): pending responses are cut detectably", a
 
 Deno.test("close(): every connection ends at once, and a response is cut detectably", async () => {
   const { app, asked, answer } = gated();
-  const serving = serve(
-    ({ uri }, session, api) => {
-      if (uri === "/large") return [200, "OK", {}, new Uint8Array(16_000_000)];
-      return typeof app === "function"
-        ? app({ uri } as never, session, api)
-        : app.handle({ uri } as never, session, api);
-    },
-    {},
-    await ownAddress(),
-  );
+  const serving = serve(app, {}, await ownAddress());
   using idle = await RawPeer.connect(serving.address);
   await idle.send("GET /idle HTTP/1.1\r\n\r\n");
   await idle.readPreamble();
@@ -495,14 +417,6 @@ Deno.test("a server's sessions are those that were accepted and have not ended",
   assertEquals([...sessions], []);
 });
 
-Deno.test("a session that ends with a response is no longer listed while its end is awaited", async () => {
-  await using serving = serve(() => [200, "OK", { connection: "close" }, null]);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await peer.readToEnd();
-  assertEquals(serving.server.sessions.size, 0);
-});
-
 Deno.test("the sessions of a server are read-only", async () => {
   await using serving = serve(ok);
   using conn = await serving.makeClient().connect();
@@ -543,11 +457,7 @@ Deno.test("all sessions can be closed in one loop over them", async () => {
   const conns = await Promise.all([1, 2, 3].map(() => serving.makeClient().connect()));
   for (const conn of conns) await conn.get("/");
   assertEquals(serving.server.sessions.size, 3);
-  let closed = 0;
-  for (const session of serving.server.sessions) {
-    session.close();
-    closed++;
-  }
-  assertEquals([closed, serving.server.sessions.size], [3, 0]);
+  for (const session of serving.server.sessions) session.close();
+  assertEquals(serving.server.sessions.size, 0);
   for (const conn of conns) conn.close();
 });

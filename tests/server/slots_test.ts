@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { MemoryListener } from "../fuzz/memory.ts";
 
@@ -68,16 +69,14 @@ Deno.test("every way to end releases the slot", async (t) => {
     ["an exception", "GET /throw HTTP/1.1\r\n\r\n"],
     ["an unread body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel"],
   ];
-  for (const [what, bytes] of ways) {
-    await t.step(what, async () => {
-      await using serving = serve(throwing, { maxConnections: 2 });
-      for (let i = 0; i < 6; i++) {
-        using peer = await RawPeer.connect(serving.address);
-        await peer.send(bytes);
-      }
-      assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-    });
-  }
+  await eachRow(t, ways, async (_what, bytes) => {
+    await using serving = serve(throwing, { maxConnections: 2 });
+    for (let i = 0; i < 6; i++) {
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(bytes);
+    }
+    assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+  });
 });
 
 Deno.test("onConnect needs a slot, and refusing releases it", async () => {
@@ -134,14 +133,7 @@ Deno.test("a server that onConnect closes or shuts down closes that connection, 
 });
 
 /** A server with one slot, which a first connection holds, and the socket of a second one. */
-async function holdSlot(app: App = ok): Promise<{
-  server: Server;
-  serving: Promise<void>;
-  holder: Session;
-  waiting: RecordingSocket;
-  listener: MemoryListener;
-  logger: RecordingLogger;
-}> {
+async function holdSlot(app: App = ok) {
   const listener = new MemoryListener();
   const logger = new RecordingLogger();
   const server = new Server(["127.0.0.1", 1], app, { maxConnections: 1, logger }, () => listener);
@@ -174,7 +166,7 @@ for (const [what, begin] of Object.entries(before)) {
       const { server, serving, holder, waiting, listener, logger } = await holdSlot();
       listener.offer(waiting);
       if (begin !== null) await begin(holder);
-      for (let passed = 0; passed < turn; passed++) await null;
+      await turns(turn);
       server.close();
       await within(serving, `closed ${turn} turns after it ${what}`, 1);
       assertEquals([waiting.closings, logger.at("info")], [1, []]);
@@ -187,7 +179,7 @@ Deno.test("shutting down at any moment closes every accepted connection before t
     const answering = Promise.withResolvers<ResponseTuple>();
     const { server, serving, waiting, listener, logger } = await holdSlot(() => answering.promise);
     listener.offer(waiting);
-    for (let passed = 0; passed < turn; passed++) await null;
+    await turns(turn);
     const shutdown = server.shutdown();
     await turns(20);
     const what = `shut down ${turn} turns after it was accepted`;

@@ -1,7 +1,6 @@
 /** serveUntilSignal: the signals of a service manager, and of a person at a terminal. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Client, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
 import { ServerPool } from "@degu/degu/pool";
 import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
@@ -11,6 +10,7 @@ import { ownAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 
 /** Nothing else in this process listens to it, and without a listener it has no effect. */
 const SIGNAL = "SIGURG";
@@ -62,17 +62,13 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
     };
   },
   async "a pool"({ counters }) {
-    const pki = await TempPKI.create();
-    const { serverSslconfig: sslconfig, clientSslconfig } = pki;
+    const { serverSslconfig: sslconfig, clientSslconfig } = await sharedPki();
     const app = appOf("buildWaiting", [counters]);
     const server = await ServerPool.start(["127.0.0.1", 0], app, { workers: 2, sslconfig });
     return {
       server,
       client: new SSLClient(clientSslconfig, server.address),
-      [Symbol.asyncDispose]: async () => {
-        await server.close();
-        await pki[Symbol.asyncDispose]();
-      },
+      [Symbol.asyncDispose]: () => server.close(),
     };
   },
 };
@@ -81,10 +77,10 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
 const ignore = Deno.build.os === "windows";
 
 for (const [what, start] of Object.entries(kinds)) {
-  Deno.test({
-    name: `${what} answers what is in progress at the first signal, and ends`,
-    ignore,
-    async fn() {
+  Deno.test(
+    `${what} answers what is in progress at the first signal, and ends`,
+    { ignore },
+    async () => {
       const gate = new Gate();
       await using kind = await start(gate);
       const over = kind.server.serveUntilSignal({ signals: [SIGNAL, SIGNAL] });
@@ -101,27 +97,23 @@ for (const [what, start] of Object.entries(kinds)) {
       conn.close();
       await within(over, "it ends");
     },
-  });
+  );
 
-  Deno.test({
-    name: `${what} is closed at the second signal`,
-    ignore,
-    async fn() {
-      const gate = new Gate();
-      await using kind = await start(gate);
-      const over = kind.server.serveUntilSignal({ signals: [SIGNAL], deadline: null });
-      using conn = await kind.client.connect();
-      const answer = conn.get("/").catch(() => "cut");
-      await gate.asked();
-      signal();
-      await assertRefused(kind.client);
-      // No limit is no limit of 0 s, either.
-      const late = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
-      assertEquals(await Promise.race([answer, late]), "waits");
-      signal();
-      assertEquals(await within(answer, "the connection is cut"), "cut");
-      await within(over, "it ends");
-    },
+  Deno.test(`${what} is closed at the second signal`, { ignore }, async () => {
+    const gate = new Gate();
+    await using kind = await start(gate);
+    const over = kind.server.serveUntilSignal({ signals: [SIGNAL], deadline: null });
+    using conn = await kind.client.connect();
+    const answer = conn.get("/").catch(() => "cut");
+    await gate.asked();
+    signal();
+    await assertRefused(kind.client);
+    // No limit is no limit of 0 s, either.
+    const late = new Promise((resolve) => setTimeout(resolve, 20, "waits"));
+    assertEquals(await Promise.race([answer, late]), "waits");
+    signal();
+    assertEquals(await within(answer, "the connection is cut"), "cut");
+    await within(over, "it ends");
   });
 }
 
@@ -138,28 +130,24 @@ async function assertRefused(client: Kind["client"]): Promise<void> {
   await within(refused(), "new connections are refused");
 }
 
-Deno.test({
-  name: "what is left at the deadline is closed, after one signal",
-  ignore,
-  async fn() {
-    const gate = new Gate();
-    await using serving = serve(gate.app);
-    const over = serving.server.serveUntilSignal({ signals: [SIGNAL], deadline: 0.1 });
-    using conn = await serving.makeClient().connect();
-    const answer = conn.get("/").catch(() => "cut");
-    await gate.asked();
-    const start = performance.now();
-    signal();
-    assertEquals(await within(answer, "the connection is cut"), "cut");
-    await within(over, "it ends");
-    assert(performance.now() - start >= 95);
-  },
+Deno.test("what is left at the deadline is closed, after one signal", { ignore }, async () => {
+  const gate = new Gate();
+  await using serving = serve(gate.app);
+  const over = serving.server.serveUntilSignal({ signals: [SIGNAL], deadline: 0.1 });
+  using conn = await serving.makeClient().connect();
+  const answer = conn.get("/").catch(() => "cut");
+  await gate.asked();
+  const start = performance.now();
+  signal();
+  assertEquals(await within(answer, "the connection is cut"), "cut");
+  await within(over, "it ends");
+  assert(performance.now() - start >= 95);
 });
 
-Deno.test({
-  name: "it resolves when the server ends in another way, and the signal has no effect any more",
-  ignore,
-  async fn() {
+Deno.test(
+  "it resolves when the server ends in another way, and the signal has no effect any more",
+  { ignore },
+  async () => {
     for (const end of ["close", "shutdown"] as const) {
       await using serving = serve(new Gate().app);
       const { server } = serving;
@@ -178,7 +166,7 @@ Deno.test({
       await within(server.serveUntilSignal({ signals: [SIGNAL] }), "it has ended");
     }
   },
-});
+);
 
 Deno.test("options that are not allowed are refused, and it does not serve", async () => {
   const rows: [unknown, new () => Error, string][] = [
@@ -200,17 +188,17 @@ Deno.test("options that are not allowed are refused, and it does not serve", asy
 });
 
 Deno.test("it rejects if the address can't be bound", async () => {
-  await using pki = await TempPKI.create();
+  const { serverSslconfig } = await sharedPki();
   await using first = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
-  const second = new SSLServer(pki.serverSslconfig, first.address, () => [204, "OK", {}, null]);
+  const second = new SSLServer(serverSslconfig, first.address, () => [204, "OK", {}, null]);
   await assertRejects(() => second.serveUntilSignal(), Deno.errors.AddrInUse);
 });
 
 for (const name of ["SIGINT", "SIGTERM"] as const) {
-  Deno.test({
-    name: `by default ${name} ends a program gracefully, and afterwards at once`,
-    ignore,
-    async fn() {
+  Deno.test(
+    `by default ${name} ends a program gracefully, and afterwards at once`,
+    { ignore },
+    async () => {
       const script = `
         import { Server } from ${JSON.stringify(import.meta.resolve("../../server.ts"))};
         const server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
@@ -229,5 +217,5 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
       const status = await within(child.status, "the program ends", PATIENCE);
       assertEquals([stdout, status.signal, await errors], ["serving\nover\n", name, ""]);
     },
-  });
+  );
 }

@@ -86,11 +86,6 @@ export function assertTypeError(call: () => unknown, what: string) {
   if (!(error instanceof TypeError)) wrong(what, error);
 }
 
-/** The name of the option that these options are about, which an error about it has; `""` if they are no object. */
-export function optionOf(options: unknown): string {
-  return typeof options === "object" && options !== null ? Object.keys(options)[0] ?? "" : "";
-}
-
 /** Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not allowed. */
 export function assertRangeError(call: () => unknown, what: string) {
   const error = thrownBy(call, what);

@@ -20,6 +20,7 @@ import {
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
 import { publicKey256 } from "@degu/testing/certificates.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { type Issued, KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
 
@@ -43,39 +44,30 @@ async function assertAuthority(
   assertEquals(actual?.publicKey256, publicKey256(await readPem(expected)));
 }
 
-/** A certificate with its chain and its key. */
-async function textsOf(own: Issued, between: readonly Issued[] = []) {
-  return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile) };
-}
-
 /** A certificate that comes with its chain, as a peer shows it. */
 interface Shown {
   readonly own: Issued;
   readonly between?: readonly Issued[];
 }
 
-/** Has a server and a client of it show these to one another; returns what each was told. */
-async function meet(
-  { server, client, clientAuthorities, serverAuthorities }: {
-    readonly server: Shown;
-    readonly client: Shown;
-    readonly clientAuthorities: readonly Issued[];
-    readonly serverAuthorities: readonly Issued[];
-  },
-): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
-  const ca = (authorities: readonly Issued[]) =>
-    Promise.all(authorities.map((each) => readPem(each)));
+/** A configuration that shows this, and trusts these. */
+async function configOf({ own, between = [] }: Shown, authorities: readonly Issued[]) {
+  const ca = await Promise.all(authorities.map((each) => readPem(each)));
+  return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile), ca };
+}
+
+/** What two ends show to one another, and whom each trusts. */
+type Ends =
+  & Record<"server" | "client", Shown>
+  & Record<"clientAuthorities" | "serverAuthorities", readonly Issued[]>;
+
+/** Has a server and a client of it meet; returns what each was told. */
+async function meet(ends: Ends): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
   const seen: (PeerCertificate | null)[] = [];
+  const clientSslconfig = await configOf(ends.client, ends.serverAuthorities);
   await using endpoint = await startTls({
-    serverSslconfig: {
-      ...await textsOf(server.own, server.between),
-      ca: await ca(clientAuthorities),
-    },
-    clientSslconfig: {
-      ...await textsOf(client.own, client.between),
-      ca: await ca(serverAuthorities),
-      checkHostname: false,
-    },
+    serverSslconfig: await configOf(ends.server, ends.clientAuthorities),
+    clientSslconfig: { ...clientSslconfig, checkHostname: false },
   }, (_request, session) => {
     seen.push(session.peerCertificate);
     return [204, "No Content", {}, null];
@@ -85,27 +77,24 @@ async function meet(
   return { server: conn.sock.peerCertificate!, client: seen[0]! };
 }
 
-opensslTest(
-  "both ends report the authority that signed for the other, with a stable public key",
-  async (pki) => {
-    const authority = await pki.authority("authority");
-    const other = await pki.authority("other");
-    const client = await pki.client("client", { issuer: authority });
-    const server = await pki.server("server", { issuer: other });
-    const renewed = await pki.client("renewed", { issuer: authority, keyOf: client });
-    const trust = { clientAuthorities: [other, authority], serverAuthorities: [authority, other] };
-    const first = await meet({ client: { own: client }, server: { own: server }, ...trust });
-    await assertAuthority(first.client.authority, authority);
-    await assertAuthority(first.server.authority, other);
-    assertEquals(first.client.publicKey256, publicKey256(await readPem(client)));
-    assertEquals(first.server.publicKey256, publicKey256(await readPem(server)));
-    assert(Object.isFrozen(first.client.authority));
-    const second = await meet({ client: { own: renewed }, server: { own: server }, ...trust });
-    assertEquals(second.client.publicKey256, first.client.publicKey256);
-    assertNotEquals(second.client.fingerprint256, first.client.fingerprint256);
-    await assertAuthority(second.client.authority, authority);
-  },
-);
+opensslTest("both ends report which authority signed for the other", async (pki) => {
+  const authority = await pki.authority("authority");
+  const other = await pki.authority("other");
+  const client = await pki.client("client", { issuer: authority });
+  const server = await pki.server("server", { issuer: other });
+  const renewed = await pki.client("renewed", { issuer: authority, keyOf: client });
+  const trust = { clientAuthorities: [other, authority], serverAuthorities: [authority, other] };
+  const first = await meet({ client: { own: client }, server: { own: server }, ...trust });
+  await assertAuthority(first.client.authority, authority);
+  await assertAuthority(first.server.authority, other);
+  assertEquals(first.client.publicKey256, publicKey256(await readPem(client)));
+  assertEquals(first.server.publicKey256, publicKey256(await readPem(server)));
+  assert(Object.isFrozen(first.client.authority));
+  const second = await meet({ client: { own: renewed }, server: { own: server }, ...trust });
+  assertEquals(second.client.publicKey256, first.client.publicKey256);
+  assertNotEquals(second.client.fingerprint256, first.client.fingerprint256);
+  await assertAuthority(second.client.authority, authority);
+});
 
 Deno.test("changes to the authority certificate of one session do not affect another", async () => {
   await using endpoint = await startTls(pki, (_request, { peerCertificate }) => {
@@ -121,135 +110,120 @@ Deno.test("changes to the authority certificate of one session do not affect ano
   }
 });
 
-opensslTest(
-  "the authority is found by signatures: names and extra certificates do not count",
-  async (pki, t) => {
-    const ownAuthority = await pki.authority("server_authority");
-    const own = await pki.server("server", { issuer: ownAuthority });
-    const one = await pki.authority("one", { commonName: "same" });
-    const two = await pki.authority("two", { commonName: "same" });
-    const three = await pki.authority("three");
-    const sameKey = await pki.authority("same_key", { commonName: "same", keyOf: two });
-    const between = await pki.authority("between", { issuer: one });
-    const cross = { commonName: "between", keyOf: between };
-    const crossed = await pki.authority("crossed", { issuer: three, ...cross });
-    const old = await pki.authority("old", { issuer: two, ...cross, to: timeFromNow(-1) });
-    const ofTwo = await pki.client("of_two", { issuer: two });
-    const below = await pki.client("below", { issuer: between });
-    const purpose = "extendedKeyUsage=clientAuth";
-    const unhinted = await pki.client("unhinted", {
-      issuer: two,
-      extensions: [purpose, "authorityKeyIdentifier=none"],
-    });
-    // [0] of the extension is the identifier of the key, here that of somebody else.
-    const [, keyId] = /X509v3 Subject Key Identifier:\s+([0-9A-F:]{59})\n/
-      .exec(await pki.show(one)) ?? [];
-    const misleading = await pki.client("misleading", {
-      issuer: two,
-      extensions: [purpose, `2.5.29.35=DER:30:16:80:14:${keyId}`],
-    });
-    const rows: readonly [string, Shown, readonly Issued[], Issued][] = [
-      ["two of one name", { own: ofTwo }, [one, two], two],
-      ["two of one name, turned round", { own: ofTwo }, [two, one], two],
-      ["no hint at the key", { own: unhinted }, [one, two], two],
-      ["no hint at the key, turned round", { own: unhinted }, [two, one], two],
-      ["a hint at another's key", { own: misleading }, [one, two], two],
-      ["a hint at another's key, turned round", { own: misleading }, [two, one], two],
-      ["the other is sent along", { own: ofTwo, between: [one] }, [one, two], two],
-      ["one key in two certificates: the first", { own: ofTwo }, [one, sameKey, two], sameKey],
-      ["one key in two, turned round", { own: ofTwo }, [two, sameKey], two],
-      ["an intermediate", { own: below, between: [between] }, [two, one], one],
-      ["among strangers", { own: below, between: [two, own, between, one] }, [three, one], one],
-      ["two ways: the first", { own: below, between: [between, crossed] }, [three, one], three],
-      ["two ways, turned round", { own: below, between: [between, crossed] }, [one, three], one],
-      ["a way that has expired", { own: below, between: [old, between] }, [two, one], one],
-      ["the shortest", { own: below, between: [between] }, [one, between], between],
-    ];
-    for (const [name, client, clientAuthorities, expected] of rows) {
-      await t.step(name, async () => {
-        const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
-        const seen = await meet({ server: { own }, client, ...trust });
-        await assertAuthority(seen.client.authority, expected);
-      });
-    }
-  },
-);
+opensslTest("the authority is found by signatures, not by names", async (pki, t) => {
+  const ownAuthority = await pki.authority("server_authority");
+  const own = await pki.server("server", { issuer: ownAuthority });
+  const one = await pki.authority("one", { commonName: "same" });
+  const two = await pki.authority("two", { commonName: "same" });
+  const three = await pki.authority("three");
+  const sameKey = await pki.authority("same_key", { commonName: "same", keyOf: two });
+  const between = await pki.authority("between", { issuer: one });
+  const cross = { commonName: "between", keyOf: between };
+  const crossed = await pki.authority("crossed", { issuer: three, ...cross });
+  const old = await pki.authority("old", { issuer: two, ...cross, to: timeFromNow(-1) });
+  const ofTwo = await pki.client("of_two", { issuer: two });
+  const below = await pki.client("below", { issuer: between });
+  const purpose = "extendedKeyUsage=clientAuth";
+  const unhinted = await pki.client("unhinted", {
+    issuer: two,
+    extensions: [purpose, "authorityKeyIdentifier=none"],
+  });
+  // [0] of the extension is the identifier of the key, here that of somebody else.
+  const [, keyId] = /X509v3 Subject Key Identifier:\s+([0-9A-F:]{59})\n/
+    .exec(await pki.show(one)) ?? [];
+  const misleading = await pki.client("misleading", {
+    issuer: two,
+    extensions: [purpose, `2.5.29.35=DER:30:16:80:14:${keyId}`],
+  });
+  const rows: readonly [string, Shown, readonly Issued[], Issued][] = [
+    ["two of one name", { own: ofTwo }, [one, two], two],
+    ["two of one name, turned round", { own: ofTwo }, [two, one], two],
+    ["no hint at the key", { own: unhinted }, [one, two], two],
+    ["no hint at the key, turned round", { own: unhinted }, [two, one], two],
+    ["a hint at another's key", { own: misleading }, [one, two], two],
+    ["a hint at another's key, turned round", { own: misleading }, [two, one], two],
+    ["the other is sent along", { own: ofTwo, between: [one] }, [one, two], two],
+    ["one key in two certificates: the first", { own: ofTwo }, [one, sameKey, two], sameKey],
+    ["one key in two, turned round", { own: ofTwo }, [two, sameKey], two],
+    ["an intermediate", { own: below, between: [between] }, [two, one], one],
+    ["among strangers", { own: below, between: [two, own, between, one] }, [three, one], one],
+    ["two ways: the first", { own: below, between: [between, crossed] }, [three, one], three],
+    ["two ways, turned round", { own: below, between: [between, crossed] }, [one, three], one],
+    ["a way that has expired", { own: below, between: [old, between] }, [two, one], one],
+    ["the shortest", { own: below, between: [between] }, [one, between], between],
+  ];
+  await eachRow(t, rows, async (_name, client, clientAuthorities, expected) => {
+    const trust = { clientAuthorities, serverAuthorities: [ownAuthority] };
+    const seen = await meet({ server: { own }, client, ...trust });
+    await assertAuthority(seen.client.authority, expected);
+  });
+});
 
-opensslTest(
-  "every kind of signature that the TLS library accepts is recognized",
-  async (pki, t) => {
-    const pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"];
-    const kinds: readonly [string, readonly string[], readonly string[]][] = [
-      ["ECDSA P-256", KEY.p256, []],
-      ["ECDSA P-256 with SHA-512", KEY.p256, ["-sha512"]],
-      ["ECDSA P-384 with SHA-256", KEY.p384, []],
-      ["ECDSA P-384 with SHA-384", KEY.p384, ["-sha384"]],
-      ["ECDSA P-521 with SHA-512", KEY.p521, ["-sha512"]],
-      ["Ed25519", KEY.ed25519, []],
-      ["RSA", KEY.rsa2048, []],
-      ["RSA with SHA-512", KEY.rsa2048, ["-sha512"]],
-      ["RSA-PSS", KEY.rsa2048, pss],
-      ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-sha384"]],
-    ];
-    const serverAuthority = await pki.authority("server_authority");
-    const server = { own: await pki.server("server", { issuer: serverAuthority }) };
-    // An RSA key takes as long as twenty certificates.
-    const made = new Map<readonly string[], Issued>();
-    for (const [index, [name, key, signing]] of kinds.entries()) {
-      await t.step(name, async () => {
-        // What signs for others with P-521 has signed itself with SHA-512, too.
-        const keyOf = made.get(key);
-        const issuer = await pki.authority(`issuer${index}`, {
-          ...keyOf === undefined ? { key } : { keyOf },
-          signing: key === KEY.p521 ? signing : [],
-        });
-        made.set(key, issuer);
-        const own = await pki.client(`client${index}`, { issuer, signing });
-        const clientAuthorities = [serverAuthority, issuer];
-        const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
-        const seen = await meet({ server, client: { own }, ...trust });
-        await assertAuthority(seen.client.authority, issuer);
+opensslTest("each kind of signature that TLS accepts is recognized", async (pki, t) => {
+  const pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"];
+  const kinds: readonly [string, readonly string[], readonly string[]][] = [
+    ["ECDSA P-256", KEY.p256, []],
+    ["ECDSA P-256 with SHA-512", KEY.p256, ["-sha512"]],
+    ["ECDSA P-384 with SHA-256", KEY.p384, []],
+    ["ECDSA P-384 with SHA-384", KEY.p384, ["-sha384"]],
+    ["ECDSA P-521 with SHA-512", KEY.p521, ["-sha512"]],
+    ["Ed25519", KEY.ed25519, []],
+    ["RSA", KEY.rsa2048, []],
+    ["RSA with SHA-512", KEY.rsa2048, ["-sha512"]],
+    ["RSA-PSS", KEY.rsa2048, pss],
+    ["RSA-PSS with SHA-384", KEY.rsa2048, [...pss, "-sha384"]],
+  ];
+  const serverAuthority = await pki.authority("server_authority");
+  const server = { own: await pki.server("server", { issuer: serverAuthority }) };
+  // An RSA key takes as long as twenty certificates.
+  const made = new Map<readonly string[], Issued>();
+  for (const [index, [name, key, signing]] of kinds.entries()) {
+    await t.step(name, async () => {
+      // What signs for others with P-521 has signed itself with SHA-512, too.
+      const keyOf = made.get(key);
+      const issuer = await pki.authority(`issuer${index}`, {
+        ...keyOf === undefined ? { key } : { keyOf },
+        signing: key === KEY.p521 ? signing : [],
       });
-    }
-  },
-);
+      made.set(key, issuer);
+      const own = await pki.client(`client${index}`, { issuer, signing });
+      const clientAuthorities = [serverAuthority, issuer];
+      const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
+      const seen = await meet({ server, client: { own }, ...trust });
+      await assertAuthority(seen.client.authority, issuer);
+    });
+  }
+});
 
-opensslTest(
-  "P-521 with SHA-256 can't be verified: its authority is refused, and who has only that",
-  async (pki, t) => {
-    const key = KEY.p521;
-    const serverAuthority = await pki.authority("server_authority");
-    const own = await pki.server("server", { issuer: serverAuthority });
-    const advice =
-      "signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512";
-    await t.step("as an authority", async () => {
-      const refused = await pki.authority("refused", { key });
-      assertThrows(
-        () => buildServerSslctx({ ...own, caFile: refused.certFile }),
-        RangeError,
-        advice,
-      );
-      assertThrows(() => buildClientSslctx({ caFile: refused.certFile }), RangeError, advice);
-    });
-    const authority = await pki.authority("authority", { key, signing: ["-sha512"] });
-    await t.step("as an authority's signature on another one, which nobody looks at", async () => {
-      const between = await pki.authority("between", { issuer: authority, signing: ["-sha256"] });
-      buildClientSslctx({ caFile: between.certFile });
-    });
-    await t.step("as a client's signature", async () => {
-      const client = await pki.client("client", { issuer: authority, signing: ["-sha256"] });
-      const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
-      assertStringIncludes(buildClientSslctx(clientSslconfig).warnings.join(), advice);
-      await using endpoint = await startTls(
-        { serverSslconfig: { ...own, caFile: authority.certFile }, clientSslconfig },
-        () => [204, "No Content", {}, null],
-      );
-      await assertRejects(() => endpoint.client.request("GET", "/"));
-      const [line] = await endpoint.logger.waitFor("info");
-      assertStringIncludes(line!, `UNTRUSTED: the client's certificate is ${advice}`);
-    });
-  },
-);
+opensslTest("P-521 with SHA-256, which can't be verified, is refused", async (pki, t) => {
+  const key = KEY.p521;
+  const serverAuthority = await pki.authority("server_authority");
+  const own = await pki.server("server", { issuer: serverAuthority });
+  const advice =
+    "signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512";
+  await t.step("as an authority", async () => {
+    const { certFile: caFile } = await pki.authority("refused", { key });
+    assertThrows(() => buildServerSslctx({ ...own, caFile }), RangeError, advice);
+    assertThrows(() => buildClientSslctx({ caFile }), RangeError, advice);
+  });
+  const authority = await pki.authority("authority", { key, signing: ["-sha512"] });
+  await t.step("as an authority's signature on another one, which nobody looks at", async () => {
+    const between = await pki.authority("between", { issuer: authority, signing: ["-sha256"] });
+    buildClientSslctx({ caFile: between.certFile });
+  });
+  await t.step("as a client's signature", async () => {
+    const client = await pki.client("client", { issuer: authority, signing: ["-sha256"] });
+    const clientSslconfig = { caFile: serverAuthority.certFile, checkHostname: false, ...client };
+    assertStringIncludes(buildClientSslctx(clientSslconfig).warnings.join(), advice);
+    await using endpoint = await startTls(
+      { serverSslconfig: { ...own, caFile: authority.certFile }, clientSslconfig },
+      () => [204, "No Content", {}, null],
+    );
+    await assertRejects(() => endpoint.client.request("GET", "/"));
+    const [line] = await endpoint.logger.waitFor("info");
+    assertStringIncludes(line!, `UNTRUSTED: the client's certificate is ${advice}`);
+  });
+});
 
 /** Asserts which trusted certificate is found to have vouched for the first of these. */
 function assertFound(
@@ -380,14 +354,11 @@ Deno.test("an authority that remains after others were skipped is not mistaken f
   const trusted = [victim, attacker];
   // The TLS library goes over it all the same: it does not look at keyUsage.
   const handshakes = [authority(), signsHandshakes()];
-  const between = await makeAuthority({
-    issuer: attacker,
-    name: victim.name,
-    extensions: handshakes,
-  });
+  const namesake = { issuer: attacker, name: victim.name };
+  const between = await makeAuthority({ ...namesake, extensions: handshakes });
   assertFound([await makeLeaf(between), between], trusted, null, "by its keyUsage");
 
-  const signing = await makeAuthority({ issuer: attacker, name: victim.name });
+  const signing = await makeAuthority(namesake);
   const own = await makeLeaf(signing);
   const junk = new Array(40).fill(await makeLeaf(attacker));
   assertFound([own, ...junk, signing], trusted, null, "as one too many");

@@ -1,7 +1,13 @@
+/** Certificates: what is read from one, whose name it is for, which keys are strong enough, and what both ends check of a peer's. */
 import { assert, assertEquals, assertMatch, assertStrictEquals, assertThrows } from "@std/assert";
-import { X509Certificate } from "node:crypto";
+import { FakeTime } from "@std/testing/time";
+import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import * as tls from "node:tls";
 import { publicKey256 } from "@degu/degu";
+import { TlsError } from "@degu/degu/base";
 import { canonicalDnsName } from "@degu/internal/base/address.ts";
+import { createAuthority, createLeaf } from "@degu/internal/identity/certificates.ts";
 import { readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
   type Certificate,
@@ -11,15 +17,25 @@ import {
   PURPOSE,
   validityProblem,
 } from "@degu/internal/net/tls/certificate.ts";
-import { hostAddress, nameProblem } from "@degu/internal/net/tls/peer.ts";
-import { createAuthority, createLeaf } from "@degu/internal/identity/certificates.ts";
+import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
+import {
+  checkCertificate,
+  hostAddress,
+  nameProblem,
+  presentedChain,
+  skipDescriptions,
+} from "@degu/internal/net/tls/peer.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
+import { readTexts } from "@degu/testing/tls_configs.ts";
 import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { KEY, opensslTest } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const pki = await sharedPki();
+const authority = await createAuthority({ commonName: "authority" }, 10);
 
 async function readDer(path: string): Promise<Uint8Array> {
   return new Uint8Array(new X509Certificate(await Deno.readTextFile(path)).raw);
@@ -59,8 +75,7 @@ opensslTest("an unambiguous certificate is read as node:crypto reads it", async 
       const certificate = parseCertificate(await readDer(certFile));
       const described = describeCertificate(certificate, null);
       assertEquals(certificate.version, 3);
-      assertEquals(described.subject, expected.subject);
-      assertEquals(described.issuer, expected.issuer);
+      assertEquals([described.subject, described.issuer], [expected.subject, expected.issuer]);
       assertEquals(described.subjectAltNames.join(", "), expected.subjectAltName ?? "");
       assertEquals(described.validFrom.getTime(), Date.parse(expected.validFrom));
       assertEquals(described.validTo.getTime(), Date.parse(expected.validTo));
@@ -157,32 +172,7 @@ Deno.test("invalid certificates are a RangeError, whatever their bytes", async (
   fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void parse(bytes)));
 });
 
-const leaf: Certificate = {
-  version: 3,
-  subject: "CN=leaf",
-  issuer: "CN=authority",
-  validFrom: new Date("2026-01-01T00:00:00Z"),
-  validTo: new Date("2026-12-31T23:59:59Z"),
-  names: [],
-  isAuthority: false,
-  purposes: null,
-  maySign: true,
-  raw: new Uint8Array(),
-  publicKey: new Uint8Array(),
-  certificate256: "",
-  publicKey256: "",
-  subjectDer: "",
-  issuerDer: "",
-  subjectKeyId: null,
-  authorityKeyId: null,
-  pathLength: null,
-  maySignCertificates: true,
-  hasKeyUsage: true,
-  uncheckedRules: null,
-  signed: new Uint8Array(),
-  algorithm: "1.3.101.112",
-  signature: new Uint8Array(),
-};
+const leaf = parseCertificate(await readDer(pki.serverSslconfig.certFile));
 
 function named(...dns: string[]): Certificate {
   return { ...leaf, names: dns.map((value) => ({ type: "DNS", value })) };
@@ -221,10 +211,8 @@ Deno.test("nameProblem() matches a DNS name as RFC 9525 requires", () => {
     assertEquals(problem === null, matches, `${presented} for ${host}`);
     assertEquals(nameProblem(named("other.example", presented), host) === null, matches);
   }
-  assertEquals(
-    nameProblem({ ...leaf, subject: "CN=a.example", names: null }, "a.example"),
-    "has no subjectAltName, and its subject does not count",
-  );
+  const nameless = nameProblem({ ...leaf, subject: "CN=a.example", names: null }, "a.example");
+  assertEquals(nameless, "has no subjectAltName, and its subject does not count");
   for (const type of ["URI", "email", "othername", "IP Address"]) {
     const certificate = { ...leaf, names: [{ type, value: "a.example" }] };
     assert(nameProblem(certificate, "a.example") !== null, type);
@@ -261,8 +249,6 @@ Deno.test("a host is either an IP address, a DNS name or neither, never both", (
   fc.assert(fc.property(fc.ipV6(), (host) => assert(hostAddress(host) !== null, host)));
   fc.assert(fc.property(fc.domain(), (host) => assert(canonicalDnsName(host) !== null, host)));
 });
-
-const authority = await createAuthority({ commonName: "authority" }, 10);
 
 /** A new certificate in DER, of at least this many bytes. */
 async function issue(bytes = 0): Promise<Uint8Array> {
@@ -326,14 +312,10 @@ Deno.test("a thousand certificates are cached, and the oldest is dropped first",
 });
 
 Deno.test("publicKey256 is that of the first certificate in a text", async () => {
-  const [own, authority] = await Promise.all(
-    [pki.clientSslconfig.certFile, pki.serverSslconfig.caFile].map((path) =>
-      Deno.readTextFile(path!)
-    ),
-  );
-  assertMatch(publicKey256(own!), /^[0-9A-F]{2}(:[0-9A-F]{2}){31}$/);
-  assertEquals(publicKey256(own!), publicKey256OfNode(own!));
-  assertEquals(publicKey256(own! + authority!), publicKey256(own!));
+  const { cert, ca } = await readTexts(pki.clientSslconfig);
+  assertMatch(publicKey256(cert), /^[0-9A-F]{2}(:[0-9A-F]{2}){31}$/);
+  assertEquals(publicKey256(cert), publicKey256OfNode(cert));
+  assertEquals(publicKey256(cert + ca), publicKey256(cert));
 });
 
 Deno.test("publicKey256 refuses an invalid certificate, and shows nothing of it", async () => {
@@ -341,14 +323,199 @@ Deno.test("publicKey256 refuses an invalid certificate, and shows nothing of it"
   for (const value of [undefined, null, 1, {}, new Uint8Array(1), [key]]) {
     assertThrows(() => publicKey256(value as unknown as string), TypeError, "pem: must");
   }
-  for (
-    const text of ["", "text", key, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
-  ) {
-    const { message } = assertThrows(
-      () => publicKey256(text),
-      RangeError,
-      "pem: must be a certificate",
-    );
+  const damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
+  for (const text of ["", "text", key, damaged]) {
+    const parse = () => publicKey256(text);
+    const { message } = assertThrows(parse, RangeError, "pem: must be a certificate");
     assertEquals(message.split("\n").length, 1);
   }
+});
+
+// ───────────────────────── which keys are strong enough
+
+const ec = (namedCurve: string) => () => generateKeyPairSync("ec", { namedCurve });
+const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
+
+type Make = () => { publicKey: KeyObject; privateKey: KeyObject };
+const kinds: Record<string, [Make, boolean]> = {
+  "ECDSA with P-256": [ec("P-256"), true],
+  "ECDSA with P-384": [ec("P-384"), true],
+  "ECDSA with P-521": [ec("P-521"), true],
+  "ECDSA with secp256k1": [ec("secp256k1"), false],
+  "Ed25519": [() => generateKeyPairSync("ed25519"), true],
+  "X25519, which signs nothing": [() => generateKeyPairSync("x25519"), false],
+  "RSA with 2048 bits": [() => rsa, true],
+};
+
+for (const [what, [make, isUsable]] of Object.entries(kinds)) {
+  Deno.test(`a key of ${what} is ${isUsable ? "accepted" : "refused"}`, () => {
+    const { publicKey, privateKey } = make();
+    assertEquals([isUsableKey(publicKey), isUsableKey(privateKey)], [isUsable, isUsable]);
+  });
+}
+
+// Making such keys takes up to many seconds.
+const limits: readonly [number, bigint, boolean][] = [
+  [1024, 65537n, false],
+  [2047, 65537n, false],
+  [2048, 3n, true],
+  [8192, 65537n, true],
+  [8193, 65537n, false],
+  [16384, 65537n, false],
+  [2048, 2n ** 32n, true],
+  [2048, 2n ** 32n + 1n, false],
+];
+for (const [modulusLength, publicExponent, isUsable] of limits) {
+  const verdict = isUsable ? "accepted" : "refused";
+  Deno.test(`RSA with ${modulusLength} bits and the exponent ${publicExponent} is ${verdict}`, () => {
+    const asymmetricKeyDetails = { modulusLength, publicExponent };
+    assertEquals(isUsableKey({ asymmetricKeyType: "rsa", asymmetricKeyDetails }), isUsable);
+  });
+}
+
+Deno.test("the exponent of a key that is read from a certificate is seen", () => {
+  const n = new Uint8Array(256).fill(0xff).toBase64({ alphabet: "base64url", omitPadding: true });
+  const read = (e: string) => createPublicKey({ format: "jwk", key: { kty: "RSA", n, e } });
+  assertEquals([read("AQAB"), read("AQAAAAE")].map(isUsableKey), [true, false]);
+});
+
+/** Of the same name, with another key. */
+const namesake = await createAuthority({ commonName: "authority" }, 10);
+const issued = await createLeaf(authority, {
+  subject: { commonName: "leaf" },
+  usages: ["clientAuth"],
+  alternativeNames: [],
+  days: 1,
+});
+
+function read({ certificate }: { certificate: string }) {
+  return parseCertificate(derOf(certificate));
+}
+
+function keyOf(pair: { certificate: string }) {
+  const key = publicKeyOf(read(pair));
+  assert(key !== null);
+  return key;
+}
+
+Deno.test("a signature is valid only for the key that made it", () => {
+  assertEquals(verifySignature(read(issued), keyOf(authority)), true);
+  assertEquals(verifySignature(read(authority), keyOf(authority)), true);
+  for (const other of [namesake, issued]) {
+    assertEquals(verifySignature(read(issued), keyOf(other)), false);
+  }
+  for (const { publicKey } of [rsa, generateKeyPairSync("ed25519")]) {
+    assertEquals(verifySignature(read(issued), publicKey), false);
+  }
+});
+
+Deno.test("a signature is invalid if any byte of the certificate was changed", () => {
+  const certificate = read(issued);
+  const key = keyOf(authority);
+  for (const part of ["signed", "signature"] as const) {
+    const bytes = certificate[part];
+    for (let at = 0; at < bytes.length; at += 7) {
+      const changed = bytes.slice();
+      changed[at]! ^= 1;
+      const isValid = verifySignature({ ...certificate, [part]: changed }, key);
+      assertEquals(isValid, false, `${part} ${at}`);
+    }
+    assertEquals(verifySignature({ ...certificate, [part]: bytes.slice(1) }, key), false);
+  }
+});
+
+Deno.test("a signature with an unknown or obsolete algorithm is invalid", () => {
+  const certificate = read(issued);
+  const sha1 = "1.2.840.10045.4.1";
+  for (const algorithm of [sha1, "1.2.840.113549.1.1.5", "1.2.840.113549.1.1.11", "1.3.101.112"]) {
+    const isValid = verifySignature({ ...certificate, algorithm }, keyOf(authority));
+    assertEquals(isValid, false, algorithm);
+  }
+});
+
+Deno.test("a signature by a broken or weak key is invalid", () => {
+  const certificate = read(issued);
+  const { publicKey: weak } = generateKeyPairSync("rsa", { modulusLength: 1024 });
+  const keys = [
+    certificate.publicKey.slice(1),
+    certificate.publicKey.slice(0, -1),
+    new Uint8Array(0),
+    Uint8Array.from(weak.export({ format: "der", type: "spki" })),
+  ];
+  for (const publicKey of keys) assertEquals(publicKeyOf({ ...certificate, publicKey }), null);
+});
+
+// ───────────────────────── what both ends check of a peer's certificate, whatever the TLS library has verified
+
+Deno.test("a certificate is checked for its role, its times, its version and its key", async () => {
+  const issue = async (...usages: ("serverAuth" | "clientAuth")[]) => {
+    const profile = { subject: { commonName: "peer" }, usages, alternativeNames: [], days: 1 };
+    return read(await createLeaf(authority, profile));
+  };
+  const [server, client] = [await issue("serverAuth"), await issue("clientAuth")];
+  const both = await issue("serverAuth", "clientAuth");
+  const root = read(authority);
+  const [from, to] = [client.validFrom.getTime(), client.validTo.getTime()];
+  const weak = { ...client, publicKey: client.publicKey.slice(0, -1) };
+  const rows: [Certificate, "client" | "server", code: string | null, time?: number][] = [
+    [server, "server", null],
+    [both, "server", null],
+    [both, "client", null],
+    [client, "server", "WRONG_PURPOSE"],
+    [server, "client", "WRONG_PURPOSE"],
+    [root, "client", "WRONG_PURPOSE"],
+    [root, "server", "WRONG_PURPOSE"],
+    [client, "client", "NOT_YET_VALID", from - 1],
+    [client, "client", null, from],
+    [client, "client", null, to],
+    [client, "client", "EXPIRED", to + 1000],
+    [{ ...client, purposes: null }, "server", null],
+    [{ ...client, purposes: [] }, "client", "WRONG_PURPOSE"],
+    // anyExtendedKeyUsage is not enough for a leaf.
+    [{ ...client, purposes: ["2.5.29.37.0"] }, "client", "WRONG_PURPOSE"],
+    [{ ...client, maySign: false }, "client", "WRONG_PURPOSE"],
+    [{ ...client, version: 1 }, "client", "UNTRUSTED"],
+    [{ ...client, version: 2 }, "client", "UNTRUSTED"],
+    [{ ...client, version: 4 }, "client", "UNTRUSTED"],
+    [weak, "client", "WEAK"],
+  ];
+  for (const [index, [certificate, whose, code, time]] of rows.entries()) {
+    using _time = time === undefined ? null : new FakeTime(time);
+    const check = () => checkCertificate(whose, certificate);
+    if (code === null) {
+      check();
+      continue;
+    }
+    const error = assertThrows(check, TlsError, `the ${whose}'s certificate`);
+    assertEquals(error.code, code, `row ${index}`);
+  }
+});
+
+Deno.test("a socket shows the certificates that the peer sent, in their order, and describes none", async () => {
+  const pki = await sharedPki();
+  const own = await Deno.readTextFile(pki.serverSslconfig.certFile!);
+  const stranger = (await createAuthority({ commonName: "a stranger" }, 10)).certificate;
+  await using server = await serveRaw(pki, () => {}, { cert: own + stranger });
+  const [host, port] = server.address as [string, number];
+  const identity = await readIdentity(pki);
+  const connect = async (prepare: (socket: tls.TLSSocket) => void) => {
+    let checked: unknown;
+    const checkServerIdentity = (_host: string, shown: unknown) => void (checked = shown);
+    const socket = tls.connect({ host, port, ...identity, checkServerIdentity });
+    prepare(socket);
+    await within(once(socket, "secureConnect"), "the handshake");
+    return { socket, checked, [Symbol.dispose]: () => void socket.destroy() };
+  };
+  using described = await connect(() => {});
+  using bare = await connect(skipDescriptions);
+  const chain = presentedChain(bare.socket).map((der) => Uint8Array.from(der));
+  assertEquals(chain.slice(0, 2), [own, stranger].map(derOf));
+  assert(bare.socket.authorized);
+  assertEquals([bare.socket.getPeerCertificate(true) as unknown, bare.checked], [{}, {}]);
+  // As a socket has it that doesn't tell what was sent.
+  const { socket } = described;
+  const foreign = { getPeerCertificate: () => socket.getPeerCertificate(true) } as tls.TLSSocket;
+  assertEquals(presentedChain(foreign).map((der) => Uint8Array.from(der)), chain);
+  skipDescriptions(foreign);
+  assert(foreign.getPeerCertificate().raw !== undefined, "it is left as it is");
 });

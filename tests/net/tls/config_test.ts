@@ -1,19 +1,40 @@
-/** What is refused in an sslconfig, and how. */
-import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
+/** What an sslconfig may say, what is in its files, and the context that is made of it. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { join } from "@std/path";
 import { X509Certificate } from "node:crypto";
-import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";
-import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
+import { getCiphers, type TLSSocket } from "node:tls";
+import { TlsError } from "@degu/degu/base";
+import {
+  buildClientSslctx,
+  type ClientSslconfig,
+  type ClientSslctx,
+  SSLClient,
+} from "@degu/degu/client";
+import { buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { formatPem } from "@degu/internal/net/tls/certificate.ts";
+import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tls/policy.ts";
+import { derOf } from "@degu/testing/certificates.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { assertNoSecret, buildWith, readTexts } from "@degu/testing/tls_configs.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
 
 const pki = await sharedPki();
 
-/** A configuration that is refused, and how. */
-type Row = readonly [name: string, config: unknown, Class: ErrorConstructor, message: RegExp];
+/** Configurations that are refused with a message: with a TypeError, and with a RangeError. */
+type Rows = Record<"types" | "ranges", readonly (readonly [string, config: unknown, RegExp])[]>;
 
 Deno.test("a wrong config is an error before any connection is made, and shows nothing of a key", async (t) => {
   const { serverSslconfig } = pki;
@@ -22,109 +43,97 @@ Deno.test("a wrong config is an error before any connection is made, and shows n
   const { key: otherKey } = await readTexts(pki.serverSslconfig);
   const gaps: unknown[] = [ca];
   gaps.length = 2;
-  const both: readonly Row[] = [
-    ["null", null, TypeError, /must be an object or an sslctx; got null/],
-    ["a string", "caFile", TypeError, /got string/],
-    ["an array", [], TypeError, /got Array/],
-    ["an unknown option", { cafile: caFile }, TypeError, /unknown option "cafile"/],
-    ["a path that is a number", { caFile: 1 }, TypeError, /^caFile: must be a string; got number/],
-    ["a path that is null", { caPath: null }, TypeError, /^caPath: must be a string; got null/],
-    [
-      "a relative path",
-      { caFile: "ca.pem" },
-      RangeError,
-      /^caFile: must be an absolute path; got "ca.pem"/,
+  const both: Rows = {
+    types: [
+      ["null", null, /must be an object or an sslctx; got null/],
+      ["a string", "caFile", /got string/],
+      ["an array", [], /got Array/],
+      ["an unknown option", { cafile: caFile }, /unknown option "cafile"/],
+      ["a path that is a number", { caFile: 1 }, /^caFile: must be a string; got number/],
+      ["a path that is null", { caPath: null }, /^caPath: must be a string; got null/],
+      ["ca and caFile", { ca, caFile }, /^ca, caFile: .*got both/],
+      ["ca and caPath", { ca, caPath: pki.clientSslconfig.caFile }, /^ca, caPath: /],
+      ["an empty ca and caFile", { ca: [], caFile }, /^ca, caFile: /],
+      ["cert and certFile", { cert, key, certFile }, /^cert, certFile: /],
+      ["key and keyFile", { cert, key, keyFile }, /^cert, keyFile: /],
+      ["cert with keyFile", { cert, keyFile, ca }, /^cert, keyFile: /],
+      ["certFile with key", { certFile, key, ca }, /^key, certFile: /],
+      ["a ca that is a number", { ca: 1 }, /^ca: must be a string or an array/],
+      ["a ca that is null", { ca: null }, /^ca: .*got null/],
+      ["a ca of bytes", { ca: new Uint8Array(3) }, /^ca: .*got Uint8Array/],
+      ["a list with a number", { ca: [ca, 1] }, /^ca: must be an array of strings/],
+      ["a list with a gap", { ca: gaps }, /^ca: must be an array of strings/],
+      ["a list in a list", { ca: [[ca]] }, /^ca: must be an array of strings/],
+      ["a cert in a list", { cert: [cert], key }, /^cert: must be a string/],
+      ["a key of bytes", { cert, key: new Uint8Array(3) }, /^key: must be a string/],
     ],
-    ["a relative directory", { caPath: "./ca" }, RangeError, /^caPath: must be an absolute path/],
-    ["a path with NUL", { caFile: "/tmp/\0" }, RangeError, /^caFile: must be an absolute path/],
-    ["ca and caFile", { ca, caFile }, TypeError, /^ca, caFile: .*got both/],
-    ["ca and caPath", { ca, caPath: pki.clientSslconfig.caFile }, TypeError, /^ca, caPath: /],
-    ["an empty ca and caFile", { ca: [], caFile }, TypeError, /^ca, caFile: /],
-    ["cert and certFile", { cert, key, certFile }, TypeError, /^cert, certFile: /],
-    ["key and keyFile", { cert, key, keyFile }, TypeError, /^cert, keyFile: /],
-    ["cert with keyFile", { cert, keyFile, ca }, TypeError, /^cert, keyFile: /],
-    ["certFile with key", { certFile, key, ca }, TypeError, /^key, certFile: /],
-    ["a ca that is a number", { ca: 1 }, TypeError, /^ca: must be a string or an array/],
-    ["a ca that is null", { ca: null }, TypeError, /^ca: .*got null/],
-    ["a ca of bytes", { ca: new Uint8Array(3) }, TypeError, /^ca: .*got Uint8Array/],
-    ["a list with a number", { ca: [ca, 1] }, TypeError, /^ca: must be an array of strings/],
-    ["a list with a gap", { ca: gaps }, TypeError, /^ca: must be an array of strings/],
-    ["a list in a list", { ca: [[ca]] }, TypeError, /^ca: must be an array of strings/],
-    ["a cert in a list", { cert: [cert], key }, TypeError, /^cert: must be a string/],
-    ["a key of bytes", { cert, key: new Uint8Array(3) }, TypeError, /^key: must be a string/],
-    ["an empty text", { cert, key, ca: "" }, RangeError, /^ca: the text holds no certificate/],
-    ["an empty text in a list", { cert, key, ca: [ca, ""] }, RangeError, /^ca: text 2 holds no/],
-    ["a path as text", { cert, key, ca: caFile }, RangeError, /^ca: the text holds no cert/],
-    [
-      "a leaf",
-      { cert, key, ca: [ca, cert] },
-      RangeError,
-      /^ca: certificate 1 in text 2, .*CA:TRUE/,
+    ranges: [
+      ["a relative path", { caFile: "ca.pem" }, /^caFile: must be .* path; got "ca.pem"/],
+      ["a relative directory", { caPath: "./ca" }, /^caPath: must be an absolute path/],
+      ["a path with NUL", { caFile: "/tmp/\0" }, /^caFile: must be an absolute path/],
+      ["an empty text", { cert, key, ca: "" }, /^ca: the text holds no certificate/],
+      ["an empty text in a list", { cert, key, ca: [ca, ""] }, /^ca: text 2 holds no/],
+      ["a path as text", { cert, key, ca: caFile }, /^ca: the text holds no cert/],
+      ["a leaf", { cert, key, ca: [ca, cert] }, /^ca: certificate 1 in text 2, .*CA:TRUE/],
+      ["a key as authority", { cert, key, ca: key }, /^ca: the text holds no certificate/],
+      ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, /^ca: certificate 1 in the text/],
+      ["a key of another", { cert, key: otherKey, ca }, /^key: .* does not belong/],
+      ["no key in it", { cert, key: cert, ca }, /^key: must have one private key/],
+      ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, /^key: the/],
+      ["a text as path", { certFile, keyFile: key, ca }, /^keyFile: .*belongs in key$/],
+      ["a text as caFile", { caFile: ca, cert, key }, /^caFile: .*belongs in ca$/],
     ],
-    [
-      "a key as authority",
-      { cert, key, ca: key },
-      RangeError,
-      /^ca: the text holds no certificate/,
+  };
+  const clients: Rows = {
+    types: [
+      ["checkHostname: 1", { checkHostname: 1 }, /^checkHostname: must be a boolean/],
     ],
-    ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, RangeError, /^ca: certificate 1 in the text/],
-    ["a key of another", { cert, key: otherKey, ca }, RangeError, /^key: .* does not belong/],
-    ["no key in it", { cert, key: cert, ca }, RangeError, /^key: must have one private key/],
-    ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, RangeError, /^key: the/],
-    ["a text as path", { certFile, keyFile: key, ca }, RangeError, /^keyFile: .*belongs in key$/],
-    ["a text as caFile", { caFile: ca, cert, key }, RangeError, /^caFile: .*belongs in ca$/],
-  ];
-  const clients: readonly Row[] = [
-    ["checkHostname: 1", { checkHostname: 1 }, TypeError, /^checkHostname: must be a boolean/],
-    ["no name and no authority", { checkHostname: false }, RangeError, /caFile or caPath/],
-    ["a certFile without keyFile", { certFile }, RangeError, /^certFile, keyFile: must both be/],
-    ["a keyFile without certFile", { keyFile }, RangeError, /^certFile, keyFile: must both be/],
-    ["a keyFile as caFile", { caFile: keyFile }, RangeError, /^caFile: .* holds no certificate/],
-    ["a certFile as keyFile", { certFile, keyFile: certFile }, RangeError, /^keyFile: .*got 0/],
-    [
-      "a leaf as caFile",
-      { caFile: certFile },
-      RangeError,
-      /^caFile: .*is not the certificate of an/,
+    ranges: [
+      ["no name and no authority", { checkHostname: false }, /caFile or caPath/],
+      ["a certFile without keyFile", { certFile }, /^certFile, keyFile: must both be/],
+      ["a keyFile without certFile", { keyFile }, /^certFile, keyFile: must both be/],
+      ["a keyFile as caFile", { caFile: keyFile }, /^caFile: .* holds no certificate/],
+      ["a certFile as keyFile", { certFile, keyFile: certFile }, /^keyFile: .*got 0/],
+      ["a leaf as caFile", { caFile: certFile }, /^caFile: .*is not the certificate of an/],
+      ["an empty ca", { ca: [] }, /^ca: must have an authority/],
+      ["a cert without key", { cert, ca }, /^cert, key: must both be given/],
+      ["a key without cert", { key, ca }, /^cert, key: must both be given/],
     ],
-    ["an empty ca", { ca: [] }, RangeError, /^ca: must have an authority/],
-    ["a cert without key", { cert, ca }, RangeError, /^cert, key: must both be given/],
-    ["a key without cert", { key, ca }, RangeError, /^cert, key: must both be given/],
-  ];
+  };
   const everybody = { allowUnauthenticatedClients: true };
-  const servers: readonly Row[] = [
-    ["no certFile", { caFile }, TypeError, /^certFile: must be a string/],
-    ["no keyFile", { certFile, caFile }, TypeError, /^keyFile: must be a string/],
-    [
-      "not everybody",
-      { ...serverSslconfig, allowUnauthenticatedClients: false },
-      RangeError,
-      /must be true/,
+  const servers: Rows = {
+    types: [
+      ["no certFile", { caFile }, /^certFile: must be a string/],
+      ["no keyFile", { certFile, caFile }, /^keyFile: must be a string/],
+      [
+        "1 for everybody",
+        { cert, key, allowUnauthenticatedClients: 1 },
+        /must be true; got number/,
+      ],
+      ["an option of clients", { ...serverSslconfig, checkHostname: true }, /unknown/],
+      ["a cert without key", { cert, ca }, /^key: must be a string/],
+      ["a key without cert", { key, ca }, /^cert: must be a string/],
     ],
-    [
-      "1 for everybody",
-      { certFile, keyFile, allowUnauthenticatedClients: 1 },
-      TypeError,
-      /must be true; got number/,
+    ranges: [
+      ["not everybody", { ...serverSslconfig, allowUnauthenticatedClients: false }, /must be true/],
+      ["ca and everybody", { cert, key, ca, ...everybody }, /got both/],
+      ["nobody and everybody", { cert, key, ca: [], ...everybody }, /got both/],
+      ["no ca", { cert, key }, /got neither/],
     ],
-    ["an option of clients", { ...serverSslconfig, checkHostname: true }, TypeError, /unknown/],
-    ["a cert without key", { cert, ca }, TypeError, /^key: must be a string/],
-    ["a key without cert", { key, ca }, TypeError, /^cert: must be a string/],
-    ["ca and everybody", { cert, key, ca, ...everybody }, RangeError, /got both/],
-    ["nobody and everybody", { cert, key, ca: [], ...everybody }, RangeError, /got both/],
-    ["no ca", { cert, key }, RangeError, /got neither/],
-  ];
+  };
   const secrets = [cert, key, ca, otherKey].map((text) => text.split("\n")[1]!.slice(0, 16));
-  const check = (build: (config: never) => unknown, rows: readonly Row[]) => {
-    for (const [name, config, Class, message] of rows) {
-      const error = assertThrows(() => buildWith(build, config), Class);
-      assertMatch(error.message, message, name);
-      for (const secret of secrets) assert(!error.message.includes(secret), error.message);
-      assertNoSecret(error.message);
+  const check = (build: (config: never) => unknown, { types, ranges }: Rows) => {
+    for (const [Class, rows] of [[TypeError, types], [RangeError, ranges]] as const) {
+      for (const [name, config, message] of rows) {
+        const error = assertThrows(() => buildWith(build, config), Class);
+        assertMatch(error.message, message, name);
+        for (const secret of secrets) assert(!error.message.includes(secret), error.message);
+        assertNoSecret(error.message);
+      }
     }
   };
-  await t.step("client", () => check(buildClientSslctx, [...both, ...clients]));
-  await t.step("server", () => check(buildServerSslctx, [...both, ...servers]));
+  for (const rows of [both, clients]) await t.step("client", () => check(buildClientSslctx, rows));
+  for (const rows of [both, servers]) await t.step("server", () => check(buildServerSslctx, rows));
 });
 
 Deno.test("sslHost defaults to the host of the address, and is required if names are checked", async (t) => {
@@ -157,9 +166,8 @@ Deno.test("sslHost defaults to the host of the address, and is required if names
   await t.step("values that are not allowed", () => {
     // The Kelvin sign is k in lower case.
     const kelvin = ["\u212a.local", "k.\u212aOM", "\u0130.local"];
-    for (
-      const sslHost of ["", "a b", "a..b", "*.example", "1.2.3", "a".repeat(64), ".a", ...kelvin]
-    ) {
+    const wrong = ["", "a b", "a..b", "*.example", "1.2.3", "a".repeat(64), ".a", ...kelvin];
+    for (const sslHost of wrong) {
       assertThrows(() => new SSLClient({}, ["a", 1], { sslHost }), RangeError, "sslHost", sslHost);
     }
     const options: unknown = { sslHost: 1 };
@@ -197,19 +205,17 @@ Deno.test("PEM text replaces files, on both ends, as a single string or several"
       caFile: pki.serverSslconfig.caFile,
     }, { ...pki.clientSslconfig, caFile: undefined, ca: client.ca }],
   ];
-  for (const [name, serverSslconfig, clientSslconfig] of rows) {
-    await t.step(name, async () => {
-      const sslconfigs = { serverSslconfig, clientSslconfig };
-      await using endpoint = await startTls(sslconfigs, (_, { peerCertificate }) => [
-        200,
-        "OK",
-        { authority: peerCertificate?.authority?.fingerprint256 ?? "nobody" },
-        null,
-      ]);
-      const { headers } = await endpoint.client.request("GET", "/");
-      assertEquals(headers["authority"], new X509Certificate(server.ca).fingerprint256);
-    });
-  }
+  await eachRow(t, rows, async (_name, serverSslconfig, clientSslconfig) => {
+    const sslconfigs = { serverSslconfig, clientSslconfig };
+    await using endpoint = await startTls(sslconfigs, (_, { peerCertificate }) => [
+      200,
+      "OK",
+      { authority: peerCertificate?.authority?.fingerprint256 ?? "nobody" },
+      null,
+    ]);
+    const { headers } = await endpoint.client.request("GET", "/");
+    assertEquals(headers["authority"], new X509Certificate(server.ca).fingerprint256);
+  });
 });
 
 Deno.test("PEM text needs no permission to read", async () => {
@@ -247,6 +253,7 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
   const der = join(dir.path, "der.pem");
   await Deno.writeFile(der, Uint8Array.fromBase64(certificate.split("-----")[2]!));
   const missing = join(dir.path, "missing");
+  const empty = await Deno.makeTempDir({ dir: dir.path });
   const twoKeys = await write("two_keys.pem", key + key);
   const cutKey = await write("cut_key.pem", key.replace(/^M.{30}/m, "MAAA"));
   const rows: readonly [string, ClientSslconfig, new () => Error, RegExp][] = [
@@ -261,25 +268,292 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
     ["the second one", { certFile: second, keyFile }, RangeError, /^certFile: certificate 2 /],
     ["two keys", { certFile, keyFile: twoKeys }, RangeError, /^keyFile: .*; got 2$/],
     ["a damaged key", { certFile, keyFile: cutKey }, RangeError, /^keyFile: .* can't be read$/],
-    [
-      "an empty directory",
-      { caPath: await Deno.makeTempDir({ dir: dir.path }) },
-      RangeError,
-      /no file/,
-    ],
+    ["an empty directory", { caPath: empty }, RangeError, /no file/],
   ];
-  for (const [name, config, Class, message] of rows) {
-    await t.step(name, () => {
-      const error = assertThrows(() => buildClientSslctx(config));
-      assertInstanceOf(error, Class);
-      assertMatch(error.message, message);
-      assertNoSecret(error.message);
-    });
-  }
+  await eachRow(t, rows, (_name, config, Class, message) => {
+    const error = assertThrows(() => buildClientSslctx(config));
+    assertInstanceOf(error, Class);
+    assertMatch(error.message, message);
+    assertNoSecret(error.message);
+  });
   await t.step("a directory with a file that holds no certificate of an authority", async () => {
     const caPath = await Deno.makeTempDir({ dir: dir.path });
     await Deno.copyFile(caFile, join(caPath, "a.pem"));
     await Deno.writeTextFile(join(caPath, "b.crt"), key);
     assertThrows(() => buildClientSslctx({ caPath }), RangeError, 'b.crt" holds no certificate');
   });
+});
+
+// ───────────────────────── the contexts that are made of it
+
+const EXPECTED_CIPHERS = [
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+  "TLS_AES_128_GCM_SHA256",
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_CHACHA20_POLY1305_SHA256",
+];
+
+Deno.test("an sslctx shows the policy, frozen, and nothing of the files", () => {
+  const client = buildClientSslctx(pki.clientSslconfig);
+  const server = buildServerSslctx(pki.serverSslconfig);
+  for (const sslctx of [client, server]) {
+    assertEquals([sslctx.minVersion, sslctx.maxVersion], ["TLSv1.2", "TLSv1.3"]);
+    assertEquals(sslctx.ciphers.toSorted(), EXPECTED_CIPHERS);
+    assertEquals(sslctx.warnings, []);
+    assert([sslctx, sslctx.ciphers, sslctx.warnings].every(Object.isFrozen));
+    const shown = [
+      Deno.inspect(sslctx, { showHidden: true, depth: 9 }),
+      JSON.stringify(sslctx),
+      JSON.stringify(structuredClone(sslctx)),
+    ];
+    for (const text of shown) {
+      assertNoSecret(text);
+      assert(!text.includes("BEGIN"), text);
+      assert(!text.includes("degu-pki-"), text);
+    }
+  }
+  assertEquals([client.verify, client.checkHostname], [true, false]);
+  assertEquals(buildClientSslctx({}).checkHostname, true);
+  assertEquals(server.verify, true);
+  assertEquals(buildServerSslctx(pki.anonymousServerSslconfig).verify, false);
+});
+
+Deno.test("an sslctx is accepted unchanged, and a config is converted to one", async () => {
+  const sslctx = buildClientSslctx(pki.clientSslconfig);
+  assertStrictEquals(new SSLClient(sslctx, "/run/socket").sslctx, sslctx);
+  assertEquals(new SSLClient(pki.clientSslconfig, "/run/socket").sslctx, sslctx);
+  const copy: unknown = { ...sslctx };
+  const message = 'unknown option "minVersion"';
+  assertThrows(() => new SSLClient(copy as ClientSslctx, "/run/socket"), TypeError, message);
+
+  const serverSslctx = buildServerSslctx(pki.serverSslconfig);
+  const app = () => [204, "No Content", {}, null] as const;
+  await using server = new SSLServer(serverSslctx, ["127.0.0.1", 0], app);
+  assertStrictEquals(server.sslctx, serverSslctx);
+  await server.ready;
+});
+
+Deno.test("a server with an empty ca refuses everybody, and warns about it", async (t) => {
+  const { cert, key } = await readTexts(pki.serverSslconfig);
+  const serverSslconfig = { cert, key, ca: [] };
+  const sslctx = buildServerSslctx(serverSslconfig);
+  assertEquals(sslctx.verify, true);
+  assertEquals(sslctx.warnings, ["ca: no authority is trusted yet, so no client is accepted"]);
+  let requests = 0;
+  const trust = { serverSslconfig, clientSslconfig: pki.clientSslconfig };
+  const app = () => (requests++, [204, "No Content", {}, null] as const);
+  await using endpoint = await startTls(trust, app);
+  const { server: { address }, logger } = endpoint;
+  const rows: readonly [string, ClientSslconfig, string][] = [
+    ["a client with a certificate", pki.clientSslconfig, "UNTRUSTED"],
+    ["a client without", pki.anonymousClientSslconfig, "NO_CERTIFICATE"],
+  ];
+  await eachRow(t, rows, async (_name, config, code) => {
+    logger.lines.length = 0;
+    const client = new SSLClient(config, address, { timeout: 10 });
+    await assertRejects(() => client.request("GET", "/"));
+    const [line] = await logger.waitFor("info");
+    assertStringIncludes(line!, `the handshake failed: ${code}: `);
+  });
+  assertEquals(requests, 0);
+});
+
+opensslTest("encrypted, weak and unknown kinds of keys are refused", async (pki, t) => {
+  const authority = await pki.authority("authority");
+  const config = (name: string): ServerSslconfig => ({
+    certFile: pki.path(`${name}.pem`),
+    keyFile: pki.path(`${name}.key`),
+    allowUnauthenticatedClients: true,
+  });
+  const good = await pki.server("good", { issuer: authority });
+  await pki.server("rsa", { issuer: authority, key: KEY.rsa2048 });
+  const convert = async (from: string, to: string, ...args: string[]) => {
+    await pki.run("pkey", "-in", `${from}.key`, "-out", `${to}.key`, ...args);
+    return { ...config(from), keyFile: pki.path(`${to}.key`) };
+  };
+  const encryption = ["-aes128", "-passout", "pass:secret"];
+  const traditional = await convert("rsa", "encrypted1", "-traditional", ...encryption);
+  const refused: [string, ServerSslconfig, string][] = [
+    ["PKCS #8, encrypted", await convert("good", "encrypted", ...encryption), "is encrypted"],
+    ["PKCS #1, encrypted", traditional, "is encrypted"],
+  ];
+  const kinds: readonly [string, readonly string[]][] = [
+    ["rsa1024", KEY.rsa1024],
+    ["secp256k1", ["EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]],
+    ["ed448", ["ED448"]],
+  ];
+  for (const [name, key] of kinds) {
+    await pki.server(name, { issuer: authority, key });
+    refused.push([name, config(name), "of an unsupported kind"]);
+  }
+  for (const [name, given, message] of refused) {
+    await t.step(`refused: ${name}`, () => {
+      const error = assertThrows(() => buildServerSslctx(given), RangeError, message);
+      assertNoSecret(error.message);
+    });
+  }
+  await pki.server("p384", { issuer: authority, key: KEY.p384 });
+  await pki.server("ed25519", { issuer: authority, key: KEY.ed25519 });
+  const taken = [
+    config("good"),
+    await convert("good", "sec1", "-traditional"),
+    await convert("rsa", "pkcs1", "-traditional"),
+    config("p384"),
+    config("ed25519"),
+    { ...config("good"), keyFile: await pki.join("both.pem", good.certFile, good.keyFile) },
+  ];
+  for (const given of taken) {
+    await t.step(`taken: ${given.keyFile?.slice(pki.dir.length)}`, () => {
+      assertEquals(buildServerSslctx(given).warnings, []);
+    });
+  }
+});
+
+opensslTest("certificates that peers will reject are listed in warnings", async (pki) => {
+  const authority = await pki.authority("authority", { to: timeFromNow(-1) });
+  const early = await pki.server("early", { issuer: authority, from: timeFromNow(1) });
+  const server = buildServerSslctx({ ...early, caFile: authority.certFile });
+  const notYet = /^certFile: certificate 1, of "CN=early", is not valid before 2/;
+  const over = /^caFile: certificate 1 in .*, of "CN=authority", has expired at 2/;
+  assertEquals(server.warnings.length, 2);
+  for (const [i, warning] of [notYet, over].entries()) assertMatch(server.warnings[i]!, warning);
+  const client = await pki.client("client", { issuer: authority });
+  const chain = await pki.join("chain.pem", client.certFile, authority.certFile);
+  const { warnings } = buildServerSslctx({
+    certFile: chain,
+    keyFile: client.keyFile,
+    allowUnauthenticatedClients: true,
+  });
+  assertEquals(warnings.length, 2);
+  assertStringIncludes(warnings[0]!, "an extendedKeyUsage without serverAuth");
+  assertMatch(warnings[1]!, /^certFile: certificate 2, of "CN=authority", has expired/);
+  const [cert, key] = [
+    await Deno.readTextFile(client.certFile),
+    await Deno.readTextFile(client.keyFile),
+  ];
+  // [0] of a certificate has its version.
+  const older = derOf(cert).toHex().replace("a003020102", "a003020101");
+  const old = buildClientSslctx({ cert: formatPem(Uint8Array.fromHex(older)), key });
+  assertStringIncludes(old.warnings[0]!, "the certificate has version 2 instead of 3");
+});
+
+opensslTest("caFile and caPath together trust all of their authorities", async (pki) => {
+  const first = await pki.authority("first");
+  const second = await pki.authority("second");
+  const third = await pki.authority("third");
+  const fourth = await pki.authority("fourth");
+  const caPath = pki.path("authorities");
+  await Deno.mkdir(join(caPath, "folder.pem"), { recursive: true });
+  await Deno.writeTextFile(join(caPath, "README"), "not looked at");
+  await pki.join("authorities/bundle.crt", first.certFile, second.certFile);
+  await Deno.copyFile(third.certFile, join(caPath, "0a1b2c3d.0"));
+  const own = await pki.server("own", { issuer: first });
+  const trust = {
+    serverSslconfig: { ...own, caFile: fourth.certFile, caPath },
+    clientSslconfig: { caPath: `${caPath}/`, caFile: first.certFile },
+  };
+  await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
+  for (const [index, issuer] of [first, second, third, fourth].entries()) {
+    const client = await pki.client(`client${index}`, { issuer });
+    const sslconfig = { ...trust.clientSslconfig, ...client };
+    const sslclient = new SSLClient(sslconfig, endpoint.server.address, { timeout: 10 });
+    assertEquals((await sslclient.request("GET", "/")).status, 204);
+  }
+});
+
+/** Runs with `AUTHORITY` in Deno's default trust store; prints who trusted whom. */
+const DEFAULT_STORE = `
+import { SSLClient } from "./client.ts";
+import { SSLServer } from "./server.ts";
+const { own, publicOne, publicClient, authority, clientAuthority, client } = JSON.parse(Deno.env.get("FILES"));
+const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+async function outcome(serverSslconfig, clientSslconfig) {
+  const server = new SSLServer(serverSslconfig, ["127.0.0.1", 0], () => [204, "No Content", {}, null], { logger: quiet });
+  const serving = server.serveForever();
+  await server.ready;
+  try {
+    const { status } = await new SSLClient(clientSslconfig, server.address, { sslHost: "localhost" }).request("GET", "/");
+    return status === 204 ? "accepted" : "other";
+  } catch (error) {
+    return error.code === "UNTRUSTED" ? "refused by the client"
+      : error.name === "EmptyPreambleError" ? "refused by the server" : String(error);
+  } finally {
+    server.close();
+    await serving;
+  }
+}
+const open = { allowUnauthenticatedClients: true };
+console.log(JSON.stringify({
+  "{} and a server of the default store": await outcome({ ...publicOne, ...open }, {}),
+  "{} and a server of a private authority": await outcome({ ...own, ...open }, {}),
+  "caFile and a server of the default store": await outcome({ ...publicOne, ...open }, { caFile: authority }),
+  "caFile and a server of that authority": await outcome({ ...own, ...open }, { caFile: authority }),
+  "a server and a client of the default store": await outcome({ ...own, caFile: clientAuthority }, { caFile: authority, ...publicClient }),
+  "a server and a client of its authority": await outcome({ ...own, caFile: clientAuthority }, { caFile: authority, ...client }),
+}));
+`;
+
+opensslTest("a private authority replaces the default trust store", async (pki, t) => {
+  const authority = await pki.authority("authority");
+  const clientAuthority = await pki.authority("client_authority");
+  const world = await pki.authority("world");
+  const files = {
+    authority: authority.certFile,
+    clientAuthority: clientAuthority.certFile,
+    own: await pki.server("own", { issuer: authority }),
+    client: await pki.client("client", { issuer: clientAuthority }),
+    publicOne: await pki.server("public", { issuer: world }),
+    publicClient: await pki.client("public_client", { issuer: world }),
+  };
+  const expected = {
+    "{} and a server of the default store": "accepted",
+    "{} and a server of a private authority": "refused by the client",
+    "caFile and a server of the default store": "refused by the client",
+    "caFile and a server of that authority": "accepted",
+    "a server and a client of the default store": "refused by the server",
+    "a server and a client of its authority": "accepted",
+  };
+  const permissions = ["--allow-net=127.0.0.1", `--allow-read=${pki.dir}`, "--allow-env=FILES"];
+  const env = { FILES: JSON.stringify(files), DENO_CERT: world.certFile };
+  await t.step("as it is", async () => {
+    assertEquals(JSON.parse(await runScript(DEFAULT_STORE, permissions, env)), expected);
+  });
+  await t.step("no known way to disable verification has any effect", async () => {
+    const off = [...permissions, "--unsafely-ignore-certificate-errors"];
+    const unsafe = { ...env, NODE_TLS_REJECT_UNAUTHORIZED: "0" };
+    assertEquals(JSON.parse(await runScript(DEFAULT_STORE, off, unsafe)), expected);
+  });
+});
+
+/** What a handshake has led to; no library of today leads to most of it. */
+function negotiated(version: string | null, name: string | undefined): TLSSocket {
+  return { getProtocol: () => version, getCipher: () => ({ name }) } as unknown as TLSSocket;
+}
+
+Deno.test("the policy is passed to the library, consists of suites it knows, and can't be changed", () => {
+  assertEquals(LIBRARY_OPTIONS.ciphers.split(":"), [...CIPHERS]);
+  const { minVersion, maxVersion } = LIBRARY_OPTIONS;
+  assertEquals([minVersion, maxVersion], ["TLSv1.2", "TLSv1.3"]);
+  const known = getCiphers();
+  for (const name of CIPHERS) assert(known.includes(name.toLowerCase()), name);
+  assert(Object.isFrozen(CIPHERS) && Object.isFrozen(LIBRARY_OPTIONS));
+});
+
+Deno.test("anything outside the policy is refused, whatever the library accepts", () => {
+  for (const version of ["TLSv1.2", "TLSv1.3"]) {
+    for (const name of CIPHERS) checkNegotiated(negotiated(version, name), null);
+    for (const name of ["AES256-SHA", "ECDHE-RSA-AES128-SHA", "NULL", "", undefined, "TLS_"]) {
+      const error = assertThrows(() => checkNegotiated(negotiated(version, name), null), TlsError);
+      assertEquals(error.code, "POLICY");
+    }
+  }
+  for (const version of ["TLSv1.1", "TLSv1", "SSLv3", "TLSv1.4", "", null, "unknown"]) {
+    const refused = () => checkNegotiated(negotiated(version, CIPHERS[0]), null);
+    assertEquals(assertThrows(refused, TlsError).code, "POLICY");
+  }
 });

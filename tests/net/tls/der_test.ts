@@ -94,10 +94,8 @@ Deno.test("an object identifier is formatted as its arcs", () => {
   fc.assert(fc.property(arcs, (numbers) => {
     assertEquals(formatObjectIdentifier(encodeArcs(numbers)), numbers.join("."));
   }));
-  assertEquals(
-    formatObjectIdentifier(Uint8Array.of(0x2b, 6, 1, 5, 5, 7, 3, 1)),
-    "1.3.6.1.5.5.7.3.1",
-  );
+  const serverAuth = Uint8Array.of(0x2b, 6, 1, 5, 5, 7, 3, 1);
+  assertEquals(formatObjectIdentifier(serverAuth), "1.3.6.1.5.5.7.3.1");
 });
 
 Deno.test("a padded object identifier is refused, because its encoding is not unique", () => {

@@ -13,6 +13,7 @@ import {
   SSLServer,
 } from "@degu/degu/server";
 import { within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import { opensslTest } from "@degu/testing/tls_openssl.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
@@ -56,6 +57,14 @@ const greet: AppFunction = (_request, { peerCertificate }) => {
   return [200, "OK", { who: nameOf(peerCertificate) }, null];
 };
 
+/** The same; it keeps who was asked in `onConnect`. */
+function record(asked: string[]): App {
+  return {
+    onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
+    handle: greet,
+  };
+}
+
 /** A configuration of the camera, which trusts these. */
 function trusting(...devices: readonly Device[]): ServerSslconfig {
   const { certFile, keyFile } = camera;
@@ -92,14 +101,14 @@ async function ask(device: Device | null, address: Address): Promise<string> {
  * The same for a client of `node:tls`, with one version of TLS; `secured` resolves when the client's side of the
  * handshake is over.
  */
-function connectWith(version: tls.SecureVersion, device: Device | null, address: Address) {
+function connectWith(version: string, device: Device | null, address: Address) {
   const [host, port] = address as readonly [string, number];
   const own = device === null ? {} : {
     cert: Deno.readTextFileSync(device.certFile),
     key: Deno.readTextFileSync(device.keyFile),
   };
   const trust = { ca: camera.ca, servername: camera.name };
-  const versions = { minVersion: version, maxVersion: version };
+  const versions = { minVersion: version, maxVersion: version } as tls.SecureContextOptions;
   const socket = tls.connect({ host, port, ...versions, ...trust, ...own });
   const text = new TextDecoder();
   let received = "";
@@ -137,30 +146,27 @@ function isRefusal(error: unknown): boolean {
     (error instanceof Error && /the peer closed|fatal alert/.test(error.message));
 }
 
-const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
+const VERSIONS = [["TLSv1.2"], ["TLSv1.3"]] as const;
 
 Deno.test("setSslctx admits a new client and refuses an old one, and existing sessions continue", async () => {
   await using endpoint = await start(trusting());
   const { server } = endpoint;
   const first = buildServerSslctx(trusting(one));
+  const steps: readonly [Parameters<typeof server.setSslctx>[0], one: string, two: string][] = [
+    [first, "one", REFUSED],
+    [trusting(one, two), "one", "two"],
+    [trusting(two), REFUSED, "two"],
+    [trusting(), REFUSED, REFUSED],
+    [first, "one", REFUSED],
+  ];
   server.setSslctx(first);
   assertEquals(server.sslctx, first);
   using live = await clientOf(one, server.address).connect();
-  const askLive = async () => (await live.get("/")).headers["who"];
-  assertEquals(await askLive(), "one");
-  assertEquals(await ask(two, server.address), REFUSED);
-  server.setSslctx(trusting(one, two));
-  assertEquals(await ask(one, server.address), "one");
-  assertEquals(await ask(two, server.address), "two");
-  server.setSslctx(trusting(two));
-  assertEquals(await ask(one, server.address), REFUSED);
-  assertEquals(await ask(two, server.address), "two");
-  assertEquals(await askLive(), "one");
-  server.setSslctx(trusting());
-  assertEquals(await ask(two, server.address), REFUSED);
-  server.setSslctx(first);
-  assertEquals(await ask(one, server.address), "one");
-  assertEquals(await askLive(), "one");
+  for (const [sslctx, ...expected] of steps) {
+    server.setSslctx(sslctx);
+    assertEquals([await ask(one, server.address), await ask(two, server.address)], expected);
+    assertEquals((await live.get("/")).headers["who"], "one");
+  }
 });
 
 Deno.test("setSslctx works before the server is bound, and after it was closed", async () => {
@@ -185,111 +191,111 @@ Deno.test("setSslctx changes the server's own certificate", async () => {
   await assertRejects(() => clientOf(one, server.address).connect(), Error, "was refused");
 });
 
-Deno.test("a pending handshake is refused if its client is no longer trusted, and accepted otherwise", async (t) => {
-  for (const version of VERSIONS) {
-    await t.step(version, async () => {
-      const asked: string[] = [];
-      const app: App = {
-        onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
-        handle: greet,
-      };
-      await using endpoint = await start(trusting(one, two), app);
-      await using relay = new HandshakeRelay(endpoint.server.address);
-      const asking = [one, two, two].map((device) =>
-        connectWith(version, device, relay.address).answer
-      );
-      await relay.waitForHeld(3);
-      endpoint.server.setSslctx(trusting(two));
-      relay.release();
-      assertEquals(await Promise.all(asking), [REFUSED, "two", "two"]);
-      assertEquals(asked, ["two", "two"]);
-      const [line, ...more] = endpoint.logger.at("info");
-      assertMatch(line!, /the handshake failed: .*authority.* trusted/);
-      assertEquals(more, []);
-    });
-  }
-});
+/** Trust that changes while clients are in their handshakes, and what becomes of these, and of new ones. */
+interface Change {
+  readonly what: string;
+  readonly from: ServerSslconfig;
+  readonly to: ServerSslconfig;
+  readonly clients: readonly (Device | null)[];
+  readonly answers: readonly string[];
+  /** What is logged of each that is refused. */
+  readonly refusal?: RegExp;
+  /** What those are told that connect then: one, and nobody. */
+  readonly later: readonly [string, string];
+}
 
-opensslTest(
-  "a pending handshake is accepted if another authority vouches for its client",
-  async (pki, t) => {
-    const issuer = await pki.authority("server_authority");
-    const own = await pki.server("server", { issuer });
-    const ca = issuer.certFile;
-    const root = await pki.authority("root");
-    const middle = await pki.authority("middle", { issuer: root });
-    const client = await pki.client("client", { issuer: middle });
-    const stranger = await pki.authority("stranger");
-    const limited = await pki.authority("limited", {
-      commonName: "root",
-      keyOf: root,
-      extensions: ["extendedKeyUsage=serverAuth"],
-    });
-    const certFile = await pki.join("chain.pem", client.certFile, middle.certFile);
-    const begun = { ...own, caFile: root.certFile };
-    const [rootKey, middleKey] = await Promise.all(
-      [root, middle].map(async ({ certFile }) => publicKey256(await Deno.readTextFile(certFile))),
-    );
-    const rows: readonly [string, string, string | undefined][] = [
-      ["the one in between", middle.certFile, middleKey],
-      ["both", await pki.join("both.pem", root.certFile, middle.certFile), middleKey],
-      ["the same one", await pki.join("same.pem", stranger.certFile, root.certFile), rootKey],
-      ["neither", stranger.certFile, REFUSED],
-      ["the same one, for servers only", limited.certFile, REFUSED],
-    ];
-    for (const [name, caFile, expected] of rows) {
-      await t.step(name, async () => {
-        const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
-        await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
-          return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
-        });
-        await using relay = new HandshakeRelay(endpoint.server.address);
-        const asking = whoAmI(
-          new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
-        );
-        await relay.waitForHeld(1);
-        endpoint.server.setSslctx({ ...own, caFile });
-        relay.release();
-        assertEquals(await asking, expected);
-      });
-    }
+const changes: readonly Change[] = [
+  {
+    what: "is refused if its client is no longer trusted, and accepted otherwise",
+    from: trusting(one, two),
+    to: trusting(two),
+    clients: [one, two, two],
+    answers: [REFUSED, "two", "two"],
+    refusal: /the handshake failed: .*authority.* trusted/,
+    later: [REFUSED, REFUSED],
   },
-);
+  {
+    what: "that began without client certificates is refused if they are now required",
+    from: trustingAll(),
+    to: trusting(one),
+    clients: [null, one],
+    answers: [REFUSED, REFUSED],
+    refusal: /NO_CERTIFICATE: .* not asked for/,
+    later: ["one", REFUSED],
+  },
+  {
+    // Nothing is said of a certificate that nobody trusts.
+    what: "that began with client certificates is accepted if they are no longer required",
+    from: trusting(one),
+    to: trustingAll(),
+    clients: [one],
+    answers: ["nobody"],
+    later: ["nobody", "nobody"],
+  },
+];
 
-Deno.test("a handshake that began without client certificates is refused if they are now required", async (t) => {
-  for (const version of VERSIONS) {
-    await t.step(version, async () => {
-      await using endpoint = await start(trustingAll());
+for (const { what, from, to, clients, answers, refusal, later } of changes) {
+  Deno.test(`a pending handshake ${what}`, async (t) => {
+    await eachRow(t, VERSIONS, async (version) => {
+      const asked: string[] = [];
+      await using endpoint = await start(from, record(asked));
       const { server, logger } = endpoint;
       await using relay = new HandshakeRelay(server.address);
-      const asking = [null, one].map((device) =>
-        connectWith(version, device, relay.address).answer
-      );
-      await relay.waitForHeld(2);
-      server.setSslctx(trusting(one));
+      const asking = clients.map((device) => connectWith(version, device, relay.address).answer);
+      await relay.waitForHeld(clients.length);
+      for (let i = 0; i < 2; i++) server.setSslctx(to);
       relay.release();
-      assertEquals(await Promise.all(asking), [REFUSED, REFUSED]);
-      for (const line of logger.at("info")) assertMatch(line, /NO_CERTIFICATE: .* not asked for/);
-      assertEquals(await ask(one, server.address), "one");
-      assertEquals(await ask(null, server.address), REFUSED);
-      assertEquals(logger.at("warn").length, 1);
+      assertEquals(await Promise.all(asking), answers);
+      assertEquals(asked, answers.filter((answer) => answer !== REFUSED));
+      assertEquals(logger.at("info").length, answers.length - asked.length);
+      for (const line of logger.at("info")) assertMatch(line, refusal!);
+      const isOpen = from.allowUnauthenticatedClients ?? to.allowUnauthenticatedClients ?? false;
+      assertEquals(logger.at("warn").length, isOpen ? 1 : 0);
+      for (const line of logger.at("warn")) assertMatch(line, /allowUnauthenticatedClients/);
+      assertEquals([await ask(one, server.address), await ask(null, server.address)], later);
     });
-  }
-});
+  });
+}
 
-Deno.test("a handshake that began with client certificates is accepted if they are no longer required", async () => {
-  await using endpoint = await start(trusting(one));
-  const { server, logger } = endpoint;
-  await using relay = new HandshakeRelay(server.address);
-  const asking = VERSIONS.map((version) => connectWith(version, one, relay.address).answer);
-  await relay.waitForHeld(2);
-  assertEquals(logger.at("warn"), []);
-  for (let i = 0; i < 2; i++) server.setSslctx(trustingAll());
-  assertEquals(logger.at("warn").length, 1);
-  assertMatch(logger.at("warn")[0]!, /allowUnauthenticatedClients/);
-  relay.release();
-  // Nothing is said of a certificate that nobody trusts.
-  assertEquals(await Promise.all(asking), ["nobody", "nobody"]);
+opensslTest("a pending handshake goes on if another authority vouches", async (pki, t) => {
+  const issuer = await pki.authority("server_authority");
+  const own = await pki.server("server", { issuer });
+  const ca = issuer.certFile;
+  const root = await pki.authority("root");
+  const middle = await pki.authority("middle", { issuer: root });
+  const client = await pki.client("client", { issuer: middle });
+  const stranger = await pki.authority("stranger");
+  const limited = await pki.authority("limited", {
+    commonName: "root",
+    keyOf: root,
+    extensions: ["extendedKeyUsage=serverAuth"],
+  });
+  const certFile = await pki.join("chain.pem", client.certFile, middle.certFile);
+  const begun = { ...own, caFile: root.certFile };
+  const [rootKey, middleKey] = await Promise.all(
+    [root, middle].map(async ({ certFile }) => publicKey256(await Deno.readTextFile(certFile))),
+  );
+  const rows: readonly [string, string, string | undefined][] = [
+    ["the one in between", middle.certFile, middleKey],
+    ["both", await pki.join("both.pem", root.certFile, middle.certFile), middleKey],
+    ["the same one", await pki.join("same.pem", stranger.certFile, root.certFile), rootKey],
+    ["neither", stranger.certFile, REFUSED],
+    ["the same one, for servers only", limited.certFile, REFUSED],
+  ];
+  await eachRow(t, rows, async (_name, caFile, expected) => {
+    const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
+    await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
+      return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
+    });
+    await using relay = new HandshakeRelay(endpoint.server.address);
+    const asking = whoAmI(
+      new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
+    );
+    await relay.waitForHeld(1);
+    endpoint.server.setSslctx({ ...own, caFile });
+    relay.release();
+    assertEquals(await asking, expected);
+  });
 });
 
 Deno.test("a pending onConnect is refused if its client is no longer trusted", async () => {
@@ -319,43 +325,27 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
   assertMatch(logger.at("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
 });
 
-Deno.test("a client that waits for a slot is refused without onConnect if it is no longer trusted", async () => {
-  const asked: string[] = [];
-  const app: App = {
-    onConnect: ({ peerCertificate }) => asked.push(nameOf(peerCertificate)) > 0,
-    handle: greet,
-  };
-  await using endpoint = await start(trusting(one, two), app, {
-    maxConnections: 1,
+Deno.test("a client that waits for a slot is refused without onConnect if it is not trusted by then", async (t) => {
+  const rows: readonly [string, ServerSslconfig, holder: Device | null, waiting: Device | null][] =
+    [
+      ["its authority is no longer trusted", trusting(one, two), two, one],
+      ["it has no certificate, and one is required", trustingAll(), null, null],
+    ];
+  await eachRow(t, rows, async (_name, from, holder, waiting) => {
+    const asked: string[] = [];
+    await using endpoint = await start(from, record(asked), { maxConnections: 1 });
+    const { server } = endpoint;
+    using live = await clientOf(holder, server.address).connect();
+    const who = holder?.name ?? "nobody";
+    assertEquals((await live.get("/")).headers["who"], who);
+    // The client's half of the handshake of TLS 1.2 is over when the server's is.
+    const { secured, answer } = connectWith("TLSv1.2", waiting, server.address);
+    await within(secured, "the handshake is over");
+    server.setSslctx(trusting(two));
+    live.close();
+    assertEquals(await answer, REFUSED);
+    assertEquals(asked, [who]);
   });
-  const { server } = endpoint;
-  using live = await clientOf(two, server.address).connect();
-  assertEquals((await live.get("/")).headers["who"], "two");
-  // The client's half of the handshake of TLS 1.2 is over when the server's is.
-  const { secured, answer } = connectWith("TLSv1.2", one, server.address);
-  await within(secured, "the handshake is over");
-  server.setSslctx(trusting(two));
-  live.close();
-  assertEquals(await answer, REFUSED);
-  assertEquals(asked, ["two"]);
-});
-
-Deno.test("a client that waits for a slot is refused if it has no certificate, and one is required by then", async () => {
-  let served = 0;
-  const count: AppFunction = () => {
-    served++;
-    return [200, "OK", {}, null];
-  };
-  await using endpoint = await start(trustingAll(), count, { maxConnections: 1 });
-  const { server } = endpoint;
-  using live = await clientOf(null, server.address).connect();
-  await live.get("/");
-  const { secured, answer } = connectWith("TLSv1.2", null, server.address);
-  await within(secured, "the handshake is over");
-  server.setSslctx(trusting(two));
-  live.close();
-  assertEquals(await answer, REFUSED);
-  assertEquals(served, 1);
 });
 
 Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {
@@ -376,13 +366,11 @@ Deno.test("an invalid context throws, and the server keeps the current one", asy
     ["the key of another", { certFile, keyFile: two.keyFile, ca }, RangeError],
     ["a missing certificate", { certFile: missing, keyFile, ca }, Deno.errors.NotFound],
   ];
-  for (const [name, value, Class] of rows) {
-    await t.step(name, async () => {
-      assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
-      assertEquals(server.sslctx, before);
-      assertEquals(await ask(one, server.address), "one");
-    });
-  }
+  await eachRow(t, rows, async (_name, value, Class) => {
+    assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
+    assertEquals(server.sslctx, before);
+    assertEquals(await ask(one, server.address), "one");
+  });
   assertEquals(await ask(two, server.address), REFUSED);
   assertEquals((await live.get("/")).headers["who"], "one");
   await t.step("sslctx can't be assigned", () => {

@@ -1,5 +1,8 @@
 /** The listener under a TLS server, which hands over connections as streams that node:tls can work on. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { once } from "node:events";
+import { createServer, type Socket as NetSocket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Address } from "@degu/degu/base";
 import { writeAll } from "@degu/internal/base/body/byte_io.ts";
 import type { PortSharing } from "@degu/internal/net/listener.ts";
@@ -8,8 +11,14 @@ import {
   type RawConnection,
   type RawListener,
 } from "@degu/internal/net/tls/listener.ts";
+import {
+  freeMemory,
+  makeDuplex,
+  makeNetStream,
+  type RawStream,
+} from "@degu/internal/net/tls/raw_stream.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { dial, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { dial, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
 /** A listener, and what has arrived at it. */
@@ -95,5 +104,193 @@ Deno.test("of a connection that waits only the beginning is read, and nothing of
     await within(sent, "all is sent");
     assertEquals(received, size);
     rawStream.close();
+  }
+});
+
+// ───────────────────────── the streams that it hands over, of either kind
+
+/** What a socket of node:net or a connection of Deno is wrapped in, and how to stop listening. */
+const kinds: Record<string, () => Promise<[RawStream, RawPeer, () => Promise<unknown>]>> = {
+  async "node:net"() {
+    const server = createServer();
+    server.listen({ host: "127.0.0.1", port: 0 });
+    await once(server, "listening");
+    const { port } = server.address() as { port: number };
+    const accepted = once(server, "connection") as Promise<[NetSocket]>;
+    const peer = await RawPeer.connect(["127.0.0.1", port]);
+    const [socket] = await accepted;
+    socket.on("error", () => {});
+    return [makeNetStream(socket), peer, () => {
+      server.close();
+      return once(server, "close");
+    }];
+  },
+  async "Deno"() {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const peer = await RawPeer.connect(["127.0.0.1", listener.addr.port]);
+    const rawStream = makeDuplex(await listener.accept());
+    assert(rawStream.conn !== null);
+    return [rawStream, peer, () => Promise.resolve()];
+  },
+};
+
+/** Tests a stream of each kind, which is closed at the end, with a peer. */
+function test(name: string, run: (rawStream: RawStream, peer: RawPeer) => Promise<void>): void {
+  for (const [kind, make] of Object.entries(kinds)) {
+    Deno.test(`${kind}: ${name}`, async () => {
+      const [rawStream, peer, stop] = await make();
+      try {
+        await run(rawStream, peer);
+      } finally {
+        peer.close();
+        const { stream } = rawStream;
+        const closed = stream.closed ? null : once(stream, "close");
+        rawStream.close();
+        await closed;
+        await stop();
+      }
+    });
+  }
+}
+
+/** Collects what arrives; each piece is used in its event only, as TLS does. */
+function collect(stream: Duplex) {
+  const pieces: Uint8Array[] = [];
+  const buffers = new Set<ArrayBufferLike>();
+  let text = "";
+  stream.on("data", (piece: Uint8Array) => {
+    pieces.push(piece);
+    buffers.add(piece.buffer);
+    text += new TextDecoder().decode(piece);
+  });
+  return {
+    pieces,
+    buffers,
+    text: () => text,
+    async upTo(length: number) {
+      while (text.length < length) await within(once(stream, "data"), "the rest arrives");
+      return text;
+    },
+  };
+}
+
+test("pieces of any size arrive unchanged both ways, and keep", async (rawStream, peer) => {
+  const { stream } = rawStream;
+  assertEquals(rawStream.hasReceived, false);
+  const pieces = [1, 65535, 65536, 300_000].map((length, i) => "abcd"[i]!.repeat(length));
+  const text = pieces.join("");
+  for (const piece of pieces) stream.write(piece);
+  assertEquals(await peer.readExactly(text.length), text);
+  const received = collect(stream);
+  const sent = peer.send(text);
+  assertEquals(await received.upTo(text.length), text);
+  await sent;
+  assertEquals(rawStream.hasReceived, true);
+  const kept = received.pieces.map((bytes) => new TextDecoder().decode(bytes)).join("");
+  assertEquals(kept, text);
+});
+
+test("nothing is read while it is held, and nothing is lost", async (rawStream, peer) => {
+  const received = collect(rawStream.stream);
+  // A socket begins to read in the next turn.
+  await turnOfEventLoop();
+  rawStream.hold();
+  // A read of Deno's may be under way: it is the last.
+  await peer.send("h");
+  await received.upTo(rawStream.conn === null ? 0 : 1);
+  await peer.send("ello");
+  for (let i = 0; i < 3; i++) await turnOfEventLoop();
+  assertEquals(received.text(), rawStream.conn === null ? "" : "h");
+  rawStream.release();
+  assertEquals(await received.upTo(5), "hello");
+});
+
+test("each end notices the end of the other", async (rawStream, peer) => {
+  const { stream } = rawStream;
+  const ended = once(stream, "end");
+  stream.resume();
+  stream.write("bye");
+  assertEquals(await peer.readExactly(3), "bye");
+  await peer.closeWrite();
+  await within(ended, "the stream ends");
+  stream.end();
+  assertEquals((await peer.readToEnd()).received, "");
+});
+
+test("close() works while it is held, and may be called again", async (rawStream, peer) => {
+  rawStream.stream.resume();
+  rawStream.hold();
+  const closed = once(rawStream.stream, "close");
+  rawStream.close();
+  await within(closed, "the stream is closed");
+  assertEquals((await peer.readToEnd()).received, "");
+  rawStream.hold();
+  rawStream.release();
+  rawStream.reuseMemory();
+});
+
+test("a reset by the peer is an error of the stream only", async ({ stream }, peer) => {
+  const failed = once(stream, "close");
+  stream.resume();
+  // What was not read makes the system send a reset in place of an end.
+  stream.write("x".repeat(10));
+  await turnOfEventLoop();
+  peer.close();
+  await within(failed, "the stream is closed");
+  assert(stream.destroyed);
+});
+
+test("reused memory: what is passed on at once is in one buffer", async (rawStream, peer) => {
+  const received = collect(rawStream.stream);
+  await turnOfEventLoop();
+  const isNode = rawStream.conn === null;
+  // Of Deno's connection a read is under way, in a buffer of its own.
+  rawStream.reuseMemory();
+  const text = [..."abcdefgh"].map((letter) => letter.repeat(50_000)).join("");
+  const sent = peer.send(text);
+  assertEquals(await received.upTo(text.length), text);
+  await sent;
+  await turnOfEventLoop();
+  if (isNode) assert(received.pieces.every(({ length }) => length < 4096));
+  else assertEquals(received.buffers.size, 1);
+});
+
+test("reused memory: pieces that wait keep their bytes", async (rawStream, peer) => {
+  if (rawStream.conn === null) return;
+  rawStream.reuseMemory();
+  const received = collect(rawStream.stream);
+  rawStream.stream.pause();
+  for (const letter of "abc") {
+    await peer.send(letter.repeat(10_000));
+    for (let i = 0; i < 5; i++) await turnOfEventLoop();
+  }
+  assertEquals(rawStream.stream.readableLength, 30_000);
+  rawStream.stream.resume();
+  const text = [..."abc"].map((letter) => letter.repeat(10_000)).join("");
+  assertEquals(await received.upTo(30_000), text);
+});
+
+test("reused memory: what was written arrives, and is freed", async (rawStream, peer) => {
+  rawStream.reuseMemory();
+  const piece = new Uint8Array(200_000).fill(120);
+  const written = Promise.withResolvers<void>();
+  rawStream.stream.write(piece, () => written.resolve());
+  assertEquals(await peer.readExactly(200_000), "x".repeat(200_000));
+  await within(written.promise, "the write settles");
+  if (rawStream.conn !== null) assertEquals(piece.length, 0);
+});
+
+Deno.test("memory that was freed can't be used any more; parts of a buffer and small ones are not freed", () => {
+  const rows: readonly [Uint8Array<ArrayBuffer>, number][] = [
+    [new Uint8Array(4096), 0],
+    [new Uint8Array(100_000), 0],
+    [new Uint8Array(4095), 4095],
+    [new Uint8Array(0), 0],
+    [new Uint8Array(8192).subarray(1), 8191],
+    [new Uint8Array(8192).subarray(0, 8191), 8191],
+  ];
+  for (const [piece, left] of rows) {
+    freeMemory(piece);
+    assertEquals(piece.length, left);
   }
 });

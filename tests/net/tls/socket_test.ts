@@ -1,48 +1,60 @@
 /** A TLS socket: its ends, its backpressure, and whether it keeps the process alive. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { type Address, BodyIter, ProtocolError } from "@degu/degu/base";
-import type { Request } from "@degu/degu/server";
+import { Buffer } from "node:buffer";
+import * as net from "node:net";
+import * as tls from "node:tls";
+import {
+  type Address,
+  Body,
+  BodyIter,
+  type BodyOut,
+  type Chunk,
+  ChunkedBodyIter,
+  ProtocolError,
+} from "@degu/degu/base";
+import { Connection } from "@degu/degu/client";
+import type { App, Request } from "@degu/degu/server";
 import { makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { cut } from "@degu/testing/streams.ts";
+import { readTexts } from "@degu/testing/tls_configs.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import * as net from "node:net";
-import * as tls from "node:tls";
 
 const pki = await sharedPki();
+
+/** What a socket receives until its connection ends. */
+function receivedBy(socket: tls.TLSSocket): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let text = "";
+  socket.on("data", (piece: Uint8Array) => text += String(piece));
+  socket.on("error", () => {});
+  socket.on("close", () => resolve(text));
+  return within(promise, "the connection ends");
+}
 
 Deno.test("a client that closes its write side after its request is still answered", async () => {
   const body = new Uint8Array(300_000).fill(120);
   await using endpoint = await startTls(pki, () => [200, "OK", {}, body]);
-  const below = net.connect({
-    host: "127.0.0.1",
-    port: Number(endpoint.server.address[1]),
-    allowHalfOpen: true,
-  });
-  const closed = Promise.withResolvers<void>();
+  const port = Number(endpoint.server.address[1]);
+  const below = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true });
   const socket = tls.connect({ socket: below, ...await readIdentity(pki) }, () => {
     socket.end("GET / HTTP/1.1\r\n\r\n");
   });
-  let answer = "";
-  socket.on("data", (piece: Uint8Array) => answer += String(piece));
-  socket.on("close", () => closed.resolve());
-  await within(closed.promise, "the server ends its side too");
+  const answer = await receivedBy(socket);
   assertEquals(answer, `HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n${"x".repeat(300_000)}`);
 });
 
 Deno.test("a truncated request never reaches the app as a whole", async (t) => {
   const bodies: unknown[] = [];
   await using endpoint = await startTls(pki, async (request) => {
-    try {
-      bodies.push(await request.body?.bytes());
-    } catch (error) {
-      bodies.push(error);
-    }
+    bodies.push(await request.body?.bytes().catch((error) => error));
     return [204, "No Content", {}, null];
   });
   const port = Number(endpoint.server.address[1]);
@@ -51,17 +63,12 @@ Deno.test("a truncated request never reaches the app as a whole", async (t) => {
     await t.step(method === "end" ? "with close_notify" : "without close_notify", async () => {
       bodies.length = 0;
       endpoint.logger.lines.length = 0;
-      const closed = Promise.withResolvers<void>();
       const socket = tls.connect(options, () => {
         socket.write("POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello", () => socket[method]());
       });
-      let answer = "";
-      socket.on("data", (piece: Uint8Array) => answer += String(piece));
-      socket.on("error", () => {});
-      socket.on("close", () => closed.resolve());
+      const received = receivedBy(socket);
       await endpoint.logger.waitFor("info");
-      await within(closed.promise, "the connection ends");
-      assertEquals(answer, "");
+      assertEquals(await received, "");
       assertEquals(bodies.length, 1);
       assertInstanceOf(bodies[0], ProtocolError);
     });
@@ -181,11 +188,8 @@ Deno.test("a TLS socket allows one read at a time; close() ends pending operatio
   const sock = await server.client.createSocket();
   assertEquals(await within(sock.read(new Uint8Array(0)), "a read of no bytes"), 0);
   const reading = assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Interrupted);
-  await assertRejects(
-    () => sock.read(new Uint8Array(1)),
-    Deno.errors.Busy,
-    "a read is in progress",
-  );
+  const another = () => sock.read(new Uint8Array(1));
+  await assertRejects(another, Deno.errors.Busy, "a read is in progress");
   assertEquals(await sock.write(new Uint8Array(0)), 0);
   const piece = new Uint8Array(1_000_000);
   const writing = assertRejects(async () => {
@@ -225,11 +229,8 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
   `;
   const { clientSslconfig, serverSslconfig } = pki;
   const config = { address: server.client.address, clientSslconfig, serverSslconfig };
-  const running = runScript(
-    script,
-    ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"],
-    { CONFIG: JSON.stringify(config) },
-  );
+  const permissions = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
+  const running = runScript(script, permissions, { CONFIG: JSON.stringify(config) });
   assertEquals(await within(running, "the process ends by itself"), "204\n");
 });
 
@@ -249,7 +250,7 @@ Deno.test("a TLS socket returns what has arrived before the end, and then the en
   }
   const length = pieces.reduce((sum, count) => sum + count, 0);
   assertEquals(length, "HTTP/1.1 204 No Content\r\n\r\n".length);
-  assertEquals(pieces.every((count) => count > 0 && count <= 7), true);
+  assert(pieces.every((count) => count > 0 && count <= 7));
   for (let i = 0; i < 2; i++) {
     assertEquals(await within(socket.read(into), "the end once more"), null);
   }
@@ -293,10 +294,10 @@ function* pattern(): Generator<Uint8Array> {
 
 for (const [how, address, mostKept] of addresses) {
   const ignore = address[0] === "::1" && !hasIPv6;
-  Deno.test({
-    name: `what arrives over TLS is unchanged and does not fill the memory, ${how}`,
-    ignore,
-    async fn() {
+  Deno.test(
+    `what arrives over TLS is unchanged and does not fill the memory, ${how}`,
+    { ignore },
+    async () => {
       const pieces = [...pattern()];
       const up = new Watch();
       const app = async (request: Request) => {
@@ -317,7 +318,7 @@ for (const [how, address, mostKept] of addresses) {
         assert(mostKept === null || most < mostKept, `${name}: ${most} bytes were kept`);
       }
     },
-  });
+  );
 }
 
 Deno.test("a peer that can't be held back is disconnected above 16 MiB that nobody has read", async () => {
@@ -331,4 +332,43 @@ Deno.test("a peer that can't be held back is disconnected above 16 MiB that nobo
   });
   socket.on("close", () => closed.resolve());
   await within(closed.promise, "it is disconnected");
+});
+
+// ───────────────────────── over Deno.connectTls, as docs/tls.md describes it
+
+/** Bytes that differ at each position of a piece, so that a lost, doubled or moved piece is seen. */
+const DATA = Uint8Array.from({ length: 3 * 1048576 + 17 }, (_, i) => (i * 2654435761) >>> 13);
+
+const inPieces = (bytes: Uint8Array) => new BodyIter(cut(bytes, 100_000), bytes.length);
+const inChunks = (bytes: Uint8Array) =>
+  new ChunkedBodyIter(
+    [...cut(bytes, 100_000), new Uint8Array(0)].map((data): Chunk => [null, data]),
+  );
+
+/** Sends the body back as it was sent, and says who asked. */
+const echo: App = async ({ body }, { peerCertificate }) => {
+  const bytes = await body!.bytes();
+  const headers = { subject: peerCertificate?.subject ?? "nobody" };
+  return [200, "OK", headers, body!.chunked ? inChunks(bytes) : inPieces(bytes)];
+};
+
+Deno.test("bodies of every kind arrive unchanged both ways, over one connection", async (t) => {
+  const pki = await sharedPki();
+  await using endpoint = await startTls(pki, echo);
+  const [hostname, port] = endpoint.server.address as [string, number];
+  const { ca, cert, key } = await readTexts(pki.clientSslconfig);
+  const sock = await Deno.connectTls({ hostname, port, caCerts: [ca], cert, key });
+  using conn = new Connection(sock, null, undefined, 10);
+  assertEquals(conn.sock.peerCertificate, undefined);
+  const bodies: readonly (readonly [string, () => BodyOut])[] = [
+    ["an array", () => DATA],
+    ["a Body", () => new Body(new Blob([DATA]).stream(), DATA.length)],
+    ["a BodyIter", () => inPieces(DATA)],
+    ["a ChunkedBodyIter", () => inChunks(DATA)],
+  ];
+  await eachRow(t, bodies, async (_kind, make) => {
+    const { headers, body } = await conn.put("/", {}, make());
+    assertEquals(headers["subject"], "CN=TempPKI client");
+    assertEquals(Buffer.compare(await body!.bytes(), DATA), 0);
+  });
 });

@@ -3,9 +3,10 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
 import { recallVerified, rememberVerified } from "@degu/internal/net/tls/peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { converse, opensslTest } from "@degu/testing/tls_openssl.ts";
+import { converse, type Issued, type OpensslPki, opensslTest } from "@degu/testing/tls_openssl.ts";
 
 /** How a client fared that had a session to resume, or none. */
 type Fate = "answered" | "resumed, answered" | "resumed, refused" | "refused";
@@ -32,151 +33,133 @@ async function startCounting(serverSslconfig: ServerSslconfig) {
   return Object.assign(endpoint, { counted });
 }
 
-const VERSIONS = ["tls1_2", "tls1_3"] as const;
+const VERSIONS = [["tls1_2"], ["tls1_3"]] as const;
 
-opensslTest(
-  "a session is resumed only while the current context trusts its authority",
-  async (pki, t) => {
-    const serverAuthority = await pki.authority("server_authority");
-    const own = await pki.server("server", { issuer: serverAuthority });
-    const authority = await pki.authority("authority");
-    const other = await pki.authority("other");
-    const client = await pki.client("client", { issuer: authority });
-    const both = await pki.join("both.pem", other.certFile, authority.certFile);
-    const same = { commonName: "authority", keyOf: authority };
-    const { certFile: renewed } = await pki.authority("renewed", same);
-    const extensions = ["extendedKeyUsage=serverAuth"];
-    const { certFile: limited } = await pki.authority("limited", { ...same, extensions });
-    const trusting = (caFile: string): ServerSslconfig => ({ ...own, caFile });
-    for (const version of VERSIONS) {
-      const ticket = pki.path(`${version}.ticket`);
-      const anew = [`-${version}`, "-cert", client.certFile, "-key", client.keyFile];
-      const resuming = [`-${version}`, "-sess_in", ticket];
-      await using server = await startCounting(trusting(authority.certFile));
-      const { server: ssl, counted } = server;
-      await t.step(`${version}: a session begins`, async () => {
-        assertEquals(await ask(ssl.address, ...anew, "-sess_out", ticket), "answered");
-      });
-      const rows: readonly [string, string, "resumed, answered" | "resumed, refused"][] = [
-        ["the same authority again", authority.certFile, "resumed, answered"],
-        ["that one and another", both, "resumed, answered"],
-        ["its authority is withdrawn", other.certFile, "resumed, refused"],
-        ["it is trusted again", authority.certFile, "resumed, answered"],
-        ["its authority with the same key", renewed, "resumed, answered"],
-        ["with the same key, for servers only", limited, "resumed, refused"],
-      ];
-      for (const [name, caFile, expected] of rows) {
-        await t.step(`${version}: ${name}`, async () => {
-          ssl.setSslctx(trusting(caFile));
-          const before = counted.requests;
-          const isTrusted = expected === "resumed, answered";
-          assertEquals(await ask(ssl.address, ...resuming), expected);
-          if (!isTrusted) {
-            assertMatch(
-              server.logger.at("info").at(-1)!,
-              /UNTRUSTED: the client resumed a session/,
-            );
-          }
-          assertEquals(counted.requests - before, isTrusted ? 1 : 0);
-          if (!isTrusted) assertEquals(await ask(ssl.address, ...anew), "refused");
-        });
-      }
-      await t.step(`${version}: at another server, which never trusted it`, async () => {
-        await using another = await startCounting(trusting(other.certFile));
-        assertEquals(await ask(another.server.address, ...resuming), "resumed, refused");
-        assertEquals(another.counted.requests, 0);
-      });
-      await t.step(`${version}: at another server, when the first one is gone`, async () => {
-        ssl.close();
-        await using another = await startCounting(trusting(both));
-        assertEquals(await ask(another.server.address, ...resuming), "resumed, answered");
+/** The arguments for a handshake that shows a certificate, and for resuming its session, with that certificate or without. */
+function argumentsFor(pki: OpensslPki, version: string, { certFile, keyFile }: Issued) {
+  const ticket = pki.path(`${version}.ticket`);
+  const anew = [`-${version}`, "-cert", certFile, "-key", keyFile];
+  return {
+    anew,
+    first: [...anew, "-sess_out", ticket],
+    resuming: [`-${version}`, "-sess_in", ticket],
+    resumingWithIt: [...anew, "-sess_in", ticket],
+  };
+}
+
+opensslTest("a session is resumed only while its authority is trusted", async (pki, t) => {
+  const serverAuthority = await pki.authority("server_authority");
+  const own = await pki.server("server", { issuer: serverAuthority });
+  const authority = await pki.authority("authority");
+  const other = await pki.authority("other");
+  const client = await pki.client("client", { issuer: authority });
+  const both = await pki.join("both.pem", other.certFile, authority.certFile);
+  const same = { commonName: "authority", keyOf: authority };
+  const { certFile: renewed } = await pki.authority("renewed", same);
+  const extensions = ["extendedKeyUsage=serverAuth"];
+  const { certFile: limited } = await pki.authority("limited", { ...same, extensions });
+  const trusting = (caFile: string): ServerSslconfig => ({ ...own, caFile });
+  for (const [version] of VERSIONS) {
+    const { anew, first, resuming } = argumentsFor(pki, version, client);
+    await using server = await startCounting(trusting(authority.certFile));
+    const { server: ssl, counted } = server;
+    await t.step(`${version}: a session begins`, async () => {
+      assertEquals(await ask(ssl.address, ...first), "answered");
+    });
+    const rows: readonly [string, string, "resumed, answered" | "resumed, refused"][] = [
+      ["the same authority again", authority.certFile, "resumed, answered"],
+      ["that one and another", both, "resumed, answered"],
+      ["its authority is withdrawn", other.certFile, "resumed, refused"],
+      ["it is trusted again", authority.certFile, "resumed, answered"],
+      ["its authority with the same key", renewed, "resumed, answered"],
+      ["with the same key, for servers only", limited, "resumed, refused"],
+    ];
+    for (const [name, caFile, expected] of rows) {
+      await t.step(`${version}: ${name}`, async () => {
+        ssl.setSslctx(trusting(caFile));
+        const before = counted.requests;
+        assertEquals(await ask(ssl.address, ...resuming), expected);
+        assertEquals(counted.requests - before, expected === "resumed, answered" ? 1 : 0);
+        if (expected === "resumed, answered") return;
+        const line = server.logger.at("info").at(-1)!;
+        assertMatch(line, /UNTRUSTED: the client resumed a session/);
+        assertEquals(await ask(ssl.address, ...anew), "refused");
       });
     }
-  },
-);
+    await t.step(`${version}: at another server, which never trusted it`, async () => {
+      await using another = await startCounting(trusting(other.certFile));
+      assertEquals(await ask(another.server.address, ...resuming), "resumed, refused");
+      assertEquals(another.counted.requests, 0);
+    });
+    await t.step(`${version}: at another server, when the first one is gone`, async () => {
+      ssl.close();
+      await using another = await startCounting(trusting(both));
+      assertEquals(await ask(another.server.address, ...resuming), "resumed, answered");
+    });
+  }
+});
 
-opensslTest(
-  "a session is not resumed if only another authority than that which vouched for its client is trusted",
-  async (pki, t) => {
-    const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
-    const root = await pki.authority("root");
-    const middle = await pki.authority("middle", { issuer: root });
-    const client = await pki.client("client", { issuer: middle });
-    const shown = ["-cert", client.certFile, "-key", client.keyFile];
-    for (const version of VERSIONS) {
-      await t.step(version, async () => {
-        await using server = await startCounting({ ...own, caFile: root.certFile });
-        const { server: ssl } = server;
-        const ticket = pki.path(`${version}.ticket`);
-        const anew = [`-${version}`, ...shown, "-cert_chain", middle.certFile];
-        const resuming = [`-${version}`, "-sess_in", ticket];
-        assertEquals(await ask(ssl.address, ...anew, "-sess_out", ticket), "answered");
-        assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
-        ssl.setSslctx({ ...own, caFile: middle.certFile });
-        assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
-        // A certificate that is in use anew is verified anew.
-        if (version === VERSIONS.at(-1)) {
-          assertEquals(await ask(ssl.address, ...anew), "answered");
-          assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
-        }
-      });
+opensslTest("a session is not resumed by the trust in another authority", async (pki, t) => {
+  const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
+  const root = await pki.authority("root");
+  const middle = await pki.authority("middle", { issuer: root });
+  const client = await pki.client("client", { issuer: middle });
+  const chain = ["-cert_chain", middle.certFile];
+  await eachRow(t, VERSIONS, async (version) => {
+    await using server = await startCounting({ ...own, caFile: root.certFile });
+    const { server: ssl } = server;
+    const { anew, first, resuming } = argumentsFor(pki, version, client);
+    assertEquals(await ask(ssl.address, ...first, ...chain), "answered");
+    assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
+    ssl.setSslctx({ ...own, caFile: middle.certFile });
+    assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
+    // A certificate that is in use anew is verified anew.
+    if (version === "tls1_3") {
+      assertEquals(await ask(ssl.address, ...anew, ...chain), "answered");
+      assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
     }
-  },
-);
+  });
+});
 
-opensslTest(
-  "a session that began without client certificates is not resumed if they are now required",
-  async (pki, t) => {
-    const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
-    const authority = await pki.authority("authority");
-    const client = await pki.client("client", { issuer: authority });
-    const shown = ["-cert", client.certFile, "-key", client.keyFile];
-    for (const version of VERSIONS) {
-      await t.step(version, async () => {
-        const open = { ...own, allowUnauthenticatedClients: true } as const;
-        await using server = await startCounting(open);
-        const { server: ssl, counted } = server;
-        const ticket = pki.path(`${version}.ticket`);
-        const anew = [`-${version}`, ...shown];
-        assertEquals(await ask(ssl.address, ...anew, "-sess_out", ticket), "answered");
-        ssl.setSslctx({ ...own, caFile: authority.certFile });
-        const resumed = await ask(ssl.address, `-${version}`, "-sess_in", ticket, ...shown);
-        assertEquals(resumed, "resumed, refused");
-        assertEquals(counted.requests, 1);
-        assertEquals(await ask(ssl.address, ...anew), "answered");
-        for (const line of server.logger.at("info")) assertMatch(line, /was not verified/);
-      });
-    }
-  },
-);
+opensslTest("a session without a certificate is not resumed if one is due", async (pki, t) => {
+  const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
+  const authority = await pki.authority("authority");
+  const client = await pki.client("client", { issuer: authority });
+  await eachRow(t, VERSIONS, async (version) => {
+    const open = { ...own, allowUnauthenticatedClients: true } as const;
+    await using server = await startCounting(open);
+    const { server: ssl, counted } = server;
+    const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
+    assertEquals(await ask(ssl.address, ...first), "answered");
+    ssl.setSslctx({ ...own, caFile: authority.certFile });
+    assertEquals(await ask(ssl.address, ...resumingWithIt), "resumed, refused");
+    assertEquals(counted.requests, 1);
+    assertEquals(await ask(ssl.address, ...anew), "answered");
+    for (const line of server.logger.at("info")) assertMatch(line, /was not verified/);
+  });
+});
 
-opensslTest(
-  "a session that began at a node:tls server is resumed after its certificate was verified",
-  async (pki, t) => {
-    const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
-    const authority = await pki.authority("authority");
-    const { certFile: caFile } = authority;
-    const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile } };
-    // It asks for certificates, and takes any.
-    await using lax = await serveRaw(trust, (socket) => {
-      socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
-    }, { rejectUnauthorized: false });
-    await using server = await startCounting(trust.serverSslconfig);
-    for (const version of VERSIONS) {
-      await t.step(version, async () => {
-        const { certFile, keyFile } = await pki.client(version, { issuer: authority });
-        const ticket = pki.path(`${version}.ticket`);
-        const anew = [`-${version}`, "-cert", certFile, "-key", keyFile];
-        const resuming = [...anew, "-sess_in", ticket];
-        assertEquals(await ask(lax.address, ...anew, "-sess_out", ticket), "answered");
-        assertEquals(await ask(server.server.address, ...resuming), "resumed, refused");
-        assertMatch(server.logger.at("info").at(-1)!, /POLICY: .* was not verified/);
-        assertEquals(await ask(server.server.address, ...anew), "answered");
-        assertEquals(await ask(server.server.address, ...resuming), "resumed, answered");
-      });
-    }
-  },
-);
+opensslTest("a session of a node:tls server is resumed once it is verified", async (pki, t) => {
+  const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
+  const authority = await pki.authority("authority");
+  const { certFile: caFile } = authority;
+  const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile } };
+  // It asks for certificates, and takes any.
+  await using lax = await serveRaw(trust, (socket) => {
+    socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
+  }, { rejectUnauthorized: false });
+  await using server = await startCounting(trust.serverSslconfig);
+  await eachRow(t, VERSIONS, async (version) => {
+    const client = await pki.client(version, { issuer: authority });
+    const { anew, first, resumingWithIt } = argumentsFor(pki, version, client);
+    const { address } = server.server;
+    assertEquals(await ask(lax.address, ...first), "answered");
+    assertEquals(await ask(address, ...resumingWithIt), "resumed, refused");
+    assertMatch(server.logger.at("info").at(-1)!, /POLICY: .* was not verified/);
+    assertEquals(await ask(address, ...anew), "answered");
+    assertEquals(await ask(address, ...resumingWithIt), "resumed, answered");
+  });
+});
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
   const keysOf = (name: string) => [...recallVerified(name)];

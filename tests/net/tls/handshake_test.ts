@@ -1,0 +1,556 @@
+/** Handshakes: what ends one early, what each end is told of that and of the other, and what comes with its last bytes. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import { join } from "@std/path";
+import { X509Certificate } from "node:crypto";
+import {
+  type Address,
+  DeguError,
+  EmptyPreambleError,
+  type PeerCertificate,
+  ProtocolError,
+  type Socket,
+  TlsError,
+} from "@degu/degu/base";
+import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
+import { createDevicePki } from "@degu/degu/device";
+import { type App, type Session, SSLServer } from "@degu/degu/server";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { handshakeError } from "@degu/internal/net/tls/errors.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { serveRaw } from "@degu/testing/raw_tls.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { readTexts } from "@degu/testing/tls_configs.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { converse, opensslTest, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import * as fc from "fast-check";
+
+const pki = await sharedPki();
+
+/** Relays a connection; what the server sends after its first words arrives at once, with its end. */
+async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
+  const client = await relay.accept();
+  using server = await RawPeer.connect(address);
+  const flight = new Uint8Array(65536);
+  const pass = async (from: RawPeer, to: RawPeer) => {
+    const count = await within(from.conn.read(flight), "the handshake goes on") ?? 0;
+    await to.send(flight.slice(0, count));
+  };
+  await pass(client, server);
+  await pass(server, client);
+  await pass(client, server);
+  await client.send((await server.readToEnd()).received);
+  await client.closeWrite();
+}
+
+Deno.test("a client receives the response of a server that sends much with the handshake and disconnects", async () => {
+  const answer = new Uint8Array(200_000);
+  new TextEncoder().encodeInto("HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", answer);
+  // In TLS 1.2 the last word of the handshake is the server's.
+  const options = { maxVersion: "TLSv1.2" } as const;
+  await using server = await serveRaw(pki, (socket) => void socket.end(answer), options);
+  using relay = new RawServer();
+  const relayed = relayAtOnce(relay, server.address);
+  using conn = await new SSLClient(pki.clientSslconfig, relay.address, { timeout: 30 }).connect();
+  const exchange = async () => await (await conn.get("/")).body?.bytes();
+  await within(assertRejects(exchange, DeguError), "the client hears that the server is gone");
+  await relayed;
+});
+
+Deno.test("timeout and signal limit every phase of connecting over TLS", async (t) => {
+  using silent = new RawServer();
+  await t.step("a server that never answers the handshake", async () => {
+    const client = new SSLClient(pki.clientSslconfig, silent.address, { timeout: 0.1 });
+    const error = await assertRejects(() => client.connect(), Deno.errors.TimedOut);
+    assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ took over 0\.1 s$/);
+    await (await silent.accept()).readToEnd();
+  });
+  await t.step("aborted within the handshake", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const client = new SSLClient(pki.clientSslconfig, silent.address, { signal });
+    const connecting = client.connect();
+    const peer = await silent.accept();
+    await peer.readExactly(1);
+    controller.abort(new Error("enough"));
+    await assertRejects(() => connecting, Error, "enough");
+    await peer.readToEnd();
+  });
+});
+
+Deno.test("a connection error has the same class as that of a plain client", async (t) => {
+  const port = await unusedPort();
+  const rows: readonly [Address, new () => Error][] = [
+    [["127.0.0.1", port], Deno.errors.ConnectionRefused],
+    [["::1", port, 0, 1], Error],
+    ["/tmp/degu-no-such-socket", Deno.errors.NotFound],
+    [new TextEncoder().encode("\0degu-nobody"), Deno.errors.ConnectionRefused],
+  ];
+  for (const [address, Class] of rows) {
+    await t.step(Deno.inspect(address), async () => {
+      const client = new SSLClient(pki.clientSslconfig, address, { timeout: 10 });
+      assertInstanceOf(await assertRejects(() => client.connect()), Class);
+    });
+  }
+});
+
+Deno.test("both ends report the certificate and the addresses of the other", async () => {
+  const sessions: Session[] = [];
+  const socks: Socket[] = [];
+  const app = {
+    onConnect(session: Session, sock: Socket) {
+      sessions.push(session);
+      socks.push(sock);
+      return true;
+    },
+    handle: () => [204, "No Content", {}, null] as const,
+  };
+  await using endpoint = await startTls(pki, app);
+  using conn = await endpoint.client.connect();
+  assertEquals((await conn.get("/")).status, 204);
+  const [session] = sessions;
+  assertStrictEquals(socks[0]?.peerCertificate, session?.peerCertificate);
+  const assertDescribes = async (
+    certificate: PeerCertificate | null | undefined,
+    path: string,
+    names: string[],
+  ) => {
+    const expected = new X509Certificate(await Deno.readTextFile(path));
+    assertEquals([certificate?.subject, certificate?.subjectAltNames], [expected.subject, names]);
+    assertEquals(certificate?.raw, new Uint8Array(expected.raw));
+  };
+  await assertDescribes(conn.sock.peerCertificate, pki.serverSslconfig.certFile, [
+    "DNS:localhost",
+    "IP Address:127.0.0.1",
+    "IP Address:::1",
+  ]);
+  await assertDescribes(session?.peerCertificate, pki.clientSslconfig.certFile!, []);
+  const { localAddr, remoteAddr } = conn.sock;
+  assertEquals([socks[0]?.remoteAddr, socks[0]?.localAddr], [localAddr, remoteAddr]);
+  assertEquals(session?.address, ["127.0.0.1", (localAddr as Deno.NetAddr).port]);
+  const port = Number(endpoint.server.address[1]);
+  assertEquals(remoteAddr, { transport: "tcp", hostname: "127.0.0.1", port });
+});
+
+Deno.test("a truncated response is an error, whether or not TLS was closed cleanly", async (t) => {
+  const cuts = { "close_notify": "end", "no close_notify": "destroy" } as const;
+  const OK = "HTTP/1.1 200 OK\r\n";
+  const messages: readonly [string, string, code: string][] = [
+    ["nothing", "", "EMPTY_PREAMBLE"],
+    ["a preamble", `${OK}content-le`, "PREAMBLE_INCOMPLETE"],
+    ["a body", `${OK}content-length: 10\r\n\r\nhello`, "BODY_INCOMPLETE"],
+    ["a chunk", `${OK}transfer-encoding: chunked\r\n\r\na\r\nhello`, "BODY_INCOMPLETE"],
+  ];
+  for (const [how, method] of Object.entries(cuts)) {
+    for (const [what, text, code] of messages) {
+      await t.step(`${what}, ${how}`, async () => {
+        await using server = await serveRaw(pki, (socket) => {
+          socket.once("data", () => {
+            if (text === "") socket[method]();
+            else socket.write(text, () => socket[method]());
+          });
+        });
+        using conn = await server.client.connect();
+        const error = await assertRejects(async () => await (await conn.get("/")).body?.bytes());
+        assertInstanceOf(error, ProtocolError);
+        assertEquals(error.code, code);
+        assert(conn.closed);
+      });
+    }
+  }
+});
+
+Deno.test("the modules for TLS are loaded only when they are needed", async () => {
+  for (const folder of ["net", "net/tls"]) {
+    const directory = new URL(`../../../${folder}/`, import.meta.url);
+    for await (const { name, isFile } of Deno.readDir(directory)) {
+      if (!isFile) continue;
+      const text = await Deno.readTextFile(new URL(name, directory));
+      for (const [line] of text.matchAll(/^import .* from "node:.*$/gm)) {
+        assertMatch(line, /^import type /, `${folder}/${name} loads a module at start`);
+      }
+    }
+  }
+});
+
+// ───────────────────────── servers
+
+const noContent: App = () => [204, "No Content", {}, null];
+
+Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net can't reach", async (t) => {
+  if (!hasIPv6) return console.warn("there is no IPv6: skipped");
+  const length = 1_000_000;
+  const app: App = async (request, session) => {
+    assertEquals(session.peerCertificate?.subject, "CN=TempPKI client");
+    const body = await request.body?.bytes();
+    return [200, "OK", {}, body ?? null];
+  };
+  // The index of the loopback interface, wherever there is one.
+  const scope = 1;
+  const rows: readonly [string, Address, (address: Address) => Address][] = [
+    ["the server's", ["::1", 0, 0, scope], (address) => ["::1", Number(address[1])]],
+    ["the client's", ["::1", 0], (address) => ["::1", Number(address[1]), 0, scope]],
+    ["both", ["::1", 0, 0, scope], (address) => address],
+  ];
+  await eachRow(t, rows, async (_which, address, translate) => {
+    await using endpoint = await startTls(pki, app, {}, address, translate);
+    using conn = await endpoint.client.connect();
+    const body = crypto.getRandomValues(new Uint8Array(65536));
+    for (let i = 0; i < 2; i++) {
+      const response = await conn.post("/", {}, body);
+      assertEquals(await response.body?.bytes(), body);
+    }
+    const long = new Uint8Array(length).fill(7);
+    assertEquals((await (await conn.put("/", {}, long)).body?.bytes())?.length, length);
+    conn.close();
+    await endpoint.server.shutdown();
+  });
+});
+
+Deno.test("a peer that sends one byte at a time does not extend the time for its handshake", async () => {
+  await using endpoint = await startTls(pki, noContent, { server: { timeout: 0.3 } });
+  using slow = await RawPeer.connect(endpoint.server.address);
+  const hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+  const refused = endpoint.logger.waitFor("info");
+  let over = false;
+  refused.then(() => over = true);
+  for (let i = 0; !over && i < 100; i++) {
+    await slow.send(Uint8Array.of(hello[i] ?? 0)).catch(() => over = true);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assertMatch((await refused)[0]!, /the TLS handshake took over 0\.3 s/);
+});
+
+Deno.test("a connection without TLS is refused without a byte of HTTP, and logged once", async () => {
+  let requests = 0;
+  const app: App = () => (requests++, [204, "No Content", {}, null]);
+  await using endpoint = await startTls(pki, app, { server: { timeout: 2 } });
+  const assertRefused = async (bytes: Uint8Array | string) => {
+    endpoint.logger.lines.length = 0;
+    using peer = await RawPeer.connect(endpoint.server.address);
+    await peer.send(bytes).catch(() => {});
+    await peer.closeWrite().catch(() => {});
+    const { received } = await peer.readToEnd();
+    assert(!received.includes("HTTP"), received);
+    const [line, ...more] = await endpoint.logger.waitFor("info");
+    assertEquals(more, []);
+    assertMatch(line!, /^127\.0\.0\.1:\d+: the handshake failed: [\x20-\x7e]+$/);
+  };
+  for (const bytes of ["GET / HTTP/1.1\r\n\r\n", ""]) await assertRefused(bytes);
+  const any = fc.uint8Array({ minLength: 1, maxLength: 300 });
+  const record = fc.tuple(fc.constantFrom(0x14, 0x15, 0x16, 0x17, 0x80), any)
+    .map(([type, rest]) => Uint8Array.of(type, 3, 1, ...rest));
+  const property = fc.asyncProperty(fc.oneof(any, record), assertRefused);
+  await fc.assert(property, { numRuns: 60 });
+  assertEquals(requests, 0);
+  assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+});
+
+Deno.test("each session has the certificate of its own client, however many connect at the same time", async () => {
+  await using dir = await tempDir();
+  const names = ["one", "two", "stranger"];
+  const devices = await Promise.all(names.map((name) => createDevicePki(dir.path, name)));
+  const [one, two] = devices;
+  const texts = await Promise.all([one!, two!].map(({ caFile }) => Deno.readTextFile(caFile)));
+  const caFile = join(dir.path, "trusted.pem");
+  await Deno.writeTextFile(caFile, texts.join(""));
+  const own = { certFile: one!.certFile, keyFile: one!.keyFile };
+  const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile: one!.caFile } };
+  await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
+    return [200, "OK", { name: peerCertificate?.subjectAltNames.join() ?? "nobody" }, null];
+  });
+  const options = { sslHost: "one", timeout: 10 };
+  const clients = devices.map(({ certFile, keyFile }) => {
+    const sslconfig = { certFile, keyFile, caFile: one!.caFile };
+    return new SSLClient(sslconfig, endpoint.server.address, options);
+  });
+  const knock = async (index: number): Promise<string> => {
+    try {
+      using conn = await clients[index % 3]!.connect();
+      return String((await conn.get("/")).headers["name"]);
+    } catch (error) {
+      assertInstanceOf(error, EmptyPreambleError);
+      return "refused";
+    }
+  };
+  for (let round = 0; round < 3; round++) {
+    const got = await Promise.all(Array.from({ length: 24 }, (_, index) => knock(index)));
+    assertEquals(got, Array.from({ length: 8 }, () => ["DNS:one", "DNS:two", "refused"]).flat());
+  }
+  assertEquals(endpoint.logger.at("info").length, 24);
+  for (const line of endpoint.logger.at("info")) {
+    assertMatch(line, /client's certificate was refused/);
+  }
+});
+
+Deno.test("an app receives requests of clients that send much with the handshake and disconnect", async () => {
+  const clients = 10;
+  let heard = 0;
+  const allHeard = Promise.withResolvers<void>();
+  const app: App = async ({ body }, { signal }) => {
+    const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    await assertRejects(async () => await body?.bytes(), DeguError);
+    if (!signal.aborted) await aborted;
+    if (++heard === clients) allHeard.resolve();
+    return [400, "Bad Request", {}, null];
+  };
+  await using endpoint = await startTls(pki, app, { server: { timeout: 30 } });
+  const { ca, ...own } = await readTexts(pki.clientSslconfig);
+  const trust = { hostname: "localhost", caCerts: [ca] };
+  const port = Number(endpoint.server.address[1]);
+  const upload = new Uint8Array(300_000);
+  new TextEncoder().encodeInto("PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n", upload);
+  for (let i = 0; i < clients; i++) {
+    // It ends its handshake with the first write, so that all of it arrives at once.
+    using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...own }));
+    await peer.send(upload);
+  }
+  await within(allHeard.promise, "the app hears that every client is gone");
+  await within(endpoint.server.shutdown(), "no session is left");
+});
+
+Deno.test("an address that can't be bound rejects ready and serveForever()", async (t) => {
+  await using dir = await tempDir();
+  const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const file = join(dir.path, "file");
+  await Deno.writeTextFile(file, "mine");
+  const rows: readonly [string, Address, new () => Error][] = [
+    ["a port that is taken", ["127.0.0.1", taken.addr.port], Deno.errors.AddrInUse],
+    ["a path that exists", file, Deno.errors.AddrInUse],
+    ["a path without directory", join(dir.path, "no", "socket"), Deno.errors.NotFound],
+    ["an address of another machine", ["203.0.113.7", 0], Deno.errors.AddrNotAvailable],
+    ["a scope of another machine", ["fe80::1", 0, 0, 1], Deno.errors.AddrNotAvailable],
+  ];
+  await eachRow(t, rows, async (_name, address, Class) => {
+    await using server = new SSLServer(pki.serverSslconfig, address, noContent);
+    const serving = server.serveForever();
+    assertInstanceOf(await assertRejects(() => server.ready), Class);
+    assertInstanceOf(await assertRejects(() => serving), Class);
+    assertEquals(server.address, address);
+  });
+  await t.step("a missing permission", async () => {
+    const script = `
+      import { SSLServer } from "./server.ts";
+      const server = new SSLServer(JSON.parse(Deno.env.get("CONFIG")), ["127.0.0.1", 0], () => {});
+      const name = (error) => error.name;
+      const serving = server.serveForever();
+      console.log(await server.ready.catch(name), await serving.catch(name));
+    `;
+    const permissions = ["--allow-read", "--allow-env=CONFIG"];
+    const env = { CONFIG: JSON.stringify(pki.serverSslconfig) };
+    assertEquals(await runScript(script, permissions, env), "NotCapable NotCapable\n");
+  });
+  taken.close();
+  assertEquals(await Deno.readTextFile(file), "mine");
+});
+
+Deno.test("a server closes at once, and its address is free", async (t) => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "socket");
+  const make = (address: Address) => new SSLServer(pki.serverSslconfig, address, noContent);
+  await t.step("before it is bound", async () => {
+    await using server = make(["127.0.0.1", 0]);
+    const serving = server.serveForever();
+    server.close();
+    await within(server.ready, "ready settles");
+    await within(serving, "serveForever() settles");
+  });
+  await t.step("a path", async () => {
+    for (let i = 0; i < 2; i++) {
+      await using server = make(path);
+      const serving = server.serveForever();
+      await server.ready;
+      assert((await Deno.lstat(path)).isSocket);
+      server.close();
+      await within(serving, "serveForever() settles");
+      await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+    }
+  });
+});
+
+opensslTest("both ends accept authorities that have signed each other", async (openssl) => {
+  const [a, b] = [await openssl.authority("a"), await openssl.authority("b")];
+  const aByB = await openssl.authority("a_by_b", { keyOf: a, commonName: "a", issuer: b });
+  const bByA = await openssl.authority("b_by_a", { keyOf: b, commonName: "b", issuer: a });
+  const both = await openssl.join("both.pem", aByB.certFile, bByA.certFile);
+  const client = await openssl.client("client", { issuer: a });
+  const server = await openssl.server("server", { issuer: b });
+  const sent = await openssl.join("client_sent.pem", client.certFile, aByB.certFile);
+  const shown = await openssl.join("server_sent.pem", server.certFile, bByA.certFile);
+  const trust = {
+    serverSslconfig: { certFile: shown, keyFile: server.keyFile, caFile: both },
+    clientSslconfig: {
+      ...pki.clientSslconfig,
+      caFile: both,
+      certFile: sent,
+      keyFile: client.keyFile,
+    },
+  };
+  await using endpoint = await startTls(trust, () => [204, "No Content", {}, null]);
+  assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+});
+
+// ───────────────────────── what each end reports of one that failed
+
+const needsOpenssl = await unlessMissing("openssl");
+
+/** A TLS record with a fatal alert. */
+function alert(description: number): Uint8Array {
+  return Uint8Array.of(21, 3, 3, 0, 2, 2, description);
+}
+
+/** Waits for the line that tells why a handshake failed, without who it was. */
+async function reasonOf({ logger }: Awaited<ReturnType<typeof startTls>>): Promise<string> {
+  const [line = "", ...more] = await logger.waitFor("info");
+  assertEquals(more, []);
+  logger.lines.length = 0;
+  return line.replace(/^.*:\d+: the handshake failed: /, "");
+}
+
+Deno.test("a client's TlsError has a code for what the other end does, and the underlying error", async (t) => {
+  using server = new RawServer();
+  const closed = /^CLOSED .*: the peer closed the connection$/;
+  const answer = "HTTP/1.1 400 Bad Request\r\n\r\n";
+  const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
+    ["it speaks HTTP", (peer) => peer.send(answer), /^NOT_TLS .*corrupt message/],
+    ["it says nothing that means anything", (peer) => peer.send(new Uint8Array(64)), /^NOT_TLS /],
+    ["it closes", (peer) => Promise.resolve(peer.close()), closed],
+    ["it ends its side", (peer) => peer.closeWrite(), closed],
+    ["an alert", (peer) => peer.send(alert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
+    ["an unknown one", (peer) => peer.send(alert(200)), /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/],
+  ];
+  await eachRow(t, rows, async (_name, act, expected) => {
+    const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 10 });
+    const connecting = rejectionOf(client.connect(), "connecting");
+    const peer = await server.accept();
+    await peer.readExactly(1);
+    await act(peer);
+    const error = await within(connecting, "an error");
+    assertInstanceOf(error, TlsError);
+    assertMatch(`${error.code} ${error.message}`, expected);
+    assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
+    assertInstanceOf(error.cause, Error);
+    peer.close();
+  });
+});
+
+Deno.test("a server's log has a code for what a client does", async (t) => {
+  await using endpoint = await startTls(pki, noContent);
+  const { server: { address } } = endpoint;
+  const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
+    ["it speaks HTTP", (peer) => peer.send("GET / HTTP/1.1\r\n\r\n"), /^NOT_TLS: [\x20-\x7e]+$/],
+    ["it closes", (peer) => Promise.resolve(peer.close()), /^CLOSED: the peer closed the connect/],
+    ["it ends its side", (peer) => peer.closeWrite(), /^CLOSED: the peer closed the connection$/],
+    [
+      "it sends an alert",
+      (peer) => peer.send(alert(48)),
+      /^REFUSED_BY_PEER: .*alert: UnknownCA; it doesn't trust the authority of this end's certificate$/,
+    ],
+  ];
+  await eachRow(t, rows, async (_name, act, expected) => {
+    using peer = await RawPeer.connect(address);
+    await act(peer);
+    assertMatch(await reasonOf(endpoint), expected);
+  });
+});
+
+Deno.test("each end learns of the other's refusal, as far as TLS reports it", async (t) => {
+  await using other = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent);
+  const { server: { address } } = endpoint;
+  const connect = (sslconfig: object, options: SSLClientOptions = {}) =>
+    new SSLClient({ ...pki.clientSslconfig, ...sslconfig }, address, { timeout: 10, ...options });
+  await t.step("the client does not trust the server", async () => {
+    const { caFile } = other.clientSslconfig;
+    const error = await assertRejects(() => connect({ caFile }).connect(), TlsError);
+    assertEquals(error.code, "UNTRUSTED");
+    assertInstanceOf(error.cause, Error);
+    assert("code" in error.cause, "the library's error");
+    const reason =
+      "REFUSED_BY_PEER: received fatal alert: UnknownCA; it doesn't trust the authority";
+    assert((await reasonOf(endpoint)).startsWith(reason));
+  });
+  await t.step("the server's certificate is for another host", async () => {
+    const client = connect({ checkHostname: true }, { sslHost: "door.local" });
+    const error = await assertRejects(() => client.connect(), TlsError);
+    assertEquals(error.code, "WRONG_NAME");
+    assertMatch(error.message, /is not for "door\.local"/);
+  });
+  await t.step("the client has no certificate", async () => {
+    const client = new SSLClient(pki.anonymousClientSslconfig, address, { timeout: 10 });
+    endpoint.logger.lines.length = 0;
+    using conn = await client.connect();
+    const error = await assertRejects(() => conn.get("/"), TlsError);
+    assertEquals(error.code, "REFUSED_BY_PEER");
+    const wanted =
+      "received fatal alert: CertificateRequired; it wants a certificate: give certFile and keyFile";
+    assertEquals(error.message, wanted);
+    assertInstanceOf(error.cause, Error);
+    assert(conn.closed);
+    assertEquals(await reasonOf(endpoint), "NO_CERTIFICATE: peer sent no certificates");
+  });
+  await t.step("the server does not trust the client, and says nothing", async () => {
+    const { certFile, keyFile } = other.clientSslconfig;
+    const asking = connect({ certFile, keyFile }).request("GET", "/");
+    await assertRejects(() => asking, EmptyPreambleError);
+    const why = /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /;
+    assertMatch(await reasonOf(endpoint), why);
+  });
+});
+
+Deno.test(
+  "a TLS socket reports its version and cipher suite on both ends",
+  needsOpenssl,
+  async (t) => {
+    const socks: Socket[] = [];
+    const app = {
+      onConnect(_session: Session, sock: Socket) {
+        socks.push(sock);
+        return true;
+      },
+      handle: noContent,
+    };
+    await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
+    await t.step("TLS 1.3", async () => {
+      using conn = await endpoint.client.connect();
+      await conn.get("/");
+      for (const { protocol, cipher } of [conn.sock, socks.pop()!]) {
+        assertEquals([protocol, cipher], ["TLSv1.3", "TLS_AES_256_GCM_SHA384"]);
+      }
+    });
+    await t.step("TLS 1.2", async () => {
+      const [host, port] = endpoint.server.address as [string, number];
+      const { certFile, keyFile } = pki.clientSslconfig;
+      const suite = "ECDHE-ECDSA-AES128-GCM-SHA256";
+      const args = [
+        ...["s_client", "-connect", `${host}:${port}`, "-quiet", "-tls1_2", "-cipher", suite],
+        ...["-cert", certFile!, "-key", keyFile!],
+      ];
+      const { stdout } = await converse("openssl", args, "GET / HTTP/1.1\r\n\r\n");
+      assertMatch(stdout, /^HTTP\/1\.1 204 /);
+      const { protocol, cipher } = socks.pop()!;
+      assertEquals([protocol, cipher], ["TLSv1.2", suite]);
+    });
+  },
+);
+
+Deno.test("a missing permission, a timeout and a reason that is not an error are passed on unchanged", () => {
+  const missing = new Deno.errors.NotCapable("no");
+  for (const error of [missing, "a reason", undefined]) {
+    assertEquals(handshakeError("a server", error), error);
+  }
+  const timedOut = handshakeError("a server", new Deno.errors.TimedOut("late"));
+  assertInstanceOf(timedOut, Deno.errors.TimedOut);
+  assertMatch(timedOut.message, /^the TLS handshake with a server failed: /);
+});
