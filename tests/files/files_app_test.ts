@@ -1,10 +1,9 @@
 /** FilesApp: what it serves, how it answers other requests, and under which conditions. */
 import { type App, Router } from "@degu/degu";
 import { type HeaderDict, Range } from "@degu/degu/base";
-import { type DirectoryEntry, FilesApp } from "@degu/degu/files";
+import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
-import { fileUri } from "@degu/internal/files/file_name.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
@@ -39,8 +38,7 @@ Deno.test("FilesApp finds and lists files by every name that a path can contain"
       const uri = `/${path.replace("~", "~7E")}${name}`;
       assertEquals((await files.conn.head(uri)).status, 200, name);
     }
-    const { body } = await files.conn.get(fileUri(...dir, ""));
-    const listed = JSON.parse(new TextDecoder().decode(await body!.bytes())) as DirectoryEntry[];
+    const listed = await Array.fromAsync(listDirectory(files.conn, fileUri(...dir, "")));
     const found = listed.filter(({ kind }) => kind === "file").map(({ name }) => name);
     assertEquals(found.toSorted(), names.toSorted());
   }

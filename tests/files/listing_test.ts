@@ -1,17 +1,29 @@
-/** Listings of directories, and their entries, parsed piece by piece. */
-import { BodyError, type Response } from "@degu/degu/base";
-import { type DirectoryEntry, FilesApp, TransferError, type TreeEntry } from "@degu/degu/files";
+/** Listings of directories and trees: what a server sends, what a client makes of it, and entries piece by piece. */
+import type { App } from "@degu/degu";
+import { BodyError, ChunkedBodyIter, type Response } from "@degu/degu/base";
+import {
+  type DirectoryEntry,
+  download,
+  FilesApp,
+  fileUri,
+  listDirectory,
+  listTree,
+  TransferError,
+  type TreeEntry,
+} from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
-import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
+import { unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
+import { chunked } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname } from "@std/path";
 import fc from "fast-check";
@@ -29,9 +41,7 @@ interface Entry {
   readonly reason?: string;
 }
 
-interface ListedEntry extends Omit<Entry, "name"> {
-  readonly path: readonly string[];
-}
+type ListedEntry = Omit<TreeEntry, "name" | "modified"> & { readonly modified: string };
 
 /** The entries of a response, by name. */
 async function entriesOf(response: Response): Promise<Entry[]> {
@@ -60,20 +70,6 @@ Deno.test("a listing has the name, kind, size and time of each entry", async () 
   const head = await files.conn.head("/");
   assertEquals([...head], [200, "OK", head.headers, null]);
   assertEquals(head.headers["content-type"], "application/json");
-});
-
-Deno.test("only directories are listed, and only if listings are enabled", async () => {
-  await using files = await serveDirectory(listing);
-  await files.write("file", "text");
-  await files.mkdir("sub");
-  await files.write("sub/index.html", "index");
-  assertEquals((await files.conn.get("/file/")).status, 404);
-  assertEquals((await files.conn.get("/none/")).status, 404);
-  assertEquals((await files.conn.head("/none/")).status, 404);
-  assertEquals(await summarize(await files.conn.get("/sub"), "location"), [301, "./sub/", ""]);
-  assertEquals(await summarize(await files.conn.get("/sub/index.html")), [200, "index"]);
-  await using plain = await serveDirectory();
-  assertEquals((await plain.conn.get("/")).status, 404);
 });
 
 Deno.test({
@@ -171,6 +167,12 @@ Deno.test("a peer that leaves during a listing is not an error", async () => {
   assertEquals((await entriesOf(await files.conn.get("/"))).length, 3000);
 });
 
+/** What the entries of a tree say, by path. */
+function linesOf(entries: readonly Omit<TreeEntry, "name" | "modified">[]) {
+  const lines = entries.map(({ path, kind, size, reason }) => [path.join("/"), kind, size, reason]);
+  return lines.toSorted(([one], [other]) => `${one}` < `${other}` ? -1 : 1);
+}
+
 /** The entries of a tree, in the order of the response, which has one in each line. */
 async function treeOf(response: Response): Promise<ListedEntry[]> {
   assertEquals([response.status, response.headers["content-type"]], [200, "application/json"]);
@@ -200,7 +202,6 @@ Deno.test("a tree is listed whole, parents before what is in them, and ends with
     assert(seen.has(path.slice(0, -1).join("/")), `${path} before its parent`);
     if (kind === "directory") seen.add(path.join("/"));
   }
-  const lines = tree.map(({ path, kind, size, reason }) => [path.join("/"), kind, size, reason]);
   const expected = [
     ["a", "directory", 0, undefined],
     ["a/b c", "directory", 0, undefined],
@@ -215,15 +216,19 @@ Deno.test("a tree is listed whole, parents before what is in them, and ends with
     ["empty", "directory", 0, undefined],
     ["top", "file", 3, undefined],
   ];
-  assertEquals(lines.toSorted((a, b) => `${a[0]}` < `${b[0]}` ? -1 : 1), expected);
+  assertEquals(linesOf(tree), expected);
   const { mtime } = await Deno.stat(`${files.path}/a/one`);
   assertEquals(tree.find(({ path }) => path.at(-1) === "one")?.modified, mtime?.toISOString());
-  const below = await treeOf(await files.conn.get(`${fileUri("a", "b c", "")}?tree`));
+  const below = await Array.fromAsync(listTree(files.conn, fileUri("a", "b c", "")));
   assertEquals(below.map(({ path }) => path.join("/")).sort(), ["d", "d/three", "one", "two"]);
+  assertEquals(linesOf(await Array.fromAsync(listTree(files.conn, "/"))), expected);
   assertEquals((await files.conn.head("/?tree")).status, 200);
-  for (const uri of ["/none/?tree", "/top/?tree", "/a/up/x/?tree", `/a/${RESERVED}/?tree`]) {
-    assertEquals((await files.conn.get(uri)).status, 404, uri);
+  for (const dir of ["/none/", "/top/", "/a/up/x/", `/a/${RESERVED}/`]) {
+    for (const uri of [dir, `${dir}?tree`]) {
+      assertEquals((await files.conn.get(uri)).status, 404, uri);
+    }
   }
+  assertEquals(await summarize(await files.conn.get("/a"), "location"), [301, "./a/", ""]);
   await using plain = await serveDirectory();
   assertEquals((await plain.conn.get("/?tree")).status, 404);
 });
@@ -287,7 +292,11 @@ Deno.test("a directory that is replaced by a link while its tree is listed cuts 
 // only lost its place is not.
 
 /** Lists a tree, and calls a function in between; resolves to the paths. */
-async function listTree(path: string, isLocal: boolean, meanwhile: () => void): Promise<string[]> {
+async function pathsWhile(
+  path: string,
+  isLocal: boolean,
+  meanwhile: () => void,
+): Promise<string[]> {
   const paths: string[] = [];
   const root = new Root(isLocal ? path : dirname(path));
   for await (const entries of readTree({ root, path, turns: new Turns(), isLocal })) {
@@ -328,7 +337,7 @@ for (const isLocal of [false, true]) {
         makeEmptyFiles(`${root}/top/${name}`, Array.from({ length: 200 }, (_, i) => `${i}`));
       }
       let isChanged = false;
-      const listed = listTree(await Deno.realPath(root), isLocal, () => {
+      const listed = pathsWhile(await Deno.realPath(root), isLocal, () => {
         isChanged = true;
         change(root);
       });
@@ -338,6 +347,118 @@ for (const isLocal of [false, true]) {
     });
   }
 }
+
+// listDirectory and listTree: what arrives early, and invalid responses.
+
+/** An app that answers with this text, in chunks of so many bytes. */
+function answering(text: string, length = 7): App {
+  const bytes = new TextEncoder().encode(text);
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += length) pieces.push(bytes.subarray(at, at + length));
+  return () => [200, "OK", { "content-type": "application/json" }, chunked(...pieces)];
+}
+
+Deno.test("entries are returned before the list is complete", async () => {
+  const release = Promise.withResolvers<void>();
+  async function* chunks() {
+    yield [null, new TextEncoder().encode(`[${JSON.stringify(entry())},`)] as const;
+    await release.promise;
+    yield [null, new TextEncoder().encode(`${JSON.stringify(entry({ name: "b" }))}]`)] as const;
+    yield [null, new Uint8Array(0)] as const;
+  }
+  const headers = { "content-type": "application/json" };
+  await using serving = serve(() => [200, "OK", headers, new ChunkedBodyIter(chunks())]);
+  const names = [];
+  for await (const { name } of listDirectory(serving.makeClient(), "/")) {
+    names.push(name);
+    release.resolve();
+  }
+  assertEquals(names, ["a", "b"]);
+});
+
+Deno.test("a response that is not a list says what the server needs", async () => {
+  await using files = await serveDirectory();
+  await files.mkdir("d");
+  await files.write("d/index.html", "[]");
+  for (const list of [listDirectory, listTree]) {
+    const listed = (uri: string) => Array.fromAsync<unknown>(list(files.conn, uri));
+    const error = await assertRejects(() => listed("/e/"), TransferError, "with list: true");
+    assertEquals([error.code, error.status], ["STATUS", 404]);
+  }
+  const listed = () => Array.fromAsync(listDirectory(files.conn, "/d/"));
+  const html = await assertRejects(listed, TransferError, "list: true");
+  assertEquals([html.code, html.status], ["UNEXPECTED_RESPONSE", null]);
+  assertEquals((await files.conn.get("/d/index.html")).status, 200);
+});
+
+Deno.test("a list that is abandoned or aborted closes the connection; a complete one keeps it", async () => {
+  const more = new Array(10_000).fill(JSON.stringify(entry()));
+  await using serving = serve(answering(`[${more.join()}]`, 65536));
+  const client = serving.makeClient();
+  using conn = await client.connect();
+  const list = listDirectory(conn, "/");
+  assertEquals((await Array.fromAsync(list)).length, more.length);
+  assertEquals((await Array.fromAsync(list)).length, more.length, "each iteration is a request");
+  assertEquals(conn.closed, false);
+  for await (const _entry of list) {
+    // One request at a time.
+    await assertRejects(() => download(conn, "/a", "/tmp/never"), BodyError);
+    break;
+  }
+  assertEquals(conn.closed, true);
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const error = await assertRejects(async () => {
+    for await (const _entry of listDirectory(client, "/", { signal: controller.signal })) {
+      controller.abort(reason);
+    }
+  }, Error);
+  assertEquals(error, reason);
+  const aborted = listDirectory(client, "/", { signal: AbortSignal.abort(reason) });
+  assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
+});
+
+Deno.test("listDirectory and listTree validate their arguments at once", () => {
+  const client = { connect: () => {} };
+  const rows: [unknown[], typeof TypeError | typeof RangeError, string][] = [
+    [[client, "/a"], RangeError, 'must end with "/"'],
+    [[client, "/a?b"], RangeError, 'must end with "/"'],
+    [[client, "a/"], RangeError, ""],
+    [[client, 1], TypeError, ""],
+    [[{}, "/"], TypeError, "from: must be a Client"],
+    [[null, "/"], TypeError, ""],
+    [[client, "/", { sginal: 1 }], TypeError, ""],
+    [[client, "/", { signal: 1 }], TypeError, ""],
+  ];
+  for (const [args, Class, message] of rows) {
+    for (const list of [listDirectory, listTree]) {
+      assertThrows(() => Reflect.apply(list, null, args), Class, message, Deno.inspect(args));
+    }
+  }
+  for (const uri of ["/a/?b", "/?tree"]) {
+    assertThrows(() => listTree(client as never, uri), RangeError, 'must end with "/"');
+  }
+});
+
+Deno.test("listTree rejects where a list is cut, and where an entry is in no directory of it", async () => {
+  const element = (path: string[], kind = "file") => {
+    return JSON.stringify({ ...entry({ kind }), name: undefined, path });
+  };
+  const end = '{"end":true}';
+  const rows: [string, string][] = [
+    [`[${element(["a"])}]`, "complete"],
+    [`[${element(["a"])}`, "ends early"],
+    [`[${element(["a"])},${element(["a", "b"])},${end}]`, "no directory"],
+    [`[${element(["a", "b"])},${element(["a"], "directory")},${end}]`, "no directory"],
+    [JSON.stringify([entry()]), "path"],
+  ];
+  for (const [text, message] of rows) {
+    await using serving = serve(answering(text));
+    const listed = () => Array.fromAsync(listTree(serving.makeClient(), "/"));
+    const error = await assertRejects(listed, TransferError, message);
+    assertEquals(error.code, "BAD_LIST");
+  }
+});
 
 // Directory entries, parsed piece by piece.
 
