@@ -32,12 +32,7 @@ import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { answersOf, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
-import {
-  makeFifo,
-  makeLinks,
-  startExchanging,
-  untilNoneOpenBelow,
-} from "@degu/testing/special_files.ts";
+import { makeLinks, startExchanging, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
@@ -236,29 +231,14 @@ async function serveBundles(options: FilesOptions = {}) {
 
 Deno.test("a bundle has each file that was requested, or the reason why not, in the order of the request", async () => {
   await using files = await serveBundles({ write: false });
-  const { path, root } = files;
+  const { root } = files;
   const contents = [0, 1, 40_000, 65_535, 65_536].map((size) => [`size-${size}`, pattern(size)]);
   for (const [name, content] of contents as [string, Uint8Array][]) {
     await Deno.writeFile(`${root}/${name}`, content);
   }
   await Deno.writeTextFile(`${root}/sub/é "quoted"\n`, "unusual");
-  await Deno.mkdir(`${root}/${RESERVED}`);
-  await Deno.writeTextFile(`${root}/${RESERVED}/part`, "secret");
-  await Deno.writeTextFile(`${root}/sub/.a.degu-part`, "secret");
   const old = new Date("1960-01-01T00:00:00.001Z");
   await Deno.utime(`${root}/size-1`, old, old);
-  await makeLinks({
-    [`${root}/in`]: "file",
-    [`${root}/in-dir`]: "sub",
-    [`${root}/self`]: ".",
-    [`${root}/out`]: "../outside/secret",
-    [`${root}/out-dir`]: "../outside",
-    [`${root}/none`]: "nothing",
-    [`${root}/loop`]: "loop",
-    [`${root}/part`]: `${RESERVED}/part`,
-  });
-  const fifo = await makeFifo(`${root}/fifo`);
-  using _listener = Deno.listen({ transport: "unix", path: `${root}/socket` });
   const expected: [path: string, content: Uint8Array | string | number][] = [
     ["file", "public"],
     ...(contents.slice(0, 4) as [string, Uint8Array][]),
@@ -266,34 +246,8 @@ Deno.test("a bundle has each file that was requested, or the reason why not, in 
     ["sub/file", "public"],
     ["sub/none", 404],
     ['sub/é "quoted"\n', "unusual"],
-    ["none/none", 404],
-    ["file/none", 404],
     ["sub", 404],
     ["file", "public"],
-    ["in", "public"],
-    ["in-dir/file", "public"],
-    ["self/self/sub/file", "public"],
-    ["out", 404],
-    ["out-dir/secret", 404],
-    ["none", 404],
-    ["loop", 404],
-    ["loop/a", 404],
-    ["part", 404],
-    [`${RESERVED}/part`, 404],
-    [`${RESERVED.toUpperCase()}/part`, 404],
-    [`self/${RESERVED}/part`, 404],
-    ["sub/.a.degu-part", 404],
-    ["../outside/secret", 404],
-    ["..", 404],
-    [".", 404],
-    ["", 404],
-    ["sub/", 404],
-    ["sub//file", 404],
-    ["a\0", 404],
-    ["n".repeat(256), 404],
-    [`${"n/".repeat(3000)}a`, 404],
-    ...(fifo ? [["fifo", 404] as [string, number]] : []),
-    ["socket", 404],
     ["sub/file", "public"],
   ];
   const paths = expected.map(([path]) => path);
@@ -323,7 +277,6 @@ Deno.test("a bundle has each file that was requested, or the reason why not, in 
   assertEquals(below.map(({ record }) => record.status), [200, 404]);
   const gone = await recordsOf(GET_ANSWER, await files.get("/gone/?bundle=get", ["a"]));
   assertEquals(gone.map(({ record }) => record.status), [404]);
-  assertEquals(await Deno.readTextFile(`${path}/outside/secret`), "secret");
 });
 
 Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", async () => {

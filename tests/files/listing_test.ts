@@ -22,7 +22,7 @@ import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
+import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { chunked } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname } from "@std/path";
@@ -72,65 +72,18 @@ Deno.test("a listing has the name, kind, size and time of each entry", async () 
   assertEquals(head.headers["content-type"], "application/json");
 });
 
-Deno.test({
-  name: "what can't be served is listed with the reason, and what is reserved is not listed",
-  ignore: Deno.build.os === "windows",
-  async fn() {
-    await using files = await serveDirectory(listing);
-    await files.mkdir("sub");
-    await files.write("file", "12345");
-    await files.mkdir(RESERVED);
-    await files.write(`${RESERVED}/part`, "secret");
-    await files.mkdir(`sub/${RESERVED}`);
-    await files.write(`sub/${RESERVED}/part`, "secret");
-    await files.write("sub/.a.degu-part", "secret");
-    await files.write(".a.degu-part.json", "secret");
-    const fifo = await makeFifo(`${files.path}/fifo`);
-    using _listener = Deno.listen({ transport: "unix", path: `${files.path}/socket` });
-    await makeLinks({
-      [`${files.path}/in`]: "file",
-      [`${files.path}/in-dir`]: "sub",
-      [`${files.path}/self`]: ".",
-      [`${files.path}/out`]: "/etc/passwd",
-      [`${files.path}/out-dir`]: "/etc",
-      [`${files.path}/none`]: "nothing",
-      [`${files.path}/loop`]: "loop",
-      [`${files.path}/part`]: `${RESERVED}/part`,
-      [`${files.path}/parts`]: RESERVED,
-      [`${files.path}/deep-part`]: `sub/${RESERVED}/part`,
-      [`${files.path}/download`]: "sub/.a.degu-part",
-      [`${files.path}/.b.degu-part`]: "file",
-    });
-    // Bytes that are not UTF-8, and further down a name that Deno shows in the same way.
-    const badName = await makeNonUtf8Name(files.path);
-    const seen = async (uri: string) =>
-      (await entriesOf(await files.conn.get(uri))).map(({ name, kind, size, reason }) =>
-        [kind, name, size, ...(reason === undefined ? [] : [reason])].join(" ")
-      );
-    const expected = [
-      "directory sub 0",
-      "file file 5",
-      "file in 5",
-      ...(fifo ? ["other fifo 0 special"] : []),
-      "other socket 0 special",
-      ...["in-dir", "self", "out", "out-dir", "none", "loop", "part", "parts", "deep-part"].map(
-        (name) => `other ${name} 0 link`,
-      ),
-      "other download 0 link",
-    ];
-    const bad = badName ? ["other \ufffd 0 name"] : [];
-    assertEquals(await seen("/"), [...expected, ...bad].toSorted(by));
-    await files.write("\ufffd", "123");
-    assertEquals((await seen("/")).slice(expected.length).toSorted(), ["file \ufffd 3", ...bad]);
-    assertEquals(await seen("/in-dir/"), []);
-    assertEquals(await seen("/sub/"), []);
-  },
+Deno.test("a name that is not UTF-8 is listed as such, beside one that Deno shows in the same way", async () => {
+  await using files = await serveDirectory(listing);
+  if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");
+  const seen = async () => {
+    const entries = await entriesOf(await files.conn.get("/"));
+    return entries.map(({ kind, name, size, reason }) => [kind, name, size, reason]);
+  };
+  const bad = ["other", "\ufffd", 0, "name"];
+  assertEquals(await seen(), [bad]);
+  await files.write("\ufffd", "123");
+  assertEquals((await seen()).toSorted(), [["file", "\ufffd", 3, undefined], bad]);
 });
-
-/** By what follows the kind. */
-function by(a: string, b: string): number {
-  return a.slice(a.indexOf(" ")) < b.slice(b.indexOf(" ")) ? -1 : 1;
-}
 
 Deno.test("10,000 entries are listed in chunks, even if some vanish meanwhile", async () => {
   await using files = await serveDirectory(listing);
