@@ -374,12 +374,6 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
   await using files = await serveBundles({ maxBytes: 1000 });
   const { path, root } = files;
   await Deno.chmod(`${root}/file`, 0o600);
-  await makeLinks({
-    [`${root}/link`]: "file",
-    [`${root}/out`]: "../outside/secret",
-    [`${root}/out-dir`]: "../outside",
-    [`${root}/in-dir`]: "sub",
-  });
   const modified = new Date("2020-02-29T12:34:56.789Z");
   const isNew = { "if-none-match": "*" };
   const cases: [sent: Sent, status: number][] = [
@@ -397,22 +391,8 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
     [["wrong", "8", { sha256: "0".repeat(64) }], 400],
     [["large", pattern(1001)], 413],
     [["largest", pattern(1000)], 201],
-    [["sub", "9"], 409],
-    [["file/below", "9"], 409],
     [["new/below", "9"], 409],
     [["file", null], 409],
-    [["file/below", null], 409],
-    [["link", "9"], 403],
-    [["out", "9"], 403],
-    [["out-dir/new", "9"], 403],
-    [["in-dir/new", "9"], 403],
-    [["out-dir", null], 409],
-    [["out-dir/new", null], 403],
-    [[RESERVED, "9"], 403],
-    [[`${RESERVED}/a`, "9"], 403],
-    [[`sub/${RESERVED.toUpperCase()}/a`, "9"], 403],
-    [[`new-dir/${RESERVED}`, null], 403],
-    [["sub/.a.degu-part", "9"], 403],
     [["..", "9"], 404],
     [["../outside/new", "9"], 404],
     [["../outside/new", null], 404],
@@ -420,7 +400,6 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
     [["sub/", "9"], 404],
     [["a\0", "9"], 404],
     [["n".repeat(256), "9"], 404],
-    [[`${"n".repeat(255)}/`.repeat(20) + "a", "9"], 414],
     [["sub/last", "10"], 201],
   ];
   const statuses = await files.sendAll(cases.map(([sent]) => sent));
@@ -434,8 +413,7 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
   assertEquals(await entries(`${root}/empty`), ["dir"]);
   assertEquals(await entries(root), [
     RESERVED,
-    ...["deep", "empty", "file", "in-dir", "largest", "link", "new", "once", "out", "out-dir"],
-    "sub",
+    ...["deep", "empty", "file", "largest", "new", "once", "sub"],
   ]);
   assertEquals(await entries(`${root}/sub`), ["file", "last"]);
   const { mtime } = await Deno.stat(`${root}/new`);

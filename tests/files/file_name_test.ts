@@ -26,8 +26,6 @@ import { UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
 import { type Asked, canMount, checkAsked, MOUNTING } from "@degu/testing/refused_writes.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
-import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -197,65 +195,6 @@ Deno.test("the path of a directory ends with a slash, with a query or without", 
   }
   assertThrows(() => checkDirectoryUri("a/"), RangeError);
   assertThrows(() => checkDirectoryUri(1 as unknown as string), TypeError);
-});
-
-// What no peer can write, by whatever request.
-
-const LONG = `/${`${"n".repeat(255)}/`.repeat(20)}a`;
-
-/** Paths, and the answers to PUT of a file and of a directory, DELETE, HEAD for an upload's offset, and GET. */
-const REFUSED: readonly [what: string, uris: readonly string[], statuses: readonly number[]][] = [
-  ["the root", ["/"], [403, 403, 403, 403, 404]],
-  ["a directory", ["/sub"], [409, 204, 409, 409, 301]],
-  ["below a file", ["/file/a", "/file/a/b"], [409, 409, 409, 409, 404]],
-  ["a link", ["/to-outside", "/dangling"], [403, 409, 403, 403, 404]],
-  ["through a link", ["/to-outside/a"], [403, 403, 403, 403, 404]],
-  ["a path that is too long", [LONG], [414, 414, 404, 200, 404]],
-  [
-    "what is reserved",
-    [
-      ...[RESERVED, `${RESERVED}/a`, `${RESERVED}/a/b`, `sub/${RESERVED}`, `sub/${RESERVED}/part`],
-      ...[`new/${RESERVED}`, `new/${RESERVED}/a`, `sub/${RESERVED.toUpperCase()}/part`],
-      ...["", ".new", ".json", ".json.tmp"].map((end) => `sub/.a.degu-part${end}`),
-      ...[".a.Degu-Part", "new/.a.degu-part/a"],
-    ].map((path) => `/${path}`),
-    [403, 403, 403, 403, 404],
-  ],
-  [
-    "what can't be a name",
-    ["/a:b", "/~61", "/~66ile", "/.", "/~2E~2E", "/~2E~2E/a", "/~2Fetc", `/${"n".repeat(256)}`],
-    [404, 404, 404, 404, 404],
-  ],
-];
-
-Deno.test("what no peer may write is refused to each kind of request, and stays", async () => {
-  await using files = await serveForWriting();
-  const { root } = files;
-  await Deno.mkdir(`${root}/${RESERVED}`);
-  await Deno.mkdir(`${root}/sub/${RESERVED}`);
-  const parts = [".a.degu-part", ".a.degu-part.json", `${RESERVED}/part`];
-  for (const part of parts) await Deno.writeTextFile(`${root}/sub/${part}`, "");
-  await makeLinks({
-    [`${root}/to-outside`]: `${files.path}/outside`,
-    [`${root}/dangling`]: `${root}/gone`,
-  });
-  const body = new Uint8Array(1);
-  for (const [what, uris, statuses] of REFUSED) {
-    for (const uri of uris) {
-      const responses = [
-        await files.request("PUT", uri, {}, body),
-        await files.request("PUT", uri.endsWith("/") ? uri : `${uri}/`),
-        await files.request("DELETE", uri),
-        await files.request("HEAD", uri, upload(body)),
-        await files.request("GET", uri),
-      ];
-      assertEquals(await Promise.all(responses.map(statusOf)), statuses, `${what}: ${uri}`);
-    }
-  }
-  assertEquals(await entries(root), [RESERVED, "dangling", "file", "sub", "to-outside"]);
-  assertEquals(await entries(`${root}/sub`), [...parts.slice(0, 2), RESERVED, "file"]);
-  assertEquals(await entries(`${root}/sub/${RESERVED}`), ["part"]);
-  assertEquals(await files.unfinished(), []);
 });
 
 // The reserved directory: who can reach it, and how it is made.
