@@ -95,7 +95,7 @@ Deno.test("no name, link or special file leads out of the root, or to what is re
     const plain = new FilesApp(root);
     for (const [i, path] of paths.entries()) {
       // Components that no client can send come from routers.
-      const request = new Request("GET", "/", {}, null, [], path, null);
+      const request = new Request("GET", "/", {}, null, [], [...path], null);
       assertEquals(answer(path, (await plain.handle(request))[0]), expected[i]);
     }
   });
