@@ -13,7 +13,7 @@ import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 import { untilRefused } from "@degu/testing/raw_peer.ts";
-import { ServedVersion } from "@degu/testing/served_version.ts";
+import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { giveLinkAway, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
@@ -35,29 +35,21 @@ async function sizeOf(path: string): Promise<number | null> {
   }
 }
 
-/** A file that is served, a client of it, and a directory to download it to. */
+/** A file that is served, and downloads of it that end early. */
 async function setUp() {
-  const there = new ServedVersion(randomBytes(SIZE));
-  const serving = serve(there.app);
-  const dir = await tempDir();
-  const file = `${dir.path}/copy`;
-  const client = serving.makeClient();
+  const files = await serveVersion(SIZE);
+  const { there, dir, file, get } = files;
   return {
-    there,
-    serving,
-    client,
-    dir: dir.path,
-    file,
-    get: (options?: TransferOptions) => download(client, "/file", file, options),
+    ...files,
     /** Downloads this much more of it. */
     async cut(cutAfter: number, options?: TransferOptions): Promise<void> {
-      const part = `${dir.path}/${PART}`;
+      const part = `${dir}/${PART}`;
       const wanted = (await sizeOf(part) ?? 0) + cutAfter;
       // A connection that is cut may lose what was on its way: then some of it is downloaded again.
       let at: number | null = wanted - cutAfter;
       for (let tries = 0; tries < 10 && at !== null && at < wanted; tries++) {
         there.cutAfter = wanted - at;
-        await assertRejects(() => download(client, "/file", file, options));
+        await assertRejects(() => get(options));
         at = await sizeOf(part);
       }
       there.cutAfter = Infinity;
@@ -66,15 +58,10 @@ async function setUp() {
     /** Downloads the rest, and makes sure of it. */
     async complete(resumedFrom: number, options?: TransferOptions): Promise<void> {
       const total = there.content.length;
-      const result = await download(client, "/file", file, options);
       const sha256 = options?.verify === false ? null : there.actual();
-      assertEquals(result, { bytes: total - resumedFrom, total, resumedFrom, sha256 });
+      assertEquals(await get(options), { bytes: total - resumedFrom, total, resumedFrom, sha256 });
       assertEquals(await Deno.readFile(file), there.content);
-      assertEquals(await entries(dir.path), ["copy"]);
-    },
-    [Symbol.asyncDispose]: async () => {
-      await serving[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
+      assertEquals(await entries(dir), ["copy"]);
     },
   };
 }
@@ -333,7 +320,8 @@ Deno.test("a target that can't be written is refused before any request", async 
 });
 
 Deno.test("the second of two downloads to one target is refused, and the first completes", async () => {
-  const there = new ServedVersion(randomBytes(300_000));
+  await using files = await serveVersion(300_000);
+  const { there, client, dir, file, get } = files;
   const arrived = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
   there.beforePiece = (sent) => {
@@ -341,26 +329,21 @@ Deno.test("the second of two downloads to one target is refused, and the first c
     arrived.resolve();
     return release.promise;
   };
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const client = serving.makeClient();
-  const first = download(client, "/f", `${dir.path}/f`);
+  const first = get();
   await arrived.promise;
-  const second = () => download(client, "/f", `${dir.path}/f`);
-  const error = await assertRejects(second, TransferError, "another download");
+  const error = await assertRejects(() => get(), TransferError, "another download");
   assertEquals(error.code, "IN_USE");
-  const [, port] = serving.address as readonly [string, number];
   const { success, stderr } = await programCommand("transfer.ts", {
-    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
-    args: ["download", `${port}`, `${dir.path}/f`, "/f"],
+    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`],
+    args: ["download", `${(files.serving.address as readonly [string, number])[1]}`, file, "/f"],
   }).output();
   assert(!success && new TextDecoder().decode(stderr).includes("another download"), "process");
-  const other = download(client, "/f", `${dir.path}/g`);
+  const other = download(client, "/f", `${dir}/g`);
   release.resolve();
   assertEquals((await first).sha256, there.actual());
   assertEquals((await other).sha256, there.actual());
-  assertEquals((await second()).resumedFrom, 0);
-  assertEquals(await entries(dir.path), ["f", "g"]);
+  assertEquals((await get()).resumedFrom, 0);
+  assertEquals(await entries(dir), ["copy", "g"]);
 });
 
 Deno.test("of many downloads to one target each succeeds or is refused", async () => {
@@ -395,30 +378,28 @@ Deno.test("a file that is replaced keeps its permission bits, and a link is itse
 });
 
 Deno.test("only this user can read a part, whatever becomes of it; a new file gets the usual mode", async () => {
-  const there = new ServedVersion(randomBytes(200_000));
+  await using files = await serveVersion(200_000);
+  const { there, dir, file } = files;
   const modes = new Set<number>();
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const part = `${dir.path}/.f.degu-part`;
+  const part = `${dir}/${PART}`;
   there.beforePiece = async (sent) => {
     if (sent > 0) modes.add(await mode(part));
   };
-  const get = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
-  await Deno.writeTextFile(`${dir.path}/plain`, "");
-  const usual = await mode(`${dir.path}/plain`);
+  await Deno.writeTextFile(`${dir}/plain`, "");
+  const usual = await mode(`${dir}/plain`);
   assert(usual !== 0o600, "the umask must let this test see a difference");
   for (const expected of [usual, 0o600, 0o640, usual]) {
     for (const cutAfter of [131_072, Infinity]) {
       there.cutAfter = cutAfter;
-      const result = await get().catch(() => "cut");
+      const result = await files.get().catch(() => "cut");
       assertEquals(result === "cut", cutAfter < Infinity);
       if (result === "cut") assertEquals(await mode(part), 0o600);
     }
-    assertEquals([await mode(`${dir.path}/f`), [...modes]], [expected, [0o600]]);
-    assertEquals(await entries(dir.path), ["f", "plain"]);
+    assertEquals([await mode(file), [...modes]], [expected, [0o600]]);
+    assertEquals(await entries(dir), ["copy", "plain"]);
     // What is replaced next.
-    if (expected === 0o640) await Deno.remove(`${dir.path}/f`);
-    else await Deno.chmod(`${dir.path}/f`, expected === usual ? 0o600 : 0o640);
+    if (expected === 0o640) await Deno.remove(file);
+    else await Deno.chmod(file, expected === usual ? 0o600 : 0o640);
   }
 });
 

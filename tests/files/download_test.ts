@@ -16,12 +16,12 @@ import {
 import { TempPKI } from "@degu/degu/misc";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
-import { ServedVersion } from "@degu/testing/served_version.ts";
+import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 // download: whole files, and what a call checks, reports and leaves.
 
@@ -188,38 +188,52 @@ Deno.test("a file that is overwritten while it is sent is an error, and the next
 
 Deno.test("a file that differs from the server's is not kept", async () => {
   for (const digest of ["get", "head"] as const) {
-    const there = new ServedVersion(randomBytes(200_000));
-    there.digest = digest;
-    there.sha256 = "0".repeat(64);
-    await using serving = serve(there.app);
-    await using dir = await tempDir();
-    const file = `${dir.path}/copy`;
-    await Deno.writeTextFile(file, "old");
-    const client = serving.makeClient();
-    const error = await assertRejects(() => download(client, "/f", file), TransferError, "SHA-256");
+    await using files = await serveVersion(200_000);
+    Object.assign(files.there, { digest, sha256: "0".repeat(64) });
+    await Deno.writeTextFile(files.file, "old");
+    const error = await assertRejects(() => files.get(), TransferError, "SHA-256");
     assertEquals(error.code, "DIGEST_MISMATCH");
-    assertEquals(await entries(dir.path), ["copy"]);
-    assertEquals(await Deno.readTextFile(file), "old");
+    assertEquals(await snapshot(files.dir), { copy: "old" });
   }
 });
 
-Deno.test("a file that changes while it arrives is not kept", async () => {
-  for (const etag of ['"two"', null]) {
-    const there = new ServedVersion(randomBytes(200_000));
-    const content = randomBytes(200_000);
+/** What becomes of a file while it is sent, whether its connection breaks off, and whether that is a change. */
+const CHANGES: readonly [
+  what: string,
+  Partial<ServedVersion>,
+  isCut: boolean,
+  isChange: boolean,
+][] = [
+  ["another version", { content: randomBytes(200_000), etag: '"two"' }, false, true],
+  ["another without an etag", { content: randomBytes(200_000), etag: null }, false, true],
+  ["the same, cut", {}, true, false],
+  ["another etag, cut", { etag: '"two"' }, true, true],
+  ["no etag any more, cut", { etag: null }, true, true],
+  ["another length, cut", { content: randomBytes(200_001) }, true, true],
+];
+
+Deno.test("a file that changes while it arrives is not kept, and no lost connection if that breaks off", async () => {
+  for (const [what, change, isCut, isChange] of CHANGES) {
+    await using files = await serveVersion(200_000);
+    const { there, client, dir, get } = files;
+    if (isCut) there.cutAfter = 131_072;
     there.beforePiece = (sent) => {
-      if (sent < 65536) return;
-      there.content = content;
-      there.etag = etag;
+      if (sent >= 65536) Object.assign(there, change);
     };
-    await using serving = serve(there.app);
-    await using dir = await tempDir();
-    const downloading = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
-    const error = await assertRejects(downloading, TransferError, "changed while it was moved");
-    assertEquals(error.code, "CHANGED");
-    assertEquals(await entries(dir.path), []);
-    await downloading();
-    assertEquals(await Deno.readFile(`${dir.path}/f`), content);
+    const error = await get().catch((error) => error);
+    assertEquals([error.code === "CHANGED", isTransient(error)], [isChange, !isChange], what);
+    if (isChange) assert(error instanceof TransferError, what);
+    if (isChange) assertStringIncludes(error.message, "changed while it was moved");
+    assertEquals((await entries(dir)).length, isChange ? 0 : 2, what);
+    if (!isCut) {
+      await get();
+      assertEquals(await Deno.readFile(files.file), there.content);
+      continue;
+    }
+    // Of a connection the next call finds out.
+    using connection = await client.connect();
+    const failed = await download(connection, "/f", `${dir}/g`).catch((error) => error);
+    assertEquals(isTransient(failed), true, what);
   }
 });
 
@@ -257,37 +271,30 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
 });
 
 Deno.test("a signal aborts a download with its reason, and what has arrived is kept", async () => {
-  const there = new ServedVersion(randomBytes(1_000_000));
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const client = serving.makeClient();
-  const partBytes = () => Deno.stat(`${dir.path}/.f.degu-part`).then(({ size }) => size, () => 0);
+  await using files = await serveVersion(1_000_000);
+  const { there, dir, get } = files;
+  const partBytes = () => Deno.stat(`${dir}/.copy.degu-part`).then(({ size }) => size, () => 0);
   const reason = new Error("enough");
-  const get = (signal?: AbortSignal) =>
-    download(client, "/f", `${dir.path}/f`, signal === undefined ? {} : { signal });
-  assertEquals(await assertRejects(() => get(AbortSignal.abort(reason)), Error), reason);
-  assertEquals([there.requests, await entries(dir.path)], [[], []]);
+  const aborted = AbortSignal.abort(reason);
+  assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
+  assertEquals([there.requests, await entries(dir)], [[], []]);
   const controller = new AbortController();
   const never = Promise.withResolvers<void>();
   there.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
-  const aborted = assertRejects(() => get(controller.signal), Error);
+  const aborting = assertRejects(() => get({ signal: controller.signal }), Error);
   while (await partBytes() < 524_288);
   controller.abort(reason);
-  assertEquals(await aborted, reason);
+  assertEquals(await aborting, reason);
   there.beforePiece = () => {};
   never.resolve();
-  const { resumedFrom } = await get();
-  assertEquals(resumedFrom, 524_288);
-  assertEquals(await Deno.readFile(`${dir.path}/f`), there.content);
+  assertEquals((await get()).resumedFrom, 524_288);
+  assertEquals(await Deno.readFile(files.file), there.content);
 });
 
 Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {
-  const there = new ServedVersion(randomBytes(300_000));
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const client = serving.makeClient();
-  const file = `${dir.path}/f`;
-  const get = () => download(client, "/f", file, { replace: false });
+  await using files = await serveVersion(300_000);
+  const { there, file } = files;
+  const get = () => files.get({ replace: false });
   await get();
   const { AlreadyExists } = Deno.errors;
   there.requests.length = 0;
@@ -297,54 +304,22 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   await assertRejects(get, AlreadyExists, "replace: true");
   assertEquals(await Deno.readTextFile(file), "mine");
-  assertEquals((await download(client, "/f", file)).resumedFrom, 300_000);
-  assertEquals(await entries(dir.path), ["f"]);
-});
-
-Deno.test("a body that breaks off because the file has changed is no lost connection", async () => {
-  const cases: [name: string, change: (there: ServedVersion) => void, isChanged: boolean][] = [
-    ["the same", () => {}, false],
-    ["another etag", (there) => there.etag = '"two"', true],
-    ["no etag any more", (there) => there.etag = null, true],
-    ["another length", (there) => there.content = randomBytes(200_001), true],
-  ];
-  for (const [name, change, isChanged] of cases) {
-    const there = new ServedVersion(randomBytes(200_000));
-    there.cutAfter = 131_072;
-    there.beforePiece = (sent) => {
-      if (sent >= 65536) change(there);
-    };
-    await using serving = serve(there.app);
-    await using dir = await tempDir();
-    const client = serving.makeClient();
-    const attempt = () => download(client, "/f", `${dir.path}/f`);
-    const error = await attempt().catch((error) => error);
-    assertEquals([error instanceof TransferError && error.code === "CHANGED", isTransient(error)], [
-      isChanged,
-      !isChanged,
-    ], name);
-    assertEquals((await entries(dir.path)).length, isChanged ? 0 : 2, name);
-    // Of a connection the next call finds out.
-    using connection = await client.connect();
-    const failed = await download(connection, "/f", `${dir.path}/g`).catch((error) => error);
-    assertEquals(isTransient(failed), true, name);
-  }
+  assertEquals((await files.get()).resumedFrom, 300_000);
+  assertEquals(await entries(files.dir), ["copy"]);
 });
 
 // Options of transfers, and their progress: how often it is reported, and what it counts.
 
 Deno.test("progress is reported at most ten times a second, and at the end", async () => {
-  const there = new ServedVersion(randomBytes(30 * 65536));
+  await using files = await serveVersion(30 * 65536);
   // A sender of about 2 MB a second.
-  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
-  await using serving = serve(there.app);
-  await using files = await serveFiles();
+  files.there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
   const reports: (TransferProgress & { at: number })[] = [];
   const onProgress = (progress: TransferProgress) => {
     reports.push({ ...progress, at: performance.now() });
   };
   const begin = performance.now();
-  const result = await download(serving.makeClient(), "/f", `${files.here}/f`, { onProgress });
+  const result = await files.get({ onProgress });
   const last = reports.pop()!;
   assertEquals([last.bytes, last.total, last.resumedFrom], [result.total, result.total, 0]);
   assert(reports.length >= 2, `${reports.length} reports`);
@@ -356,17 +331,13 @@ Deno.test("progress is reported at most ten times a second, and at the end", asy
   }
 });
 
-Deno.test("an error of the progress callback ends the download, which can be resumed", async () => {
-  const there = new ServedVersion(randomBytes(200_000));
-  await using serving = serve(there.app);
-  await using files = await serveFiles();
-  const client = serving.makeClient();
+Deno.test("an error of the progress callback rejects the download", async () => {
+  await using files = await serveVersion(200_000);
   const reason = new Error("enough");
   const onProgress = () => {
     throw reason;
   };
-  const failed = download(client, "/f", `${files.here}/f`, { onProgress });
-  assertEquals(await assertRejects(() => failed, Error), reason);
+  assertEquals(await assertRejects(() => files.get({ onProgress }), Error), reason);
 });
 
 // Errors of transfers: their codes, and what they say.
