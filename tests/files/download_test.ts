@@ -27,7 +27,10 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 
 const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
 const BYTE = new Uint8Array(1);
-const SIZES = [0, 1, 65535, 65536, 65537, 524287, 524288, 524289, 1048577, 3_000_000];
+const SIZES = [
+  ...[0, 1, 32767, 32768, 32769, 65535, 65536, 65537, 524287, 524288, 524289, 1048577],
+  3_000_000,
+];
 
 Deno.test("files of every size arrive, over a client and over a connection", async (t) => {
   await using files = await serveFiles();

@@ -3,13 +3,7 @@ import { Client, Server } from "@degu/degu";
 import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { PATH } from "@degu/internal/base/wire/tables.ts";
-import {
-  checkDirectoryUri,
-  escapeName,
-  fileUri,
-  readTarget,
-  unescapeName,
-} from "@degu/internal/files/file_name.ts";
+import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { statOrNull } from "@degu/internal/disk/names.ts";
 import { Turns } from "@degu/internal/disk/files.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
@@ -26,7 +20,7 @@ import { UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
 import { type Asked, canMount, checkAsked, MOUNTING } from "@degu/testing/refused_writes.ts";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 
 // File names as components of a path.
@@ -165,36 +159,6 @@ Deno.test("a URI has each name as a component, and a trailing slash for a direct
   assertEquals(fileUri("my photos", "é.jpg"), "/my~20photos/~C3~A9.jpg");
   assertRangeError(() => fileUri("", "a"), "an empty name");
   assertRangeError(() => fileUri("a", "", ""), "two of them");
-});
-
-Deno.test("a path is split into names, and a trailing slash means a directory", () => {
-  const cases: [path: string[], names: string[], isDirectory: boolean, last: string][] = [
-    [["a"], ["a"], false, "a"],
-    [["a", "b"], ["a", "b"], false, "b"],
-    [["a", "~20"], ["a", " "], false, "~20"],
-    [["a", ""], ["a"], true, ""],
-    [[""], [], true, ""],
-    // The root of a mounted app.
-    [[], [], false, "m"],
-  ];
-  for (const [path, names, isDirectory, last] of cases) {
-    assertEquals(readTarget({ mount: ["m"], path } as never), { names, isDirectory, last });
-  }
-  assertEquals(readTarget({ mount: [], path: [] } as never)?.names, []);
-  for (const path of [["", "a"], ["a", "", "b"], ["."], ["a", ".."], ["~2F"], ["a:b"], ["", ""]]) {
-    assertEquals(readTarget({ mount: [], path } as never), null, path.join("/"));
-  }
-});
-
-// Which URIs are those of directories.
-
-Deno.test("the path of a directory ends with a slash, with a query or without", () => {
-  for (const uri of ["/", "/a/", "/a/?", "/a/?b"]) checkDirectoryUri(uri);
-  for (const uri of ["/a", "/a?", "/a?b"]) {
-    assertThrows(() => checkDirectoryUri(uri), RangeError, 'must end with "/"');
-  }
-  assertThrows(() => checkDirectoryUri("a/"), RangeError);
-  assertThrows(() => checkDirectoryUri(1 as unknown as string), TypeError);
 });
 
 // The reserved directory: who can reach it, and how it is made.

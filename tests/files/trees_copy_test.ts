@@ -6,7 +6,7 @@ import {
   type TreeEvent,
   uploadTree,
 } from "@degu/degu/files";
-import { mode, tempDir } from "@degu/testing/directories.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -237,18 +237,22 @@ both("what filter or onEvent throws rejects the whole", async (direction) => {
 });
 
 both(
-  "nothing is reported after onEvent has thrown, of other connections either",
+  "nothing is reported, and nothing under way, after onEvent has thrown, of other connections either",
   async (direction) => {
     // More than 4 MiB for each connection.
     const text = "x".repeat(60_000);
     const source = Array.from({ length: 150 }, (_, i) => [`${i}`, text]);
     await using trees = await makeTrees(direction, Object.fromEntries(source));
-    let left = 50;
-    const onEvent = () => {
-      if (--left <= 0) throw new Error("thrown");
-    };
-    await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
-    assertEquals(left, 0);
+    for (const events of [2, 50]) {
+      let left = events;
+      const onEvent = () => {
+        if (--left <= 0) throw new Error("thrown");
+      };
+      await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
+      assertEquals(left, 0);
+      if (direction === "upload") continue;
+      assertEquals((await entries(trees.target)).filter((name) => name.startsWith(".")), []);
+    }
   },
 );
 

@@ -451,17 +451,3 @@ Deno.test({
     }
   },
 });
-
-Deno.test("download: when it rejects nothing is under way any more, over any connection", async () => {
-  const text = "x".repeat(60_000);
-  const files = Array.from({ length: 150 }, (_, i) => [`${i}`, text]);
-  await using trees = await makeTrees("download", Object.fromEntries(files));
-  const onEvent = ({ type }: TreeEvent) => {
-    if (type === "copied") throw new Error("thrown");
-  };
-  await assertRejects(() => trees.copy({ onEvent, connections: 2 }), Error, "thrown");
-  const parts = Array.from(Deno.readDirSync(trees.target), ({ name }) => name).filter((name) =>
-    name.startsWith(".")
-  );
-  assertEquals(parts, []);
-});
