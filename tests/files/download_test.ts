@@ -4,14 +4,18 @@ import { Client, SSLClient } from "@degu/degu/client";
 import {
   deleteFile,
   download,
+  downloadTree,
   FilesApp,
   fileUri,
   isTransient,
+  listDirectory,
+  listTree,
   makeDirectory,
   remoteDigest,
   TransferError,
   type TransferProgress,
   upload,
+  uploadTree,
 } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -83,41 +87,88 @@ Deno.test("a file gets the specified time", async () => {
   }
 });
 
-Deno.test("download validates its arguments before it connects or writes", async () => {
-  await using files = await serveFiles();
+/** Every call, with its arguments in one order. */
+const CALLS: Readonly<Record<string, (...args: [Client, string, string, object]) => unknown>> = {
+  download: (peer, uri, path, options) => download(peer, uri, path, options),
+  upload: (peer, uri, path, options) => upload(peer, path, uri, options),
+  downloadTree: (peer, uri, path, options) => downloadTree(peer, uri, path, options),
+  uploadTree: (peer, uri, path, options) => uploadTree(peer, path, uri, options),
+  listTree: (peer, uri, _, options) => listTree(peer, uri, options),
+  listDirectory: (peer, uri, _, options) => listDirectory(peer, uri, options),
+  makeDirectory: (peer, uri, _, options) => makeDirectory(peer, uri, options),
+  deleteFile: (peer, uri, _, options) => deleteFile(peer, uri, options),
+  remoteDigest: (peer, uri, _, options) => remoteDigest(peer, uri, options),
+};
+const ALL = Object.keys(CALLS);
+const FILES = ["download", "upload"];
+const TREES = ["downloadTree", "uploadTree"];
+
+/** Which calls refuse what: a wrong peer, URI, path on this device or option. */
+const REFUSED: readonly [
+  names: readonly string[],
+  wrong: { peer?: unknown; uri?: unknown; path?: unknown } | { options: unknown },
+  Class: typeof TypeError | typeof RangeError,
+  message: string,
+][] = [
+  [ALL, { peer: {} }, TypeError, "must be a Client or a Connection"],
+  [ALL, { peer: null }, TypeError, "must be a Client or a Connection"],
+  [ALL, { uri: 1 }, TypeError, "uri"],
+  [ALL, { uri: "f/" }, RangeError, "uri"],
+  [ALL, { uri: "/a b/" }, RangeError, "uri"],
+  [ALL.slice(2, 7), { uri: "/a" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 7), { uri: "/a?b" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 5), { uri: "/a/?b" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 5), { uri: "/?tree" }, RangeError, 'must end with "/"'],
+  [
+    FILES,
+    { path: new URL("file:///tmp/x") },
+    TypeError,
+    "file: must be the path of a file; got URL",
+  ],
+  [FILES, { path: "" }, RangeError, "file: must be the path of a file"],
+  [TREES, { path: new URL("file:///tmp/x") }, TypeError, "dir"],
+  [TREES, { path: "" }, RangeError, "dir"],
+  [[...FILES, ...TREES], { path: "a\0b" }, RangeError, "NUL"],
+  [ALL, { options: null }, TypeError, "options"],
+  [ALL, { options: { sginal: 1 } }, TypeError, '"sginal"'],
+  [ALL, { options: { signal: {} } }, TypeError, "signal"],
+  [FILES, { options: { verify: 1 } }, TypeError, "verify: must be a boolean"],
+  [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
+  [FILES, { options: { onProgress: {} } }, TypeError, "onProgress: must be a function"],
+  [FILES, { options: { replace: "no" } }, TypeError, "replace: must be a boolean"],
+  [FILES, { options: { modified: 0 } }, TypeError, "modified: must be a Date; got number"],
+  [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],
+  [TREES, { options: { compare: "size" } }, RangeError, "compare"],
+  [TREES, { options: { delete: 1 } }, TypeError, "delete"],
+  [TREES, { options: { connections: 0 } }, RangeError, "connections"],
+  [TREES, { options: { connections: 65 } }, RangeError, "connections"],
+  [TREES, { options: { connections: "4" } }, TypeError, "connections"],
+  [TREES, { options: { filter: true } }, TypeError, "filter"],
+  [TREES, { options: { onEvent: {} } }, TypeError, "onEvent"],
+];
+
+Deno.test("every call checks its arguments before it connects, reads or writes", async () => {
+  const asked: string[] = [];
+  await using files = await serveFiles(() => ({ uri }) => {
+    asked.push(uri);
+    return [200, "OK", {}, null];
+  });
   const { client, here } = files;
-  const file = `${here}/copy`;
-  const refused: [unknown[], typeof TypeError | typeof RangeError, string][] = [
-    [[{}, "/f", file], TypeError, "from: must be a Client or a Connection"],
-    [[null, "/f", file], TypeError, "from:"],
-    [[client, "f", file], RangeError, "uri"],
-    [[client, "/a b", file], RangeError, "uri"],
-    [[client, 1, file], TypeError, "uri"],
-    [
-      [client, "/f", new URL("file:///tmp/x")],
-      TypeError,
-      "file: must be the path of a file; got URL",
-    ],
-    [[client, "/f", ""], RangeError, "file: must be the path of a file"],
-    [[client, "/f", "a\0b"], RangeError, "NUL"],
-    [[client, "/f", file, null], TypeError, "options"],
-    [[client, "/f", file, { verfy: true }], TypeError, '"verfy"'],
-    [[client, "/f", file, { verify: 1 }], TypeError, "verify: must be a boolean"],
-    [[client, "/f", file, { resume: null }], TypeError, "resume: must be a boolean"],
-    [[client, "/f", file, { onProgress: {} }], TypeError, "onProgress: must be a function"],
-    [[client, "/f", file, { signal: {} }], TypeError, "signal"],
-    [[client, "/f", file, { replace: "no" }], TypeError, "replace: must be a boolean"],
-    [[client, "/f", file, { modified: 0 }], TypeError, "modified: must be a Date; got number"],
-    [
-      [client, "/f", file, { modified: new Date(NaN) }],
-      RangeError,
-      "modified: must be a valid date",
-    ],
-  ];
-  for (const [args, Class, message] of refused) {
-    await assertRejects(() => download(...args as Parameters<typeof download>), Class, message);
+  for (const [names, wrong, Class, message] of REFUSED) {
+    for (const name of names) {
+      const isFile = FILES.includes(name);
+      const right = {
+        peer: client,
+        uri: "/f/",
+        path: `${here}/${isFile ? "file" : ""}`,
+        options: {},
+      };
+      const { peer, uri, path, options } = { ...right, ...wrong } as typeof right;
+      const called = async () => await CALLS[name]!(peer, uri, path, options);
+      await assertRejects(called, Class, message, `${name}: ${Deno.inspect(wrong)}`);
+    }
   }
-  assertEquals(await entries(here), []);
+  assertEquals([asked, await entries(here)], [[], []]);
 });
 
 // download: connections that break, and files that change at the server.
@@ -412,8 +463,6 @@ Deno.test("an unsupported operation is an error with its status", async () => {
   for (const [call, status, hint] of cases) {
     assertEquals((await assertRejects(call, TransferError, hint)).status, status);
   }
-  await assertRejects(() => makeDirectory(client, "/a"), RangeError, "end with");
-  await assertRejects(() => makeDirectory(null as unknown as typeof client, "/a/"), TypeError);
   const signal = AbortSignal.abort(new Error("stop"));
   await assertRejects(() => deleteFile(client, "/file", { signal }), Error, "stop");
   assertEquals(await visible(there), ["file", "full"]);
