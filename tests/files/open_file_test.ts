@@ -16,10 +16,9 @@ import { recordsOf } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { LARGE, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
+import { addTraps, LARGE, LINKS, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
-  makeFifo,
   makeLinks,
   openFilesBelow,
   startExchanging,
@@ -29,17 +28,6 @@ import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 
 // FilesApp: what it must never serve, whoever asks and whatever is in the directory.
-
-/** Links below the root, and where they lead; `$` is the directory that the root is in. */
-const LINKS: Readonly<Record<string, string>> = {
-  ...{ in: "file", "in-absolute": "$/root/sub/file", "in-dir": "sub", "sub/up": "../file" },
-  ...{ "out-and-in": "../root/file", self: ".", out: "../secret", "out-absolute": "$/secret" },
-  ...{ "out-dir": "../outside", "out-beside": "../root-too", "out-root": "/", parent: ".." },
-  ...{ device: "/dev/zero", proc: "/proc/self/environ", second: "out", loop: "loop" },
-  ...{ none: "nothing", "sub/index.html": "../../secret", part: `${RESERVED}/part` },
-  ...{ parts: RESERVED, "deep-part": `sub/${RESERVED}/part`, download: "sub/.a.degu-part" },
-  ".b.degu-part": "file",
-};
 
 /** Paths that are served; a path in an array has slashes within its names. */
 const SERVED: readonly string[] = [
@@ -70,18 +58,9 @@ const NOT_SERVED: readonly (string | readonly string[])[] = [
 
 Deno.test("no name, link or special file leads out of the root, or to what is reserved", async (t) => {
   await using tree = await makeTree();
-  const { path, root } = tree;
-  for (const dir of ["", "sub/"]) await Deno.mkdir(`${root}/${dir}${RESERVED}`);
-  for (const name of [`${RESERVED}/part`, `sub/${RESERVED}/part`, "sub/.a.degu-part"]) {
-    await Deno.writeTextFile(`${root}/${name}`, "secret");
-  }
-  const links = Object.entries(LINKS).map(([name, target]) => {
-    return [`${root}/${name}`, target.replace("$", path)];
-  });
-  await makeLinks(Object.fromEntries(links));
-  const special = ["socket"];
-  using _listener = Deno.listen({ transport: "unix", path: `${root}/socket` });
-  if (await makeFifo(`${root}/fifo`)) special.push("fifo");
+  using traps = await addTraps(tree);
+  const { root } = tree;
+  const { special } = traps;
   const app = new FilesApp(root, { list: true });
   await using serving = serve(app);
   const client = serving.makeClient();
