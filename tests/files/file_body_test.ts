@@ -1,6 +1,6 @@
 /** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
 import { BodyError, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp, remoteDigest } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import {
   formatReprDigest,
@@ -13,7 +13,7 @@ import { makeFileBody } from "@degu/internal/files/get.ts";
 import { type FileState, isOverwritten, readPieces } from "@degu/internal/files/file_pieces.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { overwrite, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import {
@@ -108,13 +108,6 @@ const linux = Deno.build.os === "linux";
 /** Gives the large file a time long ago, so that whatever is written later has another one. */
 async function age(root: string): Promise<void> {
   await Deno.utime(`${root}/large`, new Date(0), new Date(0));
-}
-
-/** Writes some bytes into a file, which keeps its size. */
-async function overwrite(path: string, at: number): Promise<void> {
-  using file = await Deno.open(path, { write: true });
-  await file.seek(at, Deno.SeekMode.Start);
-  await file.write(new Uint8Array(10).fill(2));
 }
 
 Deno.test("a file that is overwritten in place cuts the response", async () => {
@@ -360,6 +353,8 @@ Deno.test("HEAD returns the digest of a file of any size, if it is requested", a
       assertEquals([status, headers["repr-digest"]], [200, digestOf(pattern(size))], `${size}`);
       assertEquals(headers["content-length"], size);
     }
+    const digest = createHash("sha256").update(pattern(size)).digest("hex");
+    assertEquals(await remoteDigest(files.conn, "/file"), digest);
   }
   const unwanted = ["sha-256=0", "sha-512=10", "sha-256", "x", "sha-256=11"];
   for (const value of unwanted) {

@@ -236,20 +236,22 @@ Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", asy
 });
 
 Deno.test("a condition that no longer holds when the body has arrived is detected", async () => {
-  await using files = await serveForWriting();
-  for (const headers of [{ "if-none-match": "*" }, { "if-match": "*" }] as HeaderDict[]) {
-    const isNew = "if-none-match" in headers;
-    const path = `${files.root}/${isNew ? "new" : "file"}`;
-    const body = files.bodyAround(async () => {
-      if (isNew) await Deno.writeTextFile(path, "of somebody else");
-      else await Deno.remove(path);
-    });
-    assertEquals(await files.put(`/${isNew ? "new" : "file"}`, body, headers), 412);
-    assertEquals(
-      await Deno.readTextFile(path).catch(() => "gone"),
-      isNew ? "of somebody else" : "gone",
-    );
-    assertEquals(await files.unfinished(), []);
+  const conditions: [name: string, HeaderDict, left: string][] = [
+    ["new", { "if-none-match": "*" }, "of somebody else"],
+    ["file", { "if-match": "*" }, "gone"],
+  ];
+  for (const [name, condition, left] of conditions) {
+    for (const way of [{}, upload(latin1("1234567890"), 0)]) {
+      await using files = await serveForWriting();
+      const path = `${files.root}/${name}`;
+      const body = files.bodyAround(async () => {
+        if (left === "gone") await Deno.remove(path);
+        else await Deno.writeTextFile(path, left);
+      });
+      assertEquals(await files.put(`/${name}`, body, { ...way, ...condition }), 412);
+      assertEquals(await Deno.readTextFile(path).catch(() => "gone"), left);
+      assertEquals(await files.unfinished(), []);
+    }
   }
 });
 

@@ -163,72 +163,30 @@ Deno.test("download: only this user can read a small file that replaces another 
   assertEquals(made, [0o600, await mode(`${trees.target}/b`)]);
 });
 
-both("filter: what is excluded is at neither end", async (direction) => {
-  await using trees = await makeTrees(
-    direction,
-    { "keep/a": "a", "skip/b": "b", "keep/c.tmp": "c" },
-    { "skip/z": "z", "keep/d.tmp": "d", "keep/e": "e" },
-  );
-  const asked: string[] = [];
-  const { outcomes, deleted } = await trees.copy({
-    delete: true,
-    filter: ({ path, name, kind, size, modified }) => {
-      asked.push(path.join("/"));
-      assertEquals([name, typeof kind, typeof size], [path.at(-1)!, "string", "number"]);
-      assert(modified instanceof Date);
-      return name !== "skip" && !name.endsWith(".tmp");
-    },
-  });
-  assertEquals(outcomes, { "keep/a": "copied" });
-  assertEquals(deleted, ["keep/e"]);
-  assertEquals(asked.toSorted(), [
-    "keep",
-    "keep/a",
-    "keep/c.tmp",
-    "keep/d.tmp",
-    "keep/e",
-    "skip",
-  ]);
-  assertEquals(await content(trees.target), {
-    keep: null,
-    "keep/a": "a",
-    "keep/d.tmp": "d",
-    skip: null,
-    "skip/z": "z",
-  });
-});
-
 both(
-  "a filter that returns neither true nor false rejects the whole, and nothing is done",
+  "what filter or onEvent throws rejects the whole, and so does a filter that returns no boolean",
   async (direction) => {
-    await using trees = await makeTrees(direction, { a: "a" }, { b: "b" });
-    const before = await content(trees.target);
+    const texts = { a: "a", b: "b".repeat(70_000) };
+    await using trees = await makeTrees(direction, texts, { c: "c" });
+    const thrown = new Error("thrown");
+    const fail = () => {
+      throw thrown;
+    };
+    assertEquals(await assertRejects(() => trees.copy({ filter: fail }), Error), thrown);
     for (const [answer, type] of [[undefined, "undefined"], [Promise.resolve(false), "Promise"]]) {
       const filter = (() => answer) as unknown as () => boolean;
-      await assertRejects(
-        () => trees.copy({ delete: true, filter }),
-        TypeError,
-        `filter: what it returns: must be a boolean; got ${type}`,
-      );
+      const message = `filter: what it returns: must be a boolean; got ${type}`;
+      await assertRejects(() => trees.copy({ delete: true, filter }), TypeError, message);
     }
-    assertEquals(await content(trees.target), before);
+    assertEquals(await content(trees.target), { c: "c" });
+    for (const type of ["plan", "copied", "progress"]) {
+      const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
+      assertEquals(await assertRejects(() => trees.copy({ onEvent }), Error), thrown);
+    }
+    const { result } = await trees.copy({ compare: "nothing" });
+    assertEquals([result.files, result.failed], [2, 0]);
   },
 );
-
-both("what filter or onEvent throws rejects the whole", async (direction) => {
-  await using trees = await makeTrees(direction, { a: "a", b: "b".repeat(70_000) });
-  const thrown = new Error("thrown");
-  const fail = () => {
-    throw thrown;
-  };
-  assertEquals(await assertRejects(() => trees.copy({ filter: fail }), Error), thrown);
-  for (const type of ["plan", "copied", "progress"]) {
-    const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
-    assertEquals(await assertRejects(() => trees.copy({ onEvent }), Error), thrown);
-  }
-  const { result } = await trees.copy({ compare: "nothing" });
-  assertEquals([result.files, result.failed], [2, 0]);
-});
 
 both(
   "nothing is reported, and nothing under way, after onEvent has thrown, of other connections either",

@@ -8,7 +8,7 @@ import { readUploadHeaders } from "@degu/internal/files/put.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { overwrite, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
@@ -24,30 +24,7 @@ import { Buffer } from "node:buffer";
 
 // upload: whole files, and what a call checks, reports and leaves.
 
-const SIZES = [0, 1, 65535, 65536, 1048575, 1048576, 1048577, 3_000_000];
 const writable = (dir: string) => new FilesApp(dir, { write: true });
-
-Deno.test("files of every size are uploaded, over a client and over a connection", async (t) => {
-  await using files = await serveFiles(writable);
-  using conn = await files.client.connect();
-  for (const size of SIZES) {
-    await t.step(`${size} bytes`, async () => {
-      for (const to of [files.client, conn]) {
-        for (const options of [{}, { resume: false }, { verify: false }]) {
-          const content = randomBytes(size);
-          await Deno.writeFile(`${files.here}/file`, content);
-          const digest = options.verify === false ? null : await sha256(content);
-          const expected = { bytes: size, total: size, resumedFrom: 0, sha256: digest };
-          assertEquals(await upload(to, `${files.here}/file`, "/copy", options), expected);
-          assertEquals(await Deno.readFile(`${files.there}/copy`), content);
-          assertEquals(await partsOf(files.there), []);
-          await Deno.remove(`${files.there}/copy`);
-        }
-      }
-      assertEquals(conn.closed, false);
-    });
-  }
-});
 
 Deno.test("an existing file with the same content is not sent, and gets the specified time", async () => {
   await using files = await serveFiles(writable);
@@ -173,12 +150,6 @@ function interfering(dir: string, interfere: () => Promise<void> | void): AppFun
     if (request.method === "PUT") await interfere();
     return await app.handle(request, session, api);
   };
-}
-
-async function overwrite(path: string, at: number): Promise<void> {
-  using file = await Deno.open(path, { write: true });
-  await file.seek(at, Deno.SeekMode.Start);
-  await file.write(new Uint8Array(10));
 }
 
 /** Uploads a large file of a time long ago, which is changed when the server has got the request. */
