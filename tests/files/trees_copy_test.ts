@@ -1,5 +1,12 @@
 /** downloadTree and uploadTree: what is copied, unchanged and reported; what filters and signals do. */
-import { FilesApp, TransferError, type TreeEvent, uploadTree } from "@degu/degu/files";
+import {
+  FilesApp,
+  type FilesOptions,
+  TransferError,
+  type TreeEvent,
+  type TreeOptions,
+  uploadTree,
+} from "@degu/degu/files";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -236,43 +243,30 @@ both("a signal aborts at any event, and calling again completes", async (directi
   assertEquals(await content(trees.target), {});
 });
 
-Deno.test("upload: directories above the target are made; a server that doesn't write rejects the whole", async () => {
+Deno.test("upload: directories above the target are made; what a server doesn't do rejects the whole", async () => {
   await using dir = await tempDir();
   await using here = await tempDir();
-  await Deno.writeTextFile(`${here.path}/a`, "a");
-  await using serving = serve(new FilesApp(dir.path, { list: true, write: true }));
-  const { files } = await uploadTree(serving.makeClient(), here.path, "/x/y/z/");
-  assertEquals([files, await Deno.readTextFile(`${dir.path}/x/y/z/a`)], [1, "a"]);
-  await using reading = serve(new FilesApp(dir.path, { list: true }));
+  await fill(here.path, { a: "a" });
+  const copyTo = async (uri: string, app: FilesOptions, options: TreeOptions = {}) => {
+    await using serving = serve(new FilesApp(dir.path, app));
+    const { files, failed } = await uploadTree(serving.makeClient(), here.path, uri, options);
+    return [files, failed];
+  };
+  assertEquals(await copyTo("/x/y/z/", { list: true, write: true }), [1, 0]);
+  const before = { x: null, "x/y": null, "x/y/z": null, "x/y/z/a": "a" };
+  assertEquals(await content(dir.path), before);
   for (const uri of ["/", "/x/", "/new/"]) {
-    const error = await assertRejects(
-      () => uploadTree(reading.makeClient(), here.path, uri),
-      TransferError,
-    );
+    const error = await assertRejects(() => copyTo(uri, { list: true }), TransferError);
     assertEquals(error.status, 405);
   }
-  await using writing = serve(new FilesApp(dir.path, { write: true }));
-  await Deno.remove(`${dir.path}/x`, { recursive: true });
-  const result = await uploadTree(writing.makeClient(), here.path, "/");
-  assertEquals(
-    [result.files, result.failed],
-    [1, 0],
-    "a server that does not list takes everything",
-  );
-});
-
-Deno.test("upload: with delete a server that does not list rejects before anything is copied, unless the directory is new", async () => {
-  await using dir = await tempDir();
-  await using here = await tempDir();
-  await fill(dir.path, { "x/old": "old" });
-  await fill(here.path, { a: "a" });
-  await using serving = serve(new FilesApp(dir.path, { write: true }));
-  const copy = (uri: string) => {
-    return uploadTree(serving.makeClient(), here.path, uri, { delete: true });
-  };
-  for (const uri of ["/", "/x/"]) await assertRejects(() => copy(uri), TransferError, "list: true");
-  assertEquals(await content(dir.path), { x: null, "x/old": "old" });
-  assertEquals((await copy("/new/")).files, 1);
+  // A server that does not list takes everything, and deletes only where nothing was.
+  for (const uri of ["/", "/x/"]) {
+    const copying = () => copyTo(uri, { write: true }, { delete: true });
+    await assertRejects(copying, TransferError, "list: true");
+  }
+  assertEquals(await content(dir.path), before);
+  assertEquals(await copyTo("/new/", { write: true }, { delete: true }), [1, 0]);
+  assertEquals(await copyTo("/", { write: true }), [1, 0]);
 });
 
 both(
