@@ -108,47 +108,42 @@ Deno.test("a line is the shortest form of its JSON, has all keys of its record a
   const good = JSON.stringify(FILE);
   const time = '"1970-01-01T00:00:00.000Z"';
   const size = (text: string) => good.replace('"size":3', `"size":${text}`);
-  const bad: string[] = [
-    "",
-    " ",
-    "null",
-    "[]",
-    "1",
-    '"end"',
-    "{}",
-    '{"end":false}',
-    '{"end":true,"path":["a"]}',
-    '{"end":true }',
-    ` ${good}`,
-    `${good} `,
-    `${good}\r`,
-    `\ufeff${good}`,
-    good.replace(",", ", "),
-    good.replace('"a"', '"\\u0061"'),
-    ...["3.0", "3e0", "-0", "-1", "1.5", '"3"', "null", "65536"].map(size),
-    ...['3,"size":3', '3,"mode":1', '3,"__proto__":1'].map(size),
-    good.replace('"size":3,', ""),
-    ...["[]", '"a"', "[1]", "[null]", '[["a"]]'].map((path) => good.replace('["a"]', path)),
-    good.replace('"path":["a"],', ""),
-    ...['"1970-01-01"', '"1970-02-30T00:00:00.000Z"', "0"].map((other) =>
+  const key = (...values: string[]) => values.map((value) => good.replace("}", `,${value}}`));
+  const rows: Readonly<Record<string, readonly string[]>> = {
+    "no record": ["", " ", "null", "[]", "1", '"end"', "{}"],
+    "a bad end": ['{"end":false}', '{"end":true,"path":["a"]}', '{"end":true }'],
+    "white space": [` ${good}`, `${good} `, `${good}\r`, `\ufeff${good}`, good.replace(",", ", ")],
+    "an escape that is not needed": [good.replace('"a"', '"\\u0061"')],
+    "a bad size": ["3.0", "3e0", "-0", "-1", "1.5", '"3"', "null", "65536"].map(size),
+    "a key too many": [
+      ...['3,"size":3', '3,"mode":1', '3,"__proto__":1'].map(size),
+      ...key('"if-none-match":"a"', '"status":200', '"kind":"file"'),
+    ],
+    "a key too few": [good.replace('"size":3,', ""), good.replace('"path":["a"],', "")],
+    "a bad path": ["[]", '"a"', "[1]", "[null]", '[["a"]]'].map((path) =>
+      good.replace('["a"]', path)
+    ),
+    "a bad time": ['"1970-01-01"', '"1970-02-30T00:00:00.000Z"', "0"].map((other) =>
       good.replace(time, other)
     ),
-    good.replace(SHA256, SHA256.toUpperCase()),
-    good.replace(SHA256, SHA256.slice(1)),
-    good.replace("}", ',"if-none-match":"a"}'),
-    good.replace("}", ',"status":200}'),
-    good.replace("}", ',"kind":"file"}'),
-    '{"path":["a"],"kind":"file"}',
-    '{"path":["a"],"kind":"directory","size":0}',
-    '{"path":[],"kind":"directory"}',
-    '{"path":["a"],"status":404}',
-    good.slice(0, -1),
-    "[".repeat(60_000) + "]".repeat(5000),
-    "[".repeat(30_000) + "]".repeat(30_000),
-  ];
-  for (const line of bad) {
-    const bytes = encode(`${line}\nabc${BUNDLE_END}`);
-    assertThrows(() => parseBundle(PUT_REQUEST, bytes), BundleError, undefined, line.slice(0, 200));
+    "a bad digest": [SHA256.toUpperCase(), SHA256.slice(1)].map((text) =>
+      good.replace(SHA256, text)
+    ),
+    "another record": [
+      ...['{"path":["a"],"kind":"file"}', '{"path":["a"],"kind":"directory","size":0}'],
+      ...['{"path":[],"kind":"directory"}', '{"path":["a"],"status":404}'],
+    ],
+    "no JSON": [
+      good.slice(0, -1),
+      ...[5000, 30_000].map((count) => "[".repeat(60_000 - count) + "]".repeat(count)),
+    ],
+  };
+  for (const [rule, lines] of Object.entries(rows)) {
+    for (const line of lines) {
+      const bytes = encode(`${line}\nabc${BUNDLE_END}`);
+      const shown = `${rule}: ${line.slice(0, 200)}`;
+      assertThrows(() => parseBundle(PUT_REQUEST, bytes), BundleError, undefined, shown);
+    }
   }
   assertEquals(parseBundle(PUT_REQUEST, encode(`${good}\nabc${BUNDLE_END}`)), [
     { record: FILE, content: encode("abc") },

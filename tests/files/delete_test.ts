@@ -74,16 +74,6 @@ Deno.test("a directory that vanishes while a file is sent to it is made again", 
   }
 });
 
-Deno.test("a file that is deleted while it is sent arrives whole", async () => {
-  await using files = await serveForWriting();
-  await Deno.writeFile(`${files.root}/large`, new Uint8Array(20_000_000).fill(1));
-  using conn = await files.serving.makeClient().connect();
-  const { body } = await conn.get("/large");
-  assertEquals(await statusOf(await files.request("DELETE", "/large")), 204);
-  assertEquals(await body!.writeTo(new WritableStream()), 20_000_000);
-  assertEquals((await conn.get("/large")).status, 404);
-});
-
 Deno.test("a directory with nothing but left-over parts is deleted, unless one of them is held", async () => {
   await using files = await serveForWriting();
   const { root } = files;

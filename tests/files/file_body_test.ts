@@ -275,12 +275,8 @@ Deno.test("an invalid digest is refused", () => {
     ...[`sha-256=:${BASE64}:, sha-256=:${BASE64}:`, ` sha-256=:${BASE64}:`, `sha-256=:${BASE64}: `],
     // Padding that is missing, bits that no byte has, another alphabet.
     ...[`sha-256=:${BASE64.slice(0, -1)}:`, `sha-256=:${BASE64.slice(0, -2)}V=:`],
-    ...[
-      `sha-256=:${BASE64.replace("/", "_")}:`,
-      `sha-256=: ${BASE64}:`,
-      "sha-512=:A:",
-      "sha-512=:AB==:",
-    ],
+    ...[`sha-256=:${BASE64.replace("/", "_")}:`, `sha-256=: ${BASE64}:`, "sha-512=:A:"],
+    "sha-512=:AB==:",
     ...[`sha-256=(:${BASE64}:)`, `sha-256=:${BASE64}:\n`, "sha-512=1, sha-256=2", "é=:AAAA:"],
   ];
   for (const value of values) assertRangeError(() => parseReprDigest(value), value);
@@ -296,22 +292,22 @@ Deno.test("a want-repr-digest header is read with its preferences", () => {
     ["sha-256=3,md5=0", 3],
   ];
   for (const [value, expected] of cases) assertEquals(parseWantReprDigest(value), expected, value);
-  const wrong = ["", "sha-256", "sha-256=", "sha-256=11", "sha-256=-1", "sha-256=+1", "sha-256=01"];
-  const worse = [
-    "sha-256=1.0",
-    "sha-256=1;q=1",
-    "sha-256=1,sha-256=1",
-    "sha-256=:AAAA:",
-    "1",
-    ",",
-    "sha-256=1,",
-    ...["\t", "\xa0", "\n"].flatMap((
-      space,
-    ) => [`md5=1,${space}sha-256=1`, `sha-256=1${space},a=1`]),
+  const wrong = [
+    ...[
+      "",
+      "sha-256",
+      "sha-256=",
+      "sha-256=11",
+      "sha-256=-1",
+      "sha-256=+1",
+      "sha-256=01",
+      "1",
+      ",",
+    ],
+    ...["sha-256=1.0", "sha-256=1;q=1", "sha-256=1,sha-256=1", "sha-256=:AAAA:", "sha-256=1,"],
+    ...["\t", "\xa0", "\n"].flatMap((it) => [`md5=1,${it}sha-256=1`, `sha-256=1${it},a=1`]),
   ];
-  for (const value of [...wrong, ...worse]) {
-    assertRangeError(() => parseWantReprDigest(value), value);
-  }
+  for (const value of wrong) assertRangeError(() => parseWantReprDigest(value), value);
 });
 
 Deno.test("the time to parse digests grows linearly with their length", async () => {

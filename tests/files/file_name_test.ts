@@ -60,19 +60,8 @@ Deno.test("a name is escaped in exactly one way, and unescaped again", () => {
 
 /** Texts that can't be the name of a file. */
 const BAD_NAMES = [
-  "",
-  ".",
-  "..",
-  "/",
-  "a/b",
-  "\0",
-  "a\0",
-  "\ud800",
-  "a\udc00b",
-  "\udc00\ud800",
-  "n".repeat(256),
-  "é".repeat(128),
-  "€".repeat(86),
+  ...["", ".", "..", "/", "a/b", "\0", "a\0", "\ud800", "a\udc00b", "\udc00\ud800"],
+  ...["n".repeat(256), "é".repeat(128), "€".repeat(86)],
 ];
 
 Deno.test("an invalid file name is refused", () => {
@@ -92,16 +81,8 @@ Deno.test("a component that escapeName can't have produced is refused", () => {
     ...["", ".", "..", "~2E", "~2E~2E", ".~2E", "~61", "~2D", "~2F", "~00", "a~2Fb"],
     ...["~", "~2", "a~", "~e2~82~ac", "~C3~a9", "~G0", "~ 2", "~+2", "~0x", "a b", "a:b", "a%20b"],
     ...["~C3", "~C3~28", "~80", "~C0~AF", "~E0~80~AF", "~ED~A0~80", "~F4~90~80~80", "~FF"],
-    ...[
-      "é",
-      "\ud800",
-      "\n",
-      "a\n",
-      "~0A\n",
-      "n".repeat(256),
-      "~C3~A9".repeat(128),
-      "~".repeat(9999),
-    ],
+    ...["é", "\ud800", "\n", "a\n", "~0A\n"],
+    ...["n".repeat(256), "~C3~A9".repeat(128), "~".repeat(9999)],
   ];
   for (const component of components) {
     assertRangeError(() => unescapeName(component), Deno.inspect(component));
@@ -114,27 +95,15 @@ Deno.test("every possible name survives conversion to a URI and back", () => {
     const points = fc.array(fc.nat(last), { maxLength: 90 });
     return points.map((points) => String.fromCodePoint(...points));
   };
-  fc.assert(
-    fc.property(
-      fc.oneof(text(0x10ffff), text(0xffff), text(0x7f)),
-      (name) => {
-        let component;
-        try {
-          component = escapeName(name);
-        } catch (error) {
-          assert(error instanceof RangeError);
-          const bytes = new TextEncoder().encode(name).length;
-          const bad = name === "" || name === "." || name === ".." || /[/\0]/.test(name) ||
-            !name.isWellFormed() || bytes > 255;
-          assert(bad, Deno.inspect(name));
-          return;
-        }
-        assert([...component].every((character) => PATH[character.charCodeAt(0)] === 1));
-        assertEquals(unescapeName(component), name);
-        assertEquals(parseUri(fileUri(name, name)).path, [component, component]);
-      },
-    ),
-  );
+  fc.assert(fc.property(fc.oneof(text(0x10ffff), text(0xffff), text(0x7f)), (name) => {
+    const bytes = new TextEncoder().encode(name).length;
+    const isBad = /^[.]{0,2}$|[/\0]/.test(name) || !name.isWellFormed() || bytes > 255;
+    if (isBad) return assertRangeError(() => escapeName(name), Deno.inspect(name));
+    const component = escapeName(name);
+    assert([...component].every((character) => PATH[character.charCodeAt(0)] === 1));
+    assertEquals(unescapeName(component), name);
+    assertEquals(parseUri(fileUri(name, name)).path, [component, component]);
+  }));
 });
 
 Deno.test("no accepted component has a second spelling", () => {
@@ -216,12 +185,8 @@ Deno.test("the parts of downloads are recognized by their names, and nothing els
   const part = `.a${PART_SUFFIX}`;
   const parts = ["", ".new", ".json", ".json.tmp"].map((end) => part + end);
   const others = [
-    "a.degu-part",
-    `${part}.txt`,
-    `${part}.new.tmp`,
-    ".degu-part",
-    ".a.part",
-    part + "\n",
+    ...["a.degu-part", ".degu-part", ".a.part"],
+    ...[".txt", ".new.tmp", "\n"].map((end) => part + end),
   ];
   for (const name of [...parts, ".a\nb.degu-part", ".A.DEGU-PART.JSON", `.${part}`]) {
     assertEquals(isPartName(name), true, name);

@@ -50,32 +50,11 @@ Deno.test("FilesApp answers 404 for a missing file", async () => {
   await files.write("a:b", "text");
   await files.mkdir("empty");
   const uris = [
-    "/",
-    "/none",
-    "/none/",
-    "/none/none",
-    "/file.txt/",
-    "/file.txt/none",
-    "/empty/",
-    "/empty/none",
-    "/.",
-    "/./file.txt",
-    "/file.txt/.",
-    "/" + "n".repeat(300),
+    ...["/", "/none", "/none/", "/none/none", "/empty/", "/empty/none", "/.", "/./file.txt"],
+    ...["/file.txt/", "/file.txt/none", "/file.txt/.", "/" + "n".repeat(300)],
     // What no name is escaped to.
-    ...[
-      "/a:b",
-      "/~61",
-      "/~66ile.txt",
-      "/file~2etxt",
-      "/~2E",
-      "/~2E~2E/",
-      "/~00",
-      "/~2F",
-      "/~C3",
-      "/~",
-    ],
-    "/" + "n/".repeat(5000),
+    ...["/a:b", "/~61", "/~66ile.txt", "/file~2etxt", "/~2E", "/~2E~2E/", "/~00", "/~2F", "/~C3"],
+    ...["/~", "/" + "n/".repeat(5000)],
   ];
   for (const uri of uris) {
     const answer = await summarize(await files.conn.get(uri), "content-length");

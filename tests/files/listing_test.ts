@@ -441,29 +441,18 @@ Deno.test("entries written as JSON are read back, however the bytes are split, o
 });
 
 Deno.test("an entry with an invalid name, kind, size or time is an error, and earlier ones are returned", () => {
+  const long = "x".repeat(256);
+  const other = (reason: unknown) => ({ kind: "other", reason });
   const bad: Readonly<Record<string, unknown>>[] = [
-    ...["", ".", "..", "a/b", "a\0b", "x".repeat(256), "\ud800", 1, null, undefined].map((
-      name,
-    ) => ({ name })),
+    ...["", ".", "..", "a/b", "a\0b", long, "\ud800", 1, null, undefined].map((name) => ({ name })),
     ...["symlink", "", "File", null, undefined, 1].map((kind) => ({ kind })),
     ...[-1, 1.5, "1", null, undefined, 2 ** 53, 1e300].map((size) => ({ size })),
-    ...[
-      "",
-      "today",
-      "2024-05-06",
-      "2024-05-06T07:08:09Z",
-      "2024-13-06T07:08:09.123Z",
-      0,
-      null,
-      undefined,
-    ]
-      .map((modified) => ({ modified })),
+    ...["", "today", "2024-05-06", 0, null, undefined].map((modified) => ({ modified })),
+    ...["2024-05-06T07:08:09Z", "2024-13-06T07:08:09.123Z"].map((modified) => ({ modified })),
     ...["link", "name", "", null, 1].map((reason) => ({ reason })),
-    ...["", "x", "LINK", null, undefined, ["link"]].map((reason) => ({ kind: "other", reason })),
-    { kind: "other", reason: "link", name: "x".repeat(256) },
-    { more: { name: "a" } },
-    { more: ["a"] },
-    { more: "x".repeat(4096) },
+    ...["", "x", "LINK", null, undefined, ["link"]].map(other),
+    { ...other("link"), name: long },
+    ...[{ name: "a" }, ["a"], "x".repeat(4096)].map((more) => ({ more })),
   ];
   for (const fields of bad) {
     const good = entry({ name: "good" });
@@ -477,44 +466,30 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
 
 Deno.test("anything that is not an array of objects is an error, and so is a tree without its last element at the end", () => {
   const e = JSON.stringify(entry());
-  const texts = [
-    "",
-    " ",
-    "{}",
-    "null",
-    e,
-    "[",
-    "[,]",
-    `[${e}`,
-    `[${e},`,
-    `[${e},]`,
-    `[${e}${e}]`,
-    `[${e}]]`,
-    `[${e}]x`,
-    `[1]`,
-    `["a"]`,
-    `[[${e}]]`,
-    `[null]`,
-    `[{"a":1 "b":2}]`,
-    `[{]`,
-    `[}]`,
-    "[]]",
-    "[] []",
-    "\ufeff[]",
-    "[{",
-    `[{"a`,
-    "[\v]",
-    `[${e.replace("file", "fi\\le")}]`,
-  ];
+  const texts: Readonly<Record<string, readonly string[]>> = {
+    "no array": ["", " ", "{}", "null", e, "\ufeff[]"],
+    "no end": ["[", "[{", `[{"a`, `[${e}`, `[${e},`],
+    "no comma, or one too many": ["[,]", `[${e},]`, `[${e}${e}]`, `[{"a":1 "b":2}]`],
+    "brackets that don't match": [`[${e}]]`, "[]]", "[{]", "[}]"],
+    "more behind the end": [`[${e}]x`, "[] []"],
+    "no objects": ["[1]", `["a"]`, `[[${e}]]`, "[null]"],
+    "no JSON": ["[\v]", `[${e.replace("file", "fi\\le")}]`],
+  };
   const one = JSON.stringify({ ...entry(), name: undefined, path: ["a"] });
-  const trees = [
-    ...["", "[", "[]", `[${one}]`, `[${one},]`, `[${one},{"end":true}`, "{}", '[{"end":false}]'],
-    ...[`[{"end":true},${one}]`, '[{"end":true},{"end":true}]', '[{"end":true}]]'],
-  ];
+  const trees: typeof texts = {
+    "no array": ["", "{}"],
+    "no last element": ["[", "[]", `[${one}]`, `[${one},]`, '[{"end":false}]'],
+    "no end": [`[${one},{"end":true}`],
+    "more behind the end": [
+      ...[`[{"end":true},${one}]`, '[{"end":true},{"end":true}]', '[{"end":true}]]'],
+    ],
+  };
   for (const [parseAny, all] of [[parse, texts], [parseTree, trees]] as const) {
-    for (const text of all) {
-      const error = assertThrows(() => parseAny(text), TransferError);
-      assertEquals(error.code, "BAD_LIST", text);
+    for (const [rule, bad] of Object.entries(all)) {
+      for (const text of bad) {
+        const error = assertThrows(() => parseAny(text), TransferError, "", `${rule}: ${text}`);
+        assertEquals(error.code, "BAD_LIST", `${rule}: ${text}`);
+      }
     }
   }
   assertEquals(parseTree(`[${one},{"end":true}]\n`).length, 1);

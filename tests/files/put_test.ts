@@ -96,15 +96,6 @@ Deno.test("a new file has the default mode, a replaced one keeps its mode", asyn
   assertEquals(await mode(`${files.root}/${RESERVED}`), 0o700);
 });
 
-Deno.test("missing parent directories are made", async () => {
-  await using files = await serveForWriting();
-  const names = ["é", "a b", "~", "日本語"];
-  assertEquals(await files.put(fileUri(...names), latin1("text")), 201);
-  assertEquals(await files.read(names.join("/")), "text");
-  assertEquals(await files.put(fileUri(...names), latin1("more")), 204);
-  assertEquals(await files.put(fileUri("é", "other"), latin1("text")), 201);
-});
-
 Deno.test("no file exceeds the size limit", async () => {
   await using files = await serveForWriting({ maxBytes: 1000 });
   assertEquals(await files.put("/a", pattern(1000)), 201);
