@@ -18,13 +18,14 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
+import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
+import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 // download: whole files, and what a call checks, reports and leaves.
@@ -46,7 +47,7 @@ Deno.test("files of every size arrive there and back, over a client and over a c
         for (const options of [{}, { resume: false }, { verify: false }]) {
           const content = randomBytes(size);
           await Deno.writeFile(`${here}/file`, content);
-          const digest = options.verify === false ? null : await sha256(content);
+          const digest = options.verify === false ? null : sha256Of(content);
           const expected = { bytes: size, total: size, resumedFrom: 0, sha256: digest };
           assertEquals(await upload(peer, `${here}/file`, "/copy", options), expected);
           assertEquals(await Deno.readFile(`${there}/copy`), content);
@@ -203,7 +204,7 @@ for (const direction of ["download", "upload"] as const) {
           await (isUpload ? upload(client, file, "/file") : download(client, "/file", file));
         resumed = result.resumedFrom;
         assert(resumed >= before, `${resumed} after ${before}`);
-        assertEquals(result.sha256, await sha256(content));
+        assertEquals(result.sha256, sha256Of(content));
       } catch (error) {
         assert(!(error instanceof TransferError), Deno.inspect(error));
       }
@@ -497,6 +498,6 @@ Deno.test("both directions work over TLS, and a part of the same device at anoth
   relay.cutAfter(LARGE_SIZE / 2);
   await assertRejects(() => upload(cut, `${files.here}/file`, "/copy"));
   const sent = await upload(one.client, `${files.here}/file`, "/copy");
-  assertEquals(sent.sha256, await sha256(content));
+  assertEquals(sent.sha256, sha256Of(content));
   assertEquals(await Deno.readFile(`${files.there}/copy`), content);
 });

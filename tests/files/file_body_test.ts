@@ -12,6 +12,7 @@ import {
 import { makeFileBody } from "@degu/internal/files/get.ts";
 import { type FileState, isOverwritten, readPieces } from "@degu/internal/files/file_pieces.ts";
 import { Root } from "@degu/internal/files/root.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { overwrite, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
@@ -29,7 +30,6 @@ import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 import { checkLinear } from "../fuzz/linear.ts";
 
 // FilesApp: ranges of files, and the pieces that are sent.
@@ -349,8 +349,7 @@ Deno.test("HEAD returns the digest of a file of any size, if it is requested", a
       assertEquals([status, headers["repr-digest"]], [200, digestOf(pattern(size))], `${size}`);
       assertEquals(headers["content-length"], size);
     }
-    const digest = createHash("sha256").update(pattern(size)).digest("hex");
-    assertEquals(await remoteDigest(files.conn, "/file"), digest);
+    assertEquals(await remoteDigest(files.conn, "/file"), sha256Of(pattern(size)));
   }
   const unwanted = ["sha-256=0", "sha-512=10", "sha-256", "x", "sha-256=11"];
   for (const value of unwanted) {
@@ -433,8 +432,7 @@ Deno.test("hashing ends if its peer leaves, and if the file is truncated", async
   assertEquals(await digests.findOrCompute(file), null);
   await file.handle.close();
   const again = await opened();
-  const expected = createHash("sha256").update(pattern(1000)).digest("hex");
-  assertEquals(await digests.findOrCompute(again), expected);
+  assertEquals(await digests.findOrCompute(again), sha256Of(pattern(1000)));
   await again.handle.close();
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(tree.root), []);
 });

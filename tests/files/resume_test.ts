@@ -10,12 +10,12 @@ import {
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
 import { entries, mode } from "@degu/testing/directories.ts";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { digestOf, serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
-import { createHash } from "node:crypto";
 
 // Uploads that are interrupted and resumed.
 
@@ -243,7 +243,6 @@ const VERSION = { "upload-version": "1234abcd" };
 const EMPTY = new Uint8Array(0);
 const SHORTER = CONTENT.subarray(1);
 
-const hex = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const headersOf = (content: Uint8Array, offset: number): HeaderDict => ({
   ...VERSION,
   "upload-length": `${content.length}`,
@@ -260,7 +259,7 @@ function bodyOf(bytes: Uint8Array, last: Chunk[0]): ChunkedBodyIter {
 }
 
 async function putRest(files: Files, content: Uint8Array, offset: number, headers = {}) {
-  const body = bodyOf(content.subarray(offset), ["sha256", hex(content)]);
+  const body = bodyOf(content.subarray(offset), ["sha256", sha256Of(content)]);
   return await files.request("PUT", "/a", { ...headersOf(content, offset), ...headers }, body);
 }
 
@@ -313,7 +312,7 @@ const BY_DIGEST = upload(CONTENT, 0);
 const LENGTH = { "upload-length": "300000" };
 const whole = () => CONTENT;
 /** Makes a chunked body, which has the digest of the content at its end if nothing else is said. */
-const chunked = (last: Chunk[0] = ["sha256", hex(CONTENT)], content = CONTENT) => () =>
+const chunked = (last: Chunk[0] = ["sha256", sha256Of(CONTENT)], content = CONTENT) => () =>
   bodyOf(content, last);
 const without = (name: string) =>
   Object.fromEntries(Object.entries(BY_DIGEST).filter(([other]) => other !== name));
@@ -336,13 +335,13 @@ const REFUSED: readonly [rule: string, headers: HeaderDict, body: () => BodyOut]
   ["a digest and a version", { ...BY_VERSION, ...upload(CONTENT) }, chunked()],
   ["neither digest nor version", { ...LENGTH, "upload-offset": "0" }, chunked()],
   ["no digest at the end", BY_VERSION, chunked(null)],
-  ["another extension", BY_VERSION, chunked(["sha512", hex(CONTENT)])],
+  ["another extension", BY_VERSION, chunked(["sha512", sha256Of(CONTENT)])],
   ["a malformed digest", BY_VERSION, chunked(["sha256", "00"])],
-  ["another digest", BY_VERSION, chunked(["sha256", hex(EMPTY)])],
-  ["a byte too few", BY_VERSION, chunked(["sha256", hex(SHORTER)], SHORTER)],
+  ["another digest", BY_VERSION, chunked(["sha256", sha256Of(EMPTY)])],
+  ["a byte too few", BY_VERSION, chunked(["sha256", sha256Of(SHORTER)], SHORTER)],
   ["a byte too many", headersOf(SHORTER, 0), chunked()],
   ["whole, and no digest at the end", LENGTH, chunked(null)],
-  ["whole, and another digest", LENGTH, chunked(["sha256", hex(EMPTY)])],
+  ["whole, and another digest", LENGTH, chunked(["sha256", sha256Of(EMPTY)])],
   ["whole, and a byte too few", { "upload-length": "300001" }, chunked()],
 ];
 
@@ -377,7 +376,7 @@ const FORMS: Readonly<Record<string, () => [HeaderDict, Body | ChunkedBody]>> = 
   digest: () => [upload(CONTENT, 0), new Body(new Blob([CONTENT]).stream(), CONTENT.length)],
   version: () => {
     const encoded = new TransformStream<Uint8Array, Uint8Array>();
-    const body = bodyOf(CONTENT, ["sha256", hex(CONTENT)]);
+    const body = bodyOf(CONTENT, ["sha256", sha256Of(CONTENT)]);
     body.writeTo(encoded.writable).then(() => encoded.writable.close()).catch(() => {});
     return [headersOf(CONTENT, 0), new ChunkedBody(encoded.readable)];
   },

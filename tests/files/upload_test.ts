@@ -6,12 +6,13 @@ import { FilesApp, TransferError, type TransferProgress, upload } from "@degu/de
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { readUploadHeaders } from "@degu/internal/files/put.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { overwrite, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
+import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import {
   assert,
@@ -287,7 +288,7 @@ Deno.test("an upload reads the file once, also one that is resumed; one that was
   const bytes = await readWhile(async () => {
     const { resumedFrom, sha256: digest } = await upload(files.client, file, "/copy");
     part = resumedFrom;
-    assertEquals(digest, await sha256(content));
+    assertEquals(digest, sha256Of(content));
   });
   assert(part > 0);
   assertEquals(bytes, RESUMED_SIZE);

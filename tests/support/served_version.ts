@@ -3,11 +3,11 @@
  * tag only after two seconds.
  */
 
-import { createHash } from "node:crypto";
 import { BodyIter, ContentRange, Range } from "@degu/degu/base";
 import { download, type TransferOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import type { AppFunction } from "@degu/degu";
+import { sha256Of } from "./bundles.ts";
 import { tempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 import { randomBytes } from "./transferring.ts";
@@ -56,7 +56,7 @@ export class ServedVersion {
   };
 
   actual(): string {
-    return createHash("sha256").update(this.content).digest("hex");
+    return sha256Of(this.content);
   }
 
   async *#pieces(bytes: Uint8Array, cut: () => void): AsyncGenerator<Uint8Array, void, void> {
