@@ -395,6 +395,7 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
     [["sub/", "9"], 404],
     [["a\0", "9"], 404],
     [["n".repeat(256), "9"], 404],
+    [["d/".repeat(256) + "a", "9"], 404],
     [["sub/last", "10"], 201],
   ];
   const statuses = await files.sendAll(cases.map(([sent]) => sent));
