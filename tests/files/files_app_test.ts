@@ -26,7 +26,7 @@ Deno.test("FilesApp finds and lists files by every name that a path can contain"
     ...["é", "O\u0308l", "日本語", "😀", "n".repeat(255)],
   ];
   const names = [...plain, ...others];
-  for (const dir of [[], ["a"], ["a", "b.c"], ["a", "b.c", "~d"]]) {
+  for (const dir of [[], ["a", "b.c", "~d"]]) {
     const path = dir.map((name) => `${name}/`).join("");
     for (const [i, name] of names.entries()) await files.write(`${path}${name}`, `${path}${i}`);
     for (const [i, name] of names.entries()) {
