@@ -28,6 +28,7 @@ import {
   sha256Of,
 } from "@degu/testing/bundles.ts";
 import { makeSession } from "@degu/testing/calling.ts";
+import { runCommand } from "@degu/testing/commands.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { answersOf, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
@@ -731,18 +732,10 @@ Deno.test("the program in docs/files.md reads a bundle (needs python3)", async (
   const time = new Date("2026-01-02T03:04:05.678Z");
   for (const name of ["file", 'é/a "b"']) await Deno.utime(`${files.root}/${name}`, time, time);
   const [, port] = files.serving.address as [string, number];
-  const args = ["-c", program, "127.0.0.1", `${port}`, "file", "none", 'é/a "b"'];
-  let output;
-  try {
-    const env = { PYTHONIOENCODING: "utf-8" };
-    output = await new Deno.Command("python3", { args, env, stdin: "null" }).output();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return console.log("python3 is missing: its program is not tested");
-  }
-  const decoder = new TextDecoder();
-  assertEquals(
-    [decoder.decode(output.stdout), decoder.decode(output.stderr)],
-    [`file 6 ${time.toISOString()}\nnone 404\né/a "b" 60000 ${time.toISOString()}\n`, ""],
-  );
+  const args = ["127.0.0.1", `${port}`, "file", "none", 'é/a "b"'];
+  const env = { PYTHONIOENCODING: "utf-8" };
+  const { code, stdout, stderr } = await runCommand(["python3", "-c", program, ...args], { env });
+  if (code === 127) return console.log("python3 is missing: its program is not tested");
+  const modified = time.toISOString();
+  assertEquals([stdout, stderr], [`file 6 ${modified}\nnone 404\né/a "b" 60000 ${modified}\n`, ""]);
 });

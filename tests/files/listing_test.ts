@@ -18,6 +18,7 @@ import { unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
+import { mustRun, runCommand } from "@degu/testing/commands.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
@@ -197,22 +198,15 @@ Deno.test("names that can't be requested are listed as such", async () => {
     for _ in range(20):
         os.mkdir("${name}"); os.chdir("${name}")
   `.replaceAll(/^ {4}/gm, "");
-  let made;
-  try {
-    made = await new Deno.Command("python3", { args: ["-c", script, files.path] }).output();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return console.log("python3 is missing: paths that are too long are not tested");
-  }
-  assert(made.success);
+  const made = await runCommand(["python3", "-c", script, files.path]);
+  if (made.code === 127) return console.log("python3 is missing: too long paths are not tested");
+  assert(made.success, made.stderr);
   const tree = await treeOf(await files.conn.get("/?tree"));
   const last = tree.at(-1)!;
   assertEquals([last.kind, last.reason], ["other", "name"]);
   assert(tree.length < 20 && tree.slice(0, -1).every(({ kind }) => kind === "directory"));
   const remove = `import shutil, sys; shutil.rmtree(sys.argv[1] + "/${name}")`;
-  assert(
-    (await new Deno.Command("python3", { args: ["-c", remove, files.path] }).output()).success,
-  );
+  await mustRun(["python3", "-c", remove, files.path]);
 });
 
 Deno.test("a directory that is replaced by a link while its tree is listed cuts the list", async () => {
