@@ -61,7 +61,7 @@ async function setUp() {
       const sha256 = options?.verify === false ? null : there.actual();
       assertEquals(await get(options), { bytes: total - resumedFrom, total, resumedFrom, sha256 });
       assertEquals(await Deno.readFile(file), there.content);
-      assertEquals(await entries(dir), ["copy"]);
+      assertEquals((await entries(dir)).filter((name) => name !== "second"), ["copy"]);
     },
   };
 }
@@ -79,20 +79,74 @@ for (const verify of [true, false]) {
   });
 }
 
-Deno.test("what has changed starts over with one request, and a digest in the response saves another", async () => {
-  const etag = { etag: '"two"', content: randomBytes(500_000) };
-  const rows: [digest: "get" | "head", Partial<ServedVersion>, at: number, requests: string[]][] = [
-    ["get", {}, 600_000, [`GET bytes=600000-${SIZE - 1}`]],
-    ["head", etag, 0, ["GET", "HEAD"]],
-    ["get", { content: randomBytes(SIZE) }, 0, [`GET bytes=600000-${SIZE - 1}`, "GET"]],
-  ];
-  for (const [digest, change, resumedFrom, requests] of rows) {
-    await using files = await setUp();
-    files.there.digest = digest;
-    await files.cut(600_000);
-    Object.assign(files.there, change);
-    await files.complete(resumedFrom);
-    assertEquals(files.there.requests, requests);
+/** What becomes of a download that is cut, and of the next one. */
+interface ResumedRow {
+  /** The file when the download is cut, and for the next call. */
+  readonly first?: Partial<ServedVersion>;
+  readonly then?: Partial<ServedVersion>;
+  /** The options of both calls. */
+  readonly cut?: TransferOptions;
+  readonly options?: TransferOptions;
+  readonly isKept?: boolean;
+  /** What others do to the part in between. */
+  readonly change?: (dir: string) => Promise<void>;
+  readonly resumedFrom?: number;
+  readonly requests?: readonly string[];
+}
+
+const REST = `GET bytes=600000-${SIZE - 1}`;
+const ANOTHER = { etag: '"two"', content: randomBytes(500_000) };
+
+const RESUMED: Readonly<Record<string, ResumedRow>> = {
+  "a digest in the response saves a request": {
+    first: { digest: "get" },
+    resumedFrom: 600_000,
+    requests: [REST],
+  },
+  "another entity tag starts over": { then: ANOTHER, requests: ["GET", "HEAD"] },
+  "another digest starts over": {
+    first: { digest: "get" },
+    then: { content: randomBytes(SIZE) },
+    requests: [REST, "GET"],
+  },
+  "resume: false starts over": { options: { resume: false } },
+  "resume: false keeps no part": { cut: { resume: false }, isKept: false },
+  "without a digest what was not synced starts over": { options: { verify: false } },
+  "without a digest what was synced is resumed": {
+    cut: { verify: false },
+    options: { verify: false },
+    resumedFrom: 600_000,
+  },
+  "without an entity tag no part is kept": { first: { etag: null }, isKept: false },
+  "with a weak entity tag no part is kept": { first: { etag: 'W/"one"' }, isKept: false },
+  "of a small file no part is kept": { first: { content: randomBytes(65535) }, isKept: false },
+  "without a record": { change: (dir) => Deno.remove(`${dir}/${RECORD}`) },
+  "with an empty record": { change: (dir) => Deno.truncate(`${dir}/${RECORD}`) },
+  "with half a record": { change: (dir) => Deno.truncate(`${dir}/${RECORD}`, 50) },
+  "longer than the file": { change: (dir) => Deno.truncate(`${dir}/${PART}`, SIZE + 1) },
+  "empty": { change: (dir) => Deno.truncate(`${dir}/${PART}`) },
+  "a directory": {
+    change: async (dir) => {
+      await Deno.remove(`${dir}/${PART}`);
+      await Deno.mkdir(`${dir}/${PART}`);
+    },
+  },
+  "a second name of a file": { change: (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`) },
+  "missing": { change: (dir) => Deno.remove(`${dir}/${PART}`) },
+};
+
+Deno.test("only a part that is certainly of this file is resumed, and anything else starts over", async (t) => {
+  for (const [what, row] of Object.entries(RESUMED)) {
+    await t.step(what, async () => {
+      await using files = await setUp();
+      Object.assign(files.there, row.first);
+      await files.cut(files.there.content.length * 0.6, row.cut);
+      assertEquals(await entries(files.dir), row.isKept === false ? [] : [PART, RECORD]);
+      await row.change?.(files.dir);
+      Object.assign(files.there, row.then);
+      await files.complete(row.resumedFrom ?? 0, row.options);
+      if (row.requests !== undefined) assertEquals(files.there.requests, row.requests);
+    });
   }
 });
 
@@ -107,15 +161,6 @@ Deno.test("another URI or another server starts over", async () => {
   assertEquals(result.resumedFrom, 0);
 });
 
-Deno.test("resume: false starts over, and leaves nothing", async () => {
-  await using files = await setUp();
-  await files.cut(600_000);
-  await files.complete(0, { resume: false });
-  await Deno.remove(files.file);
-  await files.cut(600_000, { resume: false });
-  assertEquals(await entries(files.dir), []);
-});
-
 Deno.test("the part of another call is kept if this one fails before it begins", async () => {
   await using files = await setUp();
   await files.cut(600_000);
@@ -125,29 +170,6 @@ Deno.test("the part of another call is kept if this one fails before it begins",
   await untilRefused(files.serving.address);
   await assertRejects(() => files.get(), Deno.errors.ConnectionRefused);
   assertEquals(await entries(files.dir), [PART, RECORD]);
-});
-
-Deno.test("without a digest only data that was synced to the disk is resumed", async () => {
-  await using files = await setUp();
-  await files.cut(600_000);
-  await files.complete(0, { verify: false });
-  await Deno.remove(files.file);
-  await files.cut(600_000, { verify: false });
-  await files.complete(600_000);
-});
-
-Deno.test("without a strong entity tag, or for a small file, no part is kept", async () => {
-  for (const etag of [null, 'W/"one"']) {
-    await using files = await setUp();
-    files.there.etag = etag;
-    await files.cut(600_000);
-    assertEquals(await entries(files.dir), []);
-    await files.complete(0);
-  }
-  await using files = await setUp();
-  files.there.content = randomBytes(65535);
-  await files.cut(60_000);
-  assertEquals(await entries(files.dir), []);
 });
 
 Deno.test("a directory that somebody has given the name of a record, or of a part, keeps what is in it", async () => {
@@ -204,32 +226,6 @@ Deno.test("a complete part is verified, and nothing is transferred", async () =>
   files.there.etag = '"two"';
   files.there.digest = "head";
   await files.complete(0);
-});
-
-Deno.test("anything that is not a part of this file starts over", async (t) => {
-  const changes: Record<string, (dir: string) => Promise<void>> = {
-    "without a record": (dir) => Deno.remove(`${dir}/${RECORD}`),
-    "with an empty record": (dir) => Deno.truncate(`${dir}/${RECORD}`),
-    "with half a record": (dir) => Deno.truncate(`${dir}/${RECORD}`, 50),
-    "longer than the file": (dir) => Deno.truncate(`${dir}/${PART}`, SIZE + 1),
-    "empty": (dir) => Deno.truncate(`${dir}/${PART}`),
-    "a directory": async (dir) => {
-      await Deno.remove(`${dir}/${PART}`);
-      await Deno.mkdir(`${dir}/${PART}`);
-    },
-    "a second name of a file": (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`),
-    "missing": (dir) => Deno.remove(`${dir}/${PART}`),
-  };
-  for (const [name, change] of Object.entries(changes)) {
-    await t.step(name, async () => {
-      await using files = await setUp();
-      await files.cut(600_000);
-      await change(files.dir);
-      const result = await files.get();
-      assertEquals([result.resumedFrom, result.sha256], [0, files.there.actual()]);
-      assertEquals((await entries(files.dir)).filter((name) => name !== "second"), ["copy"]);
-    });
-  }
 });
 
 Deno.test("a link in place of the part is not followed", async () => {

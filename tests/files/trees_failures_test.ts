@@ -79,21 +79,15 @@ async function listing(entries: readonly Readonly<Record<string, unknown>>[]) {
 }
 
 Deno.test("download: a list without its end, that leads out of the target, or to the same path twice, is refused", async () => {
+  const a = { path: ["a"], ...ENTRY }, below = { path: ["a", "b"], ...ENTRY };
+  const paths = [["..", "a"], [".."], ["a/b"], ["a\0"], [], [1], "a", ["a", "b"]];
   const rows: Readonly<Record<string, unknown>>[][] = [
     [CUT],
-    [{ path: ["a"], ...ENTRY }, CUT],
-    [{ path: ["..", "a"], ...ENTRY }],
-    [{ path: [".."], ...ENTRY }],
-    [{ path: ["a/b"], ...ENTRY }],
-    [{ path: ["a\0"], ...ENTRY }],
-    [{ path: [], ...ENTRY }],
-    [{ path: [1], ...ENTRY }],
-    [{ path: "a", ...ENTRY }],
-    [{ path: ["a", "b"], ...ENTRY }],
-    [{ path: ["a"], ...ENTRY }, { path: ["a", "b"], ...ENTRY }],
-    [{ path: ["a"], ...ENTRY }, { path: ["a"], ...ENTRY }],
-    [{ path: ["a"], ...ENTRY, kind: "other", reason: "link" }, { path: ["a", "b"], ...ENTRY }],
-    [{ path: new Array(2100).fill("ab"), ...ENTRY }],
+    [a, CUT],
+    ...[...paths, new Array(2100).fill("ab")].map((path) => [{ path, ...ENTRY }]),
+    [a, below],
+    [a, a],
+    [{ ...a, kind: "other", reason: "link" }, below],
   ];
   for (const entries of rows) {
     await using trees = await listing(entries);
