@@ -1,5 +1,5 @@
 /** Bundles: many small files in one message, each with the promises of a single one. */
-import { BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
+import { BodyIter, ChunkedBody, ChunkedBodyIter, type Response } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
@@ -662,37 +662,37 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
       if (throws) throw new Error("from onFile");
     };
     await using files = await serveBundles({ list: true, onFile });
-    const taken = () =>
-      events.splice(0).map(({ action, path, bytes, complete, status, session }) => {
-        assert(session !== undefined);
-        return [action, path.join("/"), bytes, complete, status];
-      });
-    const request = async (...args: Parameters<typeof files.request>) =>
-      await statusOf(await files.request(...args));
-    await request("GET", "/file");
-    await request("GET", "/sub/");
-    await request("GET", "/?tree");
-    await request("HEAD", "/file");
-    await request("GET", "/none");
-    await request("GET", "/sub/file", { "if-none-match": "*" });
-    assertEquals(taken(), [["get", "file", 6, true, 200]]);
     await Deno.writeFile(`${files.root}/large`, pattern(3_000_000));
-    await request("GET", "/large");
-    assertEquals(taken(), [["get", "large", 3_000_000, true, 200]]);
-    await files.get("/sub/?bundle=get", ["file", "none"]).then(statusOf);
-    await files.get("/?bundle=digest", ["file"]).then(statusOf);
-    assertEquals(taken(), [["get", "sub/file", 6, true, 200]]);
-    await request("PUT", "/a b".replace(" ", "~20"), {}, latin1("12345"));
-    await request("PUT", "/file", {}, latin1("1"));
-    await request("PUT", "/new/", {}, null);
-    await request("PUT", "/sub", {}, latin1("1"));
-    assertEquals(taken(), [["put", "a b", 5, true, 201], ["put", "file", 1, true, 204]]);
-    await files.sendAll([["x", "123"], ["dir", null], ["sub", "1"]], "/sub/?bundle=put");
-    assertEquals(taken(), [["put", "sub/x", 3, true, 201], ["put", "sub/sub", 1, true, 201]]);
-    await request("DELETE", "/a~20b");
-    await request("DELETE", "/new");
-    await request("DELETE", "/none");
-    assertEquals(taken(), [["delete", "a b", 0, true, 204]]);
+    const request = (...args: Parameters<typeof files.request>) => () => files.request(...args);
+    const get = (uri: string, ...paths: string[]) => () => files.get(uri, paths);
+    const sent = bundleBytes([["x", "123"], ["dir", null], ["sub", "1"]]);
+    const rows: [ask: () => Promise<Response>, ...events: string[]][] = [
+      [request("GET", "/file"), "get file 6 200"],
+      [request("GET", "/sub/")],
+      [request("GET", "/?tree")],
+      [request("HEAD", "/file")],
+      [request("GET", "/none")],
+      [request("GET", "/sub/file", { "if-none-match": "*" })],
+      [request("GET", "/large"), "get large 3000000 200"],
+      [get("/sub/?bundle=get", "file", "none"), "get sub/file 6 200"],
+      [get("/?bundle=digest", "file")],
+      [request("PUT", "/a~20b", {}, latin1("12345")), "put a b 5 201"],
+      [request("PUT", "/file", {}, latin1("1")), "put file 1 204"],
+      [request("PUT", "/new/")],
+      [request("PUT", "/sub", {}, latin1("1"))],
+      [request("POST", "/sub/?bundle=put", {}, sent), "put sub/x 3 201", "put sub/sub 1 201"],
+      [request("DELETE", "/a~20b"), "delete a b 0 204"],
+      [request("DELETE", "/new")],
+      [request("DELETE", "/none")],
+    ];
+    for (const [ask, ...expected] of rows) {
+      await statusOf(await ask());
+      const seen = events.splice(0).map(({ action, path, bytes, complete, status, session }) => {
+        assert(complete && session !== undefined);
+        return `${action} ${path.join("/")} ${bytes} ${status}`;
+      });
+      assertEquals(seen, expected);
+    }
     const thrown = files.warnings.filter((line) => line.includes("from onFile")).length;
     assertEquals(thrown, throws ? 8 : 0);
     assertEquals(files.serving.logger.at("error"), []);
