@@ -9,10 +9,10 @@ import {
 } from "@degu/internal/files/bundle.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { bundleBytes, parseBundle, type Sent } from "@degu/testing/bundles.ts";
+import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
 import {
   answersOf,
   AS_USER,
@@ -22,11 +22,11 @@ import {
   checkAsked,
   MOUNTING,
 } from "@degu/testing/refused_writes.ts";
-import { makeTree } from "@degu/testing/served_directory.ts";
+import { addTraps, LINKS, makeTree } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { digestOf, serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
+import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
 // DELETE: files and empty directories that peers remove.
@@ -72,16 +72,6 @@ Deno.test("a directory that vanishes while a file is sent to it is made again", 
     assertEquals(await files.put(uri, body), 201);
     assertEquals(await files.read(uri.slice(1)), "1234567890");
   }
-});
-
-Deno.test("a file that is deleted while it is sent arrives whole", async () => {
-  await using files = await serveForWriting();
-  await Deno.writeFile(`${files.root}/large`, new Uint8Array(20_000_000).fill(1));
-  using conn = await files.serving.makeClient().connect();
-  const { body } = await conn.get("/large");
-  assertEquals(await statusOf(await files.request("DELETE", "/large")), 204);
-  assertEquals(await body!.writeTo(new WritableStream()), 20_000_000);
-  assertEquals((await conn.get("/large")).status, 404);
 });
 
 Deno.test("a directory with nothing but left-over parts is deleted, unless one of them is held", async () => {
@@ -139,42 +129,88 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
 const CONTENT = latin1("1234567890");
 
 /** The headers of a request that writes all of the content, in both ways that there are. */
-const WAYS: HeaderDict[] = [
-  {},
-  { "repr-digest": digestOf(CONTENT), "upload-length": "10", "upload-offset": "0" },
+const WAYS: readonly HeaderDict[] = [{}, upload(CONTENT, 0)];
+
+/**
+ * Paths, and the answers to PUT of a file and of a directory, DELETE, HEAD for an upload's offset, and GET where that is no matter of
+ * what is there.
+ */
+const REFUSED: readonly [what: string, paths: readonly string[], statuses: readonly number[]][] = [
+  ["the root", [""], [403, 403, 403, 403, 404]],
+  ["a directory", ["sub"], [409, 204, 409, 409, 301]],
+  ["below a file", ["file/a", "file/a/b"], [409, 409, 409, 409, 404]],
+  ["a link", Object.keys(LINKS).filter((name) => !isReservedName(name)), [403, 409, 403, 403]],
+  [
+    "through a link",
+    [
+      ...["in-dir/file", "in-dir/new", "out-dir/secret", "out-dir/new", "out-dir/new/deep"],
+      ...["self/file", "none/new", "sub/up/file", "loop/a"],
+    ],
+    [403, 403, 403, 403],
+  ],
+  ["a path that is too long", [`${"n".repeat(255)}/`.repeat(20) + "a"], [414, 414, 404, 200, 404]],
+  [
+    "what is reserved",
+    [
+      ...[RESERVED, `${RESERVED}/a`, `${RESERVED}/a/b`, `sub/${RESERVED}`, `sub/${RESERVED}/part`],
+      ...[`new/${RESERVED}`, `new/${RESERVED}/a`, `sub/${RESERVED.toUpperCase()}/part`],
+      ...["", ".new", ".json", ".json.tmp"].map((end) => `sub/.a.degu-part${end}`),
+      ...[".a.Degu-Part", "new/.a.degu-part/a"],
+    ],
+    [403, 403, 403, 403, 404],
+  ],
+  [
+    "what can't be a name",
+    ["a:b", "~61", "~66ile", ".", "~2E~2E", "~2E~2E/a", "~2Fetc", "n".repeat(256)],
+    [404, 404, 404, 404, 404],
+  ],
 ];
 
-Deno.test("a link, or a path through one, is neither written nor deleted", async () => {
+Deno.test("what no peer may write is refused to each kind of request, and stays", async (t) => {
   await using files = await serveForWriting();
-  const { path, root } = files;
-  const links = {
-    [`${root}/in`]: "file",
-    [`${root}/in-dir`]: "sub",
-    [`${root}/out`]: "../outside/secret",
-    [`${root}/out-absolute`]: `${path}/outside/secret`,
-    [`${root}/out-dir`]: "../outside",
-    [`${root}/none`]: "nothing",
-    [`${root}/new-outside`]: "../outside/new",
-    [`${root}/loop`]: "loop",
-    [`${root}/self`]: ".",
-    [`${root}/sub/up`]: "..",
-  };
-  await makeLinks(links);
-  const fifo = await makeFifo(`${root}/fifo`);
-  using _listener = Deno.listen({ transport: "unix", path: `${root}/socket` });
-  const reached = ["/in-dir/file", "/in-dir/new", "/out-dir/secret", "/out-dir/new", "/self/file"];
-  const deeper = ["/out-dir/new/deep", "/none/new", "/sub/up/file", "/loop/a"];
-  const itself = Object.keys(links).map((link) => link.slice(root.length));
-  const special = fifo ? ["/fifo", "/socket"] : ["/socket"];
-  for (const uri of [...reached, ...deeper, ...itself, ...special]) {
-    for (const headers of WAYS) assertEquals(await files.put(uri, CONTENT, headers), 403, uri);
-    assertEquals(await statusOf(await files.request("DELETE", uri)), 403, uri);
+  using traps = await addTraps(files);
+  const { root } = files;
+  for (
+    const [what, paths, [ofFile, ofDirectory, ...others]] of [
+      ...REFUSED,
+      ["a special file", traps.special, [403, 409, 403, 403, 404]] as const,
+    ]
+  ) {
+    await t.step(what, async () => {
+      for (const path of paths) {
+        const uri = `/${path}`;
+        const requests: Parameters<typeof files.request>[] = [
+          ["PUT", uri, {}, CONTENT],
+          ["PUT", uri, upload(CONTENT, 0), CONTENT],
+          ["PUT", uri.endsWith("/") ? uri : `${uri}/`],
+          ["DELETE", uri],
+          ["HEAD", uri, upload(CONTENT)],
+        ];
+        if (others.length > 2) requests.push(["GET", uri]);
+        const statuses = [];
+        for (const request of requests) {
+          statuses.push(await statusOf(await files.request(...request)));
+        }
+        assertEquals(statuses, [ofFile, ofFile, ofDirectory, ...others], uri.slice(0, 100));
+      }
+      if (what === "the root" || what === "what can't be a name") return;
+      const sent = paths.flatMap((path): Sent[] => [[path, "1"], [path, null]]);
+      const response = await files.request("POST", "/?bundle=put", {}, bundleBytes(sent));
+      assertEquals(await putStatuses(response), paths.flatMap(() => [ofFile, ofDirectory]));
+    });
   }
-  assertEquals(await files.read("file"), "public");
-  assertEquals(await files.read("sub/file"), "public");
-  assertEquals(await entries(`${root}/sub`), ["file", "up"]);
-  for (const link of Object.keys(links)) assert((await Deno.lstat(link)).isSymlink, link);
-  assertEquals(await files.unfinished(), []);
+  const left = [RESERVED, "file", "sub", ...traps.special];
+  for (const link of Object.keys(LINKS)) {
+    assert((await Deno.lstat(`${root}/${link}`)).isSymlink, link);
+    if (!link.includes("/")) left.push(link);
+  }
+  assertEquals(await entries(root), left.toSorted());
+  const below = [".a.degu-part", RESERVED, "file", "index.html", "up"];
+  assertEquals(await entries(`${root}/sub`), below);
+  for (const file of ["file", "sub/file"]) assertEquals(await files.read(file), "public");
+  for (const dir of ["", "sub/"]) {
+    assertEquals(await entries(`${root}/${dir}${RESERVED}`), ["part"]);
+  }
 });
 
 Deno.test("a link that replaces a directory during a PUT is not followed", async () => {

@@ -1,8 +1,8 @@
 /** The examples of docs/files.md, run until they end where nothing goes as planned. */
 import { assert, assertEquals } from "@std/assert";
 import { tempDir } from "@degu/testing/directories.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
-import { within } from "@degu/testing/raw_peer.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const SERVES = "server.serveForever();";
@@ -24,30 +24,15 @@ Deno.test("every documented example ends if the server is gone", async () => {
     await Deno.writeTextFile(path, IN_HASTE + code.replace(SERVES, `${SERVES}\nserver.close();`));
     const child = new Deno.Command(Deno.execPath(), {
       args: [
-        "run",
-        "--quiet",
-        "--no-prompt",
-        "--no-check",
-        "--no-lock",
-        ...flags,
-        "--allow-net=127.0.0.1",
-        "--allow-read",
-        "--allow-write=/tmp",
-        path,
+        ...["run", "--quiet", "--no-prompt", "--no-check", "--no-lock", ...flags],
+        ...["--allow-net=127.0.0.1", "--allow-read", "--allow-write=/tmp", path],
       ],
-      stdout: "null",
+      stdout: "piped",
       stderr: "piped",
     }).spawn();
-    const output = child.output();
-    const { success, stderr } = await within(output, `example ${i} ends`, 60).catch(
-      async (error) => {
-        child.kill("SIGKILL");
-        await output;
-        throw error;
-      },
-    );
+    await using running = new RunningProcess(child);
+    const { success, stderr } = await running.ended();
     assertEquals(success, false, code);
-    const text = new TextDecoder().decode(stderr);
-    assert(/ConnectionRefused|Connection refused/.test(text), text);
+    assert(/ConnectionRefused|Connection refused/.test(stderr), stderr);
   }));
 });

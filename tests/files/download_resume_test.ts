@@ -13,7 +13,7 @@ import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 import { untilRefused } from "@degu/testing/raw_peer.ts";
-import { ServedVersion } from "@degu/testing/served_version.ts";
+import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { giveLinkAway, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
@@ -35,29 +35,21 @@ async function sizeOf(path: string): Promise<number | null> {
   }
 }
 
-/** A file that is served, a client of it, and a directory to download it to. */
+/** A file that is served, and downloads of it that end early. */
 async function setUp() {
-  const there = new ServedVersion(randomBytes(SIZE));
-  const serving = serve(there.app);
-  const dir = await tempDir();
-  const file = `${dir.path}/copy`;
-  const client = serving.makeClient();
+  const files = await serveVersion(SIZE);
+  const { there, dir, file, get } = files;
   return {
-    there,
-    serving,
-    client,
-    dir: dir.path,
-    file,
-    get: (options?: TransferOptions) => download(client, "/file", file, options),
+    ...files,
     /** Downloads this much more of it. */
     async cut(cutAfter: number, options?: TransferOptions): Promise<void> {
-      const part = `${dir.path}/${PART}`;
+      const part = `${dir}/${PART}`;
       const wanted = (await sizeOf(part) ?? 0) + cutAfter;
       // A connection that is cut may lose what was on its way: then some of it is downloaded again.
       let at: number | null = wanted - cutAfter;
       for (let tries = 0; tries < 10 && at !== null && at < wanted; tries++) {
         there.cutAfter = wanted - at;
-        await assertRejects(() => download(client, "/file", file, options));
+        await assertRejects(() => get(options));
         at = await sizeOf(part);
       }
       there.cutAfter = Infinity;
@@ -66,15 +58,10 @@ async function setUp() {
     /** Downloads the rest, and makes sure of it. */
     async complete(resumedFrom: number, options?: TransferOptions): Promise<void> {
       const total = there.content.length;
-      const result = await download(client, "/file", file, options);
       const sha256 = options?.verify === false ? null : there.actual();
-      assertEquals(result, { bytes: total - resumedFrom, total, resumedFrom, sha256 });
+      assertEquals(await get(options), { bytes: total - resumedFrom, total, resumedFrom, sha256 });
       assertEquals(await Deno.readFile(file), there.content);
-      assertEquals(await entries(dir.path), ["copy"]);
-    },
-    [Symbol.asyncDispose]: async () => {
-      await serving[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
+      assertEquals((await entries(dir)).filter((name) => name !== "second"), ["copy"]);
     },
   };
 }
@@ -92,20 +79,74 @@ for (const verify of [true, false]) {
   });
 }
 
-Deno.test("what has changed starts over with one request, and a digest in the response saves another", async () => {
-  const etag = { etag: '"two"', content: randomBytes(500_000) };
-  const rows: [digest: "get" | "head", Partial<ServedVersion>, at: number, requests: string[]][] = [
-    ["get", {}, 600_000, [`GET bytes=600000-${SIZE - 1}`]],
-    ["head", etag, 0, ["GET", "HEAD"]],
-    ["get", { content: randomBytes(SIZE) }, 0, [`GET bytes=600000-${SIZE - 1}`, "GET"]],
-  ];
-  for (const [digest, change, resumedFrom, requests] of rows) {
-    await using files = await setUp();
-    files.there.digest = digest;
-    await files.cut(600_000);
-    Object.assign(files.there, change);
-    await files.complete(resumedFrom);
-    assertEquals(files.there.requests, requests);
+/** What becomes of a download that is cut, and of the next one. */
+interface ResumedRow {
+  /** The file when the download is cut, and for the next call. */
+  readonly first?: Partial<ServedVersion>;
+  readonly then?: Partial<ServedVersion>;
+  /** The options of both calls. */
+  readonly cut?: TransferOptions;
+  readonly options?: TransferOptions;
+  readonly isKept?: boolean;
+  /** What others do to the part in between. */
+  readonly change?: (dir: string) => Promise<void>;
+  readonly resumedFrom?: number;
+  readonly requests?: readonly string[];
+}
+
+const REST = `GET bytes=600000-${SIZE - 1}`;
+const ANOTHER = { etag: '"two"', content: randomBytes(500_000) };
+
+const RESUMED: Readonly<Record<string, ResumedRow>> = {
+  "a digest in the response saves a request": {
+    first: { digest: "get" },
+    resumedFrom: 600_000,
+    requests: [REST],
+  },
+  "another entity tag starts over": { then: ANOTHER, requests: ["GET", "HEAD"] },
+  "another digest starts over": {
+    first: { digest: "get" },
+    then: { content: randomBytes(SIZE) },
+    requests: [REST, "GET"],
+  },
+  "resume: false starts over": { options: { resume: false } },
+  "resume: false keeps no part": { cut: { resume: false }, isKept: false },
+  "without a digest what was not synced starts over": { options: { verify: false } },
+  "without a digest what was synced is resumed": {
+    cut: { verify: false },
+    options: { verify: false },
+    resumedFrom: 600_000,
+  },
+  "without an entity tag no part is kept": { first: { etag: null }, isKept: false },
+  "with a weak entity tag no part is kept": { first: { etag: 'W/"one"' }, isKept: false },
+  "of a small file no part is kept": { first: { content: randomBytes(65535) }, isKept: false },
+  "without a record": { change: (dir) => Deno.remove(`${dir}/${RECORD}`) },
+  "with an empty record": { change: (dir) => Deno.truncate(`${dir}/${RECORD}`) },
+  "with half a record": { change: (dir) => Deno.truncate(`${dir}/${RECORD}`, 50) },
+  "longer than the file": { change: (dir) => Deno.truncate(`${dir}/${PART}`, SIZE + 1) },
+  "empty": { change: (dir) => Deno.truncate(`${dir}/${PART}`) },
+  "a directory": {
+    change: async (dir) => {
+      await Deno.remove(`${dir}/${PART}`);
+      await Deno.mkdir(`${dir}/${PART}`);
+    },
+  },
+  "a second name of a file": { change: (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`) },
+  "missing": { change: (dir) => Deno.remove(`${dir}/${PART}`) },
+};
+
+Deno.test("only a part that is certainly of this file is resumed, and anything else starts over", async (t) => {
+  for (const [what, row] of Object.entries(RESUMED)) {
+    await t.step(what, async () => {
+      await using files = await setUp();
+      Object.assign(files.there, row.first);
+      await files.cut(files.there.content.length * 0.6, row.cut);
+      assertEquals(await entries(files.dir), row.isKept === false ? [] : [PART, RECORD]);
+      await row.change?.(files.dir);
+      Object.assign(files.there, row.then);
+      await files.complete(row.resumedFrom ?? 0, row.options);
+      if (row.requests !== undefined) assertEquals(files.there.requests, row.requests);
+    });
   }
 });
 
@@ -120,15 +161,6 @@ Deno.test("another URI or another server starts over", async () => {
   assertEquals(result.resumedFrom, 0);
 });
 
-Deno.test("resume: false starts over, and leaves nothing", async () => {
-  await using files = await setUp();
-  await files.cut(600_000);
-  await files.complete(0, { resume: false });
-  await Deno.remove(files.file);
-  await files.cut(600_000, { resume: false });
-  assertEquals(await entries(files.dir), []);
-});
-
 Deno.test("the part of another call is kept if this one fails before it begins", async () => {
   await using files = await setUp();
   await files.cut(600_000);
@@ -138,29 +170,6 @@ Deno.test("the part of another call is kept if this one fails before it begins",
   await untilRefused(files.serving.address);
   await assertRejects(() => files.get(), Deno.errors.ConnectionRefused);
   assertEquals(await entries(files.dir), [PART, RECORD]);
-});
-
-Deno.test("without a digest only data that was synced to the disk is resumed", async () => {
-  await using files = await setUp();
-  await files.cut(600_000);
-  await files.complete(0, { verify: false });
-  await Deno.remove(files.file);
-  await files.cut(600_000, { verify: false });
-  await files.complete(600_000);
-});
-
-Deno.test("without a strong entity tag, or for a small file, no part is kept", async () => {
-  for (const etag of [null, 'W/"one"']) {
-    await using files = await setUp();
-    files.there.etag = etag;
-    await files.cut(600_000);
-    assertEquals(await entries(files.dir), []);
-    await files.complete(0);
-  }
-  await using files = await setUp();
-  files.there.content = randomBytes(65535);
-  await files.cut(60_000);
-  assertEquals(await entries(files.dir), []);
 });
 
 Deno.test("a directory that somebody has given the name of a record, or of a part, keeps what is in it", async () => {
@@ -217,32 +226,6 @@ Deno.test("a complete part is verified, and nothing is transferred", async () =>
   files.there.etag = '"two"';
   files.there.digest = "head";
   await files.complete(0);
-});
-
-Deno.test("anything that is not a part of this file starts over", async (t) => {
-  const changes: Record<string, (dir: string) => Promise<void>> = {
-    "without a record": (dir) => Deno.remove(`${dir}/${RECORD}`),
-    "with an empty record": (dir) => Deno.truncate(`${dir}/${RECORD}`),
-    "with half a record": (dir) => Deno.truncate(`${dir}/${RECORD}`, 50),
-    "longer than the file": (dir) => Deno.truncate(`${dir}/${PART}`, SIZE + 1),
-    "empty": (dir) => Deno.truncate(`${dir}/${PART}`),
-    "a directory": async (dir) => {
-      await Deno.remove(`${dir}/${PART}`);
-      await Deno.mkdir(`${dir}/${PART}`);
-    },
-    "a second name of a file": (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`),
-    "missing": (dir) => Deno.remove(`${dir}/${PART}`),
-  };
-  for (const [name, change] of Object.entries(changes)) {
-    await t.step(name, async () => {
-      await using files = await setUp();
-      await files.cut(600_000);
-      await change(files.dir);
-      const result = await files.get();
-      assertEquals([result.resumedFrom, result.sha256], [0, files.there.actual()]);
-      assertEquals((await entries(files.dir)).filter((name) => name !== "second"), ["copy"]);
-    });
-  }
 });
 
 Deno.test("a link in place of the part is not followed", async () => {
@@ -333,7 +316,8 @@ Deno.test("a target that can't be written is refused before any request", async 
 });
 
 Deno.test("the second of two downloads to one target is refused, and the first completes", async () => {
-  const there = new ServedVersion(randomBytes(300_000));
+  await using files = await serveVersion(300_000);
+  const { there, client, dir, file, get } = files;
   const arrived = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
   there.beforePiece = (sent) => {
@@ -341,26 +325,21 @@ Deno.test("the second of two downloads to one target is refused, and the first c
     arrived.resolve();
     return release.promise;
   };
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const client = serving.makeClient();
-  const first = download(client, "/f", `${dir.path}/f`);
+  const first = get();
   await arrived.promise;
-  const second = () => download(client, "/f", `${dir.path}/f`);
-  const error = await assertRejects(second, TransferError, "another download");
+  const error = await assertRejects(() => get(), TransferError, "another download");
   assertEquals(error.code, "IN_USE");
-  const [, port] = serving.address as readonly [string, number];
   const { success, stderr } = await programCommand("transfer.ts", {
-    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
-    args: ["download", `${port}`, `${dir.path}/f`, "/f"],
+    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`],
+    args: ["download", `${(files.serving.address as readonly [string, number])[1]}`, file, "/f"],
   }).output();
   assert(!success && new TextDecoder().decode(stderr).includes("another download"), "process");
-  const other = download(client, "/f", `${dir.path}/g`);
+  const other = download(client, "/f", `${dir}/g`);
   release.resolve();
   assertEquals((await first).sha256, there.actual());
   assertEquals((await other).sha256, there.actual());
-  assertEquals((await second()).resumedFrom, 0);
-  assertEquals(await entries(dir.path), ["f", "g"]);
+  assertEquals((await get()).resumedFrom, 0);
+  assertEquals(await entries(dir), ["copy", "g"]);
 });
 
 Deno.test("of many downloads to one target each succeeds or is refused", async () => {
@@ -395,30 +374,28 @@ Deno.test("a file that is replaced keeps its permission bits, and a link is itse
 });
 
 Deno.test("only this user can read a part, whatever becomes of it; a new file gets the usual mode", async () => {
-  const there = new ServedVersion(randomBytes(200_000));
+  await using files = await serveVersion(200_000);
+  const { there, dir, file } = files;
   const modes = new Set<number>();
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const part = `${dir.path}/.f.degu-part`;
+  const part = `${dir}/${PART}`;
   there.beforePiece = async (sent) => {
     if (sent > 0) modes.add(await mode(part));
   };
-  const get = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
-  await Deno.writeTextFile(`${dir.path}/plain`, "");
-  const usual = await mode(`${dir.path}/plain`);
+  await Deno.writeTextFile(`${dir}/plain`, "");
+  const usual = await mode(`${dir}/plain`);
   assert(usual !== 0o600, "the umask must let this test see a difference");
   for (const expected of [usual, 0o600, 0o640, usual]) {
     for (const cutAfter of [131_072, Infinity]) {
       there.cutAfter = cutAfter;
-      const result = await get().catch(() => "cut");
+      const result = await files.get().catch(() => "cut");
       assertEquals(result === "cut", cutAfter < Infinity);
       if (result === "cut") assertEquals(await mode(part), 0o600);
     }
-    assertEquals([await mode(`${dir.path}/f`), [...modes]], [expected, [0o600]]);
-    assertEquals(await entries(dir.path), ["f", "plain"]);
+    assertEquals([await mode(file), [...modes]], [expected, [0o600]]);
+    assertEquals(await entries(dir), ["copy", "plain"]);
     // What is replaced next.
-    if (expected === 0o640) await Deno.remove(`${dir.path}/f`);
-    else await Deno.chmod(`${dir.path}/f`, expected === usual ? 0o600 : 0o640);
+    if (expected === 0o640) await Deno.remove(file);
+    else await Deno.chmod(file, expected === usual ? 0o600 : 0o640);
   }
 });
 

@@ -4,46 +4,58 @@ import { Client, SSLClient } from "@degu/degu/client";
 import {
   deleteFile,
   download,
+  downloadTree,
   FilesApp,
   fileUri,
   isTransient,
+  listDirectory,
+  listTree,
   makeDirectory,
   remoteDigest,
   TransferError,
   type TransferProgress,
   upload,
+  uploadTree,
 } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
+import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
-import { ServedVersion } from "@degu/testing/served_version.ts";
+import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 // download: whole files, and what a call checks, reports and leaves.
 
 const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
 const BYTE = new Uint8Array(1);
-const SIZES = [0, 1, 65535, 65536, 65537, 524287, 524288, 524289, 1048577, 3_000_000];
+const SIZES = [
+  ...[0, 1, 32767, 32768, 32769, 65535, 65536, 65537, 524287, 524288, 524289],
+  ...[1048575, 1048576, 1048577, 3_000_000],
+];
 
-Deno.test("files of every size arrive, over a client and over a connection", async (t) => {
-  await using files = await serveFiles();
-  using conn = await files.client.connect();
+Deno.test("files of every size arrive there and back, over a client and over a connection", async (t) => {
+  await using files = await serveFiles(both);
+  const { client, there, here } = files;
+  using conn = await client.connect();
   for (const size of SIZES) {
     await t.step(`${size} bytes`, async () => {
-      const content = randomBytes(size);
-      await Deno.writeFile(`${files.there}/file`, content);
-      const digest = await sha256(content);
-      for (const from of [files.client, conn]) {
-        for (const verify of [true, false]) {
-          const result = await download(from, "/file", `${files.here}/copy`, { verify });
-          const expected = { bytes: size, total: size, resumedFrom: 0 };
-          assertEquals(result, { ...expected, sha256: verify ? digest : null });
-          assertEquals(await Deno.readFile(`${files.here}/copy`), content);
-          assertEquals(await entries(files.here), ["copy"]);
+      for (const peer of [client, conn]) {
+        for (const options of [{}, { resume: false }, { verify: false }]) {
+          const content = randomBytes(size);
+          await Deno.writeFile(`${here}/file`, content);
+          const digest = options.verify === false ? null : sha256Of(content);
+          const expected = { bytes: size, total: size, resumedFrom: 0, sha256: digest };
+          assertEquals(await upload(peer, `${here}/file`, "/copy", options), expected);
+          assertEquals(await Deno.readFile(`${there}/copy`), content);
+          assertEquals(await partsOf(there), []);
+          assertEquals(await download(peer, "/copy", `${here}/back`, options), expected);
+          assertEquals(await Deno.readFile(`${here}/back`), content);
+          assertEquals(await entries(here), ["back", "file"]);
+          await Deno.remove(`${there}/copy`);
         }
       }
       assertEquals(conn.closed, false);
@@ -80,41 +92,85 @@ Deno.test("a file gets the specified time", async () => {
   }
 });
 
-Deno.test("download validates its arguments before it connects or writes", async () => {
+/** Every call, with its arguments in one order. */
+const CALLS: Readonly<Record<string, (...args: [Client, string, string, object]) => unknown>> = {
+  download: (peer, uri, path, options) => download(peer, uri, path, options),
+  upload: (peer, uri, path, options) => upload(peer, path, uri, options),
+  downloadTree: (peer, uri, path, options) => downloadTree(peer, uri, path, options),
+  uploadTree: (peer, uri, path, options) => uploadTree(peer, path, uri, options),
+  listTree: (peer, uri, _, options) => listTree(peer, uri, options),
+  listDirectory: (peer, uri, _, options) => listDirectory(peer, uri, options),
+  makeDirectory: (peer, uri, _, options) => makeDirectory(peer, uri, options),
+  deleteFile: (peer, uri, _, options) => deleteFile(peer, uri, options),
+  remoteDigest: (peer, uri, _, options) => remoteDigest(peer, uri, options),
+};
+const ALL = Object.keys(CALLS);
+const FILES = ["download", "upload"];
+const TREES = ["downloadTree", "uploadTree"];
+
+/** Which calls refuse what: a wrong peer, URI, path on this device or option. */
+const REFUSED: readonly [
+  names: readonly string[],
+  wrong: { peer?: unknown; uri?: unknown; path?: unknown } | { options: unknown },
+  Class: typeof TypeError | typeof RangeError,
+  message: string,
+][] = [
+  [ALL, { peer: {} }, TypeError, "must be a Client or a Connection"],
+  [ALL, { peer: null }, TypeError, "must be a Client or a Connection"],
+  [ALL, { uri: 1 }, TypeError, "uri"],
+  [ALL, { uri: "f/" }, RangeError, "uri"],
+  [ALL, { uri: "/a b/" }, RangeError, "uri"],
+  [ALL.slice(2, 7), { uri: "/a" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 7), { uri: "/a?b" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 5), { uri: "/a/?b" }, RangeError, 'must end with "/"'],
+  [ALL.slice(2, 5), { uri: "/?tree" }, RangeError, 'must end with "/"'],
+  [
+    FILES,
+    { path: new URL("file:///tmp/x") },
+    TypeError,
+    "file: must be the path of a file; got URL",
+  ],
+  [FILES, { path: "" }, RangeError, "file: must be the path of a file"],
+  [TREES, { path: new URL("file:///tmp/x") }, TypeError, "dir"],
+  [TREES, { path: "" }, RangeError, "dir"],
+  [[...FILES, ...TREES], { path: "a\0b" }, RangeError, "NUL"],
+  [ALL, { options: null }, TypeError, "options"],
+  [ALL, { options: { sginal: 1 } }, TypeError, '"sginal"'],
+  [ALL, { options: { signal: {} } }, TypeError, "signal"],
+  [FILES, { options: { verify: 1 } }, TypeError, "verify: must be a boolean"],
+  [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
+  [FILES, { options: { onProgress: {} } }, TypeError, "onProgress: must be a function"],
+  [FILES, { options: { replace: "no" } }, TypeError, "replace: must be a boolean"],
+  [FILES, { options: { modified: 0 } }, TypeError, "modified: must be a Date; got number"],
+  [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],
+  [TREES, { options: { compare: "size" } }, RangeError, "compare"],
+  [TREES, { options: { delete: 1 } }, TypeError, "delete"],
+  [TREES, { options: { connections: 0 } }, RangeError, "connections"],
+  [TREES, { options: { connections: 65 } }, RangeError, "connections"],
+  [TREES, { options: { connections: "4" } }, TypeError, "connections"],
+  [TREES, { options: { filter: true } }, TypeError, "filter"],
+  [TREES, { options: { onEvent: {} } }, TypeError, "onEvent"],
+];
+
+Deno.test("every call checks its arguments before it connects, reads or writes", async () => {
   await using files = await serveFiles();
   const { client, here } = files;
-  const file = `${here}/copy`;
-  const refused: [unknown[], typeof TypeError | typeof RangeError, string][] = [
-    [[{}, "/f", file], TypeError, "from: must be a Client or a Connection"],
-    [[null, "/f", file], TypeError, "from:"],
-    [[client, "f", file], RangeError, "uri"],
-    [[client, "/a b", file], RangeError, "uri"],
-    [[client, 1, file], TypeError, "uri"],
-    [
-      [client, "/f", new URL("file:///tmp/x")],
-      TypeError,
-      "file: must be the path of a file; got URL",
-    ],
-    [[client, "/f", ""], RangeError, "file: must be the path of a file"],
-    [[client, "/f", "a\0b"], RangeError, "NUL"],
-    [[client, "/f", file, null], TypeError, "options"],
-    [[client, "/f", file, { verfy: true }], TypeError, '"verfy"'],
-    [[client, "/f", file, { verify: 1 }], TypeError, "verify: must be a boolean"],
-    [[client, "/f", file, { resume: null }], TypeError, "resume: must be a boolean"],
-    [[client, "/f", file, { onProgress: {} }], TypeError, "onProgress: must be a function"],
-    [[client, "/f", file, { signal: {} }], TypeError, "signal"],
-    [[client, "/f", file, { replace: "no" }], TypeError, "replace: must be a boolean"],
-    [[client, "/f", file, { modified: 0 }], TypeError, "modified: must be a Date; got number"],
-    [
-      [client, "/f", file, { modified: new Date(NaN) }],
-      RangeError,
-      "modified: must be a valid date",
-    ],
-  ];
-  for (const [args, Class, message] of refused) {
-    await assertRejects(() => download(...args as Parameters<typeof download>), Class, message);
+  for (const [names, wrong, Class, message] of REFUSED) {
+    for (const name of names) {
+      const isFile = FILES.includes(name);
+      const right = {
+        peer: client,
+        uri: "/f/",
+        path: `${here}/${isFile ? "file" : ""}`,
+        options: {},
+      };
+      const { peer, uri, path, options } = { ...right, ...wrong } as typeof right;
+      const called = async () => await CALLS[name]!(peer, uri, path, options);
+      await assertRejects(called, Class, message, `${name}: ${Deno.inspect(wrong)}`);
+    }
   }
-  assertEquals(await entries(here), []);
+  // A connection would be logged.
+  assertEquals([files.serving.logger.lines, await entries(here)], [[], []]);
 });
 
 // download: connections that break, and files that change at the server.
@@ -145,7 +201,7 @@ for (const direction of ["download", "upload"] as const) {
           await (isUpload ? upload(client, file, "/file") : download(client, "/file", file));
         resumed = result.resumedFrom;
         assert(resumed >= before, `${resumed} after ${before}`);
-        assertEquals(result.sha256, await sha256(content));
+        assertEquals(result.sha256, sha256Of(content));
       } catch (error) {
         assert(!(error instanceof TransferError), Deno.inspect(error));
       }
@@ -188,38 +244,52 @@ Deno.test("a file that is overwritten while it is sent is an error, and the next
 
 Deno.test("a file that differs from the server's is not kept", async () => {
   for (const digest of ["get", "head"] as const) {
-    const there = new ServedVersion(randomBytes(200_000));
-    there.digest = digest;
-    there.sha256 = "0".repeat(64);
-    await using serving = serve(there.app);
-    await using dir = await tempDir();
-    const file = `${dir.path}/copy`;
-    await Deno.writeTextFile(file, "old");
-    const client = serving.makeClient();
-    const error = await assertRejects(() => download(client, "/f", file), TransferError, "SHA-256");
+    await using files = await serveVersion(200_000);
+    Object.assign(files.there, { digest, sha256: "0".repeat(64) });
+    await Deno.writeTextFile(files.file, "old");
+    const error = await assertRejects(() => files.get(), TransferError, "SHA-256");
     assertEquals(error.code, "DIGEST_MISMATCH");
-    assertEquals(await entries(dir.path), ["copy"]);
-    assertEquals(await Deno.readTextFile(file), "old");
+    assertEquals(await snapshot(files.dir), { copy: "old" });
   }
 });
 
-Deno.test("a file that changes while it arrives is not kept", async () => {
-  for (const etag of ['"two"', null]) {
-    const there = new ServedVersion(randomBytes(200_000));
-    const content = randomBytes(200_000);
+/** What becomes of a file while it is sent, whether its connection breaks off, and whether that is a change. */
+const CHANGES: readonly [
+  what: string,
+  Partial<ServedVersion>,
+  isCut: boolean,
+  isChange: boolean,
+][] = [
+  ["another version", { content: randomBytes(200_000), etag: '"two"' }, false, true],
+  ["another without an etag", { content: randomBytes(200_000), etag: null }, false, true],
+  ["the same, cut", {}, true, false],
+  ["another etag, cut", { etag: '"two"' }, true, true],
+  ["no etag any more, cut", { etag: null }, true, true],
+  ["another length, cut", { content: randomBytes(200_001) }, true, true],
+];
+
+Deno.test("a file that changes while it arrives is not kept, and no lost connection if that breaks off", async () => {
+  for (const [what, change, isCut, isChange] of CHANGES) {
+    await using files = await serveVersion(200_000);
+    const { there, client, dir, get } = files;
+    if (isCut) there.cutAfter = 131_072;
     there.beforePiece = (sent) => {
-      if (sent < 65536) return;
-      there.content = content;
-      there.etag = etag;
+      if (sent >= 65536) Object.assign(there, change);
     };
-    await using serving = serve(there.app);
-    await using dir = await tempDir();
-    const downloading = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
-    const error = await assertRejects(downloading, TransferError, "changed while it was moved");
-    assertEquals(error.code, "CHANGED");
-    assertEquals(await entries(dir.path), []);
-    await downloading();
-    assertEquals(await Deno.readFile(`${dir.path}/f`), content);
+    const error = await get().catch((error) => error);
+    assertEquals([error.code === "CHANGED", isTransient(error)], [isChange, !isChange], what);
+    if (isChange) assert(error instanceof TransferError, what);
+    if (isChange) assertStringIncludes(error.message, "changed while it was moved");
+    assertEquals((await entries(dir)).length, isChange ? 0 : 2, what);
+    if (!isCut) {
+      await get();
+      assertEquals(await Deno.readFile(files.file), there.content);
+      continue;
+    }
+    // Of a connection the next call finds out.
+    using connection = await client.connect();
+    const failed = await download(connection, "/f", `${dir}/g`).catch((error) => error);
+    assertEquals(isTransient(failed), true, what);
   }
 });
 
@@ -257,37 +327,30 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
 });
 
 Deno.test("a signal aborts a download with its reason, and what has arrived is kept", async () => {
-  const there = new ServedVersion(randomBytes(1_000_000));
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const client = serving.makeClient();
-  const partBytes = () => Deno.stat(`${dir.path}/.f.degu-part`).then(({ size }) => size, () => 0);
+  await using files = await serveVersion(1_000_000);
+  const { there, dir, get } = files;
+  const partBytes = () => Deno.stat(`${dir}/.copy.degu-part`).then(({ size }) => size, () => 0);
   const reason = new Error("enough");
-  const get = (signal?: AbortSignal) =>
-    download(client, "/f", `${dir.path}/f`, signal === undefined ? {} : { signal });
-  assertEquals(await assertRejects(() => get(AbortSignal.abort(reason)), Error), reason);
-  assertEquals([there.requests, await entries(dir.path)], [[], []]);
+  const aborted = AbortSignal.abort(reason);
+  assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
+  assertEquals([there.requests, await entries(dir)], [[], []]);
   const controller = new AbortController();
   const never = Promise.withResolvers<void>();
   there.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
-  const aborted = assertRejects(() => get(controller.signal), Error);
+  const aborting = assertRejects(() => get({ signal: controller.signal }), Error);
   while (await partBytes() < 524_288);
   controller.abort(reason);
-  assertEquals(await aborted, reason);
+  assertEquals(await aborting, reason);
   there.beforePiece = () => {};
   never.resolve();
-  const { resumedFrom } = await get();
-  assertEquals(resumedFrom, 524_288);
-  assertEquals(await Deno.readFile(`${dir.path}/f`), there.content);
+  assertEquals((await get()).resumedFrom, 524_288);
+  assertEquals(await Deno.readFile(files.file), there.content);
 });
 
 Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {
-  const there = new ServedVersion(randomBytes(300_000));
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const client = serving.makeClient();
-  const file = `${dir.path}/f`;
-  const get = () => download(client, "/f", file, { replace: false });
+  await using files = await serveVersion(300_000);
+  const { there, file } = files;
+  const get = () => files.get({ replace: false });
   await get();
   const { AlreadyExists } = Deno.errors;
   there.requests.length = 0;
@@ -297,54 +360,22 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   await assertRejects(get, AlreadyExists, "replace: true");
   assertEquals(await Deno.readTextFile(file), "mine");
-  assertEquals((await download(client, "/f", file)).resumedFrom, 300_000);
-  assertEquals(await entries(dir.path), ["f"]);
-});
-
-Deno.test("a body that breaks off because the file has changed is no lost connection", async () => {
-  const cases: [name: string, change: (there: ServedVersion) => void, isChanged: boolean][] = [
-    ["the same", () => {}, false],
-    ["another etag", (there) => there.etag = '"two"', true],
-    ["no etag any more", (there) => there.etag = null, true],
-    ["another length", (there) => there.content = randomBytes(200_001), true],
-  ];
-  for (const [name, change, isChanged] of cases) {
-    const there = new ServedVersion(randomBytes(200_000));
-    there.cutAfter = 131_072;
-    there.beforePiece = (sent) => {
-      if (sent >= 65536) change(there);
-    };
-    await using serving = serve(there.app);
-    await using dir = await tempDir();
-    const client = serving.makeClient();
-    const attempt = () => download(client, "/f", `${dir.path}/f`);
-    const error = await attempt().catch((error) => error);
-    assertEquals([error instanceof TransferError && error.code === "CHANGED", isTransient(error)], [
-      isChanged,
-      !isChanged,
-    ], name);
-    assertEquals((await entries(dir.path)).length, isChanged ? 0 : 2, name);
-    // Of a connection the next call finds out.
-    using connection = await client.connect();
-    const failed = await download(connection, "/f", `${dir.path}/g`).catch((error) => error);
-    assertEquals(isTransient(failed), true, name);
-  }
+  assertEquals((await files.get()).resumedFrom, 300_000);
+  assertEquals(await entries(files.dir), ["copy"]);
 });
 
 // Options of transfers, and their progress: how often it is reported, and what it counts.
 
 Deno.test("progress is reported at most ten times a second, and at the end", async () => {
-  const there = new ServedVersion(randomBytes(30 * 65536));
+  await using files = await serveVersion(30 * 65536);
   // A sender of about 2 MB a second.
-  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
-  await using serving = serve(there.app);
-  await using files = await serveFiles();
+  files.there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
   const reports: (TransferProgress & { at: number })[] = [];
   const onProgress = (progress: TransferProgress) => {
     reports.push({ ...progress, at: performance.now() });
   };
   const begin = performance.now();
-  const result = await download(serving.makeClient(), "/f", `${files.here}/f`, { onProgress });
+  const result = await files.get({ onProgress });
   const last = reports.pop()!;
   assertEquals([last.bytes, last.total, last.resumedFrom], [result.total, result.total, 0]);
   assert(reports.length >= 2, `${reports.length} reports`);
@@ -356,17 +387,13 @@ Deno.test("progress is reported at most ten times a second, and at the end", asy
   }
 });
 
-Deno.test("an error of the progress callback ends the download, which can be resumed", async () => {
-  const there = new ServedVersion(randomBytes(200_000));
-  await using serving = serve(there.app);
-  await using files = await serveFiles();
-  const client = serving.makeClient();
+Deno.test("an error of the progress callback rejects the download", async () => {
+  await using files = await serveVersion(200_000);
   const reason = new Error("enough");
   const onProgress = () => {
     throw reason;
   };
-  const failed = download(client, "/f", `${files.here}/f`, { onProgress });
-  assertEquals(await assertRejects(() => failed, Error), reason);
+  assertEquals(await assertRejects(() => files.get({ onProgress }), Error), reason);
 });
 
 // Errors of transfers: their codes, and what they say.
@@ -424,6 +451,7 @@ Deno.test("an unsupported operation is an error with its status", async () => {
   await Deno.mkdir(`${there}/full/inside`, { recursive: true });
   await Deno.writeTextFile(`${there}/file`, "text");
   const cases: [call: () => Promise<unknown>, status: number, hint: string][] = [
+    [() => remoteDigest(client, "/none"), 404, "there is no such file"],
     [() => deleteFile(client, "/none"), 404, "there is nothing of this name"],
     [
       () => deleteFile(client, "/full"),
@@ -438,24 +466,9 @@ Deno.test("an unsupported operation is an error with its status", async () => {
   for (const [call, status, hint] of cases) {
     assertEquals((await assertRejects(call, TransferError, hint)).status, status);
   }
-  await assertRejects(() => makeDirectory(client, "/a"), RangeError, "end with");
-  await assertRejects(() => makeDirectory(null as unknown as typeof client, "/a/"), TypeError);
   const signal = AbortSignal.abort(new Error("stop"));
   await assertRejects(() => deleteFile(client, "/file", { signal }), Error, "stop");
   assertEquals(await visible(there), ["file", "full"]);
-});
-
-// Which version of a file another device has.
-
-Deno.test("the server hashes a file without transferring it", async () => {
-  await using files = await serveFiles();
-  const content = randomBytes(3_000_000);
-  await Deno.writeFile(`${files.there}/a`, content);
-  using connection = await files.client.connect();
-  assertEquals(await remoteDigest(connection, "/a"), await sha256(content));
-  assertEquals(await remoteDigest(files.client, "/a"), await sha256(content));
-  const error = await assertRejects(() => remoteDigest(files.client, "/b"), TransferError);
-  assertEquals(error.status, 404);
 });
 
 // The connection of a transfer: its peer, and how often it is used.
@@ -482,6 +495,6 @@ Deno.test("both directions work over TLS, and a part of the same device at anoth
   relay.cutAfter(LARGE_SIZE / 2);
   await assertRejects(() => upload(cut, `${files.here}/file`, "/copy"));
   const sent = await upload(one.client, `${files.here}/file`, "/copy");
-  assertEquals(sent.sha256, await sha256(content));
+  assertEquals(sent.sha256, sha256Of(content));
   assertEquals(await Deno.readFile(`${files.there}/copy`), content);
 });

@@ -1,20 +1,18 @@
 /** FilesApp: what it serves, how it answers other requests, and under which conditions. */
 import { type App, Router } from "@degu/degu";
 import { type HeaderDict, Range } from "@degu/degu/base";
-import { type DirectoryEntry, FilesApp } from "@degu/degu/files";
+import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
-import { fileUri } from "@degu/internal/files/file_name.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
-import { pattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { allowedBytes, consistsOf, latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { toFileUrl } from "@std/path";
-import { Buffer } from "node:buffer";
 import mime from "npm:mime@^4.1.2";
 
 // FilesApp: what it serves, and how it answers all other requests.
@@ -28,7 +26,7 @@ Deno.test("FilesApp finds and lists files by every name that a path can contain"
     ...["é", "O\u0308l", "日本語", "😀", "n".repeat(255)],
   ];
   const names = [...plain, ...others];
-  for (const dir of [[], ["a"], ["a", "b.c"], ["a", "b.c", "~d"]]) {
+  for (const dir of [[], ["a", "b.c", "~d"]]) {
     const path = dir.map((name) => `${name}/`).join("");
     for (const [i, name] of names.entries()) await files.write(`${path}${name}`, `${path}${i}`);
     for (const [i, name] of names.entries()) {
@@ -39,8 +37,7 @@ Deno.test("FilesApp finds and lists files by every name that a path can contain"
       const uri = `/${path.replace("~", "~7E")}${name}`;
       assertEquals((await files.conn.head(uri)).status, 200, name);
     }
-    const { body } = await files.conn.get(fileUri(...dir, ""));
-    const listed = JSON.parse(new TextDecoder().decode(await body!.bytes())) as DirectoryEntry[];
+    const listed = await Array.fromAsync(listDirectory(files.conn, fileUri(...dir, "")));
     const found = listed.filter(({ kind }) => kind === "file").map(({ name }) => name);
     assertEquals(found.toSorted(), names.toSorted());
   }
@@ -53,32 +50,11 @@ Deno.test("FilesApp answers 404 for a missing file", async () => {
   await files.write("a:b", "text");
   await files.mkdir("empty");
   const uris = [
-    "/",
-    "/none",
-    "/none/",
-    "/none/none",
-    "/file.txt/",
-    "/file.txt/none",
-    "/empty/",
-    "/empty/none",
-    "/.",
-    "/./file.txt",
-    "/file.txt/.",
-    "/" + "n".repeat(300),
+    ...["/", "/none", "/none/", "/none/none", "/empty/", "/empty/none", "/.", "/./file.txt"],
+    ...["/file.txt/", "/file.txt/none", "/file.txt/.", "/" + "n".repeat(300)],
     // What no name is escaped to.
-    ...[
-      "/a:b",
-      "/~61",
-      "/~66ile.txt",
-      "/file~2etxt",
-      "/~2E",
-      "/~2E~2E/",
-      "/~00",
-      "/~2F",
-      "/~C3",
-      "/~",
-    ],
-    "/" + "n/".repeat(5000),
+    ...["/a:b", "/~61", "/~66ile.txt", "/file~2etxt", "/~2E", "/~2E~2E/", "/~00", "/~2F", "/~C3"],
+    ...["/~", "/" + "n/".repeat(5000)],
   ];
   for (const uri of uris) {
     const answer = await summarize(await files.conn.get(uri), "content-length");
@@ -137,27 +113,6 @@ Deno.test({
   },
 });
 
-// ───────────────────────── directories
-
-Deno.test("FilesApp can be mounted at any path", async () => {
-  const makeApp = (dir: string) => {
-    const app = new FilesApp(dir);
-    return new Router(new Map<string, App>([["a", app], ["b", new Router(new Map([["c", app]]))]]));
-  };
-  await using files = await serveDirectory(makeApp);
-  await files.write("index.html", "index");
-  await files.mkdir("sub");
-  for (const mount of ["/a", "/b/c"]) {
-    assertEquals(await summarize(await files.conn.get(`${mount}/`)), [200, "index"]);
-    assertEquals(await summarize(await files.conn.get(`${mount}/index.html`)), [200, "index"]);
-    const name = mount.slice(-1);
-    const redirect = await summarize(await files.conn.get(mount), "location");
-    assertEquals(redirect, [301, `./${name}/`, ""]);
-    const deeper = await summarize(await files.conn.get(`${mount}/sub`), "location");
-    assertEquals(deeper, [301, "./sub/", ""]);
-  }
-});
-
 // ───────────────────────── the constructor
 
 Deno.test("FilesApp rejects a directory that does not exist", async () => {
@@ -209,24 +164,6 @@ Deno.test("FilesApp accepts a relative path, a trailing slash, and a link to a d
 
 // GET and HEAD: files of every size and type, index files and redirects.
 
-Deno.test("FilesApp serves files of every size, to GET and HEAD", async (t) => {
-  await using files = await serveDirectory();
-  const sizes = [0, 1, 32767, 32768, 32769, 65536, 524287, 524288, 524289, 1048577, 3000000];
-  for (const size of sizes) {
-    await t.step(`${size} bytes`, async () => {
-      const content = pattern(size);
-      await files.write("file.bin", content);
-      const response = await files.conn.get("/file.bin");
-      assertEquals([response.status, response.reason], [200, "OK"]);
-      assertEquals(response.headers["content-length"], size);
-      assertEquals(Buffer.compare(await response.body!.bytes(), content), 0);
-      const head = await files.conn.head("/file.bin");
-      assertEquals([head.status, head.reason, head.body], [200, "OK", null]);
-      assertEquals(head.headers, response.headers);
-    });
-  }
-});
-
 Deno.test("FilesApp chooses the type by the extension", async () => {
   await using files = await serveDirectory();
   const types: Record<string, string> = {
@@ -246,6 +183,8 @@ Deno.test("FilesApp chooses the type by the extension", async () => {
     await files.write(name, "x");
     const head = await files.conn.head(`/${name}`);
     assertEquals(head.headers["content-type"], type, name);
+    const { status, reason, headers, body } = await files.conn.get(`/${name}`);
+    assertEquals([status, reason, headers, await body?.text()], [200, "OK", head.headers, "x"]);
   }
   await makeLinks({ [`${files.path}/link.txt`]: "a.html" });
   assertEquals((await files.conn.head("/link.txt")).headers["content-type"], "text/plain");
@@ -270,37 +209,48 @@ Deno.test("every known media type is a valid header value", () => {
   assert(types.size > 300, `only ${types.size} types were found`);
 });
 
-Deno.test("a path with a trailing slash serves index.html of that directory", async () => {
-  await using files = await serveDirectory();
-  await files.mkdir("sub/deep");
-  await files.mkdir("odd/index.html");
-  for (const dir of ["", "sub/", "sub/deep/"]) {
-    await files.write(`${dir}index.html`, `index of /${dir}`);
-    const summary = await summarize(await files.conn.get(`/${dir}`), "content-type");
-    assertEquals(summary, [200, "text/html", `index of /${dir}`]);
-    const named = await files.conn.get(`/${dir}index.html`);
-    assertEquals(await summarize(named), [200, `index of /${dir}`]);
-  }
-  assertEquals((await files.conn.get("/odd/")).status, 404);
-});
-
-Deno.test("a directory without a trailing slash is redirected to the path with one", async () => {
-  await using files = await serveDirectory();
+Deno.test("a path with a trailing slash serves index.html, one without is redirected there, wherever the app is mounted", async () => {
+  const makeApp = (dir: string): App => {
+    const app = new FilesApp(dir);
+    const apps = new Map<string, App>([["a", app], ["b", new Router(new Map([["c", app]]))]]);
+    const router = new Router(apps);
+    return (request, session, api) => {
+      const isMounted = apps.has(request.path[0]!);
+      return isMounted ? router.handle(request, session, api) : app.handle(request, session, api);
+    };
+  };
+  await using files = await serveDirectory(makeApp);
   await files.mkdir("sub/de ep");
-  const cases: [asked: string, location: string, target: string][] = [
-    ["/sub", "./sub/", "/sub/"],
-    ["/sub?", "./sub/?", "/sub/?"],
-    ["/sub?a=b", "./sub/?a=b", "/sub/?a=b"],
-    ["/sub/de~20ep", "./de~20ep/", "/sub/de~20ep/"],
+  await files.mkdir("odd/index.html");
+  for (const dir of ["", "sub/", "sub/de ep/"]) {
+    await files.write(`${dir}index.html`, `index of /${dir}`);
+  }
+  const redirected: [uri: string, location: string][] = [
+    ["/sub", "./sub/"],
+    ["/sub?", "./sub/?"],
+    ["/sub?a=b", "./sub/?a=b"],
+    ["/sub/de~20ep", "./de~20ep/"],
   ];
-  for (const [asked, location, target] of cases) {
-    const response = await files.conn.get(asked);
-    assertEquals(response.reason, "Moved Permanently");
-    assertEquals(await summarize(response, "location"), [301, location, ""], asked);
-    const head = await files.conn.head(asked);
-    assertEquals([...head], [301, "Moved Permanently", { location }, null], asked);
-    const resolved = new URL(location, `http://localhost${asked}`);
-    assertEquals(resolved.href, `http://localhost${target}`);
+  for (const mount of ["", "/a", "/b/c"]) {
+    for (const dir of ["/", "/sub/", "/sub/de~20ep/"]) {
+      const text = `index of ${dir.replace("~20", " ")}`;
+      const index = await summarize(await files.conn.get(`${mount}${dir}`), "content-type");
+      assertEquals(index, [200, "text/html", text]);
+      const named = await summarize(await files.conn.get(`${mount}${dir}index.html`));
+      assertEquals(named, [200, text]);
+    }
+    assertEquals((await files.conn.get(`${mount}/odd/`)).status, 404);
+    const itself: typeof redirected = mount === "" ? [] : [["", `./${mount.slice(-1)}/`]];
+    for (const [uri, location] of [...redirected, ...itself]) {
+      const asked = `${mount}${uri}`;
+      const response = await files.conn.get(asked);
+      assertEquals(response.reason, "Moved Permanently");
+      assertEquals(await summarize(response, "location"), [301, location, ""], asked);
+      const head = await files.conn.head(asked);
+      assertEquals([...head], [301, "Moved Permanently", { location }, null], asked);
+      const { pathname, search } = new URL(location, `http://localhost${asked}`);
+      assertEquals(pathname + search, asked.replace(/(?=[?]|$)/, "/").replace(/[?]$/, ""), asked);
+    }
   }
 });
 
@@ -311,38 +261,54 @@ type Files = Awaited<ReturnType<typeof serveDirectory>>;
 const EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT";
 const TIME = "Sun, 06 Nov 1994 08:49:37 GMT";
 const LATER = "Sun, 06 Nov 1994 08:49:38 GMT";
+const FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT";
 
-/** Conditions on a file of TIME and the status that they lead to; ETAG stands for the file's own. */
-const CONDITIONS: readonly [headers: HeaderDict, status: number][] = [
-  [{}, 200],
+/**
+ * Conditions, and the status that they lead to: for a file of TIME, for one that was just written, and for one that was just given a time
+ * in the same second. ETAG stands for the file's own, which only the first one has.
+ */
+const CONDITIONS: readonly [HeaderDict, status: number, ofNew?: number, ofOldTime?: number][] = [
+  [{}, 200, 200, 200],
   [{ "if-none-match": "ETAG" }, 304],
   [{ "if-none-match": "W/ETAG" }, 304],
   [{ "if-none-match": '"a", ETAG' }, 304],
   [{ "if-none-match": '"a",W/ETAG,"b"' }, 304],
-  [{ "if-none-match": "*" }, 304],
-  [{ "if-none-match": '"a"' }, 200],
+  [{ "if-none-match": "*" }, 304, 304],
+  [{ "if-none-match": '"a"' }, 200, 200],
   [{ "if-none-match": '"a*"' }, 200],
   [{ "if-none-match": "w/ETAG" }, 200],
-  [{ "if-modified-since": TIME }, 304],
+  [{ "if-modified-since": TIME }, 304, 200, 304],
   [{ "if-modified-since": LATER }, 304],
-  [{ "if-modified-since": EARLIER }, 200],
+  [{ "if-modified-since": EARLIER }, 200, 200, 200],
+  [{ "if-modified-since": FUTURE }, 304, 200],
   [{ "if-modified-since": "yesterday" }, 200],
   [{ "if-modified-since": "2100-01-01" }, 200],
   [{ "if-modified-since": "Mon, 06 Nov 1994 08:49:37 GMT" }, 200],
   [{ "if-none-match": '"a"', "if-modified-since": LATER }, 200],
   [{ "if-none-match": "ETAG", "if-modified-since": EARLIER }, 304],
   [{ "if-match": "ETAG" }, 200],
-  [{ "if-match": "*" }, 200],
+  [{ "if-match": "*" }, 200, 200],
   [{ "if-match": '"a", ETAG' }, 200],
-  [{ "if-match": '"a"' }, 412],
+  [{ "if-match": '"a"' }, 412, 412, 412],
   [{ "if-match": "W/ETAG" }, 412],
   [{ "if-match": '"a"', "if-none-match": "ETAG" }, 412],
   [{ "if-match": "ETAG", "if-none-match": "ETAG" }, 304],
-  [{ "if-unmodified-since": TIME }, 200],
+  [{ "if-unmodified-since": TIME }, 200, 412, 200],
   [{ "if-unmodified-since": LATER }, 200],
-  [{ "if-unmodified-since": EARLIER }, 412],
+  [{ "if-unmodified-since": EARLIER }, 412, 412, 412],
+  [{ "if-unmodified-since": FUTURE }, 200, 200],
   [{ "if-unmodified-since": "yesterday" }, 200],
   [{ "if-match": "ETAG", "if-unmodified-since": EARLIER }, 200],
+  [{ range: new Range(2, 5) }, 206, 206],
+  [{ "if-range": "ETAG", range: new Range(2, 5) }, 206],
+  [{ "if-range": '"a"', range: new Range(2, 5) }, 200, 200],
+  [{ "if-range": "W/ETAG", range: new Range(2, 5) }, 200],
+  // A file can change twice in a second.
+  [{ "if-range": TIME, range: new Range(2, 5) }, 200, 200],
+  [{ "if-range": "*", range: new Range(2, 5) }, 200],
+  [{ "if-none-match": "ETAG", range: new Range(2, 5) }, 304],
+  [{ "if-range": "ETAG", range: new Range(10, 11) }, 416],
+  [{ "if-range": '"a"', range: new Range(10, 11) }, 200],
 ];
 
 const REASONS: Record<number, string> = {
@@ -350,6 +316,7 @@ const REASONS: Record<number, string> = {
   206: "Partial Content",
   304: "Not Modified",
   412: "Precondition Failed",
+  416: "Range Not Satisfiable",
 };
 
 /** Writes a file as if it had been written at TIME, which ctime tells from the truth. */
@@ -407,40 +374,23 @@ Deno.test("a file that has not changed for two seconds has a tag, and is answere
     for (const [conditions, status] of CONDITIONS) {
       await t.step(`${method} ${Deno.inspect(conditions)} → ${status}`, async () => {
         const headers = fillIn(conditions, etag);
-        const response = await files.conn.request(method, "/file", headers, null);
+        // After a refused range the server closes.
+        using conn = await files.serving.makeClient().connect();
+        const response = await conn.request(method, "/file", headers, null);
         const text = (await response.body?.text()) ?? null;
-        assertEquals([response.status, response.reason], [status, REASONS[status]]);
-        const content: Record<number, string> = { 200: "0123456789", 412: "" };
+        // A range has no effect on HEAD.
+        const isWhole = method === "HEAD" && (status === 206 || status === 416);
+        const expected = isWhole ? 200 : status;
+        assertEquals([response.status, response.reason], [expected, REASONS[expected]]);
+        const content: Record<number, string> = { 200: "0123456789", 206: "234", 412: "", 416: "" };
         assertEquals(text, method === "GET" ? content[status] ?? null : null);
         const validators: HeaderDict = { etag, "last-modified": TIME };
         if (status === 304) assertEquals({ ...response.headers }, validators);
-        if (status === 412) assertEquals(response.headers["etag"], undefined);
+        const isNamed = status !== 412 && status !== 416 || isWhole;
+        assertEquals(response.headers["etag"], isNamed ? etag : undefined);
       });
     }
   }
-
-  await t.step("if-range decides whether the range applies", async () => {
-    const cases: [ifRange: string, counts: boolean][] = [
-      [etag, true],
-      ['"a"', false],
-      [`W/${etag}`, false],
-      // A file can change twice in a second.
-      [TIME, false],
-      ["*", false],
-    ];
-    for (const [ifRange, counts] of cases) {
-      const response = await files.conn.getRange("/file", { "if-range": ifRange }, 2, 5);
-      const expected = counts ? [206, etag, "234"] : [200, etag, "0123456789"];
-      assertEquals(await summarize(response, "etag"), expected, ifRange);
-      const beyond = await files.serving.makeClient().request("GET", "/file", {
-        "if-range": ifRange,
-        range: new Range(10, 11),
-      });
-      assertEquals(await summarize(beyond), counts ? [416, ""] : [200, "0123456789"], ifRange);
-    }
-    const unchanged = { "if-none-match": etag, range: new Range(2, 5) };
-    assertEquals((await files.conn.get("/file", unchanged)).status, 304);
-  });
 
   await t.step("a rewritten file gets another tag, whatever its modification time", async () => {
     assertNotEquals(await tagOf(files, "rewritten"), tags.at(-1));
@@ -464,30 +414,13 @@ Deno.test("a file that is rewritten repeatedly is never mistaken for an earlier 
   }
 });
 
-/** Conditions on a file that was just written, and on one that was then given a time long ago. */
-const YOUNG_CONDITIONS: readonly [headers: HeaderDict, status: number, ofOldTime?: number][] = [
-  [{}, 200, 200],
-  [{ "if-none-match": "*" }, 304],
-  [{ "if-none-match": '"a"' }, 200],
-  [{ "if-match": "*" }, 200],
-  [{ "if-match": '"a"' }, 412, 412],
-  [{ "if-modified-since": TIME }, 200, 304],
-  [{ "if-modified-since": EARLIER }, 200, 200],
-  [{ "if-modified-since": "Fri, 01 Jan 2100 00:00:00 GMT" }, 200],
-  [{ "if-unmodified-since": TIME }, 412, 200],
-  [{ "if-unmodified-since": EARLIER }, 412, 412],
-  [{ "if-unmodified-since": "Fri, 01 Jan 2100 00:00:00 GMT" }, 200],
-  [{ "if-range": '"a"', range: new Range(2, 5) }, 200],
-  [{ "if-range": TIME, range: new Range(2, 5) }, 200],
-  [{ range: new Range(2, 5) }, 206],
-];
-
 Deno.test("a file that was just written has no validator; with an old time it has last-modified, but no tag", async () => {
   await using files = await serveDirectory();
-  for (const [conditions, status, ofOldTime] of YOUNG_CONDITIONS) {
+  for (const [conditions, , ofNew, ofOldTime] of CONDITIONS) {
+    if (ofNew === undefined) continue;
     await files.write("young", "0123456789");
     await writeOld(files, "old", "0123456789", "1994-11-06T08:49:37.500Z");
-    for (const [name, expected] of [["young", status], ["old", ofOldTime]] as const) {
+    for (const [name, expected] of [["young", ofNew], ["old", ofOldTime]] as const) {
       if (expected === undefined) continue;
       const response = await files.conn.get(`/${name}`, conditions);
       const [got, tag, modified] = await summarize(response, "etag", "last-modified");

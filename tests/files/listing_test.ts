@@ -1,17 +1,30 @@
-/** Listings of directories, and their entries, parsed piece by piece. */
-import { BodyError, type Response } from "@degu/degu/base";
-import { type DirectoryEntry, FilesApp, TransferError, type TreeEntry } from "@degu/degu/files";
+/** Listings of directories and trees: what a server sends, what a client makes of it, and entries piece by piece. */
+import type { App } from "@degu/degu";
+import { BodyError, ChunkedBodyIter, type Response } from "@degu/degu/base";
+import {
+  type DirectoryEntry,
+  download,
+  FilesApp,
+  fileUri,
+  listDirectory,
+  listTree,
+  TransferError,
+  type TreeEntry,
+} from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
-import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
+import { unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
+import { mustRun, runCommand } from "@degu/testing/commands.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
-import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
+import { chunked } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname } from "@std/path";
 import fc from "fast-check";
@@ -29,9 +42,7 @@ interface Entry {
   readonly reason?: string;
 }
 
-interface ListedEntry extends Omit<Entry, "name"> {
-  readonly path: readonly string[];
-}
+type ListedEntry = Omit<TreeEntry, "name" | "modified"> & { readonly modified: string };
 
 /** The entries of a response, by name. */
 async function entriesOf(response: Response): Promise<Entry[]> {
@@ -57,84 +68,24 @@ Deno.test("a listing has the name, kind, size and time of each entry", async () 
     { name: "sub", kind: "directory", size: 0, modified },
   ]);
   assertEquals(await entriesOf(await files.conn.get("/sub/")), []);
+  assertEquals((await Array.fromAsync(listDirectory(files.conn, "/?query"))).length, 3);
   const head = await files.conn.head("/");
   assertEquals([...head], [200, "OK", head.headers, null]);
   assertEquals(head.headers["content-type"], "application/json");
 });
 
-Deno.test("only directories are listed, and only if listings are enabled", async () => {
+Deno.test("a name that is not UTF-8 is listed as such, beside one that Deno shows in the same way", async () => {
   await using files = await serveDirectory(listing);
-  await files.write("file", "text");
-  await files.mkdir("sub");
-  await files.write("sub/index.html", "index");
-  assertEquals((await files.conn.get("/file/")).status, 404);
-  assertEquals((await files.conn.get("/none/")).status, 404);
-  assertEquals((await files.conn.head("/none/")).status, 404);
-  assertEquals(await summarize(await files.conn.get("/sub"), "location"), [301, "./sub/", ""]);
-  assertEquals(await summarize(await files.conn.get("/sub/index.html")), [200, "index"]);
-  await using plain = await serveDirectory();
-  assertEquals((await plain.conn.get("/")).status, 404);
+  if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");
+  const seen = async () => {
+    const entries = await entriesOf(await files.conn.get("/"));
+    return entries.map(({ kind, name, size, reason }) => [kind, name, size, reason]);
+  };
+  const bad = ["other", "\ufffd", 0, "name"];
+  assertEquals(await seen(), [bad]);
+  await files.write("\ufffd", "123");
+  assertEquals((await seen()).toSorted(), [["file", "\ufffd", 3, undefined], bad]);
 });
-
-Deno.test({
-  name: "what can't be served is listed with the reason, and what is reserved is not listed",
-  ignore: Deno.build.os === "windows",
-  async fn() {
-    await using files = await serveDirectory(listing);
-    await files.mkdir("sub");
-    await files.write("file", "12345");
-    await files.mkdir(RESERVED);
-    await files.write(`${RESERVED}/part`, "secret");
-    await files.mkdir(`sub/${RESERVED}`);
-    await files.write(`sub/${RESERVED}/part`, "secret");
-    await files.write("sub/.a.degu-part", "secret");
-    await files.write(".a.degu-part.json", "secret");
-    const fifo = await makeFifo(`${files.path}/fifo`);
-    using _listener = Deno.listen({ transport: "unix", path: `${files.path}/socket` });
-    await makeLinks({
-      [`${files.path}/in`]: "file",
-      [`${files.path}/in-dir`]: "sub",
-      [`${files.path}/self`]: ".",
-      [`${files.path}/out`]: "/etc/passwd",
-      [`${files.path}/out-dir`]: "/etc",
-      [`${files.path}/none`]: "nothing",
-      [`${files.path}/loop`]: "loop",
-      [`${files.path}/part`]: `${RESERVED}/part`,
-      [`${files.path}/parts`]: RESERVED,
-      [`${files.path}/deep-part`]: `sub/${RESERVED}/part`,
-      [`${files.path}/download`]: "sub/.a.degu-part",
-      [`${files.path}/.b.degu-part`]: "file",
-    });
-    // Bytes that are not UTF-8, and further down a name that Deno shows in the same way.
-    const badName = await makeNonUtf8Name(files.path);
-    const seen = async (uri: string) =>
-      (await entriesOf(await files.conn.get(uri))).map(({ name, kind, size, reason }) =>
-        [kind, name, size, ...(reason === undefined ? [] : [reason])].join(" ")
-      );
-    const expected = [
-      "directory sub 0",
-      "file file 5",
-      "file in 5",
-      ...(fifo ? ["other fifo 0 special"] : []),
-      "other socket 0 special",
-      ...["in-dir", "self", "out", "out-dir", "none", "loop", "part", "parts", "deep-part"].map(
-        (name) => `other ${name} 0 link`,
-      ),
-      "other download 0 link",
-    ];
-    const bad = badName ? ["other \ufffd 0 name"] : [];
-    assertEquals(await seen("/"), [...expected, ...bad].toSorted(by));
-    await files.write("\ufffd", "123");
-    assertEquals((await seen("/")).slice(expected.length).toSorted(), ["file \ufffd 3", ...bad]);
-    assertEquals(await seen("/in-dir/"), []);
-    assertEquals(await seen("/sub/"), []);
-  },
-});
-
-/** By what follows the kind. */
-function by(a: string, b: string): number {
-  return a.slice(a.indexOf(" ")) < b.slice(b.indexOf(" ")) ? -1 : 1;
-}
 
 Deno.test("10,000 entries are listed in chunks, even if some vanish meanwhile", async () => {
   await using files = await serveDirectory(listing);
@@ -171,6 +122,12 @@ Deno.test("a peer that leaves during a listing is not an error", async () => {
   assertEquals((await entriesOf(await files.conn.get("/"))).length, 3000);
 });
 
+/** What the entries of a tree say, by path. */
+function linesOf(entries: readonly Omit<TreeEntry, "name" | "modified">[]) {
+  const lines = entries.map(({ path, kind, size, reason }) => [path.join("/"), kind, size, reason]);
+  return lines.toSorted(([one], [other]) => `${one}` < `${other}` ? -1 : 1);
+}
+
 /** The entries of a tree, in the order of the response, which has one in each line. */
 async function treeOf(response: Response): Promise<ListedEntry[]> {
   assertEquals([response.status, response.headers["content-type"]], [200, "application/json"]);
@@ -200,7 +157,6 @@ Deno.test("a tree is listed whole, parents before what is in them, and ends with
     assert(seen.has(path.slice(0, -1).join("/")), `${path} before its parent`);
     if (kind === "directory") seen.add(path.join("/"));
   }
-  const lines = tree.map(({ path, kind, size, reason }) => [path.join("/"), kind, size, reason]);
   const expected = [
     ["a", "directory", 0, undefined],
     ["a/b c", "directory", 0, undefined],
@@ -215,15 +171,19 @@ Deno.test("a tree is listed whole, parents before what is in them, and ends with
     ["empty", "directory", 0, undefined],
     ["top", "file", 3, undefined],
   ];
-  assertEquals(lines.toSorted((a, b) => `${a[0]}` < `${b[0]}` ? -1 : 1), expected);
+  assertEquals(linesOf(tree), expected);
   const { mtime } = await Deno.stat(`${files.path}/a/one`);
   assertEquals(tree.find(({ path }) => path.at(-1) === "one")?.modified, mtime?.toISOString());
-  const below = await treeOf(await files.conn.get(`${fileUri("a", "b c", "")}?tree`));
+  const below = await Array.fromAsync(listTree(files.conn, fileUri("a", "b c", "")));
   assertEquals(below.map(({ path }) => path.join("/")).sort(), ["d", "d/three", "one", "two"]);
+  assertEquals(linesOf(await Array.fromAsync(listTree(files.conn, "/"))), expected);
   assertEquals((await files.conn.head("/?tree")).status, 200);
-  for (const uri of ["/none/?tree", "/top/?tree", "/a/up/x/?tree", `/a/${RESERVED}/?tree`]) {
-    assertEquals((await files.conn.get(uri)).status, 404, uri);
+  for (const dir of ["/none/", "/top/", "/a/up/x/", `/a/${RESERVED}/`]) {
+    for (const uri of [dir, `${dir}?tree`]) {
+      assertEquals((await files.conn.get(uri)).status, 404, uri);
+    }
   }
+  assertEquals(await summarize(await files.conn.get("/a"), "location"), [301, "./a/", ""]);
   await using plain = await serveDirectory();
   assertEquals((await plain.conn.get("/?tree")).status, 404);
 });
@@ -238,22 +198,15 @@ Deno.test("names that can't be requested are listed as such", async () => {
     for _ in range(20):
         os.mkdir("${name}"); os.chdir("${name}")
   `.replaceAll(/^ {4}/gm, "");
-  let made;
-  try {
-    made = await new Deno.Command("python3", { args: ["-c", script, files.path] }).output();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return console.log("python3 is missing: paths that are too long are not tested");
-  }
-  assert(made.success);
+  const made = await runCommand(["python3", "-c", script, files.path]);
+  if (made.code === 127) return console.log("python3 is missing: too long paths are not tested");
+  assert(made.success, made.stderr);
   const tree = await treeOf(await files.conn.get("/?tree"));
   const last = tree.at(-1)!;
   assertEquals([last.kind, last.reason], ["other", "name"]);
   assert(tree.length < 20 && tree.slice(0, -1).every(({ kind }) => kind === "directory"));
   const remove = `import shutil, sys; shutil.rmtree(sys.argv[1] + "/${name}")`;
-  assert(
-    (await new Deno.Command("python3", { args: ["-c", remove, files.path] }).output()).success,
-  );
+  await mustRun(["python3", "-c", remove, files.path]);
 });
 
 Deno.test("a directory that is replaced by a link while its tree is listed cuts the list", async () => {
@@ -287,7 +240,11 @@ Deno.test("a directory that is replaced by a link while its tree is listed cuts 
 // only lost its place is not.
 
 /** Lists a tree, and calls a function in between; resolves to the paths. */
-async function listTree(path: string, isLocal: boolean, meanwhile: () => void): Promise<string[]> {
+async function pathsWhile(
+  path: string,
+  isLocal: boolean,
+  meanwhile: () => void,
+): Promise<string[]> {
   const paths: string[] = [];
   const root = new Root(isLocal ? path : dirname(path));
   for await (const entries of readTree({ root, path, turns: new Turns(), isLocal })) {
@@ -328,7 +285,7 @@ for (const isLocal of [false, true]) {
         makeEmptyFiles(`${root}/top/${name}`, Array.from({ length: 200 }, (_, i) => `${i}`));
       }
       let isChanged = false;
-      const listed = listTree(await Deno.realPath(root), isLocal, () => {
+      const listed = pathsWhile(await Deno.realPath(root), isLocal, () => {
         isChanged = true;
         change(root);
       });
@@ -338,6 +295,96 @@ for (const isLocal of [false, true]) {
     });
   }
 }
+
+// listDirectory and listTree: what arrives early, and invalid responses.
+
+/** An app that answers with this text, in chunks of so many bytes. */
+function answering(text: string, length = 7): App {
+  const bytes = new TextEncoder().encode(text);
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += length) pieces.push(bytes.subarray(at, at + length));
+  return () => [200, "OK", { "content-type": "application/json" }, chunked(...pieces)];
+}
+
+Deno.test("entries are returned before the list is complete", async () => {
+  const release = Promise.withResolvers<void>();
+  async function* chunks() {
+    yield [null, new TextEncoder().encode(`[${JSON.stringify(entry())},`)] as const;
+    await release.promise;
+    yield [null, new TextEncoder().encode(`${JSON.stringify(entry({ name: "b" }))}]`)] as const;
+    yield [null, new Uint8Array(0)] as const;
+  }
+  const headers = { "content-type": "application/json" };
+  await using serving = serve(() => [200, "OK", headers, new ChunkedBodyIter(chunks())]);
+  const names = [];
+  for await (const { name } of listDirectory(serving.makeClient(), "/")) {
+    names.push(name);
+    release.resolve();
+  }
+  assertEquals(names, ["a", "b"]);
+});
+
+Deno.test("a response that is not a list says what the server needs", async () => {
+  await using files = await serveDirectory();
+  await files.mkdir("d");
+  await files.write("d/index.html", "[]");
+  for (const list of [listDirectory, listTree]) {
+    const listed = (uri: string) => Array.fromAsync<unknown>(list(files.conn, uri));
+    const error = await assertRejects(() => listed("/e/"), TransferError, "with list: true");
+    assertEquals([error.code, error.status], ["STATUS", 404]);
+  }
+  const listed = () => Array.fromAsync(listDirectory(files.conn, "/d/"));
+  const html = await assertRejects(listed, TransferError, "list: true");
+  assertEquals([html.code, html.status], ["UNEXPECTED_RESPONSE", null]);
+  assertEquals((await files.conn.get("/d/index.html")).status, 200);
+});
+
+Deno.test("a list that is abandoned or aborted closes the connection; a complete one keeps it", async () => {
+  const more = new Array(10_000).fill(JSON.stringify(entry()));
+  await using serving = serve(answering(`[${more.join()}]`, 65536));
+  const client = serving.makeClient();
+  using conn = await client.connect();
+  const list = listDirectory(conn, "/");
+  assertEquals((await Array.fromAsync(list)).length, more.length);
+  assertEquals((await Array.fromAsync(list)).length, more.length, "each iteration is a request");
+  assertEquals(conn.closed, false);
+  for await (const _entry of list) {
+    // One request at a time.
+    await assertRejects(() => download(conn, "/a", "/tmp/never"), BodyError);
+    break;
+  }
+  assertEquals(conn.closed, true);
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const error = await assertRejects(async () => {
+    for await (const _entry of listDirectory(client, "/", { signal: controller.signal })) {
+      controller.abort(reason);
+    }
+  }, Error);
+  assertEquals(error, reason);
+  const aborted = listDirectory(client, "/", { signal: AbortSignal.abort(reason) });
+  assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
+});
+
+Deno.test("listTree rejects where a list is cut, and where an entry is in no directory of it", async () => {
+  const element = (path: string[], kind = "file") => {
+    return JSON.stringify({ ...entry({ kind }), name: undefined, path });
+  };
+  const end = '{"end":true}';
+  const rows: [string, string][] = [
+    [`[${element(["a"])}]`, "complete"],
+    [`[${element(["a"])}`, "ends early"],
+    [`[${element(["a"])},${element(["a", "b"])},${end}]`, "no directory"],
+    [`[${element(["a", "b"])},${element(["a"], "directory")},${end}]`, "no directory"],
+    [JSON.stringify([entry()]), "path"],
+  ];
+  for (const [text, message] of rows) {
+    await using serving = serve(answering(text));
+    const listed = () => Array.fromAsync(listTree(serving.makeClient(), "/"));
+    const error = await assertRejects(listed, TransferError, message);
+    assertEquals(error.code, "BAD_LIST");
+  }
+});
 
 // Directory entries, parsed piece by piece.
 
@@ -388,29 +435,18 @@ Deno.test("entries written as JSON are read back, however the bytes are split, o
 });
 
 Deno.test("an entry with an invalid name, kind, size or time is an error, and earlier ones are returned", () => {
+  const long = "x".repeat(256);
+  const other = (reason: unknown) => ({ kind: "other", reason });
   const bad: Readonly<Record<string, unknown>>[] = [
-    ...["", ".", "..", "a/b", "a\0b", "x".repeat(256), "\ud800", 1, null, undefined].map((
-      name,
-    ) => ({ name })),
+    ...["", ".", "..", "a/b", "a\0b", long, "\ud800", 1, null, undefined].map((name) => ({ name })),
     ...["symlink", "", "File", null, undefined, 1].map((kind) => ({ kind })),
     ...[-1, 1.5, "1", null, undefined, 2 ** 53, 1e300].map((size) => ({ size })),
-    ...[
-      "",
-      "today",
-      "2024-05-06",
-      "2024-05-06T07:08:09Z",
-      "2024-13-06T07:08:09.123Z",
-      0,
-      null,
-      undefined,
-    ]
-      .map((modified) => ({ modified })),
+    ...["", "today", "2024-05-06", 0, null, undefined].map((modified) => ({ modified })),
+    ...["2024-05-06T07:08:09Z", "2024-13-06T07:08:09.123Z"].map((modified) => ({ modified })),
     ...["link", "name", "", null, 1].map((reason) => ({ reason })),
-    ...["", "x", "LINK", null, undefined, ["link"]].map((reason) => ({ kind: "other", reason })),
-    { kind: "other", reason: "link", name: "x".repeat(256) },
-    { more: { name: "a" } },
-    { more: ["a"] },
-    { more: "x".repeat(4096) },
+    ...["", "x", "LINK", null, undefined, ["link"]].map(other),
+    { ...other("link"), name: long },
+    ...[{ name: "a" }, ["a"], "x".repeat(4096)].map((more) => ({ more })),
   ];
   for (const fields of bad) {
     const good = entry({ name: "good" });
@@ -424,44 +460,30 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
 
 Deno.test("anything that is not an array of objects is an error, and so is a tree without its last element at the end", () => {
   const e = JSON.stringify(entry());
-  const texts = [
-    "",
-    " ",
-    "{}",
-    "null",
-    e,
-    "[",
-    "[,]",
-    `[${e}`,
-    `[${e},`,
-    `[${e},]`,
-    `[${e}${e}]`,
-    `[${e}]]`,
-    `[${e}]x`,
-    `[1]`,
-    `["a"]`,
-    `[[${e}]]`,
-    `[null]`,
-    `[{"a":1 "b":2}]`,
-    `[{]`,
-    `[}]`,
-    "[]]",
-    "[] []",
-    "\ufeff[]",
-    "[{",
-    `[{"a`,
-    "[\v]",
-    `[${e.replace("file", "fi\\le")}]`,
-  ];
+  const texts: Readonly<Record<string, readonly string[]>> = {
+    "no array": ["", " ", "{}", "null", e, "\ufeff[]"],
+    "no end": ["[", "[{", `[{"a`, `[${e}`, `[${e},`],
+    "no comma, or one too many": ["[,]", `[${e},]`, `[${e}${e}]`, `[{"a":1 "b":2}]`],
+    "brackets that don't match": [`[${e}]]`, "[]]", "[{]", "[}]"],
+    "more behind the end": [`[${e}]x`, "[] []"],
+    "no objects": ["[1]", `["a"]`, `[[${e}]]`, "[null]"],
+    "no JSON": ["[\v]", `[${e.replace("file", "fi\\le")}]`],
+  };
   const one = JSON.stringify({ ...entry(), name: undefined, path: ["a"] });
-  const trees = [
-    ...["", "[", "[]", `[${one}]`, `[${one},]`, `[${one},{"end":true}`, "{}", '[{"end":false}]'],
-    ...[`[{"end":true},${one}]`, '[{"end":true},{"end":true}]', '[{"end":true}]]'],
-  ];
+  const trees: typeof texts = {
+    "no array": ["", "{}"],
+    "no last element": ["[", "[]", `[${one}]`, `[${one},]`, '[{"end":false}]'],
+    "no end": [`[${one},{"end":true}`],
+    "more behind the end": [
+      ...[`[{"end":true},${one}]`, '[{"end":true},{"end":true}]', '[{"end":true}]]'],
+    ],
+  };
   for (const [parseAny, all] of [[parse, texts], [parseTree, trees]] as const) {
-    for (const text of all) {
-      const error = assertThrows(() => parseAny(text), TransferError);
-      assertEquals(error.code, "BAD_LIST", text);
+    for (const [rule, bad] of Object.entries(all)) {
+      for (const text of bad) {
+        const error = assertThrows(() => parseAny(text), TransferError, "", `${rule}: ${text}`);
+        assertEquals(error.code, "BAD_LIST", `${rule}: ${text}`);
+      }
     }
   }
   assertEquals(parseTree(`[${one},{"end":true}]\n`).length, 1);

@@ -2,169 +2,109 @@
 import type { App } from "@degu/degu";
 import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { FilesApp } from "@degu/degu/files";
+import { FilesApp, listDirectory } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
+import {
+  DIGEST_ANSWER,
+  formatPaths,
+  type FoundRecord,
+  GET_ANSWER,
+} from "@degu/internal/files/bundle.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { recordsOf } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { LARGE, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
+import { addTraps, LARGE, LINKS, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
-  makeFifo,
   makeLinks,
   openFilesBelow,
   startExchanging,
   untilNoneOpenBelow,
 } from "@degu/testing/special_files.ts";
+import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 
 // FilesApp: what it must never serve, whoever asks and whatever is in the directory.
 
-async function statusOf(app: FilesApp, ...path: string[]): Promise<number> {
-  const request = new Request("GET", "/", {}, null, [], path, null);
-  const [status] = await app.handle(request);
-  return status;
-}
+/** Paths that are served; a path in an array has slashes within its names. */
+const SERVED: readonly string[] = [
+  ...["file", "sub/file", "in", "in-absolute", "in-dir/file", "sub/up", "out-and-in"],
+  ...["self/file", "self/self/sub/file"],
+];
 
-// ───────────────────────── ways out
+/** Paths that are never served. */
+const NOT_SERVED: readonly (string | readonly string[])[] = [
+  // Out of the root, by a name or a link.
+  ...["../secret", "sub/../../secret", "../root/file", "../outside/secret", "/etc/hostname"],
+  ...["out", "out-absolute", "out-dir", "out-dir/", "out-dir/secret", "out-beside/secret"],
+  ...["out-root/etc/passwd", "parent/secret", "parent/root/../secret", "second", "sub/"],
+  ...["device", "proc"],
+  // What can't be a name, although it would lead to something.
+  ...[".", "..", "../", "./", "./file", "sub/./file", "sub/../file", "", "/file", "sub//file"],
+  ...["file\0", "file\0.html", "\0", "a\0", "n".repeat(256), `${"n/".repeat(3000)}a`],
+  ...["%2e%2e/secret", "%2E%2E%2Fsecret", "..%2fsecret", "..\\secret", "f\u0131le", "file\n"],
+  ...["../secret", "sub/../../secret", "sub/file", "/etc/hostname"].map((name) => [name]),
+  // Reserved names, also through links.
+  ...[RESERVED, RESERVED.toUpperCase(), `self/${RESERVED}`, "parts"].flatMap((dir) => {
+    return [dir, `${dir}/`, `${dir}/part`];
+  }),
+  ...["part", "deep-part", "sub/.a.degu-part", "in-dir/.a.degu-part", "download", ".b.degu-part"],
+  // Nothing, or no file.
+  ...["none", "none/none", "sub/none", "file/none", "file/", "loop", "loop/a"],
+];
 
-Deno.test("no path component escapes the directory, whoever sends it", async () => {
+Deno.test("no name, link or special file leads out of the root, or to what is reserved", async (t) => {
   await using tree = await makeTree();
-  const app = new FilesApp(tree.root);
-  const paths = [
-    ["..", "secret"],
-    ["sub", "..", "..", "secret"],
-    ["sub", "..", "file"],
-    ["."],
-    [".", "file"],
-    ["sub", ".", "file"],
-    ["../secret"],
-    ["sub/../../secret"],
-    ["sub/file"],
-    ["/etc/hostname"],
-    ["", "etc", "hostname"],
-    ["", "file"],
-    ["sub", "", "file"],
-    ["%2e%2e", "secret"],
-    ["%2E%2E%2Fsecret"],
-    ["..%2fsecret"],
-    ["..\\secret"],
-    ["file\0"],
-    ["file\0.html"],
-    ["\0"],
-    ["f\u0131le"],
-    ["file\n"],
-    ["..", ""],
-    [".", ""],
-    ["..", "root", "file"],
-    [`${tree.root}/file`],
-  ];
-  for (const path of paths) {
-    assertEquals(await statusOf(app, ...path), 404, Deno.inspect(path));
-  }
-  assertEquals(await statusOf(app, "sub", "file"), 200);
-});
+  using traps = await addTraps(tree);
+  const { root } = tree;
+  const { special } = traps;
+  const app = new FilesApp(root, { list: true });
+  await using serving = serve(app);
+  const client = serving.makeClient();
 
-Deno.test("a target with another spelling of such a path closes the connection", async () => {
-  await using tree = await makeTree();
-  await using serving = serve(new FilesApp(tree.root));
-  const targets = [
-    "/../secret",
-    "/sub/../file",
-    "/%2e%2e/secret",
-    "/..%2fsecret",
-    "/..\\secret",
-    "//etc/hostname",
-    "/file\0",
-    "/file%00",
-    "/./../secret",
-    "../secret",
-    "file:///etc/hostname",
-  ];
-  for (const target of targets) {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(`GET ${target} HTTP/1.1\r\n\r\n`);
-    await peer.assertClosedSilently(target);
-  }
-});
-
-Deno.test("links are followed inside the directory, and not out of it", async () => {
-  await using tree = await makeTree();
-  const { path, root } = tree;
-  await makeLinks({
-    [`${root}/in`]: "file",
-    [`${root}/in-absolute`]: `${root}/sub/file`,
-    [`${root}/in-sub`]: "sub",
-    [`${root}/sub/up`]: "../file",
-    [`${root}/out-and-in`]: "../root/file",
-    [`${root}/self`]: ".",
-    [`${root}/out`]: "../secret",
-    [`${root}/out-absolute`]: `${path}/secret`,
-    [`${root}/out-dir`]: "../outside",
-    [`${root}/out-beside`]: "../root-too",
-    [`${root}/out-root`]: "/",
-    [`${root}/parent`]: "..",
-    [`${root}/device`]: "/dev/zero",
-    [`${root}/proc`]: "/proc/self/environ",
-    [`${root}/second`]: "out",
-    [`${root}/loop`]: "loop",
-    [`${root}/none`]: "nothing",
-    [`${root}/sub/index.html`]: "../../secret",
-    [`${root}/part`]: `${RESERVED}/part`,
-    [`${root}/parts`]: RESERVED,
-    [`${root}/download`]: "sub/.a.degu-part",
-    [`${root}/.b.degu-part`]: "file",
+  const paths = [...SERVED, ...NOT_SERVED, [`${root}/file`], ...special].map((path) => {
+    return typeof path === "string" ? path.split("/") : path;
   });
-  await Deno.mkdir(`${root}/${RESERVED}`);
-  for (const name of [`${RESERVED}/part`, "sub/.a.degu-part"]) {
-    await Deno.writeTextFile(`${root}/${name}`, "secret");
+  const answer = (path: readonly string[], status: number) => `${Deno.inspect(path)} ${status}`;
+  const expected = paths.map((path, i) => answer(path, i < SERVED.length ? 200 : 404));
+  await t.step("by GET", async () => {
+    const plain = new FilesApp(root);
+    for (const [i, path] of paths.entries()) {
+      // Components that no client can send come from routers.
+      const request = new Request("GET", "/", {}, null, [], [...path], null);
+      assertEquals(answer(path, (await plain.handle(request))[0]), expected[i]);
+    }
+  });
+  for (const [kind, format] of [["get", GET_ANSWER], ["digest", DIGEST_ANSWER]] as const) {
+    await t.step(`in a bundle: ${kind}`, async () => {
+      const response = await client.request("POST", `/?bundle=${kind}`, {}, formatPaths(paths));
+      const records = await recordsOf<FoundRecord>(format, response);
+      assertEquals(records.map(({ record: { path, status } }) => answer(path, status)), expected);
+      for (const { content } of records) assert(["", "public"].includes(fromLatin1(content)));
+    });
   }
-  const app = new FilesApp(root);
-  const inside = [["in"], ["in-absolute"], ["in-sub", "file"], ["sub", "up"], ["out-and-in"], [
-    "self",
-    "self",
-    "file",
-  ]];
-  for (const names of inside) assertEquals(await statusOf(app, ...names), 200, names.join("/"));
-  const outside = [
-    ["out"],
-    ["out-absolute"],
-    ["out-dir"],
-    ["out-dir", ""],
-    ["out-dir", "secret"],
-    ["out-beside", "secret"],
-    ["out-root", "etc", "passwd"],
-    ["parent", "secret"],
-    ["parent", "root", "..", "secret"],
-    ["device"],
-    ["proc"],
-    ["second"],
-    ["loop"],
-    ["none"],
-    ["sub", ""],
-    ["part"],
-    ...[[], [""], ["part"]].map((names) => ["parts", ...names]),
-    ["self", RESERVED, "part"],
-    ["in-sub", ".a.degu-part"],
-    ["download"],
-    [".b.degu-part"],
-  ];
-  for (const names of outside) assertEquals(await statusOf(app, ...names), 404, names.join("/"));
-});
-
-Deno.test("FIFOs and sockets are not opened", async () => {
-  await using tree = await makeTree();
-  const made = await makeFifo(`${tree.root}/fifo`) &&
-    await makeFifo(`${tree.root}/sub/index.html`);
-  if (!made) console.log("mkfifo is missing: only sockets are tested");
-  using _listener = Deno.listen({ transport: "unix", path: `${tree.root}/socket` });
-  const app = new FilesApp(tree.root);
-  const fifos = made ? [["fifo"], ["sub", ""]] : [];
-  for (const path of [...fifos, ["socket"]]) {
-    assertEquals(await statusOf(app, ...path), 404, path.join("/"));
-  }
+  await t.step("in lists, which say why something is not served", async () => {
+    const listed = async (uri: string) => {
+      const entries = await Array.fromAsync(listDirectory(client, uri));
+      const lines = entries.map(({ name, kind, size, reason }) => [name, reason ?? kind, size]);
+      return lines.map((line) => line.join(" ")).toSorted();
+    };
+    const tops = Object.keys(LINKS).filter((name) => !name.includes("/") && !name.startsWith("."));
+    assertEquals(
+      await listed("/"),
+      [
+        ...["file file 6", "sub directory 0"],
+        ...tops.map((name) => `${name} ${SERVED.includes(name) ? "file 6" : "link 0"}`),
+        ...special.map((name) => `${name} special 0`),
+      ].toSorted(),
+    );
+    for (const uri of ["/sub/", "/in-dir/"]) {
+      assertEquals(await listed(uri), ["file file 6", "index.html link 0", "up file 6"], uri);
+    }
+  });
 });
 
 Deno.test("FilesApp needs --allow-read only for its directory, and stays inside it on its own", async () => {

@@ -14,6 +14,7 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
@@ -276,10 +277,9 @@ Deno.test("a part that another process is writing is not removed", async () => {
   const path = `${files.path}/${PART}`;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const options = { flags, args: [PART, dir.path] };
-  const child = programCommand("part_writer.ts", options, "piped").spawn();
-  const stderr = new Response(child.stderr).text();
-  const reader = child.stdout.getReader();
-  assert(!(await reader.read()).done, "it must be ready");
+  const command = programCommand("part_writer.ts", options, "piped");
+  await using running = new RunningProcess(command.spawn());
+  await running.printed(/ready/);
   const old = new Date(Date.now() - 25 * 3_600_000);
   await Deno.utime(path, old, old);
   const sweep = () => files.keepSwept((message) => assert(false, message));
@@ -288,10 +288,9 @@ Deno.test("a part that another process is writing is not removed", async () => {
   files.makeRoom(part);
   assertEquals(files.findRoom(part, 1, 0), 0);
   assertEquals([removeUnheld(path), await entries(files.path)], [false, [PART]]);
-  await child.stdin.close();
-  while (!(await reader.read()).done);
-  assert((await child.status).success, await stderr);
-  await stderr;
+  await running.child.stdin.close();
+  const { success, stderr } = await running.ended();
+  assert(success, stderr);
   sweep();
   assertEquals(await entries(files.path), []);
   assertEquals(removeUnheld(path), true, "it is gone already");
@@ -328,27 +327,17 @@ Deno.test("exactly one of two processes that write the same new file gets 201", 
   await using dir = await tempDir();
   const count = 50;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-  const children = [0, 1].map(() => {
-    const options = { flags, args: [dir.path, `${count}`] };
-    const child = programCommand("put_new.ts", options, "piped").spawn();
-    return { child, stderr: new Response(child.stderr).text() };
-  });
-  const readers = children.map(({ child }) =>
-    child.stdout.pipeThrough(new TextDecoderStream()).getReader()
-  );
-  for (const reader of readers) await reader.read();
-  for (const { child } of children) {
-    const writer = child.stdin.getWriter();
-    await writer.write(new Uint8Array(1));
-    await writer.close();
-  }
-  const all = await Promise.all(readers.map(async (reader, i) => {
-    let text = "";
-    for (let next = await reader.read(); !next.done; next = await reader.read()) text += next.value;
-    const { success } = await children[i]!.child.status;
-    assert(success, await children[i]!.stderr);
-    await children[i]!.stderr;
-    return JSON.parse(text) as number[];
+  const options = { flags, args: [dir.path, `${count}`] };
+  const start = () => programCommand("put_new.ts", options, "piped").spawn();
+  await using one = new RunningProcess(start());
+  await using other = new RunningProcess(start());
+  const both = [one, other];
+  for (const running of both) await running.printed(/ready/);
+  for (const { child } of both) await child.stdin.close();
+  const all = await Promise.all(both.map(async (running): Promise<number[]> => {
+    const { success, stdout, stderr } = await running.ended();
+    assert(success, stderr);
+    return JSON.parse(stdout.replace("ready", ""));
   }));
   for (let i = 0; i < count; i++) {
     assertEquals(all.map((statuses) => statuses[i]!).toSorted(), [201, 412], `the file ${i}`);

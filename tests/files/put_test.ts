@@ -96,15 +96,6 @@ Deno.test("a new file has the default mode, a replaced one keeps its mode", asyn
   assertEquals(await mode(`${files.root}/${RESERVED}`), 0o700);
 });
 
-Deno.test("missing parent directories are made", async () => {
-  await using files = await serveForWriting();
-  const names = ["é", "a b", "~", "日本語"];
-  assertEquals(await files.put(fileUri(...names), latin1("text")), 201);
-  assertEquals(await files.read(names.join("/")), "text");
-  assertEquals(await files.put(fileUri(...names), latin1("more")), 204);
-  assertEquals(await files.put(fileUri("é", "other"), latin1("text")), 201);
-});
-
 Deno.test("no file exceeds the size limit", async () => {
   await using files = await serveForWriting({ maxBytes: 1000 });
   assertEquals(await files.put("/a", pattern(1000)), 201);
@@ -180,40 +171,38 @@ Deno.test({
 
 // PUT: preconditions, at its start and at its end.
 
-Deno.test("preconditions of a PUT", async () => {
+Deno.test("preconditions of a PUT: a file is replaced if it is still the version that the peer knows", async () => {
   await using files = await serveForWriting();
-  const old = new Date(Date.now() - 60_000);
-  // ctime can't be set, and a tag needs one of two seconds ago: one of a file that is older.
-  const etag = '"1-2-3-4-5"';
-  await Deno.utime(`${files.root}/file`, old, old);
+  using _clock = setClockAhead();
+  const etag = String((await files.request("HEAD", "/file")).headers.etag);
+  const other = '"1-2-3-4-5"';
+  const [past, future] = [0, Date.now() + 9e6].map((time) => new Date(time).toUTCString());
   const cases: [uri: string, headers: HeaderDict, status: number][] = [
     ["/new", { "if-match": "*" }, 412],
-    ["/new", { "if-match": etag }, 412],
+    ["/new", { "if-match": other }, 412],
+    ["/file", { "if-match": other }, 412],
+    ["/sub/file", { "if-match": etag }, 412],
+    ["/file", { "if-none-match": etag }, 412],
+    ["/file", { "if-match": etag }, 204],
     ["/file", { "if-match": etag }, 412],
     ["/file", { "if-match": "*" }, 204],
     ["/file", { "if-none-match": "*" }, 412],
-    ["/file", { "if-none-match": etag }, 204],
-    ["/file", { "if-unmodified-since": new Date(0).toUTCString() }, 412],
-    ["/file", { "if-unmodified-since": new Date(Date.now() + 9e6).toUTCString() }, 204],
+    ["/file", { "if-none-match": other }, 204],
+    ["/file", { "if-unmodified-since": past! }, 412],
+    ["/file", { "if-unmodified-since": future! }, 204],
     ["/new", { "if-none-match": "*" }, 201],
     ["/new", { "if-none-match": "*" }, 412],
-    ["/newer", { "if-none-match": etag }, 201],
-    ["/newest", { "if-unmodified-since": new Date(0).toUTCString() }, 201],
+    ["/newer", { "if-none-match": other }, 201],
+    ["/newest", { "if-unmodified-since": past! }, 201],
   ];
-  for (const [uri, headers, status] of cases) {
-    assertEquals(await files.put(uri, latin1("x"), headers), status, Deno.inspect([uri, headers]));
+  for (const [i, [uri, headers, status]] of cases.entries()) {
+    const name = uri.slice(1);
+    const before = await files.read(name).catch(() => null);
+    const shown = Deno.inspect([uri, headers]);
+    assertEquals(await files.put(uri, latin1(`${i}`), headers), status, shown);
+    assertEquals(await files.read(name).catch(() => null), status === 412 ? before : `${i}`, shown);
   }
   assertEquals(await files.unfinished(), []);
-});
-
-Deno.test("a file is replaced if it is still the version that the peer knows", async () => {
-  await using files = await serveForWriting();
-  using _clock = setClockAhead();
-  const { etag } = (await files.request("HEAD", "/file")).headers;
-  assertEquals(await files.put("/sub/file", null, { "if-match": String(etag) }), 412);
-  assertEquals(await files.put("/file", latin1("mine"), { "if-match": String(etag) }), 204);
-  assertEquals(await files.put("/file", latin1("yours"), { "if-match": String(etag) }), 412);
-  assertEquals(await files.read("file"), "mine");
 });
 
 Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", async () => {
@@ -236,20 +225,22 @@ Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", asy
 });
 
 Deno.test("a condition that no longer holds when the body has arrived is detected", async () => {
-  await using files = await serveForWriting();
-  for (const headers of [{ "if-none-match": "*" }, { "if-match": "*" }] as HeaderDict[]) {
-    const isNew = "if-none-match" in headers;
-    const path = `${files.root}/${isNew ? "new" : "file"}`;
-    const body = files.bodyAround(async () => {
-      if (isNew) await Deno.writeTextFile(path, "of somebody else");
-      else await Deno.remove(path);
-    });
-    assertEquals(await files.put(`/${isNew ? "new" : "file"}`, body, headers), 412);
-    assertEquals(
-      await Deno.readTextFile(path).catch(() => "gone"),
-      isNew ? "of somebody else" : "gone",
-    );
-    assertEquals(await files.unfinished(), []);
+  const conditions: [name: string, HeaderDict, left: string][] = [
+    ["new", { "if-none-match": "*" }, "of somebody else"],
+    ["file", { "if-match": "*" }, "gone"],
+  ];
+  for (const [name, condition, left] of conditions) {
+    for (const way of [{}, upload(latin1("1234567890"), 0)]) {
+      await using files = await serveForWriting();
+      const path = `${files.root}/${name}`;
+      const body = files.bodyAround(async () => {
+        if (left === "gone") await Deno.remove(path);
+        else await Deno.writeTextFile(path, left);
+      });
+      assertEquals(await files.put(`/${name}`, body, { ...way, ...condition }), 412);
+      assertEquals(await Deno.readTextFile(path).catch(() => "gone"), left);
+      assertEquals(await files.unfinished(), []);
+    }
   }
 });
 

@@ -1,26 +1,21 @@
 /** Uploads that are interrupted and resumed, by what the client calls the version of its file, too. */
 import {
   Body,
-  BodyIter,
   type BodyOut,
   type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
   type HeaderDict,
 } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
-import { FilesApp, TransferError, upload as uploadFile } from "@degu/degu/files";
+import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
-import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
 import { entries, mode } from "@degu/testing/directories.ts";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
-import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
 import { digestOf, serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
-import { createHash } from "node:crypto";
 
 // Uploads that are interrupted and resumed.
 
@@ -103,21 +98,6 @@ Deno.test("an interrupted upload resumes where it was", async () => {
   assertEquals(await offsetOf(files, "/a/b"), "300000", "all of it is here");
 });
 
-Deno.test("an upload may be of any size, and in a single request", async () => {
-  await using files = await serveForWriting();
-  for (const size of [0, 1, 524288, 524289, 1_500_000]) {
-    const content = pattern(size);
-    assertEquals(await offsetOf(files, `/${size}`, content), "0");
-    assertEquals(await put(files, `/${size}`, upload(content, 0), content), [201, undefined]);
-    assertEquals(await Deno.readFile(`${files.root}/${size}`), content);
-    assertEquals(await offsetOf(files, `/${size}`, content), `${size}`);
-    assertEquals(await put(files, `/${size}`, upload(content, 0), content), [204, undefined]);
-    const nothing = await put(files, `/${size}`, upload(content, size), null);
-    assertEquals(nothing, [204, undefined], "the end of what is here already");
-  }
-  assertEquals(await files.unfinished(), []);
-});
-
 Deno.test("a wrong offset is answered with the right one, and offset 0 starts over", async () => {
   await using files = await serveForWriting();
   const rest = (offset: number) =>
@@ -133,6 +113,7 @@ Deno.test("a wrong offset is answered with the right one, and offset 0 starts ov
   // A file of the same length and another digest is another file.
   const other = CONTENT.toReversed();
   assertEquals(await offsetOf(files, "/a", other), "0");
+  assertEquals(await put(files, "/a", upload(other, other.length), null), [409, "0"]);
 });
 
 Deno.test("a file that is already present gets the time of the upload", async () => {
@@ -180,24 +161,12 @@ Deno.test("a part that does not match its digest is removed", async () => {
   assertEquals(await offsetOf(files, "/a"), "0");
 });
 
-Deno.test("preconditions apply to a resumed upload, at its start and at its end", async () => {
+Deno.test("preconditions apply to a resumed upload, before anything is received", async () => {
   await using files = await serveForWriting();
   await cut(files, "/a");
-  const rest = CONTENT.subarray(CUT);
-  const headers = (condition: HeaderDict) => ({ ...upload(CONTENT, CUT), ...condition });
-  assertEquals(await put(files, "/a", headers({ "if-match": "*" }), rest), [412, undefined]);
-  assertEquals((await files.unfinished()).length, 1, "nothing was received");
-  const body = new BodyIter(
-    (function* () {
-      yield rest.subarray(0, 1);
-      Deno.writeTextFileSync(`${files.root}/a`, "of somebody else");
-      yield rest.subarray(1);
-    })(),
-    rest.length,
-  );
-  // Whether it is there at the beginning or at the end only.
-  assertEquals(await put(files, "/a", headers({ "if-none-match": "*" }), body), [412, undefined]);
-  assertEquals(await files.read("a"), "of somebody else");
+  const headers = { ...upload(CONTENT, CUT), "if-match": "*" };
+  assertEquals(await put(files, "/a", headers, CONTENT.subarray(CUT)), [412, undefined]);
+  assertEquals((await files.unfinished()).length, 1);
 });
 
 Deno.test("a newer request for the same part ends the older one", async () => {
@@ -260,7 +229,6 @@ const VERSION = { "upload-version": "1234abcd" };
 const EMPTY = new Uint8Array(0);
 const SHORTER = CONTENT.subarray(1);
 
-const hex = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const headersOf = (content: Uint8Array, offset: number): HeaderDict => ({
   ...VERSION,
   "upload-length": `${content.length}`,
@@ -277,7 +245,7 @@ function bodyOf(bytes: Uint8Array, last: Chunk[0]): ChunkedBodyIter {
 }
 
 async function putRest(files: Files, content: Uint8Array, offset: number, headers = {}) {
-  const body = bodyOf(content.subarray(offset), ["sha256", hex(content)]);
+  const body = bodyOf(content.subarray(offset), ["sha256", sha256Of(content)]);
   return await files.request("PUT", "/a", { ...headersOf(content, offset), ...headers }, body);
 }
 
@@ -330,7 +298,7 @@ const BY_DIGEST = upload(CONTENT, 0);
 const LENGTH = { "upload-length": "300000" };
 const whole = () => CONTENT;
 /** Makes a chunked body, which has the digest of the content at its end if nothing else is said. */
-const chunked = (last: Chunk[0] = ["sha256", hex(CONTENT)], content = CONTENT) => () =>
+const chunked = (last: Chunk[0] = ["sha256", sha256Of(CONTENT)], content = CONTENT) => () =>
   bodyOf(content, last);
 const without = (name: string) =>
   Object.fromEntries(Object.entries(BY_DIGEST).filter(([other]) => other !== name));
@@ -353,13 +321,13 @@ const REFUSED: readonly [rule: string, headers: HeaderDict, body: () => BodyOut]
   ["a digest and a version", { ...BY_VERSION, ...upload(CONTENT) }, chunked()],
   ["neither digest nor version", { ...LENGTH, "upload-offset": "0" }, chunked()],
   ["no digest at the end", BY_VERSION, chunked(null)],
-  ["another extension", BY_VERSION, chunked(["sha512", hex(CONTENT)])],
+  ["another extension", BY_VERSION, chunked(["sha512", sha256Of(CONTENT)])],
   ["a malformed digest", BY_VERSION, chunked(["sha256", "00"])],
-  ["another digest", BY_VERSION, chunked(["sha256", hex(EMPTY)])],
-  ["a byte too few", BY_VERSION, chunked(["sha256", hex(SHORTER)], SHORTER)],
+  ["another digest", BY_VERSION, chunked(["sha256", sha256Of(EMPTY)])],
+  ["a byte too few", BY_VERSION, chunked(["sha256", sha256Of(SHORTER)], SHORTER)],
   ["a byte too many", headersOf(SHORTER, 0), chunked()],
   ["whole, and no digest at the end", LENGTH, chunked(null)],
-  ["whole, and another digest", LENGTH, chunked(["sha256", hex(EMPTY)])],
+  ["whole, and another digest", LENGTH, chunked(["sha256", sha256Of(EMPTY)])],
   ["whole, and a byte too few", { "upload-length": "300001" }, chunked()],
 ];
 
@@ -394,7 +362,7 @@ const FORMS: Readonly<Record<string, () => [HeaderDict, Body | ChunkedBody]>> = 
   digest: () => [upload(CONTENT, 0), new Body(new Blob([CONTENT]).stream(), CONTENT.length)],
   version: () => {
     const encoded = new TransformStream<Uint8Array, Uint8Array>();
-    const body = bodyOf(CONTENT, ["sha256", hex(CONTENT)]);
+    const body = bodyOf(CONTENT, ["sha256", sha256Of(CONTENT)]);
     body.writeTo(encoded.writable).then(() => encoded.writable.close()).catch(() => {});
     return [headersOf(CONTENT, 0), new ChunkedBody(encoded.readable)];
   },
@@ -413,173 +381,3 @@ for (const [form, make] of Object.entries(FORMS)) {
     assertEquals(await entries(`${tree.root}/${RESERVED}`), []);
   });
 }
-
-// ───────────────────────── the client
-
-const SIZE = 3_000_000;
-/** With a clock that is behind each file was just changed, however long this test is kept waiting. */
-const asJustChanged = () => setClockAhead(-3_600_000);
-const writable = (dir: string) => new FilesApp(dir, { write: true });
-
-/** Uploads what a relay lets through: less than the whole. */
-async function interrupt(files: Awaited<ReturnType<typeof serveFiles>>, file: string) {
-  await using relay = new CuttingRelay(files.serving.address);
-  relay.cutAfter(SIZE / 2);
-  const client = new Client(relay.address, { timeout: 10 });
-  const error = await uploadFile(client, file, "/copy").catch((error) => error);
-  assert(error instanceof Error && !(error instanceof TransferError), Deno.inspect(error));
-}
-
-/** How much of a file is kept at the server. */
-async function offsetThere({ there }: Awaited<ReturnType<typeof serveFiles>>, file: string) {
-  const sizes = [];
-  for (const name of await partsOf(there)) {
-    sizes.push((await Deno.stat(`${there}/${RESERVED}/${name}`)).size);
-  }
-  const { size } = await Deno.stat(file);
-  return sizes.find((each) => each < size) ?? 0;
-}
-
-/** Counts the bytes that are read of files while something is done. */
-async function readWhile(work: () => Promise<unknown>): Promise<number> {
-  const { read } = Deno.FsFile.prototype;
-  let bytes = 0;
-  Deno.FsFile.prototype.read = async function (into) {
-    const count = await read.call(this, into);
-    bytes += count ?? 0;
-    return count;
-  };
-  try {
-    await work();
-  } finally {
-    Deno.FsFile.prototype.read = read;
-  }
-  return bytes;
-}
-
-Deno.test("an upload reads the file once, also one that is resumed; one that was just changed twice", async () => {
-  await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
-  const content = randomBytes(SIZE);
-  await Deno.writeFile(file, content);
-  {
-    using _now = asJustChanged();
-    assertEquals(await readWhile(() => uploadFile(files.client, file, "/fresh")), 2 * SIZE);
-  }
-  using _later = setClockAhead();
-  assertEquals(await readWhile(() => uploadFile(files.client, file, "/settled")), SIZE);
-  // A reset takes back what a busy server has not read yet: that may have been all of it.
-  do await interrupt(files, file); while (await offsetThere(files, file) === 0);
-  let part = 0;
-  const bytes = await readWhile(async () => {
-    const { resumedFrom, sha256: digest } = await uploadFile(files.client, file, "/copy");
-    part = resumedFrom;
-    assertEquals(digest, await sha256(content));
-  });
-  assert(part > 0);
-  assertEquals(bytes, SIZE);
-});
-
-Deno.test("an upload of a file that was just changed is not resumed", async () => {
-  using _now = asJustChanged();
-  await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
-  await Deno.writeFile(file, randomBytes(SIZE));
-  await interrupt(files, file);
-  const parts = await partsOf(files.there);
-  assertEquals(parts.filter((name) => name.startsWith("part-")), []);
-  assertEquals((await uploadFile(files.client, file, "/copy")).resumedFrom, 0);
-});
-
-const REWRITES: [name: string, rewrite: (file: string, content: Uint8Array) => Promise<void>][] = [
-  ["in place", (file, content) => Deno.writeFile(file, content)],
-  ["by another file", async (file, content) => {
-    await Deno.writeFile(`${file}.new`, content);
-    await Deno.rename(`${file}.new`, file);
-  }],
-];
-
-Deno.test("a file that is rewritten between two attempts, same size and same mtime, arrives as it is now", async () => {
-  // To the client every file has settled: a version can lie, and the digests have to find it.
-  using _later = setClockAhead();
-  await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
-  for (const [name, rewrite] of REWRITES) {
-    await Deno.writeFile(file, randomBytes(SIZE));
-    const { atime, mtime } = await Deno.stat(file);
-    await interrupt(files, file);
-    const content = randomBytes(SIZE);
-    await rewrite(file, content);
-    await Deno.utime(file, atime!, mtime!);
-    const result = await uploadFile(files.client, file, "/copy").catch((error) => error);
-    if (result instanceof Error) {
-      assertEquals((result as TransferError).status, 400, name);
-      assertEquals(await visible(files.there), [], name);
-      await uploadFile(files.client, file, "/copy");
-    }
-    assertEquals(await Deno.readFile(`${files.there}/copy`), content, name);
-    await Deno.remove(`${files.there}/copy`);
-  }
-});
-
-/** Uploads a large file, which is changed when the server has got the request. */
-async function uploadChanged(change: (file: string) => Promise<void>) {
-  let file = "";
-  const files = await serveFiles((dir) => {
-    const app = writable(dir);
-    return async (request, session, api) => {
-      if (request.method === "PUT") await change(file);
-      return await app.handle(request, session, api);
-    };
-  });
-  file = `${files.here}/file`;
-  const content = randomBytes(20_000_000);
-  await Deno.writeFile(file, content);
-  const result = await uploadFile(files.client, file, "/copy").catch((error) => error);
-  return { ...files, file, content, result };
-}
-
-Deno.test("a file that is rewritten while it is sent, within a tick of its times, never becomes visible", async () => {
-  await using files = await uploadChanged(async (file) => {
-    const { atime, mtime } = await Deno.stat(file);
-    using open = await Deno.open(file, { write: true });
-    await open.write(new Uint8Array(10));
-    await Deno.utime(file, atime!, mtime!);
-  });
-  const { result: error } = files;
-  if (!(error instanceof Error)) {
-    // On a busy machine it may be rewritten before its first byte is read.
-    assertEquals(await Deno.readFile(`${files.there}/copy`), await Deno.readFile(files.file));
-    return;
-  }
-  assert(error instanceof TransferError, Deno.inspect(error));
-  assertEquals([error.code, await visible(files.there)], ["CHANGED", []]);
-});
-
-Deno.test("a file that is replaced while it is sent arrives as it was", async () => {
-  await using files = await uploadChanged(async (file) => {
-    await Deno.writeFile(`${file}.new`, new Uint8Array(20_000_000));
-    await Deno.rename(`${file}.new`, file);
-  });
-  const expected = await sha256(files.content);
-  assertEquals(files.result.sha256, expected, Deno.inspect(files.result));
-  assertEquals(await sha256(await Deno.readFile(`${files.there}/copy`)), expected);
-});
-
-Deno.test("an identical file that is there keeps its place, and gets the time of the upload", async () => {
-  await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
-  await Deno.writeFile(file, randomBytes(SIZE));
-  await uploadFile(files.client, file, "/copy");
-  const { ino } = await Deno.stat(`${files.there}/copy`);
-  const modified = new Date("2020-01-02T03:04:05.678Z");
-  const again = await uploadFile(files.client, file, "/copy", { modified });
-  assertEquals([again.bytes, again.resumedFrom], [0, SIZE]);
-  const now = await Deno.stat(`${files.there}/copy`);
-  assertEquals([now.ino, now.mtime], [ino, modified]);
-  // Of the same length, and another file.
-  const content = randomBytes(SIZE);
-  await Deno.writeFile(file, content);
-  assertEquals((await uploadFile(files.client, file, "/copy")).bytes, SIZE);
-  assertEquals(await Deno.readFile(`${files.there}/copy`), content);
-});

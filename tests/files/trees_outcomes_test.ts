@@ -1,5 +1,5 @@
 /** downloadTree and uploadTree: what becomes of each path, in rows that both of them run. */
-import type { TransferError, TreeOptions, TreeResult } from "@degu/degu/files";
+import type { TransferError, TreeEntry, TreeOptions, TreeResult } from "@degu/degu/files";
 import { tempDir } from "@degu/testing/directories.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { content, DIRECTIONS, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
@@ -88,6 +88,13 @@ const rows: readonly Row[] = [
     "a",
     { delete: true, filter: ({ name }) => name !== "b" },
     { kept: "empty", left: "a" },
+  ],
+  [
+    "what the filter excludes is at neither end",
+    "keep/a skip/b keep/c.tmp",
+    "skip/z keep/d.tmp keep/e",
+    { delete: true, filter: isKept },
+    { outcomes: "keep/a", deleted: "keep/e", left: "keep/a skip/z keep/d.tmp" },
   ],
   ["nothing is deleted if something failed", "b a/c", "a d", { delete: true, replace: false }, {
     outcomes: "b !a/c !a",
@@ -286,6 +293,13 @@ const rows: readonly Row[] = [
     },
   ],
 ];
+
+/** A filter of names; checks what it is asked. */
+function isKept({ path, name, kind, size, modified }: TreeEntry): boolean {
+  assertEquals([name, typeof kind, typeof size], [path.at(-1), "string", "number"]);
+  assertEquals([path[0] !== "skip" || path.length === 1, modified instanceof Date], [true, true]);
+  return name !== "skip" && !name.endsWith(".tmp");
+}
 
 /** Puts the link that lies beside a tree in the place of a directory. */
 function exchange(root: string, name: string): void {

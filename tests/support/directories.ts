@@ -67,3 +67,10 @@ export function makeEmptyFiles(dir: string, names: readonly string[]): void {
   Deno.createSync(first).close();
   for (const path of others) Deno.linkSync(first, path);
 }
+
+/** Writes ten bytes into a file, which keeps its size. */
+export async function overwrite(path: string, at: number): Promise<void> {
+  using file = await Deno.open(path, { write: true });
+  await file.seek(at, Deno.SeekMode.Start);
+  await file.write(new Uint8Array(10).fill(2));
+}

@@ -5,8 +5,10 @@ import type { Response } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { tempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
+import { makeFifo, makeLinks } from "./special_files.ts";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /** A directory that is served, and a connection to it. */
@@ -67,6 +69,35 @@ export async function makeTree() {
     await Deno.writeTextFile(`${path}/${name}`, "secret");
   }
   return { path, root: `${path}/root`, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
+}
+
+/** Links below a root, and where they lead; `$` is the directory that the root is in. */
+export const LINKS: Readonly<Record<string, string>> = {
+  ...{ in: "file", "in-absolute": "$/root/sub/file", "in-dir": "sub", "sub/up": "../file" },
+  ...{ "out-and-in": "../root/file", self: ".", out: "../secret", "out-absolute": "$/secret" },
+  ...{ "out-dir": "../outside", "out-beside": "../root-too", "out-root": "/", parent: ".." },
+  ...{ device: "/dev/zero", proc: "/proc/self/environ", second: "out", loop: "loop" },
+  ...{ none: "nothing", "sub/index.html": "../../secret", part: `${RESERVED}/part` },
+  ...{ parts: RESERVED, "deep-part": `sub/${RESERVED}/part`, download: "sub/.a.degu-part" },
+  ".b.degu-part": "file",
+};
+
+/** Puts what no peer may reach or write into a tree: links, a socket, a FIFO, and what is reserved. */
+export async function addTraps({ path, root }: { readonly path: string; readonly root: string }) {
+  for (const dir of ["", "sub/"]) await Deno.mkdir(`${root}/${dir}${RESERVED}`);
+  for (const name of [`${RESERVED}/part`, `sub/${RESERVED}/part`, "sub/.a.degu-part"]) {
+    await Deno.writeTextFile(`${root}/${name}`, "secret");
+  }
+  const links = Object.entries(LINKS).map(([name, target]) => {
+    return [`${root}/${name}`, target.replace("$", path)];
+  });
+  await makeLinks(Object.fromEntries(links));
+  const listener = Deno.listen({ transport: "unix", path: `${root}/socket` });
+  return {
+    /** The names of the special files. */
+    special: await makeFifo(`${root}/fifo`) ? ["fifo", "socket"] : ["socket"],
+    [Symbol.dispose]: () => listener.close(),
+  };
 }
 
 /** Bytes of the file of {@linkcode serveLarge}. */

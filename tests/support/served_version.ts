@@ -3,10 +3,14 @@
  * tag only after two seconds.
  */
 
-import { createHash } from "node:crypto";
 import { BodyIter, ContentRange, Range } from "@degu/degu/base";
+import { download, type TransferOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import type { AppFunction } from "@degu/degu";
+import { sha256Of } from "./bundles.ts";
+import { tempDir } from "./directories.ts";
+import { serve } from "./serving.ts";
+import { randomBytes } from "./transferring.ts";
 
 const PIECE_BYTES = 65536;
 
@@ -52,7 +56,7 @@ export class ServedVersion {
   };
 
   actual(): string {
-    return createHash("sha256").update(this.content).digest("hex");
+    return sha256Of(this.content);
   }
 
   async *#pieces(bytes: Uint8Array, cut: () => void): AsyncGenerator<Uint8Array, void, void> {
@@ -66,4 +70,25 @@ export class ServedVersion {
       throw new Error("cut");
     }
   }
+}
+
+/** A file of random bytes that is served, a client of it, and a directory to download it to, as `copy`. */
+export async function serveVersion(size: number) {
+  const there = new ServedVersion(randomBytes(size));
+  const serving = serve(there.app);
+  const { path: dir, [Symbol.asyncDispose]: remove } = await tempDir();
+  const client = serving.makeClient();
+  const file = `${dir}/copy`;
+  return {
+    there,
+    serving,
+    client,
+    dir,
+    file,
+    get: (options?: TransferOptions) => download(client, "/file", file, options),
+    [Symbol.asyncDispose]: async () => {
+      await serving[Symbol.asyncDispose]();
+      await remove();
+    },
+  };
 }

@@ -5,6 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type CommandEnd, runCommand } from "./commands.ts";
+import { RunningProcess } from "./processes.ts";
 
 /** Runs a command line of bash, which takes a tenth of the time of a Deno of its own. */
 function run(line: string, ...args: string[]): Promise<CommandEnd> {
@@ -74,20 +75,20 @@ export async function startExchanging(directory: string, target: string) {
     args: ["eval", code, directory, target],
     stdin: "piped",
     stdout: "piped",
+    stderr: "piped",
   }).spawn();
-  let running = true;
-  child.status.then(() => running = false);
-  const reader = child.stdout.getReader();
-  assert(!(await reader.read()).done, "the exchanging process did not start");
+  const running = new RunningProcess(child);
+  let hasEnded = false;
+  child.status.then(() => hasEnded = true);
+  await running.printed(/started/);
   return {
     /** False once it has ended by itself. */
     get running() {
-      return running;
+      return !hasEnded;
     },
     async [Symbol.asyncDispose]() {
       await child.stdin.close();
-      while (!(await reader.read()).done);
-      await child.status;
+      await running.ended();
     },
   };
 }

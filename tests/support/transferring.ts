@@ -48,11 +48,6 @@ export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** The SHA-256 of bytes, as hexadecimal digits. */
-export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-}
-
 /** The names that are served of a directory. */
 export async function visible(dir: string): Promise<string[]> {
   return (await entries(dir)).filter((name) => !isReserved(dir, name));

@@ -1,7 +1,6 @@
 /** Directories that peers may write to. */
 
 import { assertEquals } from "@std/assert";
-import { createHash } from "node:crypto";
 import {
   BodyIter,
   type BodyOut,
@@ -13,6 +12,7 @@ import {
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { sha256Of } from "./bundles.ts";
 import { entries } from "./directories.ts";
 import { makeTree } from "./served_directory.ts";
 import { serve } from "./serving.ts";
@@ -72,7 +72,7 @@ export async function statusOf(response: Response): Promise<number> {
 
 /** The SHA-256 of bytes as `repr-digest` has it. */
 export function digestOf(bytes: Uint8Array): string {
-  return formatReprDigest(createHash("sha256").update(bytes).digest("hex"));
+  return formatReprDigest(sha256Of(bytes));
 }
 
 /** The headers of an upload that may go on; with an offset those of a PUT. */
