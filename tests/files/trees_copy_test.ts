@@ -57,6 +57,19 @@ both(
   },
 );
 
+Deno.test("upload: a file that the server has by one of several other spellings is unchanged", async () => {
+  // Whose disk takes "ab" and "Ab" for one, but not "AB".
+  await using trees = await makeTrees("upload", { ab: "1" }, { Ab: "1", AB: "2" }, (app) => {
+    return async (request, ...others) => {
+      if (request.uri !== "/tree/ab") return await app.handle(request, ...others);
+      const { mtime } = await Deno.stat(`${trees.target}/Ab`);
+      return [200, "OK", { "content-length": 1, "last-modified": mtime!.toUTCString() }, null];
+    };
+  });
+  for (const path of [`${trees.source}/ab`, `${trees.target}/Ab`]) await touch(path, "2020-01-02");
+  assertEquals((await trees.copy()).outcomes, { ab: "unchanged" });
+});
+
 both("a connection is used alone, and stays usable", async (direction) => {
   await using trees = await makeTrees(direction, {
     a: "1",

@@ -176,7 +176,7 @@ Deno.test("download: what is larger than its list said is requested again with a
   assert(large instanceof TransferError && large.code === "CHANGED", String(large));
 });
 
-Deno.test("download: records with another path, or too many or too few of them, reject the whole", async () => {
+Deno.test("download: records with another path, too many or too few of them, or none at all, reject the whole", async () => {
   const sha256 = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afe48bb";
   const record = (path: string[]) => {
     const time = new Date(ENTRY.modified);
@@ -190,15 +190,19 @@ Deno.test("download: records with another path, or too many or too few of them, 
     ["{}\n", BUNDLE_END],
     ["nonsense"],
   ];
-  for (const pieces of rows) {
+  const answers = [
+    ...rows.map((pieces) => streamed(BUNDLE_TYPE, pieces)),
+    streamed("text/plain", [record(["a"]), BUNDLE_END]),
+  ];
+  for (const answer of answers) {
     await using trees = await makeTrees(
       "download",
       { a: "a" },
       { kept: "kept" },
-      changing(({ method }) => method === "POST" ? streamed(BUNDLE_TYPE, pieces) : null),
+      changing(({ method }) => method === "POST" ? answer : null),
     );
     const error = await assertRejects(() => trees.copy({ delete: true }), TransferError);
-    assertEquals(error.code, "UNEXPECTED_RESPONSE", JSON.stringify(pieces));
+    assertEquals(error.code, "UNEXPECTED_RESPONSE", error.message);
     assertEquals((await content(trees.target)).kept, "kept");
   }
 });
@@ -305,6 +309,28 @@ both("a refusal of one file leaves the others alone", async (direction) => {
   const { outcomes } = await trees.copy();
   assertEquals(outcomes, { a: "copied", b: "failed", c: "copied" });
 });
+
+both(
+  "a file whose digest is refused is copied; a server that fails rejects the whole",
+  async (direction) => {
+    const large = "l".repeat(100_000);
+    for (const status of [403, 500]) {
+      let requests = 0;
+      await using trees = await makeTrees(
+        direction,
+        { large },
+        { large },
+        changing(({ uri }) => {
+          return uri === "/tree/large" && ++requests === 1 ? [status, "Refused", {}, null] : null;
+        }),
+      );
+      const copying = trees.copy({ compare: "digest" });
+      if (status === 403) assertEquals((await copying).outcomes, { large: "copied" });
+      else await assertRejects(() => copying, TransferError, "500");
+      assertEquals(requests > 1, status === 403);
+    }
+  },
+);
 
 for (const isReplaced of [false, true]) {
   const name = isReplaced

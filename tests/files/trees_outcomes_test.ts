@@ -235,6 +235,10 @@ const rows: readonly Row[] = [
     outcomes: "p/a p/b",
     deleted: "P P/a P/c",
   }],
+  ["another spelling goes beside what the source has", "p/a", "p/a P/c", DELETE, {
+    outcomes: "=p/a",
+    deleted: "P P/c",
+  }],
   ["a file that is gone when its turn comes fails alone", "a b large=*", "", DELETE, {
     meanwhile(source) {
       for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);
