@@ -180,6 +180,7 @@ class Upload {
     const { modified, replace } = this.#settings;
     const size = `${this.#source.size}`;
     const meter = this.#meter(this.#source.size);
+    // mutant `||` → `&&`: a request more, which changes nothing
     if (modified === null || !replace) return meter.finish(sha256);
     const digest = { "repr-digest": formatReprDigest(sha256) };
     const headers = { ...digest, "upload-offset": size, "upload-length": size };

@@ -162,6 +162,12 @@ Deno.test("a line is the shortest form of its JSON, has all keys of its record a
   ) {
     assertThrows(() => parseBundle(GET_ANSWER, encode(`${answer}\n${BUNDLE_END}`)), BundleError);
   }
+  // Where no content follows, nothing else shows that a size is wrong.
+  for (const wrong of ["-1", "1.5", '"3"', "null", "65536"]) {
+    const answer = `${size(wrong).replace("{", '{"status":200,')}\n${BUNDLE_END}`;
+    const parse = () => parseBundle(DIGEST_ANSWER, encode(answer));
+    assertThrows(parse, BundleError, "a bad size", wrong);
+  }
   const invalid = encode(`${good}\nabc${BUNDLE_END}`);
   invalid[good.indexOf('"a"') + 1] = 0xff;
   assertThrows(() => parseBundle(PUT_REQUEST, invalid), BundleError, "not JSON");

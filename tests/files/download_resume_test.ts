@@ -342,6 +342,21 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   assertEquals(await entries(dir), ["copy", "g"]);
 });
 
+Deno.test("a download whose part others remove again and again is refused", async () => {
+  await using files = await serveVersion(1);
+  const { tryLock } = Deno.FsFile.prototype;
+  Deno.FsFile.prototype.tryLock = function (isExclusive) {
+    Deno.removeSync(`${files.dir}/${PART}`);
+    return tryLock.call(this, isExclusive);
+  };
+  try {
+    const error = await assertRejects(() => files.get(), TransferError, "another download");
+    assertEquals([error.code, files.there.requests], ["IN_USE", []]);
+  } finally {
+    Deno.FsFile.prototype.tryLock = tryLock;
+  }
+});
+
 Deno.test("of many downloads to one target each succeeds or is refused", async () => {
   await using files = await serveFiles();
   const content = randomBytes(100_000);
@@ -484,6 +499,17 @@ Deno.test("content that is not a record of this format is ignored", async () => 
   await Deno.remove(`${part}.json`);
   await Deno.mkdir(`${part}.json`);
   assertEquals(await readRecord(part), null);
+  await Deno.remove(`${part}.json`);
+  // One that can't be read may be valid: nothing starts over for that.
+  await writeRecord(part, SAVED_RECORD);
+  const { readTextFile } = Deno;
+  const denied = new Deno.errors.PermissionDenied("denied");
+  Deno.readTextFile = () => Promise.reject(denied);
+  try {
+    assertEquals(await assertRejects(() => readRecord(part)), denied);
+  } finally {
+    Deno.readTextFile = readTextFile;
+  }
   await Deno.remove(`${part}.json`);
   if (await makeFifo(`${part}.json`)) assertEquals(await readRecord(part), null);
 });
