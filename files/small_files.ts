@@ -219,6 +219,7 @@ class Naming<F extends SmallFile> {
     for (const [i, { file, written }] of arrived.entries()) {
       if (!isAdmitted || this.#turns.isOver) {
         this.leave();
+        // mutant `isAdmitted` → `true`: one turn more before the first file
         if (isAdmitted) await this.#turns.next(this.#placement.root.path);
         await this.#placement.admit();
         isAdmitted = true;

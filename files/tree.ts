@@ -370,6 +370,7 @@ export class Plan {
       });
       if (doubtful.files.length > 0) this.doubtful.push(doubtful);
       const plain = sources.filter(({ kind }) => kind !== "directory");
+      // mutant `>` → `>=`: in no directories is nothing to compare
       if (inside.length > 0) {
         this.#compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);
       }

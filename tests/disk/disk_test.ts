@@ -293,19 +293,27 @@ Deno.test("a path is real if something is there, and no link is on the way", asy
   );
 });
 
-Deno.test("a new name is given only to one of several files, and the others keep theirs", async () => {
+Deno.test("a new name is given only to one of several files, and the others keep theirs, with and without hard links", async () => {
   await using dir = await tempDir();
   const path = (name: string) => join(dir.path, name);
-  await Deno.writeTextFile(path("a"), "a");
-  await Deno.writeTextFile(path("b"), "b");
-  assertEquals([giveNewName(path("a"), path("new")), giveNewName(path("b"), path("new"))], [
-    true,
-    false,
-  ]);
-  assertEquals([await entries(dir.path), await Deno.readTextFile(path("new"))], [
-    ["b", "new"],
-    "a",
-  ]);
+  const { linkSync } = Deno;
+  const refuse = () => {
+    throw new Deno.errors.PermissionDenied("EPERM: no hard links");
+  };
+  for (const link of [linkSync, refuse]) {
+    await Deno.writeTextFile(path("a"), "a");
+    await Deno.writeTextFile(path("b"), "b");
+    try {
+      Deno.linkSync = link;
+      const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
+      assertEquals(given, [true, false]);
+    } finally {
+      Deno.linkSync = linkSync;
+    }
+    assertEquals(await entries(dir.path), ["b", "new"]);
+    assertEquals(await Deno.readTextFile(path("new")), "a");
+    await Deno.remove(path("new"));
+  }
   await assertRejects(
     () => Promise.try(() => giveNewName(path("none"), path("c"))),
     Deno.errors.NotFound,

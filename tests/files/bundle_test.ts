@@ -296,6 +296,9 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", asy
   assertEquals(await answer(get, chunked(...Array(30).fill(many(1000)))), 413);
   const longest = (length: number) => formatPaths([["a".repeat(length)]]);
   assertEquals(await answer(get, longest(32763)), 200);
+  const full = concat(Array(128).fill(longest(32763)));
+  assertEquals(full.length, 4 * 1048576);
+  for (const body of [full, chunked(full)]) assertEquals(await answer(get, body), 200);
   const bad = [
     ...['["a"]', '"a"\n', "[]\n", '["a"] \n', '["a"]\r\n', "\n", "[1]\n", '{"path":["a"]}\n'],
     ...[BUNDLE_END, '["\xff"]\n'],
@@ -522,6 +525,24 @@ Deno.test("a name that occurs again in a bundle is that of an existing file, als
   assertEquals([await files.read("sub/5a"), await files.read("sub/5A")], ["5", "other"]);
 });
 
+Deno.test("while too many files are open, those of a bundle get their names before others are written", async () => {
+  await using files = await serveBundles();
+  const { openSync } = Deno;
+  for (const code of ["EMFILE", "ENFILE"]) {
+    const sent = Array.from({ length: 5 }, (_, i): Sent => [`${code}/${i}`, `${i}`]);
+    Deno.openSync = (path, options) => {
+      const waiting = Array.from(Deno.readDirSync(`${files.root}/${RESERVED}`)).length;
+      if (waiting >= 2) throw Object.assign(new Error("too many open files"), { code });
+      return openSync(path, options);
+    };
+    try {
+      assertEquals(await files.sendAll(sent), sent.map(() => 201));
+    } finally {
+      Deno.openSync = openSync;
+    }
+  }
+});
+
 Deno.test("a bundle that does not go on has no file open (Linux)", async () => {
   await using files = await serveBundles();
   using peer = await RawPeer.connect(files.serving.address);
@@ -554,6 +575,27 @@ Deno.test("a link that replaces a directory between the arrival of a file and it
     assertEquals(await entries(`${root}/kept`), ["file"]);
     assertEquals(await files.unfinished(), []);
   }
+});
+
+Deno.test("a file that gets its name while a link replaces its directory is refused, though it is somewhere else now", async () => {
+  await using files = await serveBundles();
+  const { root } = files;
+  await Deno.mkdir(`${root}/elsewhere`);
+  await makeLinks({ [`${root}/link`]: "elsewhere" });
+  const { linkSync } = Deno;
+  Deno.linkSync = (from, to) => {
+    Deno.renameSync(`${root}/sub`, `${root}/kept`);
+    Deno.renameSync(`${root}/link`, `${root}/sub`);
+    linkSync(from, to);
+  };
+  try {
+    const sent: Sent[] = [["sub/new", "1", { "if-none-match": "*" }], ["file", "2"]];
+    assertEquals(await files.sendAll(sent), [409, 204]);
+  } finally {
+    Deno.linkSync = linkSync;
+  }
+  assertEquals(await entries(`${root}/elsewhere`), ["new"]);
+  assertEquals(await files.unfinished(), []);
 });
 
 Deno.test("a peer that is forgotten while its bundle arrives writes nothing more", async () => {

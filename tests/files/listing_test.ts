@@ -529,7 +529,7 @@ Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of f
   assertEquals(digestTree([]), createHash("sha256").digest("hex"));
 });
 
-Deno.test("a path of a tree is an array of names, of at most 4,096 bytes", () => {
+Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 256 names that can be requested", () => {
   const parseOne = (path: unknown, more = {}) => {
     return parseTree(JSON.stringify([{ ...entry(), ...more, path }, { end: true }]));
   };
@@ -543,6 +543,11 @@ Deno.test("a path of a tree is an array of names, of at most 4,096 bytes", () =>
   const other = { kind: "other", reason: "name" };
   assertEquals(parseOne(["a", "x".repeat(300)], other)[0]?.reason, "name");
   assertThrows(() => parseOne(["a".repeat(40_000)], other), TransferError, "32768 bytes");
+  for (const [most, more] of [[256, {}], [257, other]] as const) {
+    assertEquals(parseOne(new Array(most).fill("a"), more).length, 1);
+    const parseDeeper = () => parseOne(new Array(most + 1).fill("a"), more);
+    assertThrows(parseDeeper, TransferError, "more than 256 names");
+  }
 });
 
 Deno.test("more than 64 KiB of white space between two entries is an error", () => {

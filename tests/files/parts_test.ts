@@ -19,7 +19,7 @@ import { programCommand } from "@degu/testing/programs.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { digestOf, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { lstatSync } from "node:fs";
 
 // Parts of uploads: their owners, their number, and their lifetime.
@@ -321,6 +321,25 @@ Deno.test("a part that another process has taken over is not removed by the one 
   await using taken = await unfinished.openPart(path);
   await lost[Symbol.asyncDispose]();
   assert(isAt(path, taken.state));
+});
+
+Deno.test("a part that is replaced between its lock and its opening is refused, and not written", async () => {
+  await using tree = await makeTree();
+  const unfinished = new UnfinishedFiles(tree.root);
+  const path = unfinished.partOf(null, ["file"]);
+  const { lstatSync } = Deno;
+  Deno.lstatSync = (at) => {
+    const state = lstatSync(at);
+    if (at === path) Deno.renameSync(`${tree.root}/file`, path);
+    return state;
+  };
+  try {
+    const error = await assertRejects(() => unfinished.openPart(path), Refusal, "was replaced");
+    assertEquals(error.status, 409);
+  } finally {
+    Deno.lstatSync = lstatSync;
+  }
+  assertEquals(await Deno.readTextFile(path), "public");
 });
 
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {

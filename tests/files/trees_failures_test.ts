@@ -18,6 +18,7 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import {
   both,
@@ -296,6 +297,27 @@ both(
   },
 );
 
+Deno.test("upload: with replace: false a file is copied whose connection broke off once it was there, unless another has its name", async () => {
+  let requests = 0;
+  let target = "";
+  await using trees = await makeTrees(
+    "upload",
+    { a: "a", b: "b" },
+    {},
+    changing(async ({ query }, answer) => {
+      if (query !== "bundle=put" || ++requests > 1) return null;
+      await answer();
+      Deno.writeTextFileSync(`${target}/b`, "theirs");
+      throw new Error("the connection is cut here");
+    }),
+  );
+  target = trees.target;
+  const { outcomes, errors: { b } } = await trees.copy({ replace: false });
+  assertEquals([outcomes, requests], [{ a: "copied", b: "failed" }, 2]);
+  assert(b instanceof TransferError && b.code === "CONFLICT", String(b));
+  assertEquals(await content(trees.target), { a: "a", b: "theirs" });
+});
+
 both("a refusal of one file leaves the others alone", async (direction) => {
   await using trees = await makeTrees(
     direction,
@@ -572,6 +594,32 @@ Deno.test({
     const left = [...download!.left, ...upload!.left];
     assertEquals(left.filter((name) => name.includes("part")), []);
   },
+});
+
+Deno.test("download: no part is written through a link that has replaced a directory while too many files were open", async () => {
+  await using trees = await makeTrees("download", { "d/a": "a" }, { d: null });
+  const { target } = trees;
+  await Deno.mkdir(`${target}/../outside`);
+  await Deno.utime(`${target}/../outside`, 1, 1);
+  await makeLinks({ [`${target}/../link`]: "../outside" });
+  const { openSync } = Deno;
+  const { now } = performance;
+  Deno.openSync = (path, options) => {
+    if (!`${path}`.includes("/.small-")) return openSync(path, options);
+    Deno.openSync = openSync;
+    // It is tried again in the same turn.
+    performance.now = () => 0;
+    Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
+    Deno.renameSync(`${target}/../link`, `${target}/d`);
+    throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
+  };
+  try {
+    assertEquals((await trees.copy()).outcomes, { "d/a": "failed" });
+  } finally {
+    Deno.openSync = openSync;
+    performance.now = now;
+  }
+  assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
 });
 
 const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];

@@ -250,18 +250,20 @@ const rows: readonly Row[] = [
     meanwhile: (source) => Deno.writeTextFileSync(`${source}/a`, LARGE),
     outcomes: "a b",
   }],
-  [
-    "a source that is exchanged for a link is not followed",
-    "d/a d/l=* b ../link->outside ../outside/a=secret ../outside/l=*",
+  // A server follows a link that stays in its directory.
+  ...([["upload", "../outside"], ["download", "nothing"]] as const).map(([only, to]): Row => [
+    `a source that is exchanged for a link to ${to} is not followed`,
+    `d/a d/l=* b ../link->${to} ../outside/a=secret ../outside/l=*`,
     "",
     {},
     {
       meanwhile: (source) => exchange(source, "d"),
       outcomes: "!d/a !d/l b",
       left: "d/ b",
+      only,
     },
-  ],
-  ...["outside", "d"].map((to): Row => [
+  ]),
+  ...["../outside", "d"].map((to): Row => [
     // Of the files in it two are one where capitals are not told apart.
     `a target that is exchanged for a link to ${to} is not followed`,
     "d/a b d/l=* d/k d/\u212a d/s/a",
@@ -276,7 +278,7 @@ const rows: readonly Row[] = [
   [
     "an empty directory below a link that has replaced a directory fails alone",
     "d/e/f/ b",
-    "d/ ../outside/ ../link->outside",
+    "d/ ../outside/ ../link->../outside",
     {},
     {
       meanwhile: (_source, target) => exchange(target, "d"),
@@ -287,7 +289,7 @@ const rows: readonly Row[] = [
   [
     "no part is written through a link that has replaced a directory, beside what is in the way",
     "d/sub/large=*",
-    "d/sub ../outside/ ../link->outside",
+    "d/sub ../outside/ ../link->../outside",
     DELETE,
     {
       meanwhile: (_source, target) => exchange(target, "d"),

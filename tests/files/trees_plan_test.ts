@@ -97,6 +97,32 @@ for (const [name, source, target, rules, expected] of rows) {
   Deno.test(`plan: ${name}`, () => assertEquals(planned(source, target, rules), expected));
 }
 
+Deno.test("plan: an error says what is in the way, and whether it can give way", () => {
+  const rows: [source: string, target: string, what: string, advice: string][] = [
+    [
+      "a",
+      "a/b",
+      "a directory",
+      "with delete: true it gives way, unless something in it has to stay; ",
+    ],
+    ["a/b", "a", "a file", "with delete: true it gives way, unless something in it has to stay; "],
+    [
+      "a",
+      "a!link",
+      "a symbolic link, which is not followed,",
+      "with delete: true it gives way, but only to a file; ",
+    ],
+    ["a", "a!special", "a pipe, a socket or a device", ""],
+    ["a/b", "a!unreadable", "something that can't be read", ""],
+  ];
+  const rules = { compare: "time", replace: true, delete: false, filter: undefined } as const;
+  for (const [source, target, what, advice] of rows) {
+    const { error } = new Plan(treeOf([source]), treeOf([target]), rules).failed.at(-1)!;
+    const text = `has this name at the target; ${advice}remove or rename one of the two`;
+    assertEquals((error as Error).message, `"a": ${what} ${text}`);
+  }
+});
+
 Deno.test("plan: what is filtered is at neither end", () => {
   const asked: string[] = [];
   const filter = ({ path }: { readonly path: readonly string[] }) => {
