@@ -11,10 +11,10 @@ import {
   RemoteFiles,
 } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { content, fill, makeTrees } from "@degu/testing/trees.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
 import {
   assert,
   assertEquals,

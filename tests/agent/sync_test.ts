@@ -5,7 +5,7 @@ import type { RunningAgent } from "@degu/testing/agents.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { content, fill } from "@degu/testing/trees.ts";
+import { content, fill } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 /** Called with all that is printed. */

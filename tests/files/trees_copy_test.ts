@@ -8,11 +8,11 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { both, content, fill, makeTrees } from "@degu/testing/trees.ts";
+import { both, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.

@@ -15,19 +15,17 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import {
   both,
-  content,
   copyElsewhere,
   type CopyJob,
   copyTree,
   DIRECTIONS,
-  fill,
   makeTrees,
   type TreeDirection,
 } from "@degu/testing/trees.ts";

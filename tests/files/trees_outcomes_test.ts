@@ -1,8 +1,8 @@
 /** downloadTree and uploadTree: what becomes of each path, in rows that both of them run. */
 import type { TransferError, TreeEntry, TreeOptions, TreeResult } from "@degu/degu/files";
-import { tempDir } from "@degu/testing/directories.ts";
+import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { content, DIRECTIONS, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 
 /**

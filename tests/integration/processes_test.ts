@@ -1,13 +1,12 @@
 /** Processes: signals, resources, upgrades. */
 import type { Address } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
-import { tempDir } from "@degu/testing/directories.ts";
+import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { importMapFlags, programCommand, runProgram } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { read } from "@degu/testing/tree.ts";
-import { content, fill } from "@degu/testing/trees.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 

@@ -1,13 +1,12 @@
 /** Which answers a server accepts from an app; anything else closes the connection without a byte, and only the log says why. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Body, type BodyIn, BodyIter, ContentRange, Range, Response } from "@degu/degu/base";
-import { type Request, Session } from "@degu/degu/server";
-import { ServerConnection } from "@degu/internal/net/server_connection.ts";
+import type { Request } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { lawless, meet, RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { connectionOver, lawless, meet, serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -295,11 +294,7 @@ Deno.test("a body of the app's own that is too long to be read at once is an err
 
 Deno.test("a response is written whole before the next one, however little the socket takes at a time", async () => {
   const socket = new RecordingSocket({ perWrite: 7 });
-  const session = new Session("name", null, 10);
-  const app = { handle: () => [200, "OK", {}, null] as const, onConnect: null };
-  const rest = { timeout: null, report: null, stopping: false, sessions: new Set<Session>() };
-  const context = { ...app, ...rest, logger: new RecordingLogger() };
-  const connection = new ServerConnection(context, socket, session, () => true);
+  const { connection } = connectionOver(socket, () => [200, "OK", {}, null]);
   socket.give(get + get);
   socket.end();
   connection.serve();

@@ -1,13 +1,12 @@
 /** Closing a session from an app, at every moment of it. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type BodyIn, BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
-import { type AppFunction, type ResponseTuple, Session } from "@degu/degu/server";
-import { ServerConnection } from "@degu/internal/net/server_connection.ts";
+import type { AppFunction, ResponseTuple, Session } from "@degu/degu/server";
 import { never } from "@degu/testing/aborts.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
-import { meet, type Meeting, RecordingLogger } from "@degu/testing/serving.ts";
+import { connectionOver, meet, type Meeting } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 /** Why a session is closed. */
@@ -289,18 +288,13 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
 Deno.test("closing a session at any moment of an answer is reported once", async () => {
   for (let turn = 0; turn < 40; turn++) {
     const socket = new RecordingSocket();
-    const logger = new RecordingLogger();
-    const session = new Session("name", null, 10);
-    const handle = () => {
+    const { connection, logger, session } = connectionOver(socket, (_request, session) => {
       (async () => {
         for (let i = 0; i < turn; i++) await null;
         session.close(reason);
       })();
       return ok;
-    };
-    const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
-    const rest = { onConnect: null, timeout: null, report: null };
-    const connection = new ServerConnection({ ...context, ...rest }, socket, session, () => true);
+    });
     socket.give(get);
     connection.serve();
     await within(connection.ended, "the connection ends");

@@ -3,10 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { mustRun, runCommand } from "@degu/testing/commands.ts";
-import { tempDir } from "@degu/testing/directories.ts";
+import { fill, tempDir } from "@degu/testing/directories.ts";
 import { programObstacle, shellObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
-import { fill } from "@degu/testing/trees.ts";
 
 const program = makeProgram(() => () => Promise.resolve());
 const page = await read("docs/agent.md");

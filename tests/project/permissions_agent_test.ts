@@ -9,7 +9,7 @@ import { flagsOf } from "@degu/testing/permission_cases.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import type { Step } from "@degu/testing/programs/agent_permissions.ts";
 import { read } from "@degu/testing/tree.ts";
-import { fill } from "@degu/testing/trees.ts";
+import { fill } from "@degu/testing/directories.ts";
 
 /** Processes at a time: each needs most of a core for as long as it starts. */
 const AT_A_TIME = 3;

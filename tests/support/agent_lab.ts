@@ -60,8 +60,6 @@ export async function labObstacle(): Promise<string | null> {
   return await obstacleTo([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
 
-export { ip };
-
 /** A machine: a network namespace, a directory, and a process that runs commands of the program. */
 export class Machine {
   readonly name: string;

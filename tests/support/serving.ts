@@ -10,8 +10,10 @@ import {
   type Request,
   Server,
   type ServerOptions,
-  type Session,
+  Session,
+  type Socket,
 } from "@degu/degu/server";
+import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { RawPeer, within } from "./raw_peer.ts";
 
 export type Level = keyof Logger;
@@ -119,4 +121,14 @@ export function lawless(
   handle: (request: Request, session: Session, api: Api) => unknown,
 ): App {
   return handle as AppFunction;
+}
+
+/** The server's end of a connection over a socket of the test, which begins with `connection.serve()`. */
+export function connectionOver(socket: Socket, handle: AppFunction) {
+  const logger = new RecordingLogger();
+  const session = new Session("name", null, 10);
+  const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
+  const rest = { onConnect: null, timeout: null, report: null };
+  const connection = new ServerConnection({ ...context, ...rest }, socket, session, () => true);
+  return { connection, logger, session };
 }

@@ -12,8 +12,6 @@ import { fill } from "./directories.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
 import { serveFiles } from "./transferring.ts";
 
-export { content, fill } from "./directories.ts";
-
 /** Where a tree is copied to: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
 

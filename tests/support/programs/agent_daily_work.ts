@@ -7,13 +7,13 @@ import {
   acquaint,
   bytesBelow,
   grows,
-  ip,
   Machine,
   network,
   slowDown,
   until,
 } from "@degu/testing/agent_lab.ts";
-import { content, fill } from "@degu/testing/trees.ts";
+import { ip } from "@degu/testing/namespaces.ts";
+import { content, fill } from "@degu/testing/directories.ts";
 
 const FILES = 50;
 const LARGE_BYTES = 2_000_000;

@@ -5,7 +5,7 @@ import { Server } from "@degu/degu/server";
 import { AgentFiles } from "../agent_files.ts";
 import { mustRun } from "../commands.ts";
 import { ServedVersion } from "../served_version.ts";
-import { content } from "../trees.ts";
+import { content } from "../directories.ts";
 
 const KIBIBYTE = 1024;
 

@@ -5,7 +5,8 @@
 
 import { FilesApp } from "@degu/degu/files";
 import { serve } from "../serving.ts";
-import { content, type CopiedElsewhere, type CopyJob, copyTree } from "../trees.ts";
+import { type CopiedElsewhere, type CopyJob, copyTree } from "../trees.ts";
+import { content } from "../directories.ts";
 
 async function copy({ dir, direction, options = { delete: true } }: CopyJob) {
   const [there, here] = direction === "download" ? ["source", "target"] : ["target", "source"];
