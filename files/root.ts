@@ -18,7 +18,7 @@
  * another process does at the same moment is found out by a look afterwards.
  */
 
-import { type BigIntStats, lstatSync, mkdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { type BigIntStats, mkdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setMode } from "../disk/files.ts";
@@ -140,8 +140,8 @@ export class Root {
    * Between a check and the use of what was checked, another process can exchange a directory for a
    * link. So after the file was opened the path is checked again, several times: each time it must
    * lead to the same place, and to the same file. To get past that, an attacker must
-   * exchange directory and link at exactly the right moments, within some microseconds. (Opening
-   * a path component by component would rule this out, but Deno can't do that.)
+   * exchange directory and link at exactly the right moments, within some microseconds, and guess
+   * which ones these are. (Opening a path component by component would rule this out, but Deno can't do that.)
    */
   async open(names: readonly string[]): Promise<OpenFile | "directory" | null> {
     try {
@@ -378,7 +378,12 @@ async function openSame(
   try {
     const lookedAt = Date.now();
     const state = await handle.stat({ bigint: true });
-    if (state.isFile() && isSameFile(state, seen)) change = changeSince(path, real, state);
+    if (state.isFile() && isSameFile(state, seen)) {
+      change = changeSince(
+        () => Deno.realPathSync(path) === real,
+        () => isSameFile(Deno.lstatSync(real), state),
+      );
+    }
     if (change === null) return { handle, path: real, size: Number(state.size), state, lookedAt };
   } finally {
     if (change !== null) await handle.close();
@@ -386,19 +391,24 @@ async function openSame(
   return change === "replaced" ? change : null;
 }
 
-/** How often the path of an open file is checked. */
-const LOOKS = 3;
+/** How often what was opened is looked at. */
+const LOOKS = 8;
 
 /**
- * Checks the path of an open file: whether it is unchanged, or now leads to another file or
- * another place. Synchronous, to leave less time between two checks: a file that was just opened is in the cache.
+ * Looks again and again at what was opened: whether the same is still there, and, at moments that nobody can foresee, whether its path leads
+ * where it led. Who exchanges a directory for a link and back, at whatever pace, has to guess each of them. Synchronous, to
+ * leave less time between two looks: what was just opened is in the cache.
  */
-function changeSince(path: string, real: string, opened: FileState): null | "replaced" | "moved" {
-  for (let look = 0; look < LOOKS; look++) {
-    if (Deno.realPathSync(path) !== real) return "moved";
-    if (!isSameFile(lstatSync(real, { bigint: true }), opened)) return "replaced";
+export function changeSince(
+  isReal: () => boolean,
+  isSame: () => boolean,
+  looks: number = LOOKS,
+): null | "replaced" | "moved" {
+  for (let look = 0; look < looks; look++) {
+    if (Math.random() < 0.5 && !isReal()) return "moved";
+    if (!isSame()) return "replaced";
   }
-  return null;
+  return isReal() ? null : "moved";
 }
 
 /** Errors of what can't be served. ENXIO is the one for a socket, if one replaces the file. */

@@ -12,6 +12,7 @@ import {
   GET_ANSWER,
 } from "@degu/internal/files/bundle.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { changeSince } from "@degu/internal/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -171,6 +172,22 @@ for (const [having, permission] of Object.entries(PERMISSIONS)) {
     });
   }
 }
+
+Deno.test("who exchanges a directory for a link at a regular pace is not lucky for long", () => {
+  const tries = 1000;
+  for (let length = 1; length <= 8; length++) {
+    for (let pace = 0; pace < 2 ** length; pace++) {
+      let passed = 0;
+      for (let i = 0; i < tries; i++) {
+        let look = 0;
+        const isLink = () => (pace >> (look++ % length)) % 2 === 1;
+        if (changeSince(() => !isLink(), isLink) === null) passed++;
+      }
+      // Four of them where each look but the first depends on chance.
+      assert(passed < 30, `${passed} of ${tries} at ${pace.toString(2).padStart(length, "0")}`);
+    }
+  }
+});
 
 // FilesApp: no leaked file descriptors, and little memory.
 
