@@ -5,7 +5,7 @@
  * as much, and whatever is checked holds until the end of the turn.
  */
 
-import { type BigIntStats, fstatSync, lstatSync } from "node:fs";
+import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
@@ -22,11 +22,11 @@ import {
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
-import { readOpen, readSmall, SETTLED_MILLISECONDS } from "./file_pieces.ts";
+import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { Refusal, unreadable } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
-import { changeSince, isAbsence } from "./root.ts";
+import { isAbsence, type Root } from "./root.ts";
 
 /** How often a file is read that changes meanwhile. */
 const ATTEMPTS = 3;
@@ -140,7 +140,7 @@ class BundleReader {
     const { root } = this.#request;
     const path = root.pathOf(names);
     const read: JustRead[] = [];
-    const settled = Date.now() - SETTLED_MILLISECONDS;
+    const began = Date.now();
     let refused: AbsentStatus | null = null;
     try {
       // mutant `||` → `&&`: what this refuses early is refused below
@@ -159,31 +159,11 @@ class BundleReader {
       if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
       if (this.#turns.isOver) break;
     }
-    if (read.length > 0 && !this.#areStillThere(names, read, settled)) {
+    if (read.length > 0 && !areStillThere(root, path, read, began)) {
       [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
       return false;
     }
     return this.#next > first;
-  }
-
-  /**
-   * Checks that files were read where they seemed to be: who exchanges a directory for a link while they are opened must
-   * exchange it back and forth between these looks, too. One look at each is enough if no directory on the way has got or lost
-   * a name since some time before; the times of some file systems never change.
-   */
-  #areStillThere(names: readonly string[], read: readonly JustRead[], settled: number): boolean {
-    const { root } = this.#request;
-    const path = root.pathOf(names);
-    const isReal = () => Deno.realPathSync(path) === path;
-    const areSame = () => read.every((file) => isSameFile(Deno.lstatSync(file.path), file.state));
-    const directories = [path, ...names.map((_, depth) => root.pathOf(names.slice(0, depth)))];
-    try {
-      const isSettled = directories.every((each) => lstatSync(each).ctimeMs <= settled);
-      // mutant `1` → `undefined`: more looks, which cost more
-      return isReal() && changeSince(isReal, areSame, isSettled ? 1 : undefined) === null;
-    } catch {
-      return false;
-    }
   }
 
   /** Reads a file in a directory that was checked; returns why not, or `"link"` if it is one, and `null` after it was read. */
@@ -277,4 +257,23 @@ function isServedName(name: string): boolean {
 function isSamePath(path: readonly string[], directory: readonly string[]): boolean {
   return path.length === directory.length + 1 &&
     directory.every((name, i) => path[i] === name);
+}
+
+/**
+ * Checks that files were read where they seemed to be: who exchanges a directory for a link while they are opened must
+ * exchange it back and forth between these looks, too.
+ */
+function areStillThere(
+  root: Root,
+  directory: string,
+  read: readonly JustRead[],
+  began: number,
+): boolean {
+  const isReal = () => Deno.realPathSync(directory) === directory;
+  const areSame = () => read.every(({ path, state }) => isSameFile(Deno.lstatSync(path), state));
+  try {
+    return isReal() && root.changeSince(began, directory, isReal, areSame) === null;
+  } catch {
+    return false;
+  }
 }

@@ -34,7 +34,7 @@ import {
   isSameFile,
   statOrNull,
 } from "../disk/names.ts";
-import { type FileState, type OpenFile, READ_FLAGS } from "./file_pieces.ts";
+import { type FileState, type OpenFile, READ_FLAGS, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf, reservedPath, unusedPath } from "./reserved.ts";
@@ -106,6 +106,9 @@ export interface Moved {
   readonly changed: readonly string[];
 }
 
+/** How often what was opened is looked at if somebody may be exchanging directories at this moment. */
+const LOOKS = 16;
+
 /** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */
 const ATTEMPTS = 10;
 
@@ -147,12 +150,13 @@ export class Root {
     try {
       // mutant `0` → `1`: an attempt less
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const began = Date.now();
         const resolved = await this.resolve(names);
         if (resolved === null) return null;
         const { real, seen } = resolved;
         if (seen.isDirectory()) return "directory";
         if (!seen.isFile()) return null;
-        const found = await openSame(this.pathOf(names), real, seen);
+        const found = await this.#openSame(this.pathOf(names), real, seen, began);
         if (found !== "replaced") return found;
       }
       return null;
@@ -173,6 +177,67 @@ export class Root {
     if (!this.contains(real)) return null;
     // Checked before it is opened: opening a device can have effects.
     return { real, seen: await lstat(real, { bigint: true }) };
+  }
+
+  async #openSame(
+    path: string,
+    real: string,
+    seen: FileState,
+    began: number,
+  ): Promise<OpenFile | "replaced" | null> {
+    // O_NOFOLLOW has an effect only if the program may read everything: otherwise Deno resolves the
+    // links of a path before it opens their target, wherever that is. So nothing relies on it;
+    // what matters is that the file that was opened is the one that was checked.
+    const handle = await open(real, READ_FLAGS);
+    let change: null | "replaced" | "moved" = "replaced";
+    try {
+      const lookedAt = Date.now();
+      const state = await handle.stat({ bigint: true });
+      if (state.isFile() && isSameFile(state, seen)) {
+        change = this.changeSince(
+          began,
+          dirname(real),
+          () => Deno.realPathSync(path) === real,
+          () => isSameFile(Deno.lstatSync(real), state),
+        );
+      }
+      if (change === null) return { handle, path: real, size: Number(state.size), state, lookedAt };
+    } finally {
+      if (change !== null) await handle.close();
+    }
+    return change === "replaced" ? change : null;
+  }
+
+  /**
+   * Looks again at what was opened: whether the same is still there, and, at moments that nobody can foresee, whether its path leads
+   * where it led. Who exchanges a directory for a link and back, at whatever pace, has to guess each of them. Synchronous, to
+   * leave less time between two looks: what was just opened is in the cache.
+   *
+   * @param began When it was first looked at, in milliseconds since 1970.
+   * @param directory The real path of the directory that it is in.
+   */
+  changeSince(
+    began: number,
+    directory: string,
+    isReal: () => boolean,
+    isSame: () => boolean,
+  ): null | "replaced" | "moved" {
+    // The times of some file systems never change: so there is always a look.
+    const looks = this.#isOlder(directory, began - SETTLED_MILLISECONDS) ? 1 : LOOKS;
+    for (let look = 0; look < looks; look++) {
+      if (Math.random() < 0.5 && !isReal()) return "moved";
+      if (!isSame()) return "replaced";
+    }
+    return isReal() ? null : "moved";
+  }
+
+  /** Whether no name in a directory, nor on the way to it, has changed since a time: then nobody exchanges any of them. */
+  #isOlder(directory: string, time: number): boolean {
+    for (let path = directory;; path = dirname(path)) {
+      const { ctime } = Deno.lstatSync(path);
+      if (ctime === null || ctime.getTime() > time) return false;
+      if (path === this.path) return true;
+    }
   }
 
   /** Reports whether a real path is in the directory, and nothing on it is reserved. */
@@ -364,52 +429,6 @@ export class Root {
 }
 
 // ───────────────────────── to read
-
-async function openSame(
-  path: string,
-  real: string,
-  seen: FileState,
-): Promise<OpenFile | "replaced" | null> {
-  // O_NOFOLLOW has an effect only if the program may read everything: otherwise Deno resolves the
-  // links of a path before it opens their target, wherever that is. So nothing relies on it;
-  // what matters is that the file that was opened is the one that was checked.
-  const handle = await open(real, READ_FLAGS);
-  let change: null | "replaced" | "moved" = "replaced";
-  try {
-    const lookedAt = Date.now();
-    const state = await handle.stat({ bigint: true });
-    if (state.isFile() && isSameFile(state, seen)) {
-      change = changeSince(
-        () => Deno.realPathSync(path) === real,
-        () => isSameFile(Deno.lstatSync(real), state),
-      );
-    }
-    if (change === null) return { handle, path: real, size: Number(state.size), state, lookedAt };
-  } finally {
-    if (change !== null) await handle.close();
-  }
-  return change === "replaced" ? change : null;
-}
-
-/** How often what was opened is looked at. */
-const LOOKS = 8;
-
-/**
- * Looks again and again at what was opened: whether the same is still there, and, at moments that nobody can foresee, whether its path leads
- * where it led. Who exchanges a directory for a link and back, at whatever pace, has to guess each of them. Synchronous, to
- * leave less time between two looks: what was just opened is in the cache.
- */
-export function changeSince(
-  isReal: () => boolean,
-  isSame: () => boolean,
-  looks: number = LOOKS,
-): null | "replaced" | "moved" {
-  for (let look = 0; look < looks; look++) {
-    if (Math.random() < 0.5 && !isReal()) return "moved";
-    if (!isSame()) return "replaced";
-  }
-  return isReal() ? null : "moved";
-}
 
 /** Errors of what can't be served. ENXIO is the one for a socket, if one replaces the file. */
 const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLONG", "ENXIO"]);
