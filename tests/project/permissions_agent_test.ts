@@ -1,6 +1,6 @@
 /**
- * What docs/agent.md says of permissions: each command works with exactly those of its row, and without any one of them it
- * fails and says which one is missing.
+ * What docs/agent.md says of permissions: each command works and asks for nothing but those of its row, and without any one of
+ * them it fails and says which one is missing.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";

@@ -1,6 +1,6 @@
 /**
- * What docs/permissions.md says: what each row names asks for nothing but the permissions of the row, and fails with NotCapable
- * without any one of them.
+ * What docs/permissions.md says: what each row names works and asks for nothing but the permissions of the row, and fails with
+ * NotCapable without any one of them.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
