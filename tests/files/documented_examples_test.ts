@@ -1,5 +1,6 @@
 /** The examples of docs/files.md, run until they end where nothing goes as planned. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { denoRun, startCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
@@ -19,20 +20,26 @@ Deno.test("every documented example ends if the server is gone", async () => {
   const flags = maps.length > 0 ? maps : [`--config=${new URL("deno.json", ROOT).pathname}`];
   const serving = examples.filter((code) => code.includes(SERVES));
   assert(serving.some((code) => code.includes("await retry(")), "no example retries");
-  await Promise.all(serving.map(async (code, i) => {
-    const path = `${dir.path}/${i}.ts`;
-    await Deno.writeTextFile(path, IN_HASTE + code.replace(SERVES, `${SERVES}\nserver.close();`));
-    const child = new Deno.Command(Deno.execPath(), {
-      args: [
-        ...["run", "--quiet", "--no-prompt", "--no-check", "--no-lock", ...flags],
-        ...["--allow-net=127.0.0.1", "--allow-read", "--allow-write=/tmp", path],
-      ],
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    await using running = new RunningProcess(child);
-    const { success, stderr } = await running.ended();
-    assertEquals(success, false, code);
-    assert(/ConnectionRefused|Connection refused/.test(stderr), stderr);
-  }));
+  // One after the other in one process, which ends only if none of them leaves something under way.
+  let main = `${IN_HASTE}
+const fail = (error) => console.error(JSON.stringify(Deno.inspect(error)));
+`;
+  for (const [i, code] of serving.entries()) {
+    await Deno.writeTextFile(
+      `${dir.path}/${i}.ts`,
+      code.replace(SERVES, `${SERVES}\nserver.close();`),
+    );
+    main += `await import("./${i}.ts").then(() => Deno.exit(1), fail);\n`;
+  }
+  await Deno.writeTextFile(`${dir.path}/main.ts`, main);
+  const allow = ["--allow-net=127.0.0.1", "--allow-read", "--allow-write=/tmp"];
+  const command = denoRun(["--no-lock", ...flags, ...allow], `${dir.path}/main.ts`);
+  await using running = new RunningProcess(
+    startCommand(command, { stdin: "null", env: { NO_COLOR: "1" } }),
+  );
+  const { success, stderr } = await running.ended();
+  assert(success, stderr);
+  const errors = stderr.trimEnd().split("\n");
+  assertEquals(errors.length, serving.length, stderr);
+  for (const each of errors) assertMatch(each, /ConnectionRefused|Connection refused/);
 });

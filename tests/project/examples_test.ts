@@ -2,6 +2,12 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { obstacleTo } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import {
+  flagsOf as flagsFor,
+  grants,
+  permissionsOf,
+  readAudit,
+} from "@degu/testing/permissions.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 import { fromFileUrl } from "@std/path";
@@ -14,9 +20,9 @@ const NO_PROGRAM = "// Not a program: ";
 const VIEWER = `${DIRECTORY}viewer.ts`;
 const CAMERA = `${DIRECTORY}camera.ts`;
 /** MiB that a program sends in place of 256: so much that a download lasts until it is cut. */
-const MEBIBYTES: Readonly<Record<string, string>> = {
-  [`${DIRECTORY}tutorial.ts`]: "32",
-  [`${DIRECTORY}devices.ts`]: "96",
+const MEBIBYTES: Readonly<Record<string, readonly string[]>> = {
+  [`${DIRECTORY}tutorial.ts`]: ["32"],
+  [`${DIRECTORY}devices.ts`]: ["96"],
 };
 /** The longest that a program may take, in seconds. */
 const TIME_LIMIT = 240;
@@ -70,21 +76,16 @@ for (const path of await examplePaths()) {
     continue;
   }
 
-  Deno.test(`${path} runs as its first line says`, async () => {
-    const { success, stdout, stderr } = await run(path, flagsOf(path, firstLine));
+  Deno.test(`${path} runs as its first line says, and needs every permission in it`, async () => {
+    await using dir = await tempDir();
+    const [flags, audit] = [flagsOf(path, firstLine), `${dir.path}/audit`];
+    const { success, stdout, stderr } = await run(path, flags, { audit });
     assert(success, `${firstLine}\n${stdout}\n${stderr}`);
     assert(stdout !== "", `${path} prints nothing`);
     // deno-lint-ignore no-control-regex
     assertMatch(stdout, /^[^\x00-\x09\x0b-\x1f]*$/, "control characters, but no terminal");
     printed[path]?.(stdout);
-  });
-
-  Deno.test(`${path} needs every permission in its first line`, async () => {
-    const flags = flagsOf(path, firstLine);
-    for (const flag of flags.filter((flag) => flag.startsWith("--allow-"))) {
-      const { success } = await run(path, flags.filter((other) => other !== flag));
-      assert(!success, `${path} runs without ${flag}, too`);
-    }
+    await assertNeeded(path, flags, audit, ROOT, (less) => run(path, less));
   });
 }
 
@@ -107,7 +108,6 @@ Deno.test({
     const path = `${DIRECTORY}tutorial.ts`;
     const flags = flagsOf(path, await firstLineOf(path));
     await using running = await start(path, flags, {
-      args: [MEBIBYTES[path]!],
       through: WITHOUT_IPV6,
     });
     // The transfers follow, which are the same.
@@ -120,25 +120,21 @@ Deno.test({
 
 // The two that work together: they pair by a line, and one sends a file.
 
-Deno.test("the viewer and the camera of the examples pair, and files arrive", async () => {
+Deno.test("the viewer and the camera of the examples pair, files arrive, and both need their permissions", async () => {
   await using dir = await tempDir();
   const [here, there] = [`${dir.path}/viewer`, `${dir.path}/camera`];
   for (const each of [here, there]) await Deno.mkdir(each);
   await Deno.writeTextFile(`${there}/night 1.txt`, "a fox");
   const flags = flagsOf(VIEWER, await firstLineOf(VIEWER));
   const cameraFlags = flagsOf(CAMERA, await firstLineOf(CAMERA));
-  await using viewer = await start(VIEWER, flags, { cwd: here, args: ["127.0.0.1:0"] });
+  const viewerAudit = `${dir.path}/viewer-audit`;
+  const options = { cwd: here, args: ["127.0.0.1:0"], audit: viewerAudit };
+  await using viewer = await start(VIEWER, flags, options);
   const line = await viewer.printed(/^degu:\S+$/m);
 
-  const send = (input: string, ...lacking: string[]) => {
-    const granted = cameraFlags.filter((flag) => !lacking.includes(flag));
-    return run(CAMERA, granted, { cwd: there, args: ["night 1.txt"], input });
-  };
-  for (const flag of cameraFlags) {
-    const { success } = await send(`${line}\n`, flag);
-    assert(!success, `${CAMERA} runs without ${flag}, too`);
-  }
-
+  const audit = `${dir.path}/camera-audit`;
+  const send = (input: string, granted = cameraFlags) =>
+    run(CAMERA, granted, { cwd: there, args: ["night 1.txt"], input, audit });
   const first = await send(`${line}\n`);
   assert(first.success, first.stderr);
   assertMatch(first.stdout, /^Paired with viewer \([a-z2-7]{52}\)\.$/m);
@@ -148,27 +144,18 @@ Deno.test("the viewer and the camera of the examples pair, and files arrive", as
   assertEquals(await Deno.readTextFile(`${here}/inbox/night 1.txt`), "a fox");
 
   await Deno.writeTextFile(`${there}/night 1.txt`, "two foxes");
+  await assertNeeded(CAMERA, cameraFlags, audit, there, (less) => send("", less));
   const second = await send("");
   assert(second.success, second.stderr);
   assertMatch(second.stdout, /^viewer has night 1\.txt: 9 bytes/);
   assertEquals(await Deno.readTextFile(`${here}/inbox/night 1.txt`), "two foxes");
   viewer.child.kill("SIGTERM");
   assertEquals((await viewer.ended()).success, true);
-});
-
-Deno.test("the viewer of the examples needs every permission that it names", async () => {
-  const flags = flagsOf(VIEWER, await firstLineOf(VIEWER));
-  const less = flags.flatMap((flag, i) =>
-    flag === "--allow-sys=uid,networkInterfaces"
-      ? ["uid", "networkInterfaces"].map((kind) => flags.with(i, `--allow-sys=${kind}`))
-      : [flags.toSpliced(i, 1)]
-  );
-  for (const granted of less) {
+  // Of a wildcard the addresses of the machine are in the line.
+  await assertNeeded(VIEWER, flags, viewerAudit, here, async (less) => {
     await using dir = await tempDir();
-    const options = { cwd: dir.path, args: ["0.0.0.0:0"] };
-    const { success } = await run(VIEWER, granted, options);
-    assert(!success, `${VIEWER} runs with ${granted.join(" ")}, too`);
-  }
+    return await run(VIEWER, less, { cwd: dir.path, args: ["0.0.0.0:0"] });
+  });
 });
 
 Deno.test("the camera example prints its usage", async () => {
@@ -191,6 +178,33 @@ function flagsOf(path: string, firstLine: string): string[] {
   return firstLine.slice(PROGRAM.length, -path.length).split(" ").filter((flag) => flag !== "");
 }
 
+/** Asserts that a program has asked for each permission of its flags, or else, for what Deno doesn't record, fails without it. */
+async function assertNeeded(
+  path: string,
+  flags: readonly string[],
+  audit: string,
+  cwd: string | URL,
+  run: (flags: string[]) => Promise<{ success: boolean }>,
+): Promise<void> {
+  const asked = (await readAudit(audit)).flat();
+  const directory = cwd instanceof URL ? fromFileUrl(cwd) : cwd;
+  const [allowed, others] = [
+    flags.filter(isPermission),
+    flags.filter((flag) => !isPermission(flag)),
+  ];
+  const permissions = allowed.flatMap(permissionsOf);
+  for (const one of permissions) {
+    if (asked.some((each) => grants(one, each, directory))) continue;
+    const less = flagsFor(permissions.filter((other) => other !== one));
+    const { success } = await run([...less, ...others]);
+    assert(!success, `${path} runs without ${one}, too`);
+  }
+}
+
+function isPermission(flag: string): boolean {
+  return flag.startsWith("--allow-");
+}
+
 async function examplePaths(): Promise<string[]> {
   const entries = await Array.fromAsync(Deno.readDir(new URL(DIRECTORY, ROOT)));
   return entries.map(({ name }) => DIRECTORY + name).filter((path) => path.endsWith(".ts")).sort();
@@ -203,18 +217,20 @@ interface Start {
   readonly input?: string;
   /** A command that runs the command that is its arguments. */
   readonly through?: readonly string[];
+  /** The file in which Deno records the permissions that it asks for. */
+  readonly audit?: string;
 }
 
 /** Starts a program of examples/. */
 async function start(path: string, flags: readonly string[], options: Start = {}) {
-  const { cwd = ROOT, args = [], input = "", through = [] } = options;
+  const { cwd = ROOT, args = MEBIBYTES[path] ?? [], input = "", through = [], audit } = options;
   const program = fromFileUrl(new URL(path, ROOT));
   const run = [...through, Deno.execPath(), "run", "--quiet", "--no-prompt", ...flags, program];
   const [command = "", ...rest] = [...run, ...args];
   const child = new Deno.Command(command, {
     args: rest,
     cwd,
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...audit && { DENO_AUDIT_PERMISSIONS: audit } },
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
@@ -226,7 +242,6 @@ async function start(path: string, flags: readonly string[], options: Start = {}
 
 /** Runs a program of examples/ to its end. */
 async function run(path: string, flags: readonly string[], options?: Start) {
-  const size = MEBIBYTES[path];
-  await using running = await start(path, flags, options ?? { args: size ? [size] : [] });
+  await using running = await start(path, flags, options);
   return await running.ended(TIME_LIMIT);
 }

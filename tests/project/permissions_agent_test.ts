@@ -1,11 +1,18 @@
 /**
- * What docs/agent.md says of permissions: each command works with exactly those of its row, and without any one of them it
- * fails and says which one is missing.
+ * What docs/agent.md says of permissions: each command works and asks for nothing but those of its row, and without any one of
+ * them it fails and says which one is missing.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
-import { flagsOf } from "@degu/testing/permission_cases.ts";
+import {
+  assertAsked,
+  flagsOf,
+  inFewProcesses,
+  type Lacking,
+  permissionsOf,
+  readAudit,
+} from "@degu/testing/permissions.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import type { Step } from "@degu/testing/programs/agent_permissions.ts";
 import { read } from "@degu/testing/tree.ts";
@@ -22,20 +29,12 @@ const [, section = ""] = (await read("docs/agent.md")).split("\n## Permissions\n
 const ROWS = new Map(
   Array.from(
     section.split("\n## ")[0]!.matchAll(/^\| `([^`]+)` +\| (?:none|`([^`]+)`) +\|$/gm),
-    ([, row = "", flags = ""]) => [row, flags.split(" ").flatMap(permissionsOf)],
+    ([, row = "", flags = ""]) => [row, flags.split(" ").filter(Boolean).flatMap(permissionsOf)],
   ),
 );
 
 /** Those that open the device. */
 const OPENING = ROWS.get("id")!;
-
-/** `--allow-read=A,B` as two permissions. */
-function permissionsOf(flag: string): string[] {
-  if (flag === "") return [];
-  const [, kind, list] = /^--allow-([a-z]+)(?:=(.*))?$/.exec(flag) ?? [];
-  assert(kind !== undefined, `docs/agent.md: ${flag} is no permission`);
-  return list === undefined ? [kind] : list.split(",").map((value) => `${kind}=${value}`);
-}
 
 /** A command for a row of the table. */
 interface Case {
@@ -124,72 +123,33 @@ interface Command extends Case {
   readonly permissions: readonly string[];
 }
 
-/** What a process does, with all permissions at first. */
-interface Process {
-  readonly permissions: Set<string>;
-  readonly revoked: Set<string>;
-  readonly steps: { command: Command; missing?: string; revoked: readonly string[] }[];
-}
+/** A command, and which of its permissions is missing, if one is. */
+type Look = { readonly command: Command } & Partial<Lacking>;
 
-/** The commands with all of their permissions: where those of one are among those of another one, in one process. */
-function whole(commands: readonly Command[]): Process[] {
-  const processes: Process[] = [];
-  const most = commands.toSorted((a, b) => b.permissions.length - a.permissions.length);
-  for (const command of most) {
-    const left = ({ permissions, revoked }: Process) => permissions.difference(revoked);
-    const own = new Set(command.permissions);
-    let process = processes.find((each) => own.isSubsetOf(left(each)));
-    if (process === undefined) {
-      process = { permissions: own, revoked: new Set(), steps: [] };
-      processes.push(process);
-    }
-    const revoked = [...left(process).difference(own)];
-    for (const each of revoked) process.revoked.add(each);
-    process.steps.push({ command, revoked });
-  }
-  return processes;
-}
-
-/** Each command without each of its permissions: in one process as long as all others are there, and none covers another one. */
-function lacking(
-  pairs: readonly { readonly command: Command; readonly missing: string }[],
-): Process[] {
-  const processes: Process[] = [];
-  for (const { command, missing } of pairs) {
-    const { permissions } = command;
-    const covers = (a: string, b: string) => a !== b && (a.startsWith(b) || b.startsWith(a));
-    let process = processes.find((each) =>
-      !permissions.some((one) => one !== missing && each.revoked.has(one)) &&
-      !permissions.some((one) => [...each.permissions].some((other) => covers(one, other)))
-    );
-    if (process === undefined) {
-      process = { permissions: new Set(), revoked: new Set(), steps: [] };
-      processes.push(process);
-    }
-    for (const each of permissions) process.permissions.add(each);
-    process.revoked.add(missing);
-    process.steps.push({ command, missing, revoked: [missing] });
-  }
-  return processes;
-}
-
-/** Runs a process, and checks how its commands have ended. */
-async function run(homes: AgentHomes, { permissions, steps }: Process): Promise<void> {
-  const given = steps.map(({ command, revoked }): Step => {
+/** Runs commands in one process, which gives up what is missing; checks how they have ended, and what the others have asked for. */
+async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
+  const steps = looks.map(({ command, missing }): Step => {
     const { args, home = "viewer", stdin = "", until } = command;
     const at = home === null ? [] : ["--home", homes.at(home)];
     const made = home === "new" ? homes.at(home) : undefined;
-    return { revoked, args: [...at, ...args], stdin, until, made };
+    return { missing, args: [...at, ...args], stdin, until, made };
   });
-  const env = { XDG_STATE_HOME: homes.at("state"), HOME: "" };
-  const flags = [...flagsOf([...permissions]), ...importMapFlags()];
-  const options = { flags, args: [JSON.stringify(given)], env };
+  const audit = homes.at(crypto.randomUUID());
+  const env = { XDG_STATE_HOME: homes.at("state"), HOME: "", DENO_AUDIT_PERMISSIONS: audit };
+  const granted = new Set(looks.flatMap(({ command }) => command.permissions));
+  const options = {
+    flags: [...flagsOf(granted), ...importMapFlags()],
+    args: [JSON.stringify(steps)],
+    env,
+  };
   const ends: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
-  for (const [i, { command, missing }] of steps.entries()) {
+  const [, ...asked] = await readAudit(audit);
+  for (const [i, { command, missing }] of looks.entries()) {
     const { code, stdout, stderr } = ends[i]!;
     const what = `${command.row} without ${missing}: ${stdout}${stderr}`;
     assertEquals(code, missing === undefined ? command.code ?? 0 : 1, what);
     if (missing !== undefined) assertMatch(stderr, MISSING, what);
+    else assertAsked(asked[i]!, command.permissions, command.row);
   }
 }
 
@@ -209,30 +169,29 @@ Deno.test("each command needs the flags of its row, every command has a row, and
     return { ...given, row, permissions };
   });
   const opening = commands.find(({ row }) => row === "id")!.permissions;
-  const pairs = commands.flatMap((command, i) => {
+  const lacking = commands.flatMap((command, i) => {
     // Of what every command needs to open the device only two leave out all, and each other one the next: a process takes time.
     const kept = ["id", "init"].includes(command.row)
       ? []
       : OPENING.toSpliced(i % OPENING.length, 1);
-    const tried = command.permissions.filter((_, i) => !kept.includes(ROWS.get(command.row)![i]!));
-    return tried.map((missing) => ({ command, missing }));
+    const { permissions } = command;
+    const tried = permissions.filter((_, i) => !kept.includes(ROWS.get(command.row)![i]!));
+    return tried.map((missing) => ({ command, permissions, missing }));
   });
   // With both groups of mDNS they would speak on every interface: tests/integration/agent_network_test.ts does, in namespaces.
   const mdns = ["net=224.0.0.251:5353", "sys=networkInterfaces"];
   const serve = ["serve", "--listen", "127.0.0.1:0", "--announce"];
   for (const args of [serve, ["ping", "--find", "camera"]]) {
     const permissions = [...opening, "net=127.0.0.1:0", ...mdns];
-    for (const missing of mdns) {
-      pairs.push({ command: { row: args.join(" "), args, permissions }, missing });
+    const command = { row: args.join(" "), args, permissions };
+    lacking.push(...mdns.map((missing) => ({ command, permissions, missing })));
+  }
+  const processes = inFewProcesses(lacking);
+  await Promise.all(Array.from({ length: AT_A_TIME }, async () => {
+    for (let next = processes.shift(); next !== undefined; next = processes.shift()) {
+      await run(homes, next);
     }
-  }
-  pairs.sort((a, b) => a.missing < b.missing ? -1 : 1);
+  }));
   // What works needs no work a second time.
-  for (const waiting of [lacking(pairs), whole(commands)]) {
-    await Promise.all(Array.from({ length: AT_A_TIME }, async () => {
-      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-        await run(homes, next);
-      }
-    }));
-  }
+  await run(homes, commands.map((command) => ({ command })));
 });

@@ -4,11 +4,11 @@
  */
 
 import { type AgentEnd, startAgentHere } from "@degu/testing/agents.ts";
+import { beginStep, revoke } from "@degu/testing/permissions.ts";
 
-/** A command, and what is given up before it. */
+/** A command, and the permission that is given up before it. */
 export interface Step {
-  /** Without `--allow-`. */
-  readonly revoked: readonly string[];
+  readonly missing?: string | undefined;
   readonly args: readonly string[];
   readonly stdin: string;
   /** What is waited for until the command is interrupted; if left out, it ends by itself. */
@@ -17,16 +17,10 @@ export interface Step {
   readonly made?: string | undefined;
 }
 
-const VALUES = { read: "path", write: "path", net: "host", sys: "kind", env: "variable" };
-
 const ends: AgentEnd[] = [];
-for (const { revoked, args, stdin, until, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
-  for (const permission of revoked) {
-    const [name = "", value] = permission.split(/=(.*)/s);
-    const key = VALUES[name as keyof typeof VALUES];
-    const descriptor = value === undefined ? { name } : { name, [key]: value };
-    Deno.permissions.revokeSync(descriptor as Deno.PermissionDescriptor);
-  }
+for (const { missing, args, stdin, until, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
+  if (missing !== undefined) revoke(missing);
+  beginStep();
   await using agent = startAgentHere(args, { stdin });
   if (until !== undefined) {
     await agent.line(until).catch(() => {}); // it has failed

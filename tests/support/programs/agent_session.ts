@@ -9,9 +9,9 @@ import { runOnTerminal } from "@degu/testing/terminals.ts";
 
 const COLUMNS = 96;
 /** Large enough to be interrupted. */
-const FILM_BYTES = 64_000_000;
+const FILM_BYTES = 20_000_000;
 /** A good network over the air. */
-const RATE = "300mbit";
+const RATE = "100mbit";
 
 const [dir = ""] = Deno.args;
 const laptop = await Machine.makeEmpty("laptop", dir);
