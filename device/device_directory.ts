@@ -148,6 +148,7 @@ export class StateDirectory {
   /** Removes a file durably; resolves to false if there is none. Only inside {@linkcode exclusively}. */
   async remove(name: string): Promise<boolean> {
     const removed = await ifPresent(Deno.remove(join(this.path, name)).then(() => true));
+    // mutant `await syncDirectory(this.path);` → `;`: a removal that is not synced is undone only if the power fails
     if (removed !== null) await syncDirectory(this.path);
     return removed !== null;
   }

@@ -306,8 +306,9 @@ export class PeerStore {
       throw new RangeError(`it has more than ${MAX_PEER_FILE_BYTES} bytes`);
     }
     const bytes = new Uint8Array(size);
-    const length = await file.read(bytes);
-    return new TextDecoder().decode(bytes.subarray(0, length ?? 0));
+    // mutant `0` → `1`: there is no end in a file of no bytes either: it has none to take
+    const length = await file.read(bytes) ?? 0;
+    return new TextDecoder().decode(bytes.subarray(0, length));
   }
 
   #report(name: string, problem: string): void {

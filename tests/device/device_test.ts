@@ -2,11 +2,13 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertRejects,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
 import { pathToFileURL } from "node:url";
 import { DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
@@ -23,6 +25,7 @@ import {
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
 
 Deno.test("Device.open creates a device once, and later opens it", async () => {
@@ -82,7 +85,11 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
     () => open(dir.path, { name: "camera", logger: null }),
   ];
   for (const each of wrong) await assertRejects(each, TypeError);
-  await assertRejects(() => open("camera", { name: "camera" }), RangeError, "absolute");
+  const paths = { camera: '"camera"', [`${dir.path}/a\0b`]: '\\x00b"' };
+  for (const [path, shown] of Object.entries(paths)) {
+    const error = await assertRejects(() => open(path, { name: "camera" }), RangeError, shown);
+    assertMatch(error.message, /^dir: must be an absolute path/);
+  }
   await assertRejects(() => open(new URL("https://a/b"), { name: "camera" }), RangeError, "file");
   assertEquals(await entries(dir.path), []);
 });
@@ -119,6 +126,18 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   await assertRejects(() => viewer.invite(), DeguError, "closed");
   await assertRejects(() => viewer.join("degu:"), DeguError, "closed");
   await camera[Symbol.asyncDispose]();
+});
+
+Deno.test("disposing waits until nothing looks at the identity any more", async () => {
+  using time = new FakeTime();
+  await using devices = await TestDevices.create();
+  const logger = new RecordingLogger();
+  const device = await devices.open("camera", { logger });
+  await Deno.writeTextFile(join(device.dir, "identity", "camera", "cert.pem"), "damaged");
+  time.tick(60 * 60 * 1000);
+  assertEquals(logger.at("error"), []);
+  await device[Symbol.asyncDispose]();
+  assertMatch(logger.at("error").join(), /^the identity of the device can't be looked at/);
 });
 
 Deno.test("a device that is not disposed of does not keep the process alive", async () => {
@@ -181,6 +200,10 @@ Deno.test("a device's directories have mode 0700 and its files 0600", async () =
   await look(camera.dir);
   assertEquals(new Set(modes), new Set(["directory 700", "file 600"]));
   assert(modes.length > 8, modes.join());
+  // One that is private stays as it is.
+  await Deno.chmod(join(camera.dir, "peers"), 0o2700);
+  await devices.open("camera");
+  assertEquals(await mode(join(camera.dir, "peers")), 0o2700);
 });
 
 Deno.test("Device.open rejects a directory that others could have written to", async () => {

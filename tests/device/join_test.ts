@@ -117,12 +117,25 @@ function startCutter(
 Deno.test("a handshake that breaks off is tried ten times, and its error is not that of a used line", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
-  {
+  const { setTimeout } = globalThis;
+  const waits: number[] = [];
+  globalThis.setTimeout = ((end: () => void, milliseconds: number) => {
+    if (milliseconds <= 600) waits.push(milliseconds);
+    return setTimeout(end, milliseconds);
+  }) as typeof setTimeout;
+  try {
     await using cutter = startCutter(addressOf(invitation), Infinity);
     const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
     const error = await assertRejects(() => viewer.join(line), DeguError, "overloaded");
     assert(!error.message.startsWith("this line is not open"), error.message);
     assertEquals(cutter.count, 10);
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+  const longest = [50, 100, 200, 400, 600, 600, 600, 600, 600];
+  assertEquals(waits.length, longest.length);
+  for (const [i, most] of longest.entries()) {
+    assert(waits[i]! >= most / 2 && waits[i]! <= most, `${waits[i]} ms before try ${i + 2}`);
   }
   await using cutter = startCutter(addressOf(invitation), 4);
   const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
@@ -297,6 +310,7 @@ Deno.test("a missing permission to list the interfaces is reported, unless joini
   const { viewer, invitation } = setup;
   const line = lineWith(invitation.line, [["fe80::1", 80]]);
   const { networkInterfaces } = Deno;
+  const { querySync } = Deno.permissions;
   Deno.networkInterfaces = () => {
     throw new Deno.errors.NotCapable("Requires sys access");
   };
@@ -305,8 +319,12 @@ Deno.test("a missing permission to list the interfaces is reported, unless joini
     const reason = new Error("enough");
     const joining = viewer.join(line, { signal: AbortSignal.abort(reason) });
     assertEquals(await assertRejects(() => joining), reason);
+    // If there is another address nobody is asked for the permission.
+    Deno.permissions.querySync = (() => ({ state: "prompt" })) as never;
+    await viewer.join(lineWith(invitation.line, [["fe80::1", 80], addressOf(invitation)]));
   } finally {
-    Deno.networkInterfaces = networkInterfaces;
+    Object.assign(Deno, { networkInterfaces });
+    Deno.permissions.querySync = querySync;
   }
 });
 

@@ -1,5 +1,5 @@
 /** Attacks on the port of an invitation, without its line, and by somebody who has it. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { Invitation, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
@@ -465,6 +465,7 @@ Deno.test("an inviter that can't write sends no answer, and has no entry", async
   const [lost, failed] = await Promise.allSettled([joining, invitation.paired]);
   assert(failed!.status === "rejected" && failed.reason instanceof RangeError);
   assert(lost!.status === "rejected" && lost.reason.message.includes("last answer"));
+  assertMatch(camera.logger.at("warn").join(), /can't be stored: .*the name "other" is taken/);
   assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
   assertEquals(await viewer.written(), []);
 });
