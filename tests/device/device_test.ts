@@ -10,9 +10,10 @@ import {
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
 import { pathToFileURL } from "node:url";
-import { DeguError } from "@degu/degu/base";
+import { type Address, DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { StateDirectory } from "@degu/internal/device/device_directory.ts";
+import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
@@ -117,8 +118,10 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   const client = await viewer.client("camera");
   const conn = await client.connect();
   await conn.get("/");
+  const inviting = assertRejects(() => viewer.invite({ listen: [LOOPBACK] }), DeguError, "closed");
   await viewer[Symbol.asyncDispose]();
   await viewer[Symbol.asyncDispose]();
+  await inviting;
   await assertRejects(() => conn.get("/"), Error, "closed");
   await assertRejects(() => client.connect(), Error, "device was closed");
   assertThrows(() => viewer.listen(LOOPBACK, tellName), DeguError, "closed");
@@ -217,6 +220,11 @@ Deno.test("Device.open rejects a directory that others could have written to", a
     "open to other users",
   );
   assertEquals(await entries(path), []);
+  // Where they could replace it nothing is made.
+  await Deno.chmod(path, 0o777);
+  const open = () => Device.open(join(path, "inner"), { name: "camera" });
+  await assertRejects(open, Deno.errors.PermissionDenied, "who could replace what is in it");
+  assertEquals(await entries(path), []);
 });
 
 Deno.test("Device.open does not change the mode of a directory that contains other things", async () => {
@@ -308,4 +316,9 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   await serving;
   assertEquals(await camera.serving(), []);
   assertEquals(await entries(join(camera.dir, "serving")), []);
+  const records = new ServingRecords(camera.dir);
+  const addresses = [3, 1, 5, 2, 6, 4].map((last): Address => [`10.0.0.${last}`, 80]);
+  const removals = await Promise.all(addresses.map((address) => records.add(address)));
+  assertEquals(await camera.serving(), addresses.toSorted());
+  for (const remove of removals) await remove();
 });

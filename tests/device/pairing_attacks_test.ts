@@ -492,6 +492,9 @@ Deno.test("closing an invitation while its pairing is being stored completes the
   const joining = viewer.join(invitation.line);
   await within(peers.asked.promise, "the pairing is being stored");
   const closing = invitation.close();
+  // Until then it stays open.
+  const [hostname, port] = addressOf(invitation);
+  (await Deno.connect({ hostname, port })).close();
   peers.gate.resolve();
   assertEquals((await joining).id, camera.id);
   assertEquals((await invitation.paired).id, viewer.id);

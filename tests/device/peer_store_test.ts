@@ -97,6 +97,28 @@ Deno.test("forget removes a peer by object, also an earlier one, by id or by nam
   assertEquals(namesOf(await camera.peers()), ["one"]);
 });
 
+Deno.test("a peer is forgotten even if the others can't be read any more", async () => {
+  await using setup = await setUpPeers("one", "two");
+  const { camera, others: [one, two] } = setup;
+  await record(camera, one!);
+  await record(camera, two!);
+  const store = storeOf(camera.dir);
+  await store.refresh();
+  const { remove, readDir } = Deno;
+  Deno.remove = async (path) => {
+    await remove(path);
+    Deno.readDir = () => {
+      throw new Error("the disk is broken");
+    };
+  };
+  try {
+    assertEquals(await store.forget(one!.id), true);
+  } finally {
+    Object.assign(Deno, { remove, readDir });
+  }
+  assertEquals(namesOf(store.current), ["two"]);
+});
+
 Deno.test("simultaneous changes of several writers are all kept", async () => {
   const names = Array.from({ length: 6 }, (_, index) => index % 2 === 0 ? "cam" : `other-${index}`);
   await using setup = await setUpPeers(...names);
