@@ -352,6 +352,7 @@ export class Invitation implements AsyncDisposable {
       hasRandom(bytes, PROOF, "value", joiner.answer.value);
     if (!isBack) return this.#refuse(session);
     this.#stage = "storing";
+    // mutant `false` → `true`: only the joiner itself can connect by now
     visit.isWaiting = false;
     clearTimeout(visit.timer);
     const { authority, introduction: { name: receivedName, addresses } } = joiner;
