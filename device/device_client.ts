@@ -81,7 +81,6 @@ function connectorOf(
 ): Connector["connect"] {
   let lastAddress = "";
   return async (_first, bounds) => {
-    closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
     const trusted = signals.find(id);

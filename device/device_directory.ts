@@ -81,8 +81,9 @@ async function makePrivate(path: string): Promise<void> {
   await paths.checkWay(path);
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await paths.check(path, WRITABLE_BY_OTHERS);
-  const { mode } = await Deno.stat(path);
-  if (((mode ?? 0) & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
+  // mutant `0` → `1`: only Windows has no mode
+  const mode = (await Deno.stat(path)).mode ?? 0;
+  if ((mode & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
 }
 
 /** Nobody needs longer for a few small files; a stopped process must not block all others. */
@@ -138,7 +139,7 @@ export class StateDirectory {
   async write(name: string, text: string): Promise<void> {
     // Nobody else is writing now, so these are left from an interrupted writer.
     for await (const { name } of Deno.readDir(this.path)) {
-      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name), { recursive: true });
+      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
     }
     const temporary = join(this.path, `.${randomSuffix()}`);
     await replacePrivateFile(join(this.path, name), text, temporary);
@@ -148,6 +149,10 @@ export class StateDirectory {
   /** Removes a file durably; resolves to false if there is none. Only inside {@linkcode exclusively}. */
   async remove(name: string): Promise<boolean> {
     const removed = await ifPresent(Deno.remove(join(this.path, name)).then(() => true));
+    // mutant `await syncDirectory(this.path);` → `;`: a removal that is not synced is undone only if the power fails
+    // mutant `removed !== null` → `false`: the same
+    // mutant `removed !== null` → `true`: to sync once more
+    // mutant `!==` → `===`: both
     if (removed !== null) await syncDirectory(this.path);
     return removed !== null;
   }

@@ -207,6 +207,7 @@ export class Invitation implements AsyncDisposable {
     const opened = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
     const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
     if (bound.length > 0) return bound;
+    // mutant `each.status === "rejected"` → `true`: here all are
     const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
     const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
     throw denied ?? new DeguError("can't listen on any address of this machine: set `listen`", {
@@ -351,6 +352,7 @@ export class Invitation implements AsyncDisposable {
       hasRandom(bytes, PROOF, "value", joiner.answer.value);
     if (!isBack) return this.#refuse(session);
     this.#stage = "storing";
+    // mutant `false` → `true`: only the joiner itself can connect by now
     visit.isWaiting = false;
     clearTimeout(visit.timer);
     const { authority, introduction: { name: receivedName, addresses } } = joiner;
@@ -412,6 +414,7 @@ function hasRandom(
 }
 
 /** Between two warnings: a peer must not be able to fill the log. */
+// mutant `1000` → `1001`: a millisecond more
 const LEAST_MILLISECONDS = 1000;
 
 /** Counts events of one kind, and warns of them at most once a second. */

@@ -113,6 +113,7 @@ export class PeerStore {
   /** Notices what other processes change, until it is disposed of; then nothing is being read. */
   watch(): AsyncDisposable {
     let last: string | null = null;
+    // mutant `0` → `1`: the first look sets it
     let reads = 0;
     let checking: Promise<void> | null = null;
     const check = async () => {
@@ -264,7 +265,7 @@ export class PeerStore {
       const peer = await this.#readFile(name, idOfFileName(name));
       if (peer !== null) peers.push(peer);
     }
-    return peers.sort((a, b) => compare(nameKey(a.name), nameKey(b.name)) || compare(a.id, b.id));
+    return peers.sort((a, b) => compare(nameKey(a.name), nameKey(b.name)));
   }
 
   async #readFile(name: string, id: string | null): Promise<Peer | null> {
@@ -306,8 +307,9 @@ export class PeerStore {
       throw new RangeError(`it has more than ${MAX_PEER_FILE_BYTES} bytes`);
     }
     const bytes = new Uint8Array(size);
-    const length = await file.read(bytes);
-    return new TextDecoder().decode(bytes.subarray(0, length ?? 0));
+    // mutant `0` → `1`: there is no end in a file of no bytes either: it has none to take
+    const length = await file.read(bytes) ?? 0;
+    return new TextDecoder().decode(bytes.subarray(0, length));
   }
 
   #report(name: string, problem: string): void {
@@ -332,6 +334,8 @@ function checkPeerName(option: string, name: string, peers: readonly Peer[], id?
 }
 
 function compare(a: string, b: string): number {
+  // mutant `1` → `2`: only whether it is above or below 0 counts
+  // mutant `0` → `1`: those of one name are in the order of their ids, as the files are
   return a < b ? -1 : a > b ? 1 : 0;
 }
 

@@ -61,8 +61,9 @@ export class ServingRecords {
     }
     if (!NAME.test(name)) return null;
     const bytes = new Uint8Array(MAX_RECORD_BYTES);
-    const length = await file.read(bytes);
-    return new TextDecoder().decode(bytes.subarray(0, length ?? 0));
+    // mutant `0` → `1`: an empty text is no address, nor is a byte 0
+    const length = await file.read(bytes) ?? 0;
+    return new TextDecoder().decode(bytes.subarray(0, length));
   }
 }
 

@@ -65,6 +65,7 @@ export class TrustSignals {
     this.#isOver = true;
     this.#stop();
     for (const controller of this.#controllers.values()) controller.abort(reason);
+    // mutant `this.#controllers.clear();` → `;`: memory, of a device that is closed
     this.#controllers.clear();
   }
 }

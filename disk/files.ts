@@ -14,6 +14,7 @@ const PAUSE_MILLISECONDS = 30;
  * @returns False if it stays locked.
  */
 export async function lockFile(file: Deno.FsFile): Promise<boolean> {
+  // mutant `1` → `2`: one less
   for (let tries = 1; !await file.tryLock(true); tries++) {
     if (tries === TRIES) return false;
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
@@ -31,6 +32,7 @@ export function lockIfFree(file: Deno.FsFile): boolean {
 }
 
 /** How often a file may disappear between two checks before something else is wrong. */
+// mutant `20` → `21`: one more
 const OPENINGS = 20;
 
 /** A file that only this process writes. */
@@ -113,6 +115,7 @@ async function createPrivateFile(path: string, text: string): Promise<Deno.FsFil
   } catch (error) {
     file.close();
     // That of an open file doesn't say which: it may be the disk of this one that is full.
+    // mutant `error instanceof Error` → `true`: whatever Deno throws is one
     if (error instanceof Error) error.message += `: write '${path}'`;
     throw error;
   }
@@ -214,6 +217,7 @@ export class EarlySync {
 }
 
 /** How long others may wait for the thread. */
+// mutant `4` → `5`: a millisecond more
 const TURN_MILLISECONDS = 4;
 
 /**

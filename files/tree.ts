@@ -368,6 +368,8 @@ export class Plan {
       const inside = pairs.filter((pair) => {
         return this.#decide(pair, sources.length === 1, isDoubtful ? doubtful : null);
       });
+      // mutant `doubtful.files.length > 0` → `true`: of no files nothing is asked
+      // mutant `>` → `>=`: the same
       if (doubtful.files.length > 0) this.doubtful.push(doubtful);
       const plain = sources.filter(({ kind }) => kind !== "directory");
       // mutant `>` → `>=`: in no directories is nothing to compare

@@ -28,6 +28,7 @@ import {
 } from "@degu/testing/device_serving.ts";
 import { authorityOf } from "@degu/testing/device_pairs.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 
 Deno.test("a client of a peer is found by name, id or peer object, and works wherever a client does", async () => {
   await using setup = await setUpClient();
@@ -55,7 +56,8 @@ Deno.test("a client of a peer is found by name, id or peer object, and works whe
 
 Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   await using setup = await setUpClient();
-  const { viewer } = setup;
+  const logger = new RecordingLogger();
+  const viewer = await setup.devices.open("viewer", { logger });
   const client = viewer.client.bind(viewer) as (...args: unknown[]) => Promise<unknown>;
   const rows: [args: unknown[], error: typeof RangeError, words: string][] = [
     [["nobody"], RangeError, '"nobody"'],
@@ -76,6 +78,7 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
     rows.push([["camera", { connectTimeout }], RangeError, "connectTimeout"]);
   }
   for (const [args, error, words] of rows) await assertRejects(() => client(...args), error, words);
+  assertEquals(logger.at("warn"), []);
 });
 
 Deno.test("connect reads the stored addresses again; if there is none the error says so, and one can be passed", async () => {

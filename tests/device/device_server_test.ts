@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
+import { join } from "@std/path";
 import { TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { peerOf } from "@degu/degu/device";
@@ -27,6 +28,7 @@ import {
   setUpClient,
   tellName,
 } from "@degu/testing/device_serving.ts";
+import { entries } from "@degu/testing/directories.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 
@@ -128,6 +130,38 @@ Deno.test("a server whose address is in use, or that is closed before it is read
   third.close();
   await ready;
   assertEquals(await camera.serving(), [first.address]);
+  const fourth = camera.listen(LOOPBACK, tellName);
+  let isSettled = false;
+  const settle = () => void (isSettled = true);
+  fourth.ready.then(settle, settle);
+  await fourth[Symbol.asyncDispose]();
+  assertEquals(isSettled, true, "it is still being prepared");
+});
+
+Deno.test("shutdown resolves once the record of the address is removed", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  await using server = camera.listen(LOOPBACK, tellName);
+  const serving = server.serveForever();
+  await server.ready;
+  const { remove } = Deno;
+  const gate = Promise.withResolvers<void>();
+  Deno.remove = async (...args) => {
+    await gate.promise;
+    await remove(...args);
+  };
+  try {
+    let isDone = false;
+    const done = server.shutdown().then(() => isDone = true);
+    await serving;
+    await new Promise((resolve) => setTimeout(resolve));
+    assertEquals(isDone, false);
+    gate.resolve();
+    await done;
+    assertEquals(await entries(join(camera.dir, "serving")), []);
+  } finally {
+    Deno.remove = remove;
+  }
 });
 
 Deno.test("peerOf throws a TypeError for a session of another server", async () => {

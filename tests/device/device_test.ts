@@ -2,15 +2,18 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertRejects,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
 import { pathToFileURL } from "node:url";
-import { DeguError } from "@degu/degu/base";
+import { type Address, DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { StateDirectory } from "@degu/internal/device/device_directory.ts";
+import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
@@ -23,6 +26,7 @@ import {
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
 
 Deno.test("Device.open creates a device once, and later opens it", async () => {
@@ -82,7 +86,11 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
     () => open(dir.path, { name: "camera", logger: null }),
   ];
   for (const each of wrong) await assertRejects(each, TypeError);
-  await assertRejects(() => open("camera", { name: "camera" }), RangeError, "absolute");
+  const paths = { camera: '"camera"', [`${dir.path}/a\0b`]: '\\x00b"' };
+  for (const [path, shown] of Object.entries(paths)) {
+    const error = await assertRejects(() => open(path, { name: "camera" }), RangeError, shown);
+    assertMatch(error.message, /^dir: must be an absolute path/);
+  }
   await assertRejects(() => open(new URL("https://a/b"), { name: "camera" }), RangeError, "file");
   assertEquals(await entries(dir.path), []);
 });
@@ -110,8 +118,10 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   const client = await viewer.client("camera");
   const conn = await client.connect();
   await conn.get("/");
+  const inviting = assertRejects(() => viewer.invite({ listen: [LOOPBACK] }), DeguError, "closed");
   await viewer[Symbol.asyncDispose]();
   await viewer[Symbol.asyncDispose]();
+  await inviting;
   await assertRejects(() => conn.get("/"), Error, "closed");
   await assertRejects(() => client.connect(), Error, "device was closed");
   assertThrows(() => viewer.listen(LOOPBACK, tellName), DeguError, "closed");
@@ -119,6 +129,18 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   await assertRejects(() => viewer.invite(), DeguError, "closed");
   await assertRejects(() => viewer.join("degu:"), DeguError, "closed");
   await camera[Symbol.asyncDispose]();
+});
+
+Deno.test("disposing waits until nothing looks at the identity any more", async () => {
+  using time = new FakeTime();
+  await using devices = await TestDevices.create();
+  const logger = new RecordingLogger();
+  const device = await devices.open("camera", { logger });
+  await Deno.writeTextFile(join(device.dir, "identity", "camera", "cert.pem"), "damaged");
+  time.tick(60 * 60 * 1000);
+  assertEquals(logger.at("error"), []);
+  await device[Symbol.asyncDispose]();
+  assertMatch(logger.at("error").join(), /^the identity of the device can't be looked at/);
 });
 
 Deno.test("a device that is not disposed of does not keep the process alive", async () => {
@@ -181,6 +203,10 @@ Deno.test("a device's directories have mode 0700 and its files 0600", async () =
   await look(camera.dir);
   assertEquals(new Set(modes), new Set(["directory 700", "file 600"]));
   assert(modes.length > 8, modes.join());
+  // One that is private stays as it is.
+  await Deno.chmod(join(camera.dir, "peers"), 0o2700);
+  await devices.open("camera");
+  assertEquals(await mode(join(camera.dir, "peers")), 0o2700);
 });
 
 Deno.test("Device.open rejects a directory that others could have written to", async () => {
@@ -193,6 +219,11 @@ Deno.test("Device.open rejects a directory that others could have written to", a
     Deno.errors.PermissionDenied,
     "open to other users",
   );
+  assertEquals(await entries(path), []);
+  // Where they could replace it nothing is made.
+  await Deno.chmod(path, 0o777);
+  const open = () => Device.open(join(path, "inner"), { name: "camera" });
+  await assertRejects(open, Deno.errors.PermissionDenied, "who could replace what is in it");
   assertEquals(await entries(path), []);
 });
 
@@ -279,10 +310,20 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   // What a process that was killed has left: nobody holds its lock.
   const left = join(camera.dir, "serving", "0123456789abcdef");
   await Deno.writeTextFile(left, "127.0.0.1:9");
-  assertEquals(await camera.serving(), [server.address]);
+  {
+    // Another process looks at it at this moment.
+    using other = await Deno.open(left);
+    await other.lock(false);
+    assertEquals(await camera.serving(), [server.address]);
+  }
   assertEquals(await entries(join(camera.dir, "serving")).then(({ length }) => length), 1);
   server.close();
   await serving;
   assertEquals(await camera.serving(), []);
   assertEquals(await entries(join(camera.dir, "serving")), []);
+  const records = new ServingRecords(camera.dir);
+  const addresses = [3, 1, 5, 2, 6, 4].map((last): Address => [`10.0.0.${last}`, 80]);
+  const removals = await Promise.all(addresses.map((address) => records.add(address)));
+  assertEquals(await camera.serving(), addresses.toSorted());
+  for (const remove of removals) await remove();
 });

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
+import { ownAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import {
   addressOf,
@@ -129,6 +130,13 @@ Deno.test("the port is free when the pairing has resolved, and after close", asy
   await other.close();
   (await listenAgain(() => Deno.listen({ hostname, port: otherPort }))).close();
   await assertRejects(() => other.paired, ConnectionClosedError, "the invitation was closed");
+  // Their device keeps neither, and so doesn't close them again.
+  let closed = 0;
+  for (const each of [invitation, other]) {
+    each[Symbol.asyncDispose] = () => Promise.resolve(void closed++);
+  }
+  await camera.device[Symbol.asyncDispose]();
+  assertEquals(closed, 0);
 });
 
 Deno.test("an invitation expires in time even if the clock changes, and frees its port", async () => {
@@ -228,6 +236,7 @@ Deno.test("an invitation listens on all given addresses, by default on those of 
   ];
   for (const listen of rows) {
     await using invitation = await camera.invite({ listen });
+    if (listen === undefined) assertEquals(addressOf(invitation)[0], ownAddresses()[0]![0]);
     await Promise.all([viewer.join(invitation.line), invitation.paired]);
   }
 });

@@ -104,6 +104,10 @@ Deno.test("link-local addresses get the interface of the pairing, and are left o
     const plain = [["169.254.1.1", 80], ["a", 80]] as const;
     assertEquals(on(never, () => withScope(plain, remote, socket)) as unknown, plain);
   }
+  const localAddr = { transport: "tcp", hostname: "192.168.1.7", port: 1 } as const;
+  const socket = { localAddr, read: never, write: never, close: never };
+  const other = () => withScope([["fe80::1", 80]], null, socket);
+  assertThrows(() => on(never, other), Error, "asked"); // what is no missing permission
 });
 
 Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no duplicates", () => {
@@ -172,6 +176,7 @@ Deno.test("own addresses: the most useful first, one per interface before a seco
     [[...HOME, ...more], [v4, ...ofMore, v6, link6, link4, other4, other6]],
     // Those of the loopback interface never come with others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
+    [[of("eth0", "fe80::1")], [["fe80::1", 0, 0, 0]]],
     [[], []],
   ];
   for (const [interfaces, addresses] of rows) assertEquals(ownOf(interfaces), addresses);
@@ -201,5 +206,6 @@ Deno.test("the interfaces are read only if there is a wildcard", () => {
 
 Deno.test("link-local peers are looked for on each interface with a link-local address, once", () => {
   const interfaces = [...HOME, of("eth1", "fe80::1", 9), of("eth1", "fe80::2", 9)];
-  assertEquals(linkLocalScopes(interfaces), [2, 9]);
+  const others = [of("eth2", "fe80::3"), of("eth3", "2001:db8::3", 7)];
+  assertEquals(linkLocalScopes([...interfaces, ...others]), [2, 9]);
 });

@@ -1,5 +1,5 @@
 /** Attacks on the port of an invitation, without its line, and by somebody who has it. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { Invitation, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
@@ -465,6 +465,7 @@ Deno.test("an inviter that can't write sends no answer, and has no entry", async
   const [lost, failed] = await Promise.allSettled([joining, invitation.paired]);
   assert(failed!.status === "rejected" && failed.reason instanceof RangeError);
   assert(lost!.status === "rejected" && lost.reason.message.includes("last answer"));
+  assertMatch(camera.logger.at("warn").join(), /can't be stored: .*the name "other" is taken/);
   assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
   assertEquals(await viewer.written(), []);
 });
@@ -491,6 +492,9 @@ Deno.test("closing an invitation while its pairing is being stored completes the
   const joining = viewer.join(invitation.line);
   await within(peers.asked.promise, "the pairing is being stored");
   const closing = invitation.close();
+  // Until then it stays open.
+  const [hostname, port] = addressOf(invitation);
+  (await Deno.connect({ hostname, port })).close();
   peers.gate.resolve();
   assertEquals((await joining).id, camera.id);
   assertEquals((await invitation.paired).id, viewer.id);

@@ -1,5 +1,11 @@
 /** The peers of a device: storing, finding, renaming and forgetting them, their files, and which of those are trusted. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
 import type { Address } from "@degu/degu/base";
@@ -9,6 +15,7 @@ import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing
 import { entries } from "@degu/testing/directories.ts";
 import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");
@@ -88,6 +95,28 @@ Deno.test("forget removes a peer by object, also an earlier one, by id or by nam
   await record(camera, two!, { peerName: "one" });
   assertEquals(await camera.forget(earlier), true);
   assertEquals(namesOf(await camera.peers()), ["one"]);
+});
+
+Deno.test("a peer is forgotten even if the others can't be read any more", async () => {
+  await using setup = await setUpPeers("one", "two");
+  const { camera, others: [one, two] } = setup;
+  await record(camera, one!);
+  await record(camera, two!);
+  const store = storeOf(camera.dir);
+  await store.refresh();
+  const { remove, readDir } = Deno;
+  Deno.remove = async (path) => {
+    await remove(path);
+    Deno.readDir = () => {
+      throw new Error("the disk is broken");
+    };
+  };
+  try {
+    assertEquals(await store.forget(one!.id), true);
+  } finally {
+    Object.assign(Deno, { remove, readDir });
+  }
+  assertEquals(namesOf(store.current), ["two"]);
 });
 
 Deno.test("simultaneous changes of several writers are all kept", async () => {
@@ -198,13 +227,53 @@ Deno.test("a link, a directory, or a file that others could write is not trusted
   assertEquals(await camera.peer(one!.id), null);
 });
 
+testUnless(
+  Deno.uid() === 0 ? null : "only root can give a file to another user",
+  "a file of another user is not trusted",
+  async () => {
+    await using setup = await setUpPeers("one");
+    const { camera, others: [one], fileOf, logger } = setup;
+    await record(camera, one!);
+    for (const user of [1, 12345]) {
+      await Deno.chown(fileOf(one!), user, 0);
+      assertEquals([await camera.peers(), await camera.peer(one!.id)], [[], null]);
+      assertMatch(logger.at("warn").at(-1)!, /belongs to another user$/);
+      await Deno.chown(fileOf(one!), 0, 0);
+      assertEquals(namesOf(await camera.peers()), ["one"]);
+    }
+  },
+);
+
+Deno.test("the file of a peer has at most 16384 bytes", async () => {
+  await using setup = await setUpPeers("one");
+  const { camera, others: [one], fileOf } = setup;
+  const sizeWith = async (hosts: string[]) => {
+    await record(camera, one!, { addresses: hosts.map((host) => [host, 80]) });
+    return (await Deno.stat(fileOf(one!))).size;
+  };
+  const least = await sizeWith(["a"]);
+  const line = await sizeWith(["a".repeat(50), "a"]) - least;
+  for (const bytes of [16383, 16384, 16385]) {
+    const hosts: string[] = Array(Math.floor((bytes - least) / line)).fill("a".repeat(50));
+    const last = "a".repeat(1 + (bytes - least) % line);
+    assertEquals(await sizeWith([...hosts, last]), bytes);
+    assertEquals(namesOf(await camera.peers()), bytes > 16384 ? [] : ["one"]);
+  }
+});
+
 Deno.test("what another process changes is noticed, in any directory in this place and by any clock", async () => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two] } = setup;
   const store = storeOf(camera.dir);
   const [path, away] = [join(camera.dir, "peers"), join(camera.dir, "away")];
   const [{ lstat }, { setTimeout }] = [Deno, globalThis];
-  let looks = 0;
+  let [looks, reads, changes] = [0, 0, 0];
+  store.onChange(() => changes++);
+  const refresh = store.refresh.bind(store);
+  store.refresh = () => {
+    reads++;
+    return refresh();
+  };
   // The times of some file systems have steps of two seconds, so the next change may leave them as they are.
   Deno.lstat = async (path) => {
     looks++;
@@ -229,6 +298,9 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     await see(["one", "two"], "another in the same tick");
     const before = looks;
     await goOn(() => looks > before + 60, "that nothing changes");
+    const read = reads;
+    await goOn(() => looks > before + 120, "that nothing changes any more");
+    assertEquals([changes, reads], [2, read]);
     const file = join(path, (await Array.fromAsync(Deno.readDir(path)))[0]!.name);
     const text = await Deno.readTextFile(file);
     await Deno.truncate(file);

@@ -6,6 +6,7 @@ import {
   openLocked,
   replacePrivateFile,
   setMode,
+  Turns,
   writeAside,
   writePrivateFile,
 } from "@degu/internal/disk/files.ts";
@@ -72,6 +73,14 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
     return true;
   });
   assertEquals(turns, 2);
+  // It is removed between the look at it and its opening.
+  const { open: openFile } = Deno;
+  Deno.open = async (...args) => {
+    Deno.open = openFile;
+    await Deno.remove(path);
+    return await openFile(...args);
+  };
+  await open(true, "");
   using held = await Deno.open(path, { write: true });
   await held.lock(true);
   const refuse = async (file: Deno.FsFile) => {
@@ -81,6 +90,22 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   await assertRejects(() => openLocked(path, refuse), Error, "locked");
   assertEquals(await openLocked(path, () => Promise.resolve(false)), null);
   assertEquals(await entries(dir.path), ["complete", "other", "part"]);
+});
+
+Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
+  const { now } = performance;
+  let time = 1000;
+  performance.now = () => time;
+  try {
+    const turns = new Turns();
+    assertEquals(turns.isOver, false);
+    time += 10;
+    assertEquals(turns.isOver, true);
+    await turns.next("/none");
+    assertEquals(turns.isOver, false);
+  } finally {
+    performance.now = now;
+  }
 });
 
 Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {

@@ -36,7 +36,7 @@ import { pattern } from "@degu/testing/served_directory.ts";
 import { makeLinks, startExchanging, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
 // Bundles: many small files in one message.
@@ -299,6 +299,7 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", asy
   const full = concat(Array(128).fill(longest(32763)));
   assertEquals(full.length, 4 * 1048576);
   for (const body of [full, chunked(full)]) assertEquals(await answer(get, body), 200);
+  assertEquals(await answer(get, chunked(full, longest(1))), 413);
   const bad = [
     ...['["a"]', '"a"\n', "[]\n", '["a"] \n', '["a"]\r\n', "\n", "[1]\n", '{"path":["a"]}\n'],
     ...[BUNDLE_END, '["\xff"]\n'],
@@ -361,6 +362,25 @@ Deno.test({
     assertEquals([...statuses].filter((status) => ![200, 404, 409].includes(status)), []);
     await Deno.remove(`${files.path}/outside/file`);
   },
+});
+
+Deno.test("a file that is replaced once it was read is read again", async () => {
+  await using files = await serveBundles();
+  const path = `${files.root}/sub/file`;
+  await Deno.writeTextFile(`${files.root}/other`, "newer");
+  const { lstatSync } = Deno;
+  let looks = 0;
+  Deno.lstatSync = (at) => {
+    if (at === path && ++looks === 2) Deno.renameSync(`${files.root}/other`, path);
+    return lstatSync(at);
+  };
+  try {
+    const response = await files.get("/?bundle=get", ["sub/file"]);
+    const [one] = await recordsOf(GET_ANSWER, response);
+    assertEquals([one!.record.status, one!.content], [200, latin1("newer")]);
+  } finally {
+    Deno.lstatSync = lstatSync;
+  }
 });
 
 Deno.test("a file that is overwritten again and again is 409, or one of its versions", async () => {
@@ -541,6 +561,21 @@ Deno.test("while too many files are open, those of a bundle get their names befo
       Deno.openSync = openSync;
     }
   }
+});
+
+Deno.test("an error of the disk that is not one of a file ends a bundle, and is logged", async () => {
+  await using files = await serveBundles();
+  const { openSync } = Deno;
+  Deno.openSync = () => {
+    throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
+  };
+  try {
+    await assertRejects(() => files.sendAll([["a", "1"]]));
+  } finally {
+    Deno.openSync = openSync;
+  }
+  assertMatch(files.serving.logger.at("error").join(), /the disk is broken/);
+  assertEquals(await files.unfinished(), []);
 });
 
 Deno.test("a bundle that does not go on has no file open (Linux)", async () => {

@@ -93,6 +93,10 @@ Deno.test("a file gets the specified time", async () => {
     await moving;
     assertEquals((await Deno.stat(`${path}/copy`)).mtime, new Date(time));
   }
+  // Without one it gets that of the download.
+  const before = Date.now();
+  await download(files.client, "/copy", `${files.here}/now`);
+  assert((await Deno.stat(`${files.here}/now`)).mtime!.getTime() > before - 2000);
 });
 
 /** Every call, with its arguments in one order. */

@@ -283,17 +283,39 @@ Deno.test("a part that another process is writing is not removed", async () => {
   const old = new Date(Date.now() - 25 * 3_600_000);
   await Deno.utime(path, old, old);
   const sweep = () => files.keepSwept((message) => assert(false, message));
+  // A directory is none of them, whatever its name.
+  const directory = `put-${"0".repeat(32)}`;
+  await Deno.mkdir(`${files.path}/${directory}`);
+  await Deno.utime(`${files.path}/${directory}`, old, old);
   const part = path.replace(/1$/, "2");
   sweep();
   files.makeRoom(part);
   assertEquals(files.findRoom(part, 1, 0), 0);
-  assertEquals([removeUnheld(path), await entries(files.path)], [false, [PART]]);
+  assertEquals([removeUnheld(path), await entries(files.path)], [false, [PART, directory]]);
   await running.child.stdin.close();
   const { success, stderr } = await running.ended();
   assert(success, stderr);
   sweep();
-  assertEquals(await entries(files.path), []);
+  assertEquals(await entries(files.path), [directory]);
   assertEquals(removeUnheld(path), true, "it is gone already");
+});
+
+Deno.test("at most 16 parts of one authority are written at once", async () => {
+  await using dir = await tempDir();
+  const files = new UnfinishedFiles(dir.path);
+  await using open = new AsyncDisposableStack();
+  const partOf = (i: number) => files.partOf(null, [i]);
+  for (let i = 0; i < 16; i++) {
+    files.makeRoom(partOf(i));
+    open.use(await files.openPart(partOf(i))).isKept = true;
+  }
+  files.makeRoom(partOf(0)); // one of them
+  const what = "16 uploads of this authority at once";
+  const error = assertThrows(() => files.makeRoom(partOf(16)), Refusal, what);
+  assertEquals([error.status, (await entries(files.path)).length], [507, 16]);
+  await open.disposeAsync();
+  files.makeRoom(partOf(16));
+  assertEquals((await entries(files.path)).length, 15);
 });
 
 Deno.test("a directory with a file that is just being opened for an upload is not removed", async () => {

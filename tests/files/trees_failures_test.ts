@@ -295,6 +295,48 @@ both(
   },
 );
 
+both(
+  "of several spellings of a name each is copied, also one that others make meanwhile",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { AB: "1", Ab: "22", aB: "333" });
+    const next = new Map([["AB", "Ab"], ["Ab", "aB"]]);
+    const onEvent = (event: TreeEvent) => {
+      const name = event.type === "copied" ? next.get(event.path.join("/")) : undefined;
+      if (name !== undefined) Deno.writeTextFileSync(`${trees.target}/${name}`, "theirs");
+    };
+    const { outcomes } = await trees.copy({ onEvent });
+    assertEquals(outcomes, { AB: "copied", Ab: "copied", aB: "copied" });
+    assertEquals(await content(trees.target), await content(trees.source));
+  },
+);
+
+both(
+  "small files are copied in two attempts at most, and over a connection in one",
+  async (direction) => {
+    // A request that can be repeated is, over another connection than that of the list.
+    const most = direction === "download" ? 3 : 2;
+    for (const isConnection of [false, true]) {
+      let requests = 0;
+      await using trees = await makeTrees(
+        direction,
+        { a: "a", b: "b" },
+        {},
+        changing(({ method }) => {
+          if (method !== "POST") return null;
+          requests++;
+          throw new Error("the connection is cut here");
+        }),
+      );
+      using connection = await trees.client.connect();
+      const error = await assertRejects(() =>
+        trees.copy({}, isConnection ? connection : undefined)
+      );
+      assert(isTransient(error), String(error));
+      assertEquals(requests, isConnection ? 1 : most);
+    }
+  },
+);
+
 Deno.test("upload: with replace: false a file is copied whose connection broke off once it was there, unless another has its name", async () => {
   let requests = 0;
   let target = "";

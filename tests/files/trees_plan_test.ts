@@ -83,6 +83,7 @@ const rows: [string, string[], string[] | null, Partial<PlanRules>, Record<strin
   }],
   ["two spellings at the source", ["A", "a"], [], DELETE, { doubtful: ["A", "a"] }],
   ["two spellings at both ends", ["A", "a"], ["A", "a"], DELETE, { unchanged: ["A", "a"] }],
+  ["one byte at both ends, by digest", ["a"], ["a"], { compare: "digest" }, { compares: ["a"] }],
   ["NFC and NFD", ["\u00e9"], ["e\u0301"], DELETE, {
     doubtful: ["\u00e9"],
     deletions: ["e\u0301 unless it is \u00e9"],
@@ -125,8 +126,9 @@ Deno.test("plan: an error says what is in the way, and whether it can give way",
 
 Deno.test("plan: what is filtered is at neither end", () => {
   const asked: string[] = [];
-  const filter = ({ path }: { readonly path: readonly string[] }) => {
+  const filter = ({ path, reason }: TreeNode["entry"]) => {
     asked.push(path.join("/"));
+    if (path.at(-1) === ".l") assertEquals(reason, "unreadable");
     return !path.at(-1)!.startsWith(".");
   };
   const source = [".git/a", "b", "c/.x", "u/.l!unreadable"];

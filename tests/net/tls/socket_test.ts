@@ -17,7 +17,7 @@ import type { App, Request } from "@degu/degu/server";
 import { makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
-import { runScript } from "@degu/testing/processes.ts";
+import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -232,6 +232,47 @@ Deno.test("an idle TLS connection or server does not keep the process alive", as
   const permissions = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
   const running = runScript(script, permissions, { CONFIG: JSON.stringify(config) });
   assertEquals(await within(running, "the process ends by itself"), "204\n");
+});
+
+Deno.test("a write that waits for its peer keeps the process alive", async () => {
+  const goOn = Promise.withResolvers<void>();
+  let received = 0;
+  await using endpoint = await startTls(pki, async ({ body }) => {
+    await goOn.promise;
+    for (let piece; (piece = await body!.read(1_000_000)).length > 0;) received += piece.length;
+    return [204, "No Content", {}, null];
+  });
+  const script = `
+    import { SSLClient } from "./client.ts";
+    const { address, clientSslconfig, bytes, preamble } = JSON.parse(Deno.env.get("CONFIG"));
+    const piece = new Uint8Array(262144);
+    let [written, before] = [0, -1];
+    async function put() {
+      const socket = await new SSLClient(clientSslconfig, address).createSocket();
+      // This goes on only while something else keeps the process alive.
+      Deno.unrefTimer(setInterval(() => {
+        if (written === before) console.log("waits");
+        before = written;
+      }, 50));
+      await socket.write(new TextEncoder().encode(preamble));
+      while (written < bytes) written += await socket.write(piece.subarray(0, bytes - written));
+      await socket.read(piece);
+      socket.close();
+    }
+    put(); // with await, any timer would keep the process alive
+  `;
+  const preamble = `PUT / HTTP/1.1\r\ncontent-length: ${MOST_UNREAD}\r\n\r\n`;
+  const { clientSslconfig } = pki;
+  const { address } = endpoint.server;
+  const config = { address, clientSslconfig, bytes: MOST_UNREAD, preamble };
+  const flags = ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"];
+  const child = await spawnScript(script, flags, { CONFIG: JSON.stringify(config) });
+  await using running = new RunningProcess(child);
+  await running.printed(/waits/);
+  goOn.resolve();
+  const { success, stderr } = await running.ended();
+  assert(success, stderr);
+  assertEquals(received, MOST_UNREAD);
 });
 
 const app = () => [204, "No Content", {}, null] as const;
