@@ -11,23 +11,13 @@ import type { CertificateFiles } from "./peer.ts";
 import { ending } from "./process.ts";
 import { describeCircumstances, formatGroup, pagePath, replaceRow } from "./report.ts";
 import { bulkRow } from "./rows/bulk.ts";
-import {
-  eightConnectionsRow,
-  handshakeRow,
-  headersRow,
-  idleRow,
-  oneConnectionRow,
-  singleRow,
-  tlsRow,
-} from "./rows/exchanges.ts";
+import { exchangeRows } from "./rows/exchanges.ts";
 import { filesRow } from "./rows/files.ts";
 import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
 
-const rows: readonly Row[] = [
-  ...[oneConnectionRow, eightConnectionsRow, headersRow, bulkRow, tlsRow, loadRow, filesRow],
-  ...[singleRow, handshakeRow, idleRow, latencyRow],
-];
+const rows: readonly Row[] = [...exchangeRows, bulkRow, loadRow, filesRow, latencyRow]
+  .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);
 
 const usage = `deno task bench [options]
@@ -42,9 +32,6 @@ Everything takes about an hour. Nothing else should run meanwhile. TMPDIR names 
 
 ${rows.map(({ number, title }) => `Row ${String(number).padStart(2)}  ${title}`).join("\n")}
 `;
-
-/** Seconds that one measurement may take before its contender counts as failed. */
-const measurementTimeout = 120;
 
 /** Reads the command line; throws `TypeError` or `RangeError` with what is wrong with it. */
 function parseOptions() {
@@ -79,7 +66,7 @@ async function run({ rows: chosen, rounds, save }: Options, setting: RowSetting)
     let section = `## Row ${row.number}: ${row.title}\n\n${facts}\n`;
     console.log(section);
     for await (const group of row.groups(setting)) {
-      const results = await measureGroup(group, rounds, reportProgress);
+      const results = await measureGroup(group, rounds);
       const text = formatGroup(group, results);
       console.log(text);
       section += `\n${text}`;
@@ -90,12 +77,6 @@ async function run({ rows: chosen, rounds, save }: Options, setting: RowSetting)
     await Deno.writeTextFile(pagePath, replaceRow(page, row.number, section));
   }
   return failed;
-}
-
-/** Shows where the run is, in one line that the next one replaces, where somebody can see it. */
-function reportProgress(text: string): void {
-  if (!Deno.stderr.isTerminal()) return;
-  Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }
 
 let options: Options;
@@ -120,7 +101,6 @@ try {
   failed = await run(options, {
     cores: await findCores(),
     directory,
-    timeout: measurementTimeout,
     quick: options.quick,
     // Made for both ends, they name three files each.
     tls: {

@@ -18,19 +18,13 @@ export interface Group {
   /** Stable name of the group in results: the row's number, and more. */
   readonly id: string;
   readonly title: string;
+  /** Something per second, of which more is better, or something of which less is. */
   readonly unit: string;
-  readonly better: "higher" | "lower";
   readonly placement: string;
   /** Names of contenders whose median the others are divided by. */
   readonly references: readonly string[];
   readonly contenders: readonly Contender[];
   readonly notes?: readonly string[];
-}
-
-/** A group without contenders, that says why. */
-export function makeSkippedGroup(id: string, title: string, why: string): Group {
-  const nothing = { unit: "", placement: "", references: [], contenders: [] };
-  return { id, title, better: "higher", notes: [`Skipped: ${why}`], ...nothing };
 }
 
 /** What came out for one contender: its samples, and why there are no more of them. */
@@ -41,11 +35,7 @@ export interface Result {
 }
 
 /** Measures a group in `rounds` rounds. A contender that fails is reported, the others go on. */
-export async function measureGroup(
-  { id, contenders }: Group,
-  rounds: number,
-  report: (text: string) => void,
-): Promise<Result[]> {
+export async function measureGroup({ id, contenders }: Group, rounds: number): Promise<Result[]> {
   const trials = new Map<Result, Trial>();
   const attempt = async (result: Result, action: () => Promise<unknown>) => {
     try {
@@ -80,6 +70,12 @@ export async function measureGroup(
     report("");
   }
   return results;
+}
+
+/** Shows where the run is, in one line that the next one replaces, where somebody can see it. */
+function report(text: string): void {
+  if (!Deno.stderr.isTerminal()) return;
+  Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }
 
 /** The smallest of some sorted samples that at least `share` of them don't exceed; there is at least one. */

@@ -3,12 +3,21 @@
  * between them.
  */
 
+import { obstacleTo } from "../tests/support/commands.ts";
 import type { Contender, Group, Trial } from "./measure.ts";
 import type { ClientWork, Endpoint, PeerArgument, ServerWork, TlsFiles } from "./peer.ts";
 import { Program } from "./process.ts";
 
-/** The programs of `peers/`. “raw” over TLS is `node_tls`. */
-export type PeerName = "raw" | "degu" | "fetch" | "node_http" | "node_tls";
+/** The programs of `peers/`. Over TLS, “raw” is `node_tls`. */
+export type PeerName = "raw" | "degu" | "fetch" | "node_http";
+
+/** Peers as a table names them. */
+export const peers: Readonly<Record<string, PeerName>> = {
+  "raw": "raw",
+  "degu": "degu",
+  "fetch + Deno.serve": "fetch",
+  "node:http": "node_http",
+};
 
 /** Where a program runs: on one core, on another one, or anywhere on these two. */
 export type Placement = "one" | "other" | "two";
@@ -18,7 +27,6 @@ export interface RowSetting {
   readonly cores: Cores;
   /** A directory for sockets and files, removed at the end. */
   readonly directory: string;
-  readonly timeout: number;
   /** Whether to use small sizes, for a run of a few seconds. */
   readonly quick: boolean;
   readonly tls: TlsFiles;
@@ -48,71 +56,83 @@ export async function findCores(): Promise<Cores> {
 }
 
 /** What to put before a command line so that it runs there. */
-export function pinnedTo(placement: Placement, cores: Cores): string[] {
+export function pinnedTo(placement: Placement, { cores }: RowSetting): string[] {
   return ["taskset", "-c", cores[placement]];
 }
 
 /** How a table names a placement; `other`: the server on one core, the load on the other. */
-export function describePlacement(placement: Placement, { one, other, two }: Cores): string {
+export function describePlacement(placement: Placement, { cores }: RowSetting): string {
+  const { one, other, two } = cores;
   if (placement === "one") return `all programs on one core (${one})`;
   if (placement === "two") return `all programs on two cores (${two})`;
   return `server on core ${one}, load on core ${other}`;
 }
 
-export interface Pair {
-  readonly name: string;
-  readonly server: PeerName;
-  readonly client: PeerName;
-  readonly work: ClientWork;
-  readonly transport: Endpoint["transport"];
-  readonly tls?: TlsFiles | undefined;
-  /** The peer that passes everything on between the two. */
-  readonly relay?: PeerName | undefined;
-  readonly placement: Placement;
-  /** Messages or bytes of one measurement. */
-  readonly amount: number;
-  readonly warmUp: number;
+/** A group that says why it is skipped if one of some lines of a shell fails. */
+export async function findSkip(
+  id: string,
+  title: string,
+  ...needed: readonly string[]
+): Promise<Group | null> {
+  for (const line of needed) {
+    if (await obstacleTo(["sh", "-c", line]) === null) continue;
+    const notes = [`Skipped: \`${line}\` does not work here.`];
+    return { id, title, unit: "", placement: "", references: [], contenders: [], notes };
+  }
+  return null;
 }
 
-const startTimeout = 60;
+export interface Pair {
+  /** Server, client and relay are of the same kind. */
+  readonly peer: PeerName;
+  readonly work: ClientWork;
+  readonly isUnix?: boolean;
+  readonly tls?: TlsFiles | undefined;
+  /** Whether a relay passes everything on between the two. */
+  readonly isRelayed?: boolean | undefined;
+  readonly placement: Placement;
+}
 
 let sockets = 0;
 
 /** Starts the server of a pair, the relay if there is one, and the client, in this order. */
 export async function startPair(
-  { server, client, relay, work, placement, transport, tls }: Pair,
+  { peer, work, isUnix, tls, isRelayed, placement }: Pair,
   setting: RowSetting,
 ): Promise<Program[]> {
   await using started = new AsyncDisposableStack();
   const programs: Program[] = [];
-  const start = async (peer: PeerName, role: "serve" | "drive", argument: PeerArgument) => {
+  const start = async (role: "serve" | "drive", argument: PeerArgument) => {
     const program = started.use(await startPeer(peer, role, placement, setting, argument));
     programs.push(program);
     return program.ready as Endpoint;
   };
-  const serve = (peer: PeerName, work: ServerWork) => {
-    const path = `${setting.directory}/${++sockets}.sock`;
-    const base = transport === "tcp" ? anyPort : { transport, path };
-    return start(peer, "serve", { endpoint: tls === undefined ? base : { ...base, tls }, work });
+  const serve = (work: ServerWork) => {
+    const address = isUnix ? `${setting.directory}/${++sockets}.sock` : 0;
+    return start("serve", { endpoint: { address, tls }, work });
   };
-  let endpoint = await serve(server, work);
-  if (relay !== undefined) endpoint = await serve(relay, { kind: "relay", upstream: endpoint });
-  await start(client, "drive", { endpoint, work });
+  let endpoint = await serve(work);
+  if (isRelayed) endpoint = await serve({ kind: "relay", upstream: endpoint });
+  await start("drive", { endpoint, work });
   started.move();
   return programs;
 }
 
-/** A contender whose measurements are units of work per second, times `scale`. */
-export function makePairContender(pair: Pair, setting: RowSetting, scale = 1): Contender {
+/** A contender whose measurements are `amount` messages or bytes, of which `unit` are what the group counts. */
+export function makePairContender(
+  name: string,
+  pair: Pair,
+  setting: RowSetting,
+  { amount, warmUp, unit = 1 }: { amount: number; warmUp: number; unit?: number },
+): Contender {
   return {
-    name: pair.name,
+    name,
     async start(): Promise<Trial> {
       const programs = await startPair(pair, setting);
-      const run = (amount: number) =>
-        programs.at(-1)!.ask({ command: "run", amount }, setting.timeout);
+      const run = (amount: number) => programs.at(-1)!.ask({ command: "run", amount });
       return {
-        warmUp: () => run(pair.warmUp),
-        measure: async () => pair.amount / await run(pair.amount) * scale,
+        warmUp: () => run(warmUp),
+        measure: async () => amount / unit / await run(amount),
         stop: () => stopAll(programs),
       };
     },
@@ -123,11 +143,9 @@ export async function stopAll(programs: readonly Program[]): Promise<void> {
   await Promise.all(programs.map((program) => program[Symbol.asyncDispose]()));
 }
 
-const anyPort = { transport: "tcp", hostname: "127.0.0.1", port: 0 } as const;
-
 /** Starts a server that answers small requests over TCP, on the first core. */
 export function startServer(peer: PeerName, setting: RowSetting): Promise<Program> {
-  const argument = { endpoint: anyPort, work: { kind: "answer" } } as const;
+  const argument = { endpoint: { address: 0 }, work: { kind: "answer" } } as const;
   return startPeer(peer, "serve", "one", setting, argument);
 }
 
@@ -138,29 +156,18 @@ function startPeer(
   setting: RowSetting,
   argument: PeerArgument,
 ): Promise<Program> {
-  const path = `${import.meta.dirname}/peers/${peer}.ts`;
-  return startProgram([path, role, JSON.stringify(argument)], placement, setting);
-}
-
-/** Starts a program of this directory that answers commands. */
-export function startProgram(
-  args: readonly string[],
-  placement: Placement,
-  setting: RowSetting,
-): Promise<Program> {
-  return Program.start({
-    prefix: pinnedTo(placement, setting.cores),
-    command: [...denoCommand(setting), ...args],
-    timeout: startTimeout,
-  });
+  const file = peer === "raw" && argument.endpoint.tls !== undefined ? "node_tls" : peer;
+  const command = programCommand(`peers/${file}.ts`, placement, setting);
+  return Program.start([...command, role, JSON.stringify(argument)]);
 }
 
 /** The command that runs a program of this directory with what peers need: loopback, files, environment. */
-export function denoCommand({ directory }: RowSetting): string[] {
+export function programCommand(path: string, placement: Placement, setting: RowSetting): string[] {
   return [
-    ...[Deno.execPath(), "run", "--quiet", "--no-prompt", "--no-check", "--allow-sys"],
-    ...["--allow-net", "--allow-read", `--allow-write=${directory}`, "--allow-env"],
+    ...[...pinnedTo(placement, setting), Deno.execPath()],
+    ...["run", "--quiet", "--no-prompt", "--no-check", "--allow-sys", "--allow-env"],
+    ...["--allow-net", "--allow-read", `--allow-write=${setting.directory}`],
     // The row on idle connections measures what is left after a collection.
-    "--v8-flags=--expose-gc",
+    ...["--v8-flags=--expose-gc", `${import.meta.dirname}/${path}`],
   ];
 }

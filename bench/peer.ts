@@ -19,10 +19,14 @@ export interface TlsFiles {
   readonly client: CertificateFiles;
 }
 
-/** Where a server listens. Port 0 asks for any free port. */
-export type Endpoint =
-  | { readonly transport: "tcp"; readonly hostname: string; readonly port: number; tls?: TlsFiles }
-  | { readonly transport: "unix"; readonly path: string; tls?: TlsFiles };
+/** Where a server listens. */
+export interface Endpoint {
+  /** The path of a Unix socket, or a port of {@link hostname}; 0 asks for any free one. */
+  readonly address: string | number;
+  readonly tls?: TlsFiles | undefined;
+}
+
+export const hostname = "127.0.0.1";
 
 /** Small messages in sequence on each of some connections. */
 export interface ExchangeWork {

@@ -3,15 +3,13 @@
  * where the benchmark was started.
  */
 
+import { setTimeout as after } from "node:timers/promises";
 import { type Command, linesOf } from "./peer.ts";
 
-export interface ProgramOptions {
-  /** Put before the command line, e.g. `["taskset", "-c", "1"]`. */
-  readonly prefix: readonly string[];
-  readonly command: readonly string[];
-  /** Seconds within which the program must say that it is ready, or end where it ends by itself. */
-  readonly timeout: number;
-}
+/** Seconds within which a program must say that it is ready. */
+const startTimeout = 60;
+/** Seconds that one measurement may take before its contender counts as failed. */
+const measurementTimeout = 120;
 
 /** Ends all programs, and lets no other start. */
 export const ending = new AbortController();
@@ -29,10 +27,10 @@ export class Program implements AsyncDisposable {
     this.#lines = linesOf(process.stdout);
   }
 
-  static async start({ prefix, command, timeout }: ProgramOptions): Promise<Program> {
-    const program = new Program(spawn([...prefix, ...command], { stdin: "piped" }));
+  static async start(command: readonly string[]): Promise<Program> {
+    const program = new Program(spawn(command, { stdin: "piped" }));
     try {
-      program.ready = (await program.#readReply(timeout)).ready;
+      program.ready = (await program.#readReply(startTimeout)).ready;
       return program;
     } catch (error) {
       await program[Symbol.asyncDispose]();
@@ -40,10 +38,10 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** Sends a command and waits for the figure in its reply, `timeout` seconds at most. */
-  async ask(command: Command, timeout: number): Promise<number> {
+  /** Sends a command and waits for the figure in its reply. */
+  async ask(command: Command): Promise<number> {
     await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
-    return (await this.#readReply(timeout)).value ?? 0;
+    return (await this.#readReply(measurementTimeout)).value ?? 0;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -60,10 +58,10 @@ export class Program implements AsyncDisposable {
 }
 
 /** Runs a command that ends by itself, and gives what it printed; throws where it fails. */
-export async function runToEnd({ prefix, command, timeout }: ProgramOptions): Promise<string> {
-  await using process = spawn([...prefix, ...command], {});
-  const { stdout, success } = await within(timeout, process.output());
-  if (!success) throw new Error(`${command[0]} failed`);
+export async function runToEnd(command: readonly string[]): Promise<string> {
+  await using process = spawn(command, {});
+  const { stdout, success } = await within(measurementTimeout, process.output());
+  if (!success) throw new Error(`${command.join(" ")} failed`);
   return new TextDecoder().decode(stdout);
 }
 
@@ -79,12 +77,8 @@ export function spawn(
 }
 
 async function within<Value>(seconds: number, promise: Promise<Value>): Promise<Value> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const error = new Error(`no answer within ${seconds} s`);
-  const timer = setTimeout(() => reject(error), seconds * 1000);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const late = after(seconds * 1000, null, { ref: false }).then(() => {
+    throw new Error(`no answer within ${seconds} s`);
+  });
+  return await Promise.race([promise, late]);
 }

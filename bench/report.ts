@@ -36,13 +36,14 @@ export function replaceRow(page: string, row: number, section: string): string {
 
 /** A heading, what the figures are, a table of them and their ratios, and notes. */
 export function formatGroup(group: Group, results: readonly Result[]): string {
-  const { id, title, unit, better, placement, references, notes = [] } = group;
+  const { id, title, unit, placement, references, notes = [] } = group;
   const lines = [`### ${id}: ${title}`, ""];
   const medians = new Map(
     results.filter(({ samples }) => samples.length > 0)
       .map(({ name, samples }) => [name, medianOf(samples)]),
   );
   if (results.length > 0) {
+    const better = unit.endsWith("/s") ? "higher" : "lower";
     lines.push(`In ${unit}, ${better} is better; ${placement}.`, "");
     const rows = results.map(({ name, samples }) => {
       const median = medians.get(name);

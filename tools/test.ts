@@ -129,7 +129,10 @@ async function filesUnder(
 async function namesFile(args: readonly string[]): Promise<boolean> {
   for (const [i, arg] of args.entries()) {
     if (arg.startsWith("-") || args[i - 1] === "--filter") continue;
-    if (await exists(arg)) return true;
+    const info = await Deno.stat(new URL(arg, PROJECT_ROOT)).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    if (info !== undefined) return true;
   }
   return false;
 }
@@ -150,14 +153,4 @@ function nameInstalled(arg: string): string {
 function isInstalled(program: string): boolean {
   const args = ["-c", 'command -v -- "$0" > /dev/null', program];
   return new Deno.Command("sh", { args, stdin: "null" }).outputSync().success;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(new URL(path, PROJECT_ROOT));
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

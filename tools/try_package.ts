@@ -40,9 +40,8 @@ async function tryPackage(): Promise<void> {
   for (const { name, source } of programs) {
     await Deno.writeTextFile(`${dir}/project/${name}`, source);
   }
-  const store = await copyPackage(`${dir}/package`);
   {
-    await using server = serveFiles(store);
+    await using server = serveFiles();
     const { port } = server.addr;
     await writeConfiguration(`http://127.0.0.1:${port}/`);
     const names = programs.map(({ name }) => name);
@@ -101,29 +100,14 @@ function importAll(): string {
   return names.map((name) => `import ${JSON.stringify(name)};`).join("\n");
 }
 
-async function copyPackage(path: string): Promise<URL> {
-  for (const file of files) {
-    const target = `${path}/${file}`;
-    await Deno.mkdir(target.slice(0, target.lastIndexOf("/")), { recursive: true });
-    await Deno.copyFile(new URL(file, PROJECT_ROOT), target);
-  }
-  return new URL(`file://${path}/`);
-}
-
 /** What stands in for JSR; the package is below `/degu/`, and what its examples compare with below `/std/`. */
-function serveFiles(store: URL): Deno.HttpServer<Deno.NetAddr> {
-  const roots: Record<string, URL> = {
-    degu: store,
-    std: new URL("tests/support/offline/", PROJECT_ROOT),
-  };
+function serveFiles(): Deno.HttpServer<Deno.NetAddr> {
   return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
-    const [, root = "", path = ""] = /^\/(\w+)\/(.*)$/.exec(new URL(url).pathname) ?? [];
-    try {
-      const text = await Deno.readTextFile(new URL(path, roots[root]));
-      return new Response(text, { headers: { "content-type": "application/typescript" } });
-    } catch {
-      return new Response(null, { status: 404 });
-    }
+    const [, root, path = ""] = /^\/(degu|std)\/(.*)$/.exec(new URL(url).pathname) ?? [];
+    const file = root === "std" ? `tests/support/offline/${path}` : path;
+    if (root !== "std" && !files.includes(path)) return new Response(null, { status: 404 });
+    const text = await Deno.readTextFile(new URL(file, PROJECT_ROOT));
+    return new Response(text, { headers: { "content-type": "application/typescript" } });
   });
 }
 

@@ -8,7 +8,7 @@ import { Server, SSLServer } from "../../server.ts";
 import * as messages from "../messages.ts";
 import { makeEncodedChecker, PatternChecker, PatternSource } from "../pattern.ts";
 import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
-import { runPeer } from "../peer.ts";
+import { hostname, runPeer } from "../peer.ts";
 
 const serverOptions = { maxConnections: 2048, maxRequests: Infinity, timeout: 30 };
 /** Bytes of the buffer that a BYOB reader passes around. */
@@ -22,13 +22,12 @@ async function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
     : new SSLServer(endpoint.tls.server, address, app, serverOptions);
   await server.ready;
   server.serveForever();
-  if (endpoint.transport === "unix") return endpoint;
-  const [, port] = server.address as readonly [string, number];
-  return { ...endpoint, port };
+  const bound = server.address;
+  return { ...endpoint, address: typeof bound === "string" ? bound : Number(bound[1]) };
 }
 
-function toAddress(endpoint: Endpoint): Address {
-  return endpoint.transport === "tcp" ? [endpoint.hostname, endpoint.port] : endpoint.path;
+function toAddress({ address }: Endpoint): Address {
+  return typeof address === "number" ? [hostname, address] : address;
 }
 
 function makeClient(endpoint: Endpoint): Client {

@@ -16,7 +16,7 @@ import type {
   ServerWork,
   TransferWork,
 } from "../peer.ts";
-import { runPeer } from "../peer.ts";
+import { hostname, runPeer } from "../peer.ts";
 
 type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
@@ -29,18 +29,17 @@ export function serverCertificates(files: CertificateFiles) {
   return { ...readCertificates(files), requestCert: true, rejectUnauthorized: true };
 }
 
-export function targetOf(endpoint: Endpoint) {
-  return endpoint.transport === "unix"
-    ? { path: endpoint.path, socketPath: endpoint.path }
-    : { host: endpoint.hostname, port: endpoint.port };
+export function targetOf({ address }: Endpoint) {
+  return typeof address === "string"
+    ? { path: address, socketPath: address }
+    : { host: hostname, port: address };
 }
 
 export async function listen(server: Server, endpoint: Endpoint): Promise<Endpoint> {
-  if (endpoint.transport === "unix") server.listen(endpoint.path);
-  else server.listen(endpoint.port, endpoint.hostname);
+  server.listen(targetOf(endpoint));
   await once(server, "listening");
-  if (endpoint.transport === "unix") return endpoint;
-  return { ...endpoint, port: (server.address() as AddressInfo).port };
+  const bound = server.address() as AddressInfo | string;
+  return { ...endpoint, address: typeof bound === "string" ? bound : bound.port };
 }
 
 function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
@@ -100,13 +99,8 @@ async function answerTransfer(
   }
 }
 
-interface Opener {
-  request(method: string, path: string, headers: http.OutgoingHttpHeaders): http.ClientRequest;
-  close(): void;
-}
-
 /** @param keepAlive Whether a connection is for more than one message, and its session for more than one connection. */
-function makeOpener(endpoint: Endpoint, keepAlive = true): Opener {
+function makeOpener(endpoint: Endpoint, keepAlive = true) {
   const target = targetOf(endpoint);
   const agent = endpoint.tls === undefined
     ? new http.Agent({ keepAlive, maxSockets: 1 })
@@ -120,7 +114,8 @@ function makeOpener(endpoint: Endpoint, keepAlive = true): Opener {
     });
   const { request } = endpoint.tls === undefined ? http : https;
   return {
-    request: (method, path, headers) => request({ ...target, agent, method, path, headers }),
+    request: (method: string, path: string, headers: http.OutgoingHttpHeaders) =>
+      request({ ...target, agent, method, path, headers }),
     close: () => agent.destroy(),
   };
 }

@@ -6,23 +6,22 @@
 import { answerBody, makeRawRequest, makeRawResponse } from "../messages.ts";
 import { formatAmount, parseAmount, PatternChecker, PatternSource } from "../pattern.ts";
 import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
-import { runPeer } from "../peer.ts";
+import { hostname, runPeer } from "../peer.ts";
 
 /** Bytes that a receiver of a large body asks for at once: larger buffers leave the cache and are slower. */
 const readLength = 64 * 1024;
-/** What an upload is answered with. */
-const accepted = 1;
 
 type Handler = (conn: Deno.Conn) => Promise<void>;
 
 function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
-  if (endpoint.transport === "unix") {
-    acceptAll(Deno.listen({ transport: "unix", path: endpoint.path }), makeHandler(work));
+  const { address } = endpoint, handle = makeHandler(work);
+  if (typeof address === "string") {
+    acceptAll(Deno.listen({ transport: "unix", path: address }), handle);
     return Promise.resolve(endpoint);
   }
-  const listener = Deno.listen({ hostname: endpoint.hostname, port: endpoint.port });
-  acceptAll(listener, makeHandler(work));
-  return Promise.resolve({ ...endpoint, port: listener.addr.port });
+  const listener = Deno.listen({ hostname, port: address });
+  acceptAll(listener, handle);
+  return Promise.resolve({ address: listener.addr.port });
 }
 
 function makeHandler(work: ServerWork): Handler {
@@ -38,11 +37,9 @@ function makeHandler(work: ServerWork): Handler {
   }
 }
 
-async function connect(endpoint: Endpoint): Promise<Deno.Conn> {
-  if (endpoint.transport === "unix") {
-    return await Deno.connect({ transport: "unix", path: endpoint.path });
-  }
-  const conn = await Deno.connect({ hostname: endpoint.hostname, port: endpoint.port });
+async function connect({ address }: Endpoint): Promise<Deno.Conn> {
+  if (typeof address === "string") return await Deno.connect({ transport: "unix", path: address });
+  const conn = await Deno.connect({ hostname, port: address });
   conn.setNoDelay();
   return conn;
 }
@@ -109,24 +106,20 @@ async function answerTransfer(conn: Deno.Conn, work: TransferWork): Promise<void
   const amount = formatAmount(0);
   if (!await readFull(conn, amount)) throw new Error("the client has closed");
   const bytes = parseAmount(amount);
-  if (work.direction === "download") return await send(conn, bytes, work);
+  if (work.direction === "download") {
+    return await copy(new PatternSource(bytes), conn, work.pieceLength);
+  }
   await receive(conn, bytes);
-  await writeAll(conn, Uint8Array.of(accepted));
+  // An upload that isn't accepted has no answer.
+  await writeAll(conn, new Uint8Array(1));
 }
 
 async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
   using conn = await connect(endpoint);
   await writeAll(conn, formatAmount(bytes));
   if (work.direction === "download") return await receive(conn, bytes);
-  await send(conn, bytes, work);
-  const answer = new Uint8Array(1);
-  if (!await readFull(conn, answer) || answer[0] !== accepted) {
-    throw new Error("the server did not accept the upload");
-  }
-}
-
-async function send(conn: Deno.Conn, bytes: number, { pieceLength }: TransferWork): Promise<void> {
-  await copy(new PatternSource(bytes), conn, pieceLength);
+  await copy(new PatternSource(bytes), conn, work.pieceLength);
+  if (!await readFull(conn, new Uint8Array(1))) throw new Error("the upload was not accepted");
 }
 
 async function receive(conn: Deno.Conn, bytes: number): Promise<void> {

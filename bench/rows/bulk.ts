@@ -4,7 +4,7 @@
  */
 
 import type { Group } from "../measure.ts";
-import type { PeerName, Row, RowSetting } from "../pair.ts";
+import type { Pair, Row, RowSetting } from "../pair.ts";
 import { describePlacement, makePairContender } from "../pair.ts";
 import type { Taking, TlsFiles, TransferWork } from "../peer.ts";
 
@@ -18,14 +18,12 @@ export const tlsNote =
   "“raw” is `node:tls` with certificates on both ends, the limit here. `Deno.serve` can't ask a client for one.";
 
 /** A pair of peers, or three. */
-interface TransferPeers {
+interface TransferPeers extends Pick<Pair, "peer" | "isRelayed"> {
   readonly name: string;
-  readonly peer: PeerName;
-  readonly relay?: PeerName;
   readonly taking?: Taking;
   readonly only?: TransferWork["direction"];
   /** Whether it is missing over TLS. */
-  readonly plain?: boolean;
+  readonly isPlain?: boolean;
 }
 
 const peers: readonly TransferPeers[] = [
@@ -34,13 +32,13 @@ const peers: readonly TransferPeers[] = [
   { name: "degu, BYOB reader", peer: "degu", taking: "byob" },
   { name: "degu, default stream", peer: "degu", taking: "stream" },
   { name: "degu, iterated", peer: "degu", taking: "iterate" },
-  { name: "degu, relayed by ProxyApp", peer: "degu", relay: "degu", taking: "writeTo" },
-  { name: "raw, relayed", peer: "raw", relay: "raw", plain: true },
+  { name: "degu, relayed by ProxyApp", peer: "degu", isRelayed: true, taking: "writeTo" },
+  { name: "raw, relayed", peer: "raw", isRelayed: true, isPlain: true },
   { name: "fetch + Deno.serve", peer: "fetch" },
   // An upload handed on by `fetch` takes time that grows with the square of its length: 256 MiB 15 s.
   {
-    ...{ name: "fetch + Deno.serve, relayed", peer: "fetch", relay: "fetch" },
-    ...{ only: "download", plain: true },
+    ...{ name: "fetch + Deno.serve, relayed", peer: "fetch", isRelayed: true },
+    ...{ only: "download", isPlain: true },
   },
   { name: "node:http", peer: "node_http" },
 ];
@@ -62,41 +60,26 @@ export function* makeTransferGroups(
     { framing: "chunked", pieceLength: mebibyte, id: "chunked-1024k", as: "chunks of 1024 KiB" },
     { framing: "chunked", pieceLength: 16 * kibibyte, id: "chunked-16k", as: "chunks of 16 KiB" },
   ] as const;
-  const amount = setting.quick ? 64 * mebibyte : 1024 * mebibyte;
+  const amount = (setting.quick ? 64 : 1024) * mebibyte;
+  const amounts = { amount, warmUp: Math.min(amount, 256 * mebibyte), unit: mebibyte };
   for (const { framing, pieceLength, id, as } of framings) {
     // Chunks of 1 MiB are close to a Body.
     if (setting.quick && id === "chunked-1024k") continue;
     for (const direction of ["upload", "download"] as const) {
-      const chosen = peers.filter(({ only = direction, plain }) =>
-        only === direction && !(plain && tls !== undefined)
+      const chosen = peers.filter(({ only = direction, isPlain }) =>
+        only === direction && !(isPlain && tls !== undefined)
       );
-      const contenders = chosen.map(({ name, peer, relay, taking = "stream" }) => {
-        const work = { kind: "transfer", direction, framing, pieceLength, taking } as const;
-        const end = peer === "raw" && tls !== undefined ? "node_tls" : peer;
-        const pair = {
-          name,
-          server: end,
-          client: end,
-          relay,
-          work,
-          transport: "tcp",
-          tls,
-        } as const;
-        const warmUp = Math.min(amount, 256 * mebibyte);
-        return makePairContender(
-          { ...pair, placement: "two", amount, warmUp },
-          setting,
-          1 / mebibyte,
-        );
-      });
       yield {
         id: `${row}-${direction}-${id}`,
         title: `${amount / mebibyte} MiB ${direction} as ${as}`,
         unit: "MiB/s",
-        better: "higher",
-        placement: describePlacement("two", setting.cores),
+        placement: describePlacement("two", setting),
         references: ["raw", "fetch + Deno.serve"],
-        contenders,
+        contenders: chosen.map(({ name, peer, isRelayed, taking = "stream" }) => {
+          const work = { kind: "transfer", direction, framing, pieceLength, taking } as const;
+          const pair: Pair = { peer, isRelayed, work, tls, placement: "two" };
+          return makePairContender(name, pair, setting, amounts);
+        }),
         notes: [
           `Raw writes ${pieceLength / kibibyte} KiB at once.`,
           ...(tls === undefined ? [] : [tlsNote]),

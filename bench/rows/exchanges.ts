@@ -4,56 +4,47 @@
  */
 
 import type { Contender, Group } from "../measure.ts";
-import type { Pair, PeerName, Row, RowSetting } from "../pair.ts";
-import { describePlacement, makePairContender, startPair, stopAll } from "../pair.ts";
-import type { Endpoint, ExchangeWork, TlsFiles } from "../peer.ts";
+import type { Pair, Row, RowSetting } from "../pair.ts";
+import { describePlacement, makePairContender, peers, startPair, stopAll } from "../pair.ts";
+import type { ExchangeWork } from "../peer.ts";
 import { makeTransferGroups, tlsNote } from "./bulk.ts";
 
-/** Peers as a table names them: server and client are of the same kind. */
-const peers: Readonly<Record<string, PeerName>> = {
-  "raw": "raw",
-  "degu": "degu",
-  "fetch + Deno.serve": "fetch",
-  "node:http": "node_http",
-};
-const tlsPeers: typeof peers = { ...peers, raw: "node_tls" };
-const { "fetch + Deno.serve": _, ...mutualPeers } = tlsPeers;
+const { "fetch + Deno.serve": _, ...mutualPeers } = peers;
 
-interface ExchangeGroup {
+type Transport = "tcp" | "unix";
+
+interface ExchangeGroup extends Partial<Omit<ExchangeWork, "kind">> {
   readonly id: string;
   readonly title: string;
-  readonly transport: Endpoint["transport"];
-  readonly message?: ExchangeWork["message"];
-  readonly connections?: number;
-  readonly single?: boolean;
-  readonly tls?: TlsFiles;
+  readonly transport: Transport;
+  readonly isTls?: boolean;
   readonly peers?: typeof peers;
   readonly notes?: readonly string[];
 }
 
 function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   const { id, title, transport, message = "post", connections = 1, single = false } = group;
-  const { tls, notes = [] } = group;
   const work: ExchangeWork = { kind: "exchange", message, connections, single };
+  const tls = group.isTls ? setting.tls : undefined;
   // A connection takes at least ten times as long as a message.
   const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
+  // With ten thousand the first round was still a quarter slower, whoever ran it.
+  const warmUp = setting.quick ? amount : amount * 2.5;
   const chosen = Object.entries(group.peers ?? peers);
   return {
     id,
     title: `${title} over ${transport === "tcp" ? "TCP" : "a Unix socket"}`,
     unit: "requests/s",
-    better: "higher",
-    placement: describePlacement("one", setting.cores),
+    placement: describePlacement("one", setting),
     references: chosen.map(([name]) => name).filter((name) => name !== "degu"),
-    contenders: chosen.map(([name, peer]): Contender => {
-      const pair = { name, server: peer, client: peer, work, transport, tls, amount };
-      // With ten thousand the first round was still a quarter slower, whoever ran it.
-      const warmUp = setting.quick ? amount : amount * 2.5;
-      return makePairContender({ ...pair, placement: "one", warmUp }, setting);
+    contenders: chosen.map(([name, peer]) => {
+      const pair: Pair = { peer, work, isUnix: transport === "unix", tls, placement: "one" };
+      return makePairContender(name, pair, setting, { amount, warmUp });
     }),
     notes: [
       "Peers whose library adds headers of its own (date, connection, user-agent …) keep them.",
-      ...notes,
+      ...(group.isTls ? [tlsNote] : []),
+      ...group.notes ?? [],
     ],
   };
 }
@@ -63,116 +54,91 @@ function makeRow(
   number: number,
   title: string,
   how: Pick<ExchangeGroup, "message" | "connections" | "single">,
-  transports: readonly Endpoint["transport"][] = ["tcp", "unix"],
+  transports: readonly Transport[] = ["tcp", "unix"],
 ): Row {
   return {
     number,
     title,
-    *groups(setting) {
-      for (const transport of transports) {
-        const group = { id: `${number}-${transport}`, title, transport, ...how };
-        yield makeExchangeGroup(group, setting);
-      }
-    },
+    groups: (setting) =>
+      transports.map((transport) =>
+        makeExchangeGroup({ id: `${number}-${transport}`, title, transport, ...how }, setting)
+      ),
   };
 }
 
 const post = "POST 108 B → 108 B";
-export const oneConnectionRow = makeRow(1, `${post}, one connection, in sequence`, {});
-export const eightConnectionsRow = makeRow(2, `${post}, eight connections`, { connections: 8 });
-export const headersRow = makeRow(3, "GET with twelve headers each way", { message: "headers" }, [
-  "tcp",
-]);
-export const singleRow = makeRow(14, `${post}, each message with a connection of its own`, {
-  single: true,
-});
+const postEach = `${post}, each message with a connection of its own`;
 
-export const tlsRow: Row = {
-  number: 6,
-  title: "Rows 1 and 4 over TLS with certificates on both ends",
-  *groups(setting) {
-    const { tls } = setting;
-    for (const transport of ["tcp", "unix"] as const) {
+export const exchangeRows: readonly Row[] = [
+  makeRow(1, `${post}, one connection, in sequence`, {}),
+  makeRow(2, `${post}, eight connections`, { connections: 8 }),
+  makeRow(3, "GET with twelve headers each way", { message: "headers" }, ["tcp"]),
+  {
+    number: 6,
+    title: "Rows 1 and 4 over TLS with certificates on both ends",
+    *groups(setting) {
       const title = `${post} over TLS, one connection, in sequence`;
-      const all = transport === "tcp" ? tlsPeers : mutualPeers;
-      const how = { title, transport, tls, peers: all, notes: [tlsNote] };
-      yield makeExchangeGroup({ id: `6-sequence-${transport}`, ...how }, setting);
-    }
-    yield* makeTransferGroups(6, setting, tls);
-  },
-};
-
-export const handshakeRow: Row = {
-  number: 15,
-  title: "Row 14 over TLS with certificates on both ends",
-  *groups(setting) {
-    yield makeExchangeGroup({
-      id: "15-full",
-      title: `${post}, each message with a connection of its own, full handshakes`,
-      transport: "tcp",
-      single: true,
-      tls: setting.tls,
-      peers: mutualPeers,
-      notes: [tlsNote, "The client of “raw” keeps its context."],
-    }, setting);
-  },
-};
-
-export const idleRow: Row = {
-  number: 16,
-  title: "Memory of an idle connection",
-  *groups(setting) {
-    const amount = setting.quick ? 200 : 1000;
-    for (const tls of [undefined, setting.tls]) {
-      const kind = tls === undefined ? "plain" : "tls";
-      for (const end of ["server", "client"] as const) {
-        const chosen = Object.entries(tls === undefined ? peers : mutualPeers)
-          // A client of theirs has more than one connection only while it makes requests.
-          .filter(([, peer]) => end === "server" || !["fetch", "node_http"].includes(peer));
-        const contenders = chosen.map(([name, peer]): Contender => ({
-          name,
-          start: () =>
-            Promise.resolve({
-              measure: async () =>
-                (await measureIdle(peer, amount, tls, setting)).at(end === "server" ? 0 : -1)!,
-            }),
-        }));
-        yield {
-          id: `16-${kind}-${end}`,
-          title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${end}`,
-          unit: "KB",
-          better: "lower",
-          placement: describePlacement("two", setting.cores),
-          references: ["raw"],
-          contenders,
-          notes: [
-            "In fresh processes, after a collection, from one amount of connections to twice as many.",
-          ],
-        };
+      for (const [transport, all] of [["tcp", peers], ["unix", mutualPeers]] as const) {
+        const how = { title, transport, isTls: true, peers: all };
+        yield makeExchangeGroup({ id: `6-sequence-${transport}`, ...how }, setting);
       }
-    }
+      yield* makeTransferGroups(6, setting, setting.tls);
+    },
   },
-};
+  makeRow(14, postEach, { single: true }),
+  {
+    number: 15,
+    title: "Row 14 over TLS with certificates on both ends",
+    *groups(setting) {
+      yield makeExchangeGroup({
+        ...{ id: "15-full", title: `${postEach}, full handshakes`, transport: "tcp" },
+        ...{ single: true, isTls: true, peers: mutualPeers },
+        notes: ["The client of “raw” keeps its context."],
+      }, setting);
+    },
+  },
+  { number: 16, title: "Memory of an idle connection", groups: makeIdleGroups },
+];
 
-/** Kilobytes that each further connection takes, at the server and at the client. */
-async function measureIdle(
-  peer: PeerName,
-  amount: number,
-  tls: TlsFiles | undefined,
-  setting: RowSetting,
-): Promise<number[]> {
-  const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
-  const ends = { name: peer, server: peer, client: peer, work, tls, amount };
-  const pair: Pair = { ...ends, transport: "tcp", placement: "two", warmUp: 0 };
+function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined> {
+  const amount = setting.quick ? 200 : 1000;
+  for (const tls of [undefined, setting.tls]) {
+    const kind = tls === undefined ? "plain" : "tls";
+    for (const end of ["server", "client"] as const) {
+      const chosen = Object.entries(tls === undefined ? peers : mutualPeers)
+        // A client of theirs has more than one connection only while it makes requests.
+        .filter(([, peer]) => end === "server" || !["fetch", "node_http"].includes(peer));
+      yield {
+        id: `16-${kind}-${end}`,
+        title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${end}`,
+        unit: "KB",
+        placement: describePlacement("two", setting),
+        references: ["raw"],
+        contenders: chosen.map(([name, peer]): Contender => {
+          const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
+          const pair: Pair = { peer, work, tls, placement: "two" };
+          const measure = async () => (await measureIdle(pair, amount, setting))[end];
+          return { name, start: () => Promise.resolve({ measure }) };
+        }),
+        notes: [
+          "In fresh processes, after a collection, from one amount of connections to twice as many.",
+        ],
+      };
+    }
+  }
+}
+
+/** Kilobytes that each further connection takes, at either end. */
+async function measureIdle(pair: Pair, amount: number, setting: RowSetting) {
   const programs = await startPair(pair, setting);
-  const { timeout } = setting;
-  const rest = () => Promise.all(programs.map((each) => each.ask({ command: "rest" }, timeout)));
+  const rest = () => Promise.all(programs.map((each) => each.ask({ command: "rest" })));
   try {
-    await programs[1]!.ask({ command: "hold", amount }, timeout);
+    await programs[1]!.ask({ command: "hold", amount });
     const before = await rest();
-    await programs[1]!.ask({ command: "hold", amount }, timeout);
-    const after = await rest();
-    return after.map((bytes, index) => (bytes - before[index]!) / amount / 1000);
+    await programs[1]!.ask({ command: "hold", amount });
+    const [server = 0, client = 0] = (await rest())
+      .map((bytes, index) => (bytes - before[index]!) / amount / 1000);
+    return { server, client };
   } finally {
     await stopAll(programs);
   }

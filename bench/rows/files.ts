@@ -1,17 +1,12 @@
 /** Row 11: files between devices. `trees.ts` has trees of many small ones. */
 
 import type { Contender, Group, Trial } from "../measure.ts";
-import {
-  describePlacement,
-  pinnedTo,
-  type Row,
-  type RowSetting,
-  startProgram,
-  stopAll,
-} from "../pair.ts";
+import type { Row, RowSetting } from "../pair.ts";
+import { describePlacement, pinnedTo, programCommand, stopAll } from "../pair.ts";
 import { PatternSource } from "../pattern.ts";
+import { hostname, time } from "../peer.ts";
 import { type FilesWork, LARGE, type Task } from "../peers/files.ts";
-import { runToEnd } from "../process.ts";
+import { Program, runToEnd } from "../process.ts";
 import { treeGroups } from "./trees.ts";
 
 const mebibyte = 1 << 20;
@@ -22,7 +17,7 @@ export const filesRow: Row = {
   async *groups(setting) {
     // Trees first, in a file system in which nothing was deleted just before.
     yield* treeGroups(setting);
-    const size = setting.quick ? 128 * mebibyte : 4096 * mebibyte;
+    const size = (setting.quick ? 128 : 4096) * mebibyte;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "files" });
     const places = { there: `${root}/there`, here: `${root}/here` };
     for (const place of Object.values(places)) {
@@ -30,100 +25,78 @@ export const filesRow: Row = {
       const pieces = ReadableStream.from(new PatternSource(size).pieces(mebibyte));
       await Deno.writeFile(`${place}/${LARGE}`, pieces);
     }
-    for (const direction of ["download", "upload"] as const) {
-      yield makeGroup(direction, places, size, setting);
-    }
+    yield makeGroup("download", places, size, setting);
+    yield makeGroup("upload", places, size, setting);
     await Deno.remove(root, { recursive: true });
   },
 };
 
+type Direction = "download" | "upload";
 type Places = Pick<FilesWork, "there" | "here">;
 
-function makeGroup(
-  direction: "download" | "upload",
-  places: Places,
-  size: number,
-  setting: RowSetting,
-): Group {
-  const bare = direction === "download" ? "get" : "put";
+function makeGroup(direction: Direction, places: Places, size: number, setting: RowSetting): Group {
+  const isDownload = direction === "download";
+  const bare = isDownload ? "get" : "put";
   const tasks: Task[] = [bare, `${direction}, verify: false`, direction];
-  if (direction === "download") tasks.push("download, hashed meanwhile");
-  const rate = (seconds: number) => size / mebibyte / seconds;
+  if (isDownload) tasks.push("download, hashed meanwhile");
+  const startProgram = (task: FilesWork["task"], port: number) => {
+    const command = programCommand("peers/files.ts", "two", setting);
+    return Program.start([...command, JSON.stringify({ task, port, ...places })]);
+  };
+  /** A server of the directory, and who transfers the file from or to it in the seconds that are measured. */
+  const makeContender = (
+    name: string,
+    startClient: (port: number) => Promise<Trial>,
+  ): Contender => ({
+    name,
+    async start() {
+      const server = await startProgram(null, 0);
+      const client = await startClient(server.ready as number);
+      return {
+        measure: async () => size / mebibyte / await client.measure(),
+        stop: async () => void await Promise.all([client.stop?.(), stopAll([server])]),
+      };
+    },
+  });
+  const startDegu = async (task: Task, port: number): Promise<Trial> => {
+    const client = await startProgram(task, port);
+    return { measure: () => client.ask({ command: "run" }), stop: () => stopAll([client]) };
+  };
   return {
     id: `11-tcp-${direction}`,
     title: `A file of ${size / mebibyte} MiB: ${direction} over tcp`,
     unit: "MiB/s",
-    better: "higher",
-    placement: describePlacement("two", setting.cores),
+    placement: describePlacement("two", setting),
     references: [`degu ${bare}`],
     contenders: [
-      ...tasks.map((task) => makeContender(task, places, setting, rate)),
-      makeCurl(direction, places, setting, rate),
+      ...tasks.map((task) => makeContender(`degu ${task}`, (port) => startDegu(task, port))),
+      makeContender(`curl ${direction}`, (port) => {
+        return Promise.resolve({ measure: () => runCurl(direction, port, places, setting) });
+      }),
     ],
     notes: [
       "All write to a file and end with fsync; curl is followed by one. The files are in the page cache.",
-      direction === "upload"
-        ? "“upload” is hashed while it is sent, and while it is written."
-        : "“hashed meanwhile”: the server has to hash the file, too, which before it has done already.",
+      isDownload
+        ? "“hashed meanwhile”: the server has to hash the file, too, which before it has done already."
+        : "“upload” is hashed while it is sent, and while it is written.",
     ],
   };
 }
 
-/** A contender of two programs: a server of the directory, and who transfers files from or to it. */
-function makeContender(
-  task: Task,
-  places: Places,
-  setting: RowSetting,
-  rate: (seconds: number) => number,
-): Contender {
-  return {
-    name: `degu ${task}`,
-    async start(): Promise<Trial> {
-      const server = await startFiles({ task: null, port: 0, ...places }, setting);
-      const port = server.ready as number;
-      const client = await startFiles({ task, port, ...places }, setting);
-      return {
-        measure: async () => rate(await client.ask({ command: "run" }, setting.timeout)),
-        stop: () => stopAll([client, server]),
-      };
-    },
-  };
-}
-
-function startFiles(work: FilesWork, setting: RowSetting) {
-  const path = `${import.meta.dirname}/../peers/files.ts`;
-  return startProgram([path, JSON.stringify(work)], "two", setting);
-}
-
-function makeCurl(
-  direction: "download" | "upload",
+async function runCurl(
+  direction: Direction,
+  port: number,
   { there, here }: Places,
   setting: RowSetting,
-  rate: (seconds: number) => number,
-): Contender {
-  return {
-    name: `curl ${direction}`,
-    async start(): Promise<Trial> {
-      const server = await startFiles({ task: null, port: 0, there, here }, setting);
-      const uri = `http://127.0.0.1:${server.ready}`;
-      const [target, ...args] = direction === "download"
-        ? [`${here}/down.bin`, "--output", `${here}/down.bin`, `${uri}/${LARGE}`]
-        : [`${there}/up.bin`, "--header", "Expect:", "-T", `${here}/${LARGE}`, `${uri}/up.bin`];
-      return {
-        async measure() {
-          await Deno.remove(target).catch(() => {});
-          const start = performance.now();
-          await runToEnd({
-            prefix: pinnedTo("two", setting.cores),
-            command: ["curl", "--silent", "--fail", ...args],
-            timeout: setting.timeout,
-          });
-          using file = await Deno.open(target, { write: true });
-          if (direction === "download") await file.sync();
-          return rate((performance.now() - start) / 1000);
-        },
-        stop: () => stopAll([server]),
-      };
-    },
-  };
+): Promise<number> {
+  const uri = `http://${hostname}:${port}`;
+  const [target, ...args] = direction === "download"
+    ? [`${here}/down.bin`, "--output", `${here}/down.bin`, `${uri}/${LARGE}`]
+    : [`${there}/up.bin`, "--header", "Expect:", "-T", `${here}/${LARGE}`, `${uri}/up.bin`];
+  await Deno.remove(target).catch(() => {});
+  return await time(async () => {
+    await runToEnd([...pinnedTo("two", setting), "curl", "--silent", "--fail", ...args]);
+    using file = await Deno.open(target, { write: true });
+    if (direction === "download") await file.sync();
+  });
 }

@@ -8,15 +8,15 @@ import type { Contender, Group, Trial } from "../measure.ts";
 import { quantileOf } from "../measure.ts";
 import { answerBody, checkSame, makeRaw } from "../messages.ts";
 import type { PeerName, Row, RowSetting } from "../pair.ts";
-import { denoCommand, describePlacement, pinnedTo, startServer } from "../pair.ts";
-import type { Endpoint } from "../peer.ts";
+import { describePlacement, programCommand, startServer, stopAll } from "../pair.ts";
+import { type Endpoint, hostname } from "../peer.ts";
 import { type Program, runToEnd } from "../process.ts";
 import { servers } from "./load.ts";
 
 const connections = 8;
 /** Parts of the rate that this project's server reaches at most. node:http reaches about half of that rate. */
 const loads = [["half", 1 / 2], ["quarter", 1 / 4]] as const;
-const percentiles = [["p50", "p50"], ["p99", "p99"], ["p999", "p99.9"]] as const;
+const percentiles = [["p50", 0.5], ["p99", 0.99], ["p99.9", 0.999]] as const;
 
 export const latencyRow: Row = {
   number: 17,
@@ -45,18 +45,20 @@ function* makeGroups(
   setting: RowSetting,
 ): Generator<Group, void, undefined> {
   const reports = servers.map((): LatencyReport[] => []);
-  for (const [key, title] of percentiles) {
+  for (const [index, [percentile]] of percentiles.entries()) {
     yield {
-      id: `17-get-${part}-${title}`,
-      title: `${title} of GET with 108 B, ${connections} connections, ` +
+      id: `17-get-${part}-${percentile}`,
+      title: `${percentile} of GET with 108 B, ${connections} connections, ` +
         `${rate} requests/s (a ${part} of what degu reaches)`,
       unit: "µs",
-      better: "lower",
-      placement: describePlacement("other", setting.cores),
+      placement: describePlacement("other", setting),
       references: ["raw", "Deno.serve"],
       contenders: servers.map(([name, peer], place): Contender => ({
         name,
-        start: () => startMeasuring(peer, rate, reports[place]!, key, setting),
+        start: async () =>
+          index === 0
+            ? await startMeasuring(peer, rate, reports[place]!, setting)
+            : showAgain(reports[place]!, index),
       })),
       notes: [
         "From the time at which a request is due, so waiting for a free connection counts.",
@@ -70,20 +72,28 @@ async function startMeasuring(
   peer: PeerName,
   rate: number,
   reports: LatencyReport[],
-  key: keyof LatencyReport,
   setting: RowSetting,
 ): Promise<Trial> {
-  const program = key === "p50" ? await startServer(peer, setting) : null;
-  let round = 0;
+  const program = await startServer(peer, setting);
   return {
-    warmUp: async () => void (program && await load(program, rate, setting)),
+    warmUp: () => load(program, rate, setting),
     async measure(): Promise<number> {
-      if (program !== null) reports.push(await load(program, rate, setting));
-      const report = reports[round++];
-      if (report === undefined) throw new Error("see p50");
-      return report[key];
+      const report = await load(program, rate, setting);
+      reports.push(report);
+      return report.latencies[0]!;
     },
-    stop: async () => await program?.[Symbol.asyncDispose](),
+    stop: () => stopAll([program]),
+  };
+}
+
+function showAgain(reports: LatencyReport[], index: number): Trial {
+  const shown = reports.values();
+  return {
+    measure(): Promise<number> {
+      const { value } = shown.next();
+      if (value === undefined) throw new Error("see p50");
+      return Promise.resolve(value.latencies[index]!);
+    },
   };
 }
 
@@ -92,14 +102,10 @@ async function load(
   rate: number | null,
   setting: RowSetting,
 ): Promise<LatencyReport> {
-  const { port } = program.ready as Extract<Endpoint, { transport: "tcp" }>;
+  const port = (program.ready as Endpoint).address as number;
   const work: LatencyWork = { port, rate, warmUp: 1, seconds: setting.quick ? 1 : 3 };
-  const report = await runToEnd({
-    prefix: pinnedTo("other", setting.cores),
-    command: [...denoCommand(setting), import.meta.url, JSON.stringify(work)],
-    timeout: setting.timeout,
-  });
-  return JSON.parse(report);
+  const command = programCommand("rows/latency.ts", "other", setting);
+  return JSON.parse(await runToEnd([...command, JSON.stringify(work)]));
 }
 
 interface LatencyWork {
@@ -111,12 +117,11 @@ interface LatencyWork {
   readonly seconds: number;
 }
 
-/** What the program prints, as JSON. Latencies are in microseconds. */
+/** What the program prints, as JSON. */
 interface LatencyReport {
   readonly rate: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly p999: number;
+  /** One for each of {@link percentiles}, in microseconds. */
+  readonly latencies: readonly number[];
 }
 
 /** Milliseconds after the last request's time in which those that wait must have been sent. */
@@ -128,7 +133,7 @@ const statusLine = new TextEncoder().encode("HTTP/1.1 200 ");
 type Exchange = () => Promise<void>;
 
 async function openConnection(port: number): Promise<Exchange> {
-  const conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  const conn = await Deno.connect({ hostname, port });
   conn.setNoDelay();
   const buffer = new Uint8Array(4096);
   // Bytes of a response, the same for all of them once the first one has come.
@@ -199,16 +204,13 @@ async function drive(
   const sorted = Float64Array.from(latencies).sort();
   return {
     rate: latencies.length / elapsed,
-    p50: quantileOf(sorted, 0.5),
-    p99: quantileOf(sorted, 0.99),
-    p999: quantileOf(sorted, 0.999),
+    latencies: percentiles.map(([, share]) => quantileOf(sorted, share)),
   };
 }
 
 if (import.meta.main) {
   const { port, rate, warmUp, seconds }: LatencyWork = JSON.parse(Deno.args[0] ?? "{}");
-  const opening = Array.from({ length: connections }, () => openConnection(port));
-  const opened = await Promise.all(opening);
+  const opened = await Promise.all(Array.from({ length: connections }, () => openConnection(port)));
   await drive(opened, rate, warmUp);
   console.log(JSON.stringify(await drive(opened, rate, seconds)));
   Deno.exit();

@@ -9,8 +9,9 @@
 import { connect, createServer } from "node:net";
 import { pipeline, Transform } from "node:stream";
 import { Device } from "../../device.ts";
-import { type Contender, type Group, makeSkippedGroup, type Trial } from "../measure.ts";
-import type { RowSetting } from "../pair.ts";
+import type { Contender, Group, Trial } from "../measure.ts";
+import { findSkip, type RowSetting } from "../pair.ts";
+import { hostname, time } from "../peer.ts";
 import { runToEnd, spawn } from "../process.ts";
 
 const filesPerDirectory = 100;
@@ -28,21 +29,17 @@ const agent = [
 /** The contender that makes the same promise. */
 const synced = "rsync --fsync over ssh";
 
-type Task = "get" | "put" | "get again" | "put again" | "get 1 %" | "put 1 %";
+const tasks = ["get", "put", "get again", "put again", "get 1 %", "put 1 %"] as const;
+type Task = typeof tasks[number];
 
 export async function* treeGroups(setting: RowSetting): AsyncGenerator<Group, void, undefined> {
-  const runs = (line: string) =>
-    runToEnd({ prefix: [], command: line.split(" "), timeout: setting.timeout });
-  for (const line of ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"]) {
-    const problem = await runs(line).then(() => null, () => `${line} does not work here`);
-    if (problem) return yield makeSkippedGroup("11-tree", "Trees of small files", problem);
-  }
+  const needed = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
+  const skip = await findSkip("11-tree", "Trees of small files", ...needed);
+  if (skip !== null) return yield skip;
   const count = setting.quick ? 1000 : 10_000;
   const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "trees" });
-  const place = await makePlace(root, count, setting);
-  for (const task of ["get", "put", "get again", "put again", "get 1 %", "put 1 %"] as const) {
-    yield makeGroup(place, task, count, false);
-  }
+  const place = await makePlace(root, count);
+  for (const task of tasks) yield makeGroup(place, task, count, false);
   for (const task of ["get", "put"] as const) yield makeGroup(place, task, count, true);
 }
 
@@ -53,10 +50,9 @@ interface Place {
   readonly files: string;
   readonly deguPort: number;
   readonly sshPort: number;
-  readonly setting: RowSetting;
 }
 
-async function makePlace(root: string, count: number, setting: RowSetting): Promise<Place> {
+async function makePlace(root: string, count: number): Promise<Place> {
   const files = `${root}/files`;
   for (let i = 0; i < count; i++) {
     const directory = `${files}/source/d${Math.floor(i / filesPerDirectory)}`;
@@ -66,8 +62,7 @@ async function makePlace(root: string, count: number, setting: RowSetting): Prom
   await Deno.mkdir(`${files}/inbox`);
   // Younger ones have no identity that survives a change.
   await new Promise((resolve) => setTimeout(resolve, settleMilliseconds));
-  const deguPort = await serveDegu(root, files);
-  return { root, files, setting, deguPort, sshPort: await serveSsh(root, setting) };
+  return { root, files, deguPort: await serveDegu(root, files), sshPort: await serveSsh(root) };
 }
 
 /** Programs that do the same, over a link with a delay or without. */
@@ -80,11 +75,11 @@ function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Gr
   const rsync = (...flags: string[]) => (port: number, target: string) => [
     ...["rsync", "-rt", ...flags, "-e", `ssh -p ${port} -i ${root}/key ${options}`],
     ...isGet
-      ? [`127.0.0.1:${files}/source/`, `${files}/${target}/`]
-      : [`${files}/source/`, `127.0.0.1:${files}/inbox/${target}/`],
+      ? [`${hostname}:${files}/source/`, `${files}/${target}/`]
+      : [`${files}/source/`, `${hostname}:${files}/inbox/${target}/`],
   ];
   const sync = (port: number, target: string) => [
-    ...[...agent, "--home", `${root}/b`, "--quiet", "sync", "--address", `127.0.0.1:${port}`],
+    ...[...agent, "--home", `${root}/b`, "--quiet", "sync", "--address", `${hostname}:${port}`],
     ...isGet ? ["a:source", `${files}/${target}`] : [`${files}/source`, `a:${target}`],
   ];
   const contender = (name: string, port: number, command: typeof sync): Contender => ({
@@ -96,7 +91,6 @@ function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Gr
     id: `11-tree-${task.replaceAll(" ", "-")}${isSlow ? "-slow" : ""}`,
     title: isSlow ? `${title}, ${2 * delay} ms of round trip` : title,
     unit: "s",
-    better: "lower",
     placement: "both ends on all cores",
     references: ["rsync over ssh", ...(toFresh ? [synced] : [])],
     contenders: [
@@ -114,23 +108,20 @@ function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Gr
 let targets = 0;
 
 async function startTrial(
-  { files, setting }: Place,
+  { files }: Place,
   task: Task,
   reachedAt: Promise<number>,
   makeCommand: (port: number, target: string) => string[],
 ): Promise<Trial> {
   const port = await reachedAt;
   let target = `target${targets++}`;
-  const run = () =>
-    runToEnd({ prefix: [], command: makeCommand(port, target), timeout: setting.timeout });
+  const run = () => runToEnd(makeCommand(port, target));
   return {
     warmUp: run,
     measure: async () => {
       if (task === "get" || task === "put") target = `target${targets++}`;
       if (task.endsWith("%")) await changeSome(`${files}/source`);
-      const start = performance.now();
-      await run();
-      return (performance.now() - start) / 1000;
+      return await time(run);
     },
   };
 }
@@ -154,25 +145,24 @@ async function serveDegu(root: string, files: string): Promise<number> {
   {
     await using a = await Device.open(`${root}/a`, { name: "a" });
     await using b = await Device.open(`${root}/b`, { name: "b" });
-    await using invitation = await a.invite({ listen: [["127.0.0.1", 0]], serving: [] });
+    await using invitation = await a.invite({ listen: [[hostname, 0]], serving: [] });
     await b.join(invitation.line, { serving: [] });
     await invitation.paired;
   }
   const shared = ["--share", files, "--inbox", `${files}/inbox`];
   return await serve((port) => [
     ...[...agent, "--home", `${root}/a`, "--json", "serve", ...shared],
-    ...["--listen", `127.0.0.1:${port}`],
+    ...["--listen", `${hostname}:${port}`],
   ]);
 }
 
-async function serveSsh(root: string, { timeout }: RowSetting): Promise<number> {
+async function serveSsh(root: string): Promise<number> {
   for (const key of ["host", "key"]) {
-    const command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", `${root}/${key}`];
-    await runToEnd({ prefix: [], command, timeout });
+    await runToEnd(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", `${root}/${key}`]);
   }
   await Deno.mkdir("/run/sshd", { recursive: true }).catch(() => {});
   const options = [
-    ...["ListenAddress=127.0.0.1", `HostKey=${root}/host`, `AuthorizedKeysFile=${root}/key.pub`],
+    ...[`ListenAddress=${hostname}`, `HostKey=${root}/host`, `AuthorizedKeysFile=${root}/key.pub`],
     ...["StrictModes=no", "PidFile=none", "UsePAM=no", "PermitRootLogin=yes"],
   ].flatMap((option) => ["-o", option]);
   return await serve((port) => [
@@ -182,14 +172,14 @@ async function serveSsh(root: string, { timeout }: RowSetting): Promise<number> 
 
 /** Starts a server that ends with the benchmark, at a free port, and waits until it accepts connections. */
 async function serve(makeCommand: (port: number) => string[]): Promise<number> {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const listener = Deno.listen({ hostname, port: 0 });
   const { port } = listener.addr;
   listener.close();
   spawn(makeCommand(port), { stdin: "null", stdout: "null", stderr: "null" });
   const deadline = performance.now() + 10_000;
   while (true) {
     try {
-      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+      (await Deno.connect({ hostname, port })).close();
       return port;
     } catch (error) {
       if (performance.now() > deadline) throw error;
@@ -209,11 +199,11 @@ async function slowly(to: number): Promise<number> {
       flush: (done) => void setTimeout(done, delay),
     });
   const server = createServer({ noDelay: true }, (near) => {
-    const far = connect({ host: "127.0.0.1", port: to, noDelay: true });
+    const far = connect({ host: hostname, port: to, noDelay: true });
     pipeline(near, later(), far, () => near.destroy());
     pipeline(far, later(), near, () => far.destroy());
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(0, hostname);
   await new Promise((resolve) => server.once("listening", resolve));
   server.unref();
   return (server.address() as { port: number }).port;

@@ -5,11 +5,12 @@ import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { mkreq, TempPKI } from "@degu/degu/misc";
 import { makeSession } from "@degu/testing/calling.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
-import { connectThrough, echo, relay, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
+import { connectThrough, relay, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { echo } from "@degu/testing/temp_apps.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,

@@ -19,7 +19,6 @@ import {
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import {
   bundleBytes,
-  concat,
   parseBundle,
   putStatuses,
   recordBytes,
@@ -34,6 +33,7 @@ import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { answersOf, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeLinks, startExchanging, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
+import { concat } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";

@@ -12,7 +12,7 @@ import {
   type Service,
   WorkerServer,
 } from "@degu/internal/worker/server_worker.ts";
-import { runFromCache } from "@degu/testing/cached_programs.ts";
+import { mustRun } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import {
   appOf,
@@ -26,6 +26,8 @@ import {
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { dial, within } from "@degu/testing/raw_peer.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { read } from "@degu/testing/tree.ts";
 import {
   assert,
   assertEquals,
@@ -73,13 +75,48 @@ Deno.test("a cached program finds the worker without its server", async () => {
   const files = [serverSslconfig, clientSslconfig].flatMap((
     config,
   ) => [config.certFile, config.keyFile, config.caFile]);
-  const printed = await runFromCache({
-    texts: { "/main.ts": program, "/app.ts": app },
-    permissions: ["--allow-net=127.0.0.1", `--allow-read=${files}`],
-    args: [JSON.stringify({ serverSslconfig, clientSslconfig })],
-  });
+  const texts = { "/main.ts": program, "/app.ts": app };
+  const permissions = ["--allow-net=127.0.0.1", `--allow-read=${files}`];
+  const argument = JSON.stringify({ serverSslconfig, clientSslconfig });
+  const printed = await runFromCache(texts, permissions, argument);
   assertEquals(printed, "204\n");
 });
+
+/**
+ * Loads a program from a web server into a cache of its own, runs it without the server, and returns what it prints.
+ *
+ * @param texts The texts of its modules by path; `/main.ts` is the program.
+ */
+async function runFromCache(
+  texts: Record<string, string>,
+  permissions: readonly string[],
+  argument: string,
+): Promise<string> {
+  const run = async (args: string[], env: Record<string, string> = {}) => {
+    const running = mustRun([Deno.execPath(), ...args], { env: { NO_COLOR: "1", ...env } });
+    // Nothing is compiled yet in a cache of its own.
+    return await within(running, `deno ${args[0]} ends`, 60);
+  };
+  await using dir = await tempDir();
+  // What the certificates are made with is a dependency of the same modules, and in the cache of this process.
+  const { npmCache } = JSON.parse(await run(["info", "--json"]));
+  await makeLinks({ [`${dir.path}/npm`]: npmCache });
+  const site = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
+    const { pathname } = new URL(url);
+    const text = texts[pathname] ?? await read(pathname.slice(1));
+    return new Response(text, { headers: { "content-type": "application/typescript" } });
+  });
+  const host = `127.0.0.1:${site.addr.port}`;
+  const main = `http://${host}/main.ts`;
+  const environment = { DENO_DIR: dir.path, HTTPS_PROXY: `http://${host}` }; // nothing else is reached
+  try {
+    await run(["cache", `--allow-import=${host}`, main], environment);
+  } finally {
+    await site.shutdown();
+  }
+  const flags = ["--cached-only", "--no-prompt", `--allow-import=${host}`];
+  return await run(["run", ...flags, ...permissions, main, argument], environment);
+}
 
 // ───────────────────────── its server
 

@@ -15,8 +15,6 @@ import {
 import { concat } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";
 
-export { concat };
-
 /** The SHA-256 of bytes, as hexadecimal digits. */
 export function sha256Of(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");

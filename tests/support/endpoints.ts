@@ -7,7 +7,7 @@ import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import type { App, ServerOptions } from "@degu/degu/server";
 import { tempDir } from "./directories.ts";
-import { serve } from "./serving.ts";
+import { serve, type Serving } from "./serving.ts";
 import { sharedPki, startTls } from "./tls_endpoints.ts";
 
 export const hasIPv6: boolean = canListen("::1");
@@ -26,6 +26,10 @@ function canListen(hostname: string): boolean {
 
 /** An address to listen on, or what makes one, with what is to be removed afterwards. */
 type Place = Address | ((stack: AsyncDisposableStack) => Promise<Address>);
+
+interface Ends extends Pick<Serving, "server" | "logger">, AsyncDisposable {
+  readonly client?: Client;
+}
 
 function kind(
   name: string,
@@ -46,17 +50,15 @@ function kind(
     ) {
       await using making = new AsyncDisposableStack();
       const address = typeof place === "function" ? await place(making) : place;
-      const ends = isSecure
+      const ends: Ends = isSecure
         ? making.use(await startTls(await sharedPki(), app, { server, client }, address, translate))
         : making.use(serve(app, server, address));
       const stack = making.move();
-      const made: Client = "client" in ends
-        ? ends.client
-        : new Client(translate(ends.address), { timeout: 10, ...client });
+      const { server: made, logger } = ends;
       return {
-        server: ends.server,
-        logger: ends.logger,
-        client: made,
+        server: made,
+        logger,
+        client: ends.client ?? new Client(translate(made.address), { timeout: 10, ...client }),
         [Symbol.asyncDispose]: () => stack.disposeAsync(),
       };
     },

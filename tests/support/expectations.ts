@@ -80,23 +80,20 @@ export async function assertCutShort(promise: Promise<unknown>, what: string) {
   if (!(error instanceof BodyError)) assertCode(error, ["BODY_INCOMPLETE"], what);
 }
 
+/** Makes an assertion that a call throws an error of one of these classes. */
+function asserting(...classes: readonly ErrorConstructor[]) {
+  return (call: () => unknown, what: string): void => {
+    const error = thrownBy(call, what);
+    if (!classes.some((each) => error instanceof each)) wrong(what, error);
+  };
+}
+
 /** Asserts that a call throws a `TypeError`: an argument has the wrong type. */
-export function assertTypeError(call: () => unknown, what: string) {
-  const error = thrownBy(call, what);
-  if (!(error instanceof TypeError)) wrong(what, error);
-}
-
+export const assertTypeError = asserting(TypeError);
 /** Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not allowed. */
-export function assertRangeError(call: () => unknown, what: string) {
-  const error = thrownBy(call, what);
-  if (!(error instanceof RangeError)) wrong(what, error);
-}
-
+export const assertRangeError = asserting(RangeError);
 /** Asserts that a call throws a `TypeError` or a `RangeError`: a caller's mistake, never a peer's. */
-export function assertCallerError(call: () => unknown, what: string) {
-  const error = thrownBy(call, what);
-  if (!(error instanceof TypeError || error instanceof RangeError)) wrong(what, error);
-}
+export const assertCallerError = asserting(TypeError, RangeError);
 
 /** Calls a function with arguments that its signature does not allow. */
 export function callWith(

@@ -50,10 +50,10 @@ export async function askThread(from: Client | Connection): Promise<string> {
   return await (await from.request("GET", "/", {}, null)).body!.text();
 }
 
-/** Connections to different workers, as many as there are; the kernel chooses, so it takes several attempts. */
-export async function meetWorkers(client: Client, count = 2): Promise<Connection[]> {
+/** Connections to both workers; the kernel chooses, so it takes several attempts. */
+export async function meetWorkers(client: Client): Promise<Connection[]> {
   const met = new Map<string, Connection>();
-  for (let attempt = 0; met.size < count; attempt++) {
+  for (let attempt = 0; met.size < 2; attempt++) {
     if (attempt === 200) throw new Error(`only these answer: ${[...met.keys()]}`);
     const conn = await client.connect();
     const thread = await askThread(conn);
@@ -76,14 +76,14 @@ export async function meetNewWorker(client: Client, known: readonly string[]): P
   return await within(meet(), "another worker serves", 60);
 }
 
-/** Waits until a number that workers share is at least this. */
-export async function reaches(numbers: Int32Array<SharedArrayBuffer>, least: number, index = 0) {
+/** Waits until the first number that workers share is at least this. */
+export async function reaches(numbers: Int32Array<SharedArrayBuffer>, least: number) {
   const wait = async () => {
     for (;;) {
-      const now = Atomics.load(numbers, index);
+      const now = Atomics.load(numbers, 0);
       if (now >= least) return;
-      await Atomics.waitAsync(numbers, index, now).value;
+      await Atomics.waitAsync(numbers, 0, now).value;
     }
   };
-  await within(wait(), `number ${index} reaches ${least}`, 20);
+  await within(wait(), `the number reaches ${least}`, 20);
 }

@@ -1,7 +1,7 @@
 /** Proxies on their own servers, with raw peers on both sides. */
 
-import { type AppFunction, ProxyApp } from "@degu/degu";
-import { type Address, ChunkedBodyIter } from "@degu/degu/base";
+import { ProxyApp } from "@degu/degu";
+import type { Address } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
@@ -52,14 +52,6 @@ export const REQUESTS: readonly string[] = [
   "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" +
   "1\r\na\r\n5;key=value\r\nhello\r\n1\r\nb\r\n0;last=one;two\r\n\r\n",
 ];
-
-/** Sends back what arrives as a body, in the shape in which it came. */
-export const echo: AppFunction = async ({ body }) => {
-  if (body === null) return [200, "OK", {}, null];
-  if (!body.chunked) return [200, "OK", {}, await body.bytes()];
-  const chunks = await Array.fromAsync(body);
-  return [200, "OK", {}, new ChunkedBodyIter(chunks)];
-};
 
 /** What RFC 9110 §7.6.1 has a proxy keep to itself, and `expect`; whatever else there is. */
 const FOR_ONE_CONNECTION = /^(connection|keep-alive|te|upgrade|expect|proxy-.*)$/;

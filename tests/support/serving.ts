@@ -55,7 +55,11 @@ export function serve(
   address: Address = ["127.0.0.1", 0],
 ) {
   const logger = new RecordingLogger();
-  const server = new Server(address, app, { logger, ...options });
+  return running(new Server(address, app, { logger, ...options }), logger);
+}
+
+/** The same of a server that is there. */
+export function running<Kind extends Server>(server: Kind, logger: RecordingLogger) {
   const done = server.serveForever();
   return {
     server,

@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type CommandEnd, runCommand } from "./commands.ts";
+import { type CommandEnd, runCommand, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 
 /** Runs a command line of bash, which takes a tenth of the time of a Deno of its own. */
@@ -71,12 +71,7 @@ export async function startExchanging(directory: string, target: string) {
       }
       await new Promise((resolve) => setTimeout(resolve, 0));
     }`;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["eval", code, directory, target],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  const child = startCommand([Deno.execPath(), "eval", code, directory, target]);
   const running = new RunningProcess(child);
   let hasEnded = false;
   child.status.then(() => hasEnded = true);

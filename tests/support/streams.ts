@@ -158,7 +158,7 @@ export class RecordingSink {
   }
 }
 
-/** A sink that takes at most `most` bytes per write, says how many, and spoils the bytes afterwards where asked to. */
+/** A sink that takes at most `most` bytes per write, and says how many. */
 export class PartialSink {
   readonly pieces: Uint8Array[] = [];
   constructor(readonly most: number) {}
@@ -252,10 +252,6 @@ export class TrackedItems<T> {
       }),
     };
   }
-}
-
-export function collect<T>(items: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
-  return Array.fromAsync(items);
 }
 
 /** Runs a test with an open temporary file that holds the bytes; closes and removes it afterwards. */

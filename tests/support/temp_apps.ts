@@ -1,4 +1,4 @@
-/** Apps that tests run in workers, by this module's name. */
+/** Apps; tests also run them in workers, by this module's name. */
 
 import type { AppFunction } from "@degu/degu/server";
 

@@ -4,11 +4,6 @@ import { assert } from "@std/assert";
 import type { ClientSslconfig } from "@degu/degu/client";
 import type { ServerSslconfig } from "@degu/degu/server";
 
-/** Calls with a config that its type does not allow. */
-export function buildWith(build: (config: never) => unknown, config: unknown): unknown {
-  return Reflect.apply(build, null, [config]);
-}
-
 /** Asserts that a text holds nothing of a PEM file. */
 export function assertNoSecret(text: string): void {
   assert(!text.includes("PRIVATE KEY"), text);

@@ -6,7 +6,7 @@ import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/de
 import { type App, type ServerOptions, type ServerSslconfig, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { within } from "./raw_peer.ts";
-import { RecordingLogger } from "./serving.ts";
+import { RecordingLogger, running } from "./serving.ts";
 
 /** What the two ends trust; a `TempPKI` is one. */
 export interface Trust {
@@ -40,19 +40,11 @@ export async function startTls(
 ) {
   const logger = new RecordingLogger();
   const server = new SSLServer(trust.serverSslconfig, address, app, { logger, ...options.server });
-  const done = server.serveForever();
+  const serving = running(server, logger);
   await within(server.ready, "the server is bound");
   const clientOptions = { timeout: 10, ...options.client };
-  return {
-    server,
-    client: new SSLClient(trust.clientSslconfig, translate(server.address), clientOptions),
-    logger,
-    done,
-    [Symbol.asyncDispose]: async () => {
-      server.close();
-      await within(done, "serveForever() settles after close()");
-    },
-  };
+  const client = new SSLClient(trust.clientSslconfig, translate(server.address), clientOptions);
+  return { ...serving, client };
 }
 
 export type TlsEndpoint = Awaited<ReturnType<typeof startTls>>;

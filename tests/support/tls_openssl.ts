@@ -1,7 +1,7 @@
 /** Certificates made by the openssl program, and independent programs as peers. */
 
 import { join } from "@std/path";
-import { mustRun, startCommand } from "./commands.ts";
+import { mustRun, runCommand, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 import { latin1 } from "./wire_grammar.ts";
 
@@ -11,20 +11,13 @@ const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
 /** How programs are asked for their version, where it is not `--version`. */
 const VERSION: Readonly<Record<string, string>> = { openssl: "version", ip: "-V" };
 
-async function hasProgram(program: string): Promise<boolean> {
-  try {
-    const args = [VERSION[program] ?? "--version"];
-    return (await new Deno.Command(program, { args, stdin: "null" }).output()).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
 /** Skips a test where a program is missing, and says so. */
 export async function unlessMissing(...programs: string[]): Promise<{ ignore: boolean }> {
   const missing: string[] = [];
-  for (const program of programs) if (!await hasProgram(program)) missing.push(program);
+  for (const program of programs) {
+    const { success } = await runCommand([program, VERSION[program] ?? "--version"]);
+    if (!success) missing.push(program);
+  }
   if (missing.length > 0) console.warn(`${missing.join(", ")} missing: some tests are skipped`);
   return { ignore: missing.length > 0 };
 }

@@ -57,7 +57,7 @@ function observed(stream: ReadableStream<Uint8Array>) {
 Deno.test("hasBytes waits for the first byte, which next() still returns", async () => {
   const some = observed(sources.streamOf(latin1(""), latin1(""), latin1("a"), latin1("b")));
   assertEquals(await some.pieces.hasBytes(), true);
-  assertEquals((await sources.collect(some.pieces)).map(fromLatin1), ["a", "b"]);
+  assertEquals((await Array.fromAsync(some.pieces)).map(fromLatin1), ["a", "b"]);
   const none = observed(sources.streamOf(latin1("")));
   assertEquals([await none.pieces.hasBytes(), none.ends], [false, []]);
   assertEquals([(await none.pieces.next()).done, none.ends], [true, ["end"]]);
@@ -91,12 +91,12 @@ Deno.test("takeWhole loses nothing of a stream that is late, long, or not of byt
   assertEquals(await waiting.takeWhole({}), null);
   late.controller.enqueue(latin1("b"));
   late.controller.close();
-  assertEquals((await sources.collect(waiting)).map(fromLatin1), ["a", "b"]);
+  assertEquals((await Array.fromAsync(waiting)).map(fromLatin1), ["a", "b"]);
 
   const list = Array.from({ length: 16 }, () => latin1("x"));
   const long = observed(sources.streamOf(...list)).pieces;
   assertEquals(await long.takeWhole({}), null);
-  assertEquals((await sources.collect(long)).length, 16);
+  assertEquals((await Array.fromAsync(long)).length, 16);
 
   const strange = new sources.TrackedStream<unknown>(["text"]);
   const { pieces } = observed(strange.stream as ReadableStream<Uint8Array>);
@@ -114,7 +114,7 @@ Deno.test("takeWhole loses nothing of a stream that is late, long, or not of byt
 type Stream = ReadableStream<Uint8Array<ArrayBuffer>>;
 
 async function textOf(stream: Stream): Promise<string> {
-  return fromLatin1(sources.concat(await sources.collect(stream)));
+  return fromLatin1(sources.concat(await Array.fromAsync(stream)));
 }
 
 Deno.test("encodedStreamOf requests the next write only after a read, and copies it", async () => {

@@ -1,7 +1,8 @@
 /** Clients of a Degu server: the table of what works, and what the server logs about the rest. */
 
+import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
-import { complaintOf, delay, Notes, printTable, run, type Served } from "./programs.ts";
+import { complaintOf, Notes, printTable, run, type Served } from "./programs.ts";
 
 /** What a client is asked to do: the path, and what the response's body must be. */
 const OPERATIONS = {
@@ -70,12 +71,6 @@ function ownClient(name: string, ...program: string[]): ForeignClient {
   };
 }
 
-const nodeFetch: ForeignClient = {
-  name: "Node fetch",
-  command: (operation, url, tls) =>
-    tls ? null : ["node", `${HERE}/client.mjs`, "fetch", operation, url],
-};
-
 export async function printClients(served: Served, pki: TempPKI, dir: string): Promise<void> {
   const tls = await makeTlsFiles(pki, dir);
   const notes = new Notes();
@@ -120,8 +115,12 @@ async function tryOperation(
 
 /** What can be run here; says what can't. */
 async function installedClients(dir: string): Promise<ForeignClient[]> {
-  const nodeHttp = ownClient("node:http", "node", `${HERE}/client.mjs`, "http");
-  const clients = [curl, wget, nodeFetch, nodeHttp];
+  const node = ["node", `${HERE}/client.mjs`];
+  const nodeFetch: ForeignClient = {
+    name: "Node fetch",
+    command: (operation, url, tls) => tls ? null : [...node, "fetch", operation, url],
+  };
+  const clients = [curl, wget, nodeFetch, ownClient("node:http", ...node, "http")];
   for (const library of ["requests", "urllib3", "httpx", "aiohttp", "http.client"]) {
     let found = "not installed";
     // Distributions often have libraries for their own Python only.

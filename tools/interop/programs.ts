@@ -25,11 +25,6 @@ export async function run(
   return ending.code === MISSING ? null : ending;
 }
 
-/** Resolves after a time, and does not keep the process alive. */
-export function delay(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => Deno.unrefTimer(setTimeout(resolve, milliseconds)));
-}
-
 /** The last line that says why a program failed. */
 export function complaintOf(ending: CommandEnd | null): string {
   if (ending === null) return "not installed";

@@ -3,10 +3,11 @@
  * refused by design.
  */
 
+import { setTimeout as delay } from "node:timers/promises";
 import { Client, type Method, SSLClient } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter, type HeaderDict, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
-import { complaintOf, delay, Notes, printTable, run, type Served } from "./programs.ts";
+import { complaintOf, Notes, printTable, run, type Served } from "./programs.ts";
 
 const TIMEOUT_SECONDS = 5;
 const HERE = import.meta.dirname ?? "";

@@ -27,7 +27,6 @@ import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
-  collect,
   concat,
   cut,
   FailingSink,
@@ -81,7 +80,7 @@ async function assertDead(body: AnyBody) {
   assertEquals([body.used, sink.bytes.length], [true, 0]);
   if (!("read" in body)) return;
   await assertBodyError(body.read(), "reading it");
-  await assertBodyError(collect<unknown>(body), "iterating over it");
+  await assertBodyError(Array.fromAsync<unknown>(body), "iterating over it");
   await assertBodyError(Promise.resolve().then(() => void body.readable), "its stream");
 }
 
@@ -244,7 +243,7 @@ for (const row of bodyRows) {
 const readers: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
   "read()": (body) => body.read(),
   "text()": (body) => body.text(),
-  "iteration": (body) => collect<unknown>(body),
+  "iteration": (body) => Array.fromAsync<unknown>(body),
   "readable": (body) => new Response(body.readable).bytes(),
 };
 
@@ -342,7 +341,7 @@ Deno.test("each body writes any bytes in any pieces, and changes nothing that it
     const { readable, writable } = late;
     const count = await body.writeTo(writable);
     await writable.close();
-    const bytes = concat(await collect(readable));
+    const bytes = concat(await Array.fromAsync(readable));
     assertEquals(count, bytes.length);
     return bytes;
   };
@@ -380,7 +379,7 @@ Deno.test("bodies from iterables accept one that reuses its memory for each item
   const late = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
   await new BodyIter(source(), 10).writeTo(late.writable);
   await late.writable.close();
-  assertEquals(concat(await collect(late.readable)), DIGITS);
+  assertEquals(concat(await Array.fromAsync(late.readable)), DIGITS);
 });
 
 Deno.test("BodyIter reports the sink's failure even if return() fails too", async () => {
@@ -449,7 +448,7 @@ Deno.test("ChunkedBodyIter writes whole chunks even if their data changes while 
     assert(error instanceof Error);
     return assertIncomplete(bodyRows[3]!, sink);
   }
-  const read = await collect(new ChunkedBody(new Blob([sink.bytes.slice()]).stream()));
+  const read = await Array.fromAsync(new ChunkedBody(new Blob([sink.bytes.slice()]).stream()));
   assertEquals(read.map(([, data]) => fromLatin1(data)), ["123", ""]);
 });
 

@@ -22,7 +22,7 @@ import {
 } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { collect, concat, cut, streamOf, TrackedStream } from "@degu/testing/streams.ts";
+import { concat, cut, streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
@@ -37,21 +37,21 @@ const DIGITS = latin1("1234567890");
 const lengthStreams = { LengthEncoderStream, LengthDecoderStream };
 
 function decode(pieces: readonly Uint8Array[]): Promise<Chunk[]> {
-  return collect(streamOf(...pieces).pipeThrough(new ChunkedDecoderStream()));
+  return Array.fromAsync(streamOf(...pieces).pipeThrough(new ChunkedDecoderStream()));
 }
 
 async function encode(items: readonly (Uint8Array | Chunk)[]): Promise<string> {
   const encoded = streamOf(...items).pipeThrough(new ChunkedEncoderStream());
-  return fromLatin1(concat(await collect(encoded)));
+  return fromLatin1(concat(await Array.fromAsync(encoded)));
 }
 
 Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their length", async (t) => {
   await eachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
     for (const lengths of [[10], [1], [3, 4], [0, 2]]) {
       const passed = streamOf(...cut(DIGITS, ...lengths)).pipeThrough(new Stream(10));
-      assertEquals(concat(await collect(passed)), DIGITS);
+      assertEquals(concat(await Array.fromAsync(passed)), DIGITS);
     }
-    assertEquals(await collect(streamOf<Uint8Array>().pipeThrough(new Stream(0))), []);
+    assertEquals(await Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(0))), []);
   });
 });
 
@@ -67,11 +67,17 @@ Deno.test("LengthEncoderStream and LengthDecoderStream error if there is too muc
       assert(source.settled);
       // An encoder never completes a message whose source misbehaves.
       assert(Stream === LengthDecoderStream || concat(passed).length < 9);
-      await assertCutShort(collect(streamOf(...pieces).pipeThrough(new Stream(11))), "shortage");
+      await assertCutShort(
+        Array.fromAsync(streamOf(...pieces).pipeThrough(new Stream(11))),
+        "shortage",
+      );
     }
-    const none = collect(streamOf(DIGITS).pipeThrough(new Stream(0)));
+    const none = Array.fromAsync(streamOf(DIGITS).pipeThrough(new Stream(0)));
     assertInstanceOf(await rejectionOf(none, "excess of nothing"), DeguError);
-    await assertCutShort(collect(streamOf<Uint8Array>().pipeThrough(new Stream(1))), "nothing");
+    await assertCutShort(
+      Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(1))),
+      "nothing",
+    );
   });
 });
 
@@ -112,7 +118,7 @@ Deno.test("the streams error if a chunk is not bytes", async () => {
   for (const make of streams) {
     for (const item of ["12345", 5, null, new ArrayBuffer(5), new Uint16Array(5), {}, [1, 2], []]) {
       const given = streamOf<unknown>(item) as ReadableStream<Uint8Array>;
-      const piped = collect<unknown>(given.pipeThrough<unknown>(make()));
+      const piped = Array.fromAsync<unknown>(given.pipeThrough<unknown>(make()));
       const error = await rejectionOf(piped, Deno.inspect(item));
       assert(error instanceof TypeError || error instanceof BodyError, Deno.inspect(error));
     }
@@ -184,7 +190,7 @@ Deno.test("ChunkedDecoderStream errors if bytes follow the last chunk", async ()
     for (const pieces of [[whole], [bytes, latin1(more)], cut(whole, 1)]) {
       const source = new TrackedStream(pieces);
       const decoded = source.stream.pipeThrough(new ChunkedDecoderStream());
-      await assertBodyError(collect(decoded), shown(more));
+      await assertBodyError(Array.fromAsync(decoded), shown(more));
       assert(source.settled);
     }
   }
@@ -194,7 +200,7 @@ Deno.test("ChunkedDecoderStream accepts a writer that reuses its memory for each
   const bytes = latin1("5;k=v\r\nhello\r\n3\r\nabc\r\n0\r\n\r\n");
   for (const length of [1, 2, 3, 7]) {
     const { readable, writable } = new ChunkedDecoderStream();
-    const decoded = collect(readable);
+    const decoded = Array.fromAsync(readable);
     const writer = writable.getWriter();
     const buffer = new Uint8Array(length);
     for (const piece of cut(bytes, length)) {

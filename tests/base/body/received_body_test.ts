@@ -14,7 +14,6 @@ import {
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import {
-  collect,
   concat,
   cut,
   everySplit,
@@ -71,7 +70,7 @@ const operations: Record<string, (body: Received) => Promise<Uint8Array>> = {
   "text()": async (body) => latin1(await body.text()),
   "json()": async (body) => latin1(`${await body.json()}`),
   "iteration": async (body) => {
-    const items = await collect<Uint8Array | Chunk>(body);
+    const items = await Array.fromAsync<Uint8Array | Chunk>(body);
     return concat(items.map((item) => item instanceof Uint8Array ? item : item[1]));
   },
   "writeTo()": async (body) => {
@@ -506,7 +505,7 @@ Deno.test("ChunkedBody returns and writes each chunk as it was sent, however it 
     const bytes = concat(chunks.map(formatChunk));
     for (const open of [() => streamOf(...pieces), () => new PieceSource(pieces)]) {
       assertEquals((await readChunks(new ChunkedBody(open()))).map(flat), chunks.map(flat));
-      assertEquals((await collect(new ChunkedBody(open()))).map(flat), chunks.map(flat));
+      assertEquals((await Array.fromAsync(new ChunkedBody(open()))).map(flat), chunks.map(flat));
       const sink = new RecordingSink();
       assertEquals(await new ChunkedBody(open()).writeTo(sink), bytes.length);
       assertEquals(sink.bytes, bytes);

@@ -25,9 +25,10 @@ import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tls/policy.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { callWith } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { assertNoSecret, buildWith, readTexts } from "@degu/testing/tls_configs.ts";
+import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
 import { KEY, opensslTest, timeFromNow } from "@degu/testing/tls_openssl.ts";
 
@@ -125,7 +126,7 @@ Deno.test("a wrong config is an error before any connection is made, and shows n
   const check = (build: (config: never) => unknown, { types, ranges }: Rows) => {
     for (const [Class, rows] of [[TypeError, types], [RangeError, ranges]] as const) {
       for (const [name, config, message] of rows) {
-        const error = assertThrows(() => buildWith(build, config), Class);
+        const error = assertThrows(() => callWith(build, config), Class);
         assertMatch(error.message, message, name);
         for (const secret of secrets) assert(!error.message.includes(secret), error.message);
         assertNoSecret(error.message);
