@@ -227,10 +227,11 @@ export class WorkerThread {
 
   #end(what: string, more: Partial<Ending> = {}): void {
     if (this.#ending !== null) return;
-    clearInterval(this.#beating);
-    this.#port.close();
     const error = new DeguError(`${this.#name} ${what}`);
     this.#ending = { what, error, expected: false, hung: false, ...more };
+    clearInterval(this.#beating);
+    // It hands over what has arrived, which comes too late.
+    this.#port.close();
     for (const { reject } of this.#pending.values()) reject(this.#ending.error);
     this.#ended.resolve(this.#ending);
   }
