@@ -334,15 +334,15 @@ Deno.test("the joiner shows its certificate only in the second step, and its sec
 Deno.test("only a server with a certificate that the line's authority has signed itself, and degu-pair/1, is told anything", async () => {
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
-  const root = await makeAuthority();
-  const between = await makeAuthority({ issuer: root });
-  const signedBy = async (issuer: typeof root, chain: string) => {
-    const { pem, keyPem } = await makeLeaf(issuer);
+  const root = makeAuthority();
+  const between = makeAuthority({ issuer: root });
+  const signedBy = (issuer: typeof root, chain: string) => {
+    const { pem, keyPem } = makeLeaf(issuer);
     return { authority: root.der, identity: { cert: pem + chain, key: keyPem } };
   };
   const rows: (readonly [options: InviterOptions, isTold: boolean])[] = [
-    [await signedBy(root, ""), true],
-    [await signedBy(between, between.pem), false],
+    [signedBy(root, ""), true],
+    [signedBy(between, between.pem), false],
     [{ identity: impostor.identity }, false],
     ...[[], ["h2"], ["degu-pair/2"]].map((protocols) => [{ protocols }, false] as const),
   ];

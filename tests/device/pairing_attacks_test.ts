@@ -307,7 +307,7 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
   const table = [
     // Its own, which the one warning of this second is about.
     { authority: base64url(camera.authority.der) },
-    { authority: base64url((await makeAuthority({ extensions })).der) },
+    { authority: base64url(makeAuthority({ extensions }).der) },
     { authority: base64url(new Uint8Array(300)) },
     { authority: viewer.authority.certificate },
     { name: "a/b" },
@@ -357,18 +357,18 @@ Deno.test("the value is valid only for its authority, and only once", async () =
 Deno.test("the second step requires a certificate that the authority has signed directly", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
-  const root = await makeAuthority();
-  const between = await makeAuthority({ issuer: root });
+  const root = makeAuthority();
+  const between = makeAuthority({ issuer: root });
   const value = await introduce(invitation, viewer, { authority: base64url(root.der) });
-  const leaf = async (issuer: typeof root) => {
-    const { pem, keyPem } = await makeLeaf(issuer);
+  const leaf = (issuer: typeof root) => {
+    const { pem, keyPem } = makeLeaf(issuer);
     return { cert: pem, key: keyPem };
   };
-  const below = await leaf(between);
+  const below = leaf(between);
   const chain = { cert: below.cert + between.pem, key: below.key };
   assertEquals(await sendValue(invitation, value, { identity: chain }), "");
   assertEquals(await camera.written(), []);
-  using right = await Stranger.connect(addressOf(invitation), { identity: await leaf(root) });
+  using right = await Stranger.connect(addressOf(invitation), { identity: leaf(root) });
   right.post("/value", { value });
   await right.answer(204);
   right[Symbol.dispose]();
