@@ -5,7 +5,7 @@ import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { JoinFailure } from "@degu/internal/device/join.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
+import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import {
   addressOf,
@@ -117,12 +117,18 @@ function startCutter(
 Deno.test("a handshake that breaks off is tried ten times, and its error is not that of a used line", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
+  using timeouts = fastTimeouts((milliseconds) => milliseconds < 1000);
   {
     await using cutter = startCutter(addressOf(invitation), Infinity);
     const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
     const error = await assertRejects(() => viewer.join(line), DeguError, "overloaded");
     assert(!error.message.startsWith("this line is not open"), error.message);
     assertEquals(cutter.count, 10);
+    // Half of each is random; the others are limits of seconds, and turns of the event loop.
+    const pauses = timeouts.started.filter((each) => each >= 25 && each < 1000);
+    const most = [50, 100, 200, 400, 600, 600, 600, 600, 600];
+    assertEquals(pauses.length, most.length);
+    assert(pauses.every((each, i) => each >= most[i]! / 2 && each <= most[i]!), `${pauses}`);
   }
   await using cutter = startCutter(addressOf(invitation), 4);
   const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);

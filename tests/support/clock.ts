@@ -44,6 +44,17 @@ export function fastTest(name: string, run: (t: Deno.TestContext) => Promise<voi
   });
 }
 
+/** Lets some timeouts pass ten times as fast until it is disposed of; all that are started are kept, in milliseconds. */
+export function fastTimeouts(isFast: (milliseconds: number) => boolean) {
+  const { setTimeout } = globalThis;
+  const started: number[] = [];
+  globalThis.setTimeout = ((run: () => void, milliseconds = 0) => {
+    started.push(milliseconds);
+    return setTimeout(run, isFast(milliseconds) ? milliseconds / 10 : milliseconds);
+  }) as typeof setTimeout;
+  return { started, [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout) };
+}
+
 /** Lets a second last a thousand until it is disposed of: as if everything were so slow that all progress is reported. */
 export function slowClock(): Disposable {
   const { now } = performance;
