@@ -329,7 +329,7 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   const first = get();
   await arrived.promise;
   {
-    using _timeouts = fastTimeouts(() => true);
+    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
     const error = await assertRejects(() => get(), TransferError, "another download");
     assertEquals(error.code, "IN_USE");
   }
