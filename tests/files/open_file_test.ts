@@ -163,7 +163,7 @@ for (const [having, permission] of Object.entries(PERMISSIONS)) {
     await using program = new RunningProcess(command.spawn());
     const writer = program.child.stdin.getWriter();
     await program.printed(/ready\n/);
-    await eachRow(t, EXCHANGES, async (name, target) => {
+    await eachRow(t, EXCHANGES, async (name, target, _asked) => {
       await using exchanger = await startExchanging(`${root}/${name}`, `${path}/${target}`);
       await writer.write(latin1("\n"));
       const printed = await program.printed(/.*\n/);
