@@ -4,6 +4,7 @@ import { BodyIter, ProtocolError } from "@degu/degu/base";
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { mkreq, TempPKI } from "@degu/degu/misc";
 import { makeSession } from "@degu/testing/calling.ts";
+import { fastTest as test } from "@degu/testing/clock.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { connectThrough, relay, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
@@ -410,7 +411,7 @@ const states: readonly (readonly [state: string, request: string, answer: string
 ];
 
 for (const [whose, leave] of Object.entries(departures)) {
-  Deno.test(`the upstream connection ${whose} is closed`, async (t) => {
+  test(`the upstream connection ${whose} is closed`, async (t) => {
     await eachRow(t, states, async (_state, request, answer) => {
       await using through = await relay(request);
       const { far } = through;
@@ -428,7 +429,7 @@ for (const [whose, leave] of Object.entries(departures)) {
   });
 }
 
-Deno.test("a connection that an app has stored under the key is also closed when the client leaves", async () => {
+test("a connection that an app has stored under the key is also closed when the client leaves", async () => {
   using upstream = new RawServer();
   const client = new Client(upstream.address, { host: null, timeout: 10 });
   const proxy = new ProxyApp(client, "mine");
@@ -444,7 +445,7 @@ Deno.test("a connection that an app has stored under the key is also closed when
   assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
 });
 
-Deno.test("a request whose client has left is not repeated, and is not a bad gateway", async () => {
+test("a request whose client has left is not repeated, and is not a bad gateway", async () => {
   const warnings: string[] = [];
   using upstream = new RawServer();
   const client = new Client(upstream.address, { host: null, timeout: 10 });
@@ -472,7 +473,7 @@ Deno.test("a request whose client has left is not repeated, and is not a bad gat
   assertEquals(warnings, []);
 });
 
-Deno.test("a client that leaves while the upstream is being connected ends its session", async () => {
+test("a client that leaves while the upstream is being connected ends its session", async () => {
   await using pki = await TempPKI.create();
   // It accepts, and never answers the handshake.
   using upstream = new RawServer();

@@ -151,11 +151,11 @@ Deno.test("if all addresses fail, the most informative error is thrown", async (
 Deno.test("a server whose certificate is below an intermediate authority is not the peer", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
-  const root = await makeAuthority();
+  const root = makeAuthority();
   await recordAuthority(viewer, root, "mallory", [["127.0.0.1", 1]]);
-  const between = await makeAuthority({ issuer: root });
-  const below = await makeLeaf(between);
-  const direct = await makeLeaf(root);
+  const between = makeAuthority({ issuer: root });
+  const below = makeLeaf(between);
+  const direct = makeLeaf(root);
   const ca = (await authorityOf(viewer.dir)).certificate;
   await using one = await serveWith(ca, below.pem + between.pem, below.keyPem);
   await using two = await serveWith(ca, direct.pem, direct.keyPem);
@@ -217,8 +217,8 @@ Deno.test("every way to connect reports that the peer has forgotten this device"
 Deno.test("a peer that refuses with an alert is reported to have forgotten this device", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
-  const [camera, stranger] = [await makeAuthority(), await makeAuthority()];
-  const leaf = await makeLeaf(camera);
+  const [camera, stranger] = [makeAuthority(), makeAuthority()];
+  const leaf = makeLeaf(camera);
   // What a device in another language may do: it refuses in the handshake.
   await using server = await serveWith(stranger.pem, leaf.pem, leaf.keyPem);
   await recordAuthority(viewer, camera, "rover", [server.address]);

@@ -84,10 +84,10 @@ Deno.test("malicious paired peer: a certificate below an intermediate authority 
     return [200, "OK", { name: peerOf(session).name }, null];
   });
   const { camera, server, logger } = setup;
-  const root = await makeAuthority();
+  const root = makeAuthority();
   await recordAuthority(camera, root, "mallory");
-  const between = await makeAuthority({ issuer: root });
-  const below = await makeLeaf(between);
+  const between = makeAuthority({ issuer: root });
+  const below = makeLeaf(between);
   const chain = below.pem + between.pem;
   const client = await clientWith(camera, server.address, chain, below.keyPem);
   assertEquals([await answerOf(client), asked], [REFUSED, []]);
@@ -95,7 +95,7 @@ Deno.test("malicious paired peer: a certificate below an intermediate authority 
     logger.at("info").join("\n"),
     /no peer.s authority has signed its certificate directly/,
   );
-  const direct = await makeLeaf(root);
+  const direct = makeLeaf(root);
   const other = await clientWith(camera, server.address, direct.pem, direct.keyPem);
   assertEquals(await answerOf(other), "mallory");
 });
@@ -194,9 +194,9 @@ Deno.test("malicious paired peer: a certificate with another peer's name is stil
   const theirs = await authorityOf(viewer.dir);
   const { cert } = await identityOf(viewer.dir);
   const dnOf = (pem: string) => new X509Certificate(pem).subject.replace(/^.*CN=/s, "");
-  const forged = await makeAuthority({ name: dnOf(theirs.certificate) });
+  const forged = makeAuthority({ name: dnOf(theirs.certificate) });
   await recordAuthority(camera, forged, "mallory");
-  const leaf = await makeLeaf(forged, dnOf(cert));
+  const leaf = makeLeaf(forged, dnOf(cert));
   const client = await clientWith(camera, server.address, leaf.pem, leaf.keyPem);
   assertEquals(await answerOf(client), "mallory");
   assertEquals(await setup.ask(), "viewer");

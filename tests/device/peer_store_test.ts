@@ -152,7 +152,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
   const changed = (change: Record<string, unknown>) =>
     `${JSON.stringify({ ...fields, ...change }, null, 2)}\n`;
   assertEquals(changed({}), original);
-  const { pem } = await makeAuthority();
+  const { pem } = makeAuthority();
   const rows: [name: string, text: string][] = [
     ["empty", ""],
     ["cut", original.slice(0, -10)],

@@ -10,6 +10,7 @@ import {
   Session,
   tieToTrust,
 } from "@degu/internal/base/app/session.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { record } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
@@ -78,6 +79,7 @@ console.log(Date.now());`;
 });
 
 Deno.test("forget takes effect as soon as the peers can be read again", async () => {
+  using intervals = recordIntervals(10);
   await using setup = await setUp();
   const { camera, viewer, server, logger } = setup;
   using conn = await (await viewer.client("camera")).connect();
@@ -99,6 +101,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     Deno.readDir = readDir;
   }
   await within(ended, "the session ends", 20);
+  assert(intervals.started.includes(400), "how often they are read");
   assertEquals(logger.at("error").length, 1);
 });
 

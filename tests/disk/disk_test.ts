@@ -27,6 +27,7 @@ import {
   syncDirectory,
   syncIfPossible,
 } from "@degu/internal/disk/names.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { makeFifo, makeLinks, openFilesBelow } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
@@ -41,7 +42,11 @@ Deno.test("a file can be locked once, and again if the first lock is released wi
   const first = await open();
   using second = await open();
   assertEquals(await lockFile(first), true);
-  assertEquals(await lockFile(second), false);
+  {
+    using timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    assertEquals(await lockFile(second), false);
+    assertEquals(timeouts.started, Array(19).fill(30));
+  }
   const waiting = lockFile(second);
   first.close();
   assertEquals(await waiting, true);
@@ -87,7 +92,10 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
     if (await lockFile(file)) return true;
     throw new Error("locked");
   };
-  await assertRejects(() => openLocked(path, refuse), Error, "locked");
+  {
+    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    await assertRejects(() => openLocked(path, refuse), Error, "locked");
+  }
   assertEquals(await openLocked(path, () => Promise.resolve(false)), null);
   assertEquals(await entries(dir.path), ["complete", "other", "part"]);
 });

@@ -9,6 +9,7 @@ import {
   readRecord,
   writeRecord,
 } from "@degu/internal/files/part_file.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
@@ -339,8 +340,11 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   };
   const first = get();
   await arrived.promise;
-  const error = await assertRejects(() => get(), TransferError, "another download");
-  assertEquals(error.code, "IN_USE");
+  {
+    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    const error = await assertRejects(() => get(), TransferError, "another download");
+    assertEquals(error.code, "IN_USE");
+  }
   const { success, stderr } = await programCommand("transfer.ts", {
     flags: ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`],
     args: ["download", `${(files.serving.address as readonly [string, number])[1]}`, file, "/f"],

@@ -14,9 +14,10 @@ import {
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";
-import { runScript } from "@degu/testing/processes.ts";
-import { runProgram } from "@degu/testing/programs.ts";
+import { RunningProcess, runScript } from "@degu/testing/processes.ts";
+import { programCommand, runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { addTraps, LARGE, LINKS, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
@@ -25,7 +26,7 @@ import {
   startExchanging,
   untilNoneOpenBelow,
 } from "@degu/testing/special_files.ts";
-import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals } from "@std/assert";
 
 // FilesApp: what it must never serve, whoever asks and whatever is in the directory.
@@ -154,23 +155,27 @@ const EXCHANGES: readonly [name: string, target: string, asked: string][] = [
 ];
 
 for (const [having, permission] of Object.entries(PERMISSIONS)) {
-  for (const [name, target, asked] of EXCHANGES) {
-    Deno.test(`nothing escapes while ${name} is exchanged for a link, ${having}`, async () => {
-      await using tree = await makeTree();
-      const { path, root } = tree;
-      await Deno.writeTextFile(`${path}/outside/file`, "secret");
+  Deno.test(`nothing escapes while a part of a path is exchanged for a link, ${having}`, async (t) => {
+    await using tree = await makeTree();
+    const { path, root } = tree;
+    await Deno.writeTextFile(`${path}/outside/file`, "secret");
+    const args = [root, "1000", ...EXCHANGES.map(([, , asked]) => asked)];
+    const command = programCommand("files_app.ts", { flags: [permission(root)], args }, "piped");
+    await using program = new RunningProcess(command.spawn());
+    const writer = program.child.stdin.getWriter();
+    await program.printed(/ready\n/);
+    await eachRow(t, EXCHANGES, async (name, target, _asked) => {
       await using exchanger = await startExchanging(`${root}/${name}`, `${path}/${target}`);
-      const printed = await runProgram("files_app.ts", {
-        flags: [permission(root)],
-        args: [root, asked, "1000"],
-      });
+      await writer.write(latin1("\n"));
+      const printed = await program.printed(/.*\n/);
       assert(exchanger.running, "the exchange for a link has ended");
       const answers = JSON.parse(printed);
       // To exchange the file changes its ctime, of which nobody can tell whether bytes have changed.
       if (name === "sub/file") delete answers["cut"];
       assertEquals(Object.keys(answers).toSorted(), ["200 public", "404 "], printed);
     });
-  }
+    await writer.close();
+  });
 }
 
 Deno.test("who exchanges a directory for a link at a regular pace passes no look by it", async () => {

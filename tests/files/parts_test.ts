@@ -13,6 +13,7 @@ import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
@@ -339,6 +340,7 @@ Deno.test("a part that another process has taken over is not removed by the one 
   const unfinished = new UnfinishedFiles(tree.root);
   const path = unfinished.partOf(null, ["file"]);
   const lost = await unfinished.openPart(path);
+  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
   // Locked by another open file, as by another process.
   await using taken = await unfinished.openPart(path);
   await lost[Symbol.asyncDispose]();

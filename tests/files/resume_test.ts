@@ -11,6 +11,7 @@ import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode } from "@degu/testing/directories.ts";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
@@ -204,7 +205,10 @@ Deno.test("a part that another process is writing is abandoned, and a new one st
   await cut(files, "/a");
   using locked = await Deno.open(await partOf(files), { write: true });
   await locked.lock(true);
-  assertEquals(await put(files, "/a", upload(CONTENT, CUT), CONTENT.subarray(CUT)), [409, "0"]);
+  {
+    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    assertEquals(await put(files, "/a", upload(CONTENT, CUT), CONTENT.subarray(CUT)), [409, "0"]);
+  }
   assertEquals(await files.unfinished(), []);
   await locked.write(new Uint8Array(10));
   assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);

@@ -13,6 +13,7 @@ import {
 } from "@degu/degu/base";
 import type { App, ResponseTuple, Session } from "@degu/degu/server";
 import { aborted, leaving } from "@degu/testing/aborts.ts";
+import { fastTest as test, recordIntervals } from "@degu/testing/clock.ts";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -39,7 +40,7 @@ const requests: Readonly<Record<string, string>> = {
 };
 
 for (const [how, leave] of Object.entries(leaving)) {
-  Deno.test(`the signal is aborted when a client ${how} while an app is pending`, async () => {
+  test(`the signal is aborted when a client ${how} while an app is pending`, async () => {
     await sideBySide(requests, async (what, request) => {
       await using meeting = await meet(async ({ body }, session) => {
         await aborted(session.signal);
@@ -54,7 +55,7 @@ for (const [how, leave] of Object.entries(leaving)) {
   });
 }
 
-Deno.test("the signal is aborted when a client leaves while onConnect is pending", async () => {
+test("the signal is aborted when a client leaves while onConnect is pending", async () => {
   await sideBySide(leaving, async (how, leave) => {
     let handled = 0;
     await using meeting = await meet({
@@ -69,7 +70,8 @@ Deno.test("the signal is aborted when a client leaves while onConnect is pending
   });
 });
 
-Deno.test("the signal is aborted when a client leaves while a response is idle", async () => {
+test("the signal is aborted when a client leaves while a response is idle", async () => {
+  using intervals = recordIntervals();
   await sideBySide(leaving, async (how, leave) => {
     await using meeting = await meet((_request, session) => {
       async function* pieces() {
@@ -86,9 +88,10 @@ Deno.test("the signal is aborted when a client leaves while a response is idle",
     // Who has ended only its writing side gets the rest.
     if (how !== "closes") await meeting.peer.readUntil("world");
   });
+  assert(intervals.started.includes(300), "how often it is looked for");
 });
 
-Deno.test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
+test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
   for (const handle of [() => new Promise<never>(() => {}), () => ok]) {
     const meeting = await meet(handle, get);
     if (handle() === ok) await meeting.peer.readPreamble();
@@ -102,7 +105,7 @@ Deno.test("the reason of the signal is that the server was closed, even while an
   }
 });
 
-Deno.test("the signal is already aborted if it is first read after the session has ended", async () => {
+test("the signal is already aborted if it is first read after the session has ended", async () => {
   await using meeting = await meet(() => [500, "Internal Server Error", {}, null], get);
   await meeting.peer.readToEnd();
   meeting.peer.close();
@@ -110,7 +113,7 @@ Deno.test("the signal is already aborted if it is first read after the session h
   assert(meeting.session.signal.aborted);
 });
 
-Deno.test("the reason of the signal is an EmptyPreambleError if the client left between two requests", async () => {
+test("the reason of the signal is an EmptyPreambleError if the client left between two requests", async () => {
   for (const isReadBefore of [true, false]) {
     await using meeting = await meet(() => ok, get);
     const { peer, session, logger } = meeting;
@@ -127,7 +130,7 @@ Deno.test("the reason of the signal is an EmptyPreambleError if the client left 
   }
 });
 
-Deno.test("a reset aborts the signal even after a read was abandoned", async () => {
+test("a reset aborts the signal even after a read was abandoned", async () => {
   const canceled = Promise.withResolvers<void>();
   await using meeting = await meet(async ({ body }, session) => {
     const reading = body?.read().catch(() => {});
@@ -147,6 +150,7 @@ for (const { name, available, start } of endpointKinds) {
   Deno.test(`${name}: each end notices how the other ends a request, a session or all of them`, {
     ignore: !available,
   }, async () => {
+    using _intervals = recordIntervals(10);
     const arrived = Promise.withResolvers<void>();
     const told = Promise.withResolvers<unknown>();
     await using endpoint = await start(async ({ uri }, session) => {
@@ -213,7 +217,7 @@ const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
     })())),
 };
 
-Deno.test("however the source of a body ends once the client has left, the log says so at level debug only", async () => {
+test("however the source of a body ends once the client has left, the log says so at level debug only", async () => {
   for (const leave of Object.values(leaving)) {
     await sideBySide(sources, async (what, makeBody) => {
       await using meeting = await meet((_, session) => [200, "OK", {}, makeBody(session)], get);
@@ -227,7 +231,7 @@ Deno.test("however the source of a body ends once the client has left, the log s
   }
 });
 
-Deno.test("an app that rethrows the signal's reason is not logged as an error", async () => {
+test("an app that rethrows the signal's reason is not logged as an error", async () => {
   await using meeting = await meet(async (_request, session) => {
     throw await aborted(session.signal);
   }, get);
@@ -237,7 +241,7 @@ Deno.test("an app that rethrows the signal's reason is not logged as an error", 
   assertEquals(meeting.logger.at("error"), []);
 });
 
-Deno.test("what an app does wrong stays an error of the app, even once the client has left", async () => {
+test("what an app does wrong stays an error of the app, even once the client has left", async () => {
   const wrong: Readonly<Record<string, () => ResponseTuple>> = {
     "it throws": () => {
       throw new Error("a mistake");
@@ -263,10 +267,10 @@ Deno.test("what an app does wrong stays an error of the app, even once the clien
 
 // ───────────────────────── watching a client loses nothing
 
-/** Long enough for a connection to be watched a few times. */
-const WATCHED_MILLISECONDS = 900;
+/** Long enough for a connection to be watched a few times, every 30 ms. */
+const WATCHED_MILLISECONDS = 90;
 
-Deno.test("watching a client loses none of the bytes that it sends meanwhile", async () => {
+test("watching a client loses none of the bytes that it sends meanwhile", async () => {
   const watched = new Set(["IPv4", "Unix path", "TLS over IPv4", "TLS over a Unix path"]);
   const kinds = endpointKinds.filter(({ name, available }) => available && watched.has(name));
   assertEquals(kinds.length, watched.size);
@@ -330,7 +334,7 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
   ],
 };
 
-Deno.test("what arrives while a client is watched, or after it, is answered in order", async () => {
+test("what arrives while a client is watched, or after it, is answered in order", async () => {
   await sideBySide(watching, async (what, [app, ...texts]) => {
     await using meeting = await meet(app);
     for (let i = 0; i < texts.length; i += 2) {
@@ -341,7 +345,7 @@ Deno.test("what arrives while a client is watched, or after it, is answered in o
   });
 });
 
-Deno.test("watching a client changes no byte that the sink of a body has not taken yet", async () => {
+test("watching a client changes no byte that the sink of a body has not taken yet", async () => {
   // As many as the buffer holds before them, and more.
   const [x, y] = ["x".repeat(256), "y".repeat(256)];
   const framings = {
@@ -369,7 +373,7 @@ Deno.test("watching a client changes no byte that the sink of a body has not tak
   });
 });
 
-Deno.test("watching a client while onConnect is pending loses nothing that it sends", async () => {
+test("watching a client while onConnect is pending loses nothing that it sends", async () => {
   const waited = Promise.withResolvers<true>();
   await using meeting = await meet({
     onConnect: ({ signal }) => !signal.aborted && waited.promise,
@@ -383,7 +387,7 @@ Deno.test("watching a client while onConnect is pending loses nothing that it se
   assertEquals(await meeting.peer.readUntil("hello"), answer("/", "hello"));
 });
 
-Deno.test("reading ahead keeps the time limit of the wait for a body", async () => {
+test("reading ahead keeps the time limit of the wait for a body", async () => {
   const framings = { "content-length: 5": "", "transfer-encoding: chunked": "" };
   await sideBySide(framings, async (framing) => {
     await using meeting = await meet(

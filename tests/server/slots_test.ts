@@ -1,6 +1,7 @@
 /** Which connections get a slot of a server, and what becomes of the others; server_test.ts has how it ends. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -38,16 +39,19 @@ Deno.test("a connection that waits without sending is closed after 2 s, and then
   using holder = await RawPeer.connect(serving.address);
   await holder.send(get);
   await holder.readPreamble();
+  const timeouts = fastTimeouts((milliseconds) => milliseconds === 2000);
   const start = performance.now();
   using first = await RawPeer.connect(serving.address);
   await first.send(get);
   await turnOfEventLoop();
+  timeouts[Symbol.dispose]();
+  assertEquals(timeouts.started.filter((each) => each === 2000).length, 1);
   // The kernel has accepted this one; the server has not, so nothing happens to it meanwhile.
   using second = await RawPeer.connect(serving.address);
   await second.send(get);
   await first.assertClosedSilently("who waited");
   const seconds = (performance.now() - start) / 1000;
-  assert(seconds >= 1.99 && seconds < 3.5, `${seconds} s`);
+  assert(seconds >= 0.199 && seconds < 1.7, `${seconds} s`);
   assertEquals(calls, 1);
   const logged = serving.logger.at("info").join();
   assertMatch(logged, /^127\.0\.0\.1:\d+: closed, because no slot became free$/);

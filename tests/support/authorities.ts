@@ -1,87 +1,136 @@
-/** Certificates of authorities that differ from those of devices, and leaves that they sign. */
+/**
+ * Certificates of authorities that differ from those of devices, and leaves that they sign; made by hand: the
+ * package with which the library makes its own takes ten times as long.
+ */
 
-import * as x509 from "npm:@peculiar/x509@^1.14.3";
+import { generateKeyPairSync, type KeyPairKeyObjectResult, sign } from "node:crypto";
+import { formatPem } from "@degu/internal/net/tls/certificate.ts";
+import { TAG } from "@degu/internal/net/tls/der.ts";
+import { concat } from "./streams.ts";
 
 export interface Deviation {
-  readonly algorithm?: EcKeyGenParams | RsaHashedKeyGenParams;
-  readonly hash?: "SHA-256" | "SHA-384";
-  readonly extensions?: readonly x509.Extension[];
+  readonly key?: "P-384" | "P-521" | "RSA";
+  readonly hash?: "SHA-384";
+  /** In DER. */
+  readonly extensions?: readonly Uint8Array[];
   /** Whose key signs it, and whose name is the issuer's. */
   readonly issuer?: TestAuthority;
   /** Its name; one of its own otherwise. */
   readonly name?: string;
   /** Its keys; new ones otherwise. */
-  readonly keys?: CryptoKeyPair;
+  readonly keys?: KeyPairKeyObjectResult;
   /** Days from now: its first and its last moment. */
   readonly valid?: readonly [from: number, to: number];
 }
 
 export interface TestAuthority {
   readonly name: string;
-  readonly der: Uint8Array;
+  readonly der: Uint8Array<ArrayBuffer>;
   readonly pem: string;
   readonly keyPem: string;
-  readonly keys: CryptoKeyPair;
-  readonly certificate: x509.X509Certificate;
+  readonly keys: KeyPairKeyObjectResult;
 }
 
-const P256 = { name: "ECDSA", namedCurve: "P-256" } as const;
 const DAY = 24 * 60 * 60 * 1000;
-const { keyCertSign, cRLSign, digitalSignature, keyAgreement, encipherOnly } = x509.KeyUsageFlags;
+const OID = {
+  ...{ commonName: "550403", clientAuth: "2b06010505070302", serverAuth: "2b06010505070301" },
+  ...{ rsa: "2a864886f70d01010b", "SHA-256": "2a8648ce3d040302", "SHA-384": "2a8648ce3d040303" },
+  "SHA-512": "2a8648ce3d040304",
+  ...{ keyUsage: "551d0f", basicConstraints: "551d13", extendedKeyUsage: "551d25" },
+  ...{ alternativeNames: "551d11", nameConstraints: "551d1e", any: "551d2500" },
+  unknown: "2b06010401868d1f01",
+} as const;
+
+function element(tag: number, ...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const content = concat(parts);
+  const { length } = content;
+  const digits = length < 256 ? [length] : [length >> 8, length & 255];
+  const size = length < 128 ? digits : [0x80 + digits.length, ...digits];
+  return concat([Uint8Array.of(tag, ...size), content]);
+}
+
+const hex = (digits: string) => Uint8Array.fromHex(digits);
+const identifier = (name: keyof typeof OID) => element(TAG.objectIdentifier, hex(OID[name]));
+const sequence = (...parts: readonly Uint8Array[]) => element(TAG.sequence, ...parts);
+const integer = (value: number) => element(TAG.integer, Uint8Array.of(value));
+const YES = element(TAG.boolean, Uint8Array.of(255));
+
+function extension(name: keyof typeof OID, critical: boolean, value: Uint8Array) {
+  return sequence(identifier(name), ...critical ? [YES] : [], element(TAG.octetString, value));
+}
+
+/** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
+const usage = (bits: string) => () =>
+  extension("keyUsage", true, element(TAG.bitString, hex(bits)));
 
 /** Extensions, by what they say. */
 export const EXTENSIONS = {
-  authority: (pathLength?: number) => new x509.BasicConstraintsExtension(true, pathLength, true),
-  noAuthority: () => new x509.BasicConstraintsExtension(false, undefined, true),
-  signsCertificates: () => new x509.KeyUsagesExtension(keyCertSign | cRLSign, true),
-  signsAlsoHandshakes: () => new x509.KeyUsagesExtension(keyCertSign | digitalSignature, true),
-  signsLists: () => new x509.KeyUsagesExtension(cRLSign, true),
-  enciphers: () => new x509.KeyUsagesExtension(keyAgreement | encipherOnly, true),
-  signsHandshakes: () => new x509.KeyUsagesExtension(digitalSignature, true),
+  authority: (pathLength?: number) => {
+    const limit = pathLength === undefined ? [] : [integer(pathLength)];
+    return extension("basicConstraints", true, sequence(YES, ...limit));
+  },
+  noAuthority: () => extension("basicConstraints", true, sequence()),
+  signsCertificates: usage("0106"),
+  signsAlsoHandshakes: usage("0284"),
+  signsLists: usage("0102"),
+  enciphers: usage("0009"),
+  signsHandshakes: usage("0780"),
   unknown: (critical: boolean, length = 2) =>
-    new x509.Extension("1.3.6.1.4.1.99999.1", critical, new Uint8Array(length)),
+    extension("unknown", critical, new Uint8Array(length)),
   nameConstraints: (critical: boolean) =>
     // permittedSubtrees: dNSName "a"
-    new x509.Extension("2.5.29.30", critical, Uint8Array.fromHex("3007a0053003820161")),
-  alternativeNames: (der: Uint8Array<ArrayBuffer>) => new x509.Extension("2.5.29.17", false, der),
-  isFor: (...purposes: readonly (keyof typeof x509.ExtendedKeyUsage | "any")[]) =>
-    new x509.ExtendedKeyUsageExtension(
-      purposes.map((each) => each === "any" ? "2.5.29.37.0" : x509.ExtendedKeyUsage[each]),
-    ),
+    extension("nameConstraints", critical, hex("3007a0053003820161")),
+  alternativeNames: (der: Uint8Array) => extension("alternativeNames", false, der),
+  isFor: (...purposes: readonly ("clientAuth" | "serverAuth" | "any")[]) =>
+    extension("extendedKeyUsage", false, sequence(...purposes.map(identifier))),
 } as const;
 
+function nameOf(text: string): Uint8Array {
+  const value = element(TAG.utf8String, new TextEncoder().encode(text));
+  return sequence(element(TAG.set, sequence(identifier("commonName"), value)));
+}
+
+/** Some days from now, until 2049. */
+function time(days: number): Uint8Array {
+  const digits = new Date(Date.now() + days * DAY).toISOString().replaceAll(/\D/g, "").slice(2, 14);
+  return element(TAG.utcTime, new TextEncoder().encode(`${digits}Z`));
+}
+
 /** Makes a certificate, like a device's authority unless told otherwise. */
-export async function makeAuthority(deviation: Deviation = {}): Promise<TestAuthority> {
-  const { algorithm = P256, hash = "SHA-256", issuer, name = crypto.randomUUID() } = deviation;
-  const [from, to] = deviation.valid ?? [-1, 1];
+export function makeAuthority(deviation: Deviation = {}): TestAuthority {
+  const { key = "P-256", issuer, name = crypto.randomUUID() } = deviation;
+  const { extensions = [EXTENSIONS.authority(), EXTENSIONS.signsCertificates()] } = deviation;
   const keys = deviation.keys ??
-    await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
-  const certificate = await x509.X509CertificateGenerator.create({
-    serialNumber: "01",
-    subject: `CN=${name}`,
-    issuer: issuer?.certificate.subject ?? `CN=${name}`,
-    notBefore: new Date(Date.now() + from * DAY),
-    notAfter: new Date(Date.now() + to * DAY),
-    publicKey: keys.publicKey,
-    signingKey: (issuer?.keys ?? keys).privateKey,
-    signingAlgorithm: { name: algorithm.name, hash } as EcdsaParams,
-    extensions: [
-      ...deviation.extensions ?? [EXTENSIONS.authority(), EXTENSIONS.signsCertificates()],
-    ],
-  }, crypto);
-  const key = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
-  return {
-    name,
-    der: new Uint8Array(certificate.rawData),
-    pem: `${certificate.toString("pem")}\n`,
-    keyPem: x509.PemConverter.encode(key, x509.PemConverter.PrivateKeyTag),
-    keys,
-    certificate,
-  };
+    (key === "RSA"
+      ? generateKeyPairSync("rsa", { modulusLength: 2048 })
+      : generateKeyPairSync("ec", { namedCurve: key }));
+  const [from, to] = deviation.valid ?? [-1, 1];
+  const signer = (issuer?.keys ?? keys).privateKey;
+  // Deno signs with P-521 only like this.
+  const isLong = signer.asymmetricKeyDetails?.namedCurve === "secp521r1";
+  const { hash = isLong ? "SHA-512" : "SHA-256" } = deviation;
+  const algorithm = signer.asymmetricKeyType === "rsa"
+    ? sequence(identifier("rsa"), hex("0500"))
+    : sequence(identifier(hash));
+  const content = sequence(
+    // Version 3.
+    hex("a003020102"),
+    integer(1),
+    algorithm,
+    nameOf(issuer?.name ?? name),
+    sequence(time(from), time(to)),
+    nameOf(name),
+    keys.publicKey.export({ type: "spki", format: "der" }),
+    element(0xa3, sequence(...extensions)),
+  );
+  const signature = sign(hash.replace("-", "").toLowerCase(), content, signer);
+  const der = sequence(content, algorithm, element(TAG.bitString, Uint8Array.of(0), signature));
+  const keyPem = `${keys.privateKey.export({ type: "pkcs8", format: "pem" })}`;
+  return { name, der, pem: formatPem(der), keyPem, keys };
 }
 
 /** Makes a certificate for a handshake that an authority signs. */
-export function makeLeaf(issuer: TestAuthority, name?: string): Promise<TestAuthority> {
+export function makeLeaf(issuer: TestAuthority, name?: string): TestAuthority {
   const extensions = [
     EXTENSIONS.noAuthority(),
     EXTENSIONS.signsHandshakes(),

@@ -10,13 +10,17 @@ export function setClockAhead(milliseconds = 3000): Disposable {
   return { [Symbol.dispose]: () => void (Date.now = now) };
 }
 
-/** The intervals that are started until it is disposed of, with their milliseconds, and those of them that run. */
-export function recordIntervals() {
+/**
+ * The intervals that are started until it is disposed of, with their milliseconds, and those of them that run.
+ *
+ * @param speed How many times as fast those below a second pass; longer ones are of time-outs.
+ */
+export function recordIntervals(speed = 1) {
   const { setInterval, clearInterval } = globalThis;
   const started: number[] = [];
   const running = new Map<unknown, number>();
   globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
-    const timer = setInterval(tick, milliseconds);
+    const timer = setInterval(tick, milliseconds < 1000 ? milliseconds / speed : milliseconds);
     started.push(milliseconds);
     running.set(timer, milliseconds);
     return timer;
@@ -30,6 +34,25 @@ export function recordIntervals() {
     running,
     [Symbol.dispose]: () => void Object.assign(globalThis, { setInterval, clearInterval }),
   };
+}
+
+/** A test in which short intervals pass ten times as fast: those after which a server looks whether a client has left. */
+export function fastTest(name: string, run: (t: Deno.TestContext) => Promise<void>): void {
+  Deno.test(name, async (t) => {
+    using _intervals = recordIntervals(10);
+    await run(t);
+  });
+}
+
+/** Lets some timeouts pass ten times as fast until it is disposed of; all that are started are kept, in milliseconds. */
+export function fastTimeouts(isFast: (milliseconds: number) => boolean) {
+  const { setTimeout } = globalThis;
+  const started: number[] = [];
+  globalThis.setTimeout = ((run: () => void, milliseconds = 0) => {
+    started.push(milliseconds);
+    return setTimeout(run, isFast(milliseconds) ? milliseconds / 10 : milliseconds);
+  }) as typeof setTimeout;
+  return { started, [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout) };
 }
 
 /** Lets a second last a thousand until it is disposed of: as if everything were so slow that all progress is reported. */

@@ -43,16 +43,21 @@ export async function checkAsked(
   write = true,
 ): Promise<void> {
   const requests = asked.map(([method, uri, bytes, offset]) => {
-    const content = new Uint8Array(bytes).fill(7);
-    return [method, uri, content, offset === null ? {} : upload(content, offset)] as const;
+    const headers = offset === null ? {} : upload(new Uint8Array(bytes).fill(7), offset);
+    return [method, uri, bytes, headers] as const;
   });
   const answers = await answersOf(dir, through, requests, write);
   const got = answers.map(([status], i) => `${asked[i]?.slice(0, 4)} ${status}`);
   assertEquals(got, asked.map((request) => `${request.slice(0, 4)} ${request[4]}`));
 }
 
-/** A request, whose body only PUT and POST send. */
-type FileAsked = readonly [method: Method, uri: string, body?: Uint8Array, headers?: HeaderDict];
+/** A request, whose body only PUT and POST send: bytes, or so many sevens. */
+type FileAsked = readonly [
+  method: Method,
+  uri: string,
+  body?: Uint8Array | number,
+  headers?: HeaderDict,
+];
 
 /** Makes requests to a FilesApp in a process of its own, HEAD with the wish for a digest; returns the status and the body of each. */
 export async function answersOf(
@@ -62,7 +67,7 @@ export async function answersOf(
   write = true,
 ): Promise<[status: number, body: Uint8Array][]> {
   const encoded = requests.map(([method, uri, body, headers]) => {
-    return [method, uri, body?.toBase64() ?? "", headers ?? {}];
+    return [method, uri, typeof body === "number" ? body : body?.toBase64() ?? "", headers ?? {}];
   });
   // A file, since arguments can't have that many bytes.
   await using other = await tempDir();

@@ -10,6 +10,7 @@ import {
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction, Session } from "@degu/degu/server";
 import { aborted, leaving } from "@degu/testing/aborts.ts";
+import { fastTest as test, recordIntervals } from "@degu/testing/clock.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -226,7 +227,7 @@ const reason = new Error("revoked");
 // ───────────────────────── fromFetchHandler
 
 for (const [how, leave] of Object.entries(leaving)) {
-  Deno.test(`request.signal is aborted when a client ${how} while a handler is pending`, async () => {
+  test(`request.signal is aborted when a client ${how} while a handler is pending`, async () => {
     const begun = Promise.withResolvers<void>();
     const told = Promise.withResolvers<unknown>();
     await using serving = serveHandler(async ({ signal }) => {
@@ -242,7 +243,8 @@ for (const [how, leave] of Object.entries(leaving)) {
     if (leave === leaving["ends its writing side"]) await peer.readUntil("too late");
   });
 
-  Deno.test(`an idle stream is canceled when a client ${how}`, async () => {
+  test(`an idle stream is canceled when a client ${how}`, async () => {
+    using intervals = recordIntervals();
     const { stream, cancelled } = events();
     const signals: AbortSignal[] = [];
     await using serving = serveHandler(({ signal }) => {
@@ -258,12 +260,13 @@ for (const [how, leave] of Object.entries(leaving)) {
     assertInstanceOf(why, ConnectionClosedError);
     assertStrictEquals(signals[0]!.reason, why);
     assertStrictEquals(session!.signal.reason, why);
+    assertEquals(intervals.started.slice(-2), [300, 500]);
     assertEquals(serving.server.sessions.size, 0);
     assertEquals(serving.logger.at("error"), []);
   });
 }
 
-Deno.test("a stream that a handler creates after its client has left is canceled, too", async () => {
+test("a stream that a handler creates after its client has left is canceled, too", async () => {
   const { stream, cancelled } = events();
   await using serving = serveHandler(async ({ signal }) => {
     await aborted(signal);
@@ -276,14 +279,14 @@ Deno.test("a stream that a handler creates after its client has left is canceled
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("a client that has closed its write side still gets a stream", async () => {
+test("a client that has closed its write side still gets a stream", async () => {
   let signal: AbortSignal | undefined;
   await using serving = serveHandler((request) => {
     signal = request.signal;
     async function* pieces() {
       for (let i = 0; i < 4; i++) {
         yield encode(`${i};`);
-        await new Promise((resolve) => setTimeout(resolve, 200));
+        await new Promise((resolve) => setTimeout(resolve, 20));
       }
     }
     return new Response(ReadableStream.from(pieces()), { headers: { "content-length": "8" } });

@@ -31,11 +31,11 @@ interface Limits {
 type Path = readonly [leaf: TestAuthority, ...TestAuthority[]];
 
 /** Makes certificates: the first limits are those of the trusted authority. */
-async function makePath(all: readonly Limits[]): Promise<Path> {
+function makePath(all: readonly Limits[]): Path {
   let issuer: TestAuthority | undefined;
   const path: TestAuthority[] = [];
   for (const { keyUsage, pathLength, isFor, rule } of all) {
-    issuer = await makeAuthority({
+    issuer = makeAuthority({
       ...(issuer === undefined ? {} : { issuer }),
       extensions: [
         EXTENSIONS.authority(pathLength),
@@ -46,11 +46,11 @@ async function makePath(all: readonly Limits[]): Promise<Path> {
     });
     path.unshift(issuer);
   }
-  return [await makeLeaf(issuer!), ...path];
+  return [makeLeaf(issuer!), ...path];
 }
 
-const other = await makeAuthority();
-const ofOther = await makeLeaf(other);
+const other = makeAuthority();
+const ofOther = makeLeaf(other);
 
 /** Whether a peer that shows the path is accepted by one that trusts its end, and others. */
 async function isAccepted(role: Role, path: Path, more: readonly TestAuthority[] = []) {
@@ -95,7 +95,7 @@ const PATHS: readonly [string, readonly Limits[], Partial<Record<Role, true>>][]
 ];
 for (const [name, limits, accepted] of PATHS) {
   Deno.test(`the limits of a trusted authority hold for its clients and servers: ${name}`, async () => {
-    const path = await makePath(limits);
+    const path = makePath(limits);
     for (const role of ROLES) {
       assertEquals(await isAccepted(role, path), accepted[role] === true, role);
     }
@@ -103,21 +103,20 @@ for (const [name, limits, accepted] of PATHS) {
 }
 
 Deno.test("limits of one trusted authority are no limits of another", async () => {
-  const [leaf, between, root] = await makePath([{ pathLength: 0 }, NONE]);
+  const [leaf, between, root] = makePath([{ pathLength: 0 }, NONE]);
   assert(between !== undefined && root !== undefined);
   assertEquals(await isAccepted("client", [leaf, between, root], [other]), false);
   assertEquals(await isAccepted("client", [leaf, between, root], [between]), true);
-  const { keys } = root;
-  const name = root.certificate.subject.slice("CN=".length);
+  const { keys, name } = root;
   const extensions = [EXTENSIONS.authority(), EXTENSIONS.isFor("serverAuth")];
-  const same = await makeAuthority({ keys, name, extensions });
+  const same = makeAuthority({ keys, name, extensions });
   assertEquals(await isAccepted("client", [leaf, between, root], [same]), false);
-  const free = await makeAuthority({ keys, name });
+  const free = makeAuthority({ keys, name });
   assertEquals(await isAccepted("client", [leaf, between, root], [same, free]), true);
 });
 
-Deno.test("an authority that may not sign certificates is refused where the configuration is read", async () => {
-  const [leaf, wrong] = await makePath([{ keyUsage: "signsLists" }]);
+Deno.test("an authority that may not sign certificates is refused where the configuration is read", () => {
+  const [leaf, wrong] = makePath([{ keyUsage: "signsLists" }]);
   assert(wrong !== undefined);
   const ca = [other.pem, other.pem + wrong.pem];
   const builds = [
@@ -150,7 +149,7 @@ Deno.test(
     const names = ["leaf.pem", "between.pem", "root.pem"].map((name) => join(dir.path, name));
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...ROLES), paths, async (role, all) => {
-        const path = await makePath(all);
+        const path = makePath(all);
         const parts = [path.slice(0, 1), path.slice(1, -1), path.slice(-1)];
         for (const [index, part] of parts.entries()) {
           await Deno.writeTextFile(names[index]!, part.map(({ pem }) => pem).join(""));

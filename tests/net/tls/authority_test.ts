@@ -175,17 +175,13 @@ opensslTest("each kind of signature that TLS accepts is recognized", async (pki,
   ];
   const serverAuthority = await pki.authority("server_authority");
   const server = { own: await pki.server("server", { issuer: serverAuthority }) };
-  // An RSA key takes as long as twenty certificates.
-  const made = new Map<readonly string[], Issued>();
   for (const [index, [name, key, signing]] of kinds.entries()) {
     await t.step(name, async () => {
       // What signs for others with P-521 has signed itself with SHA-512, too.
-      const keyOf = made.get(key);
       const issuer = await pki.authority(`issuer${index}`, {
-        ...keyOf === undefined ? { key } : { keyOf },
+        key,
         signing: key === KEY.p521 ? signing : [],
       });
-      made.set(key, issuer);
       const own = await pki.client(`client${index}`, { issuer, signing });
       const clientAuthorities = [serverAuthority, issuer];
       const trust = { clientAuthorities, serverAuthorities: [serverAuthority] };
@@ -241,9 +237,9 @@ function assertFound(
 const { authority, noAuthority, signsCertificates, signsLists, signsHandshakes, enciphers } =
   EXTENSIONS;
 
-Deno.test("an authority with rules that are not checked is refused, and no path leads over one", async () => {
-  const [one, two] = [await makeAuthority(), await makeAuthority()];
-  const { pem: cert, keyPem: key } = await makeLeaf(one);
+Deno.test("an authority with rules that are not checked is refused, and no path leads over one", () => {
+  const [one, two] = [makeAuthority(), makeAuthority()];
+  const { pem: cert, keyPem: key } = makeLeaf(one);
   const { nameConstraints, unknown } = EXTENSIONS;
   const rules = [
     ["nameConstraints", nameConstraints(true)],
@@ -252,28 +248,28 @@ Deno.test("an authority with rules that are not checked is refused, and no path 
   ] as const;
   for (const [extension, rule] of rules) {
     const extensions = [authority(), rule];
-    const between = await makeAuthority({ issuer: one, extensions });
+    const between = makeAuthority({ issuer: one, extensions });
     const { keys, name } = between;
-    const crossed = await makeAuthority({ issuer: two, keys, name, extensions });
-    const free = await makeAuthority({ issuer: two, keys, name });
-    const leaf = await makeLeaf(between);
+    const crossed = makeAuthority({ issuer: two, keys, name, extensions });
+    const free = makeAuthority({ issuer: two, keys, name });
+    const leaf = makeLeaf(between);
     assertFound([leaf, between], [one], null, "the only way");
     assertFound([leaf, between, crossed], [one, two], null, "two ways to two authorities");
     assertFound([leaf, between, free], [one, two], two, "one of the ways has none");
     const message = `has an extension that is not checked here, ${extension}: `;
-    for (const { pem: ca } of [await makeAuthority({ extensions }), between]) {
+    for (const { pem: ca } of [makeAuthority({ extensions }), between]) {
       assertThrows(() => buildServerSslctx({ cert, key, ca }), RangeError, message);
       assertThrows(() => buildClientSslctx({ ca }), RangeError, message);
     }
   }
   // An unknown extension that isn't critical has no effect.
-  const free = await makeAuthority({ extensions: [authority(), unknown(false)] });
+  const free = makeAuthority({ extensions: [authority(), unknown(false)] });
   buildServerSslctx({ cert, key, ca: free.pem });
 });
 
 Deno.test("among 131 authorities with one name each client's own is found, and more than 100 cause a warning", async () => {
-  const all = await Promise.all(Array.from({ length: 131 }, () => makeAuthority({ name: "same" })));
-  const [own, client, last] = await Promise.all([0, 99, 130].map((index) => makeLeaf(all[index]!)));
+  const all = Array.from({ length: 131 }, () => makeAuthority({ name: "same" }));
+  const [own, client, last] = [0, 99, 130].map((index) => makeLeaf(all[index]!));
   assertFound([own!], all, all[0]!);
   assertFound([client!], all, all[99]!);
   assertFound([last!], all, all[130]!);
@@ -292,19 +288,19 @@ Deno.test("among 131 authorities with one name each client's own is found, and m
   assertEquals(await body!.bytes(), all[99]!.der);
 });
 
-Deno.test("no authority is found if no path is valid", async () => {
-  const root = await makeAuthority();
-  const namesake = await makeAuthority({ name: root.name });
-  const leaf = await makeLeaf(root);
-  const make = async (deviation: Deviation) => {
-    const between = await makeAuthority({ issuer: root, ...deviation });
-    return [await makeLeaf(between), between];
+Deno.test("no authority is found if no path is valid", () => {
+  const root = makeAuthority();
+  const namesake = makeAuthority({ name: root.name });
+  const leaf = makeLeaf(root);
+  const make = (deviation: Deviation) => {
+    const between = makeAuthority({ issuer: root, ...deviation });
+    return [makeLeaf(between), between];
   };
-  const key1 = await makeAuthority();
-  const circle2 = await makeAuthority({ issuer: key1 });
-  const circle1 = await makeAuthority({ issuer: circle2, name: key1.name, keys: key1.keys });
-  const short = await makeAuthority({ issuer: root, extensions: [authority(0)] });
-  const tooDeep = await makeAuthority({ issuer: short });
+  const key1 = makeAuthority();
+  const circle2 = makeAuthority({ issuer: key1 });
+  const circle1 = makeAuthority({ issuer: circle2, name: key1.name, keys: key1.keys });
+  const short = makeAuthority({ issuer: root, extensions: [authority(0)] });
+  const tooDeep = makeAuthority({ issuer: short });
   const forServers = [authority(), EXTENSIONS.isFor("serverAuth")];
   const saying = (usage: ReturnType<typeof signsLists>) =>
     make({ extensions: [authority(), usage] });
@@ -313,63 +309,62 @@ Deno.test("no authority is found if no path is valid", async () => {
     ["signed by a namesake", [leaf], [namesake], null],
     ["nobody is trusted", [leaf], [], null],
     ["itself", [leaf], [leaf], null],
-    ["an intermediate is missing", (await make({})).slice(0, 1), [root], null],
-    ["an intermediate", await saying(signsCertificates()), [root], root],
-    ["it may not sign certificates", await saying(signsLists()), [root], null],
-    ["it may encipher", await saying(enciphers()), [root], null],
-    ["it has expired", await make({ valid: [-2, -1] }), [root], null],
-    ["it is not valid yet", await make({ valid: [1, 2] }), [root], null],
-    ["a circle", [await makeLeaf(circle1), circle1, circle2], [root], null],
-    ["a leaf in between", [await makeLeaf(leaf), leaf], [root], null],
-    ["its pathlen is enough", [await makeLeaf(short), short], [root], root],
-    ["its pathlen is exceeded", [await makeLeaf(tooDeep), tooDeep, short], [root], null],
-    ["it is for servers only", await make({ extensions: forServers }), [root], null],
-    ["one without a keyUsage", await make({ extensions: [noAuthority()] }), [root], null],
-    ["it has no basicConstraints", await make({ extensions: [signsCertificates()] }), [root], null],
+    ["an intermediate is missing", make({}).slice(0, 1), [root], null],
+    ["an intermediate", saying(signsCertificates()), [root], root],
+    ["it may not sign certificates", saying(signsLists()), [root], null],
+    ["it may encipher", saying(enciphers()), [root], null],
+    ["it has expired", make({ valid: [-2, -1] }), [root], null],
+    ["it is not valid yet", make({ valid: [1, 2] }), [root], null],
+    ["a circle", [makeLeaf(circle1), circle1, circle2], [root], null],
+    ["a leaf in between", [makeLeaf(leaf), leaf], [root], null],
+    ["its pathlen is enough", [makeLeaf(short), short], [root], root],
+    ["its pathlen is exceeded", [makeLeaf(tooDeep), tooDeep, short], [root], null],
+    ["it is for servers only", make({ extensions: forServers }), [root], null],
+    ["one without a keyUsage", make({ extensions: [noAuthority()] }), [root], null],
+    ["it has no basicConstraints", make({ extensions: [signsCertificates()] }), [root], null],
   ];
   for (const [what, chain, trusted, expected] of rows) assertFound(chain, trusted, expected, what);
-  const [below, between] = await make({});
+  const [below, between] = make({});
   const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.der.slice(0, -1)]
     .map((der) => ({ ...root, der }));
   assertFound([below!, ...junk, between!], [root], root, "unreadable ones are skipped");
 });
 
-Deno.test("a chain that takes more signatures than a peer is granted is not followed to its end", async () => {
-  const root = await makeAuthority();
+Deno.test("a chain that takes more signatures than a peer is granted is not followed to its end", () => {
+  const root = makeAuthority();
   const name = "same";
-  const decoys = await Promise.all(Array.from({ length: 20 }, () => makeAuthority({ name })));
-  const path = [await makeAuthority({ issuer: root, name })];
-  const extend = async () => void path.push(await makeAuthority({ issuer: path.at(-1)!, name }));
-  for (let length = 1; length < 5; length++) await extend();
+  const decoys = Array.from({ length: 20 }, () => makeAuthority({ name }));
+  const path = [makeAuthority({ issuer: root, name })];
+  const extend = () => void path.push(makeAuthority({ issuer: path.at(-1)!, name }));
+  for (let length = 1; length < 5; length++) extend();
   // For each certificate the key of its issuer is tried after those of the decoys, and of all above.
-  assertFound([await makeLeaf(path.at(-1)!), ...decoys, ...path], [root], root, "within the bound");
-  await extend();
-  assertFound([await makeLeaf(path.at(-1)!), ...decoys, ...path], [root], null, "above the bound");
+  assertFound([makeLeaf(path.at(-1)!), ...decoys, ...path], [root], root, "within the bound");
+  extend();
+  assertFound([makeLeaf(path.at(-1)!), ...decoys, ...path], [root], null, "above the bound");
 });
 
-Deno.test("an authority that remains after others were skipped is not mistaken for the signer", async () => {
-  const algorithm = { name: "ECDSA", namedCurve: "P-521" };
-  const victim = await makeAuthority({ algorithm });
-  const attacker = await makeAuthority();
+Deno.test("an authority that remains after others were skipped is not mistaken for the signer", () => {
+  const victim = makeAuthority({ key: "P-521" });
+  const attacker = makeAuthority();
   const trusted = [victim, attacker];
   // The TLS library goes over it all the same: it does not look at keyUsage.
   const handshakes = [authority(), signsHandshakes()];
   const namesake = { issuer: attacker, name: victim.name };
-  const between = await makeAuthority({ ...namesake, extensions: handshakes });
-  assertFound([await makeLeaf(between), between], trusted, null, "by its keyUsage");
+  const between = makeAuthority({ ...namesake, extensions: handshakes });
+  assertFound([makeLeaf(between), between], trusted, null, "by its keyUsage");
 
-  const signing = await makeAuthority(namesake);
-  const own = await makeLeaf(signing);
-  const junk = new Array(40).fill(await makeLeaf(attacker));
+  const signing = makeAuthority(namesake);
+  const own = makeLeaf(signing);
+  const junk = new Array(40).fill(makeLeaf(attacker));
   assertFound([own, ...junk, signing], trusted, null, "as one too many");
   assertFound([own, signing], trusted, attacker);
 
-  const ruled = await makeAuthority({
+  const ruled = makeAuthority({
     issuer: attacker,
     extensions: [authority(), EXTENSIONS.nameConstraints(true)],
   });
   const { keys, name } = ruled;
-  const other = await makeAuthority({ issuer: victim, keys, name, extensions: handshakes });
+  const other = makeAuthority({ issuer: victim, keys, name, extensions: handshakes });
   const rules = "by the rules of another certificate of its key";
-  assertFound([await makeLeaf(ruled), ruled, other], trusted, null, rules);
+  assertFound([makeLeaf(ruled), ruled, other], trusted, null, rules);
 });

@@ -1,7 +1,7 @@
 /**
  * Makes requests to a FilesApp, and prints the status and the body, in base64, of each as JSON. The first argument is the directory,
- * the second a file with the requests as JSON: method, URI, the body in base64, which
- * only PUT and POST send, and headers. HEAD wants a digest.
+ * the second a file with the requests as JSON: method, URI, the body, which
+ * only PUT and POST send, in base64 or as a number of sevens, and headers. HEAD wants a digest.
  */
 
 import { Body, ChunkedBody, type HeaderDict, type Method } from "@degu/degu/base";
@@ -10,13 +10,15 @@ import { mkreq } from "@degu/degu/misc";
 import { WANT_SHA256 } from "@degu/internal/files/digest.ts";
 
 const [root = "", file = ""] = Deno.args;
-const requests: [Method, string, string, HeaderDict][] = JSON.parse(
+const requests: [Method, string, string | number, HeaderDict][] = JSON.parse(
   await Deno.readTextFile(file),
 );
 const app = new FilesApp(root, { list: true, write: true });
 const answers: [number, string][] = [];
-for (const [method, uri, base64, given] of requests) {
-  const content = Uint8Array.fromBase64(base64);
+for (const [method, uri, wanted, given] of requests) {
+  const content = typeof wanted === "number"
+    ? new Uint8Array(wanted).fill(7)
+    : Uint8Array.fromBase64(wanted);
   const hasBody = method === "PUT" || method === "POST";
   const body = hasBody ? new Body(new Blob([content]).stream(), content.length) : null;
   const headers = { ...given, ...(method === "HEAD" ? { "want-repr-digest": WANT_SHA256 } : {}) };
