@@ -38,3 +38,31 @@ export function slowClock(): Disposable {
   performance.now = () => now.call(performance) * 1000;
   return { [Symbol.dispose]: () => void (performance.now = now) };
 }
+
+/**
+ * Lets each pause before a retry pass at once, also on the clock of `performance`, if it was noted before ("trying again in
+ * 2 s"). All other timers take as long as ever.
+ */
+export function skipPauses() {
+  const { setTimeout } = globalThis;
+  const { now } = performance;
+  let noted = NaN;
+  let ahead = 0;
+  performance.now = () => now.call(performance) + ahead;
+  globalThis.setTimeout = ((callback: () => void, milliseconds = 0, ...args: []) => {
+    if (milliseconds !== noted) return setTimeout(callback, milliseconds, ...args);
+    ahead += noted;
+    noted = NaN;
+    return setTimeout(callback, 0, ...args);
+  }) as typeof setTimeout;
+  return {
+    note: (text: string) => {
+      const [, seconds] = /trying again in (\d+) s/.exec(text) ?? [];
+      if (seconds !== undefined) noted = Number(seconds) * 1000;
+    },
+    [Symbol.dispose]: () => {
+      globalThis.setTimeout = setTimeout;
+      performance.now = now;
+    },
+  };
+}
