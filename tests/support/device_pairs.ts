@@ -50,6 +50,17 @@ export async function record(
   return peer;
 }
 
+/** Writes the device of a directory down in another one; one that is open there learns it a little later. */
+export async function recordAt(
+  at: string,
+  of: string,
+  receivedName: string,
+  ...addresses: Address[]
+): Promise<void> {
+  const authority = await authorityOf(of);
+  await storeOf(at).record({ authority, receivedName, addresses });
+}
+
 /** The files of devices, by the part that they play in a test: keys are made once for all tests of a module. */
 const made = new Map<string, Record<string, string | null>>();
 
