@@ -143,11 +143,17 @@ const NOTHING = [204, "No Content", {}, null] as const;
 /** A peer that answers so, connections to it, and what these have noted; the note of a number ends them. */
 function setUpCalls(
   app: App = () => NOTHING,
-  { server = {} as ServerOptions, endsAt = Infinity, onNote = () => {}, silence = 10_000 } = {},
+  {
+    server = {} as ServerOptions,
+    endsAt = Infinity,
+    onNote = () => {},
+    silence = 10_000,
+    skipped = NaN,
+  } = {},
 ) {
   const serving = serve(app, server);
   const notes: string[] = [];
-  const pauses = skipPauses();
+  const pauses = skipPauses(skipped);
   const stop = new AbortController();
   const connections = new PeerConnections(
     serving.makeClient(),
@@ -245,7 +251,9 @@ Deno.test("a peer that hangs up twice in a row has refused; one that hangs up on
 });
 
 Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {
-  await using test = setUpCalls(undefined, { server: { maxConnections: 1 }, endsAt: 2 });
+  // A server lets a connection wait for a slot for 2 s.
+  const options = { server: { maxConnections: 1 }, endsAt: 2, skipped: 2000 };
+  await using test = setUpCalls(undefined, options);
   using busy = await test.serving.makeClient().connect();
   assertEquals(await statusOf(busy), 204);
   await assertRejects(() => test.connections.call(statusOf), Error, "stop");
