@@ -479,8 +479,7 @@ Deno.test("a list that never ends is given up", async () => {
   await using serving = serve(() => [200, "OK", headers, new ChunkedBody(endless)]);
   const { signal } = new AbortController();
   using connections = new PeerConnections(serving.makeClient(), signal, () => {});
-  const list = () => new RemoteFiles(connections, "c", "share", signal, 5000).list([]);
-  const problem =
-    "the directory has more than 5000 files and directories: name smaller parts of it";
+  const list = () => new RemoteFiles(connections, "c", "share", signal, 500).list([]);
+  const problem = "the directory has more than 500 files and directories: name smaller parts of it";
   await assertRejects(list, Failure, problem);
 });

@@ -9,6 +9,7 @@ import {
   widthOf,
 } from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/directories.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { screenOf } from "@degu/testing/terminals.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -188,31 +189,33 @@ Deno.test("a line is narrower than the terminal, whatever the name is, and has n
 Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json and a pipe get none", async () => {
   await using files = await AgentFiles.start();
   await Deno.writeFile(`${files.share}/日本 large`, randomBytes(8_000_000));
+  await fill(files.share, { small: "small" }); // for its bar, too, there is time at the end
   const terminal = { columns: 100, rows: 24 }; // the whole name fits, with a rate, too
-  const getRaw = async (name: string, ...options: string[]) => {
-    const args = ["get", ...options, "camera:日本 large", `${files.here}/${name}`];
+  const get = async (source: string, target: string, ...options: string[]) => {
+    const args = ["get", ...options, `camera:${source}`, `${files.here}/${target}`];
     await using agent = files.start(args, { terminal });
     const { code, stdout } = await agent.ended();
     assertEquals(code, 0, stdout);
     return stdout;
   };
-  const get = async (...args: [string, ...string[]]) =>
-    (await getRaw(...args)).replaceAll("\x1b", "␛");
-  const shown = await get("1");
+  const raw = await get("日本 large", "1");
+  const shown = raw.replaceAll("\x1b", "␛");
   assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 8\.00 MB/);
   const drawn = shown.split("\r").filter((line) => line.includes(" of 8.00 MB"));
   assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 100));
   // The cursor was never hidden, and the last line that is drawn is cleared.
   assert(!shown.includes("␛[?25l"), shown);
   assertMatch(shown, /␛\[K[^[]*1 file copied, 8\.00 MB in 0:\d\d/);
-  assertEquals(screenOf(await getRaw("3")).map((line) => line.replace(/in .*/, "")), [
-    `${files.here}/3`,
+  assertEquals(screenOf(raw).map((line) => line.replace(/in .*/, "")), [
+    `${files.here}/1`,
     "1 file copied, 8.00 MB ",
   ]);
+  assertStringIncludes(await get("small", "2"), "camera:small");
   for (const option of ["--quiet", "--json"]) {
-    assert(!(await get(option, option)).includes("␛"), option);
+    const plain = await get("small", option, option);
+    assert(!plain.includes("\x1b"), plain);
   }
-  const piped = await files.succeed("get", "camera:日本 large", `${files.here}/2`);
+  const piped = await files.succeed("get", "camera:small", `${files.here}/3`);
   assertEquals(piped.stderr.split("\n").length, 2);
   assert(!piped.stderr.includes("%"));
 });

@@ -2,6 +2,7 @@
 import { formatAddress } from "@degu/degu/base";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
+import { skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -267,11 +268,13 @@ test("a connection that breaks off loses, repeats and hides nothing", async (dir
   await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
   await makeLinks({ [`${source}/link`]: "/nowhere" });
   await using relay = new CuttingRelay(files.address);
+  using pauses = skipPauses();
   for (const cut of [12_000, 300_000]) {
     relay.cutAfter(cut);
     const address = ["--address", formatAddress(relay.address)];
     const told = await sync(address, (_agent, _to, text) => {
       if (text.includes("trying again")) relay.cutAfter(Infinity);
+      pauses.note(text);
     });
     assertEquals(told.notes.filter((note) => note.includes("trying again in 1 s")).length, 1);
     assertEquals([told.code, told.errors], [0, []]);
@@ -292,7 +295,9 @@ Deno.test("sync to here: a peer that always breaks off at the same place is give
   await Deno.writeFile(`${ends.source}/small`, randomBytes(60_000));
   await using relay = new CuttingRelay(ends.files.address);
   relay.cutEachAfter(40_000);
-  const { code, notes } = await ends.sync(["--address", formatAddress(relay.address)]);
+  using pauses = skipPauses();
+  const address = ["--address", formatAddress(relay.address)];
+  const { code, notes } = await ends.sync(address, (_agent, _to, text) => pauses.note(text));
   const retries = notes.filter((note) => note.includes("trying again"));
   // Some bytes more may pass the second time, as one request more or less goes over a connection.
   assert(code === 1 && retries.length >= 3 && retries.length < 7, notes.join("\n"));

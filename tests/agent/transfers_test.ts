@@ -6,7 +6,7 @@ import type { ServerOptions } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import { entries, fill } from "@degu/testing/directories.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
+import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -33,8 +33,11 @@ Deno.test("interruptions", async (t) => {
   const cases = [[["get", "--json", "camera:large", to], to], [put, inbox]] as const;
   const isWhole = async (dir: string) =>
     Buffer.from(await Deno.readFile(`${dir}/large`)).equals(content);
-  const startOver = (relay: CuttingRelay, args: readonly string[]) =>
-    files.start([...args, "--address", formatAddress(relay.address)]);
+  const startOver = (
+    relay: CuttingRelay,
+    args: readonly string[],
+    onText = (_to: string, _text: string) => {},
+  ) => files.start([...args, "--address", formatAddress(relay.address)], { onText });
   const arrives = (dir: string) =>
     within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
   const step = (name: string, fn: () => Promise<void>) =>
@@ -44,12 +47,15 @@ Deno.test("interruptions", async (t) => {
     });
 
   await step("a connection that breaks off is replaced, and the transfer resumes", async () => {
+    using pauses = skipPauses();
     for (const [args, dir] of cases) {
       await using relay = new CuttingRelay(files.address);
       relay.cutAfter(CUT);
-      await using agent = startOver(relay, args);
+      await using agent = startOver(relay, args, (_to, text) => {
+        if (text.includes("trying again")) relay.cutAfter(Infinity);
+        pauses.note(text);
+      });
       await agent.message("trying again in 1 s (1 of 3)");
-      relay.cutAfter(Infinity);
       const end = await agent.ended();
       assertEquals(end.code, 0, end.stderr);
       const [object] = objectsOf(end);
@@ -81,7 +87,11 @@ Deno.test("interruptions", async (t) => {
 
   await step("a peer that does not answer is retried for a while", async () => {
     await files.kill();
-    await using agent = files.start(["get", "camera:large", to]);
+    using pauses = skipPauses();
+    await using agent = files.start(["get", "camera:large", to], {
+      // The second pause is for the peer to come back.
+      onText: (_to, text) => text.includes("(1 of 3)") && pauses.note(text),
+    });
     await agent.message("trying again in 1 s (1 of 3)");
     await agent.message("trying again in 2 s (2 of 3)");
     await files.serve();
@@ -133,15 +143,23 @@ const NOTHING = [204, "No Content", {}, null] as const;
 /** A peer that answers so, connections to it, and what these have noted; the note of a number ends them. */
 function setUpCalls(
   app: App = () => NOTHING,
-  { server = {} as ServerOptions, endsAt = Infinity, onNote = () => {}, silence = 10_000 } = {},
+  {
+    server = {} as ServerOptions,
+    endsAt = Infinity,
+    onNote = () => {},
+    silence = 10_000,
+    skipped = NaN,
+  } = {},
 ) {
   const serving = serve(app, server);
   const notes: string[] = [];
+  const pauses = skipPauses(skipped);
   const stop = new AbortController();
   const connections = new PeerConnections(
     serving.makeClient(),
     stop.signal,
     (text) => {
+      pauses.note(text);
       if (notes.push(text) === endsAt) stop.abort(new Error("stop"));
       onNote();
     },
@@ -154,6 +172,7 @@ function setUpCalls(
     connections,
     [Symbol.asyncDispose]: async () => {
       connections[Symbol.dispose]();
+      pauses[Symbol.dispose]();
       await serving[Symbol.asyncDispose]();
     },
   };
@@ -232,7 +251,9 @@ Deno.test("a peer that hangs up twice in a row has refused; one that hangs up on
 });
 
 Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {
-  await using test = setUpCalls(undefined, { server: { maxConnections: 1 }, endsAt: 2 });
+  // A server lets a connection wait for a slot for 2 s.
+  const options = { server: { maxConnections: 1 }, endsAt: 2, skipped: 2000 };
+  await using test = setUpCalls(undefined, options);
   using busy = await test.serving.makeClient().connect();
   assertEquals(await statusOf(busy), 204);
   await assertRejects(() => test.connections.call(statusOf), Error, "stop");

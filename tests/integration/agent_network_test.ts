@@ -8,6 +8,7 @@ const addressIn = ({ stdout, stderr }: AgentEnd) => stdout && JSON.parse(stdout)
 await labTest<AgentEnd[]>(
   "devices on two cables with link-local addresses are paired, and reached, by the interface of each",
   "agent_two_cables.ts",
+  ["left", "middle", "right"],
   (pings) => {
     assertMatch(addressIn(pings[0]!), /^\[fe80::2%\d+\]:7443$/);
     assertMatch(addressIn(pings[1]!), /^\[fe80::3%\d+\]:7443$/);
@@ -19,6 +20,7 @@ type Pings = "known" | "found" | "despite" | "atStranger" | "given" | "moved" | 
 await labTest<Record<Pings, AgentEnd> & { readonly as: string }>(
   "a device is found on a link without a route, also at a new address, and never mistaken for another one that says so",
   "agent_found.ts",
+  ["camera", "viewer", "stranger"],
   ({ known, found, as, despite, atStranger, given, moved, alone, gone }) => {
     assertEquals(known.code, 1);
     assertMatch(known.stderr, /no address answers: /);

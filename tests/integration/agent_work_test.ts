@@ -22,6 +22,7 @@ Deno.test("the first minute is the same in the help, in README.md and in docs/ag
 await labTest<{ mode: number; files: [string, string][] }>(
   "after the first minute a file has arrived in an inbox that only its owner can open",
   "agent_first_minute.ts",
+  [],
   ({ mode, files }) => {
     assertEquals(files, [["hello.txt", "hello\n"]]);
     assertEquals(mode, 0o700);
@@ -41,6 +42,7 @@ interface Ended {
 await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
   "put -r, get --inbox -r, sync and rm -r lose, repeat and hide no file when the cable goes out",
   "agent_daily_work.ts",
+  ["laptop", "phone", "desktop"],
   ({ ended, same, files }) => {
     for (const { args, code, stderr } of ended) {
       assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);

@@ -3,10 +3,9 @@
  * program has made is gone when it ends.
  */
 import { parseAddress } from "@degu/degu/base";
-import { Device } from "@degu/degu/device";
 import { type AgentEnd, RunningAgent, spawnAgent } from "./agents.ts";
 import { mustRun, obstacleTo } from "./commands.ts";
-import { record } from "./device_pairs.ts";
+import { makeDevice, recordAt } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { ip, THROUGH_NAMESPACE } from "./namespaces.ts";
 import { Shown } from "./processes.ts";
@@ -31,18 +30,22 @@ const PATIENCE = 120;
  * Registers a test, which is left out with a line that says why where there are no namespaces.
  *
  * @param program A program in tests/support/programs, which gets a directory and prints JSON.
+ * @param devices The machines on which there is a device already.
  */
 export async function labTest<T>(
   name: string,
   program: string,
+  devices: readonly string[],
   check: (found: T) => void,
 ): Promise<void> {
-  testUnless(await labObstacle(), name, async () => check(JSON.parse(await runInLab(program))));
+  const run = async () => check(JSON.parse(await runInLab(program, devices)));
+  testUnless(await labObstacle(), name, run);
 }
 
 /** Runs a program in tests/support/programs with a directory of its own, where it may make machines. */
-export async function runInLab(program: string): Promise<string> {
+export async function runInLab(program: string, devices: readonly string[] = []): Promise<string> {
   await using dir = await tempDir();
+  for (const name of devices) await makeDevice(homeIn(`${dir.path}/${name}`), name);
   const flags = [
     `--allow-run=ip,tc,python3,${Deno.execPath()}`,
     "--allow-read",
@@ -60,6 +63,8 @@ export async function labObstacle(): Promise<string | null> {
   return await obstacleTo([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
 
+const homeIn = (dir: string) => `${dir}/.local/state/degu`;
+
 /** A machine: a network namespace, a directory, and a process that runs commands of the program. */
 export class Machine {
   readonly name: string;
@@ -72,24 +77,17 @@ export class Machine {
     this.dir = dir;
   }
 
-  /** Makes the namespace and the directory, and in it the device. */
+  /** Makes the namespace, and the directory if there is no device in it. */
   static async make(name: string, parent: string): Promise<Machine> {
-    const machine = await Machine.makeEmpty(name, parent);
-    await Deno.mkdir(machine.home, { recursive: true });
-    await using _device = await Device.open(machine.home, { name });
-    return machine;
-  }
-
-  static async makeEmpty(name: string, parent: string): Promise<Machine> {
     const machine = new Machine(name, `${parent}/${name}`);
-    await Deno.mkdir(machine.dir);
+    await Deno.mkdir(machine.dir, { recursive: true });
     await ip("netns", "add", name);
     await machine.ip("link", "set", "lo", "up");
     return machine;
   }
 
   get home(): string {
-    return `${this.dir}/.local/state/degu`;
+    return homeIn(this.dir);
   }
 
   async ip(...args: string[]): Promise<void> {
@@ -185,10 +183,8 @@ export async function network(
 
 /** Writes two machines down as paired, without any command; the second one knows where the first one serves. */
 export async function acquaint(serving: Machine, other: Machine, ip: string): Promise<void> {
-  await using one = await Device.open(serving.home);
-  await using two = await Device.open(other.home);
-  await record(one, two);
-  await record(two, one, { addresses: [parseAddress(`[${ip}]:7443`)] });
+  await recordAt(serving.home, other.home, other.name);
+  await recordAt(other.home, serving.home, serving.name, parseAddress(`[${ip}]:7443`));
 }
 
 /** Pairs two machines: one invites, the other one joins. */

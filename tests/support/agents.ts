@@ -3,7 +3,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { parseAddress } from "@degu/degu/base";
-import { authorityOf, openDevice, storeOf } from "./device_pairs.ts";
+import { makeDevice, recordAt } from "./device_pairs.ts";
 import { denoRun, startCommand } from "./commands.ts";
 import { tempDir } from "./directories.ts";
 import { Interrupted } from "@degu/internal/agent/failure.ts";
@@ -263,10 +263,7 @@ export class AgentHomes implements AsyncDisposable {
 
   /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
   async init(...names: string[]): Promise<string[]> {
-    return await Promise.all(names.map(async (name) => {
-      await using device = await openDevice(this.at(name), name, { name });
-      return device.id;
-    }));
+    return await Promise.all(names.map((name) => makeDevice(this.at(name), name)));
   }
 
   /**
@@ -279,9 +276,7 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   async #tell(name: string, of: string, address: string): Promise<void> {
-    const authority = await authorityOf(this.at(of));
-    const addresses = [parseAddress(address)];
-    await storeOf(this.at(name)).record({ authority, receivedName: of, addresses });
+    await recordAt(this.at(name), this.at(of), of, parseAddress(address));
   }
 
   /** Runs `degu serve` at a port that is free; resolves once it serves, and the devices that are paired with it know where. */

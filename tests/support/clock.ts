@@ -61,3 +61,33 @@ export function slowClock(): Disposable {
   performance.now = () => now.call(performance) * 1000;
   return { [Symbol.dispose]: () => void (performance.now = now) };
 }
+
+/**
+ * Lets each pause before a retry pass at once, also on the clock of `performance`, if it was noted before ("trying again in
+ * 2 s"). All other timers take as long as ever, but for those of `always` milliseconds.
+ */
+export function skipPauses(always = NaN) {
+  const { setTimeout } = globalThis;
+  const { now } = performance;
+  let noted = NaN;
+  let ahead = 0;
+  performance.now = () => now.call(performance) + ahead;
+  globalThis.setTimeout = ((callback: () => void, milliseconds = 0, ...args: []) => {
+    if (![noted, always].some((skipped) => skipped === milliseconds)) {
+      return setTimeout(callback, milliseconds, ...args);
+    }
+    ahead += milliseconds;
+    noted = NaN;
+    return setTimeout(callback, 0, ...args);
+  }) as typeof setTimeout;
+  return {
+    note: (text: string) => {
+      const [, seconds] = /trying again in (\d+) s/.exec(text) ?? [];
+      if (seconds !== undefined) noted = Number(seconds) * 1000;
+    },
+    [Symbol.dispose]: () => {
+      globalThis.setTimeout = setTimeout;
+      performance.now = now;
+    },
+  };
+}

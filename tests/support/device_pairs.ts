@@ -14,9 +14,12 @@ async function readIdentity(dir: string, file: string): Promise<string> {
   return await Deno.readTextFile(join(dir, "identity", home, file));
 }
 
+/** By the text of the certificate: its signature takes a millisecond to check. */
+const authorities = new Map<string, Authority>();
+
 /** The authority of a device, from its directory. */
 export async function authorityOf(dir: string): Promise<Authority> {
-  return readAuthorityText(await readIdentity(dir, "ca.pem"));
+  return authorities.getOrInsertComputed(await readIdentity(dir, "ca.pem"), readAuthorityText);
 }
 
 /** The certificate and the key of a device, from its directory. */
@@ -47,6 +50,17 @@ export async function record(
   return peer;
 }
 
+/** Writes the device of a directory down in another one; one that is open there learns it a little later. */
+export async function recordAt(
+  at: string,
+  of: string,
+  receivedName: string,
+  ...addresses: Address[]
+): Promise<void> {
+  const authority = await authorityOf(of);
+  await storeOf(at).record({ authority, receivedName, addresses });
+}
+
 /** The files of devices, by the part that they play in a test: keys are made once for all tests of a module. */
 const made = new Map<string, Record<string, string | null>>();
 
@@ -58,14 +72,29 @@ export async function openDevice(
 ): Promise<Device> {
   const key = `${part} ${options.name}`;
   const isNew = await ifPresent(Deno.stat(dir)) === null;
-  for (const [path, text] of Object.entries(isNew && made.get(key) || {})) {
-    if (text === null) continue;
-    await Deno.mkdir(join(dir, dirname(path)), { recursive: true, mode: 0o700 });
-    await Deno.writeTextFile(join(dir, path), text, { mode: 0o600 });
-  }
+  if (isNew) await writeAgain(dir, key);
   const device = await Device.open(dir, options);
   if (isNew && !made.has(key)) made.set(key, await content(dir));
   return device;
+}
+
+/** Makes the device that {@linkcode openDevice} would with this name as its part; returns its id. */
+export async function makeDevice(dir: string, name: string): Promise<string> {
+  if (!await writeAgain(dir, `${name} ${name}`)) {
+    await using _device = await openDevice(dir, name, { name });
+  }
+  return (await authorityOf(dir)).id;
+}
+
+/** Writes the files of a device that an earlier test has made; resolves to false if there was none. */
+async function writeAgain(dir: string, key: string): Promise<boolean> {
+  const files = made.get(key) ?? {};
+  for (const [path, text] of Object.entries(files)) {
+    const full = join(dir, path);
+    await Deno.mkdir(text === null ? full : dirname(full), { recursive: true, mode: 0o700 });
+    if (text !== null) await Deno.writeTextFile(full, text, { mode: 0o600 });
+  }
+  return made.has(key);
 }
 
 /** Devices in a directory that is removed on dispose. */

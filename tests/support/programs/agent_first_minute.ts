@@ -12,7 +12,7 @@ import { denoRun, startCommand } from "@degu/testing/commands.ts";
 
 const [dir = ""] = Deno.args;
 const machines = new Map<string, Machine>();
-for (const name of ["one", "two"]) machines.set(name, await Machine.makeEmpty(name, dir));
+for (const name of ["one", "two"]) machines.set(name, await Machine.make(name, dir));
 const [one, two] = [...machines.values()];
 await network([[one!, "192.168.1.7/24"], [two!, "192.168.1.8/24"]]);
 await Deno.mkdir(`${dir}/bin`);

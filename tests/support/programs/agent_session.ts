@@ -14,8 +14,8 @@ const FILM_BYTES = 20_000_000;
 const RATE = "100mbit";
 
 const [dir = ""] = Deno.args;
-const laptop = await Machine.makeEmpty("laptop", dir);
-const desk = await Machine.makeEmpty("desk", dir);
+const laptop = await Machine.make("laptop", dir);
+const desk = await Machine.make("desk", dir);
 await network([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
 await slowDown(laptop, RATE);
 for (const path of ["laptop/Videos", "laptop/Inbox", "desk/Downloads"]) {

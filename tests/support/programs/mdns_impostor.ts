@@ -18,6 +18,6 @@ setInterval(() => {
   const bytes = crypto.getRandomValues(new Uint8Array(60));
   bytes.set([0, 0, 0x84, 0, 0, 0, 0, 9]); // a response with nine answers
   socket.send(bytes, 5353, "ff02::fb");
-}, 5);
+}, 20);
 console.log(`impostor as ${name}`);
 await new Promise(() => {});
