@@ -122,10 +122,8 @@ export class TlsSocket implements Socket {
     this.#closed = true;
     this.#pieces.length = 0;
     // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost now.
-    // mutant `!` → ``: close_notify is a courtesy, as below
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
     if (this.#isAwaited) this.#fail(new Deno.errors.Interrupted("the socket was closed"));
-    // mutant `this.#socket.end();` → `;`: close_notify is a courtesy: Degu ignores it, and so may its peers
     if (inOrder) this.#socket.end();
     this.#socket.destroy();
   }
