@@ -1,8 +1,6 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
-import fc from "fast-check";
 import { Body, type BodyIn, Range } from "@degu/degu/base";
-import { mkreq, mkuri, parseUri } from "@degu/degu/misc";
-import { path as pathArbitrary, query as queryArbitrary } from "@degu/testing/arbitraries.ts";
+import { mkreq, mkuri } from "@degu/degu/misc";
 import {
   assertCallerError,
   assertRangeError,
@@ -24,13 +22,6 @@ Deno.test("mkuri joins its arguments, and adds a query if there is one", () => {
   assertEquals(callWith(mkuri, "foo", { query: "" }), "/foo?");
   assertEquals(callWith(mkuri, "foo", "bar", { query: "a=b" }), "/foo/bar?a=b");
   assertEquals(callWith(mkuri, "foo", { query: null }), "/foo");
-});
-
-Deno.test("mkuri is the inverse of parseUri", () => {
-  fc.assert(fc.property(pathArbitrary, queryArbitrary, (path, query) => {
-    const uri = callWith(mkuri, ...path, { query });
-    assertEquals(parseUri(String(uri)), { path, query });
-  }));
 });
 
 Deno.test("mkuri refuses an invalid path or query", () => {

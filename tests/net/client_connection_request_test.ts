@@ -1,11 +1,5 @@
 /** What a client sends: one write where possible, its headers, its body, and a server that refuses the body. */
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import {
   Body,
   BodyIter,
@@ -58,29 +52,6 @@ async function writesOf(
   await responding;
   return socket.writes.join("");
 }
-
-Deno.test("the body sets its header; an existing one must be equal", async (t) => {
-  for (const { name, make, header, bytes } of kinds) {
-    await t.step(name, async () => {
-      const [headerName = "", text = ""] = header.split(": ");
-      const right = headerName === "content-length" ? Number(text) : text;
-      const wrong = headerName === "content-length" ? 6 : "identity";
-      const other = headerName === "content-length"
-        ? { "transfer-encoding": "chunked" }
-        : { "content-length": 5 };
-      const expected = `PUT / HTTP/1.1\r\n${header}\r\n\r\n${bytes}`;
-      assertEquals(await writesOf({}, make()), expected);
-      assertEquals(await writesOf({ [headerName]: right }, make()), expected);
-      for (const headers of [{ [headerName]: wrong }, other, { [headerName]: right, ...other }]) {
-        const socket = new RecordingSocket();
-        using conn = new Connection(socket, null);
-        await assertRejects(() => conn.put("/", headers as HeaderDict, make()), RangeError);
-        assertEquals(socket.writes, []);
-        assertEquals(conn.closed, false);
-      }
-    });
-  }
-});
 
 Deno.test("a socket that writes a few bytes at a time, or all but one, gets all of them, in order", async (t) => {
   for (const { name, make, header, bytes } of kinds) {

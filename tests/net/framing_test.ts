@@ -135,7 +135,7 @@ Deno.test("a body that breaks its framing is cut, and the connection closes", as
   }
 });
 
-Deno.test("a foreign body can't write after its message is complete", async (t) => {
+Deno.test("a foreign body can't write after its message is complete, and affects no other message", async (t) => {
   for (const [framing, bytes] of [[3, "abc"], ["chunked", "0\r\n\r\n"]] as const) {
     await t.step(`${framing}`, async () => {
       using ends = await connect();
@@ -145,11 +145,15 @@ Deno.test("a foreign body can't write after its message is complete", async (t) 
       assertEquals(await ends.peer.readExactly(bytes.length), bytes);
       await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
       await responding;
+      const next = ends.conn.get("/next");
       await assertRejects(
         async () => await body.sink.write(latin1("GET /forged HTTP/1.1\r\n\r\n")),
         BodyError,
         "the body wrote after its end",
       );
+      assertEquals(await ends.peer.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
+      await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+      assertEquals((await next).status, 204);
       ends.conn.close();
       await ends.peer.assertClosedSilently();
     });

@@ -85,34 +85,7 @@ Deno.test("requests are parsed the same however their bytes were split, and thos
   assertEquals(serving.logger.at("error"), []);
 });
 
-// tests/base/wire/framing_test.ts has the rules of first lines and headers.
-Deno.test("what is no preamble, or the end of none, closes the connection without a byte, and is only logged", async (t) => {
-  const rows: readonly string[] = [
-    "\r\n\r\n",
-    "\r\nGET / HTTP/1.1\r\n\r\n",
-    "GET / HTTP/1.1\n\n",
-    "GET / HTTP/1.1\r\r\n\n",
-    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    "PUT / HTTP/1.1\r\ncontent-length: +5\r\n\r\nhello",
-    "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    `GET /${"a".repeat(32768)}`,
-    `GET / HTTP/1.1\r\na: ${"b".repeat(40000)}\r\n\r\n`,
-    "GET / HTTP/1.1\r\nhost: a",
-  ];
-  for (const bytes of rows) {
-    await t.step(shown(bytes), async () => {
-      let calls = 0;
-      await using meeting = await meet(() => (calls++, [200, "OK", {}, null]), bytes);
-      const { peer, serving } = meeting;
-      if (!bytes.endsWith("\r\n\r\n")) await peer.closeWrite();
-      await peer.assertClosedSilently(shown(bytes));
-      assertEquals([calls, serving.logger.at("warn"), serving.logger.at("error")], [0, [], []]);
-      assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-    });
-  }
-});
-
+// tests/base/wire/sockets_test.ts and tests/integration/smuggling_test.ts have what is refused.
 Deno.test("an invalid first byte of a method closes the connection, without waiting for the rest", async () => {
   await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
   for (let byte = 0; byte < 256; byte++) {

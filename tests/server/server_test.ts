@@ -2,7 +2,7 @@
 import { Body } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type ServerOptions, type Session, type Socket } from "@degu/degu/server";
-import { aborted, never } from "@degu/testing/aborts.ts";
+import { aborted } from "@degu/testing/aborts.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
 import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
@@ -179,47 +179,6 @@ Deno.test("the standard logger prints only an app's exception to stderr", async 
 
 // How a server ends: `close()`, `shutdown()`, dispose.
 
-Deno.test("shutdown(): serveForever() settles after the last response", async () => {
-  const asked = Promise.withResolvers<void>();
-  const answering = Promise.withResolvers<void>();
-  const order: string[] = [];
-  await using server = new Server(anywhere, async () => {
-    asked.resolve();
-    await answering.promise;
-    order.push("answered");
-    return [204, "No Content", {}, null];
-  });
-  const served = server.serveForever().then(() => void order.push("served"));
-  const response = new Client(server.address).request("GET", "/");
-  await asked.promise;
-  const ended = server.shutdown();
-  // Once nobody is accepted any more, nothing else than the response is left to wait for.
-  await untilRefused(server.address);
-  answering.resolve();
-  assertEquals((await response).status, 204);
-  await Promise.all([ended, served]);
-  assertEquals(order, ["answered", "served"]);
-});
-
-Deno.test("close(): serveForever() settles even if an app never returns", async () => {
-  const asked = Promise.withResolvers<void>();
-  await using serving = serve(
-    () => {
-      asked.resolve();
-      return never();
-    },
-    {},
-    await ownAddress(),
-  );
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await asked.promise;
-  serving.server.close();
-  await peer.assertClosedSilently();
-  await within(serving.done, "serveForever() settles");
-  (await listenAgain(() => new Server(serving.address, ok))).close();
-});
-
 Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
   const cancelled = Promise.withResolvers<void>();
   const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
@@ -271,6 +230,7 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
   await busy.send(get + "GET /idle HTTP/1.1\r\n\r\n");
   await asked;
   let isDown = false;
+  serving.done.then(() => isDown = true);
   const down = serving.server.shutdown().then(() => isDown = true);
   await idle.assertClosedSilently("an idle connection");
   await fresh.assertClosedSilently("a connection without a request");

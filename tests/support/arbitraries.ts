@@ -19,8 +19,7 @@ export function anyText(maxLength = 10): fc.Arbitrary<string> {
     .map((points) => String.fromCodePoint(...points));
 }
 
-export const method = fc.constantFrom(...methods);
-export const status = fc.integer({ min: 100, max: 599 });
+const method = fc.constantFrom(...methods);
 export const reason = textOver(allowedBytes.reason, 2, 20);
 
 const component = fc.oneof(
@@ -29,12 +28,12 @@ const component = fc.oneof(
 ).filter((text) => text !== "..");
 
 /** Paths for which `buildUri` and `parseUri` are inverse. */
-export const path: fc.Arbitrary<string[]> = fc.tuple(
+const path: fc.Arbitrary<string[]> = fc.tuple(
   fc.array(component, { maxLength: 5 }),
   fc.boolean(),
 ).map(([parts, slash]) => slash && parts.length > 0 ? [...parts, ""] : parts);
 
-export const query: fc.Arbitrary<string | null> = fc.option(textOver(allowedBytes.query, 0, 12));
+const query: fc.Arbitrary<string | null> = fc.option(textOver(allowedBytes.query, 0, 12));
 
 /** The text of a valid URI. */
 export const uri: fc.Arbitrary<string> = fc.tuple(path, query).map(([parts, text]) =>
@@ -46,7 +45,7 @@ const length = fc.oneof(
   fc.integer({ min: limits.number - 1000, max: limits.number }),
 );
 
-export const range: fc.Arbitrary<Range> = fc.tuple(length, length)
+const range: fc.Arbitrary<Range> = fc.tuple(length, length)
   .filter(([a, b]) => a !== b)
   .map(([a, b]) => new Range(Math.min(a, b), Math.max(a, b)));
 
@@ -107,7 +106,7 @@ export const methodAndHeaders = method.chain((name) =>
   )
 );
 
-export const extension: fc.Arbitrary<[key: string, value: string] | null> = fc.option(fc.tuple(
+const extension: fc.Arbitrary<[key: string, value: string] | null> = fc.option(fc.tuple(
   textOver(allowedBytes.extensionKey, 1, 10),
   textOver(allowedBytes.extensionValue, 1, 10),
 ));

@@ -98,24 +98,6 @@ for (const [what, writeTo] of Object.entries(careless)) {
   });
 }
 
-Deno.test("a body that writes after its message has ended is refused, and affects no other message", async () => {
-  using connected = await connect();
-  const kept: ByteSink[] = [];
-  const body = foreign(5, async (sink) => {
-    kept.push(sink);
-    await sink.write(latin1("hello"));
-  });
-  const putting = connected.conn.put("/1", {}, body);
-  await connected.peer.readUntil("hello");
-  await connected.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
-  await putting;
-  const next = connected.conn.get("/2");
-  assertInstanceOf(await rejectionOf(kept[0]!.write(half) as Promise<void>, "it"), BodyError);
-  assertEquals(await connected.peer.readPreamble(), "GET /2 HTTP/1.1\r\n\r\n");
-  await connected.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
-  assertEquals((await next).status, 204);
-});
-
 Deno.test("a body that throws, and whose cancel() fails too, ends only its own session", async (t) => {
   using unhandled = unhandledRejections();
   const failure = new Error("no body today");

@@ -13,13 +13,6 @@ import {
 } from "@degu/degu/base";
 import { formatRequest, formatResponse, parseRequest, parseResponse } from "@degu/degu/misc";
 import {
-  methodAndHeaders,
-  reason,
-  responseHeaders,
-  status,
-  uri,
-} from "@degu/testing/arbitraries.ts";
-import {
   assertProtocolError,
   assertRangeError,
   assertTypeError,
@@ -41,7 +34,6 @@ import {
 import { PieceSource, streamOf } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits, methods } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
-import fc from "fast-check";
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 /** What a request preamble says, in a shape that compares; null where it is refused. */
@@ -188,23 +180,6 @@ Deno.test("a request's base headers stand in place of the caller's, which are le
   const length = formatRequestPreamble(into, "GET", "/", headers, { host: "my", c: "d" }, null);
   const expected = "GET / HTTP/1.1\r\na: b\r\nc: d\r\nhost: my\r\n\r\n";
   assertEquals(fromLatin1(into.subarray(0, length)), expected);
-});
-
-Deno.test("what is formatted, and then parsed, is the same, and is formatted again as it was", () => {
-  fc.assert(fc.property(methodAndHeaders, uri, ([method, headers], target) => {
-    const bytes = formatRequest(method, target, headers);
-    const parsed = parseRequest(bytes.slice(0, -4));
-    const found = [parsed.method, parsed.uri, flatten(parsed.headers)];
-    assertEquals<unknown>(found, [method, target, flatten(headers)]);
-    assertEquals(formatRequest(parsed.method, parsed.uri, parsed.headers), bytes);
-  }));
-  fc.assert(fc.property(status, reason, responseHeaders, (code, phrase, headers) => {
-    const bytes = formatResponse(code, phrase, headers);
-    const parsed = parseResponse("GET", bytes.slice(0, -4));
-    const found = [parsed.status, parsed.reason, flatten(parsed.headers)];
-    assertEquals<unknown>(found, [code, phrase, flatten(headers)]);
-    assertEquals(formatResponse(parsed.status, parsed.reason, parsed.headers), bytes);
-  }));
 });
 
 Deno.test("formatRequest refuses a method or URI that could not be read back", () => {
