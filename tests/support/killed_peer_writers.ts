@@ -34,7 +34,7 @@ async function killWriters(count: number): Promise<void> {
   for (let kills = 0; kills < count; kills++) {
     const args = [camera.dir, `${last}`, ...certificates];
     const command = programCommand("peer_writer.ts", { flags, args });
-    const { stdout, stderr } = await killAtRandom(command, MOST_MILLISECONDS);
+    const { stdout, stderr } = await killAtRandom(command, MOST_MILLISECONDS, [kills, count]);
     assertEquals(stderr, "");
     const reported = Number(stdout.split("\n").at(-2));
     const logger = new RecordingLogger();
