@@ -95,7 +95,7 @@ for (const [what, make] of Object.entries(forgotten)) {
     response.body?.writeTo({ write: () => new Promise(() => {}) }).catch(told.resolve);
     return peer;
   })();
-  for (let i = 0; i < 10; i++) {
+  for (let i = 0; i < 20; i++) {
     gc();
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
