@@ -12,5 +12,5 @@ for (const { name, kills, run } of [peerWriters, ...KILLED]) {
   const start = performance.now();
   await run(kills);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
-  console.log(`${name}: killed ${kills} times in ${seconds} s, nothing torn`);
+  console.log(`${name}: cut ${kills} times in ${seconds} s, nothing torn`);
 }

@@ -320,9 +320,6 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   }
 });
 
-/** Few, so that the suite stays fast. */
-const KILLS = 25;
-
 Deno.test("if the writer is killed the peers are those before the change or those after it", async () => {
-  await killPeerWriters(KILLS);
+  await killPeerWriters(25);
 });

@@ -70,7 +70,8 @@ Deno.test("processes that call createDevicePki at the same time agree, with acce
   await using dir = await tempDir();
   const script = `
     import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
-    const { certFile, caFile, keyFile } = await createDevicePki(${JSON.stringify(dir.path)}, "hub");
+    const create = () => createDevicePki(${JSON.stringify(dir.path)}, "hub");
+    const [{ certFile, caFile, keyFile }] = await Promise.all([create(), create()]);
     const texts = await Promise.all([certFile, caFile, keyFile].map((path) => Deno.readTextFile(path)));
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join()));
     console.log(new Uint8Array(digest).toHex());`;
@@ -79,7 +80,7 @@ Deno.test("processes that call createDevicePki at the same time agree, with acce
     `--allow-write=${dir.path}`,
     "--allow-sys=uid",
   ];
-  const digests = await Promise.all([1, 2, 3].map(() => runScript(script, permissions, {})));
+  const digests = await Promise.all([1, 2].map(() => runScript(script, permissions, {})));
   assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
   assertEquals(new Set(digests).size, 1);
   assertEquals(await entries(dir.path), ["hub"]);
@@ -250,7 +251,7 @@ Deno.test("a process that is killed midway leaves nothing permanent, and no inco
         createDevicePki(${JSON.stringify(dir.path)}, "camera-" + i + letter)));
     }`;
   await using running = new RunningProcess(await spawnScript(script, ["-A"]));
-  await running.printed(/^3\n/m);
+  await running.printed(/^1\n/m);
   running.kill();
   const { stdout } = await running.ended();
   const started = Number(stdout.trim().split("\n").at(-1));

@@ -37,44 +37,32 @@ async function assertFree({ address }: { readonly address: Address }): Promise<v
   (await listenAgain(() => new Server(address, uselessApp))).close();
 }
 
-Deno.test("it runs on every kind of address, and its address is final", async () => {
+Deno.test("it runs on every kind of address, which is final, and functions in any form are transferred as source", async () => {
   await using directory = await tempDir();
-  const addresses: readonly Address[] = [
-    anywhere,
-    ...(hasIPv6 ? [["::1", 0, 0, 0] as const] : []),
-    `${directory.path}/socket`,
-    new Uint8Array(0),
-  ];
-  await Promise.all(addresses.map(async (address) => {
-    const server = await TempServer.start(address, null, uselessApp);
-    assertEquals((await new Client(server.address).request("GET", "/")).status, 200);
-    await server.close();
-    await assertFree(server);
-  }));
-  await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
-});
-
-Deno.test("functions in any form are transferred as source", async () => {
   async function declared() {
     await Promise.resolve();
     return [201, "Created", {}, null] as const;
   }
-  const forms: readonly (readonly [AppFunction, number])[] = [
-    [declared, 201],
-    [function () {
+  const rows: readonly (readonly [Address, AppFunction, number])[] = [
+    [anywhere, uselessApp, 200],
+    [hasIPv6 ? ["::1", 0, 0, 0] : anywhere, declared, 201],
+    [`${directory.path}/socket`, function () {
       return [205, "xx", {}, null];
     }, 205],
-    [({ path }, session, api) => {
+    [new Uint8Array(0), ({ path }, session, api) => {
       const body = new api.BodyIter([new TextEncoder().encode(`${path}${session.requests}`)], 4);
       return [206, "xx", {}, body];
     }, 206],
   ];
-  await Promise.all(forms.map(async ([app, status]) => {
-    await using server = await TempServer.start(anywhere, null, app);
+  await Promise.all(rows.map(async ([address, app, status]) => {
+    const server = await TempServer.start(address, null, app);
     const response = await new Client(server.address).request("GET", "/foo");
     await response.body?.read();
     assertEquals(response.status, status);
+    await server.close();
+    await assertFree(server);
   }));
+  await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
 });
 
 Deno.test("a build function gets its arguments, may be asynchronous, and may return an object", async () => {
@@ -119,14 +107,18 @@ Deno.test("an address that is in use rejects start() with AddrInUse", async () =
   assertEquals(await Deno.readTextFile(file), "precious");
 });
 
-Deno.test("close() is idempotent, ends connections, and frees the address", async () => {
-  const server = await TempServer.start(anywhere, null, uselessApp);
+Deno.test("close() is idempotent, ends connections, and frees the address; a signal that is aborted later does nothing", async () => {
+  const controller = new AbortController();
+  const place = { address: anywhere, signal: controller.signal };
+  const server = await TempServer.start(place, null, uselessApp);
   using conn = await new Client(server.address).connect();
   await conn.get("/");
   await Promise.all([server.close(), server.close()]);
   await server[Symbol.asyncDispose]();
   await assertFree(server);
   await assertRejects(() => conn.get("/"));
+  controller.abort();
+  await turnOfEventLoop();
 });
 
 Deno.test("close() waits for a busy app, but not for one that never answers", async () => {
@@ -240,14 +232,6 @@ Deno.test("a signal closes a server that has started, with or without TLS", asyn
     await within(server.close(), "close() resolves");
     await assertFree(server);
   }
-});
-
-Deno.test("a signal that is aborted after a server was closed does nothing", async () => {
-  const controller = new AbortController();
-  const place = { address: anywhere, signal: controller.signal };
-  await (await TempServer.start(place, null, uselessApp)).close();
-  controller.abort();
-  await turnOfEventLoop();
 });
 
 Deno.test("a wrong property beside the address is refused by its name", async () => {

@@ -19,6 +19,7 @@ import {
 import { listenAgain } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { threadId } from "node:worker_threads";
@@ -65,7 +66,7 @@ Deno.test("a pool of one worker without TLS needs no flag, and does not share it
 
 Deno.test("a Unix socket has one worker, which is replaced when it ends, and is free after close()", async () => {
   await using dir = await tempDir();
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   const { serverSslconfig, clientSslconfig } = pki;
   const path = `${dir.path}/socket`;
   const logger = new RecordingLogger();
@@ -109,7 +110,8 @@ Deno.test("FilesApp, ProxyApp and the app of a device run in a pool", async (t) 
     const viewer = await createDevicePki(`${dir.path}/viewer`, "viewer");
     const { caFile, certFile, keyFile } = camera;
     const sslconfig = { certFile, keyFile, caFile: viewer.caFile };
-    await using pool = await ServerPool.start(["127.0.0.1", 0], appOf("deviceApp"), { sslconfig });
+    const options = { workers: 1, sslconfig };
+    await using pool = await ServerPool.start(["127.0.0.1", 0], appOf("deviceApp"), options);
     const own = { certFile: viewer.certFile, keyFile: viewer.keyFile };
     const client = new SSLClient({ ...own, caFile, checkHostname: false }, pool.address);
     assert(/^([0-9A-F]{2}:){31}/.test(await askThread(client)));
@@ -157,7 +159,7 @@ Deno.test("shutdown() under load loses no response to a request that has reached
 
 Deno.test("close() cuts shutdown() short, and both can be called again", async () => {
   const counters = new SharedArrayBuffer(8);
-  await using pooling = await servePool(appOf("buildWaiting", [counters]));
+  await using pooling = await servePool(appOf("buildWaiting", [counters]), { workers: 1 });
   const { pool, client } = pooling;
   const answer = client.request("GET", "/");
   const failed = assertRejects(() => answer);
@@ -175,7 +177,7 @@ Deno.test("close() cuts shutdown() short, and both can be called again", async (
 });
 
 Deno.test("start() settles whenever a worker ends, and what it has started can be closed", async () => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   const logger = new RecordingLogger();
   const options = { workers: 2, sslconfig: pki.serverSslconfig, logger };
   for (const milliseconds of [0, 2, 10, 20]) {
@@ -189,7 +191,7 @@ Deno.test("start() settles whenever a worker ends, and what it has started can b
 Deno.test("if the address is in use, or a worker can't start, start() leaves nothing running", async () => {
   await using taken = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
   const logger = new RecordingLogger();
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   const options = { workers: 2, sslconfig: pki.serverSslconfig, logger };
   const start = () => ServerPool.start(taken.address, appOf("app"), options);
   await assertRejects(start, Deno.errors.AddrInUse);
@@ -261,7 +263,7 @@ Deno.test("two workers without TLS need --unstable-net, and its absence is an er
 });
 
 Deno.test("by default there are as many workers as cores, and one for a Unix socket", async () => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   const options = { sslconfig: pki.serverSslconfig };
   const { hardwareConcurrency } = navigator;
   assertEquals(checkPool(anywhere, appOf("app"), options).workers, hardwareConcurrency);
@@ -311,14 +313,15 @@ async function assertRefused(client: SSLClient): Promise<void> {
 }
 
 Deno.test("setSslctx() reaches all workers, also those that are started later, when the files have changed", async () => {
-  await using pooling = await servePool(undefined, {}, undefined, TempPKI.create());
+  await using own = await TempPKI.create();
+  await using pooling = await servePool(undefined, {}, undefined, own);
   await using other = await TempPKI.create();
-  const { pool, pki, client } = pooling;
+  const { pool, client } = pooling;
   const stranger = strangerTo(pooling, other);
-  await assertRefused(stranger);
+  await assertRejects(() => stranger.request("GET", "/"));
   const [live, second] = await meetWorkers(client);
-  await pool.setSslctx({ ...pki.serverSslconfig, caFile: other.serverSslconfig.caFile });
-  await Deno.writeTextFile(pki.serverSslconfig.keyFile, "half of a k");
+  await pool.setSslctx({ ...own.serverSslconfig, caFile: other.serverSslconfig.caFile });
+  await Deno.writeTextFile(own.serverSslconfig.keyFile, "half of a k");
   await assertRefused(client);
   const threads = await Promise.all((await meetWorkers(stranger)).map(async (conn) => {
     using closed = conn;
@@ -382,7 +385,7 @@ Deno.test("setSslctx() as workers end and start resolves, and is in force in eac
 });
 
 Deno.test("that every client is accepted is a warning of the pool, once, and again after a change", async () => {
-  await using pki = await TempPKI.create();
+  const pki = await sharedPki();
   const { certFile, keyFile } = pki.serverSslconfig;
   const open = { certFile, keyFile, allowUnauthenticatedClients: true } as const;
   await using pooling = await servePool(appOf("app"), { sslconfig: open });

@@ -64,7 +64,7 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
   async "a pool"({ counters }) {
     const { serverSslconfig: sslconfig, clientSslconfig } = await sharedPki();
     const app = appOf("buildWaiting", [counters]);
-    const server = await ServerPool.start(["127.0.0.1", 0], app, { workers: 2, sslconfig });
+    const server = await ServerPool.start(["127.0.0.1", 0], app, { workers: 1, sslconfig });
     return {
       server,
       client: new SSLClient(clientSslconfig, server.address),

@@ -11,7 +11,6 @@ import { quiet } from "../fuzz/memory.ts";
 import { ChangingTrees } from "../trees/changing.ts";
 import { pause, type Run } from "./traffic.ts";
 
-const SMALL_FILES = 120;
 /** When a fault comes: sometimes after the end. */
 const MOST_MILLISECONDS = 120;
 
@@ -21,7 +20,7 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
   for (let round = 0; !signal.aborted; round++) {
     const parent = Deno.makeTempDirSync({ dir, prefix: "trees" });
     const isUpload = round % 2 === 0;
-    const trees = new ChangingTrees(`${parent}/source`, `${parent}/target`, SMALL_FILES);
+    const trees = new ChangingTrees(`${parent}/source`, `${parent}/target`);
     const app = new FilesApp(isUpload ? trees.target : trees.source, {
       list: true,
       write: isUpload,

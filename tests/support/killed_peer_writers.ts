@@ -2,55 +2,73 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { Device } from "@degu/degu/device";
-import { authorityOf, record, TestDevices } from "./device_pairs.ts";
+import { authorityOf, openDevice, record, TestDevices } from "./device_pairs.ts";
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { entries } from "./directories.ts";
-import { inLanes, killAtRandom } from "./processes.ts";
+import { killAtRandom } from "./processes.ts";
 import { programCommand } from "./programs.ts";
 import { stateAfter } from "./programs/peer_writer.ts";
 import { RecordingLogger } from "./serving.ts";
 
+/** Devices whose peers a process changes at the same time: a kill cuts all of these changes. */
+const DEVICES = 5;
 /** Longer than a writer needs for its first changes, so that it is killed in the midst of any. */
-const MOST_MILLISECONDS = 12;
+const MOST_MILLISECONDS = 40;
 
 /**
- * Kills the writer of a device's peers so many times, and checks each time that the peers are as before a
- * change or as after it.
+ * Cuts so many changes of a device's peers by killing who writes them, and checks each time that the peers are as before
+ * the change or as after it.
  */
-export function killPeerWriters(kills: number): Promise<void> {
-  return inLanes(2, kills, killWriters);
-}
-
-async function killWriters(count: number): Promise<void> {
+export async function killPeerWriters(cuts: number): Promise<void> {
   await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
   const [one, two] = [await devices.open("one"), await devices.open("two")];
-  await record(camera, one, { peerName: "n-0" });
   const certificates = await Promise.all(
     [one, two].map(async ({ dir }) => (await authorityOf(dir)).certificate),
   );
-  const flags = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`, "--allow-sys=uid"];
-  let last = 0;
-  for (let kills = 0; kills < count; kills++) {
-    const args = [camera.dir, `${last}`, ...certificates];
-    const command = programCommand("peer_writer.ts", { flags, args });
-    const { stdout, stderr } = await killAtRandom(command, MOST_MILLISECONDS);
-    assertEquals(stderr, "");
-    const reported = Number(stdout.split("\n").at(-2));
-    const logger = new RecordingLogger();
-    await using device = await Device.open(camera.dir, { logger });
-    const state = {
-      name: (await device.peer(one.id))!.name,
-      port: (await device.peer(two.id))?.addresses.map(([, port]) => port as number)[0] ?? null,
-    };
-    const isBefore = Deno.inspect(state) === Deno.inspect(stateAfter(reported));
-    if (!isBefore) assertEquals(state, stateAfter(reported + 1));
-    assertEquals(logger.lines, []);
-    last = isBefore ? reported : reported + 1;
+  await using open = new AsyncDisposableStack();
+  const written = [];
+  for (let i = 0; i < DEVICES; i++) {
+    const camera = open.use(
+      await openDevice(devices.path(`camera-${i}`), "camera", {
+        name: "camera",
+        logger: new RecordingLogger(),
+      }),
+    );
+    await record(camera, one, { peerName: "n-0" });
+    written.push({ camera, last: 0 });
   }
-  assert(last > count, `only ${last} changes`);
-  // What was cut is removed with the next change.
-  await camera.rename(one.id, "one");
-  const names = await entries(join(camera.dir, "peers"));
-  assertEquals(names.filter((name) => name.startsWith(".")), []);
+  const { dir } = devices;
+  const flags = [`--allow-read=${dir}`, `--allow-write=${dir}`, "--allow-sys=uid"];
+  const kills = Math.ceil(cuts / DEVICES);
+  for (let kill = 0; kill < kills; kill++) {
+    const dirs = written.flatMap(({ camera, last }) => [camera.dir, `${last}`]);
+    const command = programCommand("peer_writer.ts", { flags, args: [...certificates, ...dirs] });
+    const { stdout, stderr } = await killAtRandom(command, MOST_MILLISECONDS, [kill, kills]);
+    assertEquals(stderr, "");
+    for (const each of written) {
+      const { camera: { dir }, last } = each;
+      const [line = `${last}`] = stdout.split("\n").filter((line) => line.endsWith(dir)).slice(-1);
+      const reported = parseInt(line);
+      const logger = new RecordingLogger();
+      const store = new PeerStore(dir, logger);
+      await store.refresh();
+      const [nameOf, portOf] = [one, two].map(({ id }) => store.current.find((p) => p.id === id));
+      const state = {
+        name: nameOf!.name,
+        port: portOf?.addresses.map(([, port]) => port as number)[0] ?? null,
+      };
+      const isBefore = Deno.inspect(state) === Deno.inspect(stateAfter(reported));
+      if (!isBefore) assertEquals(state, stateAfter(reported + 1));
+      assertEquals(logger.lines, []);
+      each.last = isBefore ? reported : reported + 1;
+    }
+  }
+  const changes = written.reduce((sum, { last }) => sum + last, 0);
+  assert(changes > kills, `only ${changes} changes`);
+  for (const { camera } of written) {
+    // What was cut is removed with the next change.
+    await camera.rename(one.id, "one");
+    const names = await entries(join(camera.dir, "peers"));
+    assertEquals(names.filter((name) => name.startsWith(".")), []);
+  }
 }

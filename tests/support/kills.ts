@@ -12,7 +12,7 @@ import { entries, tempDir } from "./directories.ts";
 import { inLanes, killAtRandom, RunningProcess } from "./processes.ts";
 import { programCommand } from "./programs.ts";
 import { ServedVersion } from "./served_version.ts";
-import { serve, type Serving } from "./serving.ts";
+import { serve } from "./serving.ts";
 import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
 
 /** Processes at a time: while one starts another works. */
@@ -27,27 +27,60 @@ interface Killed {
   readonly run: (kills: number) => Promise<void>;
 }
 
-const sideBySide = (kill: Killed["run"]): Killed["run"] => (kills) => inLanes(LANES, kills, kill);
-
-/** Kinds of processes that are killed. */
+/** Kinds of processes that are killed: each does all of this at the same time, so a kill cuts all of it. */
 export const KILLED: readonly Killed[] = [
-  { name: "downloads", ofTest: 12, kills: 100, run: sideBySide(killDownloads) },
-  { name: "uploads", ofTest: 12, kills: 100, run: sideBySide(killUploads) },
-  { name: "writers of one directory", ofTest: 12, kills: 100, run: killWriters },
-  {
-    name: "downloads of a tree",
-    ofTest: 4,
-    kills: 30,
-    run: (kills) => killTransfers(false, kills),
-  },
-  { name: "uploads of a tree", ofTest: 4, kills: 30, run: (kills) => killTransfers(true, kills) },
+  { name: "downloads, uploads and writers", ofTest: 12, kills: 100, run: killFiles },
+  { name: "downloads and uploads of trees", ofTest: 4, kills: 30, run: killTrees },
   { name: "servers of a tree", ofTest: 4, kills: 30, run: killServers },
 ];
 
-/** Each file that a peer can see is whole, and what is left of others is in nobody's way. */
-async function killWriters(kills: number): Promise<void> {
+/** What a process does until it is killed. */
+interface Work {
+  /** The directory that it needs. */
+  readonly dir: string;
+  /** Its arguments for `transfer.ts`. */
+  readonly args: readonly [task: string, ...unknown[]];
+  /** Checks what is left, and prepares what comes next. */
+  check(isDone: boolean): Promise<void>;
+  /** Does the rest undisturbed. */
+  complete(): Promise<void>;
+}
+
+/** Kills processes that do all of this, one after the other. */
+async function killInTurn(
+  works: readonly Work[],
+  kills: number,
+  mostMilliseconds: number,
+): Promise<void> {
+  const command = transferCommand(works.map(({ dir }) => dir), works.flatMap(({ args }) => args));
+  for (let kill = 0; kill < kills; kill++) {
+    const { stdout, stderr } = await killAtRandom(command, mostMilliseconds, [kill, kills]);
+    assertEquals(stderr, "");
+    for (const { args: [task], check } of works) await check(stdout.includes(`${task}: done`));
+  }
+  for (const { complete } of works) await complete();
+}
+
+/** Runs `transfer.ts` with the right to these directories. */
+function transferCommand(dirs: readonly string[], args: readonly unknown[]): Deno.Command {
+  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dirs}`, `--allow-write=${dirs}`];
+  return programCommand("transfer.ts", { flags, args: args.map(String) });
+}
+
+// Files.
+
+/** The whole download takes a tenth of a second: most of the time something is on its way. */
+const DOWNLOAD_BYTES = 1_600_000, PIECE_MILLISECONDS = 4, FILES_MILLISECONDS = 250;
+const UPLOAD_BYTES = 4_000_000;
+const WRITTEN_BYTES = 200_000;
+
+async function killFiles(kills: number): Promise<void> {
   await using dir = await tempDir();
-  await inLanes(LANES, kills, (count) => killWritersInTurn(dir.path, count));
+  await inLanes(LANES, kills, async (count) => {
+    await using open = new AsyncDisposableStack();
+    const works = [await startDownload(open), await startUpload(open), writing(dir.path)];
+    await killInTurn(works, count, FILES_MILLISECONDS);
+  });
   assert(await checkWhole(dir.path) > 0, "nothing was written at all");
   await using serving = serve(new FilesApp(dir.path, { write: true }));
   const put = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
@@ -55,79 +88,78 @@ async function killWriters(kills: number): Promise<void> {
 }
 
 /** The target is always the old file or the new one, and the next download completes. */
-async function killDownloads(kills: number): Promise<void> {
-  const size = 4_000_000;
-  const there = new ServedVersion(randomBytes(size));
-  // The whole takes a quarter of a second: most of the time something is on its way.
-  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 4));
-  await using serving = serve(there.app);
-  await using dir = await tempDir();
-  const file = `${dir.path}/copy`;
-  const command = transferCommand(dir.path, "download", serving.address[1], file, "/file");
-  const versions = [there.content, randomBytes(size / 2)];
+async function startDownload(open: AsyncDisposableStack): Promise<Work> {
+  const there = new ServedVersion(randomBytes(DOWNLOAD_BYTES));
+  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, PIECE_MILLISECONDS));
+  const { path: dir } = open.use(await tempDir());
+  const serving = open.use(serve(there.app));
+  const file = `${dir}/copy`;
+  const versions = [there.content, randomBytes(DOWNLOAD_BYTES / 2)];
   let last: Uint8Array = new TextEncoder().encode("old");
+  let completed = 0;
   await Deno.writeFile(file, last);
-  for (let kill = 0, completed = 0; kill < kills; kill++) {
-    const { success, stderr } = await killAtRandom(command, 400);
-    const now = await Deno.readFile(file);
-    if (success) {
-      completed++;
-      assert(isSame(now, there.content), "it is another file");
-      there.content = versions[completed % 2]!;
-      there.etag = `"${completed}"`;
-    } else {
-      assertEquals(stderr, "");
-      // It may have been killed after the rename.
-      assert([last, there.content].some((version) => isSame(now, version)), "a torn file");
-    }
-    last = now;
-  }
-  there.beforePiece = () => {};
-  const { sha256 } = await download(serving.makeClient(), "/file", file);
-  assertEquals(sha256, there.actual());
-  assert(isSame(await Deno.readFile(file), there.content));
-  assertEquals(await entries(dir.path), ["copy"]);
+  return {
+    dir,
+    args: ["download", serving.address[1], file, "/file"],
+    async check(isDone) {
+      const now = await Deno.readFile(file);
+      if (isDone) {
+        assert(isSame(now, there.content), "it is another file");
+        there.content = versions[++completed % 2]!;
+        there.etag = `"${completed}"`;
+      } else {
+        // It may have been killed after the rename.
+        assert([last, there.content].some((version) => isSame(now, version)), "a torn file");
+      }
+      last = now;
+    },
+    async complete() {
+      there.beforePiece = () => {};
+      const { sha256 } = await download(serving.makeClient(), "/file", file);
+      assertEquals(sha256, there.actual());
+      assert(isSame(await Deno.readFile(file), there.content));
+      assertEquals(await entries(dir), ["copy"]);
+    },
+  };
 }
 
 /** The file is not there, or all of it, and the next upload completes. */
-async function killUploads(kills: number): Promise<void> {
-  const size = 16_000_000;
-  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const file = `${files.here}/file`;
-  const port = files.serving.address[1];
-  const command = transferCommand(files.here, "upload", port, file, "/copy");
-  let content = randomBytes(size);
+async function startUpload(open: AsyncDisposableStack): Promise<Work> {
+  const files = open.use(await serveFiles((dir) => new FilesApp(dir, { write: true })));
+  const [file, copy] = [`${files.here}/file`, `${files.there}/copy`];
+  let content = randomBytes(UPLOAD_BYTES);
   await Deno.writeFile(file, content);
-  for (let kill = 0; kill < kills; kill++) {
-    const { success, stderr } = await killAtRandom(command, 150);
-    const isThere = (await visible(files.there)).length > 0;
-    if (success) assert(isThere, "it has completed, and there is nothing");
-    else assertEquals(stderr, "");
-    if (!isThere) continue;
-    assert(isSame(await Deno.readFile(`${files.there}/copy`), content), "it is another file");
-    await Deno.remove(`${files.there}/copy`);
-    // Other content by its first bytes alone: to make so many at random takes longer than to move them.
-    content = content.slice();
-    crypto.getRandomValues(content.subarray(0, 65536));
-    await Deno.writeFile(file, content);
-  }
-  await upload(files.client, file, "/copy");
-  assert(isSame(await Deno.readFile(`${files.there}/copy`), content));
-  // A part whose upload was killed in its last moment may be of a version that nobody sends any more.
-  assert((await partsOf(files.there)).length <= 1);
+  return {
+    dir: files.here,
+    args: ["upload", files.serving.address[1], file, "/copy"],
+    async check(isDone) {
+      const isThere = (await visible(files.there)).length > 0;
+      if (isDone) assert(isThere, "it has completed, and there is nothing");
+      if (!isThere) return;
+      assert(isSame(await Deno.readFile(copy), content), "it is another file");
+      await Deno.remove(copy);
+      // Other content by its first bytes alone: to make so many at random takes longer than to move them.
+      content = content.slice();
+      crypto.getRandomValues(content.subarray(0, 65536));
+      await Deno.writeFile(file, content);
+    },
+    async complete() {
+      await upload(files.client, file, "/copy");
+      assert(isSame(await Deno.readFile(copy), content));
+      // A part whose upload was killed in its last moment may be of a version that nobody sends any more.
+      assert((await partsOf(files.there)).length <= 1);
+    },
+  };
 }
 
-const WRITTEN_BYTES = 200_000;
-
-async function killWritersInTurn(dir: string, kills: number): Promise<void> {
-  const flags = [`--allow-read=${dir}`, `--allow-write=${dir}`];
-  const args = [dir, `${WRITTEN_BYTES}`];
-  for (let kill = 0; kill < kills; kill++) {
-    const command = programCommand("put_until_killed.ts", { flags, args });
-    const { success, stderr } = await killAtRandom(command, 60);
-    assert(!success && stderr === "", stderr);
-    await checkWhole(dir);
-  }
+/** Each file that a peer can see is whole, and what is left of others is in nobody's way. */
+function writing(dir: string): Work {
+  return {
+    dir,
+    args: ["write", 0, dir, WRITTEN_BYTES],
+    check: async () => void await checkWhole(dir),
+    complete: async () => {},
+  };
 }
 
 /** Checks that each file that peers can see is whole; returns how many there are. */
@@ -150,12 +182,6 @@ async function checkWhole(dir: string): Promise<number> {
   return count;
 }
 
-/** Runs `transfer.ts` with the right to a directory. */
-function transferCommand(dir: string, ...args: readonly unknown[]): Deno.Command {
-  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
-  return programCommand("transfer.ts", { flags, args: args.map(String) });
-}
-
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
   return Buffer.compare(one, other) === 0;
 }
@@ -163,29 +189,29 @@ function isSame(one: Uint8Array, other: Uint8Array): boolean {
 // Trees of files.
 
 /** When something has been moved for sure. */
-const MOST_MILLISECONDS = 250;
+const TREES_MILLISECONDS = 250;
 
-/** Changes trees and moves them, each time disturbed, and continues. */
-async function moveDisturbed(
-  isUpload: boolean,
-  kills: number,
-  /** Moves the tree; true if it was all moved. */
-  move: (trees: ChangingTrees) => Promise<boolean>,
-): Promise<void> {
-  await using dir = await tempDir();
-  const trees = new ChangingTrees(`${dir.path}/source`, `${dir.path}/target`);
-  for (let kill = 0; kill < kills; kill++) {
-    trees.change();
-    assertEquals(trees.problems(await move(trees)), []);
-    if (kill % 5 === 4) await complete(trees, isUpload);
-  }
-  await complete(trees, isUpload);
-  assertEquals(trees.leftParts(), []);
+/** Kills clients, each of which moves one tree here and another one there. */
+async function killTrees(kills: number): Promise<void> {
+  await using open = new AsyncDisposableStack();
+  const works = [await startTree(open, false), await startTree(open, true)];
+  await killInTurn(works, kills, TREES_MILLISECONDS);
 }
 
-/** The directory that is served, and the one of the client. */
-function endsOf({ source, target }: ChangingTrees, isUpload: boolean): [string, string] {
-  return isUpload ? [target, source] : [source, target];
+async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise<Work> {
+  const { trees, served, local, check, complete } = await makeTrees(open, isUpload);
+  const serving = open.use(serve(new FilesApp(served, { list: true, write: isUpload })));
+  return {
+    dir: local,
+    args: [isUpload ? "uploadTree" : "downloadTree", serving.address[1], local, "/"],
+    async check(isDone) {
+      // What a server has received whole it still writes.
+      while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
+      await check(isDone);
+      trees.change();
+    },
+    complete,
+  };
 }
 
 /** Kills servers, and continues with another one: half of them while they receive. */
@@ -195,49 +221,51 @@ async function killServers(kills: number): Promise<void> {
 }
 
 async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
-  await moveDisturbed(isUpload, kills, async (trees) => {
-    const [served] = endsOf(trees, isUpload);
-    await using running = new RunningProcess(transferCommand(served, "serve", 0, served).spawn());
+  await using open = new AsyncDisposableStack();
+  const { trees, served, move, check, complete } = await makeTrees(open, isUpload);
+  for (let kill = 0; kill < kills; kill++) {
+    const command = transferCommand([served], ["serve", 0, served]);
+    await using running = new RunningProcess(command.spawn());
     const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
     const client = new Client(["127.0.0.1", port], { timeout: 10 });
-    const timer = setTimeout(() => running.kill(), Math.random() * MOST_MILLISECONDS);
-    const isMoved = await moveTree(client, trees, isUpload).then(() => true, () => false);
+    const timer = setTimeout(() => running.kill(), Math.random() * TREES_MILLISECONDS);
+    const isMoved = await move(client).then(() => true, () => false);
     clearTimeout(timer);
     running.kill();
     await running.ended();
-    return isMoved;
-  });
+    await check(isMoved);
+    trees.change();
+  }
+  await complete();
 }
 
-/** Kills clients. */
-async function killTransfers(isUpload: boolean, kills: number): Promise<void> {
-  await using servings = new AsyncDisposableStack();
-  // The same server for all of them.
-  let serving: Serving | null = null;
-  await moveDisturbed(isUpload, kills, async (trees) => {
-    const [served, local] = endsOf(trees, isUpload);
-    serving ??= servings.use(serve(new FilesApp(served, { list: true, write: isUpload })));
-    const task = isUpload ? "uploadTree" : "downloadTree";
-    const command = transferCommand(local, task, serving.address[1], local, "/");
-    const { success, stderr } = await killAtRandom(command, MOST_MILLISECONDS);
-    assertEquals(stderr, "");
-    // What a server has received whole it still writes.
-    while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
-    return success;
-  });
-}
-
-async function moveTree(client: Client, { source, target }: ChangingTrees, isUpload: boolean) {
-  return isUpload
-    ? await uploadTree(client, source, "/", { delete: true })
-    : await downloadTree(client, "/", target, { delete: true });
-}
-
-/** Runs the same again, undisturbed: it has to end, and then both are the same. */
-async function complete(trees: ChangingTrees, isUpload: boolean): Promise<void> {
-  const [served] = endsOf(trees, isUpload);
-  await using serving = serve(new FilesApp(served, { list: true, write: isUpload }));
-  const { failed, deletionsKept } = await moveTree(serving.makeClient(), trees, isUpload);
-  assertEquals([failed, deletionsKept], [0, null]);
-  assertEquals(trees.problems(true), []);
+/** A tree that was changed, and its copy; one of them is to be served. */
+async function makeTrees(open: AsyncDisposableStack, isUpload: boolean) {
+  const { path } = open.use(await tempDir());
+  const trees = new ChangingTrees(`${path}/source`, `${path}/target`);
+  trees.change();
+  const [served, local] = isUpload ? [trees.target, trees.source] : [trees.source, trees.target];
+  const move = async (client: Client) =>
+    isUpload
+      ? await uploadTree(client, local, "/", { delete: true })
+      : await downloadTree(client, "/", local, { delete: true });
+  /** Moves the rest, undisturbed: it has to end, and then both are the same. */
+  const moveRest = async () => {
+    await using serving = serve(new FilesApp(served, { list: true, write: isUpload }));
+    const { failed, deletionsKept } = await move(serving.makeClient());
+    assertEquals([failed, deletionsKept], [0, null]);
+    assertEquals(trees.problems(true), []);
+  };
+  let checks = 0;
+  return {
+    ...{ trees, served, local, move },
+    async check(isMoved: boolean) {
+      assertEquals(trees.problems(isMoved), []);
+      if (++checks % 5 === 0) await moveRest();
+    },
+    async complete() {
+      await moveRest();
+      assertEquals(trees.leftParts(), []);
+    },
+  };
 }

@@ -1,9 +1,8 @@
 /** Apps that tests run in pools, by this module's name. */
 
 import { parentPort, threadId, workerData } from "node:worker_threads";
-import { ProxyApp } from "@degu/degu";
+import type { ProxyApp } from "@degu/degu";
 import type { Address } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
 import type { AppFunction, AppObject, Exchange } from "@degu/degu/server";
 
 const answer = (text: string) => [200, "OK", {}, new TextEncoder().encode(text)] as const;
@@ -102,7 +101,9 @@ export async function buildFirst(counters: Counters): Promise<AppFunction> {
   return app;
 }
 
-export function buildProxy(address: Address): ProxyApp {
+export async function buildProxy(address: Address): Promise<ProxyApp> {
+  // The other workers do without a client.
+  const { Client, ProxyApp } = await import("@degu/degu");
   return new ProxyApp(new Client(address));
 }
 

@@ -3,11 +3,10 @@
 import type { PoolTimes } from "@degu/internal/pool/pool_member.ts";
 import { startPool } from "@degu/internal/pool/server_pool.ts";
 import { type Client, type Connection, SSLClient } from "@degu/degu/client";
-import type { TempPKI } from "@degu/degu/misc";
 import type { PoolApp, PoolOptions } from "@degu/degu/pool";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
-import { sharedPki } from "./tls_endpoints.ts";
+import { sharedPki, type Trust } from "./tls_endpoints.ts";
 
 /** Of a pool that replaces a worker quickly, and waits for one as long as any. */
 export const TIMES: PoolTimes = {
@@ -20,14 +19,14 @@ export function appOf(name: string, args?: unknown[]): PoolApp {
   return { module: import.meta.resolve("./pool_apps.ts"), name, args };
 }
 
-/** Starts a pool of two workers with TLS; it is closed on dispose. Who changes the files of its PKI gives an own one. */
+/** Starts a pool of two workers with TLS; it is closed on dispose. */
 export async function servePool(
   app: PoolApp = appOf("app"),
   options: PoolOptions = {},
   times: PoolTimes = TIMES,
-  own?: Promise<TempPKI>,
+  trust?: Trust,
 ) {
-  const pki = await (own ?? sharedPki());
+  const pki = trust ?? await sharedPki();
   const logger = new RecordingLogger();
   const all = { workers: 2, sslconfig: pki.serverSslconfig, logger, ...options };
   const pool = await startPool(["127.0.0.1", 0], app, all, times);
@@ -36,10 +35,7 @@ export async function servePool(
     pki,
     logger,
     client: new SSLClient(pki.clientSslconfig, pool.address, { timeout: 10 }),
-    [Symbol.asyncDispose]: async () => {
-      await within(pool.close(), "the pool closes");
-      if (own !== undefined) await pki[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => within(pool.close(), "the pool closes"),
   };
 }
 

@@ -121,11 +121,19 @@ export async function inLanes(
   await Promise.all(shares.map(work));
 }
 
-/** Starts a program that prints a line when it begins its work, and kills it some time after that. */
-export async function killAtRandom(command: Deno.Command, mostMilliseconds: number) {
+/**
+ * Starts a program that prints a line when it begins its work, and kills it some time after that: each of the turns has a
+ * part of that time, in which the moment is random.
+ */
+export async function killAtRandom(
+  command: Deno.Command,
+  mostMilliseconds: number,
+  [turn, turns]: readonly [turn: number, turns: number],
+) {
   await using running = new RunningProcess(command.spawn());
   await running.printed(/\n/);
-  const timer = setTimeout(() => running.kill(), Math.random() * mostMilliseconds);
+  const moment = (turn + Math.random()) / turns * mostMilliseconds;
+  const timer = setTimeout(() => running.kill(), moment);
   const ended = await running.ended();
   clearTimeout(timer);
   return ended;

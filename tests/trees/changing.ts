@@ -3,7 +3,7 @@
 import { contentOf, keyOf, see } from "./disk.ts";
 
 /** Files of the trees; a few are so large that each is moved by itself. */
-const SMALL_FILES = 240, LARGE_FILES = 4, LARGE_BYTES = 1_500_000;
+const SMALL_FILES = 120, LARGE_FILES = 4, LARGE_BYTES = 750_000;
 
 /** A source that changes between two runs, and its copy. */
 export class ChangingTrees {
@@ -16,12 +16,12 @@ export class ChangingTrees {
   #ids = 1;
 
   /** Makes both directories, and the files of the source. */
-  constructor(source: string, target: string, smallFiles = SMALL_FILES) {
+  constructor(source: string, target: string) {
     this.source = source;
     this.target = target;
     Deno.mkdirSync(source);
     Deno.mkdirSync(target);
-    for (let i = 0; i < smallFiles; i++) this.#write(`d${i % 7}/f${i}`, 10 + i * 20);
+    for (let i = 0; i < SMALL_FILES; i++) this.#write(`d${i % 7}/f${i}`, 10 + i * 20);
     for (let i = 0; i < LARGE_FILES; i++) this.#write(`large/f${i}`, LARGE_BYTES);
   }
 

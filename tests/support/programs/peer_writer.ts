@@ -1,7 +1,7 @@
 /**
- * Changes the peers of a device in an endless loop, in a separate process that is to be killed, and reports
- * each change when it is complete. Arguments: the directory, the number of the last change, and the certificates of two
- * peers.
+ * Changes the peers of devices in endless loops, in a separate process that is to be killed, and reports
+ * each change when it is complete. Arguments: the certificates of two peers, and for each device its directory and the
+ * number of the last change.
  */
 
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
@@ -14,18 +14,20 @@ export function stateAfter(changes: number): { name: string; port: number | null
 }
 
 if (import.meta.main) {
-  const [dir = "", last = "", ...certificates] = Deno.args;
+  const [one, two] = Deno.args.slice(0, 2).map(readAuthorityText);
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
-  const store = new PeerStore(dir, logger);
-  const [one, two] = certificates.map(readAuthorityText);
-  for (let changes = Number(last) + 1;; changes++) {
-    const { name, port } = stateAfter(changes);
-    if (changes % 3 === 0) await store.rename(one!.id, name);
-    else if (port === null) await store.forget(two!.id);
-    else {
-      const addresses = [["127.0.0.1", port] as const];
-      await store.record({ authority: two!, receivedName: "two", addresses });
+  const write = async (dir: string, last: number) => {
+    const store = new PeerStore(dir, logger);
+    for (let changes = last + 1;; changes++) {
+      const { name, port } = stateAfter(changes);
+      if (changes % 3 === 0) await store.rename(one!.id, name);
+      else if (port === null) await store.forget(two!.id);
+      else {
+        const addresses = [["127.0.0.1", port] as const];
+        await store.record({ authority: two!, receivedName: "two", addresses });
+      }
+      console.log(changes, dir);
     }
-    console.log(changes);
-  }
+  };
+  for (let i = 2; i < Deno.args.length; i += 2) write(Deno.args[i]!, Number(Deno.args[i + 1]));
 }

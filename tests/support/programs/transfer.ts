@@ -1,20 +1,59 @@
-/** Moves a file or a tree, or serves a directory, as its arguments say: prints a line when it begins, and then what that has done. */
+/**
+ * Moves files and trees, writes files or serves a directory, as its arguments say: four for each of what it does at the same time.
+ * Prints a line when it begins, and another one for each that is done.
+ */
+import { createHash } from "node:crypto";
+import { Body, type HeaderDict } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
+import { formatReprDigest } from "@degu/internal/files/digest.ts";
+import { mkreq } from "@degu/internal/misc/wire.ts";
 
-const [task = "", port, path = "", uri = ""] = Deno.args;
-if (task === "serve") {
-  const server = new Server(["127.0.0.1", 0], new FilesApp(path, { list: true, write: true }));
-  console.log(JSON.stringify(server.address));
-  await server.serveForever();
-}
-const client = new Client(["127.0.0.1", Number(port)], { timeout: 10 });
-const tasks: Readonly<Record<string, () => Promise<unknown>>> = {
-  download: () => download(client, uri, path),
-  upload: () => upload(client, path, uri),
-  downloadTree: () => downloadTree(client, uri, path, { delete: true }),
-  uploadTree: () => uploadTree(client, path, uri, { delete: true }),
+type Task = (port: string, path: string, uri: string) => Promise<unknown>;
+
+const to = (port: string) => new Client(["127.0.0.1", Number(port)], { timeout: 10 });
+
+const tasks: Readonly<Record<string, Task>> = {
+  download: (port, path, uri) => download(to(port), uri, path),
+  upload: (port, path, uri) => upload(to(port), path, uri),
+  downloadTree: (port, path, uri) => downloadTree(to(port), uri, path, { delete: true }),
+  uploadTree: (port, path, uri) => uploadTree(to(port), path, uri, { delete: true }),
+  async serve(_port, path) {
+    const server = new Server(["127.0.0.1", 0], new FilesApp(path, { list: true, write: true }));
+    console.log(JSON.stringify(server.address));
+    await server.serveForever();
+  },
+  write: (_port, path, length) => write(path, Number(length)),
 };
-console.log("ready");
-console.log(JSON.stringify(await tasks[task]!()));
+
+/** Writes files of one repeated byte through FilesApp without an end: new files, replaced files, and resumed uploads. */
+async function write(root: string, length: number): Promise<never> {
+  const app = new FilesApp(root, { write: true });
+  const put = async (uri: string, content: Uint8Array<ArrayBuffer>, headers: HeaderDict) => {
+    const body = new Body(new Blob([content]).stream(), content.length);
+    const [status] = await app.handle(mkreq("PUT", uri, headers, body));
+    // Another process may be at the same file.
+    if (![201, 204, 409, 412].includes(status)) throw new Error(`${uri}: ${status}`);
+  };
+  for (let turn = 0;; turn++) {
+    const content = new Uint8Array(length).fill(turn % 256);
+    const digest = formatReprDigest(createHash("sha256").update(content).digest("hex"));
+    await put("/replaced", content, {});
+    await put(`/new/${Deno.pid}-${turn}`, content, { "if-none-match": "*" });
+    const upload = { "repr-digest": digest, "upload-length": `${length}` };
+    const [, , told] = await app.handle(mkreq("HEAD", "/resumed", upload));
+    const offset = Number(told["upload-offset"]);
+    await put("/resumed", content.slice(offset), { ...upload, "upload-offset": `${offset}` });
+    await app.handle(mkreq("DELETE", `/new/${Deno.pid}-${turn}`));
+  }
+}
+
+async function run([task = "", port = "", path = "", uri = ""]: string[]): Promise<void> {
+  await tasks[task]!(port, path, uri);
+  console.log(`${task}: done`);
+}
+
+if (Deno.args[0] !== "serve") console.log("ready");
+const count = Math.ceil(Deno.args.length / 4);
+await Promise.all(Array.from({ length: count }, (_, i) => run(Deno.args.slice(4 * i, 4 * i + 4))));
