@@ -1,4 +1,5 @@
 /** The workers of a pool: what they run, and how they are replaced when they end or hang. */
+import { DeguError } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import type { ServerSslconfig } from "@degu/degu/server";
@@ -12,6 +13,8 @@ import {
   type Service,
   WorkerServer,
 } from "@degu/internal/worker/server_worker.ts";
+import { WorkerThread } from "@degu/internal/worker/worker_thread.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import {
@@ -310,6 +313,26 @@ Deno.test("a worker that has served for long is restarted at once", async () => 
   const lines = pooling.logger.at("error");
   assertEquals(lines.length, 2);
   for (const line of lines) assert(line.endsWith("starts in 1 ms"), line);
+});
+
+Deno.test("a report that waits in the port when a worker is ended starts no heartbeat", async () => {
+  const counters = new SharedArrayBuffer(8);
+  const source = `export function build(counters) {
+    const numbers = new Int32Array(counters);
+    const reported = () => (Atomics.store(numbers, 0, 1), Atomics.notify(numbers, 0));
+    setTimeout(reported, 0);
+    return () => [200, "OK", {}, null];
+  }`;
+  using intervals = recordIntervals();
+  const worker = await WorkerThread.start("it", { every: 5000, missed: 6 }, () => {});
+  const from = { module: `data:text/javascript,${encodeURIComponent(source)}`, name: "build" };
+  const app = { from, args: [counters], otherwise: "" };
+  const service: Service = { app, options: {}, onExchange: null, levels: [] };
+  const loading = assertRejects(() => worker.load(service, null), DeguError);
+  assertEquals(Atomics.wait(new Int32Array(counters), 0, 0, 20_000), "ok");
+  await worker.close();
+  await loading;
+  assertEquals(intervals.running.size, 0);
 });
 
 Deno.test("closing or shutting down a pool while a worker restarts resolves, and starts none", async (t) => {
