@@ -54,7 +54,7 @@ const STARTS: readonly Start[] = [
 ];
 
 /** Starts a server and waits until it listens; `null` if it isn't installed. */
-async function startServer(start: Start, served: Served, pki: TempPKI, dir: string) {
+async function startServer(start: Start, served: Served, pki: TempPKI, dir: string, tries = 5) {
   const ports = freePorts();
   const values: Values = {
     DIR: dir,
@@ -85,7 +85,10 @@ async function startServer(start: Start, served: Served, pki: TempPKI, dir: stri
     if (ended === null) return null;
     if (ended !== undefined) break;
   }
-  throw new Error(`${start.name} does not listen: ${complaintOf(await stop())}`);
+  const complaint = complaintOf(await stop());
+  // Any program may have taken one of the ports meanwhile.
+  if (tries > 1) return await startServer(start, served, pki, dir, tries - 1);
+  throw new Error(`${start.name} does not listen: ${complaint}`);
 }
 
 /** Paths of certificates and keys; some programs want both in one file. */
