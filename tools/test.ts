@@ -16,8 +16,9 @@ import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library
  * has to be work for every processor.
  */
 const MODULES_PER_WORKER = 12;
-/** The folders with tests that take long, so that every worker has some of them. */
+/** The folders with tests that take long, so that every worker has some of them, but those that start last. */
 const LONG = /^tests\/(integration|project|pool)\//;
+const LAST_WORKERS = 3;
 /** Workers for the code blocks: with two in place of six they take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;
 
@@ -57,7 +58,8 @@ async function writeTestGroups(directory: string): Promise<string[]> {
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
   // Modules of one folder, which take about the same time, go to different ones.
   for (const [i, module] of modules.entries()) {
-    groups[i % groups.length] += `import "${new URL(module, PROJECT_ROOT)}";\n`;
+    const count = LONG.test(module) ? groups.length - LAST_WORKERS : groups.length;
+    groups[i % count] += `import "${new URL(module, PROJECT_ROOT)}";\n`;
   }
   return await writeGroups(directory, "tests", groups);
 }
