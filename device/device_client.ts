@@ -81,6 +81,8 @@ function connectorOf(
 ): Connector["connect"] {
   let lastAddress = "";
   return async (_first, bounds) => {
+    // mutant `closing.throwIfAborted();` → `;`: it rejects below, after peers were read in vain
+    closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
     const trusted = signals.find(id);

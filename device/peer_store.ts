@@ -65,6 +65,8 @@ export class PeerStore {
   readonly #reported = new Map<string, string>();
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
+  /** Those who look for one peer. */
+  readonly #lookups = new Set<Promise<unknown>>();
   #next: Promise<void> | null = null;
   #unread: string | null = null;
 
@@ -129,6 +131,8 @@ export class PeerStore {
       [Symbol.asyncDispose]: async () => {
         clearInterval(interval);
         await checking;
+        // A session that has just begun may be looking for its peer.
+        await Promise.allSettled(this.#lookups);
         while (this.#next !== null) await this.#next.catch(() => {});
         await this.#reading;
       },
@@ -180,8 +184,14 @@ export class PeerStore {
   }
 
   /** The peer with this id, from its file; `null` if there is none that can be used. */
-  read(id: string): Promise<Peer | null> {
-    return this.#readFile(peerFileName(id), id);
+  async read(id: string): Promise<Peer | null> {
+    const lookup = this.#readFile(peerFileName(id), id);
+    this.#lookups.add(lookup);
+    try {
+      return await lookup;
+    } finally {
+      this.#lookups.delete(lookup);
+    }
   }
 
   /** The id of a peer that is given as an object, a name or an id, stored or not; `null` for a name that is unknown. */

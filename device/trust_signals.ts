@@ -47,7 +47,7 @@ export class TrustSignals {
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
     const isStored = await this.#peers.read(id) !== null;
     // Everything else that depends on it is to end, too, and not only when the watch has seen it.
-    if (!isStored) await this.#peers.tryRefresh();
+    if (!isStored && !this.#isOver) await this.#peers.tryRefresh();
     return isStored && !signal.aborted;
   }
 

@@ -320,6 +320,20 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   }
 });
 
+Deno.test("when a watch has ended nothing is being read, for whoever looks for a peer either", async () => {
+  await using setup = await setUpPeers("viewer");
+  const { camera, others: [viewer] } = setup;
+  await record(camera, viewer!);
+  const store = storeOf(camera.dir);
+  const watch = store.watch();
+  const order: string[] = [];
+  const reading = store.read(viewer!.id).then((peer) => order.push(`read ${peer?.name}`));
+  await watch[Symbol.asyncDispose]();
+  order.push("ended");
+  await reading;
+  assertEquals(order, ["read viewer", "ended"]);
+});
+
 Deno.test("if the writer is killed the peers are those before the change or those after it", async () => {
   await killPeerWriters(25);
 });
