@@ -108,6 +108,8 @@ export interface Moved {
 
 /** How often what was opened is looked at if somebody may be exchanging directories at this moment. */
 const LOOKS = 16;
+/** How often if no name on the way has changed lately: the times of some file systems never do. */
+const SETTLED_LOOKS = 3;
 
 /** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */
 const ATTEMPTS = 10;
@@ -222,8 +224,8 @@ export class Root {
     isReal: () => boolean,
     isSame: () => boolean,
   ): null | "replaced" | "moved" {
-    // The times of some file systems never change: so there is always a look.
-    const looks = this.#isOlder(directory, began - SETTLED_MILLISECONDS) ? 1 : LOOKS;
+    const isSettled = this.#isOlder(directory, began - SETTLED_MILLISECONDS);
+    const looks = isSettled ? SETTLED_LOOKS : LOOKS;
     for (let look = 0; look < looks; look++) {
       if (Math.random() < 0.5 && !isReal()) return "moved";
       if (!isSame()) return "replaced";
