@@ -1,16 +1,16 @@
 /** Access log lines, which no peer can end or forge. */
-import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { FakeTime } from "@std/testing/time";
-import fc from "fast-check";
 import { accessLog, type AccessLogOptions } from "@degu/degu";
 import { type Exchange, Session } from "@degu/degu/server";
 import { userOf } from "@degu/internal/base/app/session.ts";
 import { anyText } from "@degu/testing/arbitraries.ts";
-import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
+import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import fc from "fast-check";
+import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 
 /** The line for a request target, as if any had got through the parser, and a user. */
 function lineOf(target: string, options?: AccessLogOptions): string {

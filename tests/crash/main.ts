@@ -3,8 +3,8 @@
  * disk. The suite does the same a few times. Ends with status 1 after the first run that fails.
  */
 
-import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
-import { KILLED } from "@degu/testing/kills.ts";
+import { killPeerWriters } from "./killed_peer_writers.ts";
+import { KILLED } from "./kills.ts";
 
 const peerWriters = { name: "writers of a device's peers", kills: 200, run: killPeerWriters };
 

@@ -1,20 +1,14 @@
 /** Pairing between two devices that follow the protocol. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
 import { ownAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
-import {
-  addressOf,
-  introductionOf,
-  makeDevices,
-  openInvitation,
-  pair,
-} from "@degu/testing/pairing.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import { addressOf, introductionOf, makeDevices, openInvitation, pair } from "./pairing.ts";
 
 /** A loopback address whose ports nobody else uses, so that a port that was freed stays free. */
 const QUIET: Address[] = [["127.86.75.30", 0]];

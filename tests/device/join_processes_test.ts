@@ -1,16 +1,10 @@
 /** Devices that are killed during a pairing, and the permissions that pairing needs. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import {
-  addressOf,
-  introductionOf,
-  makeDevices,
-  type PairingDevice,
-  Stranger,
-} from "@degu/testing/pairing.ts";
-import { answerOf, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { addressOf, introductionOf, makeDevices, type PairingDevice, Stranger } from "./pairing.ts";
+import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
 
 /** Starts a process that invites, joins, or serves and invites, as the device in a directory. */
 function start({ dir }: PairingDevice, ...args: string[]): RunningProcess {

@@ -1,12 +1,14 @@
 /** Joining a device by the line of its invitation: errors, attacks by whoever made the line, what is revealed to whom. */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { cpSync } from "node:fs";
-import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { JoinFailure } from "@degu/internal/device/join.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { cpSync } from "node:fs";
+import type { TLSSocket } from "node:tls";
 import {
   addressOf,
   base64url,
@@ -16,16 +18,8 @@ import {
   openInvitation,
   pair,
   PairingDevice,
-} from "@degu/testing/pairing.ts";
-import {
-  answerOf,
-  DONE,
-  type InviterOptions,
-  startInviter,
-  VALUE,
-} from "@degu/testing/pairing_inviter.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+} from "./pairing.ts";
+import { answerOf, DONE, type InviterOptions, startInviter, VALUE } from "./pairing_inviter.ts";
 
 Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an error", async () => {
   await using devices = await makeDevices("camera", "one", "two");

@@ -1,6 +1,4 @@
 /** Attacks on the port of an invitation, without its line, and by somebody who has it. */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { FakeTime } from "@std/testing/time";
 import { Invitation, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
 import { LimitedWarning } from "@degu/internal/device/invite.ts";
@@ -12,6 +10,9 @@ import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
 import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { storeOf } from "@degu/testing/device_pairs.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import {
   addressOf,
   base64url,
@@ -25,8 +26,7 @@ import {
   requestOf,
   sendValue,
   Stranger,
-} from "@degu/testing/pairing.ts";
-import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+} from "./pairing.ts";
 
 // From the network, without the line.
 

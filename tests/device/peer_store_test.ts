@@ -1,4 +1,11 @@
 /** The peers of a device: storing, finding, renaming and forgetting them, their files, and which of those are trusted. */
+import type { Address } from "@degu/degu/base";
+import type { Peer } from "@degu/degu/device";
+import { makeAuthority } from "@degu/testing/authorities.ts";
+import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
+import { entries } from "@degu/testing/directories.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 import {
   assert,
   assertEquals,
@@ -8,14 +15,7 @@ import {
 } from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
-import type { Address } from "@degu/degu/base";
-import type { Peer } from "@degu/degu/device";
-import { makeAuthority } from "@degu/testing/authorities.ts";
-import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
-import { entries } from "@degu/testing/directories.ts";
-import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { killPeerWriters } from "../crash/killed_peer_writers.ts";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");

@@ -30,7 +30,6 @@ import { makeSession } from "@degu/testing/calling.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
-import { answersOf, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeLinks, startExchanging, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
@@ -38,6 +37,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
 // Bundles: many small files in one message.
 

@@ -11,8 +11,14 @@ import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
 import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
 import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { addTraps, LINKS, makeTree } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   answersOf,
   AS_USER,
@@ -21,13 +27,7 @@ import {
   canRun,
   checkAsked,
   MOUNTING,
-} from "@degu/testing/refused_writes.ts";
-import { addTraps, LINKS, makeTree } from "@degu/testing/served_directory.ts";
-import { serve } from "@degu/testing/serving.ts";
-import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+} from "./refused_writes.ts";
 
 // DELETE: files and empty directories that peers remove.
 

@@ -3,9 +3,9 @@ import { Client, Server } from "@degu/degu";
 import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { PATH } from "@degu/internal/base/wire/tables.ts";
-import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
-import { statOrNull } from "@degu/internal/disk/names.ts";
 import { Turns } from "@degu/internal/disk/files.ts";
+import { statOrNull } from "@degu/internal/disk/names.ts";
+import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import {
   isPartName,
@@ -19,9 +19,9 @@ import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
-import { type Asked, canMount, checkAsked, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { type Asked, canMount, checkAsked, MOUNTING } from "./refused_writes.ts";
 
 // File names as components of a path.
 

@@ -20,7 +20,6 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
-import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
@@ -29,6 +28,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname } from "@std/path";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
+import { entry, NAMES } from "./directory_entries.ts";
 
 // Listings of directories.
 

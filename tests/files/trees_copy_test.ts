@@ -9,11 +9,11 @@ import {
 } from "@degu/degu/files";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
-import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { both, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { NAMES } from "./directory_entries.ts";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
 

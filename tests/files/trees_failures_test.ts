@@ -1,5 +1,4 @@
 /** downloadTree and uploadTree where something goes wrong: files that change or stay, peers that lie or leave, full disks. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Api, AppFunction, Request, Session } from "@degu/degu";
 import { ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -16,7 +15,6 @@ import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
-import { AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -29,6 +27,8 @@ import {
   makeTrees,
   type TreeDirection,
 } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
 const encoder = new TextEncoder();
 

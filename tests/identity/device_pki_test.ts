@@ -1,4 +1,9 @@
 /** A device's identity in files: created once, loaded from then on; missing, mismatched, or open to others. */
+import { createDevicePki, type DevicePki } from "@degu/degu/device";
+import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
+import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
+import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import {
   assert,
   assertEquals,
@@ -8,12 +13,7 @@ import {
 } from "@std/assert";
 import { dirname, join } from "@std/path";
 import { createPrivateKey } from "node:crypto";
-import { createDevicePki, type DevicePki } from "@degu/degu/device";
-import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
-import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
-import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
-import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
-import { assertRefused, plantTemporary } from "@degu/testing/device_identities.ts";
+import { assertRefused, plantTemporary } from "./device_identities.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 

@@ -1,13 +1,13 @@
 /** Who can write to the directory of a device's identity, and to its parents. */
+import { createDevicePki } from "@degu/degu/device";
+import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { giveLinkAway, makeLinks } from "@degu/testing/special_files.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { assertRefused } from "@degu/testing/device_identities.ts";
-import { createDevicePki } from "@degu/degu/device";
-import { entries, tempDir } from "@degu/testing/directories.ts";
-import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
-import { runScript } from "@degu/testing/processes.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
-import { giveLinkAway, makeLinks } from "@degu/testing/special_files.ts";
+import { assertRefused } from "./device_identities.ts";
 
 const isRoot = Deno.uid() === 0;
 const ANOTHER_USER = 12345;

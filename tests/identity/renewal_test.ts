@@ -1,4 +1,18 @@
 /** A device's identity over time: renewals, wrong clocks, read-only disks, crashes; and of an open device. */
+import { createDevicePki, type DevicePkiOptions } from "@degu/degu/device";
+import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
+import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
+import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
+import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
+import { authorityOf } from "@degu/testing/device_pairs.ts";
+import { setUp } from "@degu/testing/device_serving.ts";
+import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 import {
   assert,
   assertEquals,
@@ -11,21 +25,7 @@ import {
 import { basename, dirname, join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
 import { createPrivateKey } from "node:crypto";
-import { createDevicePki, type DevicePkiOptions } from "@degu/degu/device";
-import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/identity/certificates.ts";
-import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
-import { openDevicePki } from "@degu/internal/identity/device_pki.ts";
-import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
-import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
-import { assertRefused, plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
-import { authorityOf } from "@degu/testing/device_pairs.ts";
-import { setUp } from "@degu/testing/device_serving.ts";
-import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
-import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
-import { runScript } from "@degu/testing/processes.ts";
-import { RecordingLogger } from "@degu/testing/serving.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
+import { assertRefused, plantTemporary, readOnly } from "./device_identities.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 

@@ -1,23 +1,23 @@
 /** Bytes that two parties could interpret in two ways: at our server, behind our proxy, and under Deno's server. */
-import { assert, assertEquals, AssertionError } from "@std/assert";
 import { ProxyApp } from "@degu/degu";
 import { type Address, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { describeMessage, readRequest, readRequests } from "../fuzz/oracle.ts";
 import { obstacleTo, startCommand } from "@degu/testing/commands.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { endToEnd } from "@degu/testing/proxies.ts";
-import { flatten, receive, seenAs } from "../fuzz/received.ts";
 import { dial, exchange, isBroken, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { smugglingCorpus, type SmugglingRow } from "@degu/testing/smuggling_corpus.ts";
 import { serveWithDeno } from "@degu/testing/web_serving.ts";
 import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, AssertionError } from "@std/assert";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { describeMessage, readRequest, readRequests } from "../fuzz/oracle.ts";
+import { flatten, receive, seenAs } from "../fuzz/received.ts";
+import { smugglingCorpus, type SmugglingRow } from "./smuggling.rows.ts";
 
 const ANSWER = "HTTP/1.1 200 OK\r\n\r\n";
 

@@ -1,12 +1,5 @@
 /** What onExchange is told, what it counts, and how it ends where an exchange is cut. */
 import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertMatch,
-  assertStrictEquals,
-} from "@std/assert";
-import {
   Body,
   BodyIter,
   type BodyOut,
@@ -20,8 +13,15 @@ import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { never } from "@degu/testing/aborts.ts";
 import { exchange, RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
-import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertStrictEquals,
+} from "@std/assert";
 import fc from "fast-check";
+import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 
 /** Keeps exchanges until a test asks for them. */
 function keepExchanges() {

@@ -48,7 +48,7 @@ interface Sent {
   readonly resourceSpans?: { scopeSpans: { scope: { name: string }; spans: RawSpan[] }[] }[];
 }
 
-/** Runs a program of `tests/support/programs/`; returns its spans by this library, and all it has sent. */
+/** Runs a program of `tests/programs/`; returns its spans by this library, and all it has sent. */
 async function collect(program: string): Promise<{ spans: CollectedSpan[]; sent: string }> {
   const sent: string[] = [];
   await using collector = Deno.serve(

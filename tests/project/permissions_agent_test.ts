@@ -2,9 +2,9 @@
  * What docs/agent.md says of permissions: each command works and asks for nothing but those of its row, and without any one of
  * them it fails and says which one is missing.
  */
-import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
+import { fill } from "@degu/testing/directories.ts";
 import {
   assertAsked,
   flagsOf,
@@ -14,9 +14,9 @@ import {
   readAudit,
 } from "@degu/testing/permissions.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import type { Step } from "@degu/testing/programs/agent_permissions.ts";
 import { read } from "@degu/testing/tree.ts";
-import { fill } from "@degu/testing/directories.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { Step } from "../programs/agent_permissions.ts";
 
 /** Processes at a time: each needs most of a core for as long as it starts. */
 const AT_A_TIME = 3;

@@ -3,6 +3,7 @@
  * program has made is gone when it ends.
  */
 import { parseAddress } from "@degu/degu/base";
+import type { Order, Report } from "../programs/machine.ts";
 import { type AgentEnd, RunningAgent, spawnAgent } from "./agents.ts";
 import { mustRun, obstacleTo } from "./commands.ts";
 import { makeDevice, recordAt } from "./device_pairs.ts";
@@ -10,7 +11,6 @@ import { tempDir } from "./directories.ts";
 import { ip, THROUGH_NAMESPACE } from "./namespaces.ts";
 import { Shown } from "./processes.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
-import type { Order, Report } from "./programs/machine.ts";
 import { testUnless } from "./terminals.ts";
 
 /** The command that runs a program where it may make namespaces: their names are files below /run. */
@@ -29,7 +29,7 @@ const PATIENCE = 120;
 /**
  * Registers a test, which is left out with a line that says why where there are no namespaces.
  *
- * @param program A program in tests/support/programs, which gets a directory and prints JSON.
+ * @param program A program in tests/programs, which gets a directory and prints JSON.
  * @param devices The machines on which there is a device already.
  */
 export async function labTest<T>(
@@ -42,7 +42,7 @@ export async function labTest<T>(
   testUnless(await labObstacle(), name, run);
 }
 
-/** Runs a program in tests/support/programs with a directory of its own, where it may make machines. */
+/** Runs a program in tests/programs with a directory of its own, where it may make machines. */
 export async function runInLab(program: string, devices: readonly string[] = []): Promise<string> {
   await using dir = await tempDir();
   for (const name of devices) await makeDevice(homeIn(`${dir.path}/${name}`), name);

@@ -1,4 +1,4 @@
-/** Runs the programs in tests/support/programs, each in a separate process. */
+/** Runs the programs in tests/programs, each in a separate process. */
 
 import { assert } from "@std/assert";
 import { fromFileUrl } from "@std/path";
@@ -26,7 +26,7 @@ export function programCommand(
   { flags = [], args = [], env = {}, through = [] }: ProgramOptions,
   stdin: "null" | "piped" = "null",
 ): Deno.Command {
-  const path = fromFileUrl(new URL(`programs/${name}`, import.meta.url));
+  const path = fromFileUrl(new URL(`../programs/${name}`, import.meta.url));
   const [program = "", ...rest] = [...through, ...denoRun(flags, path, ...args)];
   return new Deno.Command(program, { args: rest, env, stdin, stdout: "piped", stderr: "piped" });
 }

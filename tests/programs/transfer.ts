@@ -2,13 +2,13 @@
  * Moves files and trees, writes files or serves a directory, as its arguments say: four for each of what it does at the same time.
  * Prints a line when it begins, and another one for each that is done.
  */
-import { createHash } from "node:crypto";
 import { Body, type HeaderDict } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import { mkreq } from "@degu/internal/misc/wire.ts";
+import { createHash } from "node:crypto";
 
 type Task = (port: string, path: string, uri: string) => Promise<unknown>;
 

@@ -3,12 +3,12 @@
  * the files of the inbox at the end, as JSON.
  */
 
-import { assert } from "@std/assert";
-import { fromFileUrl } from "@std/path";
 import { firstMinute, installFlags } from "@degu/testing/agent_documentation.ts";
 import { Machine, network } from "@degu/testing/agent_lab.ts";
 import { type RunningAgent, watch } from "@degu/testing/agents.ts";
 import { denoRun, startCommand } from "@degu/testing/commands.ts";
+import { assert } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 
 const [dir = ""] = Deno.args;
 const machines = new Map<string, Machine>();
@@ -16,7 +16,7 @@ for (const name of ["one", "two"]) machines.set(name, await Machine.make(name, d
 const [one, two] = [...machines.values()];
 await network([[one!, "192.168.1.7/24"], [two!, "192.168.1.8/24"]]);
 await Deno.mkdir(`${dir}/bin`);
-const agent = fromFileUrl(import.meta.resolve("../../../agent.ts"));
+const agent = fromFileUrl(import.meta.resolve("../../agent.ts"));
 const command = denoRun(await installFlags(), agent).join(" ");
 await Deno.writeTextFile(`${dir}/bin/degu`, `#!/bin/sh\nexec ${command} "$@"\n`, { mode: 0o755 });
 const cache = Deno.env.get("DENO_DIR") ??

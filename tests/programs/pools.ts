@@ -5,6 +5,7 @@
 
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { startPool } from "@degu/internal/pool/server_pool.ts";
+import { block } from "@degu/testing/pool_apps.ts";
 import {
   appOf,
   askThread,
@@ -14,10 +15,9 @@ import {
   reaches,
   servePool,
   TIMES,
-} from "../pools.ts";
-import { block } from "../pool_apps.ts";
-import { RecordingLogger } from "../serving.ts";
-import type { Trust } from "../tls_endpoints.ts";
+} from "@degu/testing/pools.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import type { Trust } from "@degu/testing/tls_endpoints.ts";
 
 const trust: Trust = JSON.parse(Deno.args[0]!);
 

@@ -5,15 +5,15 @@
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { inLanes, killAtRandom, RunningProcess } from "@degu/testing/processes.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+import { ServedVersion } from "@degu/testing/served_version.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { ChangingTrees } from "../trees/changing.ts";
-import { entries, tempDir } from "./directories.ts";
-import { inLanes, killAtRandom, RunningProcess } from "./processes.ts";
-import { programCommand } from "./programs.ts";
-import { ServedVersion } from "./served_version.ts";
-import { serve } from "./serving.ts";
-import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
 
 /** Processes at a time: while one starts another works. */
 const LANES = 4;

@@ -4,8 +4,8 @@
  * a peer sends on one connection. Text is Latin-1, one character per byte.
  */
 
+import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { type ModelRequest, readRequests } from "../fuzz/oracle.ts";
-import { fromLatin1 } from "./wire_grammar.ts";
 
 /** What is tried, the bytes, and what a server makes of them: after the requests that it accepts it closes without a byte. */
 export interface SmugglingRow {

@@ -1,9 +1,9 @@
 /** An inviter that can send any answer. */
 
-import type * as tls from "node:tls";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
+import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import type * as tls from "node:tls";
 import { base64url, messageOf, type PairingDevice } from "./pairing.ts";
-import { serveNodeTls } from "./raw_tls.ts";
 
 /** How the connections of an inviter are answered, one after the other; the text of a request is given. */
 type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;

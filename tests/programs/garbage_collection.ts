@@ -3,11 +3,11 @@
  * Prints a JSON array of findings.
  */
 
+import { createFetch } from "@degu/degu";
 import type { Response } from "@degu/degu/base";
 import { Client, type ClientOptions, type RequestOptions } from "@degu/degu/client";
 import { TempServer } from "@degu/degu/misc";
 import { Server } from "@degu/degu/server";
-import { createFetch } from "@degu/degu";
 
 declare const gc: () => void;
 

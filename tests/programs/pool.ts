@@ -4,7 +4,7 @@
  */
 
 import { ServerPool } from "@degu/degu/pool";
-import { appOf } from "../pools.ts";
+import { appOf } from "@degu/testing/pools.ts";
 
 const { address, sslconfig } = JSON.parse(Deno.args[0]!);
 const pool = await ServerPool.start(address, appOf("app"), { workers: 2, sslconfig });

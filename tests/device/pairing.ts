@@ -1,14 +1,14 @@
 /** Paired devices, and peers that can break the pairing protocol. */
 
-import { join } from "@std/path";
-import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import type { Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
 import { decodeLine, encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { authorityOf, identityOf, openDevice } from "./device_pairs.ts";
-import { entries, tempDir } from "./directories.ts";
-import { within } from "./raw_peer.ts";
-import { RecordingLogger } from "./serving.ts";
+import { authorityOf, identityOf, openDevice } from "@degu/testing/device_pairs.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { join } from "@std/path";
+import * as tls from "node:tls";
 
 /** Where the invitations of tests wait. */
 export const LOOPBACK: Address[] = [["127.0.0.1", 0]];

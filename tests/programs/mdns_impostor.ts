@@ -1,7 +1,7 @@
 /** Announces a device that is another one, and sends bytes that are no packet, until it is killed. */
 
-import { createSocket } from "node:dgram";
 import { announce } from "@degu/internal/agent/mdns/announce.ts";
+import { createSocket } from "node:dgram";
 
 const [id = "", device = ""] = Deno.args;
 await using impostor = announce({

@@ -2,10 +2,10 @@
 import { Client } from "@degu/degu/client";
 import { download, type TransferError } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
-import { AgentFiles } from "../agent_files.ts";
-import { mustRun } from "../commands.ts";
-import { ServedVersion } from "../served_version.ts";
-import { content } from "../directories.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { mustRun } from "@degu/testing/commands.ts";
+import { content } from "@degu/testing/directories.ts";
+import { ServedVersion } from "@degu/testing/served_version.ts";
 
 const KIBIBYTE = 1024;
 

@@ -12,8 +12,8 @@ import {
   slowDown,
   until,
 } from "@degu/testing/agent_lab.ts";
-import { ip } from "@degu/testing/namespaces.ts";
 import { content, fill } from "@degu/testing/directories.ts";
+import { ip } from "@degu/testing/namespaces.ts";
 
 const FILES = 50;
 const LARGE_BYTES = 2_000_000;

@@ -1,14 +1,14 @@
 /** The peers on disk, whose writer is killed at any moment. */
 
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { authorityOf, openDevice, record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { entries } from "@degu/testing/directories.ts";
+import { killAtRandom } from "@degu/testing/processes.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { authorityOf, openDevice, record, TestDevices } from "./device_pairs.ts";
-import { PeerStore } from "@degu/internal/device/peer_store.ts";
-import { entries } from "./directories.ts";
-import { killAtRandom } from "./processes.ts";
-import { programCommand } from "./programs.ts";
-import { stateAfter } from "./programs/peer_writer.ts";
-import { RecordingLogger } from "./serving.ts";
+import { stateAfter } from "../programs/peer_writer.ts";
 
 /** Devices whose peers a process changes at the same time: a kill cuts all of these changes. */
 const DEVICES = 5;

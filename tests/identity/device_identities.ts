@@ -1,8 +1,8 @@
 /** Changes to the identity of a device. */
 
+import { createDevicePki } from "@degu/degu/device";
 import { assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import { createDevicePki } from "@degu/degu/device";
 
 /** Asserts that the identity of a camera is refused, for example because something in its directory is open to others. */
 export async function assertRefused(

@@ -5,7 +5,7 @@
 
 import { type Address, Client, SSLClient } from "@degu/degu/client";
 import { Server, type Session, SSLServer } from "@degu/degu/server";
-import { ip, layCable, scopeOf } from "../namespaces.ts";
+import { ip, layCable, scopeOf } from "@degu/testing/namespaces.ts";
 
 await layCable();
 const scopeid = scopeOf("left");

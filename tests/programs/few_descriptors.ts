@@ -6,8 +6,8 @@
 import type { Address } from "@degu/degu/base";
 import { Client, type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { type App, Server, type ServerSslconfig, SSLServer } from "@degu/degu/server";
-import { dial } from "../raw_peer.ts";
-import { RecordingLogger } from "../serving.ts";
+import { dial } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 
 interface Task {
   readonly address: Address;

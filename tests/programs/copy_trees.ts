@@ -4,9 +4,9 @@
  */
 
 import { FilesApp } from "@degu/degu/files";
-import { serve } from "../serving.ts";
-import { type CopiedElsewhere, type CopyJob, copyTree } from "../trees.ts";
-import { content } from "../directories.ts";
+import { content } from "@degu/testing/directories.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { type CopiedElsewhere, type CopyJob, copyTree } from "@degu/testing/trees.ts";
 
 async function copy({ dir, direction, options = { delete: true } }: CopyJob) {
   const [there, here] = direction === "download" ? ["source", "target"] : ["target", "source"];

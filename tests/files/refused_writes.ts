@@ -3,11 +3,11 @@
  */
 
 import type { HeaderDict, Method } from "@degu/degu/base";
+import { runCommand } from "@degu/testing/commands.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { upload } from "@degu/testing/written_directory.ts";
 import { assertEquals } from "@std/assert";
-import { runCommand } from "./commands.ts";
-import { tempDir } from "./directories.ts";
-import { runProgram } from "./programs.ts";
-import { upload } from "./written_directory.ts";
 
 /** A request with the status that it is to be answered with. */
 export type Asked = readonly [
