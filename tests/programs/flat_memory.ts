@@ -1,4 +1,7 @@
-/** Sends large bodies to slow readers and measures its memory. Prints its findings as JSON, in MiB. */
+/**
+ * Sends large bodies to slow readers and measures its memory; run with `--v8-flags=--expose-gc`. Prints its findings
+ * as JSON, in MiB.
+ */
 
 import { BodyIter, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -21,8 +24,12 @@ function* chunks(): Generator<Chunk> {
   yield [null, new Uint8Array(0)];
 }
 
+declare const gc: () => void;
+
 let peak = 0;
+/** Garbage that V8 has not got round to collecting is not what is measured. */
 function look(): void {
+  gc();
   peak = Math.max(peak, Deno.memoryUsage().rss);
 }
 
@@ -30,13 +37,17 @@ function look(): void {
 async function readSlowly(body: ReadableStream<Uint8Array>): Promise<number> {
   let taken = 0;
   let ahead = 0;
+  let looked = 0;
   for await (const bytes of body) {
     taken += bytes.length;
     if (ahead === 0 && taken > 4 * MEBIBYTE) {
       await new Promise((resolve) => setTimeout(resolve, 200));
       ahead = produced - taken;
     }
-    look();
+    if (taken > looked + 8 * MEBIBYTE) {
+      look();
+      looked = taken;
+    }
   }
   if (taken !== TOTAL) throw new Error(`${taken} bytes`);
   return ahead;
