@@ -14,8 +14,11 @@ import { startTls } from "@degu/testing/tls_endpoints.ts";
 const SECOND = 1000;
 const DAY = 24 * 60 * 60 * SECOND;
 
-/** Certificates have whole seconds: these live for three to four, and are renewed after two. */
-const SHORT: CertificateLife = { days: 4 * SECOND / DAY, renewalDays: 2 * SECOND / DAY };
+/** Certificates have whole seconds: with four they live for three to four, and are renewed after two. */
+const lifeOf = (seconds: number): CertificateLife => ({
+  days: seconds * SECOND / DAY,
+  renewalDays: seconds / 2 * SECOND / DAY,
+});
 
 /** Milliseconds between two looks at the identity. */
 const OFTEN = 200;
@@ -23,11 +26,25 @@ const OFTEN = 200;
 /** Milliseconds between two requests, so that the machine has time for other tests. */
 const PACE = 100;
 
-// It takes four seconds: with less a machine that is busy would not get to renew in time.
 Deno.test("two ends that renew their certificates work past the first expiry, and others don't", async () => {
+  // A machine that is busy may not get to renew within the two seconds that four leave.
+  for (const seconds of [4, 8, 16]) {
+    const inUse: DevicePki[] = [];
+    try {
+      return await outliveCertificates(lifeOf(seconds), inUse);
+    } catch (error) {
+      const isLate = inUse.some(({ validTo }) => validTo.getTime() <= Date.now());
+      if (!isLate || seconds === 16) throw error;
+    }
+  }
+});
+
+/** Keeps the identities of both ends that are in use where its caller sees them. */
+async function outliveCertificates(life: CertificateLife, inUse: DevicePki[]): Promise<void> {
   await using dir = await tempDir();
-  const load = (name: string) => () => openDevicePki(dir.path, name, {}, SHORT);
+  const load = (name: string) => () => openDevicePki(dir.path, name, {}, life);
   const [camera, viewer] = await Promise.all([load("camera")(), load("viewer")()]);
+  inUse.push(camera, viewer);
   const trust = {
     serverSslconfig: { certFile: camera.certFile, keyFile: camera.keyFile, caFile: viewer.caFile },
     clientSslconfig: {
@@ -55,11 +72,12 @@ Deno.test("two ends that renew their certificates work past the first expiry, an
     assertEquals((await each.request("GET", "/")).status, 204);
   }
 
-  await using _server = renewByTimer(load("camera"), ({ certFile, keyFile }) => {
+  await using _server = renewByTimer(load("camera"), (pki) => {
+    const { certFile, keyFile } = inUse[0] = pki;
     renewed.server.setSslctx({ ...trust.serverSslconfig, certFile, keyFile });
   }, OFTEN);
   await using _client = renewByTimer(load("viewer"), (pki) => {
-    client = makeClient(pki);
+    client = makeClient(inUse[1] = pki);
     toStale = makeClient(pki, stale.server.address);
   }, OFTEN);
 
@@ -92,11 +110,11 @@ Deno.test("two ends that renew their certificates work past the first expiry, an
   assertEquals(shown.length, answered);
   assertMatch((await renewed.logger.waitFor("info")).join(), /certificate/);
   assertEquals((await client.request("GET", "/")).status, 204);
-});
+}
 
 Deno.test("renewByTimer continues after an error, and ends when it is disposed of", async () => {
   await using dir = await tempDir();
-  const pki = await openDevicePki(dir.path, "camera", {}, SHORT);
+  const pki = await openDevicePki(dir.path, "camera", {}, lifeOf(4));
   const { promise: usedTwice, resolve } = Promise.withResolvers<void>();
   const error = console.error;
   const reported: string[] = [];
