@@ -462,7 +462,7 @@ Deno.test("isStillAdmitted asks the session's trust each time, and never rejects
   assertEquals(await isStillAdmitted(new Session("other", null, 1)), true);
 });
 
-Deno.test("a session ends with the trust in its peer, until it is over", () => {
+Deno.test("a session ends with the trust in its peer, until it is over", async () => {
   for (const when of ["before", "while", "after"]) {
     const trust = new AbortController();
     const reason = new Error("revoked");
@@ -472,6 +472,8 @@ Deno.test("a session ends with the trust in its peer, until it is over", () => {
     if (when === "after") disposeStore(tied, () => {});
     trust.abort(reason);
     assertEquals(tied.message, when === "after" ? null : "closed by the app");
+    assertEquals(tied.signal.aborted, when !== "after");
     if (when !== "after") assertStrictEquals(tied.signal.reason, reason);
+    assertEquals(await isStillAdmitted(tied), true);
   }
 });

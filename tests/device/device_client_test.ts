@@ -229,18 +229,6 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   assertMatch(error.message, /"rover" has probably forgotten this device/);
 });
 
-Deno.test("a connection that ends after a response is not reported as forgotten", async () => {
-  await using setup = await setUpClient();
-  const client = await setup.viewer.client("camera");
-  using connection = await client.connect();
-  const response = await connection.get("/");
-  await response.body?.bytes();
-  setup.server.close();
-  const error = await connection.get("/").then(() => null, (error) => error);
-  assertInstanceOf(error, Error);
-  assert(!error.message.includes("forgotten"), error.message);
-});
-
 const sought: Sought = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
 
 Deno.test("the most informative error is thrown, with its class, all others and what to do, unless that is obvious", () => {

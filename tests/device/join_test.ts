@@ -12,7 +12,6 @@ import type { TLSSocket } from "node:tls";
 import {
   addressOf,
   base64url,
-  introduce,
   lineWith,
   makeDevices,
   openInvitation,
@@ -145,15 +144,6 @@ Deno.test("pairing succeeds even if one address of the line is dead and another 
   assertEquals(peer.id, camera.id);
   await invitation.paired;
   assertEquals(await impostor.written(), []);
-});
-
-Deno.test("a stolen line that was already used does not look like success", async () => {
-  await using setup = await openInvitation(["viewer", "thief"]);
-  const { camera, viewer, thief, invitation } = setup;
-  await introduce(invitation, thief);
-  await assertRejects(() => viewer.join(invitation.line), DeguError, "another device has used it");
-  await Promise.all([assertRejects(() => invitation.paired), invitation.close()]);
-  assertEquals([await camera.written(), await viewer.written()], [[], []]);
 });
 
 Deno.test("the error for an inviter that disconnects depends on the step", async () => {

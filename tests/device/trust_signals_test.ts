@@ -4,12 +4,7 @@ import { bodies, DeguError } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
-import {
-  disposeStore,
-  isStillAdmitted,
-  Session,
-  tieToTrust,
-} from "@degu/internal/base/app/session.ts";
+import { isStillAdmitted, type Session } from "@degu/internal/base/app/session.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { record } from "@degu/testing/device_pairs.ts";
 import {
@@ -237,22 +232,6 @@ Deno.test("a check that finds a peer forgotten ends everything of that peer at o
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
   assertEquals(await isStillAdmitted(sessions[0]!), false);
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
-});
-
-Deno.test("a session that is tied to trust is closed when that ends, until it is over itself", async () => {
-  for (const withdraw of ["before", "during", "after"]) {
-    const session = new Session("test", null, 10);
-    const controller = new AbortController();
-    const reason = new Error("forgotten");
-    if (withdraw === "before") controller.abort(reason);
-    tieToTrust(session, { signal: controller.signal, confirm: () => Promise.resolve(true) });
-    if (withdraw === "during") controller.abort(reason);
-    disposeStore(session, () => {});
-    if (withdraw === "after") controller.abort(reason);
-    assertEquals(session.signal.aborted, withdraw !== "after", withdraw);
-    if (session.signal.aborted) assertEquals(session.signal.reason, reason);
-    assertEquals(await isStillAdmitted(session), true);
-  }
 });
 
 Deno.test("shutdown lets a request finish, and forget still ends it", async () => {

@@ -92,7 +92,7 @@ Deno.test("later changes to the address have no effect", async () => {
 });
 
 for (const { name, available, start } of plainKinds) {
-  Deno.test(`${name}: the server's address is final and usable, and free again after close()`, {
+  Deno.test(`${name}: the server's address is final and usable, and taken`, {
     ignore: !available,
   }, async () => {
     await using endpoint = await start(ok);

@@ -178,7 +178,7 @@ function excess(rule: string, method: Method, outcome: Outcome, response: string
     .map((row) => ({ ...row, after: "EXCESS_BYTES" }));
 }
 
-/** Responses, and what a client makes of them; tests/base/wire/framing_test.ts has the rules of first lines and headers. */
+/** Responses, and what a client makes of them; tests/base/wire/sockets_test.ts has the rules of first lines and headers. */
 const responses: readonly Row[] = [
   // A response to HEAD, and one with status 304 or 204, has no body (RFC 9112 §6.3).
   ...rows("no body", "HEAD", [200, null], `${OK}content-length: 5\r\n\r\n`, OK + CHUNKED),

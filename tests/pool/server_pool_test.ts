@@ -269,14 +269,6 @@ Deno.test("by default there are as many workers as cores, and one for a Unix soc
   assertEquals(checkPool(anywhere, appOf("app"), options).workers, hardwareConcurrency);
   assertEquals(checkPool("/run/socket", appOf("app"), options).workers, 1);
   assertEquals(checkPool(anywhere, appOf("app"), { ...options, workers: 256 }).workers, 256);
-  const undefinedOptions = {
-    workers: undefined,
-    sslconfig: undefined,
-    logger: undefined,
-    onExchange: undefined,
-    server: { timeout: undefined, logger: undefined, onExchange: undefined },
-  };
-  assertEquals(checkPool("/run/socket", appOf("app"), undefinedOptions).sslconfig, null);
 });
 
 Deno.test("start() rejects with the error of a worker, and nothing is left running", async () => {

@@ -31,16 +31,7 @@ const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unk
 };
 
 Deno.test("an app or option of a wrong type, or an unknown option, is a TypeError; a wrong value a RangeError", () => {
-  const apps: readonly unknown[] = [
-    ...[undefined, null, 5, "app", {}, [], { handle: 5 }, { handle: null }],
-    ...[{ onConnect: () => true }, { handle: ok, onConnect: true }, {
-      handle: ok,
-      onConnect: null,
-    }],
-  ];
-  for (const app of apps) {
-    assertTypeError(() => constructWith(Server, anywhere, app), Deno.inspect(app));
-  }
+  assertTypeError(() => constructWith(Server, anywhere, { onConnect: () => true }), "no handle");
   const make = (options: unknown) => () => constructWith(Server, anywhere, ok, options);
   for (const options of [null, 5]) assertTypeError(make(options), `${options}`);
   for (const name of ["maxConnection", "Timeout", "host", "toString", ""]) {

@@ -36,7 +36,7 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ...sizes("a sign or a prefix", "+5", "-5", "0x5"),
   ...sizes("white space", "5 ", " 5", "5\t", "5 ;k=v"),
   ...sizes("a byte that is no hex digit", "g", "5g", "5.0", "5,", "\xb5"),
-  ...sizes("a bare CR or LF", "5\r", "5\n"),
+  ...sizes("a bare CR or a bare LF", "5\r", "5\n"),
   ...refused("a size above 16777216", SIZE, "CHUNK_TOO_LARGE", "1000001", "1000001;k=v", "fffffff"),
   ...refused(
     "more than 7 digits",
@@ -49,7 +49,7 @@ export const refusedChunkLines: readonly RefusedRow[] = [
   ...extensions("a second equals sign", "5;k==v"),
   ...extensions("white space", "5; k=v", "5;k =v", "5;k= v", "5;k=v "),
   ...extensions("a byte that no key or value has", "5;k_=v", "5;k=v/w", "5;k=v%"),
-  ...extensions("a bare CR or LF", "5;k=v\r", "5;k=v\n"),
+  ...extensions("a bare CR or a bare LF", "5;k=v\r", "5;k=v\n"),
   ...extensions("a byte above 127", "5;\xe9=v", "5;k=\xe9"),
   ...refused(
     "leading zeros, and an extension without a value",
@@ -77,7 +77,7 @@ export const refusedCodings: readonly RefusedRow[] = [
     ...["5\r\nhello0\r\n", "5\r\nhelloXY0\r\n\r\n", "5\r\nhello\n\r", "5\r\nhello\n\r0\r\n"],
   ),
   ...refused(
-    "a bare CR or LF after the data",
+    "a bare CR or a bare LF after the data",
     "RFC 9112 §2.2",
     "BAD_CHUNK_END",
     ...["5\r\nhello\n0\r\n", "5\r\nhello\r0\r\n"],
@@ -95,7 +95,7 @@ export const refusedCodings: readonly RefusedRow[] = [
     ...["0\r\nXY", "0\r\nX\n", "0\r\n\rX"],
   ),
   ...refused("a trailer", "RFC 9112 §7.1.2", "BAD_CHUNK_END", "0\r\na: b\r\n\r\n"),
-  ...sizes("a bare CR or LF after the size", "5\nhello\r\n", "5\rhello\r\n"),
+  ...sizes("a bare CR or a bare LF after the size", "5\nhello\r\n", "5\rhello\r\n"),
   ...refused(
     "a line above 4096 bytes",
     "RFC 9112 §7.1.1",

@@ -49,8 +49,13 @@ export const refusedRequestLines: readonly RefusedRow[] = [
     "GET / HTTP/1.",
   ),
   ...requests("a protocol in another case, or none", "BAD_PROTOCOL", "GET / http/1.1", "GET / "),
-  ...requests("a bare CR or LF at the end", "BAD_PROTOCOL", "GET / HTTP/1.1\r", "GET / HTTP/1.1\n"),
-  ...requests("a bare CR or LF at the end", "BAD_PROTOCOL", "GET / HTTP/1.1\nhost:a"),
+  ...requests(
+    "a bare CR or a bare LF at the end",
+    "BAD_PROTOCOL",
+    "GET / HTTP/1.1\r",
+    "GET / HTTP/1.1\n",
+  ),
+  ...requests("a bare CR or a bare LF at the end", "BAD_PROTOCOL", "GET / HTTP/1.1\nhost:a"),
   ...requests(
     "a status line",
     ["BAD_METHOD", "BAD_URI", "BAD_PATH", "BAD_PROTOCOL"],

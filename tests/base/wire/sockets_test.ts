@@ -88,7 +88,7 @@ Deno.test("a server and a client accept every header, URI and status line that k
       expected.push([uri, headers]);
       const block = text === "" ? "" : `${text}\r\n`;
       await peer.send(`GET ${uri} HTTP/1.1\r\n${block}\r\n`);
-      await peer.readPreamble();
+      assertEquals(await peer.readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
     }
   }
   assertEquals(seen, expected);
