@@ -4,21 +4,28 @@ import { JoinFailure } from "@degu/internal/device/join.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { cpSync } from "node:fs";
-import type { TLSSocket } from "node:tls";
 import {
   addressOf,
   base64url,
+  introduce,
   lineWith,
   makeDevices,
   openInvitation,
   pair,
   PairingDevice,
 } from "./pairing.ts";
-import { answerOf, DONE, type InviterOptions, startInviter, VALUE } from "./pairing_inviter.ts";
+import {
+  answerOf,
+  DONE,
+  type InviterOptions,
+  startInviter,
+  VALUE,
+} from "./pairing_inviter.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { cpSync } from "node:fs";
+import type { TLSSocket } from "node:tls";
 
 Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an error", async () => {
   await using devices = await makeDevices("camera", "one", "two");
@@ -144,6 +151,15 @@ Deno.test("pairing succeeds even if one address of the line is dead and another 
   assertEquals(peer.id, camera.id);
   await invitation.paired;
   assertEquals(await impostor.written(), []);
+});
+
+Deno.test("an invitation used twice does not look like success: its line was stolen", async () => {
+  await using setup = await openInvitation(["viewer", "thief"]);
+  const { camera, viewer, thief, invitation } = setup;
+  await introduce(invitation, thief);
+  await assertRejects(() => viewer.join(invitation.line), DeguError, "another device has used it");
+  await Promise.all([assertRejects(() => invitation.paired), invitation.close()]);
+  assertEquals([await camera.written(), await viewer.written()], [[], []]);
 });
 
 Deno.test("the error for an inviter that disconnects depends on the step", async () => {
