@@ -5,7 +5,7 @@ import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Plan } from "./disk.ts";
 
 /** What an arbitrary makes; what is none stands for itself. */
-type Made<A> = A extends fc.Arbitrary<infer T> ? T : A;
+export type Made<A> = A extends fc.Arbitrary<infer T> ? T : A;
 
 export type Side = Made<typeof side>;
 /** What the target has under a name, in words of what the source has there. */
