@@ -99,23 +99,19 @@ export class Lab implements AsyncDisposable {
     this.#stock = new Stock(`${this.#dir}/stock`);
     this.isKeptOut = isKeptOut(`${this.#dir}/closed`);
     this.#smallStock = this.#small === null ? null : new Stock(`${this.#small}/stock`);
-    const app: App = (request, session, api) => this.#handle(request, session, api);
+    const app: App = async (...args) => {
+      this.#running++;
+      try {
+        this.#onRequest?.(this.#requests++);
+        return await this.#app!.handle(...args);
+      } finally {
+        this.#running--;
+      }
+    };
     const log = (message: string) => this.errors.push(message);
     const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: log };
     this.#server = new Server(["127.0.0.1", 0], app, { logger });
     this.#serving = this.#server.serveForever();
-  }
-
-  async #handle(
-    ...args: Parameters<FilesApp["handle"]>
-  ): Promise<Awaited<ReturnType<FilesApp["handle"]>>> {
-    this.#running++;
-    try {
-      this.#onRequest?.(this.#requests++);
-      return await this.#app!.handle(...args);
-    } finally {
-      this.#running--;
-    }
   }
 
   /** Runs a case; rejects with an {@linkcode Objection} where it differs from the model. */
@@ -162,11 +158,9 @@ export class Lab implements AsyncDisposable {
     if (!this.isKeptOut) { for (const plan of [source, target]) open(plan); }
     const [from, to] = it.download ? [remote, real] : [real, remote];
     const isMissing = it.targetMissing && to !== root;
-    if (from === root) Deno.removeSync(root);
-    if (to === root) Deno.removeSync(root);
+    if (it.place === "") Deno.removeSync(root);
     make(from, source, this.#stock);
-    const isMadeSmall = isFilled && this.#smallStock !== null;
-    if (!isMissing) make(to, target, isMadeSmall ? this.#smallStock : this.#stock);
+    if (!isMissing) make(to, target, isFilled ? this.#smallStock! : this.#stock);
     else if (it.linked && it.download) Deno.mkdirSync(real);
     if (it.linked) Deno.symlinkSync(real, local);
     this.#app = new FilesApp(root, { list: true, write: true });
@@ -232,12 +226,8 @@ export class Lab implements AsyncDisposable {
     }
     const [dry, real] = told as [Transferred, Transferred];
     if (dry.result!.failed > 0 || real.result!.failed > 0) return;
-    for (const type of ["copied", "unchanged", "skipped"]) {
-      const different = [...pathsOf(dry, type).symmetricDifference(pathsOf(real, type))];
-      if (different.length > 0) {
-        throw objection(`the dry run and the run differ in what is ${type}`, different);
-      }
-    }
+    const different = differences(outcomeTexts(dry), outcomeTexts(real));
+    if (different.length > 0) throw objection("the dry run and the run differ", different);
   }
 
   /** Compares a run that nothing has disturbed with the model. */
@@ -268,13 +258,9 @@ export class Lab implements AsyncDisposable {
     const all = [...flatten(target, { reserved: true }).keys()].filter((path) =>
       isReservedName(path.slice(path.lastIndexOf("/") + 1))
     );
-    const atServer = see(`${root}/${RESERVED}`);
+    const atServer = flatten(see(`${root}/${RESERVED}`), { reserved: true });
     // A server keeps that directory.
-    return [
-      ...all.filter((path) => path !== RESERVED),
-      ...flatten(atServer, { reserved: true }).keys(),
-    ]
-      .filter((path) => path !== "");
+    return [...all, ...atServer.keys()].filter((path) => path !== "" && path !== RESERVED);
   }
 
   async #transfer(
@@ -507,10 +493,8 @@ function objection(where: string, what: readonly string[]): Objection {
   return new Objection(`${where}:\n  ${what.slice(0, 12).join("\n  ")}`);
 }
 
-function pathsOf({ events }: Transferred, type: string): Set<string> {
-  return new Set(events.flatMap((event) => {
-    return event.type === type && "path" in event ? [event.path.join("/")] : [];
-  }));
+function outcomeTexts({ events }: Transferred): Map<string, string> {
+  return new Map([...outcomesOf(events)].map(([path, outcomes]) => [path, outcomes.join()]));
 }
 
 async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise<T> {
