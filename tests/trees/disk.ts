@@ -6,7 +6,6 @@ import { isReservedName } from "@degu/internal/files/reserved.ts";
 /** What lies under a name, as it is on the disk. */
 export type Raw = RawFile | RawDirectory | RawLink | RawSpecial;
 
-/** A regular file. */
 export interface RawFile {
   readonly kind: "file";
   /** Which content: two files have the same one if their keys are equal. */
@@ -17,7 +16,6 @@ export interface RawFile {
   readonly mode: number;
 }
 
-/** A directory. */
 export interface RawDirectory {
   readonly kind: "directory";
   readonly mode: number;
@@ -27,7 +25,6 @@ export interface RawDirectory {
   readonly unnamed: number;
 }
 
-/** A symbolic link. */
 export interface RawLink {
   readonly kind: "link";
   readonly target: string;
