@@ -85,7 +85,6 @@ const wireBody = fc.oneof(
     bytes: concat(chunks.map(formatChunk)),
   })),
 );
-const framingNames = ["content-length", "transfer-encoding", "range", "content-range"];
 
 Deno.test("ProxyApp changes no byte of any exchange", async () => {
   await using through = await connectThrough();
@@ -93,23 +92,19 @@ Deno.test("ProxyApp changes no byte of any exchange", async () => {
   await fc.assert(
     fc.asyncProperty(
       arbitrary.uri,
-      arbitrary.requestHeaders,
+      arbitrary.plainHeaders.map(endToEnd),
       wireBody,
       fc.integer({ min: 200, max: 399 }).filter((status) => status !== 204 && status !== 304),
       arbitrary.reason,
-      arbitrary.responseHeaders,
+      arbitrary.plainHeaders.map(endToEnd),
       wireBody,
       async (uri, requestHeaders, upload, status, reason, responseHeaders, download) => {
-        const plain = (headers: typeof requestHeaders) =>
-          Object.fromEntries(
-            Object.entries(endToEnd(headers)).filter(([name]) => !framingNames.includes(name)),
-          ) as typeof requestHeaders;
         const request = fromLatin1(concat([
-          formatRequest("PUT", uri, { ...plain(requestHeaders), ...upload.headers }),
+          formatRequest("PUT", uri, { ...requestHeaders, ...upload.headers }),
           upload.bytes,
         ]));
         const response = fromLatin1(concat([
-          formatResponse(status, reason, { ...plain(responseHeaders), ...download.headers }),
+          formatResponse(status, reason, { ...responseHeaders, ...download.headers }),
           download.bytes,
         ]));
         await through.near.send(request);

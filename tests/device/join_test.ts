@@ -14,13 +14,7 @@ import {
   pair,
   PairingDevice,
 } from "./pairing.ts";
-import {
-  answerOf,
-  DONE,
-  type InviterOptions,
-  startInviter,
-  VALUE,
-} from "./pairing_inviter.ts";
+import { answerOf, DONE, type InviterOptions, startInviter, VALUE } from "./pairing_inviter.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";

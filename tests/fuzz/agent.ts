@@ -16,24 +16,15 @@ const dnsPacket = await loadPacketCoder();
 
 const ID = "a".repeat(52);
 const SHORT = ID.slice(0, 16);
+// deno-fmt-ignore
 const NAMES = [
-  ...[
-    "_degu._tcp.local",
-    `camera-${SHORT}._degu._tcp.local`,
-    "x.local",
-    "local",
-    "degu-aaaa.local",
-  ],
-  ...[`CAMERA-${SHORT}._degu._tcp.local`, "camera._degu._tcp.local", `degu-${SHORT}.local`, ""],
-  ...["a".repeat(63), "b._http._tcp.local", "é\n._degu._tcp.local"],
+  "_degu._tcp.local", `camera-${SHORT}._degu._tcp.local`, "x.local", "local", "degu-aaaa.local",
+  `CAMERA-${SHORT}._degu._tcp.local`, "camera._degu._tcp.local", `degu-${SHORT}.local`, "",
+  "a".repeat(63), "b._http._tcp.local", "é\n._degu._tcp.local",
 ];
+// deno-fmt-ignore
 const HOSTS = [
-  "192.168.1.7",
-  "0.0.0.0",
-  "224.0.0.1",
-  "127.0.0.1",
-  "169.254.3.4",
-  "255.255.255.255",
+  "192.168.1.7", "0.0.0.0", "224.0.0.1", "127.0.0.1", "169.254.3.4", "255.255.255.255",
 ];
 const HOSTS6 = ["fe80::1", "::1", "::", "ff02::fb", "2001:db8::7", "::ffff:10.0.0.1", "fc00::9"];
 

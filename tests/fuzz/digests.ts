@@ -5,6 +5,7 @@ import {
   parseReprDigest,
   parseWantReprDigest,
 } from "@degu/internal/files/digest.ts";
+import { Buffer } from "node:buffer";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
@@ -24,28 +25,21 @@ function readDigests(value: string): string | null | undefined {
   if (!new RegExp(`^${member}(?: *, *${member})*$`).test(value)) return undefined;
   const digests = new Map<string, string>();
   for (const [, key = "", base64 = ""] of value.matchAll(/([^=, ]+)=:([^:]*):/g)) {
-    let bytes;
-    try {
-      bytes = atob(base64);
-    } catch {
-      return undefined;
-    }
-    if (digests.has(key) || btoa(bytes) !== base64) return undefined;
-    digests.set(
-      key,
-      Array.from(bytes, (byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join(""),
-    );
+    const bytes = Buffer.from(base64, "base64");
+    if (digests.has(key) || bytes.toString("base64") !== base64) return undefined;
+    digests.set(key, bytes.toString("hex"));
   }
   const sha256 = digests.get("sha-256");
   return sha256 !== undefined && sha256.length !== 64 ? undefined : sha256 ?? null;
 }
 
-function dictionary(random: Random): string {
+/** Members of `repr-digest` and `want-repr-digest`. */
+export function dictionary(random: Random): string {
   const members = Array.from({ length: 1 + random.below(3) }, () => {
     const key = random.pick(["sha-256", "sha-256", "sha-512", "md5", "x.y*", "SHA-256"]);
     const length = random.pick([32, 32, 32, 64, 0, 1, 31]);
-    const bytes = Array.from({ length }, () => String.fromCharCode(random.below(256))).join("");
-    const base64 = random.chance(90) ? btoa(bytes) : random.text("Aa0+/=", 0, 6);
+    const bytes = Buffer.from(Array.from({ length }, () => random.below(256)));
+    const base64 = random.chance(90) ? bytes.toString("base64") : random.text("Aa0+/=", 0, 6);
     return random.chance(10) ? `${key}=${random.below(12)}` : `${key}=:${base64}:`;
   });
   return members.join(random.pick([", ", ",", " , "]));

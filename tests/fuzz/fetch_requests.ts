@@ -5,7 +5,8 @@ import { toFetchHandler } from "@degu/degu";
 import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { requestPreamble } from "./grammar.ts";
-import { describeMessage, readRequest, type ReferenceRequest } from "./oracle.ts";
+import { describe, readRequest, type ReferenceRequest } from "./oracle.ts";
+import { namedValue } from "./parsers.ts";
 import type { Random } from "./random.ts";
 import { flatten } from "./received.ts";
 
@@ -36,11 +37,7 @@ function takeApart(text: string) {
   const space = first.indexOf(" ");
   // A server makes a URL of a host and a path, and nothing else has come this far.
   const target = first.slice(space + 1).replace(/ HTTP\/1\.1$/, "").replace(/^(?!\/)/, "/");
-  const headers = lines.map((line) => {
-    const colon = line.indexOf(": ");
-    return colon < 0 ? [line, ""] as const : [line.slice(0, colon), line.slice(colon + 2)] as const;
-  });
-  return { method: first.slice(0, space), target, headers };
+  return { method: first.slice(0, space), target, headers: lines.map(namedValue) };
 }
 
 function hostOf({ headers }: Parts): string | null {
@@ -76,7 +73,7 @@ function expectedOf(parts: Parts): ReferenceRequest | null {
 export function fetchRequests(): Fuzzer {
   let seen: string[] = [];
   const app: App = ({ method, uri, headers }) => {
-    seen.push(describeMessage({ method, uri, headers: flatten(headers) }));
+    seen.push(describe({ method, uri, headers: flatten(headers) }));
     // With an error a body may stay unread.
     return [400, "Bad Request", {}, null];
   };
@@ -90,7 +87,7 @@ export function fetchRequests(): Fuzzer {
       const expected = expectedOf(parts);
       seen = [];
       await handler(requestOf(parts), info);
-      const wanted = expected === null ? [] : [describeMessage(expected)];
+      const wanted = expected === null ? [] : [describe(expected)];
       demand(seen.join() === wanted.join(), `the application got ${seen} in place of ${wanted}`);
       return expected === null ? "rejected" : "accepted";
     },

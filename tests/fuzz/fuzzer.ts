@@ -42,7 +42,7 @@ export class Finding extends Error {
 
   /** Makes an error that says how to see it again. */
   constructor(
-    readonly target: string,
+    target: string,
     readonly seed: number,
     /** The smallest input that was found. */
     readonly input: string,
@@ -73,8 +73,7 @@ export function demand(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Objection(what);
 }
 
-const BATCH = 128, POOL = 256;
-const LONGEST_BATCH_MILLISECONDS = 50;
+const POOL = 256;
 
 /** Runs a fuzzer; throws a {@linkcode Finding} at the first objection. */
 export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
@@ -85,28 +84,21 @@ export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
   const base = () =>
     pool.length > 0 && random.chance(40) ? random.pick(pool) : fuzzer.grammar(random);
   const start = performance.now();
-  const end = start + seconds * 1000;
   let inputs = 0, accepted = 0;
-  for (let now = start; now < end && inputs < most; now = performance.now()) {
-    const batchEnd = Math.min(end, now + LONGEST_BATCH_MILLISECONDS);
-    for (let i = 0; i < BATCH && inputs < most; i++) {
-      const isMutant = random.chance(55);
-      const input = isMutant ? mutate(base(), base(), random) : fuzzer.grammar(random);
-      inputs++;
-      try {
-        const pending = fuzzer.check(input);
-        const outcome = typeof pending === "string" ? pending : await pending;
-        if (outcome === "accepted") {
-          accepted++;
-          if (isMutant && input.length <= 2000) {
-            pool[pool.length < POOL ? pool.length : random.below(POOL)] = input;
-          }
-        }
-      } catch (error) {
-        const [smallest, cause] = await shrink(fuzzer, input, error);
-        throw new Finding(fuzzer.name, seed, smallest, cause);
+  for (; inputs < most && performance.now() < start + seconds * 1000; inputs++) {
+    const isMutant = random.chance(55);
+    const input = isMutant ? mutate(base(), base(), random) : fuzzer.grammar(random);
+    try {
+      const pending = fuzzer.check(input);
+      const outcome = typeof pending === "string" ? pending : await pending;
+      if (outcome === "rejected") continue;
+      accepted++;
+      if (isMutant && input.length <= 2000) {
+        pool[pool.length < POOL ? pool.length : random.below(POOL)] = input;
       }
-      if ((i & 15) === 15 && performance.now() > batchEnd) break;
+    } catch (error) {
+      const [smallest, cause] = await shrink(fuzzer, input, error);
+      throw new Finding(fuzzer.name, seed, smallest, cause);
     }
   }
   const elapsed = (performance.now() - start) / 1000;
@@ -162,7 +154,7 @@ const TOKENS = [
 const LONGEST = 40000;
 
 /** Changes a text in one to four places; `other` is what it may be joined with. */
-function mutate(text: string, other: string, random: Random): string {
+export function mutate(text: string, other: string, random: Random): string {
   for (let n = 1 + random.below(4); n > 0; n--) text = mutateOnce(text, other, random);
   return text.length > LONGEST ? text.slice(0, LONGEST) : text;
 }

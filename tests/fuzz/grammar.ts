@@ -45,7 +45,7 @@ const BAD_URIS = [
 ];
 const PROTOCOLS = ["HTTP/1.0", "HTTP/0.9", "HTTP/2", "HTTP/1.2", "http/1.1", "", "HTTP/1.1 "];
 
-export function number(random: Random): string {
+function number(random: Random): string {
   return random.chance(50)
     ? random.pick(NUMBERS)
     : String(random.below(1 << (1 + random.below(30))));
@@ -162,18 +162,11 @@ export function chunkLine(size: number, random: Random): string {
   let digits = size.toString(16);
   if (random.chance(20)) digits = digits.toUpperCase();
   if (random.chance(4)) {
+    // deno-fmt-ignore
     digits = random.pick([
-      "0" + digits,
-      `+${digits}`,
-      `0x${digits}`,
-      `${digits} `,
-      "",
-      "fffffff",
-      "10000000",
-      "-1",
-      "g",
+      "0" + digits, `+${digits}`, `0x${digits}`, `${digits} `, "", "fffffff", "10000000", "-1", "g",
       "100000000000000000",
-    ]); // deno-fmt-ignore
+    ]);
   }
   if (random.chance(60)) return digits;
   if (random.chance(8)) {

@@ -11,6 +11,7 @@ import type { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
 import type { BodyIn, BodyOut } from "@degu/internal/base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
+import { cut } from "../support/streams.ts";
 import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, Objection, type Outcome } from "./fuzzer.ts";
 import { AnsweringSocket, MemoryServer, MemorySocket } from "./memory.ts";
@@ -25,7 +26,7 @@ type CutBody = ReturnType<typeof caseOf>;
 /** Reads a case from a text: `way turns (chunked? size cut)…`. */
 function caseOf(input: string, start: string, after: string) {
   const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
-  const [way = 0, turns = 0, cut = 7, ...sizes] = numbers;
+  const [way = 0, turns = 0, least = 7, ...sizes] = numbers;
   const chunked = input.startsWith("c");
   const content = chunked
     ? [...sizes.filter((size) => size > 0), 0]
@@ -33,9 +34,11 @@ function caseOf(input: string, start: string, after: string) {
     : "x".repeat(sizes.reduce((sum, size) => sum + size, 0));
   const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${content.length}`;
   const bytes = latin1(`${start}${framing}\r\n\r\n${content}${after}`);
-  const pieces: Uint8Array[] = [];
-  for (let at = 0; at < bytes.length; at += cut + 1) pieces.push(bytes.subarray(at, at + cut + 1));
-  return { pieces, turns: turns % MOST_TURNS, way: WAYS[way % WAYS.length]! };
+  return {
+    pieces: cut(bytes, least + 1),
+    turns: turns % MOST_TURNS,
+    way: WAYS[way % WAYS.length]!,
+  };
 }
 
 /** Makes a text that {@linkcode caseOf} reads. */

@@ -20,19 +20,23 @@ const USAGE = `usage: deno task fuzz [--seconds N] [--seed N] [--target name]…
 --target   may be given again; all targets where it is left out: ${ALL.join(", ")}`;
 
 function readOptions() {
-  const { values } = parseArgs({
-    args: Deno.args,
-    options: {
-      seconds: { type: "string", default: "60" },
-      seed: { type: "string", default: `${Math.floor(Math.random() * 2 ** 31)}` },
-      target: { type: "string", multiple: true, default: ALL },
-    },
-  });
-  const [seconds, seed] = [Number(values.seconds), Number(values.seed)];
-  if (!(seconds > 0 && seed >= 0 && values.target.every((name) => ALL.includes(name)))) {
+  try {
+    const { values } = parseArgs({
+      args: Deno.args,
+      options: {
+        seconds: { type: "string", default: "60" },
+        seed: { type: "string", default: `${Math.floor(Math.random() * 2 ** 31)}` },
+        target: { type: "string", multiple: true, default: ALL },
+      },
+    });
+    const [seconds, seed, names] = [Number(values.seconds), Number(values.seed), values.target];
+    const isRight = seconds > 0 && seed >= 0 && names.every((name) => ALL.includes(name));
+    if (isRight) return { seconds, seed, names };
     throw new RangeError(`got ${Deno.args.join(" ")}`);
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}\n${USAGE}`);
+    Deno.exit(1);
   }
-  return { seconds, seed, names: values.target };
 }
 
 function format({ name, inputs, accepted, seconds }: Report): string {
@@ -74,14 +78,15 @@ async function fuzzTrees(seed: number, seconds: number): Promise<Report> {
   }
 }
 
-async function runAll({ seconds, seed, names }: ReturnType<typeof readOptions>): Promise<void> {
-  // Most of the time of an error that nobody looks at goes into its stack.
-  Error.stackTraceLimit = 0;
-  console.log(`seed ${seed}`);
-  console.log(
-    `${"target".padEnd(18)}  ${"inputs".padStart(13)}  ${"speed".padStart(11)}  accepted     time`,
-  );
-  const share = seconds / names.length;
+const { seconds, seed, names } = readOptions();
+// Most of the time of an error that nobody looks at goes into its stack.
+Error.stackTraceLimit = 0;
+console.log(`seed ${seed}`);
+console.log(
+  `${"target".padEnd(18)}  ${"inputs".padStart(13)}  ${"speed".padStart(11)}  accepted     time`,
+);
+const share = seconds / names.length;
+try {
   for (const name of names) {
     const fuzzer = targets[name]?.();
     try {
@@ -91,17 +96,6 @@ async function runAll({ seconds, seed, names }: ReturnType<typeof readOptions>):
       await fuzzer?.close?.();
     }
   }
-}
-
-let options;
-try {
-  options = readOptions();
-} catch (error) {
-  console.error(`${error instanceof Error ? error.message : error}\n${USAGE}`);
-  Deno.exit(1);
-}
-try {
-  await runAll(options);
 } catch (error) {
   console.error(error instanceof Finding ? `FINDING ${error.message}` : error);
   Deno.exit(1);

@@ -6,6 +6,7 @@ import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address.ts";
 import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
 import { Server, type ServerOptions } from "@degu/degu/server";
+import { cut } from "../support/streams.ts";
 import { fromLatin1 } from "../support/wire_grammar.ts";
 
 /** A socket that reads what it was given and keeps what is written. */
@@ -100,21 +101,13 @@ export class AnsweringSocket extends MemorySocket {
   }
 }
 
-export function whole(bytes: Uint8Array): Uint8Array[] {
-  return bytes.length === 0 ? [] : [bytes];
-}
-
-export function single(bytes: Uint8Array): Uint8Array[] {
-  return Array.from(bytes, (_, i) => bytes.subarray(i, i + 1));
-}
-
 /**
  * The ways in which the bytes are cut: whole, byte by byte, and in two at every boundary, or, where there are more than `most` of
  * these, at as many that lie evenly.
  */
 export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]> {
-  yield whole(bytes);
-  yield single(bytes);
+  yield cut(bytes);
+  yield cut(bytes, 1);
   const step = Math.max(1, (bytes.length - 1) / most);
   for (let at = 1; at < bytes.length; at += step) {
     const position = Math.floor(at);

@@ -160,8 +160,10 @@ function readBody(
   return { body: text.slice(start, start + length), end: start + length };
 }
 
-/** A message as text that is equal where the messages are; the order of headers does not count. */
-export function describeMessage(message: object): string {
-  const { headers, ...rest } = message as { headers: FlatHeaders };
-  return JSON.stringify([Object.entries(headers).sort(([a], [b]) => a < b ? -1 : 1), rest]);
+/** A value as text that is equal where the values are; the order of keys, as of headers, does not count. */
+export function describe(value: unknown): string {
+  return JSON.stringify(value, (_key, inner) => {
+    const isDictionary = typeof inner === "object" && inner !== null && !Array.isArray(inner);
+    return isDictionary ? Object.entries(inner).sort(([a], [b]) => a < b ? -1 : 1) : inner;
+  });
 }

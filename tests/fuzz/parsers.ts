@@ -19,15 +19,7 @@ import {
 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import * as grammar from "./grammar.ts";
-import { readChunks, readRequest, readResponse } from "./oracle.ts";
-
-/** A value as text that is equal where the values are; the order of keys does not count. */
-function describe(value: unknown): string {
-  return JSON.stringify(value, (_key, inner) => {
-    const isDictionary = typeof inner === "object" && inner !== null && !Array.isArray(inner);
-    return isDictionary ? Object.entries(inner).sort(([a], [b]) => a < b ? -1 : 1) : inner;
-  });
-}
+import { describe, readChunks, readRequest, readResponse } from "./oracle.ts";
 
 /** A target that compares a parser with the oracle, and what it has read with what that is once it was formatted. */
 function parserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): Fuzzer {
@@ -70,22 +62,17 @@ function writtenBy(format: () => Uint8Array): string | null {
   }
 }
 
+/** The name and the value of a line, as far as it has both. */
+export function namedValue(line: string): readonly [name: string, value: string] {
+  const colon = line.indexOf(": ");
+  return colon < 0 ? [line, ""] : [line.slice(0, colon), line.slice(colon + 2)];
+}
+
 /** Splits the text at its colons and line ends, and nothing is checked: the values are as bad as the text is. */
 function carelessHeaders(lines: readonly string[]): HeaderDict {
-  const headers: HeaderDict = {};
-  for (const line of lines) {
-    const colon = line.indexOf(": ");
-    const name = colon < 0 ? line : line.slice(0, colon);
-    const value = colon < 0 ? "" : line.slice(colon + 2);
-    // Assigning would call the setter of __proto__.
-    Object.defineProperty(headers, name, {
-      value: typed(name, value),
-      enumerable: true,
-      writable: true,
-      configurable: true,
-    });
-  }
-  return headers;
+  return Object.fromEntries(
+    lines.map(namedValue).map(([name, value]) => [name, typed(name, value)]),
+  );
 }
 
 function typed(name: string, value: string): HeaderDict[string] {

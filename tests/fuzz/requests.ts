@@ -4,11 +4,12 @@ import type { App } from "@degu/internal/base/app/app.ts";
 import { ProtocolError } from "@degu/internal/base/errors.ts";
 import { type Exchange, Server } from "@degu/degu/server";
 import { exchange } from "../support/raw_peer.ts";
+import { cut } from "../support/streams.ts";
 import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
-import { MemoryServer, MemorySocket, quiet, splits, whole } from "./memory.ts";
-import { describeMessage, readRequests } from "./oracle.ts";
+import { MemoryServer, MemorySocket, quiet, splits } from "./memory.ts";
+import { describe, readRequests } from "./oracle.ts";
 import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
@@ -28,7 +29,7 @@ class Record {
     try {
       const content = await receive(body, this.way);
       this.requests.push(
-        describeMessage({ method, uri, headers: flatten(headers), body: content }),
+        describe({ method, uri, headers: flatten(headers), body: content }),
       );
     } catch (error) {
       if (!(error instanceof ProtocolError)) this.strange.push(error);
@@ -58,7 +59,7 @@ function checkRecord(
   const { way, requests, calls, strange } = record;
   demand(strange.length === 0, `the application met ${strange[0]} ${where}`);
   const complete = expected.requests.map((message) =>
-    describeMessage({ ...message, body: seenAs(message.body, way) })
+    describe({ ...message, body: seenAs(message.body, way) })
   );
   demand(
     requests.length === complete.length && requests.every((text, i) => text === complete[i]),
@@ -125,9 +126,7 @@ export function loopbackRequests(): Fuzzer {
       const bytes = latin1(input);
       record.begin(WAYS[input.length % WAYS.length]!);
       const split = input.length * 31 % (bytes.length + 1);
-      const pieces = input.length % 3 === 0
-        ? whole(bytes)
-        : [bytes.subarray(0, split), bytes.subarray(split)];
+      const pieces = cut(bytes, ...input.length % 3 === 0 ? [] : [split, bytes.length]);
       const { received: written, how } = await exchange(server.address, ...pieces);
       const answer = { written, reset: how === "reset" };
       return checkRecord(record, input, answer, `over loopback, cut at ${split}`)

@@ -10,7 +10,7 @@ import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { response } from "./grammar.ts";
 import { AnsweringSocket, splits } from "./memory.ts";
-import { describeMessage, readOneResponse } from "./oracle.ts";
+import { describe, readOneResponse } from "./oracle.ts";
 import type { Random } from "./random.ts";
 import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 
@@ -56,8 +56,8 @@ async function perform(
     try {
       const { status, reason, headers, body } = await connection.request(method, "/", {}, null);
       const preamble = { status, reason, headers: flatten(headers) };
-      seen.broken = describeMessage(preamble);
-      seen.messages.push(describeMessage({ ...preamble, body: await receive(body, way) }));
+      seen.broken = describe(preamble);
+      seen.messages.push(describe({ ...preamble, body: await receive(body, way) }));
       seen.broken = null;
       if (connection.closed) break;
       socket.rest();
@@ -92,7 +92,7 @@ function expect(
     const { status, reason, headers, body, excess, unframed, closes } = model;
     const preamble = { status, reason, headers };
     if (body === undefined) {
-      return { messages, code: null, broken: describeMessage(preamble), clean: false };
+      return { messages, code: null, broken: describe(preamble), clean: false };
     }
     if (unframed && excess > 0) {
       loose ||= !closes;
@@ -100,7 +100,7 @@ function expect(
         return { messages, code: "UNFRAMED_BODY", broken: null, clean: false, loose };
       }
     }
-    messages.push(describeMessage({ ...preamble, body: seenAs(body, way) }));
+    messages.push(describe({ ...preamble, body: seenAs(body, way) }));
     if (closes) break;
     if (excess > 0 && i + 1 < exchanges.length) {
       return { messages, code: "EXCESS_BYTES", broken: null, clean: false, loose };

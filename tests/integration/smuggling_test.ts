@@ -15,7 +15,7 @@ import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { describeMessage, readRequest, readRequests } from "../fuzz/oracle.ts";
+import { describe, readRequest, readRequests } from "../fuzz/oracle.ts";
 import { flatten, receive, seenAs } from "../fuzz/received.ts";
 import { smugglingCorpus, type SmugglingRow } from "./smuggling.rows.ts";
 
@@ -35,7 +35,7 @@ Deno.test("the server accepts exactly what each row says, and closes on everythi
     calls.push(uri);
     try {
       const content = await receive(body, "pieces");
-      complete.push(describeMessage({ method, uri, headers: flatten(headers), body: content }));
+      complete.push(describe({ method, uri, headers: flatten(headers), body: content }));
     } catch (error) {
       assert(error instanceof ProtocolError, String(error));
       throw error;
@@ -47,7 +47,7 @@ Deno.test("the server accepts exactly what each row says, and closes on everythi
     calls = [];
     complete = [];
     const { received } = await exchange(serving.address, row.bytes);
-    assertEquals(complete, row.accepted.map(describeMessage), row.name);
+    assertEquals(complete, row.accepted.map(describe), row.name);
     const begun = row.accepted.map(({ uri }) => uri);
     assertEquals(calls, row.broken === undefined ? begun : [...begun, row.broken], row.name);
     // A reset, which comes where bytes are left unread, may take answers along.
@@ -123,7 +123,7 @@ Deno.test("under Deno.serve an app sees what each row says, except for what no h
     const lines = Object.entries(described.headers).map(([name, value]) => `${name}: ${value}`);
     const preamble = [`${method} ${uri} HTTP/1.1`, ...lines].join("\r\n");
     assert(readRequest(preamble) !== null, preamble);
-    seen.push(describeMessage({ ...described, body: await receive(body, "read") }));
+    seen.push(describe({ ...described, body: await receive(body, "read") }));
     return [200, "OK", {}, null];
   };
   await using server = serveWithDeno(app);
@@ -132,7 +132,7 @@ Deno.test("under Deno.serve an app sees what each row says, except for what no h
     await exchange(server.address, row.bytes);
     if (unseenByHandlers.has(row.name)) continue;
     const expected = row.accepted.map(({ body, ...rest }) =>
-      describeMessage({ ...rest, body: seenAs(body, "read") })
+      describe({ ...rest, body: seenAs(body, "read") })
     );
     assertEquals(seen, expected, row.name);
   }
@@ -403,7 +403,7 @@ function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
   const streams = sent.map(readRequests);
   const requests = streams.flatMap((stream) => stream.requests);
   const expected = row.accepted.map((it) => ({ ...it, headers: endToEnd(it.headers) }));
-  assertEquals(requests.map(describeMessage), expected.map(describeMessage), row.name);
+  assertEquals(requests.map(describe), expected.map(describe), row.name);
   const unfinished = streams.filter(({ clean }) => !clean);
   if (row.broken === undefined) assertEquals(unfinished, [], row.name);
   for (const { broken } of unfinished) assertEquals(broken?.uri, row.broken, row.name);

@@ -4,23 +4,18 @@ import fc from "fast-check";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Plan } from "./disk.ts";
 
-/** What one side has under a name. */
-export type Side =
-  | { readonly is: "nothing" | "fifo" | "socket" }
-  | { readonly is: "file"; readonly size: number; readonly time: number; readonly mode: number }
-  | { readonly is: "directory"; readonly mode: number; readonly unnamed: boolean }
-  | { readonly is: "link"; readonly to: string };
+/** What an arbitrary makes; what is none stands for itself. */
+export type Made<A> = A extends fc.Arbitrary<infer T> ? T : A;
 
+export type Side = Made<typeof side>;
 /** What the target has under a name, in words of what the source has there. */
-export type Relation =
-  | "same"
-  | "same size and time"
-  | "touched"
-  | "rounded"
-  | "rounded to even seconds"
-  | "within a millisecond"
-  | "nothing"
-  | Side;
+export type Relation = Made<typeof relation>;
+/** The options of a transfer that are no functions. */
+export type Options = Made<typeof options>;
+/** What others do to an entry of a side meanwhile. */
+export type Change = Made<typeof change>;
+/** One run. */
+export type Case = Made<ReturnType<typeof cases>>;
 
 /** A name with what both sides have there. What lies below belongs to each side that has a directory. */
 export interface Pair {
@@ -28,61 +23,6 @@ export interface Pair {
   readonly source: Side;
   readonly target: Relation;
   readonly below: readonly Pair[];
-}
-
-/** The options of a transfer that are no functions. */
-export interface Options {
-  readonly compare: "time" | "digest" | "nothing";
-  readonly replace: boolean;
-  readonly delete: boolean;
-  readonly connections: number;
-  readonly verify: boolean;
-  /** What the filter refuses. */
-  readonly hidden: { readonly names: readonly string[]; readonly kind: string | null };
-}
-
-/** What a change does to an entry of a side. */
-export interface Change {
-  /** When it happens: at the n-th event, at the n-th request, or so many milliseconds after the plan. */
-  readonly when: { readonly on: "event" | "request" | "milliseconds"; readonly n: number };
-  readonly side: "source" | "target";
-  /** Which entry: the remainder by their number. */
-  readonly which: number;
-  readonly what:
-    | "rewrite"
-    | "rewrite in place"
-    | "grow"
-    | "remove"
-    | "rename"
-    | "link to a file"
-    | "link to a directory"
-    | "fifo"
-    | "become a directory"
-    | "become a file"
-    | "close"
-    | "add";
-}
-
-/** What goes wrong. */
-export type Fault =
-  | { readonly is: "nothing" }
-  | { readonly is: "changes"; readonly changes: readonly Change[] }
-  | { readonly is: "abort" | "cut"; readonly when: Change["when"] }
-  | { readonly is: "full"; readonly kibibytes: number };
-
-/** One run. */
-export interface Case {
-  readonly download: boolean;
-  /** Whether a Connection is passed in place of a Client. */
-  readonly connection: boolean;
-  /** Where the tree lies below the server's root: at it, or in a directory of this name. */
-  readonly place: string;
-  /** Whether the local root is a link to a directory. */
-  readonly linked: boolean;
-  readonly targetMissing: boolean;
-  readonly pairs: readonly Pair[];
-  readonly options: Options;
-  readonly fault: Fault;
 }
 
 const plainNames = ["a", "b", "c", "A", "B", "ab", "x y", "-r", ".hidden", "index.html"];
@@ -111,11 +51,13 @@ const reservedNames = [
   ".x y.degu-part",
 ];
 
-/** One of some values, or of what some others make, each as often as its weight says. */
-function oneOf<T>(...choices: (readonly [weight: number, of: T | fc.Arbitrary<T>])[]) {
+/** One of some values, or of what some arbitraries make, each as often as its weight says. */
+function oneOf<const Choices extends readonly (readonly [weight: number, of: unknown])[]>(
+  ...choices: Choices
+) {
   return fc.oneof(...choices.map(([weight, of]) => {
     return { weight, arbitrary: of instanceof fc.Arbitrary ? of : fc.constant(of) };
-  })) as fc.Arbitrary<T>;
+  })) as fc.Arbitrary<Made<Choices[number][1]>>;
 }
 
 const anyOf = fc.constantFrom;
@@ -140,49 +82,46 @@ export const times = [
   4_102_444_801_001,
 ];
 
-const file: fc.Arbitrary<Side> = fc.record({
-  is: fc.constant("file" as const),
+const file = fc.record({
+  is: fc.constant("file"),
   size,
   time: oneOf([5, anyOf(0, 1, 2, 3)], [1, anyOf(4, 5, 6)]),
   mode: oneOf([20, 0o644], [2, anyOf(0o600, 0o755, 0o444)], [1, anyOf(0, 0o200)]),
 });
 
-const directory: fc.Arbitrary<Side> = fc.record({
-  is: fc.constant("directory" as const),
+const directory = fc.record({
+  is: fc.constant("directory"),
   mode: oneOf([30, 0o755], [1, anyOf(0, 0o300, 0o400, 0o600, 0o500)]),
   unnamed: oneOf([30, false], [1, true]),
 });
 
 /** The targets of links: `%outside` and `%beside` stand for directories that are not in the tree. */
-const link: fc.Arbitrary<Side> = fc.record({
-  is: fc.constant("link" as const),
+const link = fc.record({
+  is: fc.constant("link"),
   to: anyOf(
     ...["a", "b", "../a", ".", "..", "nowhere"],
     ...["%outside/secret", "%outside", "%beside/neighbor", "%beside"],
   ),
 });
 
-const side = oneOf<Side>(
+const side = oneOf(
   [10, file],
   [8, directory],
   [4, { is: "nothing" }],
   [2, link],
-  [1, anyOf<Side[]>({ is: "fifo" }, { is: "socket" })],
+  [1, anyOf({ is: "fifo" }, { is: "socket" })],
 );
 
-const relation = oneOf<Relation>(
-  [5, anyOf<Relation[]>("same", "nothing")],
+const relation = oneOf(
+  [5, anyOf("same", "nothing")],
   [
     4,
-    anyOf<Relation[]>(
-      "same size and time",
-      "touched",
-      "rounded",
-      "rounded to even seconds",
-      "within a millisecond",
+    anyOf(
+      ...["same size and time", "touched", "rounded"] as const,
+      ...["rounded to even seconds", "within a millisecond"] as const,
     ),
   ],
-  [4, side as fc.Arbitrary<Relation>],
+  [4, side],
 );
 
 const { pairs } = fc.letrec<{ pairs: readonly Pair[] }>((tie) => ({
@@ -197,33 +136,36 @@ const { pairs } = fc.letrec<{ pairs: readonly Pair[] }>((tie) => ({
   ),
 }));
 
-const options: fc.Arbitrary<Options> = fc.record({
-  compare: oneOf<Options["compare"]>([6, "time"], [2, "digest"], [1, "nothing"]),
+const options = fc.record({
+  compare: oneOf([6, "time"], [2, "digest"], [1, "nothing"]),
   replace: oneOf([6, true], [1, false]),
   delete: oneOf([3, true], [1, false]),
   connections: anyOf(4, 1, 2),
   verify: oneOf([6, true], [1, false]),
+  /** What the filter refuses. */
   hidden: fc.record({
-    names: oneOf<string[]>([3, []], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),
-    kind: oneOf<string | null>([12, null], [1, anyOf("other", "directory")]),
+    names: oneOf([3, [] as string[]], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),
+    kind: oneOf([12, null], [1, anyOf("other", "directory")]),
   }),
 });
 
-const when: fc.Arbitrary<Change["when"]> = fc.record({
-  on: anyOf("event" as const, "request" as const, "milliseconds" as const),
+/** At the n-th event, at the n-th request, or so many milliseconds after the plan. */
+const when = fc.record({
+  on: anyOf("event", "request", "milliseconds"),
   n: oneOf([2, 0], [3, fc.nat(9)]),
 });
 
-const change: fc.Arbitrary<Change> = fc.record({
+const change = fc.record({
   when,
-  side: anyOf("source" as const, "target" as const),
+  side: anyOf("source", "target"),
+  /** Which entry: the remainder by their number. */
   which: fc.nat(40),
-  what: oneOf<Change["what"]>(
+  what: oneOf(
     [3, "link to a directory"],
     [2, "add"],
     [
       10,
-      anyOf<Change["what"][]>(
+      anyOf(
         ...["rewrite", "rewrite in place", "grow", "remove", "rename"] as const,
         ...["link to a file", "fifo", "become a directory", "become a file", "close"] as const,
       ),
@@ -231,24 +173,27 @@ const change: fc.Arbitrary<Change> = fc.record({
   ),
 });
 
-function faults(canFill: boolean): fc.Arbitrary<Fault> {
+function faults(canFill: boolean) {
   const changes = fc.array(change, { minLength: 1, maxLength: 4 });
-  const is = anyOf("abort" as const, "abort" as const, "cut" as const);
-  const full = fc.record({ is: fc.constant("full" as const), kibibytes: fc.nat(160) });
-  return oneOf<Fault>(
-    [10, { is: "nothing" }],
-    [5, fc.record({ is: fc.constant("changes" as const), changes })],
-    [3, fc.record({ is, when })],
-    [2, canFill ? full : { is: "nothing" }],
+  const nothing = fc.constant({ is: "nothing" });
+  const full = fc.record({ is: fc.constant("full"), kibibytes: fc.nat(160) });
+  return oneOf(
+    [10, nothing],
+    [5, fc.record({ is: fc.constant("changes"), changes })],
+    [3, fc.record({ is: anyOf("abort", "abort", "cut"), when })],
+    [2, canFill ? full : nothing],
   );
 }
 
 /** Cases; with a disk that gets full only where there is one of its own for that. */
-export function cases(canFill: boolean): fc.Arbitrary<Case> {
+export function cases(canFill: boolean) {
   return fc.record({
     download: fc.boolean(),
+    /** Whether a Connection is passed in place of a Client. */
     connection: oneOf([3, false], [1, true]),
+    /** Where the tree lies below the server's root: at it, or in a directory of this name. */
     place: anyOf("t", "", "a b/\u00e9"),
+    /** Whether the local root is a link to a directory. */
     linked: oneOf([8, false], [1, true]),
     targetMissing: oneOf([12, false], [1, true]),
     pairs,

@@ -6,7 +6,6 @@ import { isReservedName } from "@degu/internal/files/reserved.ts";
 /** What lies under a name, as it is on the disk. */
 export type Raw = RawFile | RawDirectory | RawLink | RawSpecial;
 
-/** A regular file. */
 export interface RawFile {
   readonly kind: "file";
   /** Which content: two files have the same one if their keys are equal. */
@@ -17,7 +16,6 @@ export interface RawFile {
   readonly mode: number;
 }
 
-/** A directory. */
 export interface RawDirectory {
   readonly kind: "directory";
   readonly mode: number;
@@ -27,7 +25,6 @@ export interface RawDirectory {
   readonly unnamed: number;
 }
 
-/** A symbolic link. */
 export interface RawLink {
   readonly kind: "link";
   readonly target: string;
@@ -235,23 +232,30 @@ export function removeTree(path: string): void {
   }
 }
 
+/** The path of an entry of a directory, whose own is empty if it is the root. */
+export function below(directory: string, name: string): string {
+  return directory === "" ? name : `${directory}/${name}`;
+}
+
 /** A text for each path of a tree, for comparing; times of directories and what is reserved are left out. */
 export function flatten(
   raw: Raw | null,
-  options: { reserved?: boolean; directoryTimes?: boolean } = {},
+  options: { reserved?: boolean; directoryTimes?: boolean; modes?: boolean } = {},
   prefix = "",
   texts: Map<string, string> = new Map(),
 ): Map<string, string> {
   if (raw === null) return texts;
-  if (raw.kind !== "directory") {
-    texts.set(prefix, textOf(raw));
-    return texts;
+  const mode = "mode" in raw && options.modes !== false ? ` ${raw.mode.toString(8)}` : "";
+  if (raw.kind === "file") {
+    return texts.set(prefix, `file ${raw.key} ${raw.size} ${raw.modified}${mode}`);
   }
+  if (raw.kind === "link") return texts.set(prefix, `link ${raw.target}`);
+  if (raw.kind === "special") return texts.set(prefix, raw.what);
   const time = options.directoryTimes ? ` ${raw.modified}` : "";
-  texts.set(prefix, `directory ${raw.mode.toString(8)} ${raw.unnamed}${time}`);
+  texts.set(prefix, `directory${mode} ${raw.unnamed}${time}`);
   for (const [name, entry] of raw.entries) {
     if (!options.reserved && isReservedName(name)) continue;
-    flatten(entry, options, prefix === "" ? name : `${prefix}/${name}`, texts);
+    flatten(entry, options, below(prefix, name), texts);
   }
   return texts;
 }
@@ -259,14 +263,6 @@ export function flatten(
 /** The same with everything that is left out. */
 export function flattenWhole(raw: Raw | null): Map<string, string> {
   return flatten(raw, { reserved: true, directoryTimes: true });
-}
-
-/** An entry other than a directory, as text. */
-function textOf(raw: Exclude<Raw, RawDirectory>): string {
-  if (raw.kind === "file") {
-    return `file ${raw.key} ${raw.size} ${raw.modified} ${raw.mode.toString(8)}`;
-  }
-  return raw.kind === "link" ? `link ${raw.target}` : raw.what;
 }
 
 /** The differences of two flattened trees. */

@@ -7,26 +7,14 @@ import { Client } from "@degu/degu/client";
 import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
+import type { Made } from "./cases.ts";
 import { contentOf, differences, flatten, removeTree, run, see } from "./disk.ts";
-import { fold as foldPlainly } from "./model.ts";
+import { fold as foldPlainly, outcomesOf } from "./model.ts";
 
 /** Such a disk compares capitals. */
 const fold = (name: string) => foldPlainly(foldPlainly(name).toUpperCase());
 
-/** A file by the names of its path. */
-interface Entry {
-  readonly path: readonly string[];
-  readonly size: number;
-}
-
-interface Case {
-  readonly download: boolean;
-  readonly delete: boolean;
-  readonly source: readonly Entry[];
-  /** The source before the run that is looked at: what an earlier run has brought to the target. */
-  readonly earlier: readonly Entry[];
-  readonly target: readonly Entry[];
-}
+type Case = Made<typeof insensitiveCases>;
 
 // The last letter of two has another small form at the end of a word.
 const name = fc.constantFrom(
@@ -44,12 +32,13 @@ const entries = fc.array(
 );
 
 /** Cases with many names that differ in case only: the target has some of the source's, too. */
-export const insensitiveCases: fc.Arbitrary<Case> = entries.chain((source) => {
-  const some = fc.oneof(fc.constant([]), entries, fc.subarray([...source]));
+export const insensitiveCases = entries.chain((source) => {
+  const some = fc.oneof(fc.constant<typeof source>([]), entries, fc.subarray([...source]));
   return fc.record({
     download: fc.boolean(),
     delete: fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, fc.constant(false)),
     source: fc.constant(source),
+    /** The source before the run that is looked at: what an earlier run has brought to the target. */
     earlier: some,
     target: some,
   });
@@ -108,7 +97,7 @@ export async function checkInsensitive(
 }
 
 /** Writes those files that are possible there. */
-function write(root: string, entries: readonly Entry[], id: number): number {
+function write(root: string, entries: Case["target"], id: number): number {
   for (const { path, size } of entries) {
     try {
       Deno.mkdirSync([root, ...path.slice(0, -1)].join("/"), { recursive: true });
@@ -147,12 +136,7 @@ function objections(
   events: readonly TreeEvent[],
 ): string[] {
   const found: string[] = [];
-  const outcomes = new Map<string, string>();
-  for (const event of events) {
-    if (event.type === "copied" || event.type === "unchanged" || event.type === "failed") {
-      outcomes.set(event.path.join("/"), event.type);
-    }
-  }
+  const outcomes = outcomesOf(events);
   const wanted = new Set<string>();
   const placed = new Map<string, string>();
   for (const [path, text] of flatten(see(source), {})) {
@@ -161,8 +145,8 @@ function objections(
       wanted.add(fold(parts.slice(0, length).join("/")));
     }
     if (!text.startsWith("file ")) continue;
-    const outcome = outcomes.get(path);
-    if (outcome === undefined) found.push(`${path} has no outcome`);
+    const [outcome = "skipped"] = outcomes.get(path) ?? [];
+    if (outcome === "skipped") found.push(`${path} has no outcome`);
     if (outcome !== "copied" && outcome !== "unchanged") continue;
     const other = placed.get(fold(path));
     if (other !== undefined) found.push(`${path} and ${other} are one file, and both ${outcome}`);
@@ -174,7 +158,7 @@ function objections(
     }
   }
   const after = new Set([...flatten(see(target), {}).keys()].map(fold));
-  const hasFailed = [...outcomes.values()].includes("failed");
+  const hasFailed = [...outcomes.values()].flat().includes("failed");
   for (const path of before.keys()) {
     if (path === "" || isReservedName(path)) continue;
     const isThere = after.has(fold(path)), isWanted = wanted.has(fold(path));

@@ -14,10 +14,12 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
-import { isReservedName } from "@degu/internal/files/reserved.ts";
+import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
 import { type Case, type Change, type Options, plansOf } from "./cases.ts";
+import { Objection } from "../fuzz/fuzzer.ts";
 import {
+  below,
   contentOf,
   differences,
   flatten,
@@ -35,14 +37,8 @@ import {
   seeDirectory,
   Stock,
 } from "./disk.ts";
-import { accepts, miscounts, objections } from "./model.ts";
+import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "./model.ts";
 import { compare, rsync } from "./rsync.ts";
-
-/** What a case did otherwise than documented. */
-export class Objection extends Error {
-  /** The name of the class. */
-  override readonly name = "Objection";
-}
 
 /** Where the trees of a case lie. */
 export interface Site {
@@ -103,23 +99,19 @@ export class Lab implements AsyncDisposable {
     this.#stock = new Stock(`${this.#dir}/stock`);
     this.isKeptOut = isKeptOut(`${this.#dir}/closed`);
     this.#smallStock = this.#small === null ? null : new Stock(`${this.#small}/stock`);
-    const app: App = (request, session, api) => this.#handle(request, session, api);
+    const app: App = async (...args) => {
+      this.#running++;
+      try {
+        this.#onRequest?.(this.#requests++);
+        return await this.#app!.handle(...args);
+      } finally {
+        this.#running--;
+      }
+    };
     const log = (message: string) => this.errors.push(message);
     const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: log };
     this.#server = new Server(["127.0.0.1", 0], app, { logger });
     this.#serving = this.#server.serveForever();
-  }
-
-  async #handle(
-    ...args: Parameters<FilesApp["handle"]>
-  ): Promise<Awaited<ReturnType<FilesApp["handle"]>>> {
-    this.#running++;
-    try {
-      this.#onRequest?.(this.#requests++);
-      return await this.#app!.handle(...args);
-    } finally {
-      this.#running--;
-    }
   }
 
   /** Runs a case; rejects with an {@linkcode Objection} where it differs from the model. */
@@ -166,11 +158,9 @@ export class Lab implements AsyncDisposable {
     if (!this.isKeptOut) { for (const plan of [source, target]) open(plan); }
     const [from, to] = it.download ? [remote, real] : [real, remote];
     const isMissing = it.targetMissing && to !== root;
-    if (from === root) Deno.removeSync(root);
-    if (to === root) Deno.removeSync(root);
+    if (it.place === "") Deno.removeSync(root);
     make(from, source, this.#stock);
-    const isMadeSmall = isFilled && this.#smallStock !== null;
-    if (!isMissing) make(to, target, isMadeSmall ? this.#smallStock : this.#stock);
+    if (!isMissing) make(to, target, isFilled ? this.#smallStock! : this.#stock);
     else if (it.linked && it.download) Deno.mkdirSync(real);
     if (it.linked) Deno.symlinkSync(real, local);
     this.#app = new FilesApp(root, { list: true, write: true });
@@ -203,25 +193,22 @@ export class Lab implements AsyncDisposable {
     const untouched = flattenWhole(before.source);
     let target = before.target;
     const told: Transferred[] = [];
-    const unfinishedBefore = this.#unfinished(site);
     const isRepeatable = it.options.compare !== "nothing";
     for (const phase of ["dry run", "run", "second run"] as const) {
       if (phase === "second run" && !isRepeatable) continue;
       const dryRun = phase === "dry run";
-      const partsBefore = reservedPaths(target);
+      const unfinished = this.#unfinished(site, target);
       const transferred = await this.#transfer(it, site, dryRun);
       const { source, target: after } = this.#see(it, site);
       const changed = differences(untouched, flattenWhole(source));
       if (changed.length > 0) throw objection(`${phase}: the source has changed`, changed);
-      this.#judge(it, site, phase, before.source, target, after, dryRun, transferred);
+      this.#judge(it, site, phase, { source: before.source, target, after, dryRun }, transferred);
       if (dryRun) {
         const made = differences(flattenWhole(target), flattenWhole(after));
         if (made.length > 0) throw objection("the dry run has changed the target", made);
       }
-      const parts = reservedPaths(after).filter((path) => !partsBefore.includes(path));
-      if (parts.length > 0) throw objection(`${phase}: left over`, parts);
-      const left = this.#unfinished(site).filter((name) => !unfinishedBefore.includes(name));
-      if (left.length > 0) throw objection(`${phase}: left at the server`, left);
+      const left = this.#unfinished(site, after).filter((path) => !unfinished.includes(path));
+      if (left.length > 0) throw objection(`${phase}: left over`, left);
       told.push(transferred);
       target = after;
       if (transferred.result === null) return;
@@ -239,46 +226,25 @@ export class Lab implements AsyncDisposable {
     }
     const [dry, real] = told as [Transferred, Transferred];
     if (dry.result!.failed > 0 || real.result!.failed > 0) return;
-    for (const type of ["copied", "unchanged", "skipped"]) {
-      const [one, other] = [pathsOf(dry, type), pathsOf(real, type)];
-      const only = [...one].filter((key) => !other.has(key));
-      const missing = [...other].filter((key) => !one.has(key));
-      if (only.length + missing.length > 0) {
-        throw objection(`the dry run and the run differ in what is ${type}`, [...only, ...missing]);
-      }
-    }
+    const different = differences(outcomeTexts(dry), outcomeTexts(real));
+    if (different.length > 0) throw objection("the dry run and the run differ", different);
   }
 
   /** Compares a run that nothing has disturbed with the model. */
   #judge(
-    it: Case,
-    site: Site,
+    { download, options, connection }: Case,
+    { root }: Site,
     phase: string,
-    source: RawDirectory,
-    target: RawDirectory | null,
-    after: RawDirectory | null,
-    dryRun: boolean,
+    states: Pick<Run, "source" | "target" | "after" | "dryRun">,
     { events, result, error, objections: asked }: Transferred,
   ): void {
     if (result === null) {
       // A server may end a connection after a refusal, and a Connection can't be opened again.
-      const isEnded = it.connection && events.some(({ type }) => type === "failed");
+      const isEnded = connection && events.some(({ type }) => type === "failed");
       if (!isEnded) throw objection(`${phase}: rejects`, [Deno.inspect(error)]);
       return;
     }
-    const { download, options } = it;
-    const { root } = site;
-    const found = objections({
-      download,
-      options,
-      dryRun,
-      root,
-      source,
-      target,
-      after,
-      events,
-      result,
-    });
+    const found = objections({ ...states, download, options, root, events, result });
     found.push(...asked);
     if (found.length === 0) return;
     const failures = events.flatMap((event) => {
@@ -287,13 +253,14 @@ export class Lab implements AsyncDisposable {
     throw objection(phase, [...found, ...failures, Deno.inspect(result)]);
   }
 
-  /** What is in the server's directory for unfinished files. */
-  #unfinished(site: Site): string[] {
-    try {
-      return Array.from(Deno.readDirSync(`${site.root}/.degu-files`), ({ name }) => name);
-    } catch {
-      return [];
-    }
+  /** What there is of unfinished files at the target, and in the server's directory for them. */
+  #unfinished({ root }: Site, target: RawDirectory | null): string[] {
+    const all = [...flatten(target, { reserved: true }).keys()].filter((path) =>
+      isReservedName(path.slice(path.lastIndexOf("/") + 1))
+    );
+    const atServer = flatten(see(`${root}/${RESERVED}`), { reserved: true });
+    // A server keeps that directory.
+    return [...all, ...atServer.keys()].filter((path) => path !== "" && path !== RESERVED);
   }
 
   async #transfer(
@@ -493,7 +460,7 @@ export class Lab implements AsyncDisposable {
     const adjusted = isResumed && planned?.type === "plan" && result.bytes <= planned.bytes
       ? { ...transferred, result: { ...result, bytes: planned.bytes } }
       : transferred;
-    this.#judge(it, site, "run again", before.source, before.target, target, false, adjusted);
+    this.#judge(it, site, "run again", { ...before, after: target, dryRun: false }, adjusted);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -526,10 +493,8 @@ function objection(where: string, what: readonly string[]): Objection {
   return new Objection(`${where}:\n  ${what.slice(0, 12).join("\n  ")}`);
 }
 
-function pathsOf({ events }: Transferred, type: string): Set<string> {
-  return new Set(events.flatMap((event) => {
-    return event.type === type && "path" in event ? [JSON.stringify(event.path)] : [];
-  }));
+function outcomeTexts({ events }: Transferred): Map<string, string> {
+  return new Map([...outcomesOf(events)].map(([path, outcomes]) => [path, outcomes.join()]));
 }
 
 async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise<T> {
@@ -552,14 +517,14 @@ function ask(
   asked: Map<string, TreeEntry>,
   found: string[],
 ): boolean {
-  const key = JSON.stringify(entry.path);
+  const key = entry.path.join("/");
   if (entry.name !== entry.path.at(-1)) found.push(`the filter gets ${Deno.inspect(entry)}`);
   if (entry.reason !== "name") {
     if (asked.has(key)) found.push(`the filter is asked twice about ${key}`);
     asked.set(key, entry);
   }
-  for (let length = 1; length < entry.path.length; length++) {
-    const parent = asked.get(JSON.stringify(entry.path.slice(0, length)));
+  for (const path of prefixes(key).slice(0, -1)) {
+    const parent = asked.get(path);
     if (parent === undefined) found.push(`the filter is asked about ${key} before its parent`);
     else if (!accepts(options, parent)) {
       found.push(`the filter is asked about ${key}, which lies in what it refused`);
@@ -576,12 +541,6 @@ function fill(path: string, disk: string, kibibytes: number): void {
   for (let left = (free - kibibytes) * 1024; left > 0;) {
     left -= file.writeSync(left < piece.length ? piece.subarray(0, left) : piece);
   }
-}
-
-function reservedPaths(target: Raw | null): string[] {
-  // A server keeps its directory for them.
-  const all = [...flatten(target, { reserved: true }).keys()].filter((it) => it !== ".degu-files");
-  return all.filter((path) => isReservedName(path.slice(path.lastIndexOf("/") + 1)));
 }
 
 /** Changes that others make meanwhile, and what nevertheless has to hold. */
@@ -616,7 +575,7 @@ class Changes {
     }
     if (raw.kind !== "directory") return;
     for (const [name, entry] of raw.entries) {
-      this.#remember(entry, prefix === "" ? name : `${prefix}/${name}`);
+      this.#remember(entry, below(prefix, name));
     }
   }
 
@@ -686,11 +645,13 @@ class Changes {
       Deno.renameSync(`${root}/.new${id}`, full);
     };
     switch (what) {
+      case "become a file":
       case "rewrite":
-        this.#addVersion(path, keyOf(id, info.size));
+        if (what === "become a file" && !info.isDirectory) return;
         return replace((temporary) => {
-          Deno.writeFileSync(temporary, contentOf(id, info.isFile ? info.size : 60));
-          this.#addVersion(path, keyOf(id, info.isFile ? info.size : 60));
+          const size = info.isFile ? info.size : 60;
+          Deno.writeFileSync(temporary, contentOf(id, size));
+          this.#addVersion(path, keyOf(id, size));
         });
       case "rewrite in place":
         // The same size, and the same time: of all changes the hardest to see.
@@ -721,14 +682,6 @@ class Changes {
           Deno.writeFileSync(`${temporary}/a`, contentOf(id, 50));
           this.#addVersion(`${path}/a`, keyOf(id, 50));
         });
-      case "become a file":
-        if (info.isDirectory) {
-          replace((temporary) => {
-            Deno.writeFileSync(temporary, contentOf(id, 50));
-            this.#addVersion(path, keyOf(id, 50));
-          });
-        }
-        return;
       case "close":
         return info.isSymlink || !this.isKeptOut ? undefined : Deno.chmodSync(full, 0);
     }
@@ -769,16 +722,13 @@ class Changes {
     for (const [path, key] of this.#added) {
       const isWanted = sources.has(path);
       const isThere = now.get(path)?.startsWith(`file ${key} `);
-      if (isThere || isWanted && options.replace || this.#isAddedAbove(path)) continue;
+      // Something that was changed could have taken it along.
+      const isTaken = [...this.#touched.target].some((it) => path.startsWith(`${it}/`));
+      if (isThere || isWanted && options.replace || isTaken) continue;
       found.push(`${path}, which appeared after the plan, is ${now.get(path) ?? "gone"}`);
     }
     found.push(...this.#told(events, result, now));
     return found;
-  }
-
-  /** Whether something else that was changed could have taken a file along. */
-  #isAddedAbove(path: string): boolean {
-    return [...this.#touched.target].some((it) => path !== it && path.startsWith(`${it}/`));
   }
 
   #torn(raw: Raw | null, prefix = ""): string[] {
@@ -789,7 +739,7 @@ class Changes {
     if (raw?.kind !== "directory") return [];
     return [...raw.entries].flatMap(([name, entry]) => {
       if (isReservedName(name) || name.startsWith(".new") || name.startsWith("renamed")) return [];
-      return this.#torn(entry, prefix === "" ? name : `${prefix}/${name}`);
+      return this.#torn(entry, below(prefix, name));
     });
   }
 
@@ -825,18 +775,10 @@ class Changes {
     now: ReadonlyMap<string, string>,
   ): string[] {
     const found: string[] = [];
-    const outcomes = new Map<string, string>();
-    for (const event of events) {
-      if (event.type === "plan" || event.type === "progress" || event.type === "deleted") continue;
-      const path = event.path.join("/");
-      const earlier = outcomes.get(path);
-      if (earlier !== undefined && !path.includes("\ufffd")) {
-        found.push(`${path} is ${earlier} and ${event.type}`);
-      }
-      outcomes.set(path, event.type);
-      if (event.type !== "copied" || this.#isTouched("target", path)) continue;
-      const text = now.get(path);
-      if (text === undefined) found.push(`${path} was copied, and is not there`);
+    for (const [path, outcomes] of outcomesOf(events)) {
+      if (outcomes.length > 1 && !path.includes("\ufffd")) found.push(`${path} is ${outcomes}`);
+      if (!outcomes.includes("copied") || this.#isTouched("target", path)) continue;
+      if (!now.has(path)) found.push(`${path} was copied, and is not there`);
     }
     if (result === null) return found;
     return [...found, ...miscounts(events, result)];

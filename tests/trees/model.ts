@@ -5,13 +5,14 @@
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
-import { differences, flatten, type Raw, type RawDirectory, type RawFile } from "./disk.ts";
 import type { Options } from "./cases.ts";
+import { below, differences, flatten, type Raw, type RawDirectory, type RawFile } from "./disk.ts";
 
 /** An entry as the end that lists it sees it. */
 interface View {
   readonly name: string;
-  readonly path: readonly string[];
+  /** Its path, joined by slashes, as that of every entry here. */
+  readonly path: string;
   readonly kind: "file" | "directory" | "other";
   readonly reason: "link" | "special" | "unreadable" | null;
   /** What lies there itself, the link and not the file that it leads to. */
@@ -24,7 +25,6 @@ interface View {
   readonly below: ReadonlyMap<string, View>;
   /** How many entries have names that are not UTF-8. */
   readonly unnamed: number;
-  readonly hidesUnnamed: boolean;
   /** Reserved names in a directory. */
   readonly reserved: readonly string[];
 }
@@ -57,6 +57,19 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
   });
 }
 
+type Outcome = Exclude<TreeEvent["type"], "plan" | "progress" | "deleted">;
+
+/** What was told of each path, other than that it was deleted. */
+export function outcomesOf(events: readonly TreeEvent[]): ReadonlyMap<string, readonly Outcome[]> {
+  const outcomes = new Map<string, Outcome[]>();
+  for (const event of events) {
+    if (event.type === "plan" || event.type === "progress" || event.type === "deleted") continue;
+    const path = event.path.join("/");
+    outcomes.set(path, [...outcomes.get(path) ?? [], event.type]);
+  }
+  return outcomes;
+}
+
 /** Whether a filter of the cases accepts an entry. */
 export function accepts(
   { hidden }: Options,
@@ -81,12 +94,11 @@ export function fold(name: string): string {
   return name.normalize("NFC").toLowerCase().normalize("NFC");
 }
 
-const foldPath = (path: readonly string[]) => path.map(fold).join("/");
 const canRead = (mode: number) => (mode & 0o400) !== 0;
 const canSearch = (mode: number) => (mode & 0o500) === 0o500;
 const canWrite = (mode: number) => (mode & 0o300) === 0o300;
 
-const show = (path: readonly string[]) => JSON.stringify(path.join("/"));
+const show = (path: string) => JSON.stringify(path);
 
 /** Everything that a run did otherwise than documented; empty where there is nothing. */
 export function objections(run: Run): string[] {
@@ -117,60 +129,57 @@ type Way =
   /** Nobody can know what is there. */
   | "unknown";
 
-type Outcome = "copied" | "unchanged" | "skipped" | "failed";
-
 class Judge {
   readonly #run: Run;
   readonly #objections: string[] = [];
   readonly #source: View;
   readonly #target: View | null;
-  readonly #outcomes = new Map<string, Outcome[]>();
-  readonly #deleted: readonly (readonly string[])[];
+  readonly #outcomes: ReadonlyMap<string, readonly Outcome[]>;
+  readonly #deleted: readonly string[];
   readonly #mustBeDeleted = new Set<string>();
   readonly #mayBeDeleted = new Set<string>();
   /** Paths that may have failed because they could not be deleted. */
   readonly #mayFail = new Set<string>();
-  /** The paths of the source that differ only in spelling, by what they have in common. */
-  readonly #spellings: ReadonlyMap<string, readonly (readonly string[])[]>;
+  /** What the source has, by what paths that differ only in spelling have in common. */
+  readonly #spellings: ReadonlyMap<string, readonly View[]>;
+  /** What of it does not come to the target, by the same. */
+  readonly #unplaced: ReadonlyMap<string, readonly View[]>;
+  readonly #hidesUnnamed: boolean;
   /** Whether deletions at the end are made, or supposed. */
   #deletes = false;
-  /** The paths of the source that do not come to the target, by the same. */
-  readonly #unplaced: ReadonlyMap<string, readonly (readonly string[])[]>;
 
   constructor(run: Run) {
     this.#run = run;
-    const { source, target, download, root, options } = run;
+    const { source, target, download, root, options, events } = run;
     // A program sees its own links as links, a server follows some.
     const [from, to] = download ? [root, null] : [null, root];
-    this.#source = view([], source, null, from, options, false);
-    const pathsOf = (entries: readonly View[]) =>
-      Map.groupBy(entries.map(({ path }) => path), foldPath);
-    this.#spellings = pathsOf(entriesOf(this.#source));
-    this.#unplaced = pathsOf(unplaced(this.#source));
-    this.#target = target && view([], target, this.#source, to, options, false);
-    this.#deleted = run.events.flatMap((event) => event.type === "deleted" ? [event.path] : []);
-    for (const event of run.events) {
-      if (event.type === "plan" || event.type === "progress" || event.type === "deleted") continue;
-      const key = JSON.stringify(event.path);
-      this.#outcomes.set(key, [...this.#outcomes.get(key) ?? [], event.type]);
-    }
+    this.#source = view("", source, null, from, options);
+    this.#target = target && view("", target, this.#source, to, options);
+    const foldedPath = ({ path }: View) => fold(path);
+    this.#spellings = Map.groupBy(entriesOf(this.#source), foldedPath);
+    this.#unplaced = Map.groupBy(unplaced(this.#source), foldedPath);
+    this.#hidesUnnamed = !accepts(options, { name: "not\ufffdutf", kind: "other", reason: "name" });
+    this.#outcomes = outcomesOf(events);
+    this.#deleted = events.flatMap((event) =>
+      event.type === "deleted" ? [event.path.join("/")] : []
+    );
   }
 
   judge(): string[] {
     this.#checkEvents();
     this.#checkDirectory(this.#source, this.#target, "free", true);
     this.#checkKept();
-    this.#deletes = this.#isDeleting();
+    const { after, dryRun, target, options, result } = this.#run;
+    this.#deletes = options.delete && result.deletionsKept === null;
     const expected = this.#expectDirectory(this.#source, this.#target, this.#deletes);
     this.#checkDeleted();
     this.#checkForeignOutcomes();
-    const { after, dryRun, target } = this.#run;
     if (dryRun) {
       const kept: Expected = target === null ? {} : { kept: target };
-      this.#compare([], kept, after);
+      this.#compare("", kept, after);
     } else if (after === null) {
       this.#object("the root of the target was not made");
-    } else this.#compare([], expected, after);
+    } else this.#compare("", expected, after);
     return this.#objections;
   }
 
@@ -181,11 +190,9 @@ class Judge {
   /** The rules that hold for the events, whatever the trees are. */
   #checkEvents(): void {
     const { events, result, dryRun, options } = this.#run;
-    const counts: Record<string, number> = {};
     let plan: { files: number; bytes: number } | null = null;
-    let bytes = -1, lastBytes = 0;
+    let bytes = -1;
     for (const event of events) {
-      counts[event.type] = (counts[event.type] ?? 0) + 1;
       if (event.type === "plan") {
         if (plan !== null) this.#object("two plans");
         plan = event;
@@ -193,30 +200,28 @@ class Judge {
         if (plan === null) this.#object("progress before the plan");
         if (event.bytes < bytes) this.#object(`progress went back to ${event.bytes} of ${bytes}`);
         if (event.total !== plan?.bytes) this.#object(`total ${event.total}, plan ${plan?.bytes}`);
-        bytes = lastBytes = event.bytes;
+        bytes = event.bytes;
       } else if (event.type === "copied" || event.type === "deleted") {
-        if (plan === null) this.#object(`${event.type} ${show(event.path)} before the plan`);
+        if (plan === null) this.#object(`${event.type} ${event.path} before the plan`);
       }
     }
     if (plan === null) return this.#object("no plan");
     this.#objections.push(...miscounts(events, result));
-    const copied = counts["copied"] ?? 0, failed = counts["failed"] ?? 0;
+    const { failed } = result;
+    const copied = events.filter(({ type }) => type === "copied").length;
     if (plan.files < copied || plan.files > copied + failed) {
       this.#object(`planned ${plan.files} files; ${copied} copied, ${failed} failed`);
     }
-    if (!dryRun && failed === 0 && bytes >= 0 && lastBytes !== plan.bytes) {
-      this.#object(`progress ended at ${lastBytes} of ${plan.bytes}`);
+    if (!dryRun && failed === 0 && bytes >= 0 && bytes !== plan.bytes) {
+      this.#object(`progress ended at ${bytes} of ${plan.bytes}`);
     }
     if (!dryRun && failed === 0 && plan.bytes > 0 && bytes < 0) this.#object("no progress");
     if (failed === 0) this.#checkBytes(plan.bytes);
     if (!options.delete && this.#deleted.length > 0) this.#object("deleted without `delete`");
-    const gone = new Set<string>();
-    for (const path of this.#deleted) {
-      const key = JSON.stringify(path);
-      if (gone.has(key)) this.#object(`${show(path)} was deleted twice`);
-      gone.add(key);
-      for (let length = 1; length < path.length; length++) {
-        if (gone.has(JSON.stringify(path.slice(0, length)))) {
+    for (const [at, path] of this.#deleted.entries()) {
+      for (const earlier of this.#deleted.slice(0, at)) {
+        if (path === earlier) this.#object(`${show(path)} was deleted twice`);
+        if (path.startsWith(`${earlier}/`)) {
           this.#object(`${show(path)} was deleted after a directory that it lay in`);
         }
       }
@@ -229,8 +234,9 @@ class Judge {
     let there = 0;
     for (const event of events) {
       if (event.type !== "copied" || dryRun) continue;
-      const { file } = find(this.#source, event.path) ?? {};
-      const found = this.#target && find(this.#target, event.path)?.file;
+      const path = event.path.join("/");
+      const { file } = find(this.#source, path) ?? {};
+      const found = this.#target && find(this.#target, path)?.file;
       if (file && found?.key === file.key) there += file.size;
     }
     if (result.bytes > planned || result.bytes < planned - there) {
@@ -238,19 +244,21 @@ class Judge {
     }
   }
 
-  /** The outcome of a path; checks that it is one of those that are allowed. */
-  #outcome(path: readonly string[], allowed: readonly (Outcome | null)[]): Outcome | null {
-    const outcomes = this.#outcomes.get(JSON.stringify(path)) ?? [];
+  /** Checks that the outcome of a path is one of those that are allowed. */
+  #outcome(path: string, allowed: readonly (Outcome | null)[]): void {
+    const outcomes = this.#outcomes.get(path) ?? [];
     if (outcomes.length > 1) this.#object(`${show(path)} has the outcomes ${outcomes}`);
     const outcome = outcomes[0] ?? null;
     if (!allowed.includes(outcome)) {
       this.#object(`${show(path)} is ${outcome ?? "without outcome"}; allowed: ${allowed}`);
     }
-    return outcome;
   }
 
-  #outcomeOf(path: readonly string[]): Outcome | null {
-    return this.#outcomes.get(JSON.stringify(path))?.[0] ?? null;
+  /** Whether a directory, or something in it, has this outcome. */
+  #has(outcome: Outcome, directory: View, kind: View["kind"] | null = null): boolean {
+    return [directory, ...entriesOf(directory)].some((entry) =>
+      (kind === null || entry.kind === kind) && this.#outcomes.get(entry.path)?.[0] === outcome
+    );
   }
 
   get #givesWay(): boolean {
@@ -270,7 +278,7 @@ class Judge {
     // What is reserved is left out by a server, and named by a program that sends.
     for (const name of source.reserved) {
       if (!accepts(this.#run.options, { name, kind: "other", reason: null })) continue;
-      this.#outcome([...source.path, name], this.#run.download ? [null] : ["skipped", null]);
+      this.#outcome(below(source.path, name), this.#run.download ? [null] : ["skipped", null]);
     }
   }
 
@@ -307,7 +315,7 @@ class Judge {
     const { dryRun, options: { compare, replace } } = this.#run;
     if (there === null) return ["copied"];
     // Where two names of the source may be one at the target, nothing has to give way to either.
-    const hasRival = this.#spellings.get(foldPath(entry.path))!.length > 1;
+    const hasRival = this.#spellings.get(fold(entry.path))!.length > 1;
     const wanted = entry.file!;
     if (there.kind === "directory") {
       if (!this.#givesWay) return ["failed"];
@@ -327,7 +335,7 @@ class Judge {
     const isLink = there.raw.kind === "link";
     // In advance nobody knows that it is a link.
     if (isLink && dryRun && replace) {
-      this.#mayBeDeleted.add(JSON.stringify(there.path));
+      this.#mayBeDeleted.add(there.path);
       return ["copied", "failed", "unchanged"];
     }
     const changed: Outcome[] = isLink
@@ -355,12 +363,12 @@ class Judge {
     const writable = isWritable || there?.kind === "directory";
     if (mayFail || !writable) {
       this.#outcome(entry.path, ["failed", null]);
-      if (way === "free" && next === "blocked" && !this.#hasFailedBelow(entry)) {
+      if (way === "free" && next === "blocked" && !this.#has("failed", entry)) {
         this.#object(`${show(entry.path)}: nothing tells that it can't be made`);
       }
     } else this.#outcome(entry.path, [null]);
     const directory = there?.kind === "directory" ? there : null;
-    if (this.#outcomeOf(entry.path) === "failed" && next === "free") next = "blocked";
+    if (this.#outcomes.get(entry.path)?.[0] === "failed" && next === "free") next = "blocked";
     this.#checkDirectory(entry, directory, next, writable);
   }
 
@@ -377,25 +385,11 @@ class Judge {
       case "link": {
         // Where a server lists it as a file, nobody knows in advance that it is a link.
         const isUnseen = this.#run.dryRun && kind === "file";
-        if (isUnseen) this.#mayBeDeleted.add(JSON.stringify(path));
+        if (isUnseen) this.#mayBeDeleted.add(path);
         // The link itself may give way to a directory in which there is no file.
-        return this.#givesWay && (isUnseen || !hasReadableFile(entry)) ? "unknown" : "blocked";
+        return this.#givesWay && (isUnseen || !hasFile(entry, true)) ? "unknown" : "blocked";
       }
     }
-  }
-
-  /** The failures that are not those of a deletion at the end. */
-  #hasFailed(): boolean {
-    return [...this.#outcomes].some(([key, outcomes]) =>
-      outcomes.includes("failed") && find(this.#source, JSON.parse(key)) !== null
-    );
-  }
-
-  /** Whether a file, which could not be read, was skipped. */
-  #hasSkippedFile(): boolean {
-    return [...this.#outcomes].some(([key, outcomes]) =>
-      outcomes.includes("skipped") && find(this.#source, JSON.parse(key))?.kind === "file"
-    );
   }
 
   #checkKept(): void {
@@ -406,13 +400,26 @@ class Judge {
       }
       return;
     }
-    const { isIncomplete, mayBeIncomplete } = completeness(this.#source);
+    const entries = entriesOf(this.#source);
+    const isIncomplete = entries.some(({ reason }) => reason === "unreadable") ||
+      this.#showsUnnamed;
+    const mayBeIncomplete = entries.some(({ isReadable }) => !isReadable);
     const allowed: (TreeResult["deletionsKept"])[] = [];
-    const orFailed = this.#hasFailed() ? "failed" : isEmpty(this.#source) ? "empty" : null;
+    // What could not be deleted at the end does not count.
+    const hasFailed = [...this.#outcomes].some(([path, outcomes]) =>
+      outcomes.includes("failed") && find(this.#source, path) !== null
+    );
+    const orFailed = hasFailed
+      ? "failed"
+      : entries.length === 0 && !this.#showsUnnamed
+      ? "empty"
+      : null;
     if (isIncomplete) allowed.push("incomplete");
     else {
       if (mayBeIncomplete) allowed.push("incomplete");
-      if (!mayBeIncomplete || orFailed === "failed" || !this.#hasSkippedFile()) {
+      if (
+        !mayBeIncomplete || orFailed === "failed" || !this.#has("skipped", this.#source, "file")
+      ) {
         allowed.push(orFailed);
       }
     }
@@ -435,9 +442,9 @@ class Judge {
     return other.#mustBeDeleted.size > 0 || other.#mayBeDeleted.size > 0;
   }
 
-  #isDeleting(): boolean {
-    const { options, result } = this.#run;
-    return options.delete && result.deletionsKept === null;
+  /** Whether the source has names that are not UTF-8, and the filter accepts them. */
+  get #showsUnnamed(): boolean {
+    return !this.#hidesUnnamed && directoriesOf(this.#source).some(({ unnamed }) => unnamed > 0);
   }
 
   /** What must be in a directory that the source has, and notes what must have been deleted in it. */
@@ -458,41 +465,38 @@ class Judge {
     const kept = there === null ? null : { kept: there.raw };
     if (entry.isHidden || entry.kind === "other") return kept;
     if (entry.kind === "file") {
-      if (this.#outcomeOf(entry.path) !== "copied") return kept;
+      if (this.#outcomes.get(entry.path)?.[0] !== "copied") return kept;
       if (there?.raw.kind === "directory") {
         const isKnown = there.kind === "directory";
         this.#noteAll(there, isKnown ? this.#mustBeDeleted : this.#mayBeDeleted);
       }
-      if (there?.raw.kind === "link") this.#mayBeDeleted.add(JSON.stringify(there.path));
+      if (there?.raw.kind === "link") this.#mayBeDeleted.add(there.path);
       const mode = there?.raw.kind === "file" ? there.raw.mode : null;
       return { copy: { file: entry.file!, mode } };
     }
     if (there === null) {
       const expected = this.#expectDirectory(entry, null, isDeleting);
-      const isMade = this.#hasCopied(entry);
-      const hasFailed = this.#hasFailedBelow(entry);
-      if (isMade || !hasFailed) return expected;
-      return { ...expected, mayBeGone: true };
+      const isMade = this.#has("copied", entry, "file") || !this.#has("failed", entry);
+      return isMade ? expected : { ...expected, mayBeGone: true };
     }
     if (there.kind === "directory") return this.#expectDirectory(entry, there, isDeleting);
     if (there.raw.kind === "directory") return { isOpen: true };
     if (there.raw.kind === "file") {
-      const key = JSON.stringify(there.path);
-      if (!hasReadableFile(entry) && hasFile(entry) && this.#givesWay) {
+      if (!hasFile(entry, true) && hasFile(entry) && this.#givesWay) {
         // Whether it is one without a file depends on whether its files were opened to list them.
-        this.#mayBeDeleted.add(key);
+        this.#mayBeDeleted.add(there.path);
         return { isOpen: true };
       }
-      const isReplaced = this.#hasCopied(entry) ||
-        !hasFile(entry) && this.#givesWay && !this.#hasFailedDirectory(entry);
+      const isReplaced = this.#has("copied", entry, "file") ||
+        !hasFile(entry) && this.#givesWay && !this.#has("failed", entry, "directory");
       if (!isReplaced) return kept;
-      this.#mustBeDeleted.add(key);
+      this.#mustBeDeleted.add(there.path);
       return this.#expectDirectory(entry, null, isDeleting);
     }
-    if (there.raw.kind === "link" && this.#givesWay && !hasReadableFile(entry)) {
-      this.#mayBeDeleted.add(JSON.stringify(there.path));
+    if (there.raw.kind === "link" && this.#givesWay && !hasFile(entry, true)) {
+      this.#mayBeDeleted.add(there.path);
       if (hasFile(entry)) return { isOpen: true };
-      return this.#hasFailedBelow(entry) ? kept : this.#expectDirectory(entry, null, isDeleting);
+      return this.#has("failed", entry) ? kept : this.#expectDirectory(entry, null, isDeleting);
     }
     return kept;
   }
@@ -500,15 +504,15 @@ class Judge {
   /** What must be of an entry that the source does not have; `parent` is the source's directory. */
   #expectForeign(there: View, parent: View | null, isDeleting: boolean): Expected | null {
     const kept = { kept: there.raw };
-    const key = JSON.stringify(there.path);
+    const { path } = there;
     if (!this.#deletes || there.isHidden || there.kind === "other" || !there.isReadable) {
       return kept;
     }
     if (!isDeleting && there.kind === "file") {
       // Where nothing can be removed that is a failure; in advance nobody has tried.
-      this.#mayFail.add(key);
+      this.#mayFail.add(path);
       if (!this.#run.dryRun) return { ...kept, isStuck: true };
-      this.#mayBeDeleted.add(key);
+      this.#mayBeDeleted.add(path);
       return { ...kept, mayBeGone: true };
     }
     const folded = fold(there.name);
@@ -516,21 +520,19 @@ class Judge {
       fold(entry.name) === folded
     );
     // Nothing says whether another spelling of what is not copied, here or above, counts as one.
-    const isDoubtful = there.path.some((_, at) => {
-      const prefix = there.path.slice(0, at + 1);
-      const exact = prefix.join("/");
-      return this.#unplaced.get(foldPath(prefix))?.some((path) => path.join("/") !== exact);
-    });
+    const isDoubtful = prefixes(path).some((prefix) =>
+      this.#unplaced.get(fold(prefix))?.some((entry) => entry.path !== prefix)
+    );
     // In advance nobody can know whether both spellings will be there.
     const mayStay = isDoubtful || this.#run.dryRun && spellings.length > 0;
     if (there.kind === "file") {
       // Whether a link that a server lists as a file can be deleted is up to the server.
       if (mayStay || there.raw.kind === "link") {
-        this.#mayBeDeleted.add(key);
-        if (there.raw.kind === "link") this.#mayFail.add(key);
+        this.#mayBeDeleted.add(path);
+        if (there.raw.kind === "link") this.#mayFail.add(path);
         return { ...kept, mayBeGone: true, isStuck: there.raw.kind === "link" };
       }
-      this.#mustBeDeleted.add(key);
+      this.#mustBeDeleted.add(path);
       return null;
     }
     if (mayStay) {
@@ -546,90 +548,70 @@ class Judge {
     }
     const isStaying = there.unnamed > 0 || [...entries.values()].some((it) => !it.mayBeGone);
     if (!isDeleting) {
-      this.#mayFail.add(key);
+      this.#mayFail.add(path);
       if (!this.#run.dryRun) return { entries, isStuck: true };
-      this.#mayBeDeleted.add(key);
+      this.#mayBeDeleted.add(path);
       return { entries, mayBeGone: true };
     }
     const isStuck = !isWritable || [...entries.values()].some((it) => it.isStuck);
     if (isStaying) {
       // What has to stay keeps its directory, and that is no failure.
-      if (isStuck) this.#mayFail.add(key);
+      if (isStuck) this.#mayFail.add(path);
       return { entries, isStuck };
     }
     // What is reserved can't go where nothing can be removed.
     if (entries.size > 0 || !isWritable && there.reserved.length > 0) {
-      this.#mayBeDeleted.add(key);
-      this.#mayFail.add(key);
+      this.#mayBeDeleted.add(path);
+      this.#mayFail.add(path);
       return { entries, mayBeGone: true, isStuck: true };
     }
-    this.#mustBeDeleted.add(key);
+    this.#mustBeDeleted.add(path);
     return null;
   }
 
   #noteAll(view: View, paths: Set<string>): void {
-    paths.add(JSON.stringify(view.path));
+    paths.add(view.path);
     for (const entry of view.below.values()) this.#noteAll(entry, paths);
   }
 
-  #hasCopied(directory: View): boolean {
-    return entriesOf(directory).some(({ kind, path }) =>
-      kind === "file" && this.#outcomeOf(path) === "copied"
-    );
-  }
-
-  #hasFailedBelow(directory: View): boolean {
-    return [directory, ...entriesOf(directory)].some(({ path }) =>
-      this.#outcomeOf(path) === "failed"
-    );
-  }
-
-  #hasFailedDirectory(directory: View): boolean {
-    return directoriesOf(directory).some(({ path }) => this.#outcomeOf(path) === "failed");
-  }
-
   #checkDeleted(): void {
-    const deleted = new Set(this.#deleted.map((path) => JSON.stringify(path)));
-    for (const key of this.#mustBeDeleted) {
-      if (!deleted.has(key)) this.#object(`${key} was not deleted`);
+    const deleted = new Set(this.#deleted);
+    for (const path of this.#mustBeDeleted) {
+      if (!deleted.has(path)) this.#object(`${show(path)} was not deleted`);
     }
-    for (const key of deleted) {
-      if (!this.#mustBeDeleted.has(key) && !this.#mayBeDeleted.has(key)) {
-        this.#object(`${key} was deleted`);
+    for (const path of deleted) {
+      if (!this.#mustBeDeleted.has(path) && !this.#mayBeDeleted.has(path)) {
+        this.#object(`${show(path)} was deleted`);
       }
     }
   }
 
   /** Outcomes of paths that the source doesn't have: only of what could not be deleted. */
   #checkForeignOutcomes(): void {
-    for (const [key, outcomes] of this.#outcomes) {
-      const path: string[] = JSON.parse(key);
+    const unnamed = new Set<View>();
+    for (const [path, outcomes] of this.#outcomes) {
       const entry = find(this.#source, path);
       if (entry !== null && !entry.isHidden) continue;
-      const parent = find(this.#source, path.slice(0, -1));
-      const name = path.at(-1) ?? "";
+      const parent = find(this.#source, path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+      const name = path.slice(path.lastIndexOf("/") + 1);
       if (name.includes("\ufffd") && parent !== null && parent.unnamed > 0) {
-        if (outcomes.length > parent.unnamed) this.#object(`${key}: ${outcomes}`);
+        unnamed.add(parent);
+        if (outcomes.length > parent.unnamed) this.#object(`${show(path)}: ${outcomes}`);
         continue;
       }
       if (parent?.reserved.includes(name)) continue;
-      if (outcomes.length === 1 && outcomes[0] === "failed" && this.#mayFail.has(key)) continue;
-      this.#object(`${key}, which is not in the source, is ${outcomes}`);
+      if (outcomes.length === 1 && outcomes[0] === "failed" && this.#mayFail.has(path)) continue;
+      this.#object(`${show(path)}, which is not in the source, is ${outcomes}`);
     }
+    if (this.#hidesUnnamed) return;
     for (const directory of directoriesOf(this.#source)) {
-      if (directory.unnamed === 0) continue;
-      const count = [...this.#outcomes].filter(([key]) => {
-        const path: string[] = JSON.parse(key);
-        return path.length === directory.path.length + 1 && path.at(-1)!.includes("\ufffd") &&
-          directory.path.every((name, at) => path[at] === name);
-      }).length;
-      if (!directory.hidesUnnamed && count === 0) {
+      if (directory.unnamed > 0 && !unnamed.has(directory)) {
         this.#object(`${show(directory.path)}: no word of its bad name`);
       }
     }
   }
 
-  #compare(path: readonly string[], expected: Expected, after: Raw | null): void {
+  #compare(path: string, expected: Expected, after: Raw | null): void {
     if (expected.isOpen) return;
     if (after === null) {
       const isAbsent = expected.mayBeGone ||
@@ -640,10 +622,7 @@ class Judge {
     }
     const { kept, copy } = expected;
     if (kept !== undefined) {
-      const prefix = path.join("/");
-      for (const text of differences(flatten(kept, {}, prefix), flatten(after, {}, prefix))) {
-        this.#object(text);
-      }
+      this.#objections.push(...differences(flatten(kept, {}, path), flatten(after, {}, path)));
     } else if (copy !== undefined) {
       if (after.kind !== "file") return this.#object(`${show(path)} is a ${after.kind}`);
       const { file } = copy;
@@ -660,8 +639,7 @@ class Judge {
       const names = [...after.entries.keys()].filter((name) => !isReservedName(name));
       for (const name of new Set([...expected.entries.keys(), ...names])) {
         const entry = expected.entries.get(name), found = after.entries.get(name) ?? null;
-        if (entry !== undefined) this.#compare([...path, name], entry, found);
-        else this.#object(`${show([...path, name])} is there`);
+        this.#compare(below(path, name), entry ?? {}, found);
       }
     } else this.#object(`${show(path)} is there`);
   }
@@ -674,26 +652,26 @@ class Judge {
  * @param root The real path of the server's root; `null` for a local tree.
  */
 function view(
-  path: readonly string[],
+  path: string,
   raw: Raw,
   asked: View | null,
   root: string | null,
   options: Options,
-  isInHidden: boolean,
+  isInHidden = false,
 ): View {
-  const name = path.at(-1) ?? "";
+  const name = path.slice(path.lastIndexOf("/") + 1);
   const seen = kindOf(raw, root);
   const { kind, reason, file } = seen;
-  const isHidden = isInHidden || (path.length > 0 &&
+  const isHidden = isInHidden || (path !== "" &&
     (asked?.isHidden ?? !accepts(options, { name, kind, reason })));
-  const below = new Map<string, View>();
+  const entries = new Map<string, View>();
   const reserved: string[] = [];
   const listed = kind === "directory" && raw.kind === "directory" ? raw : null;
   for (const [child, entry] of listed?.entries ?? []) {
     if (isReservedName(child)) reserved.push(child);
     else {
       const source = asked?.below.get(child) ?? null;
-      below.set(child, view([...path, child], entry, source, root, options, isHidden));
+      entries.set(child, view(below(path, child), entry, source, root, options, isHidden));
     }
   }
   return {
@@ -703,9 +681,8 @@ function view(
     raw,
     isHidden,
     isReadable: file === null || canRead(file.mode),
-    below,
+    below: entries,
     unnamed: listed?.unnamed ?? 0,
-    hidesUnnamed: !accepts(options, { name: "not\ufffdutf", kind: "other", reason: "name" }),
     reserved,
   };
 }
@@ -756,25 +733,8 @@ function isWritableDirectory(view: View | null): boolean {
   return view?.raw.kind === "directory" && canWrite(view.raw.mode);
 }
 
-function hasFile(directory: View): boolean {
-  return entriesOf(directory).some(({ kind }) => kind === "file");
-}
-
-function hasReadableFile(directory: View): boolean {
-  return entriesOf(directory).some(({ kind, isReadable }) => kind === "file" && isReadable);
-}
-
-function isEmpty(root: View): boolean {
-  return entriesOf(root).length === 0 && (root.unnamed === 0 || root.hidesUnnamed);
-}
-
-function completeness(root: View): { isIncomplete: boolean; mayBeIncomplete: boolean } {
-  const entries = entriesOf(root);
-  return {
-    isIncomplete: entries.some(({ reason }) => reason === "unreadable") ||
-      directoriesOf(root).some(({ unnamed, hidesUnnamed }) => unnamed > 0 && !hidesUnnamed),
-    mayBeIncomplete: entries.some(({ isReadable }) => !isReadable),
-  };
+function hasFile(directory: View, isReadable = false): boolean {
+  return entriesOf(directory).some((it) => it.kind === "file" && (it.isReadable || !isReadable));
 }
 
 /** A directory, and those in it that are not hidden. */
@@ -797,8 +757,14 @@ function entriesOf(root: View): View[] {
   );
 }
 
-function find(root: View, path: readonly string[]): View | null {
+/** A path with those of the directories that it lies in, the outermost first. */
+export function prefixes(path: string): string[] {
+  const names = path.split("/");
+  return names.map((_, at) => names.slice(0, at + 1).join("/"));
+}
+
+function find(root: View, path: string): View | null {
   let found: View | undefined = root;
-  for (const name of path) found = found?.below.get(name);
+  for (const name of path === "" ? [] : path.split("/")) found = found?.below.get(name);
   return found ?? null;
 }

@@ -2,7 +2,7 @@
 
 import type { TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
-import { isOther, type Raw, type RawDirectory, run } from "./disk.ts";
+import { flatten, isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { fold, isSameTime } from "./model.ts";
 
 /** A target after the same transfer by both. */
@@ -54,7 +54,12 @@ export const NAMED: readonly Named[] = [
     name: "links, special files and what can't be read stay at the target, and what they lie in",
     explains: ({ path, theirs, ours }, { before }) => {
       const raw = at(before, path);
-      return ours !== null && theirs !== ours && raw !== null && holdsProtected(raw);
+      return ours !== null && theirs !== ours &&
+        holds(
+          raw,
+          (it) =>
+            isOther(it) || it.kind === "directory" && (it.unnamed > 0 || (it.mode & 0o200) === 0),
+        );
     },
   },
   {
@@ -81,13 +86,14 @@ export const NAMED: readonly Named[] = [
   {
     name: "reserved names are not copied, and do not keep their directory",
     explains: ({ path, ours }, { source, before }) =>
-      ours === null && at(source, path) === null && hasReserved(at(before, path)),
+      ours === null && at(source, path) === null &&
+      holds(at(before, path), (_, name) => isReservedName(name)),
   },
   {
     name: "names that are not UTF-8 are not copied, and stay",
     explains: ({ path }, { source, before }) =>
       [at(source, path), at(before, path)].some((raw) =>
-        raw?.kind === "directory" && hasUnnamed(raw)
+        holds(raw, (it) => it.kind === "directory" && it.unnamed > 0)
       ),
   },
   {
@@ -140,34 +146,19 @@ export function hasRsync(): boolean {
 
 /** The names of the differences; those that have none are returned as texts. */
 export function compare(compared: Compared): { named: string[]; unnamed: string[] } {
-  const ours = texts(compared.ours), theirs = texts(compared.theirs);
+  const [ours, theirs] = [compared.ours, compared.theirs].map((raw) =>
+    flatten(raw, { modes: false })
+  ) as [Map<string, string>, Map<string, string>];
   const named: string[] = [], unnamed: string[] = [];
   for (const key of new Set([...ours.keys(), ...theirs.keys()])) {
     const [our = null, their = null] = [ours.get(key), theirs.get(key)];
-    if (our === their) continue;
+    if (key === "" || our === their) continue;
     const difference = { path: key.split("/"), ours: our, theirs: their };
     const name = NAMED.find((it) => it.explains(difference, compared))?.name;
     if (name !== undefined) named.push(name);
     else unnamed.push(`${JSON.stringify(key)}: ours ${our}, rsync's ${their}`);
   }
   return { named, unnamed };
-}
-
-/** What is there, without modes, times of directories and reserved names. */
-function texts(raw: Raw, prefix = "", found = new Map<string, string>()): Map<string, string> {
-  if (raw.kind !== "directory") {
-    const text = raw.kind === "file"
-      ? `file ${raw.key} ${Math.round(raw.modified)}`
-      : raw.kind === "link"
-      ? `link ${raw.target}`
-      : raw.what;
-    return found.set(prefix, text);
-  }
-  if (prefix !== "") found.set(prefix, `directory ${raw.unnamed}`);
-  for (const [name, entry] of raw.entries) {
-    if (!isReservedName(name)) texts(entry, prefix === "" ? name : `${prefix}/${name}`, found);
-  }
-  return found;
 }
 
 function at(root: RawDirectory, path: readonly string[]): Raw | null {
@@ -181,18 +172,12 @@ function onTheWay(root: RawDirectory, path: readonly string[]): (Raw | null)[] {
   return path.map((_, index) => at(root, path.slice(0, index + 1)));
 }
 
-function holdsProtected(raw: Raw): boolean {
-  return isOther(raw) || raw.kind === "directory" &&
-      (raw.unnamed > 0 || (raw.mode & 0o200) === 0 ||
-        [...raw.entries.values()].some(holdsProtected));
-}
-
-function hasUnnamed(raw: RawDirectory): boolean {
-  return raw.unnamed > 0 ||
-    [...raw.entries.values()].some((entry) => entry.kind === "directory" && hasUnnamed(entry));
-}
-
-function hasReserved(raw: Raw | null): boolean {
-  return raw?.kind === "directory" &&
-    [...raw.entries].some(([name, entry]) => isReservedName(name) || hasReserved(entry));
+/** Whether this is so of what lies there, or of something in it. */
+function holds(
+  raw: Raw | null,
+  isSo: (raw: Raw, name: string) => boolean,
+  name = "",
+): boolean {
+  return raw !== null && (isSo(raw, name) || raw.kind === "directory" &&
+      [...raw.entries].some(([below, entry]) => holds(entry, isSo, below)));
 }
