@@ -56,30 +56,7 @@ function parseOptions() {
   return { quick, save, help, rows: chosen, rounds: Number(rounds) };
 }
 
-type Options = ReturnType<typeof parseOptions>;
-
-/** Returns whether a contender of this project failed. A peer that can't be had is not our failure. */
-async function run({ rows: chosen, rounds, save }: Options, setting: RowSetting): Promise<boolean> {
-  let failed = false;
-  for (const row of rows.filter(({ number }) => chosen.includes(number))) {
-    const facts = describeCircumstances(rounds, setting.quick);
-    let section = `## Row ${row.number}: ${row.title}\n\n${facts}\n`;
-    console.log(section);
-    for await (const group of row.groups(setting)) {
-      const results = await measureGroup(group, rounds);
-      const text = formatGroup(group, results);
-      console.log(text);
-      section += `\n${text}`;
-      failed ||= results.some(({ name, error }) => name.startsWith("degu") && error !== null);
-    }
-    if (!save) continue;
-    const page = await Deno.readTextFile(pagePath);
-    await Deno.writeTextFile(pagePath, replaceRow(page, row.number, section));
-  }
-  return failed;
-}
-
-let options: Options;
+let options: ReturnType<typeof parseOptions>;
 try {
   options = parseOptions();
 } catch (error) {
@@ -95,21 +72,37 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, () => ending.abort(new Error(`ended by ${signal}`)));
 }
 const directory = await Deno.makeTempDir({ prefix: "degu-bench-" });
-let failed = true;
+// Counts contenders of this project alone: a peer that can't be had is not our failure.
+let failed = false;
 try {
   await using pki = await TempPKI.create();
-  failed = await run(options, {
+  const { quick, rounds } = options;
+  const setting: RowSetting = {
     cores: await findCores(),
     directory,
-    quick: options.quick,
+    quick,
     // Made for both ends, they name three files each.
     tls: {
       server: pki.serverSslconfig as CertificateFiles,
       client: pki.clientSslconfig as CertificateFiles & { checkHostname: false },
     },
-  });
-} finally {
+  };
+  for (const row of rows.filter(({ number }) => options.rows.includes(number))) {
+    let section = `## Row ${row.number}: ${row.title}\n\n${describeCircumstances(rounds, quick)}\n`;
+    console.log(section);
+    for await (const group of row.groups(setting)) {
+      const results = await measureGroup(group, rounds);
+      const text = formatGroup(group, results);
+      console.log(text);
+      section += `\n${text}`;
+      failed ||= results.some(({ name, error }) => name.startsWith("degu") && error !== null);
+    }
+    if (!options.save) continue;
+    const page = await Deno.readTextFile(pagePath);
+    await Deno.writeTextFile(pagePath, replaceRow(page, row.number, section));
+  }
   failed ||= ending.signal.aborted;
+} finally {
   ending.abort();
   await Deno.remove(directory, { recursive: true });
 }

@@ -1,17 +1,12 @@
 /** Measures contenders in turns: A B C A B C …, so that other load on the machine affects all of them. */
 
-/** Something that can be started, measured again and again, and ended. */
+/** Takes one measurement, in the unit of its group. */
+export type Measure = () => Promise<number>;
+
 export interface Contender {
   readonly name: string;
-  start(): Promise<Trial>;
-}
-
-export interface Trial {
-  /** Brings caches and compilers into the state in which measuring begins. */
-  warmUp?(): Promise<unknown>;
-  /** One measurement, in the unit of its group. */
-  measure(): Promise<number>;
-  stop?(): Promise<void>;
+  /** Starts what is measured, until `running` is disposed of, and brings caches and compilers into their state. */
+  start(running: AsyncDisposableStack): Promise<Measure>;
 }
 
 export interface Group {
@@ -36,39 +31,30 @@ export interface Result {
 
 /** Measures a group in `rounds` rounds. A contender that fails is reported, the others go on. */
 export async function measureGroup({ id, contenders }: Group, rounds: number): Promise<Result[]> {
-  const trials = new Map<Result, Trial>();
-  const attempt = async (result: Result, action: () => Promise<unknown>) => {
-    try {
-      await action();
-    } catch (error) {
-      result.error = error instanceof Error ? error.message : String(error);
-      await trials.get(result)?.stop?.();
-      trials.delete(result);
-    }
-  };
-  const results: Result[] = [];
-  try {
-    for (const { name, start } of contenders) {
-      report(`${id}: starting ${name}`);
-      const result = { name, samples: [], error: null };
-      results.push(result);
-      await attempt(result, async () => {
-        const trial = await start();
-        trials.set(result, trial);
-        await trial.warmUp?.();
-      });
-    }
-    for (let round = 1; round <= rounds; round++) {
-      report(`${id}: round ${round} of ${rounds}`);
-      // A copy: one that fails leaves.
-      for (const [result, trial] of [...trials]) {
-        await attempt(result, async () => result.samples.push(await trial.measure()));
+  await using all = new AsyncDisposableStack();
+  const turns: (() => Promise<void>)[] = [];
+  const results = contenders.map(({ name }): Result => ({ name, samples: [], error: null }));
+  for (const [index, result] of results.entries()) {
+    report(`${id}: starting ${result.name}`);
+    const running = all.use(new AsyncDisposableStack());
+    const attempt = async (action: () => Promise<unknown>) => {
+      if (result.error !== null) return;
+      try {
+        await action();
+      } catch (error) {
+        result.error = error instanceof Error ? error.message : String(error);
+        await running.disposeAsync();
       }
-    }
-  } finally {
-    await Promise.all([...trials.values()].map((trial) => trial.stop?.()));
-    report("");
+    };
+    let measure: Measure;
+    await attempt(async () => measure = await contenders[index]!.start(running));
+    turns.push(() => attempt(async () => result.samples.push(await measure())));
   }
+  for (let round = 1; round <= rounds; round++) {
+    report(`${id}: round ${round} of ${rounds}`);
+    for (const turn of turns) await turn();
+  }
+  report("");
   return results;
 }
 

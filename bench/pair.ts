@@ -4,9 +4,9 @@
  */
 
 import { obstacleTo } from "../tests/support/commands.ts";
-import type { Contender, Group, Trial } from "./measure.ts";
-import type { ClientWork, Endpoint, PeerArgument, ServerWork, TlsFiles } from "./peer.ts";
-import { Program } from "./process.ts";
+import type { Contender, Group } from "./measure.ts";
+import type { Address, ClientWork, PeerArgument, ServerWork, TlsFiles } from "./peer.ts";
+import { type Program, startProgram } from "./process.ts";
 
 /** The programs of `peers/`. Over TLS, “raw” is `node_tls`. */
 export type PeerName = "raw" | "degu" | "fetch" | "node_http";
@@ -95,27 +95,34 @@ export interface Pair {
 
 let sockets = 0;
 
+/** Gives what starts the programs of a peer; all of them end when `running` is disposed of. */
+function makeStarter(
+  { peer, tls, placement }: Pick<Pair, "peer" | "tls" | "placement">,
+  setting: RowSetting,
+  running: AsyncDisposableStack,
+) {
+  const file = peer === "raw" && tls !== undefined ? "node_tls" : peer;
+  const command = programCommand(`peers/${file}.ts`, placement, setting);
+  return (role: "serve" | "drive", address: Address, work: ServerWork): Promise<Program> => {
+    const argument: PeerArgument = { endpoint: { address, tls }, work };
+    return startProgram([...command, role, JSON.stringify(argument)], running);
+  };
+}
+
 /** Starts the server of a pair, the relay if there is one, and the client, in this order. */
 export async function startPair(
-  { peer, work, isUnix, tls, isRelayed, placement }: Pair,
+  pair: Pair,
   setting: RowSetting,
-): Promise<Program[]> {
-  await using started = new AsyncDisposableStack();
-  const programs: Program[] = [];
-  const start = async (role: "serve" | "drive", argument: PeerArgument) => {
-    const program = started.use(await startPeer(peer, role, placement, setting, argument));
-    programs.push(program);
-    return program.ready as Endpoint;
-  };
-  const serve = (work: ServerWork) => {
-    const address = isUnix ? `${setting.directory}/${++sockets}.sock` : 0;
-    return start("serve", { endpoint: { address, tls }, work });
-  };
-  let endpoint = await serve(work);
-  if (isRelayed) endpoint = await serve({ kind: "relay", upstream: endpoint });
-  await start("drive", { endpoint, work });
-  started.move();
-  return programs;
+  running: AsyncDisposableStack,
+): Promise<{ readonly server: Program; readonly client: Program }> {
+  const { work, isUnix, tls, isRelayed } = pair;
+  const start = makeStarter(pair, setting, running);
+  const serve = (work: ServerWork) =>
+    start("serve", isUnix ? `${setting.directory}/${++sockets}.sock` : 0, work);
+  const server = await serve(work);
+  const upstream = { address: server.address, tls };
+  const { address } = isRelayed ? await serve({ kind: "relay", upstream }) : server;
+  return { server, client: await start("drive", address, work) };
 }
 
 /** A contender whose measurements are `amount` messages or bytes, of which `unit` are what the group counts. */
@@ -127,38 +134,22 @@ export function makePairContender(
 ): Contender {
   return {
     name,
-    async start(): Promise<Trial> {
-      const programs = await startPair(pair, setting);
-      const run = (amount: number) => programs.at(-1)!.ask({ command: "run", amount });
-      return {
-        warmUp: () => run(warmUp),
-        measure: async () => amount / unit / await run(amount),
-        stop: () => stopAll(programs),
-      };
+    async start(running) {
+      const { client } = await startPair(pair, setting, running);
+      const run = (amount: number) => client.ask({ command: "run", amount });
+      await run(warmUp);
+      return async () => amount / unit / await run(amount);
     },
   };
 }
 
-export async function stopAll(programs: readonly Program[]): Promise<void> {
-  await Promise.all(programs.map((program) => program[Symbol.asyncDispose]()));
-}
-
 /** Starts a server that answers small requests over TCP, on the first core. */
-export function startServer(peer: PeerName, setting: RowSetting): Promise<Program> {
-  const argument = { endpoint: { address: 0 }, work: { kind: "answer" } } as const;
-  return startPeer(peer, "serve", "one", setting, argument);
-}
-
-function startPeer(
+export function startServer(
   peer: PeerName,
-  role: "serve" | "drive",
-  placement: Placement,
   setting: RowSetting,
-  argument: PeerArgument,
+  running: AsyncDisposableStack,
 ): Promise<Program> {
-  const file = peer === "raw" && argument.endpoint.tls !== undefined ? "node_tls" : peer;
-  const command = programCommand(`peers/${file}.ts`, placement, setting);
-  return Program.start([...command, role, JSON.stringify(argument)]);
+  return makeStarter({ peer, placement: "one" }, setting, running)("serve", 0, { kind: "answer" });
 }
 
 /** The command that runs a program of this directory with what peers need: loopback, files, environment. */

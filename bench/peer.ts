@@ -1,7 +1,7 @@
 /**
  * The common interface of all peers, and the program that every file in `peers/` is: started with
- * `serve` or `drive` and a JSON argument, it says `{"ready": …}` on standard output and then answers
- * each command line on standard input with one line, until the input ends.
+ * `serve` or `drive` and a JSON argument, it says `{"value": …}` on standard output when it is ready, and
+ * then answers each command line on standard input with one line, until the input ends.
  */
 
 import { checkSame, makePayload, type MessageKind } from "./messages.ts";
@@ -19,14 +19,16 @@ export interface TlsFiles {
   readonly client: CertificateFiles;
 }
 
+export const hostname = "127.0.0.1";
+
+/** The path of a Unix socket, or a port of {@link hostname}; 0 asks for any free one. */
+export type Address = string | number;
+
 /** Where a server listens. */
 export interface Endpoint {
-  /** The path of a Unix socket, or a port of {@link hostname}; 0 asks for any free one. */
-  readonly address: string | number;
+  readonly address: Address;
   readonly tls?: TlsFiles | undefined;
 }
-
-export const hostname = "127.0.0.1";
 
 /** Small messages in sequence on each of some connections. */
 export interface ExchangeWork {
@@ -67,11 +69,19 @@ export interface Exchange {
   close(): void | Promise<void>;
 }
 
+/** What makes that which handles requests, or connections, of each kind of work. */
+export type Handlers<Handler> = {
+  readonly [Kind in ServerWork["kind"]]?: (
+    work: Extract<ServerWork, { readonly kind: Kind }>,
+  ) => Handler | Promise<Handler>;
+};
+
 /** What a peer can do; one without a part is never asked for it. */
-export interface Peer {
+export interface Peer<Handler> {
+  readonly handlers: Handlers<Handler>;
   /** Starts a server that lives as long as the process, and says where it listens. */
-  serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint>;
-  exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
+  serve(endpoint: Endpoint, handler: Handler): Address | Promise<Address>;
+  exchange(endpoint: Endpoint, work: ExchangeWork): Exchange | Promise<Exchange>;
   /** Whether {@link exchange} itself takes a connection for each message where the work says so. */
   readonly opensForEach?: boolean;
   /** Sends or receives one body of so many bytes on a connection of its own, and checks that it arrived. */
@@ -103,21 +113,23 @@ const settlingMessages = 20;
 const collections = 5;
 
 /** Runs a file of `peers/` as the program that its arguments ask for. */
-export async function runPeer(peer: Peer): Promise<void> {
+export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   const [role, json = "{}"] = Deno.args;
   if (role === "serve") {
     const { endpoint, work }: PeerArgument = JSON.parse(json);
-    await answerCommands(await peer.serve(endpoint, work), {});
+    // Of the same kind as the work, which no type can say of a table.
+    const makeHandler = peer.handlers[work.kind] as (work: ServerWork) => Handler;
+    await answerCommands(await peer.serve(endpoint, await makeHandler(work)), {});
   }
   const { endpoint, work }: PeerArgument<ClientWork> = JSON.parse(json);
   if (work.kind === "transfer") {
     const run = (bytes: number) => time(() => peer.transfer(endpoint, work, bytes));
-    return await answerCommands(true, { run });
+    return await answerCommands(null, { run });
   }
   const open = () => peer.exchange(endpoint, work);
-  const each = work.single && !peer.opensForEach ? () => Promise.resolve(singly(open)) : open;
+  const each = work.single && !peer.opensForEach ? () => singly(open) : open;
   const kept: Exchange[] = [];
-  await answerCommands(true, {
+  await answerCommands(null, {
     run: (amount) => measureExchange(each, work, amount),
     async hold(amount) {
       for (let count = 0; count < amount; count++) {
@@ -129,11 +141,11 @@ export async function runPeer(peer: Peer): Promise<void> {
   });
 }
 
-/** Says that the program is ready, then answers commands until standard input ends, and exits. */
-export async function answerCommands(ready: unknown, answers: Answers): Promise<never> {
+/** Says that the program is ready, and where if it is a server, then answers commands until standard input ends, and exits. */
+export async function answerCommands(address: Address | null, answers: Answers): Promise<never> {
   const all: Answers = { rest, ...answers };
   const say = (message: unknown) => console.log(JSON.stringify(message));
-  say({ ready });
+  say({ value: address });
   for await (const line of linesOf(Deno.stdin.readable)) {
     const { command, amount = 0 }: Command = JSON.parse(line);
     try {
@@ -163,7 +175,7 @@ export async function time(work: () => Promise<unknown>): Promise<number> {
 }
 
 /** Opens a connection for each message. */
-function singly(open: () => Promise<Exchange>): Exchange {
+function singly(open: () => Exchange | Promise<Exchange>): Exchange {
   return {
     async request(payload) {
       const opened = await open();
@@ -178,7 +190,7 @@ function singly(open: () => Promise<Exchange>): Exchange {
 }
 
 async function measureExchange(
-  open: () => Promise<Exchange>,
+  open: () => Exchange | Promise<Exchange>,
   work: ExchangeWork,
   amount: number,
 ): Promise<number> {

@@ -15,11 +15,10 @@ export function describeCircumstances(rounds: number, quick: boolean): string {
   const memory = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
   const load = Deno.loadavg().map((value) => value.toFixed(2)).join(", ");
   const system = `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`;
+  const cores = `${navigator.hardwareConcurrency} cores of ${cpus()[0]?.model}`;
   return `${new Date().toISOString().slice(0, 10)}, Deno ${Deno.version.deno}, ${system}, ` +
-    `${navigator.hardwareConcurrency} cores of ${
-      cpus()[0]?.model
-    }, ${memory} GiB; ${rounds} rounds` +
-    `${quick ? " of a quick run" : ""}; load average at the start ${load}.`;
+    `${cores}, ${memory} GiB; ${rounds} rounds${quick ? " of a quick run" : ""}; ` +
+    `load average at the start ${load}.`;
 }
 
 /** Puts the section of a row into the page, in place of the one that it has, in the order of the numbers. */
@@ -66,21 +65,20 @@ export function formatGroup(group: Group, results: readonly Result[]): string {
 /** Four significant digits, thousands apart. */
 function formatNumber(value: number): string {
   const digits = Math.max(0, 3 - Math.floor(Math.log10(Math.max(1, Math.abs(value)))));
-  const [whole = "", fraction] = value.toFixed(Math.min(digits, 2)).split(".");
-  const spaced = whole.replace(/\B(?=(\d{3})+$)/g, " ");
-  return fraction === undefined ? spaced : `${spaced}.${fraction}`;
+  const shown = Math.min(digits, 2);
+  const options = { minimumFractionDigits: shown, maximumFractionDigits: shown };
+  return value.toLocaleString("en", options).replaceAll(",", " ");
 }
 
 function formatTable(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const format = (row: readonly string[]) => {
+  const rule = widths.map((width, column) =>
+    column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`
+  );
+  return rows.toSpliced(1, 0, rule).map((row) => {
     const cells = row.map((cell, column) => (
       column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)
     ));
     return `| ${cells.join(" | ")} |`;
-  };
-  const rule = widths.map((width, column) =>
-    column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`
-  );
-  return [format(rows[0]!), `| ${rule.join(" | ")} |`, ...rows.slice(1).map(format)];
+  });
 }

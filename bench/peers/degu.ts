@@ -3,27 +3,29 @@
 import type { Address, BodyOut, Chunk } from "../../base.ts";
 import { Body, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
 import { Client, SSLClient } from "../../client.ts";
-import type { App, Request, ResponseTuple } from "../../server.ts";
+import type { App, Request, ResponseTuple, ServerOptions } from "../../server.ts";
 import { Server, SSLServer } from "../../server.ts";
 import * as messages from "../messages.ts";
 import { makeEncodedChecker, PatternChecker, PatternSource } from "../pattern.ts";
-import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
+import type { Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
 import { hostname, runPeer } from "../peer.ts";
 
-const serverOptions = { maxConnections: 2048, maxRequests: Infinity, timeout: 30 };
 /** Bytes of the buffer that a BYOB reader passes around. */
 const readerLength = 64 * 1024;
 
-async function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
+export async function serve(
+  endpoint: Endpoint,
+  app: App,
+  options: ServerOptions = { maxConnections: 2048, maxRequests: Infinity, timeout: 30 },
+): Promise<string | number> {
   const address = toAddress(endpoint);
-  const app = await makeApp(work);
   const server = endpoint.tls === undefined
-    ? new Server(address, app, serverOptions)
-    : new SSLServer(endpoint.tls.server, address, app, serverOptions);
+    ? new Server(address, app, options)
+    : new SSLServer(endpoint.tls.server, address, app, options);
   await server.ready;
   server.serveForever();
   const bound = server.address;
-  return { ...endpoint, address: typeof bound === "string" ? bound : Number(bound[1]) };
+  return typeof bound === "string" ? bound : Number(bound[1]);
 }
 
 function toAddress({ address }: Endpoint): Address {
@@ -37,20 +39,15 @@ function makeClient(endpoint: Endpoint): Client {
   return new SSLClient({ ...endpoint.tls.client, checkHostname: false }, address);
 }
 
-async function makeApp(work: ServerWork): Promise<App> {
-  switch (work.kind) {
-    case "exchange":
-      return work.message === "post" ? echo : answerHeaders;
-    case "transfer":
-      return (request) => answerTransfer(request, work);
-    case "relay": {
-      const { ProxyApp } = await import("../../apps/proxy.ts");
-      return new ProxyApp(makeClient(work.upstream));
-    }
-    case "answer":
-      return () => [200, "OK", {}, messages.answerBody];
-  }
-}
+const handlers: Handlers<App> = {
+  exchange: ({ message }) => message === "post" ? echo : answerHeaders,
+  transfer: (work) => (request) => answerTransfer(request, work),
+  async relay({ upstream }) {
+    const { ProxyApp } = await import("../../apps/proxy.ts");
+    return new ProxyApp(makeClient(upstream));
+  },
+  answer: () => () => [200, "OK", {}, messages.answerBody],
+};
 
 async function echo(request: Request): Promise<ResponseTuple> {
   return [200, "OK", {}, await request.body!.bytes()];
@@ -124,8 +121,14 @@ async function take(body: BodyOut, work: TransferWork, bytes: number): Promise<v
     ? makeEncodedChecker(bytes, work.pieceLength)
     : new PatternChecker(bytes);
   if (work.taking === "writeTo") await body.writeTo(checker);
-  else if (work.taking === "byob") await checkByReader(body.readable, checker);
-  else if (work.taking === "stream") {
+  else if (work.taking === "byob") {
+    const reader = body.readable.getReader({ mode: "byob" });
+    let read = await reader.read(new Uint8Array(readerLength));
+    while (!read.done) {
+      checker.check(read.value);
+      read = await reader.read(new Uint8Array(read.value.buffer));
+    }
+  } else if (work.taking === "stream") {
     for await (const piece of body.readable) checker.check(piece);
   } else if (body.chunked) {
     for await (const [, data] of body) checker.check(data);
@@ -135,19 +138,4 @@ async function take(body: BodyOut, work: TransferWork, bytes: number): Promise<v
   checker.finish();
 }
 
-/** Gives a byte stream to a checker, through a BYOB reader with one buffer. */
-async function checkByReader(
-  stream: ReadableStream<Uint8Array>,
-  checker: PatternChecker,
-): Promise<void> {
-  const reader = stream.getReader({ mode: "byob" });
-  let buffer = new Uint8Array(readerLength);
-  while (true) {
-    const { value, done } = await reader.read(buffer);
-    if (done || value === undefined) return;
-    checker.check(value);
-    buffer = new Uint8Array(value.buffer);
-  }
-}
-
-if (import.meta.main) await runPeer({ serve, exchange, opensForEach: true, transfer });
+if (import.meta.main) await runPeer({ serve, handlers, exchange, opensForEach: true, transfer });

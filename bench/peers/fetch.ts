@@ -2,40 +2,43 @@
 
 import * as messages from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
-import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
+import type {
+  Address,
+  CertificateFiles,
+  Endpoint,
+  Exchange,
+  ExchangeWork,
+  Handlers,
+  TransferWork,
+} from "../peer.ts";
 import { hostname, runPeer } from "../peer.ts";
 
 type Handler = (request: Request) => Response | Promise<Response>;
 
-function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
-  const handler = makeHandler(work);
-  const { promise, resolve } = Promise.withResolvers<Endpoint>();
-  const { address, tls } = endpoint;
+function serve({ address, tls }: Endpoint, handler: Handler): Address {
+  // In place of the one that prints where the server listens.
+  const onListen = () => {};
   if (typeof address === "string") {
-    Deno.serve({ path: address, onListen: () => resolve(endpoint) }, handler);
-    return promise;
+    Deno.serve({ path: address, onListen }, handler);
+    return address;
   }
-  const onListen = ({ port }: Deno.NetAddr) => resolve({ ...endpoint, address: port });
-  const certificate = tls === undefined ? {} : {
-    cert: Deno.readTextFileSync(tls.server.certFile),
-    key: Deno.readTextFileSync(tls.server.keyFile),
-  };
-  Deno.serve({ hostname, port: address, onListen, ...certificate }, handler);
-  return promise;
+  const identity = tls === undefined ? {} : readIdentity(tls.server);
+  return Deno.serve({ hostname, port: address, onListen, ...identity }, handler).addr.port;
 }
 
-function makeHandler(work: ServerWork): Handler {
-  switch (work.kind) {
-    case "exchange":
-      return work.message === "post" ? echo : answerHeaders;
-    case "transfer":
-      return (request) => answerTransfer(request, work);
-    case "relay":
-      return makeRelay(work.upstream);
-    case "answer":
-      return () => new Response(messages.answerBody);
-  }
-}
+const handlers: Handlers<Handler> = {
+  exchange: ({ message }) => message === "post" ? echo : answerHeaders,
+  transfer: (work) => (request) => answerTransfer(request, work),
+  relay({ upstream }) {
+    const client = makeClient(upstream);
+    const base = baseUrl(upstream);
+    return async ({ method, headers, body, url }) => {
+      const target = base + new URL(url).pathname;
+      return await fetch(target, { method, headers, body, client, redirect: "manual" });
+    };
+  },
+  answer: () => () => new Response(messages.answerBody),
+};
 
 async function echo(request: Request): Promise<Response> {
   return new Response(await request.bytes());
@@ -56,16 +59,6 @@ async function answerTransfer(request: Request, work: TransferWork): Promise<Res
   return new Response(null);
 }
 
-function makeRelay(upstream: Endpoint): Handler {
-  const client = makeClient(upstream);
-  const base = baseUrl(upstream);
-  return async (request) => {
-    const { method, headers, body } = request;
-    const url = base + new URL(request.url).pathname;
-    return await fetch(url, { method, headers, body, client, redirect: "manual" });
-  };
-}
-
 function baseUrl({ address, tls }: Endpoint): string {
   const scheme = tls === undefined ? "http" : "https";
   return `${scheme}://${typeof address === "number" ? `${hostname}:${address}` : "localhost"}`;
@@ -76,23 +69,22 @@ function makeClient({ address, tls }: Endpoint): Deno.HttpClient {
     return Deno.createHttpClient({ proxy: { transport: "unix", path: address } });
   }
   if (tls === undefined) return Deno.createHttpClient({ poolMaxIdlePerHost: 1 });
-  const { caFile, certFile, keyFile } = tls.client;
-  return Deno.createHttpClient({
-    poolMaxIdlePerHost: 1,
-    http2: false,
-    caCerts: [Deno.readTextFileSync(caFile)],
-    cert: Deno.readTextFileSync(certFile),
-    key: Deno.readTextFileSync(keyFile),
-  });
+  const caCerts = [Deno.readTextFileSync(tls.client.caFile)];
+  const identity = readIdentity(tls.client);
+  return Deno.createHttpClient({ poolMaxIdlePerHost: 1, http2: false, caCerts, ...identity });
 }
 
-function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
+function readIdentity({ certFile, keyFile }: CertificateFiles) {
+  return { cert: Deno.readTextFileSync(certFile), key: Deno.readTextFileSync(keyFile) };
+}
+
+function exchange(endpoint: Endpoint, work: ExchangeWork): Exchange {
   // A client of its own keeps one connection, as the other peers' exchanges do.
   const client = makeClient(endpoint);
   const url = `${baseUrl(endpoint)}/`;
   // `fetch` closes the connection after each message if the request says so.
   const headers: HeadersInit = work.single ? { connection: "close" } : {};
-  return Promise.resolve({
+  return {
     async request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array> {
       const response = payload === null
         ? await fetch(url, { client, headers: messages.requestHeaders })
@@ -102,7 +94,7 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
       return await response.bytes();
     },
     close: () => client.close(),
-  });
+  };
 }
 
 async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
@@ -129,4 +121,4 @@ async function take(body: ReadableStream<Uint8Array> | null, bytes: number): Pro
   checker.finish();
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, opensForEach: true, transfer });
+if (import.meta.main) await runPeer({ serve, handlers, exchange, opensForEach: true, transfer });

@@ -2,8 +2,8 @@
 
 import { Client } from "../../client.ts";
 import { download, FilesApp, upload } from "../../files.ts";
-import { Server } from "../../server.ts";
 import { answerCommands, time } from "../peer.ts";
+import { serve } from "./degu.ts";
 
 export type Task =
   | "get"
@@ -23,15 +23,9 @@ export interface FilesWork {
 /** The file that is transferred, in either directory. */
 export const LARGE = "large.bin";
 
-const SETTLED_MILLISECONDS = 2100;
-
-async function serve({ there }: FilesWork): Promise<number> {
-  const app = new FilesApp(there, { write: true });
-  const logger = { debug() {}, info() {}, warn() {}, error() {} };
-  const server = new Server(["127.0.0.1", 0], app, { logger, maxRequests: Infinity });
-  await server.ready;
-  server.serveForever();
-  return (server.address as readonly [string, number])[1];
+/** Waits until files have an identity that survives a change: younger ones have none. */
+export function settle(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 2100));
 }
 
 async function measure(work: FilesWork): Promise<number> {
@@ -42,7 +36,7 @@ async function measure(work: FilesWork): Promise<number> {
   if (task === "download, hashed meanwhile") {
     // The other end doesn't know its digest any more.
     await Deno.utime(`${there}/${LARGE}`, new Date(), new Date());
-    await new Promise((resolve) => setTimeout(resolve, SETTLED_MILLISECONDS));
+    await settle();
   }
   const client = new Client(["127.0.0.1", port], { timeout: null });
   return await time(() => run(work, client));
@@ -71,6 +65,11 @@ async function run({ task, here }: FilesWork, client: Client): Promise<unknown> 
 
 if (import.meta.main) {
   const work: FilesWork = JSON.parse(Deno.args[0] ?? "{}");
-  const ready = work.task === null ? await serve(work) : true;
-  await answerCommands(ready, { run: () => measure(work) });
+  if (work.task === null) {
+    const app = new FilesApp(work.there, { write: true });
+    const logger = { debug() {}, info() {}, warn() {}, error() {} };
+    const port = await serve({ address: 0 }, app, { logger, maxRequests: Infinity });
+    await answerCommands(port, {});
+  }
+  await answerCommands(null, { run: () => measure(work) });
 }

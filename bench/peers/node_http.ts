@@ -5,15 +5,17 @@ import * as http from "node:http";
 import * as https from "node:https";
 import { readFileSync } from "node:fs";
 import type { AddressInfo, Server } from "node:net";
+import type { Writable } from "node:stream";
 import { Buffer } from "node:buffer";
 import * as messages from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
 import type {
+  Address,
   CertificateFiles,
   Endpoint,
   Exchange,
   ExchangeWork,
-  ServerWork,
+  Handlers,
   TransferWork,
 } from "../peer.ts";
 import { hostname, runPeer } from "../peer.ts";
@@ -35,47 +37,39 @@ export function targetOf({ address }: Endpoint) {
     : { host: hostname, port: address };
 }
 
-export async function listen(server: Server, endpoint: Endpoint): Promise<Endpoint> {
+export async function listen(server: Server, endpoint: Endpoint): Promise<Address> {
   server.listen(targetOf(endpoint));
   await once(server, "listening");
   const bound = server.address() as AddressInfo | string;
-  return { ...endpoint, address: typeof bound === "string" ? bound : bound.port };
+  return typeof bound === "string" ? bound : bound.port;
 }
 
-function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
-  const handler = makeHandler(work);
+function serve(endpoint: Endpoint, handler: Handler): Promise<Address> {
   const server = endpoint.tls === undefined
     ? http.createServer(handler)
     : https.createServer(serverCertificates(endpoint.tls.server), handler);
   return listen(server, endpoint);
 }
 
-function makeHandler(work: ServerWork): Handler {
-  switch (work.kind) {
-    case "exchange":
-      return work.message === "post" ? echo : answerHeaders;
-    case "transfer":
-      return (request, response) => answerTransfer(request, response, work);
-    case "answer":
-      return (_request, response) => {
-        const { answerBody } = messages;
-        response.writeHead(200, { "content-length": answerBody.length }).end(answerBody);
-      };
-    default:
-      throw new Error(`node:http is not measured with ${work.kind}`);
-  }
+const handlers: Handlers<Handler> = {
+  exchange: ({ message }) => message === "post" ? echo : answerHeaders,
+  transfer: (work) => (request, response) => answerTransfer(request, response, work),
+  answer: () => (_request, response) => answer(response, messages.answerBody),
+};
+
+function answer(response: http.ServerResponse, body: Uint8Array): void {
+  response.writeHead(200, { "content-length": body.length }).end(body);
 }
 
 function echo(request: http.IncomingMessage, response: http.ServerResponse): void {
-  collect(request, (body) => response.writeHead(200, { "content-length": body.length }).end(body));
+  collect(request, (body) => answer(response, body));
 }
 
 function collect(message: http.IncomingMessage, done: (body: Uint8Array) => void): void {
   const pieces: Buffer[] = [];
   message.on("data", (piece: Buffer) => pieces.push(piece));
   message.on("end", () => {
-    const [first] = pieces;
-    done(pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces));
+    done(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces));
   });
 }
 
@@ -93,6 +87,7 @@ async function answerTransfer(
   if (work.direction === "download") {
     response.writeHead(200, work.framing === "length" ? { "content-length": bytes } : {});
     await send(response, bytes, work);
+    response.end();
   } else {
     await take(request, bytes);
     response.writeHead(200, { "content-length": 0 }).end();
@@ -102,16 +97,14 @@ async function answerTransfer(
 /** @param keepAlive Whether a connection is for more than one message, and its session for more than one connection. */
 function makeOpener(endpoint: Endpoint, keepAlive = true) {
   const target = targetOf(endpoint);
-  const agent = endpoint.tls === undefined
-    ? new http.Agent({ keepAlive, maxSockets: 1 })
-    : new https.Agent({
-      keepAlive,
-      ...(keepAlive ? {} : { maxCachedSessions: 0 }),
-      maxSockets: 1,
-      ...readCertificates(endpoint.tls.client),
-      // The authority is private: whoever has a certificate of it is the server.
-      checkServerIdentity: () => undefined,
-    });
+  const options = { keepAlive, maxSockets: 1 };
+  const agent = endpoint.tls === undefined ? new http.Agent(options) : new https.Agent({
+    ...options,
+    ...(keepAlive ? {} : { maxCachedSessions: 0 }),
+    ...readCertificates(endpoint.tls.client),
+    // The authority is private: whoever has a certificate of it is the server.
+    checkServerIdentity: () => undefined,
+  });
   const { request } = endpoint.tls === undefined ? http : https;
   return {
     request: (method: string, path: string, headers: http.OutgoingHttpHeaders) =>
@@ -120,12 +113,12 @@ function makeOpener(endpoint: Endpoint, keepAlive = true) {
   };
 }
 
-function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
+function exchange(endpoint: Endpoint, work: ExchangeWork): Exchange {
   const opener = makeOpener(endpoint, !work.single);
   const [method, headers] = work.message === "headers"
     ? ["GET", messages.requestHeaders]
     : ["POST", { "content-length": messages.payloadLength }];
-  return Promise.resolve({
+  return {
     request(payload: Uint8Array | null): Promise<Uint8Array> {
       const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
       const request = opener.request(method, "/", headers);
@@ -143,8 +136,8 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
       request.end(payload ?? undefined);
       return promise;
     },
-    close: () => opener.close(),
-  });
+    close: opener.close,
+  };
 }
 
 async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
@@ -154,8 +147,8 @@ async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): 
     const headers = !download && work.framing === "length" ? { "content-length": bytes } : {};
     const request = opener.request(download ? "GET" : "POST", `/${bytes}`, headers);
     const answered = once(request, "response");
-    if (download) request.end();
-    else await send(request, bytes, work);
+    if (!download) await send(request, bytes, work);
+    request.end();
     const [response]: http.IncomingMessage[] = await answered;
     messages.checkStatus(response?.statusCode);
     await take(response!, download ? bytes : 0);
@@ -164,15 +157,10 @@ async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): 
   }
 }
 
-async function send(
-  message: http.OutgoingMessage,
-  bytes: number,
-  { pieceLength }: TransferWork,
-): Promise<void> {
-  for (const piece of new PatternSource(bytes).pieces(pieceLength)) {
-    if (!message.write(piece)) await once(message, "drain");
+export async function send(to: Writable, bytes: number, work: TransferWork): Promise<void> {
+  for (const piece of new PatternSource(bytes).pieces(work.pieceLength)) {
+    if (!to.write(piece)) await once(to, "drain");
   }
-  message.end();
 }
 
 async function take(message: http.IncomingMessage, bytes: number): Promise<void> {
@@ -182,4 +170,4 @@ async function take(message: http.IncomingMessage, bytes: number): Promise<void>
   checker.finish();
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, opensForEach: true, transfer });
+if (import.meta.main) await runPeer({ serve, handlers, exchange, opensForEach: true, transfer });

@@ -6,21 +6,27 @@
 import { once } from "node:events";
 import * as tls from "node:tls";
 import { makeRawRequest, makeRawResponse } from "../messages.ts";
-import { formatAmount, parseAmount, PatternChecker, PatternSource } from "../pattern.ts";
-import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
+import { formatAmount, parseAmount, PatternChecker } from "../pattern.ts";
+import type { Address, Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
-import { listen, readCertificates, serverCertificates, targetOf } from "./node_http.ts";
+import { listen, readCertificates, send, serverCertificates, targetOf } from "./node_http.ts";
 
-function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
+type Handler = (socket: tls.TLSSocket) => void;
+
+function serve(endpoint: Endpoint, handle: Handler): Promise<Address> {
   const server = tls.createServer(serverCertificates(endpoint.tls!.server), (socket) => {
     socket.on("error", (error) => {
       if (!("code" in error && error.code === "ECONNRESET")) throw error;
     });
-    if (work.kind === "exchange") answerExchanges(socket, work);
-    else if (work.kind === "transfer") answerTransfer(socket, work);
+    handle(socket);
   });
   return listen(server, endpoint);
 }
+
+const handlers: Handlers<Handler> = {
+  exchange: (work) => (socket) => answerExchanges(socket, work),
+  transfer: (work) => (socket) => answerTransfer(socket, work),
+};
 
 /** Kept for every connection, as a program does that makes many. */
 let secureContext: tls.SecureContext | null = null;
@@ -109,12 +115,6 @@ async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): 
   }
 }
 
-async function send(socket: tls.TLSSocket, bytes: number, work: TransferWork): Promise<void> {
-  for (const piece of new PatternSource(bytes).pieces(work.pieceLength)) {
-    if (!socket.write(piece)) await once(socket, "drain");
-  }
-}
-
 /** Checks `first` and then what arrives, until `bytes` have come. */
 function receive(socket: tls.TLSSocket, first: Uint8Array, bytes: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -139,4 +139,4 @@ function receive(socket: tls.TLSSocket, first: Uint8Array, bytes: number): Promi
   return promise;
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, transfer });
+if (import.meta.main) await runPeer({ serve, handlers, exchange, transfer });

@@ -5,7 +5,7 @@
 
 import { answerBody, makeRawRequest, makeRawResponse } from "../messages.ts";
 import { formatAmount, parseAmount, PatternChecker, PatternSource } from "../pattern.ts";
-import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
+import type { Address, Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
 import { hostname, runPeer } from "../peer.ts";
 
 /** Bytes that a receiver of a large body asks for at once: larger buffers leave the cache and are slower. */
@@ -13,29 +13,22 @@ const readLength = 64 * 1024;
 
 type Handler = (conn: Deno.Conn) => Promise<void>;
 
-function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
-  const { address } = endpoint, handle = makeHandler(work);
+function serve({ address }: Endpoint, handle: Handler): Address {
   if (typeof address === "string") {
     acceptAll(Deno.listen({ transport: "unix", path: address }), handle);
-    return Promise.resolve(endpoint);
+    return address;
   }
   const listener = Deno.listen({ hostname, port: address });
   acceptAll(listener, handle);
-  return Promise.resolve({ address: listener.addr.port });
+  return listener.addr.port;
 }
 
-function makeHandler(work: ServerWork): Handler {
-  switch (work.kind) {
-    case "exchange":
-      return (conn) => answerExchanges(conn, work);
-    case "transfer":
-      return (conn) => answerTransfer(conn, work);
-    case "relay":
-      return (conn) => relay(conn, work.upstream);
-    case "answer":
-      return answerRequests;
-  }
-}
+const handlers: Handlers<Handler> = {
+  exchange: (work) => (conn) => answerExchanges(conn, work),
+  transfer: (work) => (conn) => answerTransfer(conn, work),
+  relay: ({ upstream }) => (conn) => relay(conn, upstream),
+  answer: () => answerRequests,
+};
 
 async function connect({ address }: Endpoint): Promise<Deno.Conn> {
   if (typeof address === "string") return await Deno.connect({ transport: "unix", path: address });
@@ -154,4 +147,4 @@ async function copy(
   }
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, transfer });
+if (import.meta.main) await runPeer({ serve, handlers, exchange, transfer });

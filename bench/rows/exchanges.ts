@@ -5,7 +5,7 @@
 
 import type { Contender, Group } from "../measure.ts";
 import type { Pair, Row, RowSetting } from "../pair.ts";
-import { describePlacement, makePairContender, peers, startPair, stopAll } from "../pair.ts";
+import { describePlacement, makePairContender, peers, startPair } from "../pair.ts";
 import type { ExchangeWork } from "../peer.ts";
 import { makeTransferGroups, tlsNote } from "./bulk.ts";
 
@@ -117,29 +117,20 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
         contenders: chosen.map(([name, peer]): Contender => {
           const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
           const pair: Pair = { peer, work, tls, placement: "two" };
-          const measure = async () => (await measureIdle(pair, amount, setting))[end];
-          return { name, start: () => Promise.resolve({ measure }) };
+          const measure = async () => {
+            await using running = new AsyncDisposableStack();
+            const { client, [end]: measured } = await startPair(pair, setting, running);
+            await client.ask({ command: "hold", amount });
+            const before = await measured.ask({ command: "rest" });
+            await client.ask({ command: "hold", amount });
+            return (await measured.ask({ command: "rest" }) - before) / amount / 1000;
+          };
+          return { name, start: () => Promise.resolve(measure) };
         }),
         notes: [
           "In fresh processes, after a collection, from one amount of connections to twice as many.",
         ],
       };
     }
-  }
-}
-
-/** Kilobytes that each further connection takes, at either end. */
-async function measureIdle(pair: Pair, amount: number, setting: RowSetting) {
-  const programs = await startPair(pair, setting);
-  const rest = () => Promise.all(programs.map((each) => each.ask({ command: "rest" })));
-  try {
-    await programs[1]!.ask({ command: "hold", amount });
-    const before = await rest();
-    await programs[1]!.ask({ command: "hold", amount });
-    const [server = 0, client = 0] = (await rest())
-      .map((bytes, index) => (bytes - before[index]!) / amount / 1000);
-    return { server, client };
-  } finally {
-    await stopAll(programs);
   }
 }

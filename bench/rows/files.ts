@@ -1,12 +1,12 @@
 /** Row 11: files between devices. `trees.ts` has trees of many small ones. */
 
-import type { Contender, Group, Trial } from "../measure.ts";
+import type { Contender, Group } from "../measure.ts";
 import type { Row, RowSetting } from "../pair.ts";
-import { describePlacement, pinnedTo, programCommand, stopAll } from "../pair.ts";
+import { describePlacement, pinnedTo, programCommand } from "../pair.ts";
 import { PatternSource } from "../pattern.ts";
-import { hostname, time } from "../peer.ts";
+import { hostname, time, type TransferWork } from "../peer.ts";
 import { type FilesWork, LARGE, type Task } from "../peers/files.ts";
-import { Program, runToEnd } from "../process.ts";
+import { runToEnd, startProgram } from "../process.ts";
 import { treeGroups } from "./trees.ts";
 
 const mebibyte = 1 << 20;
@@ -31,49 +31,48 @@ export const filesRow: Row = {
   },
 };
 
-type Direction = "download" | "upload";
+type Direction = TransferWork["direction"];
 type Places = Pick<FilesWork, "there" | "here">;
 
 function makeGroup(direction: Direction, places: Places, size: number, setting: RowSetting): Group {
+  const { there, here } = places;
   const isDownload = direction === "download";
   const bare = isDownload ? "get" : "put";
   const tasks: Task[] = [bare, `${direction}, verify: false`, direction];
   if (isDownload) tasks.push("download, hashed meanwhile");
-  const startProgram = (task: FilesWork["task"], port: number) => {
+  const start = (task: FilesWork["task"], port: number, running: AsyncDisposableStack) => {
     const command = programCommand("peers/files.ts", "two", setting);
-    return Program.start([...command, JSON.stringify({ task, port, ...places })]);
+    return startProgram([...command, JSON.stringify({ task, port, ...places })], running);
   };
-  /** A server of the directory, and who transfers the file from or to it in the seconds that are measured. */
-  const makeContender = (
-    name: string,
-    startClient: (port: number) => Promise<Trial>,
-  ): Contender => ({
-    name,
-    async start() {
-      const server = await startProgram(null, 0);
-      const client = await startClient(server.ready as number);
-      return {
-        measure: async () => size / mebibyte / await client.measure(),
-        stop: async () => void await Promise.all([client.stop?.(), stopAll([server])]),
-      };
+  const runCurl = async (port: number) => {
+    const uri = `http://${hostname}:${port}`;
+    const [target, ...args] = isDownload
+      ? [`${here}/down.bin`, "--output", `${here}/down.bin`, `${uri}/${LARGE}`]
+      : [`${there}/up.bin`, "--header", "Expect:", "-T", `${here}/${LARGE}`, `${uri}/up.bin`];
+    await Deno.remove(target).catch(() => {});
+    return await time(async () => {
+      await runToEnd([...pinnedTo("two", setting), "curl", "--silent", "--fail", ...args]);
+      using file = await Deno.open(target, { write: true });
+      if (isDownload) await file.sync();
+    });
+  };
+  /** A server of the directory, and who transfers the file from or to it: without a task, curl. */
+  const makeContender = (task: Task | null): Contender => ({
+    name: task === null ? `curl ${direction}` : `degu ${task}`,
+    async start(running) {
+      const port = (await start(null, 0, running)).address as number;
+      const client = task === null ? null : await start(task, port, running);
+      const transfer = () => client?.ask({ command: "run" }) ?? runCurl(port);
+      return async () => size / mebibyte / await transfer();
     },
   });
-  const startDegu = async (task: Task, port: number): Promise<Trial> => {
-    const client = await startProgram(task, port);
-    return { measure: () => client.ask({ command: "run" }), stop: () => stopAll([client]) };
-  };
   return {
     id: `11-tcp-${direction}`,
     title: `A file of ${size / mebibyte} MiB: ${direction} over tcp`,
     unit: "MiB/s",
     placement: describePlacement("two", setting),
     references: [`degu ${bare}`],
-    contenders: [
-      ...tasks.map((task) => makeContender(`degu ${task}`, (port) => startDegu(task, port))),
-      makeContender(`curl ${direction}`, (port) => {
-        return Promise.resolve({ measure: () => runCurl(direction, port, places, setting) });
-      }),
-    ],
+    contenders: [...tasks, null].map(makeContender),
     notes: [
       "All write to a file and end with fsync; curl is followed by one. The files are in the page cache.",
       isDownload
@@ -81,22 +80,4 @@ function makeGroup(direction: Direction, places: Places, size: number, setting: 
         : "“upload” is hashed while it is sent, and while it is written.",
     ],
   };
-}
-
-async function runCurl(
-  direction: Direction,
-  port: number,
-  { there, here }: Places,
-  setting: RowSetting,
-): Promise<number> {
-  const uri = `http://${hostname}:${port}`;
-  const [target, ...args] = direction === "download"
-    ? [`${here}/down.bin`, "--output", `${here}/down.bin`, `${uri}/${LARGE}`]
-    : [`${there}/up.bin`, "--header", "Expect:", "-T", `${here}/${LARGE}`, `${uri}/up.bin`];
-  await Deno.remove(target).catch(() => {});
-  return await time(async () => {
-    await runToEnd([...pinnedTo("two", setting), "curl", "--silent", "--fail", ...args]);
-    using file = await Deno.open(target, { write: true });
-    if (direction === "download") await file.sync();
-  });
 }

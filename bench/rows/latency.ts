@@ -4,12 +4,12 @@
  */
 
 import { setImmediate } from "node:timers/promises";
-import type { Contender, Group, Trial } from "../measure.ts";
+import type { Contender, Group } from "../measure.ts";
 import { quantileOf } from "../measure.ts";
 import { answerBody, checkSame, makeRaw } from "../messages.ts";
-import type { PeerName, Row, RowSetting } from "../pair.ts";
-import { describePlacement, programCommand, startServer, stopAll } from "../pair.ts";
-import { type Endpoint, hostname } from "../peer.ts";
+import type { Row, RowSetting } from "../pair.ts";
+import { describePlacement, programCommand, startServer } from "../pair.ts";
+import { hostname } from "../peer.ts";
 import { type Program, runToEnd } from "../process.ts";
 import { servers } from "./load.ts";
 
@@ -29,11 +29,12 @@ export const latencyRow: Row = {
 
 /** Requests a second that this project's server answers at most. */
 async function findMost(setting: RowSetting): Promise<number> {
-  await using program = await startServer("degu", setting);
+  await using running = new AsyncDisposableStack();
+  const server = await startServer("degu", setting, running);
   let most = 0;
   // Other load on the machine makes a run slower, never faster.
   for (let run = 0; run < 3; run++) {
-    most = Math.max(most, (await load(program, null, setting)).rate);
+    most = Math.max(most, (await load(server, null, setting)).rate);
   }
   return most;
 }
@@ -55,10 +56,18 @@ function* makeGroups(
       references: ["raw", "Deno.serve"],
       contenders: servers.map(([name, peer], place): Contender => ({
         name,
-        start: async () =>
-          index === 0
-            ? await startMeasuring(peer, rate, reports[place]!, setting)
-            : showAgain(reports[place]!, index),
+        async start(running) {
+          const own = reports[place]!;
+          const shown = own.values();
+          const server = index === 0 ? await startServer(peer, setting, running) : null;
+          if (server !== null) await load(server, rate, setting);
+          return async () => {
+            if (server !== null) own.push(await load(server, rate, setting));
+            const { value } = shown.next();
+            if (value === undefined) throw new Error("see p50");
+            return value.latencies[index]!;
+          };
+        },
       })),
       notes: [
         "From the time at which a request is due, so waiting for a free connection counts.",
@@ -68,42 +77,12 @@ function* makeGroups(
   }
 }
 
-async function startMeasuring(
-  peer: PeerName,
-  rate: number,
-  reports: LatencyReport[],
-  setting: RowSetting,
-): Promise<Trial> {
-  const program = await startServer(peer, setting);
-  return {
-    warmUp: () => load(program, rate, setting),
-    async measure(): Promise<number> {
-      const report = await load(program, rate, setting);
-      reports.push(report);
-      return report.latencies[0]!;
-    },
-    stop: () => stopAll([program]),
-  };
-}
-
-function showAgain(reports: LatencyReport[], index: number): Trial {
-  const shown = reports.values();
-  return {
-    measure(): Promise<number> {
-      const { value } = shown.next();
-      if (value === undefined) throw new Error("see p50");
-      return Promise.resolve(value.latencies[index]!);
-    },
-  };
-}
-
 async function load(
-  program: Program,
+  { address: port }: Program,
   rate: number | null,
   setting: RowSetting,
 ): Promise<LatencyReport> {
-  const port = (program.ready as Endpoint).address as number;
-  const work: LatencyWork = { port, rate, warmUp: 1, seconds: setting.quick ? 1 : 3 };
+  const work = { port, rate, seconds: setting.quick ? 1 : 3 };
   const command = programCommand("rows/latency.ts", "other", setting);
   return JSON.parse(await runToEnd([...command, JSON.stringify(work)]));
 }
@@ -112,8 +91,6 @@ interface LatencyWork {
   readonly port: number;
   /** Requests a second, or `null` for as many as the connections carry. */
   readonly rate: number | null;
-  /** Seconds for which requests are sent before those that count. */
-  readonly warmUp: number;
   readonly seconds: number;
 }
 
@@ -124,6 +101,8 @@ interface LatencyReport {
   readonly latencies: readonly number[];
 }
 
+/** For which requests are sent before those that count. */
+const warmUpSeconds = 1;
 /** Milliseconds after the last request's time in which those that wait must have been sent. */
 const patience = 1000;
 const request = makeRaw("GET / HTTP/1.1", { host: "127.0.0.1" }).bytes;
@@ -171,15 +150,11 @@ async function drive(
 ): Promise<LatencyReport> {
   const interval = rate === null ? 0 : 1000 / rate;
   const latencies: number[] = [];
-  const failures: unknown[] = [];
+  // One that fails ends the program: nobody catches its error.
   const exchange = async (connection: Exchange, due: number) => {
-    try {
-      await connection();
-      latencies.push((performance.now() - due) * 1000);
-      idle.push(connection);
-    } catch (error) {
-      failures.push(error);
-    }
+    await connection();
+    latencies.push((performance.now() - due) * 1000);
+    idle.push(connection);
   };
   const start = performance.now();
   const end = start + seconds * 1000;
@@ -191,15 +166,11 @@ async function drive(
       exchange(idle.shift()!, due);
       due += interval;
     }
-    if (failures.length > 0) throw failures[0];
     // A timer would be late by up to a millisecond, which is longer than what is measured.
     await setImmediate();
   }
   if (due < end) throw new Error(`it didn't keep up with ${Math.round(rate ?? 0)} requests/s`);
-  while (idle.length < connections) {
-    if (failures.length > 0) throw failures[0];
-    await setImmediate();
-  }
+  while (idle.length < connections) await setImmediate();
   const elapsed = (performance.now() - start) / 1000;
   const sorted = Float64Array.from(latencies).sort();
   return {
@@ -209,9 +180,9 @@ async function drive(
 }
 
 if (import.meta.main) {
-  const { port, rate, warmUp, seconds }: LatencyWork = JSON.parse(Deno.args[0] ?? "{}");
+  const { port, rate, seconds }: LatencyWork = JSON.parse(Deno.args[0] ?? "{}");
   const opened = await Promise.all(Array.from({ length: connections }, () => openConnection(port)));
-  await drive(opened, rate, warmUp);
+  await drive(opened, rate, warmUpSeconds);
   console.log(JSON.stringify(await drive(opened, rate, seconds)));
   Deno.exit();
 }

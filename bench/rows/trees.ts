@@ -6,19 +6,20 @@
  * surroundings have been quiet.
  */
 
+import { randomBytes, randomInt } from "node:crypto";
 import { connect, createServer } from "node:net";
 import { pipeline, Transform } from "node:stream";
 import { Device } from "../../device.ts";
-import type { Contender, Group, Trial } from "../measure.ts";
+import { unusedPort } from "../../tests/support/ports.ts";
+import type { Contender, Group } from "../measure.ts";
 import { findSkip, type RowSetting } from "../pair.ts";
 import { hostname, time } from "../peer.ts";
+import { settle } from "../peers/files.ts";
 import { runToEnd, spawn } from "../process.ts";
 
 const filesPerDirectory = 100;
-const bytes = { least: 1024, most: 4096 };
 /** Milliseconds that each way of a slow link takes: 20 for a round trip. */
 const delay = 10;
-const settleMilliseconds = 2100;
 const agent = [
   ...["deno", "run", "--no-prompt", "--no-check", "--allow-env=XDG_STATE_HOME,HOME"],
   ...["--allow-net", "--allow-read", "--allow-write"],
@@ -44,26 +45,22 @@ export async function* treeGroups(setting: RowSetting): AsyncGenerator<Group, vo
 }
 
 /** Two paired devices and an SSH server, all on this machine. */
-interface Place {
-  readonly root: string;
-  /** What is served: the files, and no key. */
-  readonly files: string;
-  readonly deguPort: number;
-  readonly sshPort: number;
-}
+type Place = Awaited<ReturnType<typeof makePlace>>;
 
-async function makePlace(root: string, count: number): Promise<Place> {
+async function makePlace(root: string, count: number) {
+  // What is served: the files, and no key.
   const files = `${root}/files`;
   for (let i = 0; i < count; i++) {
     const directory = `${files}/source/d${Math.floor(i / filesPerDirectory)}`;
     if (i % filesPerDirectory === 0) await Deno.mkdir(directory, { recursive: true });
-    await Deno.writeFile(`${directory}/file ${i}`, randomBytes());
+    await Deno.writeFile(`${directory}/file ${i}`, makeContent());
   }
   await Deno.mkdir(`${files}/inbox`);
-  // Younger ones have no identity that survives a change.
-  await new Promise((resolve) => setTimeout(resolve, settleMilliseconds));
+  await settle();
   return { root, files, deguPort: await serveDegu(root, files), sshPort: await serveSsh(root) };
 }
+
+let targets = 0;
 
 /** Programs that do the same, over a link with a delay or without. */
 function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Group {
@@ -82,11 +79,21 @@ function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Gr
     ...[...agent, "--home", `${root}/b`, "--quiet", "sync", "--address", `${hostname}:${port}`],
     ...isGet ? ["a:source", `${files}/${target}`] : [`${files}/source`, `a:${target}`],
   ];
+  const toFresh = task === "get" || task === "put";
   const contender = (name: string, port: number, command: typeof sync): Contender => ({
     name,
-    start: () => startTrial(place, task, isSlow ? slowly(port) : Promise.resolve(port), command),
+    async start() {
+      const reachedAt = isSlow ? await slowly(port) : port;
+      let target = `target${targets++}`;
+      const run = () => runToEnd(command(reachedAt, target));
+      await run();
+      return async () => {
+        if (toFresh) target = `target${targets++}`;
+        if (task.endsWith("%")) await changeSome(`${files}/source`);
+        return await time(run);
+      };
+    },
   });
-  const toFresh = task === "get" || task === "put";
   return {
     id: `11-tree-${task.replaceAll(" ", "-")}${isSlow ? "-slow" : ""}`,
     title: isSlow ? `${title}, ${2 * delay} ms of round trip` : title,
@@ -105,39 +112,18 @@ function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Gr
   };
 }
 
-let targets = 0;
-
-async function startTrial(
-  { files }: Place,
-  task: Task,
-  reachedAt: Promise<number>,
-  makeCommand: (port: number, target: string) => string[],
-): Promise<Trial> {
-  const port = await reachedAt;
-  let target = `target${targets++}`;
-  const run = () => runToEnd(makeCommand(port, target));
-  return {
-    warmUp: run,
-    measure: async () => {
-      if (task === "get" || task === "put") target = `target${targets++}`;
-      if (task.endsWith("%")) await changeSome(`${files}/source`);
-      return await time(run);
-    },
-  };
-}
-
 async function changeSome(source: string): Promise<void> {
   for await (const { name } of Deno.readDir(source)) {
     for await (const file of Deno.readDir(`${source}/${name}`)) {
-      await Deno.writeFile(`${source}/${name}/${file.name}`, randomBytes());
+      await Deno.writeFile(`${source}/${name}/${file.name}`, makeContent());
       break;
     }
   }
 }
 
-function randomBytes(): Uint8Array {
-  const length = bytes.least + Math.floor(Math.random() * (bytes.most - bytes.least + 1));
-  return crypto.getRandomValues(new Uint8Array(length));
+/** 1 to 4 KiB. */
+function makeContent(): Uint8Array {
+  return randomBytes(randomInt(1024, 4097));
 }
 
 /** Pairs two devices, and lets one of them serve. */
@@ -172,12 +158,9 @@ async function serveSsh(root: string): Promise<number> {
 
 /** Starts a server that ends with the benchmark, at a free port, and waits until it accepts connections. */
 async function serve(makeCommand: (port: number) => string[]): Promise<number> {
-  const listener = Deno.listen({ hostname, port: 0 });
-  const { port } = listener.addr;
-  listener.close();
+  const port = await unusedPort();
   spawn(makeCommand(port), { stdin: "null", stdout: "null", stderr: "null" });
-  const deadline = performance.now() + 10_000;
-  while (true) {
+  for (const deadline = performance.now() + 10_000;;) {
     try {
       (await Deno.connect({ hostname, port })).close();
       return port;

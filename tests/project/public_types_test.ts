@@ -49,7 +49,6 @@ Deno.test("@degu/degu exports base, client and server, what apps are made of, an
 });
 
 type AllTrue<Checks extends readonly true[]> = Checks;
-type Extends<One, Other> = One extends Other ? true : false;
 
 /** What apps and their authors see. */
 export type OfBase = AllTrue<[
@@ -102,13 +101,8 @@ export type OfServer = AllTrue<[
   IsExact<server.Server["serveForever"], () => Promise<void>>,
 ]>;
 
-/** Each of these is an app, or makes one. */
+/** What apps are made of other apps with. */
 export type OfApps = AllTrue<[
-  Extends<all.Validator, server.AppObject>,
-  Extends<all.Router, server.AppObject>,
-  Extends<all.MethodFilter, server.AppObject>,
-  Extends<all.ProxyApp, server.AppObject>,
-  Extends<files.FilesApp, server.AppObject>,
   IsExact<all.AppMap, ReadonlyMap<string | null, server.App | all.AppMap>>,
   IsExact<ConstructorParameters<typeof all.Validator>, [app: server.App]>,
   IsExact<ConstructorParameters<typeof all.Router>, [appmap: all.AppMap]>,
