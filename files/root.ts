@@ -143,8 +143,9 @@ export class Root {
    * name, or is below one.
    *
    * Between a check and the use of what was checked, another process can exchange a directory for a
-   * link. So after the file was opened the path is checked again, several times: each time it must
-   * lead to the same place, and to the same file. To get past that, an attacker must
+   * link. So after the file was opened the path that was found, which has no links, is checked again, several times: each
+   * time it must lead to itself, and to the same file. (By a link that was asked for each look would last as long as who made
+   * it likes, and its access time would tell when.) To get past that, an attacker must
    * exchange directory and link at exactly the right moments, within some microseconds, and guess
    * which ones these are. (Opening a path component by component would rule this out, but Deno can't do that.)
    */
@@ -158,7 +159,7 @@ export class Root {
         const { real, seen } = resolved;
         if (seen.isDirectory()) return "directory";
         if (!seen.isFile()) return null;
-        const found = await this.#openSame(this.pathOf(names), real, seen, began);
+        const found = await this.#openSame(real, seen, began);
         if (found !== "replaced") return found;
       }
       return null;
@@ -182,7 +183,6 @@ export class Root {
   }
 
   async #openSame(
-    path: string,
     real: string,
     seen: FileState,
     began: number,
@@ -199,7 +199,7 @@ export class Root {
         change = this.changeSince(
           began,
           dirname(real),
-          () => Deno.realPathSync(path) === real,
+          () => Deno.realPathSync(real) === real,
           () => isSameFile(Deno.lstatSync(real), state),
         );
       }

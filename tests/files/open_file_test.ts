@@ -196,6 +196,45 @@ Deno.test("who exchanges a directory for a link at a regular pace passes no look
   assert(passed < 10, `${passed}`);
 });
 
+Deno.test("who sees that a link is followed, and exchanges a directory for that long, passes no look by it", async () => {
+  await using tree = await makeTree();
+  const { path, root } = tree;
+  await Deno.writeTextFile(`${path}/outside/file`, "secret");
+  await makeLinks({ [`${root}/way`]: "sub", [`${path}/link`]: `${path}/outside` });
+  const exchange = () => {
+    Deno.renameSync(`${root}/sub`, `${path}/kept`);
+    Deno.renameSync(`${path}/link`, `${root}/sub`);
+    Deno.renameSync(`${path}/kept`, `${path}/link`);
+  };
+  const { realPath, realPathSync } = Deno;
+  // The access time of a link shows when it is followed, which takes milliseconds if it leads through many others.
+  const isSeen = (at: string | URL) => String(at).includes("/way/");
+  Deno.realPath = async (at) => {
+    if (isSeen(at)) exchange();
+    try {
+      return await realPath(at);
+    } finally {
+      if (isSeen(at)) exchange();
+    }
+  };
+  Deno.realPathSync = (at) => {
+    if (isSeen(at)) exchange();
+    try {
+      return realPathSync(at);
+    } finally {
+      if (isSeen(at)) exchange();
+    }
+  };
+  try {
+    exchange();
+    const found = await new Root(root).open(["way", "file"]);
+    if (found !== null && found !== "directory") await found.handle.close();
+    assertEquals(found, null);
+  } finally {
+    Object.assign(Deno, { realPath, realPathSync });
+  }
+});
+
 // FilesApp: no leaked file descriptors, and little memory.
 
 const linux = Deno.build.os === "linux";
