@@ -279,9 +279,7 @@ function describeFile(name: string, path: string, info: Deno.FileInfo): Director
 /** The file that a link leads to, if it is one that is served. */
 function fileOfLink(root: Root, path: string): { path: string; info: Deno.FileInfo } | null {
   try {
-    const real = Deno.realPathSync(path);
-    const info = root.contains(real) ? Deno.lstatSync(real) : null;
-    return info?.isFile ? { path: real, info } : null;
+    return root.findLinked(path);
   } catch (error) {
     if (isAbsence(error)) return null;
     throw error;

@@ -157,9 +157,11 @@ export class Root {
         const resolved = await this.resolve(names);
         if (resolved === null) return null;
         const { real, seen } = resolved;
-        if (seen.isDirectory()) return "directory";
-        if (!seen.isFile()) return null;
-        const found = await this.#openSame(real, seen, began);
+        if (!seen.isFile() && !seen.isDirectory()) return null;
+        const found = seen.isFile()
+          ? await this.#openSame(real, seen, began)
+          : this.#changeOf(real, real, seen, began) ?? "directory";
+        if (found === "moved") return null;
         if (found !== "replaced") return found;
       }
       return null;
@@ -196,18 +198,42 @@ export class Root {
       const lookedAt = Date.now();
       const state = await handle.stat({ bigint: true });
       if (state.isFile() && isSameFile(state, seen)) {
-        change = this.changeSince(
-          began,
-          dirname(real),
-          () => Deno.realPathSync(real) === real,
-          () => isSameFile(Deno.lstatSync(real), state),
-        );
+        change = this.#changeOf(dirname(real), real, state, began);
       }
       if (change === null) return { handle, path: real, size: Number(state.size), state, lookedAt };
     } finally {
       if (change !== null) await handle.close();
     }
     return change === "replaced" ? change : null;
+  }
+
+  /** Looks at the file that a link leads to, as often as if it were opened; `null` if it is none that is served. */
+  findLinked(link: string): { readonly path: string; readonly info: Deno.FileInfo } | null {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const began = Date.now();
+      const path = Deno.realPathSync(link);
+      if (!this.contains(path)) return null;
+      const info = Deno.lstatSync(path);
+      if (!info.isFile) return null;
+      const change = this.#changeOf(dirname(path), path, info, began);
+      if (change === null) return { path, info };
+      if (change === "moved") return null;
+    }
+    return null;
+  }
+
+  #changeOf(
+    directory: string,
+    real: string,
+    state: FileIdentity,
+    began: number,
+  ): null | "replaced" | "moved" {
+    return this.changeSince(
+      began,
+      directory,
+      () => Deno.realPathSync(real) === real,
+      () => isSameFile(Deno.lstatSync(real), state),
+    );
   }
 
   /**

@@ -196,43 +196,76 @@ Deno.test("who exchanges a directory for a link at a regular pace passes no look
   assert(passed < 10, `${passed}`);
 });
 
-Deno.test("who sees that a link is followed, and exchanges a directory for that long, passes no look by it", async () => {
-  await using tree = await makeTree();
+/** A tree with links to `sub` and `sub/file`, in which `sub` can be exchanged for a link to what is outside. */
+async function makeExchangeable() {
+  const tree = await makeTree();
   const { path, root } = tree;
-  await Deno.writeTextFile(`${path}/outside/file`, "secret");
-  await makeLinks({ [`${root}/way`]: "sub", [`${path}/link`]: `${path}/outside` });
-  const exchange = () => {
-    Deno.renameSync(`${root}/sub`, `${path}/kept`);
-    Deno.renameSync(`${path}/link`, `${root}/sub`);
-    Deno.renameSync(`${path}/kept`, `${path}/link`);
+  await makeLinks({
+    [`${root}/way`]: "sub",
+    [`${root}/to-file`]: "sub/file",
+    [`${path}/link`]: `${path}/outside`,
+  });
+  return {
+    ...tree,
+    /** Puts the link in the place of the directory, or the directory back. */
+    exchange() {
+      Deno.renameSync(`${root}/sub`, `${path}/kept`);
+      Deno.renameSync(`${path}/link`, `${root}/sub`);
+      Deno.renameSync(`${path}/kept`, `${path}/link`);
+    },
   };
+}
+
+/** Calls functions whenever a path with this end is resolved, until it is disposed of. */
+function whileResolving(end: string, before: () => void, after: () => void): Disposable {
   const { realPath, realPathSync } = Deno;
-  // The access time of a link shows when it is followed, which takes milliseconds if it leads through many others.
-  const isSeen = (at: string | URL) => String(at).includes("/way/");
+  const isMeant = (at: string | URL) => String(at).endsWith(end);
   Deno.realPath = async (at) => {
-    if (isSeen(at)) exchange();
-    try {
-      return await realPath(at);
-    } finally {
-      if (isSeen(at)) exchange();
-    }
+    if (isMeant(at)) before();
+    const real = await realPath(at);
+    if (isMeant(at)) after();
+    return real;
   };
   Deno.realPathSync = (at) => {
-    if (isSeen(at)) exchange();
-    try {
-      return realPathSync(at);
-    } finally {
-      if (isSeen(at)) exchange();
-    }
+    if (isMeant(at)) before();
+    const real = realPathSync(at);
+    if (isMeant(at)) after();
+    return real;
   };
-  try {
-    exchange();
-    const found = await new Root(root).open(["way", "file"]);
-    if (found !== null && found !== "directory") await found.handle.close();
-    assertEquals(found, null);
-  } finally {
-    Object.assign(Deno, { realPath, realPathSync });
-  }
+  return { [Symbol.dispose]: () => void Object.assign(Deno, { realPath, realPathSync }) };
+}
+
+Deno.test("who sees that a link is followed, and exchanges a directory for that long, passes no look by it", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.writeTextFile(`${path}/outside/file`, "secret");
+  exchange();
+  // The access time of a link shows when it is followed, which takes milliseconds if it leads through many others.
+  using _exchanging = whileResolving("/way/file", exchange, exchange);
+  const found = await new Root(root).open(["way", "file"]);
+  if (found !== null && found !== "directory") await found.handle.close();
+  assertEquals(found, null);
+});
+
+Deno.test("a directory outside, for a link to which one on the way to a file was exchanged, is not found", async () => {
+  await using tree = await makeExchangeable();
+  await Deno.mkdir(`${tree.path}/outside/file`);
+  using _exchanging = whileResolving("/sub/file", () => {}, tree.exchange);
+  assertEquals(await new Root(tree.root).open(["sub", "file"]), null);
+});
+
+Deno.test("a list tells nothing of a file outside, where a link leads once a directory is exchanged for another one", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.writeTextFile(`${path}/outside/file`, "larger than what is public");
+  await using serving = serve(new FilesApp(root, { list: true }));
+  const listed = async () => {
+    const entries = await Array.fromAsync(listDirectory(serving.makeClient(), "/"));
+    return entries.filter(({ name }) => name === "to-file").map(({ kind, size }) => [kind, size]);
+  };
+  assertEquals(await listed(), [["file", 6]]);
+  using _exchanging = whileResolving("/to-file", () => {}, exchange);
+  assertEquals(await listed(), [["other", 0]]);
 });
 
 // FilesApp: no leaked file descriptors, and little memory.
