@@ -268,6 +268,39 @@ Deno.test("a list tells nothing of a file outside, where a link leads once a dir
   assertEquals(await listed(), [["other", 0]]);
 });
 
+Deno.test("a list names nothing that is outside, while a directory is exchanged for the moments in which it is read", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.mkdir(`${root}/sub/inner`);
+  await Deno.mkdir(`${path}/outside/inner`);
+  await Deno.writeTextFile(`${path}/outside/inner/secret`, "secret");
+  await using serving = serve(new FilesApp(root, { list: true }));
+  const { lstatSync, readDirSync } = Deno;
+  let looks = 0;
+  const whileExchanged = <T>(isMeant: boolean, look: () => T): T => {
+    if (!isMeant) return look();
+    exchange();
+    try {
+      return look();
+    } finally {
+      exchange();
+    }
+  };
+  Deno.readDirSync = (at) => {
+    return whileExchanged(String(at).endsWith("/sub/inner"), () => readDirSync(at));
+  };
+  Deno.lstatSync = (at) => {
+    const isMeant = String(at).endsWith("/secret") && looks++ === 0;
+    return whileExchanged(isMeant, () => lstatSync(at));
+  };
+  try {
+    const entries = await Array.fromAsync(listDirectory(serving.makeClient(), "/sub/inner/"));
+    assertEquals([entries.map(({ name }) => name), looks > 0], [[], true]);
+  } finally {
+    Object.assign(Deno, { lstatSync, readDirSync });
+  }
+});
+
 // FilesApp: no leaked file descriptors, and little memory.
 
 const linux = Deno.build.os === "linux";
