@@ -385,12 +385,16 @@ export class Root {
     const mode = existing?.isFile() ? Number(existing.mode) : file.newMode;
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, parent.obstacle, () => {
+      // The last looks before what can't be undone: microseconds are left.
+      if (checked === undefined) {
+        this.#checkPlaced(parent.path, () => existing === null || isAt(path, existing));
+      }
       if (!isNew) renameSync(file.path, path);
       else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
     });
     parent.listed?.add(fold(names.at(-1)!));
     checkIsAt(path, file);
-    if (checked === undefined) checkStillThere(parent);
+    if (checked === undefined) this.#checkPlaced(parent.path, () => isPlaced(path, file));
     return { created: existing === null, changed: [parent.base, ...parent.missing] };
   }
 
@@ -426,7 +430,7 @@ export class Root {
     isDirectory: boolean,
     condition: Condition,
   ): { readonly wasFile: boolean; readonly changed: string } {
-    const { path, existing } = this.#find(names, NOTHING);
+    const { path, parent, existing } = this.#find(names, NOTHING);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile();
     if (!wasFile && !existing.isDirectory()) {
@@ -434,9 +438,19 @@ export class Root {
     }
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
     condition(existing);
+    // The last looks before what can't be undone: microseconds are left.
+    this.#checkPlaced(parent.path, () => isAt(path, existing));
     if (wasFile) unlinkSync(path);
     else removeDirectory(path);
+    this.#checkPlaced(parent.path, () => !isAt(path, existing));
     return { wasFile, changed: dirname(path) };
+  }
+
+  /** Checks that a directory is not a link, in which something has just changed or is about to, and what else must hold there. */
+  #checkPlaced(directory: string, isSame: () => boolean): void {
+    // It counts as changed.
+    const change = this.changeSince(0, directory, () => isReal(directory), isSame);
+    if (change !== null) throw replaced(directory);
   }
 
   /**
@@ -483,9 +497,13 @@ function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable):
   if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
 }
 
-/** Checks that a path is that of a complete file, if somebody else could have chosen it. */
-function checkIsAt(path: string, { state }: Complete): void {
-  if (state !== null && !isAt(path, state)) throw replaced(path);
+/** Whether a path is that of a complete file, if somebody else could have chosen it. */
+function isPlaced(path: string, { state }: Complete): boolean {
+  return state === null || isAt(path, state);
+}
+
+function checkIsAt(path: string, file: Complete): void {
+  if (!isPlaced(path, file)) throw replaced(path);
 }
 
 /** Checks that a directory where something has got a name was not exchanged for a link before. */

@@ -18,7 +18,14 @@ import { RunningProcess, runScript } from "@degu/testing/processes.ts";
 import { programCommand, runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { addTraps, LARGE, LINKS, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
+import {
+  addTraps,
+  LARGE,
+  LINKS,
+  makeExchangeable,
+  makeTree,
+  serveLarge,
+} from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
   makeLinks,
@@ -195,26 +202,6 @@ Deno.test("who exchanges a directory for a link at a regular pace passes no look
   // One of five such runs has one; at looks that take turns it is all 100 of each pace that suits them.
   assert(passed < 10, `${passed}`);
 });
-
-/** A tree with links to `sub` and `sub/file`, in which `sub` can be exchanged for a link to what is outside. */
-async function makeExchangeable() {
-  const tree = await makeTree();
-  const { path, root } = tree;
-  await makeLinks({
-    [`${root}/way`]: "sub",
-    [`${root}/to-file`]: "sub/file",
-    [`${path}/link`]: `${path}/outside`,
-  });
-  return {
-    ...tree,
-    /** Puts the link in the place of the directory, or the directory back. */
-    exchange() {
-      Deno.renameSync(`${root}/sub`, `${path}/kept`);
-      Deno.renameSync(`${path}/link`, `${root}/sub`);
-      Deno.renameSync(`${path}/kept`, `${path}/link`);
-    },
-  };
-}
 
 /** Calls functions whenever a path with this end is resolved, until it is disposed of. */
 function whileResolving(end: string, before: () => void, after: () => void): Disposable {
