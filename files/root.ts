@@ -259,7 +259,10 @@ export class Root {
     return isReal() ? null : "moved";
   }
 
-  /** Whether no name in a directory, nor on the way to it, has changed since a time: then nobody exchanges any of them. */
+  /**
+   * Whether no name in a directory, nor on the way to it from this one, has changed since a time: then nobody exchanges any of
+   * them. Who can exchange what this directory is in decides what is served the next time that the program starts.
+   */
   #isOlder(directory: string, time: number): boolean {
     for (let path = directory;; path = dirname(path)) {
       const { ctime } = Deno.lstatSync(path);

@@ -288,6 +288,18 @@ Deno.test("a list names nothing that is outside, while a directory is exchanged 
   }
 });
 
+Deno.test("a bundle tells nothing of a large file outside, once a directory is exchanged for a link to where it is", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.writeFile(`${path}/outside/file`, new Uint8Array(LARGE));
+  await using serving = serve(new FilesApp(root));
+  using _exchanging = whileResolving("/root/sub", () => {}, exchange);
+  const paths = formatPaths([["sub", "file"]]);
+  const response = await serving.makeClient().request("POST", "/?bundle=digest", {}, paths);
+  const [one] = await recordsOf<FoundRecord>(DIGEST_ANSWER, response);
+  assertEquals(one!.record.status, 404);
+});
+
 // FilesApp: no leaked file descriptors, and little memory.
 
 const linux = Deno.build.os === "linux";
