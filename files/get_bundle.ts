@@ -272,7 +272,7 @@ function areStillThere(
   read: readonly JustRead[],
   began: number,
 ): boolean {
-  const isReal = () => Deno.realPathSync(directory) === directory;
+  const isReal = () => root.isWithoutLinks(directory);
   const areSame = () => read.every(({ path, state }) => isSameFile(Deno.lstatSync(path), state));
   try {
     return isReal() && root.changeSince(began, directory, isReal, areSame) === null;

@@ -201,7 +201,12 @@ async function* readEntries(
         if (entry !== null) entries.push(entry);
       }
       const isThere = () => isAnyThere(seen);
-      const change = isLocal ? null : root.changeSince(began, path, () => isItself(path), isThere);
+      const change = isLocal ? null : root.changeSince(
+        began,
+        path,
+        () => root.isWithoutLinks(path),
+        isThere,
+      );
       checkSame(named);
       if (change === "moved") break;
       if (change !== null) continue;
@@ -222,11 +227,6 @@ async function* readEntries(
   yield describeAll();
   // mutant `turns.isOver` → `true`: a turn more
   if (turns.isOver) await turns.next(root.path);
-}
-
-/** Whether no link has replaced a directory on a path. */
-function isItself(path: string): boolean {
-  return Deno.realPathSync(path) === path;
 }
 
 /**

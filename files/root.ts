@@ -231,7 +231,7 @@ export class Root {
     return this.changeSince(
       began,
       directory,
-      () => Deno.realPathSync(real) === real,
+      () => this.isWithoutLinks(directory),
       () => isSameFile(Deno.lstatSync(real), state),
     );
   }
@@ -269,6 +269,17 @@ export class Root {
       if (ctime === null || ctime.getTime() > time) return false;
       if (path === this.path) return true;
     }
+  }
+
+  /**
+   * Whether no directory on the way from this one to one in it is a link. From the innermost outwards: from the outermost, as a path
+   * is resolved, who exchanges the innermost of many sees by the time that it takes which look this is before it gets there.
+   */
+  isWithoutLinks(directory: string): boolean {
+    for (let path = directory; path !== this.path; path = dirname(path)) {
+      if (!Deno.lstatSync(path).isDirectory) return false;
+    }
+    return Deno.realPathSync(this.path) === this.path;
   }
 
   /** Reports whether a real path is in the directory, and nothing on it is reserved. */
