@@ -154,7 +154,7 @@ class BundleReader {
       const wanted = this.#paths[this.#next]!;
       if (!isSamePath(wanted, parent)) break;
       const found = refused ?? this.#readFile(path, wanted, read);
-      if (found === "link") break;
+      if (found === "alone") break;
       this.#next++;
       if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
       if (this.#turns.isOver) break;
@@ -166,22 +166,25 @@ class BundleReader {
     return this.#next > first;
   }
 
-  /** Reads a file in a directory that was checked; returns why not, or `"link"` if it is one, and `null` after it was read. */
+  /**
+   * Reads a file in a directory that was checked; returns why not, and `null` after it was read. A link, and a large file, of
+   * which nobody may know before it was looked at again, is to be read alone.
+   */
   #readFile(
     directory: string,
     wanted: readonly string[],
     read: JustRead[],
-  ): AbsentStatus | "link" | null {
+  ): AbsentStatus | "alone" | null {
     const name = wanted.at(-1)!;
     if (!isServedName(name)) return 404;
     const path = prefixOf(directory) + name;
     try {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const seen = Deno.lstatSync(path);
-        if (seen.isSymlink) return "link";
+        if (seen.isSymlink) return "alone";
         // Opening a device can have effects.
         if (!seen.isFile) return 404;
-        if (seen.size >= BUNDLED_BELOW_BYTES) return 413;
+        if (seen.size >= BUNDLED_BELOW_BYTES) return "alone";
         const state = readSmall(path, seen, this.#content);
         if (state === null) continue;
         read.push({ path, state });
@@ -269,7 +272,7 @@ function areStillThere(
   read: readonly JustRead[],
   began: number,
 ): boolean {
-  const isReal = () => Deno.realPathSync(directory) === directory;
+  const isReal = () => root.isWithoutLinks(directory);
   const areSame = () => read.every(({ path, state }) => isSameFile(Deno.lstatSync(path), state));
   try {
     return isReal() && root.changeSince(began, directory, isReal, areSame) === null;

@@ -5,7 +5,14 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
-import { codeOf, type FileIdentity, isMissing, isSameFile, statOrNull } from "../disk/names.ts";
+import {
+  codeOf,
+  type FileIdentity,
+  isAt,
+  isMissing,
+  isSameFile,
+  statOrNull,
+} from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
@@ -21,6 +28,8 @@ const LARGE_DIRECTORY_BYTES = 65536;
 /** The minimum number of characters in a chunk, except the last. */
 // mutant `32768` → `32769`: it is the size of a piece
 const CHUNK_CHARACTERS = 32768;
+/** How often entries are described that change meanwhile. */
+const ATTEMPTS = 10;
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
 /** Permission bits of a file that everybody may read: whether this user may needs no look. */
@@ -180,18 +189,32 @@ async function* readEntries(
   const isTooDeep = path !== root.path &&
     path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH;
   const describeAll = () => {
-    if (!isLocal) checkPath(path);
-    const reserved = isLocal ? null : statOrNull(reservedPath(path));
-    const directory = { root, path, reserved, doubtful, isTooDeep, isLocal };
-    const entries: Found[] = [];
-    for (const name of names) {
-      const entry = describe(directory, name);
-      if (entry !== null) entries.push(entry);
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const began = Date.now();
+      const reserved = isLocal ? null : statOrNull(reservedPath(path));
+      const seen: Seen[] = [];
+      const doubtfulHere = new Set(doubtful);
+      const directory = { root, path, reserved, doubtful: doubtfulHere, isTooDeep, isLocal, seen };
+      const entries: Found[] = [];
+      for (const name of names) {
+        const entry = describe(directory, name);
+        if (entry !== null) entries.push(entry);
+      }
+      const isThere = () => isAnyThere(seen);
+      const change = isLocal ? null : root.changeSince(
+        began,
+        path,
+        () => root.isWithoutLinks(path),
+        isThere,
+      );
+      checkSame(named);
+      if (change === "moved") break;
+      if (change !== null) continue;
+      for (const name of doubtfulHere) doubtful.add(name);
+      names = [];
+      return entries;
     }
-    names = [];
-    if (!isLocal) checkPath(path);
-    checkSame(named);
-    return entries;
+    throw replaced(path);
   };
   const isLarge = Number(state?.size) > LARGE_DIRECTORY_BYTES;
   for await (const { name } of isLarge ? Deno.readDir(path) : Deno.readDirSync(path)) {
@@ -206,13 +229,24 @@ async function* readEntries(
   if (turns.isOver) await turns.next(root.path);
 }
 
-/** Checks that a directory was not replaced by a link. */
-function checkPath(path: string): void {
-  if (Deno.realPathSync(path) !== path) throw replaced(path);
+/**
+ * Whether one of the entries, that nobody can foresee, is still what was described: so a list of another directory, for a link to
+ * which this one was exchanged, is found out even if it is back in its place.
+ */
+function isAnyThere(seen: readonly Seen[]): boolean {
+  if (seen.length === 0) return true;
+  const { path, info } = seen[Math.floor(Math.random() * seen.length)]!;
+  return isAt(path, info);
 }
 
 /** An entry, whether it is a link to a file, and of a directory what it is on the disk. */
 type Found = DirectoryEntry & Pick<ListedEntry, "link"> & Partial<Pick<NamedDirectory, "state">>;
+
+/** What an entry was when it was described. */
+interface Seen {
+  readonly path: string;
+  readonly info: Deno.FileInfo;
+}
 
 /** A directory that is being read. */
 interface ReadDirectory {
@@ -226,13 +260,14 @@ interface ReadDirectory {
   /** Whether paths in it are too long to be asked for. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
+  /** The entries so far. */
+  readonly seen: Seen[];
 }
 
 /** What has a name; `null` if nothing has, or nobody may know. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  const { path, doubtful, isTooDeep, isLocal } = directory;
+  const { path, doubtful, isLocal } = directory;
   if (isReservedName(name)) return isLocal ? other(name, "special") : null;
-  if (isTooDeep) return other(name, "name");
   const isDoubtful = name.includes(NOT_UTF8);
   // Of equal-looking names only the first can be the real one.
   if (!isName(name) || isDoubtful && doubtful.has(name)) return other(name, "name");
@@ -250,11 +285,13 @@ function describe(directory: ReadDirectory, name: string): Found | null {
 }
 
 function describeAt(
-  { root, reserved, isLocal }: ReadDirectory,
+  { root, reserved, isTooDeep, isLocal, seen }: ReadDirectory,
   path: string,
   name: string,
 ): Found | null {
   const info = Deno.lstatSync(path);
+  seen.push({ path, info });
+  if (isTooDeep) return other(name, "name");
   if (info.isSymlink) {
     // A link to a directory is not followed: two of them can lead to each other, and who follows the list would never end.
     const target = isLocal ? null : fileOfLink(root, path);
@@ -279,9 +316,7 @@ function describeFile(name: string, path: string, info: Deno.FileInfo): Director
 /** The file that a link leads to, if it is one that is served. */
 function fileOfLink(root: Root, path: string): { path: string; info: Deno.FileInfo } | null {
   try {
-    const real = Deno.realPathSync(path);
-    const info = root.contains(real) ? Deno.lstatSync(real) : null;
-    return info?.isFile ? { path: real, info } : null;
+    return root.findLinked(path);
   } catch (error) {
     if (isAbsence(error)) return null;
     throw error;

@@ -143,8 +143,9 @@ export class Root {
    * name, or is below one.
    *
    * Between a check and the use of what was checked, another process can exchange a directory for a
-   * link. So after the file was opened the path is checked again, several times: each time it must
-   * lead to the same place, and to the same file. To get past that, an attacker must
+   * link. So after the file was opened the path that was found, which has no links, is checked again, several times: each
+   * time it must lead to itself, and to the same file. (By a link that was asked for each look would last as long as who made
+   * it likes, and its access time would tell when.) To get past that, an attacker must
    * exchange directory and link at exactly the right moments, within some microseconds, and guess
    * which ones these are. (Opening a path component by component would rule this out, but Deno can't do that.)
    */
@@ -156,9 +157,11 @@ export class Root {
         const resolved = await this.resolve(names);
         if (resolved === null) return null;
         const { real, seen } = resolved;
-        if (seen.isDirectory()) return "directory";
-        if (!seen.isFile()) return null;
-        const found = await this.#openSame(this.pathOf(names), real, seen, began);
+        if (!seen.isFile() && !seen.isDirectory()) return null;
+        const found = seen.isFile()
+          ? await this.#openSame(real, seen, began)
+          : this.#changeOf(real, real, seen, began) ?? "directory";
+        if (found === "moved") return null;
         if (found !== "replaced") return found;
       }
       return null;
@@ -182,7 +185,6 @@ export class Root {
   }
 
   async #openSame(
-    path: string,
     real: string,
     seen: FileState,
     began: number,
@@ -196,18 +198,42 @@ export class Root {
       const lookedAt = Date.now();
       const state = await handle.stat({ bigint: true });
       if (state.isFile() && isSameFile(state, seen)) {
-        change = this.changeSince(
-          began,
-          dirname(real),
-          () => Deno.realPathSync(path) === real,
-          () => isSameFile(Deno.lstatSync(real), state),
-        );
+        change = this.#changeOf(dirname(real), real, state, began);
       }
       if (change === null) return { handle, path: real, size: Number(state.size), state, lookedAt };
     } finally {
       if (change !== null) await handle.close();
     }
     return change === "replaced" ? change : null;
+  }
+
+  /** Looks at the file that a link leads to, as often as if it were opened; `null` if it is none that is served. */
+  findLinked(link: string): { readonly path: string; readonly info: Deno.FileInfo } | null {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const began = Date.now();
+      const path = Deno.realPathSync(link);
+      if (!this.contains(path)) return null;
+      const info = Deno.lstatSync(path);
+      if (!info.isFile) return null;
+      const change = this.#changeOf(dirname(path), path, info, began);
+      if (change === null) return { path, info };
+      if (change === "moved") return null;
+    }
+    return null;
+  }
+
+  #changeOf(
+    directory: string,
+    real: string,
+    state: FileIdentity,
+    began: number,
+  ): null | "replaced" | "moved" {
+    return this.changeSince(
+      began,
+      directory,
+      () => this.isWithoutLinks(directory),
+      () => isSameFile(Deno.lstatSync(real), state),
+    );
   }
 
   /**
@@ -233,13 +259,27 @@ export class Root {
     return isReal() ? null : "moved";
   }
 
-  /** Whether no name in a directory, nor on the way to it, has changed since a time: then nobody exchanges any of them. */
+  /**
+   * Whether no name in a directory, nor on the way to it from this one, has changed since a time: then nobody exchanges any of
+   * them. Who can exchange what this directory is in decides what is served the next time that the program starts.
+   */
   #isOlder(directory: string, time: number): boolean {
     for (let path = directory;; path = dirname(path)) {
       const { ctime } = Deno.lstatSync(path);
       if (ctime === null || ctime.getTime() > time) return false;
       if (path === this.path) return true;
     }
+  }
+
+  /**
+   * Whether no directory on the way from this one to one in it is a link. From the innermost outwards: from the outermost, as a path
+   * is resolved, who exchanges the innermost of many sees by the time that it takes which look this is before it gets there.
+   */
+  isWithoutLinks(directory: string): boolean {
+    for (let path = directory; path !== this.path; path = dirname(path)) {
+      if (!Deno.lstatSync(path).isDirectory) return false;
+    }
+    return Deno.realPathSync(this.path) === this.path;
   }
 
   /** Reports whether a real path is in the directory, and nothing on it is reserved. */
@@ -359,12 +399,16 @@ export class Root {
     const mode = existing?.isFile() ? Number(existing.mode) : file.newMode;
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, parent.obstacle, () => {
+      // The last looks before what can't be undone: microseconds are left.
+      if (checked === undefined) {
+        this.#checkPlaced(parent.path, () => existing === null || isAt(path, existing));
+      }
       if (!isNew) renameSync(file.path, path);
       else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
     });
     parent.listed?.add(fold(names.at(-1)!));
     checkIsAt(path, file);
-    if (checked === undefined) checkStillThere(parent);
+    if (checked === undefined) this.#checkPlaced(parent.path, () => isPlaced(path, file));
     return { created: existing === null, changed: [parent.base, ...parent.missing] };
   }
 
@@ -400,7 +444,7 @@ export class Root {
     isDirectory: boolean,
     condition: Condition,
   ): { readonly wasFile: boolean; readonly changed: string } {
-    const { path, existing } = this.#find(names, NOTHING);
+    const { path, parent, existing } = this.#find(names, NOTHING);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile();
     if (!wasFile && !existing.isDirectory()) {
@@ -408,9 +452,19 @@ export class Root {
     }
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
     condition(existing);
+    // The last looks before what can't be undone: microseconds are left.
+    this.#checkPlaced(parent.path, () => isAt(path, existing));
     if (wasFile) unlinkSync(path);
     else removeDirectory(path);
+    this.#checkPlaced(parent.path, () => !isAt(path, existing));
     return { wasFile, changed: dirname(path) };
+  }
+
+  /** Checks that a directory is not a link, in which something has just changed or is about to, and what else must hold there. */
+  #checkPlaced(directory: string, isSame: () => boolean): void {
+    // It counts as changed.
+    const change = this.changeSince(0, directory, () => isReal(directory), isSame);
+    if (change !== null) throw replaced(directory);
   }
 
   /**
@@ -457,9 +511,13 @@ function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable):
   if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
 }
 
-/** Checks that a path is that of a complete file, if somebody else could have chosen it. */
-function checkIsAt(path: string, { state }: Complete): void {
-  if (state !== null && !isAt(path, state)) throw replaced(path);
+/** Whether a path is that of a complete file, if somebody else could have chosen it. */
+function isPlaced(path: string, { state }: Complete): boolean {
+  return state === null || isAt(path, state);
+}
+
+function checkIsAt(path: string, file: Complete): void {
+  if (!isPlaced(path, file)) throw replaced(path);
 }
 
 /** Checks that a directory where something has got a name was not exchanged for a link before. */

@@ -13,7 +13,7 @@ import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { addTraps, LINKS, makeTree } from "@degu/testing/served_directory.ts";
+import { addTraps, LINKS, makeExchangeable, makeTree } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -274,6 +274,25 @@ Deno.test({
     for (const status of statuses) assert([204, 403, 409, 412].includes(status), `${status}`);
     assertEquals(await entries(`${tree.root}/${RESERVED}`).catch(() => []), []);
   },
+});
+
+Deno.test("nothing outside is replaced or deleted once a directory is exchanged for a link, while a condition is checked", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.writeTextFile(`${path}/outside/file`, "secret");
+  await Deno.writeTextFile(`${path}/new`, "new");
+  const file = { path: `${path}/new`, state: Deno.lstatSync(`${path}/new`), newMode: null };
+  const names = ["sub", "file"];
+  for (const isNew of [false, true]) {
+    const place = () => new Root(root).place(names, file, { condition: exchange, isNew });
+    assertEquals(assertThrows(place, Refusal).status, 409);
+    exchange();
+  }
+  const remove = () => new Root(root).remove(names, false, exchange);
+  assertEquals(assertThrows(remove, Refusal).status, 409);
+  exchange();
+  assertEquals(await Deno.readTextFile(`${path}/outside/file`), "secret");
+  assertEquals(await Deno.readTextFile(`${root}/sub/file`), "public");
 });
 
 // Refusals: disks that are full or read-only, and the meaning of file system errors.

@@ -18,7 +18,14 @@ import { RunningProcess, runScript } from "@degu/testing/processes.ts";
 import { programCommand, runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { addTraps, LARGE, LINKS, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
+import {
+  addTraps,
+  LARGE,
+  LINKS,
+  makeExchangeable,
+  makeTree,
+  serveLarge,
+} from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
   makeLinks,
@@ -194,6 +201,106 @@ Deno.test("who exchanges a directory for a link at a regular pace passes no look
   }
   // One of five such runs has one; at looks that take turns it is all 100 of each pace that suits them.
   assert(passed < 10, `${passed}`);
+});
+
+/** Calls functions whenever a path with this end is resolved, until it is disposed of. */
+function whileResolving(end: string, before: () => void, after: () => void): Disposable {
+  const { realPath, realPathSync } = Deno;
+  const isMeant = (at: string | URL) => String(at).endsWith(end);
+  Deno.realPath = async (at) => {
+    if (isMeant(at)) before();
+    const real = await realPath(at);
+    if (isMeant(at)) after();
+    return real;
+  };
+  Deno.realPathSync = (at) => {
+    if (isMeant(at)) before();
+    const real = realPathSync(at);
+    if (isMeant(at)) after();
+    return real;
+  };
+  return { [Symbol.dispose]: () => void Object.assign(Deno, { realPath, realPathSync }) };
+}
+
+Deno.test("who sees that a path is resolved, and exchanges a directory for that long, passes no look by it", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.writeTextFile(`${path}/outside/file`, "secret");
+  exchange();
+  // The access time of a link shows when it is followed, which takes milliseconds if it leads through many others.
+  // So does a path of many directories, by the time that it takes.
+  for (const way of ["way", "sub"]) {
+    using _exchanging = whileResolving(`/${way}/file`, exchange, exchange);
+    const found = await new Root(root).open([way, "file"]);
+    if (found !== null && found !== "directory") await found.handle.close();
+    assertEquals(found, null, way);
+  }
+});
+
+Deno.test("a directory outside, for a link to which one on the way to a file was exchanged, is not found", async () => {
+  await using tree = await makeExchangeable();
+  await Deno.mkdir(`${tree.path}/outside/file`);
+  using _exchanging = whileResolving("/sub/file", () => {}, tree.exchange);
+  assertEquals(await new Root(tree.root).open(["sub", "file"]), null);
+});
+
+Deno.test("a list tells nothing of a file outside, where a link leads once a directory is exchanged for another one", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.writeTextFile(`${path}/outside/file`, "larger than what is public");
+  await using serving = serve(new FilesApp(root, { list: true }));
+  const listed = async () => {
+    const entries = await Array.fromAsync(listDirectory(serving.makeClient(), "/"));
+    return entries.filter(({ name }) => name === "to-file").map(({ kind, size }) => [kind, size]);
+  };
+  assertEquals(await listed(), [["file", 6]]);
+  using _exchanging = whileResolving("/to-file", () => {}, exchange);
+  assertEquals(await listed(), [["other", 0]]);
+});
+
+Deno.test("a list names nothing that is outside, while a directory is exchanged for the moments in which it is read", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.mkdir(`${root}/sub/inner`);
+  await Deno.mkdir(`${path}/outside/inner`);
+  await Deno.writeTextFile(`${path}/outside/inner/secret`, "secret");
+  await using serving = serve(new FilesApp(root, { list: true }));
+  const { lstatSync, readDirSync } = Deno;
+  let looks = 0;
+  const whileExchanged = <T>(isMeant: boolean, look: () => T): T => {
+    if (!isMeant) return look();
+    exchange();
+    try {
+      return look();
+    } finally {
+      exchange();
+    }
+  };
+  Deno.readDirSync = (at) => {
+    return whileExchanged(String(at).endsWith("/sub/inner"), () => readDirSync(at));
+  };
+  Deno.lstatSync = (at) => {
+    const isMeant = String(at).endsWith("/secret") && looks++ === 0;
+    return whileExchanged(isMeant, () => lstatSync(at));
+  };
+  try {
+    const entries = await Array.fromAsync(listDirectory(serving.makeClient(), "/sub/inner/"));
+    assertEquals([entries.map(({ name }) => name), looks > 0], [[], true]);
+  } finally {
+    Object.assign(Deno, { lstatSync, readDirSync });
+  }
+});
+
+Deno.test("a bundle tells nothing of a large file outside, once a directory is exchanged for a link to where it is", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  await Deno.writeFile(`${path}/outside/file`, new Uint8Array(LARGE));
+  await using serving = serve(new FilesApp(root));
+  using _exchanging = whileResolving("/root/sub", () => {}, exchange);
+  const paths = formatPaths([["sub", "file"]]);
+  const response = await serving.makeClient().request("POST", "/?bundle=digest", {}, paths);
+  const [one] = await recordsOf<FoundRecord>(DIGEST_ANSWER, response);
+  assertEquals(one!.record.status, 404);
 });
 
 // FilesApp: no leaked file descriptors, and little memory.

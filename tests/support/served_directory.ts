@@ -71,6 +71,26 @@ export async function makeTree() {
   return { path, root: `${path}/root`, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
 }
 
+/** A tree with links to `sub` and `sub/file`, in which `sub` can be exchanged for a link to what is outside. */
+export async function makeExchangeable() {
+  const tree = await makeTree();
+  const { path, root } = tree;
+  await makeLinks({
+    [`${root}/way`]: "sub",
+    [`${root}/to-file`]: "sub/file",
+    [`${path}/link`]: `${path}/outside`,
+  });
+  return {
+    ...tree,
+    /** Puts the link in the place of the directory, or the directory back. */
+    exchange() {
+      Deno.renameSync(`${root}/sub`, `${path}/kept`);
+      Deno.renameSync(`${path}/link`, `${root}/sub`);
+      Deno.renameSync(`${path}/kept`, `${path}/link`);
+    },
+  };
+}
+
 /** Links below a root, and where they lead; `$` is the directory that the root is in. */
 export const LINKS: Readonly<Record<string, string>> = {
   ...{ in: "file", "in-absolute": "$/root/sub/file", "in-dir": "sub", "sub/up": "../file" },
