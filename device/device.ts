@@ -38,7 +38,6 @@ export interface DeviceOptions {
 }
 
 /** How often to check whether a certificate is due for renewal: soon enough, even after a long sleep. */
-// mutant `60` → `61`: a minute more, or a second
 const RENEWAL_CHECK_MILLISECONDS = 60 * 60 * 1000;
 
 /**

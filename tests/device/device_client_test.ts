@@ -62,9 +62,9 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   const rows: [args: unknown[], error: typeof RangeError, words: string][] = [
     [["nobody"], RangeError, '"nobody"'],
     [["a".repeat(52)], RangeError, ""],
-    [[{ id: "a", name: "a" }], RangeError, ""],
-    [[1], TypeError, ""],
-    [["camera", null], TypeError, ""],
+    [[{ id: "a", name: "a" }], RangeError, '"a" (a)'],
+    [[1], TypeError, "peer"],
+    [["camera", null], TypeError, "options: "],
     [["camera", { timeOut: 1 }], TypeError, "timeOut"],
     [["camera", { sslHost: "a" }], TypeError, "sslHost"],
     [["camera", { addresses: "a" }], TypeError, "addresses"],
@@ -272,6 +272,7 @@ Deno.test("the most informative error is thrown, with its class, all others and 
     assertEquals((error as { code?: unknown }).code, (best as { code?: unknown }).code);
     assertStrictEquals(error.cause, cause);
     assertStringIncludes(error.message, best.message);
+    assertEquals(error.message.includes(" more address"), errors.length > 1, error.message);
     if (hint === null) assert(!/;.*(?:serve|forgotten)/.test(error.message), error.message);
     else assertMatch(error.message, hint);
   }

@@ -1,7 +1,7 @@
 /** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { bodies, DeguError } from "@degu/degu/base";
-import { peerOf } from "@degu/degu/device";
+import { type Peer, peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
 import {
@@ -10,6 +10,8 @@ import {
   Session,
   tieToTrust,
 } from "@degu/internal/base/app/session.ts";
+import type { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { record } from "@degu/testing/device_pairs.ts";
 import {
@@ -237,6 +239,24 @@ Deno.test("a check that finds a peer forgotten ends everything of that peer at o
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
   assertEquals(await isStillAdmitted(sessions[0]!), false);
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
+});
+
+Deno.test("all peers are read again only where the file of one is gone, and nobody is trusted after the end", async () => {
+  const peer = { id: "a" } as Peer;
+  let [isStored, reads] = [true, 0];
+  const peers = {
+    current: [peer],
+    onChange: () => {},
+    read: () => Promise.resolve(isStored ? peer : null),
+    tryRefresh: () => Promise.resolve(reads++),
+  };
+  const trust = new TrustSignals(peers as unknown as PeerStore);
+  const { confirm, signal } = trust.find("a")!;
+  assertEquals([await confirm(), reads, trust.find("b")], [true, 0, null]);
+  isStored = false;
+  assertEquals([await confirm(), reads], [false, 1]);
+  trust.end(new Error("closed"));
+  assertEquals([await confirm(), reads, trust.find("a"), signal.aborted], [false, 1, null, true]);
 });
 
 Deno.test("a session that is tied to trust is closed when that ends, until it is over itself", async () => {
