@@ -92,7 +92,7 @@ export async function joinDevice(
     failure.name = (await peers.read(authority.id))?.name ?? failure.name;
 
     // The first step: sends the secret, to the device that proves to be that of the line, and what this device is.
-    const anonymous = buildClientSslctx({ ca: authority.certificate, checkHostname: false });
+    const anonymous = buildClientSslctx({ ca: authority.certificate });
     const first = await failure.turnedAway(async () => {
       const candidates = withOwnScopes(invitation.addresses);
       const found = await connect(authority, anonymous, candidates, failure.signal);
