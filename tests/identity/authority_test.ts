@@ -112,7 +112,7 @@ Deno.test("readAuthority rejects a certificate with a length in non-minimal form
   assertThrows(() => readAuthority(rewritten), RangeError, "DER");
 });
 
-Deno.test("readAuthority rejects a certificate whose algorithms differ, or that goes on after its extensions", () => {
+Deno.test("readAuthority rejects a certificate of another version, with two algorithms, or that goes on after its extensions", () => {
   const { der, keys } = makeAuthority();
   const withHeader = (content: number[]) => {
     return [0x30, 0x82, content.length >> 8, content.length & 0xff, ...content];
@@ -126,6 +126,7 @@ Deno.test("readAuthority rejects a certificate whose algorithms differ, or that 
   };
   const body = [...der.subarray(8, 8 + (der[6]! << 8 | der[7]!))];
   readAuthority(make(body, 2));
+  assertThrows(() => readAuthority(make(body.with(4, 1), 2)), RangeError, "version 3; got 2");
   // 3 is SHA-384 (RFC 5758 §3.2); its own algorithm follows the version and the serial.
   for (const wrong of [make(body, 3), make(body.with(19, 3), 2), make([...body, 5, 0], 2)]) {
     assertThrows(() => readAuthority(wrong), RangeError, "DER");
