@@ -5,12 +5,12 @@ import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
-import { LEVELS, type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
 import type { Client } from "../client.ts";
 import { DeviceIdentity } from "../identity/device_identity.ts";
 import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
 import { checkDeviceName } from "../identity/names.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
+import { LEVELS, type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
 import type { ServerOptions } from "../server.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, prepareDirectory } from "./device_directory.ts";
@@ -38,7 +38,6 @@ export interface DeviceOptions {
 }
 
 /** How often to check whether a certificate is due for renewal: soon enough, even after a long sleep. */
-// mutant `60` → `61`: a minute more, or a second
 const RENEWAL_CHECK_MILLISECONDS = 60 * 60 * 1000;
 
 /**

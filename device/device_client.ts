@@ -96,7 +96,7 @@ function connectorOf(
     const ordered = addresses.toSorted((a, b) => isLast(b) - isLast(a));
     const timeout = connectTimeout ?? bounds.timeout;
     const sslctx = identity.clientContext(peer);
-    const joined = joinSignals(bounds.signal, trust);
+    const joined = joinSignals(bounds.signal, trust)!;
     try {
       const { address, socket } = await raceAddresses(ordered, (address, signal) => {
         return connectToDevice(peer, sslctx, address, { timeout, signal });
@@ -104,8 +104,9 @@ function connectorOf(
       lastAddress = String(address);
       return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
-      if (!(error instanceof AggregateError) || joined?.aborted) throw error;
-      throw mostInformative(error, { name: peer.name, addresses, stored: given === null });
+      if (joined.aborted) throw error;
+      const sought = { name: peer.name, addresses, stored: given === null };
+      throw mostInformative(error as AggregateError, sought);
     }
   };
 }

@@ -90,6 +90,7 @@ export async function raceAddresses<T extends { close(): void }>(
     startNext();
     return await promise;
   } finally {
+    // mutant `signal?.removeEventListener("abort", abort);` → `;`: memory: what is over can't be aborted
     signal?.removeEventListener("abort", abort);
   }
 }

@@ -79,6 +79,7 @@ async function readName(dir: string): Promise<string | null> {
 async function makePrivate(path: string): Promise<void> {
   const paths = new PrivatePaths();
   await paths.checkWay(path);
+  // mutant `0o700` → `449`: what that lets others do is taken away below
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await paths.check(path, WRITABLE_BY_OTHERS);
   // mutant `0` → `1`: only Windows has no mode
@@ -143,17 +144,17 @@ export class StateDirectory {
     }
     const temporary = join(this.path, `.${randomSuffix()}`);
     await replacePrivateFile(join(this.path, name), text, temporary);
+    // mutant `await syncDirectory(this.path);` → `;`: a name that is not synced is the old file only if the power fails
     await syncDirectory(this.path);
   }
 
   /** Removes a file durably; resolves to false if there is none. Only inside {@linkcode exclusively}. */
   async remove(name: string): Promise<boolean> {
-    const removed = await ifPresent(Deno.remove(join(this.path, name)).then(() => true));
+    const isRemoved = await ifPresent(Deno.remove(join(this.path, name)).then(() => true)) ?? false;
     // mutant `await syncDirectory(this.path);` → `;`: a removal that is not synced is undone only if the power fails
-    // mutant `removed !== null` → `false`: the same
-    // mutant `removed !== null` → `true`: to sync once more
-    // mutant `!==` → `===`: both
-    if (removed !== null) await syncDirectory(this.path);
-    return removed !== null;
+    // mutant `isRemoved` → `false`: the same
+    // mutant `isRemoved` → `true`: to sync once more
+    if (isRemoved) await syncDirectory(this.path);
+    return isRemoved;
   }
 }

@@ -95,10 +95,12 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
     );
   }
   const bytes = text.length > MAX_LINE_LENGTH ? null : decodeBase64Url(text.slice(PREFIX.length));
-  const [version = 0] = bytes ?? [];
-  const rest = bytes?.subarray(1 + CHECKSUM_BYTES) ?? new Uint8Array(0);
+  if (bytes === null) throw garbled();
+  // mutant `0` → `1`: without a byte there is no checksum either
+  const [version = 0] = bytes;
+  const rest = bytes.subarray(1 + CHECKSUM_BYTES);
   // The position of the checksum and what it covers are the same in every version.
-  if (bytes === null || !isIntact(bytes, version, rest)) throw garbled();
+  if (!isIntact(bytes, version, rest)) throw garbled();
   if (version > VERSION) {
     throw new RangeError(
       `line: it is of a newer version, ${version}; this program supports version ${VERSION}: update it`,
@@ -120,8 +122,7 @@ function garbled(): RangeError {
 }
 
 function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {
-  const given = bytes.subarray(1, 1 + CHECKSUM_BYTES);
-  return rest.length > 0 && checksum(version, rest).every((byte, index) => byte === given[index]);
+  return checksum(version, rest).every((byte, index) => byte === bytes[1 + index]);
 }
 
 /** It finds accidental changes; it is no protection against deliberate ones. */
@@ -146,6 +147,7 @@ function readRest(rest: Uint8Array): InvitationLine {
   const addresses = Array.from({ length: within(uint(1), 1, MAX_ADDRESSES) }, () => {
     const bytes = BYTES_OF_FAMILY.get(uint(1));
     if (bytes === undefined) throw garbled();
+    // mutant `65535` → `65536`: two bytes have no more
     return Object.freeze([formatIPAddress(take(bytes))!, within(uint(2), 1, 65535)] as const);
   });
   const secret = take(SECRET_BYTES);
@@ -181,10 +183,10 @@ export function encodeBase64Url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/** Reads what {@linkcode encodeBase64Url} writes; `null` for anything else. */
-export function decodeBase64Url(text: string): Uint8Array | null {
+/** Reads what {@linkcode encodeBase64Url} writes; `null` for anything else, of any type. */
+export function decodeBase64Url(text: unknown): Uint8Array | null {
   try {
-    const bytes = Uint8Array.fromBase64(text, { alphabet: "base64url" });
+    const bytes = Uint8Array.fromBase64(text as string, { alphabet: "base64url" });
     // The decoder also accepts white space, padding and unused bits: several texts for the same bytes.
     return encodeBase64Url(bytes) === text ? bytes : null;
   } catch {

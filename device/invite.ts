@@ -294,12 +294,14 @@ export class Invitation implements AsyncDisposable {
     session: Session,
   ): Promise<ResponseTuple> {
     const isKnown = method === "POST" && body !== null && "content-length" in headers;
-    const bytes = isKnown ? await body.bytes() : null;
+    if (!isKnown) return this.#refuse(session);
+    const bytes = await body.bytes();
     const visit = this.#visits.get(session);
-    if (bytes !== null && visit !== undefined && this.#ending === null) {
-      if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
-      if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
-    }
+    // mutant `visit === undefined || this.#ending !== null` → `false`: both end its session in the same turn of the event loop
+    // mutant `||` → `&&`: the same
+    if (visit === undefined || this.#ending !== null) return hangUp(session);
+    if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
+    if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
     return this.#refuse(session);
   }
 
@@ -352,8 +354,6 @@ export class Invitation implements AsyncDisposable {
       hasRandom(bytes, PROOF, "value", joiner.answer.value);
     if (!isBack) return this.#refuse(session);
     this.#stage = "storing";
-    // mutant `false` → `true`: only the joiner itself can connect by now
-    visit.isWaiting = false;
     clearTimeout(visit.timer);
     const { authority, introduction: { name: receivedName, addresses } } = joiner;
     const { peers, logger } = this.#services;
@@ -389,6 +389,7 @@ export class Invitation implements AsyncDisposable {
 /** Closes a connection; the response it returns is never sent. */
 function hangUp(session: Session): ResponseTuple {
   session.close(new DeguError("the connection was refused"));
+  // mutant `403` → `404`: it is never sent
   return [403, "Forbidden", {}, null];
 }
 
@@ -457,7 +458,9 @@ function limitReading(socket: Socket, most: number): void {
   let left = most;
   socket.read = async (into) => {
     // One byte above the limit, to distinguish a peer that exceeds it from one that reaches it.
+    // mutant `1` → `2`: two bytes above it are as bad
     const count = await read(into.subarray(0, left + 1));
+    // mutant `0` → `1`: after the end there is nothing to limit
     left -= count ?? 0;
     if (left >= 0) return count;
     throw new DeguError(`the peer sent more than ${most} bytes`);

@@ -9,9 +9,9 @@ import { isDeviceName } from "../identity/names.ts";
 import { closeOn, Connection } from "../net/client_connection.ts";
 import { joinSignals } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
+import { isUnreachable, systemCode } from "../net/thrown.ts";
 import { parseCertificate } from "../net/tls/certificate.ts";
 import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
-import { isUnreachable, systemCode } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { decodeLine } from "./invitation_line.ts";
@@ -92,7 +92,7 @@ export async function joinDevice(
     failure.name = (await peers.read(authority.id))?.name ?? failure.name;
 
     // The first step: sends the secret, to the device that proves to be that of the line, and what this device is.
-    const anonymous = buildClientSslctx({ ca: authority.certificate, checkHostname: false });
+    const anonymous = buildClientSslctx({ ca: authority.certificate });
     const first = await failure.turnedAway(async () => {
       const candidates = withOwnScopes(invitation.addresses);
       const found = await connect(authority, anonymous, candidates, failure.signal);
@@ -143,7 +143,6 @@ async function connect(
       // Half of it is random, so that clients that were cut at the same time spread out.
       const random = 0.5 + Math.random() / 2;
       await pause(Math.min(most, LONGEST_PAUSE_MILLISECONDS) * random, signal);
-      signal.throwIfAborted();
     }
   }, signal);
   const connection = new Connection(socket, null, undefined, WAIT_SECONDS);
@@ -204,8 +203,8 @@ export class JoinFailure {
     const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
     if (denied !== undefined) return denied;
     if (errors.some(isAgainstTheRules)) {
-      const what = cause instanceof Error ? `: ${cause.message}` : "";
-      return new DeguError(`the answer of ${this.#who} is not valid${what}`, { cause });
+      const { message } = cause as Error;
+      return new DeguError(`the answer of ${this.#who} is not valid: ${message}`, { cause });
     }
     const notOpen =
       "this line is not open any more: it has expired, was closed, or another device has used it; " +
@@ -262,7 +261,7 @@ async function ask(
   message: Uint8Array,
 ): Promise<{ readonly status: number; readonly bytes: Uint8Array }> {
   const { status, headers, body } = await connection.post(uri, {}, message);
-  if (body === null) return { status, bytes: new Uint8Array(0) };
+  if (body === null) return { status, bytes: new Uint8Array() };
   const length = headers["content-length"];
   if (typeof length === "number" && length <= MAX_MESSAGE_BYTES) {
     return { status, bytes: await body.bytes() };

@@ -141,7 +141,7 @@ function isHost(host: string): boolean {
   // The one name that has no text form, in which addresses are stored: there it means a socket.
   if (canonical === null) return canonicalDnsName(host) !== null && !/\.$|^unix$/.test(host);
   const isMulticast = /^(?:22[4-9]|23\d|24\d|25\d)\.|^ff[0-9a-f]{2}:/.test(host);
-  return canonical === host && !isMulticast && !isWildcard([host, 0]);
+  return canonical === host && !isMulticast && !WILDCARDS.includes(host);
 }
 
 /**
@@ -209,6 +209,7 @@ export function ownAddresses(): (HostAddress | ScopedAddress)[] {
   const usable = outward.length > 0 ? outward : interfaces;
   const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
     // Of one interface the first of each kind, then the second of each.
+    // mutant `0` → `1`: they are only compared with each other
     const counts = KINDS.map(() => 0);
     return ofOne.map((own) => {
       const kind = KINDS.findIndex((isOfKind) => isOfKind(own));
@@ -236,11 +237,11 @@ export function withoutWildcards(addresses: readonly Address[]): Address[] {
   });
 }
 
-/** True for `0.0.0.0` and `::`. */
+const WILDCARDS = ["0.0.0.0", "::"];
+
 function isWildcard(address: Address): boolean {
-  if (isUnixAddress(address)) return false;
-  const canonical = canonicalIPAddress(withoutZone(address[0]));
-  return canonical === "0.0.0.0" || canonical === "::";
+  return !isUnixAddress(address) &&
+    WILDCARDS.includes(canonicalIPAddress(withoutZone(address[0])) ?? "");
 }
 
 /**

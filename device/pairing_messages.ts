@@ -36,7 +36,7 @@ const READERS: { [Name in keyof Fields]: (field: unknown) => Fields[Name] } = {
   secret: readRandom,
   value: readRandom,
   authority(field) {
-    const bytes = typeof field === "string" ? decodeBase64Url(field) : null;
+    const bytes = decodeBase64Url(field);
     if (bytes === null) throw new RangeError("its authority is not base64url");
     return bytes;
   },
@@ -85,7 +85,7 @@ export function makeRandom(): Uint8Array {
 }
 
 function readRandom(field: unknown): Uint8Array {
-  const bytes = typeof field === "string" ? decodeBase64Url(field) : null;
+  const bytes = decodeBase64Url(field);
   if (bytes?.length !== SECRET_BYTES) throw new RangeError("its random value is not valid");
   return bytes;
 }

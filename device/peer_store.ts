@@ -40,7 +40,7 @@ export interface Peer {
 export interface Pairing {
   /** The authority of the other device. */
   readonly authority: Authority;
-  /** The other device's own name. */
+  /** The other device's own name, which its message was checked for. */
   readonly receivedName: string;
   /** The name that the user of this device chose. */
   readonly peerName?: string | undefined;
@@ -65,8 +65,8 @@ export class PeerStore {
   readonly #reported = new Map<string, string>();
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
-  /** Those who look for one peer. */
-  readonly #lookups = new Set<Promise<unknown>>();
+  /** Settles once nobody looks for one peer any more. */
+  #lookups: Promise<unknown> = Promise.resolve();
   #next: Promise<void> | null = null;
   #unread: string | null = null;
 
@@ -132,7 +132,7 @@ export class PeerStore {
         clearInterval(interval);
         await checking;
         // A session that has just begun may be looking for its peer.
-        await Promise.allSettled(this.#lookups);
+        await this.#lookups;
         while (this.#next !== null) await this.#next.catch(() => {});
         await this.#reading;
       },
@@ -184,14 +184,11 @@ export class PeerStore {
   }
 
   /** The peer with this id, from its file; `null` if there is none that can be used. */
-  async read(id: string): Promise<Peer | null> {
+  read(id: string): Promise<Peer | null> {
     const lookup = this.#readFile(peerFileName(id), id);
-    this.#lookups.add(lookup);
-    try {
-      return await lookup;
-    } finally {
-      this.#lookups.delete(lookup);
-    }
+    const earlier = this.#lookups;
+    this.#lookups = lookup.then(() => earlier, () => earlier);
+    return lookup;
   }
 
   /** The id of a peer that is given as an object, a name or an id, stored or not; `null` for a name that is unknown. */
@@ -217,7 +214,6 @@ export class PeerStore {
       const known = peers.find((peer) => peer.id === id);
       const others = peers.filter((peer) => peer !== known);
       if (peerName !== undefined) checkPeerName("peerName", peerName, others);
-      checkDeviceName("the received name", receivedName);
       const taken = new Set(others.map(({ name }) => nameKey(name)));
       const name = peerName ?? known?.name ?? freeName(receivedName, taken);
       const peer = makePeer(authority, name, addresses, new Date());
@@ -230,6 +226,7 @@ export class PeerStore {
   async forget(peer: Peer | string): Promise<boolean> {
     // A file that can't be used can still be removed by its id.
     const id = await this.idOf(peer);
+    // mutant `id === null` → `false`: no peer's file has the name "null.json"
     if (id === null) return false;
     const removed = await this.#change(() => this.#files.remove(peerFileName(id)));
     // This works even if the other entries can't be read.
@@ -238,7 +235,6 @@ export class PeerStore {
   }
 
   async rename(peer: Peer | string, name: string): Promise<Peer> {
-    checkDeviceName("name", name);
     const id = await this.idOf(peer);
     return await this.#change(async (peers) => {
       const known = peers.find((each) => each.id === id);
@@ -275,7 +271,9 @@ export class PeerStore {
       const peer = await this.#readFile(name, idOfFileName(name));
       if (peer !== null) peers.push(peer);
     }
-    return peers.sort((a, b) => compare(nameKey(a.name), nameKey(b.name)));
+    // Those of one name stay in the order of their ids, as the files are.
+    const byName = Map.groupBy(peers, ({ name }) => nameKey(name));
+    return [...byName.keys()].sort().flatMap((key) => byName.get(key)!);
   }
 
   async #readFile(name: string, id: string | null): Promise<Peer | null> {
@@ -289,6 +287,7 @@ export class PeerStore {
       this.#reported.delete(name);
       return peer;
     } catch (error) {
+      // mutant `this.#lastRead.delete(name);` → `;`: memory: the same text is the same peer
       this.#lastRead.delete(name);
       if (error instanceof Deno.errors.NotFound) return null;
       const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];
@@ -310,7 +309,8 @@ export class PeerStore {
     if (this.#user !== null && uid !== this.#user && uid !== 0) {
       throw new RangeError("it belongs to another user");
     }
-    if (this.#user !== null && ((mode ?? 0) & WRITABLE_BY_OTHERS) !== 0) {
+    // Where files have owners they have modes.
+    if (this.#user !== null && (mode! & WRITABLE_BY_OTHERS) !== 0) {
       throw new RangeError("other users can write it");
     }
     if (size > MAX_PEER_FILE_BYTES) {
@@ -341,12 +341,6 @@ function checkPeerName(option: string, name: string, peers: readonly Peer[], id?
   throw new RangeError(
     `${option}: the name ${quote(name)} is taken, by the peer with the id ${holder.id}`,
   );
-}
-
-function compare(a: string, b: string): number {
-  // mutant `1` → `2`: only whether it is above or below 0 counts
-  // mutant `0` → `1`: those of one name are in the order of their ids, as the files are
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 // ───────────────────────── the files

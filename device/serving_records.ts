@@ -5,6 +5,7 @@ import { type Address, addressText, parseAddress } from "../base/address.ts";
 import { writeAside } from "../disk/files.ts";
 import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
 
+// mutant `1024` → `1025`: no address is as long
 const MAX_RECORD_BYTES = 1024;
 /** A new record is locked a moment after its file was created. */
 const SETTLED_MILLISECONDS = 60_000;
@@ -37,14 +38,14 @@ export class ServingRecords {
   async addresses(): Promise<Address[]> {
     const found = new Map<string, Address>();
     for await (const { name } of Deno.readDir(this.#dir)) {
-      const text = await ifPresent(this.#read(name));
+      const text = await ifPresent(this.#read(name)) ?? "";
       try {
-        if (text !== null) found.set(text, parseAddress(text));
+        found.set(text, parseAddress(text));
       } catch {
-        // It was not written here.
+        // It was not written here, or is gone.
       }
     }
-    return [...found].sort(([a], [b]) => a < b ? -1 : 1).map(([, address]) => address);
+    return [...found.keys()].sort().map((text) => found.get(text)!);
   }
 
   /** The text of a record; `null` if it is not a record, or if nobody locks it: then it is removed. */

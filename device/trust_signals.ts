@@ -23,12 +23,11 @@ interface Trusted extends SessionTrust {
 export class TrustSignals {
   readonly #peers: PeerStore;
   readonly #controllers = new Map<string, AbortController>();
-  readonly #stop: () => void;
   #isOver = false;
 
   constructor(peers: PeerStore) {
     this.#peers = peers;
-    this.#stop = peers.onChange(() => this.#endForgotten());
+    peers.onChange(() => this.#endForgotten());
   }
 
   /** The peer with this id, if it was trusted when the peers were last read; `null` otherwise. */
@@ -63,7 +62,6 @@ export class TrustSignals {
   /** Aborts all signals: from then on no peer is trusted. */
   end(reason: unknown): void {
     this.#isOver = true;
-    this.#stop();
     for (const controller of this.#controllers.values()) controller.abort(reason);
     // mutant `this.#controllers.clear();` → `;`: memory, of a device that is closed
     this.#controllers.clear();

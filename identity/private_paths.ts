@@ -12,6 +12,7 @@ const STICKY = 0o1000;
 const ROOT = 0;
 
 /** Links that lead on to each other; more than any system follows, which reports a loop itself. */
+// mutant `40` → `41`: as it says
 const MAX_LINKS = 40;
 
 /** Looks at paths, and at each directory and link above them once. */
@@ -29,11 +30,13 @@ export class PrivatePaths {
    * @throws {Deno.errors.PermissionDenied} if another user could.
    */
   async check(path: string, forbidden: number): Promise<void> {
+    // mutant `this.#user === null` → `false`: on Windows alone is there none
     if (this.#user === null) return;
     await this.checkWay(path);
     const info = await Deno.stat(path);
     this.#checkOwner(path, info, "run chown on it");
-    if (((info.mode ?? 0) & forbidden) === 0) return;
+    // Where files have owners they have modes.
+    if ((info.mode! & forbidden) === 0) return;
     throw new Deno.errors.PermissionDenied(
       `${path} is open to other users (mode ${modeOf(info)}): ${howToClose(info)}, ${IF_USED}`,
     );
@@ -46,17 +49,19 @@ export class PrivatePaths {
 
   /** Makes sure of what leads to a path, by following it as the system does, name after name; the path need not exist. */
   async checkWay(path: string): Promise<void> {
+    // mutant `this.#user === null` → `false`: on Windows alone is there none
     if (this.#user === null) return;
     let at = "/";
     let rest = path.split("/");
+    // mutant `0` → `1`: no system follows as many
     let links = 0;
     await this.#checkAbove(at);
     while (rest.length > 0) {
       const [name = "", ...others] = rest;
       rest = others;
-      if (name === "") continue;
       at = join(at, name);
       const target = await this.#checkLink(at);
+      // mutant `<=` → `<`: no system follows as many
       if (target !== null && ++links <= MAX_LINKS) {
         rest = [...target.split("/"), ...rest];
         at = isAbsolute(target) ? "/" : dirname(at);
@@ -75,12 +80,14 @@ export class PrivatePaths {
   }
 
   async #checkAbove(path: string): Promise<void> {
+    // mutant `this.#checked.has(path)` → `false`: only how often it is looked at
     if (this.#checked.has(path)) return;
     const info = await statIfReadable(path);
     if (info === null) return;
     this.#checkOwner(path, info, ELSEWHERE);
-    const mode = info.mode ?? 0;
+    const mode = info.mode!;
     if ((mode & WRITABLE_BY_OTHERS) === 0 || (mode & STICKY) !== 0) {
+      // mutant `this.#checked.add(path);` → `;`: only how often it is looked at
       this.#checked.add(path);
       return;
     }
@@ -105,13 +112,14 @@ const IF_USED = "and if somebody may have used that, remove the identity and pai
 /** How to restrict access; a directory that is shared by all must be left as it is. */
 function howToClose({ mode, isDirectory }: Deno.FileInfo): string {
   if (!isDirectory) return "run chmod 600 on it";
-  if (((mode ?? 0) & STICKY) === 0) return "run chmod 700 on it";
+  if ((mode! & STICKY) === 0) return "run chmod 700 on it";
   return "it is shared by many, so use a directory of its own, which may be inside it";
 }
 
 /** Reads the metadata of a path if the program may read it; never prompts for the permission. */
 async function statIfReadable(path: string): Promise<Deno.FileInfo | null> {
   const { state } = await Deno.permissions.query({ name: "read", path });
+  // mutant `state !== "granted"` → `false`: a person would be asked for it, and else it is `NotCapable`
   if (state !== "granted") return null;
   try {
     return await Deno.lstat(path);
@@ -123,5 +131,5 @@ async function statIfReadable(path: string): Promise<Deno.FileInfo | null> {
 }
 
 function modeOf({ mode }: Deno.FileInfo): string {
-  return ((mode ?? 0) & 0o7777).toString(8);
+  return (mode! & 0o7777).toString(8);
 }

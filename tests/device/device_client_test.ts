@@ -1,13 +1,4 @@
 /** The client of a peer: which server it accepts, at which address, and what its errors say. */
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertMatch,
-  assertRejects,
-  assertStrictEquals,
-  assertStringIncludes,
-} from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
 import { DeguError, EmptyPreambleError, formatAddress, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -18,6 +9,7 @@ import {
   type Sought,
 } from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { authorityOf } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
   hello,
@@ -26,9 +18,17 @@ import {
   serveWith,
   setUpClient,
 } from "@degu/testing/device_serving.ts";
-import { authorityOf } from "@degu/testing/device_pairs.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
 
 Deno.test("a client of a peer is found by name, id or peer object, and works wherever a client does", async () => {
   await using setup = await setUpClient();
@@ -62,9 +62,9 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   const rows: [args: unknown[], error: typeof RangeError, words: string][] = [
     [["nobody"], RangeError, '"nobody"'],
     [["a".repeat(52)], RangeError, ""],
-    [[{ id: "a", name: "a" }], RangeError, ""],
-    [[1], TypeError, ""],
-    [["camera", null], TypeError, ""],
+    [[{ id: "a", name: "a" }], RangeError, '"a" (a)'],
+    [[1], TypeError, "peer"],
+    [["camera", null], TypeError, "options: "],
     [["camera", { timeOut: 1 }], TypeError, "timeOut"],
     [["camera", { sslHost: "a" }], TypeError, "sslHost"],
     [["camera", { addresses: "a" }], TypeError, "addresses"],
@@ -260,6 +260,7 @@ Deno.test("the most informative error is thrown, with its class, all others and 
     assertEquals((error as { code?: unknown }).code, (best as { code?: unknown }).code);
     assertStrictEquals(error.cause, cause);
     assertStringIncludes(error.message, best.message);
+    assertEquals(error.message.includes(" more address"), errors.length > 1, error.message);
     if (hint === null) assert(!/;.*(?:serve|forgotten)/.test(error.message), error.message);
     else assertMatch(error.message, hint);
   }

@@ -1,7 +1,8 @@
 /** The addresses of a device are tried in parallel (RFC 8305 §5), and the first that answers is taken. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { raceAddresses } from "@degu/internal/device/device_connect.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 
 type Attempt = (port: number, signal: AbortSignal) => unknown;
 
@@ -35,8 +36,9 @@ Deno.test("the first address that answers wins; the next is tried when one fails
   const rows: [attempt: Attempt, wins: number, began: number, waited: number][] = [
     [() => {}, 1, 1, 0],
     [(port) => port < 4 && fail(port), 4, 4, 0],
-    [(port, signal) => port < 3 && untilAborted(signal), 3, 3, 2],
+    [(port, signal) => port < 4 && untilAborted(signal), 4, 4, 3],
   ];
+  using timeouts = fastTimeouts(() => false);
   for (const [attempt, wins, began, waited] of rows) {
     const { winner, begun, closed } = race(attempt);
     assertEquals([await winner, begun.length, closed], [wins, began, []]);
@@ -44,6 +46,7 @@ Deno.test("the first address that answers wins; the next is tried when one fails
     // Timers may be early by a part of a millisecond, and late by any time.
     assert(waited === 0 ? took < 250 : took >= waited * 249, `${begun}`);
   }
+  assertEquals(new Set(timeouts.started), new Set([250]));
 });
 
 Deno.test("the losers are aborted, and what they connect later is closed", async () => {

@@ -1,11 +1,7 @@
 /** The server of a device accepts only its peers, and knows which; also after a theft, and on a shared machine. */
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { X509Certificate } from "node:crypto";
-import { cpSync } from "node:fs";
-import { join } from "@std/path";
 import { TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { peerOf } from "@degu/degu/device";
+import { type Device, peerOf } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";
@@ -29,8 +25,14 @@ import {
   tellName,
 } from "@degu/testing/device_serving.ts";
 import { entries } from "@degu/testing/directories.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { join } from "@std/path";
+import { X509Certificate } from "node:crypto";
+import { cpSync } from "node:fs";
 
 Deno.test("a peer is accepted, and peerOf returns it", async () => {
   await using setup = await setUp((_request, session) => {
@@ -102,26 +104,37 @@ Deno.test("malicious paired peer: a certificate below an intermediate authority 
 
 Deno.test("listen validates its arguments, and logs to the device's logger", async () => {
   await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
+  const deviceLogger = new RecordingLogger();
+  const camera = await devices.open("camera", { logger: deviceLogger });
   const listen = camera.listen.bind(camera) as (...args: unknown[]) => unknown;
   assertThrows(() => listen(LOOPBACK), TypeError, "app");
   assertThrows(() => listen(LOOPBACK, tellName, { timeOut: 1 }), TypeError, "timeOut");
-  assertThrows(() => listen(LOOPBACK, tellName, null), TypeError);
+  assertThrows(() => listen(LOOPBACK, tellName, null), TypeError, "options: ");
   assertThrows(() => listen(["127.0.0.1", 99999], tellName), RangeError);
   const logger = new RecordingLogger();
   await using own = camera.listen(LOOPBACK, tellName, { logger, maxRequests: 3 });
   assertEquals(own.options.logger, logger);
   await using other = camera.listen(LOOPBACK, tellName);
-  assertEquals(typeof other.options.logger?.warn, "function");
+  await Promise.all([own.ready, other.ready]);
+  assertEquals(deviceLogger.at("warn"), []);
+  // It serves, too, where its address can't be recorded.
+  await Deno.rename(join(camera.dir, "serving"), join(camera.dir, "away"));
+  await using hidden = camera.listen(LOOPBACK, tellName);
+  await hidden.ready;
+  assertMatch(
+    deviceLogger.at("warn").join(),
+    /the address of a server can't be recorded: NotFound/,
+  );
   const { setSslctx } = other as SSLServer;
   assertThrows(() => setSslctx.call(other, other.sslctx), TypeError, "forget()");
 });
 
 Deno.test("a server whose address is in use, or that is closed before it is ready, leaves nothing behind", async () => {
   await using devices = await TestDevices.create();
-  const camera = await devices.open("camera");
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await using first = camera.listen(LOOPBACK, tellName);
   await first.ready;
+  const unawaited = camera.listen(first.address, tellName); // by nobody, which is no unhandled rejection
   await using second = camera.listen(first.address, tellName);
   const results = await Promise.allSettled([second.ready, second.serveForever()]);
   assertEquals(results.map(({ status }) => status), ["rejected", "rejected"]);
@@ -136,11 +149,38 @@ Deno.test("a server whose address is in use, or that is closed before it is read
   fourth.ready.then(settle, settle);
   await fourth[Symbol.asyncDispose]();
   assertEquals(isSettled, true, "it is still being prepared");
+  const fifth = camera.listen(LOOPBACK, tellName);
+  await fifth.ready;
+  await fifth.shutdown();
+  const { readDir } = Deno;
+  Deno.readDir = () => {
+    throw new Error("the disk is broken");
+  };
+  const sixth = camera.listen(LOOPBACK, tellName);
+  await assertRejects(() => sixth.ready, Error, "broken").finally(() => Deno.readDir = readDir);
+  const [hostname, port] = sixth.address as readonly [string, number];
+  (await listenAgain(() => Deno.listen({ hostname, port }))).close();
+  // None of them follows changes of the peers, or is closed again with the device.
+  const { setSslctx } = SSLServer.prototype;
+  let followed = 0;
+  SSLServer.prototype.setSslctx = () => void followed++;
+  await record(camera, viewer).finally(() => SSLServer.prototype.setSslctx = setSslctx);
+  assertEquals(followed, 1);
+  let closed = 0;
+  for (const each of [second, unawaited, third, fourth, fifth, sixth]) {
+    each[Symbol.asyncDispose] = () => Promise.resolve(void closed++);
+  }
+  await camera[Symbol.asyncDispose]();
+  assertEquals(closed, 0);
 });
 
-Deno.test("shutdown resolves once the record of the address is removed", async () => {
+Deno.test("shutdown and dispose resolve once the record of the address is removed", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
+  for (const end of ["shutdown", Symbol.asyncDispose] as const) await assertRemoved(camera, end);
+});
+
+async function assertRemoved(camera: Device, end: "shutdown" | typeof Symbol.asyncDispose) {
   await using server = camera.listen(LOOPBACK, tellName);
   const serving = server.serveForever();
   await server.ready;
@@ -152,9 +192,9 @@ Deno.test("shutdown resolves once the record of the address is removed", async (
   };
   try {
     let isDone = false;
-    const done = server.shutdown().then(() => isDone = true);
-    await serving;
-    await new Promise((resolve) => setTimeout(resolve));
+    const done = server[end]().then(() => isDone = true);
+    if (end === "shutdown") await serving;
+    await turnOfEventLoop();
     assertEquals(isDone, false);
     gate.resolve();
     await done;
@@ -162,7 +202,7 @@ Deno.test("shutdown resolves once the record of the address is removed", async (
   } finally {
     Deno.remove = remove;
   }
-});
+}
 
 Deno.test("peerOf throws a TypeError for a session of another server", async () => {
   await using devices = await TestDevices.create();

@@ -1,19 +1,9 @@
 /** Opening and closing a device, its directory, and two from pairing to forgetting, as their users see it. */
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertRejects,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
-import { join } from "@std/path";
-import { FakeTime } from "@std/testing/time";
-import { pathToFileURL } from "node:url";
 import { type Address, DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { StateDirectory } from "@degu/internal/device/device_directory.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
+import { fastTimeouts, recordIntervals } from "@degu/testing/clock.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
@@ -28,20 +18,37 @@ import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
+import { pathToFileURL } from "node:url";
 
 Deno.test("Device.open creates a device once, and later opens it", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "home", "camera");
-  let id;
+  let id, before;
   {
     await using device = await Device.open(path, { name: "Camera_1" });
     ({ id } = device);
     assertEquals([device.name, device.dir], ["Camera_1", path]);
+    before = await Deno.stat(join(path, "device.json"));
   }
   for (const options of [{}, { name: "Camera_1" }, { name: "CAMERA_1" }]) {
     await using device = await Device.open(pathToFileURL(path), options);
     assertEquals([device.name, device.dir, device.id], ["Camera_1", path, id]);
   }
+  assertEquals(
+    (await Deno.stat(join(path, "device.json"))).ino,
+    before.ino,
+    "it was written again",
+  );
 });
 
 Deno.test("Device.open accepts names of up to 63 letters, digits, hyphens and underscores only", async (t) => {
@@ -119,9 +126,10 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   const conn = await client.connect();
   await conn.get("/");
   const inviting = assertRejects(() => viewer.invite({ listen: [LOOPBACK] }), DeguError, "closed");
+  const connecting = assertRejects(() => client.connect(), Error, "device was closed");
   await viewer[Symbol.asyncDispose]();
   await viewer[Symbol.asyncDispose]();
-  await inviting;
+  await Promise.all([inviting, connecting]);
   await assertRejects(() => conn.get("/"), Error, "closed");
   await assertRejects(() => client.connect(), Error, "device was closed");
   assertThrows(() => viewer.listen(LOOPBACK, tellName), DeguError, "closed");
@@ -133,9 +141,11 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
 
 Deno.test("disposing waits until nothing looks at the identity any more", async () => {
   using time = new FakeTime();
+  using intervals = recordIntervals();
   await using devices = await TestDevices.create();
   const logger = new RecordingLogger();
   const device = await devices.open("camera", { logger });
+  assertEquals(intervals.started, [400, 60 * 60 * 1000]);
   await Deno.writeTextFile(join(device.dir, "identity", "camera", "cert.pem"), "damaged");
   time.tick(60 * 60 * 1000);
   assertEquals(logger.at("error"), []);
@@ -290,12 +300,33 @@ Deno.test("a writer removes what an interrupted one has left, and leaves nothing
       await files.write(name, name);
       events.push(`${name} ends`);
     });
+  using timeouts = fastTimeouts(() => true);
   const failing = change("b");
   const changes = [change("c"), change("d")];
   await assertRejects(() => failing);
   await Promise.all(changes);
+  assertEquals(timeouts.started.includes(10), false, "one had to try again");
   assertEquals(events, ["b begins", "c begins", "c ends", "d begins", "d ends"]);
   assertEquals(await entries(path), [".notes", "a", "b", "c", "d"]);
+});
+
+Deno.test("a change that another process holds up for over ten seconds is given up", async () => {
+  await using dir = await tempDir();
+  const lockFile = join(dir.path, "lock");
+  const files = new StateDirectory(dir.path, lockFile);
+  using lock = await Deno.open(lockFile, { create: true, write: true });
+  await lock.lock(true);
+  using timeouts = fastTimeouts((milliseconds) => milliseconds === 10);
+  const { now } = performance;
+  const moments = [0, 10_000, 10_001];
+  performance.now = () => moments.shift() ?? Infinity;
+  try {
+    const { TimedOut } = Deno.errors;
+    await assertRejects(() => files.exclusively(() => files.names()), TimedOut, "for over 10 s");
+  } finally {
+    performance.now = now;
+  }
+  assertEquals([timeouts.started, moments], [[10], []]);
 });
 
 Deno.test("servingAddresses returns the servers of processes that are alive", async () => {
@@ -321,6 +352,25 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   await serving;
   assertEquals(await camera.serving(), []);
   assertEquals(await entries(join(camera.dir, "serving")), []);
+  // What was left before it had its name is removed a minute later, by any clock; what is locked never.
+  const rows: [name: string, age: number, isLocked: boolean, isKept: boolean][] = [
+    [".0123456789abcdef", 60_000, false, true],
+    [".0123456789abcdef", 60_001, false, false],
+    [".0123456789abcdef", -60_001, false, false],
+    [".0123456789abcdef", 60_001, true, true],
+  ];
+  for (const [name, age, isLocked, isKept] of rows) {
+    const path = join(camera.dir, "serving", name);
+    await Deno.writeTextFile(path, "127.0.0.1:9");
+    const now = Date.now();
+    await Deno.utime(path, new Date(now - age), new Date(now - age));
+    using file = await Deno.open(path);
+    if (isLocked) await file.lock(true);
+    using _time = new FakeTime(now);
+    assertEquals(await camera.serving(), []);
+    assertEquals(await entries(join(camera.dir, "serving")), isKept ? [name] : [], `${age}`);
+  }
+  await Deno.remove(join(camera.dir, "serving", ".0123456789abcdef"));
   const records = new ServingRecords(camera.dir);
   const addresses = [3, 1, 5, 2, 6, 4].map((last): Address => [`10.0.0.${last}`, 80]);
   const removals = await Promise.all(addresses.map((address) => records.add(address)));

@@ -8,6 +8,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
 import { addressOf, introductionOf, makeDevices, openInvitation, pair } from "./pairing.ts";
 
 /** A loopback address whose ports nobody else uses, so that a port that was freed stays free. */
@@ -136,12 +137,15 @@ Deno.test("the port is free when the pairing has resolved, and after close", asy
 Deno.test("an invitation expires in time even if the clock changes, and frees its port", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
+  for (const seconds of [undefined, 1]) {
+    using _time = new FakeTime();
+    await using each = await camera.invite({ seconds });
+    assertEquals(each.expires.getTime(), Date.now() + (seconds ?? 600) * 1000);
+  }
   using timeouts = fastTimeouts((milliseconds) => milliseconds === 1000);
   for (const shift of [-3_600_000, 3_600_000]) {
-    const begin = Date.now();
     const started = performance.now();
     await using invitation = await camera.invite({ seconds: 1, listen: QUIET });
-    assert(invitation.expires.getTime() >= begin + 1000);
     {
       using _clock = setClockAhead(shift);
       await assertRejects(() => invitation.paired, Deno.errors.TimedOut, "expired");
@@ -236,6 +240,32 @@ Deno.test("an invitation listens on all given addresses, by default on those of 
     if (listen === undefined) assertEquals(addressOf(invitation)[0], ownAddresses()[0]![0]);
     await Promise.all([viewer.join(invitation.line), invitation.paired]);
   }
+});
+
+Deno.test("without listen one address of this machine is enough; if there is none the error says why", async () => {
+  await using devices = await makeDevices("camera");
+  const { camera } = devices;
+  const { permissions, networkInterfaces } = Deno;
+  const { requestSync } = permissions;
+  const invite = async (hosts: string[], given?: Address[]) => {
+    const found = hosts.map((address) => ({ name: address, family: "IPv4", address }));
+    Deno.networkInterfaces = () => found as never;
+    try {
+      await using invitation = await camera.invite({ listen: given });
+      return addressOf(invitation)[0];
+    } finally {
+      Deno.networkInterfaces = networkInterfaces;
+      permissions.requestSync = requestSync;
+    }
+  };
+  const missing = "192.0.2.1"; // RFC 5737: of no machine
+  assertEquals(await invite(["0.0.0.0", missing]), "0.0.0.0");
+  assertEquals(await invite([missing, "0.0.0.0"]), "0.0.0.0");
+  const { cause } = await assertRejects(() => invite([missing]), DeguError, "set `listen`");
+  assert((cause as AggregateError).errors[0] instanceof Deno.errors.AddrNotAvailable);
+  await assertRejects(() => invite([], [["0.0.0.0", 0]]), DeguError, "no address of the family");
+  permissions.requestSync = (() => ({ state: "denied" })) as never;
+  await assertRejects(() => invite([missing]), Deno.errors.NotCapable);
 });
 
 Deno.test("invalid options are refused, and leave no port open; an error names the place of an address", async () => {

@@ -1,5 +1,4 @@
 /** The addresses that two devices exchange, and those of this machine. */
-import { assertEquals, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import {
   addressesToSend,
@@ -10,6 +9,7 @@ import {
   withoutWildcards,
   withScope,
 } from "@degu/internal/device/pairing_addresses.ts";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 const never = () => {
   throw new Error("asked");
@@ -135,6 +135,13 @@ Deno.test("serving is sent without scopes, and a wildcard as what it stands for"
   assertEquals(await find(given), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
   assertEquals((await find([["::", 80]])).length > 0, true);
   assertEquals(await find([]), []);
+  assertThrows(() => on(never, () => addressFinder({} as never, [["::", 80]])), Error, "asked"); // at once
+  // Of the servers that listen later; what is no missing permission is an error then, too.
+  const serving = { addresses: () => Promise.resolve([["::", 80]]) };
+  const { networkInterfaces } = Deno;
+  Deno.networkInterfaces = never;
+  await assertRejects(addressFinder({ serving } as never, undefined), Error, "asked")
+    .finally(() => Deno.networkInterfaces = networkInterfaces);
 });
 
 function of(name: string, address: string, scopeid: number | null = null) {
@@ -167,16 +174,24 @@ Deno.test("own addresses: the most useful first, one per interface before a seco
     2,
   ]];
   const bridges = ["172.17.1.1", "172.17.2.1", "172.17.3.1"];
-  const more = [...bridges.map((address, i) => of(`br${i}`, address)), of("eth1", "fe80::2", 9)];
+  const more = bridges.map((address, i) => of(`br${i}`, address));
   const ofMore = [...bridges.map((host) => [host, 0]), ["fe80::2", 0, 0, 9]];
   const rows: [interfaces: Deno.NetworkInterfaceInfo[], addresses: unknown[]][] = [
     [HOME, [v4, v6, link6, link4, other4, other6]],
     // Of one interface the first of each kind comes before the second of any.
     [HOME.toReversed(), [other4, other6, link6, link4, v4, v6]],
-    [[...HOME, ...more], [v4, ...ofMore, v6, link6, link4, other4, other6]],
+    [[of("eth1", "fe80::2", 9), ...HOME, ...more], [
+      v4,
+      ...ofMore,
+      v6,
+      link6,
+      link4,
+      other4,
+      other6,
+    ]],
     // Those of the loopback interface never come with others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
-    [[of("eth0", "fe80::1")], [["fe80::1", 0, 0, 0]]],
+    [[...LOOPBACK, of("eth0", "fe80::1")], [["fe80::1", 0, 0, 0]]],
     [[], []],
   ];
   for (const [interfaces, addresses] of rows) assertEquals(ownOf(interfaces), addresses);

@@ -1,7 +1,4 @@
 /** What two devices send each other to be paired: the line, and the messages. */
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import fc from "fast-check";
-import { createHash } from "node:crypto";
 import {
   decodeBase64Url,
   decodeLine,
@@ -17,6 +14,9 @@ import {
   INTRODUCTION,
   PROOF,
 } from "@degu/internal/device/pairing_messages.ts";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { createHash } from "node:crypto";
 
 const random = fc.uint8Array({ minLength: 16, maxLength: 16 });
 const host = fc.oneof(fc.ipV4(), fc.constantFrom("::1", "fe80::1", "2001:db8::7", "camera.local"))
@@ -166,6 +166,9 @@ Deno.test("a line of a newer version is reported as such, an older one as garble
   assertThrows(() => decodeLine(lineOf(2, rest)), RangeError, "a newer version, 2");
   assertThrows(() => decodeLine(lineOf(255, Uint8Array.of(1))), RangeError, "a newer version, 255");
   assertThrows(() => decodeLine(lineOf(0, rest)), RangeError, "garbled");
+  // So many bytes have 16,384 characters.
+  assertThrows(() => decodeLine(lineOf(2, new Uint8Array(12279))), RangeError, "a newer version");
+  assertThrows(() => decodeLine(lineOf(2, new Uint8Array(12280))), RangeError, "garbled");
 });
 
 Deno.test("text that is not a line is reported as foreign, and not quoted", () => {
@@ -190,7 +193,8 @@ Deno.test("a line is refused if it expired more than a day ago, and no earlier",
 Deno.test("an intact line with invalid content is refused", () => {
   const authority = (length: number) => [length >> 8, length & 255, ...new Uint8Array(length)];
   const address = [4, 192, 0, 2, 7, 1, 0];
-  const end = [...new Uint8Array(16), ...new Uint8Array(2), 1, 2, 3, 4, 5, 6];
+  const timeOf = (time: bigint) => new Uint8Array(new BigUint64Array([time]).buffer).toReversed();
+  const end = [...new Uint8Array(16), ...timeOf(8_640_000_000_000_000n)];
   const table: [string, number[]][] = [
     ["no authority", [...authority(0), 1, ...address, ...end]],
     ["an authority of over 2 KiB", [...authority(2049), 1, ...address, ...end]],
@@ -206,12 +210,14 @@ Deno.test("an intact line with invalid content is refused", () => {
       1,
       ...address,
       ...end.slice(0, 16),
-      ...Array(8).fill(255),
+      ...timeOf(8_640_000_000_000_001n),
     ]],
     ["nothing", []],
   ];
-  const whole = [...authority(2048), 6, ...Array(6).fill(address).flat(), ...end];
-  assertEquals(decodeLine(lineOf(1, Uint8Array.from(whole)), 0).addresses.length, 6);
+  for (const length of [1, 2048]) {
+    const whole = [...authority(length), 6, ...Array(6).fill(address).flat(), ...end];
+    assertEquals(decodeLine(lineOf(1, Uint8Array.from(whole)), 0).addresses.length, 6);
+  }
   for (const [what, rest] of table) {
     assertThrows(
       () => decodeLine(lineOf(1, Uint8Array.from(rest)), 0),

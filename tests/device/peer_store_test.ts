@@ -1,9 +1,12 @@
 /** The peers of a device: storing, finding, renaming and forgetting them, their files, and which of those are trusted. */
 import type { Address } from "@degu/degu/base";
-import type { Peer } from "@degu/degu/device";
+import { Device, type Peer } from "@degu/degu/device";
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import {
@@ -41,7 +44,7 @@ Deno.test("peers lists what was stored, by name, and peer finds an entry by id o
   assertEquals(await camera.peer("B"), peer);
   assertEquals(await camera.peer("d"), null);
   assertEquals(await camera.peer("a".repeat(52)), null);
-  await assertRejects(() => camera.peer(1 as unknown as string), TypeError);
+  await assertRejects(() => camera.peer(1 as unknown as string), TypeError, "peer");
 });
 
 Deno.test("an address that can't be read back is refused, and the entry is unchanged", async () => {
@@ -197,6 +200,16 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     assertEquals(logger.at("warn").length, 2);
     await camera.peers();
     assertEquals(logger.at("warn").length, 2); // once
+    for (const line of logger.at("warn")) assertStringIncludes(line, "its name is not that of");
+    await Deno.remove(join(camera.dir, "peers", "notes.txt"));
+    await camera.peers();
+    await Deno.writeTextFile(join(camera.dir, "peers", "notes.txt"), "mine");
+    // And again if it comes back, or to whoever opens the device.
+    await camera.peers();
+    assertEquals(logger.at("warn").length, 3);
+    const other = new RecordingLogger();
+    await using _camera = await Device.open(camera.dir, { logger: other });
+    assertEquals(other.at("warn").length, 2);
   });
   await t.step("a copy under another id", async () => {
     await Deno.copyFile(fileOf(one!), path);
@@ -221,6 +234,10 @@ Deno.test("a link, a directory, or a file that others could write is not trusted
   await Deno.rename(path, `${camera.dir}/elsewhere`);
   await Deno.mkdir(path);
   assertEquals(await camera.peers(), []);
+  // It may take the place of the file after a look.
+  const { lstat } = Deno;
+  Deno.lstat = async (path) => ({ ...await lstat(path), isFile: true });
+  await camera.peers().then((peers) => assertEquals(peers, [])).finally(() => Deno.lstat = lstat);
   await Deno.remove(path);
   await makeLinks({ [path]: `${camera.dir}/elsewhere` });
   assertEquals(await camera.peers(), []);
@@ -234,12 +251,17 @@ testUnless(
     await using setup = await setUpPeers("one");
     const { camera, others: [one], fileOf, logger } = setup;
     await record(camera, one!);
-    for (const user of [1, 12345]) {
-      await Deno.chown(fileOf(one!), user, 0);
-      assertEquals([await camera.peers(), await camera.peer(one!.id)], [[], null]);
-      assertMatch(logger.at("warn").at(-1)!, /belongs to another user$/);
-      await Deno.chown(fileOf(one!), 0, 0);
-      assertEquals(namesOf(await camera.peers()), ["one"]);
+    const { uid } = Deno;
+    const trusted = [[0, 0], [7, 0], [7, 7]];
+    for (const [user, owner] of [...trusted, [0, 1], [0, 12345], [7, 8]] as [number, number][]) {
+      await Deno.chown(fileOf(one!), owner, 0);
+      Deno.uid = () => user;
+      const store = new PeerStore(camera.dir, logger);
+      Deno.uid = uid;
+      const names = user === owner || owner === 0 ? ["one"] : [];
+      assertEquals(namesOf(await store.list()), names, `${user} ${owner}`);
+      assertEquals((await store.read(one!.id))?.name, names[0]);
+      if (names.length === 0) assertMatch(logger.at("warn").at(-1)!, /belongs to another user$/);
     }
   },
 );
@@ -264,15 +286,19 @@ Deno.test("the file of a peer has at most 16384 bytes", async () => {
 Deno.test("what another process changes is noticed, in any directory in this place and by any clock", async () => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two] } = setup;
-  const store = storeOf(camera.dir);
+  const logger = new RecordingLogger();
+  const store = new PeerStore(camera.dir, logger);
   const [path, away] = [join(camera.dir, "peers"), join(camera.dir, "away")];
-  const [{ lstat }, { setTimeout }] = [Deno, globalThis];
+  const [{ lstat, open }, { setTimeout }] = [Deno, globalThis];
   let [looks, reads, changes] = [0, 0, 0];
+  store.onChange(() => {
+    throw new Error("not now"); // which the others don't notice
+  });
   store.onChange(() => changes++);
   const refresh = store.refresh.bind(store);
-  store.refresh = () => {
+  store.refresh = async () => {
+    await refresh();
     reads++;
-    return refresh();
   };
   // The times of some file systems have steps of two seconds, so the next change may leave them as they are.
   Deno.lstat = async (path) => {
@@ -290,23 +316,37 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   };
   const see = (names: string[], what: string) =>
     goOn(() => namesOf(store.current).join() === names.join(), what);
+  const goOnLooking = (most = looks + 60) => goOn(() => looks > most, "that nothing changes");
+  const failToRead = async () => {
+    Deno.open = () => Promise.reject(new Error("Too many open files"));
+    await goOnLooking();
+    Deno.open = open;
+  };
   try {
     await using _watch = store.watch();
     await record(camera, one!);
     await see(["one"], "a first change");
     await record(camera, two!);
     await see(["one", "two"], "another in the same tick");
-    const before = looks;
-    await goOn(() => looks > before + 60, "that nothing changes");
+    await goOnLooking();
     const read = reads;
-    await goOn(() => looks > before + 120, "that nothing changes any more");
+    await goOnLooking();
     assertEquals([changes, reads], [2, read]);
+    assertEquals(logger.at("error").map((line) => /processed: .*not now$/.test(line)), [
+      true,
+      true,
+    ]);
     const file = join(path, (await Array.fromAsync(Deno.readDir(path)))[0]!.name);
     const text = await Deno.readTextFile(file);
     await Deno.truncate(file);
+    await failToRead();
     await goOn(() => store.current.length === 1, "that a file was emptied in place");
+    await goOnLooking();
+    assertEquals(reads, read + 6); // those that fail don't count
     await Deno.writeTextFile(file, text);
+    await failToRead();
     await see(["one", "two"], "that it was filled again");
+    assertEquals(logger.at("error").filter((line) => line.includes("can't be read")).length, 2);
     await Deno.rename(path, away);
     await see([], "that the directory is gone");
     assertEquals([await camera.peers(), await camera.peer(one!.id)], [[], null]);
@@ -316,22 +356,37 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     await Deno.mkdir(path);
     await see([], "that another one replaced it");
   } finally {
-    Deno.lstat = lstat;
+    Object.assign(Deno, { lstat, open });
   }
 });
 
-Deno.test("when a watch has ended nothing is being read, for whoever looks for a peer either", async () => {
+Deno.test("when a watch has ended nothing is being read, for whoever looks for peers either", async () => {
   await using setup = await setUpPeers("viewer");
   const { camera, others: [viewer] } = setup;
   await record(camera, viewer!);
+  await camera[Symbol.asyncDispose](); // whose watch reads, too
   const store = storeOf(camera.dir);
-  const watch = store.watch();
-  const order: string[] = [];
-  const reading = store.read(viewer!.id).then((peer) => order.push(`read ${peer?.name}`));
-  await watch[Symbol.asyncDispose]();
-  order.push("ended");
-  await reading;
-  assertEquals(order, ["read viewer", "ended"]);
+  using time = new FakeTime();
+  const seen = Promise.withResolvers<void>();
+  const tryRefresh = store.tryRefresh.bind(store);
+  store.tryRefresh = () => tryRefresh().finally(seen.resolve);
+  const rows: (() => Promise<unknown>)[] = [
+    () => store.read(viewer!.id),
+    () => store.refresh(),
+    () => Promise.all([store.refresh(), Promise.resolve().then(() => store.refresh())]),
+    () => (time.tick(400), seen.promise),
+  ];
+  const { lstat, open } = Deno;
+  for (const [index, begin] of rows.entries()) {
+    const watch = store.watch();
+    Deno.lstat = (path) => turnOfEventLoop().then(() => lstat(path)); // so slow is the disk
+    const reading = begin();
+    await watch[Symbol.asyncDispose]();
+    let late = 0;
+    Deno.open = (...args) => (late++, open(...args));
+    await reading.finally(() => Object.assign(Deno, { lstat, open }));
+    assertEquals(late, 0, `${index}`);
+  }
 });
 
 Deno.test("if the writer is killed the peers are those before the change or those after it", async () => {

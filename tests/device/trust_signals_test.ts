@@ -1,12 +1,12 @@
 /** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { bodies, DeguError } from "@degu/degu/base";
 import { peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
 import { isStillAdmitted, type Session } from "@degu/internal/base/app/session.ts";
+import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
-import { record } from "@degu/testing/device_pairs.ts";
+import { record, storeOf } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
   REFUSED,
@@ -16,9 +16,10 @@ import {
   tellName,
 } from "@degu/testing/device_serving.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { within } from "@degu/testing/raw_peer.ts";
 import { runScript } from "@degu/testing/processes.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 /** Resolves when a signal is aborted. */
 function untilAborted(signal: AbortSignal): Promise<void> {
@@ -232,6 +233,26 @@ Deno.test("a check that finds a peer forgotten ends everything of that peer at o
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
   assertEquals(await isStillAdmitted(sessions[0]!), false);
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
+});
+
+Deno.test("all peers are read again only where the file of one is gone, and nobody is trusted after the end", async () => {
+  await using setup = await setUp();
+  const { camera, viewer } = setup;
+  const store = storeOf(camera.dir);
+  await store.refresh();
+  const { tryRefresh } = store;
+  let reads = 0;
+  store.tryRefresh = () => {
+    reads++;
+    return tryRefresh.call(store);
+  };
+  const trust = new TrustSignals(store);
+  const { confirm, signal } = trust.find(viewer.id)!;
+  assertEquals([await confirm(), reads, trust.find(camera.id)], [true, 0, null]);
+  await Deno.remove(`${camera.dir}/peers/${viewer.id}.json`);
+  assertEquals([await confirm(), reads, signal.aborted], [false, 1, true]);
+  trust.end(new Error("closed"));
+  assertEquals([await confirm(), reads, trust.find(viewer.id)], [false, 1, null]);
 });
 
 Deno.test("shutdown lets a request finish, and forget still ends it", async () => {

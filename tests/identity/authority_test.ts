@@ -1,6 +1,4 @@
 /** The certificates that devices exchange. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import fc from "fast-check";
 import { type PeerCertificate, publicKey256 } from "@degu/degu/server";
 import {
   identifyDevice,
@@ -16,6 +14,9 @@ import {
   makeLeaf,
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { sign } from "node:crypto";
 
 const { authority, signsCertificates } = EXTENSIONS;
 
@@ -67,6 +68,19 @@ Deno.test("readAuthority rejects everything else", async (t) => {
   }
 });
 
+Deno.test("readAuthority accepts 2048 bytes, and no more", () => {
+  const basic = [authority(), signsCertificates()];
+  for (const bytes of [2048, 2049]) {
+    // A signature has 70 to 72 bytes.
+    let der = new Uint8Array();
+    for (let more = 1500; der.length !== bytes; more += bytes - der.length) {
+      ({ der } = makeAuthority({ extensions: [...basic, EXTENSIONS.unknown(false, more)] }));
+    }
+    if (bytes === 2048) assertEquals(readAuthority(der).der, der);
+    else assertThrows(() => readAuthority(der), RangeError, "it has 2049 bytes");
+  }
+});
+
 Deno.test("readAuthority rejects a certificate with a flipped bit, one that is cut or extended, and random bytes", () => {
   const { der } = makeAuthority();
   // Every fifth: one or two of each byte.
@@ -96,6 +110,27 @@ Deno.test("readAuthority rejects a certificate with a length in non-minimal form
   const inner = [...der.subarray(4, at + 1), 0x81, ...der.subarray(at + 1)];
   const rewritten = Uint8Array.of(0x30, 0x82, inner.length >> 8, inner.length & 0xff, ...inner);
   assertThrows(() => readAuthority(rewritten), RangeError, "DER");
+});
+
+Deno.test("readAuthority rejects a certificate of another version, with two algorithms, or that goes on after its extensions", () => {
+  const { der, keys } = makeAuthority();
+  const withHeader = (content: number[]) => {
+    return [0x30, 0x82, content.length >> 8, content.length & 0xff, ...content];
+  };
+  const make = (body: number[], hash: number) => {
+    const signed = withHeader(body);
+    const signature = sign("sha256", Uint8Array.from(signed), keys.privateKey);
+    const algorithm = [0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, hash];
+    const rest = [...algorithm, 3, signature.length + 1, 0, ...signature];
+    return Uint8Array.from(withHeader([...signed, ...rest]));
+  };
+  const body = [...der.subarray(8, 8 + (der[6]! << 8 | der[7]!))];
+  readAuthority(make(body, 2));
+  assertThrows(() => readAuthority(make(body.with(4, 1), 2)), RangeError, "version 3; got 2");
+  // 3 is SHA-384 (RFC 5758 §3.2); its own algorithm follows the version and the serial.
+  for (const wrong of [make(body, 3), make(body.with(19, 3), 2), make([...body, 5, 0], 2)]) {
+    assertThrows(() => readAuthority(wrong), RangeError, "DER");
+  }
 });
 
 Deno.test("readAuthorityText accepts only the canonical text", () => {

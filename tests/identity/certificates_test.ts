@@ -1,14 +1,4 @@
 /** Certificates as they are created, before they are written to files, and the names that they can be issued for. */
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertNotEquals,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
-import fc from "fast-check";
-import { createPrivateKey, X509Certificate } from "node:crypto";
 import { quote } from "@degu/internal/base/errors.ts";
 import {
   createAuthority,
@@ -19,6 +9,17 @@ import {
 } from "@degu/internal/identity/certificates.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
 import { assertNear, covers, derOf } from "@degu/testing/certificates.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import * as x509 from "npm:@peculiar/x509@^1.14.3";
 
 const DAY = 24 * 60 * 60 * 1000;
 
@@ -50,6 +51,23 @@ Deno.test("a certificate has the key, the usages and the names that were request
   assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth]);
   const nameless = await createLeaf(authority, { ...profile, alternativeNames: [] });
   assertEquals(parseCertificate(derOf(nameless.certificate)).names, null);
+});
+
+Deno.test("what a certificate may be used for is critical in it, and nothing else is", async () => {
+  const leaf = await createLeaf(authority, profile);
+  // RFC 5280 §4.2.1: basicConstraints, keyUsage; extKeyUsage, identifiers of keys, subjectAltName.
+  const rows: [pem: string, critical: string[], others: string[]][] = [
+    [authority.certificate, ["19", "15"], ["14"]],
+    [leaf.certificate, ["19", "15"], ["37", "14", "35", "17"]],
+  ];
+  for (const [pem, critical, others] of rows) {
+    const all = [...new x509.X509Certificate(pem).extensions];
+    const oids = (isCritical: boolean) =>
+      all.filter((each) => each.critical === isCritical).map(({ type }) =>
+        type.slice("2.5.29.".length)
+      );
+    assertEquals([oids(true), oids(false)], [critical, others]);
+  }
 });
 
 Deno.test("a certificate starts a day in the past, and never outlives its authority", async () => {
@@ -89,6 +107,8 @@ Deno.test("serials are random positive numbers of 16 bytes", async () => {
   const serials = pairs.map(({ certificate }) => new X509Certificate(certificate).serialNumber);
   for (const serial of serials) assertMatch(serial, /^[4-7][0-9A-F]{31}$/);
   assertEquals(new Set(serials).size, 20);
+  const first = new Set(serials.map((serial) => parseInt(serial.slice(0, 2), 16)));
+  assert(first.size > 3 && [...first].some((byte) => byte % 2 === 0), [...first].join());
 });
 
 Deno.test("a DNS name is converted to lower case, and an IP address to its canonical form", () => {

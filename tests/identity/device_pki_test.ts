@@ -109,18 +109,19 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
   }
   const wrong: unknown[][] = [
     [dir.path, 1],
-    [null, "camera-1"],
     [dir.path],
+    [null, "camera-1"],
     [dir.path, "camera-1", { renewal: false }],
     [dir.path, "camera-1", { renew: "no" }],
     [dir.path, "camera-1", { renew: null }],
     [dir.path, "camera-1", null],
     [dir.path, "camera-1", false],
   ];
-  for (const values of wrong) {
+  for (const [index, values] of wrong.entries()) {
     // What a program in JavaScript may do.
     const call = createDevicePki as unknown as (...values: unknown[]) => Promise<DevicePki>;
-    await assertRejects(() => call(...values), TypeError, "", Deno.inspect(values));
+    const words = ["name: ", "name: ", "dir: "][index] ?? "";
+    await assertRejects(() => call(...values), TypeError, words, Deno.inspect(values));
   }
   assertEquals(await entries(dir.path), []);
 });
@@ -220,7 +221,7 @@ Deno.test("createDevicePki removes only what a crash left behind", async () => {
   await using dir = await tempDir();
   const home = dirname((await createDevicePki(dir.path, "camera-1")).caFile);
   const rows: [dir: string, name: string, hours: number, removed: boolean][] = [
-    [dir.path, ".camera-1.0123456789abcdef", 1.1, true],
+    [dir.path, ".camera-1.0123456789abcdef", 1.0005, true],
     [dir.path, ".camera-1.0123456789abcde", 2, false],
     [dir.path, ".camera-1.fedcba9876543210", -2, true], // the clock was ahead
     [dir.path, ".camera-1.abcdef0123456789", 0.9, false],
@@ -239,6 +240,26 @@ Deno.test("createDevicePki removes only what a crash left behind", async () => {
   assertEquals(warnings, []);
   const left = [...await entries(dir.path), ...await entries(home)];
   for (const [, name, , removed] of rows) assertEquals(left.includes(name), !removed, name);
+  // In a directory that it may use but not list it finds nothing; any other error is one.
+  const { PermissionDenied, NotADirectory } = Deno.errors;
+  const { readDir } = Deno;
+  for (const Class of [PermissionDenied, NotADirectory]) {
+    Deno.readDir = () => {
+      throw new Class("no");
+    };
+    const loading = createDevicePki(dir.path, "camera-1").then(() => null, (error) => error);
+    const error = await loading.finally(() => Deno.readDir = readDir);
+    assertEquals(error?.constructor, Class === PermissionDenied ? undefined : Class);
+  }
+});
+
+Deno.test("createDevicePki that can't finish leaves nothing, and says why", async () => {
+  await using dir = await tempDir();
+  const { rename } = Deno;
+  Deno.rename = () => Promise.reject(new Error("the disk is full"));
+  await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full")
+    .finally(() => Deno.rename = rename);
+  assertEquals(await entries(dir.path), []);
 });
 
 Deno.test("a process that is killed midway leaves nothing permanent, and no incomplete identity", async () => {

@@ -1,10 +1,7 @@
 /** The names and the ids of devices, and the DNS names that are made from names. */
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { join } from "@std/path";
-import fc from "fast-check";
-import { createHash, X509Certificate } from "node:crypto";
 import { createDevicePki } from "@degu/degu/device";
 import {
+  checkDeviceName,
   deriveDnsName,
   deviceId,
   freeName,
@@ -14,6 +11,10 @@ import {
 import { readCertificate } from "@degu/testing/certificates.ts";
 import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
+import { join } from "@std/path";
+import fc from "fast-check";
+import { createHash, X509Certificate } from "node:crypto";
 
 Deno.test("a name that is taken gets a number, and remains a valid name", () => {
   const rows: [name: string, taken: string[], free: string][] = [
@@ -30,6 +31,11 @@ Deno.test("a name that is taken gets a number, and remains a valid name", () => 
     const free = freeName(name, taken);
     assert(isDeviceName(free) && !taken.has(free.toLowerCase()));
   }));
+});
+
+Deno.test("a name of another type is a TypeError", () => {
+  const check = checkDeviceName as (option: string, name: unknown) => void;
+  for (const name of [1, null, ["a"]]) assertThrows(() => check("name", name), TypeError, "name: ");
 });
 
 Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {

@@ -1,5 +1,6 @@
 /** Who can write to the directory of a device's identity, and to its parents. */
 import { createDevicePki } from "@degu/degu/device";
+import { PrivatePaths, USABLE_BY_OTHERS } from "@degu/internal/identity/private_paths.ts";
 import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -51,6 +52,25 @@ testUnless(await giftObstacle(), "createDevicePki rejects files of another user"
   await assertRefused(theirs.path, "PermissionDenied", "belongs to another user");
   assertEquals(await entries(theirs.path), []);
 });
+
+testUnless(
+  await giftObstacle(),
+  "what a user may use belongs to that user or to root",
+  async () => {
+    await using dir = await tempDir();
+    const rows = [[0, 0, true], [0, 7, false], [7, 0, true], [7, 7, true], [7, 8, false]] as const;
+    const { uid } = Deno;
+    for (const [user, owner, isAccepted] of rows) {
+      await Deno.chown(dir.path, owner, null);
+      Deno.uid = () => user;
+      const paths = new PrivatePaths();
+      Deno.uid = uid;
+      const checked = await paths.check(dir.path, USABLE_BY_OTHERS).then(() => true, () => false);
+      assertEquals(checked, isAccepted, `${user} ${owner}`);
+    }
+    await Deno.chown(dir.path, 0, null);
+  },
+);
 
 /** The command that runs the command behind it where this user has the number 54321. */
 const THROUGH_USER_NAMESPACE = ["unshare", "--user", "--map-user=54321", Deno.execPath()];
@@ -149,6 +169,12 @@ Deno.test("createDevicePki skips parent directories that it may not read", async
   await using dir = await tempDir();
   const pki = join(dir.path, "pki");
   await createDevicePki(pki, "camera-1");
+  // What can't be looked at for any other reason is not skipped.
+  await assertRejects(
+    () => new PrivatePaths().checkWay(join(pki, "a".repeat(300))),
+    Error,
+    "too long",
+  );
   await Deno.chmod(dir.path, 0o777);
   const permissions = [`--allow-read=${pki}`, "--allow-sys=uid"];
   assertEquals(await runScript(loadingScript(pki), permissions, {}), `loaded as ${Deno.uid()}\n`);

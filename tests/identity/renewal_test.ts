@@ -30,7 +30,7 @@ import { assertRefused, plantTemporary, readOnly } from "./device_identities.ts"
 const DAY = 24 * 60 * 60 * 1000;
 
 Deno.test("createDevicePki renews a certificate that expires within 30 days, for the same key", async (t) => {
-  for (const [days, renewed] of [[-1, true], [0, true], [29, true], [31, false]] as const) {
+  for (const [days, renewed] of [[-1, true], [0, true], [29.99, true], [30.01, false]] as const) {
     await t.step(`${days} days left: ${renewed ? "renewed" : "kept"}`, async () => {
       await using dir = await tempDir();
       const { caFile, certFile, keyFile } = await createDevicePki(dir.path, "camera-1");
@@ -52,7 +52,7 @@ Deno.test("createDevicePki renews a certificate that expires within 30 days, for
 });
 
 Deno.test("createDevicePki keeps a certificate that expires with its authority, and warns of that within 30 days", async (t) => {
-  for (const [days, warned] of [[31, false], [29, true], [10, true], [1, true]] as const) {
+  for (const [days, warned] of [[30.01, false], [29.99, true], [10, true], [1, true]] as const) {
     await t.step(`${days} days left: ${warned}`, async () => {
       await using dir = await tempDir();
       const { caFile } = await createDevicePki(dir.path, "camera-1");
@@ -65,6 +65,11 @@ Deno.test("createDevicePki keeps a certificate that expires with its authority, 
       }
       assertEquals(await snapshot(dirname(caFile)), before);
       assertEquals(first.warnings.length, warned ? 1 : 0, String(first.warnings));
+      const logger = new RecordingLogger();
+      const life = { days: 365, renewalDays: 30 };
+      const identity = await DeviceIdentity.open(dir.path, "camera-1", life, logger);
+      await identity.refresh();
+      assertEquals(logger.at("warn"), first.warnings); // once
       if (!warned) return;
       const date = new Date(Date.now() + days * DAY).toISOString().slice(0, 10);
       assertStringIncludes(first.warnings[0]!, `The authority in ${caFile} expires at ${date}T`);
@@ -77,7 +82,23 @@ Deno.test("createDevicePki rejects an authority that has expired", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   await replaceIdentity(dirname(device.caFile), -0.5);
-  await assertRefused(dir.path, "InvalidData", "ca.pem has expired at");
+  const { message } = await assertRefused(dir.path, "InvalidData", "ca.pem has expired at");
+  assertStringIncludes(message, ": if the clock is right, remove the directory");
+});
+
+Deno.test("no warning comes of a renewal that fails as another process has just made it", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  await reissue(device, 29);
+  const { rename } = Deno;
+  Deno.rename = async (from, to) => {
+    await rename(from, to);
+    throw new Error("too late");
+  };
+  const { validTo, warnings } = await createDevicePki(dir.path, "camera-1")
+    .finally(() => Deno.rename = rename);
+  assertNear(validTo.getTime(), Date.now() + 365 * DAY);
+  assertEquals(warnings, []);
 });
 
 Deno.test("createDevicePki renews a certificate that was made while the clock was ahead", async () => {

@@ -1,9 +1,11 @@
 /** Which versions of Deno are accepted; others are refused before TLS is used. */
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
-import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";
+import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
+import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
+import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 Deno.test("versions are compared numerically, with pre-releases before releases", () => {
   const supported =
@@ -18,7 +20,7 @@ Deno.test("versions are compared numerically, with pre-releases before releases"
   assertEquals(isSupportedDeno(Deno.version.deno), true);
 });
 
-Deno.test("on an older Deno constructing SSLServer or SSLClient throws an error that names the version", () => {
+Deno.test("on an older Deno whatever uses TLS fails with an error that names the version", async () => {
   const app = () => [200, "OK", {}, null] as const;
   const serverSslconfig = {
     certFile: "/nowhere/cert.pem",
@@ -34,9 +36,10 @@ Deno.test("on an older Deno constructing SSLServer or SSLClient throws an error 
       () => new SSLServer(serverSslconfig, ["127.0.0.1", 0], app),
       () => buildClientSslctx({}),
       () => buildServerSslctx(serverSslconfig),
+      () => DeviceIdentity.open("/nowhere", "camera", CERTIFICATE_LIFE, console),
     ];
     for (const make of makers) {
-      const { message } = assertThrows(make, DeguError);
+      const { message } = await assertRejects(async () => await make(), DeguError);
       assertStringIncludes(message, 'this is Deno "2.9.5"');
       assertStringIncludes(message, `needs ${MIN_DENO_VERSION} or later`);
       assertStringIncludes(message, "do not verify client certificates reliably");

@@ -44,13 +44,16 @@ export function fastTest(name: string, run: (t: Deno.TestContext) => Promise<voi
   });
 }
 
-/** Lets some timeouts pass ten times as fast until it is disposed of; all that are started are kept, in milliseconds. */
-export function fastTimeouts(isFast: (milliseconds: number) => boolean) {
+/**
+ * Lets some timeouts pass ten times as fast, or at another speed, until it is disposed of; all that are started are kept, in
+ * milliseconds.
+ */
+export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 10) {
   const { setTimeout } = globalThis;
   const started: number[] = [];
   globalThis.setTimeout = ((run: () => void, milliseconds = 0) => {
     started.push(milliseconds);
-    return setTimeout(run, isFast(milliseconds) ? milliseconds / 10 : milliseconds);
+    return setTimeout(run, isFast(milliseconds) ? milliseconds / speed : milliseconds);
   }) as typeof setTimeout;
   return { started, [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout) };
 }
