@@ -313,7 +313,6 @@ class Download implements Direction {
       {
         maxBytes: size + SLACK_BYTES,
         place: async (part) => {
-          // mutant `changed.add(path);` → `;`: what is not synced is lost only if the power fails
           for (const path of await this.#place(copy, part)) changed.add(path);
         },
       },

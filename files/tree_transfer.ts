@@ -313,7 +313,6 @@ class TreeTransfer {
     else await this.#carryOut(plan, serial);
     const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
-    // mutant `!` → ``: a deletion that is not synced is undone only if the power fails
     if (!this.#settings.dryRun) await this.#direction.finish?.();
     this.#settings.signal.throwIfAborted();
     this.#report.progress();
