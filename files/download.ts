@@ -204,6 +204,7 @@ class Download {
   async #confirm({ record, offset, hash }: Kept): Promise<CompletePart | null> {
     const response = await this.#request("HEAD");
     const version = versionOf("HEAD", this.#uri, response);
+    // mutant `await this.#route.discard(response);` → `;`: that the server has closed it shows with the next request
     if (response.status !== 200) await this.#route.discard(response);
     if (response.status !== 200 || version.etag !== record.etag) return null;
     const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);

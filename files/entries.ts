@@ -227,7 +227,7 @@ function parseElement(bytes: Uint8Array): Record<string, unknown> {
   try {
     return JSON.parse(decodeText(bytes));
   } catch (error) {
-    throw badEntry(`it is not JSON: ${quote(bytes)}`, error);
+    throw badEntry(`it is not JSON: ${quote(bytes)}`, { cause: error });
   }
 }
 
@@ -290,8 +290,7 @@ export function parseTime(text: unknown): Date | null {
   return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
 }
 
-function badEntry(problem: string, cause?: unknown): TransferError {
-  const options = cause === undefined ? undefined : { cause };
+function badEntry(problem: string, options?: ErrorOptions): TransferError {
   return new TransferError("BAD_LIST", `the list has a bad entry: ${problem}`, options);
 }
 

@@ -76,8 +76,6 @@ export interface FilesOptions {
 }
 
 const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger", "onFile"];
-// mutant `16` → `17`: it is a bound
-// mutant `1024` → `1025`: it is a bound
 const MAX_PART_BYTES = 16 * 1024 ** 3;
 const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";

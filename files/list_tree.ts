@@ -190,7 +190,7 @@ function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolea
   if (isReserved && !isSource) return false;
   const other = isReserved ? "reserved" : link && !isSource ? "link" : null;
   const node = other === null
-    ? new TreeNode(parent, name, kind, kind === "file" ? size : 0, time, reason ?? null)
+    ? new TreeNode(parent, name, kind, size, time, reason ?? null)
     : new TreeNode(parent, name, "other", 0, time, other);
   if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
   return true;

@@ -150,7 +150,6 @@ export class Root {
    */
   async open(names: readonly string[]): Promise<OpenFile | "directory" | null> {
     try {
-      // mutant `0` → `1`: an attempt less
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const began = Date.now();
         const resolved = await this.resolve(names);

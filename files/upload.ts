@@ -197,6 +197,7 @@ class Upload {
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       // The server closes the connection, which is then not taken for the next request.
+      // mutant `await this.#route.discard(response);` → `;`: that it is closed shows with that request
       await this.#route.discard(response);
       throw statusError("HEAD", this.#uri, response, "put");
     }
@@ -335,6 +336,7 @@ export class SourceFile implements AsyncDisposable {
 
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
+    // mutant `this.#sha256 !== null` → `false`: it is read once more
     if (this.#sha256 !== null) return this.#sha256;
     for await (const _ of this.#pieces(0, newHash())) signal?.throwIfAborted();
     return this.#sha256!;

@@ -244,6 +244,7 @@ class Upload implements Direction {
       for (let attempt = 0; attempt < 2; attempt++) {
         // A link, or what opening would wait for.
         const seen = Deno.lstatSync(path);
+        // mutant `!seen.isFile` → `false`: what is opened is no file either, and the error says less
         if (!seen.isFile) return { error: this.#replaced(node) };
         if (seen.size > content.length) return { alone: true };
         const state = readSmall(path, seen, content);

@@ -305,7 +305,7 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", asy
     ...[BUNDLE_END, '["\xff"]\n'],
   ];
   for (const text of bad) assertEquals(await answer(get, latin1(text)), 400, text);
-  assertEquals(await answer(get, longest(32765)), 400);
+  assertEquals(await answer(get, longest(32764)), 400);
   for (const uri of ["/sub?bundle=get", "/file?bundle=get", "/a:b/?bundle=get"]) {
     assertEquals(await answer(uri, many(1)), 404, uri);
   }
@@ -561,6 +561,23 @@ Deno.test("while too many files are open, those of a bundle get their names befo
       Deno.openSync = openSync;
     }
   }
+});
+
+Deno.test("a file of a bundle that can't be synced to the disk gets no name, and costs no other", async () => {
+  await using files = await serveBundles();
+  const { sync } = Deno.FsFile.prototype;
+  let count = 0;
+  Deno.FsFile.prototype.sync = function () {
+    const full = Object.assign(new Error("full"), { code: "ENOSPC" });
+    return ++count === 2 ? Promise.reject(full) : sync.call(this);
+  };
+  try {
+    assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+  }
+  assertEquals(await entries(files.root), [RESERVED, "a", "c", "file", "sub"]);
+  assertEquals(await files.unfinished(), []);
 });
 
 Deno.test("an error of the disk that is not one of a file ends a bundle, and is logged", async () => {

@@ -554,6 +554,10 @@ Deno.test("every 64 MiB the record of a part notes how much was synced to the di
   sync.add(7);
   await sync.finish();
   assertEquals(await noted(), 2 * INTERVAL + 12);
+  // One that goes on is waited for.
+  sync.add(INTERVAL);
+  await sync.finish();
+  assertEquals(await noted(), 3 * INTERVAL + 12);
 });
 
 Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {

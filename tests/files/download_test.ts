@@ -410,11 +410,13 @@ Deno.test("the error for a status says what was requested and what to do, and th
   const hints: [number, string, string][] = [
     [301, "Moved Permanently", "is a directory"],
     [400, "Bad Request", "did not accept"],
+    [401, "Unauthorized", "may not read"],
     [403, "Forbidden", "may not read"],
     [404, "Not Found", "there is no such file, or it is not for this client"],
     [405, "Method Not Allowed", "not a FilesApp"],
     [412, "Precondition Failed", "the file already exists"],
     [418, "Teapot", "is it a FilesApp"],
+    [499, "Closed", "is it a FilesApp"],
     [500, "Internal Server Error", "check its log"],
     [206, "Partial Content", "is it a FilesApp"],
   ];

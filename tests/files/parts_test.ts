@@ -226,6 +226,12 @@ Deno.test("parts of several GiB work like small ones", async () => {
   await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length + 1);
   const [, , nothing] = await files.app.handle(mkreq("HEAD", "/large", headers));
   assertEquals(nothing["upload-offset"], "0");
+  // If nothing else is said, 16 GiB are kept.
+  for (const [others, left] of [[16 * 1024 ** 3 - 1, 2], [16 * 1024 ** 3, 1]] as const) {
+    await Deno.truncate(`${files.root}/${RESERVED}/${part}`, others);
+    await files.cut(undefined, "/other", CONTENT, 1);
+    assertEquals((await entries(`${files.root}/${RESERVED}`)).length, left);
+  }
 });
 
 // ───────────────────────── who may go on
@@ -299,6 +305,26 @@ Deno.test("a part that another process is writing is not removed", async () => {
   sweep();
   assertEquals(await entries(files.path), [directory]);
   assertEquals(removeUnheld(path), true, "it is gone already");
+});
+
+Deno.test("where a file system has no locks, parts are written, and left-over ones removed", async () => {
+  await using files = await makeApp();
+  const { tryLock, tryLockSync } = Deno.FsFile.prototype;
+  Object.assign(Deno.FsFile.prototype, {
+    tryLock: () => Promise.reject(new Error("ENOTSUP")),
+    tryLockSync() {
+      throw new Error("ENOTSUP");
+    },
+  });
+  try {
+    await files.cut(undefined, "/a", CONTENT, 1000);
+    assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
+    const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+    assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
+    assertEquals(await entries(`${files.root}/${RESERVED}`), []);
+  } finally {
+    Object.assign(Deno.FsFile.prototype, { tryLock, tryLockSync });
+  }
 });
 
 Deno.test("at most 16 parts of one authority are written at once", async () => {

@@ -244,6 +244,60 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
   }
 });
 
+Deno.test("what another process does between the last look and the rename is noticed, and refused", async () => {
+  const { linkSync } = Deno;
+  const rows: [change: (root: string, path: string) => void, left: string | null][] = [
+    // Another file in the place of the one that was given its name; or its directory elsewhere.
+    [(_, path) => {
+      Deno.removeSync(path);
+      Deno.writeTextFileSync(path, "theirs");
+    }, "theirs"],
+    [(root) => Deno.renameSync(`${root}/sub`, `${root}/moved`), null],
+  ];
+  for (const [change, left] of rows) {
+    await using files = await serveForWriting();
+    Deno.linkSync = (from, to) => {
+      linkSync(from, to);
+      change(files.root, `${to}`);
+    };
+    try {
+      assertEquals(await files.put("/sub/new", latin1("x"), { "if-none-match": "*" }), 409);
+    } finally {
+      Deno.linkSync = linkSync;
+    }
+    assertEquals(await files.read("sub/new").catch(() => null), left);
+  }
+  // In the place of the unfinished one.
+  await using files = await serveForWriting();
+  const body = files.bodyAround(async () => {
+    const [name] = await files.unfinished();
+    await Deno.writeTextFile(`${files.root}/other`, "theirs");
+    await Deno.rename(`${files.root}/other`, `${files.root}/${RESERVED}/${name}`);
+  });
+  assertEquals(await files.put("/file", body), 409);
+  assertEquals(await files.read("file"), "public");
+});
+
+Deno.test("a directory of more than 100,000 entries gives way to no file", async () => {
+  await using files = await serveForWriting();
+  const { readDirSync } = Deno;
+  try {
+    for (const [count, why] of [[100_000, "is not what"], [100_001, "more than 100000"]] as const) {
+      Deno.readDirSync = (path) => {
+        const entries = Array.from(readDirSync(path));
+        return `${path}`.endsWith("/sub")
+          ? new Array(count).fill(entries[0]).values()
+          : entries.values();
+      };
+      const header = { "replace-directory": "0".repeat(64) };
+      assertEquals(await files.put("/sub", latin1("x"), header), 409);
+      assert(files.warnings.at(-1)!.includes(why), files.warnings.at(-1));
+    }
+  } finally {
+    Deno.readDirSync = readDirSync;
+  }
+});
+
 // PUT of a path that ends with a slash: directories that peers make.
 
 const EMPTY = new Uint8Array(0);

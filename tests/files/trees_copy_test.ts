@@ -57,17 +57,30 @@ both(
   },
 );
 
-Deno.test("upload: a file that the server has by one of several other spellings is unchanged", async () => {
-  // Whose disk takes "ab" and "Ab" for one, but not "AB".
-  await using trees = await makeTrees("upload", { ab: "1" }, { Ab: "1", AB: "2" }, (app) => {
-    return async (request, ...others) => {
-      if (request.uri !== "/tree/ab") return await app.handle(request, ...others);
-      const { mtime } = await Deno.stat(`${trees.target}/Ab`);
-      return [200, "OK", { "content-length": 1, "last-modified": mtime!.toUTCString() }, null];
-    };
-  });
-  for (const path of [`${trees.source}/ab`, `${trees.target}/Ab`]) await touch(path, "2020-01-02");
-  assertEquals((await trees.copy()).outcomes, { ab: "unchanged" });
+Deno.test("upload: of several spellings of one file at the server the first is compared with it, and the others fail", async () => {
+  // A disk that takes "ab" and "Ab" for one.
+  const rows: [source: string[], target: string[], aliased: string, outcomes: string[]][] = [
+    [["ab"], ["Ab", "AB"], "ab", ["unchanged"]],
+    [["Ab", "ab"], ["Ab"], "ab", ["unchanged", "failed"]],
+    [["Ab", "ab"], ["ab"], "Ab", ["unchanged", "failed"]],
+    [["Ab", "aB", "ab"], ["AB"], "Ab aB ab", ["unchanged", "failed", "failed"]],
+  ];
+  for (const [source, target, aliased, outcomes] of rows) {
+    const filled = (names: string[]) => Object.fromEntries(names.map((name) => [name, "1"]));
+    const path = () => `${trees.target}/${target[0]}`;
+    await using trees = await makeTrees("upload", filled(source), filled(target), (app) => {
+      return async (request, ...others) => {
+        const isAlias = aliased.split(" ").includes(request.path.at(-1)!);
+        if (!isAlias || request.method !== "HEAD") return await app.handle(request, ...others);
+        const { mtime } = await Deno.stat(path());
+        return [200, "OK", { "content-length": 1, "last-modified": mtime!.toUTCString() }, null];
+      };
+    });
+    for (const name of source) await touch(`${trees.source}/${name}`, "2020-01-02");
+    await touch(path(), "2020-01-02");
+    const expected = Object.fromEntries(source.map((name, i) => [name, outcomes[i]]));
+    assertEquals((await trees.copy()).outcomes, expected);
+  }
 });
 
 both("a connection is used alone, and stays usable", async (direction) => {

@@ -7,6 +7,7 @@ import {
   FilesApp,
   isTransient,
   TransferError,
+  type TreeEntry,
   type TreeEvent,
   type TreeResult,
 } from "@degu/degu/files";
@@ -358,18 +359,43 @@ Deno.test("upload: with replace: false a file is copied whose connection broke o
   assertEquals(await content(trees.target), { a: "a", b: "theirs" });
 });
 
-both("a refusal of one file leaves the others alone", async (direction) => {
-  await using trees = await makeTrees(
-    direction,
-    { a: "a", b: "b".repeat(100_000), c: "c".repeat(100_000) },
-    {},
-    changing(({ uri, method }) => {
-      if (uri !== "/tree/b" || method === "POST") return null;
-      return [403, "Forbidden", method === "HEAD" ? {} : { "content-length": 0 }, null];
-    }),
-  );
-  const { outcomes } = await trees.copy();
-  assertEquals(outcomes, { a: "copied", b: "failed", c: "copied" });
+both(
+  "a refusal of one file leaves the others alone, unless it is one of all",
+  async (direction) => {
+    for (const status of [403, 404, 499, 401, 405, 507, 500]) {
+      await using trees = await makeTrees(
+        direction,
+        { a: "a", b: "b".repeat(100_000), c: "c".repeat(100_000) },
+        {},
+        changing(({ uri, method }) => {
+          if (uri !== "/tree/b" || method === "POST") return null;
+          return [status, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
+        }),
+      );
+      const copying = trees.copy({ connections: 1 });
+      if ([401, 405, 507, 500].includes(status)) {
+        const error = await assertRejects(() => copying, TransferError, "", `${status}`);
+        assertEquals(error.status, status);
+      } else {
+        assertEquals((await copying).outcomes, { a: "copied", b: "failed", c: "copied" });
+      }
+    }
+  },
+);
+
+both("a file that is gone when its content is compared is copied, or fails", async (direction) => {
+  const texts = { large: "l".repeat(100_000), small: "s" };
+  for (const end of ["source", "target"] as const) {
+    await using trees = await makeTrees(direction, texts, texts);
+    for (const name of Object.keys(texts)) await Deno.utime(`${trees.source}/${name}`, 1, 1);
+    const filter = ({ name }: TreeEntry) => {
+      Deno.removeSync(`${trees[end]}/${name}`);
+      return true;
+    };
+    const outcome = end === "source" ? "failed" : "copied";
+    const { outcomes } = await trees.copy({ compare: "digest", filter });
+    assertEquals(outcomes, { large: outcome, small: outcome });
+  }
 });
 
 both(
@@ -487,16 +513,19 @@ both("left-over parts go with their directory, one that is held stays", async (d
   await using trees = await makeTrees(
     direction,
     { a: "a" },
-    { "d/.x.degu-part": "x", "d/.x.degu-part.json": "{}", "e/.y.degu-part": "y" },
+    { "d/.x.degu-part": "x", "d/.x.degu-part.json": "{}", "e/f/.y.degu-part": "y" },
   );
-  using held = await Deno.open(`${trees.target}/e/.y.degu-part`, { write: true });
+  using held = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
   held.lockSync(true);
   const { deleted, outcomes, errors } = await trees.copy({ delete: true });
   assertEquals(deleted, ["d"]);
-  assertEquals(outcomes, { a: "copied", e: "failed" });
-  assert(errors.e instanceof TransferError, String(errors.e));
-  if (direction === "download") assertEquals(errors.e.code, "IN_USE");
-  assertEquals(Object.keys(await content(trees.target)), ["a", "e", "e/.y.degu-part"]);
+  // Not those that it is in: they can't be empty.
+  assertEquals(outcomes, { a: "copied", "e/f": "failed" });
+  const error = errors["e/f"];
+  assert(error instanceof TransferError, String(error));
+  if (direction === "download") assertEquals(error.code, "IN_USE");
+  const left = ["a", "e", "e/f", "e/f/.y.degu-part"];
+  assertEquals(Object.keys(await content(trees.target)), left);
 });
 
 /** A tree of which this user may not read, search or write everything. */

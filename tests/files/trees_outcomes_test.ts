@@ -239,6 +239,11 @@ const rows: readonly Row[] = [
     outcomes: "=p/a",
     deleted: "P P/c",
   }],
+  ["another spelling that is gone with its directory is not deleted", "d/A", "d/A d/a", DELETE, {
+    meanwhile: (_source, target) => Deno.removeSync(`${target}/d`, { recursive: true }),
+    outcomes: "=d/A",
+    left: " ",
+  }],
   ["a file that is gone when its turn comes fails alone", "a b large=*", "", DELETE, {
     meanwhile(source) {
       for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);

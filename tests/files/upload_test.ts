@@ -428,9 +428,15 @@ Deno.test("a different offset is used once", async () => {
   conflicts = 1;
   using conn = await serving.makeClient().connect();
   assertEquals((await upload(conn, file, "/f")).resumedFrom, 2);
-  conflicts = 2;
-  const failed = () => upload(serving.makeClient(), file, "/f");
-  assertEquals((await assertRejects(failed, TransferError)).status, 409);
+  for (
+    const [options, requests] of [[{}, 2], [{ resume: false }, 1], [{ verify: false }, 1]] as const
+  ) {
+    conflicts = 2;
+    offsets.length = 0;
+    const failed = () => upload(serving.makeClient(), file, "/f", options);
+    assertEquals((await assertRejects(failed, TransferError)).status, 409);
+    assertEquals(offsets.length, requests);
+  }
 });
 
 // The headers of uploads.
