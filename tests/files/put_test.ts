@@ -247,15 +247,20 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
 Deno.test("what another process does between the last look and the rename is noticed, and refused", async () => {
   const { linkSync } = Deno;
   const rows: [change: (root: string, path: string) => void, left: string | null][] = [
-    // Another file in the place of the one that was given its name; or its directory elsewhere.
+    // Another file in the place of the one that was given its name; its directory elsewhere, and a link instead of it.
     [(_, path) => {
       Deno.removeSync(path);
       Deno.writeTextFileSync(path, "theirs");
     }, "theirs"],
     [(root) => Deno.renameSync(`${root}/sub`, `${root}/moved`), null],
+    [(root) => {
+      Deno.renameSync(`${root}/sub`, `${root}/moved`);
+      Deno.renameSync(`${root}/link`, `${root}/sub`);
+    }, "x"],
   ];
   for (const [change, left] of rows) {
     await using files = await serveForWriting();
+    await makeLinks({ [`${files.root}/link`]: "moved" });
     Deno.linkSync = (from, to) => {
       linkSync(from, to);
       change(files.root, `${to}`);

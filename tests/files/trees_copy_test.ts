@@ -3,11 +3,13 @@ import {
   FilesApp,
   type FilesOptions,
   TransferError,
+  type TreeEntry,
   type TreeEvent,
   type TreeOptions,
   uploadTree,
 } from "@degu/degu/files";
 import { sha256Of } from "@degu/testing/bundles.ts";
+import { slowClock } from "@degu/testing/clock.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -63,6 +65,7 @@ Deno.test("upload: of several spellings of one file at the server the first is c
     [["ab"], ["Ab", "AB"], "ab", ["unchanged"]],
     [["Ab", "ab"], ["Ab"], "ab", ["unchanged", "failed"]],
     [["Ab", "ab"], ["ab"], "Ab", ["unchanged", "failed"]],
+    [["AB", "Ab", "aB"], ["AB", "Ab"], "", ["unchanged", "unchanged", "copied"]],
     [["Ab", "aB", "ab"], ["AB"], "Ab aB ab", ["unchanged", "failed", "failed"]],
   ];
   for (const [source, target, aliased, outcomes] of rows) {
@@ -77,7 +80,7 @@ Deno.test("upload: of several spellings of one file at the server the first is c
       };
     });
     for (const name of source) await touch(`${trees.source}/${name}`, "2020-01-02");
-    await touch(path(), "2020-01-02");
+    for (const name of target) await touch(`${trees.target}/${name}`, "2020-01-02");
     const expected = Object.fromEntries(source.map((name, i) => [name, outcomes[i]]));
     assertEquals((await trees.copy()).outcomes, expected);
   }
@@ -225,8 +228,11 @@ both(
     }
     assertEquals(await content(trees.target), { c: "c" });
     for (const type of ["plan", "copied", "progress"]) {
+      // Also while a large file arrives, and when it has.
+      using _slow = slowClock();
+      const filter = ({ name }: TreeEntry) => type === "plan" || name !== "a";
       const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
-      assertEquals(await assertRejects(() => trees.copy({ onEvent }), Error), thrown);
+      assertEquals(await assertRejects(() => trees.copy({ filter, onEvent }), Error), thrown);
     }
     const { result } = await trees.copy({ compare: "nothing" });
     assertEquals([result.files, result.failed], [2, 0]);
