@@ -1,4 +1,6 @@
 /** download: the part of a file, its record, and what is resumed. */
+import type { Api, AppFunction } from "@degu/degu";
+import type { Client, Connection } from "@degu/degu/client";
 import { download, TransferError, type TransferOptions } from "@degu/degu/files";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import {
@@ -101,6 +103,17 @@ const ANOTHER = { etag: '"two"', content: randomBytes(500_000) };
 const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "a digest in the response saves a request": {
     first: { digest: "get" },
+    resumedFrom: 600_000,
+    requests: [REST],
+  },
+  "a digest in the first response alone is compared in the end": {
+    first: { digest: "get" },
+    then: { digest: "head" },
+    resumedFrom: 600_000,
+    requests: [REST, "HEAD"],
+  },
+  "a digest in the second response alone saves a request": {
+    then: { digest: "get" },
     resumedFrom: 600_000,
     requests: [REST],
   },
@@ -275,30 +288,59 @@ Deno.test("a damaged part is detected by its digest, and not kept", async () => 
   await files.complete(0);
 });
 
-Deno.test("a response with another range is refused, and a 416 starts over", async () => {
-  await using files = await setUp();
-  let status = 206;
+Deno.test("a response with another range or version is refused, and a 412 or 416 starts over", async () => {
+  const [size, at] = [100_000, 60_000];
+  await using files = await serveVersion(size);
+  const { there, dir } = files;
+  const rows: [
+    start: number,
+    stop: number,
+    total: number,
+    etag: string | null,
+    isRight: boolean,
+  ][] = [
+    [0, 10, size, '"one"', false],
+    [at + 1, size, size, '"one"', false],
+    [at, size - 1, size, '"one"', false],
+    [at, size, size + 1, '"one"', false],
+    [at, size, size, '"two"', false],
+    [at, size, size, null, true],
+  ];
+  let answer: (api: Api) => Awaited<ReturnType<AppFunction>>;
   await using odd = serve((request, session, api) => {
-    if (request.headers["range"] === undefined) return files.there.app(request, session, api);
-    const headers = { etag: '"one"' };
-    if (status !== 206) return [status, "No", {}, new Uint8Array(0)];
-    return [
-      206,
-      "OK",
-      { ...headers, "content-range": new api.ContentRange(0, 10, SIZE) },
-      new Uint8Array(10),
-    ];
+    if (request.headers["range"] === undefined) return there.app(request, session, api);
+    return answer(api);
   });
-  const client = odd.makeClient();
-  const file = `${files.dir}/odd`;
-  files.there.cutAfter = 600_000;
-  await assertRejects(() => download(client, "/file", file));
-  files.there.cutAfter = Infinity;
-  const error = await assertRejects(() => download(client, "/file", file), Error, "another part");
-  assertEquals((error as { code?: unknown }).code, "UNEXPECTED_RESPONSE");
-  status = 416;
-  assertEquals((await download(client, "/file", file)).resumedFrom, 0);
-  assert((await Deno.readFile(file)).length === SIZE);
+  const cut = async (from: Client | Connection) => {
+    for (const name of await entries(dir)) await Deno.remove(`${dir}/${name}`);
+    there.cutAfter = at;
+    await assertRejects(() => download(from, "/file", files.file));
+    there.cutAfter = Infinity;
+  };
+  for (const [start, stop, total, etag, isRight] of rows) {
+    using first = await odd.makeClient().connect();
+    await cut(first);
+    answer = ({ ContentRange }) => {
+      const headers = { "content-range": new ContentRange(start, stop, total) };
+      const body = there.content.slice(start, stop);
+      return [206, "OK", { ...headers, ...(etag === null ? {} : { etag }) }, body];
+    };
+    using connection = await odd.makeClient().connect();
+    const downloading = () => download(connection, "/file", files.file);
+    if (isRight) assertEquals((await downloading()).resumedFrom, at);
+    else {
+      const error = await assertRejects(downloading, TransferError, "another part");
+      assertEquals(error.code, "UNEXPECTED_RESPONSE");
+      // What was unwanted has been read.
+      assertEquals((await connection.head("/file")).status, 200);
+    }
+  }
+  for (const status of [412, 416]) {
+    await cut(odd.makeClient());
+    answer = () => [status, "No", {}, new Uint8Array(3)];
+    assertEquals((await download(odd.makeClient(), "/file", files.file)).resumedFrom, 0);
+    assertEquals(await Deno.readFile(files.file), there.content);
+  }
 });
 
 // The part of a download: valid targets, its lock, and its completion.

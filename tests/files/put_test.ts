@@ -2,17 +2,21 @@
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { type FileEvent, FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { clearWay } from "@degu/internal/files/clear_way.ts";
 import { digestTree, type TreeEntry } from "@degu/internal/files/entries.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, digestOf, serveForWriting, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { dirname } from "@std/path";
 
 // PUT: files that peers write.
 
@@ -435,10 +439,15 @@ Deno.test("a directory that has anything else, or what no peer may delete, stays
     await Deno.remove(dir, { recursive: true });
   }
   await make();
-  {
-    using part = await Deno.open(`${dir}/deep/.two.degu-part`, { write: true, createNew: true });
+  for (const name of [".two.degu-part", "deep/.two.degu-part"]) {
+    using part = await Deno.open(`${dir}/${name}`, { write: true, createNew: true });
     await part.lock(true);
-    await assertStays(await seen(files, "/a"), "a part that is held");
+    await assertStays(
+      await seen(files, "/a"),
+      "a part that is held",
+      [name].filter((it) => it[0] === "."),
+    );
+    await Deno.remove(`${dir}/${name}`);
   }
   await Deno.mkdir(`${dir}/deep/${RESERVED}`);
   assertEquals(await files.put("/a", CONTENT, await seen(files, "/a")), 201);
@@ -453,6 +462,50 @@ Deno.test("a directory that changes while the file arrives stays", async () => {
   assertEquals(await files.put("/a", body, await seen(files, "/a")), 409);
   assertEquals(await entries(`${files.root}/a`), ["one", "two"]);
   assertEquals(await files.unfinished(), []);
+});
+
+Deno.test("what changes just before it would be removed with its directory stays", async () => {
+  const rows: [entry: TreeEntry["kind"] | null, change: (path: string) => void][] = [
+    ["file", (path) => {
+      Deno.writeTextFileSync(path, "longer");
+      Deno.utimeSync(path, 1, 1);
+    }],
+    ["file", (path) => Deno.utimeSync(path, 2, 2)],
+    ["file", (path) => {
+      Deno.removeSync(path);
+      Deno.mkdirSync(path);
+    }],
+    ["file", (path) => {
+      Deno.renameSync(`${dirname(dirname(path))}/fifo`, path);
+      Deno.utimeSync(path, 1, 1);
+    }],
+    ["directory", (path) => {
+      Deno.removeSync(path);
+      Deno.writeTextFileSync(path, "");
+    }],
+    [null, (path) => {
+      Deno.renameSync(dirname(path), `${dirname(path)}.away`);
+      Deno.mkdirSync(dirname(path));
+    }],
+  ];
+  for (const [kind, change] of rows) {
+    await using dir = await tempDir();
+    const root = new Root(await Deno.realPath(dir.path));
+    const path = `${root.path}/a/one`;
+    await makeFifo(`${root.path}/fifo`);
+    if (kind === null) await Deno.mkdir(dirname(path));
+    else await fill(dir.path, { "a/one": kind === "file" ? "" : null });
+    if (kind === "file") await Deno.utime(path, 1, 1);
+    const entry = { path: ["one"], kind: kind ?? "file", size: 0, modified: new Date(1000) };
+    const replaceable = { ...NOTHING, directory: digestTree(kind === null ? [] : [entry]) };
+    const confirm = () => Promise.resolve(change(path));
+    const clearing = clearWay(root, ["a"], replaceable, () => {}, confirm);
+    const error = await assertRejects(() => clearing, Refusal, "is not what it was");
+    assertEquals([error.status, await entries(`${dir.path}/a`)], [
+      409,
+      kind === null ? [] : ["one"],
+    ]);
+  }
 });
 
 Deno.test("a file gives way to a directory if it is the one that the client has seen", async () => {
