@@ -157,7 +157,7 @@ function problemOf(name: string): string | null {
 
 function escapeByte(byte: number): string {
   const character = String.fromCharCode(byte);
-  if (byte < 0x80 && PLAIN.test(character)) return character;
+  if (PLAIN.test(character)) return character;
   return `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }
 

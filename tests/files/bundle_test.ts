@@ -241,7 +241,13 @@ Deno.test("a bundle has each file that was requested, or the reason why not, in 
   await Deno.writeTextFile(`${root}/sub/é "quoted"\n`, "unusual");
   const old = new Date("1960-01-01T00:00:00.001Z");
   await Deno.utime(`${root}/size-1`, old, old);
+  const targets = ["size-65535", "size-65536", "sub", "none"];
+  await makeLinks(Object.fromEntries(targets.map((name) => [`${root}/to-${name}`, name])));
   const expected: [path: string, content: Uint8Array | string | number][] = [
+    ["to-size-65535", pattern(65_535)],
+    ["to-size-65536", 413],
+    ["to-sub", 404],
+    ["to-none", 404],
     ["file", "public"],
     ...(contents.slice(0, 4) as [string, Uint8Array][]),
     ["size-65536", 413],
@@ -381,6 +387,35 @@ Deno.test("a file that is replaced once it was read is read again", async () => 
   } finally {
     Deno.lstatSync = lstatSync;
   }
+});
+
+Deno.test("a file that can't be read has a status that says why, and is looked at three times at most", async () => {
+  await using files = await serveBundles();
+  const { lstatSync } = Deno;
+  const failure = (code: string) => Object.assign(new Error(code), { code });
+  const rows: [error: Error | null, status: number, looks: number][] = [
+    [new Deno.errors.NotCapable(), 403, 1],
+    ...([["EPERM", 403], ["EACCES", 403], ["ENOENT", 404], ["ENXIO", 404], ["EIO", 503]] as const)
+      .map(([code, status]): [Error, number, number] => [failure(code), status, 1]),
+    [null, 409, 3],
+  ];
+  for (const [error, status, looks] of rows) {
+    let seen = 0;
+    Deno.lstatSync = (at) => {
+      if (at !== `${files.root}/file`) return lstatSync(at);
+      seen++;
+      if (error !== null) throw error;
+      return { ...lstatSync(at), ino: seen };
+    };
+    try {
+      const response = await files.get("/?bundle=get", ["file", "sub/file"]);
+      const statuses = (await recordsOf(GET_ANSWER, response)).map(({ record }) => record.status);
+      assertEquals([...statuses, seen], [status, 200, looks], String(error));
+    } finally {
+      Deno.lstatSync = lstatSync;
+    }
+  }
+  assertEquals(files.warnings.length, 1, "of what the disk does not give");
 });
 
 Deno.test("a file that is overwritten again and again is 409, or one of its versions", async () => {

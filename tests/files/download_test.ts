@@ -437,6 +437,13 @@ Deno.test("the error for a status says what was requested and what to do, and th
     );
     assertEquals([conn.closed, await entries(dir.path)], [false, []]);
   }
+  // An unwanted response is read up to 64 KiB.
+  for (const [size, isClosed] of [[65_536, false], [65_537, true]] as const) {
+    await using serving = serve(() => [206, "Partial Content", {}, new Uint8Array(size)]);
+    using conn = await serving.makeClient().connect();
+    await assertRejects(() => download(conn, "/a", `${dir.path}/f`), TransferError);
+    assertEquals(conn.closed, isClosed);
+  }
 });
 
 // Directories that are made on another device, and files that are deleted.

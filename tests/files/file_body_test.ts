@@ -10,7 +10,13 @@ import {
   WANT_SHA256,
 } from "@degu/internal/files/digest.ts";
 import { makeFileBody } from "@degu/internal/files/get.ts";
-import { type FileState, isOverwritten, readPieces } from "@degu/internal/files/file_pieces.ts";
+import {
+  type FileState,
+  isOverwritten,
+  isUnchanged,
+  readPieces,
+  readSmall,
+} from "@degu/internal/files/file_pieces.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -30,6 +36,7 @@ import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
+import { lstatSync } from "node:fs";
 import { checkLinear } from "../fuzz/linear.ts";
 
 // FilesApp: ranges of files, and the pieces that are sent.
@@ -207,6 +214,26 @@ Deno.test("a reader that stops early releases the file", async () => {
   assertEquals([await file.read(first), first], [10, pattern(10)]);
 });
 
+Deno.test("a small file that has changed in the last two seconds is read twice, and has to be the same", async () => {
+  await using tree = await makeTree();
+  const path = `${tree.root}/file`;
+  const state = lstatSync(path, { bigint: true });
+  const { now } = Date;
+  const { compare } = Buffer;
+  const read = (age: number) => {
+    Date.now = () => Number(state.ctimeMs) + age;
+    return readSmall(path, state, new Uint8Array(6)) !== null;
+  };
+  try {
+    assertEquals([read(0), read(1999), read(2000)], [true, true, true]);
+    Buffer.compare = () => 1;
+    assertEquals([read(0), read(1999), read(2000)], [false, false, true]);
+  } finally {
+    Date.now = now;
+    Buffer.compare = compare;
+  }
+});
+
 // When a file counts as changed since it was opened.
 
 const first: FileState = {
@@ -235,6 +262,10 @@ const STATES: readonly (readonly [what: string, now: Partial<FileState>, overwri
 Deno.test("the change to a file is recognized by its metadata", () => {
   for (const [what, now, overwritten] of STATES) {
     assertEquals(isOverwritten(first, { ...first, ...now }), overwritten, what);
+  }
+  for (const field of ["dev", "ino", "size", "mtimeNs", "ctimeNs", "nlink"] as const) {
+    const now = { ...first, [field]: first[field] + 1n };
+    assertEquals(isUnchanged(first, now), field === "nlink", field);
   }
 });
 

@@ -201,6 +201,11 @@ Deno.test("a length that is only announced takes no room from other parts", asyn
     assertEquals(await files.app.handle(request, mine).catch((error) => error), CUT);
   };
   await announce(0);
+  assertEquals(
+    (await entries(`${files.root}/${RESERVED}`)).length,
+    1,
+    "nothing is kept of nothing",
+  );
   assertEquals(await files.offset(mine, "/a", CONTENT), 600);
   await announce(400);
   assertEquals(await files.offset(mine, "/a", CONTENT), 600, "there is room for both");
@@ -278,6 +283,22 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
 
 const PART = `part-${"0".repeat(32)}-${"1".repeat(64)}`;
 
+Deno.test("a file that is here already gets no time if it changes, or goes, just before", async () => {
+  for (const change of [(path: string) => Deno.utimeSync(path, 5, 5), Deno.removeSync]) {
+    await using files = await makeApp();
+    const path = `${files.root}/file`;
+    const session = sessionOf("1", "A");
+    const confirm = () => Promise.resolve(change(path)).then(() => true);
+    tieToTrust(session, { signal: new AbortController().signal, confirm });
+    const content = await Deno.readFile(path);
+    const timed = { ...upload(content, content.length), "upload-modified": "2020-01-02T03:04:05Z" };
+    const [status, , headers] = await files.app.handle(mkreq("PUT", "/file", timed), session);
+    assertEquals([status, headers["upload-offset"]], [409, "0"]);
+    const info = await Deno.stat(path).catch(() => null);
+    assertEquals(info?.mtime?.getTime() ?? 5000, 5000);
+  }
+});
+
 Deno.test("a part that another process is writing is not removed", async () => {
   await using dir = await tempDir();
   const files = new UnfinishedFiles(dir.path);
@@ -305,6 +326,37 @@ Deno.test("a part that another process is writing is not removed", async () => {
   sweep();
   assertEquals(await entries(files.path), [directory]);
   assertEquals(removeUnheld(path), true, "it is gone already");
+});
+
+Deno.test("what has just taken the place of a part is not removed with it, nor one of which nobody can tell whether it is held", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/part`;
+  const { openSync } = Deno;
+  const rows: [open: typeof Deno.openSync, isRemoved: boolean | null][] = [
+    [(...args) => {
+      Deno.writeTextFileSync(`${path}.new`, "");
+      Deno.renameSync(`${path}.new`, path);
+      return openSync(...args);
+    }, false],
+    [() => {
+      throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
+    }, null],
+    // One that a process has made read-only before it was killed.
+    [() => {
+      throw new Deno.errors.PermissionDenied("read-only");
+    }, true],
+  ];
+  for (const [open, isRemoved] of rows) {
+    await Deno.writeTextFile(path, "");
+    Deno.openSync = open;
+    try {
+      if (isRemoved === null) assertThrows(() => removeUnheld(path), Error, "too many");
+      else assertEquals(removeUnheld(path), isRemoved);
+    } finally {
+      Deno.openSync = openSync;
+    }
+    assertEquals(await entries(dir.path), isRemoved === true ? [] : ["part"]);
+  }
 });
 
 Deno.test("where a file system has no locks, parts are written, and left-over ones removed", async () => {
@@ -432,8 +484,8 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
   const reserved = `${tree.root}/${RESERVED}`;
   await Deno.mkdir(reserved, { mode: 0o700 });
   const hours: Record<string, number> = {
-    [`put-${"0".repeat(32)}`]: 25,
-    [`put-${"1".repeat(32)}`]: 23,
+    [`put-${"0".repeat(32)}`]: 24.01,
+    [`put-${"1".repeat(32)}`]: 23.99,
     [`part-${"0".repeat(32)}-${"0".repeat(64)}`]: 25,
     [`part-${"0".repeat(32)}-${"1".repeat(64)}`]: 23,
     [`part-${"0".repeat(32)}-${"2".repeat(64)}`]: -25,

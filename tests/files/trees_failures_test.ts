@@ -11,7 +11,12 @@ import {
   type TreeEvent,
   type TreeResult,
 } from "@degu/degu/files";
-import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
+import {
+  BUNDLE_END,
+  BUNDLE_TYPE,
+  formatRecord,
+  type FoundRecord,
+} from "@degu/internal/files/bundle.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
@@ -383,6 +388,43 @@ both(
   },
 );
 
+both(
+  "a small file that is refused is requested once more, alone or never, by its status",
+  async (direction) => {
+    const rows: [
+      status: 400 | 403 | 404 | 409 | 413 | 414 | 503,
+      download: string,
+      upload: string,
+    ][] = [
+      [400, "", "failed 2"],
+      [403, "failed 1", "failed 1"],
+      [404, "failed 1", "failed 1"],
+      [409, "failed 2", "failed 1"],
+      [413, "copied 1", "failed 1"],
+      [414, "", "failed 1"],
+      [503, "failed 2", "failed 2"],
+    ];
+    for (const [status, ...expected] of rows) {
+      const wanted = expected[DIRECTIONS.indexOf(direction)];
+      if (wanted === "") continue;
+      let requests = 0;
+      const record = direction === "download" ? { path: ["a"], status } : { status };
+      await using trees = await makeTrees(
+        direction,
+        { a: "a" },
+        {},
+        changing(({ method }) => {
+          if (method !== "POST") return null;
+          requests++;
+          return streamed(BUNDLE_TYPE, [formatRecord(record as FoundRecord), BUNDLE_END]);
+        }),
+      );
+      const { outcomes } = await trees.copy();
+      assertEquals(`${outcomes.a} ${requests}`, wanted, `${status}`);
+    }
+  },
+);
+
 both("a file that is gone when its content is compared is copied, or fails", async (direction) => {
   const texts = { large: "l".repeat(100_000), small: "s" };
   for (const end of ["source", "target"] as const) {
@@ -664,6 +706,49 @@ Deno.test({
     const left = [...download!.left, ...upload!.left];
     assertEquals(left.filter((name) => name.includes("part")), []);
   },
+});
+
+Deno.test("download: no part is written through a link that has replaced a directory in a turn of others", async () => {
+  await using trees = await makeTrees("download", { "d/a": "a", "d/b": "b" }, { d: null });
+  const { target } = trees;
+  await Deno.mkdir(`${target}/../outside`);
+  await Deno.utime(`${target}/../outside`, 1, 1);
+  await makeLinks({ [`${target}/../link`]: "../outside" });
+  const { lstat } = Deno;
+  const { now } = performance;
+  let time = now.call(performance);
+  performance.now = () => time += 10;
+  Deno.lstat = (path) => {
+    if (!Array.from(Deno.readDirSync(`${target}/d`)).length) return lstat(path);
+    Deno.lstat = lstat;
+    Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
+    Deno.renameSync(`${target}/../link`, `${target}/d`);
+    return lstat(path);
+  };
+  try {
+    assertEquals((await trees.copy()).outcomes, { "d/a": "failed", "d/b": "failed" });
+  } finally {
+    Deno.lstat = lstat;
+    performance.now = now;
+  }
+  assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
+});
+
+Deno.test("download: a small file stays locked until it has its name, so that nobody takes it for left over", async () => {
+  await using trees = await makeTrees("download", { a: "a", b: "b" });
+  const { linkSync } = Deno;
+  const seen: boolean[] = [];
+  Deno.linkSync = (from, to) => {
+    using file = Deno.openSync(from, { write: true });
+    seen.push(file.tryLockSync(true));
+    linkSync(from, to);
+  };
+  try {
+    await trees.copy({ replace: false });
+  } finally {
+    Deno.linkSync = linkSync;
+  }
+  assertEquals(seen, [false, false]);
 });
 
 Deno.test("download: no part is written through a link that has replaced a directory while too many files were open", async () => {
