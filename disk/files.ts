@@ -227,6 +227,7 @@ export class Turns {
 
   /** True once others should have their turn. */
   get isOver(): boolean {
+    // mutant `>=` → `>`: a moment more
     return performance.now() - this.#began >= TURN_MILLISECONDS;
   }
 

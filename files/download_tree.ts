@@ -228,6 +228,7 @@ class Download implements Direction {
     return {
       root: this.#root,
       isLocked: true,
+      // mutant `0` → `1`: one more
       maxUnsynced: 0,
       enter: (directory) => this.#makeDirectory(directory),
       temporary: ({ copy }) => this.#newPart(copy),

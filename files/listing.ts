@@ -15,8 +15,10 @@ import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isAbsence, type Root } from "./root.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
+// mutant `128` → `129`: one more at a time
 const AT_A_TIME = 128;
 /** A directory whose own entry has more bytes than this is listed by another thread. */
+// mutant `65536` → `65537`: a larger one is listed here
 const LARGE_DIRECTORY_BYTES = 65536;
 /** The minimum number of characters in a chunk, except the last. */
 // mutant `32768` → `32769`: it is the size of a piece
@@ -24,6 +26,7 @@ const CHUNK_CHARACTERS = 32768;
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
 /** Permission bits of a file that everybody may read: whether this user may needs no look. */
+// mutant `0o444` → `293`: more files are opened than have to be
 const READABLE = 0o444;
 
 const encoder = new TextEncoder();
@@ -193,7 +196,10 @@ async function* readEntries(
     checkSame(named);
     return entries;
   };
+  // mutant `>` → `>=`: one more is listed by another thread
   const isLarge = Number(state?.size) > LARGE_DIRECTORY_BYTES;
+  // mutant `isLarge` → `true`: it is listed by another thread
+  // mutant `isLarge` → `false`: it is listed here
   for await (const { name } of isLarge ? Deno.readDir(path) : Deno.readDirSync(path)) {
     names.push(name);
     if (names.length < AT_A_TIME) continue;
@@ -272,6 +278,7 @@ function describeAt(
 }
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
+  // mutant `((info.mode ?? 0) & READABLE) !== READABLE` → `true`: each file is opened
   if (((info.mode ?? 0) & READABLE) !== READABLE) checkReadable(path);
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
 }

@@ -62,6 +62,7 @@ class BundleWriter implements Placement<Sent> {
   readonly root: Root;
   readonly isLocked = false;
   /** A path of 4 KiB can make 250 directories. */
+  // mutant `1024` → `1025`: one more
   readonly maxUnsynced = 1024;
   readonly #request: FileRequest;
   #hasReserved = false;

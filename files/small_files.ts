@@ -11,8 +11,10 @@ import { hold } from "./leftovers.ts";
 import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
 
 /** How many files get their names together. */
+// mutant `64` → `65`: one more
 const BATCH = 64;
 /** For so many new files it is faster to list their directory than to look for each of them. */
+// mutant `16` → `17`: one more
 const LISTED_FROM = 16;
 
 /** A small file, or a directory, that is placed below a root. */
@@ -150,6 +152,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     } finally {
       for (const { written } of arrived) if (written !== null) discard(written);
       naming.leave();
+      // mutant `this.#changed.size > this.#placement.maxUnsynced` → `true`: all of them are synced in the end
+      // mutant `this.#changed.size > this.#placement.maxUnsynced` → `false`: all of them are synced in the end
+      // mutant `>` → `>=`: all of them are synced in the end
       if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
       for (const each of naming.named) this.#placement.onPlaced(...each);
     }
@@ -226,6 +231,9 @@ class Naming<F extends SmallFile> {
       }
       if (failed.has(file)) continue;
       try {
+        // mutant `+` → `-`: another directory is listed, with the same result
+        // mutant `-` → `+`: another directory is listed, with the same result
+        // mutant `1` → `2`: another directory is listed, with the same result
         this.#nameOne(file, written, arrived[i + LISTED_FROM - 1]?.file);
       } catch (error) {
         this.#placement.onFailed(file, error);
@@ -253,8 +261,14 @@ class Naming<F extends SmallFile> {
       return;
     }
     if (this.#entered === null) {
+      // mutant `!==` → `===`: another directory is listed, with the same result
+      // mutant `===` → `!==`: another directory is listed, with the same result
+      // mutant `&&` → `||`: another directory is listed, with the same result
       const isListed = this.#listed !== key && later?.names.slice(0, -1).join("/") === key;
       const parent = root.findParent(directory, NOTHING, isListed);
+      // mutant `isListed` → `true`: it is listed more, or less often
+      // mutant `isListed` → `false`: it is listed more, or less often
+      // mutant `this.#listed = key;` → `;`: it is listed more, or less often
       if (isListed) this.#listed = key;
       this.#entered = { key, parent, files: [] };
     }
@@ -283,6 +297,7 @@ class Naming<F extends SmallFile> {
 function discard({ path, open, held, isPlaced }: Omit<Written, "synced">): void {
   using _held = held;
   try {
+    // mutant `!isPlaced` → `true`: what is placed has this path no more
     if (!isPlaced) removeIfPresentSync(path);
   } catch {
     // The error that made it superfluous is the one to report.

@@ -42,6 +42,7 @@ import {
 import { isTransient } from "../net/retry.ts";
 
 /** To hash so many bytes takes some milliseconds. */
+// mutant `1048576` → `1048577`: a byte more
 const SOON_HASHED_BYTES = 1048576;
 
 /**
@@ -172,6 +173,7 @@ class Upload {
 
   /** Closes the connection if that many bytes are hashed first: it may take longer than a server waits. */
   #releaseFor(bytes: number): void {
+    // mutant `>` → `>=`: a byte less
     if (bytes > SOON_HASHED_BYTES) this.#route.release();
   }
 

@@ -100,15 +100,42 @@ both("a connection is used alone, and stays usable", async (direction) => {
   assertEquals(await content(trees.target), await content(trees.source));
 });
 
-both("many files go over several connections, which are closed", async (direction) => {
-  const texts: Record<string, string> = {};
-  for (let i = 0; i < 520; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
-  for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
-  await using trees = await makeTrees(direction, texts);
-  const { result, outcomes } = await trees.copy({ connections: 3 });
-  assertEquals([result.files, Object.keys(outcomes).length], [524, 524]);
-  assertEquals(await content(trees.target), await content(trees.source));
-  assert(await eventually(() => trees.serving.server.sessions.size === 0));
+both(
+  "many files go over as many connections as are wanted, 512 small ones in a request",
+  async (direction) => {
+    const texts: Record<string, string> = {};
+    for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
+    for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
+    let bundles = 0, most = 0;
+    await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...others) => {
+      if (request.method === "POST") bundles++;
+      most = Math.max(most, trees.serving.server.sessions.size);
+      return app.handle(request, ...others);
+    });
+    const { result, outcomes } = await trees.copy({ connections: 3 });
+    assertEquals([bundles, most], [2, 3]);
+    assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
+    assertEquals(await content(trees.target), await content(trees.source));
+    assert(await eventually(() => trees.serving.server.sessions.size === 0));
+  },
+);
+
+both("a request is about 4 MiB of small files at most", async (direction) => {
+  // 69 of them are less, and 70 more.
+  const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
+  const content = Object.fromEntries(texts);
+  let bundles = 0;
+  await using trees = await makeTrees(
+    direction,
+    content,
+    content,
+    (app) => (request, ...others) => {
+      if (request.method === "POST") bundles++;
+      return app.handle(request, ...others);
+    },
+  );
+  assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 150);
+  assertEquals(bundles, 3);
 });
 
 /** Whether a condition comes true. */
