@@ -137,6 +137,7 @@ export class PartFile implements AsyncDisposable {
     const mayHaveRecord = this.#phase !== "temporary";
     this.#phase = "complete";
     await syncIfPossible(dirname(this.#target));
+    // mutant `mayHaveRecord` → `true`: none is there
     if (mayHaveRecord) await removeIfPresent(recordPaths(this.path)[0]);
   }
 

@@ -339,6 +339,7 @@ export class Plan {
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.unchanged.push(node);
     } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
+      // mutant `node.size === 0` → `false`: the digests of nothing are the same
       if (node.size === 0) this.unchanged.push(node);
       else this.compares.push(copy);
     } else if (replace) {

@@ -301,6 +301,29 @@ Deno.test("a file that changes while it arrives is not kept, and no lost connect
   }
 });
 
+Deno.test("a connection that breaks off is no change of the file where nobody tells of one, nor is a time-out", async () => {
+  await using files = await serveVersion(200_000);
+  const { there, dir } = files;
+  there.cutAfter = 131_072;
+  for (const status of [404, null]) {
+    await using serving = serve((request, ...others) => {
+      if (request.method === "GET") return there.app(request, ...others);
+      if (status === null) throw new Error("it breaks off again");
+      return [status, "No", {}, null];
+    });
+    const failed = () => download(serving.makeClient(), "/f", `${dir}/f`);
+    assertEquals(isTransient(await assertRejects(failed)), true, `${status}`);
+  }
+  there.cutAfter = Infinity;
+  there.requests.length = 0;
+  const never = Promise.withResolvers<void>();
+  there.beforePiece = (sent) => sent < 131_072 ? undefined : never.promise;
+  const client = new Client(files.serving.address, { timeout: 0.3 });
+  await assertRejects(() => download(client, "/f", `${dir}/g`), Deno.errors.TimedOut);
+  assertEquals(there.requests, ["GET"]);
+  never.resolve();
+});
+
 Deno.test("responses of other servers are refused if they are not reliable", async () => {
   function* chunks() {
     yield [null, new Uint8Array(9)] as const;

@@ -8,6 +8,7 @@ import {
   type TreeOptions,
   uploadTree,
 } from "@degu/degu/files";
+import type { HeaderDict } from "@degu/degu/base";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { slowClock } from "@degu/testing/clock.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
@@ -83,6 +84,31 @@ Deno.test("upload: of several spellings of one file at the server the first is c
     for (const name of target) await touch(`${trees.target}/${name}`, "2020-01-02");
     const expected = Object.fromEntries(source.map((name, i) => [name, outcomes[i]]));
     assertEquals((await trees.copy()).outcomes, expected);
+  }
+});
+
+Deno.test("upload: what a server says of another spelling decides whether a file is sent", async () => {
+  const rows: [status: number, HeaderDict, outcome: string][] = [
+    [200, { "content-length": 1, "last-modified": "Thu, 02 Jan 2020 00:00:00 GMT" }, "unchanged"],
+    [200, { "content-length": 1 }, "copied"],
+    [200, { "content-length": 1, "last-modified": "never" }, "copied"],
+    [200, {}, "copied"],
+    [300, {}, "copied"],
+    [301, {}, "failed"],
+    [399, {}, "failed"],
+    [403, {}, "copied"],
+    [404, {}, "copied"],
+  ];
+  for (const [status, headers, outcome] of rows) {
+    await using trees = await makeTrees("upload", { ab: "1" }, { Ab: "1", AB: "1" }, (app) => {
+      return (request, ...others) => {
+        const isAsked = request.method === "HEAD" && request.path.at(-1) === "ab";
+        return isAsked ? [status, "Answer", headers, null] : app.handle(request, ...others);
+      };
+    });
+    await touch(`${trees.source}/ab`, "2020-01-02");
+    const { outcomes } = await trees.copy();
+    assertEquals(outcomes.ab, outcome, `${status} ${Deno.inspect(headers)}`);
   }
 });
 

@@ -6,6 +6,7 @@ import { FilesApp, TransferError, type TransferProgress, upload } from "@degu/de
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { readUploadHeaders } from "@degu/internal/files/put.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { SourceFile } from "@degu/internal/files/upload.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -302,6 +303,30 @@ Deno.test("an upload reads the file once, also one that is resumed; one that was
   });
   assert(part > 0);
   assertEquals(bytes, RESUMED_SIZE);
+});
+
+Deno.test("a file has settled two seconds after its last change, and no two have one version", async () => {
+  await using dir = await tempDir();
+  const versions = new Set<string>();
+  for (const name of ["a", "b"]) {
+    const path = `${dir.path}/${name}`;
+    await Deno.writeTextFile(path, "12345");
+    await Deno.utime(path, 1, 1);
+    const changed = (await Deno.stat(path)).ctime!.getTime();
+    const { now } = Date;
+    try {
+      for (const [age, isSettled] of [[1999, false], [2000, true]] as const) {
+        Date.now = () => changed + age;
+        await using source = await SourceFile.open(path);
+        versions.add(source.version);
+        const bytes = await readWhile(() => source.hash(undefined));
+        assertEquals([source.isSettled, bytes], [isSettled, isSettled ? 5 : 10], `${age}`);
+      }
+    } finally {
+      Date.now = now;
+    }
+  }
+  assertEquals(versions.size, 2);
 });
 
 Deno.test("an upload of a file that was just changed is not resumed", async () => {
