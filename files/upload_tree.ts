@@ -168,8 +168,8 @@ class Upload implements Direction {
       const kind = isDirectory ? "directory" : "other";
       return new TreeNode(null, node.name, kind, 0, 0, isDirectory ? null : "unreadable");
     }
-    const time = typeof modified === "string" ? Date.parse(modified) : NaN;
-    return new TreeNode(null, node.name, "file", size, Number.isNaN(time) ? 0 : time);
+    // Without one it is the same as no other time.
+    return new TreeNode(null, node.name, "file", size, Date.parse(`${modified}`));
   }
 
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {

@@ -96,7 +96,8 @@ Deno.test("upload: what a server says of another spelling decides whether a file
     [300, {}, "copied"],
     [301, {}, "failed"],
     [399, {}, "failed"],
-    [403, {}, "copied"],
+    [400, {}, "copied"],
+    [403, { "content-length": 1, "last-modified": "Thu, 02 Jan 2020 00:00:00 GMT" }, "copied"],
     [404, {}, "copied"],
   ];
   for (const [status, headers, outcome] of rows) {
