@@ -321,7 +321,6 @@ class TreeTransfer {
     const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
     if (!this.#settings.dryRun) await this.#direction.finish?.();
-    this.#settings.signal.throwIfAborted();
     this.#report.progress();
     return { ...this.#report.counts, deletionsKept };
   }

@@ -376,6 +376,21 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
   never.resolve();
   assertEquals((await get()).resumedFrom, 524_288);
   assertEquals(await Deno.readFile(files.file), there.content);
+  // At last while it is synced to the disk.
+  const { sync } = Deno.FsFile.prototype;
+  const last = new AbortController();
+  Deno.FsFile.prototype.sync = function () {
+    last.abort(reason);
+    return sync.call(this);
+  };
+  try {
+    there.digest = "get";
+    const downloading = download(files.client, "/f", `${dir}/other`, { signal: last.signal });
+    assertEquals(await assertRejects(() => downloading, Error), reason);
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+  }
+  assertEquals((await entries(dir)).includes("other"), false);
 });
 
 Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {

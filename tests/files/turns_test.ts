@@ -5,19 +5,26 @@ import { mkreq } from "@degu/degu/misc";
 import { formatPaths } from "@degu/internal/files/bundle.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
+import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 
 /** How many turns begin while something is done, each of which is over at once: at each a directory is looked at. */
-async function turnsWhile(directory: string, work: () => Promise<unknown>): Promise<number> {
+async function turnsWhile(
+  directory: string,
+  work: () => Promise<unknown>,
+  onTurn = () => {},
+): Promise<number> {
   const { now } = performance;
   const { lstat } = Deno;
   let time = now.call(performance);
   let turns = 0;
   performance.now = () => time += 10;
   Deno.lstat = (path) => {
-    if (path === directory) turns++;
+    if (path === directory) {
+      turns++;
+      onTurn();
+    }
     return lstat(path);
   };
   try {
@@ -81,3 +88,18 @@ for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
     assertEquals(await turnsWhile(here, () => trees.copy({ delete: true, connections: 1 })), turns);
   });
 }
+
+Deno.test("a signal that aborts in a turn of others ends the making of directories, and deletions", async () => {
+  const reason = new Error("enough");
+  for (const [source, target] of [[{ a: null, b: null, c: null }, {}], [{ x: "" }, FILES]]) {
+    await using trees = await makeTrees("download", source!, target!);
+    const here = await Deno.realPath(trees.target);
+    const controller = new AbortController();
+    let count = 0;
+    const copying = () => trees.copy({ delete: true, connections: 1, signal: controller.signal });
+    const rejects = () => assertRejects(copying, Error, "enough");
+    await turnsWhile(here, rejects, () => ++count === 3 && controller.abort(reason));
+    const left = Object.keys(await content(trees.target)).length;
+    assertEquals(left, target === FILES ? 6 : 1, "and nothing after that");
+  }
+});
