@@ -375,6 +375,7 @@ export class Plan {
       const plain = sources.filter(({ kind }) => kind !== "directory");
       // mutant `>` → `>=`: in no directories is nothing to compare
       if (inside.length > 0) {
+        // mutant `plain.length === 0` → `false`: a list with nothing more
         this.#compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);
       }
       if (!this.#rules.delete) continue;

@@ -118,6 +118,7 @@ Deno.test("a refusal comes before the body is sent", async () => {
   const refused = [
     ["/sub", "content-length: 5", "409"],
     ["/new", "content-length: 1001", "413"],
+    ["/new", "transfer-encoding: chunked\r\nupload-length: 1001", "413"],
     ["/new", "content-length: 5\r\nif-match: *", "412"],
     ["/", "content-length: 5", "403"],
     ["/new", "content-length: 5\r\nrepr-digest: x", "400"],
@@ -560,7 +561,17 @@ Deno.test("a link gives way only as the last name, and what it leads to stays", 
       assert((await Deno.lstat(`${root}/link-${i}`)).isSymlink);
       assertEquals(await files.put(`/link-${i}`, CONTENT, { ...way, ...header }), 204);
       assert((await Deno.lstat(`${root}/link-${i}`)).isFile);
+      assertEquals(await mode(`${root}/link-${i}`), UMASK_FILE);
       assertEquals(await files.read(`link-${i}`), "new");
+    }
+    // What is neither a link nor a file gives way to nothing.
+    if (await makeFifo(`${root}/fifo`)) {
+      for (const headers of [header, await seenFile(files, "fifo")]) {
+        assertEquals(await files.put("/fifo", CONTENT, { ...way, ...headers }), 403);
+        assertEquals(await files.put("/fifo/a", CONTENT, { ...way, ...headers }), 409);
+        assertEquals(await files.put("/fifo/", null, headers), 409);
+      }
+      assert((await Deno.lstat(`${root}/fifo`)).isFifo);
     }
     await makeLinks({ [`${root}/to-dir`]: "sub" });
     assertEquals(await files.put("/to-dir/", null), 409);
