@@ -109,6 +109,8 @@ export async function* readPieces(
       // mutant `<` → `<=`: the same
       if (other.length === 0 && position < stop) other = new Uint8Array(size);
       [buffer, other] = [other, buffer];
+      // mutant `position < stop` → `true`: at the end nothing is read
+      // mutant `<` → `<=`: the same
       if (position < stop) {
         reading = read();
         // It is awaited before the next piece, and in the end.

@@ -1,5 +1,5 @@
 /** Bundles: many small files in one message, each with the promises of a single one. */
-import { BodyIter, ChunkedBody, ChunkedBodyIter, type Response } from "@degu/degu/base";
+import { Body, BodyIter, ChunkedBody, ChunkedBodyIter, type Response } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
@@ -856,6 +856,21 @@ Deno.test("onFile is told of a file that was cut", async () => {
   const { action, bytes, complete, status } = await within(promise, "an event");
   assertEquals([action, complete, status], ["get", false, 200]);
   assert(bytes < 20_000_000);
+});
+
+Deno.test("onFile is told of the files of a bundle that was cut", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/a`, "a");
+  const events: FileEvent[] = [];
+  const app = new FilesApp(dir.path, { onFile: (event) => void events.push(event) });
+  const paths = formatPaths([["a"]]);
+  const asked = new Body(new Blob([paths]).stream(), paths.length);
+  const [, , , body] = await app.handle(mkreq("POST", "/?bundle=get", {}, asked));
+  assert(body !== null && !(body instanceof Uint8Array));
+  await assertRejects(() => body.writeTo({ write: () => Promise.reject(new Error("gone")) }));
+  assertEquals(events.map(({ action, complete, status }) => [action, complete, status]), [
+    ["get", false, 200],
+  ]);
 });
 
 Deno.test("the program in docs/files.md reads a bundle (needs python3)", async () => {

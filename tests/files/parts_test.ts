@@ -379,6 +379,13 @@ Deno.test("where a file system has no locks, parts are written, and left-over on
     await files.cut(undefined, "/a", CONTENT, 1000);
     assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
     const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+    {
+      await using held = await new UnfinishedFiles(files.root).openPart(
+        `${files.root}/${RESERVED}/${part}`,
+      );
+      assertEquals(removeUnheld(held.path), false);
+      held.isKept = true;
+    }
     assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
     assertEquals(await entries(`${files.root}/${RESERVED}`), []);
   } finally {
