@@ -556,6 +556,9 @@ Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 25
   for (const path of [undefined, null, "a", [], [1], ["a", ""], ["a", ".."], [["a"]], { a: 1 }]) {
     assertThrows(() => parseOne(path), TransferError, "bad entry");
   }
+  for (const more of [[["a"]], {}, [{}]]) {
+    assertThrows(() => parseOne(["a"], { more }), TransferError, "another inside");
+  }
   const other = { kind: "other", reason: "name" };
   assertEquals(parseOne(["a", "x".repeat(300)], other)[0]?.reason, "name");
   assertThrows(() => parseOne(["a".repeat(40_000)], other), TransferError, "32768 bytes");

@@ -344,6 +344,10 @@ Deno.test("an upload that contradicts itself, or what was announced, is refused,
   }
   assertEquals(await put(files, "/a", LENGTH, chunked()()), [201, undefined]);
   assertEquals(await put(files, "/a", BY_VERSION, chunked()()), [204, undefined]);
+  // Of other chunks it has no meaning.
+  const last: Chunk = [["sha256", sha256Of(CONTENT)], EMPTY];
+  const early = new ChunkedBodyIter([[["sha256", "00"], CONTENT], last]);
+  assertEquals(await put(files, "/a", LENGTH, early), [204, undefined]);
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
 });
 
