@@ -85,10 +85,12 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
     for (let attempt = 1;; attempt++) {
+      // mutant `this.#turns.isOver` → `true`: the directory is looked at once more
       if (this.#turns.isOver) this.#enteredKey = null;
       try {
         const directory = file.names.slice(0, -1);
         const key = directory.join("/");
+        // mutant `this.#enteredKey !== key` → `true`: the directory is looked at once more
         if (this.#enteredKey !== key) {
           for (const path of this.#placement.enter?.(directory) ?? []) this.#changed.add(path);
         }
@@ -239,6 +241,9 @@ class Naming<F extends SmallFile> {
         this.#placement.onFailed(file, error);
       }
       // Whatever happens to directories, they are looked at again.
+      // mutant `this.#entered !== null && this.#entered.parent.missing.length > 0` → `true`: the directory is looked at once more
+      // mutant `&&` → `||`: the directory is looked at once more
+      // mutant `>` → `>=`: the directory is looked at once more
       if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.leave();
     }
   }
@@ -253,6 +258,7 @@ class Naming<F extends SmallFile> {
     const { root } = this.#placement;
     const directory = names.slice(0, -1);
     const key = directory.join("/");
+    // mutant `written === null || this.#entered?.key !== key` → `true`: the directory is looked at once more
     if (written === null || this.#entered?.key !== key) this.leave();
     if (written === null) {
       const { created, changed } = root.makeDirectory(names, () => {});

@@ -441,6 +441,9 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
     [["file", "2"], 204],
     [["deep/er/a b", "3"], 201],
     [["deep/er/c", ""], 201],
+    [["deep/er/c", ""], 204],
+    [["deeper/d", ""], 201],
+    [["deeper/d", ""], 204],
     [["new", "4"], 204],
     [["once", "5", isNew], 201],
     [["once", "6", isNew], 412],
@@ -474,7 +477,7 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
   assertEquals(await entries(`${root}/empty`), ["dir"]);
   assertEquals(await entries(root), [
     RESERVED,
-    ...["deep", "empty", "file", "largest", "new", "once", "sub"],
+    ...["deep", "deeper", "empty", "file", "largest", "new", "once", "sub"],
   ]);
   assertEquals(await entries(`${root}/sub`), ["file", "last"]);
   const { mtime } = await Deno.stat(`${root}/new`);
@@ -592,6 +595,11 @@ Deno.test("while too many files are open, those of a bundle get their names befo
     };
     try {
       assertEquals(await files.sendAll(sent), sent.map(() => 201));
+      // As long as nothing else ends that.
+      Deno.openSync = () => {
+        throw Object.assign(new Error("too many open files"), { code });
+      };
+      assertEquals(await files.sendAll(sent), sent.map(() => 503));
     } finally {
       Deno.openSync = openSync;
     }

@@ -66,18 +66,20 @@ Deno.test("upload: of several spellings of one file at the server the first is c
     [["ab"], ["Ab", "AB"], "ab", ["unchanged"]],
     [["Ab", "ab"], ["Ab"], "ab", ["unchanged", "failed"]],
     [["Ab", "ab"], ["ab"], "Ab", ["unchanged", "failed"]],
+    [["Ab", "ab"], [], "ab", ["copied", "failed"]],
     [["AB", "Ab", "aB"], ["AB", "Ab"], "", ["unchanged", "unchanged", "copied"]],
     [["Ab", "aB", "ab"], ["AB"], "Ab aB ab", ["unchanged", "failed", "failed"]],
   ];
   for (const [source, target, aliased, outcomes] of rows) {
     const filled = (names: string[]) => Object.fromEntries(names.map((name) => [name, "1"]));
-    const path = () => `${trees.target}/${target[0]}`;
+    const path = () => `${trees.target}/${target[0] ?? source[0]}`;
     await using trees = await makeTrees("upload", filled(source), filled(target), (app) => {
       return async (request, ...others) => {
         const isAlias = aliased.split(" ").includes(request.path.at(-1)!);
-        if (!isAlias || request.method !== "HEAD") return await app.handle(request, ...others);
-        const { mtime } = await Deno.stat(path());
-        return [200, "OK", { "content-length": 1, "last-modified": mtime!.toUTCString() }, null];
+        const info = isAlias ? await Deno.stat(path()).catch(() => null) : null;
+        if (info === null || request.method !== "HEAD") return await app.handle(request, ...others);
+        const modified = info.mtime!.toUTCString();
+        return [200, "OK", { "content-length": 1, "last-modified": modified }, null];
       };
     });
     for (const name of source) await touch(`${trees.source}/${name}`, "2020-01-02");

@@ -428,6 +428,26 @@ both(
   },
 );
 
+Deno.test("upload: a deletion that is refused fails alone, unless nothing else can be deleted either", async () => {
+  for (const status of [403, 404, 409, 401, 500, null]) {
+    await using trees = await makeTrees(
+      "upload",
+      { a: "a" },
+      { old: "old" },
+      changing(({ method }) => {
+        if (method !== "DELETE") return null;
+        if (status === null) throw new Error("the connection is cut here");
+        return [status, "Refused", {}, new Uint8Array(0)];
+      }),
+    );
+    const deleting = trees.copy({ delete: true });
+    if (status === 404) assertEquals((await deleting).deleted, ["old"], "it is gone by itself");
+    else if (status === 403 || status === 409) {
+      assertEquals((await deleting).outcomes, { a: "copied", old: "failed" });
+    } else await assertRejects(() => deleting, Error, "", `${status}`);
+  }
+});
+
 both("a file that is gone when its content is compared is copied, or fails", async (direction) => {
   const texts = { large: "l".repeat(100_000), small: "s" };
   for (const end of ["source", "target"] as const) {

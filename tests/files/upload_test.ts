@@ -382,8 +382,10 @@ interface Answers {
 
 const OFFSET = { "upload-offset": "0" };
 
-async function uploadTo(answers: Answers): Promise<TransferError> {
+async function uploadTo(answers: Answers): Promise<TransferError & { readonly puts: number }> {
+  let puts = 0;
   await using serving = serve(async ({ method, body, headers }) => {
+    if (method === "PUT") puts++;
     await body?.bytes();
     const echo = { "repr-digest": `${headers["repr-digest"]}` };
     const [status, fields] = (method === "HEAD" ? answers.head : answers.put) ??
@@ -393,7 +395,7 @@ async function uploadTo(answers: Answers): Promise<TransferError> {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/f`, "hello");
   const uploading = () => upload(serving.makeClient(), `${dir.path}/f`, "/f");
-  return await assertRejects(uploading, TransferError);
+  return Object.assign(await assertRejects(uploading, TransferError), { puts });
 }
 
 Deno.test("responses of other servers are refused if they are not reliable", async () => {
@@ -429,6 +431,8 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
   for (const [answers, code, message] of refused) {
     const error = await uploadTo(answers);
     assertEquals(error.code, code, error.message);
+    // Once more only from another offset.
+    assertEquals(error.puts, answers.head ? 0 : message === "another part" ? 2 : 1);
     assert(error.message.includes(message) && error.message.includes('"/f"'), error.message);
     const [status] = answers.put ?? answers.head!;
     assertEquals(error.status, code === "STATUS" ? status : null);
