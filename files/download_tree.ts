@@ -148,6 +148,7 @@ class Download implements Direction {
     if (path === null) return null;
     this.#root = new Root(path);
     return await readLocalTree(path, this.#settings.signal, (path) => {
+      // mutant `path.endsWith(PART_SUFFIX)` → `true`: nothing else has the name of a part that is looked for
       if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
     });
   }
@@ -254,6 +255,7 @@ class Download implements Direction {
   /** The part of a small file, which the file gets its name from. */
   #newPart({ node, target }: Copy): Omit<Complete, "state"> {
     const place = this.pathOf(node);
+    // mutant `this.#parts.size === 0` → `false`: no part has the name
     const old = this.#parts.size === 0 ? "" : partPath(place);
     if (this.#parts.delete(old)) removePart(place);
     const directory = dirname(place);
@@ -266,6 +268,7 @@ class Download implements Direction {
 
   /** The mode of new files, found out in a directory where one is about to be named. */
   #newModeIn(directory: string): number | null {
+    // mutant `this.#newMode === undefined` → `true`: it is found out once more
     if (this.#newMode === undefined) {
       this.#newMode = newFileMode(unusedPath(directory));
     }

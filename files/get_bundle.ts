@@ -157,8 +157,10 @@ class BundleReader {
       if (found === "link") break;
       this.#next++;
       if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
+      // mutant `this.#turns.isOver` → `true`: each file is a group
       if (this.#turns.isOver) break;
     }
+    // mutant `>` → `>=`: what has no file is looked at alone, with the same result
     if (read.length > 0 && !areStillThere(root, path, read, began)) {
       [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
       return false;

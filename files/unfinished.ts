@@ -203,6 +203,7 @@ export class UnfinishedFiles {
     try {
       for (const { path, modified } of this.#list("")) {
         // A time in the future is from a clock that was ahead.
+        // mutant `>` → `>=`: a millisecond
         const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
         if (isOld) removeUnheld(path);
       }

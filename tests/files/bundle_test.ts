@@ -38,6 +38,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { Buffer } from "node:buffer";
 
 // Bundles: many small files in one message.
 
@@ -416,6 +417,18 @@ Deno.test("a file that can't be read has a status that says why, and is looked a
     }
   }
   assertEquals(files.warnings.length, 1, "of what the disk does not give");
+  // What changes all the time, through a link, too.
+  await makeLinks({ [`${files.root}/link`]: "sub/file" });
+  const { compare } = Buffer;
+  let compared = 0;
+  Buffer.compare = () => ++compared;
+  try {
+    const response = await files.get("/?bundle=get", ["sub/file", "link"]);
+    const statuses = (await recordsOf(GET_ANSWER, response)).map(({ record }) => record.status);
+    assertEquals([...statuses, compared], [409, 409, 6]);
+  } finally {
+    Buffer.compare = compare;
+  }
 });
 
 Deno.test("a file that is overwritten again and again is 409, or one of its versions", async () => {

@@ -415,6 +415,22 @@ Deno.test("a download whose part others remove again and again is refused", asyn
   }
 });
 
+Deno.test("a download that makes its part anew is refused if another one is faster", async () => {
+  await using files = await setUp();
+  await files.cut(600_000);
+  const { remove } = Deno;
+  Deno.remove = async (path, options) => {
+    await remove(path, options);
+    if (`${path}`.endsWith(PART)) await Deno.writeTextFile(path, "");
+  };
+  try {
+    const error = await assertRejects(() => files.get({ resume: false }), TransferError);
+    assertEquals(error.code, "IN_USE");
+  } finally {
+    Deno.remove = remove;
+  }
+});
+
 Deno.test("of many downloads to one target each succeeds or is refused", async () => {
   await using files = await serveFiles();
   const content = randomBytes(100_000);
@@ -553,6 +569,15 @@ Deno.test("content that is not a record of this format is ignored", async () => 
   for (const text of ["", "{", ...bad.map((value) => JSON.stringify(value))]) {
     await Deno.writeTextFile(`${part}.json`, text);
     assertEquals(await readRecord(part), null, text.slice(0, 200));
+  }
+  // A record has at most 64 KiB.
+  for (const size of [65_536, 65_537]) {
+    const text = JSON.stringify({ ...good, uri: "" });
+    await Deno.writeTextFile(
+      `${part}.json`,
+      text.replace('""', `"${"x".repeat(size - text.length)}"`),
+    );
+    assertEquals(await readRecord(part) === null, size > 65_536);
   }
   await Deno.remove(`${part}.json`);
   await Deno.mkdir(`${part}.json`);

@@ -15,8 +15,9 @@ import { content, entries, fill, mode, tempDir } from "@degu/testing/directories
 import { NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { both, makeTrees } from "@degu/testing/trees.ts";
+import { both, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { basename } from "@std/path";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
 
@@ -60,34 +61,49 @@ both(
   },
 );
 
-Deno.test("upload: of several spellings of one file at the server the first is compared with it, and the others fail", async () => {
-  // A disk that takes "ab" and "Ab" for one.
-  const rows: [source: string[], target: string[], aliased: string, outcomes: string[]][] = [
-    [["ab"], ["Ab", "AB"], "ab", ["unchanged"]],
-    [["Ab", "ab"], ["Ab"], "ab", ["unchanged", "failed"]],
-    [["Ab", "ab"], ["ab"], "Ab", ["unchanged", "failed"]],
-    [["Ab", "ab"], [], "ab", ["copied", "failed"]],
-    [["AB", "Ab", "aB"], ["AB", "Ab"], "", ["unchanged", "unchanged", "copied"]],
-    [["Ab", "aB", "ab"], ["AB"], "Ab aB ab", ["unchanged", "failed", "failed"]],
-  ];
-  for (const [source, target, aliased, outcomes] of rows) {
-    const filled = (names: string[]) => Object.fromEntries(names.map((name) => [name, "1"]));
-    const path = () => `${trees.target}/${target[0] ?? source[0]}`;
-    await using trees = await makeTrees("upload", filled(source), filled(target), (app) => {
-      return async (request, ...others) => {
-        const isAlias = aliased.split(" ").includes(request.path.at(-1)!);
-        const info = isAlias ? await Deno.stat(path()).catch(() => null) : null;
-        if (info === null || request.method !== "HEAD") return await app.handle(request, ...others);
-        const modified = info.mtime!.toUTCString();
-        return [200, "OK", { "content-length": 1, "last-modified": modified }, null];
+both(
+  "of several spellings of one file at the target the first is compared with it, and the others fail",
+  async (direction) => {
+    // A disk that takes "ab" and "Ab" for one.
+    const rows: [source: string[], target: string[], aliased: string, outcomes: string[]][] = [
+      [["ab"], ["Ab", "AB"], "ab", ["unchanged"]],
+      [["Ab", "ab"], ["Ab"], "ab", ["unchanged", "failed"]],
+      [["Ab", "ab"], ["ab"], "Ab", ["unchanged", "failed"]],
+      [["Ab", "ab"], [], "ab", ["copied", "failed"]],
+      [["AB", "Ab", "aB"], ["AB", "Ab"], "", ["unchanged", "unchanged", "copied"]],
+      [["Ab", "aB", "ab"], ["AB"], "Ab aB ab", ["unchanged", "failed", "failed"]],
+    ];
+    for (const [source, target, aliased, outcomes] of rows) {
+      const filled = (names: string[]) => Object.fromEntries(names.map((name) => [name, "1"]));
+      const path = () => `${trees.target}/${target[0] ?? source[0]}`;
+      const isAliased = (name: string) => aliased.split(" ").includes(name);
+      const { lstat } = Deno;
+      await using trees = await makeTrees(direction, filled(source), filled(target), (app) => {
+        return async (request, ...others) => {
+          const isAlias = direction === "upload" && isAliased(request.path.at(-1)!);
+          const info = isAlias ? await Deno.stat(path()).catch(() => null) : null;
+          if (info === null || request.method !== "HEAD") {
+            return await app.handle(request, ...others);
+          }
+          const modified = info.mtime!.toUTCString();
+          return [200, "OK", { "content-length": 1, "last-modified": modified }, null];
+        };
+      });
+      for (const name of source) await touch(`${trees.source}/${name}`, "2020-01-02");
+      for (const name of target) await touch(`${trees.target}/${name}`, "2020-01-02");
+      const expected = Object.fromEntries(source.map((name, i) => [name, outcomes[i]]));
+      Deno.lstat = (at) => {
+        const isAlias = `${at}`.startsWith(trees.target) && isAliased(basename(`${at}`));
+        return lstat(isAlias ? path() : at);
       };
-    });
-    for (const name of source) await touch(`${trees.source}/${name}`, "2020-01-02");
-    for (const name of target) await touch(`${trees.target}/${name}`, "2020-01-02");
-    const expected = Object.fromEntries(source.map((name, i) => [name, outcomes[i]]));
-    assertEquals((await trees.copy()).outcomes, expected);
-  }
-});
+      try {
+        assertEquals((await trees.copy()).outcomes, expected);
+      } finally {
+        Deno.lstat = lstat;
+      }
+    }
+  },
+);
 
 Deno.test("upload: what a server says of another spelling decides whether a file is sent", async () => {
   const rows: [status: number, HeaderDict, outcome: string][] = [
@@ -216,6 +232,11 @@ both(
     await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
     assertEquals((await trees.copy()).result, { ...NOTHING, deletionsKept: null });
     assertEquals(await content(trees.target), {});
+    if (direction === "download") {
+      await copyTree(direction, trees.client, `${trees.target}/x/y`, "/tree/");
+      assertEquals(await content(trees.target), { x: null, "x/y": null });
+      await Deno.remove(`${trees.target}/x`, { recursive: true });
+    }
     await Deno.remove(trees.source);
     await Deno.writeTextFile(`${trees.target}/a`, "");
     const missing = direction === "download" ? TransferError : Deno.errors.NotFound;

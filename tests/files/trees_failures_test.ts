@@ -805,6 +805,33 @@ Deno.test("download: no part is written through a link that has replaced a direc
   assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
 });
 
+Deno.test("download: while too many files are open, small ones are requested once more, and fail alone", async () => {
+  for (const [code, most] of [["EMFILE", 2], ["ENFILE", 2], ["EROFS", 1]] as const) {
+    let requests = 0;
+    await using trees = await makeTrees(
+      "download",
+      { small: "a" },
+      {},
+      changing(({ method }) => {
+        if (method === "POST") requests++;
+        return null;
+      }),
+    );
+    const { openSync } = Deno;
+    Deno.openSync = (path, options) => {
+      if (!`${path}`.includes("/.small-")) return openSync(path, options);
+      throw Object.assign(new Error("it can't be opened"), { code });
+    };
+    try {
+      const { outcomes, errors } = await trees.copy();
+      assertEquals([outcomes, requests], [{ small: "failed" }, most], code);
+      assertEquals((errors.small as Error).message, `"small": it can't be opened`);
+    } finally {
+      Deno.openSync = openSync;
+    }
+  }
+});
+
 const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];
 Deno.test({
   name: "more files and directories than can be open at once (needs unshare)",
