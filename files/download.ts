@@ -308,6 +308,7 @@ class Download {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
     if (!this.#route.canReconnect || this.#settings.signal?.aborted) return false;
     try {
+      // mutant `this.#route.release();` → `;`: what has broken off is closed
       this.#route.release();
       const response = await this.#route.request("HEAD", this.#uri, {});
       if (response.status !== 200) return false;

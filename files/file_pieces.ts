@@ -101,7 +101,6 @@ export async function* readPieces(
   try {
     while (position < stop) {
       const count = await (reading ?? read());
-      reading = null;
       const piece = buffer.subarray(0, count);
       position += count;
       // mutant `other.length === 0 && position < stop` → `true`: a new buffer, also where none is needed

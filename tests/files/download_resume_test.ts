@@ -415,6 +415,14 @@ Deno.test("a download whose part others remove again and again is refused", asyn
   }
 });
 
+Deno.test("a response whose part can't be prepared is not read", async () => {
+  await using files = await setUp();
+  await Deno.mkdir(`${files.dir}/${RECORD}.tmp/precious`, { recursive: true });
+  using connection = await files.client.connect();
+  await assertRejects(() => download(connection, "/file", files.file), Error, "not empty");
+  assertEquals(connection.closed, true);
+});
+
 Deno.test("a download that makes its part anew is refused if another one is faster", async () => {
   await using files = await setUp();
   await files.cut(600_000);

@@ -344,9 +344,15 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     await using serving = serve(({ method }) => {
       return method === "HEAD" ? [200, "OK", head, null] : [200, "OK", get, body];
     });
-    const failed = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
-    const error = await assertRejects(failed, TransferError, message);
+    using conn = await serving.makeClient().connect();
+    const error = await assertRejects(
+      () => download(conn, "/f", `${dir.path}/f`),
+      TransferError,
+      message,
+    );
     assertEquals([error.code, error.status], ["UNEXPECTED_RESPONSE", null]);
+    // What is not wanted is not read.
+    assertEquals(conn.closed, body === chunked || "repr-digest" in get);
     assertEquals(error.cause instanceof RangeError, message.includes("invalid"));
     assertEquals(await entries(dir.path), []);
   }

@@ -448,6 +448,48 @@ Deno.test("upload: a deletion that is refused fails alone, unless nothing else c
   }
 });
 
+both(
+  "an error that is so for all ends what is under way over other connections",
+  async (direction) => {
+    const waiting = Promise.withResolvers<void>();
+    const never = Promise.withResolvers<void>();
+    const texts = { a: "a".repeat(100_000), b: "b".repeat(100_000) };
+    await using trees = await makeTrees(
+      direction,
+      texts,
+      {},
+      changing(async ({ uri, method }) => {
+        if (!["/tree/a", "/tree/b"].includes(uri)) return null;
+        if (uri === "/tree/a") waiting.resolve();
+        await (uri === "/tree/a" ? never : waiting).promise;
+        return [500, "Failed", {}, method === "HEAD" ? null : new Uint8Array(0)];
+      }),
+    );
+    const error = await assertRejects(() => trees.copy({ connections: 2 }), TransferError);
+    never.resolve();
+    assertEquals(error.status, 500);
+  },
+);
+
+Deno.test("upload: what is not deleted because its directory is not listed fails alone", async () => {
+  for (const status of [403, 500]) {
+    await using trees = await makeTrees(
+      "upload",
+      { "d/A": "A" },
+      { "d/A": "A", "d/a": "a" },
+      changing(({ uri }) => uri === "/tree/d/" ? [status, "Refused", {}, new Uint8Array(0)] : null),
+    );
+    const copying = trees.copy({ delete: true, compare: "digest" });
+    if (status === 500) await assertRejects(() => copying, TransferError, "500");
+    else {
+      const { outcomes, events } = await copying;
+      assertEquals(outcomes, { "d/A": "unchanged", "d/a": "failed" });
+      assert(events.some((event) => event.type === "failed" && event.at === "target"));
+    }
+    assertEquals(Object.keys(await content(trees.target)), ["d", "d/A", "d/a"]);
+  }
+});
+
 both("a file that is gone when its content is compared is copied, or fails", async (direction) => {
   const texts = { large: "l".repeat(100_000), small: "s" };
   for (const end of ["source", "target"] as const) {
@@ -515,8 +557,11 @@ for (const isReplaced of [false, true]) {
     await using relay = new CuttingRelay(trees.serving.address);
     relay.cutEachAfter(500_000);
     const { signal } = controller;
-    const { outcomes } = await trees.copy({ signal }, new Client(relay.address));
+    const { outcomes, events } = await trees.copy({ signal }, new Client(relay.address));
     assertEquals(outcomes, { large: isReplaced ? "failed" : "copied" });
+    // Of what has failed nothing counts.
+    const bytes = isReplaced ? 0 : 2_000_000;
+    assertEquals(events.at(-1), { type: "progress", bytes, total: 2_000_000 });
     assert(requests > 4 || isReplaced, `${requests}`);
     const isSame = (await content(trees.target)).large === (await content(trees.source)).large;
     assertEquals(isSame, !isReplaced);

@@ -448,8 +448,8 @@ Deno.test("a different offset is used once", async () => {
     const bytes = await body?.bytes();
     if (method === "HEAD") return [200, "OK", { "upload-offset": "4" }, null];
     offsets.push(`${headers["upload-offset"]} ${bytes?.length}`);
-    if (conflicts-- > 0) return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(0)];
-    return [201, "Created", { "repr-digest": digest }, new Uint8Array(0)];
+    if (conflicts-- > 0) return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(3)];
+    return [201, "Created", { "repr-digest": digest }, new Uint8Array(3)];
   });
   await using dir = await tempDir();
   const file = `${dir.path}/f`;
@@ -459,6 +459,7 @@ Deno.test("a different offset is used once", async () => {
   conflicts = 1;
   using conn = await serving.makeClient().connect();
   assertEquals((await upload(conn, file, "/f")).resumedFrom, 2);
+  assertEquals((await conn.head("/f")).status, 200, "all responses have been read");
   for (
     const [options, requests] of [[{}, 2], [{ resume: false }, 1], [{ verify: false }, 1]] as const
   ) {
