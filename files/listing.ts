@@ -279,6 +279,7 @@ function describeAt(
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
   // mutant `((info.mode ?? 0) & READABLE) !== READABLE` → `true`: each file is opened
+  // mutant `&` → `|`: each file is opened
   if (((info.mode ?? 0) & READABLE) !== READABLE) checkReadable(path);
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
 }
