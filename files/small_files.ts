@@ -224,6 +224,7 @@ class Naming<F extends SmallFile> {
     }
     let isAdmitted = false;
     for (const [i, { file, written }] of arrived.entries()) {
+      // mutant `!isAdmitted || this.#turns.isOver` → `true`: a turn for each file
       if (!isAdmitted || this.#turns.isOver) {
         this.leave();
         // mutant `isAdmitted` → `true`: one turn more before the first file
