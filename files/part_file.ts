@@ -144,6 +144,7 @@ export class PartFile implements AsyncDisposable {
   /** Renames it to the target, whose permission bits are kept; a new file gets the usual ones. */
   async #rename(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
+    if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
     const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(this.path)));
     // Until now only this user could read it.
     // mutant `mode !== null` → `true`: all files have one where this is tested

@@ -21,7 +21,7 @@ import { TempPKI } from "@degu/degu/misc";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -412,6 +412,7 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   await assertRejects(get, AlreadyExists, "replace: true");
   assertEquals(await Deno.readTextFile(file), "mine");
+  assertEquals(await mode(`${files.dir}/.copy.degu-part`), 0o600, "what is kept stays private");
   assertEquals((await files.get()).resumedFrom, 300_000);
   assertEquals(await entries(files.dir), ["copy"]);
 });
