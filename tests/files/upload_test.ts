@@ -139,6 +139,8 @@ Deno.test("replace: false keeps a different existing file, and accepts an identi
     using connection = await files.client.connect();
     for (let again = 0; again < 2; again++) assertEquals((await put({}, connection)).bytes, 0);
     assertEquals(connection.closed, false);
+    const unverified = await assertRejects(() => put({ verify: false }), TransferError);
+    assertEquals(unverified.status, 412, "nobody knows whether it is the same");
     await Deno.writeFile(file, randomBytes(size + 1));
     for (const options of [{}, { resume: false }, { verify: false }]) {
       using other = await files.client.connect();
