@@ -302,11 +302,10 @@ class Download {
 
   /**
    * Reports whether a body broke off because the file is another one by now: a server can tell it in no other way.
-   * Only a new connection can ask.
+   * Only a new connection can ask: over that of a caller, which is closed, this fails.
    */
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
-    if (!this.#route.canReconnect || this.#settings.signal?.aborted) return false;
     try {
       // mutant `this.#route.release();` → `;`: what has broken off is closed
       this.#route.release();

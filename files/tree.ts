@@ -374,6 +374,7 @@ export class Plan {
       if (doubtful.files.length > 0) this.doubtful.push(doubtful);
       const plain = sources.filter(({ kind }) => kind !== "directory");
       // mutant `>` → `>=`: in no directories is nothing to compare
+      // mutant `inside.length > 0` → `true`: the same
       if (inside.length > 0) {
         // mutant `plain.length === 0` → `false`: a list with nothing more
         this.#compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);

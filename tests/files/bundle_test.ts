@@ -740,6 +740,22 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
 });
 
+Deno.test("the directory of unfinished files is made again if it is removed while a bundle arrives", async () => {
+  await using files = await serveBundles();
+  const reserved = `${files.root}/${RESERVED}`;
+  const body = new ChunkedBodyIter(
+    (async function* () {
+      for (let i = 0; i < 64; i++) yield [null, recordBytes([`first/${i}`, "1"])] as const;
+      while ((await entries(`${files.root}/first`).catch(() => [])).length < 64);
+      await Deno.remove(reserved);
+      yield [null, bundleBytes([["second", "2"]])] as const;
+      yield [null, new Uint8Array(0)] as const;
+    })(),
+  );
+  const response = await files.request("POST", "/?bundle=put", {}, body);
+  assertEquals(await putStatuses(response), new Array(65).fill(201));
+});
+
 Deno.test({
   name: "on a full disk the files that fit are written, and the others are 507 (needs unshare)",
   ignore: !mayMount,

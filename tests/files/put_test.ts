@@ -288,8 +288,9 @@ Deno.test("what another process does between the last look and the rename is not
   assertEquals(await files.read("file"), "public");
 });
 
-Deno.test("a directory of more than 100,000 entries gives way to no file", async () => {
+Deno.test("a directory of more than 100,000 entries, or that changes while it is read, gives way to no file", async () => {
   await using files = await serveForWriting();
+  const header = { "replace-directory": "0".repeat(64) };
   const { readDirSync } = Deno;
   try {
     for (const [count, why] of [[100_000, "is not what"], [100_001, "more than 100000"]] as const) {
@@ -299,10 +300,21 @@ Deno.test("a directory of more than 100,000 entries gives way to no file", async
           ? new Array(count).fill(entries[0]).values()
           : entries.values();
       };
-      const header = { "replace-directory": "0".repeat(64) };
       assertEquals(await files.put("/sub", latin1("x"), header), 409);
       assert(files.warnings.at(-1)!.includes(why), files.warnings.at(-1));
     }
+    // One that is replaced while it is read is another one; what can't be read is no conflict.
+    Deno.readDirSync = (path) => {
+      const entries = Array.from(readDirSync(path));
+      Deno.renameSync(path, `${path}.away`);
+      Deno.mkdirSync(path);
+      return entries.values();
+    };
+    assertEquals(await files.put("/sub", latin1("x"), header), 409);
+    Deno.readDirSync = () => {
+      throw Object.assign(new Error("a bad sector"), { code: "EIO" });
+    };
+    assertEquals(await files.put("/sub", latin1("x"), header).catch(() => "failed"), "failed");
   } finally {
     Deno.readDirSync = readDirSync;
   }
