@@ -305,6 +305,8 @@ both(
   "of several spellings of a name each is copied, also one that others make meanwhile",
   async (direction) => {
     await using trees = await makeTrees(direction, { AB: "1", Ab: "22", aB: "333" });
+    // It is looked for also where there is no target yet.
+    await Deno.remove(trees.target);
     const next = new Map([["AB", "Ab"], ["Ab", "aB"]]);
     const onEvent = (event: TreeEvent) => {
       const name = event.type === "copied" ? next.get(event.path.join("/")) : undefined;
