@@ -18,6 +18,7 @@ import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { digestOf, upload } from "@degu/testing/written_directory.ts";
@@ -535,11 +536,16 @@ Deno.test("an old file that can't be removed is logged, and is not an error", ()
 
 // Writing bodies to a file.
 
-Deno.test("a failed write ends the body", async () => {
+Deno.test("a failed write ends the body, and nothing goes on in the background", async () => {
   const failure = new Error("full");
+  let settled = 0;
+  const settle = async () => {
+    await turnOfEventLoop();
+    settled++;
+  };
   const destined: Destined = {
     file: { write: () => Promise.reject(failure) },
-    sync: new EarlySync("/none"),
+    sync: Object.assign(new EarlySync("/none"), { settle }),
     start: 0,
     limit: Infinity,
     length: null,
@@ -547,6 +553,7 @@ Deno.test("a failed write ends the body", async () => {
   };
   const small = new Body(new Blob([pattern(100)]).stream(), 100);
   assertEquals(await receive(small, destined).catch((error) => error), failure);
+  assertEquals(settled, 1);
   let cancelled: unknown = null;
   const stream = new ReadableStream({
     pull: (controller) => controller.enqueue(new Uint8Array(65536)),
