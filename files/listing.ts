@@ -183,6 +183,7 @@ async function* readEntries(
   const isTooDeep = path !== root.path &&
     path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH;
   const describeAll = () => {
+    // mutant `!isLocal` → `true`: what is no directory any more is found out below
     if (!isLocal) checkPath(path);
     const reserved = isLocal ? null : statOrNull(reservedPath(path));
     const directory = { root, path, reserved, doubtful, isTooDeep, isLocal };
@@ -192,6 +193,7 @@ async function* readEntries(
       if (entry !== null) entries.push(entry);
     }
     names = [];
+    // mutant `!isLocal` → `true`: the same
     if (!isLocal) checkPath(path);
     checkSame(named);
     return entries;

@@ -473,6 +473,28 @@ both(
   },
 );
 
+Deno.test("upload: where neither the target nor a file in it may be made the whole is rejected, else a file alone", async () => {
+  for (const first of [403, 201] as const) {
+    await using trees = await makeTrees(
+      "upload",
+      { a: "a", b: "b" },
+      {},
+      changing(({ method, query }) => {
+        if (query === "tree") return [404, "Not Found", {}, new Uint8Array(0)];
+        if (method === "PUT") return [403, "Forbidden", {}, new Uint8Array(0)];
+        const statuses = [first, 403] as const;
+        return streamed(BUNDLE_TYPE, [
+          ...statuses.map((status) => formatRecord({ status })),
+          BUNDLE_END,
+        ]);
+      }),
+    );
+    if (first === 201) {
+      assertEquals((await trees.copy()).outcomes, { a: "copied", b: "failed" });
+    } else await assertRejects(() => trees.copy(), TransferError, 'PUT "/tree/"');
+  }
+});
+
 Deno.test("upload: what is not deleted because its directory is not listed fails alone", async () => {
   for (const status of [403, 500]) {
     await using trees = await makeTrees(
