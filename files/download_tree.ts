@@ -385,6 +385,7 @@ class Download implements Direction {
   }
 
   async #pause(): Promise<void> {
+    // mutant `!this.#turns.isOver` → `false`: a turn more
     if (!this.#turns.isOver) return;
     await this.#turns.next(this.#root.path);
     this.#settings.signal.throwIfAborted();

@@ -300,10 +300,7 @@ function routeOf(
   target: Client | Connection,
   options: RequestOptions | undefined,
 ): Route {
-  const signal = requestSignal(options);
-  const route = new Route(label, target, signal);
-  signal?.throwIfAborted();
-  return route;
+  return new Route(label, target, requestSignal(options));
 }
 
 /**
