@@ -194,6 +194,8 @@ async function* readEntries(
     }
     names = [];
     // mutant `!isLocal` → `true`: the same
+    // mutant `!isLocal` → `false`: what a link leads to now is another directory
+    // mutant `checkPath(path);` → `;`: the same
     if (!isLocal) checkPath(path);
     checkSame(named);
     return entries;

@@ -182,6 +182,7 @@ Deno.test("a file is opened in ten attempts at most while others replace it, and
   await using tree = await makeTree();
   const root = new Root(tree.root);
   const { lstatSync, realPathSync } = Deno;
+  const { random } = Math;
   let looks = 0;
   try {
     Deno.lstatSync = (path) => {
@@ -192,8 +193,12 @@ Deno.test("a file is opened in ten attempts at most while others replace it, and
     Deno.lstatSync = lstatSync;
     Deno.realPathSync = () => tree.path;
     assertEquals(await root.open(["file"]), null);
+    // At the latest by the last look.
+    Math.random = () => 0.9;
+    assertEquals(root.changeSince(0, root.path, () => false, () => true), "moved");
   } finally {
     Object.assign(Deno, { lstatSync, realPathSync });
+    Math.random = random;
   }
   if (linux) assertEquals(await openFilesBelow(tree.root), []);
 });
