@@ -295,6 +295,7 @@ export class Root {
       missing.push(path);
     }
     // mutant `isListed && missing.length === 0` → `false`: each name is looked for by itself, which costs more
+    // mutant `===` → `!==`: each name is looked for by itself
     const listed = isListed && missing.length === 0 ? foldedNames(path) : null;
     return { path, base, missing, obstacle, listed };
   }

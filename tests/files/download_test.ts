@@ -144,7 +144,7 @@ const REFUSED: readonly [
   [[...FILES, ...TREES], { path: "a\0b" }, RangeError, "NUL"],
   [ALL, { options: null }, TypeError, "options"],
   [ALL, { options: { sginal: 1 } }, TypeError, '"sginal"'],
-  [ALL, { options: { signal: {} } }, TypeError, "signal"],
+  [ALL, { options: { signal: {} } }, TypeError, "signal: must be an AbortSignal"],
   [FILES, { options: { verify: 1 } }, TypeError, "verify: must be a boolean"],
   [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
   [FILES, { options: { onProgress: {} } }, TypeError, "onProgress: must be a function"],

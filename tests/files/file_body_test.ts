@@ -184,6 +184,15 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
   });
 }
 
+Deno.test("a file that is longer than any content-length is not sent, and is closed", async () => {
+  await using tree = await makeTree();
+  const file = await new Root(tree.root).open(["file"]);
+  assert(file !== null && file !== "directory");
+  const size = 2 ** 53;
+  await assertRejects(() => makeFileBody({ ...file, size }, 0, size, null, () => {}), RangeError);
+  if (linux) assertEquals(await openFilesBelow(tree.root), []);
+});
+
 Deno.test("a small file that is overwritten meanwhile is not sent", async () => {
   await using tree = await makeTree();
   for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
