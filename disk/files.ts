@@ -3,7 +3,6 @@
 import { chmodSync, lstatSync } from "node:fs";
 import { isAt, removeIfPossible, removeIfPresent, statOrNull } from "./names.ts";
 
-// mutant `20` → `21`: one more
 const TRIES = 20;
 const PAUSE_MILLISECONDS = 30;
 
@@ -14,7 +13,6 @@ const PAUSE_MILLISECONDS = 30;
  * @returns False if it stays locked.
  */
 export async function lockFile(file: Deno.FsFile): Promise<boolean> {
-  // mutant `1` → `2`: one less
   for (let tries = 1; !await file.tryLock(true); tries++) {
     if (tries === TRIES) return false;
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
@@ -32,7 +30,6 @@ export function lockIfFree(file: Deno.FsFile): boolean {
 }
 
 /** How often a file may disappear between two checks before something else is wrong. */
-// mutant `20` → `21`: one more
 const OPENINGS = 20;
 
 /** A file that only this process writes. */
@@ -211,7 +208,8 @@ export class EarlySync {
   /** Syncs the rest, if that is possible. */
   async finish(): Promise<void> {
     await this.#syncing;
-    // mutant `>` → `>=`: to sync once more
+    // mutant `this.#written > this.#begun` → `true`: to sync once more
+    // mutant `>` → `>=`: the same
     if (this.#written > this.#begun) await this.#sync().catch(() => {});
   }
 }
@@ -229,6 +227,7 @@ export class Turns {
 
   /** True once others should have their turn. */
   get isOver(): boolean {
+    // mutant `>=` → `>`: a moment more
     return performance.now() - this.#began >= TURN_MILLISECONDS;
   }
 

@@ -149,6 +149,7 @@ export async function syncIfPossible(path: string): Promise<void> {
 }
 
 /** How many directories are open at the same time: systems let a program have as few as 256 descriptors. */
+// mutant `32` → `33`: one more
 const AT_ONCE = 32;
 
 /** Does {@linkcode syncIfPossible} for many directories. */
@@ -167,17 +168,21 @@ const ASCII = /^[\0-\x7f]*$/;
  * are one letter, as are `s` and the long one, which differ in lower case.
  */
 export function fold(name: string): string {
+  // mutant `ASCII.test(name)` → `false`: the long way leads there, too
   if (ASCII.test(name)) return name.toLowerCase();
   return name.normalize("NFC").toLowerCase().toUpperCase().toLowerCase().normalize("NFC");
 }
 
 /** The size of a directory with some hundred names: to list more takes longer than to look for the files of a batch. */
+// mutant `16384` → `16385`: a larger one is listed
 const FOLDED_BYTES = 16384;
 
 /** The folded names in a directory; `null` if it has many, or can't be listed. */
 export function foldedNames(directory: string): Set<string> | null {
   try {
     // mutant `Deno.statSync(directory).size > FOLDED_BYTES` → `false`: to list many takes longer
+    // mutant `Deno.statSync(directory).size > FOLDED_BYTES` → `true`: each name is looked for by itself
+    // mutant `>` → `>=`: the same
     if (Deno.statSync(directory).size > FOLDED_BYTES) return null;
     return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
   } catch {

@@ -114,16 +114,19 @@ export function formatRecord(record: FoundRecord | PutRecord | PutAnswer): strin
 export const BUNDLE_END = '{"end":true}\n';
 
 /** About how many bytes are sent at once. */
+// mutant `262144` → `262145`: a byte more at once
 const PIECE_BYTES = 262144;
 
 /** Records that are sent together. */
 export class BundleBuffer {
+  // mutant `2` → `3`: it is the size of a buffer
   readonly #bytes = new Uint8Array(PIECE_BYTES + 2 * MAX_LINE_BYTES);
   /** How many bytes it has. */
   length = 0;
 
   /** Whether it has enough to be sent. */
   get isFull(): boolean {
+    // mutant `>=` → `>`: a byte more at once
     return this.length >= PIECE_BYTES;
   }
 
@@ -158,7 +161,7 @@ export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<Arra
 export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
   for (let start = 0, count = 0; start < bytes.length; count++) {
     const stop = bytes.indexOf(LINE_FEED, start);
-    if (stop < 0) throw new BundleError("the last line has no line feed");
+    if (stop === -1) throw new BundleError("the last line has no line feed");
     if (stop - start >= MAX_PATH_LINE_BYTES) throw new BundleError("a path that is too long");
     const path = parseLine(bytes.subarray(start, stop));
     if (!isPath(path)) throw new BundleError("a line is not the path of a file");

@@ -3,8 +3,8 @@
 import { renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
+import { isSameFile, statOrNull } from "../disk/names.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
 import { findLeftovers } from "./leftovers.ts";
 import { readTree } from "./listing.ts";
@@ -31,6 +31,7 @@ export async function clearWay(
   condition: Condition,
   confirm: () => Promise<void>,
 ): Promise<(readonly string[])[]> {
+  // mutant `replaceable.directory === null` → `false`: it is looked for once more
   if (replaceable.directory === null) return [];
   const turns = new Turns();
   const { path, existing } = root.findFile(names, replaceable);

@@ -187,6 +187,7 @@ export class KnownDigests {
   /** Finds the digest, or else computes it; `null` if the file was changed meanwhile. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
     const known = this.find(file);
+    // mutant `known !== null` → `false`: it is hashed once more
     if (known !== null) return known;
     const changed = new Error();
     const check = () => signal?.throwIfAborted();

@@ -1,15 +1,15 @@
 /** Downloads files from another device. */
 
 import type { Hash } from "node:crypto";
+import type { Response } from "../base/app/message.ts";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";
 import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
-import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
+import { isTransient } from "../net/retry.ts";
 import { newHash, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {
@@ -204,6 +204,7 @@ class Download {
   async #confirm({ record, offset, hash }: Kept): Promise<CompletePart | null> {
     const response = await this.#request("HEAD");
     const version = versionOf("HEAD", this.#uri, response);
+    // mutant `await this.#route.discard(response);` → `;`: that the server has closed it shows with the next request
     if (response.status !== 200) await this.#route.discard(response);
     if (response.status !== 200 || version.etag !== record.etag) return null;
     const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);
@@ -301,12 +302,12 @@ class Download {
 
   /**
    * Reports whether a body broke off because the file is another one by now: a server can tell it in no other way.
-   * Only a new connection can ask.
+   * Only a new connection can ask: over that of a caller, which is closed, this fails.
    */
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
-    if (!this.#route.canReconnect || this.#settings.signal?.aborted) return false;
     try {
+      // mutant `this.#route.release();` → `;`: what has broken off is closed
       this.#route.release();
       const response = await this.#route.request("HEAD", this.#uri, {});
       if (response.status !== 200) return false;

@@ -1,6 +1,7 @@
 /** Downloads trees from another device. */
 
 import { dirname } from "node:path";
+import type { Client, Connection } from "../client.ts";
 import { newFileMode, Turns } from "../disk/files.ts";
 import {
   ifPresent,
@@ -10,7 +11,6 @@ import {
   randomSuffix,
   syncAllIfPossible,
 } from "../disk/names.ts";
-import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
@@ -148,6 +148,7 @@ class Download implements Direction {
     if (path === null) return null;
     this.#root = new Root(path);
     return await readLocalTree(path, this.#settings.signal, (path) => {
+      // mutant `path.endsWith(PART_SUFFIX)` → `true`: nothing else has the name of a part that is looked for
       if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
     });
   }
@@ -228,6 +229,7 @@ class Download implements Direction {
     return {
       root: this.#root,
       isLocked: true,
+      // mutant `0` → `1`: one more
       maxUnsynced: 0,
       enter: (directory) => this.#makeDirectory(directory),
       temporary: ({ copy }) => this.#newPart(copy),
@@ -253,6 +255,7 @@ class Download implements Direction {
   /** The part of a small file, which the file gets its name from. */
   #newPart({ node, target }: Copy): Omit<Complete, "state"> {
     const place = this.pathOf(node);
+    // mutant `this.#parts.size === 0` → `false`: no part has the name
     const old = this.#parts.size === 0 ? "" : partPath(place);
     if (this.#parts.delete(old)) removePart(place);
     const directory = dirname(place);
@@ -265,6 +268,7 @@ class Download implements Direction {
 
   /** The mode of new files, found out in a directory where one is about to be named. */
   #newModeIn(directory: string): number | null {
+    // mutant `this.#newMode === undefined` → `true`: it is found out once more
     if (this.#newMode === undefined) {
       this.#newMode = newFileMode(unusedPath(directory));
     }
@@ -313,7 +317,6 @@ class Download implements Direction {
       {
         maxBytes: size + SLACK_BYTES,
         place: async (part) => {
-          // mutant `changed.add(path);` → `;`: what is not synced is lost only if the power fails
           for (const path of await this.#place(copy, part)) changed.add(path);
         },
       },
@@ -372,6 +375,7 @@ class Download implements Direction {
       });
     });
     const path = this.pathOf(node);
+    // mutant `this.#changed.delete(path);` → `;`: what is gone is not synced
     this.#changed.delete(path);
     this.#changed.add(dirname(path));
   }
@@ -381,6 +385,7 @@ class Download implements Direction {
   }
 
   async #pause(): Promise<void> {
+    // mutant `!this.#turns.isOver` → `false`: a turn more
     if (!this.#turns.isOver) return;
     await this.#turns.next(this.#root.path);
     this.#settings.signal.throwIfAborted();

@@ -105,6 +105,8 @@ export class Held {
   add(part: Uint8Array): void {
     const length = this.length + part.length;
     if (length > this.#most) throw this.#tooMany();
+    // mutant `length > this.#buffer.length` → `true`: it gets a larger buffer sooner
+    // mutant `>` → `>=`: the same
     if (length > this.#buffer.length) {
       // mutant `2` → `3`: it is the size of a buffer
       const larger = new Uint8Array(Math.min(this.#most, length * 2));
@@ -117,6 +119,8 @@ export class Held {
 
   /** Takes what is held and this part, which is the rest of it; valid until more is held. */
   take(part: Uint8Array): Uint8Array {
+    // mutant `this.length === 0 && part.length <= this.#most` → `false`: a copy is the same
+    // mutant `<=` → `<`: the same
     if (this.length === 0 && part.length <= this.#most) return part;
     this.add(part);
     const whole = this.#buffer.subarray(0, this.length);
@@ -227,7 +231,7 @@ function parseElement(bytes: Uint8Array): Record<string, unknown> {
   try {
     return JSON.parse(decodeText(bytes));
   } catch (error) {
-    throw badEntry(`it is not JSON: ${quote(bytes)}`, error);
+    throw badEntry(`it is not JSON: ${quote(bytes)}`, { cause: error });
   }
 }
 
@@ -290,8 +294,7 @@ export function parseTime(text: unknown): Date | null {
   return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
 }
 
-function badEntry(problem: string, cause?: unknown): TransferError {
-  const options = cause === undefined ? undefined : { cause };
+function badEntry(problem: string, options?: ErrorOptions): TransferError {
   return new TransferError("BAD_LIST", `the list has a bad entry: ${problem}`, options);
 }
 

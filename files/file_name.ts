@@ -157,14 +157,16 @@ function problemOf(name: string): string | null {
 
 function escapeByte(byte: number): string {
   const character = String.fromCharCode(byte);
-  if (byte < 0x80 && PLAIN.test(character)) return character;
+  if (PLAIN.test(character)) return character;
   return `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
 /** The text of a component; `null` if it has other characters, or bytes that are not UTF-8. */
 function readComponent(component: string): string | null {
   // At most three characters for each byte: a longer one can't be valid.
+  // mutant `3` → `4`: what is longer is refused later
   if (component.length > MAX_NAME_BYTES * 3 || !ESCAPED.test(component)) return null;
+  // mutant `!component.includes("~")` → `false`: the long way leads there, too
   if (!component.includes("~")) return component;
   const bytes = component.match(/~..|[^~]/g)!.map((part) =>
     part.length === 1 ? part.charCodeAt(0) : Number.parseInt(part.slice(1), 16)

@@ -2,6 +2,8 @@
 
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "../base/app/app.ts";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
 import {
   checkBoolean,
   checkFunction,
@@ -11,23 +13,21 @@ import {
   wrongType,
 } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
+import { printable, printableError } from "../base/printable.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
-import type { Request, ResponseTuple } from "../base/app/message.ts";
-import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../net/logger.ts";
+import type { Logger } from "../server.ts";
 import { BundleError } from "./bundle.ts";
 import { KnownDigests } from "./digest.ts";
-import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
+import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { get } from "./get.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
-import { printable, printableError } from "../base/printable.ts";
 import { notFound, Refusal, refusalOf } from "./refusal.ts";
 import { Root } from "./root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
-import type { Logger } from "../server.ts";
 
 /** What a {@linkcode FilesApp} does beyond serving files to GET and HEAD. */
 export interface FilesOptions {
@@ -76,8 +76,6 @@ export interface FilesOptions {
 }
 
 const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger", "onFile"];
-// mutant `16` → `17`: it is a bound
-// mutant `1024` → `1025`: it is a bound
 const MAX_PART_BYTES = 16 * 1024 ** 3;
 const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";

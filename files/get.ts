@@ -221,6 +221,7 @@ async function* closing(
       count += piece.length;
     }
   } finally {
+    // mutant `forgotten.unregister(handle);` → `;`: it is closed already then
     forgotten.unregister(handle);
     await handle.close();
     sent(count);

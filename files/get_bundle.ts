@@ -6,12 +6,12 @@
  */
 
 import { type BigIntStats, fstatSync } from "node:fs";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
-import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { codeOf, isSameFile } from "../disk/names.ts";
-import { Turns } from "../disk/files.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
+import { Turns } from "../disk/files.ts";
+import { codeOf, isSameFile } from "../disk/names.ts";
 import {
   type AbsentStatus,
   BUNDLE_TYPE,
@@ -157,8 +157,10 @@ class BundleReader {
       if (found === "alone") break;
       this.#next++;
       if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
+      // mutant `this.#turns.isOver` → `true`: each file is a group
       if (this.#turns.isOver) break;
     }
+    // mutant `>` → `>=`: what has no file is looked at alone, with the same result
     if (read.length > 0 && !areStillThere(root, path, read, began)) {
       [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
       return false;

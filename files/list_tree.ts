@@ -5,7 +5,6 @@ import { BodyError } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
-import { checkDirectoryUri } from "./file_name.ts";
 import {
   badList,
   type DirectoryEntry,
@@ -13,6 +12,7 @@ import {
   type ListedEntry,
   type TreeEntry,
 } from "./entries.ts";
+import { checkDirectoryUri } from "./file_name.ts";
 import { readTree } from "./listing.ts";
 import { isReservedName } from "./reserved.ts";
 import { Root } from "./root.ts";
@@ -190,7 +190,7 @@ function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolea
   if (isReserved && !isSource) return false;
   const other = isReserved ? "reserved" : link && !isSource ? "link" : null;
   const node = other === null
-    ? new TreeNode(parent, name, kind, kind === "file" ? size : 0, time, reason ?? null)
+    ? new TreeNode(parent, name, kind, size, time, reason ?? null)
     : new TreeNode(parent, name, "other", 0, time, other);
   if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
   return true;

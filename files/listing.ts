@@ -3,8 +3,10 @@
 import { closeSync, openSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
-import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
+import { printable } from "../base/printable.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
+import { Turns } from "../disk/files.ts";
 import {
   codeOf,
   type FileIdentity,
@@ -13,17 +15,17 @@ import {
   isSameFile,
   statOrNull,
 } from "../disk/names.ts";
-import { Turns } from "../disk/files.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
-import { printable } from "../base/printable.ts";
 import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isAbsence, type Root } from "./root.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
+// mutant `128` → `129`: one more at a time
 const AT_A_TIME = 128;
 /** A directory whose own entry has more bytes than this is listed by another thread. */
+// mutant `65536` → `65537`: a larger one is listed here
 const LARGE_DIRECTORY_BYTES = 65536;
 /** The minimum number of characters in a chunk, except the last. */
 // mutant `32768` → `32769`: it is the size of a piece
@@ -33,6 +35,7 @@ const ATTEMPTS = 10;
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
 /** Permission bits of a file that everybody may read: whether this user may needs no look. */
+// mutant `0o444` → `293`: more files are opened than have to be
 const READABLE = 0o444;
 
 const encoder = new TextEncoder();
@@ -216,7 +219,10 @@ async function* readEntries(
     }
     throw replaced(path);
   };
+  // mutant `>` → `>=`: one more is listed by another thread
   const isLarge = Number(state?.size) > LARGE_DIRECTORY_BYTES;
+  // mutant `isLarge` → `true`: it is listed by another thread
+  // mutant `isLarge` → `false`: it is listed here
   for await (const { name } of isLarge ? Deno.readDir(path) : Deno.readDirSync(path)) {
     names.push(name);
     if (names.length < AT_A_TIME) continue;
@@ -309,6 +315,8 @@ function describeAt(
 }
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
+  // mutant `((info.mode ?? 0) & READABLE) !== READABLE` → `true`: each file is opened
+  // mutant `&` → `|`: each file is opened
   if (((info.mode ?? 0) & READABLE) !== READABLE) checkReadable(path);
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
 }

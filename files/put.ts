@@ -2,8 +2,8 @@
 
 import type { Hash } from "node:crypto";
 import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
-import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
+import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
@@ -411,6 +411,8 @@ function keep({ unfinished, maxPartBytes }: FileRequest, part: string, file: Unf
   const { fd } = file.handle;
   const { size } = fstatSync(fd);
   const room = unfinished.findRoom(part, size, maxPartBytes);
+  // mutant `size > room` → `true`: there is never more room than bytes
+  // mutant `>` → `>=`: the same
   if (size > room) ftruncateSync(fd, room);
   file.isKept = room > 0;
 }

@@ -62,6 +62,7 @@ class BundleWriter implements Placement<Sent> {
   readonly root: Root;
   readonly isLocked = false;
   /** A path of 4 KiB can make 250 directories. */
+  // mutant `1024` → `1025`: one more
   readonly maxUnsynced = 1024;
   readonly #request: FileRequest;
   #hasReserved = false;
@@ -103,6 +104,8 @@ class BundleWriter implements Placement<Sent> {
     const { unfinished } = this.#request;
     // mutant `!this.#hasReserved` → `true`: it is there already
     if (!this.#hasReserved) unfinished.makeDirectory();
+    // mutant `this.#hasReserved = true;` → `;`: it is there already
+    // mutant `true` → `false`: the same
     this.#hasReserved = true;
     return { path: unfinished.newPath(), newMode: null };
   }

@@ -107,8 +107,10 @@ export interface Moved {
 }
 
 /** How often what was opened is looked at if somebody may be exchanging directories at this moment. */
+// mutant `16` → `17`: a look more
 const LOOKS = 16;
 /** How often if no name on the way has changed lately: the times of some file systems never do. */
+// mutant `3` → `4`: a look more
 const SETTLED_LOOKS = 3;
 
 /** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */
@@ -151,7 +153,6 @@ export class Root {
    */
   async open(names: readonly string[]): Promise<OpenFile | "directory" | null> {
     try {
-      // mutant `0` → `1`: an attempt less
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const began = Date.now();
         const resolved = await this.resolve(names);
@@ -251,7 +252,10 @@ export class Root {
     isSame: () => boolean,
   ): null | "replaced" | "moved" {
     const isSettled = this.#isOlder(directory, began - SETTLED_MILLISECONDS);
+    // mutant `isSettled` → `false`: more looks
     const looks = isSettled ? SETTLED_LOOKS : LOOKS;
+    // mutant `0` → `1`: a look less
+    // mutant `<` → `<=`: a look more
     for (let look = 0; look < looks; look++) {
       if (Math.random() < 0.5 && !isReal()) return "moved";
       if (!isSame()) return "replaced";
@@ -266,6 +270,7 @@ export class Root {
   #isOlder(directory: string, time: number): boolean {
     for (let path = directory;; path = dirname(path)) {
       const { ctime } = Deno.lstatSync(path);
+      // mutant `>` → `>=`: a moment more
       if (ctime === null || ctime.getTime() > time) return false;
       if (path === this.path) return true;
     }
@@ -330,6 +335,7 @@ export class Root {
       missing.push(path);
     }
     // mutant `isListed && missing.length === 0` → `false`: each name is looked for by itself, which costs more
+    // mutant `===` → `!==`: each name is looked for by itself
     const listed = isListed && missing.length === 0 ? foldedNames(path) : null;
     return { path, base, missing, obstacle, listed };
   }

@@ -21,7 +21,7 @@ const MAX_DISCARDED_BYTES = 65536;
 /** The caller's connection, or connections of a client that are opened and closed here. */
 export class Route implements Disposable {
   readonly #target: Client | Connection;
-  readonly #signal: AbortSignal | undefined;
+  readonly #options: RequestOptions;
   #connection: Connection | null = null;
   #connecting: Promise<Connection> | null = null;
   #isDisposed = false;
@@ -39,7 +39,7 @@ export class Route implements Disposable {
       throw wrongType(label, "a Client or a Connection", target);
     }
     this.#target = target;
-    this.#signal = signal;
+    this.#options = { signal };
   }
 
   /** True if another connection can be opened when one is closed. */
@@ -77,13 +77,13 @@ export class Route implements Disposable {
     const used = this.#connection;
     const connection = await this.#connect();
     try {
-      return await connection.request(method, uri, headers, body, this.#options());
+      return await connection.request(method, uri, headers, body, this.#options);
     } catch (error) {
       const isStale = connection === used && error instanceof EmptyPreambleError;
       if (!isStale || !(body === null || body instanceof Uint8Array || !body.used)) throw error;
     }
     const another = await this.#connect();
-    return await another.request(method, uri, headers, body, this.#options());
+    return await another.request(method, uri, headers, body, this.#options);
   }
 
   /** Closes a connection that was opened here, if what follows takes longer than the server may wait. */
@@ -100,6 +100,8 @@ export class Route implements Disposable {
       if (!body.chunked && body.contentLength <= MAX_DISCARDED_BYTES) await body.read();
       else await body.cancel();
     }
+    // mutant `>=` → `>`: that the server has closed it shows with the next request
+    // mutant `400` → `401`: that the server has closed it shows with the next request
     if (status >= 400) this.#connection?.close();
   }
 
@@ -113,14 +115,10 @@ export class Route implements Disposable {
   }
 
   async #open(client: Client): Promise<Connection> {
-    const connection = await client.connect(bodies, this.#options());
+    const connection = await client.connect(bodies, this.#options);
     if (this.#isDisposed) connection.close();
     this.#connection = connection;
     return connection;
-  }
-
-  #options(): { signal?: AbortSignal } {
-    return this.#signal === undefined ? {} : { signal: this.#signal };
   }
 
   /** Closes a connection that was opened here. */
@@ -302,10 +300,7 @@ function routeOf(
   target: Client | Connection,
   options: RequestOptions | undefined,
 ): Route {
-  const signal = requestSignal(options);
-  const route = new Route(label, target, signal);
-  signal?.throwIfAborted();
-  return route;
+  return new Route(label, target, requestSignal(options));
 }
 
 /**

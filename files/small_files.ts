@@ -11,8 +11,10 @@ import { hold } from "./leftovers.ts";
 import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
 
 /** How many files get their names together. */
+// mutant `64` → `65`: one more
 const BATCH = 64;
 /** For so many new files it is faster to list their directory than to look for each of them. */
+// mutant `16` → `17`: one more
 const LISTED_FROM = 16;
 
 /** A small file, or a directory, that is placed below a root. */
@@ -83,10 +85,12 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
     for (let attempt = 1;; attempt++) {
+      // mutant `this.#turns.isOver` → `true`: the directory is looked at once more
       if (this.#turns.isOver) this.#enteredKey = null;
       try {
         const directory = file.names.slice(0, -1);
         const key = directory.join("/");
+        // mutant `this.#enteredKey !== key` → `true`: the directory is looked at once more
         if (this.#enteredKey !== key) {
           for (const path of this.#placement.enter?.(directory) ?? []) this.#changed.add(path);
         }
@@ -150,6 +154,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     } finally {
       for (const { written } of arrived) if (written !== null) discard(written);
       naming.leave();
+      // mutant `this.#changed.size > this.#placement.maxUnsynced` → `true`: all of them are synced in the end
+      // mutant `this.#changed.size > this.#placement.maxUnsynced` → `false`: all of them are synced in the end
+      // mutant `>` → `>=`: all of them are synced in the end
       if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
       for (const each of naming.named) this.#placement.onPlaced(...each);
     }
@@ -217,6 +224,7 @@ class Naming<F extends SmallFile> {
     }
     let isAdmitted = false;
     for (const [i, { file, written }] of arrived.entries()) {
+      // mutant `!isAdmitted || this.#turns.isOver` → `true`: a turn for each file
       if (!isAdmitted || this.#turns.isOver) {
         this.leave();
         // mutant `isAdmitted` → `true`: one turn more before the first file
@@ -226,11 +234,17 @@ class Naming<F extends SmallFile> {
       }
       if (failed.has(file)) continue;
       try {
+        // mutant `+` → `-`: another directory is listed, with the same result
+        // mutant `-` → `+`: another directory is listed, with the same result
+        // mutant `1` → `2`: another directory is listed, with the same result
         this.#nameOne(file, written, arrived[i + LISTED_FROM - 1]?.file);
       } catch (error) {
         this.#placement.onFailed(file, error);
       }
       // Whatever happens to directories, they are looked at again.
+      // mutant `this.#entered !== null && this.#entered.parent.missing.length > 0` → `true`: the directory is looked at once more
+      // mutant `&&` → `||`: the directory is looked at once more
+      // mutant `>` → `>=`: the directory is looked at once more
       if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.leave();
     }
   }
@@ -245,6 +259,7 @@ class Naming<F extends SmallFile> {
     const { root } = this.#placement;
     const directory = names.slice(0, -1);
     const key = directory.join("/");
+    // mutant `written === null || this.#entered?.key !== key` → `true`: the directory is looked at once more
     if (written === null || this.#entered?.key !== key) this.leave();
     if (written === null) {
       const { created, changed } = root.makeDirectory(names, () => {});
@@ -253,8 +268,14 @@ class Naming<F extends SmallFile> {
       return;
     }
     if (this.#entered === null) {
+      // mutant `!==` → `===`: another directory is listed, with the same result
+      // mutant `===` → `!==`: another directory is listed, with the same result
+      // mutant `&&` → `||`: another directory is listed, with the same result
       const isListed = this.#listed !== key && later?.names.slice(0, -1).join("/") === key;
       const parent = root.findParent(directory, NOTHING, isListed);
+      // mutant `isListed` → `true`: it is listed more, or less often
+      // mutant `isListed` → `false`: it is listed more, or less often
+      // mutant `this.#listed = key;` → `;`: it is listed more, or less often
       if (isListed) this.#listed = key;
       this.#entered = { key, parent, files: [] };
     }
@@ -283,6 +304,7 @@ class Naming<F extends SmallFile> {
 function discard({ path, open, held, isPlaced }: Omit<Written, "synced">): void {
   using _held = held;
   try {
+    // mutant `!isPlaced` → `true`: what is placed has this path no more
     if (!isPlaced) removeIfPresentSync(path);
   } catch {
     // The error that made it superfluous is the one to report.

@@ -157,8 +157,8 @@ export function hasChanged(error: unknown): boolean {
   return code === "CHANGED" || code === "DIGEST_MISMATCH" || status === 400;
 }
 
-/** The statuses after which no other file can be copied either. */
-const FINAL_STATUSES: ReadonlySet<number | null> = new Set([401, 405, 507]);
+/** The statuses after which no other file can be copied either, besides those of a server that fails. */
+const FINAL_STATUSES: ReadonlySet<number | null> = new Set([401, 405]);
 
 /** Whether an error is so for every file. */
 export function endsAll(error: unknown): boolean {
@@ -167,5 +167,5 @@ export function endsAll(error: unknown): boolean {
   }
   const { code, status } = error;
   if (code === "DISK_FULL" || FINAL_STATUSES.has(status)) return true;
-  return code === "STATUS" && status !== null && status >= 500;
+  return (status ?? 0) >= 500;
 }

@@ -4,12 +4,12 @@
  * A tree is held as nodes rather than entries with whole paths: a list may have a million of them.
  */
 
-import { fold } from "../disk/names.ts";
 import { checkBoolean } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import { NOTHING, type Replaceable } from "./root.ts";
+import { fold } from "../disk/names.ts";
 import { digestTree, type DirectoryEntry, type TreeEntry } from "./entries.ts";
 import type { TransferResult } from "./options.ts";
+import { NOTHING, type Replaceable } from "./root.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** What is at both ends of a transfer, and how it is made the same. */
@@ -339,6 +339,7 @@ export class Plan {
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.unchanged.push(node);
     } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
+      // mutant `node.size === 0` → `false`: the digests of nothing are the same
       if (node.size === 0) this.unchanged.push(node);
       else this.compares.push(copy);
     } else if (replace) {
@@ -373,7 +374,9 @@ export class Plan {
       if (doubtful.files.length > 0) this.doubtful.push(doubtful);
       const plain = sources.filter(({ kind }) => kind !== "directory");
       // mutant `>` → `>=`: in no directories is nothing to compare
+      // mutant `inside.length > 0` → `true`: the same
       if (inside.length > 0) {
+        // mutant `plain.length === 0` → `false`: a list with nothing more
         this.#compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);
       }
       if (!this.#rules.delete) continue;

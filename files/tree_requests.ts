@@ -28,6 +28,7 @@ export function uriOf(tree: string, { path }: TreeNode, isDirectory = false): st
 /** Asks what the other end has, without its content. */
 export async function head(route: Route, uri: string): Promise<Response> {
   const response = await route.request("HEAD", uri, {});
+  // mutant `await route.discard(response);` → `;`: that the server has closed it shows with the next request
   await route.discard(response);
   return response;
 }
@@ -108,7 +109,7 @@ export async function compareContents(
   const records = requestBundle(route, asked, body, DIGEST_ANSWER, "get", copies);
   for await (const { record, item } of records) {
     const ours = record.status === 200 ? await digestHere(here.pathOf(item.node), signal) : null;
-    same.push(ours !== null && "sha256" in record && record.sha256 === ours);
+    same.push("sha256" in record && record.sha256 === ours);
   }
   return same;
 }
@@ -117,6 +118,7 @@ export async function compareContents(
 async function digestHere(path: string, signal: AbortSignal): Promise<string | null> {
   try {
     if (!isRealFile(path)) return null;
+    // mutant `<` → `<=`: it is read in pieces, or at once
     if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) {
       return sha256Of(Deno.readFileSync(path));
     }

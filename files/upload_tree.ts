@@ -3,11 +3,11 @@
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
-import { ifPresent, isRealFile } from "../disk/names.ts";
-import { Turns } from "../disk/files.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Client, Connection } from "../client.ts";
+import { Turns } from "../disk/files.ts";
+import { ifPresent, isRealFile } from "../disk/names.ts";
 import {
   BUNDLE_END,
   BundleBuffer,
@@ -168,8 +168,8 @@ class Upload implements Direction {
       const kind = isDirectory ? "directory" : "other";
       return new TreeNode(null, node.name, kind, 0, 0, isDirectory ? null : "unreadable");
     }
-    const time = typeof modified === "string" ? Date.parse(modified) : NaN;
-    return new TreeNode(null, node.name, "file", size, Number.isNaN(time) ? 0 : time);
+    // Without one it is the same as no other time.
+    return new TreeNode(null, node.name, "file", size, Date.parse(`${modified}`));
   }
 
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
@@ -244,6 +244,7 @@ class Upload implements Direction {
       for (let attempt = 0; attempt < 2; attempt++) {
         // A link, or what opening would wait for.
         const seen = Deno.lstatSync(path);
+        // mutant `!seen.isFile` → `false`: what is opened is no file either, and the error says less
         if (!seen.isFile) return { error: this.#replaced(node) };
         if (seen.size > content.length) return { alone: true };
         const state = readSmall(path, seen, content);

@@ -96,7 +96,9 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
     using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
     await assertRejects(() => openLocked(path, refuse), Error, "locked");
   }
-  assertEquals(await openLocked(path, () => Promise.resolve(false)), null);
+  let tries = 0;
+  assertEquals(await openLocked(path, () => Promise.resolve(++tries < 0)), null);
+  assertEquals(tries, 20);
   assertEquals(await entries(dir.path), ["complete", "other", "part"]);
 });
 
@@ -177,6 +179,8 @@ Deno.test({
       setMode(path, 0o104640);
       assertEquals(await mode(path), 0o640, before.toString(8));
     }
+    // What it has already is left alone: the suite may not write this file.
+    setMode("deno.json", await mode("deno.json"));
   },
 });
 
@@ -347,8 +351,8 @@ Deno.test("a new name is given only to one of several files, and the others keep
     assertEquals(await Deno.readTextFile(path("new")), "a");
     await Deno.remove(path("new"));
   }
-  await assertRejects(
-    () => Promise.try(() => giveNewName(path("none"), path("c"))),
-    Deno.errors.NotFound,
-  );
+  for (const to of ["b", "c"]) {
+    const giving = () => Promise.try(() => giveNewName(path("none"), path(to)));
+    await assertRejects(giving, Deno.errors.NotFound);
+  }
 });

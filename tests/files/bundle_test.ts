@@ -1,5 +1,5 @@
 /** Bundles: many small files in one message, each with the promises of a single one. */
-import { BodyIter, ChunkedBody, ChunkedBodyIter, type Response } from "@degu/degu/base";
+import { Body, BodyIter, ChunkedBody, ChunkedBodyIter, type Response } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
@@ -37,6 +37,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { Buffer } from "node:buffer";
 import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
 // Bundles: many small files in one message.
@@ -241,7 +242,13 @@ Deno.test("a bundle has each file that was requested, or the reason why not, in 
   await Deno.writeTextFile(`${root}/sub/é "quoted"\n`, "unusual");
   const old = new Date("1960-01-01T00:00:00.001Z");
   await Deno.utime(`${root}/size-1`, old, old);
+  const targets = ["size-65535", "size-65536", "sub", "none"];
+  await makeLinks(Object.fromEntries(targets.map((name) => [`${root}/to-${name}`, name])));
   const expected: [path: string, content: Uint8Array | string | number][] = [
+    ["to-size-65535", pattern(65_535)],
+    ["to-size-65536", 413],
+    ["to-sub", 404],
+    ["to-none", 404],
     ["file", "public"],
     ...(contents.slice(0, 4) as [string, Uint8Array][]),
     ["size-65536", 413],
@@ -305,7 +312,7 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", asy
     ...[BUNDLE_END, '["\xff"]\n'],
   ];
   for (const text of bad) assertEquals(await answer(get, latin1(text)), 400, text);
-  assertEquals(await answer(get, longest(32765)), 400);
+  assertEquals(await answer(get, longest(32764)), 400);
   for (const uri of ["/sub?bundle=get", "/file?bundle=get", "/a:b/?bundle=get"]) {
     assertEquals(await answer(uri, many(1)), 404, uri);
   }
@@ -383,6 +390,50 @@ Deno.test("a file that is replaced once it was read is read again", async () => 
   }
 });
 
+Deno.test("a file that can't be read has a status that says why, and is looked at three times at most", async () => {
+  await using files = await serveBundles();
+  const { lstatSync } = Deno;
+  const failure = (code: string) => Object.assign(new Error(code), { code });
+  const rows: [error: Error | null, status: number, looks: number][] = [
+    [new Deno.errors.NotCapable(), 403, 1],
+    ...([["EPERM", 403], ["EACCES", 403], ["ENOENT", 404], ["ENXIO", 404], ["EIO", 503]] as const)
+      .map(([code, status]): [Error, number, number] => [failure(code), status, 1]),
+    [null, 409, 3],
+  ];
+  for (const [error, status, looks] of rows) {
+    let seen = 0;
+    Deno.lstatSync = (at) => {
+      if (at !== `${files.root}/file`) return lstatSync(at);
+      seen++;
+      if (error !== null) throw error;
+      return { ...lstatSync(at), ino: seen };
+    };
+    try {
+      const response = await files.get("/?bundle=get", ["file", "sub/file"]);
+      const statuses = (await recordsOf(GET_ANSWER, response)).map(({ record }) => record.status);
+      assertEquals([...statuses, seen], [status, 200, looks], String(error));
+    } finally {
+      Deno.lstatSync = lstatSync;
+    }
+  }
+  assertEquals(files.warnings.length, 1, "of what the disk does not give");
+  // What changes all the time, through a link, too.
+  await makeLinks({ [`${files.root}/link`]: "sub/file" });
+  const { compare } = Buffer;
+  let compared = 0;
+  Buffer.compare = () => {
+    compared++;
+    return 1;
+  };
+  try {
+    const response = await files.get("/?bundle=get", ["sub/file", "link"]);
+    const statuses = (await recordsOf(GET_ANSWER, response)).map(({ record }) => record.status);
+    assertEquals([...statuses, compared], [409, 409, 6]);
+  } finally {
+    Buffer.compare = compare;
+  }
+});
+
 Deno.test("a file that is overwritten again and again is 409, or one of its versions", async () => {
   await using files = await serveBundles();
   const versions = [1, 2].map((value) => new Uint8Array(60_000).fill(value));
@@ -406,6 +457,9 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
     [["file", "2"], 204],
     [["deep/er/a b", "3"], 201],
     [["deep/er/c", ""], 201],
+    [["deep/er/c", ""], 204],
+    [["deeper/d", ""], 201],
+    [["deeper/d", ""], 204],
     [["new", "4"], 204],
     [["once", "5", isNew], 201],
     [["once", "6", isNew], 412],
@@ -439,7 +493,7 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
   assertEquals(await entries(`${root}/empty`), ["dir"]);
   assertEquals(await entries(root), [
     RESERVED,
-    ...["deep", "empty", "file", "largest", "new", "once", "sub"],
+    ...["deep", "deeper", "empty", "file", "largest", "new", "once", "sub"],
   ]);
   assertEquals(await entries(`${root}/sub`), ["file", "last"]);
   const { mtime } = await Deno.stat(`${root}/new`);
@@ -557,10 +611,32 @@ Deno.test("while too many files are open, those of a bundle get their names befo
     };
     try {
       assertEquals(await files.sendAll(sent), sent.map(() => 201));
+      // As long as nothing else ends that.
+      Deno.openSync = () => {
+        throw Object.assign(new Error("too many open files"), { code });
+      };
+      assertEquals(await files.sendAll(sent), sent.map(() => 503));
     } finally {
       Deno.openSync = openSync;
     }
   }
+});
+
+Deno.test("a file of a bundle that can't be synced to the disk gets no name, and costs no other", async () => {
+  await using files = await serveBundles();
+  const { sync } = Deno.FsFile.prototype;
+  let count = 0;
+  Deno.FsFile.prototype.sync = function () {
+    const full = Object.assign(new Error("full"), { code: "ENOSPC" });
+    return ++count === 2 ? Promise.reject(full) : sync.call(this);
+  };
+  try {
+    assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+  }
+  assertEquals(await entries(files.root), [RESERVED, "a", "c", "file", "sub"]);
+  assertEquals(await files.unfinished(), []);
 });
 
 Deno.test("an error of the disk that is not one of a file ends a bundle, and is logged", async () => {
@@ -662,6 +738,22 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   assertEquals(await entries(dir.path), [RESERVED, "first"]);
   assertEquals((await entries(`${dir.path}/first`)).length, 64);
   assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+});
+
+Deno.test("the directory of unfinished files is made again if it is removed while a bundle arrives", async () => {
+  await using files = await serveBundles();
+  const reserved = `${files.root}/${RESERVED}`;
+  const body = new ChunkedBodyIter(
+    (async function* () {
+      for (let i = 0; i < 64; i++) yield [null, recordBytes([`first/${i}`, "1"])] as const;
+      while ((await entries(`${files.root}/first`).catch(() => [])).length < 64);
+      await Deno.remove(reserved);
+      yield [null, bundleBytes([["second", "2"]])] as const;
+      yield [null, new Uint8Array(0)] as const;
+    })(),
+  );
+  const response = await files.request("POST", "/?bundle=put", {}, body);
+  assertEquals(await putStatuses(response), new Array(65).fill(201));
 });
 
 Deno.test({
@@ -804,6 +896,21 @@ Deno.test("onFile is told of a file that was cut", async () => {
   const { action, bytes, complete, status } = await within(promise, "an event");
   assertEquals([action, complete, status], ["get", false, 200]);
   assert(bytes < 20_000_000);
+});
+
+Deno.test("onFile is told of the files of a bundle that was cut", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/a`, "a");
+  const events: FileEvent[] = [];
+  const app = new FilesApp(dir.path, { onFile: (event) => void events.push(event) });
+  const paths = formatPaths([["a"]]);
+  const asked = new Body(new Blob([paths]).stream(), paths.length);
+  const [, , , body] = await app.handle(mkreq("POST", "/?bundle=get", {}, asked));
+  assert(body !== null && !(body instanceof Uint8Array));
+  await assertRejects(() => body.writeTo({ write: () => Promise.reject(new Error("gone")) }));
+  assertEquals(events.map(({ action, complete, status }) => [action, complete, status]), [
+    ["get", false, 200],
+  ]);
 });
 
 Deno.test("the program in docs/files.md reads a bundle (needs python3)", async () => {

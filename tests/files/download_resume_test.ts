@@ -1,4 +1,6 @@
 /** download: the part of a file, its record, and what is resumed. */
+import type { Api, AppFunction } from "@degu/degu";
+import type { Client, Connection } from "@degu/degu/client";
 import { download, TransferError, type TransferOptions } from "@degu/degu/files";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import {
@@ -104,6 +106,17 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
     resumedFrom: 600_000,
     requests: [REST],
   },
+  "a digest in the first response alone is compared in the end": {
+    first: { digest: "get" },
+    then: { digest: "head" },
+    resumedFrom: 600_000,
+    requests: [REST, "HEAD"],
+  },
+  "a digest in the second response alone saves a request": {
+    then: { digest: "get" },
+    resumedFrom: 600_000,
+    requests: [REST],
+  },
   "another entity tag starts over": { then: ANOTHER, requests: ["GET", "HEAD"] },
   "another digest starts over": {
     first: { digest: "get" },
@@ -143,6 +156,13 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
         return await realPath(path);
       };
       return Promise.resolve();
+    },
+  },
+  "another user's": {
+    // Only root can give it away.
+    change: (dir) => {
+      const part = `${dir}/${PART}`;
+      return Deno.uid() === 0 ? giveLinkAway(part, 12345) : Deno.truncate(part);
     },
   },
   "missing": { change: (dir) => Deno.remove(`${dir}/${PART}`) },
@@ -275,30 +295,59 @@ Deno.test("a damaged part is detected by its digest, and not kept", async () => 
   await files.complete(0);
 });
 
-Deno.test("a response with another range is refused, and a 416 starts over", async () => {
-  await using files = await setUp();
-  let status = 206;
+Deno.test("a response with another range or version is refused, and a 412 or 416 starts over", async () => {
+  const [size, at] = [100_000, 60_000];
+  await using files = await serveVersion(size);
+  const { there, dir } = files;
+  const rows: [
+    start: number,
+    stop: number,
+    total: number,
+    etag: string | null,
+    isRight: boolean,
+  ][] = [
+    [0, 10, size, '"one"', false],
+    [at + 1, size, size, '"one"', false],
+    [at, size - 1, size, '"one"', false],
+    [at, size, size + 1, '"one"', false],
+    [at, size, size, '"two"', false],
+    [at, size, size, null, true],
+  ];
+  let answer: (api: Api) => Awaited<ReturnType<AppFunction>>;
   await using odd = serve((request, session, api) => {
-    if (request.headers["range"] === undefined) return files.there.app(request, session, api);
-    const headers = { etag: '"one"' };
-    if (status !== 206) return [status, "No", {}, new Uint8Array(0)];
-    return [
-      206,
-      "OK",
-      { ...headers, "content-range": new api.ContentRange(0, 10, SIZE) },
-      new Uint8Array(10),
-    ];
+    if (request.headers["range"] === undefined) return there.app(request, session, api);
+    return answer(api);
   });
-  const client = odd.makeClient();
-  const file = `${files.dir}/odd`;
-  files.there.cutAfter = 600_000;
-  await assertRejects(() => download(client, "/file", file));
-  files.there.cutAfter = Infinity;
-  const error = await assertRejects(() => download(client, "/file", file), Error, "another part");
-  assertEquals((error as { code?: unknown }).code, "UNEXPECTED_RESPONSE");
-  status = 416;
-  assertEquals((await download(client, "/file", file)).resumedFrom, 0);
-  assert((await Deno.readFile(file)).length === SIZE);
+  const cut = async (from: Client | Connection) => {
+    for (const name of await entries(dir)) await Deno.remove(`${dir}/${name}`);
+    there.cutAfter = at;
+    await assertRejects(() => download(from, "/file", files.file));
+    there.cutAfter = Infinity;
+  };
+  for (const [start, stop, total, etag, isRight] of rows) {
+    using first = await odd.makeClient().connect();
+    await cut(first);
+    answer = ({ ContentRange }) => {
+      const headers = { "content-range": new ContentRange(start, stop, total) };
+      const body = there.content.slice(start, stop);
+      return [206, "OK", { ...headers, ...(etag === null ? {} : { etag }) }, body];
+    };
+    using connection = await odd.makeClient().connect();
+    const downloading = () => download(connection, "/file", files.file);
+    if (isRight) assertEquals((await downloading()).resumedFrom, at);
+    else {
+      const error = await assertRejects(downloading, TransferError, "another part");
+      assertEquals(error.code, "UNEXPECTED_RESPONSE");
+      // What was unwanted has been read.
+      assertEquals((await connection.head("/file")).status, 200);
+    }
+  }
+  for (const status of [412, 416]) {
+    await cut(odd.makeClient());
+    answer = () => [status, "No", {}, new Uint8Array(3)];
+    assertEquals((await download(odd.makeClient(), "/file", files.file)).resumedFrom, 0);
+    assertEquals(await Deno.readFile(files.file), there.content);
+  }
 });
 
 // The part of a download: valid targets, its lock, and its completion.
@@ -370,6 +419,30 @@ Deno.test("a download whose part others remove again and again is refused", asyn
     assertEquals([error.code, files.there.requests], ["IN_USE", []]);
   } finally {
     Deno.FsFile.prototype.tryLock = tryLock;
+  }
+});
+
+Deno.test("a response whose part can't be prepared is not read", async () => {
+  await using files = await setUp();
+  await Deno.mkdir(`${files.dir}/${RECORD}.tmp/precious`, { recursive: true });
+  using connection = await files.client.connect();
+  await assertRejects(() => download(connection, "/file", files.file), Error, "not empty");
+  assertEquals(connection.closed, true);
+});
+
+Deno.test("a download that makes its part anew is refused if another one is faster", async () => {
+  await using files = await setUp();
+  await files.cut(600_000);
+  const { remove } = Deno;
+  Deno.remove = async (path, options) => {
+    await remove(path, options);
+    if (`${path}`.endsWith(PART)) await Deno.writeTextFile(path, "");
+  };
+  try {
+    const error = await assertRejects(() => files.get({ resume: false }), TransferError);
+    assertEquals(error.code, "IN_USE");
+  } finally {
+    Deno.remove = remove;
   }
 });
 
@@ -512,6 +585,15 @@ Deno.test("content that is not a record of this format is ignored", async () => 
     await Deno.writeTextFile(`${part}.json`, text);
     assertEquals(await readRecord(part), null, text.slice(0, 200));
   }
+  // A record has at most 64 KiB.
+  for (const size of [65_536, 65_537]) {
+    const text = JSON.stringify({ ...good, uri: "" });
+    await Deno.writeTextFile(
+      `${part}.json`,
+      text.replace('""', `"${"x".repeat(size - text.length)}"`),
+    );
+    assertEquals(await readRecord(part) === null, size > 65_536);
+  }
   await Deno.remove(`${part}.json`);
   await Deno.mkdir(`${part}.json`);
   assertEquals(await readRecord(part), null);
@@ -554,6 +636,10 @@ Deno.test("every 64 MiB the record of a part notes how much was synced to the di
   sync.add(7);
   await sync.finish();
   assertEquals(await noted(), 2 * INTERVAL + 12);
+  // One that goes on is waited for.
+  sync.add(INTERVAL);
+  await sync.finish();
+  assertEquals(await noted(), 3 * INTERVAL + 12);
 });
 
 Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {

@@ -21,7 +21,7 @@ import { TempPKI } from "@degu/degu/misc";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -144,7 +144,7 @@ const REFUSED: readonly [
   [[...FILES, ...TREES], { path: "a\0b" }, RangeError, "NUL"],
   [ALL, { options: null }, TypeError, "options"],
   [ALL, { options: { sginal: 1 } }, TypeError, '"sginal"'],
-  [ALL, { options: { signal: {} } }, TypeError, "signal"],
+  [ALL, { options: { signal: {} } }, TypeError, "signal: must be an AbortSignal"],
   [FILES, { options: { verify: 1 } }, TypeError, "verify: must be a boolean"],
   [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
   [FILES, { options: { onProgress: {} } }, TypeError, "onProgress: must be a function"],
@@ -301,6 +301,29 @@ Deno.test("a file that changes while it arrives is not kept, and no lost connect
   }
 });
 
+Deno.test("a connection that breaks off is no change of the file where nobody tells of one, nor is a time-out", async () => {
+  await using files = await serveVersion(200_000);
+  const { there, dir } = files;
+  there.cutAfter = 131_072;
+  for (const status of [404, 200, null]) {
+    await using serving = serve((request, ...others) => {
+      if (request.method === "GET") return there.app(request, ...others);
+      if (status === null) throw new Error("it breaks off again");
+      return [status, "Answer", { etag: '"one"' }, null];
+    });
+    const failed = () => download(serving.makeClient(), "/f", `${dir}/f`);
+    assertEquals(isTransient(await assertRejects(failed)), true, `${status}`);
+  }
+  there.cutAfter = Infinity;
+  there.requests.length = 0;
+  const never = Promise.withResolvers<void>();
+  there.beforePiece = (sent) => sent < 131_072 ? undefined : never.promise;
+  const client = new Client(files.serving.address, { timeout: 0.3 });
+  await assertRejects(() => download(client, "/f", `${dir}/g`), Deno.errors.TimedOut);
+  assertEquals(there.requests, ["GET"]);
+  never.resolve();
+});
+
 Deno.test("responses of other servers are refused if they are not reliable", async () => {
   function* chunks() {
     yield [null, new Uint8Array(9)] as const;
@@ -321,9 +344,15 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     await using serving = serve(({ method }) => {
       return method === "HEAD" ? [200, "OK", head, null] : [200, "OK", get, body];
     });
-    const failed = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
-    const error = await assertRejects(failed, TransferError, message);
+    using conn = await serving.makeClient().connect();
+    const error = await assertRejects(
+      () => download(conn, "/f", `${dir.path}/f`),
+      TransferError,
+      message,
+    );
     assertEquals([error.code, error.status], ["UNEXPECTED_RESPONSE", null]);
+    // What is not wanted is not read.
+    assertEquals(conn.closed, body === chunked || "repr-digest" in get);
     assertEquals(error.cause instanceof RangeError, message.includes("invalid"));
     assertEquals(await entries(dir.path), []);
   }
@@ -353,6 +382,21 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
   never.resolve();
   assertEquals((await get()).resumedFrom, 524_288);
   assertEquals(await Deno.readFile(files.file), there.content);
+  // At last while it is synced to the disk.
+  const { sync } = Deno.FsFile.prototype;
+  const last = new AbortController();
+  Deno.FsFile.prototype.sync = function () {
+    last.abort(reason);
+    return sync.call(this);
+  };
+  try {
+    there.digest = "get";
+    const downloading = download(files.client, "/f", `${dir}/other`, { signal: last.signal });
+    assertEquals(await assertRejects(() => downloading, Error), reason);
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+  }
+  assertEquals((await entries(dir)).includes("other"), false);
 });
 
 Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {
@@ -368,6 +412,7 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   await assertRejects(get, AlreadyExists, "replace: true");
   assertEquals(await Deno.readTextFile(file), "mine");
+  assertEquals(await mode(`${files.dir}/.copy.degu-part`), 0o600, "what is kept stays private");
   assertEquals((await files.get()).resumedFrom, 300_000);
   assertEquals(await entries(files.dir), ["copy"]);
 });
@@ -410,11 +455,13 @@ Deno.test("the error for a status says what was requested and what to do, and th
   const hints: [number, string, string][] = [
     [301, "Moved Permanently", "is a directory"],
     [400, "Bad Request", "did not accept"],
+    [401, "Unauthorized", "may not read"],
     [403, "Forbidden", "may not read"],
     [404, "Not Found", "there is no such file, or it is not for this client"],
     [405, "Method Not Allowed", "not a FilesApp"],
     [412, "Precondition Failed", "the file already exists"],
     [418, "Teapot", "is it a FilesApp"],
+    [499, "Closed", "is it a FilesApp"],
     [500, "Internal Server Error", "check its log"],
     [206, "Partial Content", "is it a FilesApp"],
   ];
@@ -434,6 +481,13 @@ Deno.test("the error for a status says what was requested and what to do, and th
       error.message,
     );
     assertEquals([conn.closed, await entries(dir.path)], [false, []]);
+  }
+  // An unwanted response is read up to 64 KiB.
+  for (const [size, isClosed] of [[65_536, false], [65_537, true]] as const) {
+    await using serving = serve(() => [206, "Partial Content", {}, new Uint8Array(size)]);
+    using conn = await serving.makeClient().connect();
+    await assertRejects(() => download(conn, "/a", `${dir.path}/f`), TransferError);
+    assertEquals(conn.closed, isClosed);
   }
 });
 

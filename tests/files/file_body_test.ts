@@ -9,8 +9,14 @@ import {
   parseWantReprDigest,
   WANT_SHA256,
 } from "@degu/internal/files/digest.ts";
+import {
+  type FileState,
+  isOverwritten,
+  isUnchanged,
+  readPieces,
+  readSmall,
+} from "@degu/internal/files/file_pieces.ts";
 import { makeFileBody } from "@degu/internal/files/get.ts";
-import { type FileState, isOverwritten, readPieces } from "@degu/internal/files/file_pieces.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -30,6 +36,7 @@ import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
+import { lstatSync } from "node:fs";
 import { checkLinear } from "../fuzz/linear.ts";
 
 // FilesApp: ranges of files, and the pieces that are sent.
@@ -177,6 +184,15 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
   });
 }
 
+Deno.test("a file that is longer than any content-length is not sent, and is closed", async () => {
+  await using tree = await makeTree();
+  const file = await new Root(tree.root).open(["file"]);
+  assert(file !== null && file !== "directory");
+  const size = 2 ** 53;
+  await assertRejects(() => makeFileBody({ ...file, size }, 0, size, null, () => {}), RangeError);
+  if (linux) assertEquals(await openFilesBelow(tree.root), []);
+});
+
 Deno.test("a small file that is overwritten meanwhile is not sent", async () => {
   await using tree = await makeTree();
   for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
@@ -207,6 +223,26 @@ Deno.test("a reader that stops early releases the file", async () => {
   assertEquals([await file.read(first), first], [10, pattern(10)]);
 });
 
+Deno.test("a small file that has changed in the last two seconds is read twice, and has to be the same", async () => {
+  await using tree = await makeTree();
+  const path = `${tree.root}/file`;
+  const state = lstatSync(path, { bigint: true });
+  const { now } = Date;
+  const { compare } = Buffer;
+  const read = (age: number) => {
+    Date.now = () => Number(state.ctimeMs) + age;
+    return readSmall(path, state, new Uint8Array(6)) !== null;
+  };
+  try {
+    assertEquals([read(0), read(1999), read(2000)], [true, true, true]);
+    Buffer.compare = () => 1;
+    assertEquals([read(0), read(1999), read(2000)], [false, false, true]);
+  } finally {
+    Date.now = now;
+    Buffer.compare = compare;
+  }
+});
+
 // When a file counts as changed since it was opened.
 
 const first: FileState = {
@@ -235,6 +271,10 @@ const STATES: readonly (readonly [what: string, now: Partial<FileState>, overwri
 Deno.test("the change to a file is recognized by its metadata", () => {
   for (const [what, now, overwritten] of STATES) {
     assertEquals(isOverwritten(first, { ...first, ...now }), overwritten, what);
+  }
+  for (const field of ["dev", "ino", "size", "mtimeNs", "ctimeNs", "nlink"] as const) {
+    const now = { ...first, [field]: first[field] + 1n };
+    assertEquals(isUnchanged(first, now), field === "nlink", field);
   }
 });
 
@@ -414,7 +454,7 @@ Deno.test("the digest of a file that changed while it was sent, or just before, 
   assertEquals(await get(() => Promise.resolve()), undefined, "too short after it");
 });
 
-Deno.test("hashing ends if its peer leaves, and if the file is truncated", async () => {
+Deno.test("hashing ends if its peer leaves, and has no result if the file changes", async () => {
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, pattern(3_000_000));
   const opened = async () => {
@@ -433,6 +473,10 @@ Deno.test("hashing ends if its peer leaves, and if the file is truncated", async
   await file.handle.close();
   const again = await opened();
   assertEquals(await digests.findOrCompute(again), sha256Of(pattern(1000)));
+  // It changes while it is hashed.
+  const touch = () => Deno.utimeSync(`${tree.root}/large`, 5, 5);
+  const signal = { throwIfAborted: touch } as unknown as AbortSignal;
+  assertEquals(await digests.findOrCompute(again, signal), null);
   await again.handle.close();
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(tree.root), []);
 });

@@ -1,6 +1,6 @@
 /** FilesApp: what it serves, how it answers other requests, and under which conditions. */
 import { type App, Router } from "@degu/degu";
-import { type HeaderDict, Range } from "@degu/degu/base";
+import { Body, type HeaderDict, type Method, Range } from "@degu/degu/base";
 import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
@@ -113,6 +113,27 @@ Deno.test({
   },
 });
 
+Deno.test("a refusal is logged, unless nothing is read that is not there", async () => {
+  await using dir = await tempDir();
+  const rows: [Method, uri: string, status: number, warnings: number][] = [
+    ["GET", "/none", 404, 0],
+    ["HEAD", "/none", 404, 0],
+    ["POST", "/none?bundle=get", 404, 0],
+    ["POST", "/?bundle=get", 400, 1],
+    ["POST", "/", 405, 1],
+    ["DELETE", "/none", 404, 1],
+    ["PUT", "/", 403, 1],
+  ];
+  for (const [method, uri, status, expected] of rows) {
+    const warnings: string[] = [];
+    const logger = { warn: (message: string) => void warnings.push(message) };
+    const app = new FilesApp(dir.path, { write: true, logger });
+    const sent = new Body(new Blob(["bad"]).stream(), 3);
+    const request = mkreq(method, uri, {}, method === "POST" || method === "PUT" ? sent : null);
+    assertEquals([(await app.handle(request))[0], warnings.length], [status, expected], uri);
+  }
+});
+
 // ───────────────────────── the constructor
 
 Deno.test("FilesApp rejects a directory that does not exist", async () => {
@@ -134,6 +155,7 @@ Deno.test("FilesApp rejects unknown options", async () => {
   const wrong = [
     ...[null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }],
     ...[{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, { logger: 5 }],
+    ...[{ onFile: {} }, { maxPartBytes: "1" }],
   ];
   for (const options of wrong) {
     assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));

@@ -288,6 +288,30 @@ for (const isLocal of [false, true]) {
   }
 }
 
+Deno.test("what the disk does not tell of is listed as unreadable, and any other error cuts the list", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/a`, "");
+  const { lstatSync } = Deno;
+  for (const code of ["EPERM", "EIO", "EACCES", "ENAMETOOLONG", "ENOENT", "EBUSY"]) {
+    Deno.lstatSync = (path) => {
+      if (path === `${dir.path}/a`) throw Object.assign(new Error(code), { code });
+      return lstatSync(path);
+    };
+    try {
+      const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+      const reading = Array.fromAsync(readTree(walk));
+      if (code === "EBUSY") await assertRejects(() => reading, Error, code);
+      else {
+        const reasons = (await reading).flat().map(({ reason }) => reason);
+        const reason = code === "ENAMETOOLONG" ? "name" : "unreadable";
+        assertEquals(reasons, code === "ENOENT" ? [] : [reason]);
+      }
+    } finally {
+      Deno.lstatSync = lstatSync;
+    }
+  }
+});
+
 // listDirectory and listTree: what arrives early, and invalid responses.
 
 /** An app that answers with this text, in chunks of so many bytes. */
@@ -532,6 +556,9 @@ Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 25
   for (const path of [undefined, null, "a", [], [1], ["a", ""], ["a", ".."], [["a"]], { a: 1 }]) {
     assertThrows(() => parseOne(path), TransferError, "bad entry");
   }
+  for (const more of [[["a"]], {}, [{}]]) {
+    assertThrows(() => parseOne(["a"], { more }), TransferError, "another inside");
+  }
   const other = { kind: "other", reason: "name" };
   assertEquals(parseOne(["a", "x".repeat(300)], other)[0]?.reason, "name");
   assertThrows(() => parseOne(["a".repeat(40_000)], other), TransferError, "32768 bytes");
@@ -539,6 +566,21 @@ Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 25
     assertEquals(parseOne(new Array(most).fill("a"), more).length, 1);
     const parseDeeper = () => parseOne(new Array(most + 1).fill("a"), more);
     assertThrows(parseDeeper, TransferError, "more than 256 names");
+  }
+});
+
+Deno.test("an entry has at most 4,096 bytes, and 32,768 one of a tree, in one piece or many", () => {
+  const rows = [[4096, parse, {}], [32_768, parseTree, { path: ["a"] }]] as const;
+  for (const [most, parseAny, more] of rows) {
+    const text = (length: number) => {
+      const element = JSON.stringify({ ...entry(), ...more, pad: "" });
+      const padded = element.replace('"pad":"', `"pad":"${"x".repeat(length - element.length)}`);
+      return `[${padded}${"path" in more ? ',{"end":true}' : ""}]`;
+    };
+    for (const cut of [1000, 100_000]) {
+      assertEquals(parseAny(text(most), cut).length, 1);
+      assertThrows(() => parseAny(text(most + 1), cut), TransferError, `more than ${most} bytes`);
+    }
   }
 });
 

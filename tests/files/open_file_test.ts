@@ -185,6 +185,31 @@ for (const [having, permission] of Object.entries(PERMISSIONS)) {
   });
 }
 
+Deno.test("a file is opened in ten attempts at most while others replace it, and never where its path leads somewhere else", async () => {
+  await using tree = await makeTree();
+  const root = new Root(tree.root);
+  const { lstatSync, realPathSync } = Deno;
+  const { random } = Math;
+  let looks = 0;
+  try {
+    Deno.lstatSync = (path) => {
+      const isFile = path === `${tree.root}/file`;
+      return isFile ? { ...lstatSync(path), ino: ++looks } : lstatSync(path);
+    };
+    assertEquals([await root.open(["file"]), looks], [null, 10]);
+    Deno.lstatSync = lstatSync;
+    Deno.realPathSync = () => tree.path;
+    assertEquals(await root.open(["file"]), null);
+    // At the latest by the last look.
+    Math.random = () => 0.9;
+    assertEquals(root.changeSince(0, root.path, () => false, () => true), "moved");
+  } finally {
+    Object.assign(Deno, { lstatSync, realPathSync });
+    Math.random = random;
+  }
+  if (linux) assertEquals(await openFilesBelow(tree.root), []);
+});
+
 Deno.test("who exchanges a directory for a link at a regular pace passes no look by it", async () => {
   await using tree = await makeTree();
   const root = new Root(tree.root);

@@ -6,6 +6,7 @@ import { type PeerCertificate, Session } from "@degu/degu/server";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import { isAt } from "@degu/internal/disk/names.ts";
+import { digestTree } from "@degu/internal/files/entries.ts";
 import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
 import { removeUnheld } from "@degu/internal/files/leftovers.ts";
 import { setModified } from "@degu/internal/files/put.ts";
@@ -17,6 +18,7 @@ import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { digestOf, upload } from "@degu/testing/written_directory.ts";
@@ -201,6 +203,11 @@ Deno.test("a length that is only announced takes no room from other parts", asyn
     assertEquals(await files.app.handle(request, mine).catch((error) => error), CUT);
   };
   await announce(0);
+  assertEquals(
+    (await entries(`${files.root}/${RESERVED}`)).length,
+    1,
+    "nothing is kept of nothing",
+  );
   assertEquals(await files.offset(mine, "/a", CONTENT), 600);
   await announce(400);
   assertEquals(await files.offset(mine, "/a", CONTENT), 600, "there is room for both");
@@ -226,6 +233,12 @@ Deno.test("parts of several GiB work like small ones", async () => {
   await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length + 1);
   const [, , nothing] = await files.app.handle(mkreq("HEAD", "/large", headers));
   assertEquals(nothing["upload-offset"], "0");
+  // If nothing else is said, 16 GiB are kept.
+  for (const [others, left] of [[16 * 1024 ** 3 - 1, 2], [16 * 1024 ** 3, 1]] as const) {
+    await Deno.truncate(`${files.root}/${RESERVED}/${part}`, others);
+    await files.cut(undefined, "/other", CONTENT, 1);
+    assertEquals((await entries(`${files.root}/${RESERVED}`)).length, left);
+  }
 });
 
 // ───────────────────────── who may go on
@@ -253,6 +266,12 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
   assertEquals(await send(upload(CONTENT, 0)), 403);
   const [status] = await files.app.handle(mkreq("DELETE", "/file"), session);
   assertEquals(status, 403);
+  assertEquals((await files.app.handle(mkreq("PUT", "/new/"), session))[0], 403);
+  // A directory doesn't give way to what comes too late.
+  await Deno.mkdir(`${files.root}/given`);
+  const headers = { "replace-directory": digestTree([]) };
+  assertEquals((await files.app.handle(mkreq("PUT", "/given", headers), session))[0], 403);
+  await Deno.remove(`${files.root}/given`);
   // A file that is here already keeps its time, too.
   const content = await Deno.readFile(`${files.root}/file`);
   const timed = { ...upload(content, content.length), "upload-modified": "2020-01-02T03:04:05Z" };
@@ -271,6 +290,22 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
 // names.
 
 const PART = `part-${"0".repeat(32)}-${"1".repeat(64)}`;
+
+Deno.test("a file that is here already gets no time if it changes, or goes, just before", async () => {
+  for (const change of [(path: string) => Deno.utimeSync(path, 5, 5), Deno.removeSync]) {
+    await using files = await makeApp();
+    const path = `${files.root}/file`;
+    const session = sessionOf("1", "A");
+    const confirm = () => Promise.resolve(change(path)).then(() => true);
+    tieToTrust(session, { signal: new AbortController().signal, confirm });
+    const content = await Deno.readFile(path);
+    const timed = { ...upload(content, content.length), "upload-modified": "2020-01-02T03:04:05Z" };
+    const [status, , headers] = await files.app.handle(mkreq("PUT", "/file", timed), session);
+    assertEquals([status, headers["upload-offset"]], [409, "0"]);
+    const info = await Deno.stat(path).catch(() => null);
+    assertEquals(info?.mtime?.getTime() ?? 5000, 5000);
+  }
+});
 
 Deno.test("a part that another process is writing is not removed", async () => {
   await using dir = await tempDir();
@@ -299,6 +334,64 @@ Deno.test("a part that another process is writing is not removed", async () => {
   sweep();
   assertEquals(await entries(files.path), [directory]);
   assertEquals(removeUnheld(path), true, "it is gone already");
+});
+
+Deno.test("what has just taken the place of a part is not removed with it, nor one of which nobody can tell whether it is held", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/part`;
+  const { openSync } = Deno;
+  const rows: [open: typeof Deno.openSync, isRemoved: boolean | null][] = [
+    [(...args) => {
+      Deno.writeTextFileSync(`${path}.new`, "");
+      Deno.renameSync(`${path}.new`, path);
+      return openSync(...args);
+    }, false],
+    [() => {
+      throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
+    }, null],
+    // One that a process has made read-only before it was killed.
+    [() => {
+      throw new Deno.errors.PermissionDenied("read-only");
+    }, true],
+  ];
+  for (const [open, isRemoved] of rows) {
+    await Deno.writeTextFile(path, "");
+    Deno.openSync = open;
+    try {
+      if (isRemoved === null) assertThrows(() => removeUnheld(path), Error, "too many");
+      else assertEquals(removeUnheld(path), isRemoved);
+    } finally {
+      Deno.openSync = openSync;
+    }
+    assertEquals(await entries(dir.path), isRemoved === true ? [] : ["part"]);
+  }
+});
+
+Deno.test("where a file system has no locks, parts are written, and left-over ones removed", async () => {
+  await using files = await makeApp();
+  const { tryLock, tryLockSync } = Deno.FsFile.prototype;
+  Object.assign(Deno.FsFile.prototype, {
+    tryLock: () => Promise.reject(new Error("ENOTSUP")),
+    tryLockSync() {
+      throw new Error("ENOTSUP");
+    },
+  });
+  try {
+    await files.cut(undefined, "/a", CONTENT, 1000);
+    assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
+    const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+    {
+      await using held = await new UnfinishedFiles(files.root).openPart(
+        `${files.root}/${RESERVED}/${part}`,
+      );
+      assertEquals(removeUnheld(held.path), false);
+      held.isKept = true;
+    }
+    assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
+    assertEquals(await entries(`${files.root}/${RESERVED}`), []);
+  } finally {
+    Object.assign(Deno.FsFile.prototype, { tryLock, tryLockSync });
+  }
 });
 
 Deno.test("at most 16 parts of one authority are written at once", async () => {
@@ -406,8 +499,8 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
   const reserved = `${tree.root}/${RESERVED}`;
   await Deno.mkdir(reserved, { mode: 0o700 });
   const hours: Record<string, number> = {
-    [`put-${"0".repeat(32)}`]: 25,
-    [`put-${"1".repeat(32)}`]: 23,
+    [`put-${"0".repeat(32)}`]: 24.01,
+    [`put-${"1".repeat(32)}`]: 23.99,
     [`part-${"0".repeat(32)}-${"0".repeat(64)}`]: 25,
     [`part-${"0".repeat(32)}-${"1".repeat(64)}`]: 23,
     [`part-${"0".repeat(32)}-${"2".repeat(64)}`]: -25,
@@ -443,11 +536,16 @@ Deno.test("an old file that can't be removed is logged, and is not an error", ()
 
 // Writing bodies to a file.
 
-Deno.test("a failed write ends the body", async () => {
+Deno.test("a failed write ends the body, and nothing goes on in the background", async () => {
   const failure = new Error("full");
+  let settled = 0;
+  const settle = async () => {
+    await turnOfEventLoop();
+    settled++;
+  };
   const destined: Destined = {
     file: { write: () => Promise.reject(failure) },
-    sync: new EarlySync("/none"),
+    sync: Object.assign(new EarlySync("/none"), { settle }),
     start: 0,
     limit: Infinity,
     length: null,
@@ -455,6 +553,7 @@ Deno.test("a failed write ends the body", async () => {
   };
   const small = new Body(new Blob([pattern(100)]).stream(), 100);
   assertEquals(await receive(small, destined).catch((error) => error), failure);
+  assertEquals(settled, 1);
   let cancelled: unknown = null;
   const stream = new ReadableStream({
     pull: (controller) => controller.enqueue(new Uint8Array(65536)),

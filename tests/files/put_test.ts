@@ -2,17 +2,21 @@
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { type FileEvent, FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { clearWay } from "@degu/internal/files/clear_way.ts";
 import { digestTree, type TreeEntry } from "@degu/internal/files/entries.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, digestOf, serveForWriting, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { dirname } from "@std/path";
 
 // PUT: files that peers write.
 
@@ -114,6 +118,7 @@ Deno.test("a refusal comes before the body is sent", async () => {
   const refused = [
     ["/sub", "content-length: 5", "409"],
     ["/new", "content-length: 1001", "413"],
+    ["/new", "transfer-encoding: chunked\r\nupload-length: 1001", "413"],
     ["/new", "content-length: 5\r\nif-match: *", "412"],
     ["/", "content-length: 5", "403"],
     ["/new", "content-length: 5\r\nrepr-digest: x", "400"],
@@ -241,6 +246,77 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
       assertEquals(await Deno.readTextFile(path).catch(() => "gone"), left);
       assertEquals(await files.unfinished(), []);
     }
+  }
+});
+
+Deno.test("what another process does between the last look and the rename is noticed, and refused", async () => {
+  const { linkSync } = Deno;
+  const rows: [change: (root: string, path: string) => void, left: string | null][] = [
+    // Another file in the place of the one that was given its name; its directory elsewhere, and a link instead of it.
+    [(_, path) => {
+      Deno.removeSync(path);
+      Deno.writeTextFileSync(path, "theirs");
+    }, "theirs"],
+    [(root) => Deno.renameSync(`${root}/sub`, `${root}/moved`), null],
+    [(root) => {
+      Deno.renameSync(`${root}/sub`, `${root}/moved`);
+      Deno.renameSync(`${root}/link`, `${root}/sub`);
+    }, "x"],
+  ];
+  for (const [change, left] of rows) {
+    await using files = await serveForWriting();
+    await makeLinks({ [`${files.root}/link`]: "moved" });
+    Deno.linkSync = (from, to) => {
+      linkSync(from, to);
+      change(files.root, `${to}`);
+    };
+    try {
+      assertEquals(await files.put("/sub/new", latin1("x"), { "if-none-match": "*" }), 409);
+    } finally {
+      Deno.linkSync = linkSync;
+    }
+    assertEquals(await files.read("sub/new").catch(() => null), left);
+  }
+  // In the place of the unfinished one.
+  await using files = await serveForWriting();
+  const body = files.bodyAround(async () => {
+    const [name] = await files.unfinished();
+    await Deno.writeTextFile(`${files.root}/other`, "theirs");
+    await Deno.rename(`${files.root}/other`, `${files.root}/${RESERVED}/${name}`);
+  });
+  assertEquals(await files.put("/file", body), 409);
+  assertEquals(await files.read("file"), "public");
+});
+
+Deno.test("a directory of more than 100,000 entries, or that changes while it is read, gives way to no file", async () => {
+  await using files = await serveForWriting();
+  const header = { "replace-directory": "0".repeat(64) };
+  const { readDirSync } = Deno;
+  try {
+    for (const [count, why] of [[100_000, "is not what"], [100_001, "more than 100000"]] as const) {
+      Deno.readDirSync = (path) => {
+        const entries = Array.from(readDirSync(path));
+        return `${path}`.endsWith("/sub")
+          ? new Array(count).fill(entries[0]).values()
+          : entries.values();
+      };
+      assertEquals(await files.put("/sub", latin1("x"), header), 409);
+      assert(files.warnings.at(-1)!.includes(why), files.warnings.at(-1));
+    }
+    // One that is replaced while it is read is another one; what can't be read is no conflict.
+    Deno.readDirSync = (path) => {
+      const entries = Array.from(readDirSync(path));
+      Deno.renameSync(path, `${path}.away`);
+      Deno.mkdirSync(path);
+      return entries.values();
+    };
+    assertEquals(await files.put("/sub", latin1("x"), header), 409);
+    Deno.readDirSync = () => {
+      throw Object.assign(new Error("a bad sector"), { code: "EIO" });
+    };
+    assertEquals(await files.put("/sub", latin1("x"), header).catch(() => "failed"), "failed");
+  } finally {
+    Deno.readDirSync = readDirSync;
   }
 });
 
@@ -376,10 +452,15 @@ Deno.test("a directory that has anything else, or what no peer may delete, stays
     await Deno.remove(dir, { recursive: true });
   }
   await make();
-  {
-    using part = await Deno.open(`${dir}/deep/.two.degu-part`, { write: true, createNew: true });
+  for (const name of [".two.degu-part", "deep/.two.degu-part"]) {
+    using part = await Deno.open(`${dir}/${name}`, { write: true, createNew: true });
     await part.lock(true);
-    await assertStays(await seen(files, "/a"), "a part that is held");
+    await assertStays(
+      await seen(files, "/a"),
+      "a part that is held",
+      [name].filter((it) => it[0] === "."),
+    );
+    await Deno.remove(`${dir}/${name}`);
   }
   await Deno.mkdir(`${dir}/deep/${RESERVED}`);
   assertEquals(await files.put("/a", CONTENT, await seen(files, "/a")), 201);
@@ -394,6 +475,50 @@ Deno.test("a directory that changes while the file arrives stays", async () => {
   assertEquals(await files.put("/a", body, await seen(files, "/a")), 409);
   assertEquals(await entries(`${files.root}/a`), ["one", "two"]);
   assertEquals(await files.unfinished(), []);
+});
+
+Deno.test("what changes just before it would be removed with its directory stays", async () => {
+  const rows: [entry: TreeEntry["kind"] | null, change: (path: string) => void][] = [
+    ["file", (path) => {
+      Deno.writeTextFileSync(path, "longer");
+      Deno.utimeSync(path, 1, 1);
+    }],
+    ["file", (path) => Deno.utimeSync(path, 2, 2)],
+    ["file", (path) => {
+      Deno.removeSync(path);
+      Deno.mkdirSync(path);
+    }],
+    ["file", (path) => {
+      Deno.renameSync(`${dirname(dirname(path))}/fifo`, path);
+      Deno.utimeSync(path, 1, 1);
+    }],
+    ["directory", (path) => {
+      Deno.removeSync(path);
+      Deno.writeTextFileSync(path, "");
+    }],
+    [null, (path) => {
+      Deno.renameSync(dirname(path), `${dirname(path)}.away`);
+      Deno.mkdirSync(dirname(path));
+    }],
+  ];
+  for (const [kind, change] of rows) {
+    await using dir = await tempDir();
+    const root = new Root(await Deno.realPath(dir.path));
+    const path = `${root.path}/a/one`;
+    await makeFifo(`${root.path}/fifo`);
+    if (kind === null) await Deno.mkdir(dirname(path));
+    else await fill(dir.path, { "a/one": kind === "file" ? "" : null });
+    if (kind === "file") await Deno.utime(path, 1, 1);
+    const entry = { path: ["one"], kind: kind ?? "file", size: 0, modified: new Date(1000) };
+    const replaceable = { ...NOTHING, directory: digestTree(kind === null ? [] : [entry]) };
+    const confirm = () => Promise.resolve(change(path));
+    const clearing = clearWay(root, ["a"], replaceable, () => {}, confirm);
+    const error = await assertRejects(() => clearing, Refusal, "is not what it was");
+    assertEquals([error.status, await entries(`${dir.path}/a`)], [
+      409,
+      kind === null ? [] : ["one"],
+    ]);
+  }
 });
 
 Deno.test("a file gives way to a directory if it is the one that the client has seen", async () => {
@@ -448,7 +573,17 @@ Deno.test("a link gives way only as the last name, and what it leads to stays", 
       assert((await Deno.lstat(`${root}/link-${i}`)).isSymlink);
       assertEquals(await files.put(`/link-${i}`, CONTENT, { ...way, ...header }), 204);
       assert((await Deno.lstat(`${root}/link-${i}`)).isFile);
+      assertEquals(await mode(`${root}/link-${i}`), UMASK_FILE);
       assertEquals(await files.read(`link-${i}`), "new");
+    }
+    // What is neither a link nor a file gives way to nothing.
+    if (await makeFifo(`${root}/fifo`)) {
+      for (const headers of [header, await seenFile(files, "fifo")]) {
+        assertEquals(await files.put("/fifo", CONTENT, { ...way, ...headers }), 403);
+        assertEquals(await files.put("/fifo/a", CONTENT, { ...way, ...headers }), 409);
+        assertEquals(await files.put("/fifo/", null, headers), 409);
+      }
+      assert((await Deno.lstat(`${root}/fifo`)).isFifo);
     }
     await makeLinks({ [`${root}/to-dir`]: "sub" });
     assertEquals(await files.put("/to-dir/", null), 409);

@@ -1,18 +1,22 @@
 /** downloadTree and uploadTree: what is copied, unchanged and reported; what filters and signals do. */
+import type { HeaderDict } from "@degu/degu/base";
 import {
   FilesApp,
   type FilesOptions,
   TransferError,
+  type TreeEntry,
   type TreeEvent,
   type TreeOptions,
   uploadTree,
 } from "@degu/degu/files";
 import { sha256Of } from "@degu/testing/bundles.ts";
+import { slowClock } from "@degu/testing/clock.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { both, makeTrees } from "@degu/testing/trees.ts";
+import { both, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { basename } from "@std/path";
 import { NAMES } from "./directory_entries.ts";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
@@ -57,17 +61,74 @@ both(
   },
 );
 
-Deno.test("upload: a file that the server has by one of several other spellings is unchanged", async () => {
-  // Whose disk takes "ab" and "Ab" for one, but not "AB".
-  await using trees = await makeTrees("upload", { ab: "1" }, { Ab: "1", AB: "2" }, (app) => {
-    return async (request, ...others) => {
-      if (request.uri !== "/tree/ab") return await app.handle(request, ...others);
-      const { mtime } = await Deno.stat(`${trees.target}/Ab`);
-      return [200, "OK", { "content-length": 1, "last-modified": mtime!.toUTCString() }, null];
-    };
-  });
-  for (const path of [`${trees.source}/ab`, `${trees.target}/Ab`]) await touch(path, "2020-01-02");
-  assertEquals((await trees.copy()).outcomes, { ab: "unchanged" });
+both(
+  "of several spellings of one file at the target the first is compared with it, and the others fail",
+  async (direction) => {
+    // A disk that takes "ab" and "Ab" for one.
+    const rows: [source: string[], target: string[], aliased: string, outcomes: string[]][] = [
+      [["ab"], ["Ab", "AB"], "ab", ["unchanged"]],
+      [["Ab", "ab"], ["Ab"], "ab", ["unchanged", "failed"]],
+      [["Ab", "ab"], ["ab"], "Ab", ["unchanged", "failed"]],
+      [["Ab", "ab"], [], "ab", ["copied", "failed"]],
+      [["AB", "Ab", "aB"], ["AB", "Ab"], "", ["unchanged", "unchanged", "copied"]],
+      [["Ab", "aB", "ab"], ["AB"], "Ab aB ab", ["unchanged", "failed", "failed"]],
+    ];
+    for (const [source, target, aliased, outcomes] of rows) {
+      const filled = (names: string[]) => Object.fromEntries(names.map((name) => [name, "1"]));
+      const path = () => `${trees.target}/${target[0] ?? source[0]}`;
+      const isAliased = (name: string) => aliased.split(" ").includes(name);
+      const { lstat } = Deno;
+      await using trees = await makeTrees(direction, filled(source), filled(target), (app) => {
+        return async (request, ...others) => {
+          const isAlias = direction === "upload" && isAliased(request.path.at(-1)!);
+          const info = isAlias ? await Deno.stat(path()).catch(() => null) : null;
+          if (info === null || request.method !== "HEAD") {
+            return await app.handle(request, ...others);
+          }
+          const modified = info.mtime!.toUTCString();
+          return [200, "OK", { "content-length": 1, "last-modified": modified }, null];
+        };
+      });
+      for (const name of source) await touch(`${trees.source}/${name}`, "2020-01-02");
+      for (const name of target) await touch(`${trees.target}/${name}`, "2020-01-02");
+      const expected = Object.fromEntries(source.map((name, i) => [name, outcomes[i]]));
+      Deno.lstat = (at) => {
+        const isAlias = `${at}`.startsWith(trees.target) && isAliased(basename(`${at}`));
+        return lstat(isAlias ? path() : at);
+      };
+      try {
+        assertEquals((await trees.copy()).outcomes, expected);
+      } finally {
+        Deno.lstat = lstat;
+      }
+    }
+  },
+);
+
+Deno.test("upload: what a server says of another spelling decides whether a file is sent", async () => {
+  const rows: [status: number, HeaderDict, outcome: string][] = [
+    [200, { "content-length": 1, "last-modified": "Thu, 02 Jan 2020 00:00:00 GMT" }, "unchanged"],
+    [200, { "content-length": 1 }, "copied"],
+    [200, { "content-length": 1, "last-modified": "never" }, "copied"],
+    [200, {}, "copied"],
+    [300, {}, "copied"],
+    [301, {}, "failed"],
+    [399, {}, "failed"],
+    [400, {}, "copied"],
+    [403, { "content-length": 1, "last-modified": "Thu, 02 Jan 2020 00:00:00 GMT" }, "copied"],
+    [404, {}, "copied"],
+  ];
+  for (const [status, headers, outcome] of rows) {
+    await using trees = await makeTrees("upload", { ab: "1" }, { Ab: "1", AB: "1" }, (app) => {
+      return (request, ...others) => {
+        const isAsked = request.method === "HEAD" && request.path.at(-1) === "ab";
+        return isAsked ? [status, "Answer", headers, null] : app.handle(request, ...others);
+      };
+    });
+    await touch(`${trees.source}/ab`, "2020-01-02");
+    const { outcomes } = await trees.copy();
+    assertEquals(outcomes.ab, outcome, `${status} ${Deno.inspect(headers)}`);
+  }
 });
 
 both("a connection is used alone, and stays usable", async (direction) => {
@@ -84,15 +145,42 @@ both("a connection is used alone, and stays usable", async (direction) => {
   assertEquals(await content(trees.target), await content(trees.source));
 });
 
-both("many files go over several connections, which are closed", async (direction) => {
-  const texts: Record<string, string> = {};
-  for (let i = 0; i < 520; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
-  for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
-  await using trees = await makeTrees(direction, texts);
-  const { result, outcomes } = await trees.copy({ connections: 3 });
-  assertEquals([result.files, Object.keys(outcomes).length], [524, 524]);
-  assertEquals(await content(trees.target), await content(trees.source));
-  assert(await eventually(() => trees.serving.server.sessions.size === 0));
+both(
+  "many files go over as many connections as are wanted, 512 small ones in a request",
+  async (direction) => {
+    const texts: Record<string, string> = {};
+    for (let i = 0; i < 513; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
+    for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
+    let bundles = 0, most = 0;
+    await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...others) => {
+      if (request.method === "POST") bundles++;
+      most = Math.max(most, trees.serving.server.sessions.size);
+      return app.handle(request, ...others);
+    });
+    const { result, outcomes } = await trees.copy({ connections: 3 });
+    assertEquals([bundles, most], [2, 3]);
+    assertEquals([result.files, Object.keys(outcomes).length], [517, 517]);
+    assertEquals(await content(trees.target), await content(trees.source));
+    assert(await eventually(() => trees.serving.server.sessions.size === 0));
+  },
+);
+
+both("a request is about 4 MiB of small files at most", async (direction) => {
+  // 69 of them are less, and 70 more.
+  const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
+  const content = Object.fromEntries(texts);
+  let bundles = 0;
+  await using trees = await makeTrees(
+    direction,
+    content,
+    content,
+    (app) => (request, ...others) => {
+      if (request.method === "POST") bundles++;
+      return app.handle(request, ...others);
+    },
+  );
+  assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 150);
+  assertEquals(bundles, 3);
 });
 
 /** Whether a condition comes true. */
@@ -144,6 +232,11 @@ both(
     await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
     assertEquals((await trees.copy()).result, { ...NOTHING, deletionsKept: null });
     assertEquals(await content(trees.target), {});
+    if (direction === "download") {
+      await copyTree(direction, trees.client, `${trees.target}/x/y`, "/tree/");
+      assertEquals(await content(trees.target), { x: null, "x/y": null });
+      await Deno.remove(`${trees.target}/x`, { recursive: true });
+    }
     await Deno.remove(trees.source);
     await Deno.writeTextFile(`${trees.target}/a`, "");
     const missing = direction === "download" ? TransferError : Deno.errors.NotFound;
@@ -212,8 +305,11 @@ both(
     }
     assertEquals(await content(trees.target), { c: "c" });
     for (const type of ["plan", "copied", "progress"]) {
+      // Also while a large file arrives, and when it has.
+      using _slow = slowClock();
+      const filter = ({ name }: TreeEntry) => type === "plan" || name !== "a";
       const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
-      assertEquals(await assertRejects(() => trees.copy({ onEvent }), Error), thrown);
+      assertEquals(await assertRejects(() => trees.copy({ filter, onEvent }), Error), thrown);
     }
     const { result } = await trees.copy({ compare: "nothing" });
     assertEquals([result.files, result.failed], [2, 0]);

@@ -6,10 +6,16 @@ import {
   FilesApp,
   isTransient,
   TransferError,
+  type TreeEntry,
   type TreeEvent,
   type TreeResult,
 } from "@degu/degu/files";
-import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
+import {
+  BUNDLE_END,
+  BUNDLE_TYPE,
+  formatRecord,
+  type FoundRecord,
+} from "@degu/internal/files/bundle.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
@@ -299,6 +305,8 @@ both(
   "of several spellings of a name each is copied, also one that others make meanwhile",
   async (direction) => {
     await using trees = await makeTrees(direction, { AB: "1", Ab: "22", aB: "333" });
+    // It is looked for also where there is no target yet.
+    await Deno.remove(trees.target);
     const next = new Map([["AB", "Ab"], ["Ab", "aB"]]);
     const onEvent = (event: TreeEvent) => {
       const name = event.type === "copied" ? next.get(event.path.join("/")) : undefined;
@@ -352,24 +360,173 @@ Deno.test("upload: with replace: false a file is copied whose connection broke o
     }),
   );
   target = trees.target;
-  const { outcomes, errors: { b } } = await trees.copy({ replace: false });
+  const { events, outcomes, errors: { b } } = await trees.copy({ replace: false });
   assertEquals([outcomes, requests], [{ a: "copied", b: "failed" }, 2]);
+  const copied = events.flatMap((event) => event.type === "copied" ? event : []);
+  const sizes = copied.map(({ bytes, total, resumedFrom }) => [bytes, total, resumedFrom]);
+  assertEquals(sizes, [[0, 1, 1]], "it was there");
   assert(b instanceof TransferError && b.code === "CONFLICT", String(b));
   assertEquals(await content(trees.target), { a: "a", b: "theirs" });
 });
 
-both("a refusal of one file leaves the others alone", async (direction) => {
-  await using trees = await makeTrees(
-    direction,
-    { a: "a", b: "b".repeat(100_000), c: "c".repeat(100_000) },
-    {},
-    changing(({ uri, method }) => {
-      if (uri !== "/tree/b" || method === "POST") return null;
-      return [403, "Forbidden", method === "HEAD" ? {} : { "content-length": 0 }, null];
-    }),
-  );
-  const { outcomes } = await trees.copy();
-  assertEquals(outcomes, { a: "copied", b: "failed", c: "copied" });
+both(
+  "a refusal of one file leaves the others alone, unless it is one of all",
+  async (direction) => {
+    for (const status of [403, 404, 499, 401, 405, 507, 500]) {
+      await using trees = await makeTrees(
+        direction,
+        { a: "a", b: "b".repeat(100_000), c: "c".repeat(100_000) },
+        {},
+        changing(({ uri, method }) => {
+          if (uri !== "/tree/b" || method === "POST") return null;
+          return [status, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
+        }),
+      );
+      const copying = trees.copy({ connections: 1 });
+      if ([401, 405, 507, 500].includes(status)) {
+        const error = await assertRejects(() => copying, TransferError, "", `${status}`);
+        assertEquals(error.status, status);
+      } else {
+        assertEquals((await copying).outcomes, { a: "copied", b: "failed", c: "copied" });
+      }
+    }
+  },
+);
+
+both(
+  "a small file that is refused is requested once more, alone or never, by its status",
+  async (direction) => {
+    const rows: [
+      status: 400 | 403 | 404 | 409 | 413 | 414 | 503,
+      download: string,
+      upload: string,
+    ][] = [
+      [400, "", "failed 2"],
+      [403, "failed 1", "failed 1"],
+      [404, "failed 1", "failed 1"],
+      [409, "failed 2", "failed 1"],
+      [413, "copied 1", "failed 1"],
+      [414, "", "failed 1"],
+      [503, "failed 2", "failed 2"],
+    ];
+    for (const [status, ...expected] of rows) {
+      const wanted = expected[DIRECTIONS.indexOf(direction)];
+      if (wanted === "") continue;
+      let requests = 0;
+      const record = direction === "download" ? { path: ["a"], status } : { status };
+      await using trees = await makeTrees(
+        direction,
+        { a: "a" },
+        {},
+        changing(({ method }) => {
+          if (method !== "POST") return null;
+          requests++;
+          return streamed(BUNDLE_TYPE, [formatRecord(record as FoundRecord), BUNDLE_END]);
+        }),
+      );
+      const { outcomes } = await trees.copy();
+      assertEquals(`${outcomes.a} ${requests}`, wanted, `${status}`);
+    }
+  },
+);
+
+Deno.test("upload: a deletion that is refused fails alone, unless nothing else can be deleted either", async () => {
+  for (const status of [403, 404, 409, 401, 500, null]) {
+    await using trees = await makeTrees(
+      "upload",
+      { a: "a" },
+      { old: "old" },
+      changing(({ method }) => {
+        if (method !== "DELETE") return null;
+        if (status === null) throw new Error("the connection is cut here");
+        return [status, "Refused", {}, new Uint8Array(0)];
+      }),
+    );
+    const deleting = trees.copy({ delete: true });
+    if (status === 404) assertEquals((await deleting).deleted, ["old"], "it is gone by itself");
+    else if (status === 403 || status === 409) {
+      assertEquals((await deleting).outcomes, { a: "copied", old: "failed" });
+    } else await assertRejects(() => deleting, Error, "", `${status}`);
+  }
+});
+
+both(
+  "an error that is so for all ends what is under way over other connections",
+  async (direction) => {
+    const waiting = Promise.withResolvers<void>();
+    const never = Promise.withResolvers<void>();
+    const texts = { a: "a".repeat(100_000), b: "b".repeat(100_000) };
+    await using trees = await makeTrees(
+      direction,
+      texts,
+      {},
+      changing(async ({ uri, method }) => {
+        if (!["/tree/a", "/tree/b"].includes(uri)) return null;
+        if (uri === "/tree/a") waiting.resolve();
+        await (uri === "/tree/a" ? never : waiting).promise;
+        return [500, "Failed", {}, method === "HEAD" ? null : new Uint8Array(0)];
+      }),
+    );
+    const error = await assertRejects(() => trees.copy({ connections: 2 }), TransferError);
+    never.resolve();
+    assertEquals(error.status, 500);
+  },
+);
+
+Deno.test("upload: where neither the target nor a file in it may be made the whole is rejected, else a file alone", async () => {
+  for (const first of [403, 201] as const) {
+    await using trees = await makeTrees(
+      "upload",
+      { a: "a", b: "b" },
+      {},
+      changing(({ method, query }) => {
+        if (query === "tree") return [404, "Not Found", {}, new Uint8Array(0)];
+        if (method === "PUT") return [403, "Forbidden", {}, new Uint8Array(0)];
+        const statuses = [first, 403] as const;
+        return streamed(BUNDLE_TYPE, [
+          ...statuses.map((status) => formatRecord({ status })),
+          BUNDLE_END,
+        ]);
+      }),
+    );
+    if (first === 201) {
+      assertEquals((await trees.copy()).outcomes, { a: "copied", b: "failed" });
+    } else await assertRejects(() => trees.copy(), TransferError, 'PUT "/tree/"');
+  }
+});
+
+Deno.test("upload: what is not deleted because its directory is not listed fails alone", async () => {
+  for (const status of [403, 500]) {
+    await using trees = await makeTrees(
+      "upload",
+      { "d/A": "A" },
+      { "d/A": "A", "d/a": "a" },
+      changing(({ uri }) => uri === "/tree/d/" ? [status, "Refused", {}, new Uint8Array(0)] : null),
+    );
+    const copying = trees.copy({ delete: true, compare: "digest" });
+    if (status === 500) await assertRejects(() => copying, TransferError, "500");
+    else {
+      const { outcomes, events } = await copying;
+      assertEquals(outcomes, { "d/A": "unchanged", "d/a": "failed" });
+      assert(events.some((event) => event.type === "failed" && event.at === "target"));
+    }
+    assertEquals(Object.keys(await content(trees.target)), ["d", "d/A", "d/a"]);
+  }
+});
+
+both("a file that is gone when its content is compared is copied, or fails", async (direction) => {
+  const texts = { large: "l".repeat(100_000), small: "s" };
+  for (const end of ["source", "target"] as const) {
+    await using trees = await makeTrees(direction, texts, texts);
+    for (const name of Object.keys(texts)) await Deno.utime(`${trees.source}/${name}`, 1, 1);
+    const filter = ({ name }: TreeEntry) => {
+      Deno.removeSync(`${trees[end]}/${name}`);
+      return true;
+    };
+    const outcome = end === "source" ? "failed" : "copied";
+    const { outcomes } = await trees.copy({ compare: "digest", filter });
+    assertEquals(outcomes, { large: outcome, small: outcome });
+  }
 });
 
 both(
@@ -424,8 +581,11 @@ for (const isReplaced of [false, true]) {
     await using relay = new CuttingRelay(trees.serving.address);
     relay.cutEachAfter(500_000);
     const { signal } = controller;
-    const { outcomes } = await trees.copy({ signal }, new Client(relay.address));
+    const { outcomes, events } = await trees.copy({ signal }, new Client(relay.address));
     assertEquals(outcomes, { large: isReplaced ? "failed" : "copied" });
+    // Of what has failed nothing counts.
+    const bytes = isReplaced ? 0 : 2_000_000;
+    assertEquals(events.at(-1), { type: "progress", bytes, total: 2_000_000 });
     assert(requests > 4 || isReplaced, `${requests}`);
     const isSame = (await content(trees.target)).large === (await content(trees.source)).large;
     assertEquals(isSame, !isReplaced);
@@ -472,7 +632,8 @@ Deno.test("download: parts of small files that a killed run has left are removed
   );
   for (const path of [free, held, deep]) await Deno.writeTextFile(path!, "old");
   const lock = Deno.openSync(held!, { write: true });
-  lock.lockSync(true);
+  // A lock that is shared is one, too.
+  lock.lockSync(false);
   await trees.copy({ dryRun: true });
   assertEquals(Deno.statSync(free!).size, 3);
   await trees.copy();
@@ -487,16 +648,19 @@ both("left-over parts go with their directory, one that is held stays", async (d
   await using trees = await makeTrees(
     direction,
     { a: "a" },
-    { "d/.x.degu-part": "x", "d/.x.degu-part.json": "{}", "e/.y.degu-part": "y" },
+    { "d/.x.degu-part": "x", "d/.x.degu-part.json": "{}", "e/f/.y.degu-part": "y" },
   );
-  using held = await Deno.open(`${trees.target}/e/.y.degu-part`, { write: true });
+  using held = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
   held.lockSync(true);
   const { deleted, outcomes, errors } = await trees.copy({ delete: true });
   assertEquals(deleted, ["d"]);
-  assertEquals(outcomes, { a: "copied", e: "failed" });
-  assert(errors.e instanceof TransferError, String(errors.e));
-  if (direction === "download") assertEquals(errors.e.code, "IN_USE");
-  assertEquals(Object.keys(await content(trees.target)), ["a", "e", "e/.y.degu-part"]);
+  // Not those that it is in: they can't be empty.
+  assertEquals(outcomes, { a: "copied", "e/f": "failed" });
+  const error = errors["e/f"];
+  assert(error instanceof TransferError, String(error));
+  if (direction === "download") assertEquals(error.code, "IN_USE");
+  const left = ["a", "e", "e/f", "e/f/.y.degu-part"];
+  assertEquals(Object.keys(await content(trees.target)), left);
 });
 
 /** A tree of which this user may not read, search or write everything. */
@@ -636,6 +800,54 @@ Deno.test({
   },
 });
 
+Deno.test("download: no part is written through a link that has replaced a directory in a turn of others", async () => {
+  await using trees = await makeTrees("download", { "d/a": "a", "d/b": "b" }, { d: null });
+  const { target } = trees;
+  await Deno.mkdir(`${target}/../outside`);
+  await Deno.utime(`${target}/../outside`, 1, 1);
+  await makeLinks({ [`${target}/../link`]: "../outside" });
+  const { lstat, openSync } = Deno;
+  const { now } = performance;
+  let time = now.call(performance);
+  // A turn is over once a part has been opened.
+  performance.now = () => time;
+  Deno.openSync = (path, options) => {
+    if (`${path}`.includes("/.small-")) time += 10;
+    return openSync(path, options);
+  };
+  Deno.lstat = (path) => {
+    if (!Array.from(Deno.readDirSync(`${target}/d`)).length) return lstat(path);
+    Deno.lstat = lstat;
+    Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
+    Deno.renameSync(`${target}/../link`, `${target}/d`);
+    return lstat(path);
+  };
+  try {
+    assertEquals((await trees.copy()).outcomes, { "d/a": "failed", "d/b": "failed" });
+  } finally {
+    Object.assign(Deno, { lstat, openSync });
+    performance.now = now;
+  }
+  assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
+});
+
+Deno.test("download: a small file stays locked until it has its name, so that nobody takes it for left over", async () => {
+  await using trees = await makeTrees("download", { a: "a", b: "b" });
+  const { linkSync } = Deno;
+  const seen: boolean[] = [];
+  Deno.linkSync = (from, to) => {
+    using file = Deno.openSync(from, { write: true });
+    seen.push(file.tryLockSync(true));
+    linkSync(from, to);
+  };
+  try {
+    await trees.copy({ replace: false });
+  } finally {
+    Deno.linkSync = linkSync;
+  }
+  assertEquals(seen, [false, false]);
+});
+
 Deno.test("download: no part is written through a link that has replaced a directory while too many files were open", async () => {
   await using trees = await makeTrees("download", { "d/a": "a" }, { d: null });
   const { target } = trees;
@@ -660,6 +872,33 @@ Deno.test("download: no part is written through a link that has replaced a direc
     performance.now = now;
   }
   assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
+});
+
+Deno.test("download: while too many files are open, small ones are requested once more, and fail alone", async () => {
+  for (const [code, most] of [["EMFILE", 2], ["ENFILE", 2], ["EROFS", 1]] as const) {
+    let requests = 0;
+    await using trees = await makeTrees(
+      "download",
+      { small: "a" },
+      {},
+      changing(({ method }) => {
+        if (method === "POST") requests++;
+        return null;
+      }),
+    );
+    const { openSync } = Deno;
+    Deno.openSync = (path, options) => {
+      if (!`${path}`.includes("/.small-")) return openSync(path, options);
+      throw Object.assign(new Error("it can't be opened"), { code });
+    };
+    try {
+      const { outcomes, errors } = await trees.copy();
+      assertEquals([outcomes, requests], [{ small: "failed" }, most], code);
+      assertEquals((errors.small as Error).message, `"small": it can't be opened`);
+    } finally {
+      Deno.openSync = openSync;
+    }
+  }
 });
 
 const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];

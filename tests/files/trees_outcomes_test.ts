@@ -239,6 +239,22 @@ const rows: readonly Row[] = [
     outcomes: "=p/a",
     deleted: "P P/c",
   }],
+  ...[["old", "a old/", Deno.mkdirSync], ["old/", "a old", makeEmpty]].map((
+    [before, after, makeOther],
+  ): Row => ["what is another kind when it would be deleted stays", "a", `a ${before}`, DELETE, {
+    meanwhile(_source, target) {
+      Deno.removeSync(`${target}/old`);
+      (makeOther as (path: string) => void)(`${target}/old`);
+    },
+    outcomes: "=a !old",
+    left: (after as string).replace(/old$/, "old="),
+    only: "download",
+  }]),
+  ["another spelling that is gone with its directory is not deleted", "d/A", "d/A d/a", DELETE, {
+    meanwhile: (_source, target) => Deno.removeSync(`${target}/d`, { recursive: true }),
+    outcomes: "=d/A",
+    left: " ",
+  }],
   ["a file that is gone when its turn comes fails alone", "a b large=*", "", DELETE, {
     meanwhile(source) {
       for (const name of ["a", "large"]) Deno.removeSync(`${source}/${name}`);
@@ -299,6 +315,10 @@ const rows: readonly Row[] = [
     },
   ],
 ];
+
+function makeEmpty(path: string): void {
+  Deno.createSync(path).close();
+}
 
 /** A filter of names; checks what it is asked. */
 function isKept({ path, name, kind, size, modified }: TreeEntry): boolean {

@@ -75,6 +75,11 @@ const rows: [string, string[], string[] | null, Partial<PlanRules>, Record<strin
   ["a directory in the way with something unreadable in it", ["a"], ["a/l!unreadable"], DELETE, {
     failed: ["a"],
   }],
+  ["a file in the way of one of two spellings", ["A/x", "a/x"], ["a"], DELETE, {
+    copies: ["A/x"],
+    makes: ["A"],
+    failed: ["a/x", "a"],
+  }],
   ["a pipe in the way", ["a"], ["a!special"], DELETE, { failed: ["a"] }],
   ["another spelling at the target", ["Photos/a"], ["photos/a", "photos/b"], DELETE, {
     makes: ["Photos"],

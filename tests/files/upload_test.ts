@@ -3,9 +3,10 @@ import type { AppFunction, Session } from "@degu/degu";
 import type { HeaderDict } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import { FilesApp, TransferError, type TransferProgress, upload } from "@degu/degu/files";
-import { Refusal } from "@degu/internal/files/refusal.ts";
 import { readUploadHeaders } from "@degu/internal/files/put.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { SourceFile } from "@degu/internal/files/upload.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -72,8 +73,10 @@ Deno.test("progress is reported at the end, and counts what this call transfers"
   assertEquals(reports.at(-1), { bytes: 3_000_000, total: 3_000_000, resumedFrom: 0 });
   const bytes = reports.map(({ bytes }) => bytes);
   assert(bytes.length > 1 && bytes.every((count, i) => count > (bytes[i - 1] ?? 0)), `${bytes}`);
+  reports.length = 0;
   await upload(files.client, `${files.here}/file`, "/copy", { onProgress });
-  assertEquals(reports.at(-1), { bytes: 0, total: 3_000_000, resumedFrom: 3_000_000 });
+  // What is there already is reported at once, too.
+  assertEquals(reports, new Array(2).fill({ bytes: 0, total: 3_000_000, resumedFrom: 3_000_000 }));
 });
 
 Deno.test("what is no file of this device is refused before a connection is made", async () => {
@@ -136,6 +139,8 @@ Deno.test("replace: false keeps a different existing file, and accepts an identi
     using connection = await files.client.connect();
     for (let again = 0; again < 2; again++) assertEquals((await put({}, connection)).bytes, 0);
     assertEquals(connection.closed, false);
+    const unverified = await assertRejects(() => put({ verify: false }), TransferError);
+    assertEquals(unverified.status, 412, "nobody knows whether it is the same");
     await Deno.writeFile(file, randomBytes(size + 1));
     for (const options of [{}, { resume: false }, { verify: false }]) {
       using other = await files.client.connect();
@@ -304,6 +309,30 @@ Deno.test("an upload reads the file once, also one that is resumed; one that was
   assertEquals(bytes, RESUMED_SIZE);
 });
 
+Deno.test("a file has settled two seconds after its last change, and no two have one version", async () => {
+  await using dir = await tempDir();
+  const versions = new Set<string>();
+  for (const name of ["a", "b"]) {
+    const path = `${dir.path}/${name}`;
+    await Deno.writeTextFile(path, "12345");
+    await Deno.utime(path, 1, 1);
+    const changed = (await Deno.stat(path)).ctime!.getTime();
+    const { now } = Date;
+    try {
+      for (const [age, isSettled] of [[1999, false], [2000, true]] as const) {
+        Date.now = () => changed + age;
+        await using source = await SourceFile.open(path);
+        versions.add(source.version);
+        const bytes = await readWhile(() => source.hash(undefined));
+        assertEquals([source.isSettled, bytes], [isSettled, isSettled ? 5 : 10], `${age}`);
+      }
+    } finally {
+      Date.now = now;
+    }
+  }
+  assertEquals(versions.size, 2);
+});
+
 Deno.test("an upload of a file that was just changed is not resumed", async () => {
   using _now = asJustChanged();
   await using files = await serveFiles(writable);
@@ -355,8 +384,10 @@ interface Answers {
 
 const OFFSET = { "upload-offset": "0" };
 
-async function uploadTo(answers: Answers): Promise<TransferError> {
+async function uploadTo(answers: Answers): Promise<TransferError & { readonly puts: number }> {
+  let puts = 0;
   await using serving = serve(async ({ method, body, headers }) => {
+    if (method === "PUT") puts++;
     await body?.bytes();
     const echo = { "repr-digest": `${headers["repr-digest"]}` };
     const [status, fields] = (method === "HEAD" ? answers.head : answers.put) ??
@@ -366,7 +397,7 @@ async function uploadTo(answers: Answers): Promise<TransferError> {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/f`, "hello");
   const uploading = () => upload(serving.makeClient(), `${dir.path}/f`, "/f");
-  return await assertRejects(uploading, TransferError);
+  return Object.assign(await assertRejects(uploading, TransferError), { puts });
 }
 
 Deno.test("responses of other servers are refused if they are not reliable", async () => {
@@ -402,6 +433,8 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
   for (const [answers, code, message] of refused) {
     const error = await uploadTo(answers);
     assertEquals(error.code, code, error.message);
+    // Once more only from another offset.
+    assertEquals(error.puts, answers.head ? 0 : message === "another part" ? 2 : 1);
     assert(error.message.includes(message) && error.message.includes('"/f"'), error.message);
     const [status] = answers.put ?? answers.head!;
     assertEquals(error.status, code === "STATUS" ? status : null);
@@ -417,8 +450,8 @@ Deno.test("a different offset is used once", async () => {
     const bytes = await body?.bytes();
     if (method === "HEAD") return [200, "OK", { "upload-offset": "4" }, null];
     offsets.push(`${headers["upload-offset"]} ${bytes?.length}`);
-    if (conflicts-- > 0) return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(0)];
-    return [201, "Created", { "repr-digest": digest }, new Uint8Array(0)];
+    if (conflicts-- > 0) return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(3)];
+    return [201, "Created", { "repr-digest": digest }, new Uint8Array(3)];
   });
   await using dir = await tempDir();
   const file = `${dir.path}/f`;
@@ -428,9 +461,16 @@ Deno.test("a different offset is used once", async () => {
   conflicts = 1;
   using conn = await serving.makeClient().connect();
   assertEquals((await upload(conn, file, "/f")).resumedFrom, 2);
-  conflicts = 2;
-  const failed = () => upload(serving.makeClient(), file, "/f");
-  assertEquals((await assertRejects(failed, TransferError)).status, 409);
+  assertEquals((await conn.head("/f")).status, 200, "all responses have been read");
+  for (
+    const [options, requests] of [[{}, 2], [{ resume: false }, 1], [{ verify: false }, 1]] as const
+  ) {
+    conflicts = 2;
+    offsets.length = 0;
+    const failed = () => upload(serving.makeClient(), file, "/f", options);
+    assertEquals((await assertRejects(failed, TransferError)).status, 409);
+    assertEquals(offsets.length, requests);
+  }
 });
 
 // The headers of uploads.

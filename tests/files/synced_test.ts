@@ -1,0 +1,143 @@
+/** What survives a power failure: files, and the names in their directories, are synced to the disk before an answer. */
+import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
+import type { Client } from "@degu/degu/client";
+import { download, downloadTree, FilesApp } from "@degu/degu/files";
+import { EarlySync, replacePrivateFile, writePrivateFile } from "@degu/internal/disk/files.ts";
+import { bundleBytes } from "@degu/testing/bundles.ts";
+import { fill } from "@degu/testing/directories.ts";
+import { serveFiles } from "@degu/testing/transferring.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals } from "@std/assert";
+import { fstatSync } from "node:fs";
+import { open } from "node:fs/promises";
+
+/** Resolves to the paths below a directory, sorted, of what is synced while something is done, and still there then. */
+async function syncedWhile(root: string, work: () => Promise<unknown>): Promise<string[]> {
+  const synced = new Set<number | null>();
+  await using handle = await open(root);
+  const ofHandle = Object.getPrototypeOf(handle);
+  const ofFile = Deno.FsFile.prototype;
+  const { sync } = ofHandle;
+  const { sync: syncFile, syncData } = ofFile;
+  ofHandle.sync = function () {
+    synced.add(fstatSync(this.fd).ino);
+    return sync.call(this);
+  };
+  ofFile.sync = function () {
+    synced.add(this.statSync().ino);
+    return syncFile.call(this);
+  };
+  ofFile.syncData = function () {
+    synced.add(this.statSync().ino);
+    return syncData.call(this);
+  };
+  try {
+    await work();
+  } finally {
+    Object.assign(ofHandle, { sync });
+    Object.assign(ofFile, { sync: syncFile, syncData });
+  }
+  const found: string[] = [];
+  const look = (path: string, name: string) => {
+    const { ino, isDirectory } = Deno.lstatSync(path);
+    if (synced.has(ino)) found.push(name);
+    if (!isDirectory) return;
+    for (const { name: inner } of Deno.readDirSync(path)) {
+      look(`${path}/${inner}`, `${name}/${inner}`);
+    }
+  };
+  look(root, ".");
+  return found.toSorted();
+}
+
+const SENT = bundleBytes([["a/b/small", "1"], ["sub/small", "2"], ["empty/dir", null]]);
+const RESUMED = upload(latin1("12345"), 0);
+
+/** Requests, and what has to be synced for each; the directory that is served is `.`. */
+const ROWS: readonly [Method, uri: string, HeaderDict, BodyOut, synced: readonly string[]][] = [
+  ["PUT", "/new", {}, latin1("1"), [".", "./new"]],
+  ["PUT", "/file", {}, latin1("1"), [".", "./file"]],
+  ["PUT", "/x/y/new", {}, latin1("1"), [".", "./x", "./x/y", "./x/y/new"]],
+  ["PUT", "/x/new", RESUMED, latin1("12345"), [".", "./x", "./x/new"]],
+  ["PUT", "/sub/new", { "if-none-match": "*" }, latin1("1"), ["./sub", "./sub/new"]],
+  ["PUT", "/x/y/", {}, null, [".", "./x", "./x/y"]],
+  ["DELETE", "/sub/file", {}, null, ["./sub"]],
+  ["DELETE", "/empty", {}, null, ["."]],
+  ["POST", "/?bundle=put", {}, SENT, [
+    ...[".", "./a", "./a/b", "./a/b/small"],
+    ...["./empty", "./empty/dir", "./sub", "./sub/small"],
+  ]],
+];
+
+for (const [method, uri, headers, body, synced] of ROWS) {
+  Deno.test(`synced before an answer: ${method} ${uri}${headers === RESUMED ? ", resumed" : ""}`, async () => {
+    await using files = await serveForWriting();
+    await Deno.mkdir(`${files.root}/empty`);
+    const found = await syncedWhile(files.root, async () => {
+      const status = await statusOf(await files.request(method, uri, headers, body));
+      assert(status < 300, `${status}`);
+    });
+    assertEquals(found, synced);
+  });
+}
+
+const LARGE = "l".repeat(70_000);
+
+/** What is done in a directory of this device, with that of a server. */
+const HERE: Readonly<
+  Record<string, [(here: string, from: Client, there: string) => Promise<unknown>, string[]]>
+> = {
+  "a private file": [(here) => writePrivateFile(`${here}/key`, "x"), ["./key"]],
+  "a private file that is replaced": [
+    (here) => replacePrivateFile(`${here}/key`, "x", `${here}/new`),
+    ["./key"],
+  ],
+  "a file, as soon as much of it was written": [async (here) => {
+    await Deno.writeTextFile(`${here}/file`, "x");
+    const sync = new EarlySync(`${here}/file`);
+    sync.add(100_000_000);
+    await sync.settle();
+  }, ["./file"]],
+  "a download": [async (here, from, there) => {
+    await Deno.writeTextFile(`${there}/x`, "x");
+    await download(from, "/x", `${here}/x`);
+  }, [".", "./x"]],
+  "small files of a tree": tree({ "a/b/x": "x", y: "y" }, {}, [
+    ".",
+    "./a",
+    "./a/b",
+    "./a/b/x",
+    "./y",
+  ]),
+  "a small file in a directory that is there": tree({ "a/x": "x" }, { a: null }, ["./a", "./a/x"]),
+  "a large file of a tree": tree({ "a/b": LARGE }, {}, [".", "./a", "./a/b"]),
+  "a large file in a directory that is there": tree({ "a/b": LARGE }, { a: null }, [
+    "./a",
+    "./a/b",
+  ]),
+  "a large file below a file in its way": tree({ "a/b": LARGE }, { a: "" }, [".", "./a", "./a/b"]),
+  "directories of a tree": tree({ "a/b": null }, {}, [".", "./a", "./a/b"]),
+  "deletions": tree({ "a/x": "x" }, { "a/x": "x", "a/y": "y" }, ["./a"]),
+};
+
+/** Copies a tree, and deletes what else is at the target. */
+function tree(
+  source: Readonly<Record<string, string | null>>,
+  target: Readonly<Record<string, string | null>>,
+  synced: string[],
+): (typeof HERE)[string] {
+  return [async (here, from, there) => {
+    await fill(`${there}/tree`, source);
+    await fill(here, target);
+    await downloadTree(from, "/tree/", here, { delete: true, compare: "digest" });
+  }, synced];
+}
+
+for (const [what, [work, synced]] of Object.entries(HERE)) {
+  Deno.test(`synced before a call returns: ${what}`, async () => {
+    await using files = await serveFiles((dir) => new FilesApp(dir, { list: true }));
+    const { here, there, client } = files;
+    assertEquals(await syncedWhile(here, () => work(here, client, there)), synced);
+  });
+}

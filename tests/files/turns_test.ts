@@ -1,0 +1,105 @@
+/** However many small files are handled at once, others have their turn between two of them. */
+import { Body, type HeaderDict, type Method } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { formatPaths } from "@degu/internal/files/bundle.ts";
+import { digestTree } from "@degu/internal/files/entries.ts";
+import { bundleBytes } from "@degu/testing/bundles.ts";
+import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+
+/** How many turns begin while something is done, each of which is over at once: at each a directory is looked at. */
+async function turnsWhile(
+  directory: string,
+  work: () => Promise<unknown>,
+  onTurn = () => {},
+): Promise<number> {
+  const { now } = performance;
+  const { lstat } = Deno;
+  let time = now.call(performance);
+  let turns = 0;
+  performance.now = () => time += 10;
+  Deno.lstat = (path) => {
+    if (path === directory) {
+      turns++;
+      onTurn();
+    }
+    return lstat(path);
+  };
+  try {
+    await work();
+  } finally {
+    performance.now = now;
+    Deno.lstat = lstat;
+  }
+  return turns;
+}
+
+const NAMES = Array.from({ length: 5 }, (_, i) => `${i}`);
+const FILES = Object.fromEntries(NAMES.map((name) => [name, name]));
+const TIME = new Date(0);
+const SEEN = digestTree(
+  NAMES.map((name) => ({ path: [name], kind: "file", size: 1, modified: TIME })),
+);
+
+const ASKED: readonly [
+  Method,
+  uri: string,
+  turns: number,
+  body?: Uint8Array<ArrayBuffer>,
+  HeaderDict?,
+][] = [
+  ["GET", "/many/", 3],
+  ["GET", "/d/?tree", 1],
+  ["POST", "/d/?bundle=get", 10, formatPaths(NAMES.map((name) => [name]))],
+  ["POST", "/d/?bundle=put", 9, bundleBytes(NAMES.map((name) => [name, name]))],
+  ["PUT", "/d", 11, new Uint8Array(1), { "replace-directory": SEEN }],
+];
+
+for (const [method, uri, turns, body, headers] of ASKED) {
+  Deno.test(`others have their turn: ${method} ${uri}`, async () => {
+    await using dir = await tempDir();
+    const root = await Deno.realPath(dir.path);
+    await fill(root, Object.fromEntries(NAMES.map((name) => [`d/${name}`, name])));
+    for (const name of NAMES) await Deno.utime(`${root}/d/${name}`, TIME, TIME);
+    const many = Array.from({ length: 300 }, (_, i) => [`many/${i}`, ""]);
+    if (uri === "/many/") await fill(root, Object.fromEntries(many));
+    const app = new FilesApp(root, { list: true, write: true });
+    const counted = await turnsWhile(root, async () => {
+      const sent = body === undefined ? null : new Body(new Blob([body]).stream(), body.length);
+      const [status, , , answer] = await app.handle(mkreq(method, uri, headers, sent));
+      assertEquals(status < 300, true, `${status}`);
+      if (answer !== null && !(answer instanceof Uint8Array)) {
+        await answer.writeTo(new WritableStream());
+      }
+    });
+    assertEquals(counted, turns);
+  });
+}
+
+for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
+  Deno.test(`others have their turn: a tree, ${direction}`, async () => {
+    await using trees = await makeTrees(direction, { ...FILES, a: null, b: null }, {
+      c: "",
+      d: "",
+    });
+    const here = await Deno.realPath(direction === "download" ? trees.target : trees.source);
+    assertEquals(await turnsWhile(here, () => trees.copy({ delete: true, connections: 1 })), turns);
+  });
+}
+
+Deno.test("a signal that aborts in a turn of others ends the making of directories, and deletions", async () => {
+  const reason = new Error("enough");
+  for (const [source, target] of [[{ a: null, b: null, c: null }, {}], [{ x: "" }, FILES]]) {
+    await using trees = await makeTrees("download", source!, target!);
+    const here = await Deno.realPath(trees.target);
+    const controller = new AbortController();
+    let count = 0;
+    const copying = () => trees.copy({ delete: true, connections: 1, signal: controller.signal });
+    const rejects = () => assertRejects(copying, Error, "enough");
+    await turnsWhile(here, rejects, () => ++count === 3 && controller.abort(reason));
+    const left = Object.keys(await content(trees.target)).length;
+    assertEquals(left, target === FILES ? 6 : 1, "and nothing after that");
+  }
+});
