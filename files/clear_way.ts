@@ -3,8 +3,8 @@
 import { renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { Turns } from "../disk/files.ts";
 import { isSameFile, statOrNull } from "../disk/names.ts";
+import { Turns } from "../disk/files.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
 import { findLeftovers } from "./leftovers.ts";
 import { readTree } from "./listing.ts";

@@ -1,15 +1,15 @@
 /** Downloads files from another device. */
 
 import type { Hash } from "node:crypto";
-import type { Response } from "../base/app/message.ts";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";
 import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
-import { EarlySync } from "../disk/files.ts";
 import { isTransient } from "../net/retry.ts";
+import { EarlySync } from "../disk/files.ts";
 import { newHash, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {

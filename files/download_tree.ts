@@ -1,7 +1,6 @@
 /** Downloads trees from another device. */
 
 import { dirname } from "node:path";
-import type { Client, Connection } from "../client.ts";
 import { newFileMode, Turns } from "../disk/files.ts";
 import {
   ifPresent,
@@ -11,6 +10,7 @@ import {
   randomSuffix,
   syncAllIfPossible,
 } from "../disk/names.ts";
+import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";

@@ -2,8 +2,6 @@
 
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "../base/app/app.ts";
-import type { Request, ResponseTuple } from "../base/app/message.ts";
-import type { Session } from "../base/app/session.ts";
 import {
   checkBoolean,
   checkFunction,
@@ -13,21 +11,23 @@ import {
   wrongType,
 } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import { printable, printableError } from "../base/printable.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../net/logger.ts";
-import type { Logger } from "../server.ts";
 import { BundleError } from "./bundle.ts";
 import { KnownDigests } from "./digest.ts";
-import { readTarget } from "./file_name.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
+import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
+import { printable, printableError } from "../base/printable.ts";
 import { notFound, Refusal, refusalOf } from "./refusal.ts";
 import { Root } from "./root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
+import type { Logger } from "../server.ts";
 
 /** What a {@linkcode FilesApp} does beyond serving files to GET and HEAD. */
 export interface FilesOptions {

@@ -6,12 +6,12 @@
  */
 
 import { type BigIntStats, fstatSync } from "node:fs";
-import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
-import type { Chunk } from "../base/wire/chunk.ts";
-import { Turns } from "../disk/files.ts";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { codeOf, isSameFile } from "../disk/names.ts";
+import { Turns } from "../disk/files.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
 import {
   type AbsentStatus,
   BUNDLE_TYPE,

@@ -5,6 +5,7 @@ import { BodyError } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { checkDirectoryUri } from "./file_name.ts";
 import {
   badList,
   type DirectoryEntry,
@@ -12,7 +13,6 @@ import {
   type ListedEntry,
   type TreeEntry,
 } from "./entries.ts";
-import { checkDirectoryUri } from "./file_name.ts";
 import { readTree } from "./listing.ts";
 import { isReservedName } from "./reserved.ts";
 import { Root } from "./root.ts";

@@ -3,10 +3,8 @@
 import { closeSync, openSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
-import { BodyError } from "../base/errors.ts";
-import { printable } from "../base/printable.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
-import { Turns } from "../disk/files.ts";
+import { BodyError } from "../base/errors.ts";
 import {
   codeOf,
   type FileIdentity,
@@ -15,9 +13,11 @@ import {
   isSameFile,
   statOrNull,
 } from "../disk/names.ts";
+import { Turns } from "../disk/files.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
+import { printable } from "../base/printable.ts";
 import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isAbsence, type Root } from "./root.ts";
 

@@ -2,8 +2,8 @@
 
 import type { Hash } from "node:crypto";
 import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
-import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
+import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";

@@ -4,12 +4,12 @@
  * A tree is held as nodes rather than entries with whole paths: a list may have a million of them.
  */
 
+import { fold } from "../disk/names.ts";
 import { checkBoolean } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import { fold } from "../disk/names.ts";
+import { NOTHING, type Replaceable } from "./root.ts";
 import { digestTree, type DirectoryEntry, type TreeEntry } from "./entries.ts";
 import type { TransferResult } from "./options.ts";
-import { NOTHING, type Replaceable } from "./root.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** What is at both ends of a transfer, and how it is made the same. */

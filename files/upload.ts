@@ -1,16 +1,15 @@
 /** Uploads files to another device. */
 
 import type { Hash } from "node:crypto";
-import type { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Response } from "../base/app/message.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
-import { isTransient } from "../net/retry.ts";
 import {
   DIGEST_KEY,
   fingerprintOf,
@@ -20,19 +19,19 @@ import {
   WANT_SHA256,
 } from "./digest.ts";
 import {
-  type FileState,
-  fileVersion,
-  isOverwritten,
-  readPieces,
-  SETTLED_MILLISECONDS,
-} from "./file_pieces.ts";
-import {
   checkTransfer,
   ProgressMeter,
   type TransferOptions,
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
+import {
+  type FileState,
+  fileVersion,
+  isOverwritten,
+  readPieces,
+  SETTLED_MILLISECONDS,
+} from "./file_pieces.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
   changedWhileMoved,
@@ -40,6 +39,7 @@ import {
   TransferError,
   unexpectedResponse,
 } from "./transfer_error.ts";
+import { isTransient } from "../net/retry.ts";
 
 /** To hash so many bytes takes some milliseconds. */
 // mutant `1048576` → `1048577`: a byte more

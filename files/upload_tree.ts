@@ -3,11 +3,11 @@
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
-import type { Chunk } from "../base/wire/chunk.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import type { Client, Connection } from "../client.ts";
-import { Turns } from "../disk/files.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
 import { ifPresent, isRealFile } from "../disk/names.ts";
+import { Turns } from "../disk/files.ts";
+import type { Client, Connection } from "../client.ts";
 import {
   BUNDLE_END,
   BundleBuffer,
