@@ -274,10 +274,10 @@ function areStillThere(
   read: readonly JustRead[],
   began: number,
 ): boolean {
-  const isReal = () => root.isWithoutLinks(directory);
   const areSame = () => read.every(({ path, state }) => isSameFile(Deno.lstatSync(path), state));
   try {
-    return isReal() && root.changeSince(began, directory, isReal, areSame) === null;
+    return root.isWithoutLinks(directory) &&
+      root.changeSince(began, directory, areSame) === null;
   } catch {
     return false;
   }

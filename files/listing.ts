@@ -203,13 +203,7 @@ async function* readEntries(
         const entry = describe(directory, name);
         if (entry !== null) entries.push(entry);
       }
-      const isThere = () => isAnyThere(seen);
-      const change = isLocal ? null : root.changeSince(
-        began,
-        path,
-        () => root.isWithoutLinks(path),
-        isThere,
-      );
+      const change = isLocal ? null : root.changeSince(began, path, () => isAnyThere(seen));
       checkSame(named);
       if (change === "moved") break;
       if (change !== null) continue;

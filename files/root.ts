@@ -229,12 +229,7 @@ export class Root {
     state: FileIdentity,
     began: number,
   ): null | "replaced" | "moved" {
-    return this.changeSince(
-      began,
-      directory,
-      () => this.isWithoutLinks(directory),
-      () => isSameFile(Deno.lstatSync(real), state),
-    );
+    return this.changeSince(began, directory, () => isSameFile(Deno.lstatSync(real), state));
   }
 
   /**
@@ -248,8 +243,8 @@ export class Root {
   changeSince(
     began: number,
     directory: string,
-    isReal: () => boolean,
     isSame: () => boolean,
+    isReal = () => this.isWithoutLinks(directory),
   ): null | "replaced" | "moved" {
     const isSettled = this.#isOlder(directory, began - SETTLED_MILLISECONDS);
     // mutant `isSettled` → `false`: more looks
@@ -469,7 +464,7 @@ export class Root {
   /** Checks that a directory is not a link, in which something has just changed or is about to, and what else must hold there. */
   #checkPlaced(directory: string, isSame: () => boolean): void {
     // It counts as changed.
-    const change = this.changeSince(0, directory, () => isReal(directory), isSame);
+    const change = this.changeSince(0, directory, isSame, () => isReal(directory));
     if (change !== null) throw replaced(directory);
   }
 
