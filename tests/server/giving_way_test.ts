@@ -134,7 +134,8 @@ const dripping: Readonly<Record<string, Scenario>> = {
   },
   "a body at 1 KiB/s, which is as slow as one may be": {
     sent: PUT,
-    then: (crowd, peer) => crowd.drip(peer, Array(20).fill("x".repeat(1024))),
+    then: (crowd, peer) =>
+      crowd.drip(peer, ["x".repeat(1024 - PUT.length), ...Array(19).fill("x".repeat(1024))]),
     after: null,
   },
   "a fast upload that pauses": {
@@ -151,12 +152,27 @@ const dripping: Readonly<Record<string, Scenario>> = {
   "a body that the app has stopped reading": {
     app: async ({ body }) => {
       body!.bytes().catch(() => {});
-      await turns();
+      await null;
       body!.cancel();
       return await never();
     },
     sent: PUT,
+    then: (crowd) => crowd.pass(60),
+    after: null,
+  },
+  "a body that has dripped, while the app works on what has come": {
+    app: async ({ body }) => {
+      await (body as Body).read(11);
+      return await never();
+    },
+    sent: PUT,
     then: (crowd, peer) => crowd.drip(peer, "x".repeat(100)),
+    after: null,
+  },
+  "what follows the last response of a session": {
+    app: () => [500, "Internal Server Error", {}, null],
+    sent: PUT,
+    then: (crowd) => crowd.pass(60),
     after: null,
   },
   "a request whose body was read, and whose answer takes long": {
