@@ -254,7 +254,7 @@ export class Server implements AsyncDisposable {
     this.#slotWait = null;
   }
 
-  /** Lets the connection give way that has waited longest for a peer that sends next to nothing, if there is one. */
+  /** Ends the session, if there is one, that has waited longest for a peer which sends next to nothing. */
   #makeRoom(): void {
     let longest: ServerConnection | null = null;
     let most = 0;

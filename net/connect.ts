@@ -59,7 +59,7 @@ export async function connectSocket(
           ? await Deno.connect({ ...endpoint, signal })
           : await Deno.connect(endpoint);
       } catch (error) {
-        // Deno settles these at once: whoever tried again and again would leave no turn to anything else.
+        // Deno settles these at once, so a loop of attempts would leave no turn to anything else.
         if (endpoint.transport === "unix") await pause(0, signal);
         throw explainConnecting(error, address);
       }

@@ -1,6 +1,6 @@
 /**
  * One coarse timer for all connections with the same time-out: no connection and no wait needs its own timer or
- * reads the clock. And how long a server has waited for one request, which bounds it only while others wait.
+ * reads the clock. A request as a whole has a limit, too, but only while other connections wait.
  */
 
 import type { ByteReader } from "../base/body/byte_io.ts";
@@ -150,12 +150,12 @@ export class Deadline implements Disposable {
   }
 }
 
-/** A peer that sends less while it is waited for keeps a slot only as long as nobody else wants it. */
+/** A peer that sends less keeps a slot only as long as nobody else wants it. */
 const LEAST_BYTES_PER_SECOND = 1024;
 
 /**
- * How long a server has waited for bytes of the request that its connection is in, wait after wait. Only these waits
- * read the clock: a small request arrives whole, and beside a wait for the rest of a large one that costs nothing.
+ * How long a server has waited for bytes of the request that its connection is in, wait after wait.
+ * Only these waits read the clock: most requests arrive whole, and a read of the socket costs more.
  */
 export class RequestWait {
   readonly #reader: ByteReader;
@@ -200,7 +200,10 @@ export class RequestWait {
     return (this.#waited + now) / 1000;
   }
 
-  /** The seconds of all waits, if one is going on, they exceed the time-out, and too little has come; else 0. */
+  /**
+   * The seconds of all waits, if a wait is going on, all of them together are longer than the time-out,
+   * and too few bytes have come; else 0.
+   */
   overdue(timeout: number): number {
     if (this.#since === null) return 0;
     const { seconds } = this;

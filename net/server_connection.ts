@@ -154,15 +154,15 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   }
 
   /**
-   * How many seconds it has waited for the request that it is in, if that is so long, and so little has come, that the
-   * connection must give way to one that waits for a slot; else 0.
+   * The seconds for which its peer has kept it waiting within one request, if they are too many, and
+   * the bytes too few, to keep its slot while another connection waits; else 0.
    */
   get overdue(): number {
     if (SERVER[this.#state].givesWay === undefined) return 0;
     return this.#transport.requestWait?.overdue(this.#context.timeout!) ?? 0;
   }
 
-  /** Closes it for one that waits. Its slot is free at once, whatever its app still does. */
+  /** Ends in favor of a connection that waits. The slot is free at once, whatever the app still does. */
   giveWay(): void {
     this.#state = SERVER[this.#state].givesWay ?? this.#state;
     const { bytes, seconds } = this.#transport.requestWait!;

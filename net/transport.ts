@@ -73,11 +73,11 @@ export class Transport implements AheadSource {
   readonly reader: ByteReader = new ByteReader(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
-  /** When bytes last arrived. Measured with Date.now(), which costs a tenth of performance.now(). */
+  /** When bytes last arrived at a client. Measured with Date.now(), which costs a tenth of performance.now(). */
   lastArrival = Date.now();
   /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
   exchange: ExchangeWatch | null = null;
-  /** Measures how long the rest of a request is waited for; `null` if nobody wants to know. */
+  /** Measures how long a server waits for the rest of a request; `null` if nobody wants to know. */
   requestWait: RequestWait | null = null;
   readonly #socket: Socket;
   readonly #checkStart: (first: number) => void;
@@ -296,7 +296,8 @@ export class Transport implements AheadSource {
 
   #endWait(): void {
     this.stopWaiting();
-    this.lastArrival = Date.now();
+    // A server measures the wait instead.
+    if (this.requestWait === null) this.lastArrival = Date.now();
   }
 
   /** What is waited for is not wanted any more: the time limit of the wait ends. */

@@ -212,7 +212,7 @@ function urlOf(request: AppRequest, origin: string | null): string | null {
   return url.href.slice(url.origin.length) === uri ? url.href : null;
 }
 
-/** Whether a URL has the host that was given: of `0x7f.1`, URL parsing makes an address that nobody named. */
+/** Whether a URL has the host that was given: URL parsing makes an IPv4 address of `0x7f.1`. */
 function isSameOrigin(parsed: string, given: string): boolean {
   return parsed === given || plainOrigin(parsed) === plainOrigin(given);
 }

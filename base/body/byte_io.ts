@@ -114,7 +114,7 @@ export class ByteReader {
   start = 0;
   /** Where they end. */
   end = 0;
-  /** How many bytes have arrived in all: those that were read ahead are counted here, all others by the source. */
+  /** How many bytes have arrived in all. The source counts those that were not read ahead. */
   arrived = 0;
   readonly #source: AheadSource;
   readonly #first: number;

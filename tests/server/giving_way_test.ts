@@ -1,4 +1,4 @@
-/** Which session gives way to a connection that waits for a slot, and which keeps its own; slots_test.ts has the slots. */
+/** Which session gives way to a connection that waits for a slot; slots_test.ts has the slots. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { type App, type Exchange, Server, type ServerOptions } from "@degu/degu/server";

@@ -59,8 +59,7 @@ export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 
 }
 
 /**
- * Stops the clock of `performance` until it is disposed of: only what a test lets pass passes on it, in seconds. Timers
- * go on.
+ * Stops the clock of `performance` until it is disposed of. A test lets seconds pass on it; timers go on.
  */
 export function stopClock() {
   const { now } = performance;

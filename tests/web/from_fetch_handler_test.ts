@@ -49,7 +49,7 @@ Deno.test("the URL has the origin of the host header, or of the option; a reques
     "a:99999",
     "1.2.3.999",
   ];
-  // URL parsing makes another host or port of each, which other readers of the header would not find in it.
+  // URL parsing makes another host or port of each, which other readers of the header don't find.
   const changedHosts = [
     ...["0x7f.1", "0x7f.1:8080", "127.1", "1", "0", "010.0.0.1", "127.0.0.1.1:080", "0x7f.1."],
     ...["a:080", "a:0080", "a:08080", "a:00", "127.0.0.1:080"],
