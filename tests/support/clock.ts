@@ -63,7 +63,8 @@ export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 
  */
 export function stopClock() {
   const { now } = performance;
-  let time = now.call(performance);
+  // Of whole numbers every sum is exact.
+  let time = Math.ceil(now.call(performance));
   performance.now = () => time;
   return {
     pass: (seconds: number) => void (time += seconds * 1000),
