@@ -73,7 +73,7 @@ export class Transport implements AheadSource {
   readonly reader: ByteReader = new ByteReader(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
-  /** When bytes last arrived at a client. Measured with Date.now(), which costs a tenth of performance.now(). */
+  /** When bytes last arrived at a client, by Date.now(), which costs less than performance.now(). */
   lastArrival = Date.now();
   /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
   exchange: ExchangeWatch | null = null;
@@ -300,7 +300,7 @@ export class Transport implements AheadSource {
     if (this.requestWait === null) this.lastArrival = Date.now();
   }
 
-  /** What is waited for is not wanted any more: the time limit of the wait ends. */
+  /** Ends the wait for bytes: they are there, or are not wanted any more. */
   stopWaiting(): void {
     this.deadline.stopReading();
     this.requestWait?.end();
