@@ -33,7 +33,7 @@ import {
   formatResponsePreamble,
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
-import { type Interval, startInterval } from "./deadline.ts";
+import { type Interval, RequestWait, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
@@ -94,6 +94,10 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     this.#session = session;
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestStart);
+    // Without a time-out no wait is too long.
+    if (context.timeout !== null) {
+      this.#transport.requestWait = new RequestWait(this.#transport.reader);
+    }
     this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
   }
@@ -147,6 +151,25 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   /** True while nothing is lost by closing: before the first byte of a request. */
   isIdle(): boolean {
     return this.#state === "idle" && this.#transport.reader.buffered === 0;
+  }
+
+  /**
+   * The seconds for which its peer has kept it waiting within one request, if they are too many, and
+   * the bytes too few, to keep its slot while another connection waits; else 0.
+   */
+  get overdue(): number {
+    if (SERVER[this.#state].givesWay === undefined) return 0;
+    return this.#transport.requestWait?.overdue(this.#context.timeout!) ?? 0;
+  }
+
+  /** Ends in favor of a connection that waits. The slot is free at once, whatever the app still does. */
+  giveWay(): void {
+    this.#state = SERVER[this.#state].givesWay ?? this.#state;
+    const { bytes, seconds } = this.#transport.requestWait!;
+    const why = `gave way to another connection after ${bytes} bytes in ${seconds.toFixed(1)} s`;
+    this.#endSession("info", why);
+    this.#transport.close(new ConnectionClosedError(`the session ${why}`));
+    this.#served.resolve();
   }
 
   close(): void {
@@ -269,6 +292,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         return;
       }
       this.#state = SERVER[this.#state].answered ?? this.#state;
+      transport.requestWait?.restart();
       exchange?.end(null);
     }
   }
@@ -320,7 +344,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
 
   /** Reports a failure of the peer, the network or the deadline. */
   #report(error: unknown): void {
-    if (this.#state === "closedByApp") return;
+    if (this.#state === "closedByApp" || this.#state === "gaveWay") return;
     const { closed, failure } = this.#transport;
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
     const broke = failure ?? error;
@@ -358,6 +382,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
 
   /** The app canceled the rest: it may still answer with an error. */
   bodyCanceled(): void {
-    this.#transport.deadline.stopReading();
+    this.#transport.stopWaiting();
   }
 }

@@ -207,8 +207,21 @@ function urlOf(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();
   const url = URL.parse(origin + uri);
+  if (url === null || !isSameOrigin(url.origin, origin)) return null;
   // Here `.` is an ordinary component of a path, but URLs can't express it.
-  return url !== null && url.href.slice(url.origin.length) === uri ? url.href : null;
+  return url.href.slice(url.origin.length) === uri ? url.href : null;
+}
+
+/** Whether a URL has the host that was given: URL parsing makes an IPv4 address of `0x7f.1`. */
+function isSameOrigin(parsed: string, given: string): boolean {
+  return parsed === given || plainOrigin(parsed) === plainOrigin(given);
+}
+
+/** An origin in lower case, without a default port and without a dot at the end of its host. */
+function plainOrigin(origin: string): string {
+  return origin.toLowerCase()
+    .replace(origin.startsWith("https:") ? /:443$/ : /:80$/, "")
+    .replace(/\.(?=:\d+$|$)/, "");
 }
 
 function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {

@@ -25,9 +25,7 @@ const MAX_REASON_LENGTH = 300;
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = codeOf(error);
-  const isListening = "syscall" in error && error.syscall === "listen";
-  // Deno's `node:net` says this of an address that the machine doesn't have.
-  const Class = CLASSES[isListening && code === "EINVAL" ? "EADDRNOTAVAIL" : code ?? ""];
+  const Class = CLASSES[code ?? ""];
   if (Class === undefined) return error;
   return Object.assign(new Class(error.message, { cause: error }), { code });
 }

@@ -49,17 +49,32 @@ Deno.test("the URL has the origin of the host header, or of the option; a reques
     "a:99999",
     "1.2.3.999",
   ];
+  // URL parsing makes another host or port of each, which other readers of the header don't find.
+  const changedHosts = [
+    ...["0x7f.1", "0x7f.1:8080", "127.1", "1", "0", "010.0.0.1", "127.0.0.1.1:080", "0x7f.1."],
+    ...["a:080", "a:0080", "a:08080", "a:00", "127.0.0.1:080"],
+    ...["[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]", "[fe80:0::1]", "[::1]:08080", "[::0001]"],
+  ];
   type Row = [uri: string, host: string | null, expected: string | null, origin?: string];
   const rows: Row[] = [
     ["/a", "device.local", "http://device.local/a"],
     ["/a", "127.0.0.1:5984", "http://127.0.0.1:5984/a"],
     ["/a", "[fe80::1]", "http://[fe80::1]/a"],
     ["/a", "[fe80::1]:8080", "http://[fe80::1]:8080/a"],
+    ["/a", "Device.LOCAL:8080", "http://device.local:8080/a"],
+    ["/a", "[FE80::1]", "http://[fe80::1]/a"],
+    ["/a", "[::FFFF:7F00:1]", "http://[::ffff:7f00:1]/a"],
+    ["/a", "a:80", "http://a/a"],
+    ["/a", "A.:80", "http://a./a"],
+    ["/a", "a.:443", "http://a.:443/a"],
+    ["/a", "[fe80::80]:80", "http://[fe80::80]/a"],
+    ["/a", "127.0.0.1.", "http://127.0.0.1/a"],
+    ["/a", "a:0", "http://a:0/a"],
     ["/a", null, "http://localhost/a"],
     ["/a", "ignored", "https://device.local:8443/a", "https://device.local:8443"],
     ["/a", "not a host", "http://device.local/a", "http://device.local/"],
     ...uris.map((uri): Row => [uri, "h", `http://h${uri}`]),
-    ...badHosts.map((host): Row => ["/a", host, null]),
+    ...[...badHosts, ...changedHosts].map((host): Row => ["/a", host, null]),
     ...["/.", "/a/./b", "/a/.?b"].map((uri): Row => [uri, "a", null]),
   ];
   for (const [uri, host, expected, origin] of rows) {
@@ -173,17 +188,22 @@ Deno.test("the body of a request can be read by a reader with its own buffer", a
   }
 });
 
-Deno.test("the URL is https for a peer with a certificate", async () => {
+Deno.test("the URL is https for a peer with a certificate, and so is the default port of its host", async () => {
   // Only that there is one counts.
   const certificate = {} as PeerCertificate;
   const app = fromFetchHandler((request) => new Response(request.url));
-  const urls = [];
-  for (const peer of [certificate, null]) {
-    const session = new Session("[fe80::1%3]:2", ["fe80::1", 2, 0, 3], 10, peer);
-    const response = await app(mkreq("GET", "/a", { host: "device.local" }), session, api);
-    urls.push(new TextDecoder().decode([...response][3] as Uint8Array));
-  }
-  assertEquals(urls, ["https://device.local/a", "http://device.local/a"]);
+  const urlsAt = async (host: string) => {
+    const urls = [];
+    for (const peer of [certificate, null]) {
+      const session = new Session("[fe80::1%3]:2", ["fe80::1", 2, 0, 3], 10, peer);
+      const response = await app(mkreq("GET", "/a", { host }), session, api);
+      urls.push(new TextDecoder().decode([...response][3] as Uint8Array));
+    }
+    return urls;
+  };
+  assertEquals(await urlsAt("device.local"), ["https://device.local/a", "http://device.local/a"]);
+  assertEquals(await urlsAt("device:443"), ["https://device/a", "http://device:443/a"]);
+  assertEquals(await urlsAt("device:80"), ["https://device:80/a", "http://device/a"]);
 });
 
 // fromFetchHandler: the response of a handler on the wire, and which are refused.

@@ -6,6 +6,7 @@ import {
   assertMatch,
   assertRejects,
   assertStrictEquals,
+  assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
 import { X509Certificate } from "node:crypto";
@@ -20,8 +21,9 @@ import {
 } from "@degu/degu/base";
 import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { createDevicePki } from "@degu/degu/device";
-import { type App, type Session, SSLServer } from "@degu/degu/server";
+import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { systemCode } from "@degu/internal/net/thrown.ts";
 import { handshakeError } from "@degu/internal/net/tls/errors.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -320,7 +322,7 @@ Deno.test("an app receives requests of clients that send much with the handshake
   await within(endpoint.server.shutdown(), "no session is left");
 });
 
-Deno.test("an address that can't be bound rejects ready and serveForever()", async (t) => {
+Deno.test("an address that can't be bound rejects ready and serveForever(), in the words of a plain server", async (t) => {
   await using dir = await tempDir();
   const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const file = join(dir.path, "file");
@@ -335,8 +337,11 @@ Deno.test("an address that can't be bound rejects ready and serveForever()", asy
   await eachRow(t, rows, async (_name, address, Class) => {
     await using server = new SSLServer(pki.serverSslconfig, address, noContent);
     const serving = server.serveForever();
-    assertInstanceOf(await assertRejects(() => server.ready), Class);
-    assertInstanceOf(await assertRejects(() => serving), Class);
+    const error = await assertRejects(() => server.ready, Class);
+    assertStrictEquals(await assertRejects(() => serving), error);
+    const plain = assertThrows(() => new Server(address, noContent), Class);
+    assertEquals(error.message, plain.message);
+    assertEquals(systemCode(error), systemCode(plain));
     assertEquals(server.address, address);
   });
   await t.step("a missing permission", async () => {
