@@ -1,6 +1,11 @@
 /** What strangers can make the server of README.md log: nothing above level info, whatever they send. */
+import { AllowedMethods, fromFetchHandler, ProxyApp, Router } from "@degu/degu";
+import { Client } from "@degu/degu/client";
+import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
 import { dial, exchange } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -34,10 +39,30 @@ async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>):
 /** The preamble of the app's greeting. */
 const GREETING = /^HTTP\/1\.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text\/plain\r\n\r\n/;
 
+/** The same requests for the one path that the app greets. */
+const aimed = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ");
+
 Deno.test("the server of README.md logs nothing above info of the corpus of smuggling", async () => {
   await using serving = serve(await helloApp());
-  await sendEach(serving, smugglingCorpus.map(({ bytes }) => bytes));
-  assertEquals(serving.logger.lines.length, smugglingCorpus.length);
+  const texts = smugglingCorpus.flatMap(({ bytes }) => [bytes, aimed(bytes)]);
+  await sendEach(serving, texts);
+  assertEquals(serving.logger.lines.length, texts.length);
+});
+
+Deno.test("the building blocks, too, log nothing above info of the corpus of smuggling", async (t) => {
+  await using dir = await tempDir();
+  await using upstream = serve(await helloApp());
+  const blocks: [name: string, app: App][] = [
+    ["FilesApp", new FilesApp(dir.path, { list: true, write: true })],
+    ["Router", new Router(new Map([["h", new AllowedMethods("GET").wrap(await helloApp())]]))],
+    ["ProxyApp", new ProxyApp(new Client(upstream.address))],
+    ["fromFetchHandler", fromFetchHandler(({ url }) => new Response(url))],
+  ];
+  await eachRow(t, blocks, async (_name, app) => {
+    await using serving = serve(app);
+    await sendEach(serving, smugglingCorpus.map(({ bytes }) => bytes));
+  });
+  assertEquals([upstream.logger.at("warn"), upstream.logger.at("error")], [[], []]);
 });
 
 Deno.test("the server of README.md logs nothing above info of what the fuzzers' grammar makes", async () => {
@@ -48,8 +73,8 @@ Deno.test("the server of README.md logs nothing above info of what the fuzzers' 
       ? Array.from({ length: 1 + random.below(3) }, () => request(random)).join("")
       : `${requestPreamble(random)}\r\n\r\n`;
     // Both answers of the app are wanted, and messages that are cut.
-    const aimed = random.chance(50) ? text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ") : text;
-    return random.chance(80) ? aimed : aimed.slice(0, random.below(aimed.length));
+    const sent = random.chance(50) ? aimed(text) : text;
+    return random.chance(80) ? sent : sent.slice(0, random.below(sent.length));
   });
   const answers = await sendEach(serving, texts);
   assertEquals(serving.logger.lines.length, texts.length);
