@@ -10,7 +10,6 @@ import {
 } from "../base/app/app.ts";
 import {
   type Answer,
-  type AnsweredRequest,
   answerFraming,
   cancelAnswer,
   readAnswer,
@@ -35,6 +34,7 @@ import {
   checkMethod,
   formatRequestPreamble,
   formatResponsePreamble,
+  type Method,
 } from "../base/wire/preamble.ts";
 import { checkUri, parseUri } from "../base/wire/uri.ts";
 
@@ -43,8 +43,9 @@ import { checkUri, parseUri } from "../base/wire/uri.ts";
  * returns. A broken rule is an error whose message begins with what is wrong:
  * `response.headers["Content-Type"]: the name must be …`.
  *
- * A server also checks each response before sending it. A validator additionally checks the server, and works
- * without one: use it to test apps, servers and middleware.
+ * A server also checks each response before sending it. A validator additionally checks the server, requires that
+ * the body of a request is read to its end before a response below 400, and works without a server: use it to test
+ * apps, servers and middleware.
  *
  * @example
  * ```ts
@@ -88,7 +89,15 @@ export class Validator implements AppObject {
     // Copied now: an app can replace the fields of a request.
     const { method, body } = request;
     const response = await this.#app.handle(request, session, api);
-    checkResponse(response, { method, body });
+    const { status } = checkResponse(response, method, body);
+    if (status < 400 && body !== null && !progressOf(body).isConsumed) {
+      const error = new BodyError(
+        `request.body: must be read to its end before a response with status ${status}, or the ` +
+          "session ends after it; it may stay unread if the status is 400 or above",
+      );
+      cancelAnswer(response, body, error);
+      throw error;
+    }
     return response;
   }
 
@@ -208,16 +217,19 @@ export interface CheckedAnswer extends Answer {
 }
 
 /** Checks what an app returned for a request. A body that can't be sent is canceled, as a server does. */
-export function checkResponse(returned: unknown, request: AnsweredRequest): CheckedAnswer {
+export function checkResponse(
+  returned: unknown,
+  method: Method,
+  requestBody: BodyIn,
+): CheckedAnswer {
   try {
     const answer = readAnswer(returned);
     const { status, reason, headers } = answer;
-    const unread = request.body !== null && !progressOf(request.body).isConsumed;
-    const framing = answerFraming(request, unread, answer, "response.");
+    const framing = answerFraming(method, requestBody, answer, "response.");
     formatResponsePreamble(scratch, status, reason, headers, framing, "response.");
     return { ...answer, framing };
   } catch (error) {
-    cancelAnswer(returned, request.body, error);
+    cancelAnswer(returned, requestBody, error);
     throw error;
   }
 }

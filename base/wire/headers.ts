@@ -150,7 +150,7 @@ function forbidden(name: string, where: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${where}`);
 }
 
-/** True if the headers of a response say that its connection ends with it (RFC 9112 §9.6). */
+/** True if headers say that the connection ends with this exchange (RFC 9112 §9.6). */
 export function saysClose(headers: HeaderDict): boolean {
   return connectionOptions(headers).includes("close");
 }

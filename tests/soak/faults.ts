@@ -97,6 +97,14 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     const received = await readUpTo(socket, answer.length * count);
     return received === answer.length * count ? null : `${received} bytes in answer to ${count}`;
   },
+  "sends another request behind its last one": async (socket) => {
+    const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\n\r\n";
+    const request = get("seed=0&size=0");
+    const last = request.replace("\r\n", "\r\nconnection: close\r\n");
+    await send(socket, last + request);
+    const received = await readUpTo(socket, 2 * answer.length);
+    return received === answer.length ? null : `${received} bytes in answer to a last request`;
+  },
   "sends more than one request, the second wrong": async (socket) => {
     await send(socket, `${get("seed=0&size=0")}GET / HTTP/1.0\r\n\r\n`);
     await readUpTo(socket, 1000);

@@ -82,6 +82,10 @@ async function exchange(
   const response = await connection.request(method, uri, headers, body, options);
   const expected = checksumOf(wanted);
   const received = method === "HEAD" ? expected : await checksumOfBody(response.body);
+  const { "content-length": length = wanted.size } = response.headers;
+  if (method === "HEAD" && length !== wanted.size) {
+    tally.failures.push(`HEAD ${uri}: ${length} bytes in place of ${wanted.size}`);
+  }
   if (response.status !== 200 || response.headers.checksum !== expected || received !== expected) {
     tally.failures.push(
       `${method} ${uri}: ${response.status}, ${received}, ${response.headers.checksum}`,
