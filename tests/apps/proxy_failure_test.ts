@@ -431,7 +431,7 @@ for (const [whose, leave] of Object.entries(departures)) {
 
 test("a connection that an app has stored under the key is also closed when the client leaves", async () => {
   using upstream = new RawServer();
-  const client = new Client(upstream.address, { host: null, timeout: 10 });
+  const client = new Client(upstream.address, { host: null, timeout: 60 });
   const proxy = new ProxyApp(client, "mine");
   await using serving = serve(async (request, session) => {
     session.store.set("mine", await client.connect());
@@ -448,7 +448,7 @@ test("a connection that an app has stored under the key is also closed when the 
 test("a request whose client has left is not repeated, and is not a bad gateway", async () => {
   const warnings: string[] = [];
   using upstream = new RawServer();
-  const client = new Client(upstream.address, { host: null, timeout: 10 });
+  const client = new Client(upstream.address, { host: null, timeout: 60 });
   const logger = { warn: (message: string) => void warnings.push(message) };
   const proxy = new ProxyApp(client, "conn", { logger });
   const ended = Promise.withResolvers<unknown>();

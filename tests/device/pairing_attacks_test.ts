@@ -42,7 +42,7 @@ async function assertStillOpen(
   const [, peer] = await within(
     Promise.all([viewer.join(invitation.line), invitation.paired]),
     "the two are paired",
-    20,
+    300,
   );
   assertEquals(peer.id, viewer.id);
 }

@@ -160,7 +160,8 @@ async function assertTimedOut(what: string, event: () => Promise<unknown>): Prom
   await event();
   const elapsed = (performance.now() - start) / 1000;
   assert(elapsed >= SHORT, `${what}: after ${elapsed} s`);
-  assert(elapsed < SHORT * 1.25 + 1, `${what}: after ${elapsed} s`);
+  // Far less than the patience of whoever waits for it, and enough for a busy machine.
+  assert(elapsed < 30, `${what}: after ${elapsed} s`);
 }
 
 /** Each piece after a while, until the peer does not take them any more; all of them take longer than any patience. */
