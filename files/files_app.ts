@@ -13,7 +13,7 @@ import {
 import { quote } from "../base/errors.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import type { Session } from "../base/app/session.ts";
+import { type Session, userOf } from "../base/app/session.ts";
 import { makeSafeLogger } from "../net/logger.ts";
 import { BundleError } from "./bundle.ts";
 import { KnownDigests } from "./digest.ts";
@@ -194,7 +194,8 @@ export class FilesApp implements AppObject {
     const warn = (refusal: Refusal, path?: string) => {
       const where = path === undefined ? "" : `${printable(path)}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
-      this.#logger?.warn(`${session ?? "a peer"}: ${what}`);
+      const who = session === undefined ? "a peer" : userOf(session) ?? session;
+      this.#logger?.warn(`${who}: ${what}`);
     };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {
