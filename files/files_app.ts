@@ -1,5 +1,6 @@
 /** The app that serves the files of a directory, and accepts new ones. */
 
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "../base/app/app.ts";
 import {
@@ -270,7 +271,11 @@ function realPathOf(dir: string | URL): string {
     const real = Deno.realPathSync(path);
     if (Deno.statSync(real).isDirectory) return real;
   } catch (error) {
-    if (error instanceof Error) error.message = `dir: ${error.message}`;
+    if (error instanceof Deno.errors.NotFound) {
+      error.message = `dir: there is no directory ${
+        quote(resolve(path))
+      }; make it first, or mount its disk`;
+    } else if (error instanceof Error) error.message = `dir: ${error.message}`;
     throw error;
   }
   throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
