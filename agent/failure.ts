@@ -128,7 +128,7 @@ function attemptsOf(error: Error): readonly unknown[] {
 
 /** `Permission denied (os error 13): stat '/x'` of Deno, and `EACCES: permission denied, open '/x'` of Node's modules. */
 const SYSTEM_ERROR =
-  /(?:(?:\w+: )?[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)(?:[:,] (\w+) '(.*?)'(?: -> '(.*)')?)?$/s;
+  /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
 /** The codes of Linux, where a message has only their numbers. */
 const NUMBERS: Readonly<Record<string, string>> = {

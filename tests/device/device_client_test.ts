@@ -127,6 +127,23 @@ Deno.test("the address that worked last is tried first the next time", async () 
   assertEquals(mute.conns.length, 2);
 });
 
+Deno.test("an error that nobody catches is printed in about ten lines: the caller's, and one for each address", async () => {
+  await using setup = await setUpClient();
+  for (const count of [1, 3]) {
+    const addresses = await Promise.all(Array.from({ length: count }, () => setup.dead()));
+    const client = await setup.viewer.client("camera", { addresses });
+    const error = await assertRejects(
+      () => client.request("GET", "/"),
+      Deno.errors.ConnectionRefused,
+    );
+    const printed = Deno.inspect(error).split("\n");
+    assert(printed.length <= 9 + count, printed.join("\n"));
+    assertMatch(`${printed[0]}`, /^ConnectionRefused: .*start its server/);
+    assert(printed.some((line) => line.includes("device_client_test.ts")), printed.join("\n"));
+    assertEquals(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), true);
+  }
+});
+
 Deno.test("if all addresses fail, the most informative error is thrown", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
@@ -246,11 +263,12 @@ Deno.test("the most informative error is thrown, with its class, all others and 
   const denied = new Deno.errors.NotCapable("no --allow-net");
   const forbidden = new Deno.errors.PermissionDenied("no");
   const serves = /; "camera" doesn't serve at its stored address \[::1\]:80: start its/;
+  const silent = /; "camera" does not answer at its stored address \[::1\]:80: check that it runs/;
   const forgotten = /; "camera" has probably forgotten this device/;
   const rows: [errors: Error[], best: Error, hint: RegExp | null][] = [
     [[refused], refused, serves],
     [[timedOut, refused], refused, serves],
-    [[unreachable, timedOut], timedOut, serves],
+    [[unreachable, timedOut], timedOut, silent],
     [[unreachable], unreachable, serves],
     [[refused, stranger, timedOut], stranger, null],
     [[stranger, expired], expired, null],
