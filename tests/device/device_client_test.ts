@@ -19,6 +19,7 @@ import {
   serveWith,
   setUpClient,
 } from "@degu/testing/device_serving.ts";
+import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import {
@@ -127,20 +128,28 @@ Deno.test("the address that worked last is tried first the next time", async () 
   assertEquals(mute.conns.length, 2);
 });
 
+const UNCAUGHT = `import { Device } from "./device.ts";
+const [dir, ...ports] = JSON.parse(Deno.env.get("GIVEN"));
+const device = await Device.open(dir);
+const client = await device.client("camera", { addresses: ports.map((port) => ["127.0.0.1", port]) });
+await client.request("GET", "/");`;
+
 Deno.test("an error that nobody catches is printed in about ten lines: the caller's, and one for each address", async () => {
   await using setup = await setUpClient();
   for (const count of [1, 3]) {
-    const addresses = await Promise.all(Array.from({ length: count }, () => setup.dead()));
-    const client = await setup.viewer.client("camera", { addresses });
-    const error = await assertRejects(
-      () => client.request("GET", "/"),
-      Deno.errors.ConnectionRefused,
-    );
-    const printed = Deno.inspect(error).split("\n");
-    assert(printed.length <= 9 + count, printed.join("\n"));
-    assertMatch(`${printed[0]}`, /^ConnectionRefused: .*start its server/);
-    assert(printed.some((line) => line.includes("device_client_test.ts")), printed.join("\n"));
-    assertEquals(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), true);
+    const dead = await Promise.all(Array.from({ length: count }, () => setup.dead()));
+    const env = {
+      NO_COLOR: "1",
+      GIVEN: JSON.stringify([setup.viewer.dir, ...dead.map(([, port]) => port)]),
+    };
+    const child = await spawnScript(UNCAUGHT, ["--no-check", "--allow-all"], env);
+    await using running = new RunningProcess(child);
+    const { stderr } = await running.ended();
+    const printed = stderr.trimEnd().split("\n");
+    assert(printed.length <= 10 + count, stderr);
+    assertMatch(`${printed[0]}`, /ConnectionRefused: .*start its server/);
+    assert(/^    at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
+    assert(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), stderr);
   }
 });
 
