@@ -84,7 +84,7 @@ Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad ga
 Deno.test("an upstream that exceeds the timeout is a gateway timeout", async (t) => {
   for (const answer of ["", "HTTP/1.1 200 OK\r\n"]) {
     await t.step(`after ${JSON.stringify(answer)}`, async () => {
-      await using through = await connectThrough({ timeout: 0.1 });
+      await using through = await connectThrough({ timeout: 1 });
       await through.near.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
       const far = await through.upstream.accept();
       await far.readUntil("hello");
@@ -170,7 +170,7 @@ Deno.test("an upload that breaks off also breaks off upstream, without a respons
 Deno.test("an upload that stalls times out on the client's side, and ends upstream", async () => {
   using upstream = new RawServer();
   const app = new ProxyApp(new Client(upstream.address));
-  await using proxy = serve(app, { timeout: 0.1 });
+  await using proxy = serve(app, { timeout: 1 });
   using near = await RawPeer.connect(proxy.address);
   await near.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
   const far = await upstream.accept();
