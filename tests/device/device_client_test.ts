@@ -148,7 +148,7 @@ Deno.test("an error that nobody catches is printed in about ten lines: the calle
     const printed = stderr.trimEnd().split("\n");
     assert(printed.length <= 10 + count, stderr);
     assertMatch(`${printed[0]}`, /ConnectionRefused: .*start its server/);
-    assert(/^    at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
+    assert(/^ {4}at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
     assert(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), stderr);
   }
 });

@@ -172,7 +172,7 @@ for (const [what, begin] of Object.entries(before)) {
       if (begin !== null) await begin(holder);
       await turns(turn);
       server.close();
-      await within(serving, `closed ${turn} turns after it ${what}`, 1);
+      await within(serving, `closed ${turn} turns after it ${what}`);
       assertEquals([waiting.closings, logger.at("info")], [1, []]);
     }
   });
