@@ -190,7 +190,7 @@ export function parseOnce(text: string, before?: string): string {
   );
 }
 
-/** What can't be listened at, and what to do; of several addresses nobody knows which it is. */
+/** The error of addresses at which nothing can listen; of several, nobody knows which is meant. */
 export function listenError(addresses: readonly Address[], error: unknown): unknown {
   const texts = addresses.map(formatAddress);
   const said = texts.join(", or ");

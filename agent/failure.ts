@@ -93,7 +93,7 @@ function read(error: unknown): [reason: string, hint?: string | undefined] {
   if (noAddressAnswers(error)) {
     const attempts = attemptsOf(error);
     const reasons = attempts.map(plainMessageOf).join("; ");
-    // A machine that refuses to connect, or that no way leads to, says so; who hangs has connected.
+    // A peer that hangs is connected: its kernel has accepted, and nothing comes.
     const hangs = (each: unknown) => each instanceof Deno.errors.TimedOut && !isConnecting(each);
     return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
@@ -126,11 +126,14 @@ function attemptsOf(error: Error): readonly unknown[] {
 
 // Errors of the system, in the words of those who use the program.
 
-/** `Permission denied (os error 13): stat '/x'` of Deno, and `EACCES: permission denied, open '/x'` of Node's modules. */
+/**
+ * Errors of the file system, as Deno and Node's modules write them:
+ * `Permission denied (os error 13): stat '/x'`, `EACCES: permission denied, open '/x'`.
+ */
 const SYSTEM_ERROR =
   /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
-/** The codes of Linux, where a message has only their numbers. */
+/** The codes of Linux by their numbers: a line of the log has nothing else. */
 const NUMBERS: Readonly<Record<string, string>> = {
   ...{ 1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 13: "EACCES", 16: "EBUSY", 17: "EEXIST" },
   ...{ 20: "ENOTDIR", 21: "EISDIR", 23: "ENFILE", 24: "EMFILE", 26: "ETXTBSY", 28: "ENOSPC" },
@@ -138,7 +141,7 @@ const NUMBERS: Readonly<Record<string, string>> = {
   ...{ 117: "EUCLEAN", 121: "EREMOTEIO", 122: "EDQUOT" },
 };
 
-/** What each code says of a path, and what to do. */
+/** Problems and advice, by the code of the system. */
 const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice: string])[] = [
   [
     /^(EACCES|EPERM)$/,
@@ -166,11 +169,11 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
   ],
 ];
 
-/** What only changes something. */
+/** Operations that only change something. */
 const WRITES =
   /^(mkdir|rename|remove|unlink|rmdir|write|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 
-/** Who can't do what where, and what to do; `null` for what no system says of a path. */
+/** Names who can't do what where, and what to do; `null` for a text that is no error of a path. */
 function systemProblem(text: string, given: unknown): [reason: string, hint: string] | null {
   const [, number = "", named, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
   const path = to ?? from;
@@ -178,7 +181,7 @@ function systemProblem(text: string, given: unknown): [reason: string, hint: str
   const code = named ?? (typeof given === "string" ? given : NUMBERS[number] ?? "");
   const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(code)) ?? [];
   if (problem === undefined || advice === undefined) return null;
-  // What lies behind a reserved name belongs to the directory that it is in.
+  // A reserved name means nothing to people: the directory around it does.
   const names = path.split("/");
   const reserved = names.findIndex(isReservedName);
   const shown = reserved < 0 ? path : names.slice(0, reserved).join("/") || dirname(path);
@@ -194,7 +197,7 @@ function systemProblem(text: string, given: unknown): [reason: string, hint: str
   ];
 }
 
-/** Who runs this, where that may be known. */
+/** Names the user of this process, by the uid where that may be asked for. */
 export function userName(): string {
   const permission = { name: "sys", kind: "uid" } as const;
   const isKnown = Deno.build.os !== "windows" &&
@@ -202,7 +205,7 @@ export function userName(): string {
   return isKnown ? `the user with the uid ${Deno.uid()}` : "this user";
 }
 
-/** A line of the library's log, with what it says of the system in the same words. */
+/** Says a line of the library's log in the same words, if an error of the system is at its end. */
 export function explainLine(line: string): string {
   const problem = systemProblem(line, undefined);
   return problem === null ? line : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
@@ -214,7 +217,7 @@ export function noAddressAnswers(error: unknown): boolean {
     isNoName(error);
 }
 
-/** What to do about a pattern that no shell has expanded; `null` if a path is none. */
+/** The advice for a pattern that no shell has expanded; `null` for any other path. */
 export function wildcardHint(path: string): string | null {
   return /[*?[]/.test(path)
     ? "there are no wildcards: name each file, or a directory with -r"
@@ -224,10 +227,10 @@ export function wildcardHint(path: string): string | null {
 /** Why a file is not put: it would replace another one. */
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
-/** Names that the peer refuses are refused before: see `checkNotReserved`. */
+/** A name that the peer would refuse never gets there: see {@linkcode checkNotReserved}. */
 const REFUSED_THERE = 'the peer may not write there: see what "degu serve" prints on it';
 
-/** Says why nothing can be put at a path, or removed there: a name on it is one of unfinished files. */
+/** Refuses a path with a name of unfinished files, at which nothing can be put or removed. */
 export function checkNotReserved(names: readonly string[], shown: string): void {
   const reserved = names.find(isReservedName);
   if (reserved === undefined) return;
@@ -280,7 +283,7 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
 /** The advice of the library for programs, and what it means for those who use this one. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
-  // Whose part it is, and where, is said behind it.
+  // The path and the owner of the part are behind it.
   [/^.*?: (?=another download to the same file is in progress)/s, ""],
   [/^another file has this name at the target.*/s, ALREADY_THERE],
   [/[;:] (call again with verify: false|the server needs a FilesApp).*/, IS_OTHER_VERSION],

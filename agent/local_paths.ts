@@ -57,7 +57,11 @@ export function isIn(path: string, dir: string): boolean {
   return path === dir || path.startsWith(inside);
 }
 
-/** Resolves to `null` if there is nothing at a path that was looked at; if that can't be told, says why. */
+/**
+ * Resolves to `null` if there is nothing at a path that was looked at.
+ *
+ * @throws {Failure} if that can't be told.
+ */
 export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
@@ -65,7 +69,7 @@ export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
       return null;
     }
-    // What Deno does not permit concerns all of the command.
+    // A missing permission of Deno concerns all of the command.
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Failure(explain(error), FAILED, { cause: error });
   }

@@ -122,7 +122,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
   return program;
 }
 
-/** What other programs call a command; of two opposite ones, only the one that is meant may be named. */
+/** Names that other programs have for a command: an opposite one must never be suggested. */
 const OTHER_NAMES: Readonly<Record<string, string>> = {
   ...{ pull: "get", download: "get", fetch: "get", receive: "get" },
   ...{ push: "put", upload: "put", send: "put", copy: "get, put", cp: "get, put", scp: "get, put" },
@@ -140,7 +140,7 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   ...{ status: "peers, ping", whoami: "id", setup: "init" },
 };
 
-/** Whether one is the other but for a letter that is missing, too many, another, or in the place of its neighbor. */
+/** Whether a word is a name but for one letter: missing, too many, another, or swapped with its neighbor. */
 function isTypingError(typed: string, name: string): boolean {
   if (Math.abs(typed.length - name.length) > 1) return false;
   let start = 0;
@@ -151,7 +151,7 @@ function isTypingError(typed: string, name: string): boolean {
     (swapped && one.slice(2) === other.slice(2));
 }
 
-/** The commands that are meant by a word that is none; none where that is a guess. */
+/** The commands that a wrong word means; empty where that would be a guess. */
 function meantBy(typed: string, program: Command): string {
   const known = Object.hasOwn(OTHER_NAMES, typed) ? OTHER_NAMES[typed]! : "";
   if (known !== "") return known;

@@ -168,12 +168,12 @@ export function mostInformative(cause: AggregateError, sought: Sought): Error {
   return error;
 }
 
-/** Of an error that nobody catches, all is printed: how each address was tried would hide the line that says what to do. */
+/** Removes frames that Deno would print of an uncaught error: they hide the line that says what to do. */
 function shortenStacks(attempts: AggregateError): void {
   for (const each of [attempts, ...attempts.errors]) {
     if (!(each instanceof Error)) continue;
     each.stack = `${each.name}: ${each.message}`;
-    // A system's error has the same words.
+    // The system's error has the same words.
     if ((each.cause as Error | undefined)?.message === each.message) delete each.cause;
   }
 }

@@ -152,7 +152,7 @@ export async function checkShare(dir: string, home: string, option = "--share"):
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory`);
   }
-  // Also says now if it may not be read or searched, not to the first peer.
+  // A directory without permission is refused now, not when the first peer asks for it.
   await labelled(option, canBeUsed(path));
   const device = await Deno.realPath(home);
   if (!isIn(device, path) && !isIn(path, device)) return path;
@@ -165,20 +165,20 @@ export async function checkShare(dir: string, home: string, option = "--share"):
 
 async function canBeUsed(dir: string): Promise<void> {
   for await (const { name } of Deno.readDir(dir)) {
-    // Who may read the names in a directory may not always search it.
+    // Permission to read the names of a directory is not yet permission to use them.
     await ifThere(Deno.lstat(join(dir, name)));
     return;
   }
 }
 
-/** A file of a reserved name, which no peer sees. */
+/** Writes a file of a reserved name, which no peer sees, and removes it. */
 async function canBeWritten(dir: string): Promise<void> {
   const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
   (await Deno.open(path, { write: true, createNew: true })).close();
   await Deno.remove(path);
 }
 
-/** What fails, with the option that it is about. */
+/** Names the option in the error of a promise that rejects. */
 function labelled<T>(option: string, result: Promise<T>): Promise<T> {
   return result.catch((error) => {
     throw labelledError(option, error);
