@@ -455,9 +455,11 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
 
 function makeLine(name: string, index: number, label: string): Line {
   if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
+    const lower = name.toLowerCase();
+    const isLower = lower === name || !allows(NAME_LOWER, lower);
     throw new RangeError(
       `${itemLabel(label, name)}: the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
-        "characters a-z, 0-9 and -",
+        `characters a-z, 0-9 and -${isLower ? "" : `; write it in lower case: "${lower}"`}`,
     );
   }
   const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));

@@ -244,11 +244,9 @@ Deno.test("a session that has ended drops at most about 1 MiB", async () => {
   const app: App = () => [413, "Content Too Large", {}, null];
   await using meeting = await meet(app, request, { maxConnections: 1 });
   const { peer, serving } = meeting;
-  const start = performance.now();
   const taken = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
   // What the kernel buffers on both sides comes on top.
   assert(taken < 32 * 1048576, `${taken} bytes were taken`);
-  assert(performance.now() - start < 3000);
   // Its slot is free, too.
   assertEquals((await serving.makeClient().request("GET", "/")).status, 413);
 });

@@ -221,9 +221,10 @@ export async function runFaulty(
   { random, tally, signal }: Run,
 ): Promise<void> {
   while (!signal.aborted) {
-    const [fault, problem] = await injectOne(client, random);
+    const [fault, problem] = await injectOne(client, random)
+      .catch((error) => ["no fault", Deno.inspect(error)] as const);
     tally.count(fault);
-    if (problem !== null) tally.failures.push(`${name}: ${fault}: ${problem}`);
+    if (problem !== null) tally.fail(`${name}: ${fault}: ${problem}`);
     await pause(random.below(10));
   }
 }

@@ -48,11 +48,12 @@ async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI) 
 
 const OPTIONS: ServerOptions = {
   maxConnections: 200,
-  timeout: 5,
+  // A well-behaved client is never that slow, on a busy machine neither.
+  timeout: 30,
   // The faults would fill the screen.
   logger: quiet,
 };
-const CLIENT_OPTIONS = { timeout: 20 };
+const CLIENT_OPTIONS = { timeout: 60 };
 
 /** Slots of a server that bodies which drip fill. */
 export const FEW_SLOTS = 2;
@@ -106,8 +107,8 @@ export async function startServers(app: App, dir: string) {
     dripping: new Client(dripping.address, CLIENT_OPTIONS),
     /** Servers whose sessions are closed by themselves. */
     closing: [
-      closingOf(closing, new Client(closing.address)),
-      closingOf(closingTls, new SSLClient(pki.clientSslconfig, closingTls.address)),
+      closingOf(closing, new Client(closing.address, CLIENT_OPTIONS)),
+      closingOf(closingTls, new SSLClient(pki.clientSslconfig, closingTls.address, CLIENT_OPTIONS)),
     ],
     countSessions: () => started.reduce((sum, { sessions }) => sum + sessions.size, 0),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
@@ -144,11 +145,11 @@ async function swapAtRandom(
     if (random.below(5) === 0) {
       try {
         server.setSslctx(bad);
-        tally.failures.push("setSslctx: took a certificate that is missing");
+        tally.fail("setSslctx: took a certificate that is missing");
       } catch {
         tally.count("server: a context that can't be built");
       }
-      if (server.sslctx !== before) tally.failures.push("setSslctx: threw, and has changed");
+      if (server.sslctx !== before) tally.fail("setSslctx: threw, and has changed");
     }
     const config = guest ? withGuest : withoutGuest;
     server.setSslctx(random.below(2) === 0 ? contexts[`${guest}`] : config);
@@ -188,7 +189,7 @@ async function runGuest(
     if (version !== trust.version) {
       tally.count("guest: its trust has changed meanwhile");
     } else if (isTrusted !== (problem === null)) {
-      tally.failures.push(`guest, trusted: ${isTrusted}: ${Deno.inspect(problem)}`);
+      tally.fail(`guest, trusted: ${isTrusted}: ${Deno.inspect(problem)}`);
     } else {
       tally.count(`guest: ${isTrusted ? "trusted, answered" : "not trusted, refused"}`);
     }

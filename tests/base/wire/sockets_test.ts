@@ -61,7 +61,7 @@ Deno.test("a client refuses every response that breaks a rule, and closes its co
   using server = new RawServer();
   for (const row of responses) {
     await t.step(nameOfRow(row), async () => {
-      using conn = await new Client(server.address, { host: null, timeout: 10 }).connect();
+      using conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
       using peer = await server.accept();
       const answer = rejectionOf(conn.get("/"), row.text);
       await peer.readPreamble();
@@ -100,7 +100,7 @@ Deno.test("a server and a client accept every header, URI and status line that k
     if (status < 200) continue;
     for (const { text, headers } of acceptedBlocks) {
       if ("connection" in headers) continue;
-      using conn = await new Client(server.address, { host: null, timeout: 10 }).connect();
+      using conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
       using raw = await server.accept();
       const answer = conn.get("/");
       await raw.readPreamble();
