@@ -282,7 +282,7 @@ class Download implements Direction {
       const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
       return new TransferError(code, error.message, { cause: error });
     }
-    const full = explainFullDisk(error, this.#root.path);
+    const full = explainFullDisk(error, this.pathOf(node));
     if (full !== error) throw full;
     const explained = explainForeignPart(error, this.pathOf(node));
     const isPlain = explained instanceof Error && !(explained instanceof TransferError);
@@ -315,6 +315,7 @@ class Download implements Direction {
       this.pathOf(beside),
       settings,
       {
+        size,
         maxBytes: size + SLACK_BYTES,
         place: async (part) => {
           for (const path of await this.#place(copy, part)) changed.add(path);

@@ -17,8 +17,10 @@ import {
   removeIfPossible,
   removeIfPresent,
   removeIfPresentSync,
+  statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
+import { freeBytes, isDiskFull, type Shortage } from "../disk/space.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
 import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
@@ -89,14 +91,21 @@ export class PartFile implements AsyncDisposable {
     return this.#file;
   }
 
-  /** What can be resumed; `null` if there is nothing, or another user could have made it. */
-  async kept(): Promise<{ record: PartRecord; size: number } | null> {
+  /** What can be resumed, whoever has made it; `null` if there is nothing. */
+  async found(): Promise<{ record: PartRecord; size: number } | null> {
     const record = this.#phase === "found" ? await readRecord(this.path) : null;
     if (record === null) return null;
-    const { size, uid, nlink } = await this.#file.stat();
-    if (size === 0 || size > record.total || (nlink ?? 1) > 1) return null;
+    const { size, nlink } = await this.#file.stat();
+    return size === 0 || size > record.total || (nlink ?? 1) > 1 ? null : { record, size };
+  }
+
+  /** What can be resumed; `null` if there is nothing, or another user could have made it. */
+  async kept(): Promise<{ record: PartRecord; size: number } | null> {
+    const found = await this.found();
+    if (found === null) return null;
+    const { uid } = await this.#file.stat();
     // In a shared directory, this identifies one's own files without --allow-sys.
-    return await writeRecord(this.path, record) === uid ? { record, size } : null;
+    return await writeRecord(this.path, found.record) === uid ? found : null;
   }
 
   /** Hashes what is kept, up to a position. */
@@ -151,6 +160,19 @@ export class PartFile implements AsyncDisposable {
     if (mode !== null) setMode(this.path, mode);
     if (this.#replaces) await Deno.rename(this.path, this.#target);
     else if (!giveNewName(this.path, this.#target)) throw alreadyExists(this.#target);
+  }
+
+  /**
+   * Makes sure, after the disk was full, that what has been written is on it: a file that can't be synced may have lost it.
+   *
+   * @param synced The position up to which all is known to be there.
+   */
+  async keepSynced(synced: number): Promise<void> {
+    try {
+      await this.#file.sync();
+    } catch {
+      await this.#file.truncate(synced);
+    }
   }
 
   /** Marks it for removal: no call can resume it. */
@@ -332,15 +354,44 @@ export function explainForeignPart(error: unknown, target: string): unknown {
   );
 }
 
-const NO_SPACE: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
+/**
+ * Converts the error of a disk that has filled up, which has no class of its own; other errors are returned unchanged.
+ *
+ * @param needed Bytes that were left to write; `null` if that is not known.
+ */
+export function explainFullDisk(
+  error: unknown,
+  file: string,
+  needed: number | null = null,
+): unknown {
+  if (!isDiskFull(error)) return error;
+  const free = freeBytes(dirname(file));
+  const figures = [
+    needed === null ? [] : [`${needed} bytes are needed`],
+    free === null ? [] : [`${free} are free`],
+  ].flat();
+  const text = [
+    "there is no space left on this device, or its quota is exceeded",
+    figures.length === 0 ? "" : `: ${figures.join(", and ")}`,
+    `; free some and call again to resume${keptPart(file)}`,
+  ];
+  return new TransferError("DISK_FULL", `${file}: ${text.join("")}`, { cause: error });
+}
 
-/** Converts the error of a full disk, which has no class of its own; other errors are returned unchanged. */
-export function explainFullDisk(error: unknown, file: string): unknown {
-  if (!NO_SPACE.has(codeOf(error))) return error;
+/** Creates the error for a file that is larger than what is free, of which nothing was moved. */
+export function noSpaceHere(file: string, { needed, free }: Shortage): TransferError {
   return new TransferError(
     "DISK_FULL",
-    `${file}: there is no space left on this device, or its quota is exceeded; free some and call ` +
-      "again to resume",
-    { cause: error },
+    `${file}: there is too little space on this device: ${needed} bytes are needed, and ${free} are free; ` +
+      `free some and call again${keptPart(file)}`,
+    { needed },
   );
+}
+
+/** What a message says of the part of a target, which is hidden. */
+function keptPart(target: string): string {
+  const part = partPath(target);
+  const state = statOrNull(part);
+  if (!state?.isFile() || state.size === 0n) return "";
+  return `; ${part} keeps the ${state.size} bytes that have arrived`;
 }
