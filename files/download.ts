@@ -122,17 +122,17 @@ export async function downloadFile(
   settings: TransferSettings,
   inTree: InTree | null = null,
 ): Promise<TransferResult> {
-  let needed: number | null = null;
+  let total: number | null = null;
   try {
     await using part = await PartFile.open(file, settings.replace, inTree !== null);
     using download = new Download(route, uri, file, part, settings, inTree);
     try {
       return await download.run();
     } finally {
-      ({ needed } = download);
+      ({ total } = download);
     }
   } catch (error) {
-    throw explainForeignPart(explainFullDisk(error, file, needed), file);
+    throw explainForeignPart(explainFullDisk(error, file, total), file);
   }
 }
 
@@ -161,6 +161,7 @@ class Download implements Disposable {
   readonly #inTree: InTree | null;
   /** The space for what is left, once that is known. */
   #claim: Claim | null = null;
+  #total: number | null = null;
   /** The position up to which the part is known to be on the disk. */
   #synced = 0;
 
@@ -180,9 +181,9 @@ class Download implements Disposable {
     this.#settings = settings;
   }
 
-  /** Bytes that are left to write; `null` if that is not known. */
-  get needed(): number | null {
-    return this.#claim?.left ?? null;
+  /** Bytes of the file; `null` until they are known. */
+  get total(): number | null {
+    return this.#total;
   }
 
   [Symbol.dispose](): void {
@@ -212,6 +213,7 @@ class Download implements Disposable {
 
   /** Claims space for what is left of a file from a position on, where the part is cut. */
   async #claimSpace(total: number, start: number): Promise<void> {
+    this.#total = total;
     const { size } = await this.#part.file.stat();
     // What an earlier look has claimed is not counted twice.
     this.#claim?.[Symbol.dispose]();

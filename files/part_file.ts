@@ -17,7 +17,6 @@ import {
   removeIfPossible,
   removeIfPresent,
   removeIfPresentSync,
-  statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
 import { freeBytes, isDiskFull, type Shortage } from "../disk/space.ts";
@@ -357,17 +356,17 @@ export function explainForeignPart(error: unknown, target: string): unknown {
 /**
  * Converts the error of a disk that has filled up, which has no class of its own; other errors are returned unchanged.
  *
- * @param needed Bytes that were left to write; `null` if that is not known.
+ * @param total Bytes of the whole file; `null` if that is not known.
  */
 export function explainFullDisk(
   error: unknown,
   file: string,
-  needed: number | null = null,
+  total: number | null = null,
 ): unknown {
   if (!isDiskFull(error)) return error;
   const free = freeBytes(dirname(file));
   const figures = [
-    needed === null ? [] : [`${needed} bytes are needed`],
+    total === null ? [] : [`${total - keptBytes(file)} bytes are needed`],
     free === null ? [] : [`${free} are free`],
   ].flat();
   const text = [
@@ -390,8 +389,16 @@ export function noSpaceHere(file: string, { needed, free }: Shortage): TransferE
 
 /** What a message says of the part of a target, which is hidden. */
 function keptPart(target: string): string {
-  const part = partPath(target);
-  const state = statOrNull(part);
-  if (!state?.isFile() || state.size === 0n) return "";
-  return `; ${part} keeps the ${state.size} bytes that have arrived`;
+  const bytes = keptBytes(target);
+  return bytes > 0 ? `; ${partPath(target)} keeps the ${bytes} bytes that have arrived` : "";
+}
+
+/** Bytes of the part of a target, for a message; 0 if there is none, or it can't be looked at. */
+function keptBytes(target: string): number {
+  try {
+    const { isFile, size } = Deno.lstatSync(partPath(target));
+    return isFile ? size : 0;
+  } catch {
+    return 0;
+  }
 }

@@ -1,0 +1,326 @@
+/**
+ * Moves files to small disks that are mounted below the first argument; prints what has become of them as JSON. The second argument
+ * names what is tried. Without `--allow-sys=statfs` nobody knows what is free.
+ */
+import { Body, type HeaderDict } from "@degu/degu/base";
+import {
+  download,
+  downloadTree,
+  FilesApp,
+  TransferError,
+  type TreeEvent,
+  uploadTree,
+} from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { type PeerCertificate, Session } from "@degu/degu/server";
+import { freeBytes } from "@degu/internal/disk/space.ts";
+import { untilFile } from "@degu/testing/agent_files.ts";
+import { mustRun } from "@degu/testing/commands.ts";
+import { ServedVersion } from "@degu/testing/served_version.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+const KIBIBYTE = 1024;
+const MEBIBYTE = 1024 * KIBIBYTE;
+
+const [root = "", scenario = ""] = Deno.args;
+const disk = `${root}/disk`;
+
+const mount = (...options: string[]) =>
+  mustRun(["mount", "-t", "tmpfs", "-o", options.join(), "tmpfs", disk]);
+
+/** Gives up the disk that is mounted, where something may still be open, and mounts another one. */
+async function anew(...options: string[]): Promise<void> {
+  await mustRun(["umount", "--lazy", disk]);
+  await mount(...options);
+}
+
+const filled = (bytes: number) => new Uint8Array(bytes).fill(7);
+
+/** What is on the disk, with the sizes of files: random parts of names left out. */
+function onDisk(directory = disk): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const { name, isDirectory } of Deno.readDirSync(directory)) {
+    const path = `${directory}/${name}`;
+    if (isDirectory) Object.assign(found, onDisk(path));
+    else {found[path.slice(disk.length + 1).replace(/[0-9a-f-]{32,}$/, "")] =
+        Deno.statSync(path).size;}
+  }
+  return found;
+}
+
+/** The session of a client, vouched for by an authority. */
+function sessionOf(key: string, authority: string): Session {
+  const vouching = {
+    subject: "",
+    fingerprint256: "",
+    publicKey256: authority,
+    raw: new Uint8Array(),
+  };
+  const certificate: PeerCertificate = {
+    ...vouching,
+    ...{ issuer: "", subjectAltNames: [], publicKey256: key, authority: vouching },
+    ...{ validFrom: new Date(0), validTo: new Date(0) },
+  };
+  return new Session("peer", null, 1000, certificate);
+}
+
+/** An app on the disk, and what it has logged. */
+function makeApp(options: ConstructorParameters<typeof FilesApp>[1] = {}) {
+  const log: string[] = [];
+  const logger = { warn: (text: string) => void log.push(text) };
+  const app = new FilesApp(disk, { write: true, list: true, logger, ...options });
+  return { app, log };
+}
+
+/** A PUT of so many bytes, and how many of them were read. */
+async function put(
+  app: FilesApp,
+  uri: string,
+  bytes: number,
+  headers: HeaderDict = {},
+  session?: Session,
+  before: (sent: number) => Promise<void> = () => Promise.resolve(),
+) {
+  let read = 0;
+  const stream = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      await before(read);
+      const count = Math.min(65536, bytes - read);
+      if (count > 0) controller.enqueue(filled(count));
+      read += count;
+      if (read === bytes) controller.close();
+    },
+  }, { highWaterMark: 0 });
+  const [status, , sent] = await app.handle(
+    mkreq("PUT", uri, headers, new Body(stream, bytes)),
+    session,
+  );
+  return { status, offset: sent["upload-offset"] ?? null, read };
+}
+
+async function head(app: FilesApp, uri: string, headers: HeaderDict, session?: Session) {
+  const [status, , sent] = await app.handle(mkreq("HEAD", uri, headers), session);
+  return { status, offset: sent["upload-offset"] ?? null };
+}
+
+/** The headers of an upload that can be resumed; with an offset those of its PUT. */
+async function announced(bytes: number, offset?: number): Promise<HeaderDict> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", filled(bytes))).toBase64();
+  return {
+    "repr-digest": `sha-256=:${digest}:`,
+    "upload-length": `${bytes}`,
+    ...offset === undefined ? {} : { "upload-offset": `${offset}` },
+  };
+}
+
+/** The error of a transfer, as far as it is told. */
+async function failureOf(transfer: Promise<unknown>) {
+  const error = await transfer.catch((error) => error);
+  if (!(error instanceof TransferError)) return { message: Deno.inspect(error) };
+  return { ...told(error), message: error.message.replaceAll(disk, "DISK") };
+}
+
+/** What is told of an error to programs. */
+function told(error: unknown) {
+  const { code, status, needed } = error as TransferError;
+  return { code, status, needed };
+}
+
+/** How trees are copied. After a refusal a server ends the connection, and so an upload over a single one. */
+const WAYS = [
+  ["download", "client", true],
+  ["download", "client", false],
+  ["download", "connection", true],
+  ["upload", "client", true],
+  ["upload", "client", false],
+] as const;
+
+const SCENARIOS: Record<string, () => Promise<unknown>> = {
+  /** Files that can't fit are refused before their bodies are read, and answers of a HEAD as well. */
+  async refusedAtOnce() {
+    const { app, log } = makeApp();
+    const whole = await put(app, "/a", 4 * MEBIBYTE);
+    const resumable = await put(app, "/a", 4 * MEBIBYTE, await announced(4 * MEBIBYTE, 0));
+    const asked = await head(app, "/a", await announced(4 * MEBIBYTE));
+    const fits = await head(app, "/a", await announced(MEBIBYTE));
+    const left = onDisk();
+    const small = await put(app, "/a", MEBIBYTE);
+    // The file that is replaced stays until the new one is complete.
+    const replacing = await put(app, "/a", 1.5 * MEBIBYTE);
+    return { whole, resumable, asked, fits, left, small, replacing, log };
+  },
+
+  /** What is here already is not needed again. */
+  async resumedHere() {
+    const { app } = makeApp();
+    const bytes = 1.5 * MEBIBYTE;
+    const cut = (sent: number) =>
+      sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
+    await put(app, "/a", bytes, await announced(bytes, 0), undefined, cut).catch(() => {});
+    const begun = onDisk();
+    const asked = await head(app, "/a", await announced(bytes));
+    const other = await head(app, "/b", await announced(bytes - 1));
+    // The same file from its beginning: its part gives way to it.
+    const again = await put(app, "/a", bytes, await announced(bytes, 0));
+    return { begun, asked, other, again, left: onDisk() };
+  },
+
+  /** Files that are written at the same time are not promised the same space, those of other authorities aside. */
+  async together() {
+    const { app } = makeApp();
+    const [mine, same, other] = [sessionOf("1", "A"), sessionOf("2", "A"), sessionOf("3", "B")];
+    const half = Promise.withResolvers<void>();
+    const [begun, waits] = [Promise.withResolvers<void>(), half.promise];
+    const bytes = 1.25 * MEBIBYTE;
+    const first = put(app, "/a", bytes, {}, mine, async (sent) => {
+      if (sent < 65536) return;
+      begun.resolve();
+      await waits;
+    });
+    await begun.promise;
+    const refused = await put(app, "/b", bytes, {}, same);
+    const small = await put(app, "/c", 0.25 * MEBIBYTE, {}, same);
+    const allowed = await head(app, "/d", await announced(bytes), other);
+    half.resolve();
+    const { status } = await first;
+    const afterwards = await head(app, "/e", await announced(0.25 * MEBIBYTE), same);
+    return { refused, small, allowed, status, afterwards };
+  },
+
+  /** A disk that fills up while a file is written: its part is kept, and the next request goes on. */
+  async filledUp() {
+    const { app, log } = makeApp();
+    const bytes = 3 * MEBIBYTE;
+    // Somebody else takes what was free when it began, in a program that may ask what is free.
+    const cut = (sent: number) =>
+      sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
+    await mount("remount", "size=4m");
+    await put(app, "/a", bytes, await announced(bytes, 0), undefined, cut).catch(() => {});
+    const before = onDisk();
+    const full = await put(
+      app,
+      "/a",
+      bytes - MEBIBYTE,
+      await announced(bytes, MEBIBYTE),
+      undefined,
+      async (sent) => {
+        if (sent === 0) await Deno.writeFile(`${disk}/other`, filled(1.5 * MEBIBYTE));
+      },
+    );
+    const kept = onDisk();
+    const asked = await head(app, "/a", await announced(bytes));
+    await mount("remount", "size=8m");
+    const { offset } = await head(app, "/a", await announced(bytes));
+    const rest = await put(
+      app,
+      "/a",
+      bytes - Number(offset),
+      await announced(bytes, Number(offset)),
+    );
+    return { before, full, kept, asked, offset, rest, left: onDisk(), log };
+  },
+
+  /** As much as may be kept of all parts is kept of one that a full disk has stopped. */
+  async bounded() {
+    const { app } = makeApp({ maxPartBytes: 100_000 });
+    const bytes = 4 * MEBIBYTE;
+    const full = await put(app, "/a", bytes, await announced(bytes, 0));
+    return { full, kept: onDisk() };
+  },
+
+  /** A file that can't fit is not downloaded, and its part stays as it is. */
+  async downloads() {
+    const served = new ServedVersion(filled(3 * MEBIBYTE));
+    await using serving = serve(served.app);
+    const client = serving.makeClient();
+    const none = await failureOf(download(client, "/f", `${disk}/copy`));
+    const left = onDisk();
+    served.cutAfter = MEBIBYTE;
+    await mount("remount", "size=8m");
+    await download(client, "/f", `${disk}/copy`).catch(() => {});
+    await mount("remount", "size=2m");
+    served.cutAfter = Infinity;
+    const some = await failureOf(download(client, "/f", `${disk}/copy`));
+    const kept = onDisk();
+    // What is left of the file fits, though all of it would not.
+    await mount("remount", "size=3600k");
+    const { resumedFrom, bytes } = await download(client, "/f", `${disk}/copy`);
+    return { none, left, some, kept, resumedFrom, bytes };
+  },
+
+  /** A disk that fills up during a download: what has arrived stays, and the message says so. */
+  async downloadFilledUp() {
+    const served = new ServedVersion(filled(3 * MEBIBYTE));
+    await using serving = serve(served.app);
+    const client = serving.makeClient();
+    await mount("remount", "size=4m");
+    served.beforePiece = async (sent) => {
+      if (sent !== MEBIBYTE) return;
+      await untilFile(disk, (name, size) => name.endsWith(".degu-part") && size === MEBIBYTE);
+      await Deno.writeFile(`${disk}/other`, filled(2 * MEBIBYTE));
+    };
+    const full = await failureOf(download(client, "/f", `${disk}/copy`));
+    served.beforePiece = () => {};
+    const kept = onDisk();
+    await Deno.remove(`${disk}/other`);
+    const { resumedFrom, sha256 } = await download(client, "/f", `${disk}/copy`);
+    return { full, kept, resumedFrom, isRight: sha256 === served.actual() };
+  },
+
+  /** In a tree a file that can't fit fails alone, in both directions. */
+  async trees() {
+    const results = [];
+    for (const [i, [direction, over, verify]] of WAYS.entries()) {
+      // The two large ones would fit, each by itself.
+      const large = 1.25 * MEBIBYTE;
+      const sizes = { huge: 4 * MEBIBYTE, large1: large, large2: large, small: 5, fits: 100_000 };
+      await anew("size=2m");
+      const source = `${root}/${i}`;
+      await Deno.mkdir(source);
+      for (const [name, size] of Object.entries(sizes)) {
+        await Deno.writeFile(`${source}/${name}`, filled(size));
+      }
+      const isDownload = direction === "download";
+      const app = new FilesApp(isDownload ? source : disk, { list: true, write: true });
+      await using serving = serve(app);
+      const errors: Record<string, unknown> = {};
+      const onEvent = (event: TreeEvent) => {
+        if (event.type === "failed") errors[event.path.join("/")] = told(event.error);
+      };
+      const client = serving.makeClient();
+      using connection = over === "connection" ? await client.connect() : null;
+      const copying = isDownload
+        ? downloadTree(connection ?? client, "/", disk, { verify, onEvent })
+        : uploadTree(connection ?? client, source, "/", { verify, onEvent });
+      results.push({ result: await copying.catch(told), errors, left: onDisk() });
+    }
+    return results;
+  },
+
+  /** A file system without figures is not taken for a full one. */
+  async withoutFigures() {
+    await anew("size=0");
+    const free = freeBytes(disk);
+    const { app } = makeApp();
+    const { status } = await put(app, "/a", 3 * MEBIBYTE);
+    const served = new ServedVersion(filled(MEBIBYTE));
+    await using serving = serve(served.app);
+    const { bytes } = await download(serving.makeClient(), "/f", `${disk}/copy`);
+    return { free, status, bytes };
+  },
+
+  /** What is reserved for root is not free: of 8 MiB one half is. */
+  async reserved() {
+    await mustRun(["umount", "--lazy", disk]);
+    await mustRun(["mount", "-o", "loop", `${root}/image`, disk]);
+    return { free: freeBytes(disk) };
+  },
+};
+
+await Deno.mkdir(disk);
+await mount("size=2m");
+try {
+  console.log(JSON.stringify(await SCENARIOS[scenario]!()));
+} finally {
+  await mustRun(["umount", "--lazy", disk]);
+}
