@@ -379,7 +379,7 @@ class Download implements Disposable {
   /** Syncs all of it to the disk, and compares it with the server's file. */
   async #verify({ version, record, hash, meter }: CompletePart): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
-      this.#part.file.sync(),
+      this.#part.sync(),
       hash === null || version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
     ]);
     if (synced.status === "rejected") {

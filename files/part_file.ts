@@ -48,6 +48,8 @@ export class PartFile implements AsyncDisposable {
   readonly #real: string;
   #file: Deno.FsFile;
   #phase: Phase;
+  /** Whether a sync has failed. */
+  #isLossy = false;
 
   private constructor(target: string, replaces: boolean, opened: LockedFile, real: string) {
     this.path = partPath(target);
@@ -167,10 +169,18 @@ export class PartFile implements AsyncDisposable {
    * @param synced The position up to which all is known to be there.
    */
   async keepSynced(synced: number): Promise<void> {
+    // A second sync would succeed: the system reports a loss once.
+    if (!this.#isLossy) await this.sync().catch(() => {});
+    if (this.#isLossy) await this.#file.truncate(synced);
+  }
+
+  /** Syncs it to the disk. */
+  async sync(): Promise<void> {
     try {
       await this.#file.sync();
-    } catch {
-      await this.#file.truncate(synced);
+    } catch (error) {
+      this.#isLossy = true;
+      throw error;
     }
   }
 

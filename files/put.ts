@@ -181,7 +181,7 @@ async function finish(
   const { request, root, target, report } = write;
   const { names } = target;
   if (modified !== null) setModified(file.path, file.state, modified);
-  await file.handle.sync();
+  await file.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
   const removed = await clearWay(root, names, replaceable, condition, admit);

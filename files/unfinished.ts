@@ -279,6 +279,8 @@ export class Unfinished implements AsyncDisposable {
   position = 0;
   /** Whether it is kept if it does not get a name. */
   isKept = false;
+  /** Whether a sync has failed. */
+  #isLossy = false;
   /** What ends with it: also the lock that keeps other processes from writing to a part; a random name needs none. */
   readonly #opened: AsyncDisposable;
 
@@ -309,13 +311,21 @@ export class Unfinished implements AsyncDisposable {
    * @param synced The position up to which all is known to be there.
    */
   async keepSynced(synced: number): Promise<void> {
-    try {
-      await this.handle.sync();
-    } catch {
-      await this.handle.truncate(synced);
-    }
+    // A second sync would succeed: the system reports a loss once.
+    if (!this.#isLossy) await this.sync().catch(() => {});
+    if (this.#isLossy) await this.handle.truncate(synced);
     // It may have got the mode of the file that it was to become.
     await this.handle.chmod(0o600).catch(() => {});
+  }
+
+  /** Syncs it to the disk. */
+  async sync(): Promise<void> {
+    try {
+      await this.handle.sync();
+    } catch (error) {
+      this.#isLossy = true;
+      throw error;
+    }
   }
 
   /** Closes the file, and removes it unless it is kept or was given a name. */

@@ -1,10 +1,13 @@
 /** Disks with too little space, at either end: small ones in a mount namespace. */
+import { TransferError } from "@degu/degu/files";
+import { partSize, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { obstacleTo } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { serveVersion } from "@degu/testing/served_version.ts";
 import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 const MEBIBYTE = 1024 * 1024;
 const STATFS = "--allow-sys=statfs";
@@ -108,6 +111,19 @@ for (const permissions of [[STATFS], []]) {
 
 testUnless(
   noDisk,
+  "a complete upload for whose directory there is no space is kept, and needs no byte to go on",
+  async () => {
+    const { full, kept, asked, again, left } = await tried("withoutName");
+    assertEquals([full.status, full.offset, full.read], [507, null, MEBIBYTE]);
+    assertEquals(kept, { ".degu-files/part": MEBIBYTE });
+    assertEquals(asked, { status: 200, offset: `${MEBIBYTE}` });
+    assertEquals(again.status, 201);
+    assertEquals(left, { "new/dir/a": MEBIBYTE });
+  },
+);
+
+testUnless(
+  noDisk,
   "no more of an upload that a full disk has stopped is kept than of any other",
   async () => {
     const { full, kept } = await tried("bounded", []);
@@ -147,6 +163,53 @@ testUnless(
     assertEquals([resumedFrom, isRight], [part, true]);
   },
 );
+
+Deno.test("what can't be synced to a full disk is kept up to where all of it is known to be there", async () => {
+  await using version = await serveVersion(300_000);
+  const { there, file, get } = version;
+  there.cutAfter = 131_072;
+  await assertRejects(() => get());
+  const size = () => Deno.statSync(`${version.dir}/.copy.degu-part`).size;
+  assertEquals(size(), 131_072);
+  there.cutAfter = Infinity;
+  const { sync } = Deno.FsFile.prototype;
+  // Once, as systems do: what a failed sync has lost, the next one does not miss.
+  Deno.FsFile.prototype.sync = () => {
+    Deno.FsFile.prototype.sync = sync;
+    return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
+  };
+  try {
+    const error = await assertRejects(() => get(), TransferError);
+    assertEquals(error.code, "DISK_FULL");
+    const needed = 300_000 - 131_072;
+    assertStringIncludes(error.message, `${file}: there is no space left on this device`);
+    assertStringIncludes(error.message, `${needed} bytes are needed`);
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+  }
+  assertEquals(size(), 131_072);
+  assertEquals((await get()).resumedFrom, 131_072);
+
+  // The same at a server.
+  await using dir = await tempDir();
+  const files = new UnfinishedFiles(dir.path);
+  const part = files.partOf(null, ["a"]);
+  {
+    await using open = await files.openPart(part);
+    await open.write(new Uint8Array(1000));
+    open.isKept = true;
+    await open.keepSynced(300);
+    assertEquals(partSize(part), 1000);
+    const sync = open.handle.sync.bind(open.handle);
+    open.handle.sync = () => {
+      open.handle.sync = sync;
+      return Promise.reject(new Error("full"));
+    };
+    await assertRejects(() => open.sync());
+    await open.keepSynced(300);
+  }
+  assertEquals(partSize(part), 300);
+});
 
 const SMALL = { fits: 100_000, small: 5 };
 

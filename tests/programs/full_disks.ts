@@ -220,6 +220,19 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { before, full, kept, asked, offset, rest, left: onDisk(), log };
   },
 
+  /** A complete file that can't get its name, as there is no space for its directory. */
+  async withoutName() {
+    await anew("size=2m", "nr_inodes=4");
+    const { app } = makeApp();
+    const bytes = MEBIBYTE;
+    const full = await put(app, "/new/dir/a", bytes, await announced(bytes, 0));
+    const kept = onDisk();
+    const asked = await head(app, "/new/dir/a", await announced(bytes));
+    await mount("remount", "nr_inodes=100");
+    const again = await put(app, "/new/dir/a", 0, await announced(bytes, bytes));
+    return { full, kept, asked, again, left: onDisk() };
+  },
+
   /** As much as may be kept of all parts is kept of one that a full disk has stopped. */
   async bounded() {
     const { app } = makeApp({ maxPartBytes: 100_000 });
