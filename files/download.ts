@@ -55,6 +55,9 @@ const MIN_RESUMABLE_BYTES = 65536;
  * A client opens connections for it, which are closed at the end; a connection is used as it is, and stays
  * usable unless something broke off.
  *
+ * If the disk is full, what has arrived is kept. With `--allow-sys=statfs` the file is compared with the free space before its
+ * first byte is taken.
+ *
  * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client needs.
  *
  * @param from Where the file is.
@@ -64,7 +67,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
  * @throws {TransferError} if the server has no such file, has no digest to compare, or the file changed
- * meanwhile; if another download to the target is in progress; if the disk is full.
+ * meanwhile; if another download to the target is in progress; if the disk is full, or has too little space.
  * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be
  * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it exists
  * and `replace` is false.

@@ -403,6 +403,13 @@ function keptPart(target: string): string {
   return bytes > 0 ? `; ${partPath(target)} keeps the ${bytes} bytes that have arrived` : "";
 }
 
+/** How many bytes of a file its part has, as far as that can be told without a lock and a request. */
+export async function keptOf(target: string, uri: string, total: number): Promise<number> {
+  const record = await readRecord(partPath(target)).catch(() => null);
+  if (record === null || record.uri !== uri || record.total !== total) return 0;
+  return Math.min(keptBytes(target), total);
+}
+
 /** Bytes of the part of a target, for a message; 0 if there is none, or it can't be looked at. */
 function keptBytes(target: string): number {
   try {

@@ -66,7 +66,7 @@ const SOON_HASHED_BYTES = 1048576;
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the file is not a regular file.
- * @throws {TransferError} if the server does not accept the file, or the file changed meanwhile.
+ * @throws {TransferError} if the server does not accept the file or has too little space, or the file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * none; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.

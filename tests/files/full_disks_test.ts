@@ -246,6 +246,14 @@ testUnless(
   },
 );
 
+testUnless(noDisk, "a dry run of a download tells what would not fit", async () => {
+  for (const { files, failed, left } of await tried("dryRun")) {
+    assertEquals([files, failed[0], failed.length, left], [2, "huge", 2, {}]);
+  }
+  // Where nothing is known of the disk, all of them may fit.
+  for (const { files, failed } of await tried("dryRun", [])) assertEquals([files, failed], [4, []]);
+});
+
 testUnless(noDisk, "a file system that has no figures is not taken for a full one", async () => {
   assertEquals(await tried("withoutFigures"), { free: null, status: 201, bytes: MEBIBYTE });
 });

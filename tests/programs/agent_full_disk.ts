@@ -65,7 +65,7 @@ const isRight = sha256 === served.actual();
 const one = {
   name,
   code,
-  isNamed: /: there is (no space left|too little space) on this device/.test(message),
+  isNamed: message.startsWith(`${file}: there is `) && message.includes(" on this device"),
   found,
 };
 server.close();

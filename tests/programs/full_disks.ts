@@ -310,6 +310,29 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
+  /** A dry run tells what would not fit, whether the target is there or not. */
+  async dryRun() {
+    const source = `${root}/source`;
+    const large = 1.25 * MEBIBYTE;
+    const sizes = { huge: 4 * MEBIBYTE, large1: large, large2: large, small: 5 };
+    await Deno.mkdir(source);
+    for (const [name, size] of Object.entries(sizes)) {
+      await Deno.writeFile(`${source}/${name}`, filled(size));
+    }
+    await using serving = serve(new FilesApp(source, { list: true }));
+    const results = [];
+    for (const dir of [disk, `${disk}/new/dir`]) {
+      const failed: string[] = [];
+      const onEvent = (event: TreeEvent) => {
+        if (event.type === "failed") failed.push(event.path.join("/"));
+      };
+      const client = serving.makeClient();
+      const { files } = await downloadTree(client, "/", dir, { dryRun: true, onEvent });
+      results.push({ files, failed: failed.toSorted(), left: onDisk() });
+    }
+    return results;
+  },
+
   /** A file system without figures is not taken for a full one. */
   async withoutFigures() {
     await anew("size=0");
