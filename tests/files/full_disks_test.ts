@@ -246,6 +246,17 @@ testUnless(
   },
 );
 
+testUnless(
+  noDisk,
+  "an upload of what is there already needs no space, and one that differs does",
+  async () => {
+    const { first, again, differs } = await tried("alreadyThere");
+    assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
+    assertEquals([differs.status, differs.needed], [507, MEBIBYTE]);
+    assertStringIncludes(differs.message, "too little space for the 1048576 bytes that are left");
+  },
+);
+
 testUnless(noDisk, "a dry run of a download tells what would not fit", async () => {
   for (const { files, failed, left } of await tried("dryRun")) {
     assertEquals([files, failed[0], failed.length, left], [2, "huge", 2, {}]);

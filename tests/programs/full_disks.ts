@@ -9,6 +9,7 @@ import {
   FilesApp,
   TransferError,
   type TreeEvent,
+  upload,
   uploadTree,
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
@@ -148,6 +149,21 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     // The file that is replaced stays until the new one is complete.
     const replacing = await put(app, "/a", 1.5 * MEBIBYTE);
     return { whole, resumable, asked, fits, left, small, replacing, log };
+  },
+
+  /** A file that is there already, on a disk that is nearly full. */
+  async alreadyThere() {
+    const file = `${root}/file`;
+    await Deno.writeFile(file, filled(MEBIBYTE));
+    await using serving = serve(makeApp().app);
+    const client = serving.makeClient();
+    const first = await upload(client, file, "/a");
+    await Deno.writeFile(`${disk}/other`, filled(0.75 * MEBIBYTE));
+    const again = await upload(client, file, "/a");
+    // One of the same size that differs.
+    await Deno.writeFile(file, filled(MEBIBYTE).fill(8));
+    const differs = await failureOf(upload(client, file, "/a"));
+    return { first, again, differs };
   },
 
   /** What is here already is not needed again. */
