@@ -48,7 +48,7 @@ export class PartFile implements AsyncDisposable {
   readonly #real: string;
   #file: Deno.FsFile;
   #phase: Phase;
-  /** Whether a sync has failed. */
+  /** Whether a sync has failed: the next one would succeed, as the system reports a loss once. */
   #isLossy = false;
 
   private constructor(target: string, replaces: boolean, opened: LockedFile, real: string) {
@@ -169,8 +169,7 @@ export class PartFile implements AsyncDisposable {
    * @param synced The position up to which all is known to be there.
    */
   async keepSynced(synced: number): Promise<void> {
-    // A second sync would succeed: the system reports a loss once.
-    if (!this.#isLossy) await this.sync().catch(() => {});
+    await this.sync().catch(() => {});
     if (this.#isLossy) await this.#file.truncate(synced);
   }
 

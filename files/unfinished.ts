@@ -279,7 +279,7 @@ export class Unfinished implements AsyncDisposable {
   position = 0;
   /** Whether it is kept if it does not get a name. */
   isKept = false;
-  /** Whether a sync has failed. */
+  /** Whether a sync has failed: the next one would succeed, as the system reports a loss once. */
   #isLossy = false;
   /** What ends with it: also the lock that keeps other processes from writing to a part; a random name needs none. */
   readonly #opened: AsyncDisposable;
@@ -311,8 +311,7 @@ export class Unfinished implements AsyncDisposable {
    * @param synced The position up to which all is known to be there.
    */
   async keepSynced(synced: number): Promise<void> {
-    // A second sync would succeed: the system reports a loss once.
-    if (!this.#isLossy) await this.sync().catch(() => {});
+    await this.sync().catch(() => {});
     if (this.#isLossy) await this.handle.truncate(synced);
     // It may have got the mode of the file that it was to become.
     await this.handle.chmod(0o600).catch(() => {});

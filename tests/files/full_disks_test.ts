@@ -113,9 +113,10 @@ testUnless(
   noDisk,
   "a complete upload for whose directory there is no space is kept, and needs no byte to go on",
   async () => {
-    const { full, kept, asked, again, left } = await tried("withoutName");
+    const { full, kept, modes, asked, again, left } = await tried("withoutName");
     assertEquals([full.status, full.offset, full.read], [507, null, MEBIBYTE]);
     assertEquals(kept, { ".degu-files/part": MEBIBYTE });
+    assertEquals(modes, [0o600]);
     assertEquals(asked, { status: 200, offset: `${MEBIBYTE}` });
     assertEquals(again.status, 201);
     assertEquals(left, { "new/dir/a": MEBIBYTE });
@@ -254,6 +255,26 @@ testUnless(
     assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
     assertEquals([differs.status, differs.needed], [507, MEBIBYTE]);
     assertStringIncludes(differs.message, "too little space for the 1048576 bytes that are left");
+  },
+);
+
+testUnless(
+  noDisk,
+  "of an upload that a full disk has stopped, what can't be synced is not kept",
+  async () => {
+    const { before, full, kept } = await tried("filledUpUnsynced");
+    assertEquals(full.status, 507);
+    assertEquals(kept[".degu-files/part"], before[".degu-files/part"]);
+  },
+);
+
+testUnless(
+  noDisk,
+  "downloads at the same time share the space, of which each needs less and less",
+  async () => {
+    const { refused, bytes, first } = await tried("downloadsTogether");
+    assertEquals([refused.code, refused.needed], ["DISK_FULL", 1.25 * MEBIBYTE]);
+    assertEquals([bytes, first], [0.25 * MEBIBYTE, 1.25 * MEBIBYTE]);
   },
 );
 

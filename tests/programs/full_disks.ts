@@ -19,6 +19,7 @@ import { untilFile } from "@degu/testing/agent_files.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { open } from "node:fs/promises";
 
 const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;
@@ -189,13 +190,14 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const [begun, waits] = [Promise.withResolvers<void>(), half.promise];
     const bytes = 1.25 * MEBIBYTE;
     const first = put(app, "/a", bytes, {}, mine, async (sent) => {
-      if (sent < 65536) return;
+      if (sent < MEBIBYTE) return;
+      await untilFile(disk, (_name, size) => size >= MEBIBYTE / 2);
       begun.resolve();
       await waits;
     });
     await begun.promise;
     const refused = await put(app, "/b", bytes, {}, same);
-    const small = await put(app, "/c", 0.25 * MEBIBYTE, {}, same);
+    const small = await put(app, "/c", 300_000, {}, same);
     const allowed = await head(app, "/d", await announced(bytes), other);
     half.resolve();
     const { status } = await first;
@@ -236,6 +238,42 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { before, full, kept, asked, offset, rest, left: onDisk(), log };
   },
 
+  /** The same where what was written since is lost when it is synced. */
+  async filledUpUnsynced() {
+    const handle = await open(`${root}/file`, "w");
+    await handle.close();
+    const prototype = Object.getPrototypeOf(handle);
+    const { sync } = prototype;
+    prototype.sync = () => {
+      prototype.sync = sync;
+      return Promise.reject(new Error("lost"));
+    };
+    return await SCENARIOS.filledUp!();
+  },
+
+  /** A download that needs less and less while it goes on, and another one beside it. */
+  async downloadsTogether() {
+    const [large, small] = [1.25 * MEBIBYTE, 0.25 * MEBIBYTE].map((bytes) =>
+      new ServedVersion(filled(bytes))
+    );
+    const go = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    large!.beforePiece = async (sent) => {
+      if (sent !== MEBIBYTE) return;
+      await untilFile(disk, (name, size) => name.endsWith(".degu-part") && size === MEBIBYTE);
+      begun.resolve();
+      await go.promise;
+    };
+    await using one = serve(large!.app);
+    await using other = serve(small!.app);
+    const first = download(one.makeClient(), "/f", `${disk}/large`);
+    await begun.promise;
+    const refused = await failureOf(download(one.makeClient(), "/f", `${disk}/again`));
+    const { bytes } = await download(other.makeClient(), "/f", `${disk}/small`);
+    go.resolve();
+    return { refused, bytes, first: (await first).bytes };
+  },
+
   /** A complete file that can't get its name, as there is no space for its directory. */
   async withoutName() {
     await anew("size=2m", "nr_inodes=4");
@@ -243,10 +281,12 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const bytes = MEBIBYTE;
     const full = await put(app, "/new/dir/a", bytes, await announced(bytes, 0));
     const kept = onDisk();
+    const names = Array.from(Deno.readDirSync(`${disk}/.degu-files`), ({ name }) => name);
+    const modes = names.map((name) => Deno.statSync(`${disk}/.degu-files/${name}`).mode! & 0o777);
     const asked = await head(app, "/new/dir/a", await announced(bytes));
     await mount("remount", "nr_inodes=100");
     const again = await put(app, "/new/dir/a", 0, await announced(bytes, bytes));
-    return { full, kept, asked, again, left: onDisk() };
+    return { full, kept, modes, asked, again, left: onDisk() };
   },
 
   /** As much as may be kept of all parts is kept of one that a full disk has stopped. */
