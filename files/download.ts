@@ -24,6 +24,7 @@ import {
 import {
   explainForeignPart,
   explainFullDisk,
+  keptOf,
   noSpaceHere,
   PartFile,
   type PartRecord,
@@ -206,12 +207,8 @@ class Download implements Disposable {
 
   /** Claims space for a file of a tree before it is requested: a connection is lost with a body that nobody wants. */
   async #claimListed(total: number): Promise<void> {
-    const { resume, verify } = this.#settings;
-    const found = resume ? await this.#part.found() : null;
-    const isSame = found !== null && found.record.uri === this.#uri && found.record.total === total;
-    if (!isSame) return await this.#claimSpace(total, 0);
-    const { record, size } = found;
-    await this.#claimSpace(total, verify ? size : Math.min(size, record.synced));
+    const { resume } = this.#settings;
+    await this.#claimSpace(total, resume ? await keptOf(this.#file, this.#uri, total) : 0);
   }
 
   /** Claims space for what is left of a file from a position on, where the part is cut. */

@@ -92,21 +92,14 @@ export class PartFile implements AsyncDisposable {
     return this.#file;
   }
 
-  /** What can be resumed, whoever has made it; `null` if there is nothing. */
-  async found(): Promise<{ record: PartRecord; size: number } | null> {
-    const record = this.#phase === "found" ? await readRecord(this.path) : null;
-    if (record === null) return null;
-    const { size, nlink } = await this.#file.stat();
-    return size === 0 || size > record.total || (nlink ?? 1) > 1 ? null : { record, size };
-  }
-
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
   async kept(): Promise<{ record: PartRecord; size: number } | null> {
-    const found = await this.found();
-    if (found === null) return null;
-    const { uid } = await this.#file.stat();
+    const record = this.#phase === "found" ? await readRecord(this.path) : null;
+    if (record === null) return null;
+    const { size, uid, nlink } = await this.#file.stat();
+    if (size === 0 || size > record.total || (nlink ?? 1) > 1) return null;
     // In a shared directory, this identifies one's own files without --allow-sys.
-    return await writeRecord(this.path, found.record) === uid ? found : null;
+    return await writeRecord(this.path, record) === uid ? { record, size } : null;
   }
 
   /** Hashes what is kept, up to a position. */

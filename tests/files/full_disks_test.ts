@@ -278,6 +278,17 @@ testUnless(
   },
 );
 
+testUnless(
+  noDisk,
+  "of a file of a tree that has been cut only the rest has to fit, in a dry run, too",
+  async () => {
+    const { kept, events } = await tried("treeResumed");
+    assertEquals(kept[".file.degu-part"], MEBIBYTE);
+    const failed = { code: "DISK_FULL", status: null, needed: 2 * MEBIBYTE };
+    assertEquals(events, [failed, failed, 0, MEBIBYTE]);
+  },
+);
+
 testUnless(noDisk, "a dry run of a download tells what would not fit", async () => {
   for (const { files, failed, left } of await tried("dryRun")) {
     assertEquals([files, failed[0], failed.length, left], [2, "huge", 2, {}]);

@@ -2,7 +2,7 @@
  * Moves files to small disks that are mounted below the first argument; prints what has become of them as JSON. The second argument
  * names what is tried. Without `--allow-sys=statfs` nobody knows what is free.
  */
-import { Body, type HeaderDict } from "@degu/degu/base";
+import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import {
   download,
   downloadTree,
@@ -190,15 +190,16 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const [begun, waits] = [Promise.withResolvers<void>(), half.promise];
     const bytes = 1.25 * MEBIBYTE;
     const first = put(app, "/a", bytes, {}, mine, async (sent) => {
-      if (sent < MEBIBYTE) return;
-      await untilFile(disk, (_name, size) => size >= MEBIBYTE / 2);
+      if (sent < bytes - 65536) return;
+      // What has been read is not all written yet, and what is written not all counted.
+      await untilFile(disk, (_name, size) => size >= 650_000);
       begun.resolve();
       await waits;
     });
     await begun.promise;
     const refused = await put(app, "/b", bytes, {}, same);
-    const small = await put(app, "/c", 300_000, {}, same);
-    const allowed = await head(app, "/d", await announced(bytes), other);
+    const small = await put(app, "/c", 200_000, {}, same);
+    const allowed = await head(app, "/d", await announced(MEBIBYTE / 2), other);
     half.resolve();
     const { status } = await first;
     const afterwards = await head(app, "/e", await announced(0.25 * MEBIBYTE), same);
@@ -364,6 +365,47 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       results.push({ result: await copying.catch(told), errors, left: onDisk() });
     }
     return results;
+  },
+
+  /** Of a file of a tree that has been cut only the rest has to fit. */
+  async treeResumed() {
+    const source = `${root}/source`;
+    await Deno.mkdir(source);
+    await Deno.writeFile(`${source}/file`, filled(3 * MEBIBYTE));
+    const files = new FilesApp(source, { list: true });
+    // A file that was just changed has no version.
+    const { now } = Date;
+    Date.now = () => now() + 5000;
+    let isCut = true;
+    let requests = 0;
+    await using serving = serve(async (request, session, api) => {
+      const answer = await files.handle(request, session, api);
+      if (!isCut || request.method !== "GET" || request.uri !== "/file") return answer;
+      // Once: what goes on would go further each time.
+      if (++requests > 1) return [404, "Not Found", {}, null];
+      const [status, reason, headers] = answer;
+      const cut = async function* () {
+        yield filled(MEBIBYTE);
+        session.close();
+        throw new Error("cut");
+      };
+      return [status, reason, headers, new BodyIter(cut(), 3 * MEBIBYTE)];
+    });
+    const events: unknown[] = [];
+    const onEvent = (event: TreeEvent) => {
+      if (event.type === "failed") events.push(told(event.error));
+      if (event.type === "copied") events.push(event.resumedFrom);
+    };
+    const client = serving.makeClient();
+    await mount("remount", "size=8m");
+    await downloadTree(client, "/", disk).catch(() => {});
+    isCut = false;
+    const kept = onDisk();
+    await mount("remount", "size=2m");
+    for (const dryRun of [true, false]) await downloadTree(client, "/", disk, { dryRun, onEvent });
+    await mount("remount", "size=3600k");
+    for (const dryRun of [true, false]) await downloadTree(client, "/", disk, { dryRun, onEvent });
+    return { kept, events };
   },
 
   /** A dry run tells what would not fit, whether the target is there or not. */
