@@ -178,8 +178,8 @@ export function explainTransfer(error: unknown, action: FileAction): string {
 }
 
 /**
- * Whether after an error the next file would fail as well: the peer can't be reached, or a disk has filled up. A file that is
- * too large for what is free fails alone.
+ * Whether after an error the next file would fail as well: the peer can't be reached, or a disk has
+ * filled up. A file that is too large for what is free fails alone.
  */
 export function endsCommand(error: unknown): boolean {
   if (error instanceof TransferError && (error.code === "DISK_FULL" || error.status === 507)) {

@@ -1,4 +1,7 @@
-/** The space on disks: how much of it is free, and how much is meant for files that are being written. */
+/**
+ * The space on disks: how much of it is free, and how much is meant for files that are being
+ * written.
+ */
 
 import { statfsSync } from "node:fs";
 import { codeOf } from "./names.ts";
@@ -11,21 +14,23 @@ export function isDiskFull(error: unknown): boolean {
 }
 
 /**
- * How many bytes this user can still write in a directory, as far as its file system tells; `null` if that is not known.
+ * How many bytes this user can still write in a directory, as far as its file system tells; `null`
+ * if the space is not known.
  *
- * Needs `--allow-sys=statfs`, and `--allow-read` of the directory. Without them nothing is asked for, and nothing is known.
+ * Needs `--allow-sys=statfs`, and `--allow-read` of the directory. Without them the space is not
+ * known.
  */
 export function freeBytes(directory: string): number | null {
   const needed = [{ name: "sys", kind: "statfs" }, { name: "read", path: directory }] as const;
-  // A program that may be asked by a prompt must not be asked for this.
+  // A prompt on a terminal must not ask anybody for this.
   if (needed.some((each) => Deno.permissions.querySync(each).state !== "granted")) return null;
   try {
     // The blocks that are reserved for root are free, and not available.
     const { bsize, blocks, bavail } = statfsSync(directory);
-    // Many file systems in user space, on networks and in memory have no figures: all of them are 0 then.
+    // File systems in user space, on networks and in memory often report no figures, only zeros.
     return blocks > 0 && bavail <= blocks ? bavail * bsize : null;
   } catch {
-    // A comparison that can't be made refuses nothing: whatever is wrong shows when the file is written.
+    // A failed look refuses nothing: whatever is wrong shows when the file is written.
     return null;
   }
 }
@@ -38,7 +43,7 @@ export interface Shortage {
   readonly free: number;
 }
 
-/** The files that are being written, by the file system and by who writes them. */
+/** The claims for files that are being written, by file system and owner. */
 const claims = new Map<string, Set<Claim>>();
 
 /** The space that a file being written still needs. Dispose of it when nothing more is written. */
@@ -58,7 +63,7 @@ export class Claim implements Disposable {
     return this.#left;
   }
 
-  /** Counts bytes that were written, which are free no more. */
+  /** Counts written bytes: the disk reports them as used. */
   wrote(count: number): void {
     this.#left = Math.max(0, this.#left - count);
   }
@@ -71,12 +76,14 @@ export class Claim implements Disposable {
 }
 
 /**
- * Compares what is left of a file with what is free, and claims that much, so that several files that are written at the same
- * time are not promised the same space. Without figures from the disk there is space for all of them.
+ * Compares the rest of a file with the free space, and claims that much of it: the same space is
+ * not promised to two files that are written at the same time. Without figures from the disk every
+ * file gets its claim.
  *
  * @param directory Where the file is written.
- * @param owner Only files of one owner reckon with each other: what one has announced takes no space from another.
- * @param bytes What is left to write.
+ * @param owner Only claims of the same owner count: the announcement of one owner takes no space
+ * from another.
+ * @param bytes Bytes that are left to write.
  * @param freed Bytes that are given up before.
  * @param refuse Makes the error if there is less.
  */

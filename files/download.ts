@@ -56,8 +56,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  * A client opens connections for it, which are closed at the end; a connection is used as it is, and stays
  * usable unless something broke off.
  *
- * If the disk is full, what has arrived is kept. With `--allow-sys=statfs` the file is compared with the free space before its
- * first byte is taken.
+ * If the disk is full, what has arrived is kept. With `--allow-sys=statfs` the file is compared
+ * with the free space before its first byte is taken.
  *
  * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client needs.
  *
@@ -68,7 +68,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
  * @throws {TransferError} if the server has no such file, has no digest to compare, or the file changed
- * meanwhile; if another download to the target is in progress; if the disk is full, or has too little space.
+ * meanwhile; if another download to the target is in progress; if the disk is full, or has too
+ * little space.
  * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be
  * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it exists
  * and `replace` is false.
@@ -205,17 +206,19 @@ class Download implements Disposable {
     return arrived.meter.finish(sha256);
   }
 
-  /** Claims space for a file of a tree before it is requested: a connection is lost with a body that nobody wants. */
+  /**
+   * Claims space for a file of a tree before the request: an unwanted body costs the connection.
+   */
   async #claimListed(total: number): Promise<void> {
     const { resume } = this.#settings;
     await this.#claimSpace(total, resume ? await keptOf(this.#file, this.#uri, total) : 0);
   }
 
-  /** Claims space for what is left of a file from a position on, where the part is cut. */
+  /** Claims space for the rest of a file from a position on, at which the part is cut. */
   async #claimSpace(total: number, start: number): Promise<void> {
     this.#total = total;
     const { size } = await this.#part.file.stat();
-    // What an earlier look has claimed is not counted twice.
+    // The claim of an earlier look is not counted twice.
     this.#claim?.[Symbol.dispose]();
     const directory = dirname(this.#part.path);
     this.#claim = claimSpace(directory, "downloads", total - start, size - start, (shortage) => {

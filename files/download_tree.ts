@@ -68,10 +68,11 @@ import {
  * not have is deleted at the end, if the source's list is complete and every file was copied.
  *
  * What is so for one file fails alone, as an event and in `failed` of the result: it can't be read, changes all the
- * time, it is larger than the free space, or something is in its way. Symbolic links and special files are skipped, and nothing is written or deleted through
- * a link; `dir` itself may be one.
+ * time, it is larger than the free space, or something is in its way. Symbolic links and special
+ * files are skipped, and nothing is written or deleted through a link; `dir` itself may be one.
  *
- * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at the free space
+ * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at
+ * the free space
  * `--allow-sys=statfs`, without which it works, too.
  *
  * @param from Where the files are.
@@ -127,7 +128,7 @@ interface VerifiedFile extends SmallFile {
   readonly sha256: string | null;
 }
 
-/** What would be written to a disk. */
+/** The space on a disk, and the plans for it. */
 interface Space {
   /** Bytes that are free; `null` if that is not known. */
   readonly free: number | null;
@@ -358,7 +359,9 @@ class Download implements Direction {
     return null;
   }
 
-  /** The space for what would be in a directory. One that is missing would be made on the disk of that above it. */
+  /**
+   * The space in a directory. A missing directory would be made on the disk of the one above it.
+   */
   #spaceAt(directory: string): Space {
     let space = this.#spaces.get(directory);
     if (space !== undefined) return space;

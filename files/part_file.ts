@@ -48,7 +48,7 @@ export class PartFile implements AsyncDisposable {
   readonly #real: string;
   #file: Deno.FsFile;
   #phase: Phase;
-  /** Whether a sync has failed: the next one would succeed, as the system reports a loss once. */
+  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
   #isLossy = false;
 
   private constructor(target: string, replaces: boolean, opened: LockedFile, real: string) {
@@ -157,7 +157,8 @@ export class PartFile implements AsyncDisposable {
   }
 
   /**
-   * Makes sure, after the disk was full, that what has been written is on it: a file that can't be synced may have lost it.
+   * Makes sure, after the disk was full, that the part has only bytes that are on the disk: a
+   * failed sync may have lost some.
    *
    * @param synced The position up to which all is known to be there.
    */
@@ -356,7 +357,8 @@ export function explainForeignPart(error: unknown, target: string): unknown {
 }
 
 /**
- * Converts the error of a disk that has filled up, which has no class of its own; other errors are returned unchanged.
+ * Converts the error of a disk that has filled up, which has no class of its own; other errors are
+ * returned unchanged.
  *
  * @param total Bytes of the whole file; `null` if that is not known.
  */
@@ -379,7 +381,7 @@ export function explainFullDisk(
   return new TransferError("DISK_FULL", `${file}: ${text.join("")}`, { cause: error });
 }
 
-/** Creates the error for a file that is larger than what is free, of which nothing was moved. */
+/** Creates the error for a file that is larger than the free space, before any of it was moved. */
 export function noSpaceHere(file: string, { needed, free }: Shortage): TransferError {
   return new TransferError(
     "DISK_FULL",
@@ -389,13 +391,15 @@ export function noSpaceHere(file: string, { needed, free }: Shortage): TransferE
   );
 }
 
-/** What a message says of the part of a target, which is hidden. */
+/** The words of a message for the part of a target, which is hidden. */
 function keptPart(target: string): string {
   const bytes = keptBytes(target);
   return bytes > 0 ? `; ${partPath(target)} keeps the ${bytes} bytes that have arrived` : "";
 }
 
-/** How many bytes of a file its part has, as far as that can be told without a lock and a request. */
+/**
+ * Bytes of a file that its part seems to have: neither locked nor compared with the peer's file.
+ */
 export async function keptOf(target: string, uri: string, total: number): Promise<number> {
   const record = await readRecord(partPath(target)).catch(() => null);
   if (record === null || record.uri !== uri || record.total !== total) return 0;

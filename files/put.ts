@@ -241,7 +241,7 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const part = partOf(write, upload);
   await endWriting(part);
   const { offset, here } = await find(write, upload, part);
-  // What is here may be that very file: only the client knows.
+  // The file here may be the same one, and only the client knows.
   if (here === null) claimFor(write, upload.length, offset, offset)[Symbol.dispose]();
   const digestHere = upload.digest === null ? here?.digest ?? null : null;
   return [200, "OK", { ...offsetHeader(offset), ...digestHeader(digestHere) }, null];
@@ -312,7 +312,7 @@ async function putRest(
     try {
       digest = await append(body, { ...upload, offset }, { file, sync, claim }, newer);
     } catch (error) {
-      // An interrupted upload is resumed later. What is refused is removed.
+      // An interrupted upload is resumed later. A refused one is removed.
       if (isDiskFull(error)) await file.keepSynced(offset + sync.synced);
       if (newer.aborted || isDiskFull(error) || refusalOf(error) === null) keep(write, part, file);
       throw newer.aborted ? newer.reason : error;
@@ -327,7 +327,7 @@ async function putRest(
       throw error;
     }
   });
-  // When the file is closed: what stays is as large as it stays.
+  // The part has its final size only once the file is closed.
   return await writing.catch((error) => {
     throw unfinished.explainFull(error, length, part);
   });

@@ -13,7 +13,8 @@ import { isTransient } from "../net/retry.ts";
  * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new one.
  * - `"DIGEST_MISMATCH"`: what arrived differs from the original.
  * - `"IN_USE"`: another download to the same target is in progress, in this process or another.
- * - `"DISK_FULL"`: there is too little space for a download on this device, or its quota is exceeded.
+ * - `"DISK_FULL"`: there is too little space for a download on this device, or its quota is
+ *   exceeded.
  * - `"CONFLICT"`: something else has the name at the target of a tree.
  * - `"UNREADABLE"`: an entry of a tree can't be read where it is.
  * - `"BAD_NAME"`: an entry of a tree has a name that can't be sent.
@@ -57,8 +58,8 @@ export class TransferError extends DeguError {
   /** The status of the response; `null` if there is none. */
   readonly status: number | null;
   /**
-   * How many bytes of a file are left to move, if there is no space for them where they go, and that was found out before any
-   * of them was moved; else `null`. Other files may still fit.
+   * Bytes that are left to move, if they are more than the free space at the target, and none of
+   * them was moved; else `null`. Other files may still fit.
    */
   readonly needed: number | null;
 
@@ -67,7 +68,8 @@ export class TransferError extends DeguError {
    *
    * @param code Names the reason.
    * @param message What happened.
-   * @param options The underlying error, as `cause`, the status of a response, and the bytes that don't fit.
+   * @param options The underlying error, as `cause`, the status of a response, and the bytes that
+   * don't fit.
    */
   constructor(
     code: TransferErrorCode,
@@ -95,7 +97,7 @@ export function statusError(
   return new TransferError("STATUS", message, { status });
 }
 
-/** Creates the error for a file that the other end has no space for, and of which it has read nothing. */
+/** Creates the error for a file that the other end has refused unread, for lack of space. */
 export function noSpaceThere(
   method: Method,
   uri: string,

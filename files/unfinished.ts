@@ -158,8 +158,8 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Says how much was missing when a disk has filled up while a file was written, and what stays of it. Other errors are returned
-   * unchanged.
+   * Converts the error of a disk that has filled up: the refusal says how many bytes are needed and
+   * free, and names the parts that stay. Other errors are returned unchanged.
    *
    * @param length Bytes of the whole file; `null` if nobody has said.
    * @param part The path of its part; `null` if nothing of it is kept.
@@ -176,12 +176,12 @@ export class UnfinishedFiles {
     return new Refusal(507, `${text.join("")}${this.#kept()}`, {}, { cause: error });
   }
 
-  /** Where there is the space for unfinished files. */
+  /** The directory whose disk has the space for unfinished files. */
   #place(): string {
     return statOrNull(this.path)?.isDirectory() ? this.path : dirname(this.path);
   }
 
-  /** What a message says of the parts that nobody sees. */
+  /** The words of a message for the parts, which are hidden. */
   #kept(): string {
     const bytes = this.#list(`${this.path}/part-`).reduce((sum, { size }) => sum + size, 0);
     return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
@@ -279,7 +279,7 @@ export class Unfinished implements AsyncDisposable {
   position = 0;
   /** Whether it is kept if it does not get a name. */
   isKept = false;
-  /** Whether a sync has failed: the next one would succeed, as the system reports a loss once. */
+  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
   #isLossy = false;
   /** What ends with it: also the lock that keeps other processes from writing to a part; a random name needs none. */
   readonly #opened: AsyncDisposable;
@@ -306,14 +306,15 @@ export class Unfinished implements AsyncDisposable {
   }
 
   /**
-   * Makes sure, after the disk was full, that what has been written is on it: a file that can't be synced may have lost it.
+   * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a
+   * failed sync may have lost some.
    *
    * @param synced The position up to which all is known to be there.
    */
   async keepSynced(synced: number): Promise<void> {
     await this.sync().catch(() => {});
     if (this.#isLossy) await this.handle.truncate(synced);
-    // It may have got the mode of the file that it was to become.
+    // The part may already have the mode of the file that it was to become.
     await this.handle.chmod(0o600).catch(() => {});
   }
 

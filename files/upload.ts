@@ -66,7 +66,8 @@ const SOON_HASHED_BYTES = 1048576;
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the file is not a regular file.
- * @throws {TransferError} if the server does not accept the file or has too little space, or the file changed meanwhile.
+ * @throws {TransferError} if the server does not accept the file or has too little space, or the
+ * file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * none; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -261,7 +262,7 @@ class Upload {
     }
   }
 
-  /** The error of a response. One of a full disk that has an offset was made before anything was read. */
+  /** The error of a response. A 507 with an offset means that the server has read nothing. */
   #refused(method: "HEAD" | "PUT", response: Response, offset: number): TransferError {
     const isUnread = response.status === 507 && this.#offsetOf(response) !== null;
     if (isUnread) return noSpaceThere(method, this.#uri, this.#source.size - offset);

@@ -146,7 +146,7 @@ testUnless(
     assertEquals([some.code, some.needed], ["DISK_FULL", 2 * MEBIBYTE]);
     assertStringIncludes(some.message, "DISK/.copy.degu-part keeps the 1048576 bytes");
     assertEquals(kept[".copy.degu-part"], MEBIBYTE);
-    // What was left did fit, though all of the file would not have.
+    // The rest did fit, though all of the file would not have.
     assertEquals([resumedFrom, bytes], [MEBIBYTE, 2 * MEBIBYTE]);
   },
 );
@@ -175,7 +175,7 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   assertEquals(size(), 131_072);
   there.cutAfter = Infinity;
   const { sync } = Deno.FsFile.prototype;
-  // Once, as systems do: what a failed sync has lost, the next one does not miss.
+  // Only the first sync fails, as with a real loss: the next one does not report it.
   Deno.FsFile.prototype.sync = () => {
     Deno.FsFile.prototype.sync = sync;
     return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
@@ -192,7 +192,7 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   assertEquals(size(), 131_072);
   assertEquals((await get()).resumedFrom, 131_072);
 
-  // The same at a server.
+  // A server does the same.
   await using dir = await tempDir();
   const files = new UnfinishedFiles(dir.path);
   const part = files.partOf(null, ["a"]);
@@ -294,7 +294,7 @@ testUnless(noDisk, "a dry run of a download tells what would not fit", async () 
   for (const { files, failed, left } of await tried("dryRun")) {
     assertEquals([files, failed[0], failed.length, left], [2, "huge", 2, {}]);
   }
-  // Where nothing is known of the disk, all of them may fit.
+  // Without figures of the disk all of them may fit.
   for (const { files, failed } of await tried("dryRun", [])) assertEquals([files, failed], [4, []]);
 });
 

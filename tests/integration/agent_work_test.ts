@@ -91,7 +91,7 @@ for (const isKnown of [true, false]) {
       for (const { full, fitting, both, ofBoth, again, moved } of [get, put]) {
         assertEquals(full.code, 1);
         assertStringIncludes(full.stderr, "run the same command again");
-        // What can't fit fails alone.
+        // A file that can't fit fails alone.
         if (isKnown) assertEquals(fitting, 2, full.stderr);
         assertEquals(both.code, 1);
         if (isKnown) assertEquals(ofBoth, ["0"], both.stderr);
@@ -101,7 +101,7 @@ for (const isKnown of [true, false]) {
       const { part, resumedFrom, ...others } = download;
       const error = { name: "TransferError", code: "DISK_FULL", isNamed: true };
       assertEquals(others, { ...error, found: "old", isRight: true, names: ["copy"] });
-      // Nothing was begun of what could not fit.
+      // No part was begun for a file that can't fit.
       if (isKnown) assertEquals(part, null);
       else assert(part > 900_000 && part <= 1_048_576, `${part}`);
       assertEquals(resumedFrom, part ?? 0);

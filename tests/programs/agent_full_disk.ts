@@ -30,7 +30,7 @@ for (const direction of ["get", "put"]) {
   const args = isGet ? ["get", "-r", "camera:get", target] : ["put", "-r", source, "camera:"];
   const full = await files.run(...args);
   const fitting = Object.keys(await content(`${target}/${direction}`)).filter(isVisible).length;
-  // By their names, one that fits besides one that does not.
+  // Two files by their names: only the second one fits.
   await Deno.remove(`${target}/${direction}`, { recursive: true });
   await Deno.writeFile(`${source}/large`, new Uint8Array(2000 * KIBIBYTE));
   const named = ["large", "0"].map((name) => isGet ? `camera:get/${name}` : `${source}/${name}`);

@@ -1,6 +1,7 @@
 /**
- * Moves files to small disks that are mounted below the first argument; prints what has become of them as JSON. The second argument
- * names what is tried. Without `--allow-sys=statfs` nobody knows what is free.
+ * Moves files to small disks that are mounted below the first argument, and prints as JSON what has
+ * become of them. The second argument names the scenario. Without `--allow-sys=statfs` nobody knows
+ * what is free.
  */
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import {
@@ -38,7 +39,7 @@ async function anew(...options: string[]): Promise<void> {
 
 const filled = (bytes: number) => new Uint8Array(bytes).fill(7);
 
-/** What is on the disk, with the sizes of files: random parts of names left out. */
+/** The files on the disk with their sizes; random parts of names are left out. */
 function onDisk(directory = disk): Record<string, number> {
   const found: Record<string, number> = {};
   for (const { name, isDirectory } of Deno.readDirSync(directory)) {
@@ -122,13 +123,16 @@ async function failureOf(transfer: Promise<unknown>) {
   return { ...told(error), message: error.message.replaceAll(disk, "DISK") };
 }
 
-/** What is told of an error to programs. */
+/** The properties of an error. */
 function told(error: unknown) {
   const { code, status, needed } = error as TransferError;
   return { code, status, needed };
 }
 
-/** How trees are copied. After a refusal a server ends the connection, and so an upload over a single one. */
+/**
+ * How trees are copied. After a refusal a server ends the connection, and so an upload over a
+ * single one.
+ */
 const WAYS = [
   ["download", "client", true],
   ["download", "client", false],
@@ -138,7 +142,9 @@ const WAYS = [
 ] as const;
 
 const SCENARIOS: Record<string, () => Promise<unknown>> = {
-  /** Files that can't fit are refused before their bodies are read, and answers of a HEAD as well. */
+  /**
+   * Files that can't fit are refused before their bodies are read, and answers of a HEAD as well.
+   */
   async refusedAtOnce() {
     const { app, log } = makeApp();
     const whole = await put(app, "/a", 4 * MEBIBYTE);
@@ -161,13 +167,13 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const first = await upload(client, file, "/a");
     await Deno.writeFile(`${disk}/other`, filled(0.75 * MEBIBYTE));
     const again = await upload(client, file, "/a");
-    // One of the same size that differs.
+    // The file changes and keeps its size.
     await Deno.writeFile(file, filled(MEBIBYTE).fill(8));
     const differs = await failureOf(upload(client, file, "/a"));
     return { first, again, differs };
   },
 
-  /** What is here already is not needed again. */
+  /** An upload that goes on needs space for its rest only. */
   async resumedHere() {
     const { app } = makeApp();
     const bytes = 1.5 * MEBIBYTE;
@@ -182,7 +188,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { begun, asked, other, again, left: onDisk() };
   },
 
-  /** Files that are written at the same time are not promised the same space, those of other authorities aside. */
+  /** Files of one authority that are written at the same time are not promised the same space. */
   async together() {
     const [mine, same, other] = [sessionOf("1", "A"), sessionOf("2", "A"), sessionOf("3", "B")];
     const bytes = 1.25 * MEBIBYTE;
@@ -193,7 +199,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       const [begun, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
       const first = put(app, "/a", bytes, headers, mine, async (sent) => {
         if (sent < bytes - 65536) return;
-        // What has been read is not all written yet, and what is written not all counted.
+        // Some of the bytes that were read are not written yet, and some not counted.
         await untilFile(disk, (_name, size) => size >= 650_000);
         begun.resolve();
         await go.promise;
@@ -210,7 +216,9 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return results;
   },
 
-  /** A disk that fills up while a file is written: its part is kept, and the next request goes on. */
+  /**
+   * A disk that fills up while a file is written: its part is kept, and the next request goes on.
+   */
   async filledUp() {
     const { app, log } = makeApp();
     const bytes = 3 * MEBIBYTE;
@@ -243,7 +251,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { before, full, kept, asked, offset, rest, left: onDisk(), log };
   },
 
-  /** The same where what was written since is lost when it is synced. */
+  /** The same where a sync loses the bytes that were written since. */
   async filledUpUnsynced() {
     const handle = await open(`${root}/file`, "w");
     await handle.close();
@@ -294,7 +302,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { full, kept, modes, asked, again, left: onDisk() };
   },
 
-  /** As much as may be kept of all parts is kept of one that a full disk has stopped. */
+  /** Of an upload that a full disk has stopped no more is kept than `maxPartBytes`. */
   async bounded() {
     const { app } = makeApp({ maxPartBytes: 100_000 });
     const bytes = 4 * MEBIBYTE;
@@ -316,7 +324,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     served.cutAfter = Infinity;
     const some = await failureOf(download(client, "/f", `${disk}/copy`));
     const kept = onDisk();
-    // What is left of the file fits, though all of it would not.
+    // The rest of the file fits, though all of it would not.
     await mount("remount", "size=3600k");
     const { resumedFrom, bytes } = await download(client, "/f", `${disk}/copy`);
     return { none, left, some, kept, resumedFrom, bytes };
@@ -385,7 +393,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await using serving = serve(async (request, session, api) => {
       const answer = await files.handle(request, session, api);
       if (!isCut || request.method !== "GET" || request.uri !== "/file") return answer;
-      // Once: what goes on would go further each time.
+      // The next request would get further: only the first one is answered.
       if (++requests > 1) return [404, "Not Found", {}, null];
       const [status, reason, headers] = answer;
       const cut = async function* () {
@@ -447,7 +455,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { free, status, bytes };
   },
 
-  /** What is reserved for root is not free: of 8 MiB one half is. */
+  /** Blocks that are reserved for root are not free: one half of 8 MiB. */
   async reserved() {
     await mustRun(["umount", "--lazy", disk]);
     await mustRun(["mount", "-o", "loop", `${root}/image`, disk]);

@@ -21,7 +21,10 @@ import type { Step } from "../programs/agent_permissions.ts";
 /** Processes at a time: each needs most of a core for as long as it starts. */
 const AT_A_TIME = 3;
 
-/** A permission that every command does without: tests/integration/agent_work_test.ts has full disks with it and without. */
+/**
+ * A permission that every command does without: tests/integration/agent_work_test.ts has full disks
+ * with it and without.
+ */
 const OPTIONAL = "sys=statfs";
 
 /** What a command says of a permission that is missing. */
