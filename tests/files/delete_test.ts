@@ -311,7 +311,8 @@ const DISKS: readonly {
   readonly left?: readonly string[];
 }[] = [
   {
-    name: "a full disk is answered with 507, damages nothing, and keeps nothing that can't be resumed",
+    name:
+      "a full disk is answered with 507, damages nothing, and keeps nothing that can't be resumed",
     mount: 'mount -t tmpfs -o size=2m tmpfs "$0"',
     asked: [
       ["PUT", "/kept", MIB, null, 201],
