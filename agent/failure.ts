@@ -274,8 +274,6 @@ const IS_OTHER_VERSION = "; is another version of degu running there?";
 
 /** What the other codes mean if a file was to be copied. */
 const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
-  DISK_FULL:
-    "this device has no space left, or its quota is reached: free some and run the same command again",
   CHANGED: "it changed while it was copied: run the same command again",
   DIGEST_MISMATCH: "what arrived is not what was sent: run the same command again",
 };
@@ -295,8 +293,12 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
 /** Says why a file could not be moved, and what to do. */
 export function explainTransfer(error: unknown, action: FileAction): string {
   if (!(error instanceof TransferError)) return explain(error);
-  const { code, message } = error;
+  const { code, message, needed } = error;
   const status = error.status ?? 0;
+  if (status === 507 && needed !== null) {
+    const space = `the peer has too little space for the ${needed} bytes that are left to send`;
+    return `${space}: free some there and run the same command again`;
+  }
   if (code !== "STATUS") {
     return (action !== "delete" ? COPY_PROBLEMS[code] : undefined) ??
       ADVICE.reduce((text, [from, to]) => text.replace(from, to), message);
@@ -311,10 +313,13 @@ export function explainTransfer(error: unknown, action: FileAction): string {
     : `the peer has answered with status ${status}${IS_OTHER_VERSION}`;
 }
 
-/** Whether after an error the next file would fail as well: the peer can't be reached, or a disk is full. */
+/**
+ * Whether after an error the next file would fail as well: the peer can't be reached, or a disk has
+ * filled up. A file that is too large for what is free fails alone.
+ */
 export function endsCommand(error: unknown): boolean {
   if (error instanceof TransferError && (error.code === "DISK_FULL" || error.status === 507)) {
-    return true;
+    return error.needed === null;
   }
   return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
 }

@@ -168,11 +168,12 @@ const SYNC_BYTES = 67_108_864;
  */
 export class EarlySync {
   readonly #path: string;
-  readonly #synced: (bytes: number) => Promise<void>;
+  readonly #noted: (bytes: number) => Promise<void>;
   /** Bytes that were written, and that were so when the last sync began. */
   #written = 0;
   // mutant `0` → `1`: nothing is synced early before much has been written
   #begun = 0;
+  #synced = 0;
   #syncing: Promise<void> | null = null;
 
   /**
@@ -182,7 +183,7 @@ export class EarlySync {
    */
   constructor(path: string, synced: (bytes: number) => Promise<void> = () => Promise.resolve()) {
     this.#path = path;
-    this.#synced = synced;
+    this.#noted = synced;
   }
 
   /** Counts bytes that were written. */
@@ -197,7 +198,13 @@ export class EarlySync {
     // Opened again: through one open file, a sync and a write wait for each other.
     using file = await Deno.open(this.#path, { read: true });
     await file.syncData();
-    await this.#synced(bytes);
+    this.#synced = bytes;
+    await this.#noted(bytes);
+  }
+
+  /** Bytes that are on the disk, of those that were counted. */
+  get synced(): number {
+    return this.#synced;
   }
 
   /** Resolves when nothing is going on in the background. */

@@ -9,7 +9,9 @@ import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
+import { dirname } from "node:path";
 import { EarlySync } from "../disk/files.ts";
+import { type Claim, claimSpace, isDiskFull } from "../disk/space.ts";
 import { newHash, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {
@@ -22,6 +24,8 @@ import {
 import {
   explainForeignPart,
   explainFullDisk,
+  keptOf,
+  noSpaceHere,
   PartFile,
   type PartRecord,
   writeRecord,
@@ -52,6 +56,9 @@ const MIN_RESUMABLE_BYTES = 65536;
  * A client opens connections for it, which are closed at the end; a connection is used as it is, and stays
  * usable unless something broke off.
  *
+ * If the disk is full, what has arrived is kept. With `--allow-sys=statfs` the file is compared
+ * with the free space before its first byte is taken.
+ *
  * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client needs.
  *
  * @param from Where the file is.
@@ -61,7 +68,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
  * @throws {TransferError} if the server has no such file, has no digest to compare, or the file changed
- * meanwhile; if another download to the target is in progress; if the disk is full.
+ * meanwhile; if another download to the target is in progress; if the disk is full, or has too
+ * little space.
  * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be
  * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it exists
  * and `replace` is false.
@@ -98,6 +106,8 @@ export async function download(
 
 /** How a file of a tree is downloaded. */
 interface InTree {
+  /** The bytes of the file, as far as they are known. */
+  readonly size: number;
   /** The most bytes that the file may have by now. */
   readonly maxBytes: number;
   /** Gives the complete part its name. */
@@ -117,11 +127,17 @@ export async function downloadFile(
   settings: TransferSettings,
   inTree: InTree | null = null,
 ): Promise<TransferResult> {
+  let total: number | null = null;
   try {
     await using part = await PartFile.open(file, settings.replace, inTree !== null);
-    return await new Download(route, uri, part, settings, inTree).run();
+    using download = new Download(route, uri, file, part, settings, inTree);
+    try {
+      return await download.run();
+    } finally {
+      ({ total } = download);
+    }
   } catch (error) {
-    throw explainForeignPart(explainFullDisk(error, file), file);
+    throw explainForeignPart(explainFullDisk(error, file, total), file);
   }
 }
 
@@ -141,16 +157,23 @@ interface CompletePart {
   readonly meter: ProgressMeter;
 }
 
-class Download {
+class Download implements Disposable {
   readonly #route: Route;
   readonly #uri: string;
+  readonly #file: string;
   readonly #part: PartFile;
   readonly #settings: TransferSettings;
   readonly #inTree: InTree | null;
+  /** The space for what is left, once that is known. */
+  #claim: Claim | null = null;
+  #total: number | null = null;
+  /** The position up to which the part is known to be on the disk. */
+  #synced = 0;
 
   constructor(
     route: Route,
     uri: string,
+    file: string,
     part: PartFile,
     settings: TransferSettings,
     inTree: InTree | null,
@@ -158,11 +181,22 @@ class Download {
     this.#inTree = inTree;
     this.#route = route;
     this.#uri = uri;
+    this.#file = file;
     this.#part = part;
     this.#settings = settings;
   }
 
+  /** Bytes of the file; `null` until they are known. */
+  get total(): number | null {
+    return this.#total;
+  }
+
+  [Symbol.dispose](): void {
+    this.#claim?.[Symbol.dispose]();
+  }
+
   async run(): Promise<TransferResult> {
+    if (this.#inTree !== null) await this.#claimListed(this.#inTree.size);
     const arrived = await this.#continue() ?? await this.#begin(await this.#request("GET"));
     const { modified, signal } = this.#settings;
     if (modified !== null) await this.#part.file.utime(new Date(), modified);
@@ -170,6 +204,26 @@ class Download {
     signal?.throwIfAborted();
     await this.#part.complete(this.#inTree?.place);
     return arrived.meter.finish(sha256);
+  }
+
+  /**
+   * Claims space for a file of a tree before the request: an unwanted body costs the connection.
+   */
+  async #claimListed(total: number): Promise<void> {
+    const { resume } = this.#settings;
+    await this.#claimSpace(total, resume ? await keptOf(this.#file, this.#uri, total) : 0);
+  }
+
+  /** Claims space for the rest of a file from a position on, at which the part is cut. */
+  async #claimSpace(total: number, start: number): Promise<void> {
+    this.#total = total;
+    const { size } = await this.#part.file.stat();
+    // The claim of an earlier look is not counted twice.
+    this.#claim?.[Symbol.dispose]();
+    const directory = dirname(this.#part.path);
+    this.#claim = claimSpace(directory, "downloads", total - start, size - start, (shortage) => {
+      return noSpaceHere(this.#file, shortage);
+    });
   }
 
   /** Downloads what is missing of a part; all of the file if it has changed; `null` if there is no part. */
@@ -273,27 +327,33 @@ class Download {
   ): Promise<void> {
     // It was checked, and has a known length.
     const body = response.body as Body;
+    const { resumedFrom: start, total } = meter;
     try {
+      await this.#claimSpace(total, start);
       await prepare();
     } catch (error) {
       await body.cancel(error);
       throw error;
     }
     const part = this.#part;
-    const { resumedFrom: start, total } = meter;
     // With a digest to compare, it does not matter what a power failure would leave.
     const note = record === null || this.#settings.verify
       ? null
       : (bytes: number) => this.#noteSynced(record, start + bytes);
     const sync = new EarlySync(part.path, note ?? undefined);
     try {
-      const written = (count: number) => meter.add(count);
+      const written = (count: number) => {
+        this.#claim?.wrote(count);
+        meter.add(count);
+      };
       const { path, file } = part;
       const destined = { path, file, start, limit: total, length: null, hash, sync, written };
       await receive(body, destined);
+      this.#synced = start + sync.synced;
     } catch (error) {
       // The first error is the one to report.
       if (note !== null) await sync.finish();
+      if (isDiskFull(error)) await part.keepSynced(start + sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
       this.#part.discard();
       throw changedWhileMoved(quote(this.#uri), { cause: error });
@@ -322,10 +382,13 @@ class Download {
   /** Syncs all of it to the disk, and compares it with the server's file. */
   async #verify({ version, record, hash, meter }: CompletePart): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
-      this.#part.file.sync(),
+      this.#part.sync(),
       hash === null || version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
     ]);
-    if (synced.status === "rejected") throw synced.reason;
+    if (synced.status === "rejected") {
+      if (isDiskFull(synced.reason)) await this.#part.keepSynced(this.#synced);
+      throw synced.reason;
+    }
     if (other.status === "rejected") {
       // All of it is there, without a request for the digest.
       if (record !== null) await this.#noteSynced(record, meter.total);

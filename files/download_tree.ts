@@ -10,6 +10,7 @@ import {
   randomSuffix,
   syncAllIfPossible,
 } from "../disk/names.ts";
+import { freeBytes } from "../disk/space.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
@@ -18,7 +19,14 @@ import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
+import {
+  explainForeignPart,
+  explainFullDisk,
+  keptOf,
+  noSpaceHere,
+  partPath,
+  removePart,
+} from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
 import { type Complete, Root } from "./root.ts";
@@ -60,10 +68,12 @@ import {
  * not have is deleted at the end, if the source's list is complete and every file was copied.
  *
  * What is so for one file fails alone, as an event and in `failed` of the result: it can't be read, changes all the
- * time, or something is in its way. Symbolic links and special files are skipped, and nothing is written or deleted through
- * a link; `dir` itself may be one.
+ * time, it is larger than the free space, or something is in its way. Symbolic links and special
+ * files are skipped, and nothing is written or deleted through a link; `dir` itself may be one.
  *
- * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs.
+ * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at
+ * the free space
+ * `--allow-sys=statfs`, without which it works, too.
  *
  * @param from Where the files are.
  * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
@@ -118,6 +128,14 @@ interface VerifiedFile extends SmallFile {
   readonly sha256: string | null;
 }
 
+/** The space on a disk, and the plans for it. */
+interface Space {
+  /** Bytes that are free; `null` if that is not known. */
+  readonly free: number | null;
+  /** Bytes of the files that would be written to it. */
+  planned: number;
+}
+
 class Download implements Direction {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
@@ -130,6 +148,8 @@ class Download implements Direction {
   #partCount = 0;
   /** The mode of new files; `undefined` until it is needed. */
   #newMode: number | null | undefined;
+  /** Of a dry run: the space in directories, and on devices. */
+  readonly #spaces = new Map<string, Space>();
   /** Directories from which something was removed. */
   readonly #changed = new Set<string>();
 
@@ -282,7 +302,7 @@ class Download implements Direction {
       const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
       return new TransferError(code, error.message, { cause: error });
     }
-    const full = explainFullDisk(error, this.#root.path);
+    const full = explainFullDisk(error, this.pathOf(node));
     if (full !== error) throw full;
     const explained = explainForeignPart(error, this.pathOf(node));
     const isPlain = explained instanceof Error && !(explained instanceof TransferError);
@@ -315,6 +335,7 @@ class Download implements Direction {
       this.pathOf(beside),
       settings,
       {
+        size,
         maxBytes: size + SLACK_BYTES,
         place: async (part) => {
           for (const path of await this.#place(copy, part)) changed.add(path);
@@ -323,6 +344,34 @@ class Download implements Direction {
     );
     await syncAllIfPossible(changed);
     return result;
+  }
+
+  async foreseeShortage(node: TreeNode): Promise<TransferError | null> {
+    const { path, name, size } = node;
+    const directory = this.#root.pathOf(path.slice(0, -1));
+    const space = this.#spaceAt(directory);
+    if (space.free === null) return null;
+    const file = prefixOf(directory) + name;
+    const needed = size - await keptOf(file, uriOf(this.#settings.uri, node), size);
+    const free = space.free - space.planned;
+    if (needed > free) return noSpaceHere(file, { needed, free });
+    space.planned += needed;
+    return null;
+  }
+
+  /**
+   * The space in a directory. A missing directory would be made on the disk of the one above it.
+   */
+  #spaceAt(directory: string): Space {
+    let space = this.#spaces.get(directory);
+    if (space !== undefined) return space;
+    const device = deviceOf(directory);
+    const parent = dirname(directory);
+    if (device === "missing" && parent !== directory) space = this.#spaceAt(parent);
+    else space = this.#spaces.get(device) ?? { free: freeBytes(directory), planned: 0 };
+    if (device !== "missing") this.#spaces.set(device, space);
+    this.#spaces.set(directory, space);
+    return space;
   }
 
   /** Gives a complete part the name of its file, after what is in its way has gone; returns which directories have changed. */
@@ -389,6 +438,17 @@ class Download implements Direction {
     if (!this.#turns.isOver) return;
     await this.#turns.next(this.#root.path);
     this.#settings.signal.throwIfAborted();
+  }
+}
+
+/** The device of a directory, whether it is missing, or whether the program may not look at it. */
+function deviceOf(directory: string): string {
+  const { state } = Deno.permissions.querySync({ name: "read", path: directory });
+  if (state !== "granted") return "unknown";
+  try {
+    return `device ${Deno.statSync(directory).dev}`;
+  } catch (error) {
+    return isMissing(error) ? "missing" : "unknown";
   }
 }
 

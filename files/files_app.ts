@@ -99,9 +99,11 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  * if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
  *
  * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half a
- * file is never visible, and an error leaves nothing behind. It can have preconditions and a digest, and an upload
- * that was sent with its length and digest is resumed where it was interrupted. DELETE removes
- * a file or an empty directory. Writing follows no symbolic link.
+ * file is never visible, and an error leaves nothing behind but what can be resumed. With
+ * `--allow-sys=statfs` a file that is larger than the free space is refused before its body is
+ * read. A PUT can have preconditions and a digest, and an upload that was sent with its length and
+ * digest is resumed where it was interrupted. DELETE removes a file or an empty directory. Writing
+ * follows no symbolic link.
  *
  * A POST with the query `bundle=get`, `bundle=digest` or, with `write`, `bundle=put` reads or writes many small files in
  * one message.

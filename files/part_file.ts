@@ -20,6 +20,7 @@ import {
   statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
+import { freeBytes, isDiskFull, type Shortage } from "../disk/space.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
 import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
@@ -48,6 +49,8 @@ export class PartFile implements AsyncDisposable {
   readonly #real: string;
   #file: Deno.FsFile;
   #phase: Phase;
+  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
+  #isLossy = false;
 
   private constructor(target: string, replaces: boolean, opened: LockedFile, real: string) {
     this.path = partPath(target);
@@ -152,6 +155,27 @@ export class PartFile implements AsyncDisposable {
     if (mode !== null) setMode(this.path, mode);
     if (this.#replaces) await Deno.rename(this.path, this.#target);
     else if (!giveNewName(this.path, this.#target)) throw alreadyExists(this.#target);
+  }
+
+  /**
+   * Makes sure, after the disk was full, that the part has only bytes that are on the disk: a
+   * failed sync may have lost some.
+   *
+   * @param synced The position up to which all is known to be there.
+   */
+  async keepSynced(synced: number): Promise<void> {
+    await this.sync().catch(() => {});
+    if (this.#isLossy) await this.#file.truncate(synced);
+  }
+
+  /** Syncs it to the disk. */
+  async sync(): Promise<void> {
+    try {
+      await this.#file.sync();
+    } catch (error) {
+      this.#isLossy = true;
+      throw error;
+    }
   }
 
   /** Marks it for removal: no call can resume it. */
@@ -335,15 +359,62 @@ export function explainForeignPart(error: unknown, target: string): unknown {
   );
 }
 
-const NO_SPACE: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
+/**
+ * Converts the error of a disk that has filled up, which has no class of its own; other errors are
+ * returned unchanged.
+ *
+ * @param total Bytes of the whole file; `null` if that is not known.
+ */
+export function explainFullDisk(
+  error: unknown,
+  file: string,
+  total: number | null = null,
+): unknown {
+  if (!isDiskFull(error)) return error;
+  const free = freeBytes(dirname(file));
+  const figures = [
+    total === null ? [] : [`${total - keptBytes(file)} bytes are needed`],
+    free === null ? [] : [`${free} are free`],
+  ].flat();
+  const text = [
+    "there is no space left on this device, or its quota is exceeded",
+    figures.length === 0 ? "" : `: ${figures.join(", and ")}`,
+    `; free some and call again to resume${keptPart(file)}`,
+  ];
+  return new TransferError("DISK_FULL", `${file}: ${text.join("")}`, { cause: error });
+}
 
-/** Converts the error of a full disk, which has no class of its own; other errors are returned unchanged. */
-export function explainFullDisk(error: unknown, file: string): unknown {
-  if (!NO_SPACE.has(codeOf(error))) return error;
+/** Creates the error for a file that is larger than the free space, before any of it was moved. */
+export function noSpaceHere(file: string, { needed, free }: Shortage): TransferError {
   return new TransferError(
     "DISK_FULL",
-    `${file}: there is no space left on this device, or its quota is exceeded; free some and call ` +
-      "again to resume",
-    { cause: error },
+    `${file}: there is too little space on this device: ${needed} bytes are needed, and ${free} are free; ` +
+      `free some and call again${keptPart(file)}`,
+    { needed },
   );
+}
+
+/** The words of a message for the part of a target, which is hidden. */
+function keptPart(target: string): string {
+  const bytes = keptBytes(target);
+  return bytes > 0 ? `; ${partPath(target)} keeps the ${bytes} bytes that have arrived` : "";
+}
+
+/**
+ * Bytes of a file that its part seems to have: neither locked nor compared with the peer's file.
+ */
+export async function keptOf(target: string, uri: string, total: number): Promise<number> {
+  const record = await readRecord(partPath(target)).catch(() => null);
+  if (record === null || record.uri !== uri || record.total !== total) return 0;
+  return Math.min(keptBytes(target), total);
+}
+
+/** Bytes of the part of a target, for a message; 0 if there is none, or it can't be looked at. */
+function keptBytes(target: string): number {
+  try {
+    const { isFile, size } = Deno.lstatSync(partPath(target));
+    return isFile ? size : 0;
+  } catch {
+    return 0;
+  }
 }

@@ -9,6 +9,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { EarlySync } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
+import { type Claim, isDiskFull } from "../disk/space.ts";
 import { clearWay } from "./clear_way.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import { digestHeader, FINGERPRINT, hashStart, newHash, parseReprDigest } from "./digest.ts";
@@ -104,12 +105,29 @@ export async function put(write: FileRequest): Promise<ResponseTuple> {
   const isWhole = offset === null && version === null &&
     (length === null || (bodyLength === null && digest === null));
   if (!isWhole) return await putRest(write, upload, bodyLength);
-  conditionOf(write)(checkDestination(write, upload, length ?? bodyLength ?? 0));
-  // Of what can't be resumed nothing is kept if the request breaks off.
-  await using file = await write.unfinished.create();
+  const known = length ?? bodyLength;
+  conditionOf(write)(checkDestination(write, upload, known ?? 0));
+  try {
+    return await putWhole(write, upload, known ?? 0);
+  } catch (error) {
+    throw write.unfinished.explainFull(error, known, null);
+  }
+}
+
+/** Writes a file of which nothing is kept if the request breaks off. */
+async function putWhole(
+  write: FileRequest,
+  upload: Upload,
+  expected: number,
+): Promise<ResponseTuple> {
+  const { request: { body }, unfinished } = write;
+  const { digest, length } = upload;
+  using claim = claimFor(write, expected, 0, 0);
+  await using file = await unfinished.create();
   const hash = digest === null && length === null ? null : newHash();
   const sync = new EarlySync(file.path);
-  const whole = { file, sync, start: 0, limit: write.maxBytes, length, hash };
+  const written = (count: number) => claim.wrote(count);
+  const whole = { file, sync, start: 0, limit: write.maxBytes, length, hash, written };
   const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
@@ -163,7 +181,7 @@ async function finish(
   const { request, root, target, report } = write;
   const { names } = target;
   if (modified !== null) setModified(file.path, file.state, modified);
-  await file.handle.sync();
+  await file.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
   const removed = await clearWay(root, names, replaceable, condition, admit);
@@ -223,6 +241,8 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const part = partOf(write, upload);
   await endWriting(part);
   const { offset, here } = await find(write, upload, part);
+  // The file here may be the same one, and only the client knows.
+  if (here === null) claimFor(write, upload.length, offset, offset)[Symbol.dispose]();
   const digestHere = upload.digest === null ? here?.digest ?? null : null;
   return [200, "OK", { ...offsetHeader(offset), ...digestHeader(digestHere) }, null];
 }
@@ -275,7 +295,7 @@ async function putRest(
   }
   conditionOf(write)(checkDestination(write, upload, length));
   const part = partOf(write, upload);
-  return await writeAlone(part, async (newer) => {
+  const writing = writeAlone(part, async (newer) => {
     if (offset !== 0 && offset !== partSize(part)) {
       const { offset: right, here } = await find(write, upload, part, newer);
       if (offset === length && here !== null && here.digest === upload.digest) {
@@ -284,18 +304,43 @@ async function putRest(
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
     newer.addEventListener("abort", () => body && cancelQuietly(body, newer.reason));
+    using claim = claimFor(write, length, offset, partSize(part));
     unfinished.makeRoom(part);
     await using file = await unfinished.openPart(part);
+    const sync = new EarlySync(file.path);
     let digest: string;
     try {
-      digest = await append(body, { ...upload, offset }, file, newer);
+      digest = await append(body, { ...upload, offset }, { file, sync, claim }, newer);
     } catch (error) {
-      // An interrupted upload is resumed later. What can't be written or kept is removed.
-      if (newer.aborted || refusalOf(error) === null) keep(write, part, file);
+      // An interrupted upload is resumed later. A refused one is removed.
+      if (isDiskFull(error)) await file.keepSynced(offset + sync.synced);
+      if (newer.aborted || isDiskFull(error) || refusalOf(error) === null) keep(write, part, file);
       throw newer.aborted ? newer.reason : error;
     }
-    return await finish(write, { ...upload, digest }, file);
+    try {
+      return await finish(write, { ...upload, digest }, file);
+    } catch (error) {
+      if (isDiskFull(error)) {
+        await file.keepSynced(offset + sync.synced);
+        keep(write, part, file);
+      }
+      throw error;
+    }
   });
+  // The part has its final size only once the file is closed.
+  return await writing.catch((error) => {
+    throw unfinished.explainFull(error, length, part);
+  });
+}
+
+/** Claims space for the rest of a file. */
+function claimFor(
+  { unfinished, session }: FileRequest,
+  length: number,
+  offset: number,
+  here: number,
+): Claim {
+  return unfinished.claim(session?.peerCertificate, length, offset, here);
 }
 
 /** The part of an upload of the session's client. */
@@ -390,7 +435,7 @@ export function setModified(path: string, seen: FileIdentity, modified: Date): v
 async function append(
   body: BodyIn,
   { digest, offset, length }: Resumable & { readonly offset: number },
-  file: Unfinished,
+  { file, sync, claim }: { file: Unfinished; sync: EarlySync; claim: Claim },
   newer: AbortSignal,
 ): Promise<string> {
   const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
@@ -399,8 +444,8 @@ async function append(
   else if (file.state.size !== offset) throw changed();
   const hash = await hashStart(file.handle, offset, changed, () => newer.throwIfAborted());
   file.position = offset;
-  const sync = new EarlySync(file.path);
-  const destined = { file, sync, start: offset, limit: length, length, hash };
+  const written = (count: number) => claim.wrote(count);
+  const destined = { file, sync, start: offset, limit: length, length, hash, written };
   const lastChunkDigest = await receive(body, destined);
   return checkDigest(hash, digest ?? lastChunkDigest);
 }

@@ -124,8 +124,8 @@ class BundleWriter implements Placement<Sent> {
   }
 
   /** Notes the status of a file that is refused. */
-  onFailed({ index, names }: Sent, error: unknown): void {
-    const refusal = refusalOf(error);
+  onFailed({ index, names, size }: Sent, error: unknown): void {
+    const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
     if (refusal === null) throw error;
     // No other status is the result of what is done here.
     this.statuses[index] = refusal.status as PutStatus;

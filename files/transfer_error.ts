@@ -13,7 +13,8 @@ import { isTransient } from "../net/retry.ts";
  * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new one.
  * - `"DIGEST_MISMATCH"`: what arrived differs from the original.
  * - `"IN_USE"`: another download to the same target is in progress, in this process or another.
- * - `"DISK_FULL"`: there is no space left for a download on this device, or its quota is exceeded.
+ * - `"DISK_FULL"`: there is too little space for a download on this device, or its quota is
+ *   exceeded.
  * - `"CONFLICT"`: something else has the name at the target of a tree.
  * - `"UNREADABLE"`: an entry of a tree can't be read where it is.
  * - `"BAD_NAME"`: an entry of a tree has a name that can't be sent.
@@ -56,22 +57,29 @@ export class TransferError extends DeguError {
   readonly code: TransferErrorCode;
   /** The status of the response; `null` if there is none. */
   readonly status: number | null;
+  /**
+   * Bytes that are left to move, if they are more than the free space at the target, and none of
+   * them was moved; else `null`. Other files may still fit.
+   */
+  readonly needed: number | null;
 
   /**
    * Creates an error with a stable code, and with the status of a response if there is one.
    *
    * @param code Names the reason.
    * @param message What happened.
-   * @param options The underlying error, as `cause`, and the status of a response.
+   * @param options The underlying error, as `cause`, the status of a response, and the bytes that
+   * don't fit.
    */
   constructor(
     code: TransferErrorCode,
     message: string,
-    options?: ErrorOptions & { status?: number },
+    options?: ErrorOptions & { status?: number; needed?: number },
   ) {
     super(message, options);
     this.code = code;
     this.status = options?.status ?? null;
+    this.needed = options?.needed ?? null;
   }
 }
 
@@ -87,6 +95,18 @@ export function statusError(
   const answer = `${status} ${reason}`.trimEnd();
   const message = `${method} ${quote(uri)}: the other end answered ${answer}: ${hint}`;
   return new TransferError("STATUS", message, { status });
+}
+
+/** Creates the error for a file that the other end has refused unread, for lack of space. */
+export function noSpaceThere(
+  method: Method,
+  uri: string,
+  needed: number,
+): TransferError {
+  const problem =
+    `the other end has too little space for the ${needed} bytes that are left to send`;
+  const message = `${method} ${quote(uri)}: ${problem}; free some there and call again`;
+  return new TransferError("STATUS", message, { status: 507, needed });
 }
 
 /** Creates the error for a response that no `FilesApp` sends. */
@@ -166,7 +186,8 @@ export function endsAll(error: unknown): boolean {
   if (!(error instanceof TransferError)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
   }
-  const { code, status } = error;
+  const { code, status, needed } = error;
+  if (needed !== null) return false;
   if (code === "DISK_FULL" || FINAL_STATUSES.has(status)) return true;
   return (status ?? 0) >= 500;
 }

@@ -82,6 +82,8 @@ export interface Direction {
   /** Makes directories, each after those that it is in; `done` gets the reason why one was not made, or `null`. */
   makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void>;
   remove(route: Route, node: TreeNode): Promise<void>;
+  /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
+  foreseeShortage?(node: TreeNode): Promise<Error | null>;
   /** Syncs what was removed here. */
   finish?(): Promise<void>;
 }
@@ -316,7 +318,7 @@ class TreeTransfer {
     const serial = await this.#settle(plan);
     await this.#compare(plan);
     this.#announce(plan, serial);
-    if (this.#settings.dryRun) this.#pretend(plan, serial);
+    if (this.#settings.dryRun) await this.#pretend(plan, serial);
     else await this.#carryOut(plan, serial);
     const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
@@ -382,13 +384,15 @@ class TreeTransfer {
   }
 
   /** Reports as if it had been done. */
-  #pretend(plan: Plan, serial: readonly Serial[]): void {
+  async #pretend(plan: Plan, serial: readonly Serial[]): Promise<void> {
     for (const { obstacle } of [...plan.copies, ...plan.makes, ...plan.blocked]) {
       this.#report.deleted(obstacle?.nodes);
     }
     for (const { node } of copiesOf(plan, serial)) {
       const { size } = node;
-      this.#copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
+      const shortage = await this.#direction.foreseeShortage?.(node) ?? null;
+      if (shortage !== null) this.#report.failed(node, shortage);
+      else this.#copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
     }
   }
 

@@ -5,9 +5,11 @@
 
 import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, newFileMode, openLocked } from "../disk/files.ts";
 import { codeOf, isAt, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import { type Claim, claimSpace, freeBytes, isDiskFull } from "../disk/space.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
 import { hold, removeUnheld } from "./leftovers.ts";
@@ -129,9 +131,60 @@ export class UnfinishedFiles {
    * its own key or its authority's, gets another path. Those of one authority differ behind the last dash.
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
-    const authority = client?.authority?.publicKey256 ?? "";
+    const authority = authorityOf(client);
     const identity = JSON.stringify([authority, client?.publicKey256 ?? "", ...upload]);
     return `${this.path}/part-${fingerprintOf(authority).slice(0, 32)}-${fingerprintOf(identity)}`;
+  }
+
+  /**
+   * Claims space for a file of a client, before its body is read.
+   *
+   * @param length Bytes of the whole file; 0 if nobody has said.
+   * @param offset Where the body begins in it.
+   * @param here Bytes of its part, which is cut there.
+   * @throws {Refusal} if there is too little space. Its headers say how much of the file is here.
+   */
+  claim(
+    client: PeerCertificate | null | undefined,
+    length: number,
+    offset: number,
+    here: number,
+  ): Claim {
+    const [owner, left, freed] = [authorityOf(client), length - offset, here - offset];
+    return claimSpace(this.#place(), owner, left, freed, ({ needed, free }) => {
+      const text = `there is too little space: ${needed} bytes are needed, and ${free} are free`;
+      return new Refusal(507, `${text}${this.#kept()}`, { "upload-offset": `${here}` });
+    });
+  }
+
+  /**
+   * Converts the error of a disk that has filled up: the refusal says how many bytes are needed and
+   * free, and names the parts that stay. Other errors are returned unchanged.
+   *
+   * @param length Bytes of the whole file; `null` if nobody has said.
+   * @param part The path of its part; `null` if nothing of it is kept.
+   */
+  explainFull(error: unknown, length: number | null, part: string | null): unknown {
+    if (!isDiskFull(error)) return error;
+    const kept = part === null ? 0 : partSize(part);
+    const free = freeBytes(this.#place());
+    const text = [
+      "there is no space left, or the quota is exceeded",
+      length === null ? "" : `: ${length - kept} bytes are needed`,
+      free === null ? "" : `${length === null ? ": " : ", and "}${free} are free`,
+    ];
+    return new Refusal(507, `${text.join("")}${this.#kept()}`, {}, { cause: error });
+  }
+
+  /** The directory whose disk has the space for unfinished files. */
+  #place(): string {
+    return statOrNull(this.path)?.isDirectory() ? this.path : dirname(this.path);
+  }
+
+  /** The words of a message for the parts, which are hidden. */
+  #kept(): string {
+    const bytes = this.#list(`${this.path}/part-`).reduce((sum, { size }) => sum + size, 0);
+    return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
   }
 
   /**
@@ -226,6 +279,8 @@ export class Unfinished implements AsyncDisposable {
   position = 0;
   /** Whether it is kept if it does not get a name. */
   isKept = false;
+  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
+  #isLossy = false;
   /** What ends with it: also the lock that keeps other processes from writing to a part; a random name needs none. */
   readonly #opened: AsyncDisposable;
 
@@ -250,6 +305,29 @@ export class Unfinished implements AsyncDisposable {
     return bytesWritten;
   }
 
+  /**
+   * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a
+   * failed sync may have lost some.
+   *
+   * @param synced The position up to which all is known to be there.
+   */
+  async keepSynced(synced: number): Promise<void> {
+    await this.sync().catch(() => {});
+    if (this.#isLossy) await this.handle.truncate(synced);
+    // The part may already have the mode of the file that it was to become.
+    await this.handle.chmod(0o600).catch(() => {});
+  }
+
+  /** Syncs it to the disk. */
+  async sync(): Promise<void> {
+    try {
+      await this.handle.sync();
+    } catch (error) {
+      this.#isLossy = true;
+      throw error;
+    }
+  }
+
   /** Closes the file, and removes it unless it is kept or was given a name. */
   async [Symbol.asyncDispose](): Promise<void> {
     await using _opened = this.#opened;
@@ -258,6 +336,11 @@ export class Unfinished implements AsyncDisposable {
     // Another process may have taken a part over.
     if (!this.isKept && isAt(this.path, this.state)) removeIfPresentSync(this.path);
   }
+}
+
+/** The public key of the authority that vouches for a client; clients without one count as one. */
+function authorityOf(client: PeerCertificate | null | undefined): string {
+  return client?.authority?.publicKey256 ?? "";
 }
 
 /** Bytes of a part; 0 if there is none. */

@@ -35,6 +35,7 @@ import {
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
   changedWhileMoved,
+  noSpaceThere,
   statusError,
   TransferError,
   unexpectedResponse,
@@ -65,7 +66,8 @@ const SOON_HASHED_BYTES = 1048576;
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the file is not a regular file.
- * @throws {TransferError} if the server does not accept the file, or the file changed meanwhile.
+ * @throws {TransferError} if the server does not accept the file or has too little space, or the
+ * file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * none; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -201,7 +203,7 @@ class Upload {
       // The server closes the connection, which is then not taken for the next request.
       // mutant `await this.#route.discard(response);` → `;`: that it is closed shows with that request
       await this.#route.discard(response);
-      throw statusError("HEAD", this.#uri, response, "put");
+      throw this.#refused("HEAD", response, this.#offsetOf(response) ?? 0);
     }
     const offset = this.#offsetOf(response);
     if (offset !== null) return { offset, sha256: readDigest("HEAD", this.#uri, response) };
@@ -260,13 +262,20 @@ class Upload {
     }
   }
 
+  /** The error of a response. A 507 with an offset means that the server has read nothing. */
+  #refused(method: "HEAD" | "PUT", response: Response, offset: number): TransferError {
+    const isUnread = response.status === 507 && this.#offsetOf(response) !== null;
+    if (isUnread) return noSpaceThere(method, this.#uri, this.#source.size - offset);
+    return statusError(method, this.#uri, response, "put");
+  }
+
   /** Checks that the server has the file, and that it is this one. */
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
     const uri = this.#uri;
     await this.#route.discard(response);
     if (status === 412 && await this.#isThere()) return meter.finish(this.#source.sha256);
-    if (status !== 201 && status !== 204) throw statusError("PUT", uri, response);
+    if (status !== 201 && status !== 204) throw this.#refused("PUT", response, meter.resumedFrom);
     if (!this.#settings.verify) return meter.finish(null);
     const other = readDigest("PUT", uri, response);
     if (other === this.#source.sha256) return meter.finish(other);

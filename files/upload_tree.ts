@@ -53,8 +53,8 @@ import { uploadFile } from "./upload.ts";
  * every file was copied.
  *
  * What is so for one file fails alone, as an event and in `failed` of the result: it can't be read, changes all the
- * time, or something is in its way. Symbolic links, special files and parts of interrupted transfers are skipped; `dir`
- * itself may be a link.
+ * time, it is larger than the free space there, or something is in its way. Symbolic links, special
+ * files and parts of interrupted transfers are skipped; `dir` itself may be a link.
  *
  * Needs `--allow-read` of the directory, and what the client needs.
  *

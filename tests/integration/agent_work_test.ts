@@ -67,29 +67,44 @@ await labTest<{ ended: Ended[]; same: [string, boolean][]; files: number }>(
 
 const obstacle = await mountObstacle();
 
-testUnless(
-  obstacle && `no tmpfs can be mounted here (${obstacle})`,
-  "a full disk at either end is said, by commands and by a download, and the same goes on once there is space",
-  async () => {
-    const run = `--allow-run=mount,umount,${Deno.execPath()}`;
-    const paths = ["--allow-read=.,/tmp", "--allow-write=/tmp"];
-    const flags = [run, "--allow-net=127.0.0.1", ...paths, "--allow-sys=uid", ...importMapFlags()];
-    const options = { flags, through: THROUGH_MOUNT_NAMESPACE, patience: 60 };
-    const printed = await runProgram("agent_full_disk.ts", options);
-    const [get, put, download] = JSON.parse(printed);
-    assertEquals(get.full.code, 1);
-    assertStringIncludes(get.full.stderr, "this device has no space left");
-    assertStringIncludes(get.full.stderr, "run the same command again");
-    assertEquals(put.full.code, 1);
-    assertStringIncludes(put.full.stderr, "the peer has no space left");
-    for (const { again, moved } of [get, put]) {
-      assertEquals(again.code, 0, again.stderr);
-      assertEquals(moved, [409600, 409600, 409600, 409600]);
-    }
-    const { part, resumedFrom, ...others } = download;
-    const error = { name: "TransferError", code: "DISK_FULL", isNamed: true };
-    assertEquals(others, { ...error, found: "old", isRight: true, names: ["copy"] });
-    assert(part > 900_000 && part <= 1_048_576, `${part}`);
-    assertEquals(resumedFrom, part);
-  },
-);
+for (const isKnown of [true, false]) {
+  const where = `where the free space is ${isKnown ? "known" : "not known"}`;
+  testUnless(
+    obstacle && `no tmpfs can be mounted here (${obstacle})`,
+    `a full disk at either end is said, by commands and by a download, and the same goes on once there is space, ${where}`,
+    async () => {
+      const run = `--allow-run=mount,umount,${Deno.execPath()}`;
+      const paths = ["--allow-read=.,/tmp", "--allow-write=/tmp"];
+      const sys = `--allow-sys=uid${isKnown ? ",statfs" : ""}`;
+      const flags = [run, "--allow-net=127.0.0.1", ...paths, sys, ...importMapFlags()];
+      const options = { flags, through: THROUGH_MOUNT_NAMESPACE, patience: 60 };
+      const printed = await runProgram("agent_full_disk.ts", options);
+      const [get, put, download] = JSON.parse(printed);
+      const [here, there] = isKnown
+        ? [
+          "there is too little space on this device: 409600 bytes are needed, and ",
+          "the 409600 bytes",
+        ]
+        : ["there is no space left on this device", "the peer has no space left"];
+      assertStringIncludes(get.full.stderr, here);
+      assertStringIncludes(put.full.stderr, there);
+      for (const { full, fitting, both, ofBoth, again, moved } of [get, put]) {
+        assertEquals(full.code, 1);
+        assertStringIncludes(full.stderr, "run the same command again");
+        // A file that can't fit fails alone.
+        if (isKnown) assertEquals(fitting, 2, full.stderr);
+        assertEquals(both.code, 1);
+        if (isKnown) assertEquals(ofBoth, ["0"], both.stderr);
+        assertEquals(again.code, 0, again.stderr);
+        assertEquals(moved, [409600, 409600, 409600, 409600]);
+      }
+      const { part, resumedFrom, ...others } = download;
+      const error = { name: "TransferError", code: "DISK_FULL", isNamed: true };
+      assertEquals(others, { ...error, found: "old", isRight: true, names: ["copy"] });
+      // No part was begun for a file that can't fit.
+      if (isKnown) assertEquals(part, null);
+      else assert(part > 900_000 && part <= 1_048_576, `${part}`);
+      assertEquals(resumedFrom, part ?? 0);
+    },
+  );
+}

@@ -9,6 +9,8 @@ import { ServedVersion } from "@degu/testing/served_version.ts";
 
 const KIBIBYTE = 1024;
 
+const isVisible = (path: string) => !path.includes(".degu") && !path.endsWith("/");
+
 const mount = (dir: string, ...options: string[]) =>
   mustRun(["mount", "-t", "tmpfs", ...options, "tmpfs", dir]);
 
@@ -27,10 +29,19 @@ for (const direction of ["get", "put"]) {
   }
   const args = isGet ? ["get", "-r", "camera:get", target] : ["put", "-r", source, "camera:"];
   const full = await files.run(...args);
+  const fitting = Object.keys(await content(`${target}/${direction}`)).filter(isVisible).length;
+  // Two files by their names: only the second one fits.
+  await Deno.remove(`${target}/${direction}`, { recursive: true });
+  await Deno.writeFile(`${source}/large`, new Uint8Array(2000 * KIBIBYTE));
+  const named = ["large", "0"].map((name) => isGet ? `camera:get/${name}` : `${source}/${name}`);
+  const into = isGet ? `${target}/` : "camera:";
+  const both = await files.run(direction, ...named, into);
+  const ofBoth = Object.keys(await content(target)).filter(isVisible);
   await mount(target, "-o", "remount,size=8m");
+  await Deno.remove(`${source}/large`);
   const again = await files.run(...args);
   const moved = Object.values(await content(`${target}/${direction}`)).map((text) => text?.length);
-  results.push({ full, again, moved });
+  results.push({ full, fitting, both, ofBoth, again, moved });
 }
 await files.kill();
 
@@ -46,12 +57,17 @@ await Deno.writeTextFile(file, "old");
 const failure = await download(client, "/f", file).catch((error: TransferError) => error);
 const { name, code, message } = failure as TransferError;
 const found = await Deno.readTextFile(file);
-const part = (await Deno.stat(`${disk}/.copy.degu-part`)).size;
+const part = (await Deno.stat(`${disk}/.copy.degu-part`).catch(() => null))?.size ?? null;
 await mount(disk, "-o", "remount,size=8m");
 const { resumedFrom, sha256 } = await download(client, "/f", file);
 const names = Array.from(Deno.readDirSync(disk), (entry) => entry.name);
 const isRight = sha256 === served.actual();
-const one = { name, code, isNamed: message.includes(`${file}: there is no space left`), found };
+const one = {
+  name,
+  code,
+  isNamed: message.startsWith(`${file}: there is `) && message.includes(" on this device"),
+  found,
+};
 server.close();
 await serving;
 for (const dir of [`${files.here}/disk`, files.inbox, disk]) await mustRun(["umount", dir]);

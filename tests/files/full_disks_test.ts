@@ -1,0 +1,355 @@
+/** Disks with too little space, at either end: small ones in a mount namespace. */
+import { TransferError } from "@degu/degu/files";
+import { partSize, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
+import { obstacleTo } from "@degu/testing/commands.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { serveVersion } from "@degu/testing/served_version.ts";
+import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+const MEBIBYTE = 1024 * 1024;
+const STATFS = "--allow-sys=statfs";
+const PERMISSIONS = [
+  ...["--allow-net=127.0.0.1", "--allow-read", "--allow-write=/tmp"],
+  "--allow-run=mount,umount",
+];
+
+// deno-lint-ignore no-explicit-any
+type Found = any;
+
+const obstacle = await mountObstacle();
+const noDisk = obstacle && `no tmpfs can be mounted here (${obstacle})`;
+
+/** Tries something on small disks, in a process of its own with these permissions. */
+async function tried(
+  scenario: string,
+  permissions: readonly string[] = [STATFS],
+  dir?: string,
+  through = THROUGH_MOUNT_NAMESPACE,
+): Promise<Found> {
+  await using own = await tempDir();
+  const options = {
+    flags: [...PERMISSIONS, ...permissions, ...importMapFlags()],
+    args: [dir ?? own.path, scenario],
+    through,
+    patience: 60,
+  };
+  return JSON.parse(await runProgram("full_disks.ts", options));
+}
+
+const REFUSED = { status: 507, offset: "0", read: 0 };
+
+testUnless(
+  noDisk,
+  "a server refuses what can't fit before it reads any of it, and says how much was missing",
+  async () => {
+    const { whole, resumable, asked, fits, left, small, replacing, log } = await tried(
+      "refusedAtOnce",
+    );
+    assertEquals([whole, resumable, asked], [REFUSED, REFUSED, { status: 507, offset: "0" }]);
+    assertEquals(fits, { status: 200, offset: "0" });
+    assertEquals(left, {}, "nothing was left behind");
+    assertEquals([small.status, small.read], [201, MEBIBYTE]);
+    assertEquals(replacing, REFUSED, "the file that is replaced is not free space");
+    assertEquals(log.length, 4);
+    assertStringIncludes(
+      log[0],
+      "too little space: 4194304 bytes are needed, and 2097152 are free",
+    );
+  },
+);
+
+testUnless(
+  noDisk,
+  "of an upload that goes on only the rest has to fit, and what begins anew has the space of its part",
+  async () => {
+    const { begun, asked, other, again, left } = await tried("resumedHere");
+    assertEquals(begun, { ".degu-files/part": MEBIBYTE });
+    assertEquals(asked, { status: 200, offset: `${MEBIBYTE}` });
+    assertEquals(other, { status: 507, offset: "0" });
+    assertEquals(again.status, 201);
+    assertEquals(left, { a: 1.5 * MEBIBYTE });
+  },
+);
+
+testUnless(
+  noDisk,
+  "uploads of one authority are not promised the same space, and take none from another authority",
+  async () => {
+    for (const { refused, small, allowed, status, afterwards } of await tried("together")) {
+      assertEquals(refused, REFUSED);
+      assertEquals([small.status, status], [201, 201]);
+      assertEquals([allowed.status, afterwards.status], [200, 200]);
+    }
+  },
+);
+
+for (const permissions of [[STATFS], []]) {
+  const known = permissions.length > 0 ? "known" : "not known";
+  testUnless(
+    noDisk,
+    `an upload that a full disk has stopped is kept and goes on, where the free space is ${known}`,
+    async () => {
+      const { before, full, kept, asked, offset, rest, left, log } = await tried(
+        "filledUp",
+        permissions,
+      );
+      assertEquals(before, { ".degu-files/part": MEBIBYTE });
+      assertEquals([full.status, full.offset], [507, null]);
+      const part = kept[".degu-files/part"];
+      assert(part > 2 * MEBIBYTE && part < 3 * MEBIBYTE, `${part}`);
+      assertEquals(asked.status, permissions.length > 0 ? 507 : 200);
+      assertEquals([offset, rest.status], [`${part}`, 201]);
+      assertEquals(left, { a: 3 * MEBIBYTE, other: 1.5 * MEBIBYTE });
+      assertStringIncludes(log[0], `${3 * MEBIBYTE - part} bytes are needed`);
+      assertEquals(log[0].includes("are free"), permissions.length > 0);
+      assertStringIncludes(log[0], `/.degu-files keeps ${part} bytes of interrupted uploads`);
+    },
+  );
+}
+
+testUnless(
+  noDisk,
+  "a complete upload for whose directory there is no space is kept, and needs no byte to go on",
+  async () => {
+    const { full, kept, modes, asked, again, left } = await tried("withoutName");
+    assertEquals([full.status, full.offset, full.read], [507, null, MEBIBYTE]);
+    assertEquals(kept, { ".degu-files/part": MEBIBYTE });
+    assertEquals(modes, [0o600]);
+    assertEquals(asked, { status: 200, offset: `${MEBIBYTE}` });
+    assertEquals(again.status, 201);
+    assertEquals(left, { "new/dir/a": MEBIBYTE });
+  },
+);
+
+testUnless(
+  noDisk,
+  "no more of an upload that a full disk has stopped is kept than of any other",
+  async () => {
+    const { full, kept } = await tried("bounded", []);
+    assertEquals([full.status, full.offset], [507, null]);
+    assertEquals(kept, { ".degu-files/part": 100_000 });
+  },
+);
+
+testUnless(
+  noDisk,
+  "a file that can't fit is not downloaded, and what there is of it stays",
+  async () => {
+    const { none, left, some, kept, resumedFrom, bytes } = await tried("downloads");
+    assertEquals([none.code, none.needed], ["DISK_FULL", 3 * MEBIBYTE]);
+    assertStringIncludes(none.message, "DISK/copy: there is too little space on this device");
+    assertStringIncludes(none.message, "3145728 bytes are needed, and 2097152 are free");
+    assertEquals(left, {});
+    assertEquals([some.code, some.needed], ["DISK_FULL", 2 * MEBIBYTE]);
+    assertStringIncludes(some.message, "DISK/.copy.degu-part keeps the 1048576 bytes");
+    assertEquals(kept[".copy.degu-part"], MEBIBYTE);
+    // The rest did fit, though all of the file would not have.
+    assertEquals([resumedFrom, bytes], [MEBIBYTE, 2 * MEBIBYTE]);
+  },
+);
+
+testUnless(
+  noDisk,
+  "a download that a full disk has stopped is kept and goes on, and the message names its part",
+  async () => {
+    const { full, kept, resumedFrom, isRight } = await tried("downloadFilledUp");
+    const part = kept[".copy.degu-part"];
+    assert(part >= MEBIBYTE && part < 3 * MEBIBYTE, `${part}`);
+    assertEquals([full.code, full.needed], ["DISK_FULL", null]);
+    assertStringIncludes(full.message, "DISK/copy: there is no space left on this device");
+    assertStringIncludes(full.message, `${3 * MEBIBYTE - part} bytes are needed, and`);
+    assertStringIncludes(full.message, `DISK/.copy.degu-part keeps the ${part} bytes`);
+    assertEquals([resumedFrom, isRight], [part, true]);
+  },
+);
+
+Deno.test("what can't be synced to a full disk is kept up to where all of it is known to be there", async () => {
+  await using version = await serveVersion(300_000);
+  const { there, file, get } = version;
+  there.cutAfter = 131_072;
+  await assertRejects(() => get());
+  const size = () => Deno.statSync(`${version.dir}/.copy.degu-part`).size;
+  assertEquals(size(), 131_072);
+  there.cutAfter = Infinity;
+  const { sync } = Deno.FsFile.prototype;
+  // Only the first sync fails, as with a real loss: the next one does not report it.
+  Deno.FsFile.prototype.sync = () => {
+    Deno.FsFile.prototype.sync = sync;
+    return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
+  };
+  try {
+    const error = await assertRejects(() => get(), TransferError);
+    assertEquals(error.code, "DISK_FULL");
+    const needed = 300_000 - 131_072;
+    assertStringIncludes(error.message, `${file}: there is no space left on this device`);
+    assertStringIncludes(error.message, `${needed} bytes are needed`);
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+  }
+  assertEquals(size(), 131_072);
+  assertEquals((await get()).resumedFrom, 131_072);
+
+  // A server does the same.
+  await using dir = await tempDir();
+  const files = new UnfinishedFiles(dir.path);
+  const part = files.partOf(null, ["a"]);
+  {
+    await using open = await files.openPart(part);
+    await open.write(new Uint8Array(1000));
+    open.isKept = true;
+    await open.keepSynced(300);
+    assertEquals(partSize(part), 1000);
+    const sync = open.handle.sync.bind(open.handle);
+    open.handle.sync = () => {
+      open.handle.sync = sync;
+      return Promise.reject(new Error("full"));
+    };
+    await assertRejects(() => open.sync());
+    await open.keepSynced(300);
+  }
+  assertEquals(partSize(part), 300);
+});
+
+const SMALL = { fits: 100_000, small: 5 };
+
+testUnless(
+  noDisk,
+  "in a tree a file that can't fit fails alone, in both directions",
+  async () => {
+    const results = await tried("trees");
+    assertEquals(results.length, 5);
+    for (const [i, { result, errors, left }] of results.entries()) {
+      const told = i < 3 ? { code: "DISK_FULL", status: null } : { code: "STATUS", status: 507 };
+      assertEquals([result.files, result.failed], [3, 2], `${i}`);
+      // Of the two that would fit, each by itself, one does.
+      const [large, other] = "large1" in left ? ["large1", "large2"] : ["large2", "large1"];
+      assertEquals(left, { ...SMALL, [large]: 1.25 * MEBIBYTE });
+      const huge = { ...told, needed: 4 * MEBIBYTE };
+      assertEquals(errors, { huge, [other]: { ...told, needed: 1.25 * MEBIBYTE } });
+    }
+  },
+);
+
+testUnless(
+  noDisk,
+  "where the free space is not known, a disk that fills up ends the whole tree",
+  async () => {
+    const ends = (await tried("trees", [])).map(({ result }: Found) => result);
+    const [download, upload] = [{ code: "DISK_FULL", status: null }, {
+      code: "STATUS",
+      status: 507,
+    }];
+    for (const [i, end] of ends.entries()) {
+      assertEquals(end, { ...(i < 3 ? download : upload), needed: null }, `${i}`);
+    }
+  },
+);
+
+testUnless(
+  noDisk,
+  "an upload of what is there already needs no space, and one that differs does",
+  async () => {
+    const { first, again, differs } = await tried("alreadyThere");
+    assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
+    assertEquals([differs.status, differs.needed], [507, MEBIBYTE]);
+    assertStringIncludes(differs.message, "too little space for the 1048576 bytes that are left");
+  },
+);
+
+testUnless(
+  noDisk,
+  "of an upload that a full disk has stopped, what can't be synced is not kept",
+  async () => {
+    const { before, full, kept } = await tried("filledUpUnsynced");
+    assertEquals(full.status, 507);
+    assertEquals(kept[".degu-files/part"], before[".degu-files/part"]);
+  },
+);
+
+testUnless(
+  noDisk,
+  "downloads at the same time share the space, of which each needs less and less",
+  async () => {
+    const { refused, bytes, first } = await tried("downloadsTogether");
+    assertEquals([refused.code, refused.needed], ["DISK_FULL", 1.25 * MEBIBYTE]);
+    assertEquals([bytes, first], [0.25 * MEBIBYTE, 1.25 * MEBIBYTE]);
+  },
+);
+
+testUnless(
+  noDisk,
+  "of a file of a tree that has been cut only the rest has to fit, in a dry run, too",
+  async () => {
+    const { kept, events } = await tried("treeResumed");
+    assertEquals(kept[".file.degu-part"], MEBIBYTE);
+    const failed = { code: "DISK_FULL", status: null, needed: 2 * MEBIBYTE };
+    assertEquals(events, [failed, failed, 0, MEBIBYTE]);
+  },
+);
+
+testUnless(noDisk, "a dry run of a download tells what would not fit", async () => {
+  for (const { files, failed, left } of await tried("dryRun")) {
+    assertEquals([files, failed[0], failed.length, left], [2, "huge", 2, {}]);
+  }
+  // Without figures of the disk all of them may fit.
+  for (const { files, failed } of await tried("dryRun", [])) assertEquals([files, failed], [4, []]);
+});
+
+testUnless(noDisk, "a file system that has no figures is not taken for a full one", async () => {
+  assertEquals(await tried("withoutFigures"), { free: null, status: 201, bytes: MEBIBYTE });
+});
+
+/** A disk of 8 MiB, of which one half is reserved for root. */
+async function makeReserved(dir: string): Promise<string | null> {
+  await Deno.writeFile(`${dir}/image`, new Uint8Array(0));
+  await Deno.truncate(`${dir}/image`, 8 * MEBIBYTE);
+  const script = 'mkfs.ext4 -q -m 50 "$0/image" && mount -o loop,ro "$0/image" /mnt';
+  return await obstacleTo(["unshare", "--mount", "sh", "-c", script, dir]);
+}
+
+async function loopObstacle(): Promise<string | null> {
+  await using dir = await tempDir();
+  return await makeReserved(dir.path);
+}
+
+const noLoop = await loopObstacle();
+
+testUnless(
+  noLoop && `no image can be mounted here (${noLoop})`,
+  "what is reserved for root is not free",
+  async () => {
+    await using dir = await tempDir();
+    assertEquals(await makeReserved(dir.path), null);
+    const { free } = await tried("reserved", [STATFS], dir.path, ["unshare", "--mount"]);
+    assert(free > MEBIBYTE && free < 4 * MEBIBYTE, `${free}`);
+  },
+);
+
+testUnless(
+  await terminalObstacle(),
+  "a program on a terminal is not asked for the permission to look at the free space",
+  async () => {
+    await using dir = await tempDir();
+    const script = `
+      import { Client, Server } from "${import.meta.resolve("@degu/degu")}";
+      import { download, FilesApp, upload } from "${import.meta.resolve("@degu/degu/files")}";
+      const [dir] = Deno.args;
+      await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
+      server.serveForever();
+      const client = new Client(server.address);
+      await Deno.writeFile(dir + "/a", new Uint8Array(100_000));
+      await upload(client, dir + "/a", "/b");
+      console.log("got " + (await download(client, "/b", dir + "/c")).bytes);
+    `;
+    await Deno.writeTextFile(`${dir.path}/script.ts`, script);
+    const read = `--allow-read=${dir.path}`;
+    const flags = [read, `--allow-write=${dir.path}`, "--allow-net=127.0.0.1"];
+    const all = ["--quiet", "--no-check", ...flags, ...importMapFlags()];
+    const command = [Deno.execPath(), "run", ...all, `${dir.path}/script.ts`, dir.path];
+    const { code, shown } = await runOnTerminal({ command });
+    assertEquals([code, shown.trim()], [0, "got 100000"]);
+  },
+);

@@ -1,0 +1,472 @@
+/**
+ * Moves files to small disks that are mounted below the first argument, and prints as JSON what has
+ * become of them. The second argument names the scenario. Without `--allow-sys=statfs` nobody knows
+ * what is free.
+ */
+import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
+import {
+  download,
+  downloadTree,
+  FilesApp,
+  TransferError,
+  type TreeEvent,
+  upload,
+  uploadTree,
+} from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { type PeerCertificate, Session } from "@degu/degu/server";
+import { freeBytes } from "@degu/internal/disk/space.ts";
+import { untilFile } from "@degu/testing/agent_files.ts";
+import { mustRun } from "@degu/testing/commands.ts";
+import { ServedVersion } from "@degu/testing/served_version.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { open } from "node:fs/promises";
+
+const KIBIBYTE = 1024;
+const MEBIBYTE = 1024 * KIBIBYTE;
+
+const [root = "", scenario = ""] = Deno.args;
+const disk = `${root}/disk`;
+
+const mount = (...options: string[]) =>
+  mustRun(["mount", "-t", "tmpfs", "-o", options.join(), "tmpfs", disk]);
+
+/** Gives up the disk that is mounted, where something may still be open, and mounts another one. */
+async function anew(...options: string[]): Promise<void> {
+  await mustRun(["umount", "--lazy", disk]);
+  await mount(...options);
+}
+
+const filled = (bytes: number) => new Uint8Array(bytes).fill(7);
+
+/** The files on the disk with their sizes; random parts of names are left out. */
+function onDisk(directory = disk): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const { name, isDirectory } of Deno.readDirSync(directory)) {
+    const path = `${directory}/${name}`;
+    if (isDirectory) Object.assign(found, onDisk(path));
+    else {found[path.slice(disk.length + 1).replace(/[0-9a-f-]{32,}$/, "")] =
+        Deno.statSync(path).size;}
+  }
+  return found;
+}
+
+/** The session of a client, vouched for by an authority. */
+function sessionOf(key: string, authority: string): Session {
+  const vouching = {
+    subject: "",
+    fingerprint256: "",
+    publicKey256: authority,
+    raw: new Uint8Array(),
+  };
+  const certificate: PeerCertificate = {
+    ...vouching,
+    ...{ issuer: "", subjectAltNames: [], publicKey256: key, authority: vouching },
+    ...{ validFrom: new Date(0), validTo: new Date(0) },
+  };
+  return new Session("peer", null, 1000, certificate);
+}
+
+/** An app on the disk, and what it has logged. */
+function makeApp(options: ConstructorParameters<typeof FilesApp>[1] = {}) {
+  const log: string[] = [];
+  const logger = { warn: (text: string) => void log.push(text) };
+  const app = new FilesApp(disk, { write: true, list: true, logger, ...options });
+  return { app, log };
+}
+
+/** A PUT of so many bytes, and how many of them were read. */
+async function put(
+  app: FilesApp,
+  uri: string,
+  bytes: number,
+  headers: HeaderDict = {},
+  session?: Session,
+  before: (sent: number) => Promise<void> = () => Promise.resolve(),
+) {
+  let read = 0;
+  const stream = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      await before(read);
+      const count = Math.min(65536, bytes - read);
+      if (count > 0) controller.enqueue(filled(count));
+      read += count;
+      if (read === bytes) controller.close();
+    },
+  }, { highWaterMark: 0 });
+  const [status, , sent] = await app.handle(
+    mkreq("PUT", uri, headers, new Body(stream, bytes)),
+    session,
+  );
+  return { status, offset: sent["upload-offset"] ?? null, read };
+}
+
+async function head(app: FilesApp, uri: string, headers: HeaderDict, session?: Session) {
+  const [status, , sent] = await app.handle(mkreq("HEAD", uri, headers), session);
+  return { status, offset: sent["upload-offset"] ?? null };
+}
+
+/** The headers of an upload that can be resumed; with an offset those of its PUT. */
+async function announced(bytes: number, offset?: number): Promise<HeaderDict> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", filled(bytes))).toBase64();
+  return {
+    "repr-digest": `sha-256=:${digest}:`,
+    "upload-length": `${bytes}`,
+    ...offset === undefined ? {} : { "upload-offset": `${offset}` },
+  };
+}
+
+/** The error of a transfer, as far as it is told. */
+async function failureOf(transfer: Promise<unknown>) {
+  const error = await transfer.catch((error) => error);
+  if (!(error instanceof TransferError)) return { message: Deno.inspect(error) };
+  return { ...told(error), message: error.message.replaceAll(disk, "DISK") };
+}
+
+/** The properties of an error. */
+function told(error: unknown) {
+  const { code, status, needed } = error as TransferError;
+  return { code, status, needed };
+}
+
+/**
+ * How trees are copied. After a refusal a server ends the connection, and so an upload over a
+ * single one.
+ */
+const WAYS = [
+  ["download", "client", true],
+  ["download", "client", false],
+  ["download", "connection", true],
+  ["upload", "client", true],
+  ["upload", "client", false],
+] as const;
+
+const SCENARIOS: Record<string, () => Promise<unknown>> = {
+  /**
+   * Files that can't fit are refused before their bodies are read, and answers of a HEAD as well.
+   */
+  async refusedAtOnce() {
+    const { app, log } = makeApp();
+    const whole = await put(app, "/a", 4 * MEBIBYTE);
+    const resumable = await put(app, "/a", 4 * MEBIBYTE, await announced(4 * MEBIBYTE, 0));
+    const asked = await head(app, "/a", await announced(4 * MEBIBYTE));
+    const fits = await head(app, "/a", await announced(MEBIBYTE));
+    const left = onDisk();
+    const small = await put(app, "/a", MEBIBYTE);
+    // The file that is replaced stays until the new one is complete.
+    const replacing = await put(app, "/a", 1.5 * MEBIBYTE);
+    return { whole, resumable, asked, fits, left, small, replacing, log };
+  },
+
+  /** A file that is there already, on a disk that is nearly full. */
+  async alreadyThere() {
+    const file = `${root}/file`;
+    await Deno.writeFile(file, filled(MEBIBYTE));
+    await using serving = serve(makeApp().app);
+    const client = serving.makeClient();
+    const first = await upload(client, file, "/a");
+    await Deno.writeFile(`${disk}/other`, filled(0.75 * MEBIBYTE));
+    const again = await upload(client, file, "/a");
+    // The file changes and keeps its size.
+    await Deno.writeFile(file, filled(MEBIBYTE).fill(8));
+    const differs = await failureOf(upload(client, file, "/a"));
+    return { first, again, differs };
+  },
+
+  /** An upload that goes on needs space for its rest only. */
+  async resumedHere() {
+    const { app } = makeApp();
+    const bytes = 1.5 * MEBIBYTE;
+    const cut = (sent: number) =>
+      sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
+    await put(app, "/a", bytes, await announced(bytes, 0), undefined, cut).catch(() => {});
+    const begun = onDisk();
+    const asked = await head(app, "/a", await announced(bytes));
+    const other = await head(app, "/b", await announced(bytes - 1));
+    // The same file from its beginning: its part gives way to it.
+    const again = await put(app, "/a", bytes, await announced(bytes, 0));
+    return { begun, asked, other, again, left: onDisk() };
+  },
+
+  /** Files of one authority that are written at the same time are not promised the same space. */
+  async together() {
+    const [mine, same, other] = [sessionOf("1", "A"), sessionOf("2", "A"), sessionOf("3", "B")];
+    const bytes = 1.25 * MEBIBYTE;
+    const results = [];
+    for (const headers of [{}, await announced(bytes, 0)]) {
+      await anew("size=2m");
+      const { app } = makeApp();
+      const [begun, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      const first = put(app, "/a", bytes, headers, mine, async (sent) => {
+        if (sent < bytes - 65536) return;
+        // Some of the bytes that were read are not written yet, and some not counted.
+        await untilFile(disk, (_name, size) => size >= 650_000);
+        begun.resolve();
+        await go.promise;
+      });
+      await begun.promise;
+      const refused = await put(app, "/b", bytes, {}, same);
+      const allowed = await head(app, "/d", await announced(0.78 * MEBIBYTE | 0), other);
+      const small = await put(app, "/c", 200_000, {}, same);
+      go.resolve();
+      const { status } = await first;
+      const afterwards = await head(app, "/e", await announced(0.25 * MEBIBYTE), same);
+      results.push({ refused, small, allowed, status, afterwards });
+    }
+    return results;
+  },
+
+  /**
+   * A disk that fills up while a file is written: its part is kept, and the next request goes on.
+   */
+  async filledUp() {
+    const { app, log } = makeApp();
+    const bytes = 3 * MEBIBYTE;
+    // Somebody else takes what was free when it began, in a program that may ask what is free.
+    const cut = (sent: number) =>
+      sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
+    await mount("remount", "size=4m");
+    await put(app, "/a", bytes, await announced(bytes, 0), undefined, cut).catch(() => {});
+    const before = onDisk();
+    const full = await put(
+      app,
+      "/a",
+      bytes - MEBIBYTE,
+      await announced(bytes, MEBIBYTE),
+      undefined,
+      async (sent) => {
+        if (sent === 0) await Deno.writeFile(`${disk}/other`, filled(1.5 * MEBIBYTE));
+      },
+    );
+    const kept = onDisk();
+    const asked = await head(app, "/a", await announced(bytes));
+    await mount("remount", "size=8m");
+    const { offset } = await head(app, "/a", await announced(bytes));
+    const rest = await put(
+      app,
+      "/a",
+      bytes - Number(offset),
+      await announced(bytes, Number(offset)),
+    );
+    return { before, full, kept, asked, offset, rest, left: onDisk(), log };
+  },
+
+  /** The same where a sync loses the bytes that were written since. */
+  async filledUpUnsynced() {
+    const handle = await open(`${root}/file`, "w");
+    await handle.close();
+    const prototype = Object.getPrototypeOf(handle);
+    const { sync } = prototype;
+    prototype.sync = () => {
+      prototype.sync = sync;
+      return Promise.reject(new Error("lost"));
+    };
+    return await SCENARIOS.filledUp!();
+  },
+
+  /** A download that needs less and less while it goes on, and another one beside it. */
+  async downloadsTogether() {
+    const [large, small] = [1.25 * MEBIBYTE, 0.25 * MEBIBYTE].map((bytes) =>
+      new ServedVersion(filled(bytes))
+    );
+    const go = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    large!.beforePiece = async (sent) => {
+      if (sent !== MEBIBYTE) return;
+      await untilFile(disk, (name, size) => name.endsWith(".degu-part") && size === MEBIBYTE);
+      begun.resolve();
+      await go.promise;
+    };
+    await using one = serve(large!.app);
+    await using other = serve(small!.app);
+    const first = download(one.makeClient(), "/f", `${disk}/large`);
+    await begun.promise;
+    const refused = await failureOf(download(one.makeClient(), "/f", `${disk}/again`));
+    const { bytes } = await download(other.makeClient(), "/f", `${disk}/small`);
+    go.resolve();
+    return { refused, bytes, first: (await first).bytes };
+  },
+
+  /** A complete file that can't get its name, as there is no space for its directory. */
+  async withoutName() {
+    await anew("size=2m", "nr_inodes=4");
+    const { app } = makeApp();
+    const bytes = MEBIBYTE;
+    const full = await put(app, "/new/dir/a", bytes, await announced(bytes, 0));
+    const kept = onDisk();
+    const names = Array.from(Deno.readDirSync(`${disk}/.degu-files`), ({ name }) => name);
+    const modes = names.map((name) => Deno.statSync(`${disk}/.degu-files/${name}`).mode! & 0o777);
+    const asked = await head(app, "/new/dir/a", await announced(bytes));
+    await mount("remount", "nr_inodes=100");
+    const again = await put(app, "/new/dir/a", 0, await announced(bytes, bytes));
+    return { full, kept, modes, asked, again, left: onDisk() };
+  },
+
+  /** Of an upload that a full disk has stopped no more is kept than `maxPartBytes`. */
+  async bounded() {
+    const { app } = makeApp({ maxPartBytes: 100_000 });
+    const bytes = 4 * MEBIBYTE;
+    const full = await put(app, "/a", bytes, await announced(bytes, 0));
+    return { full, kept: onDisk() };
+  },
+
+  /** A file that can't fit is not downloaded, and its part stays as it is. */
+  async downloads() {
+    const served = new ServedVersion(filled(3 * MEBIBYTE));
+    await using serving = serve(served.app);
+    const client = serving.makeClient();
+    const none = await failureOf(download(client, "/f", `${disk}/copy`));
+    const left = onDisk();
+    served.cutAfter = MEBIBYTE;
+    await mount("remount", "size=8m");
+    await download(client, "/f", `${disk}/copy`).catch(() => {});
+    await mount("remount", "size=2m");
+    served.cutAfter = Infinity;
+    const some = await failureOf(download(client, "/f", `${disk}/copy`));
+    const kept = onDisk();
+    // The rest of the file fits, though all of it would not.
+    await mount("remount", "size=3600k");
+    const { resumedFrom, bytes } = await download(client, "/f", `${disk}/copy`);
+    return { none, left, some, kept, resumedFrom, bytes };
+  },
+
+  /** A disk that fills up during a download: what has arrived stays, and the message says so. */
+  async downloadFilledUp() {
+    const served = new ServedVersion(filled(3 * MEBIBYTE));
+    await using serving = serve(served.app);
+    const client = serving.makeClient();
+    await mount("remount", "size=4m");
+    served.beforePiece = async (sent) => {
+      if (sent !== MEBIBYTE) return;
+      await untilFile(disk, (name, size) => name.endsWith(".degu-part") && size === MEBIBYTE);
+      await Deno.writeFile(`${disk}/other`, filled(2 * MEBIBYTE));
+    };
+    const full = await failureOf(download(client, "/f", `${disk}/copy`));
+    served.beforePiece = () => {};
+    const kept = onDisk();
+    await Deno.remove(`${disk}/other`);
+    const { resumedFrom, sha256 } = await download(client, "/f", `${disk}/copy`);
+    return { full, kept, resumedFrom, isRight: sha256 === served.actual() };
+  },
+
+  /** In a tree a file that can't fit fails alone, in both directions. */
+  async trees() {
+    const results = [];
+    for (const [i, [direction, over, verify]] of WAYS.entries()) {
+      // The two large ones would fit, each by itself.
+      const large = 1.25 * MEBIBYTE;
+      const sizes = { huge: 4 * MEBIBYTE, large1: large, large2: large, small: 5, fits: 100_000 };
+      await anew("size=2m");
+      const source = `${root}/${i}`;
+      await Deno.mkdir(source);
+      for (const [name, size] of Object.entries(sizes)) {
+        await Deno.writeFile(`${source}/${name}`, filled(size));
+      }
+      const isDownload = direction === "download";
+      const app = new FilesApp(isDownload ? source : disk, { list: true, write: true });
+      await using serving = serve(app);
+      const errors: Record<string, unknown> = {};
+      const onEvent = (event: TreeEvent) => {
+        if (event.type === "failed") errors[event.path.join("/")] = told(event.error);
+      };
+      const client = serving.makeClient();
+      using connection = over === "connection" ? await client.connect() : null;
+      const copying = isDownload
+        ? downloadTree(connection ?? client, "/", disk, { verify, onEvent })
+        : uploadTree(connection ?? client, source, "/", { verify, onEvent });
+      results.push({ result: await copying.catch(told), errors, left: onDisk() });
+    }
+    return results;
+  },
+
+  /** Of a file of a tree that has been cut only the rest has to fit. */
+  async treeResumed() {
+    const source = `${root}/source`;
+    await Deno.mkdir(source);
+    await Deno.writeFile(`${source}/file`, filled(3 * MEBIBYTE));
+    const files = new FilesApp(source, { list: true });
+    // A file that was just changed has no version.
+    const { now } = Date;
+    Date.now = () => now() + 5000;
+    let isCut = true;
+    let requests = 0;
+    await using serving = serve(async (request, session, api) => {
+      const answer = await files.handle(request, session, api);
+      if (!isCut || request.method !== "GET" || request.uri !== "/file") return answer;
+      // The next request would get further: only the first one is answered.
+      if (++requests > 1) return [404, "Not Found", {}, null];
+      const [status, reason, headers] = answer;
+      const cut = async function* () {
+        yield filled(MEBIBYTE);
+        session.close();
+        throw new Error("cut");
+      };
+      return [status, reason, headers, new BodyIter(cut(), 3 * MEBIBYTE)];
+    });
+    const events: unknown[] = [];
+    const onEvent = (event: TreeEvent) => {
+      if (event.type === "failed") events.push(told(event.error));
+      if (event.type === "copied") events.push(event.resumedFrom);
+    };
+    const client = serving.makeClient();
+    await mount("remount", "size=8m");
+    await downloadTree(client, "/", disk).catch(() => {});
+    isCut = false;
+    const kept = onDisk();
+    await mount("remount", "size=2m");
+    for (const dryRun of [true, false]) await downloadTree(client, "/", disk, { dryRun, onEvent });
+    await mount("remount", "size=3600k");
+    for (const dryRun of [true, false]) await downloadTree(client, "/", disk, { dryRun, onEvent });
+    return { kept, events };
+  },
+
+  /** A dry run tells what would not fit, whether the target is there or not. */
+  async dryRun() {
+    const source = `${root}/source`;
+    const large = 1.25 * MEBIBYTE;
+    const sizes = { huge: 4 * MEBIBYTE, large1: large, large2: large, small: 5 };
+    await Deno.mkdir(source);
+    for (const [name, size] of Object.entries(sizes)) {
+      await Deno.writeFile(`${source}/${name}`, filled(size));
+    }
+    await using serving = serve(new FilesApp(source, { list: true }));
+    const results = [];
+    for (const dir of [disk, `${disk}/new/dir`]) {
+      const failed: string[] = [];
+      const onEvent = (event: TreeEvent) => {
+        if (event.type === "failed") failed.push(event.path.join("/"));
+      };
+      const client = serving.makeClient();
+      const { files } = await downloadTree(client, "/", dir, { dryRun: true, onEvent });
+      results.push({ files, failed: failed.toSorted(), left: onDisk() });
+    }
+    return results;
+  },
+
+  /** A file system without figures is not taken for a full one. */
+  async withoutFigures() {
+    await anew("size=0");
+    const free = freeBytes(disk);
+    const { app } = makeApp();
+    const { status } = await put(app, "/a", 3 * MEBIBYTE);
+    const served = new ServedVersion(filled(MEBIBYTE));
+    await using serving = serve(served.app);
+    const { bytes } = await download(serving.makeClient(), "/f", `${disk}/copy`);
+    return { free, status, bytes };
+  },
+
+  /** Blocks that are reserved for root are not free: one half of 8 MiB. */
+  async reserved() {
+    await mustRun(["umount", "--lazy", disk]);
+    await mustRun(["mount", "-o", "loop", `${root}/image`, disk]);
+    return { free: freeBytes(disk) };
+  },
+};
+
+await Deno.mkdir(disk);
+await mount("size=2m");
+try {
+  console.log(JSON.stringify(await SCENARIOS[scenario]!()));
+} finally {
+  await mustRun(["umount", "--lazy", disk]);
+}
