@@ -348,7 +348,7 @@ class Download {
   }
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
-    const wanted = this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
+    const wanted: HeaderDict = this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
     return this.#route.request(method, this.#uri, { ...headers, ...wanted });
   }
 }
