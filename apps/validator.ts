@@ -15,7 +15,6 @@ import {
   cancelAnswer,
   readAnswer,
   type Request,
-  type Response,
   type ResponseTuple,
 } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
@@ -71,7 +70,7 @@ export class Validator implements AppObject {
   }
 
   /**
-   * Passes a request on, and returns what the app returns, unchanged.
+   * Passes a request on, and returns what the app returns, always as a tuple.
    *
    * @param request The request.
    * @param session The connection that it came over.
@@ -80,16 +79,16 @@ export class Validator implements AppObject {
    * @throws {RangeError} if something has a value that is not allowed.
    * @throws {BodyError} if a body is not in a state that allows the request or the response.
    */
-  async handle(request: Request, session: Session, api: Api): Promise<ResponseTuple | Response> {
+  async handle(request: Request, session: Session, api: Api): Promise<ResponseTuple> {
     checkRequest(request);
     checkSession(session);
     const classes = ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const;
     checkFunctions("api", api, [...classes, "Range", "ContentRange"]);
     // Copied now: an app can replace the fields of a request.
-    const { method, body } = request;
-    const response = await this.#app.handle(request, session, api);
-    checkResponse(response, { method, body });
-    return response;
+    const asked = { method: request.method, body: request.body };
+    const returned = await this.#app.handle(request, session, api);
+    const { status, reason, headers, body } = checkResponse(returned, asked);
+    return [status, reason, headers, body];
   }
 
   /**
