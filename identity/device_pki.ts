@@ -243,7 +243,6 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
     await writePrivateFile(caKeyFile, authority.privateKey);
     await writePrivateFile(certFile, device.certificate);
     await writePrivateFile(keyFile, device.privateKey);
-    // mutant `await syncDirectory(temporary);` → `;`: what is not synced is lost only if the power fails
     await syncDirectory(temporary);
     await Deno.rename(temporary, home);
   } catch (error) {
@@ -251,7 +250,6 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
     if (!await exists(home)) throw error;
     return; // another process was first
   }
-  // mutant `await syncDirectory(dir);` → `;`: the same
   await syncDirectory(dir);
 }
 

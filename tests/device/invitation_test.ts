@@ -1,5 +1,5 @@
 /** Pairing between two devices that follow the protocol. */
-import { type Address, type HostAddress, ConnectionClosedError, DeguError } from "@degu/degu/base";
+import { type Address, ConnectionClosedError, DeguError, type HostAddress } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
 import { ownAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
