@@ -27,9 +27,7 @@ import type { ExchangeWatch } from "./exchange_watch.ts";
 /** Where discarded bytes go. */
 const DISCARDED = new Uint8Array(65536);
 
-// mutant `1000` → `1001`: a millisecond more is as much as nothing
 const LINGER_MILLISECONDS = 1000;
-// mutant `1048576` → `1048577`: a byte more is as much as nothing
 const LINGER_BYTES = 1048576;
 /** How long a peer that only writes may take to begin to read once its writes block. */
 const LAST_CHANCE_MILLISECONDS = 20;
@@ -322,7 +320,6 @@ export class Transport implements AheadSource {
       let bytesLeft = LINGER_BYTES;
       let dropped: number | null = await this.reader.settleAhead();
       this.reader.start = this.reader.end;
-      // mutant `>` → `>=`: a byte more or less
       while (dropped !== null && bytesLeft > dropped) {
         bytesLeft -= dropped;
         dropped = await this.read(DISCARDED);

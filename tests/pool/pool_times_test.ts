@@ -4,18 +4,13 @@ import { ServerPool } from "@degu/degu/pool";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { appOf } from "@degu/testing/pools.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { read } from "@degu/testing/tree.ts";
+import { stated } from "@degu/testing/stated.ts";
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
 const { setTimeout: realTimeout } = globalThis;
 
-/** The number in docs/pool.md at this place. */
-async function stated(place: RegExp): Promise<number> {
-  const [, number] = place.exec(await read("docs/pool.md")) ?? [];
-  assert(number !== undefined, `docs/pool.md does not say ${place}`);
-  return Number(number);
-}
+const PAGE = "docs/pool.md";
 
 /** Lets workers and sockets go on for a moment, whatever the clock of the test says. */
 function moment(): Promise<void> {
@@ -37,7 +32,7 @@ function moduleOf(source: string): string {
 }
 
 Deno.test("a worker is considered hung when it hasn't answered for as long as docs/pool.md says, and no sooner", async () => {
-  const seconds = await stated(/it doesn't answer for (\d+) seconds/i);
+  const seconds = await stated(PAGE, /it doesn't answer for (\d+) seconds/i);
   const counters = new SharedArrayBuffer(8);
   const numbers = new Int32Array(counters);
   const module = moduleOf(`export function build(counters) {
@@ -66,7 +61,7 @@ Deno.test("a worker is considered hung when it hasn't answered for as long as do
     assertEquals(logger.at("error"), []);
     time.tick(1);
     const [line] = await logged(logger, "error", 1);
-    const first = await stated(/a new worker starts after\s+(\d+) ms/);
+    const first = await stated(PAGE, /a new worker starts after\s+(\d+) ms/);
     assertEquals(line, `worker 1 doesn't answer; a new one starts in ${first} ms`);
   } finally {
     Atomics.store(numbers, 0, 1);
@@ -77,9 +72,9 @@ Deno.test("a worker is considered hung when it hasn't answered for as long as do
 });
 
 Deno.test("a worker that can't start is tried again after the times that docs/pool.md says", async () => {
-  const first = await stated(/a new worker starts after\s+(\d+) ms/);
-  const second = await stated(/if that fails, too, after (\d+) ms/);
-  const most = 1000 * await stated(/and so on up to (\d+) s/);
+  const first = await stated(PAGE, /a new worker starts after\s+(\d+) ms/);
+  const second = await stated(PAGE, /if that fails, too, after (\d+) ms/);
+  const most = 1000 * await stated(PAGE, /and so on up to (\d+) s/);
   const counters = new SharedArrayBuffer(4);
   const logger = new RecordingLogger();
   using time = new FakeTime();
@@ -105,7 +100,10 @@ Deno.test("a worker that can't start is tried again after the times that docs/po
 });
 
 Deno.test("a worker whose module never finishes is warned about after the time that docs/pool.md says", async () => {
-  const seconds = await stated(/whose module never finishes is warned about after (\d+) seconds/);
+  const seconds = await stated(
+    PAGE,
+    /whose module never finishes is warned about after (\d+) seconds/,
+  );
   const logger = new RecordingLogger();
   using time = new FakeTime();
   const counters = new SharedArrayBuffer(8);

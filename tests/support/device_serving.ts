@@ -1,7 +1,7 @@
 /** A device that serves another one, and what its clients see. */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Address, type HostAddress, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { type Address, EmptyPreambleError, type HostAddress, TlsError } from "@degu/degu/base";
 import { type Client, SSLClient } from "@degu/degu/client";
 import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
