@@ -416,7 +416,6 @@ function hasRandom(
 }
 
 /** Between two warnings: a peer must not be able to fill the log. */
-// mutant `1000` → `1001`: a millisecond more
 const LEAST_MILLISECONDS = 1000;
 
 /** Counts events of one kind, and warns of them at most once a second. */

@@ -204,7 +204,6 @@ class Download {
   async #confirm({ record, offset, hash }: Kept): Promise<CompletePart | null> {
     const response = await this.#request("HEAD");
     const version = versionOf("HEAD", this.#uri, response);
-    // mutant `await this.#route.discard(response);` → `;`: that the server has closed it shows with the next request
     if (response.status !== 200) await this.#route.discard(response);
     if (response.status !== 200 || version.etag !== record.etag) return null;
     const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);
@@ -307,7 +306,6 @@ class Download {
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
     try {
-      // mutant `this.#route.release();` → `;`: what has broken off is closed
       this.#route.release();
       const response = await this.#route.request("HEAD", this.#uri, {});
       if (response.status !== 200) return false;

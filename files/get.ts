@@ -221,7 +221,6 @@ async function* closing(
       count += piece.length;
     }
   } finally {
-    // mutant `forgotten.unregister(handle);` → `;`: it is closed already then
     forgotten.unregister(handle);
     await handle.close();
     sent(count);

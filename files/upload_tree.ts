@@ -219,7 +219,6 @@ class Upload implements Direction {
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
     for (const copy of copies) {
       if (this.#turns.isOver) await this.#turns.next(this.#root);
-      // mutant `this.#settings.signal.throwIfAborted();` → `;`: the request ends by the same signal, some files later
       this.#settings.signal.throwIfAborted();
       const read = this.#read(copy.node, content);
       if (!("modified" in read)) {

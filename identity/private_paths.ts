@@ -87,7 +87,6 @@ export class PrivatePaths {
     this.#checkOwner(path, info, ELSEWHERE);
     const mode = info.mode!;
     if ((mode & WRITABLE_BY_OTHERS) === 0 || (mode & STICKY) !== 0) {
-      // mutant `this.#checked.add(path);` → `;`: only how often it is looked at
       this.#checked.add(path);
       return;
     }

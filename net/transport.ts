@@ -287,7 +287,6 @@ export class Transport implements AheadSource {
    * empty, until {@linkcode beginReceive}.
    */
   readAhead(): void {
-    // mutant `this.reader.fit();` → `;`: it is the size of a buffer
     this.reader.fit();
     this.reader.readAhead(this.#socket, false);
   }
@@ -606,7 +605,6 @@ class MessageSink implements ByteSink {
         const joined = this.#join(checked);
         if (joined === null && this.#flushing !== null) {
           await this.#flushing;
-          // mutant `this.#flushing = null;` → `;`: to wait for it again takes a turn
           this.#flushing = null;
           if (this.#closed !== null) throw this.#closed;
           // Here, in the turn of the write: the array may have changed in any turn before it.

@@ -245,7 +245,6 @@ export class ByteReader {
 
   // A socket may report a reset only once, so the error is kept for the next read.
   readonly #failAhead = (error: unknown): void => {
-    // mutant `this.#ahead = null;` → `;`: whoever waits for it finds the failure, too
     this.#ahead = null;
     this.#failure ??= { error };
   };
