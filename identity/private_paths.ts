@@ -80,7 +80,6 @@ export class PrivatePaths {
   }
 
   async #checkAbove(path: string): Promise<void> {
-    // mutant `this.#checked.has(path)` → `false`: only how often it is looked at
     if (this.#checked.has(path)) return;
     const info = await statIfReadable(path);
     if (info === null) return;
