@@ -188,7 +188,6 @@ export async function openDevicePki(
   const { identity, warnings } = await loadCurrentIdentity(files, profile, life, renew);
   const authorityEnd = identity.authorityValidity.validTo;
   // It can't be renewed: its peers would have to trust another one.
-  // mutant `<` → `<=`: a millisecond
   if (authorityEnd.getTime() < Date.now() + AUTHORITY_WARNING_DAYS * DAY) {
     warnings.push(
       `The authority in ${files.caFile} expires at ${authorityEnd.toISOString()}, and can't be renewed: if ` +
