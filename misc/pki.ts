@@ -172,7 +172,13 @@ export class TempPKI implements AsyncDisposable {
   static create(
     options?: TempPKIOptions & { clientPki?: true | undefined },
   ): Promise<TempClientPKI>;
-  /** The same, where only the value of `clientPki` says whether clients have a certificate. */
+  /**
+   * Makes the same; only the value of `clientPki` says whether clients have a certificate.
+   *
+   * @param options What to make.
+   * @throws {TypeError} if an option is unknown or has the wrong type.
+   * @throws {RangeError} if one of `names` is neither a DNS name nor an IP address.
+   */
   static create(options?: TempPKIOptions): Promise<TempPKI>;
   static async create(options: TempPKIOptions = {}): Promise<TempPKI> {
     const { clientPki = true, names = [] } = copyOptions(options, ["clientPki", "names"]);
