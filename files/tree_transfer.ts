@@ -448,7 +448,6 @@ class TreeTransfer {
   }
 
   #copied(node: TreeNode, result: TransferResult, meter = this.#report.meter(node)): void {
-    // mutant `parent !== null && !this.#made.has(parent)` → `false`: it is made once more, which changes nothing
     for (let { parent } = node; parent !== null && !this.#made.has(parent); { parent } = parent) {
       this.#made.add(parent);
     }

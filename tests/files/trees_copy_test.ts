@@ -414,3 +414,20 @@ both(
     );
   },
 );
+
+Deno.test("upload: a directory that was made for a file in it is not asked for once more, an empty one is", async () => {
+  for (
+    const [source, expected] of [[{ "a/b/c": "text" }, 1], [
+      { "a/b/c": "text", d: null },
+      2,
+    ]] as const
+  ) {
+    let requests = 0;
+    await using trees = await makeTrees("upload", source, {}, (app) => (request, ...rest) => {
+      if (request.query === "bundle=put") requests++;
+      return app.handle(request, ...rest);
+    });
+    await trees.copy();
+    assertEquals([await content(trees.target), requests], [await content(trees.source), expected]);
+  }
+});
