@@ -28,7 +28,7 @@ import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/printable.ts";
 import { checkServerAddress } from "./net/addresses.ts";
-import { Deadline } from "./net/deadline.ts";
+import { Deadline, startInterval } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
@@ -53,6 +53,8 @@ export {
 
 /** How long a connection waits for a slot. */
 const WAIT_MILLISECONDS = 2000;
+/** How often it is checked meanwhile whether another one must give way. */
+const CHECK_MILLISECONDS = 250;
 
 /**
  * A server of one app. It listens as soon as it is made, and serves once
@@ -241,12 +243,26 @@ export class Server implements AsyncDisposable {
 
   /**
    * Waits for a slot, for up to 2 seconds or until the server stops. It accepts nothing meanwhile; the system's queue
-   * holds new connections.
+   * holds new connections. A connection whose peer drips gives way.
    */
   async #waitForSlot(): Promise<void> {
     this.#slotWait = new AbortController();
+    this.#makeRoom();
+    const checking = startInterval(() => this.#makeRoom(), CHECK_MILLISECONDS);
     await pause(WAIT_MILLISECONDS, this.#slotWait.signal);
+    clearInterval(checking);
     this.#slotWait = null;
+  }
+
+  /** Ends the session, if there is one, that has waited longest for a peer which sends next to nothing. */
+  #makeRoom(): void {
+    let longest: ServerConnection | null = null;
+    let most = 0;
+    for (const connection of this.#connections.keys()) {
+      const { overdue } = connection;
+      if (overdue > most) [longest, most] = [connection, overdue];
+    }
+    longest?.giveWay();
   }
 
   #start({ name, address, socket, isTrusted }: Accepted): void {

@@ -12,7 +12,7 @@ import {
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
+import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
 import type { Output } from "./output.ts";
 
@@ -71,7 +71,7 @@ export async function openIfMade(context: Context): Promise<Device | null> {
 /** The library's log lines as messages of the program. */
 export function loggerOf({ output }: Context): Logger {
   const ignore = () => {};
-  const warn = (...args: unknown[]) => output.warn(args.map(plainMessageOf).join(" "));
+  const warn = (...args: unknown[]) => output.warn(explainLine(args.map(plainMessageOf).join(" ")));
   return { debug: ignore, info: ignore, warn, error: warn };
 }
 
@@ -199,11 +199,27 @@ export function parseOnce(text: string, before?: string): string {
   );
 }
 
-/** The error of addresses to listen at, one of which another machine may have. */
-export function notOfThisMachine(addresses: readonly Address[], cause: Error): Failure {
-  const texts = addresses.map(formatAddress).join(", or ");
-  const message = `${texts} is not an address of this machine: use one that is, or 0.0.0.0`;
-  return new Failure(message, FAILED, { cause });
+/** The error of addresses at which nothing can listen; of several, nobody knows which is meant. */
+export function listenError(addresses: readonly Address[], error: unknown): unknown {
+  const texts = addresses.map(formatAddress);
+  const said = texts.join(", or ");
+  const fail = (message: string) => new Failure(message, FAILED, { cause: error });
+  const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
+  const other = `--listen ${texts[0]!.replace(/\d+$/, "7444")}`;
+  if (error instanceof AddrNotAvailable && texts.some((text) => !text.startsWith("[::]"))) {
+    return fail(`${said} is not an address of this machine: use one that is, or 0.0.0.0`);
+  }
+  if (error instanceof AddrInUse) {
+    const advice = `If it is another program, take another port, as in ${other}`;
+    return fail(`${said} is in use: does another "degu serve" run? ${advice}`);
+  }
+  const isLow = addresses.some(([, port]) => typeof port === "number" && port < 1024);
+  if (error instanceof PermissionDenied && isLow) {
+    return fail(
+      `${userName()} may not listen at ${said}: ports below 1024 are for root; take another one, as in ${other}`,
+    );
+  }
+  return error;
 }
 
 /** Reads an address of an option; the port may be left out. */
@@ -223,6 +239,12 @@ export function parseAddressOption(text: string): Address {
 }
 
 export function parseListenAddress(text: string): Address {
+  const [, port] = /^:?(\d{1,5})$/.exec(text) ?? [];
+  if (port !== undefined) {
+    throw new InvalidArgumentError(
+      `it is a port without an address: write 0.0.0.0:${port} for every address of this machine`,
+    );
+  }
   const address = parseAddressOption(text);
   if (isUnixAddress(address)) return address;
   const [host] = address;

@@ -2,6 +2,8 @@
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
+import { dirname } from "node:path";
+import { isReservedName } from "../files/reserved.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
 
 export const FAILED = 1;
@@ -47,6 +49,8 @@ const UNREACHABLE_HINT =
   'check that "degu serve" runs there, that the two are in one network, and that ' +
   "no firewall is in between; if its address has changed, give the new one with --address, or look for it with --find";
 
+const HANGING_HINT = 'it may be busy, or hang: try again later, or start "degu serve" anew there';
+
 /** What also ends with "no address answers": a host that answers, but with no service that this program could use. */
 const NOT_SERVING: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionRefused,
@@ -86,26 +90,157 @@ function read(error: unknown): [reason: string, hint?: string | undefined] {
       ? [error.message, "docs/agent.md has the flags of each command"]
       : [`${path} is of the system, and Deno keeps programs away from it: choose another path`];
   }
-  if (!noAddressAnswers(error)) return [error.message];
-  return [`no address answers: ${attemptsOf(error)}`, UNREACHABLE_HINT];
+  if (noAddressAnswers(error)) {
+    const attempts = attemptsOf(error);
+    const reasons = attempts.map(plainMessageOf).join("; ");
+    // A peer that hangs is connected: its kernel has accepted, and nothing comes.
+    const hangs = (each: unknown) => each instanceof Deno.errors.TimedOut && !isConnecting(each);
+    return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
+      `no address answers: ${reasons}`,
+      attempts.some(isNoName) ? NO_NAME_HINT : UNREACHABLE_HINT,
+    ];
+  }
+  const { message } = error;
+  const problem = systemProblem(message, systemCode(error));
+  return problem ?? [message.replace(/^file: .*?: (?=\/|[^:]*\.degu-part)/s, "")];
+}
+
+function isConnecting({ message }: Error): boolean {
+  return message.startsWith("connect");
+}
+
+const NO_NAME_HINT =
+  "its name can't be looked up: check the name, and that this device is in a network, or give an IP address " +
+  "with --address";
+
+function isNoName(error: unknown): boolean {
+  return /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`);
 }
 
 /** Why each address failed, without the library's advice, which is meant for programs. */
-function attemptsOf({ message, cause }: Error): string {
+function attemptsOf(error: Error): readonly unknown[] {
+  const { cause } = error;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
-  return errors.map(plainMessageOf).join("; ") || message;
+  return errors.length > 0 ? errors : [error];
+}
+
+// Errors of the system, in the words of those who use the program.
+
+/**
+ * Errors of the file system, as Deno and Node's modules write them:
+ * `Permission denied (os error 13): stat '/x'`, `EACCES: permission denied, open '/x'`.
+ */
+const SYSTEM_ERROR =
+  /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
+
+/** The codes of Linux by their numbers: a line of the log has nothing else. */
+const NUMBERS: Readonly<Record<string, string>> = {
+  ...{ 1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 13: "EACCES", 16: "EBUSY", 17: "EEXIST" },
+  ...{ 20: "ENOTDIR", 21: "EISDIR", 23: "ENFILE", 24: "EMFILE", 26: "ETXTBSY", 28: "ENOSPC" },
+  ...{ 30: "EROFS", 36: "ENAMETOOLONG", 40: "ELOOP", 74: "EBADMSG", 116: "ESTALE" },
+  ...{ 117: "EUCLEAN", 121: "EREMOTEIO", 122: "EDQUOT" },
+};
+
+/** Problems and advice, by the code of the system. */
+const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice: string])[] = [
+  [
+    /^(EACCES|EPERM)$/,
+    "USER may not DO PATH",
+    "change the permissions there, or run degu as a user who may",
+  ],
+  [
+    /^EROFS$/,
+    "PATH is on a disk that is read-only",
+    "choose another place, or mount it for writing",
+  ],
+  [/^(ENOSPC|EDQUOT)$/, "there is no space left for PATH, or a quota is reached", "free some"],
+  [/^ENOENT$/, "PATH is not there", "check the name, and whether its disk is mounted"],
+  [/^ENOTDIR$/, "PATH leads through a file", "name a directory"],
+  [/^EISDIR$/, "PATH is a directory", "name a file"],
+  [/^(EEXIST|ENOTEMPTY)$/, "something is at PATH already", "choose another name"],
+  [/^ELOOP$/, "the links of PATH lead in a circle", "mend them, or name what they were to lead to"],
+  [/^ENAMETOOLONG$/, "the name PATH is too long for its disk", "choose a shorter one"],
+  [/^(EBUSY|ETXTBSY)$/, "PATH is in use", "end the program that uses it, or try again later"],
+  [/^(EMFILE|ENFILE)$/, "too many files are open", 'end other programs, or raise "ulimit -n"'],
+  [
+    /^(EIO|EBADMSG|EUCLEAN|ESTALE|EREMOTEIO|ENXIO)$/,
+    "the disk does not give PATH (CODE)",
+    "see what the log of the system says of the disk",
+  ],
+];
+
+/** Operations that only change something. */
+const WRITES =
+  /^(mkdir|rename|remove|unlink|rmdir|write|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
+
+/** Names who can't do what where, and what to do; `null` for a text that is no error of a path. */
+function systemProblem(text: string, given: unknown): [reason: string, hint: string] | null {
+  const [, number = "", named, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
+  const path = to ?? from;
+  if (path === undefined) return null;
+  const code = named ?? (typeof given === "string" ? given : NUMBERS[number] ?? "");
+  const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(code)) ?? [];
+  if (problem === undefined || advice === undefined) return null;
+  // A reserved name means nothing to people: the directory around it does.
+  const names = path.split("/");
+  const reserved = names.findIndex(isReservedName);
+  const shown = reserved < 0 ? path : names.slice(0, reserved).join("/") || dirname(path);
+  const verb = reserved >= 0 || WRITES.test(operation)
+    ? "write"
+    : operation === "open"
+    ? "open"
+    : "read";
+  const words = { USER: userName(), DO: verb, PATH: JSON.stringify(shown), CODE: code };
+  return [
+    problem.replace(/USER|DO|PATH|CODE/g, (word) => words[word as keyof typeof words]),
+    advice,
+  ];
+}
+
+/** Names the user of this process, by the uid where that may be asked for. */
+export function userName(): string {
+  const permission = { name: "sys", kind: "uid" } as const;
+  const isKnown = Deno.build.os !== "windows" &&
+    Deno.permissions.querySync(permission).state === "granted";
+  return isKnown ? `the user with the uid ${Deno.uid()}` : "this user";
+}
+
+/** Says a line of the library's log in the same words, if an error of the system is at its end. */
+export function explainLine(line: string): string {
+  const problem = systemProblem(line, undefined);
+  return problem === null ? line : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 
 /** Whether an error means that nothing answers at an address, for whatever reason. */
 export function noAddressAnswers(error: unknown): boolean {
   return isUnreachable(error) || NOT_SERVING.some((each) => error instanceof each) ||
-    /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`); // a name without an address
+    isNoName(error);
+}
+
+/** The advice for a pattern that no shell has expanded; `null` for any other path. */
+export function wildcardHint(path: string): string | null {
+  return /[*?[]/.test(path)
+    ? "there are no wildcards: name each file, or a directory with -r"
+    : null;
 }
 
 /** Why a file is not put: it would replace another one. */
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
-const REFUSED_THERE = "the peer refuses it: the name is reserved, or its inbox can't be written";
+/** A name that the peer would refuse never gets there: see {@linkcode checkNotReserved}. */
+const REFUSED_THERE = 'the peer may not write there: see what "degu serve" prints on it';
+
+/** Refuses a path with a name of unfinished files, at which nothing can be put or removed. */
+export function checkNotReserved(names: readonly string[], shown: string): void {
+  const reserved = names.find(isReservedName);
+  if (reserved === undefined) return;
+  throw new Failure(
+    `${JSON.stringify(shown)}: the name ${
+      JSON.stringify(reserved)
+    } is reserved for unfinished files: ` +
+      "choose another one",
+  );
+}
 
 export type FileAction = "get" | "put" | "delete";
 
@@ -143,12 +278,13 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
     "this device has no space left, or its quota is reached: free some and run the same command again",
   CHANGED: "it changed while it was copied: run the same command again",
   DIGEST_MISMATCH: "what arrived is not what was sent: run the same command again",
-  IN_USE: "another download to the same file is under way: wait for it",
 };
 
 /** The advice of the library for programs, and what it means for those who use this one. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
+  // The path and the owner of the part are behind it.
+  [/^.*?: (?=another download to the same file is in progress)/s, ""],
   [/^another file has this name at the target.*/s, ALREADY_THERE],
   [/[;:] (call again with verify: false|the server needs a FilesApp).*/, IS_OTHER_VERSION],
   [/\bcall again\b/g, "run the same command again"],

@@ -2,7 +2,7 @@
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";
-import { Failure } from "./failure.ts";
+import { explain, FAILED, Failure } from "./failure.ts";
 
 /** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
@@ -57,7 +57,11 @@ export function isIn(path: string, dir: string): boolean {
   return path === dir || path.startsWith(inside);
 }
 
-/** Resolves to `null` if there is nothing at a path that was looked at. */
+/**
+ * Resolves to `null` if there is nothing at a path that was looked at.
+ *
+ * @throws {Failure} if that can't be told.
+ */
 export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
@@ -65,6 +69,8 @@ export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
       return null;
     }
-    throw error;
+    // A missing permission of Deno concerns all of the command.
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new Failure(explain(error), FAILED, { cause: error });
   }
 }

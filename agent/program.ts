@@ -122,13 +122,69 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
   return program;
 }
 
+/** Names that other programs have for a command: an opposite one must never be suggested. */
+const OTHER_NAMES: Readonly<Record<string, string>> = {
+  ...{ pull: "get", download: "get", fetch: "get", receive: "get" },
+  ...{ push: "put", upload: "put", send: "put", copy: "get, put", cp: "get, put", scp: "get, put" },
+  ...{
+    list: "ls",
+    dir: "ls",
+    delete: "rm",
+    remove: "rm",
+    del: "rm",
+    mirror: "sync",
+    backup: "sync",
+  },
+  ...{ share: "serve", server: "serve", start: "serve", pair: "invite, join", connect: "join" },
+  ...{ unpair: "forget", devices: "peers", name: "rename", test: "ping" },
+  ...{ status: "peers, ping", whoami: "id", setup: "init" },
+};
+
+/** Whether a word is a name but for one letter: missing, too many, another, or swapped with its neighbor. */
+function isTypingError(typed: string, name: string): boolean {
+  if (Math.abs(typed.length - name.length) > 1) return false;
+  let start = 0;
+  while (start < name.length && typed[start] === name[start]) start++;
+  const [one, other] = [typed.slice(start), name.slice(start)];
+  const swapped = one.slice(0, 2) === [...other.slice(0, 2)].reverse().join("");
+  return one.slice(1) === other.slice(1) || one === other.slice(1) || one.slice(1) === other ||
+    (swapped && one.slice(2) === other.slice(2));
+}
+
+/** The commands that a wrong word means; empty where that would be a guess. */
+function meantBy(typed: string, program: Command): string {
+  const known = Object.hasOwn(OTHER_NAMES, typed) ? OTHER_NAMES[typed]! : "";
+  if (known !== "") return known;
+  const names = program.commands.map((command) => command.name());
+  const close = names.filter((name) => isTypingError(typed, name));
+  return close.length === 1 ? close[0]! : "";
+}
+
+/** The problem of a wrong command line, with what is meant, and how to name a file like an option. */
+function problemOf({ code, message }: CommanderError, command: Command): string {
+  if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
+  const problem = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(
+    /\.$/,
+    "",
+  );
+  if (code === "commander.unknownCommand") {
+    const [, typed = ""] = /^unknown command '(.*)'/s.exec(problem) ?? [];
+    const meant = meantBy(typed, command);
+    return `unknown command '${typed}'${
+      meant === "" ? "" : ` (Did you mean ${meant.replace(", ", " or ")}?)`
+    }`;
+  }
+  const takesFiles = command.registeredArguments.some((each) => /path|from|to/.test(each.name()));
+  return code === "commander.unknownOption" && takesFiles
+    ? `${problem}; if it is the name of a file, write ./ before it`
+    : problem;
+}
+
 /** The error of a wrong command line; one without an exit code asks for no more than help or the version. */
 function wrongUsage(error: CommanderError, command: Command): Error {
-  const { message, exitCode } = error;
+  const { exitCode } = error;
   if (exitCode === 0) return error;
-  const problem = message === "(outputHelp)"
-    ? "a command is missing, or there is none of that name"
-    : message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
+  const problem = problemOf(error, command);
   const name = command.parent === null ? "degu" : `degu ${command.name()}`;
   return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
 }

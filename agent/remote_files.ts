@@ -11,7 +11,7 @@ import {
   TransferError,
 } from "../files.ts";
 import { type Context, openClient } from "./commands.ts";
-import { Failure, USAGE } from "./failure.ts";
+import { Failure, USAGE, wildcardHint } from "./failure.ts";
 import { PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
@@ -175,6 +175,17 @@ export class RemoteFiles implements Disposable {
     return entry === undefined ? null : { ...entry, names: [...parent, entry.name] };
   }
 
+  /** Checks that the way to what will be put at a path leads through no file. */
+  async checkWay(names: readonly string[]): Promise<void> {
+    for (let depth = 1; depth < names.length; depth++) {
+      const entry = await this.find(names.slice(0, depth));
+      if (entry === null) return;
+      if (entry.kind === "file") {
+        throw new Failure(`${this.#quoted(entry.names)} is a file: name a directory`);
+      }
+    }
+  }
+
   /** Finds what has to be there, a file or directory. */
   async get(names: readonly string[]): Promise<RemoteEntry> {
     const entry = await this.find(names);
@@ -198,7 +209,9 @@ export class RemoteFiles implements Disposable {
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
     const at = this.name(names.slice(0, depth), true);
     const list = `degu ls ${isInbox ? "--inbox " : ""}${at}`;
-    return new Failure(`${this.#quoted(names)} is not there: "${list}" lists what is there`);
+    const hint = wildcardHint(names.join("/"));
+    const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists what is there`;
+    return new Failure(`${this.#quoted(names)} is not there: ${advice}`);
   }
 
   /** The error if what a path leads to is in the other area, as what was put is: in the inbox, not in the share. */

@@ -37,7 +37,7 @@ export interface FileJob extends Names {
   move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
 }
 
-interface TreeJob {
+export interface TreeJob {
   /** Its path on the other device. */
   readonly names: readonly string[];
   /** Its path on this device. */

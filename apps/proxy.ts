@@ -19,6 +19,7 @@ import {
 import { makeSafeLogger } from "../net/logger.ts";
 import type { Session } from "../base/app/session.ts";
 import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";
+import { isPreambleTooLong } from "../base/wire/preamble.ts";
 import type { Client, Connection } from "../client.ts";
 import type { Logger } from "../server.ts";
 
@@ -88,13 +89,14 @@ export class ProxyApp implements AppObject {
 
   /**
    * Relays a request. If the upstream can't be reached, or fails before it answers, the response is
-   * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`.
+   * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`. If the headers are too
+   * large together with the client's own, it is `431 Request Header Fields Too Large`.
    *
    * @param request The request, of which the path that is left is relayed.
    * @param session Its `store` holds the connection to the server.
    * @throws {BodyError} if another app has used the body of the request.
    * @throws {DeguError} if another value is at `key` in `session.store`.
-   * @throws {RangeError} if the request can't be sent with the headers of the client.
+   * @throws {RangeError} if a header of the client can't be sent with the request.
    * @throws {Deno.errors.NotCapable} without the permission to connect.
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
@@ -105,7 +107,11 @@ export class ProxyApp implements AppObject {
     try {
       return await this.#relay(request, uri, session, stored);
     } catch (error) {
-      // Mistakes of this side: headers that grew too long with the client's, a missing permission.
+      // Any peer can send headers that are nearly too large.
+      if (isPreambleTooLong(error)) {
+        return makeEmptyResponse(request.method, 431, "Request Header Fields Too Large");
+      }
+      // Mistakes of this side: a header of the client that can't be sent, a missing permission.
       if (isMistake(error)) throw error;
       // When a client leaves, its upstream connection is closed, too.
       const left = session.signal.aborted;

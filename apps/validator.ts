@@ -10,7 +10,6 @@ import {
 } from "../base/app/app.ts";
 import {
   type Answer,
-  type AnsweredRequest,
   answerFraming,
   cancelAnswer,
   readAnswer,
@@ -34,6 +33,7 @@ import {
   checkMethod,
   formatRequestPreamble,
   formatResponsePreamble,
+  type Method,
 } from "../base/wire/preamble.ts";
 import { checkUri, parseUri } from "../base/wire/uri.ts";
 
@@ -42,8 +42,9 @@ import { checkUri, parseUri } from "../base/wire/uri.ts";
  * returns. A broken rule is an error whose message begins with what is wrong:
  * `response.headers["Content-Type"]: the name must be …`.
  *
- * A server also checks each response before sending it. A validator additionally checks the server, and works
- * without one: use it to test apps, servers and middleware.
+ * A server also checks each response before sending it. A validator additionally checks the server, requires that
+ * the body of a request is read to its end before a response below 400, and works without a server: use it to test
+ * apps, servers and middleware.
  *
  * @example
  * ```ts
@@ -85,10 +86,18 @@ export class Validator implements AppObject {
     const classes = ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const;
     checkFunctions("api", api, [...classes, "Range", "ContentRange"]);
     // Copied now: an app can replace the fields of a request.
-    const asked = { method: request.method, body: request.body };
+    const { method, body } = request;
     const returned = await this.#app.handle(request, session, api);
-    const { status, reason, headers, body } = checkResponse(returned, asked);
-    return [status, reason, headers, body];
+    const answer = checkResponse(returned, method, body);
+    if (answer.status < 400 && body !== null && !progressOf(body).isConsumed) {
+      const error = new BodyError(
+        `request.body: must be read to its end before a response with status ${answer.status}, or the ` +
+          "session ends after it; it may stay unread if the status is 400 or above",
+      );
+      cancelAnswer(returned, body, error);
+      throw error;
+    }
+    return [answer.status, answer.reason, answer.headers, answer.body];
   }
 
   /**
@@ -207,16 +216,19 @@ export interface CheckedAnswer extends Answer {
 }
 
 /** Checks what an app returned for a request. A body that can't be sent is canceled, as a server does. */
-export function checkResponse(returned: unknown, request: AnsweredRequest): CheckedAnswer {
+export function checkResponse(
+  returned: unknown,
+  method: Method,
+  requestBody: BodyIn,
+): CheckedAnswer {
   try {
     const answer = readAnswer(returned);
     const { status, reason, headers } = answer;
-    const unread = request.body !== null && !progressOf(request.body).isConsumed;
-    const framing = answerFraming(request, unread, answer, "response.");
+    const framing = answerFraming(method, requestBody, answer, "response.");
     formatResponsePreamble(scratch, status, reason, headers, framing, "response.");
     return { ...answer, framing };
   } catch (error) {
-    cancelAnswer(returned, request.body, error);
+    cancelAnswer(returned, requestBody, error);
     throw error;
   }
 }

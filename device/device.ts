@@ -184,7 +184,8 @@ export class Device implements AsyncDisposable {
    * @param options Where to listen, for how long, and what to name the peer.
    * @throws {TypeError} if an option has the wrong type or is unknown.
    * @throws {RangeError} if a value is not allowed or `peerName` is taken.
-   * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use.
+   * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use; its place is named.
+   * @throws {Deno.errors.AddrNotAvailable} if an address in `listen` is not of this machine.
    *
    * @example Pair two devices
    * ```ts

@@ -80,7 +80,7 @@ function connectorOf(
   connectTimeout: number | undefined,
 ): Connector["connect"] {
   let lastAddress = "";
-  return async (_first, bounds) => {
+  const connect: Connector["connect"] = async (_first, bounds) => {
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
@@ -105,9 +105,13 @@ function connectorOf(
     } catch (error) {
       if (joined.aborted) throw error;
       const sought = { name: peer.name, addresses, stored: given === null };
-      throw mostInformative(error as AggregateError, sought);
+      const best = mostInformative(error as AggregateError, sought);
+      // Its frames begin with those of the caller.
+      Error.captureStackTrace(best, connect);
+      throw best;
     }
   };
+  return connect;
 }
 
 /** The most useful first: what the peer says, before what others cause. */
@@ -156,8 +160,21 @@ export function mostInformative(cause: AggregateError, sought: Sought): Error {
   const more = errors.length - 1;
   const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
   const message = best.message + others + hintFor(best, sought);
-  if (best instanceof TlsError) return new TlsError(best.code, message, { cause });
-  return withMessage(best, message, cause);
+  const error = best instanceof TlsError
+    ? new TlsError(best.code, message, { cause })
+    : withMessage(best, message, cause);
+  shortenStacks(cause);
+  return error;
+}
+
+/** Removes frames that Deno would print of an uncaught error: they hide the line that says what to do. */
+function shortenStacks(attempts: AggregateError): void {
+  for (const each of [attempts, ...attempts.errors]) {
+    if (!(each instanceof Error)) continue;
+    each.stack = `${each.name}: ${each.message}`;
+    // The system's error has the same words.
+    if ((each.cause as Error | undefined)?.message === each.message) delete each.cause;
+  }
 }
 
 /** What to do, unless the error already says so. */
@@ -173,6 +190,12 @@ function hintFor(error: Error, { name, addresses, stored }: Sought): string {
   const where = `${which} address${addresses.length === 1 ? "" : "es"} ${
     addresses.map(addressText).join(", ")
   }`;
+  if (error instanceof Deno.errors.TimedOut) {
+    return `; ${
+      quote(name)
+    } does not answer at ${where}: check that it runs, and that the network ` +
+      `lets it through; it may also be busy, or hang; else ${other}`;
+  }
   return `; ${
     quote(name)
   } doesn't serve at ${where}: start its server, ${other}, or pair the two again ` +

@@ -11,7 +11,7 @@ import { checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
-import { plainMessageOf } from "../net/thrown.ts";
+import { plainMessageOf, reworded } from "../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
 import { Server } from "../server.ts";
@@ -182,9 +182,13 @@ export class Invitation implements AsyncDisposable {
     if (peerName !== undefined) await services.peers.checkFree(peerName);
     const invitation = new Invitation(services, peerName, findAddresses, seconds);
     try {
-      const bound = given === null
-        ? await invitation.#listenEverywhere()
-        : withoutWildcards(await Promise.all(given.map((each) => invitation.#listen(each))));
+      const bound = given === null ? await invitation.#listenEverywhere() : withoutWildcards(
+        await Promise.all(given.map((each, i) =>
+          invitation.#listen(each).catch((error) => {
+            throw reworded(error, ({ message }) => `listen[${i}]: ${message}`);
+          })
+        )),
+      );
       const addresses = new Map(bound.map(lineAddress).map((each) => [each.join(" "), each]));
       if (addresses.size === 0) {
         throw new DeguError("listen: this machine has no address of the family of the wildcard");

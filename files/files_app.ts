@@ -1,5 +1,6 @@
 /** The app that serves the files of a directory, and accepts new ones. */
 
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "../base/app/app.ts";
 import {
@@ -13,7 +14,7 @@ import {
 import { quote } from "../base/errors.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import type { Session } from "../base/app/session.ts";
+import { type Session, userOf } from "../base/app/session.ts";
 import { makeSafeLogger } from "../net/logger.ts";
 import { BundleError } from "./bundle.ts";
 import { KnownDigests } from "./digest.ts";
@@ -194,7 +195,8 @@ export class FilesApp implements AppObject {
     const warn = (refusal: Refusal, path?: string) => {
       const where = path === undefined ? "" : `${printable(path)}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
-      this.#logger?.warn(`${session ?? "a peer"}: ${what}`);
+      const who = session === undefined ? "a peer" : userOf(session) ?? session;
+      this.#logger?.warn(`${who}: ${what}`);
     };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {
@@ -269,7 +271,11 @@ function realPathOf(dir: string | URL): string {
     const real = Deno.realPathSync(path);
     if (Deno.statSync(real).isDirectory) return real;
   } catch (error) {
-    if (error instanceof Error) error.message = `dir: ${error.message}`;
+    if (error instanceof Deno.errors.NotFound) {
+      error.message = `dir: there is no directory ${
+        quote(resolve(path))
+      }; make it first, or mount its disk`;
+    } else if (error instanceof Error) error.message = `dir: ${error.message}`;
     throw error;
   }
   throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);

@@ -17,6 +17,7 @@ import {
   removeIfPossible,
   removeIfPresent,
   removeIfPresentSync,
+  statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
@@ -299,11 +300,13 @@ function alreadyExists(target: string): Error {
 
 /** The error of a target that another download is writing. */
 function partInUse(target: string): TransferError {
+  const path = partPath(target);
+  const uid = statOrNull(path)?.uid ?? null;
+  const owner = uid === null ? "" : `, a file of the user with the uid ${uid}`;
   return new TransferError(
     "IN_USE",
-    `${target}: another download to the same file is in progress, which has locked ${
-      partPath(target)
-    }; wait for it, or choose another file`,
+    `${target}: another download to the same file is in progress, which has locked ${path}${owner}; ` +
+      "wait for it, or choose another file",
   );
 }
 

@@ -129,6 +129,7 @@ const HINTS: Readonly<Record<string, string>> = {
     "a file has this name, or that of a directory that it would be in; choose another name",
   "delete 409": "the directory is not empty; delete its content first",
   "409": "it has another part of this file, or a directory is in the way; call again",
+  "410": "no app has this path; check the names that the Router there has",
   "412": "the file already exists, or changed; call again to replace it",
   "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
   "507":

@@ -177,12 +177,13 @@ export class Connection implements Disposable {
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
       this.#state = CLIENT[this.#state].request ?? this.#state;
-      let framing, length;
+      let framing, length, isLast;
       try {
         framing = outgoingFraming(body);
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, headers, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
+        isLast = saysClose(headers) || (this.baseHeaders !== null && saysClose(this.baseHeaders));
         if (signal !== undefined) {
           signal.throwIfAborted();
           this.#abort ??= new RequestAbort(transport);
@@ -192,7 +193,7 @@ export class Connection implements Disposable {
         this.#state = CLIENT[this.#state].undone ?? this.#state;
         throw error;
       }
-      return this.#exchange(method, length, body, framing, signal);
+      return this.#exchange(method, length, body, framing, isLast, signal);
     } catch (error) {
       cancelUnused(body, error);
       return Promise.reject(error);
@@ -320,6 +321,7 @@ export class Connection implements Disposable {
     length: number,
     body: BodyOut,
     framing: Framing,
+    isLast: boolean,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
     const transport = this.#transport;
@@ -345,6 +347,8 @@ export class Connection implements Disposable {
           "the peer had closed the connection before the request was sent",
         );
       }
+      // From here on the request can't be undone.
+      if (isLast) this.#isLast = true;
       try {
         const rest = transport.endSend(await transport.beginSend(length, body, framing));
         if (rest !== null) await rest;

@@ -1,6 +1,7 @@
 /** Connects, bounded by a time-out and a signal. */
 
 import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
+import { pause } from "../base/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
 import { reworded, systemCode } from "./thrown.ts";
@@ -58,6 +59,8 @@ export async function connectSocket(
           ? await Deno.connect({ ...endpoint, signal })
           : await Deno.connect(endpoint);
       } catch (error) {
+        // Deno settles these at once, so a loop of attempts would leave no turn to anything else.
+        if (endpoint.transport === "unix") await pause(0, signal);
         throw explainConnecting(error, address);
       }
     },

@@ -171,6 +171,19 @@ function listenAt(
   }
 }
 
+/**
+ * The error for a socket of another kind that could not be bound. Deno's own sockets have better words
+ * and classes for it, unless one of them can be bound there after all.
+ */
+export function bindingError(error: unknown, address: Address): unknown {
+  try {
+    listenAt(address, NOT_SHARED).close();
+  } catch (own) {
+    return own;
+  }
+  return explainBinding(error, address);
+}
+
 /** An error of the system, with the address, which it doesn't name. */
 function explainBinding(error: unknown, address: Address): unknown {
   return reworded(error, ({ message, constructor }) => {

@@ -4,6 +4,7 @@ import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
+  bodyToHeadError,
   cancelAnswer,
   readAnswer,
   Request,
@@ -18,7 +19,7 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import { cancelQuietly } from "../base/body/bodies.ts";
+import { cancelQuietly, cancelUnused } from "../base/body/bodies.ts";
 import { isTooLong } from "../base/body/body_state.ts";
 import {
   BodyError,
@@ -33,7 +34,7 @@ import {
   formatResponsePreamble,
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
-import { type Interval, startInterval } from "./deadline.ts";
+import { type Interval, RequestWait, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
@@ -94,6 +95,10 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     this.#session = session;
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestStart);
+    // Without a time-out no wait is too long.
+    if (context.timeout !== null) {
+      this.#transport.requestWait = new RequestWait(this.#transport.reader);
+    }
     this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
   }
@@ -147,6 +152,25 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   /** True while nothing is lost by closing: before the first byte of a request. */
   isIdle(): boolean {
     return this.#state === "idle" && this.#transport.reader.buffered === 0;
+  }
+
+  /**
+   * The seconds for which its peer has kept it waiting within one request, if they are too many, and
+   * the bytes too few, to keep its slot while another connection waits; else 0.
+   */
+  get overdue(): number {
+    if (SERVER[this.#state].givesWay === undefined) return 0;
+    return this.#transport.requestWait?.overdue(this.#context.timeout!) ?? 0;
+  }
+
+  /** Ends in favor of a connection that waits. The slot is free at once, whatever the app still does. */
+  giveWay(): void {
+    this.#state = SERVER[this.#state].givesWay ?? this.#state;
+    const { bytes, seconds } = this.#transport.requestWait!;
+    const why = `gave way to another connection after ${bytes} bytes in ${seconds.toFixed(1)} s`;
+    this.#endSession("info", why);
+    this.#transport.close(new ConnectionClosedError(`the session ${why}`));
+    this.#served.resolve();
   }
 
   close(): void {
@@ -226,6 +250,8 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
       reader.start = end;
       const { method, uri, headers, framing, path, query } = preamble;
+      // The app may change the headers.
+      const isLast = saysClose(headers);
       if (framing === null) {
         this.#state = SERVER[this.#state].request ?? this.#state;
       } else {
@@ -246,15 +272,17 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         if (!Array.isArray(returned)) returned = await returned;
         answer = readAnswer(returned);
         if (transport.closed) throw transport.failure ?? new BodyError("too late");
-        const { status, reason, headers, body } = answer;
-        const framing = answerFraming(request, this.#state === "unread", answer);
+        const { status, reason, headers } = answer;
+        const framing = answerFraming(method, body, answer);
+        const isHead = method === "HEAD";
         const buffer = transport.beginMessage();
         const length = formatResponsePreamble(buffer, status, reason, headers, framing);
         transport.endPreamble(buffer, length);
         exchange?.respond(status, length, framing);
         transport.exchange = exchange;
-        const sending = transport.beginSend(length, body, framing);
+        const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
         isSending = true;
+        if (isHead) cancelUnused(answer.body, bodyToHeadError());
         const rest = transport.endSend(await sending);
         if (rest !== null) await rest;
       } catch (error) {
@@ -263,31 +291,38 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         return;
       }
 
-      if (this.#endIfLast(answer)) {
+      if (this.#endIfLast(answer, isLast)) {
         // What follows is dropped, and no part of it may be read.
         if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
         return;
       }
       this.#state = SERVER[this.#state].answered ?? this.#state;
+      transport.requestWait?.restart();
       exchange?.end(null);
     }
   }
 
-  /** Counts a request that was answered. If its response was the last one, ends the session and returns true. */
-  #endIfLast({ status, headers }: Answer): boolean {
+  /**
+   * Counts a request that was answered. If its response was the last one, ends the session and returns true.
+   *
+   * @param isLast Whether the request says so.
+   */
+  #endIfLast({ status, headers }: Answer, isLast: boolean): boolean {
     const requests = countRequest(this.#session);
     // If it was closed while the last bytes were sent, the reason was already reported.
     if (this.#transport.closed) return false;
+    const isUnread = this.#state === "unread";
     let why;
-    if (saysClose(headers)) why = `a response with connection: close (status ${status})`;
-    else if (this.#state === "unread") {
-      why = `the body of a request was left unread (status ${status})`;
-    } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
+    if (isUnread) why = `the body of a request was left unread (status ${status})`;
+    else if (saysClose(headers)) why = `a response with connection: close (status ${status})`;
+    else if (isLast) why = `a request with connection: close (status ${status})`;
+    else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
       why = `a response with status ${status}`;
     } else if (requests >= this.#session.maxRequests) why = `the limit of ${requests} requests`;
     else if (this.#context.stopping) why = "the server is shutting down";
     else return false;
-    this.#endSession("debug", why, `ended after ${why}`);
+    // Any peer can send a body that its app does not want.
+    this.#endSession(isUnread ? "info" : "debug", why, `ended after ${why}`);
     return true;
   }
 
@@ -320,7 +355,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
 
   /** Reports a failure of the peer, the network or the deadline. */
   #report(error: unknown): void {
-    if (this.#state === "closedByApp") return;
+    if (this.#state === "closedByApp" || this.#state === "gaveWay") return;
     const { closed, failure } = this.#transport;
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
     const broke = failure ?? error;
@@ -358,6 +393,6 @@ export class ServerConnection implements BodyOwner, SessionOwner {
 
   /** The app canceled the rest: it may still answer with an error. */
   bodyCanceled(): void {
-    this.#transport.deadline.stopReading();
+    this.#transport.stopWaiting();
   }
 }

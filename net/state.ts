@@ -11,9 +11,10 @@
  * runs in it, too. The app then has the request: its body is `unread` until its last byte was read, and `answering` is
  * what is left to do; a request without a body begins there. Once its response was sent the end is `idle` again, unless
  * the response is the last one: after an error, after `connection: close`, at a limit, or if the body is still unread,
- * since nobody knows where the next request would begin. There are three ways to be over. `endedByPeer`: the peer ended
+ * since nobody knows where the next request would begin. There are four ways to be over. `endedByPeer`: the peer ended
  * the connection while it was idle, as most do. `closedByApp`: the app closed the session, which is reported then and
- * not again. `over`: all others.
+ * not again. `gaveWay`: another connection got the slot of a peer that kept its request to itself; likewise. `over`:
+ * all others.
  *
  * The client's end begins `idle`, too. It is `requesting` from the moment at which a request is looked at, since
  * getters of its headers are code that may make another one, to the end of the response's preamble: an error in this
@@ -39,9 +40,19 @@ type Table<State extends string, Event extends string> = Readonly<
 >;
 
 /** What a server's end of a connection is doing. */
-export type ServerState = "idle" | "unread" | "answering" | "over" | "endedByPeer" | "closedByApp";
+export type ServerState =
+  | "idle"
+  | "unread"
+  | "answering"
+  | "over"
+  | "endedByPeer"
+  | "closedByApp"
+  | "gaveWay";
 
-/** What happens to a server's end: `ends` is its last response, or that its socket was closed. */
+/**
+ * What happens to a server's end: `ends` is its last response, or that its socket was closed. Only a peer that has not
+ * sent its request to the end can be made to give way.
+ */
 type ServerEvent =
   | "request"
   | "requestWithBody"
@@ -49,6 +60,7 @@ type ServerEvent =
   | "answered"
   | "peerEnds"
   | "appCloses"
+  | "givesWay"
   | "ends";
 
 /** The states of a server's end. */
@@ -58,13 +70,20 @@ export const SERVER: Table<ServerState, ServerEvent> = {
     requestWithBody: "unread",
     peerEnds: "endedByPeer",
     appCloses: "closedByApp",
+    givesWay: "gaveWay",
     ends: "over",
   },
-  unread: { bodyRead: "answering", appCloses: "closedByApp", ends: "over" },
+  unread: {
+    bodyRead: "answering",
+    appCloses: "closedByApp",
+    givesWay: "gaveWay",
+    ends: "over",
+  },
   answering: { answered: "idle", appCloses: "closedByApp", ends: "over" },
   over: {},
   endedByPeer: {},
   closedByApp: {},
+  gaveWay: {},
 };
 
 /** What a client's end of a connection is doing. */

@@ -21,7 +21,7 @@ import { BodyError, ConnectionClosedError, ProtocolError } from "../base/errors.
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
-import { Deadline } from "./deadline.ts";
+import { Deadline, type RequestWait } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
 
 /** Where discarded bytes go. */
@@ -71,10 +71,12 @@ export class Transport implements AheadSource {
   readonly reader: ByteReader = new ByteReader(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
-  /** When bytes last arrived. Measured with Date.now(), which costs a tenth of performance.now(). */
+  /** When bytes last arrived at a client, by Date.now(), which costs less than performance.now(). */
   lastArrival = Date.now();
   /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
   exchange: ExchangeWatch | null = null;
+  /** Measures how long a server waits for the rest of a request; `null` if nobody wants to know. */
+  requestWait: RequestWait | null = null;
   readonly #socket: Socket;
   readonly #checkStart: (first: number) => void;
   readonly #closeListeners: CloseListener[] = [];
@@ -218,6 +220,8 @@ export class Transport implements AheadSource {
     this.#receiving = ahead === null ? "read" : "read ahead";
     reader.checkFailure();
     if (!deadline.isReading) deadline.startReading();
+    // Only from the first byte on: before, no request is waited for.
+    if (this.#searched > 0) this.requestWait?.begin();
     if (ahead !== null) return ahead;
     // mutant `reader.buffered === 0` → `true`: what is buffered fits in what is left of the buffer
     // mutant `0` → `1`: it is the size of a buffer
@@ -235,7 +239,11 @@ export class Transport implements AheadSource {
     // Bytes that arrive after the connection closed are dropped.
     this.reader.checkFailure();
     // What was read ahead is in the reader already.
-    const arrived = this.#receiving === "read" ? this.reader.filled(count) : count ?? 0;
+    let arrived = count ?? 0;
+    if (this.#receiving === "read") {
+      arrived = this.reader.filled(count);
+      this.reader.arrived += arrived;
+    }
     if (arrived === 0) {
       // `#receiving` stays: this breaks the connection, as an error of the socket does.
       if (this.#searched === 0) return false;
@@ -253,14 +261,16 @@ export class Transport implements AheadSource {
       await this.settle();
       if (reader.buffered > 0) return reader.take(into);
     }
-    this.deadline.startReading();
+    this.#startWait();
     try {
       reader.checkFailure();
       const count = await (this.#reading = this.#socket.read(into));
       this.#reading = null;
       reader.checkFailure();
       this.#endWait();
-      return checkCount(count, into.length) || null;
+      const arrived = checkCount(count, into.length);
+      reader.arrived += arrived;
+      return arrived || null;
     } catch (error) {
       throw this.#keepFailure(error, true);
     }
@@ -268,7 +278,7 @@ export class Transport implements AheadSource {
 
   /** Waits for the read issued ahead, if any; the deadline bounds that wait, too. */
   async settle(): Promise<void> {
-    this.deadline.startReading();
+    this.#startWait();
     try {
       await this.reader.settleAhead();
       this.#endWait();
@@ -277,9 +287,21 @@ export class Transport implements AheadSource {
     }
   }
 
+  #startWait(): void {
+    this.deadline.startReading();
+    this.requestWait?.begin();
+  }
+
   #endWait(): void {
+    this.stopWaiting();
+    // A server measures the wait instead.
+    if (this.requestWait === null) this.lastArrival = Date.now();
+  }
+
+  /** Ends the wait for bytes: they are there, or are not wanted any more. */
+  stopWaiting(): void {
     this.deadline.stopReading();
-    this.lastArrival = Date.now();
+    this.requestWait?.end();
   }
 
   /**

@@ -8,11 +8,9 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
 import { type Client, type Connection, SSLClient } from "../client.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { dictOf, headersOf, quoteUrl } from "./headers.ts";
+import { dictOf, headersOf, NULL_BODY, quoteUrl } from "./headers.ts";
 import { bodyOfBytes, streamedBody, streamOf, StreamPieces } from "./streams.ts";
 
-/** Statuses whose responses have no body in the Fetch standard. */
-const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
 /** Statuses that redirect (Fetch standard, redirect status). */
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const MAX_REDIRECTS = 20;

@@ -49,7 +49,7 @@ export interface FromFetchHandlerOptions {
   chooseCookie?: ChooseCookie | undefined;
   /**
    * How many bytes of a request's body, which the handler left unread when it responded with a status below
-   * 400, are read and discarded, or `Infinity`; more are an error.
+   * 400, are read and discarded, or `Infinity`. If there are more, the session ends after the response.
    *
    * @default {1048576}
    */
@@ -62,8 +62,8 @@ const MAX_UNREAD_BYTES = 1048576;
  * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`,
  * as a Hono app is.
  *
- * Bodies stream in both directions. The body of a request must be read before the response; the rest of an
- * unread body is discarded. Anything that the strict grammar has no form for (several `set-cookie` headers, a
+ * Bodies stream in both directions. A response can't be made from a body that is still arriving; what is left unread
+ * of the body of a request is discarded. Anything that the strict grammar has no form for (several `set-cookie` headers, a
  * character, a header's name) is an error that goes to the server's logger, as the handler's exceptions do.
  * docs/web.md lists all of it.
  *
@@ -149,20 +149,19 @@ async function answerOf(
   scope: RequestScope,
 ): Promise<ResponseTuple> {
   const reason = statusText || (REASONS.get(status) ?? "Unknown");
-  if (method === "HEAD") {
-    cancel(body, new BodyError("a response to HEAD has no body"));
-    return [status, reason, headers, null];
-  }
   if (body === null) {
-    // Without a length, other clients would wait for the end of the connection.
-    const empty = status === 204 || status === 304 ? null : new Uint8Array(0);
-    return [status, reason, headers, empty];
+    // Without a length, other clients would wait for the end of the connection. To HEAD, the handler has removed it.
+    const isNone = method === "HEAD" || status === 204 || status === 304;
+    return [status, reason, headers, isNone ? null : new Uint8Array(0)];
   }
-  const pieces = scope.takePieces(body);
-  const whole = await pieces.takeWhole(headers);
+  // To HEAD it is canceled, which is no reason to abort the request.
+  const pieces = method === "HEAD" ? new StreamPieces(body) : scope.takePieces(body);
+  // Nothing is read to find a length that the handler states.
+  const isStated = method === "HEAD" && Object.hasOwn(headers, "content-length");
+  const whole = isStated ? null : await pieces.takeWhole(headers);
   if (whole !== null) return [status, reason, headers, bodyOfBytes(whole)];
   if (!wholeOnly) {
-    scope.stream(pieces);
+    if (method !== "HEAD") scope.stream(pieces);
     return [status, reason, headers, streamedBody(pieces, headers)];
   }
   const error = new BodyError(
@@ -207,8 +206,21 @@ function urlOf(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();
   const url = URL.parse(origin + uri);
+  if (url === null || !isSameOrigin(url.origin, origin)) return null;
   // Here `.` is an ordinary component of a path, but URLs can't express it.
-  return url !== null && url.href.slice(url.origin.length) === uri ? url.href : null;
+  return url.href.slice(url.origin.length) === uri ? url.href : null;
+}
+
+/** Whether a URL has the host that was given: URL parsing makes an IPv4 address of `0x7f.1`. */
+function isSameOrigin(parsed: string, given: string): boolean {
+  return parsed === given || plainOrigin(parsed) === plainOrigin(given);
+}
+
+/** An origin in lower case, without a default port and without a dot at the end of its host. */
+function plainOrigin(origin: string): string {
+  return origin.toLowerCase()
+    .replace(origin.startsWith("https:") ? /:443$/ : /:80$/, "")
+    .replace(/\.(?=:\d+$|$)/, "");
 }
 
 function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
@@ -265,20 +277,14 @@ class IncomingStream {
     return this.stream.locked && this.#pieces.missing > 0 && !this.#canceled;
   }
 
-  /** Drops the rest of the body after the handler has responded, of up to `limit` bytes. */
+  /** Drops the rest of the body after the handler has responded; more than `limit` bytes stay unread. */
   async drain(limit: number): Promise<void> {
     const pieces = this.#pieces;
     if (pieces.missing === 0) return;
     this.abandon();
-    const tooMuch = new BodyError(
-      `the handler left more than ${limit} bytes of the request's body unread; read them, or ` +
-        "respond with an error, or raise the option maxUnreadBytes",
-    );
-    if (Number.isFinite(pieces.missing) && pieces.missing > limit) throw tooMuch;
-    let drained = 0;
-    while (pieces.missing > 0) {
+    if (Number.isFinite(pieces.missing) && pieces.missing > limit) return;
+    for (let drained = 0; pieces.missing > 0 && drained <= limit;) {
       drained += (await pieces.next())?.length ?? 0;
-      if (drained > limit) throw tooMuch;
     }
   }
 

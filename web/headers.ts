@@ -10,6 +10,9 @@ import {
   type Range,
 } from "../base/wire/range.ts";
 
+/** Statuses whose responses have no body in the Fetch standard. */
+export const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
+
 /** Chooses the one `set-cookie` header to send, if there are several. */
 export type ChooseCookie = (cookies: readonly string[]) => string;
 

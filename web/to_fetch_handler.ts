@@ -1,7 +1,7 @@
 /** Apps as fetch-style handlers. */
 
 import { api, type App, readApp, type Socket } from "../base/app/app.ts";
-import { cancelAnswer, Request as AppRequest } from "../base/app/message.ts";
+import { bodyToHeadError, cancelAnswer, Request as AppRequest } from "../base/app/message.ts";
 import {
   abortSession,
   disposeStore,
@@ -28,12 +28,13 @@ import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   isMethod,
   mayHaveBody,
+  type Method,
   parseRequestPreamble,
   type RequestPreamble,
 } from "../base/wire/preamble.ts";
 import { allows, NAME, VALUE } from "../base/wire/tables.ts";
 import { messageOf, stackOf } from "../net/thrown.ts";
-import { headersOf } from "./headers.ts";
+import { headersOf, NULL_BODY } from "./headers.ts";
 import { chunkedBody, encodedStreamOf, streamOf, StreamPieces } from "./streams.ts";
 
 /** The second argument of a fetch-style handler, as `Deno.serve` passes it. */
@@ -117,7 +118,7 @@ export function toFetchHandler(
         const returned = await handle(appRequest, session, api);
         if (session.message !== null) cancelAnswer(returned, body, session.signal.reason);
         owner.throwIfClosed();
-        return makeResponse(checkResponse(returned, { method, body }), closed, end);
+        return makeResponse(method, checkResponse(returned, method, body), closed, end);
       } catch (error) {
         cancelBody(body, error);
         end();
@@ -344,6 +345,7 @@ function refusal({ code, message }: ProtocolError): Response {
 
 /** Makes a response from what the app returned. */
 function makeResponse(
+  method: Method,
   { status, reason, headers, body: given, framing }: CheckedAnswer,
   closed: Promise<never>,
   end: () => void,
@@ -354,6 +356,14 @@ function makeResponse(
   fetchHeaders.delete("transfer-encoding");
   if (typeof framing === "number") fetchHeaders.set("content-length", String(framing));
   const init = { status, statusText: reason, headers: fetchHeaders };
+  if (method === "HEAD") {
+    cancelUnused(body, bodyToHeadError());
+    end();
+    const isChunked = framing === "chunked" || Object.hasOwn(headers, "transfer-encoding");
+    // With `null` Deno's server would announce the length 0, which is that of no chunked body.
+    const unknown = isChunked && !NULL_BODY.has(status) ? new Blob([]).stream() : null;
+    return new Response(unknown, init);
+  }
   if (body === null || body instanceof Uint8Array) {
     end();
     return new Response(body as Uint8Array<ArrayBuffer> | null, init);

@@ -13,7 +13,7 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import { type FileJob, Transfers } from "../transfers.ts";
+import { type FileJob, Transfers, type TreeJob } from "../transfers.ts";
 
 export function addGet(program: AgentCommand): void {
   program.command("get")
@@ -54,8 +54,12 @@ async function get(
   const own = await ownDirectory(context.home);
   using transfers = new Transfers(context, "get", own);
   await own.check(target.isDirectory ? target.path : dirname(target.path));
+  using opened = new DisposableStack();
+  const found: [files: RemoteFiles, jobs: (FileJob | TreeJob)[]][] = [];
   for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
-    using files = await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "share");
+    const files = opened.use(
+      await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "share"),
+    );
     const isOnly = sources.length === 1;
     const nameOf = ({ names, directory }: RemotePath) => files.name(names, directory);
     const jobs = await transfers.prepare(some, isOnly, nameOf, async ({ names, directory }) => {
@@ -73,8 +77,10 @@ async function get(
       await own.check(root);
       return { names: found.names, root, listsUnchanged: true, options: {} };
     });
-    await transfers.copy(files, jobs);
+    found.push([files, jobs]);
   }
+  // Nothing is copied before everything has been found.
+  for (const [files, jobs] of found) await transfers.copy(files, jobs);
   return transfers.finish();
 }
 

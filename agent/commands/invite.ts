@@ -5,7 +5,7 @@ import type { Device, Invitation, Peer } from "../../device.ts";
 import {
   type AgentCommand,
   type Context,
-  notOfThisMachine,
+  listenError,
   openDevice,
   type PairingOptions,
   parseInvitingAddress,
@@ -72,10 +72,7 @@ async function open(context: Context, device: Device, options: Options): Promise
   try {
     return await device.invite({ peerName: as, seconds, listen, serving });
   } catch (error) {
-    if (error instanceof Deno.errors.AddrNotAvailable && listen !== undefined) {
-      throw notOfThisMachine(listen, error);
-    }
-    throw usageError(error);
+    throw usageError(listen === undefined ? error : listenError(listen, error));
   }
 }
 

@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import { upload } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice } from "../commands.ts";
-import { ALREADY_THERE, Failure, USAGE } from "../failure.ts";
+import { ALREADY_THERE, checkNotReserved, Failure, USAGE, wildcardHint } from "../failure.ts";
 import { ifThere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
@@ -48,6 +48,7 @@ async function put(
   // Says so if the peer takes no files.
   if (await files.list([]) === null) throw await files.missing(target.names);
   const there = await files.find(target.names);
+  if (there === null) await files.checkWay(target.names);
   const top = there?.names ?? target.names;
   const isFile = there?.kind === "file";
   const notDirectory = new Failure(`${files.name(top)} is a file: name a directory`);
@@ -62,6 +63,7 @@ async function put(
       : isDirectory
       ? [...top, basename(path)]
       : top;
+    checkNotReserved(names, files.name(names));
     transfers.take(names.join("/"), path);
     if (info.isFile) return await jobOf(files, source, names, force);
     return { names, root: path, listsUnchanged: true, options: { replace: force } };
@@ -99,7 +101,7 @@ async function findSource(
 ): Promise<Source> {
   const info = await ifThere(Deno.stat(path));
   if (info === null) {
-    const hint = "check the name, and the directory that you are in";
+    const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
     throw new Failure(`${JSON.stringify(path)} is not there: ${hint}`);
   }
   await own.check(path);

@@ -2,7 +2,7 @@
 
 import { deleteFile, listTree, TransferError, type TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice } from "../commands.ts";
-import { explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
+import { checkNotReserved, explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
 import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 export function addRm(program: AgentCommand): void {
@@ -49,6 +49,7 @@ async function rm(
     for (const { names, directory } of some) {
       const name = files.name(names, directory);
       try {
+        checkNotReserved(names, name);
         const isTree = recursive && (await files.get(names)).kind === "directory";
         if (isTree) await removeTree(context, files, names, fail);
         else await remove(context, files, names, directory);

@@ -1,5 +1,6 @@
 /** `degu serve`: shares a directory, and takes files into another one. */
 
+import { join } from "node:path";
 import { type Address, formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import { type DeviceServer, peerOf } from "../../device.ts";
@@ -9,8 +10,8 @@ import {
   type AgentCommand,
   type Context,
   DEFAULT_PORT,
+  listenError,
   loggerOf,
-  notOfThisMachine,
   openDevice,
   parseListenAddress,
   parseOnce,
@@ -99,7 +100,7 @@ async function listen(
   const bind = async (address: Address) => {
     const server = start(address);
     await server.ready.catch((error) => {
-      throw listenError(address, error);
+      throw listenError([address], error);
     });
     return server;
   };
@@ -111,18 +112,6 @@ async function listen(
     if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
     return [await bind(["0.0.0.0", DEFAULT_PORT])];
   }
-}
-
-function listenError(address: Address, error: Error): Error {
-  if (error instanceof Deno.errors.AddrNotAvailable && address[0] !== "::") {
-    return notOfThisMachine([address], error);
-  }
-  if (!(error instanceof Deno.errors.AddrInUse)) return error;
-  const text = formatAddress(address);
-  const other = `--listen ${text.replace(/\d+$/, "7444")}`;
-  const problem = `${text} is in use: does another "degu serve" run?`;
-  const advice = `If it is another program, take another port, as in ${other}`;
-  return new Failure(`${problem} ${advice}`, FAILED, { cause: error });
 }
 
 export type Served = Readonly<Record<Area, string | null> & { name: string }>;
@@ -156,13 +145,15 @@ export function makeServeApp(
 
 /** Checks the directory of `--share`: the device may not be in it, nor it in the device. Returns its real path. */
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
-  const path = await ifThere(Deno.realPath(dir));
+  const path = await labelled(option, ifThere(Deno.realPath(dir)));
   if (path === null) {
     throw new Failure(`${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`);
   }
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory`);
   }
+  // A directory without permission is refused now, not when the first peer asks for it.
+  await labelled(option, canBeUsed(path));
   const device = await Deno.realPath(home);
   if (!isIn(device, path) && !isIn(path, device)) return path;
   throw new Failure(
@@ -170,6 +161,33 @@ export async function checkShare(dir: string, home: string, option = "--share"):
       "keys: serve another directory, or move the device and say where it is with --home",
     USAGE,
   );
+}
+
+async function canBeUsed(dir: string): Promise<void> {
+  for await (const { name } of Deno.readDir(dir)) {
+    // Permission to read the names of a directory is not yet permission to use them.
+    await ifThere(Deno.lstat(join(dir, name)));
+    return;
+  }
+}
+
+/** Writes a file of a reserved name, which no peer sees, and removes it. */
+async function canBeWritten(dir: string): Promise<void> {
+  const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
+  (await Deno.open(path, { write: true, createNew: true })).close();
+  await Deno.remove(path);
+}
+
+/** Names the option in the error of a promise that rejects. */
+function labelled<T>(option: string, result: Promise<T>): Promise<T> {
+  return result.catch((error) => {
+    throw labelledError(option, error);
+  });
+}
+
+function labelledError(option: string, error: unknown): unknown {
+  if (error instanceof Deno.errors.NotCapable) return error;
+  return new Failure(`${option}: ${explain(error)}`, FAILED, { cause: error });
 }
 
 /**
@@ -181,11 +199,12 @@ export async function checkInbox(dir: string, home: string, output: Output): Pro
   const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
     const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
     const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
-    if (!isKnown) throw error; // otherwise the check says what is wrong
+    if (!isKnown) throw labelledError("--inbox", error); // otherwise the check says what is wrong
     return false;
   });
   try {
     const path = await checkShare(dir, home, "--inbox");
+    await labelled("--inbox", canBeWritten(path));
     if (isMade) output.note(`created ${path}`);
     return path;
   } catch (error) {

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice, repeated } from "../commands.ts";
-import { Failure, USAGE } from "../failure.ts";
+import { checkNotReserved, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
@@ -75,7 +75,9 @@ async function sync(
   const area = isToHere && !inbox ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, path.peer, area);
   if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
+  if (!isToHere) checkNotReserved(path.names, files.name(path.names));
   const found = isToHere ? await files.get(path.names) : await files.find(path.names);
+  if (found === null) await files.checkWay(path.names);
   const names = found?.names ?? path.names;
   if (found !== null && found.kind !== "directory") {
     const what = found.kind === "file" ? "a file" : REASONS[found.reason!];

@@ -96,7 +96,7 @@ export class Request {
   readonly uri: string;
   /** By lower-case name. */
   readonly headers: HeaderDict;
-  /** The body, or `null`. It must be consumed before responding, unless the response is an error. */
+  /** The body, or `null`. If it is not read to its end, the session ends after the response. */
   readonly body: BodyIn;
   /** The components of the path that were shifted away; at first none. */
   readonly mount: string[];
@@ -197,40 +197,30 @@ export function readAnswer(returned: unknown): Answer {
   return { status, reason, headers, body };
 }
 
-/** The parts of a request that its response depends on. */
-export interface AnsweredRequest {
-  readonly method: Method;
-  readonly body: BodyIn;
-}
-
 /**
  * Checks everything about an answer except its reason and headers; returns its {@linkcode responseFraming}.
  *
- * @param unread Whether the request has a body that was not read to its end.
+ * @param method The method of the request, which the app may have changed in its `Request`.
+ * @param requestBody The body of the request, likewise.
  * @param owner What errors put before the names of the parts: `"response."`.
  */
 export function answerFraming(
-  request: AnsweredRequest,
-  unread: boolean,
+  method: Method,
+  requestBody: BodyIn,
   { status, body }: Answer,
   owner = "",
 ): Framing | undefined {
   checkStatus(status, 200, owner);
-  if (body !== null && (body as unknown) === request.body) {
+  if (body !== null && (body as unknown) === requestBody) {
     throw new BodyError(`${owner}body: must not be the body of the request`);
   }
-  if (unread && status < 400) {
-    throw new BodyError(
-      `request.body: must be read to its end before a response with status ${status}; it may stay ` +
-        "unread if the status is 400 or above",
-    );
-  }
-  return responseFraming(request.method, status, body, owner);
+  return responseFraming(method, status, body, owner);
 }
 
 /**
- * How the end of a response's body will be determined; `undefined` if the headers are sent as given, because
- * they may describe a body that is not sent: in a response to HEAD, and with 304 (RFC 9110 §15.4.5).
+ * How the end of a response's body is determined; in a response to HEAD, how it would be to GET, though the body is
+ * not sent (RFC 9110 §9.3.2). `undefined` if there is no body and the headers are sent as given, because they may
+ * describe one: in a response to HEAD, and with 304 (RFC 9110 §15.4.5).
  */
 export function responseFraming(
   method: Method,
@@ -238,12 +228,11 @@ export function responseFraming(
   body: BodyOut,
   owner = "",
 ): Framing | undefined {
-  const bodiless = isBodiless(method, status);
-  if (bodiless && body !== null) {
-    const where = method === "HEAD" ? "in a response to HEAD" : `with status ${status}`;
-    throw new RangeError(`${owner}body: must be null ${where}; got ${typeName(body)}`);
+  if (body !== null && (status === 204 || status === 304)) {
+    throw new RangeError(`${owner}body: must be null with status ${status}; got ${typeName(body)}`);
   }
-  return bodiless && status !== 204 ? undefined : outgoingFraming(body, owner);
+  const isAsGiven = body === null && status !== 204 && isBodiless(method, status);
+  return isAsGiven ? undefined : outgoingFraming(body, owner);
 }
 
 /**
@@ -261,7 +250,12 @@ export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unk
   for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
 }
 
-/** The error for reading the body of a request that was already answered with an error. */
+/** What the body of an answer to HEAD is canceled with. */
+export function bodyToHeadError(): BodyError {
+  return new BodyError("a response to HEAD has no body; its headers were sent");
+}
+
+/** The error for reading the body of a request that was already answered. */
 export function unreadError(status: number): BodyError {
   return new BodyError(`the response, with status ${status}, was sent before this body was read`);
 }

@@ -61,7 +61,10 @@ export function outgoingFraming(body: BodyOut, owner = ""): Framing {
   const framing = framingOf(body);
   if (framing === null) {
     const wanted = "null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
-    throw wrongType(`${owner}body`, wanted, body);
+    const error = wrongType(`${owner}body`, wanted, body);
+    // A text has no bytes before it is encoded.
+    if (typeof body === "string") error.message += "; encode it: new TextEncoder().encode(text)";
+    throw error;
   }
   if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
   return framing;

@@ -113,6 +113,8 @@ export class ByteReader {
   start = 0;
   /** Where they end. */
   end = 0;
+  /** How many bytes have arrived in all. The source counts those that were not read ahead. */
+  arrived = 0;
   readonly #source: AheadSource;
   readonly #first: number;
   readonly #usual: number;
@@ -237,7 +239,7 @@ export class ByteReader {
     this.#ahead = null;
     if (this.#failure !== null) return;
     try {
-      this.filled(count);
+      this.arrived += this.filled(count);
     } catch (error) {
       this.#failure = { error };
     }

@@ -150,7 +150,7 @@ function forbidden(name: string, where: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${where}`);
 }
 
-/** True if the headers of a response say that its connection ends with it (RFC 9112 §9.6). */
+/** True if headers say that the connection ends with this exchange (RFC 9112 §9.6). */
 export function saysClose(headers: HeaderDict): boolean {
   return connectionOptions(headers).includes("close");
 }
@@ -454,9 +454,11 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
 
 function makeLine(name: string, index: number, label: string): Line {
   if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
+    const lower = name.toLowerCase();
+    const isLower = lower === name || !allows(NAME_LOWER, lower);
     throw new RangeError(
       `${itemLabel(label, name)}: the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
-        "characters a-z, 0-9 and -",
+        `characters a-z, 0-9 and -${isLower ? "" : `; write it in lower case: "${lower}"`}`,
     );
   }
   const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));

@@ -334,11 +334,20 @@ function writeAscii(into: Uint8Array, at: number, text: string): number {
   return at + text.length;
 }
 
+const tooLong = new WeakSet<RangeError>();
+
+/** Whether an error says that a preamble to be sent would be too long. */
+export function isPreambleTooLong(error: unknown): boolean {
+  return error instanceof RangeError && tooLong.has(error);
+}
+
 function finish(into: Uint8Array, at: number, label: string): number {
   if (at + 2 > MAX_PREAMBLE_BYTES) {
-    throw new RangeError(
+    const error = new RangeError(
       `${label}: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${at + 2} bytes`,
     );
+    tooLong.add(error);
+    throw error;
   }
   into[at] = CR;
   into[at + 1] = LF;

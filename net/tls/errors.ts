@@ -25,9 +25,7 @@ const MAX_REASON_LENGTH = 300;
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = codeOf(error);
-  const isListening = "syscall" in error && error.syscall === "listen";
-  // Deno's `node:net` says this of an address that the machine doesn't have.
-  const Class = CLASSES[isListening && code === "EINVAL" ? "EADDRNOTAVAIL" : code ?? ""];
+  const Class = CLASSES[code ?? ""];
   if (Class === undefined) return error;
   return Object.assign(new Class(error.message, { cause: error }), { code });
 }
@@ -110,7 +108,10 @@ export function tlsErrorOf(
   if (error instanceof RangeError) {
     return new TlsError("UNTRUSTED", `the ${whose}'s certificate can't be read`, { cause });
   }
-  if (cause !== error) return new TlsError("CLOSED", "the peer closed the connection", { cause });
+  if (cause !== error) {
+    const hint = whose === "server" ? "; a server without TLS does so: is one there?" : "";
+    return new TlsError("CLOSED", `the peer closed the connection${hint}`, { cause });
+  }
   const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([begin]) => begin.test(error.message)) ?? [];
   const said = printable(error.message);
   const [, hint] = ALERTS.find(([end]) => code === "REFUSED_BY_PEER" && said.endsWith(end)) ?? [];

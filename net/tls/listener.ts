@@ -9,6 +9,7 @@ import { type Interval, startInterval } from "../deadline.ts";
 import { duplicateDescriptor } from "../held_socket.ts";
 import {
   type Accepted,
+  bindingError,
   type Listener,
   type ListenerSide,
   NOT_SHARED,
@@ -259,7 +260,7 @@ class NodeListener implements RawListener {
     );
     this.#server.on("error", (error) => {
       if (this.#server.listening) log.warn(`accepting connections fails: ${error.message}`);
-      else this.#bound.reject(translateError(error));
+      else this.#bound.reject(bindingError(translateError(error), address));
     });
     this.#server.once("listening", () => {
       const { address: hostname, port } = this.#server.address() as AddressInfo;

@@ -241,7 +241,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
     ...{ "dir": null, "dir/b": "other", "dir/c": "" },
   });
   await files.fail(2, "get it first", "put", "--force", `${here}/a`, "camera:dir/", "camera:x");
-  const below = "a file has that of its directory";
+  const below = '"camera:a" is a file: name a directory';
   await files.fail(1, below, "put", "--force", `${here}/a`, "camera:a/x");
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
   await files.fail(1, "a directory is there: camera:e/a/", "put", `${here}/a`, "camera:e");
@@ -270,7 +270,7 @@ Deno.test("files that can't be uploaded are named with the reason, and the rest 
   assertStringIncludes(several, `${here}/other/a: ${here}/a has the same name: put the two into`);
   assertEquals(await content(inbox), { "file": "", "new": null, "new/a": "1" });
   const a = `${here}/a`;
-  await files.fail(1, "the name is reserved", "put", a, "camera:.degu-files/a");
+  await files.fail(1, 'the name ".degu-files" is reserved', "put", a, "camera:.degu-files/a");
   await files.fail(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
   await files.fail(1, "is a file: name", "put", "-r", `${here}/dir`, "camera:file");
   await files.serve("--share", files.share);

@@ -295,8 +295,9 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
       "no address answers: why",
       /^; check that "degu serve" runs there.*--address/,
     ],
-    [new TimedOut("why"), 1, "no address answers: why", /^; check/],
-    [withCode("why", "ENOTFOUND"), 1, "no address answers: why", /^; check/],
+    [new TimedOut("connecting why"), 1, "no address answers: connecting why", /^; check/],
+    [new TimedOut("why"), 1, "the peer does not answer: why", /^; it may be busy, or hang/],
+    [withCode("why", "ENOTFOUND"), 1, "no address answers: why", /^; its name can't be looked up/],
     [withCode("why", "EACCES"), 1, "why", /^$/],
     // The advice of the library is for programs.
     [

@@ -39,7 +39,7 @@ Deno.test("interruptions", async (t) => {
     onText = (_to: string, _text: string) => {},
   ) => files.start([...args, "--address", formatAddress(relay.address)], { onText });
   const arrives = (dir: string) =>
-    within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
+    within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived");
   const step = (name: string, fn: () => Promise<void>) =>
     t.step(name, async () => {
       for (const dir of [to, inbox]) await Deno.remove(`${dir}/large`).catch(() => {});

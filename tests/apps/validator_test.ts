@@ -384,6 +384,19 @@ Deno.test("Validator cancels the body of a response that it refuses", async () =
   const response = new Response(200, "OK", { A: "b" }, new Body(stream.stream, 5));
   await rejectionOf(validate(response), "a bad header");
   assertEquals(stream.cancelled.length, 1);
+  const unread = new TrackedItems([latin1("hello")]);
+  const answer: AppFunction = () => [200, "OK", {}, new BodyIter(unread.sync(), 5)];
+  const handled = new Validator(answer).handle(uploads["length"]!(), makeSession(), api);
+  await rejectionOf(handled, "an unread body");
+  assertEquals(unread.settled, true);
+});
+
+Deno.test("Validator leaves the body of an answer to HEAD as it is, which the server cancels", async () => {
+  const items = new TrackedItems([latin1("hello")]);
+  const answer: AppFunction = () => [200, "OK", {}, new BodyIter(items.sync(), 5)];
+  const request = mkreq("HEAD", "/");
+  const [, , , body] = await new Validator(answer).handle(request, makeSession(), api);
+  assertEquals([(body as BodyIter).used, items.settled], [false, false]);
 });
 
 // ───────────────────────── together with a server

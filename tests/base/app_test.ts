@@ -131,7 +131,8 @@ Deno.test("an empty response has a body of zero bytes, and none for HEAD", () =>
     assertEquals([...makeEmptyResponse(method, 404, "Not Found")], [404, "Not Found", {}, body]);
   }
   const whole = new Uint8Array(1);
-  assertThrows(() => responseFraming("HEAD", 200, whole), RangeError, "in a response to HEAD; got");
+  assertEquals(responseFraming("HEAD", 200, whole), 1);
+  assertEquals(responseFraming("HEAD", 200, null), undefined);
   assertThrows(() => responseFraming("GET", 304, whole), RangeError, "with status 304; got");
 });
 
@@ -208,8 +209,10 @@ for (const kind of ["length", "chunked"] as const) {
           await use(body!);
           return [status, "As you like", {}, null];
         };
-        const expected = isRead || status >= 400 ? "answered" : "refused";
-        assertEquals(await verdictsOn(app, "POST", kind), all(expected), String(status));
+        // A server ends the session after its response; whoever tests an app is to hear of it.
+        const validator = isRead || status >= 400 ? "answered" : "refused";
+        const expected = { ...all("answered"), validator };
+        assertEquals(await verdictsOn(app, "POST", kind), expected, String(status));
       }
     });
   }
@@ -217,16 +220,16 @@ for (const kind of ["length", "chunked"] as const) {
 
 Deno.test("an app that replaces the fields of its request is judged by the original ones", async () => {
   const app: AnyApp = (request) => {
+    const { body } = request;
     Object.assign(request, { body: null, method: "GET" });
-    return [200, "OK", {}, null];
+    return [200, "OK", {}, body];
   };
   assertEquals(await verdictsOn(app, "POST", "length"), all("refused"));
   const head: AnyApp = (request) => {
     Object.assign(request, { method: "GET" });
     return [200, "OK", { "content-length": 5 }, null];
   };
-  const { validator, fetch } = await verdictsOn(head, "HEAD", null);
-  assertEquals([validator, fetch], ["answered", "answered"]);
+  assertEquals(await verdictsOn(head, "HEAD", null), all("answered"));
 });
 
 Deno.test("every module that runs an app reports its answers in the same words", async (t) => {
@@ -244,7 +247,9 @@ Deno.test("every module that runs an app reports its answers in the same words",
     ["an interim status", "GET", () => [199, "OK", {}, null], "refused"],
     ["the last status", "GET", () => [599, "OK", {}, null], "answered"],
     ["a status beyond", "GET", () => [600, "OK", {}, null], "refused"],
-    ["a body to HEAD", "HEAD", () => [200, "OK", {}, latin1("a")], "refused"],
+    ["a body to HEAD", "HEAD", () => [200, "OK", one, latin1("a")], "answered"],
+    ["another length to HEAD", "HEAD", () => [200, "OK", one, latin1("ab")], "refused"],
+    ["a used body to HEAD", "HEAD", () => [200, "OK", {}, used()], "refused"],
     ["no body to HEAD", "HEAD", () => [200, "OK", one, null], "answered"],
     ["a length of 204 to HEAD", "HEAD", () => [204, "No Content", one, null], "refused"],
     ["a body of 204", "GET", () => [204, "No Content", {}, new Uint8Array(0)], "refused"],

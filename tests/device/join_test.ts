@@ -130,7 +130,7 @@ Deno.test("a handshake that breaks off is tried ten times, and its error is not 
   Math.random = () => 0;
   await using cutter = startCutter(addressOf(invitation), 4);
   const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
-  const [peer] = await within(Promise.all([viewer.join(line), invitation.paired]), "paired", 20);
+  const [peer] = await within(Promise.all([viewer.join(line), invitation.paired]), "paired");
   Math.random = random;
   assertEquals([peer.id, cutter.count, pauses()], [camera.id, 6, [25, 50, 100, 200]]);
 });

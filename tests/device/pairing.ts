@@ -75,7 +75,6 @@ export async function pair(
   const [atJoiner, atInviter] = await within(
     Promise.all([joiner.join(invitation.line, joinOptions), invitation.paired]),
     "the two are paired",
-    10,
   );
   return { atInviter, atJoiner };
 }

@@ -55,7 +55,7 @@ Deno.test("forget in another process ends sessions and connections within a seco
   const { camera, viewer, server } = setup;
   const attempts: number[] = [];
   // A machine that is busy with other things may be late for once.
-  while (attempts.length < 3 && !attempts.some((milliseconds) => milliseconds < 1000)) {
+  while (attempts.length < 10 && !attempts.some((milliseconds) => milliseconds < 1000)) {
     using conn = await (await viewer.client("camera")).connect();
     await conn.get("/");
     const [session] = server.sessions;
@@ -66,7 +66,7 @@ await device.forget("viewer");
 console.log(Date.now());`;
     const paths = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`];
     const at = await runScript(script, ["--no-check", "--allow-sys=uid", ...paths], {});
-    attempts.push(await within(ended, "the session ends", 20) - Number(at));
+    attempts.push(await within(ended, "the session ends") - Number(at));
     assertEquals(server.sessions.size, 0);
     assertEquals(await setup.ask(), REFUSED);
     await record(camera, viewer);
@@ -96,7 +96,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
   } finally {
     Deno.readDir = readDir;
   }
-  await within(ended, "the session ends", 20);
+  await within(ended, "the session ends");
   assert(intervals.started.includes(400), "how often they are read");
   assertEquals(logger.at("error").length, 1);
 });
@@ -296,7 +296,7 @@ Deno.test("forget in another process closes connections, and pending requests re
   const asking = assertRejects(() => conn.get("/"), Error, "forgotten");
   // As another process does it.
   Deno.removeSync(`${viewer.dir}/peers/${camera.id}.json`);
-  await within(asking, "the request ends", 20);
+  await within(asking, "the request ends");
 });
 
 Deno.test("forget aborts a pending connection attempt", async () => {

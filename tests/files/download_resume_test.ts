@@ -20,7 +20,7 @@ import { type ServedVersion, serveVersion } from "@degu/testing/served_version.t
 import { serve } from "@degu/testing/serving.ts";
 import { giveLinkAway, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 // download: what is resumed, and what starts over.
 
@@ -392,6 +392,7 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   {
     using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
     const error = await assertRejects(() => get(), TransferError, "another download");
+    assertMatch(error.message, /has locked .*\.degu-part, a file of the user with the uid \d+; /);
     assertEquals(error.code, "IN_USE");
   }
   const { success, stderr } = await programCommand("transfer.ts", {

@@ -195,7 +195,7 @@ for (const direction of ["download", "upload"] as const) {
     const content = randomBytes(SIZE);
     await Deno.writeFile(`${from}/file`, content);
     await using relay = new CuttingRelay(files.serving.address);
-    const client = new Client(relay.address, { timeout: 10 });
+    const client = new Client(relay.address, { timeout: 60 });
     const partBytes = async () => {
       const part = await Deno.stat(`${to}/.file.degu-part`).catch(() => null);
       return part?.size ?? 0;
@@ -319,7 +319,7 @@ Deno.test("a connection that breaks off is no change of the file where nobody te
   there.requests.length = 0;
   const never = Promise.withResolvers<void>();
   there.beforePiece = (sent) => sent < 131_072 ? undefined : never.promise;
-  const client = new Client(files.serving.address, { timeout: 0.3 });
+  const client = new Client(files.serving.address, { timeout: 1 });
   await assertRejects(() => download(client, "/f", `${dir}/g`), Deno.errors.TimedOut);
   assertEquals(there.requests, ["GET"]);
   never.resolve();
@@ -424,20 +424,19 @@ Deno.test("progress is reported at most ten times a second, and at the end", asy
   await using files = await serveVersion(30 * 65536);
   // A sender of about 2 MB a second.
   files.there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
-  const reports: (TransferProgress & { at: number })[] = [];
-  const onProgress = (progress: TransferProgress) => {
-    reports.push({ ...progress, at: performance.now() });
-  };
+  const reports: TransferProgress[] = [];
+  const onProgress = (progress: TransferProgress) => void reports.push(progress);
   const begin = performance.now();
   const result = await files.get({ onProgress });
+  const seconds = (performance.now() - begin) / 1000;
   const last = reports.pop()!;
   assertEquals([last.bytes, last.total, last.resumedFrom], [result.total, result.total, 0]);
   assert(reports.length >= 2, `${reports.length} reports`);
-  let before = { bytes: 0, at: begin };
-  for (const report of reports) {
-    assert(report.bytes > before.bytes && report.bytes < last.bytes, Deno.inspect(reports));
-    assert(report.at - before.at > 99, Deno.inspect(reports));
-    before = report;
+  assert(reports.length <= seconds * 10, `${reports.length} reports in ${seconds} s`);
+  let before = 0;
+  for (const { bytes } of reports) {
+    assert(bytes > before && bytes < last.bytes, Deno.inspect(reports));
+    before = bytes;
   }
 });
 
@@ -559,7 +558,7 @@ Deno.test("both directions work over TLS, and a part of the same device at anoth
   await using other = await startTls(pki, both(files.there));
   await using relay = new CuttingRelay(one.server.address);
   const config = { ...pki.clientSslconfig, checkHostname: false };
-  const cut = new SSLClient(config, relay.address, { timeout: 10 });
+  const cut = new SSLClient(config, relay.address, { timeout: 60 });
   relay.cutAfter(LARGE_SIZE / 2);
   await assertRejects(() => download(cut, "/file", `${files.here}/file`));
   const { resumedFrom } = await download(other.client, "/file", `${files.here}/file`);

@@ -186,7 +186,9 @@ both("a request is about 4 MiB of small files at most", async (direction) => {
 
 /** Whether a condition comes true. */
 async function eventually(condition: () => boolean): Promise<boolean> {
-  for (let i = 0; i < 1000 && !condition(); i++) await new Promise((go) => setTimeout(go, 5));
+  for (const end = performance.now() + 60_000; !condition() && performance.now() < end;) {
+    await new Promise((go) => setTimeout(go, 5));
+  }
   return condition();
 }
 

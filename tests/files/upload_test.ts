@@ -254,7 +254,7 @@ const asJustChanged = () => setClockAhead(-3_600_000);
 async function interrupt(files: Awaited<ReturnType<typeof serveFiles>>, file: string) {
   await using relay = new CuttingRelay(files.serving.address);
   relay.cutAfter(RESUMED_SIZE / 2);
-  const client = new Client(relay.address, { timeout: 10 });
+  const client = new Client(relay.address, { timeout: 60 });
   const error = await upload(client, file, "/copy").catch((error) => error);
   assert(error instanceof Error && !(error instanceof TransferError), Deno.inspect(error));
 }

@@ -5,7 +5,7 @@
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address.ts";
 import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
-import { Server, type ServerOptions } from "@degu/degu/server";
+import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
 import { cut } from "../support/streams.ts";
 import { fromLatin1 } from "../support/wire_grammar.ts";
 
@@ -158,10 +158,10 @@ export class MemoryServer extends Server {
   readonly #memory: MemoryListener;
   readonly #serving: Promise<void>;
 
-  constructor(app: App, onExchange?: ServerOptions["onExchange"]) {
+  constructor(app: App, onExchange?: ServerOptions["onExchange"], logger: Logger = quiet) {
     const memory = new MemoryListener();
     const limits = { timeout: null, maxConnections: Infinity, maxRequests: Infinity };
-    super(["127.0.0.1", 1], app, { ...limits, logger: quiet, onExchange }, () => memory);
+    super(["127.0.0.1", 1], app, { ...limits, logger, onExchange }, () => memory);
     this.#memory = memory;
     this.#serving = this.serveForever();
   }

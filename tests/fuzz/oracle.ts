@@ -94,7 +94,7 @@ interface RequestStream {
   readonly clean: boolean;
 }
 
-/** Reads the requests in what a peer sends, up to the first that is wrong. */
+/** Reads the requests in what a peer sends, up to the first that is wrong, or that says that it is the last. */
 export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
   for (let at = 0;;) {
@@ -106,7 +106,13 @@ export function readRequests(text: string): RequestStream {
     if (content === null) return { requests, broken: preamble, clean: false };
     requests.push({ ...preamble, body: content.body });
     at = content.end;
+    // Nothing behind it is a request (RFC 9112 §9.6).
+    if (saysClose(preamble.headers)) return { requests, broken: null, clean: true };
   }
+}
+
+function saysClose({ connection }: FlatHeaders): boolean {
+  return /(^|,) *close *(,|$)/i.test(String(connection));
 }
 
 /** What a client has to make of the answer to one request: a response, or nothing. */
@@ -128,7 +134,7 @@ export function readOneResponse(method: string, text: string): ModelResponse | n
   const { status, headers } = preamble;
   const framed = "content-length" in headers || "transfer-encoding" in headers;
   if (status < 200 || (status === 204 && framed)) return null;
-  const closes = /(^|,) *close *(,|$)/i.test(String(headers["connection"]));
+  const closes = saysClose(headers);
   const unframed = !framed && method !== "HEAD" && status !== 204 && status !== 304;
   const ending = { unframed, closes };
   if (method === "HEAD" || status === 304) {

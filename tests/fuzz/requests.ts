@@ -84,7 +84,8 @@ function checkExchanges({ exchanges }: Record, input: string, where: string): vo
 
 const MOST_SPLITS = 400;
 
-function requestStream(random: Random): string {
+/** One to three requests, right or nearly so. */
+export function requestStream(random: Random): string {
   let text = "";
   for (let n = 1 + random.below(3); n > 0; n--) text += request(random);
   return text;

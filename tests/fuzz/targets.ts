@@ -1,6 +1,7 @@
 /** All fuzz targets. */
 
 import { mdnsPackets } from "./agent.ts";
+import { carelessApps } from "./careless_apps.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { digests } from "./digests.ts";
 import { fetchRequests } from "./fetch_requests.ts";
@@ -29,6 +30,7 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   ...Object.fromEntries(pure.map((fuzzer) => [fuzzer.name, () => fuzzer])),
   "request-stream": requestStreams,
   "response-stream": responseStreams,
+  "careless-app": carelessApps,
   "request-loopback": loopbackRequests,
   "cancelled-body": cancelledBodies,
   "closed-session": closedSessions,

@@ -423,10 +423,25 @@ const pipelines: Rows = [
   ["no length at all, and another request", post("", get("/second"))],
   ["length 0, and another request", post("content-length: 0", get("/second"))],
   ["two requests in one piece", get("/first") + get("/second")],
+  ["nearly connection: close, and another request", getWith("connection: closed") + get("/second")],
 ];
 
 const named = (kind: string, list: Rows): Rows =>
   list.map(([name, text]) => [`${kind}: ${name}`, text]);
+
+/** What is behind a request that says that it is the last (RFC 9112 §9.6). */
+const lastRequests: Rows = [
+  ["connection: close, and another request", getWith("connection: close") + SMUGGLED],
+  [
+    "close in another case, a body, and another request",
+    post("Connection: Close\r\ncontent-length: 5", `hello${SMUGGLED}`),
+  ],
+  [
+    "close in a list, chunks, and another request",
+    post(`connection: te, close\r\n${TE}`, `0\r\n\r\n${SMUGGLED}`),
+  ],
+  ["connection: close, and what is no request", `${getWith("connection: close")}\0`],
+];
 
 /** Every row, with names that are all different. */
 export const smugglingCorpus: readonly SmugglingRow[] = [
@@ -446,5 +461,6 @@ export const smugglingCorpus: readonly SmugglingRow[] = [
   ...rows(ACCEPTED, acceptedHeaders, getWith),
   ...rows(ACCEPTED, acceptedTargets, get),
   ...rows(ACCEPTED, acceptedBodies),
+  ...rows(ACCEPTED, lastRequests),
   ...rows([2, false], pipelines),
 ];

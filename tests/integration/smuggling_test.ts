@@ -375,7 +375,7 @@ async function forwardAll(kind: Kind): Promise<void> {
   await using backEnd = await kind.start();
   await using tap = new Tap(backEnd.address);
   // The headers have to come out as they went in, without a host of the client's own.
-  const client = new Client(tap.address, { host: null, timeout: 10 });
+  const client = new Client(tap.address, { host: null, timeout: 60 });
   await using proxy = serve(new ProxyApp(client));
   let answered = 0;
   let late: SeenRequest[] = [];

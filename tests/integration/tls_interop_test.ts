@@ -258,7 +258,7 @@ Deno.test(
     const { program, port } = await ServingProgram.python(PYTHON_SERVER, args);
     await using _program = program;
     const config = { ...pki.clientSslconfig, checkHostname: true };
-    await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 10 }));
+    await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 60 }));
     await program.printed(/END\n/);
   },
 );
@@ -273,7 +273,7 @@ Deno.test(
       "-verify_return_error",
     ]);
     await using _program = program;
-    const client = new SSLClient(pki.clientSslconfig, ["localhost", port], { timeout: 10 });
+    const client = new SSLClient(pki.clientSslconfig, ["localhost", port], { timeout: 60 });
     using conn = await client.connect();
     assertEquals(conn.sock.peerCertificate?.subject, "CN=TempPKI server");
     const asking = conn.get("/");
@@ -445,7 +445,7 @@ async function assertTrusted(
 ): Promise<void> {
   const { program, port } = await ServingProgram.openssl([...args, "-naccept", "1"]);
   await using _ = program;
-  const client = new SSLClient(config, ["127.0.0.1", port], { sslHost, timeout: 10 });
+  const client = new SSLClient(config, ["127.0.0.1", port], { sslHost, timeout: 60 });
   if (verdict === "accepted") {
     const requesting = client.request("GET", "/");
     await program.printed(/GET \/ HTTP\/1\.1\r?\n/);

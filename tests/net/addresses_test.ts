@@ -367,8 +367,8 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     for (let i = 0; i < RESETS; i++) await connectAndReset(host, port);
     const serving = server.serveForever();
     const client = isSecure
-      ? new SSLClient(pki.clientSslconfig, [host, port], { timeout: 10 })
-      : new Client([host, port], { timeout: 10 });
+      ? new SSLClient(pki.clientSslconfig, [host, port], { timeout: 60 })
+      : new Client([host, port], { timeout: 60 });
     // With a pause of 50 ms for each of them it would take 3 s.
     const asking = client.request("GET", "/");
     assertEquals((await within(asking, "somebody else is served")).status, 204);

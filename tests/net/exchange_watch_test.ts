@@ -106,6 +106,22 @@ const REPORTED: readonly Row[] = [
   ["HEAD has no bytes, whatever it announces", head, [200, 0, 0], null, () => {
     return [200, "OK", { "content-length": 12 }, null];
   }],
+  ["HEAD answered as GET has no bytes", head, [200, 0, 0], null, () => {
+    return [200, "OK", {}, new Uint8Array(12)];
+  }],
+  ["HEAD answered as GET with chunks has no bytes", head, [200, 0, 0], null, () => {
+    return [200, "OK", {}, new ChunkedBodyIter([[null, new Uint8Array(0)]])];
+  }],
+  [
+    "of an unread body what was read is counted, whatever the status",
+    put,
+    [200, 3, 2],
+    null,
+    async ({ body }) => {
+      await (body as Body).read(3);
+      return [200, "OK", {}, new Uint8Array(2)];
+    },
+  ],
   ["HEAD of a chunked body has no bytes", head, [200, 0, 0], null, () => {
     return [200, "OK", { "transfer-encoding": "chunked" }, null];
   }],

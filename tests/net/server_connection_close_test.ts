@@ -217,7 +217,7 @@ Deno.test("closing a session after its last response has no effect, and the resp
   session.close(reason);
   assertEquals(session.message, message);
   assertStrictEquals(signal.reason, ended);
-  assertEquals(serving.logger.lines, [["debug", `${session}: ended after ${message}`]]);
+  assertEquals(serving.logger.lines, [["info", `${session}: ended after ${message}`]]);
 });
 
 Deno.test("closing a session that has ended, or closing again, has no effect", async () => {

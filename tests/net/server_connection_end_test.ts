@@ -6,7 +6,7 @@ import { rejectionOf } from "@degu/testing/expectations.ts";
 import { atLeastOnce, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { type Level, meet, type Meeting, serve, type Serving } from "@degu/testing/serving.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
@@ -33,7 +33,7 @@ Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session,
     const answers = await answersOf(() => [status, "As it is", {}, null], get);
     assertEquals(answers, goOn.includes(status) ? 2 : 1, `status ${status}`);
   }
-  for (const status of [400, 404, 409, 412, 413, 500]) {
+  for (const status of [200, 201, 204, 304, 399, 400, 404, 409, 412, 413, 500]) {
     for (const [how, read] of Object.entries(reads)) {
       const answers = await answersOf(async ({ body }) => {
         if (body !== null) await read(body as Body);
@@ -45,20 +45,142 @@ Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session,
   }
 });
 
+const CLOSES = [
+  ...["close", "CLOSE", "Close", "keep-alive, close", "close, keep-alive", "x,cLoSe,y"],
+  ...["a ,  close  , b", "close, te"],
+];
+const DOES_NOT_CLOSE = [
+  ...["keep-alive", "closed", "not-close", "close-not", "close:", '"close"', "close x", "x close"],
+];
+
 Deno.test("connection: close from an app ends the session after that response", async () => {
-  const rows = {
-    2: [
-      ...["keep-alive", "closed", "not-close", "close-not", "close:"],
-      ...['"close"', "close x", "x close"],
-    ],
-    1: ["close", "CLOSE", "keep-alive, close", "close, keep-alive", "x,cLoSe,y", "a ,  close  , b"],
-  };
-  for (const [answers, values] of Object.entries(rows)) {
+  for (const [answers, values] of Object.entries({ 1: CLOSES, 2: DOES_NOT_CLOSE })) {
     for (const connection of values) {
       const app: App = () => [200, "OK", { connection }, latin1("hello")];
       assertEquals(await answersOf(app, get), Number(answers), connection);
     }
   }
+});
+
+Deno.test("connection: close in a request ends the session after its response, and what is behind it is dropped", async (t) => {
+  const requests: Record<string, string> = {
+    "GET": "GET / HTTP/1.1\r\nConnection: VALUE\r\n\r\n",
+    "HEAD": "HEAD / HTTP/1.1\r\nconnection: VALUE\r\n\r\n",
+    "DELETE": "DELETE / HTTP/1.1\r\nhost: a\r\nCONNECTION: VALUE\r\n\r\n",
+    "a body": "PUT / HTTP/1.1\r\nconnection: VALUE\r\ncontent-length: 5\r\n\r\nhello",
+    "an empty body": "POST / HTTP/1.1\r\nconnection: VALUE\r\ncontent-length: 0\r\n\r\n",
+    "chunks":
+      "PUT / HTTP/1.1\r\nconnection: VALUE\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+  };
+  for (const [what, request] of Object.entries(requests)) {
+    for (const status of [200, 204, 404, 500]) {
+      await t.step(`${what}, ${status}`, async () => {
+        for (const value of [...CLOSES, ...DOES_NOT_CLOSE]) {
+          const calls: string[] = [];
+          await using meeting = await meet(async ({ uri, headers, body }) => {
+            calls.push(uri);
+            await body?.bytes();
+            // The request has said it, whatever the app makes of its headers.
+            delete headers["connection"];
+            return [status, "As it is", {}, null];
+          }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\nwhat is no request`);
+          const { peer, logger, session } = meeting;
+          const { received } = await peer.readToEnd();
+          const isLast = CLOSES.includes(value) || status === 500;
+          assertEquals(calls, isLast ? ["/"] : ["/", "/behind"], value);
+          assertEquals(received, `HTTP/1.1 ${status} As it is\r\n\r\n`.repeat(calls.length), value);
+          if (!CLOSES.includes(value)) continue;
+          const message = `a request with connection: close (status ${status})`;
+          assertEquals(session.message, message);
+          assertEquals(logger.lines, [["debug", `${session}: ended after ${message}`]]);
+        }
+      });
+    }
+  }
+});
+
+Deno.test("connection: close in a request changes no answer, and its end comes at once", async () => {
+  const rows: readonly (readonly [answer: ResponseTuple, received: string])[] = [
+    [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\n\r\n"],
+    [[200, "OK", {}, latin1("hi")], "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"],
+    [
+      [200, "OK", { connection: "keep-alive" }, new BodyIter([latin1("hi")], 2)],
+      "HTTP/1.1 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nhi",
+    ],
+  ];
+  for (const [answer, expected] of rows) {
+    const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
+    // No wait of the server has a limit, and this side stays open.
+    await using meeting = await meet(() => answer, request, { timeout: null });
+    assertEquals(await meeting.peer.readToEnd(), { received: expected, how: "end" });
+  }
+});
+
+Deno.test("connection: close in the last of maxRequests is the reason that is logged", async () => {
+  const request = "GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
+  await using meeting = await meet(() => [200, "OK", {}, null], request, { maxRequests: 1 });
+  assertEquals((await meeting.peer.readToEnd()).how, "end");
+  assertEquals(meeting.session.message, "a request with connection: close (status 200)");
+});
+
+Deno.test("a body that is left unread ends the session after the response, with one line of level info", async (t) => {
+  const uses: Record<string, (body: Body | ChunkedBody) => unknown> = {
+    "untouched": () => {},
+    "canceled": (body) => body.cancel(),
+    "canceled for a reason": (body) => body.cancel(new Error("not wanted")),
+    "read in part": (body) => body.chunked ? body.readChunk() : body.read(2),
+    "its stream taken": (body) => void body.readable,
+    "its iteration left": async (body) => {
+      for await (const _piece of body) break;
+    },
+  };
+  const chunks = "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+  const requests: Record<string, string> = {
+    "whole": `PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n${"x".repeat(400_000)}`,
+    "begun": "PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello",
+    "in chunks": `PUT / HTTP/1.1\r\n${chunks}0\r\n\r\n`,
+    "in chunks, begun": `PUT / HTTP/1.1\r\n${chunks}`,
+    "in the last request": "PUT / HTTP/1.1\r\nconnection: close\r\ncontent-length: 10\r\n\r\nhello",
+  };
+  for (const [what, request] of Object.entries(requests)) {
+    for (const [how, use] of Object.entries(uses)) {
+      await t.step(`${what}, ${how}`, async () => {
+        for (const status of [200, 304, 404, 413]) {
+          await using meeting = await meet(async ({ body }) => {
+            await use(body!);
+            return [status, "As it is", {}, null];
+          }, request);
+          const { peer, logger, session } = meeting;
+          assertEquals(await peer.readPreamble(), `HTTP/1.1 ${status} As it is\r\n\r\n`);
+          // Whatever else comes is the rest of that body, and nobody looks at it.
+          await peer.send("GET /smuggled HTTP/1.1\r\n\r\n");
+          await peer.closeWrite();
+          assertEquals(await peer.readToEnd(), { received: "", how: "end" });
+          const message = `the body of a request was left unread (status ${status})`;
+          assertEquals(session.message, message);
+          assertEquals(logger.lines, [["info", `${session}: ended after ${message}`]]);
+        }
+      });
+    }
+  }
+});
+
+Deno.test("a response can be made of a body while it arrives, and the session goes on if that was read to its end", async () => {
+  const upper = (bytes: Uint8Array) => latin1(fromLatin1(bytes).toUpperCase());
+  const app: App = ({ body }) => {
+    const pieces = async function* () {
+      for await (const piece of body as Body) yield upper(piece);
+    };
+    return [200, "OK", {}, body === null ? null : new BodyIter(pieces(), 10)];
+  };
+  await using meeting = await meet(app, "PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+  const { peer, logger } = meeting;
+  const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
+  assertEquals(await peer.readPreamble() + await peer.readExactly(5), `${preamble}HELLO`);
+  await peer.send(`world${get}`);
+  await peer.closeWrite();
+  assertEquals((await peer.readToEnd()).received, "WORLDHTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(logger.lines.map(([level]) => level), ["debug"]);
 });
 
 Deno.test("maxRequests ends the session after that many requests, answered in order", async () => {
@@ -84,16 +206,18 @@ Deno.test("maxRequests ends the session after that many requests, answered in or
 
 Deno.test("the last response is not lost even if the client sends up to 1 MiB more", async (t) => {
   const body = new Uint8Array(50_000).fill(0x61);
-  for (const rest of [1, 100_000, 900_000]) {
-    await t.step(`${rest} bytes`, async () => {
+  for (
+    const [status, rest] of [[413, 1], [413, 100_000], [413, 900_000], [200, 900_000]] as const
+  ) {
+    await t.step(`status ${status}, ${rest} bytes`, async () => {
       const request = `PUT / HTTP/1.1\r\ncontent-length: ${rest}\r\n\r\n`;
-      await using meeting = await meet(() => [413, "As it is", {}, body], request);
+      await using meeting = await meet(() => [status, "As it is", {}, body], request);
       const { peer, logger } = meeting;
-      await logger.waitFor("debug");
+      await logger.waitFor("info");
       await peer.send(new Uint8Array(rest));
       await peer.closeWrite();
       const { received, how } = await peer.readToEnd();
-      const preamble = "HTTP/1.1 413 As it is\r\ncontent-length: 50000\r\n\r\n";
+      const preamble = `HTTP/1.1 ${status} As it is\r\ncontent-length: 50000\r\n\r\n`;
       assertEquals([received.length, how], [preamble.length + body.length, "end"]);
     });
   }
@@ -120,11 +244,9 @@ Deno.test("a session that has ended drops at most about 1 MiB", async () => {
   const app: App = () => [413, "Content Too Large", {}, null];
   await using meeting = await meet(app, request, { maxConnections: 1 });
   const { peer, serving } = meeting;
-  const start = performance.now();
   const taken = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
   // What the kernel buffers on both sides comes on top.
   assert(taken < 32 * 1048576, `${taken} bytes were taken`);
-  assert(performance.now() - start < 3000);
   // Its slot is free, too.
   assertEquals((await serving.makeClient().request("GET", "/")).status, 413);
 });

@@ -183,7 +183,7 @@ Deno.test("start() settles whenever a worker ends, and what it has started can b
   for (const milliseconds of [0, 2, 10, 20]) {
     const app = appOf("buildDoomed", [new SharedArrayBuffer(8), 1, milliseconds]);
     const started = ServerPool.start(["127.0.0.1", 0], app, options);
-    const pool = await within(started.catch(() => null), "start() settles", 20);
+    const pool = await within(started.catch(() => null), "start() settles");
     await within(pool?.close() ?? Promise.resolve(), "the pool closes");
   }
 });
@@ -284,7 +284,7 @@ Deno.test("start() rejects with the error of a worker, and nothing is left runni
   ];
   for (const [app, Class, words] of rows) {
     const start = () => ServerPool.start(anywhere, app, { workers: 1, logger });
-    await within(assertRejects(start, Class, words), "it rejects", 20);
+    await within(assertRejects(start, Class, words), "it rejects");
   }
   assertEquals(logger.lines, []);
 });

@@ -12,7 +12,7 @@ import { createHash } from "node:crypto";
 
 type Task = (port: string, path: string, uri: string) => Promise<unknown>;
 
-const to = (port: string) => new Client(["127.0.0.1", Number(port)], { timeout: 10 });
+const to = (port: string) => new Client(["127.0.0.1", Number(port)], { timeout: 60 });
 
 const tasks: Readonly<Record<string, Task>> = {
   download: (port, path, uri) => download(to(port), uri, path),
@@ -27,8 +27,11 @@ const tasks: Readonly<Record<string, Task>> = {
   write: (_port, path, length) => write(path, Number(length)),
 };
 
-/** Writes files of one repeated byte through FilesApp without an end: new files, replaced files, and resumed uploads. */
-async function write(root: string, length: number): Promise<never> {
+/**
+ * Writes files of one repeated byte through FilesApp, as many times or without an end: new files, replaced files, and resumed
+ * uploads.
+ */
+async function write(root: string, length: number, turns = Infinity): Promise<void> {
   const app = new FilesApp(root, { write: true });
   const put = async (uri: string, content: Uint8Array<ArrayBuffer>, headers: HeaderDict) => {
     const body = new Body(new Blob([content]).stream(), content.length);
@@ -36,7 +39,7 @@ async function write(root: string, length: number): Promise<never> {
     // Another process may be at the same file.
     if (![201, 204, 409, 412].includes(status)) throw new Error(`${uri}: ${status}`);
   };
-  for (let turn = 0;; turn++) {
+  for (let turn = 0; turn < turns; turn++) {
     const content = new Uint8Array(length).fill(turn % 256);
     const digest = formatReprDigest(createHash("sha256").update(content).digest("hex"));
     await put("/replaced", content, {});
@@ -54,6 +57,11 @@ async function run([task = "", port = "", path = "", uri = ""]: string[]): Promi
   console.log(`${task}: done`);
 }
 
-if (Deno.args[0] !== "serve") console.log("ready");
 const count = Math.ceil(Deno.args.length / 4);
-await Promise.all(Array.from({ length: count }, (_, i) => run(Deno.args.slice(4 * i, 4 * i + 4))));
+const all = Array.from({ length: count }, (_, i) => Deno.args.slice(4 * i, 4 * i + 4));
+for (const [task, , path = "", length] of all) {
+  // A kill comes so long after "ready" that a busy machine might not have written anything by then.
+  if (task === "write") await write(path, Number(length), 1);
+}
+if (Deno.args[0] !== "serve") console.log("ready");
+await Promise.all(all.map(run));

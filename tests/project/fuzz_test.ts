@@ -9,6 +9,7 @@ const INPUTS: Readonly<Record<string, number>> = {
   "chunk-stream": 40,
   "request-stream": 20,
   "response-stream": 20,
+  "careless-app": 100,
   "request-loopback": 100,
   "careless-sender": 80,
   "tiny-chunks": 15,

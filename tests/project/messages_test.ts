@@ -1,10 +1,14 @@
 /** Error messages: which part was wrong, why, and what would be right. */
-import { assertEquals, assertInstanceOf } from "@std/assert";
-import { buildUri, ContentRange, Range } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
-import { parseUri } from "@degu/degu/misc";
+import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { Router } from "@degu/degu";
+import { type BodyOut, buildUri, ContentRange, Range } from "@degu/degu/base";
+import { Client, SSLClient } from "@degu/degu/client";
+import { download, FilesApp } from "@degu/degu/files";
+import { parseUri, TempPKI } from "@degu/degu/misc";
 import { connect } from "@degu/testing/connected.ts";
 import { callWith, rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
 
 function messageOf(call: () => unknown): string {
   const error = thrownBy(call, "a mistake");
@@ -121,4 +125,52 @@ Deno.test("the error for an invalid response says why it is refused", async () =
     assertInstanceOf(error, Error);
     assertEquals(error.message, expected);
   }
+});
+
+Deno.test("what is often got wrong is said with what is right", async (t) => {
+  await using pki = await TempPKI.create();
+  await using serving = serve(new Router(new Map([["a", () => [200, "OK", {}, null]]])));
+  const client = serving.makeClient();
+  const text: unknown = "text";
+  const rows: [rule: string, call: () => Promise<unknown>, said: RegExp][] = [
+    [
+      "a string as body",
+      () => client.request("POST", "/a", {}, text as BodyOut),
+      /^TypeError: body: must be .*; got string; encode it: new TextEncoder\(\)\.encode\(text\)$/,
+    ],
+    [
+      "a number as body",
+      () => client.request("POST", "/a", {}, 5 as unknown as BodyOut),
+      /^TypeError: body: must be .*; got number$/,
+    ],
+    [
+      "a header name with capitals",
+      () => client.request("GET", "/a", { "Content-Type": "text/plain" }),
+      /^RangeError: headers\["Content-Type"\]: .*; write it in lower case: "content-type"$/,
+    ],
+    [
+      "a header name that is none",
+      () => client.request("GET", "/a", { "Content_Type": "text/plain" }),
+      /^RangeError: headers\["Content_Type"\]: the name must be .* 0-9 and -$/,
+    ],
+    [
+      "a path that no app of a Router has",
+      () => download(client, "/none", "/tmp/none"),
+      /^TransferError: GET "\/none": the other end answered 410 Gone: no app has this path; /,
+    ],
+    [
+      "a directory that is missing",
+      async () => await Promise.resolve().then(() => new FilesApp("none/here")),
+      /^NotFound: dir: there is no directory ".*\/none\/here"; make it first, or mount its disk$/,
+    ],
+    [
+      "TLS to a plain server",
+      () => new SSLClient(pki.clientSslconfig, serving.address).connect(),
+      /^TlsError: .*: the peer closed the connection; a server without TLS does so: is one there\?$/,
+    ],
+  ];
+  await eachRow(t, rows, async (rule, call, said) => {
+    const error = await rejectionOf(call(), rule);
+    assertMatch(String(error), said);
+  });
 });

@@ -32,11 +32,16 @@ Deno.test("the server of README.md answers until it is stopped", needsCurl, asyn
   };
   await using server = spawn(Deno.execPath(), [...args, "hello.ts"]);
   const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
-  await using curl = spawn("curl", [...patient, url.replaceAll("8080", port)]);
+  const asked = [...patient, url.replaceAll("8080", port)];
+  // The same, its headers alone, and with a body that nobody reads, which ends the session.
+  const all = [...asked, "--next", ...asked, "-I", "--next", ...asked, "--data", "unread"];
+  await using curl = spawn("curl", all);
   const [ended, answer] = [server, curl].map((each) => each.ended(PATIENCE));
   (await Promise.race([ended!.then(() => curl), answer!.then(() => server)])).child.kill("SIGTERM");
   assertEquals((await ended!).stderr, "");
-  assertEquals((await answer!).stdout, "hello, world\n");
+  const words = "hello, world\n";
+  const headers = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text/plain\r\n\r\n";
+  assertEquals((await answer!).stdout, words + headers + words);
 });
 
 /** An empty project with the configuration that README.md shows. */

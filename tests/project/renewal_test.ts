@@ -62,7 +62,7 @@ async function outliveCertificates(life: CertificateLife, inUse: DevicePki[]): P
   await using renewed = await startTls(trust, app);
   await using stale = await startTls(trust, app);
   const makeClient = ({ certFile, keyFile }: DevicePki, address = renewed.server.address) =>
-    new SSLClient({ ...trust.clientSslconfig, certFile, keyFile }, address, { timeout: 10 });
+    new SSLClient({ ...trust.clientSslconfig, certFile, keyFile }, address, { timeout: 60 });
   let [client, toStale] = [makeClient(viewer), makeClient(viewer, stale.server.address)];
   const staleClient = makeClient(viewer); // it has read the file that is renewed below
   using kept = await client.connect();

@@ -3,6 +3,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { load as parse } from "js-yaml";
 import { MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
 import { findProblems } from "@degu/internal/tools/check_version.ts";
+import { obstacleTo, runCommand } from "@degu/testing/commands.ts";
+import { tempDir } from "@degu/testing/directories.ts";
 import { filesUnder, read, readConfiguration } from "@degu/testing/tree.ts";
 
 interface Workflow {
@@ -86,4 +88,67 @@ Deno.test("the issue forms are valid, and ask for something", async () => {
     const ids = form.body.flatMap(({ id }: { id?: string }) => id ?? []);
     assert(ids.length > 1 && new Set(ids).size === ids.length, path);
   }
+});
+
+/** Runs `.ci/run` with so many seconds, where this is all that Deno does; returns its exit code and its output. */
+async function runChecks(seconds: number, deno: string): Promise<[code: number, text: string]> {
+  await using dir = await tempDir();
+  const text = await read(".ci/run");
+  const changed = text.replace(/^DEADLINE=\d+/m, `DEADLINE=${seconds}`)
+    .replace(/^install_programs\n/m, "");
+  assert(!changed.includes("DEADLINE=5100") && !changed.includes("\ninstall_programs\n"));
+  await Deno.mkdir(`${dir.path}/.ci`);
+  await Deno.writeTextFile(`${dir.path}/.ci/run`, changed);
+  const program = `${dir.path}/deno`;
+  await Deno.writeTextFile(program, `#!/bin/sh\n${deno}\n`, { mode: 0o755 });
+  const { code, stdout, stderr } = await runCommand(["bash", `${dir.path}/.ci/run`], {
+    env: { DEGU_DENO: program },
+  });
+  assertEquals(stderr, "");
+  return [code, stdout];
+}
+
+const TESTS_PASS = `[ "$2" != test ] || echo "ok | 12 passed (3 steps) | 0 failed (1s)"`;
+
+const obstacle = await obstacleTo(["bash", "-c", "timeout 1 true"]);
+
+Deno.test({
+  name: ".ci/run: its last line counts what failed, and a line above it names what had no time" +
+    (obstacle === null ? "" : ": not tested, as bash or timeout is missing"),
+  ignore: obstacle !== null,
+  async fn(t) {
+    const rows: readonly [what: string, seconds: number, deno: string, code: number, RegExp][] = [
+      ["all is well", 600, TESTS_PASS, 0, /PASS package\n\n12 passed, 0 failed\n$/],
+      [
+        "a step fails",
+        600,
+        `${TESTS_PASS}; [ "$2" != soak ]`,
+        1,
+        /\nFAIL soak\n[^]*PASS package\n\n12 passed, 1 failed\n$/,
+      ],
+      [
+        "tests fail",
+        600,
+        'echo "FAILED | 9 passed | 3 failed (1s)"; [ "$2" != test ]',
+        1,
+        /\nFAIL tests\n[^]*\n9 passed, 3 failed\n$/,
+      ],
+      ["the tests break off", 600, '[ "$2" != test ]', 1, /\n0 passed, 1 failed\n$/],
+      [
+        "the time ends within a step, and something has failed before",
+        // Enough for seven steps on a busy machine.
+        8,
+        `${TESTS_PASS}; case "$2" in demo) exit 1 ;; crash) exec sleep 60 ;; esac`,
+        1,
+        /NO TIME crash: ended at the deadline of 8 s\n[^]*NO TIME package\n\nno time for 6 of the steps: crash format lint types docs package\n\n12 passed, 1 failed\n$/,
+      ],
+    ];
+    for (const [what, seconds, deno, code, pattern] of rows) {
+      await t.step(what, async () => {
+        const [exitCode, text] = await runChecks(seconds, deno);
+        assertMatch(text, pattern);
+        assertEquals(exitCode, code);
+      });
+    }
+  },
 });

@@ -187,7 +187,7 @@ Deno.test("shutdown(): a response that was sent is not lost while the session li
   const request = "POST / HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n";
   await using meeting = await meet(app, request);
   const { peer, serving } = meeting;
-  await serving.logger.waitFor("debug");
+  await serving.logger.waitFor("info");
   const down = serving.server.shutdown();
   await peer.sendUntilRefused(new Uint8Array(10_000), 50_000);
   const { received } = await peer.readToEnd();

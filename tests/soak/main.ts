@@ -8,8 +8,8 @@
 
 import { Random } from "../fuzz/random.ts";
 import { type Ledger, makeApp } from "./app.ts";
-import { runFaulty } from "./faults.ts";
-import { runSwaps, type Servers, startServers } from "./servers.ts";
+import { runDrips, runFaulty } from "./faults.ts";
+import { FEW_SLOTS, runSwaps, type Servers, startServers } from "./servers.ts";
 import {
   pause,
   type Run,
@@ -42,12 +42,18 @@ async function runTraffic(
   const running: Promise<void>[] = [];
   const start = (times: number, begin: (run: Run) => Promise<void>) => {
     for (let n = times; n > 0; n--) {
-      running.push(begin({ random: new Random(seed++), tally, signal }));
+      running.push(
+        begin({ random: new Random(seed++), tally, signal }).catch((error) => {
+          tally.fail(Deno.inspect(error));
+          ending.abort();
+        }),
+      );
     }
   };
   start(1, (run) => runStranger(servers, run));
   start(1, (run) => runSwaps(servers.swapping, run));
   start(1, (run) => runTrees(dir, run));
+  start(1, (run) => runDrips(servers.dripping, FEW_SLOTS, run));
   for (const [name, client] of servers.clients) {
     start(HONEST_CLIENTS, (run) => runHonestly(name, client, run));
     start(FAULTY_CLIENTS, (run) => runFaulty(name, client, run));
@@ -68,7 +74,7 @@ async function runStranger({ stranger }: Servers, { tally, signal }: Run): Promi
   while (!signal.aborted) {
     try {
       const { status } = await stranger.request("GET", "/data", { checksum: "0-0" });
-      tally.failures.push(`${name}: answered with ${status}`);
+      tally.fail(`${name}: answered with ${status}`);
     } catch {
       tally.count(name);
     }
@@ -104,13 +110,14 @@ async function countDescriptors(): Promise<number> {
   return new TextDecoder().decode(stdout).split("\n").length - 1;
 }
 
-/** Longer than any time-out of the servers, to which some connections are left. */
-const IDLE_MILLISECONDS = 9000;
+/** Longer than any time-out of the servers, to which some connections may be left. */
+const MOST_SETTLE_SECONDS = 90;
 const MOST_ATTEMPTS = 20;
 
-/** Waits until nothing can be going on any more, and then until there are no more descriptors than before, but not for ever. */
-async function settle(before: number): Promise<Resources> {
-  await new Promise((resolve) => setTimeout(resolve, IDLE_MILLISECONDS));
+/** Waits until no session is left, and then until there are no more descriptors than before, but not for ever. */
+async function settle(servers: Servers, before: number): Promise<Resources> {
+  const end = performance.now() + MOST_SETTLE_SECONDS * 1000;
+  while (servers.countSessions() > 0 && performance.now() < end) await pause(100);
   for (let attempt = 0;; attempt++) {
     const now = await measure();
     if (now.descriptors <= before || attempt === MOST_ATTEMPTS) return now;
@@ -170,12 +177,12 @@ async function soak(minutes: number): Promise<readonly string[]> {
     await using servers = await startServers(makeApp(ledger), dir);
     const before = await measure();
     const warmUp = await runTraffic(servers, dir, WARM_UP_SECONDS, 1);
-    const start = await settle(before.descriptors);
+    const start = await settle(servers, before.descriptors);
     console.log(`start: ${describe(start)}, after ${WARM_UP_SECONDS} s of warming up`);
     const began = performance.now();
     const tally = await runTraffic(servers, dir, minutes * 60, 1000);
     report(tally, (performance.now() - began) / 1000);
-    const end = await settle(start.descriptors);
+    const end = await settle(servers, start.descriptors);
     console.log(`end:   ${describe(end)}, after ${minutes} min`);
     const problems = problemsOf([warmUp, tally], ledger, rejections, before, start, end);
     const left = servers.countSessions();

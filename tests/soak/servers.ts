@@ -48,11 +48,15 @@ async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI) 
 
 const OPTIONS: ServerOptions = {
   maxConnections: 200,
-  timeout: 5,
+  // A well-behaved client is never that slow, on a busy machine neither.
+  timeout: 30,
   // The faults would fill the screen.
   logger: quiet,
 };
-const CLIENT_OPTIONS = { timeout: 20 };
+const CLIENT_OPTIONS = { timeout: 60 };
+
+/** Slots of a server that bodies which drip fill. */
+export const FEW_SLOTS = 2;
 
 /** Starts a server of the application over TCP, a Unix socket, an abstract name and mutual TLS, and a proxy. */
 export async function startServers(app: App, dir: string) {
@@ -80,6 +84,8 @@ export async function startServers(app: App, dir: string) {
   const foreign = stack.use(
     Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, toFetchHandler(app)),
   );
+  const few = { ...OPTIONS, maxConnections: FEW_SLOTS, timeout: 0.5 };
+  const dripping = await start(new Server(["127.0.0.1", 0], app, few));
   const closingOf = (server: Server, client: Client): Closing => ({
     ...{ server, client, closed: new Set() },
   });
@@ -97,10 +103,12 @@ export async function startServers(app: App, dir: string) {
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
     /** A client of Deno's server, under which the application runs, too. */
     foreign: new Client(["127.0.0.1", foreign.addr.port], CLIENT_OPTIONS),
+    /** A server with few slots. */
+    dripping: new Client(dripping.address, CLIENT_OPTIONS),
     /** Servers whose sessions are closed by themselves. */
     closing: [
-      closingOf(closing, new Client(closing.address)),
-      closingOf(closingTls, new SSLClient(pki.clientSslconfig, closingTls.address)),
+      closingOf(closing, new Client(closing.address, CLIENT_OPTIONS)),
+      closingOf(closingTls, new SSLClient(pki.clientSslconfig, closingTls.address, CLIENT_OPTIONS)),
     ],
     countSessions: () => started.reduce((sum, { sessions }) => sum + sessions.size, 0),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
@@ -137,11 +145,11 @@ async function swapAtRandom(
     if (random.below(5) === 0) {
       try {
         server.setSslctx(bad);
-        tally.failures.push("setSslctx: took a certificate that is missing");
+        tally.fail("setSslctx: took a certificate that is missing");
       } catch {
         tally.count("server: a context that can't be built");
       }
-      if (server.sslctx !== before) tally.failures.push("setSslctx: threw, and has changed");
+      if (server.sslctx !== before) tally.fail("setSslctx: threw, and has changed");
     }
     const config = guest ? withGuest : withoutGuest;
     server.setSslctx(random.below(2) === 0 ? contexts[`${guest}`] : config);
@@ -181,7 +189,7 @@ async function runGuest(
     if (version !== trust.version) {
       tally.count("guest: its trust has changed meanwhile");
     } else if (isTrusted !== (problem === null)) {
-      tally.failures.push(`guest, trusted: ${isTrusted}: ${Deno.inspect(problem)}`);
+      tally.fail(`guest, trusted: ${isTrusted}: ${Deno.inspect(problem)}`);
     } else {
       tally.count(`guest: ${isTrusted ? "trusted, answered" : "not trusted, refused"}`);
     }

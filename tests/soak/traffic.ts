@@ -18,6 +18,11 @@ import {
 import type { Random } from "../fuzz/random.ts";
 import { checksumOf, checksumOfBody, chunks, type Payload, pieces, whole } from "./app.ts";
 
+/** What has gone wrong is said of so many; where everything fails, there is no end to it. */
+const MOST_FAILURES = 1000;
+/** After a failure, so that clients of a server that is gone don't spin. */
+const FAILURE_PAUSE_MILLISECONDS = 20;
+
 export class Tally {
   requests = 0;
   bytes = 0;
@@ -25,6 +30,10 @@ export class Tally {
   /** How often each fault was injected. */
   readonly faults = new Map<string, number>();
   readonly failures: string[] = [];
+
+  fail(problem: string): void {
+    if (this.failures.length < MOST_FAILURES) this.failures.push(problem);
+  }
 
   count(name: string): void {
     this.faults.set(name, (this.faults.get(name) ?? 0) + 1);
@@ -62,9 +71,14 @@ export async function runHonestly(name: string, client: Client, run: Run): Promi
         await exchange(connection, run);
       }
     } catch (error) {
-      tally.failures.push(`${name}: ${Deno.inspect(error)}`);
+      await failed(name, error, tally);
     }
   }
+}
+
+function failed(name: string, error: unknown, tally: Tally): Promise<void> {
+  tally.fail(`${name}: ${Deno.inspect(error)}`);
+  return pause(FAILURE_PAUSE_MILLISECONDS);
 }
 
 async function exchange(
@@ -82,8 +96,12 @@ async function exchange(
   const response = await connection.request(method, uri, headers, body, options);
   const expected = checksumOf(wanted);
   const received = method === "HEAD" ? expected : await checksumOfBody(response.body);
+  const { "content-length": length = wanted.size } = response.headers;
+  if (method === "HEAD" && length !== wanted.size) {
+    tally.failures.push(`HEAD ${uri}: ${length} bytes in place of ${wanted.size}`);
+  }
   if (response.status !== 200 || response.headers.checksum !== expected || received !== expected) {
-    tally.failures.push(
+    tally.fail(
       `${method} ${uri}: ${response.status}, ${received}, ${response.headers.checksum}`,
     );
   }
@@ -113,10 +131,10 @@ export async function runAborting(name: string, client: Client, run: Run): Promi
       while (!connection.closed && !signal.aborted && random.below(100) > 0) {
         await exchange(connection, run, { signal: everlasting });
         const problem = await abortOne(connection, run);
-        if (problem !== null) tally.failures.push(`${name}: ${problem}`);
+        if (problem !== null) tally.fail(`${name}: ${problem}`);
       }
     } catch (error) {
-      tally.failures.push(`${name}: ${Deno.inspect(error)}`);
+      await failed(name, error, tally);
     }
   }
 }
@@ -178,7 +196,7 @@ export async function runCloser({ server, closed }: Closing, run: Run): Promise<
     const session = random.pick(sessions);
     closed.add(String(session.store.get("who")));
     session.close(new Error("closed by the soak test"));
-    if (server.sessions.has(session)) tally.failures.push(`${NAME}: it is still there`);
+    if (server.sessions.has(session)) tally.fail(`${NAME}: it is still there`);
     tally.count(NAME);
   }
 }
@@ -188,12 +206,13 @@ export async function runAmongClosed({ client, closed }: Closing, run: Run): Pro
   const { random, tally, signal } = run;
   while (!signal.aborted) {
     const who = crypto.randomUUID();
-    using connection = new Connection(await client.createSocket(), { who }, undefined, 20);
-    tally.connections++;
     try {
+      const socket = await client.createSocket();
+      using connection = new Connection(socket, { who }, undefined, client.timeout);
+      tally.connections++;
       while (!signal.aborted && random.below(100) > 0) await exchange(connection, run);
     } catch (error) {
-      if (!closed.has(who)) tally.failures.push(`among closed sessions: ${Deno.inspect(error)}`);
+      if (!closed.has(who)) await failed("among closed sessions", error, tally);
     }
     closed.delete(who);
   }

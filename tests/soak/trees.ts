@@ -35,14 +35,14 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
     const problems = trees.problems(true);
     if (failed > 0 || deletionsKept !== null) problems.push(`${failed} failed, ${deletionsKept}`);
     for (const problem of [...problems, ...trees.leftParts()]) {
-      tally.failures.push(`${isUpload ? "upload" : "download"} of a tree: ${problem}`);
+      tally.fail(`${isUpload ? "upload" : "download"} of a tree: ${problem}`);
     }
     Deno.removeSync(parent, { recursive: true });
   }
 }
 
 function move(trees: ChangingTrees, isUpload: boolean, server: Server, options: TreeOptions) {
-  const client = new Client(server.address, { timeout: 20 });
+  const client = new Client(server.address, { timeout: 60 });
   const all = { delete: true, ...options };
   return isUpload
     ? uploadTree(client, trees.source, "/", all)
@@ -75,12 +75,12 @@ async function moveWithFault(
     // The list of a directory that is a file by now is cut: what it would say could delete files.
     const isExpected = fault === "cut" || fault === "abort" && error === name ||
       fault === "change" && isTransient(error);
-    if (!isExpected) tally.failures.push(`${name}: ${Deno.inspect(error)}`);
+    if (!isExpected) tally.fail(`${name}: ${Deno.inspect(error)}`);
   } finally {
     clearTimeout(timer);
   }
   // What a server has received whole it still writes.
   while (server.sessions.size > 0) await pause(1);
   const problems = trees.problems(isComplete, fault !== "change");
-  tally.failures.push(...problems.map((problem) => `${name}: ${problem}`));
+  for (const problem of problems) tally.fail(`${name}: ${problem}`);
 }

@@ -58,6 +58,11 @@ export class AgentFiles implements AsyncDisposable {
     return ["127.0.0.1", this.#port];
   }
 
+  /** Waits until the device that serves has said this; returns the line. */
+  said(text: string): Promise<string> {
+    return this.#server!.message(text);
+  }
+
   start(args: readonly string[], options: HereOptions = {}): RunningAgent {
     return this.homes.start("viewer", args, options);
   }

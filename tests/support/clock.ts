@@ -74,6 +74,20 @@ export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 
   return { started, [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout) };
 }
 
+/**
+ * Stops the clock of `performance` until it is disposed of. A test lets seconds pass on it; timers go on.
+ */
+export function stopClock() {
+  const { now } = performance;
+  // Of whole numbers every sum is exact.
+  let time = Math.ceil(now.call(performance));
+  performance.now = () => time;
+  return {
+    pass: (seconds: number) => void (time += seconds * 1000),
+    [Symbol.dispose]: () => void (performance.now = now),
+  };
+}
+
 /** Lets a second last a thousand until it is disposed of: as if everything were so slow that all progress is reported. */
 export function slowClock(): Disposable {
   const { now } = performance;

@@ -13,7 +13,7 @@ export type Connected = Awaited<ReturnType<typeof connect>>;
 /** Connects a client to a raw peer, over 127.0.0.1 unless a path is given; no `host` unless asked for. */
 export async function connect(options: ClientOptions = {}, path?: string) {
   const server = new RawServer(path);
-  const conn = await new Client(server.address, { host: null, timeout: 10, ...options }).connect();
+  const conn = await new Client(server.address, { host: null, timeout: 60, ...options }).connect();
   const peer = await server.accept();
   return {
     conn,

@@ -76,7 +76,7 @@ export async function answerOf(client: { request: SSLClient["request"] }): Promi
 /** A client with any certificate that trusts a device. */
 export async function clientWith(device: Device, address: Address, cert: string, key: string) {
   const ca = (await authorityOf(device.dir)).certificate;
-  return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 10 });
+  return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 60 });
 }
 
 /** Writes an authority down as a peer. */

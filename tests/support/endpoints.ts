@@ -58,7 +58,7 @@ function kind(
       return {
         server: made,
         logger,
-        client: ends.client ?? new Client(translate(made.address), { timeout: 10, ...client }),
+        client: ends.client ?? new Client(translate(made.address), { timeout: 60, ...client }),
         [Symbol.asyncDispose]: () => stack.disposeAsync(),
       };
     },

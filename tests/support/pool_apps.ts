@@ -17,6 +17,21 @@ export const app: AppFunction = async ({ path: [what] }) => {
   return await answer(`${threadId}`);
 };
 
+const reading = Promise.withResolvers<void>();
+
+/** Reads bodies. For `/later` it lets a minute pass on the clock of its thread, once it reads one. */
+export const patient: AppFunction = async ({ body, path: [what] }) => {
+  const bytes = body?.bytes();
+  if (bytes !== undefined) reading.resolve();
+  await bytes;
+  if (what === "later") {
+    await reading.promise;
+    const { now } = performance;
+    performance.now = () => now.call(performance) + 60_000;
+  }
+  return await answer(`${threadId}`);
+};
+
 /** Holds up the thread, as a computation would, and leaves the processor to others. */
 export function block(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);

@@ -34,7 +34,7 @@ export async function servePool(
     pool,
     pki,
     logger,
-    client: new SSLClient(pki.clientSslconfig, pool.address, { timeout: 10 }),
+    client: new SSLClient(pki.clientSslconfig, pool.address, { timeout: 60 }),
     [Symbol.asyncDispose]: () => within(pool.close(), "the pool closes"),
   };
 }

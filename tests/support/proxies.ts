@@ -9,7 +9,7 @@ import { assertEquals } from "@std/assert";
 
 /** A proxy on a server of its own; its client sends no `host` and waits for 10 s unless told. */
 export function serveProxy(upstream: Address, options: ClientOptions = {}): Serving {
-  return serve(new ProxyApp(new Client(upstream, { host: null, timeout: 10, ...options })));
+  return serve(new ProxyApp(new Client(upstream, { host: null, timeout: 60, ...options })));
 }
 
 /** A proxy, a peer that is connected to it, and the server that it connects to. */

@@ -7,8 +7,8 @@
 import type { Address } from "@degu/degu/base";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
-/** Seconds that any wait may take before the test fails; far more than any of them needs. */
-const PATIENCE = 10;
+/** Seconds that any wait may take before the test fails; far more than any of them needs, on a busy machine, too. */
+const PATIENCE = 60;
 
 /** The promise, or a rejection after some seconds that says what did not happen. */
 export async function within<T>(
@@ -28,13 +28,13 @@ export async function within<T>(
   }
 }
 
-/** Tries up to five times, until something was in time: a busy machine can make anything late. */
+/** Tries up to twenty times, until something was in time: a busy machine can make anything late. */
 export async function atLeastOnce(
   otherwise: string,
   isInTime: () => Promise<boolean>,
 ): Promise<void> {
   for (let attempt = 1; !await isInTime(); attempt++) {
-    if (attempt === 5) throw new Error(`${otherwise}, five times`);
+    if (attempt === 20) throw new Error(`${otherwise}, twenty times`);
   }
 }
 

@@ -42,7 +42,7 @@ export async function serveRaw(
   const own = await readTexts(pki.serverSslconfig);
   const all = { ...own, requestCert: true, rejectUnauthorized: true, ...options };
   const server = await serveNodeTls(all, handle);
-  const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 10 });
+  const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 60 });
   return Object.assign(server, { client });
 }
 

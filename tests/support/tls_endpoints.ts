@@ -42,7 +42,7 @@ export async function startTls(
   const server = new SSLServer(trust.serverSslconfig, address, app, { logger, ...options.server });
   const serving = running(server, logger);
   await within(server.ready, "the server is bound");
-  const clientOptions = { timeout: 10, ...options.client };
+  const clientOptions = { timeout: 60, ...options.client };
   const client = new SSLClient(trust.clientSslconfig, translate(server.address), clientOptions);
   return { ...serving, client };
 }

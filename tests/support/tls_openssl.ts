@@ -209,7 +209,7 @@ export async function converse(program: string, args: readonly string[], input: 
   await using running = new ServingProgram(program, args);
   // It may end before it has read everything.
   await running.say(input).then(() => running.endInput()).catch(() => {});
-  const ended = await running.ended(10);
+  const ended = await running.ended();
   return { ...ended, code: (await running.child.status).code };
 }
 

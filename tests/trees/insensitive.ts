@@ -117,7 +117,7 @@ async function transfer(it: Case, source: string, target: string) {
   const app = new FilesApp(it.download ? source : target, { list: true, write: !it.download });
   await using server = new Server(["127.0.0.1", 0], app);
   const serving = server.serveForever();
-  const client = new Client(server.address, { timeout: 20 });
+  const client = new Client(server.address, { timeout: 60 });
   const events: TreeEvent[] = [];
   const options = { delete: it.delete, onEvent: (event: TreeEvent) => void events.push(event) };
   const result = it.download

@@ -70,7 +70,7 @@ interface Hooks {
   readonly triggers: { readonly when: Change["when"]; work(isPlanned: boolean): void }[];
 }
 
-const PATIENCE_MILLISECONDS = 60_000;
+const PATIENCE_MILLISECONDS = 120_000;
 
 /** Directories, and a server, in which one case after the other is run. */
 export class Lab implements AsyncDisposable {
@@ -299,7 +299,7 @@ export class Lab implements AsyncDisposable {
     this.transfers++;
     this.#requests = 0;
     this.#onRequest = (count) => trigger("request", count);
-    const client = new Client(this.#server.address, { timeout: 20 });
+    const client = new Client(this.#server.address, { timeout: 60 });
     let conn: Connection | null = null;
     try {
       if (it.connection) conn = await client.connect();

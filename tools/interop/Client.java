@@ -33,6 +33,8 @@ class Client {
     if (operation.equals("put")) request.PUT(BodyPublishers.ofByteArray(HELLO));
     if (operation.equals("chunked")) request.PUT(BodyPublishers.ofInputStream(() -> new ByteArrayInputStream(HELLO)));
     if (operation.equals("delete")) request.DELETE();
+    if (operation.equals("head")) request.method("HEAD", BodyPublishers.noBody());
+    if (operation.equals("close")) throw new UnsupportedOperationException("unsupported: it sets connection itself");
     if (operation.equals("range")) request.header("Range", "bytes=2-4");
     for (int i = 0; i < count; i++) {
       var response = client.send(request.build(), BodyHandlers.ofString());
@@ -45,6 +47,8 @@ class Client {
       var connection = (HttpURLConnection) uri.toURL().openConnection();
       if (tls != null) ((HttpsURLConnection) connection).setSSLSocketFactory(tls.getSocketFactory());
       if (operation.equals("delete")) connection.setRequestMethod("DELETE");
+      if (operation.equals("head")) connection.setRequestMethod("HEAD");
+      if (operation.equals("close")) connection.setRequestProperty("Connection", "close");
       if (operation.equals("range")) connection.setRequestProperty("Range", "bytes=2-4");
       if (operation.equals("put") || operation.equals("chunked")) {
         connection.setRequestMethod("PUT");

@@ -41,6 +41,8 @@ func main() {
 		method, body = http.MethodPut, io.MultiReader(strings.NewReader("hello"))
 	case "delete":
 		method = http.MethodDelete
+	case "head":
+		method = http.MethodHead
 	case "keep-alive":
 		count = 2
 	}
@@ -50,6 +52,7 @@ func main() {
 		if operation == "range" {
 			request.Header.Set("Range", "bytes=2-4")
 		}
+		request.Close = operation == "close"
 		response, err := client.Do(request)
 		must(err)
 		text, err := io.ReadAll(response.Body)

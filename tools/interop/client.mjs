@@ -6,8 +6,8 @@ import { argv } from "node:process";
 import { text } from "node:stream/consumers";
 
 const [library, operation, url, ca, cert, key] = argv.slice(2);
-const method = { put: "PUT", chunked: "PUT", delete: "DELETE" }[operation] ?? "GET";
-const headers = operation === "range" ? { range: "bytes=2-4" } : {};
+const method = { put: "PUT", chunked: "PUT", delete: "DELETE", head: "HEAD" }[operation] ?? "GET";
+const headers = { range: { range: "bytes=2-4" }, close: { connection: "close" } }[operation] ?? {};
 const count = operation === "keep-alive" ? 2 : 1;
 
 async function* pieces() {

@@ -8,8 +8,8 @@ import sys
 from urllib.parse import urlsplit
 
 library, operation, url, *tls = sys.argv[1:]
-method = {"put": "PUT", "chunked": "PUT", "delete": "DELETE"}.get(operation, "GET")
-headers = {"Range": "bytes=2-4"} if operation == "range" else {}
+method = {"put": "PUT", "chunked": "PUT", "delete": "DELETE", "head": "HEAD"}.get(operation, "GET")
+headers = {"range": {"Range": "bytes=2-4"}, "close": {"Connection": "close"}}.get(operation, {})
 count = 2 if operation == "keep-alive" else 1
 
 

@@ -7,7 +7,10 @@ import { complaintOf, Notes, printTable, run, type Served } from "./programs.ts"
 /** What a client is asked to do: the path, and what the response's body must be. */
 const OPERATIONS = {
   get: ["/", "GET"],
+  head: ["/", "200 "],
   null: ["/null", ""],
+  // The same, with `connection: close` in the request.
+  close: ["/null", ""],
   put: ["/", "PUT length hello"],
   chunked: ["/", "PUT chunked hello"],
   delete: ["/", "DELETE"],
@@ -35,6 +38,8 @@ const curl: ForeignClient = {
   command(operation, url, tls) {
     const files = tls ? ["--cacert", tls[0], "--cert", tls[1], "--key", tls[2]] : [];
     const args: Partial<Record<Operation, string[]>> = {
+      head: ["-I"],
+      close: ["-H", "Connection: close"],
       put: ["-X", "PUT", "-d", "hello"],
       chunked: ["-X", "PUT", "-d", "hello", "-H", "Transfer-Encoding: chunked"],
       delete: ["-X", "DELETE"],
@@ -48,12 +53,13 @@ const curl: ForeignClient = {
 const wget: ForeignClient = {
   name: "wget",
   command(operation, url, tls) {
-    if (operation === "chunked") return null;
+    if (operation === "chunked" || operation === "head") return null;
     const [ca, cert, key] = tls ?? [];
     const files = tls
       ? [`--ca-certificate=${ca}`, `--certificate=${cert}`, `--private-key=${key}`]
       : [];
     const args: Partial<Record<Operation, string[]>> = {
+      close: ["--no-http-keep-alive"],
       put: ["--method=PUT", "--body-data=hello"],
       delete: ["--method=DELETE"],
       range: ["--header=Range: bytes=2-4"],
@@ -100,7 +106,7 @@ async function tryOperation(
   if (command === null) return "–";
   served.reset();
   const waiting = new AbortController();
-  if (operation === "null") {
+  if (path === "/null") {
     served.nextExchange().then(() => delay(PATIENCE_MS)).then(() => waiting.abort());
   }
   const ending = await run(command, AbortSignal.any([waiting.signal, AbortSignal.timeout(60_000)]));

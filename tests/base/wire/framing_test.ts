@@ -83,7 +83,7 @@ Deno.test("a server frames each request as the table says, and finds the next on
 
 /** Makes a request that the bytes answer, and then a second one. */
 async function exchange(address: Address, server: RawServer, method: Method, bytes: string) {
-  using conn = await new Client(address, { host: null, timeout: 10 }).connect();
+  using conn = await new Client(address, { host: null, timeout: 60 }).connect();
   using peer = await server.accept();
   const first = conn.request(method, "/", {}, null);
   first.catch(() => {});

@@ -89,7 +89,7 @@ function start(
 /** A client that is this device, or nobody. */
 function clientOf(device: Device | null, address: Address, server = camera): SSLClient {
   const own = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
-  return new SSLClient({ ...own, ca: server.ca }, address, { sslHost: server.name, timeout: 10 });
+  return new SSLClient({ ...own, ca: server.ca }, address, { sslHost: server.name, timeout: 60 });
 }
 
 /** What the camera calls a client, over a connection of its own; or {@linkcode REFUSED}. */

@@ -1,0 +1,85 @@
+/** Apps that answer HEAD as GET and leave bodies unread: what is answered, when the session ends, and what is logged. */
+
+import type { App } from "@degu/internal/base/app/app.ts";
+import { BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu";
+import { TrackedItems } from "../support/streams.ts";
+import { latin1 } from "../support/wire_grammar.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { MemoryServer, MemorySocket, quiet, splits } from "./memory.ts";
+import { type ModelBody, readRequests } from "./oracle.ts";
+import { receive } from "./received.ts";
+import { requestStream } from "./requests.ts";
+
+const HI = latin1("hi");
+const CHUNKS: readonly Chunk[] = [[null, HI], [null, new Uint8Array(0)]];
+const MOST_SPLITS = 12;
+
+/** What the app does with a request, which the length of its target decides. */
+const reads = (uri: string) => uri.length % 3 > 0;
+const kindOf = (uri: string) => (["bytes", "pieces", "chunks", "null"] as const)[uri.length % 4]!;
+
+/** The answers on the wire, by kind: the header of the body, and the body. */
+const ANSWERS = {
+  "bytes": ["content-length: 2\r\n", "hi"],
+  "pieces": ["content-length: 2\r\n", "hi"],
+  "chunks": ["transfer-encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n"],
+  "null": ["", ""],
+} as const;
+
+/** All that a server has to answer: of a request whose body is broken, whoever doesn't read it learns nothing. */
+function answersTo(input: string): string {
+  const { requests, broken } = readRequests(input);
+  let answers = "";
+  const messages: { method: string; uri: string; body: ModelBody | undefined }[] = [...requests];
+  if (broken !== null) messages.push({ ...broken, body: undefined });
+  for (const { method, uri, body } of messages) {
+    if (reads(uri) && body === undefined) break;
+    const [header, content] = ANSWERS[kindOf(uri)];
+    answers += `HTTP/1.1 200 OK\r\n${header}\r\n${method === "HEAD" ? "" : content}`;
+    // Nothing of a body of length 0 is left.
+    if (!reads(uri) && body !== null && body !== "") break;
+  }
+  return answers;
+}
+
+/** Streams of requests to such an app, over sockets in memory. */
+export function carelessApps(): Fuzzer {
+  const sources: TrackedItems<unknown>[] = [];
+  const track = <T>(items: readonly T[]): Iterable<T> => {
+    const tracked = new TrackedItems(items);
+    sources.push(tracked);
+    return tracked.sync();
+  };
+  const makeBody: Record<keyof typeof ANSWERS, () => BodyOut> = {
+    "bytes": () => HI,
+    "pieces": () => new BodyIter(track([HI]), 2),
+    "chunks": () => new ChunkedBodyIter(track(CHUNKS)),
+    "null": () => null,
+  };
+  const app: App = async ({ uri, body }) => {
+    if (reads(uri)) await receive(body, "read");
+    return [200, "OK", {}, makeBody[kindOf(uri)]()];
+  };
+  const loud: string[] = [];
+  const hear = (line: string) => void loud.push(line);
+  const server = new MemoryServer(app, undefined, { ...quiet, warn: hear, error: hear });
+  return {
+    name: "careless-app",
+    grammar: requestStream,
+    async check(input): Promise<Outcome> {
+      const expected = answersTo(input);
+      for (const pieces of splits(latin1(input), MOST_SPLITS)) {
+        sources.length = loud.length = 0;
+        const socket = new MemorySocket(pieces);
+        await server.connect(socket);
+        const { written } = socket;
+        const where = `(pieces ${pieces.map(({ length }) => length)})`;
+        demand(written === expected, `${written} was answered in place of ${expected} ${where}`);
+        demand(loud.length === 0, `it was logged: ${loud} ${where}`);
+        demand(sources.every(({ settled }) => settled), `a source was not settled ${where}`);
+      }
+      return expected === "" ? "rejected" : "accepted";
+    },
+    close: () => server.end(),
+  };
+}

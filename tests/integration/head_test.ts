@@ -1,0 +1,335 @@
+/** Apps that answer HEAD as they answer GET (RFC 9110 §9.3.2): the headers of GET, no body, and no byte is read for it. */
+import {
+  AllowedMethods,
+  type App,
+  Client,
+  createFetch,
+  ProxyApp,
+  Router,
+  toFetchHandler,
+  Validator,
+} from "@degu/degu";
+import {
+  Body,
+  BodyError,
+  BodyIter,
+  type BodyOut,
+  type Chunk,
+  ChunkedBody,
+  ChunkedBodyIter,
+} from "@degu/degu/base";
+import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { appOf, servePool } from "@degu/testing/pools.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { lawless, meet, serve } from "@degu/testing/serving.ts";
+import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { serveHandler, serveWithDeno } from "@degu/testing/web_serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+
+const hello = latin1("hello");
+const chunks: readonly Chunk[] = [[null, hello], [["end", "yes"], new Uint8Array(0)]];
+const encoded = latin1("5\r\nhello\r\n0;end=yes\r\n\r\n");
+
+/** A body for an answer, and what has become of its source. */
+interface Made {
+  readonly body: BodyOut;
+  /** Throws unless the source was told that it is not wanted, and nothing was read from it. */
+  check(): void;
+}
+
+type Kind = readonly [kind: string, framing: string, make: () => Made];
+
+const LENGTH = "content-length: 5\r\n", CODING = "transfer-encoding: chunked\r\n";
+
+function fromStream(
+  bytes: Uint8Array,
+  make: (stream: ReadableStream<Uint8Array>) => BodyOut,
+): Made {
+  const tracked = new TrackedStream([bytes], {
+    onPull: () => {
+      throw new Error("a piece was read");
+    },
+  });
+  const check = () => {
+    assertEquals(tracked.cancelled.length, 1);
+    assertInstanceOf(tracked.cancelled[0], BodyError);
+  };
+  return { body: make(tracked.stream), check };
+}
+
+function fromSource(bytes: Uint8Array, make: (source: PieceSource) => BodyOut): Made {
+  const source = new PieceSource([bytes]);
+  return { body: make(source), check: () => assertEquals(source.offered, []) };
+}
+
+function fromItems<T>(items: readonly T[], make: (items: TrackedItems<T>) => BodyOut): Made {
+  const pulled: number[] = [];
+  const tracked = new TrackedItems(items, { onPull: (index) => pulled.push(index) });
+  const check = () => assertEquals([tracked.returned, pulled], [true, []]);
+  return { body: make(tracked), check };
+}
+
+/** A body that is known by its shape alone, as one of another copy of this package is. */
+function foreign(shape: object, cancel: () => unknown): Made {
+  let cancelled = 0;
+  const body: unknown = {
+    ...shape,
+    writeTo() {
+      throw new Error("it was written");
+    },
+    cancel: () => (cancelled++, cancel()),
+  };
+  return { body: body as BodyOut, check: () => assertEquals(cancelled, 1) };
+}
+
+const nothing = () => {};
+const kinds: readonly Kind[] = [
+  ["null", "", () => ({ body: null, check: nothing })],
+  ["bytes", LENGTH, () => ({ body: hello, check: nothing })],
+  ["no bytes", "content-length: 0\r\n", () => ({ body: new Uint8Array(0), check: nothing })],
+  ["Body of a stream", LENGTH, () => fromStream(hello, (stream) => new Body(stream, 5))],
+  ["Body of a ByteSource", LENGTH, () => fromSource(hello, (source) => new Body(source, 5))],
+  ["ChunkedBody of a stream", CODING, () => fromStream(encoded, (s) => new ChunkedBody(s))],
+  ["ChunkedBody of a ByteSource", CODING, () => fromSource(encoded, (s) => new ChunkedBody(s))],
+  ["BodyIter", LENGTH, () => fromItems([hello], (items) => new BodyIter(items.sync(), 5))],
+  ["BodyIter, async", LENGTH, () => fromItems([hello], (items) => new BodyIter(items.async(), 5))],
+  ["ChunkedBodyIter", CODING, () => fromItems(chunks, (i) => new ChunkedBodyIter(i.sync()))],
+  [
+    "ChunkedBodyIter, async",
+    CODING,
+    () => fromItems(chunks, (i) => new ChunkedBodyIter(i.async())),
+  ],
+  ["another class", LENGTH, () => foreign({ chunked: false, contentLength: 5 }, nothing)],
+  ["another class, chunked", CODING, () => foreign({ chunked: true }, () => new Promise(() => {}))],
+  ["another class, whose cancel() throws", CODING, () =>
+    foreign({ chunked: true }, () => {
+      throw new Error("no");
+    })],
+  [
+    "another class, whose cancel() rejects",
+    CODING,
+    () => foreign({ chunked: true }, () => Promise.reject(new Error("no"))),
+  ],
+];
+
+const head = "HEAD /a HTTP/1.1\r\n\r\n";
+
+/** What wraps an app, and must change nothing. */
+const wrappers: Record<string, (app: App) => App> = {
+  "by itself": (app) => app,
+  "in a Validator": (app) => new Validator(app),
+  "in a Router": (app) => new Router(new Map([["a", app]])),
+  "in AllowedMethods": (app) => new AllowedMethods("GET", "HEAD").wrap(app),
+};
+
+for (const [where, wrap] of Object.entries(wrappers)) {
+  Deno.test(`HEAD is answered as GET is, without the body, by an app ${where}`, async (t) => {
+    await eachRow(t, kinds, async (_kind, framing, make) => {
+      using unhandled = unhandledRejections();
+      const made: Made[] = [];
+      const app: App = () => {
+        made.push(make());
+        return [200, "OK", { "x-a": "b" }, made.at(-1)!.body];
+      };
+      await using meeting = await meet(wrap(app), head + head);
+      const { peer, logger } = meeting;
+      await peer.closeWrite();
+      const lines = framing < "x" ? `${framing}x-a: b\r\n` : `x-a: b\r\n${framing}`;
+      // The session goes on: nothing is left of the body, and nothing of it was sent.
+      const answer = `HTTP/1.1 200 OK\r\n${lines}\r\n`;
+      assertEquals(await peer.readToEnd(), { received: answer + answer, how: "end" });
+      for (const { check } of made) check();
+      assertEquals(logger.lines.map(([level]) => level), ["debug"]);
+      assertEquals(unhandled.reasons, []);
+    });
+  });
+}
+
+Deno.test("the body of an answer to HEAD closes its file if it owns it, and leaves any other where it is", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/file`;
+  await Deno.writeFile(path, hello);
+  const own: Deno.FsFile[] = [];
+  await using meeting = await meet(async ({ uri }) => {
+    const file = await Deno.open(path);
+    // The sanitizer finds a stream that stays open.
+    if (uri === "/stream") return [200, "OK", {}, new Body(file.readable, 5)];
+    own.push(file);
+    return [200, "OK", {}, new Body(file, 5)];
+  }, "HEAD /stream HTTP/1.1\r\n\r\nHEAD /file HTTP/1.1\r\n\r\n");
+  await meeting.peer.closeWrite();
+  const { received } = await meeting.peer.readToEnd();
+  assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
+  using file = own[0]!;
+  assertEquals(await file.seek(0, Deno.SeekMode.Current), 0);
+});
+
+Deno.test("an app can't have a body sent to HEAD by changing the method of its request", async () => {
+  const app: App = (request) => {
+    Object.assign(request, { method: "GET" });
+    return [200, "OK", {}, hello];
+  };
+  await using meeting = await meet(app, head);
+  await meeting.peer.closeWrite();
+  const { received } = await meeting.peer.readToEnd();
+  assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+});
+
+Deno.test("what cancels the body of an answer to HEAD may close its session, and the answer arrives", async () => {
+  await using meeting = await meet(
+    lawless((_request, session) => {
+      const cancel = () => session.close(new Error("enough"));
+      return [200, "OK", {}, foreign({ chunked: true }, cancel).body];
+    }),
+    head + head,
+  );
+  const { peer, logger } = meeting;
+  const { received } = await peer.readToEnd();
+  // Whether it was on its way before the session was closed is up to the system.
+  const answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+  assert(["", answer].includes(received), received);
+  assertEquals(logger.lines.map(([level]) => level), ["debug"]);
+});
+
+Deno.test("a length that an app states to HEAD must be that of its body", async (t) => {
+  const rows:
+    readonly (readonly [string, Record<string, string | number>, BodyOut | null, string])[] = [
+      ["equal", { "content-length": 5 }, hello, LENGTH],
+      ["the coding", { "transfer-encoding": "chunked" }, new ChunkedBodyIter(chunks), CODING],
+      ["unequal", { "content-length": 6 }, hello, "none"],
+      ["the other", { "content-length": 5 }, new ChunkedBodyIter(chunks), "none"],
+      ["without a body", { "content-length": 12 }, null, "content-length: 12\r\n"],
+      ["without a body, chunked", { "transfer-encoding": "chunked" }, null, CODING],
+      ["of a body that GET would not send", { "content-length": 0 }, null, "content-length: 0\r\n"],
+    ];
+  await eachRow(t, rows, async (_what, headers, body, line) => {
+    await using meeting = await meet(() => [200, "OK", headers, body], head);
+    await meeting.peer.closeWrite();
+    const { received } = await meeting.peer.readToEnd();
+    const isRefused = line === "none";
+    assertEquals(received, isRefused ? "" : `HTTP/1.1 200 OK\r\n${line}\r\n`);
+    assertEquals(meeting.logger.at("error").length, isRefused ? 1 : 0);
+  });
+});
+
+Deno.test("ProxyApp relays the headers of HEAD, whatever the app behind it answers", async (t) => {
+  await eachRow(t, kinds, async (_kind, framing, make) => {
+    const made: Made[] = [];
+    const seen: unknown[] = [];
+    await using upstream = serve(({ headers }) => {
+      made.push(make());
+      seen.push({ ...headers });
+      return [200, "OK", {}, made.at(-1)!.body];
+    });
+    await using proxy = serve(new ProxyApp(new Client(upstream.address, { host: null })));
+    using peer = await RawPeer.connect(proxy.address);
+    await peer.send(head, "HEAD /b HTTP/1.1\r\nconnection: close\r\n\r\n", head);
+    const answer = `HTTP/1.1 200 OK\r\n${framing}\r\n`;
+    // The session of the proxy ends with the second, of which the server behind it is not told.
+    assertEquals(await peer.readToEnd(), { received: answer + answer, how: "end" });
+    assertEquals([made.length, seen], [2, [{}, {}]]);
+    for (const { check } of made) check();
+    assertEquals([proxy.logger.at("error"), upstream.logger.at("error")], [[], []]);
+  });
+});
+
+Deno.test("a client of ours, and fetch over it, get the headers of HEAD and go on", async () => {
+  await using serving = serve(() => [200, "OK", {}, new ChunkedBodyIter(chunks)]);
+  using conn = await serving.makeClient().connect();
+  for (let i = 0; i < 3; i++) {
+    const { headers, body } = await conn.head("/");
+    assertEquals([headers["transfer-encoding"], body], ["chunked", null]);
+    const response = await createFetch(conn)("/", { method: "HEAD" });
+    assertEquals([response.status, response.body], [200, null]);
+    assertEquals(await (await conn.get("/")).body?.text(), "hello");
+  }
+});
+
+Deno.test("a pool answers HEAD as GET, and keeps the connection", async () => {
+  await using pooling = await servePool(appOf("app"), { workers: 1 });
+  using conn = await pooling.client.connect();
+  const whole = await conn.get("/");
+  await whole.body?.bytes();
+  for (let i = 0; i < 2; i++) {
+    const { headers, body } = await conn.head("/");
+    assertEquals([{ ...headers }, body], [{ ...whole.headers }, null]);
+  }
+  assertEquals(pooling.logger.at("error"), []);
+});
+
+Deno.test("a fetch-style handler may answer HEAD as GET: its body is framed as to GET, and canceled", async (t) => {
+  const endless = () => new TrackedStream(Array.from({ length: 100 }, () => hello));
+  const late = () =>
+    new TrackedStream([hello], { onPull: () => new Promise((resolve) => setTimeout(resolve)) });
+  type Row = [string, line: string, make: () => TrackedStream | BodyInit, headers?: HeadersInit];
+  const rows: Row[] = [
+    ["text", LENGTH, () => "hello"],
+    ["bytes", LENGTH, () => hello],
+    ["text with its length", LENGTH, () => "hello", { "content-length": "5" }],
+    ["text that is to be chunked", CODING, () => "hello", { "transfer-encoding": "chunked" }],
+    ["an endless stream", CODING, endless],
+    ["an endless stream with a length", LENGTH, endless, { "content-length": "5" }],
+    ["an endless stream with the coding", CODING, endless, { "transfer-encoding": "chunked" }],
+    ["a stream with a length", LENGTH, late, { "content-length": "5" }],
+  ];
+  await eachRow(t, rows, async (_what, line, make, headers = {}) => {
+    const made: (TrackedStream | BodyInit)[] = [];
+    const aborted: unknown[] = [];
+    await using serving = serveHandler((request) => {
+      request.signal.addEventListener("abort", () => aborted.push(request.signal.reason));
+      const body = make();
+      made.push(body);
+      return new Response(body instanceof TrackedStream ? body.stream : body, {
+        headers: { "content-type": "a/b", ...headers },
+      });
+    });
+    using peer = await RawPeer.connect(serving.address);
+    const lines = line === LENGTH ? `${line}content-type: a/b\r\n` : `content-type: a/b\r\n${line}`;
+    for (let i = 0; i < 2; i++) {
+      await peer.send(head);
+      assertEquals(await peer.readPreamble(), `HTTP/1.1 200 OK\r\n${lines}\r\n`);
+    }
+    for (const body of made) {
+      if (body instanceof TrackedStream) assertEquals(body.cancelled.length, 1);
+    }
+    // The request was answered: that nobody wants its body is no reason to abort it.
+    assertEquals([aborted, serving.logger.lines], [[], []]);
+  });
+});
+
+Deno.test("the text of a fetch-style handler must have the length that it states, to HEAD as to GET", async () => {
+  await using serving = serveHandler(({ method }) =>
+    new Response(method === "HEAD" ? null : "hello", { headers: { "content-length": "12" } })
+  );
+  const { headers } = await serving.makeClient().request("HEAD", "/");
+  assertEquals(headers["content-length"], 12);
+  await rejectionOf(serving.makeClient().request("GET", "/"), "another length");
+});
+
+Deno.test("under another server's fetch, HEAD gets the length of a body and no byte of it", async (t) => {
+  await eachRow(t, kinds, async (kind, framing, make) => {
+    const made = make();
+    const handler = toFetchHandler(() => [200, "OK", {}, made.body]);
+    const { headers, body } = await handler(new Request("http://a/", { method: "HEAD" }));
+    const length = framing === CODING ? null : /\d+/.exec(framing)?.[0] ?? null;
+    assertEquals([headers.get("content-length"), headers.get("transfer-encoding")], [length, null]);
+    assertEquals(await new Response(body).text(), "");
+    made.check();
+
+    const again = make();
+    await using server = serveWithDeno(() => [200, "OK", { "x-a": "b" }, again.body]);
+    using peer = await RawPeer.connect(server.address);
+    await peer.send("HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    const { received } = await peer.readToEnd();
+    // Deno's server says nothing of chunks to HEAD, and that there are no bytes where it is told nothing.
+    const line = kind === "null" ? "content-length: 0\r\n" : framing === CODING ? "" : framing;
+    assertEquals(/content-length: .*\r\n/.exec(received)?.[0] ?? "", line, received);
+    assert(received.startsWith("HTTP/1.1 200 OK\r\n") && received.endsWith("\r\n\r\n"), received);
+    again.check();
+    assertEquals(server.errors, []);
+  });
+});

@@ -1,0 +1,115 @@
+/** What strangers can make the server of README.md log: nothing above level info, whatever they send. */
+import { AllowedMethods, fromFetchHandler, ProxyApp, Router } from "@degu/degu";
+import { Client } from "@degu/degu/client";
+import { FilesApp } from "@degu/degu/files";
+import type { App } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { dial, exchange } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve, type Serving } from "@degu/testing/serving.ts";
+import { read } from "@degu/testing/tree.ts";
+import { assert, assertEquals } from "@std/assert";
+import { request, requestPreamble } from "../fuzz/grammar.ts";
+import { Random } from "../fuzz/random.ts";
+import { smugglingCorpus } from "./smuggling.rows.ts";
+
+/** The app of README.md, which that does not export. */
+async function helloApp(): Promise<App> {
+  const [, source = ""] = /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await read("README.md")) ?? [];
+  const text = encodeURIComponent(`${source}\nexport { app };`);
+  return (await import(`data:application/typescript,${text}`)).app;
+}
+
+/** Sends each text over a connection of its own; returns the answers. */
+async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>): Promise<string> {
+  let answers = "";
+  for (const text of texts) {
+    const { logger } = serving;
+    const before = logger.lines.length;
+    answers += (await exchange(serving.address, text)).received;
+    for (const [level, line] of logger.lines.slice(before)) {
+      assert(level === "info" || level === "debug", `${level}: ${line}`);
+      // An exception has a stack; what a stranger does is said in a line.
+      assert(!line.includes("\n"), line);
+    }
+  }
+  return answers;
+}
+
+/** The preamble of the app's greeting. */
+const GREETING = /^HTTP\/1\.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text\/plain\r\n\r\n/;
+
+/** The same requests for the one path that the app greets. */
+const aimed = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ");
+
+Deno.test("the server of README.md logs nothing above info of the corpus of smuggling", async () => {
+  await using serving = serve(await helloApp());
+  const texts = smugglingCorpus.flatMap(({ bytes }) => [bytes, aimed(bytes)]);
+  await sendEach(serving, texts);
+  assertEquals(serving.logger.lines.length, texts.length);
+});
+
+Deno.test("the building blocks, too, log nothing above info of the corpus of smuggling", async (t) => {
+  await using dir = await tempDir();
+  await using upstream = serve(await helloApp());
+  const blocks: [name: string, app: App][] = [
+    ["FilesApp", new FilesApp(dir.path, { list: true, write: true })],
+    ["Router", new Router(new Map([["h", new AllowedMethods("GET").wrap(await helloApp())]]))],
+    ["ProxyApp", new ProxyApp(new Client(upstream.address))],
+    ["fromFetchHandler", fromFetchHandler(({ url }) => new Response(url))],
+  ];
+  await eachRow(t, blocks, async (_name, app) => {
+    await using serving = serve(app);
+    await sendEach(serving, smugglingCorpus.map(({ bytes }) => bytes));
+  });
+  assertEquals([upstream.logger.at("warn"), upstream.logger.at("error")], [[], []]);
+});
+
+Deno.test("the server of README.md logs nothing above info of what the fuzzers' grammar makes", async () => {
+  await using serving = serve(await helloApp());
+  const random = new Random(37);
+  const texts = Array.from({ length: 1500 }, () => {
+    const text = random.chance(80)
+      ? Array.from({ length: 1 + random.below(3) }, () => request(random)).join("")
+      : `${requestPreamble(random)}\r\n\r\n`;
+    // Both answers of the app are wanted, and messages that are cut.
+    const sent = random.chance(50) ? aimed(text) : text;
+    return random.chance(80) ? sent : sent.slice(0, random.below(sent.length));
+  });
+  const answers = await sendEach(serving, texts);
+  assertEquals(serving.logger.lines.length, texts.length);
+  for (const answer of ["200 OK", "404 Not Found"]) {
+    const count = answers.split(`HTTP/1.1 ${answer}\r\n`).length - 1;
+    assert(count > 100, `${count} answers ${answer}: too few to say anything`);
+  }
+});
+
+Deno.test("the server of README.md greets every method alike, and HEAD without the words", async () => {
+  await using serving = serve(await helloApp());
+  const bodies = [
+    "",
+    "content-length: 5\r\n\r\nhello",
+    "transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+  ];
+  for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"]) {
+    for (const body of /^P/.test(method) ? bodies : [""]) {
+      const sent = `${method} /hello HTTP/1.1\r\nhost: a\r\n${body || "\r\n"}`;
+      const answer = await sendEach(serving, [sent]);
+      assertEquals(answer.replace(GREETING, ""), method === "HEAD" ? "" : "hello, world\n", sent);
+    }
+  }
+});
+
+Deno.test("the server of README.md logs nothing above info of peers that go at any byte", async () => {
+  await using serving = serve(await helloApp());
+  const text = "PUT /hello HTTP/1.1\r\ncontent-length: 5\r\n\r\nhelloHEAD /hello HTTP/1.1\r\n\r\n";
+  for (let at = 0; at <= text.length; at++) {
+    const conn = await dial(serving.address);
+    await conn.write(new TextEncoder().encode(text.slice(0, at)));
+    conn.close();
+  }
+  // The server gets to the last one after all others.
+  await sendEach(serving, ["GET /hello HTTP/1.1\r\nconnection: close\r\n\r\n"]);
+  await serving.server.shutdown();
+  for (const [level, line] of serving.logger.lines) assert(!/warn|error/.test(level), line);
+});

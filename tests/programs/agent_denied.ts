@@ -1,0 +1,53 @@
+/**
+ * Commands of the program as a user who may not read, search or write some of the files; prints how each has ended as JSON.
+ */
+
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/directories.ts";
+
+await using files = await AgentFiles.start();
+const { here, inbox, share, homes } = files;
+await fill(share, { a: "1", "closed/x": "2" });
+await fill(here, { c: "3", secret: "4", "closed/x": "5", "fixed": null });
+const viewer = homes.at("viewer");
+const ends: { rule: string; code: number; said: string }[] = [];
+
+/** Runs a command while a path has a mode. */
+async function run(rule: string, path: string, mode: number, ...args: string[]): Promise<void> {
+  const before = (await Deno.stat(path)).mode!;
+  await Deno.chmod(path, mode);
+  const { code, stderr } = await files.run(...args);
+  await Deno.chmod(path, before);
+  ends.push({ rule, code, said: stderr.replaceAll(homes.path, "") });
+}
+
+await run("put: a file", `${here}/secret`, 0, "put", `${here}/secret`, "camera:");
+await run("put: a directory", `${here}/closed`, 0, "put", `${here}/closed/x`, "camera:");
+await run(
+  "put: the others",
+  `${here}/closed`,
+  0,
+  "put",
+  `${here}/c`,
+  `${here}/closed/x`,
+  "camera:",
+);
+await run("get: into it", `${here}/closed`, 0, "get", "camera:a", `${here}/closed/`);
+await run("get: in it", `${here}/closed`, 0, "get", "camera:a", `${here}/closed/b`);
+await run("get: to write", `${here}/fixed`, 0o500, "get", "camera:a", `${here}/fixed`);
+await run("get: to make", `${here}/fixed`, 0o500, "get", "camera:a", `${here}/fixed/new/`);
+await run("sync", `${here}/closed`, 0, "sync", `${here}/closed`, "camera:x");
+await run("peers: the device", viewer, 0, "peers");
+await run("peers: its peers", `${viewer}/peers`, 0, "peers");
+await run("serve: the share", `${here}/closed`, 0, "serve", "--share", `${here}/closed`);
+await run("serve: its names alone", `${here}/closed`, 0o400, "serve", "--share", `${here}/closed`);
+await run("serve: the inbox", `${here}/fixed`, 0o500, "serve", "--inbox", `${here}/fixed`);
+await run("serve: a new inbox", `${here}/fixed`, 0o500, "serve", "--inbox", `${here}/fixed/new`);
+await run("the served end", inbox, 0o500, "put", `${here}/c`, "camera:new");
+ends.push({ rule: "what serve says", code: 0, said: await served() });
+console.log(JSON.stringify(ends));
+
+/** What the camera has said of the last command. */
+async function served(): Promise<string> {
+  return (await files.said("may not write")).replaceAll(homes.path, "");
+}
