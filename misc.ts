@@ -44,7 +44,7 @@ export {
   parseUri,
 } from "./misc/wire.ts";
 export type { UriParts } from "./base/wire/uri.ts";
-export { TempPKI, type TempPKIOptions } from "./misc/pki.ts";
+export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
 export type * from "./base/app/app_types.ts";
 export type { Exchange, Logger, ServerOptions, ServerSslconfig } from "./server.ts";

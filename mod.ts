@@ -28,7 +28,7 @@
 export { accessLog, type AccessLogOptions } from "./apps/access_log.ts";
 export { AllowedMethods, MethodFilter } from "./apps/method_filter.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
-export { type AppMap, Router } from "./apps/router.ts";
+export { type AppEntries, type AppMap, Router } from "./apps/router.ts";
 export { Validator } from "./apps/validator.ts";
 export { createFetch } from "./web/create_fetch.ts";
 export {

@@ -2,8 +2,14 @@
 
 import { isAbsolute, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "npm:commander@^15.1.0";
-import { type Address, formatAddress, parseAddress } from "../base.ts";
-import { canonicalIPAddress, withoutZone } from "../base/address.ts";
+import {
+  type Address,
+  formatAddress,
+  type HostAddress,
+  parseAddress,
+  type ScopedAddress,
+} from "../base.ts";
+import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
@@ -162,9 +168,12 @@ export class AgentCommand extends Command {
   }
 }
 
+/** An address that can be sent to another machine. */
+export type SentAddress = HostAddress | ScopedAddress;
+
 export interface PairingOptions {
   readonly as?: string;
-  readonly serving?: Address[];
+  readonly serving?: SentAddress[];
 }
 
 /** Reads an option that may be given several times. */
@@ -237,18 +246,29 @@ export function parseListenAddress(text: string): Address {
     );
   }
   const address = parseAddressOption(text);
-  const host = Array.isArray(address) ? address[0] : null;
-  if (host === null || canonicalIPAddress(withoutZone(host)) !== null) return address;
+  if (isUnixAddress(address)) return address;
+  const [host] = address;
+  if (canonicalIPAddress(withoutZone(host)) !== null) return address;
   throw new InvalidArgumentError(
     `must be an IP address of this machine, with or without a port; got ${JSON.stringify(host)}: ` +
       "0.0.0.0 and :: are all of them",
   );
 }
 
+/** Reads an address of this machine that another one can connect to. */
+export function parseInvitingAddress(text: string): SentAddress {
+  const address = parseListenAddress(text);
+  if (!isUnixAddress(address)) return address;
+  throw new InvalidArgumentError("must be an IP address; got a Unix socket");
+}
+
 /** Reads an address at which another device finds this one later. */
-export function parseServingAddress(text: string): Address {
+export function parseServingAddress(text: string): SentAddress {
   const address = parseAddressOption(text);
-  if (!Array.isArray(address) || address[1] !== 0) return address;
+  if (isUnixAddress(address)) {
+    throw new InvalidArgumentError("must be an IP address or a DNS name; got a Unix socket");
+  }
+  if (address[1] !== 0) return address;
   throw new InvalidArgumentError("must have a port from 1 to 65535; got 0");
 }
 
@@ -261,8 +281,8 @@ export function parseServingAddress(text: string): Address {
 export async function servingAddresses(
   { output }: Context,
   device: Device,
-  given: Address[] | undefined,
-): Promise<Address[] | undefined> {
+  given: SentAddress[] | undefined,
+): Promise<SentAddress[] | undefined> {
   if (given !== undefined || (await device.serving()).length > 0) return given;
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
   if (Deno.permissions.querySync(permission).state === "granted") return [["::", DEFAULT_PORT]];

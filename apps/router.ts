@@ -20,7 +20,9 @@ import { allows, PATH } from "../base/wire/tables.ts";
  * Maps components of a path to apps. The key is `null` if the path has no more components, and `""` if it
  * ends with a slash. A nested map decides by the next component.
  */
-export type AppMap = ReadonlyMap<string | null, App | AppMap>;
+export type AppMap = ReadonlyMap<string | null, App | AppMap | AppEntries>;
+/** The entries of such a map, in an array: TypeScript infers no type of a `Map` with both apps and maps in it. */
+export type AppEntries = readonly (readonly [key: string | null, app: App | AppMap | AppEntries])[];
 
 /** A copy of such a map, with the function of each app. */
 type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
@@ -42,9 +44,10 @@ type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
  * import { assertEquals } from "@std/assert";
  *
  * const echoPath: App = (request) => [200, "OK", { path: request.buildProxyUri() }, null];
- * const router = new Router(
- *   new Map([["api", new Map([["v1", echoPath]])]]),
- * );
+ * const router = new Router([
+ *   ["echo", echoPath],
+ *   ["api", [["v1", echoPath]]],
+ * ]);
  *
  * await using server = new Server(["127.0.0.1", 0], router);
  * server.serveForever();
@@ -58,14 +61,14 @@ export class Router implements AppObject {
   readonly #askers: readonly OnConnect[];
 
   /**
-   * Makes a router from a map, which is copied together with all nested maps.
+   * Makes a router from a map or its entries, which are copied together with all nested maps.
    *
    * @param appmap An app, or another map, by the component of the path that leads to it.
-   * @throws {TypeError} if a map is not a `Map`, a key is neither a string nor `null`, or a value is
-   * neither an app nor a map.
-   * @throws {RangeError} if a key can't be a component of a path, or more than 10 maps are nested.
+   * @throws {TypeError} if a map is neither a `Map` nor an array of entries, a key is neither a string nor `null`,
+   * or a value is neither an app nor a map.
+   * @throws {RangeError} if a key can't be a component of a path or comes twice, or more than 10 maps are nested.
    */
-  constructor(appmap: AppMap) {
+  constructor(appmap: AppMap | AppEntries) {
     const askers = new Map<App, OnConnect>();
     this.#routes = copyMap(appmap, "appmap", 1, askers);
     this.#askers = [...askers.values()];
@@ -106,20 +109,20 @@ export class Router implements AppObject {
 }
 
 function copyMap(
-  appmap: AppMap,
+  appmap: AppMap | AppEntries,
   label: string,
   depth: number,
   askers: Map<App, OnConnect>,
 ): Routes {
-  if (!(appmap instanceof Map)) throw wrongType(label, "a Map", appmap);
+  const entries = entriesOf(appmap, label);
   // A map that contains itself ends here, too.
   if (depth > MAX_ROUTER_DEPTH) {
     throw new RangeError(`${label}: must be at most ${MAX_ROUTER_DEPTH} nested maps; got more`);
   }
   const routes = new Map<string | null, AppFunction | Routes>();
-  for (const [key, value] of appmap as AppMap) {
+  for (const [key, value] of entries) {
     if (key !== null && typeof key !== "string") {
-      throw wrongType(label, "a Map whose keys are strings or null", key);
+      throw wrongType(label, "a map whose keys are strings or null", key);
     }
     if (key !== null && (key === ".." || !allows(PATH, key))) {
       throw new RangeError(
@@ -128,8 +131,9 @@ function copyMap(
       );
     }
     const valueLabel = `${label}[${key === null ? "null" : quote(key)}]`;
-    if (value instanceof Map) {
-      routes.set(key, copyMap(value, valueLabel, depth + 1, askers));
+    if (routes.has(key)) throw new RangeError(`${valueLabel}: must come once; got it twice`);
+    if (value instanceof Map || Array.isArray(value)) {
+      routes.set(key, copyMap(value as AppMap | AppEntries, valueLabel, depth + 1, askers));
       continue;
     }
     const app = value as App;
@@ -138,4 +142,17 @@ function copyMap(
     if (onConnect !== null) askers.set(app, onConnect);
   }
   return routes;
+}
+
+/** Returns the pairs of a map, or of an array that has nothing else. */
+function entriesOf(appmap: unknown, label: string): readonly (readonly [unknown, unknown])[] {
+  if (appmap instanceof Map) return [...appmap];
+  if (!Array.isArray(appmap)) {
+    throw wrongType(label, "a Map or an array of entries [key, app]", appmap);
+  }
+  for (const [i, entry] of appmap.entries()) {
+    if (Array.isArray(entry) && entry.length === 2) continue;
+    throw wrongType(`${label}[${i}]`, "an entry [key, app]", entry);
+  }
+  return appmap;
 }

@@ -14,7 +14,6 @@ import {
   cancelAnswer,
   readAnswer,
   type Request,
-  type Response,
   type ResponseTuple,
 } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
@@ -72,7 +71,7 @@ export class Validator implements AppObject {
   }
 
   /**
-   * Passes a request on, and returns what the app returns, unchanged.
+   * Passes a request on, and returns what the app returns, always as a tuple.
    *
    * @param request The request.
    * @param session The connection that it came over.
@@ -81,24 +80,24 @@ export class Validator implements AppObject {
    * @throws {RangeError} if something has a value that is not allowed.
    * @throws {BodyError} if a body is not in a state that allows the request or the response.
    */
-  async handle(request: Request, session: Session, api: Api): Promise<ResponseTuple | Response> {
+  async handle(request: Request, session: Session, api: Api): Promise<ResponseTuple> {
     checkRequest(request);
     checkSession(session);
     const classes = ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const;
     checkFunctions("api", api, [...classes, "Range", "ContentRange"]);
     // Copied now: an app can replace the fields of a request.
     const { method, body } = request;
-    const response = await this.#app.handle(request, session, api);
-    const { status } = checkResponse(response, method, body);
-    if (status < 400 && body !== null && !progressOf(body).isConsumed) {
+    const returned = await this.#app.handle(request, session, api);
+    const answer = checkResponse(returned, method, body);
+    if (answer.status < 400 && body !== null && !progressOf(body).isConsumed) {
       const error = new BodyError(
-        `request.body: must be read to its end before a response with status ${status}, or the ` +
+        `request.body: must be read to its end before a response with status ${answer.status}, or the ` +
           "session ends after it; it may stay unread if the status is 400 or above",
       );
-      cancelAnswer(response, body, error);
+      cancelAnswer(returned, body, error);
       throw error;
     }
-    return response;
+    return [answer.status, answer.reason, answer.headers, answer.body];
   }
 
   /**

@@ -81,7 +81,6 @@ function connectorOf(
 ): Connector["connect"] {
   let lastAddress = "";
   const connect: Connector["connect"] = async (_first, bounds) => {
-    // mutant `closing.throwIfAborted();` → `;`: it rejects below, after peers were read in vain
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();

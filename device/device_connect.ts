@@ -90,7 +90,6 @@ export async function raceAddresses<T extends { close(): void }>(
     startNext();
     return await promise;
   } finally {
-    // mutant `signal?.removeEventListener("abort", abort);` → `;`: memory: what is over can't be aborted
     signal?.removeEventListener("abort", abort);
   }
 }

@@ -144,15 +144,12 @@ export class StateDirectory {
     }
     const temporary = join(this.path, `.${randomSuffix()}`);
     await replacePrivateFile(join(this.path, name), text, temporary);
-    // mutant `await syncDirectory(this.path);` → `;`: a name that is not synced is the old file only if the power fails
     await syncDirectory(this.path);
   }
 
   /** Removes a file durably; resolves to false if there is none. Only inside {@linkcode exclusively}. */
   async remove(name: string): Promise<boolean> {
     const isRemoved = await ifPresent(Deno.remove(join(this.path, name)).then(() => true)) ?? false;
-    // mutant `await syncDirectory(this.path);` → `;`: a removal that is not synced is undone only if the power fails
-    // mutant `isRemoved` → `false`: the same
     // mutant `isRemoved` → `true`: to sync once more
     if (isRemoved) await syncDirectory(this.path);
     return isRemoved;

@@ -3,7 +3,7 @@
  * can't keep busy.
  */
 
-import type { Address, HostAddress } from "../base/address.ts";
+import type { Address, HostAddress, ScopedAddress } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
@@ -47,13 +47,14 @@ export interface InviteOptions {
    *
    * @default {up to six addresses of this machine that a peer can use, port 0}
    */
-  listen?: readonly Address[] | undefined;
+  listen?: readonly (HostAddress | ScopedAddress)[] | undefined;
   /**
-   * Where this device can be reached later: up to 6 addresses, which the other device stores.
+   * Where this device can be reached later: up to 6 IP addresses or DNS names with a port, which the other device
+   * stores.
    *
    * @default {where servers of this directory listen when the other device joins}
    */
-  serving?: readonly Address[] | undefined;
+  serving?: readonly (HostAddress | ScopedAddress)[] | undefined;
   /**
    * Seconds until it expires, from 1 to 86,400.
    *
@@ -419,7 +420,6 @@ function hasRandom(
 }
 
 /** Between two warnings: a peer must not be able to fill the log. */
-// mutant `1000` → `1001`: a millisecond more
 const LEAST_MILLISECONDS = 1000;
 
 /** Counts events of one kind, and warns of them at most once a second. */

@@ -287,7 +287,6 @@ export class PeerStore {
       this.#reported.delete(name);
       return peer;
     } catch (error) {
-      // mutant `this.#lastRead.delete(name);` → `;`: memory: the same text is the same peer
       this.#lastRead.delete(name);
       if (error instanceof Deno.errors.NotFound) return null;
       const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];

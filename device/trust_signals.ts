@@ -63,7 +63,5 @@ export class TrustSignals {
   end(reason: unknown): void {
     this.#isOver = true;
     for (const controller of this.#controllers.values()) controller.abort(reason);
-    // mutant `this.#controllers.clear();` → `;`: memory, of a device that is closed
-    this.#controllers.clear();
   }
 }

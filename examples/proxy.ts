@@ -17,15 +17,13 @@ try {
 
   // The gateway relays /photos to one service, and /music to the other, which is read-only. Each proxy keeps
   // its connections under its own key.
-  const gateway = new Router(
-    new Map<string, App>([
-      ["photos", new ProxyApp(new Client(photos.address), "photos")],
-      [
-        "music",
-        new AllowedMethods("GET", "HEAD").wrap(new ProxyApp(new Client(music.address), "music")),
-      ],
-    ]),
-  );
+  const gateway = new Router([
+    ["photos", new ProxyApp(new Client(photos.address), "photos")],
+    [
+      "music",
+      new AllowedMethods("GET", "HEAD").wrap(new ProxyApp(new Client(music.address), "music")),
+    ],
+  ]);
   await using server = new Server(["127.0.0.1", 0], gateway);
   server.serveForever();
 

@@ -258,7 +258,6 @@ class Download implements Disposable {
   async #confirm({ record, offset, hash }: Kept): Promise<CompletePart | null> {
     const response = await this.#request("HEAD");
     const version = versionOf("HEAD", this.#uri, response);
-    // mutant `await this.#route.discard(response);` → `;`: that the server has closed it shows with the next request
     if (response.status !== 200) await this.#route.discard(response);
     if (response.status !== 200 || version.etag !== record.etag) return null;
     const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);
@@ -367,7 +366,6 @@ class Download implements Disposable {
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
     try {
-      // mutant `this.#route.release();` → `;`: what has broken off is closed
       this.#route.release();
       const response = await this.#route.request("HEAD", this.#uri, {});
       if (response.status !== 200) return false;
@@ -411,7 +409,7 @@ class Download implements Disposable {
   }
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
-    const wanted = this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
+    const wanted: HeaderDict = this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
     return this.#route.request(method, this.#uri, { ...headers, ...wanted });
   }
 }

@@ -424,7 +424,6 @@ class Download implements Direction {
       });
     });
     const path = this.pathOf(node);
-    // mutant `this.#changed.delete(path);` → `;`: what is gone is not synced
     this.#changed.delete(path);
     this.#changed.add(dirname(path));
   }

@@ -127,7 +127,6 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 }
 
 /** Up to this many bytes are read at once, and sent in one write with the preamble. */
-// mutant `32768` → `32769`: a byte more is read at once
 const SMALL_BYTES = 32768;
 
 const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
@@ -221,7 +220,6 @@ async function* closing(
       count += piece.length;
     }
   } finally {
-    // mutant `forgotten.unregister(handle);` → `;`: it is closed already then
     forgotten.unregister(handle);
     await handle.close();
     sent(count);

@@ -104,7 +104,6 @@ function copyDate(modified: Date | undefined): Date | null {
 }
 
 /** The minimum time between two reports. */
-// mutant `100` → `101`: a millisecond more
 const INTERVAL_MILLISECONDS = 100;
 
 /** Says when the progress may be reported again. */
@@ -114,7 +113,6 @@ export class Pace {
   /** True if a report is due, which counts as made. */
   isDue(): boolean {
     const now = performance.now();
-    // mutant `<` → `<=`: a moment more
     if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return false;
     this.#reportedAt = now;
     return true;

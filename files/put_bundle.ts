@@ -104,7 +104,6 @@ class BundleWriter implements Placement<Sent> {
     const { unfinished } = this.#request;
     // mutant `!this.#hasReserved` → `true`: it is there already
     if (!this.#hasReserved) unfinished.makeDirectory();
-    // mutant `this.#hasReserved = true;` → `;`: it is there already
     // mutant `true` → `false`: the same
     this.#hasReserved = true;
     return { path: unfinished.newPath(), newMode: null };

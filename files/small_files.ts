@@ -275,7 +275,6 @@ class Naming<F extends SmallFile> {
       const parent = root.findParent(directory, NOTHING, isListed);
       // mutant `isListed` → `true`: it is listed more, or less often
       // mutant `isListed` → `false`: it is listed more, or less often
-      // mutant `this.#listed = key;` → `;`: it is listed more, or less often
       if (isListed) this.#listed = key;
       this.#entered = { key, parent, files: [] };
     }

@@ -28,7 +28,6 @@ export function uriOf(tree: string, { path }: TreeNode, isDirectory = false): st
 /** Asks what the other end has, without its content. */
 export async function head(route: Route, uri: string): Promise<Response> {
   const response = await route.request("HEAD", uri, {});
-  // mutant `await route.discard(response);` → `;`: that the server has closed it shows with the next request
   await route.discard(response);
   return response;
 }

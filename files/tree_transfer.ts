@@ -452,9 +452,7 @@ class TreeTransfer {
   }
 
   #copied(node: TreeNode, result: TransferResult, meter = this.#report.meter(node)): void {
-    // mutant `parent !== null && !this.#made.has(parent)` → `false`: it is made once more, which changes nothing
     for (let { parent } = node; parent !== null && !this.#made.has(parent); { parent } = parent) {
-      // mutant `this.#made.add(parent);` → `;`: it is made once more, which changes nothing
       this.#made.add(parent);
     }
     meter(node.size);

@@ -29,7 +29,6 @@ const swept = new Set<WeakRef<UnfinishedFiles>>();
 export function sweepAll(): void {
   for (const reference of swept) {
     const files = reference.deref();
-    // mutant `swept.delete(reference);` → `;`: memory of one reference
     if (files === undefined) swept.delete(reference);
     else files.sweep();
   }
@@ -256,7 +255,6 @@ export class UnfinishedFiles {
     try {
       for (const { path, modified } of this.#list("")) {
         // A time in the future is from a clock that was ahead.
-        // mutant `>` → `>=`: a millisecond
         const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
         if (isOld) removeUnheld(path);
       }

@@ -201,7 +201,6 @@ class Upload {
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       // The server closes the connection, which is then not taken for the next request.
-      // mutant `await this.#route.discard(response);` → `;`: that it is closed shows with that request
       await this.#route.discard(response);
       throw this.#refused("HEAD", response, this.#offsetOf(response) ?? 0);
     }

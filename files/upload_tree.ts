@@ -215,11 +215,9 @@ class Upload implements Direction {
     done: Done<Copy, Outcome>,
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
-    // mutant `1` → `2`: a file of just that size is sent alone, with the same result
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
     for (const copy of copies) {
       if (this.#turns.isOver) await this.#turns.next(this.#root);
-      // mutant `this.#settings.signal.throwIfAborted();` → `;`: the request ends by the same signal, some files later
       this.#settings.signal.throwIfAborted();
       const read = this.#read(copy.node, content);
       if (!("modified" in read)) {

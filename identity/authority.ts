@@ -46,8 +46,7 @@ export function readAuthority(der: Uint8Array): Authority {
   let certificate;
   try {
     checkForm(der);
-    // Two parsers must agree that it is a certificate.
-    // mutant `new X509Certificate(der);` → `;`: nothing is known that it alone refuses
+    // Two parsers must agree that it is a certificate: this one alone refuses a version with a leading zero.
     new X509Certificate(der);
     certificate = parseCertificate(der);
   } catch {

@@ -188,7 +188,6 @@ export async function openDevicePki(
   const { identity, warnings } = await loadCurrentIdentity(files, profile, life, renew);
   const authorityEnd = identity.authorityValidity.validTo;
   // It can't be renewed: its peers would have to trust another one.
-  // mutant `<` → `<=`: a millisecond
   if (authorityEnd.getTime() < Date.now() + AUTHORITY_WARNING_DAYS * DAY) {
     warnings.push(
       `The authority in ${files.caFile} expires at ${authorityEnd.toISOString()}, and can't be renewed: if ` +
@@ -243,7 +242,6 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
     await writePrivateFile(caKeyFile, authority.privateKey);
     await writePrivateFile(certFile, device.certificate);
     await writePrivateFile(keyFile, device.privateKey);
-    // mutant `await syncDirectory(temporary);` → `;`: what is not synced is lost only if the power fails
     await syncDirectory(temporary);
     await Deno.rename(temporary, home);
   } catch (error) {
@@ -251,7 +249,6 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
     if (!await exists(home)) throw error;
     return; // another process was first
   }
-  // mutant `await syncDirectory(dir);` → `;`: the same
   await syncDirectory(dir);
 }
 

@@ -80,14 +80,12 @@ export class PrivatePaths {
   }
 
   async #checkAbove(path: string): Promise<void> {
-    // mutant `this.#checked.has(path)` → `false`: only how often it is looked at
     if (this.#checked.has(path)) return;
     const info = await statIfReadable(path);
     if (info === null) return;
     this.#checkOwner(path, info, ELSEWHERE);
     const mode = info.mode!;
     if ((mode & WRITABLE_BY_OTHERS) === 0 || (mode & STICKY) !== 0) {
-      // mutant `this.#checked.add(path);` → `;`: only how often it is looked at
       this.#checked.add(path);
       return;
     }

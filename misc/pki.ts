@@ -27,6 +27,23 @@ export interface TempPKIOptions {
   names?: readonly string[] | undefined;
 }
 
+/** A {@linkcode TempPKI} with a certificate of a client, as {@linkcode TempPKI.create} makes it unless told otherwise. */
+export interface TempClientPKI extends TempPKI {
+  /** For a server that accepts the clients of this PKI and no others. */
+  readonly serverSslconfig: {
+    readonly certFile: string;
+    readonly keyFile: string;
+    readonly caFile: string;
+  };
+  /** For a client with a certificate of this PKI. */
+  readonly clientSslconfig: {
+    readonly caFile: string;
+    readonly checkHostname: false;
+    readonly certFile: string;
+    readonly keyFile: string;
+  };
+}
+
 /** What only {@linkcode TempPKI.create} can give to the constructor. */
 const CREATED = Symbol("created");
 
@@ -94,9 +111,13 @@ export class TempPKI implements AsyncDisposable {
     readonly keyFile?: string;
   };
   /** For a server that accepts every client. */
-  readonly anonymousServerSslconfig: TempPKI["serverSslconfig"];
+  readonly anonymousServerSslconfig: {
+    readonly certFile: string;
+    readonly keyFile: string;
+    readonly allowUnauthenticatedClients: true;
+  };
   /** For a client that has no certificate. */
-  readonly anonymousClientSslconfig: TempPKI["clientSslconfig"];
+  readonly anonymousClientSslconfig: { readonly caFile: string; readonly checkHostname: false };
 
   readonly #dir: string;
   #removal: Promise<void> | null = null;
@@ -148,6 +169,17 @@ export class TempPKI implements AsyncDisposable {
    * assertEquals(new X509Certificate(pem).checkHost("camera-1"), "camera-1");
    * ```
    */
+  static create(
+    options?: TempPKIOptions & { clientPki?: true | undefined },
+  ): Promise<TempClientPKI>;
+  /**
+   * Makes the same; only the value of `clientPki` says whether clients have a certificate.
+   *
+   * @param options What to make.
+   * @throws {TypeError} if an option is unknown or has the wrong type.
+   * @throws {RangeError} if one of `names` is neither a DNS name nor an IP address.
+   */
+  static create(options?: TempPKIOptions): Promise<TempPKI>;
   static async create(options: TempPKIOptions = {}): Promise<TempPKI> {
     const { clientPki = true, names = [] } = copyOptions(options, ["clientPki", "names"]);
     checkBoolean("clientPki", clientPki);

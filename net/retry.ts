@@ -122,7 +122,6 @@ export async function retry<T>(
       return await attempt(moved);
     } catch (error) {
       signal?.throwIfAborted();
-      // mutant `<` → `<=`: no time is measured to be exactly that long
       const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
       hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
       if (retried >= retries || hangUps >= HANG_UPS || !isTransient(error)) throw error;

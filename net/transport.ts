@@ -27,9 +27,7 @@ import type { ExchangeWatch } from "./exchange_watch.ts";
 /** Where discarded bytes go. */
 const DISCARDED = new Uint8Array(65536);
 
-// mutant `1000` → `1001`: a millisecond more is as much as nothing
 const LINGER_MILLISECONDS = 1000;
-// mutant `1048576` → `1048577`: a byte more is as much as nothing
 const LINGER_BYTES = 1048576;
 /** How long a peer that only writes may take to begin to read once its writes block. */
 const LAST_CHANCE_MILLISECONDS = 20;
@@ -311,7 +309,6 @@ export class Transport implements AheadSource {
    * empty, until {@linkcode beginReceive}.
    */
   readAhead(): void {
-    // mutant `this.reader.fit();` → `;`: it is the size of a buffer
     this.reader.fit();
     this.reader.readAhead(this.#socket, false);
   }
@@ -344,7 +341,6 @@ export class Transport implements AheadSource {
       let bytesLeft = LINGER_BYTES;
       let dropped: number | null = await this.reader.settleAhead();
       this.reader.start = this.reader.end;
-      // mutant `>` → `>=`: a byte more or less
       while (dropped !== null && bytesLeft > dropped) {
         bytesLeft -= dropped;
         dropped = await this.read(DISCARDED);
@@ -631,7 +627,6 @@ class MessageSink implements ByteSink {
         const joined = this.#join(checked);
         if (joined === null && this.#flushing !== null) {
           await this.#flushing;
-          // mutant `this.#flushing = null;` → `;`: to wait for it again takes a turn
           this.#flushing = null;
           if (this.#closed !== null) throw this.#closed;
           // Here, in the turn of the write: the array may have changed in any turn before it.

@@ -6,7 +6,8 @@
  * // mutant `<` → `<=`: a slash and a dash are never at the same position
  * ```
  *
- * It stands for every such change of the next line that is no comment.
+ * It stands for every such change of the next line that is no comment. A removed statement has no marker: what it is for
+ * has a test, or the statement goes. A limit that the documentation names has none either.
  */
 
 import ts from "npm:typescript@^5.9.3";
@@ -46,17 +47,25 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [ts.SyntaxKind.BarToken, "&"],
 ]);
 
-/** All mutants of a module, in the order of its text, and the markers that stand for none of them. */
+/** What an ExpressionStatement is replaced with. */
+const REMOVED = ";";
+
+/** All mutants of a module, in the order of its text, and what is wrong with markers: they match nothing, or may not. */
 export function mutantsOf(
   path: string,
   text: string,
-): { readonly mutants: Mutant[]; readonly unmatched: string[] } {
+): { readonly mutants: Mutant[]; readonly problems: string[] } {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
   const markers = new Map<string, { readonly place: string; isMatched: boolean }>();
+  const problems: string[] = [];
   const lines = text.split("\n");
   for (const [index, line] of lines.entries()) {
     const [marker, before, after] = MARKER.exec(line) ?? [];
     if (marker === undefined) continue;
+    if (after === REMOVED) {
+      problems.push(`a removed statement is never waived: ${path}:${index + 1} ${marker.trim()}`);
+      continue;
+    }
     let target = index + 1;
     while (/^\s*\/\//.test(lines[target] ?? "")) target++;
     const place = `${path}:${index + 1} ${marker.trim()}`;
@@ -78,7 +87,8 @@ export function mutantsOf(
   visit(source);
   mutants.sort((a, b) => a.start - b.start || a.end - b.end);
   const unmatched = [...markers.values()].filter(({ isMatched }) => !isMatched);
-  return { mutants, unmatched: unmatched.map(({ place }) => place) };
+  problems.push(...unmatched.map(({ place }) => `matches nothing: ${place}`));
+  return { mutants, problems };
 }
 
 /** Types don't run, and error texts are checked by the tests of messages. */
@@ -112,7 +122,7 @@ function mutate(node: ts.Node, source: ts.SourceFile, add: Add): void {
   if (node.kind === ts.SyntaxKind.TrueKeyword) add(node.getStart(source), node.end, "false");
   if (node.kind === ts.SyntaxKind.FalseKeyword) add(node.getStart(source), node.end, "true");
   if (ts.isExpressionStatement(node) && !isSuperCall(node.expression)) {
-    add(node.getStart(source), node.end, ";");
+    add(node.getStart(source), node.end, REMOVED);
   }
   if (ts.isPrefixUnaryExpression(node) && node.operator === ts.SyntaxKind.ExclamationToken) {
     add(node.getStart(source), node.operand.getStart(source), "");

@@ -4,6 +4,9 @@
  * Exactly the files that `deno publish` would upload are served over loopback, in the place of JSR. A project in a
  * temporary directory maps `@degu/degu` to them, and fills an empty cache of its own. Then the server is closed, and each
  * program runs from the cache alone, with the permissions that it needs and no others.
+ *
+ * At last a program that imports every public module through `links`, where Deno checks the library's own code with the
+ * options of the program, is type-checked under each set of compiler options that a program may have.
  */
 
 import { runCommand } from "../tests/support/commands.ts";
@@ -23,8 +26,33 @@ const NET = "--allow-net=127.0.0.1";
 /** So that there is a tracer. */
 const OTEL = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" };
 
+/** What is added to the plain ones for all of the stricter options together. */
+const STRICTER = [
+  "exactOptionalPropertyTypes",
+  "noUncheckedIndexedAccess",
+  "noImplicitOverride",
+  "noImplicitReturns",
+  "noFallthroughCasesInSwitch",
+  "useUnknownInCatchVariables",
+];
+/** As web frameworks have it: types of a browser, and those of Deno. */
+const LIB = ["dom", "dom.iterable", "dom.asynciterable", "deno.ns", "deno.unstable"];
+const all = Object.fromEntries(["strict", ...STRICTER].map((name) => [name, true]));
+/** The sets of compiler options under which the library's own code is type-checked. */
+const COMPILER_OPTIONS: readonly Readonly<Record<string, unknown>>[] = [
+  {},
+  { strict: true },
+  ...STRICTER.map((name) => ({ [name]: true })),
+  all,
+  { lib: ["dom", "deno.ns", "deno.unstable"] },
+  { lib: LIB },
+  { lib: LIB, ...all },
+];
+
 const files = await publishedFiles();
-const { exports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
+const { exports, version } = JSON.parse(
+  await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)),
+);
 const dir = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-package-" });
 try {
   await tryPackage();
@@ -51,6 +79,29 @@ async function tryPackage(): Promise<void> {
     if (flags === null) continue;
     await runDeno(["run", "--no-prompt", "--cached-only", ...flags, name]);
     console.log(`PASS ${name}`);
+  }
+  await checkLinked();
+}
+
+/** Type-checks a program that imports the library through `links`, under each set of compiler options. */
+async function checkLinked(): Promise<void> {
+  for (const path of new Set(["deno.json", ...files])) {
+    await Deno.mkdir(new URL(".", `file://${dir}/linked/${path}`), { recursive: true });
+    await Deno.copyFile(new URL(path, PROJECT_ROOT), `${dir}/linked/${path}`);
+  }
+  for (const compilerOptions of COMPILER_OPTIONS) {
+    const configuration = {
+      links: ["../linked"],
+      imports: { "@degu/degu": `jsr:@degu/degu@${version}` },
+      lock: false,
+      compilerOptions,
+    };
+    await Deno.writeTextFile(`${dir}/project/deno.json`, JSON.stringify(configuration));
+    const options = JSON.stringify(compilerOptions);
+    await runDeno(["check", "entries.ts"]).catch((error) => {
+      throw new Error(`through links, with the compiler options ${options}:\n${error.message}`);
+    });
+    console.log(`PASS the compiler options ${options}`);
   }
 }
 

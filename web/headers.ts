@@ -57,7 +57,9 @@ function valueOf(name: string, value: string): string | number | Range | Content
 
 /** A dictionary as headers. */
 export function headersOf(dict: HeaderDict): Headers {
-  return new Headers(Object.entries(dict).map(([name, value]) => [name, String(value)]));
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(dict)) headers.append(name, String(value));
+  return headers;
 }
 
 /** Quotes what may be a URL, unless it may have a password in it. */

@@ -1,7 +1,6 @@
 /** `degu invite`: lets one other device pair with this one. */
 
 import { renderUnicodeCompact } from "npm:uqr@^0.1.3";
-import type { Address } from "../../base.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
 import {
   type AgentCommand,
@@ -9,8 +8,9 @@ import {
   listenError,
   openDevice,
   type PairingOptions,
-  parseListenAddress,
+  parseInvitingAddress,
   repeated,
+  type SentAddress,
   servingAddresses,
   usageError,
 } from "../commands.ts";
@@ -20,7 +20,7 @@ import type { Output } from "../output.ts";
 interface Options extends PairingOptions {
   readonly qr?: boolean;
   readonly seconds?: number;
-  readonly listen?: Address[];
+  readonly listen?: SentAddress[];
 }
 
 export function addInvite(program: AgentCommand): void {
@@ -35,7 +35,7 @@ export function addInvite(program: AgentCommand): void {
     .option(
       "--listen <address>",
       "where to wait for the other device; can be repeated (default: every address, any port)",
-      repeated(parseListenAddress),
+      repeated(parseInvitingAddress),
     )
     .pairs()
     .example(

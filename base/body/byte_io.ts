@@ -95,7 +95,6 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
 }
 
 /** At most this many bytes are passed on at a time. */
-// mutant `2097152` → `2097153`: it is the size of a buffer
 export const MAX_PIECE_BYTES = 2097152;
 const CAPACITY = 65536;
 /** The initial size of a buffer, in bytes. */
@@ -248,7 +247,6 @@ export class ByteReader {
 
   // A socket may report a reset only once, so the error is kept for the next read.
   readonly #failAhead = (error: unknown): void => {
-    // mutant `this.#ahead = null;` → `;`: whoever waits for it finds the failure, too
     this.#ahead = null;
     this.#failure ??= { error };
   };

@@ -55,7 +55,6 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     const opened = openSource(source);
     this.#state = new BodyState(opened);
     this.#reader = new ChunkedReader(opened);
-    // mutant `this.#trusted = new.target === ChunkedBody && !opened.isShared;` → `;`: a second check passes, and costs more
     this.#trusted = new.target === ChunkedBody && !opened.isShared;
   }
 

@@ -448,7 +448,6 @@ function linesFor(names: readonly string[], label: string): readonly Line[] {
     .sort((a, b) => a.name < b.name ? -1 : 1);
   // mutant `count < SET_SLOTS` → `true`: it keeps a cache from being replaced too often
   // mutant `count < SET_SLOTS` → `false`: it is a cache
-  // mutant `knownSets[slot] = { names, lines };` → `;`: it is a cache
   if (count < SET_SLOTS) knownSets[slot] = { names, lines };
   return lines;
 }

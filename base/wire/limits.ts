@@ -19,7 +19,6 @@ export const MAX_READ_BYTES = 16777216;
 export const MAX_LENGTH = Number.MAX_SAFE_INTEGER;
 
 /** Bytes allocated for an announced size before any of them arrived. */
-// mutant `65536` → `65537`: it is the size of a buffer
 export const MAX_UNSEEN_BYTES = 65536;
 
 /** How many path components a router may shift off a request. */

@@ -22,7 +22,6 @@ const MAX_DONE = 64;
  * No handshake is closed for a newer one before this time, and the newer one waits: strangers who reconnect at
  * once leave enough time for a handshake, and use a limited part of the processor.
  */
-// mutant `250` → `251`: a millisecond more is as much as nothing
 const LEAST_MILLISECONDS = 250;
 
 export interface Arrival {
@@ -133,7 +132,6 @@ export class Admission<T extends Arrival> {
     const [oldest] = this.#inProgress;
     const next = this.#inProgress.values().find(isSilent) ?? oldest!;
     const left = next.since + LEAST_MILLISECONDS - performance.now();
-    // mutant `0` → `1`: one more turn of the timer, of a millisecond
     if (left > 0) {
       this.#room ??= setTimeout(() => {
         this.#room = undefined;
@@ -190,7 +188,6 @@ export class Admission<T extends Arrival> {
   #expectExpiry({ since }: Handshake): void {
     if (this.#timeout === null) return;
     // mutant `0` → `1`: no timer is shorter than a millisecond
-    // mutant `1000` → `1001`: a thousandth more
     const left = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
     this.#expiry = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_INTERVAL));
   }

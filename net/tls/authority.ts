@@ -21,7 +21,6 @@ const MAX_CHAIN = 32;
  * At most this many signatures are verified for one peer, plus two for each trusted certificate, so verifying
  * a forged chain can't take long.
  */
-// mutant `128` → `129`: it is a bound of time, one signature more or less
 const MAX_SIGNATURES = 128;
 const MAX_SIGNERS = 1000;
 /** How many certificates are remembered: some megabytes at most. */
@@ -77,7 +76,6 @@ export class Authorities {
     for (let depth = 0; level.length > 0; depth++) {
       const ends = level.flatMap((child) => this.#issuersOf(child, this.#bySubject, budget))
         .filter((each) => mayFollow(each, depth) && isForPurpose(each, purpose));
-      // mutant `<` → `<=`: it is a bound of time, one signature more or less
       if (budget.signatures < 0) return null;
       const end = this.#trusted.find((each) => ends.includes(each));
       if (end !== undefined) return describeAuthority(end);

@@ -125,7 +125,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
   const whole = new DerReader(raw).enter(TAG.sequence);
   const signed = whole.takeWhole(TAG.sequence);
   const body = new DerReader(signed).enter(TAG.sequence);
-  const version = (body.takeIf(0xa0)?.at(-1) ?? 0) + 1;
+  const version = readVersion(body.takeIf(0xa0));
   body.take(TAG.integer);
   body.take(TAG.sequence);
   const issuer = body.take(TAG.sequence);
@@ -351,6 +351,15 @@ function readAlternativeName(element: DerElement): CertificateName {
     default:
       return { type, value: "<unsupported>" };
   }
+}
+
+/** The version that is left out is the first, which has the number 0 (RFC 5280 §4.1.2.1). */
+function readVersion(explicit: Uint8Array | null): number {
+  if (explicit === null) return 1;
+  const reader = new DerReader(explicit);
+  const number = reader.take(TAG.integer).reduce((value, byte) => value * 256 + byte, 0);
+  if (reader.done) return number + 1;
+  throw new RangeError("DER: more than a number follows the version");
 }
 
 function readBasicConstraints(

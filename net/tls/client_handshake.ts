@@ -132,14 +132,10 @@ async function handshake(
       reject(error);
     }
   });
-  const closed = () => reject(new TlsError("CLOSED", "the peer closed the connection"));
   socket.on("error", reject);
-  socket.on("close", closed);
+  socket.on("close", () => reject(new TlsError("CLOSED", "the peer closed the connection")));
   try {
-    const connected = await promise;
-    // mutant `socket.off("close", closed);` → `;`: an error that nobody sees
-    socket.off("close", closed);
-    return connected;
+    return await promise;
   } catch (error) {
     socket.destroy();
     throw error;

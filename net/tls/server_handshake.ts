@@ -19,7 +19,7 @@ const MAX_IDLE = 8;
 // mutant `1` → `2`: any number below 0 does
 const NO_TIMEOUT = -1;
 
-/** Does a handshake over a stream, which it closes if it rejects. */
+/** Does a handshake over a stream; if it rejects, the caller closes that. */
 export type ServerHandshake = (rawStream: RawStream) => Promise<TlsSocket>;
 
 /**
@@ -74,8 +74,6 @@ export function makeServerHandshake(
       if (!rawStream.stream.destroyed) return await handshake(rawStream);
       throw new TlsError("CLOSED", "the peer closed the connection");
     } catch (error) {
-      // mutant `rawStream.close();` → `;`: TLS closes it when a handshake fails; this is for what fails before
-      rawStream.close();
       throw error instanceof Error ? tlsErrorOf("client", error) : error;
     }
   };

@@ -5,6 +5,7 @@ import { TransferError } from "@degu/degu/files";
 import {
   openClient,
   parseAddressOption,
+  parseInvitingAddress,
   parseListenAddress,
   parseServingAddress,
 } from "@degu/internal/agent/commands.ts";
@@ -154,6 +155,9 @@ Deno.test("an invalid address is refused with a description of what is needed", 
       "must be an IP address of this machine",
     ],
     [parseServingAddress, ["camera.local:0"], "must have a port from 1 to 65535"],
+    [parseServingAddress, ["unix:/x"], "must be an IP address or a DNS name; got a Unix socket"],
+    [parseInvitingAddress, ["unix:/x", "unix:@x"], "must be an IP address; got a Unix socket"],
+    [parseInvitingAddress, ["localhost"], "must be an IP address of this machine"],
   ];
   for (const [parse, texts, problem] of rows) {
     for (const text of texts) {

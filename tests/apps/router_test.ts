@@ -2,6 +2,7 @@
 import {
   AllowedMethods,
   type App,
+  type AppEntries,
   type AppFunction,
   type AppMap,
   type AppObject,
@@ -96,7 +97,9 @@ Deno.test("Router accepts ten nested maps, and not eleven, nor one that contains
   }
   const itself = new Map<string, App | AppMap>();
   itself.set("again", itself);
-  for (const appmap of [nested(11), nested(12), nested(100), itself]) {
+  const array: [string, AppEntries][] = [];
+  array.push(["again", array]);
+  for (const appmap of [nested(11), nested(12), nested(100), itself, array]) {
     assertThrows(() => new Router(appmap), RangeError, "must be at most 10 nested maps");
   }
 });
@@ -117,6 +120,42 @@ Deno.test("Router accepts every key that can be a path component, and no other",
   assertThrows(() => new Router(new Map([["..", named("app")]])), RangeError, '".."');
 });
 
+Deno.test("Router takes the entries of a map in its place, at every depth, and keeps a copy of them", async () => {
+  const inner: [string | null, App][] = [["c", named("c")], [null, named("end")]];
+  const entries: [string, App | AppMap | AppEntries][] = [
+    ["a", named("a")],
+    ["b", inner],
+    ["d", new Map([["e", [["f", named("f")]]]])],
+  ];
+  const router = new Router(entries);
+  inner.pop();
+  entries.pop();
+  const rows: [uri: string, name: string, mount: string[], path: string[]][] = [
+    ["/a", "a", ["a"], []],
+    ["/b/c/x", "c", ["b", "c"], ["x"]],
+    ["/b", "end", ["b"], []],
+    ["/d/e/f", "f", ["d", "e", "f"], []],
+  ];
+  for (const [uri, name, mount, path] of rows) {
+    const { headers } = await answer(router, uri);
+    assertEquals(headers, { name, mount: Deno.inspect(mount), path: Deno.inspect(path) });
+  }
+  for (const uri of ["/", "/c", "/b/", "/d", "/d/e"]) {
+    assertEquals((await answer(router, uri)).status, 410, uri);
+  }
+  assertEquals((await answer(new Router([]), "/")).status, 410);
+});
+
+Deno.test("Router refuses a key that comes twice in an array, and names it", () => {
+  const app = named("app");
+  assertThrows(
+    () => new Router([["a", [["b", app], ["c", app], ["b", app]]]]),
+    RangeError,
+    'appmap["a"]["b"]: must come once; got it twice',
+  );
+  assertThrows(() => new Router([[null, app], [null, app]]), RangeError, "appmap[null]: must come");
+});
+
 Deno.test("Router refuses what is no Map of apps and Maps, and reports which entry of which map is wrong", () => {
   const app = named("app");
   const inside = (key: unknown, value: unknown) => {
@@ -126,15 +165,19 @@ Deno.test("Router refuses what is no Map of apps and Maps, and reports which ent
   const needsApp = 'appmap["c"][null]: must be a function or an object with a method "handle"';
   const rows: [appmap: unknown, said: string][] = [
     ...[undefined, 5, 5n, true, Symbol("a"), {}, ["a"]]
-      .map((key): [unknown, string] => [inside(key, app), 'appmap["c"]: must be a Map whose keys']),
-    ...[undefined, null, 5, "app", {}, { handle: 5 }, [app], new Set([app])]
+      .map((key): [unknown, string] => [inside(key, app), 'appmap["c"]: must be a map whose keys']),
+    ...[undefined, null, 5, "app", {}, { handle: 5 }, new Set([app])]
       .map((value): [unknown, string] => [inside(null, value), needsApp]),
     [
       inside("d", { handle: app, onConnect: true }),
       'appmap["c"]["d"].onConnect: must be a function',
     ],
-    ...[undefined, null, {}, { foo: app }, [], "foo", () => []]
-      .map((appmap): [unknown, string] => [appmap, "appmap: must be"]),
+    ...[undefined, null, {}, { foo: app }, "foo", () => []]
+      .map((appmap): [unknown, string] => [appmap, "appmap: must be a Map or an array of entries"]),
+    ...[app, [], ["a"], ["a", app, app], "ab", undefined]
+      .map((entry): [unknown, string] => [[["b", app], entry], "appmap[1]: must be an entry"]),
+    [inside(null, [app]), 'appmap["c"][null][0]: must be an entry [key, app]'],
+    [[["a", [[5, app]]]], 'appmap["a"]: must be a map whose keys'],
   ];
   for (const [appmap, said] of rows) {
     assertThrows(() => constructWith(Router, appmap), TypeError, said, Deno.inspect(appmap));
@@ -295,7 +338,9 @@ for (const [name, wrap] of Object.entries(middlewares)) {
           const asked = request();
           const wrapped = wrap(app);
           assertStrictEquals(await wrapped.onConnect!(session, deadSocket), says);
-          assertStrictEquals(await wrapped.handle(asked, session, api), response);
+          const answered = await wrapped.handle(asked, session, api);
+          if (name === "Validator") assertEquals([...answered], [...response]);
+          else assertStrictEquals(answered, response);
           assertEquals(app.seen.map(({ length }) => length), [2, 3]);
           const [connected, handled] = app.seen;
           [session, deadSocket].forEach((arg, i) => assertStrictEquals(connected![i], arg));

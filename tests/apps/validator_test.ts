@@ -250,6 +250,19 @@ Deno.test("Validator accepts every valid response", async () => {
   ));
 });
 
+Deno.test("Validator answers with a tuple, whether the app returned one or a Response", async () => {
+  for (const body of [null, new Uint8Array(3)] as const) {
+    const headers = { hello: "world" };
+    const given: unknown[] = [[200, "OK", headers, body]];
+    if (body === null) given.push(new Response(200, "OK", headers, body));
+    for (const returned of given) {
+      const answer = await validate(returned);
+      assertEquals(Array.isArray(answer), true);
+      assertEquals(answer, [200, "OK", headers, body]);
+    }
+  }
+});
+
 // ───────────────────────── what an app returns
 
 Deno.test("Validator reports where a response is invalid", async (t) => {

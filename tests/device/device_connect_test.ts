@@ -86,6 +86,26 @@ Deno.test("of two that succeed at the same moment, or when the race is aborted, 
   }
 });
 
+Deno.test("a race that is over listens to its signal no more, which may live as long as the device", async () => {
+  for (const attempt of [() => {}, fail]) {
+    const { signal } = new AbortController();
+    const listeners = new Set<unknown>();
+    const { addEventListener, removeEventListener } = signal;
+    signal.addEventListener = (type: string, listener: EventListener) => {
+      listeners.add(listener);
+      addEventListener.call(signal, type, listener);
+    };
+    signal.removeEventListener = (type: string, listener: EventListener) => {
+      listeners.delete(listener);
+      removeEventListener.call(signal, type, listener);
+    };
+    const { winner } = race(attempt, 2, signal);
+    assertEquals(listeners.size, 1);
+    await winner.catch(() => {});
+    assertEquals(listeners.size, 0);
+  }
+});
+
 Deno.test("if all fail, all errors are in the order of the addresses; there are none without addresses", async () => {
   for (const count of [4, 0]) {
     // The first one is the last to fail.

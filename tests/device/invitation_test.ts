@@ -1,5 +1,5 @@
 /** Pairing between two devices that follow the protocol. */
-import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
+import { type Address, ConnectionClosedError, DeguError, type HostAddress } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
 import { ownAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
@@ -12,7 +12,7 @@ import { FakeTime } from "@std/testing/time";
 import { addressOf, introductionOf, makeDevices, openInvitation, pair } from "./pairing.ts";
 
 /** A loopback address whose ports nobody else uses, so that a port that was freed stays free. */
-const QUIET: Address[] = [["127.86.75.30", 0]];
+const QUIET: HostAddress[] = [["127.86.75.30", 0]];
 
 Deno.test("two devices pair by a line, and each stores the other as a peer", async () => {
   await using devices = await makeDevices("Camera", "viewer");
@@ -230,7 +230,7 @@ Deno.test("each device gets the other's server addresses when the answer is sent
 Deno.test("an invitation listens on all given addresses, by default on those of this machine", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const rows: (Address[] | undefined)[] = [
+  const rows: (HostAddress[] | undefined)[] = [
     [["127.0.0.1", 0], ["127.0.0.2", 0]],
     [["0.0.0.0", 0]],
     undefined,
@@ -247,7 +247,7 @@ Deno.test("without listen one address of this machine is enough; if there is non
   const { camera } = devices;
   const { permissions, networkInterfaces } = Deno;
   const { requestSync } = permissions;
-  const invite = async (hosts: string[], given?: Address[]) => {
+  const invite = async (hosts: string[], given?: HostAddress[]) => {
     const found = hosts.map((address) => ({ name: address, family: "IPv4", address }));
     Deno.networkInterfaces = () => found as never;
     try {

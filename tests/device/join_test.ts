@@ -42,7 +42,7 @@ Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an 
   }
 });
 
-Deno.test("the inviter decides about a line that is expired by the joiner's clock", async () => {
+Deno.test("an invitation line a day old by the joiner's clock is refused; about a younger one the inviter decides", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();

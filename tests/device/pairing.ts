@@ -1,6 +1,6 @@
 /** Paired devices, and peers that can break the pairing protocol. */
 
-import type { Address } from "@degu/degu/base";
+import type { HostAddress } from "@degu/degu/base";
 import type { Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
 import { decodeLine, encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { authorityOf, identityOf, openDevice } from "@degu/testing/device_pairs.ts";
@@ -11,7 +11,7 @@ import { join } from "@std/path";
 import * as tls from "node:tls";
 
 /** Where the invitations of tests wait. */
-export const LOOPBACK: Address[] = [["127.0.0.1", 0]];
+export const LOOPBACK: HostAddress[] = [["127.0.0.1", 0]];
 
 /** A device whose invitations wait on loopback, and everything that a test has to know of it; it is made where there is none. */
 async function open(dir: string, name: string, part = name) {

@@ -180,7 +180,7 @@ Deno.test("text that is not a line is reported as foreign, and not quoted", () =
   assertThrows(() => decodeLine(7 as unknown as string), TypeError, "number");
 });
 
-Deno.test("a line is refused if it expired more than a day ago, and no earlier", () => {
+Deno.test("an invitation line is refused if it expired more than a day ago, to the millisecond, and no earlier", () => {
   const { expires } = sample;
   const line = encodeLine(sample);
   const end = expires.getTime() + DAY;

@@ -19,7 +19,8 @@ import {
 } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
+import { Pace } from "@degu/internal/files/options.ts";
+import { setClockAhead, stoppedClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
@@ -436,6 +437,17 @@ Deno.test("progress is reported at most ten times a second, and at the end", asy
   for (const { bytes } of reports) {
     assert(bytes > before && bytes < last.bytes, Deno.inspect(reports));
     before = bytes;
+  }
+});
+
+Deno.test("progress is due again after a tenth of a second, and no sooner", () => {
+  using time = stoppedClock();
+  const pace = new Pace();
+  for (
+    const [tick, isDue] of [[99, false], [1, true], [0, false], [99, false], [1, true]] as const
+  ) {
+    time.tick(tick);
+    assertEquals(pace.isDue(), isDue);
   }
 });
 

@@ -1,6 +1,6 @@
 /** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
-import { BodyError, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
-import { FilesApp, remoteDigest } from "@degu/degu/files";
+import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
+import { type FileEvent, FilesApp, remoteDigest } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import {
   formatReprDigest,
@@ -19,6 +19,7 @@ import {
 import { makeFileBody } from "@degu/internal/files/get.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
+import { api, makeSession } from "@degu/testing/calling.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { overwrite, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
@@ -31,6 +32,7 @@ import {
   summarize,
 } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
+import { stated } from "@degu/testing/stated.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
@@ -496,4 +498,21 @@ Deno.test("the cache of digests has a limit", () => {
   assertEquals(known.find(other), null);
   known.remember({ ...other, lookedAt: 2000 }, "x");
   assertEquals(known.find(other), "x");
+});
+
+Deno.test("a file of up to the size that the comment of onFile names counts as sent with its response, a larger one with its last byte", async () => {
+  const size = 1024 *
+    await stated("files/files_app.ts", /A file of up to (\d+) KiB/);
+  await using dir = await tempDir();
+  for (const [bytes, isAtOnce] of [[size, true], [size + 1, false]] as const) {
+    await Deno.writeFile(`${dir.path}/file`, pattern(bytes));
+    const events: FileEvent[] = [];
+    const app = new FilesApp(dir.path, { onFile: (event) => events.push(event) });
+    const [status, , , body] = await app.handle(mkreq("GET", "/file"), makeSession(), api);
+    assertEquals([status, events.length], [200, isAtOnce ? 1 : 0]);
+    if (body instanceof BodyIter) {
+      await body.writeTo({ write: () => Promise.resolve() });
+    }
+    assertEquals(events.map(({ bytes, complete }) => [bytes, complete]), [[bytes, true]]);
+  }
 });

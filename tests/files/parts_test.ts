@@ -14,7 +14,7 @@ import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
+import { fastTimeouts, stoppedClock } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
@@ -499,8 +499,8 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
   const reserved = `${tree.root}/${RESERVED}`;
   await Deno.mkdir(reserved, { mode: 0o700 });
   const hours: Record<string, number> = {
-    [`put-${"0".repeat(32)}`]: 24.01,
-    [`put-${"1".repeat(32)}`]: 23.99,
+    [`put-${"0".repeat(32)}`]: 24 + 1 / 3_600_000,
+    [`put-${"1".repeat(32)}`]: 24,
     [`part-${"0".repeat(32)}-${"0".repeat(64)}`]: 25,
     [`part-${"0".repeat(32)}-${"1".repeat(64)}`]: 23,
     [`part-${"0".repeat(32)}-${"2".repeat(64)}`]: -25,
@@ -508,10 +508,11 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
     "notes": 25,
   };
   const young = Object.keys(hours).filter((name) => !/0$|2$/.test(name)).toSorted();
+  using _clock = stoppedClock();
   const make = async () => {
     for (const [name, age] of Object.entries(hours)) {
       await Deno.writeTextFile(`${reserved}/${name}`, "text");
-      const time = new Date(Date.now() - age * 3_600_000);
+      const time = new Date(Date.now() - Math.round(age * 3_600_000));
       await Deno.utime(`${reserved}/${name}`, time, time);
     }
   };

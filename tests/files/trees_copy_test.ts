@@ -13,6 +13,7 @@ import { sha256Of } from "@degu/testing/bundles.ts";
 import { slowClock } from "@degu/testing/clock.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { stated } from "@degu/testing/stated.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { both, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -390,4 +391,45 @@ Deno.test("upload: directories above the target are made; what a server doesn't 
   assertEquals(await content(dir.path), before);
   assertEquals(await copyTo("/new/", { write: true }, { delete: true }), [1, 0]);
   assertEquals(await copyTo("/", { write: true }), [1, 0]);
+});
+
+both(
+  "a file below the size that docs/files.md names travels with others, and one of that size alone",
+  async (direction) => {
+    const size = 1024 *
+      await stated("docs/files.md", /Files of less than (\d+) KiB\*\* travel many/);
+    const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
+    const asked: string[] = [];
+    await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...rest) => {
+      const { method, path } = request;
+      const name = path.at(-1) ?? "";
+      if (method !== "HEAD" && (name in texts || method === "POST")) {
+        asked.push(`${method} ${name}`);
+      }
+      return app.handle(request, ...rest);
+    });
+    const { result } = await trees.copy();
+    assertEquals([result.files, await content(trees.target)], [3, await content(trees.source)]);
+    assertEquals(
+      asked.toSorted(),
+      direction === "upload" ? ["POST ", "PUT c"] : ["GET c", "POST "],
+    );
+  },
+);
+
+Deno.test("upload: a directory that was made for a file in it is not asked for once more, an empty one is", async () => {
+  for (
+    const [source, expected] of [[{ "a/b/c": "text" }, 1], [
+      { "a/b/c": "text", d: null },
+      2,
+    ]] as const
+  ) {
+    let requests = 0;
+    await using trees = await makeTrees("upload", source, {}, (app) => (request, ...rest) => {
+      if (request.query === "bundle=put") requests++;
+      return app.handle(request, ...rest);
+    });
+    await trees.copy();
+    assertEquals([await content(trees.target), requests], [await content(trees.source), expected]);
+  }
 });

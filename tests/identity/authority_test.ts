@@ -126,6 +126,24 @@ Deno.test("readAuthority rejects a certificate of another version, with two algo
   };
   const body = [...der.subarray(8, 8 + (der[6]! << 8 | der[7]!))];
   readAuthority(make(body, 2));
+  // It is a0 03, and the number 2 as 02 01 02.
+  assertEquals(body.slice(0, 5), [0xa0, 3, 2, 1, 2]);
+  const rest = body.slice(5);
+  assertThrows(() => readAuthority(make([0xa0, 4, 2, 2, 1, 2, ...rest], 2)), RangeError, "got 259");
+  const versions = [[2, 2, 0, 2], [2, 3, 0, 0, 2], [2, 1, 2, 5, 0], [2, 1, 2, 2], [2], [0, 0], [
+    4,
+    1,
+    2,
+  ]];
+  for (const wrong of versions) {
+    const version = [0xa0, wrong.length, ...wrong];
+    assertThrows(
+      () => readAuthority(make([...version, ...rest], 2)),
+      RangeError,
+      "DER",
+      `${wrong}`,
+    );
+  }
   assertThrows(() => readAuthority(make(body.with(4, 1), 2)), RangeError, "version 3; got 2");
   // 3 is SHA-384 (RFC 5758 §3.2); its own algorithm follows the version and the serial.
   for (const wrong of [make(body, 3), make(body.with(19, 3), 2), make([...body, 5, 0], 2)]) {

@@ -206,3 +206,21 @@ function loadInNamespace(dir: string, permission: string): Promise<string> {
   const flags = ["--no-prompt", "--quiet", permission, "--allow-sys=uid"];
   return mustRun([...THROUGH_USER_NAMESPACE, "run", ...flags, module]);
 }
+
+Deno.test("each directory above what is looked at is looked at once, however much is below it", async () => {
+  await using dir = await tempDir();
+  const paths = new PrivatePaths();
+  const looks = new Map<string, number>();
+  const { lstat } = Deno;
+  Deno.lstat = (path) => {
+    looks.set(`${path}`, (looks.get(`${path}`) ?? 0) + 1);
+    return lstat(path);
+  };
+  try {
+    for (const name of ["a", "b", "c"]) await paths.checkWay(join(dir.path, name));
+  } finally {
+    Deno.lstat = lstat;
+  }
+  // Whether it is a link, each time, and who may write to it.
+  assertEquals(looks.get(dir.path), 4);
+});

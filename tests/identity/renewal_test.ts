@@ -12,6 +12,7 @@ import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { stated } from "@degu/testing/stated.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import {
   assert,
@@ -75,6 +76,24 @@ Deno.test("createDevicePki keeps a certificate that expires with its authority, 
       assertStringIncludes(first.warnings[0]!, `The authority in ${caFile} expires at ${date}T`);
       assertStringIncludes(first.warnings[0]!, "pair the device again");
     });
+  }
+});
+
+Deno.test("the warning of an authority begins when as many days are left as docs/device.md says, to the millisecond", async () => {
+  const page = "docs/device.md";
+  const days = await stated(
+    page,
+    /never replaced, because it is what the peers trust:\s+in its last (\d+) days/,
+  );
+  await using dir = await tempDir();
+  const { caFile } = await createDevicePki(dir.path, "camera-1");
+  await replaceIdentity(dirname(caFile), days + 1);
+  const { validTo } = await createDevicePki(dir.path, "camera-1");
+  const { now } = Date;
+  for (const [more, count] of [[0, 0], [1, 1]] as const) {
+    Date.now = () => validTo.getTime() - days * DAY + more;
+    const { warnings } = await createDevicePki(dir.path, "camera-1").finally(() => Date.now = now);
+    assertEquals(warnings.length, count, String(warnings));
   }
 });
 

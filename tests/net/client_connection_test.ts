@@ -465,7 +465,7 @@ Deno.test("a connection releases the memory that relaying a body needed", async 
     });
     using conn = new Connection(socket, null);
     const { body } = await conn.get("/");
-    await body!.writeTo({ pieceBytes: 2 ** 21, write: () => Promise.resolve() });
+    await body!.writeTo({ pieceBytes: 2 ** 22, write: () => Promise.resolve() });
     assertEquals(Math.max(...offered), 2 ** 21);
     isSent = Promise.withResolvers();
     offered.length = 0;

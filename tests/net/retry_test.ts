@@ -8,6 +8,7 @@ import {
   TlsError,
 } from "@degu/degu/base";
 import { isTransient, retry, type RetryOptions, TransferError } from "@degu/degu/files";
+import { stated } from "@degu/testing/stated.ts";
 
 const lost = () => new Deno.errors.ConnectionReset("lost");
 
@@ -68,6 +69,28 @@ Deno.test("progress counts if it goes beyond all that earlier attempts had reach
     }, { delay: 0 });
     await assertRejects(() => failed, Deno.errors.ConnectionReset);
     assertEquals(calls, expected, name);
+  }
+});
+
+Deno.test("a peer that hangs up later than docs/files.md says is tried again as after any error", async () => {
+  const seconds = await stated("docs/files.md", /twice in a row, each time within ([\d.]+) s/);
+  for (
+    const [milliseconds, expected] of [[seconds * 1000 - 0.01, 2], [seconds * 1000, 4]] as const
+  ) {
+    const { now } = performance;
+    let [calls, clock] = [0, 0];
+    performance.now = () => clock;
+    try {
+      const failed = retry(() => {
+        calls++;
+        clock += milliseconds;
+        return Promise.reject(new EmptyPreambleError());
+      }, { delay: 0 });
+      await assertRejects(() => failed, EmptyPreambleError);
+    } finally {
+      performance.now = now;
+    }
+    assertEquals(calls, expected, `${milliseconds} ms`);
   }
 });
 

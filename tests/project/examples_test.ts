@@ -158,6 +158,17 @@ Deno.test("the viewer and the camera of the examples pair, files arrive, and bot
   });
 });
 
+Deno.test("no key that an example makes beside the sources can be committed: .gitignore has its directory", async () => {
+  const ignored = (await read(".gitignore")).split("\n");
+  const made: string[] = [];
+  for (const path of await examplePaths()) {
+    const names = [...(await read(path)).matchAll(/\$\{Deno\.cwd\(\)\}\/([\w-]+)/g)];
+    made.push(...names.map(([, name]) => `${name}/`));
+  }
+  assertEquals(made.toSorted(), ["camera-device/", "inbox/", "viewer-device/"]);
+  assertEquals(made.filter((each) => !ignored.includes(each)), []);
+});
+
 Deno.test("the camera example prints its usage", async () => {
   await using dir = await tempDir();
   const { success, stderr } = await run(CAMERA, [], { cwd: dir.path });

@@ -6,6 +6,7 @@ import {
   graphOf,
   libraryFiles,
   libraryImports,
+  read,
   readConfiguration,
   ROOT,
 } from "@degu/testing/tree.ts";
@@ -91,6 +92,17 @@ Deno.test("nothing is printed except by the default logger", async () => {
     if (/\bconsole\b/.test(await codeOf(path))) printing.push(path);
   }
   assertEquals(printing, ["net/logger.ts"]);
+});
+
+Deno.test("no comment waives a removed statement: what it is for has a test, or it is gone", async () => {
+  const waived: string[] = [];
+  for (const path of await libraryFiles()) {
+    const lines = (await read(path)).split("\n");
+    waived.push(
+      ...lines.filter((line) => /\/\/ mutant .*→ `;`/.test(line)).map((line) => path + line),
+    );
+  }
+  assertEquals(waived, []);
 });
 
 Deno.test("the package contains exactly the modules that its public ones load or start", async () => {

@@ -103,10 +103,87 @@ export type OfServer = AllTrue<[
 
 /** What apps are made of other apps with. */
 export type OfApps = AllTrue<[
-  IsExact<all.AppMap, ReadonlyMap<string | null, server.App | all.AppMap>>,
+  IsExact<all.AppMap, ReadonlyMap<string | null, server.App | all.AppMap | all.AppEntries>>,
   IsExact<ConstructorParameters<typeof all.Validator>, [app: server.App]>,
-  IsExact<ConstructorParameters<typeof all.Router>, [appmap: all.AppMap]>,
+  IsExact<ConstructorParameters<typeof all.Router>, [appmap: all.AppMap | all.AppEntries]>,
 ]>;
+
+/** A router of apps and of what is below them needs no annotation, and each app knows its arguments. */
+export function routes(app: server.App): all.Router[] {
+  return [
+    new all.Router([["a", app], ["b", [[null, app], ["c", (request) => [
+      200,
+      request.method,
+      {},
+      null,
+    ]]]], ["d", new Map([["e", app]])]]),
+    new all.Router([]),
+    new all.Router(new Map([["a", app]])),
+    // @ts-expect-error: a number is no app
+    new all.Router([["a", 5]]),
+    // @ts-expect-error: a number is no key
+    new all.Router([[5, app]]),
+    // @ts-expect-error: an app alone is no entry
+    new all.Router([app]),
+  ];
+}
+
+/** What a validator answers can be indexed and destructured. */
+export async function validated(
+  validator: all.Validator,
+  ...asked: Parameters<all.Validator["handle"]>
+): Promise<[number, string, base.HeaderDict, base.BodyOut]> {
+  const answer = await validator.handle(...asked);
+  const [status, , headers] = answer;
+  return [status, answer[1], headers, answer[3]];
+}
+
+/** Another machine reaches a device at an address and a port, and at no Unix socket. */
+export function invitations(
+  host: base.HostAddress,
+  scoped: base.ScopedAddress,
+  any: base.Address,
+): device.InviteOptions[] {
+  return [
+    { listen: [host, scoped, ["127.0.0.1", 0]], serving: [host, scoped, ["fe80::1", 80, 0, 2]] },
+    // @ts-expect-error: a Unix socket
+    { listen: ["/run/a.socket"] },
+    // @ts-expect-error: a Unix socket
+    { serving: ["/run/a.socket"] },
+    // @ts-expect-error: an abstract name
+    { listen: [new Uint8Array([0, 97])] },
+    // @ts-expect-error: an abstract name
+    { serving: [new Uint8Array([0, 97])] },
+    // @ts-expect-error: it may be one of them
+    { listen: [any] },
+    // @ts-expect-error: it may be one of them
+    { serving: [any] },
+  ];
+}
+
+/** Paths that are always there are strings, whatever they are needed for. */
+export async function paths(clientPki: boolean): Promise<string[]> {
+  const both = await misc.TempPKI.create();
+  const named: misc.TempClientPKI = await misc.TempPKI.create({ clientPki: true, names: ["a"] });
+  const anonymous = await misc.TempPKI.create({ clientPki: false });
+  const either: misc.TempPKI = await misc.TempPKI.create({ clientPki });
+  // @ts-expect-error: there is no certificate of a client
+  const missing: string = anonymous.clientSslconfig.certFile;
+  // @ts-expect-error: there may be none
+  const absent: string = either.serverSslconfig.caFile;
+  const { certFile, keyFile } = named.clientSslconfig;
+  return [
+    ...[
+      missing,
+      absent,
+      certFile,
+      keyFile,
+      both.serverSslconfig.caFile,
+      named.clientSslconfig.caFile,
+    ],
+    ...[anonymous.anonymousServerSslconfig.certFile, either.serverSslconfig.keyFile],
+  ];
+}
 
 export type OfWeb = AllTrue<[
   IsExact<ReturnType<typeof all.createFetch>, typeof fetch>,
@@ -144,7 +221,6 @@ export type OfTools = AllTrue<[
     typeof device.createDevicePki,
     (dir: string, name: string, options?: device.DevicePkiOptions) => Promise<device.DevicePki>
   >,
-  IsExact<typeof misc.TempPKI.create, (options?: misc.TempPKIOptions) => Promise<misc.TempPKI>>,
   IsExact<ReturnType<typeof misc.TempServer.start>, Promise<misc.TempServer>>,
   IsExact<ReturnType<typeof misc.TempSSLServer.start>, Promise<misc.TempSSLServer>>,
   IsExact<typeof misc.formatChunk, (chunk: base.Chunk) => Uint8Array>,

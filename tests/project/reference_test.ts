@@ -119,7 +119,7 @@ interface DocNode {
   readonly accessibility?: "private" | "protected" | "public";
   readonly isStatic?: boolean;
   readonly params?: readonly Parameter[];
-  readonly functionDef?: { readonly params: readonly Parameter[] };
+  readonly functionDef?: { readonly params: readonly Parameter[]; readonly hasBody?: boolean };
   readonly def?: { readonly [kind: string]: readonly DocNode[] } & {
     readonly params?: readonly Parameter[];
   };
@@ -175,8 +175,11 @@ function* describe(name: string, node: DocNode): Generator<Documented, void> {
     if (isHidden(each)) continue;
     yield documented(`${name}.constructor`, each, each.params ?? []);
   }
-  for (const each of [...def["methods"] ?? [], ...def["properties"] ?? []]) {
-    if (isHidden(each)) continue;
+  const methods: readonly DocNode[] = def["methods"] ?? [];
+  for (const each of [...methods, ...def["properties"] ?? []]) {
+    const isOverloaded = each.functionDef?.hasBody === true &&
+      methods.some(({ name, functionDef }) => name === each.name && !functionDef?.hasBody);
+    if (isHidden(each) || isOverloaded) continue;
     const isMember = kind === "class" && each.isStatic !== true;
     const isMethod = kind === "class" && each.kind === "method" && !each.name?.startsWith("[");
     const parameters = isMethod ? each.functionDef?.params ?? [] : null;

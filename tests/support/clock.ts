@@ -1,5 +1,7 @@
 /** Clocks that are ahead, or fast, and timers that are seen. */
 
+import { FakeTime } from "@std/testing/time";
+
 /**
  * Sets the clock of this process ahead until it is disposed of; that of the file system stays. After three
  * seconds each file has settled: it has an entity tag, and its digest is kept.
@@ -8,6 +10,20 @@ export function setClockAhead(milliseconds = 3000): Disposable {
   const { now } = Date;
   Date.now = () => now() + milliseconds;
   return { [Symbol.dispose]: () => void (Date.now = now) };
+}
+
+/** A clock that stands still until it is told to go on, that of `performance` as well; the file system has its own. */
+export function stoppedClock() {
+  const time = new FakeTime();
+  const { now } = performance;
+  performance.now = () => Date.now();
+  return {
+    tick: (milliseconds: number) => time.tick(milliseconds),
+    [Symbol.dispose]() {
+      performance.now = now;
+      time[Symbol.dispose]();
+    },
+  };
 }
 
 /**

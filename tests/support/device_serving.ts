@@ -1,7 +1,7 @@
 /** A device that serves another one, and what its clients see. */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { type Address, EmptyPreambleError, type HostAddress, TlsError } from "@degu/degu/base";
 import { type Client, SSLClient } from "@degu/degu/client";
 import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
 import { readAuthorityText } from "@degu/internal/identity/authority.ts";
@@ -12,7 +12,7 @@ import { unusedPort } from "./ports.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
-export const LOOPBACK: Address = ["127.0.0.1", 0];
+export const LOOPBACK: HostAddress = ["127.0.0.1", 0];
 /** What a client sees that is not let in. */
 export const REFUSED = "refused";
 

@@ -270,6 +270,7 @@ Deno.test("the failure of a read-ahead is kept for the next read", async () => {
     await fault(source);
     const thrown = thrownBy(() => reader.checkFailure(), "a failed reader");
     assert(thrown === failure || thrown instanceof BodyError);
+    assertEquals(reader.ahead, null, "it has settled");
     assertStrictEquals(await rejectionOf(reader.fill(), "a read"), thrown);
     assertStrictEquals(await rejectionOf(reader.settleAhead(), "a wait"), thrown);
   }

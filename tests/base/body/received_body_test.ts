@@ -13,6 +13,7 @@ import {
 } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
+import { stated } from "@degu/testing/stated.ts";
 import {
   concat,
   cut,
@@ -27,7 +28,13 @@ import {
   ZeroSource,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
 import fc from "fast-check";
 import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
 
@@ -454,6 +461,24 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
     }
   }
   await assertBodyError(Array.fromAsync(new Body(streamOf(DATA), 0)), "a byte of none");
+});
+
+Deno.test("memory for an announced size is what docs/security.md says: some first, then in proportion to what has arrived", async () => {
+  const row = /memory for an announced size +\| (\d+) KiB, then (\d+) × what arrived/;
+  const first = 1024 * await stated("docs/security.md", row);
+  const growth = await stated("docs/security.md", new RegExp(row.source.replace("(", "(?:")));
+  for (const slow of [true, false]) {
+    const pieces = slow ? cut(new Uint8Array(first + 1), 5000) : [new Uint8Array(growth * first)];
+    const source = new PieceSource(pieces);
+    const sizes = new Set<number>();
+    const read = (into: Uint8Array) => {
+      sizes.add(into.buffer.byteLength);
+      return source.read(into);
+    };
+    await assertRejects(() => new Body({ read }, 2 ** 24).bytes());
+    const steps = [first, growth * first, growth ** 2 * first];
+    assertEquals([...sizes], steps.slice(0, slow ? 2 : 3));
+  }
 });
 
 Deno.test("Body.writeTo enlarges its reads only if the source fills them", async () => {

@@ -4,7 +4,9 @@ import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type App, SSLServer } from "@degu/degu/server";
 import { Admission, type Arrival } from "@degu/internal/net/tls/admission.ts";
 import type { Accepted } from "@degu/internal/net/listener.ts";
+import { stoppedClock } from "@degu/testing/clock.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { stated } from "@degu/testing/stated.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import {
   atLeastOnce,
@@ -247,6 +249,45 @@ const TIMEOUT = 0.2;
 async function soon(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await null;
 }
+
+Deno.test("a handshake that gives way to another one has had as long as docs/security.md and docs/server.md say, to the millisecond", async () => {
+  const least = await stated("docs/security.md", /the minimum time for a handshake +\| (\d+) ms/);
+  assertEquals(await stated("docs/server.md", /a handshake has at least (\d+) ms/), least);
+  using time = stoppedClock();
+  const desk = new Desk();
+  const serving = desk.begin();
+  const arrivals = strangers(MAX_PENDING + 2);
+  const next = arrivals.slice(MAX_PENDING);
+  for (const each of arrivals.slice(0, -1)) desk.admission.push(each);
+  await soon();
+  time.tick(least - 1);
+  desk.admission.push(arrivals.at(-1)!);
+  await soon();
+  assertEquals([desk.begun.length, arrivals.filter((each) => each.isClosed)], [MAX_PENDING, []]);
+  time.tick(1);
+  await soon();
+  assertEquals(desk.begun.slice(MAX_PENDING), next.map(({ name }) => name));
+  assertEquals(arrivals.filter((each) => each.isClosed), arrivals.slice(0, next.length));
+  desk.admission.close();
+  await Promise.all([serving, soon()]);
+});
+
+Deno.test("a handshake fails when its time is over, to the millisecond, whether one is after it or not", async () => {
+  using time = stoppedClock();
+  const desk = new Desk(30);
+  const serving = desk.begin();
+  const [first, second] = strangers(2);
+  desk.admission.push(first!);
+  time.tick(1);
+  desk.admission.push(second!);
+  for (const [tick, closed] of [[29_998, []], [1, [first]], [1, [first, second]]] as const) {
+    time.tick(tick);
+    await soon();
+    assertEquals([first, second].filter((each) => each!.isClosed), [...closed]);
+  }
+  desk.admission.close();
+  await Promise.all([serving, soon()]);
+});
 
 Deno.test("connections that have sent something get their handshake first, in the order of their arrival", async () => {
   const all = fc.array(fc.boolean(), { maxLength: 8 });

@@ -19,6 +19,7 @@ import {
   makeLeaf,
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
+import { stated } from "@degu/testing/stated.ts";
 import { publicKey256 } from "@degu/testing/certificates.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
@@ -341,6 +342,33 @@ Deno.test("a chain that takes more signatures than a peer is granted is not foll
   assertFound([makeLeaf(path.at(-1)!), ...decoys, ...path], [root], root, "within the bound");
   extend();
   assertFound([makeLeaf(path.at(-1)!), ...decoys, ...path], [root], null, "above the bound");
+});
+
+Deno.test("as many signatures are verified for one peer as docs/security.md says, and not one more", async () => {
+  const limit = await stated(
+    "docs/security.md",
+    /verifying signatures, at most (\d+) and two for each/,
+  );
+  const root = makeAuthority();
+  const name = "same";
+  const path = [makeAuthority({ issuer: root, name })];
+  for (let i = 1; i < 6; i++) path.push(makeAuthority({ issuer: path.at(-1)!, name }));
+  const leaf = makeLeaf(path.at(-1)!);
+  const decoys = Array.from({ length: 22 }, () => makeAuthority({ name }));
+  // In the order in which they are sent, each key is tried up to the right one: for the leaf that of 18 decoys and six
+  // authorities, for each of these one less, and for the topmost that of the root.
+  const least = 6 * 18 + 6 + 5 + 4 + 3 + 2 + 1 + 1;
+  assertEquals(least, limit + 2);
+  // A decoy before the last authority costs the leaf one more.
+  for (const more of [0, 1, 2, 3, 4]) {
+    const before = [...decoys.slice(0, 18), ...path.slice(0, -1)];
+    const chain = [leaf, ...before, ...decoys.slice(18, 18 + more), path.at(-1)!];
+    for (const others of [[], [makeAuthority()]]) {
+      const trusted = [root, ...others];
+      const isGranted = least + more <= limit + 2 * trusted.length;
+      assertFound(chain, trusted, isGranted ? root : null, `${more} more, ${trusted.length}`);
+    }
+  }
 });
 
 Deno.test("an authority that remains after others were skipped is not mistaken for the signer", () => {

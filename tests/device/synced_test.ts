@@ -1,0 +1,43 @@
+/** What of a device survives a power failure: its files, and the names in their directories, are synced to the disk. */
+import { createDevicePki, Device } from "@degu/degu/device";
+import { tempDir } from "@degu/testing/directories.ts";
+import { syncedWhile } from "@degu/testing/synced.ts";
+import { assert, assertEquals } from "@std/assert";
+import { makeDevices } from "./pairing.ts";
+
+const IDENTITY = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
+
+Deno.test("an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it", async () => {
+  await using dir = await tempDir();
+  const synced = await syncedWhile(dir.path, () => createDevicePki(dir.path, "camera"));
+  assertEquals(synced, [".", ...IDENTITY.map((file) => `./camera${file}`)]);
+});
+
+Deno.test("a new device is on the disk before Device.open resolves", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/camera`;
+  await Deno.mkdir(path, { mode: 0o700 });
+  const synced = await syncedWhile(path, async () => {
+    await using _device = await Device.open(path, { name: "camera" });
+  });
+  const identity = IDENTITY.map((file) => `./identity/camera${file}`);
+  assertEquals(synced, [".", "./device.json", "./identity", ...identity]);
+});
+
+Deno.test("pairing, renaming and forgetting are on the disk before they resolve, so that nobody forgotten comes back", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const file = `./peers/${viewer.id}.json`;
+  const ofPairing = await syncedWhile(camera.dir, async () => {
+    await Promise.all([viewer.join(invitation.line), invitation.paired]);
+  });
+  assertEquals(ofPairing, ["./peers", file]);
+  const ofRename = await syncedWhile(camera.dir, () => camera.device.rename("viewer", "screen"));
+  assertEquals(ofRename, ["./peers", file]);
+  const ofForget = await syncedWhile(camera.dir, async () => {
+    assert(await camera.device.forget("screen"));
+  });
+  assertEquals(ofForget, ["./peers"]);
+  assertEquals(await syncedWhile(camera.dir, () => camera.device.forget("screen")), []);
+});

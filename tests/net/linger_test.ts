@@ -1,0 +1,58 @@
+/** What is dropped after the last response, so that a reset can't destroy it, and for how long: docs/security.md says how much. */
+import { Transport } from "@degu/internal/net/transport.ts";
+import { stated } from "@degu/testing/stated.ts";
+import { assertEquals } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+
+const ROW = "bytes discarded after the last response +";
+
+/** The end of a connection whose peer sends so many bytes more, and then ends its side, or waits for ever. */
+function endOf(bytes: number, ends = true) {
+  const seen = { read: 0, sawEnd: false, isClosed: false };
+  const waiting = Promise.withResolvers<number | null>();
+  waiting.promise.catch(() => {});
+  const transport = new Transport({
+    read(into) {
+      const count = Math.min(into.length, bytes - seen.read);
+      seen.read += count;
+      if (count > 0) return Promise.resolve(count);
+      seen.sawEnd = ends;
+      return ends ? Promise.resolve(null) : waiting.promise;
+    },
+    write: (bytes) => Promise.resolve(bytes.length),
+    close() {
+      seen.isClosed = true;
+      waiting.reject(new Deno.errors.BadResource("closed"));
+    },
+  }, null);
+  return { transport, seen };
+}
+
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 100; turn++) await null;
+}
+
+Deno.test("what a peer still sends is dropped up to as many bytes as docs/security.md says, and no more is read", async () => {
+  const limit = 2 ** 20 * await stated("docs/security.md", new RegExp(`${ROW}\\| (\\d+) MiB`));
+  for (const [bytes, sawEnd] of [[limit - 1, true], [limit, false], [limit + 1, false]] as const) {
+    const { transport, seen } = endOf(bytes);
+    await transport.linger();
+    assertEquals(seen.sawEnd, sawEnd, `${bytes} bytes`);
+    assertEquals(seen.read, Math.min(bytes, limit));
+    transport.close();
+  }
+});
+
+Deno.test("a peer that neither ends nor reads is waited for as long as docs/security.md says, to the millisecond", async () => {
+  const seconds = await stated("docs/security.md", new RegExp(`${ROW}\\| \\d+ MiB or (\\d+) s`));
+  using time = new FakeTime();
+  const { transport, seen } = endOf(1000, false);
+  const lingering = transport.linger();
+  await turns();
+  time.tick(seconds * 1000 - 1);
+  await turns();
+  assertEquals(seen, { read: 1000, sawEnd: false, isClosed: false });
+  time.tick(1);
+  await lingering;
+  assertEquals(seen.isClosed, true);
+});

@@ -1,0 +1,43 @@
+/** What is synced to the disk, and so survives a power failure. */
+
+import { fstatSync } from "node:fs";
+import { open } from "node:fs/promises";
+
+/** Resolves to the paths below a directory, sorted, of what is synced while something is done, and still there then. */
+export async function syncedWhile(root: string, work: () => Promise<unknown>): Promise<string[]> {
+  const synced = new Set<number | null>();
+  await using handle = await open(root);
+  const ofHandle = Object.getPrototypeOf(handle);
+  const ofFile = Deno.FsFile.prototype;
+  const { sync } = ofHandle;
+  const { sync: syncFile, syncData } = ofFile;
+  ofHandle.sync = function () {
+    synced.add(fstatSync(this.fd).ino);
+    return sync.call(this);
+  };
+  ofFile.sync = function () {
+    synced.add(this.statSync().ino);
+    return syncFile.call(this);
+  };
+  ofFile.syncData = function () {
+    synced.add(this.statSync().ino);
+    return syncData.call(this);
+  };
+  try {
+    await work();
+  } finally {
+    Object.assign(ofHandle, { sync });
+    Object.assign(ofFile, { sync: syncFile, syncData });
+  }
+  const found: string[] = [];
+  const look = (path: string, name: string) => {
+    const { ino, isDirectory } = Deno.lstatSync(path);
+    if (synced.has(ino)) found.push(name);
+    if (!isDirectory) return;
+    for (const { name: inner } of Deno.readDirSync(path)) {
+      look(`${path}/${inner}`, `${name}/${inner}`);
+    }
+  };
+  look(root, ".");
+  return found.toSorted();
+}

@@ -1,0 +1,62 @@
+/** The guard of docs/cookbook.md against web pages that reach a plain server on loopback, by DNS rebinding and otherwise. */
+import { type AppFunction, Client, Server } from "@degu/degu";
+import { formatAddress } from "@degu/degu/base";
+import { read } from "@degu/testing/tree.ts";
+import { assert, assertEquals } from "@std/assert";
+
+type Guard = (hosts: ReadonlySet<unknown>, app: AppFunction) => AppFunction;
+
+/** The function as the page has it. */
+async function guardOfThePage(): Promise<Guard> {
+  const page = await read("docs/cookbook.md");
+  const section = page.slice(page.indexOf("\n## Keep web pages out\n"));
+  const [code] = /^function onlyAt\([^]*?^}$/m.exec(section) ?? [];
+  assert(code !== undefined, "docs/cookbook.md has no function onlyAt");
+  const module = `data:application/typescript,${encodeURIComponent(`export ${code}`)}`;
+  return (await import(module)).onlyAt;
+}
+
+Deno.test("DNS rebinding: a page whose name leads to this server reaches no app, nor does any other page", async () => {
+  const hosts = new Set<string>();
+  let calls = 0;
+  const guarded = (await guardOfThePage())(hosts, () => {
+    calls++;
+    return [200, "OK", {}, new Uint8Array(0)];
+  });
+  await using server = new Server(["127.0.0.1", 0], guarded);
+  server.serveForever();
+  const own = formatAddress(server.address);
+  hosts.add(own);
+  const port = own.split(":")[1];
+
+  const rows: [host: string | null, origin: string | null, status: number][] = [
+    [own, null, 200],
+    [own, `http://${own}`, 200],
+    // The name of the page was rebound: it is of the same origin, as the browser sees it.
+    [`evil.example:${port}`, `http://evil.example:${port}`, 421],
+    [`evil.example:${port}`, null, 421],
+    ["evil.example", null, 421],
+    [`127.0.0.1.evil.example:${port}`, null, 421],
+    [`${own}.evil.example`, null, 421],
+    [`${own}, evil.example`, null, 421],
+    [`localhost:${port}`, `http://localhost:${port}`, 421],
+    ["127.0.0.1", null, 421],
+    [null, null, 421],
+    // A page that was not rebound sends the right host.
+    [own, "http://evil.example", 421],
+    [own, `https://${own}`, 421],
+    [own, "null", 421],
+    [null, `http://${own}`, 421],
+    [null, "http://undefined", 421],
+  ];
+  for (const [host, origin, expected] of rows) {
+    for (const method of ["GET", "POST"] as const) {
+      calls = 0;
+      const client = new Client(server.address, { host });
+      const headers = origin === null ? {} : { origin };
+      const body = method === "POST" ? new Uint8Array(0) : null;
+      const { status } = await client.request(method, "/", headers, body);
+      assertEquals([status, calls], [expected, expected === 200 ? 1 : 0], `${host} ${origin}`);
+    }
+  }
+});
