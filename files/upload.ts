@@ -64,8 +64,10 @@ const SOON_HASHED_BYTES = 1048576;
  * @param uri The URI of its destination: `fileUri(...names)`. Missing directories are created.
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, or if the file is not a regular file.
- * @throws {TransferError} if the server does not accept the file, or the file changed meanwhile.
+ * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final `/`, or if the file is
+ * not a regular file.
+ * @throws {TransferError} if the server does not accept the file, also as a directory has its name, or the file changed
+ * meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * none; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -96,6 +98,9 @@ export async function upload(
   options: TransferOptions = {},
 ): Promise<TransferResult> {
   const settings = checkTransfer(uri, file, options);
+  if (uri.split("?")[0]!.endsWith("/")) {
+    throw new RangeError(`uri: is that of a directory; add the name of the file; got ${uri}`);
+  }
   using route = new Route("to", to, settings.signal);
   settings.signal?.throwIfAborted();
   return await uploadFile(route, file, uri, settings);
@@ -201,7 +206,7 @@ class Upload {
       // The server closes the connection, which is then not taken for the next request.
       // mutant `await this.#route.discard(response);` → `;`: that it is closed shows with that request
       await this.#route.discard(response);
-      throw statusError("HEAD", this.#uri, response, "put");
+      throw await this.#refused("HEAD", response);
     }
     const offset = this.#offsetOf(response);
     if (offset !== null) return { offset, sha256: readDigest("HEAD", this.#uri, response) };
@@ -260,13 +265,32 @@ class Upload {
     }
   }
 
+  /** The error of a refusal; of a conflict it says whether a directory has the name. */
+  async #refused(method: "HEAD" | "PUT", response: Response): Promise<TransferError> {
+    const { status } = response;
+    const error = statusError(method, this.#uri, response, "put");
+    if (status !== 409 || !this.#route.isUsable) return error;
+    try {
+      const there = await this.#route.request("HEAD", this.#uri, {});
+      await this.#route.discard(there);
+      // A path without a slash at its end is redirected to the one with it.
+      if (there.status !== 301) return error;
+    } catch (failed) {
+      // A server closes a connection after a body that it did not read.
+      if (this.#route.canReconnect || !isTransient(failed)) throw failed;
+      return error;
+    }
+    const problem = "a directory has this name; add the name of the file, or delete the directory";
+    return new TransferError("STATUS", `${method} ${quote(this.#uri)}: ${problem}`, { status });
+  }
+
   /** Checks that the server has the file, and that it is this one. */
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
     const uri = this.#uri;
     await this.#route.discard(response);
     if (status === 412 && await this.#isThere()) return meter.finish(this.#source.sha256);
-    if (status !== 201 && status !== 204) throw statusError("PUT", uri, response);
+    if (status !== 201 && status !== 204) throw await this.#refused("PUT", response);
     if (!this.#settings.verify) return meter.finish(null);
     const other = readDigest("PUT", uri, response);
     if (other === this.#source.sha256) return meter.finish(other);
