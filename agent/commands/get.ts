@@ -117,10 +117,15 @@ async function findTarget(path: string, several: boolean): Promise<Target> {
 
 /**
  * Where a directory goes, which has no name if it is all that is shared: always below the target, so the same command means the
- * same when it is run again.
+ * same when it is run again. The target may be a link; what is below it may not.
  */
 async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
   const whole = name === undefined ? path : join(path, name);
+  if (name !== undefined && (await ifThere(Deno.lstat(whole)))?.isSymlink) {
+    throw new Failure(
+      `${whole} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
+    );
+  }
   for (const each of new Set([path, whole])) {
     if ((await ifThere(Deno.stat(each)))?.isDirectory === false) throw notDirectory(each);
   }

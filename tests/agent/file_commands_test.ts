@@ -100,6 +100,33 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   assertEquals(await content(`${here}/all`), await content(share));
 });
 
+Deno.test("get -r writes through no link below the target, which may itself be one", async () => {
+  await using files = await AgentFiles.start();
+  const { share, here } = files;
+  await fill(share, { "photos/a": "1", "other/b": "2" });
+  await fill(here, { "dst/kept": "3", "elsewhere": null });
+  const links = {
+    "dst/photos": `${here}/elsewhere`,
+    "dst/other": "nowhere",
+    "linked": "elsewhere",
+  };
+  await makeLinks(
+    Object.fromEntries(Object.entries(links).map(([at, to]) => [`${here}/${at}`, to])),
+  );
+  const before = await content(here);
+  for (const name of ["photos", "other"]) {
+    const problem =
+      `${here}/dst/${name} is a symbolic link, which is not followed below the target`;
+    await files.fail(1, problem, "get", "-r", `camera:${name}`, `${here}/dst`);
+  }
+  assertEquals(await content(here), before);
+  await files.succeed("get", "-r", "camera:photos", `${here}/linked`);
+  await files.succeed("get", "-r", "camera:", `${here}/dst/photos`);
+  assertEquals(await content(`${here}/elsewhere`), {
+    ...{ "other": null, "other/b": "2", "photos": null, "photos/a": "1" },
+  });
+});
+
 Deno.test("the target is an existing directory, a new one, or the new name", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
