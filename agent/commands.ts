@@ -150,6 +150,15 @@ export class AgentCommand extends Command {
       .option("--find", "look for the peer on the local network first (mDNS)");
   }
 
+  /** Adds the option of commands that copy directories. */
+  settles(): this {
+    return this.option(
+      "--settled <seconds>",
+      "in directories, skip files that were modified less than so many seconds ago: they may still be being written",
+      parseSettled,
+    );
+  }
+
   /** Adds the options of both commands that pair. */
   pairs(): this {
     return this
@@ -188,6 +197,19 @@ export function parseOnce(text: string, before?: string): string {
   throw new InvalidArgumentError(
     `it can be given only once, and ${JSON.stringify(before)} is given already`,
   );
+}
+
+function parseSettled(text: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(
+    `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,
+  );
+}
+
+/** Checks that an option of directories is not given for files alone, of which nobody would see that it does nothing. */
+export function checkSettled(settled: number | undefined, recursive: boolean): void {
+  if (settled === undefined || recursive) return;
+  throw new Failure("--settled is for directories: add -r", USAGE);
 }
 
 /** The error of addresses to listen at, one of which another machine may have. */

@@ -16,7 +16,7 @@ import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
-import { readLocalTree, readRemoteTree } from "./list_tree.ts";
+import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
@@ -138,12 +138,12 @@ class Download implements Direction {
     this.#root = new Root(settings.dir);
   }
 
-  readSource(route: Route): Promise<TreeNode> {
+  readSource(route: Route): Promise<ListedTree> {
     const { uri, signal } = this.#settings;
     return readRemoteTree(route, uri, true, signal);
   }
 
-  async readTarget(): Promise<TreeNode | null> {
+  async readTarget(): Promise<ListedTree | null> {
     const path = await ifPresent(Deno.realPath(this.#settings.dir));
     if (path === null) return null;
     this.#root = new Root(path);

@@ -56,6 +56,14 @@ export interface TreeOptions {
    */
   connections?: number | undefined;
   /**
+   * How many seconds ago a file must have been modified to be copied. One that was modified later may still be being written:
+   * it is skipped, what the target has of it stays, and a later call copies it. The clock is that of the source's device; a time
+   * that is later than now there counts as long ago.
+   *
+   * @default {0}
+   */
+  settled?: number | undefined;
+  /**
    * Whether to compare the SHA-256 of each file with that of the other end before the file gets its name.
    *
    * @default {true}
@@ -77,8 +85,8 @@ export interface TreeOptions {
  *   one is the source's, or `at` the target if it could not be deleted.
  * - `"deleted"`: a file or directory of the target; what was in a directory comes before it.
  *
- * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), or `"reserved"` (the name is that of a
- * part of a transfer).
+ * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), `"reserved"` (the name is that of a
+ * part of a transfer), or `"still being written"` (a file, by `settled` of {@linkcode TreeOptions}).
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
@@ -108,7 +116,7 @@ export interface TreeResult {
   readonly unchanged: number;
   /** Files and directories of the target that were deleted. */
   readonly deleted: number;
-  /** What is neither a file nor a directory, or has a reserved name. */
+  /** What is neither a file nor a directory, has a reserved name, or is still being written. */
   readonly skipped: number;
   /** What could not be copied or deleted. */
   readonly failed: number;
@@ -273,6 +281,14 @@ export interface PlanRules {
   readonly filter: ((entry: TreeEntry) => boolean) | undefined;
 }
 
+/** A span of time, in milliseconds since 1970. */
+export interface TimeSpan {
+  /** It begins after this. */
+  readonly after: number;
+  /** Its last moment. */
+  readonly until: number;
+}
+
 /** A directory that can't be made, why, and what is below it: each directory before what is in it. */
 interface Unmade {
   readonly error: unknown;
@@ -299,7 +315,7 @@ export class Plan {
   /** Missing directories, each before what is in it. */
   readonly makes: Make[] = [];
   readonly unchanged: TreeNode[] = [];
-  readonly skipped: TreeNode[] = [];
+  readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** Innermost first. */
   readonly deletions: Deletion[] = [];
@@ -310,9 +326,17 @@ export class Plan {
   /** Whether nothing is left of the source. */
   isEmpty = true;
   readonly #rules: PlanRules;
+  readonly #unsettled: TimeSpan | null;
 
-  constructor(source: TreeNode, target: TreeNode | null, rules: PlanRules) {
+  /** @param unsettled Files that the source has modified in this time are still being written. */
+  constructor(
+    source: TreeNode,
+    target: TreeNode | null,
+    rules: PlanRules,
+    unsettled: TimeSpan | null = null,
+  ) {
     this.#rules = rules;
+    this.#unsettled = unsettled;
     this.#compare([{ source, target, unmade: null, blocked: null }], []);
   }
 
@@ -419,15 +443,24 @@ export class Plan {
     unmade?.below.push(source);
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, isAlone);
-    else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
+    else if (this.#isUnsettled(source)) {
+      this.skipped.push({ node: source, reason: "still being written" });
+    } else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
     else if (doubtful !== null) doubtful.files.push(pair);
     else this.#decideFile(pair, isAlone);
     return false;
   }
 
+  #isUnsettled({ modified }: TreeNode): boolean {
+    const span = this.#unsettled;
+    return span !== null && modified > span.after && modified <= span.until;
+  }
+
   #leaveOut(node: TreeNode): void {
     const { reason } = node;
-    if (reason !== "unreadable" && reason !== "name") return void this.skipped.push(node);
+    if (reason !== "unreadable" && reason !== "name") {
+      return void this.skipped.push({ node, reason: reason! });
+    }
     this.isIncomplete = true;
     const error = reason === "name"
       ? problem(

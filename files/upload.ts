@@ -98,10 +98,10 @@ export async function upload(
   options: TransferOptions = {},
 ): Promise<TransferResult> {
   const settings = checkTransfer(uri, file, options);
+  using route = new Route("to", to, settings.signal);
   if (uri.split("?")[0]!.endsWith("/")) {
     throw new RangeError(`uri: is that of a directory; add the name of the file; got ${uri}`);
   }
-  using route = new Route("to", to, settings.signal);
   settings.signal?.throwIfAborted();
   return await uploadFile(route, file, uri, settings);
 }

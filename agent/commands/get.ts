@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { download, remoteDigest } from "../../files.ts";
-import { type AgentCommand, type Context, openDevice } from "../commands.ts";
+import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import {
@@ -30,6 +30,7 @@ also after Ctrl-C.`,
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
     .option("--inbox", "get them from its inbox instead")
+    .settles()
     .connects()
     .example("degu get laptop:report.pdf", "into the current directory")
     .example("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")
@@ -41,8 +42,13 @@ also after Ctrl-C.`,
 async function get(
   context: Context,
   paths: string[],
-  { recursive = false, inbox = false },
+  { recursive = false, inbox = false, settled }: {
+    recursive?: boolean;
+    inbox?: boolean;
+    settled?: number;
+  },
 ): Promise<number> {
+  checkSettled(settled, recursive);
   const last = paths.at(-1)!;
   const hasTarget = !isRemotePath(last);
   const sources = (hasTarget ? paths.slice(0, -1) : paths).map(parseRemotePath);
@@ -71,7 +77,7 @@ async function get(
       const root = await directoryPathIn(target, found.names.at(-1));
       transfers.take(root, shown);
       await own.check(root);
-      return { names: found.names, root, listsUnchanged: true, options: {} };
+      return { names: found.names, root, listsUnchanged: true, options: { settled } };
     });
     await transfers.copy(files, jobs);
   }

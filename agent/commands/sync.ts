@@ -30,6 +30,7 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
     )
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--dry-run", "say what would be done, and change nothing")
+    .settles()
     .connects()
     .example("degu sync laptop:photos photos", "from there to here")
     .example(
@@ -54,6 +55,7 @@ async function sync(
     dryRun = false,
     exclude = [] as readonly string[],
     inbox = false,
+    settled = 0,
   },
 ): Promise<number> {
   const isToHere = isRemotePath(from);
@@ -87,6 +89,7 @@ async function sync(
     compare: checksum ? "digest" : "time",
     delete: deletes,
     dryRun,
+    settled,
     filter: await makeFilter([...lines, ...exclude]),
   } as const;
   await transfers.copy(files, [{ names, root, listsUnchanged: false, options }]);

@@ -100,6 +100,33 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   assertEquals(await content(`${here}/all`), await content(share));
 });
 
+Deno.test("get -r and put -r skip what was just modified: --settled, which is for directories", async () => {
+  await using files = await AgentFiles.start();
+  const { share, inbox, here } = files;
+  for (const dir of [share, here]) {
+    await fill(dir, { "top/done": "1", "top/now": "2" });
+    await Deno.utime(`${dir}/top/done`, 1000, 1000);
+  }
+  const settled = ["-r", "--settled", "60.5"];
+  for (
+    const command of [
+      ["get", ...settled, "camera:top", `${here}/new`],
+      ["put", ...settled, `${here}/top`, "camera:"],
+    ]
+  ) {
+    const { stderr } = await files.succeed(...command);
+    assertStringIncludes(stderr, "top/now: skipped: still being written\n");
+    assertStringIncludes(stderr, "1 file copied, 1 B");
+  }
+  for (const dir of [`${here}/new`, inbox]) assertEquals(await entries(`${dir}/top`), ["done"]);
+  await files.fail(2, "add -r", "get", "--settled", "60", "camera:top/now", here);
+  await files.fail(2, "add -r", "put", "--settled", "60", `${here}/top/now`, "camera:");
+  for (const text of ["", "-1", "soon", "1e3"]) {
+    const problem = `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`;
+    await files.fail(2, problem, "get", "-r", `--settled=${text}`, "camera:top", here);
+  }
+});
+
 Deno.test("get -r writes through no link below the target, which may itself be one", async () => {
   await using files = await AgentFiles.start();
   const { share, here } = files;

@@ -146,6 +146,56 @@ test("--exclude and .deguignore leave things out, at both ends", async (directio
   assertEquals((await content(target))["old.o"], "9");
 });
 
+test("--settled skips what was just modified, with a word, and a later run copies it", async (direction) => {
+  await using ends = await setUp(direction, { "done": "1", "d/now": "22" }, {
+    "d/now": "old",
+    "z": "3",
+  });
+  const { source, target, sync } = ends;
+  await Deno.utime(`${source}/done`, 1000, 1000);
+  const told = await sync(["--settled", "3600", "--delete"]);
+  assertEquals([told.code, told.errors], [0, []]);
+  assertEquals(told.warnings, ["from:d/now: skipped: still being written"]);
+  assertEquals(told.summary, "1 file copied, 1 B; 1 deleted; 1 skipped");
+  assertEquals(await content(target), { "d": null, "d/now": "old", "done": "1" });
+  const dry = await sync(["--settled", "3600", "--dry-run", "--json", "--checksum"]);
+  assertEquals([dry.code, dry.objects], [0, []]);
+  await Deno.utime(`${source}/d/now`, 1000, 1000);
+  assertEquals((await sync(["--settled", "3600"])).results, ["to:d/now"]);
+  assertEquals((await sync()).summary, "0 files copied, 0 B; 2 up to date");
+});
+
+Deno.test("sync to here: what was still being written is reported when a later attempt copies it", async () => {
+  await using ends = await setUp("to here", { "now": "1", "same": "2" }, { "same": "2" });
+  const { files, source, target, sync } = ends;
+  await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
+  const touch = (path: string, time: number) => Deno.utime(path, time, time);
+  for (const name of ["same", "large"]) await touch(`${source}/${name}`, 1000);
+  await using relay = new CuttingRelay(files.address);
+  using pauses = skipPauses();
+  relay.cutAfter(1_000_000);
+  const address = ["--settled", "3600", "--address", formatAddress(relay.address)];
+  // The second attempt finds one that has settled since, and one that was copied in the meantime.
+  await touch(`${source}/same`, Date.now() / 1000);
+  const told = await sync(address, (_agent, _to, text) => {
+    if (text.includes("trying again")) {
+      relay.cutAfter(Infinity);
+      for (const path of [`${source}/now`, `${source}/same`, `${target}/same`]) {
+        Deno.utimeSync(path, 1000, 1000);
+      }
+    }
+    pauses.note(text);
+  });
+  assertEquals([told.code, told.errors], [0, []]);
+  assertEquals(told.warnings.toSorted(), [
+    "from:now: skipped: still being written",
+    "from:same: skipped: still being written",
+  ]);
+  assertEquals(told.results.toSorted(), ["to:large", "to:now"]);
+  assert(/^2 files copied, .*; 1 up to date$/.test(told.summary!), told.summary);
+  assertEquals(await content(target), await content(source));
+});
+
 Deno.test("sync --inbox brings back what was synced there", async () => {
   const tree = { "a": "1", "b/c": "2", "d.tmp": "3", ".deguignore": "*.tmp\n" };
   await using ends = await setUp("to a peer", tree);
@@ -176,7 +226,12 @@ test("a file in place of a directory, and the reverse, give way only with --dele
   assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
   assertEquals(await content(target), { ...to, "c": null, "c/deep": null, "d": "3" });
-  assertEquals((await sync(["--delete"])).code, 0);
+  const gone = await sync(["--delete"]);
+  assertEquals([gone.code, gone.summary], [0, "2 files copied, 2 B; 1 up to date; 5 deleted"]);
+  assertEquals(gone.results.filter((line) => !line.startsWith("deleted ")).toSorted(), [
+    "to:a/b",
+    "to:c",
+  ]);
   assertEquals(await content(target), await content(source));
 });
 
