@@ -248,14 +248,7 @@ export class Root {
   ): null | "replaced" | "moved" {
     const isSettled = this.#isOlder(directory, began - SETTLED_MILLISECONDS);
     // mutant `isSettled` → `false`: more looks
-    const looks = isSettled ? SETTLED_LOOKS : LOOKS;
-    // mutant `0` → `1`: a look less
-    // mutant `<` → `<=`: a look more
-    for (let look = 0; look < looks; look++) {
-      if (Math.random() < 0.5 && !isReal()) return "moved";
-      if (!isSame()) return "replaced";
-    }
-    return isReal() ? null : "moved";
+    return lookAgain(isSame, isReal, isSettled ? SETTLED_LOOKS : LOOKS);
   }
 
   /**
@@ -489,6 +482,25 @@ export class Root {
 
 /** Errors of what can't be served. ENXIO is the one for a socket, if one replaces the file. */
 const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLONG", "ENXIO"]);
+
+/**
+ * Looks at what was opened as {@linkcode Root.changeSince} does, so often.
+ *
+ * @param isReal Whether the path of its directory leads where it led.
+ */
+export function lookAgain(
+  isSame: () => boolean,
+  isReal: () => boolean,
+  looks: number = LOOKS,
+): null | "replaced" | "moved" {
+  // mutant `0` → `1`: a look less
+  // mutant `<` → `<=`: a look more
+  for (let look = 0; look < looks; look++) {
+    if (Math.random() < 0.5 && !isReal()) return "moved";
+    if (!isSame()) return "replaced";
+  }
+  return isReal() ? null : "moved";
+}
 
 /** Reports whether an error means that nothing may be seen there. */
 export function isAbsence(error: unknown): boolean {

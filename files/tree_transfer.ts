@@ -586,6 +586,7 @@ class TreeTransfer {
   /** Makes the directories that are missing, unless they were made for a file. */
   async #makeDirectories(all: readonly Make[]): Promise<void> {
     const { first } = this.#lanes;
+    await this.#makeInnermost(all);
     const makes = all.filter(({ node }) => !this.#made.has(node));
     const failed = new Set<TreeNode>();
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
@@ -596,6 +597,28 @@ class TreeTransfer {
         failed.add(node);
         // What is in it has failed with it.
         if (!failed.has(node.parent!)) this.#report.failed(node, error);
+      });
+    }
+  }
+
+  /**
+   * Makes directories that no other is in, and with each of them those that it is in: one after the other these would take the
+   * square of their depth, as each end looks at every directory on the way. What fails is tried again, one by one.
+   */
+  async #makeInnermost(all: readonly Make[]): Promise<void> {
+    const { first } = this.#lanes;
+    if (all.some(({ obstacle }) => obstacle !== null)) return;
+    const makes = all.filter(({ node }) => !this.#made.has(node));
+    const outer = new Set(makes.map(({ node }) => node.parent));
+    const inner = makes.filter(({ node }) => !outer.has(node));
+    if (inner.length === makes.length) return;
+    for (let start = 0; start < inner.length; start += BATCH_FILES) {
+      const batch = inner.slice(start, start + BATCH_FILES);
+      await this.#direction.makeDirectories(first, batch, ({ node }, error) => {
+        if (error !== null) return this.#throwIfForAll(error, first);
+        for (let made: TreeNode | null = node; made !== null; made = made.parent) {
+          this.#made.add(made);
+        }
       });
     }
   }
