@@ -329,8 +329,8 @@ Deno.test("a list of a tree names nothing that is outside, while a directory is 
       let isNamed = false;
       let isRead = false;
       Deno.lstatSync = (at) => {
-        // The look by which it is named: the one that its later state is compared with.
-        if (isNamed || !isNamedThen || at !== `${root}/${inner}`) return lstatSync(at);
+        // The looks by which it is named: what they see is compared with what is read later.
+        if (isRead || !isNamedThen || at !== `${root}/${inner}`) return lstatSync(at);
         isNamed = true;
         exchange();
         try {
