@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice, repeated } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
+import { IgnoreRules } from "../ignore.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
@@ -85,12 +86,13 @@ async function sync(
     throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
   }
   const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
+  const rules = new IgnoreRules([...lines, ...exclude], !isToHere || lines.length === 0);
   const options = {
     compare: checksum ? "digest" : "time",
     delete: deletes,
     dryRun,
     settled,
-    filter: await makeFilter([...lines, ...exclude]),
+    filter: ({ path, kind }: TreeEntry) => !rules.ignores(path, kind === "directory"),
   } as const;
   await transfers.copy(files, [{ names, root, listsUnchanged: false, options }]);
   return transfers.finish();
@@ -135,14 +137,4 @@ async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): P
 function badIgnoreFile(path: string): Failure {
   const problem = `can't be read: it has to be a file of at most ${MAX_IGNORE_BYTES} bytes`;
   return new Failure(`${JSON.stringify(path)} ${problem}, whose lines say what to leave out`);
-}
-
-async function makeFilter(lines: readonly string[]): Promise<(entry: TreeEntry) => boolean> {
-  if (lines.length === 0) return () => true;
-  const { default: ignore } = await import("npm:ignore@^7.0.5");
-  // Git looks at the case of letters, too, and a name may begin with dots.
-  const rules = ignore({ ignorecase: false, allowRelativePaths: true }).add([...lines]);
-  return ({ path, kind }) => {
-    return !rules.ignores(path.join("/") + (kind === "directory" ? "/" : ""));
-  };
 }

@@ -146,6 +146,22 @@ test("--exclude and .deguignore leave things out, at both ends", async (directio
   assertEquals((await content(target))["old.o"], "9");
 });
 
+Deno.test("sync to here: the lines of a peer's .deguignore can't keep the program busy", async () => {
+  const lines = `${"**/a/".repeat(10)}**/b\n${"*a".repeat(40)}b\n`;
+  const deep = `${"a/".repeat(60)}c`;
+  await using ends = await setUp("to here", { [deep]: "1", ["a".repeat(200)]: "2" });
+  const { source, target, sync } = ends;
+  await Deno.writeTextFile(`${source}/.deguignore`, lines);
+  assertEquals((await sync(["--delete"])).code, 0);
+  assertEquals(await content(target), await content(source));
+  await Deno.writeTextFile(`${source}/.deguignore`, "*a*b\n".repeat(200_000));
+  await fill(target, { "old": "3" });
+  const { code, errors } = await sync(["--delete"]);
+  assertEquals(code, 1);
+  assertStringIncludes(errors[0]!, "the peer's lines of what to leave out take too long");
+  assertEquals((await content(target))["old"], "3");
+});
+
 test("--settled skips what was just modified, with a word, and a later run copies it", async (direction) => {
   await using ends = await setUp(direction, { "done": "1", "d/now": "22" }, {
     "d/now": "old",
