@@ -28,7 +28,7 @@ interface Rule {
  * How many comparisons the lines of a peer may take, for each path and in all: some milliseconds for a thousand paths. A list may
  * have a million, and nothing else runs meanwhile.
  */
-const MAX_WORK = { perPath: 5000, atFirst: 10_000_000 };
+const MAX_WORK = { perPath: 10_000, atFirst: 10_000_000 };
 
 /** The lines, of which the last one that matches decides. */
 export class IgnoreRules {
@@ -71,34 +71,42 @@ export class IgnoreRules {
   }
 
   /**
-   * Whether items fit a pattern. Only the last `MANY` is ever taken to be longer: whatever those before it are, what is behind them
-   * has been found as early as it can be.
+   * Whether items fit a pattern. What is behind the last `MANY` has its place at the end, by which most patterns are told (`*.o`).
+   * Of those before it only the last one is ever taken to be longer: what lies between them is found as early as it can be.
    */
   #fits<Pattern, Item>(
     pattern: readonly (Pattern | typeof MANY)[],
     items: ArrayLike<Item>,
     matches: (one: Pattern, item: Item) => boolean,
   ): boolean {
-    let at = 0;
-    let item = 0;
-    let many: { readonly at: number; end: number } | null = null;
-    while (item < items.length) {
+    let end = items.length;
+    let last = pattern.length;
+    for (; last > 0; last--) {
       this.#count();
-      const one = pattern[at];
+      const one = pattern[last - 1]!;
+      if (one === MANY) break;
+      if (end === 0 || !matches(one as Pattern, items[--end]!)) return false;
+    }
+    if (last === 0) return end === 0;
+    let many: { readonly at: number; end: number } | null = null;
+    for (let [at, item] = [0, 0]; at < last;) {
+      this.#count();
+      const one = pattern[at]!;
       if (one === MANY) {
         many = { at: ++at, end: item };
-      } else if (at < pattern.length && matches(one as Pattern, items[item]!)) {
+      } else if (item === end) {
+        return false;
+      } else if (matches(one as Pattern, items[item]!)) {
         at++;
         item++;
-      } else if (many !== null) {
+      } else if (many === null) {
+        return false;
+      } else {
         at = many.at;
         item = ++many.end;
-      } else {
-        return false;
       }
     }
-    while (pattern[at] === MANY) at++;
-    return at === pattern.length;
+    return true;
   }
 
   #count(): void {
