@@ -196,9 +196,14 @@ export class Transfers implements Disposable {
     // What has failed before is not left to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const { deletionsKept } = await files.connections.callAnew((client, moved) =>
+      const { deletionsKept, unnameable = [] } = await files.connections.callAnew((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
+      for (const path of unnameable) {
+        this.#output.warn(
+          `${tree.namesOf(path).to}: not deleted: its name is not UTF-8, or too long`,
+        );
+      }
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });

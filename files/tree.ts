@@ -128,6 +128,11 @@ export interface TreeResult {
    * - `"empty"`: the source has nothing, as the directory of a disk that is not mounted.
    */
   readonly deletionsKept: "incomplete" | "failed" | "empty" | null;
+  /**
+   * With `delete`: paths of what the target has besides and is not deleted, since its name is not UTF-8, or too long to be sent. They
+   * are for messages only; there is none if nothing has such a name.
+   */
+  readonly unnameable?: readonly (readonly string[])[];
 }
 
 /** The reasons of entries that are not shown, and of those that are left out here. */
@@ -319,6 +324,8 @@ export class Plan {
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** Innermost first. */
   readonly deletions: Deletion[] = [];
+  /** What is superfluous at the target and stays, as it can't be named. */
+  readonly unnameable: TreeNode[] = [];
   /** Directories of the target that stay because of what is in them. */
   readonly staying = new Set<TreeNode>();
   /** Whether something of the source is not known. */
@@ -407,6 +414,7 @@ export class Plan {
       // One list for all of them: a peer can list thousands of spellings.
       const spelled = sources.length === 0 ? doubts : [...doubts, ...sources];
       for (const { target } of others) {
+        if (target!.reason === "name") this.unnameable.push(target!);
         if (target!.kind === "other") this.keep(target!);
         else this.deletions.push({ node: target!, doubts: spelled });
       }

@@ -337,7 +337,9 @@ class TreeTransfer {
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
     if (!this.#settings.dryRun) await this.#direction.finish?.();
     this.#report.progress();
-    return { ...this.#report.counts, deletionsKept };
+    const unnameable = plan.unnameable.map(({ path }) => path);
+    const kept = unnameable.length === 0 ? {} : { unnameable };
+    return { ...this.#report.counts, deletionsKept, ...kept };
   }
 
   /** When the files of the source were modified that are skipped; `null` if none is. */

@@ -6,7 +6,7 @@ import { skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { content, fill } from "@degu/testing/directories.ts";
+import { content, entries, fill } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 /** Called with all that is printed. */
@@ -292,6 +292,21 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
     "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
   ]);
   assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
+});
+
+test("a name at the target that is not UTF-8 stays, with a warning", async (direction) => {
+  await using ends = await setUp(direction, { "a": "1" }, { "old/b": "2", "d/c": "3" });
+  const { target, sync } = ends;
+  if (!await makeNonUtf8Name(`${target}/old`)) return;
+  const warnings = ["to:old/\ufffd: not deleted: its name is not UTF-8, or too long"];
+  assertEquals((await sync()).warnings, []);
+  for (const options of [["--dry-run"], []]) {
+    const told = await sync(["--delete", ...options]);
+    assertEquals([told.code, told.errors, told.warnings], [0, [], warnings]);
+    assertEquals(told.results.filter((line) => line.includes("delete")).length, 3, "b, d and c");
+  }
+  assertEquals(await entries(target), ["a", "old"]);
+  assertEquals((await entries(`${target}/old`)).length, 1);
 });
 
 Deno.test("sync to here: what fails alone is an error that names it, and keeps what would be deleted", async () => {
